@@ -1,0 +1,32 @@
+"""Benchmarks: grids of runs on one model, and what they say about accuracy per query.
+
+Every figure comes from the points that runs have measured; a finished run is never made again.
+
+- :class:`RunSpec`, :func:`expand`: the grid
+- :class:`Bench`, :class:`Listener`: running it
+- :class:`RunStore`, :class:`Point`: what is kept
+- :func:`tidy`, :func:`average_curves`, :func:`summarize`: tables over seeds
+- :func:`plot_curves`, :func:`write_results`: files for people
+"""
+
+from craft_zoo.benchmarks.grid import RunSpec, expand
+from craft_zoo.benchmarks.plots import plot_curves
+from craft_zoo.benchmarks.results import write_results
+from craft_zoo.benchmarks.runner import Bench, Listener
+from craft_zoo.benchmarks.statistics import average_curves, mean_interval, summarize, tidy
+from craft_zoo.benchmarks.store import Point, RunStore
+
+__all__ = [
+    "Bench",
+    "Listener",
+    "Point",
+    "RunSpec",
+    "RunStore",
+    "average_curves",
+    "expand",
+    "mean_interval",
+    "plot_curves",
+    "summarize",
+    "tidy",
+    "write_results",
+]

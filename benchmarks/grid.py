@@ -1,0 +1,104 @@
+"""The grid: every run that a bench asks for, each a pure description with a stable identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from typing import Any
+
+from craft_zoo import optimizers
+from craft_zoo.craft import CraftConfig
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import get_method, uses_optimizer
+
+NO_OPTIMIZER = "none"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: all that determines its result.
+
+    Attributes:
+        model: see :attr:`craft_zoo.blackbox.VLM.name`.
+        dataset: as given to :func:`craft_zoo.data.load_dataset`.
+        classnames: file with class names, or None.
+        method: name of a method.
+        optimizer: spec of an optimizer, or ``none`` for a method without one.
+        shots: training images a class.
+        seed: seed of the shots and of all else that is random.
+        budget: queries that may be made.
+        config: settings of the method.
+    """
+
+    model: str
+    dataset: str
+    classnames: str | None
+    method: str
+    optimizer: str
+    shots: int
+    seed: int
+    budget: int
+    config: CraftConfig = field(default_factory=CraftConfig)
+
+    @property
+    def identity(self) -> str:
+        """Readable name that ends in a hash of the whole description."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        words = (self.dataset.rpartition("/")[2], self.method, self.optimizer)
+        slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-")[:60]
+        return f"{slug}-{self.shots}shots-seed{self.seed}-{digest}"
+
+    @property
+    def label(self) -> str:
+        """What the run's line is called on plots and in tables: method and optimizer."""
+        return (
+            self.method if self.optimizer == NO_OPTIMIZER else f"{self.method} ({self.optimizer})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The description as plain values."""
+        return asdict(self)
+
+
+def expand(
+    *,
+    model: str,
+    datasets: list[str],
+    methods: list[str],
+    optimizer_specs: list[str],
+    shots: list[int],
+    seeds: list[int],
+    budget: int,
+    config: CraftConfig,
+    classnames: str | None = None,
+) -> list[RunSpec]:
+    """All runs of the grid, in order of data set, shots, seed, method, optimizer.
+
+    Methods without an optimizer appear once. Everything that can be checked without a model is
+    checked here, before the first run starts.
+
+    Raises:
+        CraftZooError: an unknown method, a value out of range.
+        OptimizerError: an unknown optimizer or a wrong option.
+    """
+    if budget < 1:
+        raise CraftZooError(f"the budget must be at least 1 query, not {budget}: raise --budget")
+    runs: dict[RunSpec, None] = {}
+    for dataset, n_shots, seed, method in product(datasets, shots, seeds, methods):
+        get_method(method)
+        specs = optimizer_specs if uses_optimizer(method) else [NO_OPTIMIZER]
+        for spec in specs:
+            run = RunSpec(model, dataset, classnames, method, spec, n_shots, seed, budget, config)
+            if spec != NO_OPTIMIZER:
+                optimizers.create(spec, config.intrinsic_dim, budget=budget, seed=seed)
+            runs[run] = None
+    return list(runs)
+
+
+def without_seed(run: RunSpec) -> RunSpec:
+    """What runs of different seeds have in common."""
+    return replace(run, seed=0)

@@ -1,0 +1,135 @@
+"""Run a grid: each run on its task, measured on the test images as it goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.store import Point, RunStore
+
+from craft_zoo.adapter import Adapter
+from craft_zoo.blackbox import VLM, ImageSet
+from craft_zoo.craft import Step
+from craft_zoo.data import Dataset, Task, few_shot, load_dataset
+from craft_zoo.methods import Problem, get_method
+from craft_zoo.metrics import accuracy
+
+# A curve has at most so many measured points, evenly spread over the budget.
+_POINTS = 200
+
+
+class Listener(Protocol):
+    """Who wants to know how a bench goes."""
+
+    def started(self, run: RunSpec) -> None:
+        """A run begins."""
+
+    def measured(self, run: RunSpec, point: Point) -> None:
+        """A point was measured."""
+
+    def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
+        """A run ended, or was found finished in the store."""
+
+
+class Bench:
+    """Runs grids on one model; data sets and test features are opened once.
+
+    Args:
+        vlm: the model that every run adapts.
+        store: where finished runs are kept and looked up.
+    """
+
+    def __init__(self, vlm: VLM, store: RunStore) -> None:
+        self.vlm, self.store = vlm, store
+        self._datasets: dict[tuple[str, str | None], Dataset] = {}
+        self._test_images: dict[tuple[str, str | None], ImageSet] = {}
+
+    def run(
+        self, runs: Sequence[RunSpec], listener: Listener | None = None
+    ) -> dict[RunSpec, list[Point]]:
+        """Run what the store does not have yet.
+
+        Returns:
+            The curve of every run, in the order of ``runs``.
+
+        Raises:
+            CraftZooError: bad input, see the message; runs that were finished before are kept.
+        """
+        self.check(runs)
+        curves = {}
+        for run in runs:
+            points = self.store.load(run)
+            resumed = points is not None
+            if points is None:
+                if listener:
+                    listener.started(run)
+                points = self._execute(run, listener)
+            if listener:
+                listener.finished(run, points, resumed=resumed)
+            curves[run] = points
+        return curves
+
+    def check(self, runs: Sequence[RunSpec]) -> None:
+        """Draw every task, so that a missing image is noticed before the first query is paid."""
+        for run in runs:
+            self._task(run)
+
+    def _task(self, run: RunSpec) -> Task:
+        key = (run.dataset, run.classnames)
+        if key not in self._datasets:
+            self._datasets[key] = load_dataset(run.dataset, classnames=run.classnames)
+        return few_shot(self._datasets[key], run.shots, run.seed)
+
+    def _test_set(self, run: RunSpec, task: Task) -> ImageSet:
+        key = (run.dataset, run.classnames)
+        if key not in self._test_images:
+            self._test_images[key] = self.vlm.images(task.test.images)
+        return self._test_images[key]
+
+    def _execute(self, run: RunSpec, listener: Listener | None) -> list[Point]:
+        task = self._task(run)
+        test_images = self._test_set(run, task)
+        problem = Problem.open(
+            self.vlm,
+            task.classnames,
+            task.train,
+            budget=run.budget,
+            seed=run.seed,
+            optimizer=run.optimizer,
+            config=run.config,
+        )
+        evaluation = problem.meter.wrap(problem.box, "evaluation")
+        began = time.perf_counter()
+
+        def measure(step: Step) -> Point:
+            test_accuracy = accuracy(
+                step.solution.logits(evaluation, test_images), task.test.labels
+            )
+            predictions = problem.meter.predictions
+            return Point(
+                queries=problem.meter.queries,
+                accuracy=test_accuracy,
+                train_accuracy=step.train_accuracy,
+                loss=step.loss,
+                search_predictions=predictions["search"],
+                refiner_predictions=predictions["refiner"],
+                evaluation_predictions=predictions["evaluation"],
+                seconds=time.perf_counter() - began,
+            )
+
+        points: list[Point] = []
+        spacing = run.budget / _POINTS
+        step = None
+        for step in get_method(run.method)(problem):
+            due = problem.meter.queries >= len(points) * spacing
+            if due or problem.meter.remaining == 0:
+                points.append(measure(step))
+                if listener:
+                    listener.measured(run, points[-1])
+        assert step is not None, "a method yields at least one step"
+        if points[-1].queries != problem.meter.queries:
+            points.append(measure(step))
+        self.store.save(run, points, Adapter.of(step.solution, self.vlm, problem.box))
+        return points

@@ -1,0 +1,110 @@
+"""Where a bench keeps its runs: one folder a run, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from craft_zoo.benchmarks.grid import RunSpec
+
+from craft_zoo.adapter import Adapter
+from craft_zoo.errors import CraftZooError
+
+_PACKAGES = ("craft-zoo", "torch", "open_clip_torch", "nevergrad", "cma", "numpy")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measured point of a run's curve.
+
+    Attributes:
+        queries: made so far, as the meter counts them.
+        accuracy: on the test images, in [0, 1].
+        train_accuracy: on the few-shot images, in [0, 1].
+        loss: the prompt side's smallest loss of the generation.
+        search_predictions, refiner_predictions, evaluation_predictions: asked for so far.
+        seconds: since the run began, evaluation included.
+    """
+
+    queries: int
+    accuracy: float
+    train_accuracy: float
+    loss: float
+    search_predictions: int
+    refiner_predictions: int
+    evaluation_predictions: int
+    seconds: float
+
+
+class RunStore:
+    """Finished runs under ``folder/runs/<identity>/``: ``run.json`` and ``adapter.safetensors``.
+
+    ``run.json`` is written last and in one step, so a run is there with all it needs or counts as
+    not run; a bench that was killed loses the run it was in and keeps the others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            (folder / "runs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CraftZooError(
+                f"cannot write to {folder} ({error}): choose another --out"
+            ) from None
+
+    def load(self, run: RunSpec) -> list[Point] | None:
+        """The curve of a finished run, or None."""
+        path = self._folder(run) / "run.json"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return [Point(**point) for point in record["points"]]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CraftZooError(
+                f"the record {path} cannot be read ({error}): remove its folder to run it again"
+            ) from None
+
+    def save(self, run: RunSpec, points: Sequence[Point], adapter: Adapter) -> None:
+        """Keep a finished run."""
+        folder = self._folder(run)
+        try:
+            folder.mkdir(exist_ok=True)
+            adapter.save(folder / "adapter.safetensors")
+            record = {
+                "run": run.to_json(),
+                "points": [asdict(point) for point in points],
+                "environment": environment(),
+            }
+            write_atomically(folder / "run.json", json.dumps(record, indent=1))
+        except OSError as error:
+            raise CraftZooError(f"cannot write to {folder} ({error}): free space there") from None
+
+    def _folder(self, run: RunSpec) -> Path:
+        return self.folder / "runs" / run.identity
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine: what a figure depends on beside its configuration."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "machine": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace ``path`` in one step."""
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)

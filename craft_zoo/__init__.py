@@ -1,0 +1,56 @@
+"""craft-zoo: adapt a vision-language model that you can only query.
+
+The library in one screen::
+
+    import craft_zoo as cz
+
+    vlm = cz.load_vlm("craft-mini")
+    task = cz.few_shot(cz.load_dataset("digits"), shots=16, seed=1)
+    tuned = cz.tune(vlm, task, method="craft", optimizer="cma", budget=2000)
+    tuned.adapter.save("digits.adapter")
+
+    adapter = cz.Adapter.load("digits.adapter")
+    probabilities = adapter.predict(cz.load_vlm(adapter.model), ["a.jpg"])
+
+- :mod:`craft_zoo.data`: tasks
+- :mod:`craft_zoo.prompts`: contexts and the subspace that they are searched in
+- :mod:`craft_zoo.blackbox`: the model's interface, the query meter, models
+- :mod:`craft_zoo.craft`, :mod:`craft_zoo.methods`: the collaborative loop, and methods by name
+- :mod:`craft_zoo.optimizers`: gradient-free optimizers, of use without the rest
+- :mod:`craft_zoo.benchmarks`: grids, statistics, plots
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Adapter": "adapter",
+    "CraftConfig": "craft",
+    "CraftZooError": "errors",
+    "Dataset": "data",
+    "LabelledImages": "data",
+    "Meter": "blackbox",
+    "Problem": "methods",
+    "Solution": "adapter",
+    "Step": "craft",
+    "Task": "data",
+    "few_shot": "data",
+    "load_dataset": "data",
+    "load_vlm": "blackbox",
+    "tune": "tuning",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: ``craft_zoo.optimizers`` alone need not load torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,27 @@
+"""Black boxes: contexts and images go in, class logits come out, nothing else is visible.
+
+Whatever is asked passes one :class:`Meter`, which alone says how many queries were made.
+
+- :class:`VLM`, :class:`BlackBox`, :class:`ImageSet`: the interface; all that the method may import
+- :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: counting and the budget
+- :func:`load_vlm`: open a model by name
+- :class:`OpenCLIP`: a model on this machine
+"""
+
+from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet
+from craft_zoo.blackbox.load import load_vlm
+from craft_zoo.blackbox.meter import BudgetExceeded, Meter, MeteredBlackBox
+from craft_zoo.blackbox.openclip import PRECISIONS, OpenCLIP
+
+__all__ = [
+    "DEFAULT_INIT",
+    "PRECISIONS",
+    "VLM",
+    "BlackBox",
+    "BudgetExceeded",
+    "ImageSet",
+    "Meter",
+    "MeteredBlackBox",
+    "OpenCLIP",
+    "load_vlm",
+]

@@ -1,0 +1,69 @@
+"""The boundary: all that can be seen of a model that someone else owns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from craft_zoo.data.images import ImageSource
+
+DEFAULT_INIT = "a photo of a"
+
+
+class ImageSet(ABC):
+    """A handle on images that were handed to a model once; only their number is visible."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+
+class BlackBox(ABC):
+    """A model opened on one set of class names: contexts and images in, class logits out.
+
+    Attributes:
+        accepts: what it can be asked with, a subset of {"contexts", "texts"}.
+        initial_context: (n_ctx, dim) float32, the embeddings of the initial words.
+        classnames: the C class names, in the order of the logits' columns.
+    """
+
+    accepts: frozenset[str]
+    initial_context: np.ndarray
+    classnames: tuple[str, ...]
+
+    @abstractmethod
+    def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
+        """Score every context on every image.
+
+        Args:
+            contexts: (P, n_ctx, dim) float32.
+            images: N images of the same model.
+
+        Returns:
+            P arrays (N, C) float32, in the order of the contexts, one at a time so that memory
+            stays bounded. Where the owner returns probabilities, their logarithm.
+        """
+
+
+class VLM(ABC):
+    """What a model's owner offers.
+
+    Attributes:
+        name: what :func:`craft_zoo.blackbox.load_vlm` opens it by.
+    """
+
+    name: str
+
+    @abstractmethod
+    def images(self, images: Sequence[ImageSource]) -> ImageSet:
+        """Hand images over, once. Features, if the model has any, stay inside."""
+
+    @abstractmethod
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """Open the model on class names; several label sets may be opened on the same images.
+
+        Args:
+            classnames: C names in words.
+            init: the words whose embeddings the context starts from.
+        """

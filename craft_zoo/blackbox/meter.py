@@ -1,0 +1,116 @@
+"""The query meter: the only source of the numbers on a plot's x axis."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.errors import CraftZooError
+
+Purpose = Literal["search", "refiner", "evaluation"]
+
+
+class BudgetExceeded(CraftZooError):  # noqa: N818, an event rather than a mistake
+    """A query was refused because it would have exceeded the budget; the model was not asked."""
+
+
+class Meter:
+    """Counts what a run asks of its model, and refuses queries beyond the budget.
+
+    A query is one context scored on a task's training images; only the purpose ``search`` makes
+    queries. A prediction is one (context, image) pair and is counted under every purpose.
+
+    Args:
+        budget: the most queries that may be made, or None for no limit.
+
+    Attributes:
+        queries: contexts asked for under the purpose ``search`` so far.
+        predictions: predictions asked for so far, by purpose.
+    """
+
+    def __init__(self, budget: int | None = None) -> None:
+        if budget is not None and budget < 0:
+            raise CraftZooError(f"the budget must not be negative, it is {budget}")
+        self.budget = budget
+        self.queries = 0
+        self.predictions: Counter[str] = Counter()
+
+    @property
+    def remaining(self) -> int:
+        """Queries left; without a budget, more than any run can make."""
+        return np.iinfo(np.int64).max if self.budget is None else self.budget - self.queries
+
+    def charge(self, contexts: int, images: int, purpose: Purpose) -> None:
+        """Count ``contexts`` x ``images`` predictions.
+
+        Raises:
+            BudgetExceeded: they are queries and would exceed the budget; nothing is counted.
+        """
+        if purpose == "search":
+            if contexts > self.remaining:
+                raise BudgetExceeded(
+                    f"{contexts} more queries would exceed the budget of {self.budget} "
+                    f"({self.queries} made): raise the budget"
+                )
+            self.queries += contexts
+        self.predictions[purpose] += contexts * images
+
+    def wrap(self, box: BlackBox, purpose: Purpose) -> MeteredBlackBox:
+        """The same black box with everything asked of it counted under ``purpose``."""
+        return MeteredBlackBox(box, self, purpose)
+
+
+class MeteredBlackBox(BlackBox):
+    """A black box behind a meter. Questions are charged before they are asked, answers checked."""
+
+    def __init__(self, box: BlackBox, meter: Meter, purpose: Purpose) -> None:
+        self._box, self._meter, self._purpose = box, meter, purpose
+        self.accepts = box.accepts
+        self.initial_context = box.initial_context
+        self.classnames = box.classnames
+
+    def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
+        """As :meth:`BlackBox.logits`, charged as a whole when called, not when iterated.
+
+        Raises:
+            BudgetExceeded: see :meth:`Meter.charge`.
+            CraftZooError: the contexts have a wrong shape or are not finite; or, while
+                iterating, the model answered with a wrong shape or with NaN or infinity.
+        """
+        expected = self.initial_context.shape
+        if contexts.ndim != 3 or contexts.shape[1:] != expected:
+            raise CraftZooError(
+                f"contexts of shape {contexts.shape} do not fit the model: "
+                f"give (P, {expected[0]}, {expected[1]})"
+            )
+        if not np.isfinite(contexts).all():
+            raise CraftZooError("a context holds NaN or infinity: check the optimizer's candidates")
+        self._meter.charge(len(contexts), len(images), self._purpose)
+        return self._checked(self._box.logits(contexts, images), len(contexts), len(images))
+
+    def _checked(
+        self, answers: Iterator[np.ndarray], n_contexts: int, n_images: int
+    ) -> Iterator[np.ndarray]:
+        shape = (n_images, len(self.classnames))
+        count = 0
+        for answer in answers:
+            if answer.shape != shape:
+                raise CraftZooError(
+                    f"the model answered with logits of shape {answer.shape} instead of {shape}: "
+                    f"check that it knows the images and classes it was opened on"
+                )
+            if not np.isfinite(answer).all():
+                raise CraftZooError(
+                    "the model answered with NaN or infinite logits: "
+                    "check its weights and precision"
+                )
+            count += 1
+            yield answer
+        if count != n_contexts:
+            raise CraftZooError(
+                f"the model answered {count} of {n_contexts} contexts: ask its owner"
+            )

@@ -1,0 +1,155 @@
+"""``craft-zoo bench``: compare methods and optimizers by accuracy per query."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from craft_zoo.benchmarks import Bench, Point, RunSpec, RunStore, expand, write_results
+from craft_zoo.cli.arguments import (
+    add_classnames_argument,
+    add_config_argument,
+    add_model_arguments,
+    open_model,
+    read_config,
+)
+from craft_zoo.cli.progress import query_progress, state
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import method_names
+
+DEFAULT_METHODS = ["zero-shot", "craft"]
+DEFAULT_OUT = "craft-zoo-bench"
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "bench",
+        help="compare methods and optimizers by accuracy per query",
+        description="Run a grid of data sets x methods x optimizers x shots x seeds on one model "
+        "and draw accuracy against queries. The same command on the same --out goes on where it "
+        "was stopped: finished runs are not made again.",
+    )
+    parser.add_argument(
+        "--optimizer",
+        action="append",
+        metavar="SPEC",
+        help="cma, spsa, nevergrad:NAME, with options as in cma:popsize=20,sigma=0.5; repeatable "
+        "(default: cma)",
+    )
+    parser.add_argument(
+        "--method",
+        action="append",
+        metavar="NAME",
+        help=f"{', '.join(method_names())}; repeatable (default: {' and '.join(DEFAULT_METHODS)})",
+    )
+    parser.add_argument(
+        "--dataset",
+        action="append",
+        metavar="NAME",
+        help="digits or folder:PATH; repeatable (default: digits)",
+    )
+    add_classnames_argument(parser)
+    parser.add_argument(
+        "--shots",
+        action="append",
+        type=int,
+        help="training images a class; repeatable (default: 16)",
+    )
+    parser.add_argument("--budget", type=int, default=8000, help="queries a run (default: 8000)")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="how many seeds, from 1 on (default: 3)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(DEFAULT_OUT),
+        metavar="DIR",
+        help=f"folder for the results (default: {DEFAULT_OUT})",
+    )
+    add_config_argument(parser)
+    add_model_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out."""
+    if options.seeds < 1:
+        raise CraftZooError(f"at least 1 seed is needed, not {options.seeds}: raise --seeds")
+    console = Console()
+    config = read_config(options)
+    grid = {
+        "datasets": options.dataset or ["digits"],
+        "methods": options.method or DEFAULT_METHODS,
+        "optimizer_specs": options.optimizer or ["cma"],
+        "shots": options.shots or [16],
+        "seeds": list(range(1, options.seeds + 1)),
+        "budget": options.budget,
+        "config": config,
+        "classnames": options.classnames,
+    }
+    expand(model=options.model, **grid)  # complain before the model is loaded
+    vlm = open_model(options)
+    runs = expand(model=vlm.name, **grid)
+    store = RunStore(options.out)
+    with query_progress() as progress:
+        try:
+            curves = Bench(vlm, store).run(runs, _Bars(progress, len(runs)))
+        except KeyboardInterrupt:
+            progress.stop()
+            console.print(f"Stopped. Finished runs are in {options.out}; the same command goes on.")
+            raise
+    summary = write_results(curves, options.out)
+    console.print(_table(summary))
+    names = "curves.png, curves.svg, curves.csv, summary.csv, config.json, runs/"
+    console.print(f"Results in {options.out}: {names}", soft_wrap=True)
+    return 0
+
+
+class _Bars:
+    """Shows a bench on progress bars: one for the grid, one for the run at hand."""
+
+    def __init__(self, progress: Progress, n_runs: int) -> None:
+        self._progress = progress
+        self._grid = progress.add_task("runs", total=n_runs, **state(float("nan"), 0, ""))
+        progress.update(self._grid, accuracy="")
+        self._run: TaskID | None = None
+
+    def started(self, run: RunSpec) -> None:
+        text = f"{run.dataset.rpartition('/')[2]} {run.label} {run.shots} shots, seed {run.seed}"
+        self._run = self._progress.add_task(text, total=run.budget, loss="", accuracy="")
+
+    def measured(self, run: RunSpec, point: Point) -> None:
+        if self._run is not None:
+            fields = state(point.loss, point.accuracy, "test")
+            self._progress.update(self._run, completed=point.queries, **fields)
+
+    def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
+        if self._run is not None:
+            self._progress.remove_task(self._run)
+            self._run = None
+        self._progress.advance(self._grid)
+
+
+def _table(summary) -> Table:
+    table = Table(title="Test accuracy at the end, mean over seeds")
+    columns = ("data set", "shots", "method", "accuracy", "95 % interval", "queries", "seconds")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("data set", "method") else "right")
+    for row in summary.itertuples():
+        interval = "" if row.low != row.low else f"{100 * row.low:.1f} to {100 * row.high:.1f}"
+        table.add_row(
+            str(row.dataset).rpartition("/")[2],
+            str(row.shots),
+            row.label,
+            f"{100 * row.accuracy:.1f} %",
+            interval,
+            f"{row.queries:,.0f}",
+            f"{row.seconds:.0f}",
+        )
+    return table

@@ -1,0 +1,45 @@
+"""``craft-zoo optimizers``, ``datasets``, ``methods``: what there is."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from craft_zoo import optimizers
+from craft_zoo.data import dataset_names
+from craft_zoo.methods import method_names
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the commands to the parser."""
+    parser = commands.add_parser("optimizers", help="list the optimizers, or the options of one")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show this one's options")
+    parser.set_defaults(run=_optimizers)
+    for name, entries in (("datasets", dataset_names), ("methods", method_names)):
+        parser = commands.add_parser(name, help=f"list the {name}")
+        parser.set_defaults(run=lambda _options, entries=entries: _print(entries()))
+
+
+def _optimizers(options: argparse.Namespace) -> int:
+    if options.name is None:
+        return _print(optimizers.names())
+    table = Table("option", "type", "default", box=None)
+    for option in optimizers.options(options.name):
+        kind = getattr(option.type, "__name__", str(option.type))
+        table.add_row(option.name, kind, str(option.default))
+    console = Console()
+    console.print(optimizers.names()[options.name])
+    console.print(table)
+    console.print(f"Use: --optimizer {options.name}:option=value,option=value", markup=False)
+    return 0
+
+
+def _print(entries: Mapping[str, str]) -> int:
+    table = Table(box=None, show_header=False)
+    for name, text in entries.items():
+        table.add_row(name, text)
+    Console().print(table)
+    return 0

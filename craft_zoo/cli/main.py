@@ -1,0 +1,47 @@
+"""Parsing, and the rules that hold for every command: errors, interruption, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+from craft_zoo.cli import bench, listing, predict, tune
+from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers import OptimizerError
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code: 0, 2 for bad input (one sentence on standard error), 130 when interrupted.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (CraftZooError, OptimizerError) as error:
+        print(f"craft-zoo: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("craft-zoo: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    parser = argparse.ArgumentParser(
+        prog="craft-zoo",
+        description="Adapt a vision-language model that you can only query.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"craft-zoo {metadata.version('craft-zoo')}"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in (bench, tune, predict):
+        module.add_command(commands)
+    listing.add_commands(commands)
+    return parser

@@ -1,0 +1,85 @@
+"""``craft-zoo tune``: adapt a model once and keep the adapter."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from craft_zoo.cli.arguments import (
+    add_classnames_argument,
+    add_config_argument,
+    add_model_arguments,
+    open_model,
+    read_config,
+)
+from craft_zoo.cli.progress import query_progress, state
+from craft_zoo.craft import Step
+from craft_zoo.data import few_shot, load_dataset
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import method_names
+from craft_zoo.tuning import tune
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "tune",
+        help="adapt a model to your images and save the adapter",
+        description="Adapt a model to a few images of each class and save what was learned.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="digits or folder:PATH")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the adapter")
+    parser.add_argument(
+        "--method", default="craft", metavar="NAME", help=f"{', '.join(method_names())} (craft)"
+    )
+    parser.add_argument(
+        "--optimizer", default="cma", metavar="SPEC", help="see craft-zoo optimizers (default: cma)"
+    )
+    add_classnames_argument(parser)
+    parser.add_argument(
+        "--shots", type=int, default=16, help="training images a class (default: 16)"
+    )
+    parser.add_argument("--budget", type=int, default=8000, help="queries (default: 8000)")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    add_config_argument(parser)
+    add_model_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out."""
+    config = read_config(options)
+    if not options.out.parent.is_dir():
+        raise CraftZooError(f"folder {options.out.parent} does not exist: create it")
+    task = few_shot(
+        load_dataset(options.dataset, classnames=options.classnames), options.shots, options.seed
+    )
+    vlm = open_model(options)
+    with query_progress() as progress:
+        bar = progress.add_task(task.name, total=options.budget, loss="", accuracy="")
+
+        def show(step: Step) -> None:
+            fields = state(step.loss, step.train_accuracy, "train")
+            progress.update(bar, completed=step.queries, **fields)
+
+        tuned = tune(
+            vlm,
+            task,
+            method=options.method,
+            optimizer=options.optimizer,
+            budget=options.budget,
+            seed=options.seed,
+            config=config,
+            callbacks=[show],
+        )
+    tuned.adapter.save(options.out)
+    size = options.out.stat().st_size / 1024
+    predictions = sum(tuned.meter.predictions.values())
+    Console().print(
+        f"Saved {options.out} ({size:.0f} KB) after {tuned.meter.queries:,} queries "
+        f"({predictions:,} predictions). Use it: craft-zoo predict {options.out} IMAGES…",
+        soft_wrap=True,
+    )
+    return 0

@@ -1,0 +1,244 @@
+"""CraFT's collaborative loop: a prompt searched without gradients, a refiner trained with them.
+
+Wang et al., "Connecting the Dots: Collaborative Fine-tuning for Black-Box Vision-Language Models",
+ICML 2024. Of the model only the black box's interface is used here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from craft_zoo.adapter import Solution
+from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.blackbox.meter import Meter
+from craft_zoo.errors import CraftZooError
+from craft_zoo.losses import collaborative_loss, cross_entropy
+from craft_zoo.metrics import accuracy
+from craft_zoo.optimizers import Optimizer
+from craft_zoo.prompts import Subspace
+from craft_zoo.refiner import Refiner, RefinerTrainer
+from craft_zoo.seeding import derived_seed, generator
+
+
+@dataclass(frozen=True)
+class CraftConfig:
+    """Settings of the collaborative loop; the defaults serve every data set.
+
+    Attributes:
+        intrinsic_dim: d, dimensions that the optimizer searches.
+        scale: size of the subspace, see :meth:`Subspace.relative`.
+        consistency: w, weight of the prediction-consistent term in both losses.
+        consistency_share: share of the budget after which the refiner's loss drops that term
+            (1/n of the paper).
+        hidden: width of the refiner's hidden layer.
+        lr: Adam's learning rate for the refiner.
+        batch_size: logits a step of the refiner's training.
+        epoch_queries: the refiner trains one epoch each time so many queries were made, so that
+            optimizers with small and large generations train it alike.
+        views: augmented views of the training images that the refiner is trained on, asked for
+            under the current context at the price of N predictions an epoch. 0: it is trained on
+            the logits that queries have returned, which costs no prediction.
+    """
+
+    intrinsic_dim: int = 512
+    scale: float = 3.0
+    consistency: float = 0.1
+    consistency_share: float = 1.0
+    hidden: int = 256
+    lr: float = 1e-3
+    batch_size: int = 256
+    epoch_queries: int = 40
+    views: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("intrinsic_dim", "scale", "hidden", "lr", "batch_size", "epoch_queries"):
+            if not getattr(self, name) > 0:
+                raise CraftZooError(f"setting {name} must be above 0, not {getattr(self, name)}")
+        for name in ("consistency", "consistency_share", "views"):
+            if not getattr(self, name) >= 0:
+                raise CraftZooError(
+                    f"setting {name} must not be below 0, it is {getattr(self, name)}"
+                )
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a method stands.
+
+    Attributes:
+        queries: made so far.
+        solution: what would be deployed now. Its refiner goes on training: use it before the
+            method goes on.
+        loss: the smallest loss of the generation, NaN where no loss was computed.
+        train_accuracy: of the best candidate on the training images, as deployed; NaN likewise.
+    """
+
+    queries: int
+    solution: Solution
+    loss: float = float("nan")
+    train_accuracy: float = float("nan")
+
+
+def collaborate(
+    box: BlackBox,
+    images: ImageSet,
+    labels: np.ndarray,
+    *,
+    meter: Meter,
+    optimizer: Optimizer,
+    subspace: Subspace,
+    refiner: Refiner | None,
+    config: CraftConfig,
+    seed: int,
+    views: Sequence[ImageSet] = (),
+) -> Iterator[Step]:
+    """Search the context and train the refiner until the meter's budget is spent.
+
+    Args:
+        box: the black box, not yet metered.
+        images: the N training images.
+        labels: (N,) int64.
+        meter: counts all that is asked; it must have a budget.
+        optimizer: searches the subspace.
+        subspace: maps its candidates to contexts.
+        refiner: trained in place; None for the prompt side alone.
+        config: settings.
+        seed: seed of the refiner's training order.
+        views: augmented views for the refiner, see :attr:`CraftConfig.views`.
+
+    Yields:
+        Where the search stands after each generation.
+    """
+    search = meter.wrap(box, "search")
+    teacher = _Teacher(box, labels, meter, refiner, config, seed, views) if refiner else None
+    targets = torch.from_numpy(labels)
+    while meter.remaining:
+        candidates = optimizer.ask()[: meter.remaining]
+        outputs = list(search.logits(subspace.contexts(candidates), images))
+        losses = np.array([_prompt_loss(logits, targets, refiner, config) for logits in outputs])
+        optimizer.tell(candidates, losses, outputs)
+        context = subspace.contexts(optimizer.recommend()[None])[0]
+        if teacher:
+            teacher.teach(context, outputs, losses)
+        solution, best = Solution(context, refiner), int(losses.argmin())
+        yield Step(
+            meter.queries,
+            solution,
+            float(losses[best]),
+            accuracy(solution.refine(outputs[best]), labels),
+        )
+
+
+def refine_only(
+    box: BlackBox,
+    images: ImageSet,
+    labels: np.ndarray,
+    *,
+    meter: Meter,
+    refiner: Refiner,
+    config: CraftConfig,
+    seed: int,
+    views: Sequence[ImageSet] = (),
+) -> Iterator[Step]:
+    """Train the refiner under the initial context, for as many epochs as CraFT would in the budget.
+
+    Arguments as for :func:`collaborate`.
+
+    Yields:
+        One step. It has cost one query; with views, none, but N predictions an epoch.
+    """
+    epochs = (meter.budget or 0) // config.epoch_queries
+    teacher = _Teacher(box, labels, meter, refiner, config, seed, views)
+    logits = None
+    if not views:
+        logits = next(meter.wrap(box, "search").logits(box.initial_context[None], images))
+    for _ in range(max(1, epochs)):
+        if logits is not None:
+            teacher.learn(torch.from_numpy(logits), torch.from_numpy(labels))
+        else:
+            teacher.learn_views(box.initial_context)
+    solution = Solution(box.initial_context, refiner)
+    if logits is None:
+        yield Step(meter.queries, solution)
+    else:
+        yield Step(
+            meter.queries, solution, train_accuracy=accuracy(solution.refine(logits), labels)
+        )
+
+
+def _prompt_loss(
+    logits: np.ndarray, labels: Tensor, refiner: Refiner | None, config: CraftConfig
+) -> float:
+    with torch.inference_mode():
+        returned = torch.from_numpy(logits)
+        if refiner is None:
+            return float(cross_entropy(returned, labels))
+        return float(collaborative_loss(returned, refiner(returned), labels, config.consistency))
+
+
+class _Teacher:
+    """Trains the refiner, one epoch each ``epoch_queries`` queries.
+
+    The lesson is drawn from the better half of what the queries since the last epoch have returned,
+    logits under contexts near to the one that would be deployed: their spread is its augmentation.
+    """
+
+    def __init__(
+        self,
+        box: BlackBox,
+        labels: np.ndarray,
+        meter: Meter,
+        refiner: Refiner,
+        config: CraftConfig,
+        seed: int,
+        views: Sequence[ImageSet],
+    ) -> None:
+        self._box = meter.wrap(box, "refiner")
+        self._labels = torch.from_numpy(labels)
+        self._meter, self._config, self._views = meter, config, views
+        self._trainer = RefinerTrainer(
+            refiner,
+            lr=config.lr,
+            batch_size=config.batch_size,
+            seed=derived_seed(seed, "refiner order"),
+        )
+        self._rng = generator(seed, "refiner lessons")
+        self._pool: list[tuple[float, np.ndarray]] = []
+        self._epochs = 0
+
+    def teach(self, context: np.ndarray, outputs: Sequence[np.ndarray], losses: np.ndarray) -> None:
+        """Take note of a generation; train if it is time."""
+        self._pool += zip(losses.tolist(), outputs, strict=True)
+        if self._meter.queries < (self._epochs + 1) * self._config.epoch_queries:
+            return
+        self._epochs = self._meter.queries // self._config.epoch_queries
+        if self._views:
+            self.learn_views(context)
+        else:
+            self.learn(self._lesson(), self._labels)
+        self._pool.clear()
+
+    def _lesson(self) -> Tensor:
+        """(N, C) logits: for each image the answer under one of the better contexts, at random."""
+        by_loss = sorted(self._pool, key=lambda pair: pair[0])
+        better = np.stack([logits for _, logits in by_loss[: (len(by_loss) + 1) // 2]])
+        images = np.arange(len(self._labels))
+        return torch.from_numpy(better[self._rng.integers(len(better), size=len(images)), images])
+
+    def learn_views(self, context: np.ndarray) -> None:
+        """One epoch on an augmented view under ``context``; N predictions."""
+        view = self._views[
+            self._meter.predictions["refiner"] // len(self._labels) % len(self._views)
+        ]
+        self.learn(torch.from_numpy(next(self._box.logits(context[None], view))), self._labels)
+
+    def learn(self, logits: Tensor, labels: Tensor) -> None:
+        """One epoch on (N, C) logits and (N,) labels."""
+        budget = self._meter.budget or 0
+        early = self._meter.queries <= self._config.consistency_share * budget
+        self._trainer.epoch(logits, labels, self._config.consistency if early else 0.0)

@@ -1,0 +1,37 @@
+"""Tasks: class names, few-shot training images and test images.
+
+A data set is opened by name (``digits``, ``folder:PATH``) and a task drawn from it by shots and
+seed; the same arguments always give the same images in the same order.
+
+- :func:`load_dataset`, :func:`dataset_names`, :func:`register_dataset`: data sets by name
+- :class:`Dataset`, :class:`Task`, :class:`LabelledImages`: what they hold
+- :func:`few_shot`: draw a task
+- :func:`open_image`: one image from a path, a PIL image or an array
+- :func:`read_classnames`, :func:`readable`: words for class folders
+"""
+
+from craft_zoo.data.classnames import read_classnames, readable
+from craft_zoo.data.digits import load_digits
+from craft_zoo.data.folder import load_folder
+from craft_zoo.data.images import IMAGE_SUFFIXES, ImageSource, find_images, open_image
+from craft_zoo.data.registry import DatasetRequest, dataset_names, load_dataset, register_dataset
+from craft_zoo.data.task import Dataset, LabelledImages, Task, few_shot
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Dataset",
+    "DatasetRequest",
+    "ImageSource",
+    "LabelledImages",
+    "Task",
+    "dataset_names",
+    "few_shot",
+    "find_images",
+    "load_dataset",
+    "load_digits",
+    "load_folder",
+    "open_image",
+    "read_classnames",
+    "readable",
+    "register_dataset",
+]

@@ -1,0 +1,36 @@
+"""scikit-learn's handwritten digits: real images that come with a dependency, so always at hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from craft_zoo.data.classnames import read_classnames
+from craft_zoo.data.registry import DatasetRequest, register_dataset
+from craft_zoo.data.task import Dataset, LabelledImages
+from craft_zoo.errors import CraftZooError
+
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_N_TEST = 1000  # the last images of the file, as they were written by other people than the first
+
+
+@register_dataset("digits")
+def load_digits(request: DatasetRequest) -> Dataset:
+    """digits: 1,797 handwritten digits of 8 x 8 pixels (UCI, in scikit-learn), 1,000 for testing.
+
+    A black pen on white paper, as photographs of writing look.
+    """
+    from sklearn import datasets
+
+    if request.argument:
+        raise CraftZooError(f"data set 'digits' takes no argument: leave out {request.argument!r}")
+    names = read_classnames(request.classnames) if request.classnames else {}
+    bunch = datasets.load_digits()
+    pixels = np.round(255 - bunch.images * (255 / 16)).astype(np.uint8)  # ink counts run 0..16
+    labels = bunch.target.astype(np.int64)
+    n_train = len(pixels) - _N_TEST
+    return Dataset(
+        "digits",
+        tuple(names.get(str(digit), word) for digit, word in enumerate(_WORDS)),
+        LabelledImages(list(pixels[:n_train]), labels[:n_train]),
+        LabelledImages(list(pixels[n_train:]), labels[n_train:]),
+    )

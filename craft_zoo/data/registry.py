@@ -1,0 +1,71 @@
+"""Data sets by name: ``digits``, ``folder:PATH``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from craft_zoo.data.task import Dataset
+from craft_zoo.errors import CraftZooError
+
+
+@dataclass(frozen=True)
+class DatasetRequest:
+    """What the user asked for beyond the data set's name.
+
+    Attributes:
+        argument: what stood behind the colon (``PATH`` in ``folder:PATH``), "" without one.
+        classnames: file with the words for each class, or None for the source's own.
+        split_seed: seed of the split where the source has no test images of its own.
+    """
+
+    argument: str = ""
+    classnames: Path | None = None
+    split_seed: int = 0
+
+
+Loader = Callable[[DatasetRequest], Dataset]
+
+_LOADERS: dict[str, Loader] = {}
+
+
+def register_dataset(name: str) -> Callable[[Loader], Loader]:
+    """Decorator: make a loader known as ``name``; its docstring's first line describes it."""
+
+    def register(loader: Loader) -> Loader:
+        _LOADERS[name] = loader
+        return loader
+
+    return register
+
+
+def dataset_names() -> dict[str, str]:
+    """Every registered name with its one-line description."""
+    return {
+        name: (loader.__doc__ or "").strip().splitlines()[0]
+        for name, loader in sorted(_LOADERS.items())
+    }
+
+
+def load_dataset(
+    spec: str, *, classnames: str | Path | None = None, split_seed: int = 0
+) -> Dataset:
+    """Open a data set by name.
+
+    Args:
+        spec: ``name`` or ``name:argument``, for instance ``digits`` or ``folder:~/pets``.
+        classnames: see :func:`craft_zoo.data.read_classnames`.
+        split_seed: seed of the train/test split where the source has none of its own.
+
+    Raises:
+        CraftZooError: unknown name, or the source is missing or broken.
+    """
+    name, _, argument = spec.partition(":")
+    if name not in _LOADERS:
+        raise CraftZooError(
+            f"unknown data set {spec!r}: choose from {', '.join(sorted(_LOADERS))} "
+            f"(your own images: folder:PATH)"
+        )
+    path = Path(classnames).expanduser() if classnames is not None else None
+    return _LOADERS[name](DatasetRequest(argument, path, split_seed))

@@ -1,0 +1,127 @@
+"""What a method is given, and methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
+from craft_zoo.blackbox.meter import Meter
+from craft_zoo.craft import CraftConfig, Step
+from craft_zoo.data.augment import augmented
+from craft_zoo.data.task import LabelledImages
+from craft_zoo.errors import CraftZooError
+from craft_zoo.seeding import generator
+
+
+@dataclass
+class Problem:
+    """All that a method may use: a black box opened on the classes, and the few shots.
+
+    The test images are not here, so no choice can come from them.
+
+    Attributes:
+        box: the black box, not yet metered.
+        images: the N few-shot images.
+        labels: (N,) int64.
+        meter: counts what is asked; its budget is the run's.
+        budget: queries that may be made.
+        seed: seed of all that is random.
+        optimizer: spec of the optimizer, for methods that use one.
+        config: settings.
+        views: augmented views of the images for the refiner, each N images; none by default.
+    """
+
+    box: BlackBox
+    images: ImageSet
+    labels: np.ndarray
+    meter: Meter
+    budget: int
+    seed: int
+    optimizer: str = "cma"
+    config: CraftConfig = field(default_factory=CraftConfig)
+    views: Sequence[ImageSet] = ()
+
+    @classmethod
+    def open(
+        cls,
+        vlm: VLM,
+        classnames: Sequence[str],
+        shots: LabelledImages,
+        *,
+        budget: int,
+        seed: int,
+        optimizer: str = "cma",
+        config: CraftConfig | None = None,
+    ) -> Problem:
+        """Hand the few shots to a model and open it on the class names.
+
+        Raises:
+            CraftZooError: an image or a class name is bad.
+        """
+        config = config or CraftConfig()
+        rng = generator(seed, "views")
+        views = [vlm.images(augmented(shots.images, rng)) for _ in range(config.views)]
+        return cls(
+            box=vlm.classifier(classnames),
+            images=vlm.images(shots.images),
+            labels=shots.labels,
+            meter=Meter(budget),
+            budget=budget,
+            seed=seed,
+            optimizer=optimizer,
+            config=config,
+            views=views,
+        )
+
+
+Method = Callable[[Problem], Iterator[Step]]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    method: Method
+    uses_optimizer: bool
+
+
+_METHODS: dict[str, _Entry] = {}
+
+
+def register_method(name: str, *, uses_optimizer: bool = True) -> Callable[[Method], Method]:
+    """Decorator: make a method known as ``name``; its docstring's first line describes it."""
+
+    def register(method: Method) -> Method:
+        _METHODS[name] = _Entry(method, uses_optimizer)
+        return method
+
+    return register
+
+
+def get_method(name: str) -> Method:
+    """The method called ``name``.
+
+    Raises:
+        CraftZooError: there is none.
+    """
+    return _find(name).method
+
+
+def uses_optimizer(name: str) -> bool:
+    """Whether the method's result depends on the optimizer."""
+    return _find(name).uses_optimizer
+
+
+def method_names() -> dict[str, str]:
+    """Every method's name with its one-line description."""
+    return {
+        name: (entry.method.__doc__ or "").strip().splitlines()[0]
+        for name, entry in _METHODS.items()
+    }
+
+
+def _find(name: str) -> _Entry:
+    if name not in _METHODS:
+        raise CraftZooError(f"unknown method {name!r}: choose from {', '.join(_METHODS)}")
+    return _METHODS[name]

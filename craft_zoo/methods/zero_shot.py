@@ -1,0 +1,15 @@
+"""The model as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from craft_zoo.adapter import Solution
+from craft_zoo.craft import Step
+from craft_zoo.methods.base import Problem, register_method
+
+
+@register_method("zero-shot", uses_optimizer=False)
+def zero_shot(problem: Problem) -> Iterator[Step]:
+    """The initial context as it is: no query, nothing learned."""
+    yield Step(queries=0, solution=Solution(problem.box.initial_context))

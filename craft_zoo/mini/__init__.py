@@ -1,0 +1,92 @@
+"""craft-mini: a CLIP small enough to live inside the package.
+
+A CLIP-architecture model in open_clip's own format: an EfficientNet-Lite0 image tower and a causal
+text transformer on CLIP's vocabulary, both ending in 512 dimensions. `docs/craft-mini.md` says how
+it was made and what it can do.
+
+- `create`: the model, its preprocessing and its tokenizer, without network
+- `register`: make the name known to open_clip
+- `state_dict`: the weights, unpacked
+- `export`: write them as a plain open_clip checkpoint
+- `config_path`: the open_clip model configuration
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import open_clip
+    import torch
+
+NAME = "craft-mini"
+
+__all__ = ["NAME", "config_path", "create", "export", "register", "state_dict", "weights_path"]
+
+
+def config_path() -> Path:
+    """Return the path of the model configuration, in open_clip's format."""
+    return Path(__file__).with_name("craft-mini.json")
+
+
+def weights_path() -> Path:
+    """Return the path of the packed weights (see `craft_zoo.mini.packing`)."""
+    return Path(__file__).with_name("craft-mini.safetensors")
+
+
+def register() -> None:
+    """Make `NAME` known to open_clip's factory; a second call changes nothing."""
+    import open_clip
+
+    if NAME not in open_clip.list_models():
+        open_clip.add_model_config(config_path())
+
+
+def state_dict() -> dict[str, torch.Tensor]:
+    """Return open_clip's full state dict: all 49,408 token embeddings, floats as float32."""
+    from safetensors.torch import load_file
+
+    from craft_zoo.mini.packing import unpack
+
+    return unpack(load_file(weights_path()))
+
+
+def create() -> tuple[open_clip.CLIP, Callable[..., torch.Tensor], Any]:
+    """Build the model offline.
+
+    Returns the model in eval mode, the preprocessing of one PIL image, and the tokenizer.
+    """
+    import open_clip
+
+    register()
+    with _without_warnings():  # open_clip warns that the model starts random; it won't stay so
+        model, _, preprocess = open_clip.create_model_and_transforms(NAME)
+    model.load_state_dict(state_dict(), strict=True)
+    return model.eval(), preprocess, open_clip.get_tokenizer(NAME)
+
+
+def export(path: str | Path) -> None:
+    """Write a plain open_clip checkpoint, for ``open_clip.create_model(NAME, pretrained=path)``.
+
+    `path` must end in ``.safetensors``: open_clip chooses its reader by the suffix. A process that
+    loads the file calls `register` first.
+    """
+    from safetensors.torch import save_file
+
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"a checkpoint's name must end in .safetensors, not {Path(path).name!r}")
+    save_file(state_dict(), path)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,64 @@
+"""Weights made small: float16 matrices, and only the token embeddings that training has touched.
+
+The packed file is a plain safetensors file. Vectors and scalars keep their type, matrices and
+kernels are float16. The token embedding is stored as int8 rows with one float16 scale each, an
+int32 index that says which token a row belongs to, and one float16 row for all tokens without one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+EMBEDDING = "token_embedding.weight"
+
+
+def pack(state: dict[str, Tensor], tokens: Tensor) -> dict[str, Tensor]:
+    """Pack a CLIP state dict, keeping the embeddings of `tokens` (1-D, token ids) only.
+
+    The tokens left out share the mean of the rows kept.
+    """
+    packed = {
+        name: (
+            tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+        ).contiguous()
+        for name, tensor in state.items()
+        if name != EMBEDDING
+    }
+    index = torch.unique(tokens)
+    rows = state[EMBEDDING][index]
+    scale = (rows.abs().amax(dim=1) / 127).clamp_min(1e-6).half()
+    packed["token_embedding.index"] = index.int()
+    packed["token_embedding.scale"] = scale
+    packed["token_embedding.rows"] = (
+        torch.round(rows / scale.float()[:, None]).clamp(-127, 127).to(torch.int8)
+    )
+    packed["token_embedding.other"] = rows.mean(dim=0).half()
+    return packed
+
+
+def unpack(packed: dict[str, Tensor], vocabulary: int = 49408) -> dict[str, Tensor]:
+    """Rebuild the state dict that `pack` was given, up to rounding: every float as float32."""
+    state = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in packed.items()
+        if not name.startswith("token_embedding.")
+    }
+    rows = packed["token_embedding.rows"].float() * packed["token_embedding.scale"].float()[:, None]
+    weight = packed["token_embedding.other"].float().repeat(vocabulary, 1)
+    weight[packed["token_embedding.index"].long()] = rows
+    state[EMBEDDING] = weight
+    return state
+
+
+def save(packed: dict[str, Tensor], path: Path) -> None:
+    """Write `packed` to `path` in one step: a reader sees the old file or the new one."""
+    from safetensors.torch import save_file
+
+    beside = path.with_name(path.name + ".new")
+    save_file(packed, beside)
+    beside.chmod(0o644)  # safetensors writes files for their owner alone
+    os.replace(beside, path)

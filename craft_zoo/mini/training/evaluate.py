@@ -1,0 +1,98 @@
+"""Zero-shot accuracy of craft-mini: ``python -m craft_zoo.mini.training.evaluate FOLDER``.
+
+FOLDER holds one folder of images a class; ``digits`` in its place means scikit-learn's. A class is
+called as its folder is, in lower case with spaces, EuroSAT's classes as the literature calls them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from craft_zoo import mini
+from craft_zoo.mini.training.corpus import FIRST
+
+EUROSAT = {
+    "AnnualCrop": "Annual Crop Land",
+    "Forest": "Forest",
+    "HerbaceousVegetation": "Herbaceous Vegetation Land",
+    "Highway": "Highway or Road",
+    "Industrial": "Industrial Buildings",
+    "Pasture": "Pasture Land",
+    "PermanentCrop": "Permanent Crop Land",
+    "Residential": "Residential Buildings",
+    "River": "River",
+    "SeaLake": "Sea or Lake",
+}
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def main() -> None:
+    """Print the accuracy and the logit scale that would give the smallest loss."""
+    parser = argparse.ArgumentParser(
+        prog="python -m craft_zoo.mini.training.evaluate", description=__doc__
+    )
+    parser.add_argument("dataset", help="an image folder, or digits")
+    parser.add_argument("--prompt", default=FIRST)
+    options = parser.parse_args()
+    names, samples = digits() if options.dataset == "digits" else folder(Path(options.dataset))
+    cosines, labels = zero_shot(names, samples, options.prompt)
+    accuracy = (cosines.argmax(dim=1) == labels).float().mean().item()
+    scale = best_scale(cosines, labels)
+    print(
+        f"{100 * accuracy:.1f} % of {len(labels)} images, {len(names)} classes, "
+        f"prompt {options.prompt!r}; smallest loss at logit scale {scale:.0f}"
+    )
+
+
+def folder(path: Path) -> tuple[list[str], Iterator[tuple[Image.Image, int]]]:
+    """Return the class names and the labelled images of a folder of folders."""
+    classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    names = [EUROSAT.get(c.name, c.name.replace("_", " ").lower()) for c in classes]
+    files = [(file, i) for i, c in enumerate(classes) for file in sorted(c.iterdir())]
+    return names, ((Image.open(file).convert("RGB"), i) for file, i in files)
+
+
+def digits() -> tuple[list[str], Iterator[tuple[Image.Image, int]]]:
+    """Return scikit-learn's 1,797 handwritten digits as 8 by 8 images."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    pixels = (data.images * 255 / 16).astype("uint8")
+    pairs = zip(pixels, data.target, strict=True)
+    return list(DIGITS), ((Image.fromarray(p).convert("RGB"), int(i)) for p, i in pairs)
+
+
+@torch.inference_mode()
+def zero_shot(
+    names: Sequence[str], samples: Iterator[tuple[Image.Image, int]], prompt: str = FIRST
+) -> tuple[Tensor, Tensor]:
+    """Return the cosines (images, classes) and the labels (images,)."""
+    model, preprocess, tokenizer = mini.create()
+    texts = model.encode_text(tokenizer([prompt.format(name) for name in names]), normalize=True)
+    cosines, labels, batch = [], [], []
+    for image, label in samples:
+        batch.append(preprocess(image))
+        labels.append(label)
+        if len(batch) == 32:
+            cosines.append(model.encode_image(torch.stack(batch), normalize=True) @ texts.T)
+            batch = []
+    if batch:
+        cosines.append(model.encode_image(torch.stack(batch), normalize=True) @ texts.T)
+    return torch.cat(cosines), torch.tensor(labels)
+
+
+def best_scale(cosines: Tensor, labels: Tensor) -> float:
+    """Return the logit scale, 1 to 200, with the smallest cross-entropy."""
+    losses = [F.cross_entropy(scale * cosines, labels).item() for scale in range(1, 201)]
+    return 1.0 + min(range(200), key=losses.__getitem__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The random subspace that the context is searched in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from craft_zoo.seeding import generator
+
+
+class Subspace:
+    """``context = p0 + reshape(A z)``: contexts for candidates z of a low-dimensional space.
+
+    Random projections for prompt search are from Sun et al., "Black-Box Tuning for
+    Language-Model-as-a-Service" (ICML 2022); CraFT uses them unchanged.
+
+    Args:
+        initial_context: p0, (n_ctx, dim) float32.
+        dim: d, the number of coordinates of z.
+        std: standard deviation of the entries of A.
+        seed: seed of A.
+    """
+
+    def __init__(self, initial_context: np.ndarray, dim: int, *, std: float, seed: int) -> None:
+        self.p0 = np.asarray(initial_context, dtype=np.float32)
+        self.dim = dim
+        rng = generator(seed, "subspace")
+        self._basis = (std * rng.standard_normal((self.p0.size, dim))).astype(np.float32)
+
+    @classmethod
+    def relative(
+        cls, initial_context: np.ndarray, dim: int, *, scale: float, seed: int
+    ) -> Subspace:
+        """A subspace in units of the model's own embeddings, so that one setting fits all models.
+
+        A standard normal z moves each coordinate of the context by ``scale`` times the root mean
+        square of the initial context's coordinates.
+        """
+        rms = float(np.sqrt(np.mean(np.square(initial_context, dtype=np.float64))))
+        return cls(initial_context, dim, std=scale * rms / np.sqrt(dim), seed=seed)
+
+    def contexts(self, candidates: np.ndarray) -> np.ndarray:
+        """(P, d) candidates → (P, n_ctx, dim) float32 contexts."""
+        moved = np.asarray(candidates, dtype=np.float32) @ self._basis.T
+        return self.p0 + moved.reshape(-1, *self.p0.shape)

@@ -1,0 +1,71 @@
+"""Adapt a model once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from craft_zoo.adapter import Adapter
+from craft_zoo.blackbox.base import VLM
+from craft_zoo.blackbox.meter import Meter
+from craft_zoo.craft import CraftConfig, Step
+from craft_zoo.data.task import Task
+from craft_zoo.methods import Problem, get_method
+
+Callback = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The adapter, and the meter that says what it cost."""
+
+    adapter: Adapter
+    meter: Meter
+
+
+def tune(
+    vlm: VLM,
+    task: Task,
+    *,
+    method: str = "craft",
+    optimizer: str = "cma",
+    budget: int = 8000,
+    seed: int = 1,
+    config: CraftConfig | None = None,
+    callbacks: Iterable[Callback] = (),
+) -> Tuned:
+    """Adapt ``vlm`` to the training images of ``task``::
+
+        vlm = load_vlm("craft-mini")
+        task = few_shot(load_dataset("digits"), shots=16, seed=1)
+        tuned = tune(vlm, task, budget=2000)
+        tuned.adapter.save("digits.adapter")
+
+    Args:
+        vlm: the model.
+        task: its test images are not touched.
+        method: see :func:`craft_zoo.methods.method_names`.
+        optimizer: see :func:`craft_zoo.optimizers.create`.
+        budget: queries that may be made.
+        seed: seed of all that is random; the same arguments give the same adapter.
+        config: settings of the method.
+        callbacks: called with every :class:`~craft_zoo.craft.Step`, as it happens.
+
+    Raises:
+        CraftZooError: bad input, see the message.
+    """
+    problem = Problem.open(
+        vlm,
+        task.classnames,
+        task.train,
+        budget=budget,
+        seed=seed,
+        optimizer=optimizer,
+        config=config,
+    )
+    step = None
+    for step in get_method(method)(problem):
+        for callback in callbacks:
+            callback(step)
+    assert step is not None, "a method yields at least one step"
+    return Tuned(Adapter.of(step.solution, vlm, problem.box), problem.meter)

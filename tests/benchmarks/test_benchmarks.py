@@ -1,0 +1,180 @@
+"""Grids, statistics, plots and the store, on made-up curves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from craft_zoo.benchmarks import (
+    Point,
+    RunSpec,
+    RunStore,
+    average_curves,
+    expand,
+    mean_interval,
+    plot_curves,
+    summarize,
+    tidy,
+)
+from scipy import stats
+
+from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.craft import CraftConfig
+from craft_zoo.errors import CraftZooError
+
+RUN = RunSpec("craft-mini", "digits", None, "craft", "cma", 16, 1, 8000, CraftConfig())
+
+
+def point(queries: int, accuracy: float) -> Point:
+    return Point(queries, accuracy, 0.9, 1.5, queries * 160, 0, 1000, queries / 100)
+
+
+def curves() -> dict[RunSpec, list[Point]]:
+    """Two seeds of craft, the second measured at other queries; one of zero-shot each."""
+    zero = replace(RUN, method="zero-shot", optimizer="none")
+    return {
+        RUN: [point(40, 0.2), point(80, 0.4), point(120, 0.6)],
+        replace(RUN, seed=2): [point(40, 0.4), point(100, 0.7), point(120, 0.8)],
+        zero: [point(0, 0.1)],
+        replace(zero, seed=2): [point(0, 0.1)],
+    }
+
+
+def grid(**changes: object) -> list[RunSpec]:
+    arguments: dict = {
+        "model": "craft-mini",
+        "datasets": ["digits"],
+        "methods": ["zero-shot", "craft"],
+        "optimizer_specs": ["cma", "spsa"],
+        "shots": [1, 16],
+        "seeds": [1, 2, 3],
+        "budget": 100,
+        "config": CraftConfig(),
+    }
+    return expand(**arguments | changes)
+
+
+def test_methods_without_an_optimizer_are_run_once() -> None:
+    runs = grid()
+    assert len(runs) == len(set(runs)) == 2 * 3 * (1 + 2)
+    assert {run.optimizer for run in runs if run.method == "zero-shot"} == {"none"}
+
+
+def test_repeated_arguments_do_not_repeat_runs() -> None:
+    assert grid(optimizer_specs=["cma", "cma", "spsa"]) == grid()
+
+
+def test_identities_tell_runs_apart_and_stay() -> None:
+    runs = [*grid(), *grid(budget=200), *grid(config=CraftConfig(scale=2.0))]
+    assert len({run.identity for run in runs}) == len(runs)
+    assert RUN.identity == replace(RUN).identity
+    assert RUN.identity.startswith("digits-craft-cma-16shots-seed1-")
+
+
+def test_mean_interval_is_students() -> None:
+    values = np.array([0.5, 0.6, 0.8])
+    mean, low, high = mean_interval(values)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+    assert np.isnan(mean_interval(np.array([0.5]))[1:]).all()
+
+
+def test_between_its_points_a_seed_keeps_its_last_accuracy() -> None:
+    average = average_curves(tidy(curves()))
+    craft = average[average["label"] == "craft (cma)"].set_index("queries")["accuracy"]
+    assert craft.to_dict() == pytest.approx({40: 0.3, 80: 0.4, 100: 0.55, 120: 0.7})
+
+
+def test_summary_is_of_the_last_points() -> None:
+    summary = summarize(tidy(curves())).set_index("label")
+    craft = summary.loc["craft (cma)"]
+    assert craft["accuracy"] == pytest.approx(0.7)
+    assert craft["seeds"] == 2
+    assert craft["queries"] == 120
+    assert craft["search_predictions"] == 120 * 160
+    assert summary.loc["zero-shot", "accuracy"] == pytest.approx(0.1)
+
+
+def test_tidy_has_a_row_a_point() -> None:
+    points = tidy(curves())
+    assert len(points) == 8
+    assert {"dataset", "method", "optimizer", "shots", "seed", "queries", "accuracy"} <= set(points)
+
+
+def test_the_plot_shows_what_was_measured(tmp_path: Path) -> None:
+    files = plot_curves(average_curves(tidy(curves())), tmp_path)
+    assert [file.name for file in files] == ["curves.png", "curves.svg"]
+    first = files[1].read_bytes()
+    plot_curves(average_curves(tidy(curves())), tmp_path)
+    assert files[1].read_bytes() == first
+    import matplotlib.pyplot as plt
+
+    assert not plt.get_fignums()
+
+
+def test_plotted_lines_are_the_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib.pyplot as plt
+
+    drawn = {}
+    monkeypatch.setattr(plt, "close", lambda figure: drawn.setdefault("axis", figure.axes[0]))
+    plot_curves(average_curves(tidy(curves())), tmp_path)
+    axis = drawn["axis"]
+    zero, craft = sorted(axis.get_lines(), key=lambda line: len(line.get_xdata()))
+    assert list(craft.get_xdata()) == [40, 80, 100, 120]
+    assert list(craft.get_ydata()) == pytest.approx([30, 40, 55, 70])
+    assert list(zero.get_ydata()) == pytest.approx([10, 10])
+    labels = [text.get_text() for text in axis.texts]
+    assert labels == ["zero-shot  10.0", "craft (cma)  70.0"]
+    assert axis.get_xlim() == (0, 120)
+
+
+def adapter() -> Adapter:
+    return Adapter(Solution(np.zeros((2, 3), np.float32)), ("a", "b"), "craft-mini", "0")
+
+
+def test_a_saved_run_is_found_again_and_no_other(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "out")
+    points = [point(40, 0.2), point(80, 0.4)]
+    assert store.load(RUN) is None
+    store.save(RUN, points, adapter())
+    assert RunStore(tmp_path / "out").load(RUN) == points
+    assert store.load(replace(RUN, seed=2)) is None
+    folder = tmp_path / "out" / "runs" / RUN.identity
+    assert sorted(file.name for file in folder.iterdir()) == ["adapter.safetensors", "run.json"]
+    record = json.loads((folder / "run.json").read_text())
+    assert record["run"]["optimizer"] == "cma"
+    assert record["environment"]["packages"]["torch"]
+
+
+def test_a_run_without_its_record_counts_as_not_run(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    store.save(RUN, [point(40, 0.2)], adapter())
+    (tmp_path / "runs" / RUN.identity / "run.json").unlink()
+    assert store.load(RUN) is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"points": [{"queries": 1}]}'])
+def test_a_broken_record_is_named(tmp_path: Path, text: str) -> None:
+    store = RunStore(tmp_path)
+    store.save(RUN, [point(40, 0.2)], adapter())
+    (tmp_path / "runs" / RUN.identity / "run.json").write_text(text)
+    with pytest.raises(CraftZooError, match="remove its folder"):
+        store.load(RUN)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CraftZooError, match="choose another --out"):
+        RunStore(tmp_path / "file")
+
+
+def test_frames_survive_csv(tmp_path: Path) -> None:
+    points = tidy(curves())
+    points.to_csv(tmp_path / "curves.csv", index=False)
+    read = pd.read_csv(tmp_path / "curves.csv", keep_default_na=False)
+    assert read["optimizer"].unique().tolist() == ["cma", "none"]

@@ -1,0 +1,84 @@
+"""Fixtures: the embedded model, small real tasks, folders of generated images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from craft_zoo.blackbox import OpenCLIP, load_vlm
+from craft_zoo.data import Dataset, LabelledImages, Task, few_shot, load_dataset
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # a missing download fails at once instead of after retries
+
+
+@pytest.fixture(scope="session")
+def vlm() -> OpenCLIP:
+    """craft-mini."""
+    model = load_vlm("craft-mini")
+    assert isinstance(model, OpenCLIP)
+    return model
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def small_task(digits: Dataset) -> Task:
+    """Two shots of each digit, five test images of each."""
+    task = few_shot(digits, shots=2, seed=1)
+    first = np.concatenate([np.flatnonzero(task.test.labels == label)[:5] for label in range(10)])
+    return Task(task.name, task.classnames, task.train, task.test.take(first))
+
+
+COLOURS = {"red_square": (200, 30, 30), "GreenField": (30, 180, 40), "blue-sky": (40, 60, 220)}
+
+
+def write_images(folder: Path, colour: tuple[int, int, int], count: int, seed: int) -> None:
+    """Noisy images of one colour."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        pixels = np.clip(np.array(colour) + rng.integers(-60, 60, (40, 48, 3)), 0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:02}.png")
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """train/ with 4 and test/ with 3 images of three colours."""
+    root = tmp_path / "colours"
+    for number, (name, colour) in enumerate(COLOURS.items()):
+        write_images(root / "train" / name, colour, 4, number)
+        write_images(root / "test" / name, colour, 3, 100 + number)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The team's real images; tests that use them skip where they are not."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("CRAFT_ZOO_SHARED_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not on this machine")
+    return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the slow tests too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: give --slow to run it"))
+
+
+@pytest.fixture
+def labelled(small_task: Task) -> LabelledImages:
+    return small_task.train

@@ -1,0 +1,133 @@
+"""open_clip models behind the interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from craft_zoo.blackbox import OpenCLIP, load_vlm
+from craft_zoo.data import Task, open_image
+from craft_zoo.errors import CraftZooError
+
+NAMES = ["cat", "annual crop land", "forklift truck"]
+
+
+def test_logits_are_open_clips_own(vlm: OpenCLIP, small_task: Task) -> None:
+    assert_open_clips_logits(vlm, small_task)
+
+
+@pytest.fixture(scope="module")
+def vit_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ViT-B-32 without pretraining, saved to a file."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "vit.pt"
+    torch.save(open_clip.create_model("ViT-B-32").state_dict(), path)
+    return path
+
+
+def test_vit_b_32_from_a_local_file(vit_checkpoint: Path, small_task: Task) -> None:
+    vlm = load_vlm("ViT-B-32", str(vit_checkpoint))
+    assert vlm.name == f"ViT-B-32@{vit_checkpoint}"
+    assert_open_clips_logits(vlm, small_task)
+    assert load_vlm(vlm.name).name == vlm.name
+
+
+def assert_open_clips_logits(vlm: OpenCLIP, task: Task) -> None:
+    """Equal to logit_scale · encode_image · encode_text of the same sentence, to 1e-4."""
+    images = task.test.images[:12]
+    box = vlm.classifier(NAMES)
+    ours = next(box.logits(box.initial_context[None], vlm.images(images)))
+    model, preprocess, tokenizer = vlm._model, vlm._preprocess, vlm._tokenizer
+    with torch.inference_mode():
+        pixels = torch.stack([preprocess(open_image(image)) for image in images])
+        texts = tokenizer([f"a photo of a {name}." for name in NAMES])
+        theirs, _ = model.get_logits(pixels, texts)
+    assert ours.shape == (12, 3)
+    assert ours.dtype == np.float32
+    assert np.abs(ours - theirs.numpy()).max() < 1e-4
+
+
+def test_contexts_are_answered_in_order_and_alone_as_together(
+    vlm: OpenCLIP, small_task: Task
+) -> None:
+    box, images = vlm.classifier(NAMES), vlm.images(small_task.test.images[:5])
+    rng = np.random.default_rng(0)
+    contexts = box.initial_context + 0.3 * rng.standard_normal((5, 4, 256)).astype(np.float32)
+    together = list(box.logits(contexts, images))
+    for context, logits in zip(contexts, together, strict=True):
+        assert np.abs(next(box.logits(context[None], images)) - logits).max() < 1e-4
+
+
+def test_several_label_sets_on_the_same_images(vlm: OpenCLIP, small_task: Task) -> None:
+    images = vlm.images(small_task.test.images[:3])
+    for names in (["cat"], NAMES):
+        box = vlm.classifier(names)
+        assert next(box.logits(box.initial_context[None], images)).shape == (3, len(names))
+
+
+def test_images_of_another_model_are_refused(vlm: OpenCLIP, small_task: Task) -> None:
+    images = load_vlm("craft-mini").images(small_task.test.images[:2])
+    box = vlm.classifier(NAMES)
+    with pytest.raises(CraftZooError, match="another model"):
+        next(box.logits(box.initial_context[None], images))
+
+
+def test_features_are_not_visible_through_the_interface(vlm: OpenCLIP, small_task: Task) -> None:
+    from craft_zoo.blackbox import BlackBox, ImageSet
+
+    assert {name for name in vars(ImageSet) if not name.startswith("_")} == set()
+    assert {name for name in vars(BlackBox) if not name.startswith("_")} == {"logits"}
+
+
+def test_weights_that_do_not_fit(vit_checkpoint: Path) -> None:
+    with pytest.raises(CraftZooError, match=r"RN50 with weights .* cannot be loaded"):
+        load_vlm("RN50", str(vit_checkpoint))
+
+
+def test_a_file_that_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_text("no weights")
+    with pytest.raises(CraftZooError, match="cannot be loaded"):
+        load_vlm("ViT-B-32", str(path))
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "message"),
+    [
+        ("ViT-B-33", None, "unknown model 'ViT-B-33': use craft-mini, or"),
+        ("ViT-B-32", None, "needs weights: add --pretrained .*openai"),
+        ("ViT-B-32", "nowhere.pt", "neither a file nor weights"),
+        ("ViT-B-32", "openai", "cannot be loaded .*reaches the hub"),
+        ("craft-mini", "openai", "weights built in"),
+    ],
+)
+def test_models_that_cannot_be_had(model: str, pretrained: str | None, message: str) -> None:
+    with pytest.raises(CraftZooError, match=message):
+        load_vlm(model, pretrained)
+
+
+def test_unknown_precision_and_device() -> None:
+    with pytest.raises(CraftZooError, match="unknown precision 'fp8': choose fp32"):
+        load_vlm("craft-mini", precision="fp8")
+    with pytest.raises(CraftZooError, match="unknown device 'gpu'"):
+        load_vlm("craft-mini", device="gpu")
+
+
+def test_no_class_names(vlm: OpenCLIP) -> None:
+    with pytest.raises(CraftZooError, match="no class names"):
+        vlm.classifier([])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_agrees_with_cpu(vlm: OpenCLIP, small_task: Task) -> None:
+    on_gpu = load_vlm("craft-mini", device="cuda")
+    answers = []
+    for model in (vlm, on_gpu):
+        box = model.classifier(NAMES)
+        images = model.images(small_task.test.images[:8])
+        answers.append(next(box.logits(box.initial_context[None], images)))
+    assert np.abs(answers[0] - answers[1]).max() < 1e-2

@@ -1,0 +1,311 @@
+"""The command as a user types it: results, messages, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from craft_zoo.cli import main
+from craft_zoo.cli.main import build_parser
+
+TINY = [
+    "--budget",
+    "24",
+    "--optimizer",
+    "cma:popsize=8",
+    "--shots",
+    "2",
+    "--set",
+    "intrinsic_dim=16",
+]
+
+
+def command(*arguments: object) -> list[str]:
+    return [str(argument) for argument in arguments]
+
+
+def test_bench_leaves_everything_that_it_promises(image_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    arguments = command(
+        "bench",
+        "--dataset",
+        f"folder:{image_folder}",
+        *TINY,
+        "--seeds",
+        2,
+        "--out",
+        out,
+        "--method",
+        "zero-shot",
+        "--method",
+        "prompt",
+        "--method",
+        "refine",
+        "--method",
+        "craft",
+    )
+    assert main(arguments) == 0
+    curves, summary = (pd.read_csv(out / name) for name in ("curves.csv", "summary.csv"))
+    assert set(curves["method"]) == {"zero-shot", "prompt", "refine", "craft"}
+    craft = curves[curves["method"] == "craft"]
+    assert craft.groupby("seed")["queries"].apply(list).tolist() == [[8, 16, 24]] * 2
+    assert (craft["search_predictions"] == craft["queries"] * 6).all()
+    assert (curves["queries"] <= 24).all()
+    assert curves[curves["method"] == "zero-shot"]["queries"].tolist() == [0, 0]
+    assert len(summary) == 4
+    ends = craft.groupby("seed")["accuracy"].last()
+    row = summary[summary["method"] == "craft"].iloc[0]
+    assert row["accuracy"] == pytest.approx(ends.mean())
+    assert row["low"] <= row["accuracy"] <= row["high"]
+    with Image.open(out / "curves.png") as image:
+        assert image.width > 800
+    assert "<svg" in (out / "curves.svg").read_text()
+    config = json.loads((out / "config.json").read_text())
+    assert config["runs"][-1]["config"]["intrinsic_dim"] == 16
+    assert config["environment"]["packages"]["cma"]
+
+
+def test_the_same_command_makes_no_run_twice_and_the_same_curve_elsewhere(
+    image_folder: Path, tmp_path: Path
+) -> None:
+    def bench(out: Path) -> pd.DataFrame:
+        spec = f"folder:{image_folder}"
+        assert main(command("bench", "--dataset", spec, *TINY, "--seeds", 1, "--out", out)) == 0
+        return pd.read_csv(out / "curves.csv")
+
+    first = bench(tmp_path / "a")
+    records = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("runs/*/run.json")}
+    assert len(records) == 2
+    again = bench(tmp_path / "a")
+    assert {path: path.stat().st_mtime_ns for path in records} == records
+    pd.testing.assert_frame_equal(first, again)
+    elsewhere = bench(tmp_path / "b")
+    pd.testing.assert_frame_equal(first.drop(columns="seconds"), elsewhere.drop(columns="seconds"))
+
+
+def test_tune_then_predict(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = tmp_path / "colours.adapter"
+    tiny = [value if value != "2" else "4" for value in TINY]
+    assert main(command("tune", f"folder:{image_folder}", "--out", adapter, *tiny)) == 0
+    assert "24 queries" in capsys.readouterr().out
+    assert main(command("predict", adapter, image_folder / "test" / "GreenField")) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [Path(row["image"]).name for row in rows] == ["00.png", "01.png", "02.png"]
+    assert {row["class"] for row in rows} <= {"green field", "blue sky", "red square"}
+    assert all(0 < float(row["probability"]) <= 1 for row in rows)
+
+
+def test_vit_b_32_from_a_local_file_takes_the_same_path(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    weights = tmp_path / "vit.pt"
+    torch.save(open_clip.create_model("ViT-B-32").state_dict(), weights)
+    model = ["--model", "ViT-B-32", "--pretrained", str(weights)]
+    out, adapter = tmp_path / "bench", tmp_path / "vit.adapter"
+    spec = f"folder:{image_folder}"
+    assert main(command("bench", "--dataset", spec, *TINY, "--seeds", 1, "--out", out, *model)) == 0
+    assert pd.read_csv(out / "curves.csv")["model"].unique().tolist() == [f"ViT-B-32@{weights}"]
+    assert main(command("tune", spec, "--out", adapter, *TINY, *model)) == 0
+    capsys.readouterr()
+    assert main(command("predict", adapter, image_folder / "test" / "blue-sky")) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert main(command("predict", adapter, image_folder / "test", "--model", "craft-mini")) == 2
+    assert "holds no images" in capsys.readouterr().err
+    image = image_folder / "test" / "blue-sky" / "00.png"
+    assert main(command("predict", adapter, image, "--model", "craft-mini")) == 2
+    assert "made for ViT-B-32" in capsys.readouterr().err
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, words in (
+        (["optimizers"], ["cma", "spsa", "nevergrad"]),
+        (["optimizers", "cma"], ["popsize", "40", "sigma"]),
+        (["datasets"], ["digits", "folder"]),
+        (["methods"], ["zero-shot", "prompt", "refine", "craft"]),
+    ):
+        assert main(arguments) == 0
+        output = capsys.readouterr().out
+        assert all(word in output for word in words)
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("bench", "tune", "predict", "optimizers", "datasets", "methods"):
+        with pytest.raises(SystemExit) as stopped:
+            build_parser().parse_args([name, "--help"])
+        assert stopped.value.code == 0
+        assert f"craft-zoo {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "--optimizer", "cmaa"], "unknown optimizer 'cmaa'"),
+        (["bench", "--optimizer", "cma:popsize=x"], "must be int, not 'x'"),
+        (["bench", "--method", "crafty"], "unknown method 'crafty'"),
+        (["bench", "--dataset", "imagenett"], "unknown data set 'imagenett'"),
+        (["bench", "--dataset", "folder:/nowhere"], "/nowhere does not exist"),
+        (["bench", "--budget", "0"], "budget must be at least 1"),
+        (["bench", "--budget", "20"], "smaller than one generation of 'cma' (40)"),
+        (["bench", "--shots", "0"], "shots must be at least 1"),
+        (["bench", "--shots", "1000"], "fewer than 1000 shots"),
+        (["bench", "--seeds", "0"], "at least 1 seed"),
+        (["bench", "--set", "scal=1"], "no option 'scal'"),
+        (["bench", "--set", "scale"], "write option=value"),
+        (["bench", "--set", "lr=-1"], "setting lr must be above 0"),
+        (["bench", "--model", "ViT-B-33"], "unknown model 'ViT-B-33'"),
+        (["bench", "--model", "ViT-B-32"], "add --pretrained"),
+        (["bench", "--model", "ViT-B-32", "--pretrained", "openai"], "reaches the hub"),
+        (["bench", "--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+        (["tune", "digits", "--out", "/nowhere/a"], "folder /nowhere does not exist"),
+        (["tune", "digits", "--out", "a", "--budget", "3"], "smaller than one generation"),
+        (["predict", "/nowhere/a", "b.jpg"], "/nowhere/a does not exist"),
+        (["optimizers", "cmaa"], "unknown optimizer 'cmaa'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("craft-zoo: ")
+    assert message in error
+    assert "Traceback" not in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.glob("**/run.json"))
+    assert not list(tmp_path.glob("a*"))
+
+
+def test_bad_images_are_named(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = ["bench", "--dataset", f"folder:{image_folder}", *TINY, "--out", str(tmp_path / "o")]
+    bad = image_folder / "test" / "blue-sky" / "01.png"
+    bad.write_bytes(bad.read_bytes()[:100])
+    assert main(spec) == 2
+    assert f"image {bad} cannot be read" in capsys.readouterr().err
+    shutil.rmtree(image_folder / "test" / "blue-sky")
+    assert main(spec) == 2
+    assert "blue-sky is missing" in capsys.readouterr().err
+
+
+def test_a_killed_bench_goes_on_where_it_was(image_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    arguments = command(
+        "bench",
+        "--dataset",
+        f"folder:{image_folder}",
+        "--seeds",
+        2,
+        "--out",
+        out,
+        "--shots",
+        4,
+        "--budget",
+        4000,
+        "--optimizer",
+        "cma:popsize=8",
+        "--set",
+        "intrinsic_dim=16",
+    )
+    process = subprocess.Popen([sys.executable, "-m", "craft_zoo", *arguments])
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(out.glob("runs/*/run.json"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    kept = {path: path.read_bytes() for path in out.glob("runs/*/run.json")}
+    assert 2 <= len(kept) < 4
+    assert not (out / "summary.csv").exists()
+    assert main(arguments) == 0
+    assert {path: path.read_bytes() for path in kept} == kept
+    curves = pd.read_csv(out / "curves.csv")
+    assert (
+        curves[curves["method"] == "craft"].groupby("seed")["queries"].max().tolist() == [4000] * 2
+    )
+
+
+def test_ctrl_c_says_what_is_kept(image_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    arguments = command(
+        "bench",
+        "--dataset",
+        f"folder:{image_folder}",
+        "--out",
+        out,
+        "--shots",
+        4,
+        "--budget",
+        100_000,
+        "--set",
+        "intrinsic_dim=16",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "craft_zoo", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+    deadline = time.monotonic() + 120
+    while not list(out.glob("runs/*/run.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in output
+    assert "Traceback" not in error
+
+
+def test_a_broken_record_is_named(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bench"
+    spec = [
+        "bench",
+        "--dataset",
+        f"folder:{image_folder}",
+        *TINY,
+        "--seeds",
+        "1",
+        "--out",
+        str(out),
+    ]
+    assert main(spec) == 0
+    record = next(out.glob("runs/*craft*/run.json"))
+    record.write_text(record.read_text()[:50])
+    capsys.readouterr()
+    assert main(spec) == 2
+    assert f"the record {record} cannot be read" in capsys.readouterr().err
+
+
+def test_numpys_global_state_is_left_alone(image_folder: Path, tmp_path: Path) -> None:
+    np.random.seed(7)
+    before = np.random.get_state()[1].copy()
+    spec = ["bench", "--dataset", f"folder:{image_folder}", *TINY, "--seeds", "1"]
+    assert main([*spec, "--out", str(tmp_path / "bench")]) == 0
+    assert np.array_equal(np.random.get_state()[1], before)

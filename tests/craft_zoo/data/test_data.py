@@ -1,0 +1,131 @@
+"""Digits, few-shot sampling, images, names, augmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from craft_zoo.data import Dataset, few_shot, load_dataset, open_image, readable
+from craft_zoo.data.augment import augmented
+from craft_zoo.errors import CraftZooError
+
+
+def test_digits_are_dark_on_light_and_complete(digits: Dataset) -> None:
+    assert len(digits.train) == 797
+    assert len(digits.test) == 1000
+    assert digits.classnames[:2] == ("zero", "one")
+    image = digits.train.images[0]
+    assert isinstance(image, np.ndarray)
+    assert image.dtype == np.uint8
+    assert image[0, 0] == 255
+    assert image.min() < 60
+
+
+def test_unknown_data_set_names_the_choices() -> None:
+    with pytest.raises(
+        CraftZooError, match="unknown data set 'imagenett': choose from digits, fold"
+    ):
+        load_dataset("imagenett")
+
+
+def test_digits_takes_no_argument() -> None:
+    with pytest.raises(CraftZooError, match="no argument"):
+        load_dataset("digits:8")
+
+
+@given(shots=st.integers(1, 60), seed=st.integers(0, 2**32 - 1))
+def test_few_shot_takes_as_many_distinct_images_of_every_class(
+    digits: Dataset, shots: int, seed: int
+) -> None:
+    task = few_shot(digits, shots, seed)
+    assert np.bincount(task.train.labels, minlength=10).tolist() == [shots] * 10
+    assert len({id(image) for image in task.train.images}) == 10 * shots
+    again = few_shot(digits, shots, seed)
+    assert [id(a) for a in task.train.images] == [id(b) for b in again.train.images]
+    assert task.test is digits.test
+
+
+def test_seeds_draw_different_shots(digits: Dataset) -> None:
+    one, two = (few_shot(digits, 4, seed).train.images for seed in (1, 2))
+    assert [id(a) for a in one] != [id(b) for b in two]
+
+
+@pytest.mark.parametrize(
+    ("shots", "message"), [(0, "at least 1"), (100, "has 81 training images, fewer than 100 shots")]
+)
+def test_impossible_shots(digits: Dataset, shots: int, message: str) -> None:
+    with pytest.raises(CraftZooError, match=message):
+        few_shot(digits, shots, 1)
+
+
+def test_every_source_opens_as_rgb(tmp_path: Path) -> None:
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    path = tmp_path / "grey.png"
+    Image.fromarray(grey).save(path)
+    for source in (grey, Image.fromarray(grey), path, str(path)):
+        image = open_image(source)
+        assert image.mode == "RGB"
+        assert np.array_equal(np.asarray(image)[..., 1], grey)
+
+
+def test_corrupt_image_is_named(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jpg"
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(whole)
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[:300])
+    text = tmp_path / "text.jpg"
+    text.write_text("no image")
+    for path in (cut, text):
+        with pytest.raises(
+            CraftZooError, match=rf"image {path} cannot be read .*replace or remove"
+        ):
+            open_image(path)
+    with pytest.raises(CraftZooError, match="does not exist"):
+        open_image(tmp_path / "nowhere.jpg")
+
+
+@pytest.mark.parametrize("array", [np.zeros((8, 8)), np.zeros(8, np.uint8)])
+def test_arrays_of_another_kind_are_refused(array: np.ndarray) -> None:
+    with pytest.raises(CraftZooError, match="uint8 of shape"):
+        open_image(array)
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("AnnualCrop", "annual crop"),
+        ("cougar_body", "cougar body"),
+        ("yin-yang", "yin yang"),
+        ("SeaLake", "sea lake"),
+        ("DVDPlayer", "dvd player"),
+        ("accordion", "accordion"),
+        ("Faces easy", "faces easy"),
+    ],
+)
+def test_readable(folder: str, words: str) -> None:
+    assert readable(folder) == words
+
+
+@given(width=st.integers(1, 40), height=st.integers(1, 40), seed=st.integers(0, 1000))
+def test_views_keep_the_size_and_depend_on_the_generator_alone(
+    width: int, height: int, seed: int
+) -> None:
+    image = Image.fromarray(
+        np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    )
+    one, two = (augmented([image], np.random.default_rng(seed))[0] for _ in range(2))
+    assert one.size == (width, height)
+    assert np.array_equal(np.asarray(one), np.asarray(two))
+
+
+def test_views_are_crops_of_half_to_all_of_the_area() -> None:
+    gradient = np.tile(np.arange(0, 200, dtype=np.uint8), (200, 1))
+    views = augmented([gradient] * 200, np.random.default_rng(0))
+    spans = [np.ptp(np.asarray(view)[100, :, 0].astype(int)) for view in views]
+    assert max(spans) > 180
+    assert 0.5**0.5 * 200 * (3 / 4) ** 0.5 - 5 < min(spans) < 170

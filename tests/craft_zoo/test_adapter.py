@@ -1,0 +1,74 @@
+"""Adapters survive saving; whatever else is on disk is refused with a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.blackbox import OpenCLIP
+from craft_zoo.data import Task
+from craft_zoo.errors import CraftZooError
+from craft_zoo.refiner import Refiner
+
+NAMES = ("cat", "dog", "annual crop land")
+
+
+def adapter_for(vlm: OpenCLIP, refiner: Refiner | None) -> Adapter:
+    box = vlm.classifier(NAMES)
+    return Adapter.of(Solution(box.initial_context + 0.1, refiner), vlm, box)
+
+
+@pytest.mark.parametrize("refiner", [None, Refiner(3, hidden=16, seed=5)])
+def test_a_saved_adapter_predicts_the_same(
+    vlm: OpenCLIP, small_task: Task, tmp_path: Path, refiner: Refiner | None
+) -> None:
+    adapter = adapter_for(vlm, refiner)
+    path = tmp_path / "pets.adapter"
+    adapter.save(path)
+    loaded = Adapter.load(path)
+    assert (loaded.classnames, loaded.model, loaded.init) == (NAMES, "craft-mini", "a photo of a")
+    images = small_task.test.images[:6]
+    expected = adapter.predict(vlm, images)
+    assert expected.shape == (6, 3)
+    assert np.allclose(expected.sum(axis=1), 1)
+    assert np.array_equal(loaded.predict(vlm, images), expected)
+    assert [file.name for file in tmp_path.iterdir()] == ["pets.adapter"]
+
+
+def test_another_model_is_refused(vlm: OpenCLIP, small_task: Task) -> None:
+    adapter = adapter_for(vlm, None)
+    adapter.fingerprint = "0" * 16
+    with pytest.raises(CraftZooError, match="made for craft-mini"):
+        adapter.predict(vlm, small_task.test.images[:1])
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(CraftZooError, match="does not exist"):
+        Adapter.load(tmp_path / "nowhere")
+
+
+def test_files_that_are_no_adapters(tmp_path: Path) -> None:
+    text, tensors = tmp_path / "text", tmp_path / "tensors"
+    text.write_text("no adapter")
+    save_file({"x": torch.zeros(1)}, tensors)
+    for path in (text, tensors):
+        with pytest.raises(CraftZooError, match="is not an adapter"):
+            Adapter.load(path)
+
+
+def test_an_adapter_that_was_cut_short(vlm: OpenCLIP, tmp_path: Path) -> None:
+    path = tmp_path / "cut"
+    adapter_for(vlm, None).save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CraftZooError, match="is not an adapter"):
+        Adapter.load(path)
+
+
+def test_a_place_that_cannot_be_written(vlm: OpenCLIP, tmp_path: Path) -> None:
+    with pytest.raises(CraftZooError, match="cannot be written"):
+        adapter_for(vlm, None).save(tmp_path / "nowhere" / "a")
