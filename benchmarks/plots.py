@@ -39,9 +39,11 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
         _draw_panel(axis, panel)
         axis.set_title(f"{_short(str(dataset))}, {shots} shots", loc="left", fontsize=11)
     files = [folder / "curves.png", folder / "curves.svg"]
-    for file in files:
-        # Without a date in the SVG, the same result gives the same file.
-        figure.savefig(file, dpi=160, metadata={"Date": None} if file.suffix == ".svg" else None)
+    # Without a date and with fixed ids in the SVG, the same result gives the same file.
+    with plt.rc_context({"svg.hashsalt": "craft-zoo"}):
+        for file in files:
+            about = {"Date": None} if file.suffix == ".svg" else None
+            figure.savefig(file, dpi=160, metadata=about)
     plt.close(figure)
     return files
 

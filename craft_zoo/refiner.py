@@ -30,11 +30,11 @@ class Refiner(nn.Module):
             nn.utils.skip_init(nn.Linear, hidden, n_classes),
         )
         generator = torch.Generator().manual_seed(seed)
-        for layer in (self.net[0], self.net[2]):
-            bound = 1 / math.sqrt(layer.in_features)  # nn.Linear's own default
-            with torch.no_grad():
-                layer.weight.uniform_(-bound, bound, generator=generator)
-                layer.bias.uniform_(-bound, bound, generator=generator)
+        for layer in self.net:
+            if isinstance(layer, nn.Linear):
+                bound = 1 / math.sqrt(layer.in_features)  # nn.Linear's own default
+                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
     def forward(self, logits: Tensor) -> Tensor:
         """(..., C) → (..., C)."""

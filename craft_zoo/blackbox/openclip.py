@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from craft_zoo import mini
 from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet
-from craft_zoo.blackbox.text import Tokenizer, text_encoder
+from craft_zoo.blackbox.text import Model, Tokenizer, text_encoder
 from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.errors import CraftZooError
 
@@ -37,7 +37,7 @@ class OpenCLIP(VLM):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         preprocess: Callable[..., Tensor],
         tokenizer: Tokenizer,
         *,
@@ -136,7 +136,7 @@ class OpenCLIPClassifier(BlackBox):
     def __init__(
         self,
         owner: OpenCLIP,
-        model: nn.Module,
+        model: Model,
         tokenizer: Tokenizer,
         classnames: Sequence[str],
         init: str,
@@ -175,7 +175,7 @@ def _device(name: str | None) -> torch.device:
 
 def _create(
     model: str, pretrained: str | None, device: torch.device, precision: str
-) -> tuple[nn.Module, Callable[..., Tensor], Tokenizer]:
+) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
     has_schema = ":" in model
     if not has_schema:
         if model not in open_clip.list_models():

@@ -8,6 +8,7 @@ answer; :class:`TextEncoder` runs the model's own forward pass and so serves eve
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from craft_zoo.errors import CraftZooError
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
+Model = Any  # open_clip is untyped, and nn.Module says nothing of the parts that a tower has
 
 # Floats that one block of texts may hold in its widest activation (256 MB in float32).
 _BLOCK_FLOATS = 64_000_000
@@ -39,7 +41,7 @@ class TextEncoder:
     """
 
     def __init__(
-        self, model: nn.Module, tokenizer: Tokenizer, classnames: Sequence[str], init: str
+        self, model: Model, tokenizer: Tokenizer, classnames: Sequence[str], init: str
     ) -> None:
         self.model = model
         self.embedding = token_embedding(model)
@@ -91,7 +93,7 @@ class CausalTextEncoder(TextEncoder):
     """
 
     def __init__(
-        self, model: nn.Module, tokenizer: Tokenizer, classnames: Sequence[str], init: str
+        self, model: Model, tokenizer: Tokenizer, classnames: Sequence[str], init: str
     ) -> None:
         super().__init__(model, tokenizer, classnames, init)
         self.tower = text_tower(model)
@@ -160,7 +162,7 @@ class CausalTextEncoder(TextEncoder):
 
 
 def text_encoder(
-    model: nn.Module, tokenizer: Tokenizer, classnames: Sequence[str], init: str
+    model: Model, tokenizer: Tokenizer, classnames: Sequence[str], init: str
 ) -> TextEncoder:
     """The fastest encoder that is right for the model's text tower.
 
@@ -171,12 +173,12 @@ def text_encoder(
     return encoder(model, tokenizer, classnames, init)
 
 
-def text_tower(model: nn.Module) -> nn.Module:
+def text_tower(model: Model) -> Model:
     """Where open_clip keeps the text modules: on the model itself (CLIP) or in ``model.text``."""
     return model if hasattr(model, "token_embedding") else model.text
 
 
-def token_embedding(model: nn.Module) -> nn.Embedding:
+def token_embedding(model: Model) -> nn.Embedding:
     """The token embedding of any open_clip text tower."""
     tower = text_tower(model)
     if hasattr(tower, "token_embedding"):
@@ -194,7 +196,7 @@ def _context_span(tokenizer: Tokenizer, init: str) -> tuple[int, int]:
     return start, stop
 
 
-def _is_plainly_causal(model: nn.Module) -> bool:
+def _is_plainly_causal(model: Model) -> bool:
     tower = text_tower(model)
     mask = getattr(tower, "attn_mask", None)
     blocks = getattr(getattr(tower, "transformer", None), "resblocks", [])
@@ -208,11 +210,11 @@ def _is_plainly_causal(model: nn.Module) -> bool:
     )
 
 
-def _pool_type(tower: nn.Module) -> str:
-    return getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", "")
+def _pool_type(tower: Model) -> str:
+    return str(getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", ""))
 
 
-def _end_positions(tower: nn.Module, tokens: Tensor) -> Tensor:
+def _end_positions(tower: Model, tokens: Tensor) -> Tensor:
     """(C,) position of the token whose features are the text's, as open_clip pools."""
     if _pool_type(tower) == "argmax":
         return tokens.argmax(dim=-1)

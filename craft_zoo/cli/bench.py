@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
@@ -18,7 +19,7 @@ from craft_zoo.cli.arguments import (
     open_model,
     read_config,
 )
-from craft_zoo.cli.progress import query_progress, state
+from craft_zoo.cli.progress import add_bar, query_progress, show
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import method_names
 
@@ -116,18 +117,16 @@ class _Bars:
 
     def __init__(self, progress: Progress, n_runs: int) -> None:
         self._progress = progress
-        self._grid = progress.add_task("runs", total=n_runs, **state(float("nan"), 0, ""))
-        progress.update(self._grid, accuracy="")
+        self._grid = add_bar(progress, "runs", n_runs)
         self._run: TaskID | None = None
 
     def started(self, run: RunSpec) -> None:
         text = f"{run.dataset.rpartition('/')[2]} {run.label} {run.shots} shots, seed {run.seed}"
-        self._run = self._progress.add_task(text, total=run.budget, loss="", accuracy="")
+        self._run = add_bar(self._progress, text, run.budget)
 
     def measured(self, run: RunSpec, point: Point) -> None:
         if self._run is not None:
-            fields = state(point.loss, point.accuracy, "test")
-            self._progress.update(self._run, completed=point.queries, **fields)
+            show(self._progress, self._run, point.queries, point.loss, point.accuracy)
 
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
         if self._run is not None:
@@ -136,7 +135,7 @@ class _Bars:
         self._progress.advance(self._grid)
 
 
-def _table(summary) -> Table:
+def _table(summary: pd.DataFrame) -> Table:
     table = Table(title="Test accuracy at the end, mean over seeds")
     columns = ("data set", "shots", "method", "accuracy", "95 % interval", "queries", "seconds")
     for column in columns:

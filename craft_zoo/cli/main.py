@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from craft_zoo.cli import bench, listing, predict, tune
+from craft_zoo.cli.memory import keep_freed_memory
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers import OptimizerError
 
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 for bad input (one sentence on standard error), 130 when interrupted.
     """
     options = build_parser().parse_args(arguments)
+    keep_freed_memory()
     try:
         return options.run(options)
     except (CraftZooError, OptimizerError) as error:

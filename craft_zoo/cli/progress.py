@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -13,7 +16,7 @@ from rich.progress import (
 
 
 def query_progress() -> Progress:
-    """A bar whose unit is the query; give tasks the fields ``loss`` and ``accuracy`` as text."""
+    """A bar whose unit is the query; see :func:`add_bar` and :func:`show`."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -25,9 +28,24 @@ def query_progress() -> Progress:
     )
 
 
-def state(loss: float, accuracy: float, kind: str) -> dict[str, str]:
-    """The fields of a bar, empty where a number is not known."""
-    return {
-        "loss": "" if loss != loss else f"loss {loss:.3f}",
-        "accuracy": "" if accuracy != accuracy else f"{kind} {accuracy:.1%}",
-    }
+def show(progress: Progress, bar: TaskID, queries: int, loss: float, accuracy: float) -> None:
+    """Move a bar; a loss or an accuracy that is not known (NaN) is left out.
+
+    Args:
+        progress: as from :func:`query_progress`.
+        bar: one of its bars.
+        queries: made so far.
+        loss: of the search.
+        accuracy: in [0, 1].
+    """
+    progress.update(
+        bar,
+        completed=queries,
+        loss="" if math.isnan(loss) else f"loss {loss:.3f}",
+        accuracy="" if math.isnan(accuracy) else f"accuracy {accuracy:.1%}",
+    )
+
+
+def add_bar(progress: Progress, text: str, total: int) -> TaskID:
+    """A new bar."""
+    return progress.add_task(text, total=total, loss="", accuracy="")

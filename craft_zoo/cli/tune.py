@@ -14,7 +14,7 @@ from craft_zoo.cli.arguments import (
     open_model,
     read_config,
 )
-from craft_zoo.cli.progress import query_progress, state
+from craft_zoo.cli.progress import add_bar, query_progress, show
 from craft_zoo.craft import Step
 from craft_zoo.data import few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
@@ -58,11 +58,10 @@ def run(options: argparse.Namespace) -> int:
     )
     vlm = open_model(options)
     with query_progress() as progress:
-        bar = progress.add_task(task.name, total=options.budget, loss="", accuracy="")
+        bar = add_bar(progress, task.name, options.budget)
 
-        def show(step: Step) -> None:
-            fields = state(step.loss, step.train_accuracy, "train")
-            progress.update(bar, completed=step.queries, **fields)
+        def show_step(step: Step) -> None:
+            show(progress, bar, step.queries, step.loss, step.train_accuracy)
 
         tuned = tune(
             vlm,
@@ -72,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
             budget=options.budget,
             seed=options.seed,
             config=config,
-            callbacks=[show],
+            callbacks=[show_step],
         )
     tuned.adapter.save(options.out)
     size = options.out.stat().st_size / 1024

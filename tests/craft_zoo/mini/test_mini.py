@@ -61,8 +61,8 @@ def test_state_dict_is_complete_and_finite(model):
     assert state["token_embedding.weight"].shape == (49408, 256)
 
 
-def test_logit_scale_is_clips(model):
-    assert model.logit_scale.item() == pytest.approx(math.log(100), abs=1e-3)
+def test_logit_scale_is_the_calibrated_one(model):
+    assert model.logit_scale.item() == pytest.approx(math.log(25), abs=1e-3)
 
 
 def test_embeddings_have_512_dimensions_and_unit_length(model, tokenizer):
