@@ -2,14 +2,14 @@
 
 Every figure comes from the points that runs have measured; a finished run is never made again.
 
-- :class:`RunSpec`, :func:`expand`: the grid
+- :class:`RunSpec`, :func:`expand`, :func:`short_name`: the grid
 - :class:`Bench`, :class:`Listener`: running it
 - :class:`RunStore`, :class:`Point`: what is kept
 - :func:`tidy`, :func:`average_curves`, :func:`summarize`: tables over seeds
 - :func:`plot_curves`, :func:`write_results`: files for people
 """
 
-from craft_zoo.benchmarks.grid import RunSpec, expand
+from craft_zoo.benchmarks.grid import RunSpec, expand, short_name
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.results import write_results
 from craft_zoo.benchmarks.runner import Bench, Listener
@@ -26,6 +26,7 @@ __all__ = [
     "expand",
     "mean_interval",
     "plot_curves",
+    "short_name",
     "summarize",
     "tidy",
     "write_results",

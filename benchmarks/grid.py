@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
@@ -48,7 +48,7 @@ class RunSpec:
         """Readable name that ends in a hash of the whole description."""
         text = json.dumps(self.to_json(), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        words = (self.dataset.rpartition("/")[2], self.method, self.optimizer)
+        words = (short_name(self.dataset), self.method, self.optimizer)
         slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-")[:60]
         return f"{slug}-{self.shots}shots-seed{self.seed}-{digest}"
 
@@ -99,6 +99,6 @@ def expand(
     return list(runs)
 
 
-def without_seed(run: RunSpec) -> RunSpec:
-    """What runs of different seeds have in common."""
-    return replace(run, seed=0)
+def short_name(dataset: str) -> str:
+    """A data set's name for people: the last folder of a path."""
+    return dataset.rstrip("/").rpartition("/")[2]

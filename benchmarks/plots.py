@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from craft_zoo.benchmarks.grid import short_name
+
 # Okabe & Ito's colours, ordered so that neighbours differ in lightness, and dashes: in grey print
 # and for colour-blind readers the lines stay apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -37,7 +39,7 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
     )
     for axis, ((dataset, shots), panel) in zip(axes[0], panels, strict=True):
         _draw_panel(axis, panel)
-        axis.set_title(f"{_short(str(dataset))}, {shots} shots", loc="left", fontsize=11)
+        axis.set_title(f"{short_name(str(dataset))}, {shots} shots", loc="left", fontsize=11)
     files = [folder / "curves.png", folder / "curves.svg"]
     # Without a date and with fixed ids in the SVG, the same result gives the same file.
     with plt.rc_context({"svg.hashsalt": "craft-zoo"}):
@@ -46,10 +48,6 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
             figure.savefig(file, dpi=160, metadata=about)
     plt.close(figure)
     return files
-
-
-def _short(dataset: str) -> str:
-    return dataset.rstrip("/").rpartition("/")[2]
 
 
 def _draw_panel(axis: Axes, panel: pd.DataFrame) -> None:
@@ -97,16 +95,20 @@ def _label_ends(axis: Axes, labels: list[tuple[float, str, str]]) -> None:
     """Name each line at its right end, pushed apart where two would overlap."""
     bottom, top = axis.get_ylim()
     gap = 0.055 * (top - bottom)
-    placed: list[float] = []
-    for height, _, _ in sorted(labels):
-        placed.append(max(height, placed[-1] + gap) if placed else height)
-    overshoot = max(0.0, placed[-1] - top) if placed else 0.0
-    for (height, text, colour), at in zip(sorted(labels), placed, strict=True):
+    labels = sorted(labels)
+    places = [height for height, _, _ in labels]
+    for _ in range(200):  # neighbours that overlap yield by equal shares until none does
+        for i in range(len(places) - 1):
+            overlap = gap - (places[i + 1] - places[i])
+            if overlap > 0:
+                places[i] -= overlap / 2
+                places[i + 1] += overlap / 2
+    for (height, text, colour), at in zip(labels, places, strict=True):
         axis.annotate(
             text,
             xy=(1, height),
             xycoords=("axes fraction", "data"),
-            xytext=(1.02, at - overshoot),
+            xytext=(1.02, at),
             textcoords=("axes fraction", "data"),
             color=colour,
             fontsize=9,

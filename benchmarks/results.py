@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.statistics import average_curves, summarize, tidy

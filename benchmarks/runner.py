@@ -6,10 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.store import Point, RunStore
-
-from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import VLM, ImageSet
 from craft_zoo.craft import Step
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset

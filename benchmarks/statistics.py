@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
+
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.store import Point
-from scipy import stats
 
 CONFIDENCE = 0.95
 

@@ -11,9 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from craft_zoo.benchmarks.grid import RunSpec
-
 from craft_zoo.adapter import Adapter
+from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.errors import CraftZooError
 
 _PACKAGES = ("craft-zoo", "torch", "open_clip_torch", "nevergrad", "cma", "numpy")

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
+
 from craft_zoo.optimizers.errors import OptimizerError
 
 

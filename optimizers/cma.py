@@ -7,6 +7,7 @@ from typing import Any
 
 import cma
 import numpy as np
+
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.registry import register

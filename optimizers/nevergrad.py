@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.registry import register

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.registry import register

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from craft_zoo.benchmarks import Bench, Point, RunSpec, RunStore, expand, write_results
+from craft_zoo.benchmarks import (
+    Bench,
+    Point,
+    RunSpec,
+    RunStore,
+    expand,
+    short_name,
+    write_results,
+)
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -136,14 +146,15 @@ class _Bars:
 
 
 def _table(summary: pd.DataFrame) -> Table:
-    table = Table(title="Test accuracy at the end, mean over seeds")
+    table = Table(title="Test accuracy at the end, mean over seeds", box=box.SIMPLE, padding=(0, 1))
     columns = ("data set", "shots", "method", "accuracy", "95 % interval", "queries", "seconds")
     for column in columns:
-        table.add_column(column, justify="left" if column in ("data set", "method") else "right")
+        left = column in ("data set", "method")
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
     for row in summary.itertuples():
-        interval = "" if row.low != row.low else f"{100 * row.low:.1f} to {100 * row.high:.1f}"
+        interval = "" if math.isnan(row.low) else f"{100 * row.low:.1f} to {100 * row.high:.1f}"
         table.add_row(
-            str(row.dataset).rpartition("/")[2],
+            short_name(row.dataset),
             str(row.shots),
             row.label,
             f"{100 * row.accuracy:.1f} %",

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+
+from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.benchmarks import (
     Point,
     RunSpec,
@@ -20,9 +23,6 @@ from craft_zoo.benchmarks import (
     summarize,
     tidy,
 )
-from scipy import stats
-
-from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
 

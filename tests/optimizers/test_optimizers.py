@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from craft_zoo.optimizers import Optimizer, OptimizerError, create, names, options, register
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from craft_zoo.optimizers import Optimizer, OptimizerError, create, names, options, register
 
 SPECS = [
     "cma",
