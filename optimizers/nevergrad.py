@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,8 +53,9 @@ class Nevergrad(Optimizer):
         parametrization = ng.p.Array(init=np.zeros(dim)).set_mutation(sigma=sigma)
         parametrization.random_state = np.random.RandomState(seed % 2**32)
         self._workers = min(workers, budget)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        self._numpy_state = np.random.RandomState(seed % 2**32).get_state()
+        self._python_state = random.Random(seed).getstate()
+        with self._quiet_and_isolated():
             self._ng: Any = ng.optimizers.registry[name](
                 parametrization, budget=budget, num_workers=self._workers
             )
@@ -60,8 +63,7 @@ class Nevergrad(Optimizer):
         self._told = False
 
     def _ask(self) -> np.ndarray:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with self._quiet_and_isolated():
             self._pending = [self._ng.ask() for _ in range(self._workers)]
         return np.stack([candidate.value for candidate in self._pending])
 
@@ -72,12 +74,29 @@ class Nevergrad(Optimizer):
         outputs: Sequence[np.ndarray] | None,
         complete: bool,
     ) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with self._quiet_and_isolated():
             for candidate, loss in zip(self._pending, losses, strict=False):
                 self._ng.tell(candidate, float(loss))
         self._told = True
 
     def recommend(self) -> np.ndarray:
         """What nevergrad recommends."""
-        return np.array(self._ng.recommend().value) if self._told else np.zeros(self.dim)
+        if not self._told:
+            return np.zeros(self.dim)
+        with self._quiet_and_isolated():
+            return np.array(self._ng.recommend().value)
+
+    @contextmanager
+    def _quiet_and_isolated(self) -> Iterator[None]:
+        """Give nevergrad global generators of its own: some metamodels draw from them."""
+        numpy_state, python_state = np.random.get_state(), random.getstate()
+        np.random.set_state(self._numpy_state)
+        random.setstate(self._python_state)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            self._numpy_state, self._python_state = np.random.get_state(), random.getstate()
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)

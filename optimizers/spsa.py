@@ -20,7 +20,7 @@ class SPSA(Optimizer):
 
     The gains are Spall's: ``a_k = a / (A + k + 1)^0.602``, ``c_k = c / (k + 1)^0.101`` with A a
     tenth of the steps. ``a`` is set from the first slopes so that a step along one of them would
-    move each coordinate by ``step`` on average.
+    move each coordinate by ``step`` on average; no step moves one further.
 
     Args:
         step: how far a first step moves a coordinate.
@@ -80,7 +80,8 @@ class SPSA(Optimizer):
         if self._a is None:
             scale = np.abs(slopes).mean()  # of the mean gradient, opposite slopes could cancel
             self._a = self.step * (self._stability + 1) ** _ALPHA / scale if scale > 0 else 0.0
-        self._z = self._z - self._a / (self._stability + self._k + 1) ** _ALPHA * gradient
+        move = self._a / (self._stability + self._k + 1) ** _ALPHA * gradient
+        self._z = self._z - np.clip(move, -self.step, self.step)
         self._k += 1
 
     def recommend(self) -> np.ndarray:

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from craft_zoo.blackbox import OpenCLIP, load_vlm
-from craft_zoo.data import Dataset, LabelledImages, Task, few_shot, load_dataset
+from craft_zoo.cli.memory import keep_freed_memory
+from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a missing download fails at once instead of after retries
+keep_freed_memory()
 
 
 @pytest.fixture(scope="session")
@@ -77,8 +79,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="slow: give --slow to run it"))
-
-
-@pytest.fixture
-def labelled(small_task: Task) -> LabelledImages:
-    return small_task.train

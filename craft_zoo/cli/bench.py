@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich import box
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
@@ -146,7 +145,7 @@ class _Bars:
 
 
 def _table(summary: pd.DataFrame) -> Table:
-    table = Table(title="Test accuracy at the end, mean over seeds", box=box.SIMPLE, padding=(0, 1))
+    table = Table(title="Test accuracy at the end, mean over seeds", box=None)
     columns = ("data set", "shots", "method", "accuracy", "95 % interval", "queries", "seconds")
     for column in columns:
         left = column in ("data set", "method")
