@@ -12,7 +12,7 @@ from typing import Any
 from craft_zoo import optimizers
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import get_method, uses_optimizer
+from craft_zoo.methods import uses_optimizer
 
 NO_OPTIMIZER = "none"
 
@@ -87,14 +87,14 @@ def expand(
     """
     if budget < 1:
         raise CraftZooError(f"the budget must be at least 1 query, not {budget}: raise --budget")
+    if any(uses_optimizer(method) for method in methods):
+        for spec in optimizer_specs:
+            optimizers.create(spec, config.intrinsic_dim, budget=budget, seed=0)
     runs: dict[RunSpec, None] = {}
     for dataset, n_shots, seed, method in product(datasets, shots, seeds, methods):
-        get_method(method)
         specs = optimizer_specs if uses_optimizer(method) else [NO_OPTIMIZER]
         for spec in specs:
             run = RunSpec(model, dataset, classnames, method, spec, n_shots, seed, budget, config)
-            if spec != NO_OPTIMIZER:
-                optimizers.create(spec, config.intrinsic_dim, budget=budget, seed=seed)
             runs[run] = None
     return list(runs)
 

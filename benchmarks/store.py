@@ -14,6 +14,7 @@ from typing import Any
 from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import replacing
 
 _PACKAGES = ("craft-zoo", "torch", "open_clip_torch", "nevergrad", "cma", "numpy")
 
@@ -104,6 +105,5 @@ def environment() -> dict[str, Any]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace ``path`` in one step."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")

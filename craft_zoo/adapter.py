@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import replacing
 from craft_zoo.refiner import Refiner
 
 _FORMAT = "craft-zoo adapter 1"
@@ -90,11 +90,9 @@ class Adapter:
         tensors = {"context": torch.from_numpy(np.ascontiguousarray(self.solution.context))}
         if refiner is not None:
             tensors |= {f"refiner.{name}": value for name, value in refiner.state_dict().items()}
-        path = Path(path)
-        beside = path.with_name(path.name + ".new")
         try:
-            save_file(tensors, beside, metadata={"craft_zoo": json.dumps(about)})
-            os.replace(beside, path)
+            with replacing(Path(path)) as beside:
+                save_file(tensors, beside, metadata={"craft_zoo": json.dumps(about)})
         except (OSError, SafetensorError) as error:
             raise CraftZooError(f"adapter {path} cannot be written: {error}") from None
 

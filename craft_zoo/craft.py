@@ -159,7 +159,7 @@ def refine_only(
         logits = next(meter.wrap(box, "search").logits(box.initial_context[None], images))
     for _ in range(max(1, epochs)):
         if logits is not None:
-            teacher.learn(torch.from_numpy(logits), torch.from_numpy(labels))
+            teacher.learn(torch.from_numpy(logits))
         else:
             teacher.learn_views(box.initial_context)
     solution = Solution(box.initial_context, refiner)
@@ -220,7 +220,7 @@ class _Teacher:
         if self._views:
             self.learn_views(context)
         else:
-            self.learn(self._lesson(), self._labels)
+            self.learn(self._lesson())
         self._pool.clear()
 
     def _lesson(self) -> Tensor:
@@ -235,10 +235,10 @@ class _Teacher:
         view = self._views[
             self._meter.predictions["refiner"] // len(self._labels) % len(self._views)
         ]
-        self.learn(torch.from_numpy(next(self._box.logits(context[None], view))), self._labels)
+        self.learn(torch.from_numpy(next(self._box.logits(context[None], view))))
 
-    def learn(self, logits: Tensor, labels: Tensor) -> None:
-        """One epoch on (N, C) logits and (N,) labels."""
+    def learn(self, logits: Tensor) -> None:
+        """One epoch on (N, C) logits of the training images."""
         budget = self._meter.budget or 0
         early = self._meter.queries <= self._config.consistency_share * budget
-        self._trainer.epoch(logits, labels, self._config.consistency if early else 0.0)
+        self._trainer.epoch(logits, self._labels, self._config.consistency if early else 0.0)

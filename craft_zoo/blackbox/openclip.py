@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet
 from craft_zoo.blackbox.text import Model, Tokenizer, text_encoder
 from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.errors import CraftZooError
+from craft_zoo.logs import quiet
 
 # On a CPU a large batch spends its time on fresh memory for activations: 8 took half of 64's time.
 _IMAGE_BATCH = {"cpu": 8, "cuda": 256}
@@ -195,7 +195,7 @@ def _create(
                 f"give a checkpoint's path or one of {', '.join(tags) or '(none)'}"
             )
     try:
-        with warnings.catch_warnings(), _quiet_open_clip():
+        with warnings.catch_warnings(), quiet():
             warnings.filterwarnings("ignore", message="QuickGELU mismatch")
             built, _, preprocess = open_clip.create_model_and_transforms(
                 model, pretrained, device=device, precision=precision
@@ -207,14 +207,3 @@ def _create(
             f"model {model} with weights {pretrained!r} cannot be loaded ({reason[:300]}): "
             f"check that the file fits the architecture, or that this machine reaches the hub"
         ) from error
-
-
-class _quiet_open_clip:  # noqa: N801, a context manager
-    """open_clip logs to the root logger what it also raises."""
-
-    def __enter__(self) -> None:
-        self._level = logging.root.level
-        logging.root.setLevel(logging.CRITICAL)
-
-    def __exit__(self, *_: object) -> None:
-        logging.root.setLevel(self._level)

@@ -130,7 +130,7 @@ class _Bars:
         self._run: TaskID | None = None
 
     def started(self, run: RunSpec) -> None:
-        text = f"{run.dataset.rpartition('/')[2]} {run.label} {run.shots} shots, seed {run.seed}"
+        text = f"{short_name(run.dataset)} {run.label} {run.shots} shots, seed {run.seed}"
         self._run = add_bar(self._progress, text, run.budget)
 
     def measured(self, run: RunSpec, point: Point) -> None:

@@ -13,11 +13,11 @@ it was made and what it can do.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from craft_zoo.logs import quiet
 
 if TYPE_CHECKING:
     import open_clip
@@ -63,7 +63,7 @@ def create() -> tuple[open_clip.CLIP, Callable[..., torch.Tensor], Any]:
     import open_clip
 
     register()
-    with _without_warnings():  # open_clip warns that the model starts random; it won't stay so
+    with quiet():  # open_clip warns that the model starts random; it won't stay so
         model, _, preprocess = open_clip.create_model_and_transforms(NAME)
     model.load_state_dict(state_dict(), strict=True)
     return model.eval(), preprocess, open_clip.get_tokenizer(NAME)
@@ -80,13 +80,3 @@ def export(path: str | Path) -> None:
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"a checkpoint's name must end in .safetensors, not {Path(path).name!r}")
     save_file(state_dict(), path)
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -7,11 +7,12 @@ int32 index that says which token a row belongs to, and one float16 row for all 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from craft_zoo.files import replacing
 
 EMBEDDING = "token_embedding.weight"
 
@@ -58,7 +59,6 @@ def save(packed: dict[str, Tensor], path: Path) -> None:
     """Write `packed` to `path` in one step: a reader sees the old file or the new one."""
     from safetensors.torch import save_file
 
-    beside = path.with_name(path.name + ".new")
-    save_file(packed, beside)
-    beside.chmod(0o644)  # safetensors writes files for their owner alone
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        save_file(packed, beside)
+        beside.chmod(0o644)  # safetensors writes files for their owner alone
