@@ -97,7 +97,7 @@ def collaborate(
     seed: int,
     views: Sequence[ImageSet] = (),
 ) -> Iterator[Step]:
-    """Search the context and train the refiner until the meter's budget is spent.
+    """Search the context and train the refiner until budget or optimizer have come to their end.
 
     Args:
         box: the black box, not yet metered.
@@ -117,7 +117,7 @@ def collaborate(
     search = meter.wrap(box, "search")
     teacher = _Teacher(box, labels, meter, refiner, config, seed, views) if refiner else None
     targets = torch.from_numpy(labels)
-    while meter.remaining:
+    while meter.remaining and not optimizer.stop:
         candidates = optimizer.ask()[: meter.remaining]
         outputs = list(search.logits(subspace.contexts(candidates), images))
         losses = np.array([_prompt_loss(logits, targets, refiner, config) for logits in outputs])

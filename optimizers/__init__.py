@@ -1,13 +1,17 @@
 """Gradient-free optimizers, all asked and told the same way; they know arrays and nothing else.
 
 One rule for all: :meth:`Optimizer.ask` for candidates, evaluate them, :meth:`Optimizer.tell` their
-losses; :meth:`Optimizer.recommend` says where the search stands. See :class:`Optimizer` for the
-loop.
+losses, until :attr:`Optimizer.stop` says why to end; :meth:`Optimizer.recommend` says where the
+search stands. See :class:`Optimizer` for the loop.
 
 - :func:`create`, :func:`names`, :func:`options`, :func:`register`: optimizers by name
-- :class:`CMA`: ``cma``
-- :class:`SPSA`: ``spsa``
+- :func:`restore`: continue a search from its :meth:`Optimizer.state`
+- :class:`CMA`, :class:`SepCMA`, :class:`VkdCMA`: ``cma``, ``sep-cma``, ``vkd-cma`` (pycma)
+- :class:`SPSA`, :class:`SPSAGC`, :class:`ZIP`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``, ``zip``,
+  ``zo-adam``, which follow estimated gradients
+- :class:`SNES`, :class:`RandomSearch`: ``snes``, ``random``
 - :class:`Nevergrad`: ``nevergrad:NAME``
+- :mod:`craft_zoo.optimizers.testing`: does an optimizer keep the rules?
 """
 
 from craft_zoo.optimizers.base import Optimizer
@@ -15,18 +19,34 @@ from craft_zoo.optimizers.cma import CMA
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.nevergrad import Nevergrad
 from craft_zoo.optimizers.options import Option
+from craft_zoo.optimizers.random_search import RandomSearch
 from craft_zoo.optimizers.registry import create, names, options, register
+from craft_zoo.optimizers.restoring import restore
+from craft_zoo.optimizers.sep_cma import SepCMA
+from craft_zoo.optimizers.snes import SNES
 from craft_zoo.optimizers.spsa import SPSA
+from craft_zoo.optimizers.spsa_gc import SPSAGC
+from craft_zoo.optimizers.vkd_cma import VkdCMA
+from craft_zoo.optimizers.zip import ZIP
+from craft_zoo.optimizers.zo_adam import ZOAdam
 
 __all__ = [
     "CMA",
+    "SNES",
     "SPSA",
+    "SPSAGC",
+    "ZIP",
     "Nevergrad",
     "Optimizer",
     "OptimizerError",
     "Option",
+    "RandomSearch",
+    "SepCMA",
+    "VkdCMA",
+    "ZOAdam",
     "create",
     "names",
     "options",
     "register",
+    "restore",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,20 +16,18 @@ from craft_zoo.optimizers.errors import OptimizerError
 class Optimizer(ABC):
     """Minimises a function of d real variables that can only be evaluated.
 
-    The start is the origin. A user's loop::
+    The start is the origin, and a good first step has a length of about 1 in each coordinate:
+    scale your variables so. A user's loop::
 
         optimizer = create("cma", dim=20, budget=2000, seed=1)
-        used = 0
-        while used < 2000:
-            candidates = optimizer.ask()[: 2000 - used]
-            losses = [f(z) for z in candidates]
-            optimizer.tell(candidates, losses)
-            used += len(candidates)
+        while not optimizer.stop:
+            candidates = optimizer.ask()
+            optimizer.tell(candidates, [f(z) for z in candidates])
         best = optimizer.recommend()
 
     A subclass implements :meth:`_ask`, :meth:`_tell` and :meth:`recommend`, declares its options
-    as keyword-only arguments with type and default, and is made known by
-    :func:`craft_zoo.optimizers.register`.
+    as keyword-only arguments with type and default, describes them under ``Args:``, and is made
+    known by :func:`craft_zoo.optimizers.register`.
 
     Random numbers come from ``self.rng`` or a generator derived from ``seed``, never from a global
     one, so that optimizers in one process do not disturb each other.
@@ -35,7 +36,16 @@ class Optimizer(ABC):
         dim: d.
         budget: how many candidates will be evaluated in all.
         seed: seed of all the optimizer's randomness.
+
+    Attributes:
+        evaluations: candidates told so far.
     """
+
+    name: ClassVar[str] = "unregistered"
+    """The name in the registry."""
+
+    learns_from_outputs: ClassVar[bool] = False
+    """Whether :meth:`tell` must be given ``outputs``."""
 
     def __init__(self, dim: int, *, budget: int, seed: int) -> None:
         if dim < 1:
@@ -44,14 +54,52 @@ class Optimizer(ABC):
             raise OptimizerError(f"an optimizer needs a budget of at least 1, not {budget}")
         self.dim, self.budget, self.seed = dim, budget, seed
         self.rng = np.random.default_rng(seed)
+        self.evaluations = 0
         self._asked: np.ndarray | None = None
+        self._made_from: tuple[str, Mapping[str, Any]] | None = None  # set by create()
+        self._told_losses: list[np.ndarray] = []
+        self._told_outputs: list[np.ndarray] = []
+        self._checksum = 0
+
+    @property
+    def remaining(self) -> int:
+        """How many candidates of the budget are left."""
+        return self.budget - self.evaluations
+
+    @property
+    def stop(self) -> str | None:
+        """Why there is nothing more to ask, in words; None while there is."""
+        if self.remaining <= 0:
+            return f"the budget of {self.budget} is spent"
+        return self._stop()
 
     def ask(self) -> np.ndarray:
-        """The next generation, (λ, d) float64; λ is the optimizer's choice and may vary."""
+        """The next generation, (λ, d) float64.
+
+        λ ≥ 1 is the optimizer's choice and may vary; the last generation is cut to what is left of
+        the budget.
+
+        Raises:
+            OptimizerError: the last candidates were not told yet, or :attr:`stop` says why not.
+        """
         if self._asked is not None:
             raise OptimizerError("ask was called twice: tell the losses of the first candidates")
-        self._asked = np.asarray(self._ask(), dtype=np.float64)
-        return self._asked.copy()
+        if reason := self.stop:
+            raise OptimizerError(f"ask was called after the end ({reason}): make a new optimizer")
+        candidates = np.array(self._ask(), dtype=np.float64)[: self.remaining]
+        name = type(self).__name__
+        if candidates.ndim != 2 or candidates.shape[1] != self.dim or not len(candidates):
+            raise OptimizerError(
+                f"{name} asked for candidates of shape {candidates.shape}: "
+                f"its _ask must return (λ, {self.dim}) with λ of at least 1"
+            )
+        if not np.isfinite(candidates).all():
+            raise OptimizerError(
+                f"{name} asked for a candidate that is not finite: its search has diverged, "
+                f"lower its step or give it bounds"
+            )
+        self._asked = candidates
+        return candidates.copy()
 
     def tell(
         self,
@@ -62,35 +110,87 @@ class Optimizer(ABC):
         """Report what the candidates were worth.
 
         Args:
-            candidates: the first rows of what :meth:`ask` returned, all of them unless the budget
-                ended; (k, d).
-            losses: (k,), smaller is better. NaN and +inf count as the worst finite loss of the
+            candidates: the first rows of what :meth:`ask` returned, all of them unless evaluation
+                had to end; (k, d).
+            losses: (k,), smaller is better. NaN and ±inf count as the worst finite loss of the
                 generation (as 0 where none is finite).
             outputs: k arrays behind the losses (the logits), for optimizers that learn from them.
+
+        Raises:
+            OptimizerError: something else was asked for, or the shapes do not fit.
         """
         if self._asked is None:
             raise OptimizerError("tell was called before ask: ask for candidates first")
-        n_asked, k = len(self._asked), len(candidates)
-        if np.shape(candidates) != (k, self.dim) or not 0 < k <= n_asked:
+        k = len(candidates)
+        if not (0 < k <= len(self._asked) and np.array_equal(candidates, self._asked[:k])):
             raise OptimizerError(
-                f"candidates of shape {np.shape(candidates)} were told, "
-                f"({n_asked}, {self.dim}) were asked for: tell what ask returned"
+                f"candidates of shape {np.shape(candidates)} were told, {self._asked.shape} were "
+                f"asked for: tell what ask returned, or its first rows"
             )
-        values = np.asarray(losses, dtype=np.float64)
+        values = np.array(losses, dtype=np.float64)
         if values.shape != (k,):
             raise OptimizerError(
                 f"{k} candidates came with losses of shape {values.shape}: give one number each"
             )
-        finite = values[np.isfinite(values)]
-        worst = finite.max() if len(finite) else 0.0
-        values = np.where(np.isfinite(values), values, worst)
-        complete = k == n_asked
-        self._asked = None
-        self._tell(np.asarray(candidates, dtype=np.float64), values, outputs, complete)
+        if outputs is not None and len(outputs) != k:
+            raise OptimizerError(
+                f"{k} candidates came with {len(outputs)} outputs: give one array each"
+            )
+        if outputs is None and self.learns_from_outputs:
+            raise OptimizerError(
+                f"{type(self).__name__} learns from outputs: tell what is behind each loss"
+            )
+        finite = np.isfinite(values)
+        if not finite.all():
+            values[~finite] = values[finite].max() if finite.any() else 0.0
+        told, self._asked = self._asked[:k], None
+        self.evaluations += k
+        self._note(told, values, outputs)
+        self._tell(told.copy(), values.copy(), outputs)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that is needed to continue elsewhere, as plain arrays; see :func:`restore`.
+
+        ``np.savez(path, **optimizer.state())`` keeps it in a file. Candidates that were asked for
+        and not told are not part of it: the restored optimizer asks for them again.
+
+        Raises:
+            OptimizerError: it was not made by :func:`create`.
+        """
+        if self._made_from is None:
+            raise OptimizerError(
+                "only an optimizer made by create() has a state that can be restored"
+            )
+        spec, given = self._made_from
+        about = {
+            "spec": spec,
+            "options": dict(given),
+            "dim": self.dim,
+            "budget": self.budget,
+            "seed": self.seed,
+            "checksum": self._checksum,
+        }
+        state = {
+            "about": np.array(json.dumps(about)),
+            "generations": np.array([len(losses) for losses in self._told_losses], dtype=np.int64),
+            "losses": np.concatenate([np.zeros(0), *self._told_losses]),
+        }
+        if self._told_outputs:
+            state["outputs"] = np.concatenate(self._told_outputs)
+        return state
+
+    def _note(
+        self, told: np.ndarray, losses: np.ndarray, outputs: Sequence[np.ndarray] | None
+    ) -> None:
+        """Keep what :meth:`state` needs: an optimizer is a function of its seed and the losses."""
+        self._told_losses.append(losses)
+        self._checksum = zlib.crc32(told, self._checksum)
+        if self.learns_from_outputs and outputs is not None:
+            self._told_outputs.append(np.stack(outputs))
 
     @abstractmethod
     def _ask(self) -> np.ndarray:
-        """See :meth:`ask`."""
+        """(λ, d), see :meth:`ask`."""
 
     @abstractmethod
     def _tell(
@@ -98,10 +198,13 @@ class Optimizer(ABC):
         candidates: np.ndarray,
         losses: np.ndarray,
         outputs: Sequence[np.ndarray] | None,
-        complete: bool,
     ) -> None:
-        """See :meth:`tell`; ``losses`` are finite, ``complete`` is False when the budget cut it."""
+        """See :meth:`tell`; ``losses`` are finite, and fewer than asked for where it was cut."""
+
+    def _stop(self) -> str | None:
+        """Why asking on would be pointless although there is budget; None: go on."""
+        return None
 
     @abstractmethod
     def recommend(self) -> np.ndarray:
-        """(d,) the point to deploy now; before the first tell, the start."""
+        """(d,) the point to deploy now; before the first tell, the start. Changes nothing."""

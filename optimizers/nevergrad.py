@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import random
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.isolation import GlobalGenerators
+from craft_zoo.optimizers.options import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
 
 
@@ -24,6 +25,7 @@ class Nevergrad(Optimizer):
         variant: the name in nevergrad's registry.
         workers: candidates a generation; nevergrad's algorithms adapt to it.
         sigma: standard deviation of the first mutations.
+        bound: every coordinate stays in [-bound, bound]; none for no bounds.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Nevergrad(Optimizer):
         variant: str = "",
         workers: int = 1,
         sigma: float = 1.0,
+        bound: float | None = None,
     ) -> None:
         super().__init__(dim, budget=budget, seed=seed)
         import nevergrad as ng  # slow to import, so only on use
@@ -44,26 +47,28 @@ class Nevergrad(Optimizer):
             similar = difflib.get_close_matches(name, list(ng.optimizers.registry), n=3)
             hint = f"did you mean {' or '.join(similar)}?" if similar else "see nevergrad's docs"
             raise OptimizerError(f"nevergrad has no optimizer {name!r}: {hint}")
-        if not workers >= 1:
-            raise OptimizerError(
-                f"option 'workers' of 'nevergrad' must be at least 1, not {workers}"
-            )
-        if not sigma > 0:
-            raise OptimizerError(f"option 'sigma' of 'nevergrad' must be above 0, not {sigma}")
+        check_at_least(self.name, 1, workers=workers)
+        check_above_zero(self.name, sigma=sigma, bound=bound)
         parametrization = ng.p.Array(init=np.zeros(dim)).set_mutation(sigma=sigma)
+        if bound is not None:
+            parametrization = parametrization.set_bounds(-bound, bound)
         parametrization.random_state = np.random.RandomState(seed % 2**32)
+        self._random_state = parametrization.random_state
         self._workers = min(workers, budget)
-        self._numpy_state = np.random.RandomState(seed % 2**32).get_state()
-        self._python_state = random.Random(seed).getstate()
-        with self._quiet_and_isolated():
-            self._ng: Any = ng.optimizers.registry[name](
-                parametrization, budget=budget, num_workers=self._workers
-            )
+        self._generators = GlobalGenerators(seed)  # some of its algorithms draw from them
+        with self._at_work():
+            try:
+                self._ng: Any = ng.optimizers.registry[name](
+                    parametrization, budget=budget, num_workers=self._workers
+                )
+            except Exception as error:
+                raise OptimizerError(
+                    f"nevergrad's {name} cannot be used here ({error}): choose another"
+                ) from error
         self._pending: list[Any] = []
-        self._told = False
 
     def _ask(self) -> np.ndarray:
-        with self._quiet_and_isolated():
+        with self._at_work():
             self._pending = [self._ng.ask() for _ in range(self._workers)]
         return np.stack([candidate.value for candidate in self._pending])
 
@@ -72,31 +77,23 @@ class Nevergrad(Optimizer):
         candidates: np.ndarray,
         losses: np.ndarray,
         outputs: Sequence[np.ndarray] | None,
-        complete: bool,
     ) -> None:
-        with self._quiet_and_isolated():
+        with self._at_work():
             for candidate, loss in zip(self._pending, losses, strict=False):
                 self._ng.tell(candidate, float(loss))
-        self._told = True
 
     def recommend(self) -> np.ndarray:
         """What nevergrad recommends."""
-        if not self._told:
+        if not self.evaluations:
             return np.zeros(self.dim)
-        with self._quiet_and_isolated():
-            return np.array(self._ng.recommend().value)
+        before = self._random_state.get_state()  # some draw while they recommend
+        with self._at_work(keep=False):
+            recommended = np.array(self._ng.recommend().value)
+        self._random_state.set_state(before)
+        return recommended
 
     @contextmanager
-    def _quiet_and_isolated(self) -> Iterator[None]:
-        """Give nevergrad global generators of its own: some metamodels draw from them."""
-        numpy_state, python_state = np.random.get_state(), random.getstate()
-        np.random.set_state(self._numpy_state)
-        random.setstate(self._python_state)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        finally:
-            self._numpy_state, self._python_state = np.random.get_state(), random.getstate()
-            np.random.set_state(numpy_state)
-            random.setstate(python_state)
+    def _at_work(self, *, keep: bool = True) -> Iterator[None]:
+        with self._generators.swapped_in(keep=keep), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield

@@ -6,18 +6,31 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from craft_zoo.optimizers.errors import OptimizerError
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option: its name, its type (``int``, ``float | None``, …) and its default."""
+    """One option.
+
+    Attributes:
+        name: as it is set.
+        type: ``int``, ``float | None``, ``Literal["a", "b"]``, …
+        default: its value where it is not set.
+        help: what it does, in a line; empty where its owner does not say.
+    """
 
     name: str
     type: Any
     default: Any
+    help: str = ""
+
+    @property
+    def type_name(self) -> str:
+        """The type for people: ``int``, ``float or none``, ``csa or tpa``."""
+        return " or ".join(_spell(member) for member in _members(self.type))
 
     def convert(self, text: str, owner: str) -> Any:
         """``text`` as a value of the option's type.
@@ -29,19 +42,14 @@ class Option:
         Raises:
             OptimizerError: the text is not of the type.
         """
-        accepted = _members(self.type)
-        if type(None) in accepted and text.lower() == "none":
-            return None
-        for kind in accepted:
+        for member in _members(self.type):
             try:
-                if kind is bool:
-                    return {"true": True, "false": False}[text.lower()]
-                if kind in (int, float, str):
-                    return kind(text)
+                return _read(text, member)
             except (ValueError, KeyError):
                 continue
-        wanted = " or ".join("none" if kind is type(None) else kind.__name__ for kind in accepted)
-        raise OptimizerError(f"option {self.name!r} of {owner} must be {wanted}, not {text!r}")
+        raise OptimizerError(
+            f"option {self.name!r} of {owner} must be {self.type_name}, not {text!r}"
+        )
 
 
 def parse_options(
@@ -64,6 +72,22 @@ def check_names(given: Mapping[str, Any], declared: Mapping[str, Option], owner:
             raise OptimizerError(f"{owner} has no option {name!r}: it has {known}")
 
 
+def check_above_zero(owner: str, **values: float | None) -> None:
+    """Refuse an option's value that is not a number above 0; None, where it is allowed, passes."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise OptimizerError(f"option {name!r} of {owner!r} must be above 0, not {value}")
+
+
+def check_at_least(owner: str, least: int, **values: int) -> None:
+    """Refuse an option's value below ``least``."""
+    for name, value in values.items():
+        if value < least:
+            raise OptimizerError(
+                f"option {name!r} of {owner!r} must be at least {least}, not {value}"
+            )
+
+
 def split_assignment(text: str) -> tuple[str, str]:
     """``name=value`` as a pair.
 
@@ -77,6 +101,24 @@ def split_assignment(text: str) -> tuple[str, str]:
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        return typing.get_args(annotation)
+    """What a value may be: types, or the strings of a ``Literal``."""
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union, Literal):
+        parts = typing.get_args(annotation)
+        return tuple(member for part in parts for member in _members(part))
     return (annotation,)
+
+
+def _spell(member: Any) -> str:
+    if member is type(None):
+        return "none"
+    return member if isinstance(member, str) else member.__name__
+
+
+def _read(text: str, member: Any) -> Any:
+    if member is type(None):
+        return {"none": None}[text.lower()]
+    if member is bool:
+        return {"true": True, "false": False}[text.lower()]
+    if isinstance(member, str):
+        return {member: member}[text]
+    return member(text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from importlib import metadata
@@ -14,6 +16,9 @@ from craft_zoo.optimizers.options import Option, check_names, parse_options, spl
 
 ENTRY_POINT_GROUP = "craft_zoo.optimizers"
 
+# What every optimizer is given; the rest of a constructor's keywords are options.
+_GIVEN = ("budget", "seed", "variant")
+
 O = TypeVar("O", bound=type[Optimizer])  # noqa: E741
 
 _CLASSES: dict[str, type[Optimizer]] = {}
@@ -21,12 +26,21 @@ _loaded_plugins = False
 
 
 def register(name: str) -> Callable[[O], O]:
-    """Class decorator: make an optimizer known as ``name``."""
+    """Class decorator: make an optimizer known as ``name``.
+
+    Raises:
+        OptimizerError: the name is taken, or could not be written in a spec.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise OptimizerError(
+            f"an optimizer cannot be named {name!r}: use letters, digits, '-', '_' and '.'"
+        )
 
     def decorate(cls: O) -> O:
         if _CLASSES.get(name, cls).__qualname__ != cls.__qualname__:
             raise OptimizerError(f"an optimizer named {name!r} exists already: choose another name")
         _CLASSES[name] = cls
+        cls.name = name
         return cls
 
     return decorate
@@ -39,15 +53,33 @@ def names() -> dict[str, str]:
 
 
 def options(name: str) -> list[Option]:
-    """The options of an optimizer: the keyword-only arguments it adds to :class:`Optimizer`'s."""
-    cls = _find(name)
-    hints = typing.get_type_hints(cls.__init__)
-    return [
-        Option(parameter.name, hints.get(parameter.name, str), parameter.default)
-        for parameter in inspect.signature(cls.__init__).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY
-        and parameter.name not in ("budget", "seed", "variant")
-    ]
+    """The options of an optimizer: the keyword-only arguments it adds to :class:`Optimizer`'s.
+
+    A constructor that passes ``**keywords`` on to its parent's has the parent's options too.
+
+    Raises:
+        OptimizerError: unknown name.
+    """
+    constructors: list[type] = []
+    for cls in _find(name).__mro__:
+        if "__init__" in vars(cls):
+            constructors.insert(0, cls)
+            parameters = inspect.signature(cls.__init__).parameters.values()
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+                break
+    found: dict[str, Option] = {}
+    for cls in constructors:  # parents first; what a class declares anew wins
+        hints, helps = typing.get_type_hints(cls.__init__), _argument_helps(cls)
+        for parameter in inspect.signature(cls.__init__).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in _GIVEN:
+                inherited = found.get(parameter.name)
+                found[parameter.name] = Option(
+                    parameter.name,
+                    hints.get(parameter.name, str),
+                    parameter.default,
+                    helps.get(parameter.name, inherited.help if inherited else ""),
+                )
+    return list(found.values())
 
 
 def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Optimizer:
@@ -74,7 +106,9 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
         values["variant"] = variant
     elif variant:
         raise OptimizerError(f"optimizer {name!r} has no variants: write {name!r}, not {spec!r}")
-    return cls(dim, budget=budget, seed=seed, **values)
+    optimizer = cls(dim, budget=budget, seed=seed, **values)
+    optimizer._made_from = (spec, given)
+    return optimizer
 
 
 def _parse(spec: str) -> tuple[str, str, dict[str, str]]:
@@ -87,8 +121,10 @@ def _parse(spec: str) -> tuple[str, str, dict[str, str]]:
 def _find(name: str) -> type[Optimizer]:
     _load_plugins()
     if name not in _CLASSES:
+        similar = difflib.get_close_matches(name, _CLASSES, n=1)
+        hint = f"did you mean {similar[0]!r}? " if similar else ""
         raise OptimizerError(
-            f"unknown optimizer {name!r}: choose from {', '.join(sorted(_CLASSES))} "
+            f"unknown optimizer {name!r}: {hint}choose from {', '.join(sorted(_CLASSES))} "
             f"(any of nevergrad's as nevergrad:NAME)"
         )
     return _CLASSES[name]
@@ -99,7 +135,6 @@ def _load_plugins() -> None:
     global _loaded_plugins
     if _loaded_plugins:
         return
-    _loaded_plugins = True
     for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             loaded = point.load()
@@ -110,7 +145,22 @@ def _load_plugins() -> None:
             ) from error
         if isinstance(loaded, type) and issubclass(loaded, Optimizer):
             register(point.name)(loaded)
+    _loaded_plugins = True
 
 
 def _summary(cls: type[Optimizer]) -> str:
-    return (cls.__doc__ or "").strip().splitlines()[0]
+    """The docstring's first paragraph, which PEP 257 keeps to a line."""
+    return (inspect.getdoc(cls) or "no description").splitlines()[0]
+
+
+def _argument_helps(cls: type) -> dict[str, str]:
+    """The texts under ``Args:`` of a class's own docstring, by argument."""
+    text = inspect.cleandoc(cls.__doc__ or "")
+    section = re.search(r"^Args:\n((?: .*\n?|\n)+)", text, flags=re.MULTILINE)
+    if not section:
+        return {}
+    entries = re.split(r"^ {4}(\w+): ", section.group(1), flags=re.MULTILINE)[1:]
+    return {
+        name: " ".join(help.split())
+        for name, help in zip(entries[::2], entries[1::2], strict=True)
+    }

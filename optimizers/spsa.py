@@ -3,87 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from craft_zoo.optimizers.base import Optimizer
-from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.differences import PairedDifferences
+from craft_zoo.optimizers.options import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
 
 # Spall (1998), "Implementation of the simultaneous perturbation algorithm", section III.
 _ALPHA, _GAMMA = 0.602, 0.101
 
+_REPEATS = 2  # evaluations of the start from which the noise is estimated
+_MOST = 10  # times that noise may enlarge c
+
 
 @register("spsa")
-class SPSA(Optimizer):
+class SPSA(PairedDifferences):
     """SPSA (Spall 1992): two candidates a step along a random direction estimate the gradient.
 
     The gains are Spall's: ``a_k = a / (A + k + 1)^0.602``, ``c_k = c / (k + 1)^0.101`` with A a
-    tenth of the steps. ``a`` is set from the first slopes so that a step along one of them would
-    move each coordinate by ``step`` on average; no step moves one further.
+    tenth of the steps. The first generation calibrates them. ``a``: a step along a typical slope
+    moves each coordinate by ``step``, and no step moves one further. ``c``: where the start does
+    not give the same loss twice, it is raised, tenfold at most, until
+    a pair differs by twice the noise.
 
     Args:
         step: how far a first step moves a coordinate.
-        c: half the distance of the first two candidates, a coordinate.
         calibration: directions tried before the first step, which goes along their mean.
     """
 
     def __init__(
-        self,
-        dim: int,
-        *,
-        budget: int,
-        seed: int,
-        step: float = 0.1,
-        c: float = 0.1,
-        calibration: int = 10,
+        self, dim: int, *, step: float = 0.1, calibration: int = 10, **common: Any
     ) -> None:
-        super().__init__(dim, budget=budget, seed=seed)
-        for name, value in (("step", step), ("c", c), ("calibration", calibration)):
-            if not value > 0:
-                raise OptimizerError(f"option {name!r} of 'spsa' must be above 0, not {value}")
-        if budget < 2:
-            raise OptimizerError(
-                "a budget of 1 is too small for 'spsa', which asks in pairs: raise it"
-            )
-        self.step, self.c = step, c
-        self.calibration = max(1, min(calibration, budget // 2))
-        self._stability = 0.1 * budget / 2  # A
+        super().__init__(dim, **common)
+        check_above_zero(self.name, step=step)
+        check_at_least(self.name, 1, calibration=calibration)
+        self.step = step
+        self._repeats = _REPEATS if self.budget >= _REPEATS + 2 else 0
+        self._calibration = max(1, min(calibration, (self.budget - self._repeats) // 2))
+        self._stability = 0.1 * self.budget / (2 * self.directions)  # A
         self._a: float | None = None
         self._k = 0
-        self._z = np.zeros(dim)
+
+    def _distance(self) -> float:
+        return self.c / (self._k + 1) ** _GAMMA
 
     def _ask(self) -> np.ndarray:
-        pairs = self.calibration if self._a is None else 1
-        self._deltas = self.rng.choice([-1.0, 1.0], size=(pairs, self.dim))
-        moves = self._c_k * self._deltas
-        return np.stack([self._z + moves, self._z - moves], axis=1).reshape(-1, self.dim)
-
-    @property
-    def _c_k(self) -> float:
-        return self.c / (self._k + 1) ** _GAMMA
+        if self._a is not None:
+            return super()._ask()
+        starts = np.repeat(self._inside(self._z)[None], self._repeats, axis=0)
+        return np.concatenate([starts, self._pairs(self._calibration)])
 
     def _tell(
         self,
         candidates: np.ndarray,
         losses: np.ndarray,
         outputs: Sequence[np.ndarray] | None,
-        complete: bool,
     ) -> None:
-        pairs = len(losses) // 2  # a candidate whose mirror image was cut off says nothing
-        if pairs == 0:
-            return
-        plus, minus = losses[: 2 * pairs].reshape(pairs, 2).T
-        slopes = (plus - minus) / (2 * self._c_k)
-        # A Rademacher δ is its own inverse.
-        gradient = (slopes[:, None] * self._deltas[:pairs]).mean(axis=0)
         if self._a is None:
-            scale = np.abs(slopes).mean()  # of the mean gradient, opposite slopes could cancel
-            self._a = self.step * (self._stability + 1) ** _ALPHA / scale if scale > 0 else 0.0
-        move = self._a / (self._stability + self._k + 1) ** _ALPHA * gradient
-        self._z = self._z - np.clip(move, -self.step, self.step)
-        self._k += 1
+            starts, losses = losses[: self._repeats], losses[self._repeats :]
+            slopes = self._slopes(losses)
+            typical = float(np.sqrt(np.mean(slopes**2))) if len(slopes) else 0.0
+            if not 0 < typical < np.inf:
+                return  # flat here: try other directions
+            noise = float(starts.std(ddof=1)) if len(starts) > 1 else 0.0
+            # Of a measured slope's square, noise² / 2c² is noise.
+            signal = np.sqrt(max(0.0, typical**2 - noise**2 / (2 * self.c**2)))
+            raised = min(noise / signal, _MOST * self.c) if signal > 0 else _MOST * self.c
+            c = max(self.c, raised)
+            expected = np.hypot(signal, noise / (np.sqrt(2) * c))
+            self._a = float(self.step * (self._stability + 1) ** _ALPHA / expected)
+            self._follow(self._gradient(slopes))
+            self.c = c
+        else:
+            super()._tell(candidates, losses, outputs)
 
-    def recommend(self) -> np.ndarray:
-        """The current iterate."""
-        return self._z.copy()
+    def _gain(self) -> float:
+        """a_k."""
+        return (self._a or 0.0) / (self._stability + self._k + 1) ** _ALPHA
+
+    def _follow(self, gradient: np.ndarray) -> None:
+        self._z = self._z - (self._gain() * gradient).clip(-self.step, self.step)
+        self._k += 1

@@ -1,0 +1,111 @@
+"""What the optimizers that pycma provides have in common."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import cma
+import numpy as np
+
+from craft_zoo.optimizers.base import Optimizer
+from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.options import check_above_zero, check_at_least
+from craft_zoo.optimizers.restarts import Policy, Restarts
+
+_SMALLEST = 4  # population that pycma can sample and learn from
+
+
+class Pycma(Optimizer):
+    """An evolution strategy of pycma (Hansen et al. 2019).
+
+    Args:
+        popsize: λ, candidates a generation.
+        sigma: initial step size, in units of the search space.
+        bound: every coordinate stays in [-bound, bound]; none for no bounds.
+        restarts: what follows when a run has converged before the budget is spent: none (stop),
+            ipop (twice the population) or bipop (large and small populations by turns).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        budget: int,
+        seed: int,
+        popsize: int = 40,
+        sigma: float = 1.0,
+        bound: float | None = None,
+        restarts: Policy = "none",
+    ) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+        check_at_least(self.name, _SMALLEST, popsize=popsize)
+        check_above_zero(self.name, sigma=sigma, bound=bound)
+        if popsize > budget:
+            raise OptimizerError(
+                f"a budget of {budget} is smaller than one generation of {self.name!r} "
+                f"({popsize}): raise the budget or lower the option 'popsize'"
+            )
+        self._bound = bound
+        self._restarts = (
+            None if restarts == "none" else Restarts(restarts, popsize, sigma, self.rng)
+        )
+        self._es = self._start(np.zeros(dim), popsize, sigma)
+        self._converged: str | None = None
+        self._ended: list[tuple[float, np.ndarray]] = []  # best loss and mean of earlier runs
+
+    def _variant(self) -> dict[str, Any]:
+        """The options of pycma that make this optimizer."""
+        return {}
+
+    def _start(self, mean: np.ndarray, popsize: int, sigma: float) -> Any:
+        options: dict[str, Any] = {
+            "popsize": popsize,
+            "seed": np.nan,  # with a number, pycma would seed numpy's global generator
+            "randn": self._standard_normal,
+            "tolflatfitness": 10,  # one generation that could not be evaluated is no convergence
+            "verbose": -9,
+        }
+        if self._bound is not None:
+            options["bounds"] = [-self._bound, self._bound]
+        return cma.CMAEvolutionStrategy(mean, sigma, options | self._variant())
+
+    def _standard_normal(self, *shape: int) -> Any:
+        return self.rng.standard_normal(shape if shape else None)
+
+    def _ask(self) -> np.ndarray:
+        return np.array(self._es.ask())
+
+    def _tell(
+        self,
+        candidates: np.ndarray,
+        losses: np.ndarray,
+        outputs: Sequence[np.ndarray] | None,
+    ) -> None:
+        if len(losses) < self._es.sp.weights.mu:
+            return  # cut to fewer than the parents: too few to update a distribution from
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a generation that was cut
+            self._es.tell(list(candidates), losses)
+        reasons = self._es.stop()
+        if self._restarts is None:
+            self._converged = ", ".join(f"{key} {value}" for key, value in reasons.items()) or None
+        elif self._restarts.count(len(losses)) or reasons:
+            self._ended.append((self._es.best.f, np.array(self._es.result.xfavorite)))
+            popsize, sigma = self._restarts.next(self.remaining)
+            mean = self.rng.standard_normal(self.dim)
+            if self._bound is not None:
+                mean = mean.clip(-self._bound, self._bound)
+            self._es = self._start(mean, max(popsize, _SMALLEST), sigma)
+
+    def _stop(self) -> str | None:
+        return self._converged and f"pycma has converged: {self._converged}"
+
+    def recommend(self) -> np.ndarray:
+        """The mean of the search distribution; after restarts, that of the best run."""
+        if not self._es.countiter:
+            current = (np.inf, np.zeros(self.dim))
+        else:
+            current = (self._es.best.f, np.array(self._es.result.xfavorite))
+        return min([*self._ended, current], key=lambda run: run[0])[1]
