@@ -12,6 +12,8 @@ import numpy as np
 
 from craft_zoo.optimizers.errors import OptimizerError
 
+_LARGEST = 1e100  # magnitude of a loss; optimizers square differences of them
+
 
 class Optimizer(ABC):
     """Minimises a function of d real variables that can only be evaluated.
@@ -60,6 +62,7 @@ class Optimizer(ABC):
         self._told_losses: list[np.ndarray] = []
         self._told_outputs: list[np.ndarray] = []
         self._checksum = 0
+        self._worst: float | None = None  # finite loss told so far
 
     @property
     def remaining(self) -> int:
@@ -113,7 +116,7 @@ class Optimizer(ABC):
             candidates: the first rows of what :meth:`ask` returned, all of them unless evaluation
                 had to end; (k, d).
             losses: (k,), smaller is better. NaN and ±inf count as the worst finite loss of the
-                generation (as 0 where none is finite).
+                generation; where it has none, as the worst told before (as 0 at the beginning).
             outputs: k arrays behind the losses (the logits), for optimizers that learn from them.
 
         Raises:
@@ -141,8 +144,13 @@ class Optimizer(ABC):
                 f"{type(self).__name__} learns from outputs: tell what is behind each loss"
             )
         finite = np.isfinite(values)
-        if not finite.all():
-            values[~finite] = values[finite].max() if finite.any() else 0.0
+        if finite.any():
+            worst = values[finite].max()
+            self._worst = worst if self._worst is None else max(self._worst, worst)
+        else:
+            worst = self._worst or 0.0
+        values[~finite] = worst
+        values = values.clip(-_LARGEST, _LARGEST)
         told, self._asked = self._asked[:k], None
         self.evaluations += k
         self._note(told, values, outputs)

@@ -42,29 +42,24 @@ class Nevergrad(Optimizer):
         super().__init__(dim, budget=budget, seed=seed)
         import nevergrad as ng  # slow to import, so only on use
 
-        name = variant or "NGOpt"
+        name = self._variant = variant or "NGOpt"
         if name not in ng.optimizers.registry:
             similar = difflib.get_close_matches(name, list(ng.optimizers.registry), n=3)
             hint = f"did you mean {' or '.join(similar)}?" if similar else "see nevergrad's docs"
             raise OptimizerError(f"nevergrad has no optimizer {name!r}: {hint}")
         check_at_least(self.name, 1, workers=workers)
         check_above_zero(self.name, sigma=sigma, bound=bound)
-        parametrization = ng.p.Array(init=np.zeros(dim)).set_mutation(sigma=sigma)
-        if bound is not None:
-            parametrization = parametrization.set_bounds(-bound, bound)
-        parametrization.random_state = np.random.RandomState(seed % 2**32)
-        self._random_state = parametrization.random_state
+        self._random_state = np.random.RandomState(seed % 2**32)
         self._workers = min(workers, budget)
         self._generators = GlobalGenerators(seed)  # some of its algorithms draw from them
         with self._at_work():
-            try:
-                self._ng: Any = ng.optimizers.registry[name](
-                    parametrization, budget=budget, num_workers=self._workers
-                )
-            except Exception as error:
-                raise OptimizerError(
-                    f"nevergrad's {name} cannot be used here ({error}): choose another"
-                ) from error
+            parametrization = ng.p.Array(init=np.zeros(dim)).set_mutation(sigma=sigma)
+            if bound is not None:
+                parametrization = parametrization.set_bounds(-bound, bound)
+            parametrization.random_state = self._random_state
+            self._ng: Any = ng.optimizers.registry[name](
+                parametrization, budget=budget, num_workers=self._workers
+            )
         self._pending: list[Any] = []
 
     def _ask(self) -> np.ndarray:
@@ -96,4 +91,10 @@ class Nevergrad(Optimizer):
     def _at_work(self, *, keep: bool = True) -> Iterator[None]:
         with self._generators.swapped_in(keep=keep), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            try:
+                yield
+            except Exception as error:
+                raise OptimizerError(
+                    f"nevergrad's {self._variant} fails in {self.dim} dimensions with a budget of "
+                    f"{self.budget} ({error}): choose another"
+                ) from error

@@ -18,4 +18,6 @@ class VkdCMA(Pycma):
     """
 
     def _variant(self) -> dict[str, Any]:
-        return GaussVkDSampler.extend_cma_options()
+        return GaussVkDSampler.extend_cma_options(
+            {"CMA_sampler_options": {"randn": self._standard_normal}}
+        )

@@ -1,0 +1,431 @@
+"""Does an optimizer keep the rules? One call in a test of yours answers it.
+
+    from craft_zoo.optimizers.testing import check_optimizer
+
+    def test_mine():
+        check_optimizer("mine")
+
+Each rule is a check of its own (:data:`CHECKS`); :func:`check_optimizer` runs them all and says
+everything that is wrong at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from craft_zoo.optimizers.base import Optimizer
+from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.registry import create, options
+from craft_zoo.optimizers.restoring import restore
+
+_DIM = 6
+_BOUND = 0.5
+_IMPROVEMENT_BUDGET, _IMPROVEMENT_SEEDS = 600, (1, 2, 3)
+
+
+class ConformanceError(AssertionError):
+    """Says which rules an optimizer breaks, and how."""
+
+
+Evaluate = Callable[[np.ndarray], tuple[np.ndarray, list[np.ndarray]]]
+Check = Callable[["Subject"], None]
+
+CHECKS: dict[str, Check] = {}
+"""Every rule's check by name."""
+
+
+def check_optimizer(spec: str, *, skip: Collection[str] = ()) -> None:
+    """Check that an optimizer keeps the rules of :class:`Optimizer`.
+
+    Args:
+        spec: as for :func:`create`: ``mine``, ``mine:option=value``.
+        skip: names of checks that are known not to hold. ``improvement`` is for what must not be
+            worse than random search, ``seed`` for what is random at all.
+
+    Raises:
+        ConformanceError: rules are broken; the message has a line for each.
+        OptimizerError: there is no such optimizer, or no such check.
+    """
+    unknown = set(skip) - set(CHECKS)
+    if unknown:
+        raise OptimizerError(
+            f"there is no check {sorted(unknown)[0]!r} to skip: there are {', '.join(CHECKS)}"
+        )
+    subject = Subject(spec)
+    subject.make()
+    faults = []
+    for name, check in CHECKS.items():
+        if name in skip:
+            continue
+        try:
+            check(subject)
+        except ConformanceError as fault:
+            faults.append(f"{name}: {fault}")
+        except Exception as error:
+            faults.append(f"{name}: it raised {type(error).__name__}: {error}")
+    if faults:
+        raise ConformanceError("\n".join([f"{spec!r} breaks {len(faults)} rules:", *faults]))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The optimizer under test."""
+
+    spec: str
+
+    @property
+    def name(self) -> str:
+        """Its name in the registry."""
+        return self.spec.partition(":")[0]
+
+    def make(self, dim: int = _DIM, budget: int = 100, seed: int = 1, **given: Any) -> Optimizer:
+        """A new one."""
+        return create(self.spec, dim, budget=budget, seed=seed, **given)
+
+    def run(self, optimizer: Optimizer, evaluations: int | None = None) -> np.ndarray:
+        """Let it minimise :func:`classification` until it stops.
+
+        Args:
+            optimizer: made by :meth:`make`.
+            evaluations: stop before the generation that would begin after so many.
+
+        Returns:
+            All it asked for.
+        """
+        evaluate, asked = classification(optimizer.dim), [np.zeros((0, optimizer.dim))]
+        while not optimizer.stop and sum(map(len, asked)) < (evaluations or optimizer.budget):
+            candidates = optimizer.ask()
+            optimizer.tell(candidates, *evaluate(candidates))
+            asked.append(candidates)
+        return np.concatenate(asked)
+
+
+def rule(check: Check) -> Check:
+    """Decorator: ``check_x`` is the rule ``x``."""
+    CHECKS[check.__name__.removeprefix("check_")] = check
+    return check
+
+
+# ---- the functions -------------------------------------------------------------------------------
+
+
+def sphere(dim: int) -> Evaluate:
+    """``Σ (z_i - 0.7)²``; the outputs are its terms."""
+    return partial(_quadratic, np.ones(dim))
+
+
+def ellipsoid(dim: int) -> Evaluate:
+    """A sphere whose axes are scaled by 1 to 100; the outputs are its terms."""
+    return partial(_quadratic, 100 ** (np.arange(dim) / max(1, dim - 1)))
+
+
+def classification(dim: int) -> Evaluate:
+    """Cross-entropy of logits that are linear in z, 12 images, 3 classes; the outputs are they."""
+    rng = np.random.default_rng(7)
+    weights, labels = rng.standard_normal((dim, 12, 3)), np.arange(12) % 3
+
+    def evaluate(candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        logits = np.tensordot(candidates, weights, axes=1)
+        top = logits.max(axis=2, keepdims=True)
+        normalizer = top[:, :, 0] + np.log(np.exp(logits - top).sum(axis=2))
+        losses = (normalizer - logits[:, np.arange(12), labels]).mean(axis=1)
+        return losses, list(logits)
+
+    return evaluate
+
+
+def _quadratic(weights: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    terms = weights * (candidates - 0.7) ** 2
+    return terms.sum(axis=1), list(terms[:, None])
+
+
+# ---- the rules -----------------------------------------------------------------------------------
+
+
+@rule
+def check_options(subject: Subject) -> None:
+    """Every option has a default and a description."""
+    for option in options(subject.name):
+        if option.default is inspect.Parameter.empty:
+            raise ConformanceError(f"option {option.name!r} has no default")
+        if not option.help:
+            raise ConformanceError(
+                f"option {option.name!r} is not described under 'Args:' in the class's docstring"
+            )
+
+
+@rule
+def check_shapes(subject: Subject) -> None:
+    """Candidates are (λ, d), the recommendation is (d,), all finite, for small and larger d."""
+    for dim in (1, 2, 30):
+        optimizer = subject.make(dim)
+        subject.run(optimizer)
+        best = optimizer.recommend()
+        if np.shape(best) != (dim,):
+            raise ConformanceError(
+                f"recommend gave the shape {np.shape(best)} for {dim} dimensions, not ({dim},)"
+            )
+        if not np.isfinite(best).all():
+            raise ConformanceError("recommend gave a point that is not finite")
+
+
+@rule
+def check_start(subject: Subject) -> None:
+    """Before anything is told, the start is recommended: the origin."""
+    optimizer = subject.make()
+    for when in ("before the first ask", "before the first tell"):
+        if not np.array_equal(optimizer.recommend(), np.zeros(_DIM)):
+            raise ConformanceError(f"{when}, it does not recommend the start (zeros)")
+        if when == "before the first ask":
+            optimizer.ask()
+
+
+@rule
+def check_budget(subject: Subject) -> None:
+    """The whole budget is used, nothing beyond it, whether or not generations fit."""
+    for budget in (97, 100, 203):
+        optimizer = subject.make(budget=budget)
+        used = len(subject.run(optimizer))
+        if used > budget:
+            raise ConformanceError(f"it asked for {used} candidates with a budget of {budget}")
+        if used < budget and (not optimizer.stop or used == 0):
+            raise ConformanceError(f"it ended after {used} of {budget} ({optimizer.stop})")
+        try:
+            optimizer.ask()
+        except OptimizerError:
+            continue
+        raise ConformanceError(f"it goes on asking after its budget of {budget} is spent")
+    for budget in (1, 2, 3, 5):
+        try:
+            used = len(subject.run(subject.make(budget=budget)))
+        except OptimizerError as error:
+            if "budget" not in str(error):
+                raise ConformanceError(
+                    f"with a budget of {budget} it says {error!s}, which does not name the budget"
+                ) from None
+        else:
+            if used != budget:
+                raise ConformanceError(f"with a budget of {budget} it asked for {used}")
+
+
+@rule
+def check_cut(subject: Subject) -> None:
+    """It goes on when only the first candidate of a generation could be evaluated."""
+    optimizer, evaluate = subject.make(), sphere(_DIM)
+    for _ in range(4):
+        candidates = optimizer.ask()[:1]
+        optimizer.tell(candidates, *evaluate(candidates))
+    subject.run(optimizer)
+    if not np.isfinite(optimizer.recommend()).all():
+        raise ConformanceError("after cut generations, its recommendation is not finite")
+
+
+@rule
+def check_determinism(subject: Subject) -> None:
+    """The same seed gives the same search."""
+    first, second = (subject.run(subject.make()) for _ in range(2))
+    if not np.array_equal(first, second):
+        raise ConformanceError(
+            "with the same seed it asked for other candidates the second time: draw all random "
+            "numbers from self.rng"
+        )
+
+
+@rule
+def check_seed(subject: Subject) -> None:
+    """Another seed gives another search."""
+    first, second = (subject.run(subject.make(seed=seed)) for seed in (1, 2))
+    if np.array_equal(first, second):
+        raise ConformanceError(
+            "with another seed it asked for the same candidates: draw all random numbers from "
+            "self.rng"
+        )
+
+
+@rule
+def check_isolation(subject: Subject) -> None:
+    """Global generators are neither used nor touched."""
+    np.random.seed(11)
+    random.seed(11)
+    numpy, python = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]
+    first = subject.run(subject.make())
+    if not np.array_equal(numpy, np.random.get_state()[1]):  # type: ignore[index]
+        raise ConformanceError("it draws from numpy's global generator, or seeds it: use self.rng")
+    if python != random.getstate():
+        raise ConformanceError("it draws from Python's global generator, or seeds it: use self.rng")
+    np.random.seed(12)
+    random.seed(12)
+    if not np.array_equal(first, subject.run(subject.make())):
+        raise ConformanceError("its search depends on a global generator: use self.rng")
+
+
+@rule
+def check_interleaving(subject: Subject) -> None:
+    """Two in one process behave as each would alone."""
+    alone = subject.run(subject.make())
+    pair, evaluate = [subject.make(seed=seed) for seed in (1, 2)], classification(_DIM)
+    asked = []
+    while not pair[0].stop:
+        for optimizer in pair:
+            if not optimizer.stop:
+                candidates = optimizer.ask()
+                optimizer.tell(candidates, *evaluate(candidates))
+                if optimizer is pair[0]:
+                    asked.append(candidates)
+    if not np.array_equal(np.concatenate(asked), alone):
+        raise ConformanceError(
+            "beside another one it asked for other candidates than alone: keep all state in self"
+        )
+
+
+@rule
+def check_bounds(subject: Subject) -> None:
+    """With an option ``bound``, no candidate and no recommendation is outside."""
+    if all(option.name != "bound" for option in options(subject.name)):
+        return
+    optimizer = subject.make(bound=_BOUND, budget=200)
+    worst = float(np.abs(subject.run(optimizer)).max())
+    for what, value in (
+        ("a candidate", worst),
+        ("the recommendation", float(np.abs(optimizer.recommend()).max())),
+    ):
+        if value > _BOUND:
+            raise ConformanceError(f"with bound={_BOUND}, {what} has a coordinate of ±{value:g}")
+
+
+@rule
+def check_bad_losses(subject: Subject) -> None:
+    """NaN, infinite, equal and huge losses leave a search that goes on, and is not led by them."""
+    nan = np.nan
+    for losses in ([nan], [np.inf], [-np.inf, nan], [0.0], [nan, 1.0], [1e300, -1e300], [1e300]):
+        optimizer = subject.make(budget=160)
+        while not optimizer.stop:
+            candidates = optimizer.ask()
+            _, outputs = classification(_DIM)(candidates)
+            optimizer.tell(candidates, np.resize(losses, len(candidates)), outputs)
+        if not np.isfinite(optimizer.recommend()).all():
+            raise ConformanceError(f"told losses of {losses}, its recommendation is not finite")
+    optimizer, evaluate = subject.make(budget=_IMPROVEMENT_BUDGET), classification(_DIM)
+    while not optimizer.stop:
+        candidates = optimizer.ask()
+        losses, outputs = evaluate(candidates)
+        failed = (np.arange(len(losses)) + optimizer.evaluations) % 10 == 9
+        optimizer.tell(candidates, np.where(failed, nan, losses), outputs)
+    start, end = (evaluate(z[None])[0][0] for z in (np.zeros(_DIM), optimizer.recommend()))
+    if not end < start:
+        raise ConformanceError(
+            f"with one evaluation in ten failing (NaN), it recommends a loss of {end:.3g}, "
+            f"the start has {start:.3g}"
+        )
+
+
+@rule
+def check_purity(subject: Subject) -> None:
+    """It shares no array with its caller, and recommend changes nothing."""
+    expected = subject.run(subject.make())
+    evaluate = classification(_DIM)
+
+    def run(after_tell: Callable[[Optimizer, np.ndarray, np.ndarray], object]) -> np.ndarray:
+        optimizer, asked = subject.make(), []
+        while not optimizer.stop:
+            candidates = optimizer.ask()
+            asked.append(candidates.copy())
+            losses, outputs = evaluate(candidates)
+            optimizer.tell(candidates, losses, outputs)
+            if not np.array_equal(candidates, asked[-1]):
+                raise ConformanceError("tell changed the candidates that it was given")
+            after_tell(optimizer, candidates, losses)
+        return np.concatenate(asked)
+
+    def overwrite(optimizer: Optimizer, candidates: np.ndarray, losses: np.ndarray) -> None:
+        candidates[:], losses[:] = 9.0, 9.0
+
+    def overwrite_recommended(optimizer: Optimizer, *_: np.ndarray) -> None:
+        optimizer.recommend()[:] = 9.0
+
+    for action, fault in (
+        (overwrite, "it keeps the caller's arrays: copy what it is told"),
+        (lambda optimizer, *_: optimizer.recommend(), "recommend changes the search that follows"),
+        (overwrite_recommended, "recommend hands out its own array: return a copy"),
+    ):
+        if not np.array_equal(run(action), expected):
+            raise ConformanceError(fault)
+
+
+@rule
+def check_outputs(subject: Subject) -> None:
+    """Outputs may be told; they matter only to an optimizer that declares that it learns from them.
+
+    One that does must refuse to go without.
+    """
+    optimizer, evaluate, asked = subject.make(), classification(_DIM), []
+    while not optimizer.stop:
+        candidates = optimizer.ask()
+        asked.append(candidates)
+        try:
+            optimizer.tell(candidates, evaluate(candidates)[0])
+        except OptimizerError:
+            if optimizer.learns_from_outputs:
+                return
+            raise
+    if optimizer.learns_from_outputs:
+        raise ConformanceError("it learns from outputs, but does not miss them")
+    if not np.array_equal(np.concatenate(asked), subject.run(subject.make())):
+        raise ConformanceError("it learns from outputs: declare learns_from_outputs = True")
+
+
+@rule
+def check_restoring(subject: Subject) -> None:
+    """Restored from its state in the middle of a search, it goes on as if never interrupted."""
+    whole = subject.make()
+    expected = subject.run(whole)
+    first = subject.make()
+    asked = subject.run(first, evaluations=50)
+    if not first.stop:
+        first.ask()  # asked for and never told: is asked for again
+    try:
+        second = restore(first.state())
+    except OptimizerError as error:
+        raise ConformanceError(
+            f"told the same losses again, it asks for other candidates ({error}): its search must "
+            f"depend on nothing but seed and what it is told"
+        ) from None
+    asked = np.concatenate([asked, subject.run(second)])
+    if not np.array_equal(asked, expected):
+        raise ConformanceError("restored in the middle of a search, it goes on otherwise")
+    if not np.array_equal(second.recommend(), whole.recommend()):
+        raise ConformanceError("restored in the middle of a search, it recommends another point")
+
+
+@rule
+def check_improvement(subject: Subject) -> None:
+    """What it recommends is no worse than what random search finds on simple functions."""
+    learns_from_outputs = subject.make().learns_from_outputs
+    functions = [classification] if learns_from_outputs else [sphere, ellipsoid, classification]
+    for function in functions:
+        ends = {}
+        for who in (subject, Subject("random")):
+            losses = []
+            for seed in _IMPROVEMENT_SEEDS:
+                optimizer, evaluate = (
+                    who.make(budget=_IMPROVEMENT_BUDGET, seed=seed),
+                    function(_DIM),
+                )
+                while not optimizer.stop:
+                    candidates = optimizer.ask()
+                    optimizer.tell(candidates, *evaluate(candidates))
+                losses.append(float(evaluate(optimizer.recommend()[None])[0][0]))
+            ends[who] = float(np.median(losses))
+        if not ends[subject] <= ends[Subject("random")]:
+            raise ConformanceError(
+                f"on the {function.__name__} function in {_DIM} dimensions it recommends a loss of "
+                f"{ends[subject]:.3g} after {_IMPROVEMENT_BUDGET} evaluations, random search finds "
+                f"{ends[Subject('random')]:.3g} (medians of {len(_IMPROVEMENT_SEEDS)} seeds)"
+            )
