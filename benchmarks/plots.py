@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,19 +13,27 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from craft_zoo.benchmarks.grid import short_name
 
-# Okabe & Ito's colours, ordered so that neighbours differ in lightness, and dashes: in grey print
-# and for colour-blind readers the lines stay apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Okabe & Ito's colours and three of Tol's, ordered so that neighbours differ in lightness, and
+# dashes: in grey print and for colour-blind readers the lines stay apart.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"),
+    *("#882255", "#999933", "#44AA99"),
+)
 _DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (4, 1)), (0, (1, 1)), "-")
-_MARKERS = "osD^vPX"
+MARKERS = "osD^vPX"
+_RANKED = 3  # from so many lines on, a second row says who is ahead
+_RANKINGS = 10  # budgets at which it does
 _ZERO_SHOT = "zero-shot"
 
 
 def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw ``curves.png`` and ``curves.svg``: one panel for each data set and number of shots.
+
+    Where there are several lines to compare, a panel below shows their ranks over the queries.
 
     Args:
         curves: as from :func:`craft_zoo.benchmarks.average_curves`.
@@ -34,13 +43,29 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
         The files written.
     """
     panels = list(curves.groupby(["dataset", "shots"], sort=False))
+    most = max(len(_compared(panel)) for _, panel in panels)
+    heights = [4.4] if most < _RANKED else [max(4.4, 0.3 * most), 0.8 + 0.16 * most]
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(7.2 * len(panels), 4.4), squeeze=False, layout="constrained"
+        len(heights),
+        len(panels),
+        figsize=(7.2 * len(panels), sum(heights)),
+        height_ratios=heights,
+        squeeze=False,
+        layout="constrained",
     )
-    for axis, ((dataset, shots), panel) in zip(axes[0], panels, strict=True):
-        _draw_panel(axis, panel)
-        axis.set_title(f"{short_name(str(dataset))}, {shots} shots", loc="left", fontsize=11)
-    files = [folder / "curves.png", folder / "curves.svg"]
+    for column, ((dataset, shots), panel) in zip(axes.T, panels, strict=True):
+        _draw_panel(column[0], panel)
+        column[0].set_title(f"{short_name(str(dataset))}, {shots} shots", loc="left", fontsize=11)
+        if len(column) > 1:
+            _draw_ranks(column[1], panel)
+            column[0].set_xlabel("")
+        column[-1].set_xlabel("queries (contexts scored on the training images)")
+    return save(figure, folder, "curves")
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write ``name.png`` and ``name.svg`` and close the figure; the same figure, the same files."""
+    files = [folder / f"{name}.png", folder / f"{name}.svg"]
     # Without a date and with fixed ids in the SVG, the same result gives the same file.
     with plt.rc_context({"svg.hashsalt": "craft-zoo"}):
         for file in files:
@@ -53,7 +78,8 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
 def _draw_panel(axis: Axes, panel: pd.DataFrame) -> None:
     right = max(float(panel["queries"].max()), 1.0)
     labels: list[tuple[float, str, str]] = []
-    style = 0
+    styles = _styles(panel)
+    alpha = min(0.15, 0.5 / max(1, len(styles)))  # of the intervals, which overlap
     for label, curve in panel.groupby("label", sort=False):
         accuracy = 100 * curve["accuracy"].to_numpy()
         queries = curve["queries"].to_numpy(dtype=float)
@@ -62,36 +88,70 @@ def _draw_panel(axis: Axes, panel: pd.DataFrame) -> None:
             colour = "#555555"
             axis.axhline(accuracy[-1], color=colour, linewidth=1, linestyle=(0, (1, 2)))
         else:
-            colour, dash = _COLOURS[style % len(_COLOURS)], _DASHES[style % len(_DASHES)]
-            marker = _MARKERS[style % len(_MARKERS)]
-            style += 1
+            style = styles[str(label)]
+            colour = style["color"]
             if len(queries) == 1:  # spent all its queries at once, and stays there
                 queries, accuracy = np.array([queries[0], right]), np.repeat(accuracy, 2)
                 low, high = np.repeat(low, 2), np.repeat(high, 2)
             axis.plot(
                 queries,
                 accuracy,
-                color=colour,
-                linestyle=dash,
+                **style,
                 linewidth=1.8,
-                marker=marker,
                 markersize=4,
                 markevery=max(1, len(queries) // 8),
             )
             if np.isfinite(low).all():
-                axis.fill_between(queries, low, high, color=colour, alpha=0.15, linewidth=0)
+                axis.fill_between(queries, low, high, color=colour, alpha=alpha, linewidth=0)
         labels.append((float(accuracy[-1]), f"{label}  {accuracy[-1]:.1f}", colour))
     axis.set_xlim(0, right)
     axis.margins(y=0.06)
-    _label_ends(axis, labels)
-    axis.set_xlabel("queries (contexts scored on the training images)")
+    label_ends(axis, labels)
     axis.set_ylabel("test accuracy (%)")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)
 
 
-def _label_ends(axis: Axes, labels: list[tuple[float, str, str]]) -> None:
+def _draw_ranks(axis: Axes, panel: pd.DataFrame) -> None:
+    """Who is ahead after so many queries: 1 is the highest mean accuracy."""
+    right = float(panel["queries"].max())
+    at = np.linspace(right / _RANKINGS, right, _RANKINGS)
+    lines = {
+        label: curve["accuracy"].to_numpy()[
+            np.searchsorted(curve["queries"], at, side="right").clip(1) - 1
+        ]
+        for label, curve in panel.groupby("label", sort=False)
+        if label != _ZERO_SHOT
+    }
+    ranks = pd.DataFrame(lines).rank(axis=1, ascending=False, method="min")
+    for label, style in _styles(panel).items():
+        axis.plot(at, ranks[label], **style, linewidth=1.4, markersize=4)
+    axis.set_ylim(len(lines) + 0.5, 0.5)
+    axis.set_xlim(0, right)
+    axis.set_yticks(sorted({1, len(lines)}))
+    axis.set_ylabel("rank")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _compared(panel: pd.DataFrame) -> list[str]:
+    """The lines that are compared: all but the model as it comes."""
+    return [label for label in panel["label"].unique() if label != _ZERO_SHOT]
+
+
+def _styles(panel: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Colour, dash and marker of each line; no two of 70 lines are alike."""
+    return {
+        label: {
+            "color": COLOURS[i % len(COLOURS)],
+            "linestyle": _DASHES[i % len(_DASHES)],
+            "marker": MARKERS[i % len(MARKERS)],
+        }
+        for i, label in enumerate(_compared(panel))
+    }
+
+
+def label_ends(axis: Axes, labels: list[tuple[float, str, str]]) -> None:
     """Name each line at its right end, pushed apart where two would overlap."""
     bottom, top = axis.get_ylim()
     gap = 0.055 * (top - bottom)

@@ -63,15 +63,32 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*_CURVE_KEY, "queries", "accuracy", "low", "high"])
 
 
+def area_under_curve(queries: np.ndarray, accuracy: np.ndarray, budget: int) -> float:
+    """Mean accuracy over the queries 0 to ``budget``, of a step curve.
+
+    What would be deployed between two points is the earlier one's solution; before the first point
+    nothing was measured, and the first counts.
+
+    Args:
+        queries: (n,) ascending.
+        accuracy: (n,).
+        budget: where the axis ends; points beyond do not exist.
+    """
+    edges = np.append(queries, budget).astype(float)
+    edges[0] = 0
+    return float((np.diff(edges) * accuracy).sum() / budget)
+
+
 def summarize(points: pd.DataFrame) -> pd.DataFrame:
-    """One row a curve: where it ended, over seeds.
+    """One row a curve: where it ended and the area under it, over seeds.
 
     Args:
         points: as from :func:`tidy`.
 
     Returns:
         Columns dataset, shots, label, method, optimizer, seeds, queries, accuracy, low, high,
-        search_predictions, refiner_predictions, seconds; means over seeds but for the first five.
+        area, area_low, area_high (:func:`area_under_curve`), search_predictions,
+        refiner_predictions, seconds; means over seeds but for the first five.
     """
     last = points.sort_values("queries", kind="stable").groupby([*_CURVE_KEY, "seed"], sort=False)
     last = last.tail(1)
@@ -81,6 +98,13 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
         for column, value in zip(_CURVE_KEY, key, strict=True):
             ends = ends[ends[column] == value]
         mean, low, high = mean_interval(ends["accuracy"].to_numpy())
+        areas = [
+            area_under_curve(
+                curve["queries"].to_numpy(), curve["accuracy"].to_numpy(), curve["budget"].iloc[0]
+            )
+            for _, curve in group.sort_values("queries", kind="stable").groupby("seed")
+        ]
+        area, area_low, area_high = mean_interval(np.array(areas))
         rows.append(
             {
                 **dict(zip(_CURVE_KEY, key, strict=True)),
@@ -91,6 +115,9 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
                 "accuracy": mean,
                 "low": low,
                 "high": high,
+                "area": area,
+                "area_low": area_low,
+                "area_high": area_high,
                 "search_predictions": ends["search_predictions"].mean(),
                 "refiner_predictions": ends["refiner_predictions"].mean(),
                 "seconds": ends["seconds"].mean(),

@@ -112,8 +112,10 @@ def collaborate(
         views: augmented views for the refiner, see :attr:`CraftConfig.views`.
 
     Yields:
-        Where the search stands after each generation.
+        Where the search stands: first the model as it comes, at no query, then after each
+        generation.
     """
+    yield Step(queries=0, solution=Solution(box.initial_context))
     search = meter.wrap(box, "search")
     teacher = _Teacher(box, labels, meter, refiner, config, seed, views) if refiner else None
     targets = torch.from_numpy(labels)

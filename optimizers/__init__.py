@@ -17,6 +17,7 @@ search stands. See :class:`Optimizer` for the loop.
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.cma import CMA
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.lm_ma_es import LMMAES
 from craft_zoo.optimizers.nevergrad import Nevergrad
 from craft_zoo.optimizers.options import Option
 from craft_zoo.optimizers.random_search import RandomSearch
@@ -32,6 +33,7 @@ from craft_zoo.optimizers.zo_adam import ZOAdam
 
 __all__ = [
     "CMA",
+    "LMMAES",
     "SNES",
     "SPSA",
     "SPSAGC",

@@ -161,6 +161,5 @@ def _argument_helps(cls: type) -> dict[str, str]:
         return {}
     entries = re.split(r"^ {4}(\w+): ", section.group(1), flags=re.MULTILINE)[1:]
     return {
-        name: " ".join(help.split())
-        for name, help in zip(entries[::2], entries[1::2], strict=True)
+        name: " ".join(help.split()) for name, help in zip(entries[::2], entries[1::2], strict=True)
     }

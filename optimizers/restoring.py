@@ -29,7 +29,7 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
     try:
         about = json.loads(str(state["about"]))
         sizes, losses = state["generations"], np.asarray(state["losses"], dtype=np.float64)
-        outputs = state["outputs"] if "outputs" in state else None  # noqa: SIM401: also NpzFile
+        outputs = state.get("outputs")
         optimizer = create(
             about["spec"],
             about["dim"],

@@ -59,7 +59,7 @@ def check_optimizer(spec: str, *, skip: Collection[str] = ()) -> None:
             f"there is no check {sorted(unknown)[0]!r} to skip: there are {', '.join(CHECKS)}"
         )
     subject = Subject(spec)
-    subject.make()
+    options(subject.name)  # raises where there is no such optimizer
     faults = []
     for name, check in CHECKS.items():
         if name in skip:

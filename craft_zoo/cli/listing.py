@@ -26,10 +26,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _optimizers(options: argparse.Namespace) -> int:
     if options.name is None:
         return _print(optimizers.names())
-    table = Table("option", "type", "default", box=None)
+    table = Table("option", "type", "default", "", box=None)
     for option in optimizers.options(options.name):
-        kind = getattr(option.type, "__name__", str(option.type))
-        table.add_row(option.name, kind, str(option.default))
+        default = str(option.default).lower() if option.default is None else str(option.default)
+        table.add_row(option.name, option.type_name, default, option.help)
     console = Console()
     console.print(optimizers.names()[options.name])
     console.print(table)

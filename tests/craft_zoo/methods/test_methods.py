@@ -91,8 +91,8 @@ def test_craft_learns_the_training_images(vlm: OpenCLIP, small_task: Task) -> No
         vlm, small_task.train, small_task.classnames, budget=800, optimizer="cma:popsize=20"
     )
     steps = list(get_method("craft")(problem))
-    assert steps[-1].train_accuracy > steps[0].train_accuracy + 0.2
-    assert min(step.loss for step in steps[-5:]) < steps[0].loss
+    assert steps[-1].train_accuracy > steps[1].train_accuracy + 0.2
+    assert min(step.loss for step in steps[-5:]) < steps[1].loss
 
 
 def test_zero_shot_asks_nothing(vlm: OpenCLIP, small_task: Task) -> None:

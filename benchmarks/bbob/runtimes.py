@@ -1,0 +1,134 @@
+"""Runtimes over targets: their distribution (ECDF), its area, and how sure that is.
+
+A table of runtimes has one row for each (solver, function, instance, target), with the columns
+:data:`COLUMNS`; ``evaluations`` is inf where the target was not reached within the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from craft_zoo.benchmarks.bbob.problems import TARGETS
+from craft_zoo.benchmarks.bbob.solvers import Solver
+from craft_zoo.benchmarks.statistics import CONFIDENCE
+
+COLUMNS = {
+    "solver": str,
+    "function": int,
+    "instance": int,
+    "dimension": int,
+    "budget": int,
+    "target": float,
+    "evaluations": float,
+}
+
+_RESAMPLES = 1000
+
+
+def ecdf(runtimes: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The share of (function, instance, target) reached, as the corners of a step function.
+
+    Args:
+        runtimes: of one solver.
+
+    Returns:
+        (k,) evaluations a dimension, rising, and (k,) the share reached by then. The first corner
+        is at 1 evaluation a dimension, where the axis begins, the last at the budget.
+    """
+    dimension, budget = runtimes["dimension"].iloc[0], runtimes["budget"].iloc[0]
+    per_dimension = np.sort(runtimes["evaluations"].to_numpy() / dimension)
+    reached = per_dimension[np.isfinite(per_dimension)]
+    at = np.unique(np.concatenate([[1.0, budget / dimension], reached[reached > 1]]))
+    return at, np.searchsorted(per_dimension, at, side="right") / len(per_dimension)
+
+
+def areas(runtimes: pd.DataFrame) -> pd.Series:
+    """The area under each problem's ECDF.
+
+    On the log axis from 1 evaluation a dimension to the budget, as a share of the whole: 1 if
+    every target was reached by the first evaluation a dimension, 0 if none was reached. The mean
+    over problems is the area under their common ECDF.
+
+    Args:
+        runtimes: of one solver.
+
+    Returns:
+        One value in [0, 1] for each (function, instance), its index.
+    """
+    width = np.log10(runtimes["budget"] / runtimes["dimension"])
+    used = np.log10((runtimes["evaluations"] / runtimes["dimension"]).clip(lower=1))
+    left = (1 - used / width).clip(lower=0)
+    return left.groupby([runtimes["function"], runtimes["instance"]]).mean()
+
+
+def mean_bootstrap(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and its 95 % bootstrap interval; NaN limits for a single value.
+
+    Args:
+        values: (n,) one value a problem; the problems are drawn anew.
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, np.nan, np.nan
+    rng = np.random.default_rng(0)
+    means = values[rng.integers(len(values), size=(_RESAMPLES, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return mean, float(low), float(high)
+
+
+def summarize(runtimes: pd.DataFrame) -> pd.DataFrame:
+    """One row a solver, the best first.
+
+    Returns:
+        Columns solver, problems, solved (problems whose last target was reached), area, low, high.
+    """
+    rows = []
+    for solver, group in runtimes.groupby("solver", sort=False):
+        last = group[np.isclose(group["target"], TARGETS[-1], rtol=1e-6, atol=0)]
+        mean, low, high = mean_bootstrap(areas(group).to_numpy())
+        solved = int(np.isfinite(last["evaluations"]).sum())
+        rows.append((solver, len(last), solved, mean, low, high))
+    table = pd.DataFrame(rows, columns=["solver", "problems", "solved", "area", "low", "high"])
+    return table.sort_values("area", ascending=False, kind="stable", ignore_index=True)
+
+
+def compare(runtimes: pd.DataFrame, solvers: Sequence[Solver]) -> pd.DataFrame:
+    """Each optimizer less its bare library: the difference of the areas, paired by problem.
+
+    Args:
+        runtimes: of all ``solvers``.
+        solvers: those that were run; the ones without a counterpart are left out.
+
+    Returns:
+        Columns optimizer, area, bare, difference, low, high, identical (problems on which both
+        reached every target at the same evaluation), problems.
+    """
+    columns = ["optimizer", "area", "bare", "difference", "low", "high", "identical", "problems"]
+    rows = []
+    for solver in solvers:
+        bare = Solver(solver.spec, bare=True)
+        if solver.bare or bare not in solvers:
+            continue
+        ours, theirs = (runtimes[runtimes["solver"] == name] for name in (solver.name, bare.name))
+        area, area_bare = areas(ours), areas(theirs)
+        difference, low, high = mean_bootstrap((area - area_bare).to_numpy())
+        key = ["function", "instance", "target"]
+        both = ours.merge(theirs, on=key, suffixes=("", "_bare"))
+        same = both["evaluations"] == both["evaluations_bare"]
+        identical = int(same.groupby([both["function"], both["instance"]]).all().sum())
+        rows.append(
+            (
+                solver.spec,
+                area.mean(),
+                area_bare.mean(),
+                difference,
+                low,
+                high,
+                identical,
+                len(area),
+            )
+        )
+    return pd.DataFrame(rows, columns=columns)

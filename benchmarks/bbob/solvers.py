@@ -1,0 +1,195 @@
+"""What is run on a problem: an optimizer of ours, or the bare library that it wraps."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cma
+import numpy as np
+from cma.restricted_gaussian_sampler import GaussVkDSampler
+from cma.sigma_adaptation import CMAAdaptSigmaCSA, CMAAdaptSigmaTPA
+
+from craft_zoo import optimizers
+from craft_zoo.benchmarks.bbob.problems import Problem
+from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers import OptimizerError
+from craft_zoo.optimizers.options import parse_options, split_assignment
+
+_RESTARTS = 100  # more than any budget has room for
+
+
+@dataclass(frozen=True)
+class Solver:
+    """An optimizer, through craft-zoo or bare.
+
+    Attributes:
+        spec: as given to :func:`craft_zoo.optimizers.create`.
+        bare: use the library behind it without craft-zoo.
+    """
+
+    spec: str
+    bare: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables and files."""
+        return f"{self.spec} (bare)" if self.bare else self.spec
+
+    def run(self, problem: Problem, budget: int, seed: int) -> None:
+        """Minimise ``problem``, which keeps what was reached."""
+        (run_bare if self.bare else run_spec)(self.spec, problem, budget, seed)
+
+
+def check_spec(spec: str, dimension: int, budget: int) -> None:
+    """Refuse an optimizer that could not be run.
+
+    Raises:
+        CraftZooError: it learns from more than the losses.
+        OptimizerError: an unknown optimizer or a wrong option.
+    """
+    optimizer = optimizers.create(spec, dimension, budget=budget, seed=0)
+    if optimizer.learns_from_outputs:
+        raise CraftZooError(f"optimizer {spec!r} learns from logits, and BBOB has losses only")
+
+
+def has_bare(spec: str) -> bool:
+    """Whether :func:`run_bare` knows the library behind an optimizer."""
+    return _name_of(spec) in _BARE
+
+
+def run_spec(spec: str, problem: Problem, budget: int, seed: int) -> None:
+    """Minimise through craft-zoo until the budget is spent, the problem solved or no way is left.
+
+    A search that diverges ends there.
+
+    Args:
+        spec: as given to :func:`craft_zoo.optimizers.create`.
+        problem: keeps what was reached.
+        budget: evaluations.
+        seed: of all that is random.
+
+    Raises:
+        OptimizerError: an unknown optimizer or a wrong option.
+    """
+    optimizer = optimizers.create(spec, problem.dimension, budget=budget, seed=seed)
+    while not (optimizer.stop or problem.solved):
+        try:
+            candidates = optimizer.ask()
+        except OptimizerError:
+            return
+        optimizer.tell(candidates, [problem(candidate) for candidate in candidates])
+
+
+def run_bare(spec: str, problem: Problem, budget: int, seed: int) -> None:
+    """Minimise with the library behind an optimizer, used as its own documentation shows.
+
+    The options are those of ``spec``, with craft-zoo's defaults (a population of 40); everything
+    that craft-zoo has no option for is as the library has it: seeding from its global generators,
+    and when to stop. pycma ends after the generation that spends the budget, so that there may be
+    more evaluations than ``budget``.
+
+    Args:
+        spec: as given to :func:`craft_zoo.optimizers.create`.
+        problem: keeps what was reached.
+        budget: evaluations.
+        seed: of all that is random; the global generators are left seeded.
+
+    Raises:
+        CraftZooError: no library is known behind this optimizer.
+    """
+    name = _name_of(spec)
+    if name not in _BARE:
+        raise CraftZooError(
+            f"optimizer {spec!r} wraps no library to compare with: only {', '.join(_BARE)} do"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _BARE[name](*read_spec(spec), problem, budget, seed)
+
+
+def pycma_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of ``cma.CMAEvolutionStrategy`` that make one of craft-zoo's optimizers.
+
+    Args:
+        name: cma, sep-cma or vkd-cma.
+        options: craft-zoo's options by name, all of them.
+    """
+    found: dict[str, Any] = {"popsize": options["popsize"], "verbose": -9}
+    if options["bound"] is not None:
+        found["bounds"] = [-options["bound"], options["bound"]]
+    if name == "sep-cma":
+        found["CMA_diagonal"] = True
+    elif name == "vkd-cma":
+        found = GaussVkDSampler.extend_cma_options(found)
+    else:
+        found["CMA_active"] = options["active"]
+        found["CMA_diagonal"] = options["diagonal"]
+        found["AdaptSigma"] = {"csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}[options["step"]]
+    return found
+
+
+def _pycma(
+    name: str, variant: str, options: dict[str, Any], problem: Problem, budget: int, seed: int
+) -> None:
+    mean, sigma, policy = np.zeros(problem.dimension), options["sigma"], options["restarts"]
+    settings = pycma_options(name, options) | {"seed": seed, "maxfevals": budget}
+    if policy != "none":
+        settings["ftarget"] = problem.last_target
+        cma.fmin2(problem, mean, sigma, settings, restarts=_RESTARTS, bipop=policy == "bipop")
+        return
+    es = cma.CMAEvolutionStrategy(mean, sigma, settings)
+    while not (es.stop() or problem.solved):
+        candidates = es.ask()
+        es.tell(candidates, [problem(candidate) for candidate in candidates])
+
+
+def _nevergrad(
+    name: str, variant: str, options: dict[str, Any], problem: Problem, budget: int, seed: int
+) -> None:
+    import nevergrad as ng  # slow to import, so only on use
+
+    np.random.seed(seed)
+    random.seed(seed)
+    parametrization = ng.p.Array(init=np.zeros(problem.dimension))
+    parametrization.set_mutation(sigma=options["sigma"])
+    if options["bound"] is not None:
+        parametrization.set_bounds(-options["bound"], options["bound"])
+    parametrization.random_state = np.random.RandomState(seed)
+    workers = min(options["workers"], budget)
+    optimizer = ng.optimizers.registry[variant or "NGOpt"](
+        parametrization, budget=budget, num_workers=workers
+    )
+    while not problem.solved and problem.evaluations < budget:
+        batch = min(workers, budget - problem.evaluations)
+        for candidate in [optimizer.ask() for _ in range(batch)]:
+            optimizer.tell(candidate, problem(candidate.value))
+
+
+_BARE: dict[str, Callable[..., None]] = {
+    "cma": _pycma,
+    "sep-cma": _pycma,
+    "vkd-cma": _pycma,
+    "nevergrad": _nevergrad,
+}
+
+
+def _name_of(spec: str) -> str:
+    return spec.partition(":")[0]
+
+
+def read_spec(spec: str) -> tuple[str, str, dict[str, Any]]:
+    """Name, variant and all options of a spec, defaults included.
+
+    Raises:
+        OptimizerError: an unknown optimizer or a wrong option.
+    """
+    name, *parts = spec.split(":")
+    variant = parts.pop(0) if parts and "=" not in parts[0] else ""
+    texts = dict(split_assignment(item) for part in parts for item in part.split(","))
+    declared = {option.name: option for option in optimizers.options(name)}
+    values = {option.name: option.default for option in declared.values()}
+    return name, variant, values | parse_options(texts, declared, f"optimizer {name!r}")

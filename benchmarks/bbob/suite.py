@@ -1,0 +1,209 @@
+"""Run solvers on BBOB in several processes; what is finished is kept and never run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from craft_zoo.benchmarks.bbob.plots import plot_ecdf, plot_groups
+from craft_zoo.benchmarks.bbob.problems import TARGETS, Problem, check, load_cocoex
+from craft_zoo.benchmarks.bbob.runtimes import COLUMNS, compare, summarize
+from craft_zoo.benchmarks.bbob.solvers import Solver, check_spec
+from craft_zoo.benchmarks.store import environment, write_atomically
+from craft_zoo.errors import CraftZooError
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The problems, the same for every solver.
+
+    Attributes:
+        dimension: d.
+        budget: evaluations a run, a multiple of the dimension: ``budget`` times d.
+        functions: numbers of the functions.
+        instances: numbers of the instances of each.
+    """
+
+    dimension: int
+    budget: int
+    functions: tuple[int, ...]
+    instances: tuple[int, ...]
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations a run."""
+        return self.budget * self.dimension
+
+    def check(self, solvers: Sequence[Solver]) -> None:
+        """Find what is wrong before anything is run.
+
+        Raises:
+            CraftZooError: a number out of range, a solver that cannot be run, no cocoex.
+            OptimizerError: an unknown optimizer or a wrong option.
+        """
+        if self.budget < 2:
+            raise CraftZooError(
+                f"the budget must be at least 2 evaluations a dimension, not {self.budget}: "
+                f"raise --budget"
+            )
+        for function in self.functions:
+            for instance in self.instances:
+                check(function, instance, self.dimension)
+        for solver in solvers:
+            check_spec(solver.spec, self.dimension, self.evaluations)
+        load_cocoex()
+
+
+def run(
+    suite: Suite,
+    solvers: Sequence[Solver],
+    folder: Path,
+    *,
+    jobs: int,
+    advance: Callable[[int], None] = lambda runs: None,
+) -> pd.DataFrame:
+    """Run what ``folder`` does not have yet.
+
+    A unit of work is one solver on all instances of one function; a kill loses only the units in
+    progress.
+
+    Args:
+        suite: the problems.
+        solvers: whom to run on them.
+        folder: where finished runs are kept, a file a solver; made if need be.
+        jobs: processes.
+        advance: told how many more runs are finished, those found in ``folder`` included.
+
+    Returns:
+        The runtimes of the solvers on the suite, see :mod:`craft_zoo.benchmarks.bbob.runtimes`.
+
+    Raises:
+        CraftZooError: see :meth:`Suite.check`; or ``folder`` holds runs of another dimension or
+            budget.
+    """
+    if jobs < 1:
+        raise CraftZooError(f"at least 1 process is needed, not {jobs}: raise --jobs")
+    suite.check(solvers)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CraftZooError(f"cannot write to {folder} ({error}): choose another --out") from None
+    tables = {solver: _load(solver, suite, folder) for solver in solvers}
+    units = []
+    for function in suite.functions:
+        for solver, table in tables.items():
+            there = set(table.loc[table["function"] == function, "instance"])
+            missing = tuple(number for number in suite.instances if number not in there)
+            advance(len(suite.instances) - len(missing))
+            if missing:
+                units.append((solver, function, missing))
+    if units:
+        with ProcessPoolExecutor(
+            min(jobs, len(units)), mp_context=get_context("spawn"), initializer=_start_worker
+        ) as executor:
+            futures = {executor.submit(run_unit, *unit, suite): unit for unit in units}
+            try:
+                for future in as_completed(futures):
+                    solver, _, instances = futures[future]
+                    tables[solver] = pd.concat([tables[solver], future.result()])
+                    write_atomically(_file(solver, folder), tables[solver].to_csv(index=False))
+                    advance(len(instances))
+            except BrokenProcessPool:
+                raise CraftZooError(
+                    "a process ended while it ran (out of memory?): lower --jobs, "
+                    "the same command goes on"
+                ) from None
+            except BaseException:
+                executor.shutdown(wait=False, cancel_futures=True)
+                raise
+    runtimes = pd.concat(tables.values(), ignore_index=True)
+    asked = runtimes["function"].isin(suite.functions) & runtimes["instance"].isin(suite.instances)
+    return runtimes[asked].reset_index(drop=True)
+
+
+def run_unit(solver: Solver, function: int, instances: Sequence[int], suite: Suite) -> pd.DataFrame:
+    """Run one solver on instances of one function; the seed depends on these two alone."""
+    tables = []
+    for instance in instances:
+        problem = Problem(function, instance, suite.dimension)
+        solver.run(problem, suite.evaluations, seed=1000 * function + instance)
+        table = pd.DataFrame({"target": TARGETS, "evaluations": problem.reached})
+        # pycma may end later than the budget; what it finds then does not count.
+        table.loc[table["evaluations"] > suite.evaluations, "evaluations"] = float("inf")
+        table["solver"], table["function"], table["instance"] = solver.name, function, instance
+        table["dimension"], table["budget"] = suite.dimension, suite.evaluations
+        tables.append(table[list(COLUMNS)])
+    return pd.concat(tables)
+
+
+def write_results(
+    runtimes: pd.DataFrame, suite: Suite, solvers: Sequence[Solver], folder: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write ``summary.csv``, ``differences.csv``, ``config.json``, ``ecdf.*`` and ``groups.*``.
+
+    Args:
+        runtimes: as from :func:`run`.
+        suite: the problems.
+        solvers: those that were run.
+        folder: an existing folder.
+
+    Returns:
+        The summary, and the differences to the bare libraries.
+    """
+    summary, differences = summarize(runtimes), compare(runtimes, solvers)
+    write_atomically(folder / "summary.csv", summary.to_csv(index=False))
+    write_atomically(folder / "differences.csv", differences.to_csv(index=False))
+    about = environment()
+    about["packages"]["coco-experiment"] = metadata.version("coco-experiment")
+    config = {
+        "suite": asdict(suite),
+        "solvers": [asdict(solver) for solver in solvers],
+        "environment": about,
+    }
+    write_atomically(folder / "config.json", json.dumps(config, indent=1))
+    plot_ecdf(runtimes, solvers, folder)
+    plot_groups(runtimes, solvers, folder)
+    return summary, differences
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # end with the command, without a traceback
+    threadpool_limits(1)  # the processes are the parallelism
+
+
+def _file(solver: Solver, folder: Path) -> Path:
+    digest = hashlib.sha256(solver.name.encode()).hexdigest()[:8]
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", solver.name).strip("-")[:60]
+    return folder / f"runtimes-{slug}-{digest}.csv"
+
+
+def _load(solver: Solver, suite: Suite, folder: Path) -> pd.DataFrame:
+    path = _file(solver, folder)
+    try:
+        table = pd.read_csv(path)[list(COLUMNS)].astype(COLUMNS)
+    except FileNotFoundError:
+        return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+    except (OSError, ValueError, KeyError) as error:
+        raise CraftZooError(
+            f"the runtimes {path} cannot be read ({error}): remove the file to run them again"
+        ) from None
+    for column, ours in (("dimension", suite.dimension), ("budget", suite.evaluations)):
+        others = set(table[column]) - {ours}
+        if others:
+            raise CraftZooError(
+                f"{path} holds runs with a {column} of {others.pop()}, not {ours}: "
+                f"choose another --out"
+            )
+    return table

@@ -1,0 +1,217 @@
+"""How much time does craft-zoo add to the libraries that it wraps?
+
+``python -m craft_zoo.benchmarks.overhead`` runs each optimizer through craft-zoo and bare on the
+same candidates (the same random numbers and losses), in short blocks by turns, and compares the
+processor time of one thread spent in ask and tell; the losses themselves are not timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cma
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+from craft_zoo import optimizers
+from craft_zoo.benchmarks.bbob.solvers import pycma_options, read_spec
+from craft_zoo.benchmarks.store import write_atomically
+from craft_zoo.optimizers.isolation import GlobalGenerators
+
+LIMIT = 0.05  # the share above which an overhead is marked
+
+_PYCMA = ("cma", "sep-cma", "vkd-cma")
+_NEVERGRAD = ("OnePlusOne", "TwoPointsDE", "CMA", "PSO")
+_SEED = 1
+
+# One generation: asks, is told the losses, gives the seconds that both took and the candidates.
+Generation = Callable[[], tuple[float, np.ndarray]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table and, with ``--out``, write it.
+
+    Returns:
+        The exit code, 0.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m craft_zoo.benchmarks.overhead",
+        description="Time per candidate of craft-zoo beyond that of the library behind it.",
+    )
+    parser.add_argument("--dimension", type=int, default=512, help="variables (default: 512)")
+    parser.add_argument("--popsize", type=int, default=40, help="candidates (default: 40)")
+    parser.add_argument(
+        "--blocks", type=int, default=12, help="pairs of blocks to compare (default: 12)"
+    )
+    parser.add_argument(
+        "--generations", type=int, default=5, help="generations a block (default: 5)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as CSV")
+    options = parser.parse_args(arguments)
+    specs = [f"{name}:popsize={options.popsize}" for name in _PYCMA]
+    specs += [f"nevergrad:{name}:workers={options.popsize}" for name in _NEVERGRAD]
+    with threadpool_limits(1):
+        rows = [
+            measure(spec, options.dimension, options.popsize, options.blocks, options.generations)
+            for spec in specs
+        ]
+    table = pd.DataFrame(rows)
+    Console().print(_table(table, options))
+    if options.out:
+        write_atomically(options.out, table.to_csv(index=False))
+    return 0
+
+
+def measure(
+    spec: str, dimension: int, popsize: int, blocks: int, generations: int
+) -> dict[str, Any]:
+    """Compare one optimizer with the library behind it.
+
+    Args:
+        spec: as given to :func:`craft_zoo.optimizers.create`.
+        dimension: d.
+        popsize: λ, as ``spec`` has it.
+        blocks: pairs of blocks; one more before them is not counted.
+        generations: of each block.
+
+    Returns:
+        optimizer; bare and ours, medians of the microseconds a candidate; overhead, the median
+        over pairs of ours / bare - 1, with its quartiles low and high; same, whether both asked
+        for the same candidates throughout.
+    """
+    budget = popsize * generations * (blocks + 1)
+    pair = (_bare(spec, dimension, budget), _ours(spec, dimension, budget))
+    seconds = np.zeros((blocks + 1, 2))
+    same = True
+    for block in range(blocks + 1):
+        seen: list[list[np.ndarray]] = [[], []]
+        for which in (0, 1) if block % 2 else (1, 0):
+            for _ in range(generations):
+                spent, candidates = pair[which]()
+                seconds[block, which] += spent
+                seen[which].append(candidates)
+        same = same and np.array_equal(seen[0], seen[1])
+    bare, ours = 1e6 * seconds[1:].T / (popsize * generations)
+    low, middle, high = np.quantile(ours / bare - 1, [0.25, 0.5, 0.75])
+    return {
+        "optimizer": spec,
+        "bare": np.median(bare),
+        "ours": np.median(ours),
+        "overhead": middle,
+        "low": low,
+        "high": high,
+        "same": same,
+    }
+
+
+def losses(candidates: np.ndarray) -> np.ndarray:
+    """An ellipsoid; candidates are (λ, d)."""
+    return (candidates**2) @ np.logspace(0, 2, candidates.shape[1])
+
+
+def _ours(spec: str, dimension: int, budget: int) -> Generation:
+    optimizer = optimizers.create(spec, dimension, budget=budget, seed=_SEED)
+
+    def generation() -> tuple[float, np.ndarray]:
+        began = time.process_time()
+        candidates = optimizer.ask()
+        asked = time.process_time()
+        values = losses(candidates)
+        again = time.process_time()
+        optimizer.tell(candidates, values)
+        return asked - began + time.process_time() - again, candidates
+
+    return generation
+
+
+def _bare(spec: str, dimension: int, budget: int) -> Generation:
+    name, variant, options = read_spec(spec)
+    if name == "nevergrad":
+        return _bare_nevergrad(variant, options["workers"], dimension, budget)
+    rng = np.random.default_rng(_SEED)
+
+    def normal(*shape: int) -> Any:
+        return rng.standard_normal(shape if shape else None)
+
+    settings = pycma_options(name, options) | {"seed": np.nan, "randn": normal}
+    settings["tolflatfitness"] = 10  # as craft-zoo has it
+    if name == "vkd-cma":
+        settings["CMA_sampler_options"] = {"randn": normal}
+    es = cma.CMAEvolutionStrategy(np.zeros(dimension), options["sigma"], settings)
+
+    def generation() -> tuple[float, np.ndarray]:
+        began = time.process_time()
+        candidates = es.ask()
+        asked = time.process_time()
+        values = losses(np.array(candidates))
+        again = time.process_time()
+        es.tell(candidates, values)
+        es.stop()
+        return asked - began + time.process_time() - again, np.array(candidates)
+
+    return generation
+
+
+def _bare_nevergrad(variant: str, workers: int, dimension: int, budget: int) -> Generation:
+    import nevergrad as ng  # slow to import, so only on use
+
+    # The two optimizers take turns with the global generators; swapping is outside the clock.
+    generators = GlobalGenerators(_SEED)
+    with generators.swapped_in(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parametrization = ng.p.Array(init=np.zeros(dimension)).set_mutation(sigma=1.0)
+        parametrization.random_state = np.random.RandomState(_SEED)
+        optimizer = ng.optimizers.registry[variant](
+            parametrization, budget=budget, num_workers=workers
+        )
+
+    def generation() -> tuple[float, np.ndarray]:
+        with generators.swapped_in(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            began = time.process_time()
+            asked = [optimizer.ask() for _ in range(workers)]
+            points = [candidate.value for candidate in asked]
+            paused = time.process_time()
+            candidates = np.stack(points)
+            values = losses(candidates)
+            again = time.process_time()
+            for candidate, value in zip(asked, values, strict=True):
+                optimizer.tell(candidate, float(value))
+            return paused - began + time.process_time() - again, candidates
+
+    return generation
+
+
+def _table(rows: pd.DataFrame, options: argparse.Namespace) -> Table:
+    table = Table(
+        title=f"µs a candidate, ask and tell: d = {options.dimension}, λ = {options.popsize}, "
+        f"{options.blocks} pairs of blocks of {options.generations} generations",
+        box=None,
+    )
+    for column in ("optimizer", "bare", "craft-zoo", "overhead", "quartiles", ""):
+        left = column in ("optimizer", "")
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
+    for row in rows.itertuples():
+        notes = [f"above {LIMIT:.0%}"] if row.overhead > LIMIT else []
+        notes += [] if row.same else ["not the same candidates"]
+        table.add_row(
+            row.optimizer.rpartition(":")[0],  # the option is λ, in the title
+            f"{row.bare:,.1f}",
+            f"{row.ours:,.1f}",
+            f"{row.overhead:+.1%}",
+            f"{row.low:+.1%} to {row.high:+.1%}",
+            ", ".join(notes),
+        )
+    return table
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

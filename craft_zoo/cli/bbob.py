@@ -1,0 +1,160 @@
+"""``craft-zoo bbob``: compare optimizers on COCO's BBOB functions, without a model."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from craft_zoo import optimizers
+from craft_zoo.benchmarks import bbob
+from craft_zoo.cli.progress import add_bar, query_progress
+from craft_zoo.errors import CraftZooError
+
+DEFAULT_OUT = "craft-zoo-bbob"
+DEFAULT_NEVERGRAD = "nevergrad:OnePlusOne"
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "bbob",
+        help="compare optimizers on COCO's BBOB functions, without a model",
+        description="Run optimizers on the 24 BBOB functions and draw the share of targets "
+        "reached against evaluations. The same command on the same --out goes on where it was "
+        "stopped: finished runs are not made again. Needs craft-zoo[bbob].",
+    )
+    parser.add_argument(
+        "--optimizer",
+        action="append",
+        metavar="SPEC",
+        help="cma, spsa, nevergrad:NAME, with options as in cma:popsize=20,sigma=0.5; repeatable "
+        f"(default: all, of nevergrad's {DEFAULT_NEVERGRAD.partition(':')[2]})",
+    )
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="also run the bare library behind each optimizer that wraps one",
+    )
+    parser.add_argument("--dimension", type=int, default=10, help="variables (default: 10)")
+    parser.add_argument(
+        "--budget",
+        type=int,
+        default=200,
+        help="evaluations a run, as a multiple of the dimension (default: 200)",
+    )
+    parser.add_argument(
+        "--functions", default="1-24", metavar="LIST", help="as in 1-5,8 (default: 1-24)"
+    )
+    parser.add_argument(
+        "--instances", default="1-5", metavar="LIST", help="of each function (default: 1-5)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(DEFAULT_OUT),
+        metavar="DIR",
+        help=f"folder for the results (default: {DEFAULT_OUT})",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out."""
+    console = Console()
+    specs = list(dict.fromkeys(options.optimizer or _default_specs()))
+    solvers = [bbob.Solver(spec) for spec in specs]
+    suite = bbob.Suite(
+        options.dimension,
+        options.budget,
+        _numbers(options.functions, "--functions"),
+        _numbers(options.instances, "--instances"),
+    )
+    suite.check(solvers)
+    if options.bare:
+        solvers += [bbob.Solver(spec, bare=True) for spec in specs if bbob.has_bare(spec)]
+        without = [spec for spec in specs if not bbob.has_bare(spec)]
+        if without:
+            console.print(f"No bare library to compare with: {', '.join(without)}", markup=False)
+    with query_progress() as progress:
+        bar = add_bar(progress, "runs", len(solvers) * len(suite.functions) * len(suite.instances))
+        try:
+            runtimes = bbob.run(
+                suite,
+                solvers,
+                options.out,
+                jobs=options.jobs,
+                advance=lambda runs: progress.advance(bar, runs),
+            )
+        except KeyboardInterrupt:
+            progress.stop()
+            console.print(f"Stopped. Finished runs are in {options.out}; the same command goes on.")
+            raise
+    summary, differences = bbob.write_results(runtimes, suite, solvers, options.out)
+    console.print(_summary_table(summary, suite))
+    if len(differences):
+        console.print(_differences_table(differences))
+    names = "ecdf.png, groups.png (and .svg), summary.csv, differences.csv, config.json"
+    console.print(f"Results in {options.out}: {names}, runtimes-*.csv", soft_wrap=True)
+    return 0
+
+
+def _default_specs() -> list[str]:
+    return [name for name in optimizers.names() if name != "nevergrad"] + [DEFAULT_NEVERGRAD]
+
+
+def _numbers(text: str, flag: str) -> tuple[int, ...]:
+    """``1-3,7`` as 1, 2, 3, 7."""
+    found: dict[int, None] = {}
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            found |= dict.fromkeys(range(int(first), int(last or first) + 1))
+    except ValueError:
+        found = {}
+    if not found:
+        raise CraftZooError(f"{flag} {text!r} cannot be read: write numbers as in 1-5,8")
+    return tuple(found)
+
+
+def _summary_table(summary: pd.DataFrame, suite: bbob.Suite) -> Table:
+    title = f"BBOB, d = {suite.dimension}, {suite.evaluations:,} evaluations a run"
+    table = Table(title=title, box=None)
+    for column in ("solver", "solved to 1e-8", "area under ECDF", "95 % interval"):
+        justify = "left" if column == "solver" else "right"
+        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in summary.itertuples():
+        table.add_row(
+            row.solver,
+            f"{row.solved} of {row.problems}",
+            f"{row.area:.3f}",
+            _interval(row.low, row.high, ".3f"),
+        )
+    return table
+
+
+def _differences_table(differences: pd.DataFrame) -> Table:
+    table = Table(title="Area through craft-zoo less that of the bare library", box=None)
+    for column in ("optimizer", "difference", "95 % interval", "identical runs"):
+        justify = "left" if column == "optimizer" else "right"
+        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in differences.itertuples():
+        table.add_row(
+            row.optimizer,
+            f"{row.difference:+.3f}",
+            _interval(row.low, row.high, "+.3f"),
+            f"{row.identical} of {row.problems}",
+        )
+    return table
+
+
+def _interval(low: float, high: float, form: str) -> str:
+    return "" if math.isnan(low) else f"{low:{form}} to {high:{form}}"

@@ -1,0 +1,89 @@
+"""Limited-memory matrix adaptation, for many variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from craft_zoo.optimizers.base import Optimizer
+from craft_zoo.optimizers.options import check_above_zero, check_at_least
+from craft_zoo.optimizers.registry import register
+
+
+@register("lm-ma-es")
+class LMMAES(Optimizer):
+    """LM-MA-ES (Loshchilov, Glasmachers & Beyer 2018): learns log d directions; time d log d.
+
+    For d in the thousands, where ``cma`` is slow and ``sep-cma`` blind to correlations.
+
+    Args:
+        popsize: λ, candidates a generation.
+        sigma: initial step size, in units of the search space.
+        bound: every coordinate is clipped to [-bound, bound]; none for no bounds.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        budget: int,
+        seed: int,
+        popsize: int = 40,
+        sigma: float = 1.0,
+        bound: float | None = None,
+    ) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+        check_at_least(self.name, 2, popsize=popsize)
+        check_above_zero(self.name, sigma=sigma, bound=bound)
+        self.popsize, self.sigma, self._bound = popsize, sigma, bound
+        # Algorithm 1, with its rates kept at most 1 where λ exceeds d.
+        memory = np.arange(4 + int(3 * np.log(dim)))
+        self._c_sigma = min(1.0, 2 * popsize / dim)
+        self._c_d = 1 / (1.5**memory * dim)
+        self._c_c = np.minimum(1.0, popsize / (4.0**memory * dim))
+        weights = np.log(popsize / 2 + 0.5) - np.log(np.arange(1, popsize // 2 + 1))
+        self._weights = weights / weights.sum()
+        self._mueff = 1 / (self._weights**2).sum()
+        self._mean, self._path = np.zeros(dim), np.zeros(dim)
+        self._memory = np.zeros((len(memory), dim))  # m_i
+        self._generation = 0
+        self._normal = self._moves = np.zeros((0, dim))  # z and d of the generation at hand
+
+    def _ask(self) -> np.ndarray:
+        self._normal = self.rng.standard_normal((self.popsize, self.dim))
+        moves = self._normal
+        rates = self._c_d[: self._generation]
+        for rate, direction in zip(rates, self._memory, strict=False):
+            moves = (1 - rate) * moves + rate * np.outer(moves @ direction, direction)
+        self._moves = moves
+        return self._inside(self._mean + self.sigma * moves)
+
+    def _tell(
+        self,
+        candidates: np.ndarray,
+        losses: np.ndarray,
+        outputs: Sequence[np.ndarray] | None,
+    ) -> None:
+        if len(losses) < self.popsize:
+            return  # the weights are those of a whole generation
+        best = np.argsort(losses, kind="stable")[: len(self._weights)]
+        step = self._weights @ self._normal[best]
+        self._mean = self._inside(self._mean + self.sigma * (self._weights @ self._moves[best]))
+        self._path = self._accumulate(self._path, self._c_sigma, step)
+        self._memory = self._accumulate(self._memory, self._c_c[:, None], step)
+        length = self._path @ self._path / self.dim
+        self.sigma *= float(np.exp(self._c_sigma / 2 * (length - 1)))
+        self._generation += 1
+
+    def _accumulate(
+        self, path: np.ndarray, rate: float | np.ndarray, step: np.ndarray
+    ) -> np.ndarray:
+        return (1 - rate) * path + np.sqrt(self._mueff * rate * (2 - rate)) * step
+
+    def _inside(self, points: np.ndarray) -> np.ndarray:
+        return points if self._bound is None else points.clip(-self._bound, self._bound)
+
+    def recommend(self) -> np.ndarray:
+        """The mean of the search distribution."""
+        return self._mean.copy()

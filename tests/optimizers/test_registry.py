@@ -1,0 +1,118 @@
+"""Optimizers by name, and their options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from craft_zoo.optimizers import Optimizer, OptimizerError, create, names, options, register
+from craft_zoo.optimizers import registry as registry_module
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("cmaa", r"unknown optimizer 'cmaa': did you mean 'cma'\? choose from cma, nevergrad"),
+        ("quantum", "unknown optimizer 'quantum': choose from cma, nevergrad"),
+        ("cma:popsiz=3", "'cma' has no option 'popsiz': it has popsize, sigma"),
+        ("cma:popsize=big", "'popsize' of optimizer 'cma' must be int, not 'big'"),
+        ("cma:bound=wide", "'bound' of optimizer 'cma' must be float or none"),
+        ("cma:diagonal=maybe", "'diagonal' of optimizer 'cma' must be bool"),
+        ("cma:step=long", "'step' of optimizer 'cma' must be csa or tpa, not 'long'"),
+        ("cma:restarts=1", "'restarts' of optimizer 'cma' must be none or ipop or bipop"),
+        ("cma:popsize=2", "'popsize' of 'cma' must be at least 4"),
+        ("cma:sigma=0", "'sigma' of 'cma' must be above 0"),
+        ("sep-cma:bound=-1", "'bound' of 'sep-cma' must be above 0"),
+        ("vkd-cma:popsize=200", "budget of 100 is smaller than one generation of 'vkd-cma'"),
+        ("cma:NGOpt", "has no variants"),
+        ("cma:popsize=", "write option=value"),
+        ("spsa:step=-1", "'step' of 'spsa' must be above 0"),
+        ("spsa-gc:momentum=1", r"'momentum' of 'spsa-gc' must be in \[0, 1\)"),
+        ("zip:directions=0", "'directions' of 'zip' must be at least 1"),
+        ("zo-adam:lr=nan", "'lr' of 'zo-adam' must be above 0"),
+        ("snes:popsize=1", "'popsize' of 'snes' must be at least 2"),
+        ("random:sigma=-1", "'sigma' of 'random' must be above 0"),
+        ("nevergrad:NGOp", "nevergrad has no optimizer 'NGOp': did you mean NGOpt"),
+        ("nevergrad:NGOpt:workers=0", "at least 1"),
+        ("nevergrad:SMAC3", "nevergrad's SMAC3 fails in 10 dimensions with a budget of 100"),
+    ],
+)
+def test_bad_specs(spec: str, message: str) -> None:
+    with pytest.raises(OptimizerError, match=message):
+        create(spec, 10, budget=100, seed=1).ask()
+
+
+def test_options_are_what_the_constructors_declare() -> None:
+    declared = {option.name: option for option in options("cma")}
+    assert list(declared)[:2] == ["popsize", "sigma"]
+    assert (declared["popsize"].type, declared["popsize"].default) == (int, 40)
+    assert declared["popsize"].help == "λ, candidates a generation."
+    assert declared["bound"].type_name == "float or none"
+    assert declared["step"].type_name == "csa or tpa"
+    assert create("cma:bound=none", 3, budget=50, seed=1)
+    assert create("cma", 3, budget=50, seed=1, popsize=5).ask().shape == (5, 3)
+    assert create("cma:popsize=6", 3, budget=50, seed=1, popsize=5).ask().shape == (6, 3)
+    with pytest.raises(OptimizerError, match="has no option 'popsiz'"):
+        create("cma", 3, budget=50, seed=1, popsiz=5)
+
+
+def test_a_child_has_its_parents_options_and_its_own_defaults() -> None:
+    gc = {option.name: option for option in options("spsa-gc")}
+    assert set(gc) == {"c", "directions", "bound", "step", "calibration", "momentum"}
+    assert {option.name: option.default for option in options("zo-adam")}["directions"] == 10
+    assert gc["c"].help.startswith("distance of a candidate")
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    """Forget what the test registers."""
+    before = dict(registry_module._CLASSES)
+    yield
+    registry_module._CLASSES.clear()
+    registry_module._CLASSES.update(before)
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_new_optimizer_is_one_decorated_class() -> None:
+    @register("constant")
+    class Constant(Optimizer):
+        """Always asks for the same point.
+
+        Args:
+            value: of every coordinate,
+                everywhere.
+        """
+
+        def __init__(
+            self,
+            dim: int,
+            *,
+            budget: int,
+            seed: int,
+            value: float = 0.5,
+            sign: Literal["plus", "minus"] = "plus",
+        ) -> None:
+            super().__init__(dim, budget=budget, seed=seed)
+            self.value = value if sign == "plus" else -value
+
+        def _ask(self) -> np.ndarray:
+            return np.full((1, self.dim), self.value)
+
+        def _tell(self, candidates, losses, outputs) -> None:
+            pass
+
+        def recommend(self) -> np.ndarray:
+            return np.zeros(self.dim)
+
+    assert names()["constant"] == "Always asks for the same point."
+    assert options("constant")[0].help == "of every coordinate, everywhere."
+    made = create("constant:value=2,sign=minus", 2, budget=3, seed=1)
+    assert made.ask().tolist() == [[-2.0, -2.0]]
+    assert made.name == "constant"
+    with pytest.raises(OptimizerError, match="exists already"):
+        register("cma")(Constant)
+    with pytest.raises(OptimizerError, match="cannot be named 'a:b'"):
+        register("a:b")

@@ -1,0 +1,337 @@
+"""The conformance kit: what keeps the rules passes, each planted fault is named."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from craft_zoo.optimizers import Optimizer, OptimizerError, names, register
+from craft_zoo.optimizers import registry as registry_module
+from craft_zoo.optimizers.testing import CHECKS, ConformanceError, check_optimizer
+
+OWN = [
+    *sorted(set(names()) - {"nevergrad"}),
+    "cma:popsize=4",
+    "cma:step=tpa",
+    "cma:active=false,diagonal=true",
+    "cma:restarts=bipop,popsize=8",
+    "sep-cma:restarts=ipop,popsize=5",
+    "vkd-cma:restarts=bipop,popsize=6",
+    "spsa:directions=3,calibration=2",
+    "nevergrad:OnePlusOne",
+    "nevergrad:OnePlusOne:workers=7",
+]
+# One of each family, and what of the kit cannot hold for it.
+NEVERGRAD: dict[str, tuple[str, ...]] = {
+    "OnePlusOne": (),
+    "CauchyOnePlusOne": (),
+    "LognormalDiscreteOnePlusOne": (),
+    "RecES": (),
+    "IsoEMNA": (),
+    "TBPSA": (),
+    "CMA": (),
+    "SplitCMA": (),
+    "TwoPointsDE": (),
+    "GeneticDE": (),
+    "RotationInvariantDE": (),
+    "QODE": (),
+    "MemeticDE": (),
+    "PSO": (),
+    "RealSpacePSO": (),
+    "MetaModel": (),
+    "ChainMetaModelPowell": (),
+    "Portfolio": (),
+    "NGOpt": (),
+    "Powell": ("seed",),  # deterministic
+    "RandomSearch": ("improvement",),  # nothing but luck over our random search
+    "ScrHammersleySearch": ("improvement",),
+}
+
+
+@pytest.mark.parametrize("spec", OWN)
+def test_our_own_keep_the_rules(spec: str) -> None:
+    check_optimizer(spec)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NEVERGRAD)
+def test_nevergrads_families_keep_the_rules(name: str) -> None:
+    check_optimizer(f"nevergrad:{name}", skip=NEVERGRAD[name])
+
+
+class Climber(Optimizer):
+    """Keeps the better of the point and random neighbours: an optimizer without a fault.
+
+    Args:
+        width: of the first steps.
+        bound: every coordinate stays in [-bound, bound].
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        budget: int,
+        seed: int,
+        width: float = 0.5,
+        bound: float | None = None,
+    ) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+        self.width, self.bound = width, np.inf if bound is None else bound
+        self.z, self.loss = np.zeros(dim), np.inf
+
+    def _ask(self) -> np.ndarray:
+        steps = self.width * self.rng.standard_normal((3, self.dim))
+        return (self.z + steps).clip(-self.bound, self.bound)
+
+    def _tell(
+        self,
+        candidates: np.ndarray,
+        losses: np.ndarray,
+        outputs: Sequence[np.ndarray] | None,
+    ) -> None:
+        i = losses.argmin()
+        self.width *= 1.1 if losses[i] < self.loss else 0.97
+        if losses[i] < self.loss:
+            self.z, self.loss = candidates[i], losses[i]
+
+    def recommend(self) -> np.ndarray:
+        return self.z.copy()
+
+
+class FromNumpysGenerator(Climber):
+    def _ask(self) -> np.ndarray:
+        return self.z + self.width * np.random.standard_normal((3, self.dim))
+
+
+class FromPythonsGenerator(Climber):
+    def _ask(self) -> np.ndarray:
+        return super()._ask() + random.gauss(0, 0.01)
+
+
+class SeedsNumpysGenerator(Climber):
+    def __init__(self, dim: int, *, budget: int, seed: int) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+        np.random.seed(seed)
+
+
+class Unseeded(Climber):
+    def __init__(self, dim: int, *, budget: int, seed: int) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+        self.rng = np.random.default_rng()
+
+
+class BlindToTheSeed(Climber):
+    def __init__(self, dim: int, *, budget: int, seed: int) -> None:
+        super().__init__(dim, budget=budget, seed=1)
+
+
+class SharesItsState(Climber):
+    best = np.zeros(1)
+
+    def _ask(self) -> np.ndarray:
+        return super()._ask() + (type(self).best if len(type(self).best) == self.dim else 0)
+
+    def _tell(self, candidates, losses, outputs) -> None:
+        super()._tell(candidates, losses, outputs)
+        type(self).best = 1e-3 * candidates[0] if self.remaining else np.zeros(1)
+
+
+class WrongShape(Climber):
+    def _ask(self) -> np.ndarray:
+        return super()._ask()[0]
+
+
+class WrongRecommendation(Climber):
+    def recommend(self) -> np.ndarray:
+        return self.z[None]
+
+
+class StartsElsewhere(Climber):
+    def __init__(self, dim: int, *, budget: int, seed: int) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+        self.z = np.ones(dim)
+
+
+class Spendthrift(Climber):
+    @property
+    def stop(self) -> str | None:
+        return None if self.evaluations < self.budget + 5 else "enough"
+
+    @property
+    def remaining(self) -> int:
+        return 10
+
+
+class GivesUp(Climber):
+    def _stop(self) -> str | None:
+        return "no idea"
+
+
+class ThinksBudgetsAreLarge(Climber):
+    def __init__(self, dim: int, *, budget: int, seed: int) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+        self.width /= budget // 4
+
+
+class NeedsWholeGenerations(Climber):
+    def _tell(self, candidates, losses, outputs) -> None:
+        super()._tell(candidates, losses[[0, 1, 2]] if self.remaining else losses, outputs)
+
+
+class LeavesTheBounds(Climber):
+    def _ask(self) -> np.ndarray:
+        return 1.01 * super()._ask()
+
+
+class LedByFailures(Climber):
+    def tell(self, candidates, losses, outputs=None) -> None:
+        super().tell(candidates, np.nan_to_num(losses, nan=-1.0), outputs)
+
+
+class Diverges(Climber):
+    def _tell(self, candidates, losses, outputs) -> None:
+        super()._tell(candidates, losses, outputs)
+        if np.abs(losses).max() > 1e50:
+            self.z = self.z + np.inf
+
+
+class HandsOutItsState(Climber):
+    def recommend(self) -> np.ndarray:
+        return self.z
+
+
+class LooksWhenAsked(Climber):
+    def recommend(self) -> np.ndarray:
+        self.width *= 0.9
+        return self.z.copy()
+
+
+class KeepsTheCallersArrays(Climber):
+    def tell(self, candidates, losses, outputs=None) -> None:
+        super().tell(candidates, losses, outputs)
+        self.z = candidates[0]
+
+
+class ChangesTheCallersArrays(Climber):
+    def tell(self, candidates, losses, outputs=None) -> None:
+        super().tell(candidates, losses, outputs)
+        candidates += 1
+
+
+class LearnsInSecret(Climber):
+    def _tell(self, candidates, losses, outputs) -> None:
+        super()._tell(candidates, losses, outputs)
+        if outputs is not None:
+            self.z = self.z + 1e-3 * outputs[0].ravel()[0]
+
+
+class DependsOnHowOftenItWasMade(Climber):
+    made = 0
+
+    def __init__(self, dim: int, *, budget: int, seed: int) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+        type(self).made += 1
+        self.width += 1e-3 * type(self).made
+
+
+class GoesUphill(Climber):
+    def _tell(self, candidates, losses, outputs) -> None:
+        super()._tell(candidates, -losses, outputs)
+
+
+class StaysAtTheStart(Climber):
+    def recommend(self) -> np.ndarray:
+        return np.zeros(self.dim)
+
+
+class NoDefault(Climber):
+    """One option without a default.
+
+    Args:
+        sharpness: of something.
+    """
+
+    def __init__(self, dim: int, *, budget: int, seed: int, sharpness: float) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+
+
+class SaysNothingOfItsOption(Climber):
+    """One option without a word."""
+
+    def __init__(self, dim: int, *, budget: int, seed: int, sharpness: float = 1.0) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+
+
+FAULTS = [
+    (FromNumpysGenerator, "isolation: it draws from numpy's global generator"),
+    (FromPythonsGenerator, "isolation: it draws from Python's global generator"),
+    (SeedsNumpysGenerator, "isolation: it draws from numpy's global generator, or seeds it"),
+    (Unseeded, "determinism: with the same seed it asked for other candidates"),
+    (BlindToTheSeed, "seed: with another seed it asked for the same candidates"),
+    (SharesItsState, "interleaving: beside another one it asked for other candidates"),
+    (WrongShape, r"shapes: .*asked for candidates of shape \(1,\): its _ask must return"),
+    (WrongRecommendation, r"shapes: recommend gave the shape \(1, 1\) for 1 dimensions, not"),
+    (StartsElsewhere, r"start: before the first ask, it does not recommend the start \(zeros\)"),
+    (Spendthrift, "budget: it asked for 99 candidates with a budget of 97"),
+    (GivesUp, r"budget: it ended after 0 of 97 \(no idea\)"),
+    (ThinksBudgetsAreLarge, "budget: it raised ZeroDivisionError"),
+    (NeedsWholeGenerations, "cut: it raised IndexError"),
+    (LeavesTheBounds, r"bounds: with bound=0.5, a candidate has a coordinate of ±0.505"),
+    (LedByFailures, "bad_losses: with one evaluation in ten failing"),
+    (Diverges, "bad_losses: it raised OptimizerError: Diverges asked for a candidate that is not"),
+    (HandsOutItsState, "purity: recommend hands out its own array: return a copy"),
+    (LooksWhenAsked, "purity: recommend changes the search that follows"),
+    (KeepsTheCallersArrays, "purity: it keeps the caller's arrays: copy what it is told"),
+    (ChangesTheCallersArrays, "purity: tell changed the candidates that it was given"),
+    (LearnsInSecret, "outputs: it learns from outputs: declare learns_from_outputs"),
+    (DependsOnHowOftenItWasMade, "restoring: told the same losses again, it asks for other"),
+    (GoesUphill, "improvement: on the sphere function in 6 dimensions it recommends a loss of"),
+    (StaysAtTheStart, "improvement: .* random search finds"),
+    (NoDefault, "options: option 'sharpness' has no default"),
+    (SaysNothingOfItsOption, "options: option 'sharpness' is not described under 'Args:'"),
+]
+
+
+@pytest.fixture
+def as_faulty() -> Iterator[None]:
+    """Forget the optimizer ``faulty`` after the test."""
+    yield
+    registry_module._CLASSES.pop("faulty", None)
+
+
+@pytest.mark.usefixtures("as_faulty")
+def test_the_optimizer_that_faults_are_planted_in_has_none() -> None:
+    register("faulty")(Climber)
+    check_optimizer("faulty")
+    check_optimizer("faulty:width=0.2")
+
+
+@pytest.mark.usefixtures("as_faulty")
+@pytest.mark.parametrize(("cls", "message"), FAULTS, ids=[cls.__name__ for cls, _ in FAULTS])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_each_planted_fault_is_named(cls: type[Optimizer], message: str) -> None:
+    register("faulty")(cls)
+    with pytest.raises(ConformanceError, match=message) as raised:
+        check_optimizer("faulty")
+    assert str(raised.value).startswith("'faulty' breaks ")
+
+
+def test_every_rule_is_broken_by_some_fault() -> None:
+    assert {message.partition(":")[0] for _, message in FAULTS} == set(CHECKS)
+
+
+@pytest.mark.usefixtures("as_faulty")
+def test_a_rule_may_be_skipped_by_name() -> None:
+    register("faulty")(BlindToTheSeed)
+    check_optimizer("faulty", skip=["seed"])
+    with pytest.raises(OptimizerError, match="there is no check 'seeds' to skip: there are"):
+        check_optimizer("faulty", skip=["seeds"])
+
+
+def test_an_unknown_optimizer_is_no_fault() -> None:
+    with pytest.raises(OptimizerError, match="unknown optimizer 'mine'"):
+        check_optimizer("mine")
