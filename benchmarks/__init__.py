@@ -5,7 +5,7 @@ Every figure comes from the points that runs have measured; a finished run is ne
 - :class:`RunSpec`, :func:`expand`, :func:`short_name`: the grid
 - :class:`Bench`, :class:`Listener`: running it
 - :class:`RunStore`, :class:`Point`: what is kept
-- :func:`tidy`, :func:`average_curves`, :func:`summarize`: tables over seeds
+- :func:`tidy`, :func:`average_curves`, :func:`summarize`, :func:`area_under_curve`: tables over seeds
 - :func:`plot_curves`, :func:`write_results`: files for people
 """
 
@@ -13,7 +13,13 @@ from craft_zoo.benchmarks.grid import RunSpec, expand, short_name
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.results import write_results
 from craft_zoo.benchmarks.runner import Bench, Listener
-from craft_zoo.benchmarks.statistics import average_curves, mean_interval, summarize, tidy
+from craft_zoo.benchmarks.statistics import (
+    area_under_curve,
+    average_curves,
+    mean_interval,
+    summarize,
+    tidy,
+)
 from craft_zoo.benchmarks.store import Point, RunStore
 
 __all__ = [
@@ -22,6 +28,7 @@ __all__ = [
     "Point",
     "RunSpec",
     "RunStore",
+    "area_under_curve",
     "average_curves",
     "expand",
     "mean_interval",

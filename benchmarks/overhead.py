@@ -52,19 +52,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--blocks", type=int, default=12, help="pairs of blocks to compare (default: 12)"
     )
     parser.add_argument(
-        "--generations", type=int, default=5, help="generations a block (default: 5)"
+        "--generations", type=int, default=4, help="generations a block (default: 4)"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as CSV")
     options = parser.parse_args(arguments)
     specs = [f"{name}:popsize={options.popsize}" for name in _PYCMA]
     specs += [f"nevergrad:{name}:workers={options.popsize}" for name in _NEVERGRAD]
+    rows, console = [], Console()
+    size = (options.dimension, options.popsize, options.blocks, options.generations)
     with threadpool_limits(1):
-        rows = [
-            measure(spec, options.dimension, options.popsize, options.blocks, options.generations)
-            for spec in specs
-        ]
+        for spec in specs:
+            try:
+                rows.append(measure(spec, *size))
+            except Exception as error:  # libraries raise all sorts where they fail
+                text = str(error).partition("\n")[0]
+                console.print(f"Left out: {spec} ({text})", markup=False, soft_wrap=True)
     table = pd.DataFrame(rows)
-    Console().print(_table(table, options))
+    console.print(_table(table, options))
     if options.out:
         write_atomically(options.out, table.to_csv(index=False))
     return 0
@@ -192,8 +196,8 @@ def _bare_nevergrad(variant: str, workers: int, dimension: int, budget: int) -> 
 
 def _table(rows: pd.DataFrame, options: argparse.Namespace) -> Table:
     table = Table(
-        title=f"µs a candidate, ask and tell: d = {options.dimension}, λ = {options.popsize}, "
-        f"{options.blocks} pairs of blocks of {options.generations} generations",
+        title=f"µs a candidate: d = {options.dimension}, λ = {options.popsize}, "
+        f"{options.blocks} pairs of {options.generations} generations",
         box=None,
     )
     for column in ("optimizer", "bare", "craft-zoo", "overhead", "quartiles", ""):

@@ -28,6 +28,9 @@ class Listener(Protocol):
     def measured(self, run: RunSpec, point: Point) -> None:
         """A point was measured."""
 
+    def ended(self, run: RunSpec, point: Point, reason: str) -> None:
+        """A run is over before its budget is spent."""
+
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
         """A run ended, or was found finished in the store."""
 
@@ -130,5 +133,7 @@ class Bench:
         assert step is not None, "a method yields at least one step"
         if points[-1].queries != problem.meter.queries:
             points.append(measure(step))
+        if step.ended and listener:
+            listener.ended(run, points[-1], step.ended)
         self.store.save(run, points, Adapter.of(step.solution, self.vlm, problem.box))
         return points

@@ -76,12 +76,14 @@ class Step:
             method goes on.
         loss: the smallest loss of the generation, NaN where no loss was computed.
         train_accuracy: of the best candidate on the training images, as deployed; NaN likewise.
+        ended: why the search has ended before the budget, in the optimizer's words.
     """
 
     queries: int
     solution: Solution
     loss: float = float("nan")
     train_accuracy: float = float("nan")
+    ended: str | None = None
 
 
 def collaborate(
@@ -133,6 +135,7 @@ def collaborate(
             solution,
             float(losses[best]),
             accuracy(solution.refine(outputs[best]), labels),
+            optimizer.stop if meter.remaining else None,
         )
 
 

@@ -143,7 +143,7 @@ def _summary_table(summary: pd.DataFrame, suite: bbob.Suite) -> Table:
 
 def _differences_table(differences: pd.DataFrame) -> Table:
     table = Table(title="Area through craft-zoo less that of the bare library", box=None)
-    for column in ("optimizer", "difference", "95 % interval", "identical runs"):
+    for column in ("optimizer", "difference", "95 % interval", "same runtimes"):
         justify = "left" if column == "optimizer" else "right"
         table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in differences.itertuples():

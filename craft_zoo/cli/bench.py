@@ -49,8 +49,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--optimizer",
         action="append",
         metavar="SPEC",
-        help="cma, spsa, nevergrad:NAME, with options as in cma:popsize=20,sigma=0.5; repeatable "
-        "(default: cma)",
+        help="as listed by craft-zoo optimizers, with options as in cma:popsize=20,sigma=0.5; "
+        "repeatable (default: cma)",
     )
     parser.add_argument(
         "--method",
@@ -136,6 +136,14 @@ class _Bars:
     def measured(self, run: RunSpec, point: Point) -> None:
         if self._run is not None:
             show(self._progress, self._run, point.queries, point.loss, point.accuracy)
+
+    def ended(self, run: RunSpec, point: Point, reason: str) -> None:
+        self._progress.console.print(
+            f"{short_name(run.dataset)} {run.label}, seed {run.seed}: ended after "
+            f"{point.queries:,} of {run.budget:,} queries ({reason})",
+            soft_wrap=True,
+            markup=False,
+        )
 
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
         if self._run is not None:

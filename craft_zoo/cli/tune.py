@@ -62,6 +62,9 @@ def run(options: argparse.Namespace) -> int:
 
         def show_step(step: Step) -> None:
             show(progress, bar, step.queries, step.loss, step.train_accuracy)
+            if step.ended:
+                text = f"The search ended after {step.queries:,} queries: {step.ended}"
+                progress.console.print(text, soft_wrap=True, markup=False)
 
         tuned = tune(
             vlm,

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from craft_zoo.adapter import Adapter, Solution
@@ -16,6 +18,7 @@ from craft_zoo.benchmarks import (
     Point,
     RunSpec,
     RunStore,
+    area_under_curve,
     average_curves,
     expand,
     mean_interval,
@@ -98,6 +101,31 @@ def test_summary_is_of_the_last_points() -> None:
     assert craft["queries"] == 120
     assert craft["search_predictions"] == 120 * 160
     assert summary.loc["zero-shot", "accuracy"] == pytest.approx(0.1)
+
+
+def test_area_is_the_mean_accuracy_over_the_queries() -> None:
+    area = area_under_curve(np.array([0, 40, 100]), np.array([0.1, 0.5, 0.7]), 200)
+    assert area == pytest.approx((40 * 0.1 + 60 * 0.5 + 100 * 0.7) / 200)
+    assert area_under_curve(np.array([1]), np.array([0.6]), 100) == pytest.approx(0.6)
+    summary = summarize(tidy(curves())).set_index("label")
+    first = (40 * 0.2 + 40 * 0.2 + 40 * 0.4 + (RUN.budget - 120) * 0.6) / RUN.budget
+    second = (40 * 0.4 + 60 * 0.4 + 20 * 0.7 + (RUN.budget - 120) * 0.8) / RUN.budget
+    assert summary.loc["craft (cma)", "area"] == pytest.approx((first + second) / 2)
+    assert summary.loc["zero-shot", "area"] == pytest.approx(0.1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    curve=st.dictionaries(st.integers(1, 99), st.floats(0, 1), min_size=1, max_size=20),
+    start=st.floats(0, 1),
+)
+def test_area_is_that_of_the_curve_sampled_at_every_query(
+    curve: dict[int, float], start: float
+) -> None:
+    measured = {0: start, **dict(sorted(curve.items()))}
+    deployed = [measured[max(q for q in measured if q <= i)] for i in range(100)]
+    area = area_under_curve(np.array(list(measured)), np.array(list(measured.values())), 100)
+    assert area == pytest.approx(np.mean(deployed))
 
 
 def test_tidy_has_a_row_a_point() -> None:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from craft_zoo.blackbox import VLM, BlackBox, ImageSet, OpenCLIP
-from craft_zoo.craft import CraftConfig, Step
+from craft_zoo.craft import CraftConfig, Step, collaborate
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, method_names, uses_optimizer
+from craft_zoo.optimizers import Optimizer
+from craft_zoo.prompts import Subspace
 
 SMALL = CraftConfig(intrinsic_dim=32, epoch_queries=10)
 
@@ -143,3 +145,49 @@ def test_names_and_needs() -> None:
     assert [uses_optimizer(name) for name in method_names()] == [True, False, True, False]
     with pytest.raises(CraftZooError, match="unknown method 'crafty': choose from prompt"):
         get_method("crafty")
+
+
+def test_an_optimizer_may_end_the_search_and_says_why(vlm: OpenCLIP, small_task: Task) -> None:
+    class Restless(Optimizer):
+        """Gives up after one generation."""
+
+        def _ask(self) -> np.ndarray:
+            return self.rng.standard_normal((3, self.dim))
+
+        def _tell(self, candidates, losses, outputs) -> None:
+            pass
+
+        def _stop(self) -> str | None:
+            return "tired" if self.evaluations else None
+
+        def recommend(self) -> np.ndarray:
+            return np.zeros(self.dim)
+
+    problem = open_problem(vlm, small_task.train, small_task.classnames, budget=30)
+    steps = list(
+        collaborate(
+            problem.box,
+            problem.images,
+            problem.labels,
+            meter=problem.meter,
+            optimizer=Restless(4, budget=30, seed=1),
+            subspace=Subspace.relative(problem.box.initial_context, 4, scale=1.0, seed=1),
+            refiner=None,
+            config=problem.config,
+            seed=1,
+        )
+    )
+    assert [(step.queries, step.ended) for step in steps] == [(0, None), (3, "tired")]
+
+
+@pytest.mark.parametrize("optimizer", ["spsa", "nevergrad:OnePlusOne", "cma:popsize=7", "snes"])
+def test_the_budget_is_used_whatever_the_generations(
+    vlm: OpenCLIP, small_task: Task, optimizer: str
+) -> None:
+    problem = open_problem(
+        vlm, small_task.train, small_task.classnames, budget=47, optimizer=optimizer
+    )
+    steps = list(get_method("prompt")(problem))
+    assert problem.meter.queries == steps[-1].queries == 47
+    assert steps[0].queries == 0
+    assert np.array_equal(steps[0].solution.context, problem.box.initial_context)
