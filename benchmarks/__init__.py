@@ -5,7 +5,8 @@ Every figure comes from the points that runs have measured; a finished run is ne
 - :class:`RunSpec`, :func:`expand`, :func:`short_name`: the grid
 - :class:`Bench`, :class:`Listener`: running it
 - :class:`RunStore`, :class:`Point`: what is kept
-- :func:`tidy`, :func:`average_curves`, :func:`summarize`, :func:`area_under_curve`: tables over seeds
+- :func:`tidy`, :func:`average_curves`, :func:`summarize`, :func:`area_under_curve`: tables over
+  seeds
 - :func:`plot_curves`, :func:`write_results`: files for people
 """
 

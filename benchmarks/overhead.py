@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from craft_zoo import optimizers
 from craft_zoo.benchmarks.bbob.solvers import pycma_options, read_spec
 from craft_zoo.benchmarks.store import write_atomically
-from craft_zoo.optimizers.isolation import GlobalGenerators
+from craft_zoo.optimizers.isolation import GlobalGenerator
 
 LIMIT = 0.05  # the share above which an overhead is marked
 
@@ -168,7 +168,7 @@ def _bare_nevergrad(variant: str, workers: int, dimension: int, budget: int) -> 
     import nevergrad as ng  # slow to import, so only on use
 
     # The two optimizers take turns with the global generators; swapping is outside the clock.
-    generators = GlobalGenerators(_SEED)
+    generators = GlobalGenerator(_SEED)
     with generators.swapped_in(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         parametrization = ng.p.Array(init=np.zeros(dimension)).set_mutation(sigma=1.0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.isolation import GlobalGenerators
+from craft_zoo.optimizers.isolation import GlobalGenerator
 from craft_zoo.optimizers.options import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
 
@@ -51,7 +51,7 @@ class Nevergrad(Optimizer):
         check_above_zero(self.name, sigma=sigma, bound=bound)
         self._random_state = np.random.RandomState(seed % 2**32)
         self._workers = min(workers, budget)
-        self._generators = GlobalGenerators(seed)  # some of its algorithms draw from them
+        self._generator = GlobalGenerator(seed)  # some of its algorithms draw from them
         with self._at_work():
             parametrization = ng.p.Array(init=np.zeros(dim)).set_mutation(sigma=sigma)
             if bound is not None:
@@ -61,9 +61,11 @@ class Nevergrad(Optimizer):
                 parametrization, budget=budget, num_workers=self._workers
             )
         self._pending: list[Any] = []
+        self._told: list[tuple[Any, float]] = []
 
     def _ask(self) -> np.ndarray:
         with self._at_work():
+            self._pass_on()
             self._pending = [self._ng.ask() for _ in range(self._workers)]
         return np.stack([candidate.value for candidate in self._pending])
 
@@ -73,14 +75,21 @@ class Nevergrad(Optimizer):
         losses: np.ndarray,
         outputs: Sequence[np.ndarray] | None,
     ) -> None:
-        with self._at_work():
-            for candidate, loss in zip(self._pending, losses, strict=False):
-                self._ng.tell(candidate, float(loss))
+        # nevergrad is told when it is asked next: to let it work takes a tenth of a millisecond.
+        self._told = list(zip(self._pending, losses.tolist(), strict=False))
+
+    def _pass_on(self) -> None:
+        for candidate, loss in self._told:
+            self._ng.tell(candidate, loss)
+        self._told = []
 
     def recommend(self) -> np.ndarray:
         """What nevergrad recommends."""
         if not self.evaluations:
             return np.zeros(self.dim)
+        if self._told:
+            with self._at_work():
+                self._pass_on()
         before = self._random_state.get_state()  # some draw while they recommend
         with self._at_work(keep=False):
             recommended = np.array(self._ng.recommend().value)
@@ -89,12 +98,11 @@ class Nevergrad(Optimizer):
 
     @contextmanager
     def _at_work(self, *, keep: bool = True) -> Iterator[None]:
-        with self._generators.swapped_in(keep=keep), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with self._generator.swapped_in(keep=keep), warnings.catch_warnings(action="ignore"):
             try:
                 yield
             except Exception as error:
                 raise OptimizerError(
                     f"nevergrad's {self._variant} fails in {self.dim} dimensions with a budget of "
-                    f"{self.budget} ({error}): choose another"
+                    f"{self.budget} ({str(error).partition(chr(10))[0]}): choose another"
                 ) from error

@@ -15,6 +15,7 @@ from craft_zoo.optimizers.options import check_above_zero, check_at_least
 from craft_zoo.optimizers.restarts import Policy, Restarts
 
 _SMALLEST = 4  # population that pycma can sample and learn from
+_FLAT = 10  # generations of equal losses that are no convergence: they may all have failed
 
 
 class Pycma(Optimizer):
@@ -53,6 +54,8 @@ class Pycma(Optimizer):
         )
         self._es = self._start(np.zeros(dim), popsize, sigma)
         self._converged: str | None = None
+        self._solutions: list[np.ndarray] = []
+        self._flat = 0  # generations of equal losses in a row
         self._ended: list[tuple[float, np.ndarray]] = []  # best loss and mean of earlier runs
 
     def _variant(self) -> dict[str, Any]:
@@ -64,7 +67,7 @@ class Pycma(Optimizer):
             "popsize": popsize,
             "seed": np.nan,  # with a number, pycma would seed numpy's global generator
             "randn": self._standard_normal,
-            "tolflatfitness": 10,  # one generation that could not be evaluated is no convergence
+            "tolflatfitness": _FLAT,
             "verbose": -9,
         }
         if self._bound is not None:
@@ -75,7 +78,8 @@ class Pycma(Optimizer):
         return self.rng.standard_normal(shape if shape else None)
 
     def _ask(self) -> np.ndarray:
-        return np.array(self._es.ask())
+        self._solutions = self._es.ask()
+        return self._solutions
 
     def _tell(
         self,
@@ -85,10 +89,15 @@ class Pycma(Optimizer):
     ) -> None:
         if len(losses) < self._es.sp.weights.mu:
             return  # cut to fewer than the parents: too few to update a distribution from
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a generation that was cut
-            self._es.tell(list(candidates), losses)
-        reasons = self._es.stop()
+        solutions = self._solutions[: len(losses)]  # what was told, as pycma knows it
+        if len(losses) == self._es.popsize:
+            self._es.tell(solutions, losses)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a population of another size
+                self._es.tell(solutions, losses)
+        self._flat = self._flat + 1 if losses.min() == losses.max() else 0
+        reasons = {} if 0 < self._flat < _FLAT else self._es.stop()
         if self._restarts is None:
             self._converged = ", ".join(f"{key} {value}" for key, value in reasons.items()) or None
         elif self._restarts.count(len(losses)) or reasons:

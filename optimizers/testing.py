@@ -340,15 +340,22 @@ def check_purity(subject: Subject) -> None:
             losses, outputs = evaluate(candidates)
             optimizer.tell(candidates, losses, outputs)
             if not np.array_equal(candidates, asked[-1]):
-                raise ConformanceError("tell changed the candidates that it was given")
+                raise ConformanceError(
+                    "tell changed the candidates that ask had returned: _ask must return a new "
+                    "array"
+                )
             after_tell(optimizer, candidates, losses)
         return np.concatenate(asked)
 
     def overwrite(optimizer: Optimizer, candidates: np.ndarray, losses: np.ndarray) -> None:
-        candidates[:], losses[:] = 9.0, 9.0
+        losses[:] = 9.0
+        if candidates.flags.writeable:
+            candidates[:] = 9.0
 
     def overwrite_recommended(optimizer: Optimizer, *_: np.ndarray) -> None:
-        optimizer.recommend()[:] = 9.0
+        recommended = optimizer.recommend()
+        if recommended.flags.writeable:
+            recommended[:] = 9.0
 
     for action, fault in (
         (overwrite, "it keeps the caller's arrays: copy what it is told"),

@@ -200,6 +200,10 @@ class Diverges(Climber):
 
 
 class HandsOutItsState(Climber):
+    def _tell(self, candidates, losses, outputs) -> None:
+        super()._tell(candidates, losses, outputs)
+        self.z = self.z.copy()
+
     def recommend(self) -> np.ndarray:
         return self.z
 
@@ -213,13 +217,22 @@ class LooksWhenAsked(Climber):
 class KeepsTheCallersArrays(Climber):
     def tell(self, candidates, losses, outputs=None) -> None:
         super().tell(candidates, losses, outputs)
-        self.z = candidates[0]
+        self.last = losses
+
+    def _ask(self) -> np.ndarray:
+        return super()._ask() + 1e-3 * getattr(self, "last", np.zeros(1))[0]
 
 
-class ChangesTheCallersArrays(Climber):
-    def tell(self, candidates, losses, outputs=None) -> None:
-        super().tell(candidates, losses, outputs)
-        candidates += 1
+class AsksFromItsState(Climber):
+    def _ask(self) -> np.ndarray:
+        if not self.evaluations:
+            self.points = np.zeros((3, self.dim))
+        self.points[:] = super()._ask()
+        return self.points
+
+    def _tell(self, candidates, losses, outputs) -> None:
+        super()._tell(candidates.copy(), losses, outputs)
+        self.points[:] = 0
 
 
 class LearnsInSecret(Climber):
@@ -286,7 +299,7 @@ FAULTS = [
     (HandsOutItsState, "purity: recommend hands out its own array: return a copy"),
     (LooksWhenAsked, "purity: recommend changes the search that follows"),
     (KeepsTheCallersArrays, "purity: it keeps the caller's arrays: copy what it is told"),
-    (ChangesTheCallersArrays, "purity: tell changed the candidates that it was given"),
+    (AsksFromItsState, "purity: tell changed the candidates that ask had returned: _ask must"),
     (LearnsInSecret, "outputs: it learns from outputs: declare learns_from_outputs"),
     (DependsOnHowOftenItWasMade, "restoring: told the same losses again, it asks for other"),
     (GoesUphill, "improvement: on the sphere function in 6 dimensions it recommends a loss of"),

@@ -1,0 +1,81 @@
+"""Lending numpy's global generator to a library, and taking it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from craft_zoo.optimizers.isolation import GlobalGenerator
+
+DRAWS = {
+    "nothing": lambda: 0.0,
+    "uniform": np.random.random,
+    "normal": np.random.standard_normal,  # every second one comes from the first's pair
+    "many": lambda: float(np.random.standard_normal(701).sum()),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab "), st.sampled_from(sorted(DRAWS)), st.booleans()),
+        max_size=25,
+    )
+)
+def test_each_has_a_generator_of_its_own(script: list[tuple[str, str, bool]]) -> None:
+    """Two borrowers and the outside draw by turns what each would draw alone."""
+    borrowers = {"a": GlobalGenerator(1), "b": GlobalGenerator(2)}
+    np.random.seed(3)
+    drawn: dict[str, list[float]] = {"a": [], "b": [], " ": []}
+    for who, what, keep in script:
+        if who == " ":
+            drawn[who].append(DRAWS[what]())
+        else:
+            with borrowers[who].swapped_in(keep=keep):
+                value = DRAWS[what]()
+            drawn[who] += [value] if keep else []
+    for seed, who in ((1, "a"), (2, "b"), (3, " ")):
+        np.random.seed(seed)
+        kept = [what for name, what, keep in script if name == who and (keep or who == " ")]
+        assert drawn[who] == [DRAWS[what]() for what in kept]
+
+
+def test_after_an_error_the_outside_is_as_before() -> None:
+    np.random.seed(5)
+    expected = np.random.random(3)
+    np.random.seed(5)
+    borrower = GlobalGenerator(1)
+
+    def fail() -> None:
+        with borrower.swapped_in():
+            np.random.random(7)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert np.array_equal(np.random.random(3), expected)
+
+
+@pytest.fixture
+def another_generator() -> Iterator[np.random.BitGenerator]:
+    """numpy's global functions draw from a PCG64."""
+    before = np.random.get_bit_generator()
+    other = np.random.PCG64(1)
+    np.random.set_bit_generator(other)
+    yield other
+    np.random.set_bit_generator(before)
+
+
+def test_another_kind_of_global_generator_is_put_aside(
+    another_generator: np.random.BitGenerator,
+) -> None:
+    state = another_generator.state
+    with GlobalGenerator(4).swapped_in():
+        inside = np.random.random(3)
+    assert np.random.get_bit_generator() is another_generator
+    assert another_generator.state == state
+    assert np.array_equal(inside, np.random.RandomState(4).random(3))
