@@ -30,7 +30,7 @@ class PairedDifferences(Optimizer):
         *,
         budget: int,
         seed: int,
-        c: float = 0.1,
+        c: float = 0.3,
         directions: int = 1,
         bound: float | None = None,
     ) -> None:

@@ -34,7 +34,7 @@ class SPSA(PairedDifferences):
     """
 
     def __init__(
-        self, dim: int, *, step: float = 0.1, calibration: int = 10, **common: Any
+        self, dim: int, *, step: float = 0.3, calibration: int = 10, **common: Any
     ) -> None:
         super().__init__(dim, **common)
         check_above_zero(self.name, step=step)

@@ -22,8 +22,10 @@ class SPSAGC(SPSA):
         momentum: share of the last step that the next one keeps.
     """
 
-    def __init__(self, dim: int, *, momentum: float = 0.9, **common: Any) -> None:
-        super().__init__(dim, **common)
+    def __init__(
+        self, dim: int, *, momentum: float = 0.9, step: float = 0.1, **common: Any
+    ) -> None:
+        super().__init__(dim, step=step, **common)
         if not 0 <= momentum < 1:
             raise OptimizerError(
                 f"option 'momentum' of {self.name!r} must be in [0, 1), not {momentum}"

@@ -23,8 +23,8 @@ class ZIP(PairedDifferences):
         lr: learning rate.
     """
 
-    def __init__(self, dim: int, *, lr: float = 0.1, **common: Any) -> None:
-        super().__init__(dim, **common)
+    def __init__(self, dim: int, *, lr: float = 10.0, c: float = 0.1, **common: Any) -> None:
+        super().__init__(dim, c=c, **common)
         check_above_zero(self.name, lr=lr)
         self.lr = lr
         self._k = 0

@@ -22,7 +22,7 @@ class ZOAdam(PairedDifferences):
         lr: learning rate, about the distance a coordinate moves in a step.
     """
 
-    def __init__(self, dim: int, *, lr: float = 0.05, directions: int = 10, **common: Any) -> None:
+    def __init__(self, dim: int, *, lr: float = 0.2, directions: int = 5, **common: Any) -> None:
         super().__init__(dim, directions=directions, **common)
         check_above_zero(self.name, lr=lr)
         self.lr = lr

@@ -62,7 +62,7 @@ def test_options_are_what_the_constructors_declare() -> None:
 def test_a_child_has_its_parents_options_and_its_own_defaults() -> None:
     gc = {option.name: option for option in options("spsa-gc")}
     assert set(gc) == {"c", "directions", "bound", "step", "calibration", "momentum"}
-    assert {option.name: option.default for option in options("zo-adam")}["directions"] == 10
+    assert {option.name: option.default for option in options("zo-adam")}["directions"] == 5
     assert gc["c"].help.startswith("distance of a candidate")
 
 

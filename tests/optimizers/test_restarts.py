@@ -33,13 +33,13 @@ def test_without_restarts_it_stops_when_pycma_has_converged() -> None:
 
 
 def test_ipop_doubles_the_population_and_uses_the_budget() -> None:
-    optimizer, sizes = minimise("cma:popsize=8,restarts=ipop", 20_000)
+    _, sizes = minimise("cma:popsize=8,restarts=ipop", 20_000)
     assert sum(sizes) == 20_000
     assert list(dict.fromkeys(sizes[:-1]))[:4] == [8, 16, 32, 64]
 
 
 def test_bipop_takes_turns_within_the_budget() -> None:
-    optimizer, sizes = minimise("cma:popsize=8,restarts=bipop", 20_000)
+    _, sizes = minimise("cma:popsize=8,restarts=bipop", 20_000)
     assert sum(sizes) == 20_000
     in_order = [size for i, size in enumerate(sizes[:-1]) if i == 0 or sizes[i - 1] != size]
     assert in_order != sorted(in_order)
