@@ -21,7 +21,7 @@ from craft_zoo.optimizers.lm_ma_es import LMMAES
 from craft_zoo.optimizers.nevergrad import Nevergrad
 from craft_zoo.optimizers.options import Option
 from craft_zoo.optimizers.random_search import RandomSearch
-from craft_zoo.optimizers.registry import create, names, options, register
+from craft_zoo.optimizers.registry import create, names, options, parse_spec, register
 from craft_zoo.optimizers.restoring import restore
 from craft_zoo.optimizers.sep_cma import SepCMA
 from craft_zoo.optimizers.snes import SNES
@@ -49,6 +49,7 @@ __all__ = [
     "create",
     "names",
     "options",
+    "parse_spec",
     "register",
     "restore",
 ]

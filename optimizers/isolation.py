@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import mtrand  # where numpy.random has its global generator from
 
 _WORDS = 625  # of an MT19937's state: 624 of the key, and the position
 
@@ -82,13 +83,13 @@ def _write(live: np.ndarray, state: _State, now: _State) -> None:
 @contextmanager
 def _mersenne_twister() -> Iterator[np.ndarray]:
     """The words of numpy's global generator where they live; another kind is put aside."""
-    found = np.random.get_bit_generator()
+    found = mtrand.get_bit_generator()
     used = found if type(found) is np.random.MT19937 else np.random.MT19937()
     if used is not found:
-        np.random.set_bit_generator(used)
-    address = used.ctypes.state_address
+        mtrand.set_bit_generator(used)
+    memory = (ctypes.c_uint32 * _WORDS).from_address(used.ctypes.state_address)
     try:
-        yield np.frombuffer((ctypes.c_uint32 * _WORDS).from_address(address), dtype=np.uint32)
+        yield np.ctypeslib.as_array(memory)
     finally:
         if used is not found:
-            np.random.set_bit_generator(found)
+            mtrand.set_bit_generator(found)

@@ -79,7 +79,7 @@ class Pycma(Optimizer):
 
     def _ask(self) -> np.ndarray:
         self._solutions = self._es.ask()
-        return self._solutions
+        return np.array(self._solutions)
 
     def _tell(
         self,

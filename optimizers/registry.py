@@ -64,13 +64,12 @@ def options(name: str) -> list[Option]:
     for cls in _find(name).__mro__:
         if "__init__" in vars(cls):
             constructors.insert(0, cls)
-            parameters = inspect.signature(cls.__init__).parameters.values()
-            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+            if all(each.kind is not each.VAR_KEYWORD for each in _parameters(cls)):
                 break
     found: dict[str, Option] = {}
     for cls in constructors:  # parents first; what a class declares anew wins
-        hints, helps = typing.get_type_hints(cls.__init__), _argument_helps(cls)
-        for parameter in inspect.signature(cls.__init__).parameters.values():
+        hints, helps = typing.get_type_hints(vars(cls)["__init__"]), _argument_helps(cls)
+        for parameter in _parameters(cls):
             if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in _GIVEN:
                 inherited = found.get(parameter.name)
                 found[parameter.name] = Option(
@@ -96,12 +95,11 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
     Raises:
         OptimizerError: unknown name or option, or a value of the wrong type.
     """
-    name, variant, texts = _parse(spec)
+    name, variant, values = parse_spec(spec)
     cls = _find(name)
     declared = {option.name: option for option in options(name)}
-    owner = f"optimizer {name!r}"
-    check_names(given, declared, owner)
-    values = given | parse_options(texts, declared, owner)
+    check_names(given, declared, f"optimizer {name!r}")
+    values = given | values
     if "variant" in inspect.signature(cls.__init__).parameters:
         values["variant"] = variant
     elif variant:
@@ -111,11 +109,17 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
     return optimizer
 
 
-def _parse(spec: str) -> tuple[str, str, dict[str, str]]:
+def parse_spec(spec: str) -> tuple[str, str, dict[str, Any]]:
+    """Name, variant (empty where there is none) and options of a spec as for :func:`create`.
+
+    Raises:
+        OptimizerError: unknown name or option, or a value of the wrong type.
+    """
     name, *parts = spec.split(":")
     variant = parts.pop(0) if parts and "=" not in parts[0] else ""
     texts = dict(split_assignment(item) for part in parts for item in part.split(","))
-    return name, variant, texts
+    declared = {option.name: option for option in options(name)}
+    return name, variant, parse_options(texts, declared, f"optimizer {name!r}")
 
 
 def _find(name: str) -> type[Optimizer]:
@@ -146,6 +150,11 @@ def _load_plugins() -> None:
         if isinstance(loaded, type) and issubclass(loaded, Optimizer):
             register(point.name)(loaded)
     _loaded_plugins = True
+
+
+def _parameters(cls: type) -> list[inspect.Parameter]:
+    """Of a class's own constructor."""
+    return list(inspect.signature(vars(cls)["__init__"]).parameters.values())
 
 
 def _summary(cls: type[Optimizer]) -> str:

@@ -44,6 +44,7 @@ class SPSA(PairedDifferences):
         self._calibration = max(1, min(calibration, (self.budget - self._repeats) // 2))
         self._stability = 0.1 * self.budget / (2 * self.directions)  # A
         self._a: float | None = None
+        self._typical = 0.0  # slope at the start
         self._k = 0
 
     def _distance(self) -> float:
@@ -72,8 +73,8 @@ class SPSA(PairedDifferences):
             signal = np.sqrt(max(0.0, typical**2 - noise**2 / (2 * self.c**2)))
             raised = min(noise / signal, _MOST * self.c) if signal > 0 else _MOST * self.c
             c = max(self.c, raised)
-            expected = np.hypot(signal, noise / (np.sqrt(2) * c))
-            self._a = float(self.step * (self._stability + 1) ** _ALPHA / expected)
+            self._typical = float(np.hypot(signal, noise / (np.sqrt(2) * c)))
+            self._a = self.step * (self._stability + 1) ** _ALPHA / self._typical
             self._follow(self._gradient(slopes))
             self.c = c
         else:

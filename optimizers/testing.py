@@ -304,14 +304,14 @@ def check_bounds(subject: Subject) -> None:
 def check_bad_losses(subject: Subject) -> None:
     """NaN, infinite, equal and huge losses leave a search that goes on, and is not led by them."""
     nan = np.nan
-    for losses in ([nan], [np.inf], [-np.inf, nan], [0.0], [nan, 1.0], [1e300, -1e300], [1e300]):
+    for told in ([nan], [np.inf], [-np.inf, nan], [0.0], [nan, 1.0], [1e300, -1e300], [1e300]):
         optimizer = subject.make(budget=160)
         while not optimizer.stop:
             candidates = optimizer.ask()
             _, outputs = classification(_DIM)(candidates)
-            optimizer.tell(candidates, np.resize(losses, len(candidates)), outputs)
+            optimizer.tell(candidates, np.resize(told, len(candidates)), outputs)
         if not np.isfinite(optimizer.recommend()).all():
-            raise ConformanceError(f"told losses of {losses}, its recommendation is not finite")
+            raise ConformanceError(f"told losses of {told}, its recommendation is not finite")
     optimizer, evaluate = subject.make(budget=_IMPROVEMENT_BUDGET), classification(_DIM)
     while not optimizer.stop:
         candidates = optimizer.ask()
@@ -419,7 +419,7 @@ def check_improvement(subject: Subject) -> None:
     for function in functions:
         ends = {}
         for who in (subject, Subject("random")):
-            losses = []
+            reached = []
             for seed in _IMPROVEMENT_SEEDS:
                 optimizer, evaluate = (
                     who.make(budget=_IMPROVEMENT_BUDGET, seed=seed),
@@ -428,8 +428,8 @@ def check_improvement(subject: Subject) -> None:
                 while not optimizer.stop:
                     candidates = optimizer.ask()
                     optimizer.tell(candidates, *evaluate(candidates))
-                losses.append(float(evaluate(optimizer.recommend()[None])[0][0]))
-            ends[who] = float(np.median(losses))
+                reached.append(float(evaluate(optimizer.recommend()[None])[0][0]))
+            ends[who] = float(np.median(reached))
         if not ends[subject] <= ends[Subject("random")]:
             raise ConformanceError(
                 f"on the {function.__name__} function in {_DIM} dimensions it recommends a loss of "

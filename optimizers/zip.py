@@ -6,31 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from craft_zoo.optimizers.differences import PairedDifferences
-from craft_zoo.optimizers.options import check_above_zero
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.spsa import SPSA
 
 
 @register("zip")
-class ZIP(PairedDifferences):
+class ZIP(SPSA):
     """The optimizer of ZIP (Park et al. 2025): two-point estimates, clipped to a norm of sqrt(d).
 
-    ``z ← z - lr · gradient · min(1, sqrt(d) / ‖gradient‖)``, with lr falling as one over the square
-    root of the steps. A single steep direction, which is mostly noise, moves no coordinate further
-    than lr. (ZIP's low-rank prompt is not part of it.)
-
-    Args:
-        lr: learning rate.
+    SPSA's gains and calibration, and ``gradient · min(1, sqrt(d) / ‖gradient‖)`` for the gradient,
+    measured in units of the slopes at the start, so that losses of any scale are clipped alike: a
+    single steep direction, which is mostly noise, moves no coordinate further than a typical one.
+    (ZIP's low-rank prompt is not part of it.)
     """
 
-    def __init__(self, dim: int, *, lr: float = 10.0, c: float = 0.1, **common: Any) -> None:
-        super().__init__(dim, c=c, **common)
-        check_above_zero(self.name, lr=lr)
-        self.lr = lr
-        self._k = 0
+    def __init__(self, dim: int, *, step: float = 1.0, **common: Any) -> None:
+        super().__init__(dim, step=step, **common)
 
     def _follow(self, gradient: np.ndarray) -> None:
-        norm, threshold = float(np.linalg.norm(gradient)), np.sqrt(self.dim)
+        norm = float(np.linalg.norm(gradient))
+        threshold = np.sqrt(self.dim) * self._typical
         clip = min(1.0, threshold / norm) if norm > 0 else 0.0
-        self._z = self._z - self.lr / np.sqrt(self._k + 1) * clip * gradient
+        self._z = self._z - self._gain() * clip * gradient
         self._k += 1

@@ -17,7 +17,6 @@ from craft_zoo import optimizers
 from craft_zoo.benchmarks.bbob.problems import Problem
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers import OptimizerError
-from craft_zoo.optimizers.options import parse_options, split_assignment
 
 _RESTARTS = 100  # more than any budget has room for
 
@@ -106,9 +105,13 @@ def run_bare(spec: str, problem: Problem, budget: int, seed: int) -> None:
         raise CraftZooError(
             f"optimizer {spec!r} wraps no library to compare with: only {', '.join(_BARE)} do"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _BARE[name](*read_spec(spec), problem, budget, seed)
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            _BARE[name](*read_spec(spec), problem, budget, seed)
+        except Exception as error:
+            raise CraftZooError(
+                f"the bare library behind {spec!r} fails ({error}): leave --bare or {spec!r} out"
+            ) from error
 
 
 def pycma_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -187,9 +190,6 @@ def read_spec(spec: str) -> tuple[str, str, dict[str, Any]]:
     Raises:
         OptimizerError: an unknown optimizer or a wrong option.
     """
-    name, *parts = spec.split(":")
-    variant = parts.pop(0) if parts and "=" not in parts[0] else ""
-    texts = dict(split_assignment(item) for part in parts for item in part.split(","))
-    declared = {option.name: option for option in optimizers.options(name)}
-    values = {option.name: option.default for option in declared.values()}
-    return name, variant, values | parse_options(texts, declared, f"optimizer {name!r}")
+    name, variant, given = optimizers.parse_spec(spec)
+    defaults = {option.name: option.default for option in optimizers.options(name)}
+    return name, variant, defaults | given

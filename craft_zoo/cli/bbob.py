@@ -33,7 +33,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--optimizer",
         action="append",
         metavar="SPEC",
-        help="cma, spsa, nevergrad:NAME, with options as in cma:popsize=20,sigma=0.5; repeatable "
+        help="as listed by craft-zoo optimizers, with options as in cma:popsize=20; repeatable "
         f"(default: all, of nevergrad's {DEFAULT_NEVERGRAD.partition(':')[2]})",
     )
     parser.add_argument(
