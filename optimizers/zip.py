@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from craft_zoo.optimizers.registry import register
@@ -19,9 +17,6 @@ class ZIP(SPSA):
     single steep direction, which is mostly noise, moves no coordinate further than a typical one.
     (ZIP's low-rank prompt is not part of it.)
     """
-
-    def __init__(self, dim: int, *, step: float = 1.0, **common: Any) -> None:
-        super().__init__(dim, step=step, **common)
 
     def _follow(self, gradient: np.ndarray) -> None:
         norm = float(np.linalg.norm(gradient))
