@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from craft_zoo.optimizers.base import Optimizer
+from craft_zoo.optimizers.bounded import Bounded
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.options import check_above_zero, check_at_least
 
 
-class PairedDifferences(Optimizer):
+class PairedDifferences(Bounded):
     """Follows gradients estimated from pairs of candidates on both sides of a point.
 
     For a random direction δ with entries ±1 (its own element-wise inverse, so that this is SPSA's
@@ -21,27 +22,17 @@ class PairedDifferences(Optimizer):
     Args:
         c: distance of a candidate from the point, a coordinate.
         directions: pairs a step, over which the gradient is averaged.
-        bound: every coordinate is clipped to [-bound, bound]; none for no bounds.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        budget: int,
-        seed: int,
-        c: float = 0.3,
-        directions: int = 1,
-        bound: float | None = None,
-    ) -> None:
-        super().__init__(dim, budget=budget, seed=seed)
-        check_above_zero(self.name, c=c, bound=bound)
+    def __init__(self, dim: int, *, c: float = 0.3, directions: int = 1, **common: Any) -> None:
+        super().__init__(dim, **common)
+        check_above_zero(self.name, c=c)
         check_at_least(self.name, 1, directions=directions)
-        if budget < 2:
+        if self.budget < 2:
             raise OptimizerError(
                 f"a budget of 1 is too small for {self.name!r}, which asks in pairs: raise it"
             )
-        self.c, self.directions, self._bound = c, directions, bound
+        self.c, self.directions = c, directions
         self._z = np.zeros(dim)
         self._deltas = np.zeros((0, dim))
 
@@ -86,9 +77,6 @@ class PairedDifferences(Optimizer):
 
     def _gradient(self, slopes: np.ndarray) -> np.ndarray:
         return (slopes[:, None] * self._deltas[: len(slopes)]).mean(axis=0)
-
-    def _inside(self, points: np.ndarray) -> np.ndarray:
-        return points if self._bound is None else points.clip(-self._bound, self._bound)
 
     def recommend(self) -> np.ndarray:
         """The current iterate."""

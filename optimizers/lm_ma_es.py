@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from craft_zoo.optimizers.base import Optimizer
-from craft_zoo.optimizers.options import check_above_zero, check_at_least
+from craft_zoo.optimizers.bounded import Population
+from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.registry import register
 
 
 @register("lm-ma-es")
-class LMMAES(Optimizer):
+class LMMAES(Population):
     """LM-MA-ES (Loshchilov, Glasmachers & Beyer 2018): learns log d directions; time d log d.
 
     For d in the thousands, where ``cma`` is slow and ``sep-cma`` blind to correlations.
-
-    Args:
-        popsize: λ, candidates a generation.
-        sigma: initial step size, in units of the search space.
-        bound: every coordinate is clipped to [-bound, bound]; none for no bounds.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        budget: int,
-        seed: int,
-        popsize: int = 40,
-        sigma: float = 1.0,
-        bound: float | None = None,
-    ) -> None:
-        super().__init__(dim, budget=budget, seed=seed)
-        check_at_least(self.name, 2, popsize=popsize)
-        check_above_zero(self.name, sigma=sigma, bound=bound)
-        self.popsize, self.sigma, self._bound = popsize, sigma, bound
+    def __init__(self, dim: int, **common: Any) -> None:
+        super().__init__(dim, **common)
+        popsize = self.popsize
+        if popsize > self.budget:
+            raise OptimizerError(
+                f"a budget of {self.budget} is smaller than one generation of {self.name!r} "
+                f"({popsize}): raise the budget or lower the option 'popsize'"
+            )
         # Algorithm 1, with its rates kept at most 1 where λ exceeds d.
         memory = np.arange(4 + int(3 * np.log(dim)))
         self._c_sigma = min(1.0, 2 * popsize / dim)
@@ -80,9 +70,6 @@ class LMMAES(Optimizer):
         self, path: np.ndarray, rate: float | np.ndarray, step: np.ndarray
     ) -> np.ndarray:
         return (1 - rate) * path + np.sqrt(self._mueff * rate * (2 - rate)) * step
-
-    def _inside(self, points: np.ndarray) -> np.ndarray:
-        return points if self._bound is None else points.clip(-self._bound, self._bound)
 
     def recommend(self) -> np.ndarray:
         """The mean of the search distribution."""

@@ -1,0 +1,43 @@
+"""Optimizers of ours: what they share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from craft_zoo.optimizers.base import Optimizer
+from craft_zoo.optimizers.options import check_above_zero, check_at_least
+
+
+class Bounded(Optimizer):
+    """An optimizer that can be kept in a box.
+
+    Args:
+        bound: every coordinate is clipped to [-bound, bound]; none for no bounds.
+    """
+
+    def __init__(self, dim: int, *, budget: int, seed: int, bound: float | None = None) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+        check_above_zero(self.name, bound=bound)
+        self._bound = bound
+
+    def _inside(self, points: np.ndarray) -> np.ndarray:
+        return points if self._bound is None else points.clip(-self._bound, self._bound)
+
+
+class Population(Bounded):
+    """One that asks for a number of normally distributed candidates at once.
+
+    Args:
+        popsize: λ, candidates a generation.
+        sigma: initial standard deviation of a coordinate.
+    """
+
+    _smallest = 2  # population that has something to compare
+
+    def __init__(self, dim: int, *, popsize: int = 40, sigma: float = 1.0, **common: Any) -> None:
+        super().__init__(dim, **common)
+        check_at_least(self.name, self._smallest, popsize=popsize)
+        check_above_zero(self.name, sigma=sigma)
+        self.popsize, self.sigma = popsize, sigma
