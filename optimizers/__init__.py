@@ -14,7 +14,7 @@ search stands. See :class:`Optimizer` for the loop.
 - :mod:`craft_zoo.optimizers.testing`: does an optimizer keep the rules?
 """
 
-from craft_zoo.optimizers.base import Optimizer
+from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.cma import CMA
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.lm_ma_es import LMMAES
@@ -42,6 +42,7 @@ __all__ = [
     "Optimizer",
     "OptimizerError",
     "Option",
+    "Outputs",
     "RandomSearch",
     "SepCMA",
     "VkdCMA",

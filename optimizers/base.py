@@ -15,6 +15,9 @@ from craft_zoo.optimizers.errors import OptimizerError
 
 _LARGEST = 1e100  # magnitude of a loss; optimizers square differences of them
 
+Outputs = Sequence[np.ndarray] | None
+"""What is behind each loss (the logits), where it is known."""
+
 
 class Optimizer(ABC):
     """Minimises a function of d real variables that can only be evaluated.
@@ -111,7 +114,7 @@ class Optimizer(ABC):
         self,
         candidates: np.ndarray,
         losses: Sequence[float] | np.ndarray,
-        outputs: Sequence[np.ndarray] | None = None,
+        outputs: Outputs = None,
     ) -> None:
         """Report what the candidates were worth.
 
@@ -192,9 +195,7 @@ class Optimizer(ABC):
             state["outputs"] = np.concatenate(self._told_outputs)
         return state
 
-    def _note(
-        self, told: np.ndarray, losses: np.ndarray, outputs: Sequence[np.ndarray] | None
-    ) -> None:
+    def _note(self, told: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         """Keep what :meth:`state` needs: an optimizer is a function of its seed and the losses."""
         self._told_losses.append(losses)
         # Of the first coordinates, which are as good as all: another search differs in them too.
@@ -207,12 +208,7 @@ class Optimizer(ABC):
         """(λ, d), a new array; see :meth:`ask`."""
 
     @abstractmethod
-    def _tell(
-        self,
-        candidates: np.ndarray,
-        losses: np.ndarray,
-        outputs: Sequence[np.ndarray] | None,
-    ) -> None:
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         """See :meth:`tell`; ``losses`` are finite, and fewer than asked for where it was cut.
 
         ``candidates`` are read-only and may be kept.

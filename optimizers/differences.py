@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Bounded
-from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.options import check_above_zero, check_at_least
+from craft_zoo.optimizers.options import check_above_zero, check_at_least, check_generation
 
 
 class PairedDifferences(Bounded):
@@ -28,10 +27,7 @@ class PairedDifferences(Bounded):
         super().__init__(dim, **common)
         check_above_zero(self.name, c=c)
         check_at_least(self.name, 1, directions=directions)
-        if self.budget < 2:
-            raise OptimizerError(
-                f"a budget of 1 is too small for {self.name!r}, which asks in pairs: raise it"
-            )
+        check_generation(self.name, self.budget, 2)  # a pair
         self.c, self.directions = c, directions
         self._z = np.zeros(dim)
         self._deltas = np.zeros((0, dim))
@@ -51,12 +47,7 @@ class PairedDifferences(Bounded):
     def _ask(self) -> np.ndarray:
         return self._pairs(self.directions)
 
-    def _tell(
-        self,
-        candidates: np.ndarray,
-        losses: np.ndarray,
-        outputs: Sequence[np.ndarray] | None,
-    ) -> None:
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         slopes = self._slopes(losses)
         if len(slopes):
             self._follow(self._gradient(slopes))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Population
-from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.options import check_generation
 from craft_zoo.optimizers.registry import register
 
 
@@ -22,11 +22,7 @@ class LMMAES(Population):
     def __init__(self, dim: int, **common: Any) -> None:
         super().__init__(dim, **common)
         popsize = self.popsize
-        if popsize > self.budget:
-            raise OptimizerError(
-                f"a budget of {self.budget} is smaller than one generation of {self.name!r} "
-                f"({popsize}): raise the budget or lower the option 'popsize'"
-            )
+        check_generation(self.name, self.budget, popsize)
         # Algorithm 1, with its rates kept at most 1 where λ exceeds d.
         memory = np.arange(4 + int(3 * np.log(dim)))
         self._c_sigma = min(1.0, 2 * popsize / dim)
@@ -49,12 +45,7 @@ class LMMAES(Population):
         self._moves = moves
         return self._inside(self._mean + self.sigma * moves)
 
-    def _tell(
-        self,
-        candidates: np.ndarray,
-        losses: np.ndarray,
-        outputs: Sequence[np.ndarray] | None,
-    ) -> None:
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         if len(losses) < self.popsize:
             return  # the weights are those of a whole generation
         best = np.argsort(losses, kind="stable")[: len(self._weights)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from craft_zoo.optimizers.base import Optimizer
+from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.isolation import GlobalGenerator
 from craft_zoo.optimizers.options import check_above_zero, check_at_least
@@ -69,12 +69,7 @@ class Nevergrad(Optimizer):
             self._pending = [self._ng.ask() for _ in range(self._workers)]
         return np.stack([candidate.value for candidate in self._pending])
 
-    def _tell(
-        self,
-        candidates: np.ndarray,
-        losses: np.ndarray,
-        outputs: Sequence[np.ndarray] | None,
-    ) -> None:
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         # nevergrad is told when it is asked next: to let it work takes a tenth of a millisecond.
         self._told = list(zip(self._pending, losses.tolist(), strict=False))
 

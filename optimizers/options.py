@@ -88,6 +88,15 @@ def check_at_least(owner: str, least: int, **values: int) -> None:
             )
 
 
+def check_generation(owner: str, budget: int, size: int) -> None:
+    """Refuse a budget that has no room for a generation of ``size`` candidates."""
+    if size > budget:
+        raise OptimizerError(
+            f"a budget of {budget} is smaller than one generation of {owner!r} ({size}): "
+            f"raise the budget or take an optimizer or options that ask for fewer candidates"
+        )
+
+
 def split_assignment(text: str) -> tuple[str, str]:
     """``name=value`` as a pair.
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import cma
 import numpy as np
 
-from craft_zoo.optimizers.base import Optimizer
-from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.options import check_above_zero, check_at_least
+from craft_zoo.optimizers.base import Optimizer, Outputs
+from craft_zoo.optimizers.options import check_above_zero, check_at_least, check_generation
 from craft_zoo.optimizers.restarts import Policy, Restarts
 
 _SMALLEST = 4  # population that pycma can sample and learn from
@@ -43,11 +41,7 @@ class Pycma(Optimizer):
         super().__init__(dim, budget=budget, seed=seed)
         check_at_least(self.name, _SMALLEST, popsize=popsize)
         check_above_zero(self.name, sigma=sigma, bound=bound)
-        if popsize > budget:
-            raise OptimizerError(
-                f"a budget of {budget} is smaller than one generation of {self.name!r} "
-                f"({popsize}): raise the budget or lower the option 'popsize'"
-            )
+        check_generation(self.name, budget, popsize)
         self._bound = bound
         self._restarts = (
             None if restarts == "none" else Restarts(restarts, popsize, sigma, self.rng)
@@ -81,12 +75,7 @@ class Pycma(Optimizer):
         self._solutions = self._es.ask()
         return np.array(self._solutions)
 
-    def _tell(
-        self,
-        candidates: np.ndarray,
-        losses: np.ndarray,
-        outputs: Sequence[np.ndarray] | None,
-    ) -> None:
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         if len(losses) < self._es.sp.weights.mu:
             return  # cut to fewer than the parents: too few to update a distribution from
         solutions = self._solutions[: len(losses)]  # what was told, as pycma knows it

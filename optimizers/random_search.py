@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Population
 from craft_zoo.optimizers.registry import register
 
@@ -24,12 +24,7 @@ class RandomSearch(Population):
     def _ask(self) -> np.ndarray:
         return self._inside(self.sigma * self.rng.standard_normal((self.popsize, self.dim)))
 
-    def _tell(
-        self,
-        candidates: np.ndarray,
-        losses: np.ndarray,
-        outputs: Sequence[np.ndarray] | None,
-    ) -> None:
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         i = int(losses.argmin())
         if losses[i] < self._best_loss:
             self._best_loss, self._best = float(losses[i]), candidates[i]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Population
-from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.options import check_generation
 from craft_zoo.optimizers.registry import register
 
 
@@ -18,10 +18,7 @@ class SNES(Population):
 
     def __init__(self, dim: int, **common: Any) -> None:
         super().__init__(dim, **common)
-        if self.budget < 2:
-            raise OptimizerError(
-                f"a budget of 1 is too small for {self.name!r}, which compares candidates: raise it"
-            )
+        check_generation(self.name, self.budget, self._smallest)
         self._mean, self._width = np.zeros(dim), np.full(dim, self.sigma)
         self._samples = np.zeros((0, dim))
 
@@ -29,12 +26,7 @@ class SNES(Population):
         self._samples = self.rng.standard_normal((self.popsize, self.dim))  # s_k
         return self._inside(self._mean + self._width * self._samples)
 
-    def _tell(
-        self,
-        candidates: np.ndarray,
-        losses: np.ndarray,
-        outputs: Sequence[np.ndarray] | None,
-    ) -> None:
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         n = len(losses)
         if n < 2:
             return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.differences import PairedDifferences
 from craft_zoo.optimizers.options import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
@@ -56,12 +56,7 @@ class SPSA(PairedDifferences):
         starts = np.repeat(self._inside(self._z)[None], self._repeats, axis=0)
         return np.concatenate([starts, self._pairs(self._calibration)])
 
-    def _tell(
-        self,
-        candidates: np.ndarray,
-        losses: np.ndarray,
-        outputs: Sequence[np.ndarray] | None,
-    ) -> None:
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         if self._a is None:
             starts, losses = losses[: self._repeats], losses[self._repeats :]
             slopes = self._slopes(losses)

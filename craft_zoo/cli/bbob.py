@@ -8,11 +8,11 @@ import os
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from craft_zoo import optimizers
 from craft_zoo.benchmarks import bbob
+from craft_zoo.cli.console import open_console
 from craft_zoo.cli.progress import add_bar, query_progress
 from craft_zoo.errors import CraftZooError
 
@@ -69,7 +69,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
-    console = Console()
+    console = open_console()
     specs = list(dict.fromkeys(options.optimizer or _default_specs()))
     solvers = [bbob.Solver(spec) for spec in specs]
     suite = bbob.Suite(

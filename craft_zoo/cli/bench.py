@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
@@ -28,6 +27,7 @@ from craft_zoo.cli.arguments import (
     open_model,
     read_config,
 )
+from craft_zoo.cli.console import open_console
 from craft_zoo.cli.progress import add_bar, query_progress, show
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import method_names
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     if options.seeds < 1:
         raise CraftZooError(f"at least 1 seed is needed, not {options.seeds}: raise --seeds")
-    console = Console()
+    console = open_console()
     config = read_config(options)
     grid = {
         "datasets": options.dataset or ["digits"],

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 
 from craft_zoo import optimizers
+from craft_zoo.cli.console import open_console
 from craft_zoo.data import dataset_names
 from craft_zoo.methods import method_names
 
@@ -30,7 +30,7 @@ def _optimizers(options: argparse.Namespace) -> int:
     for option in optimizers.options(options.name):
         default = str(option.default).lower() if option.default is None else str(option.default)
         table.add_row(option.name, option.type_name, default, option.help)
-    console = Console()
+    console = open_console()
     console.print(optimizers.names()[options.name])
     console.print(table)
     console.print(f"Use: --optimizer {options.name}:option=value,option=value", markup=False)
@@ -41,5 +41,5 @@ def _print(entries: Mapping[str, str]) -> int:
     table = Table(box=None, show_header=False)
     for name, text in entries.items():
         table.add_row(name, text)
-    Console().print(table)
+    open_console().print(table)
     return 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -14,6 +12,7 @@ from craft_zoo.cli.arguments import (
     open_model,
     read_config,
 )
+from craft_zoo.cli.console import open_console
 from craft_zoo.cli.progress import add_bar, query_progress, show
 from craft_zoo.craft import Step
 from craft_zoo.data import few_shot, load_dataset
@@ -79,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     tuned.adapter.save(options.out)
     size = options.out.stat().st_size / 1024
     predictions = sum(tuned.meter.predictions.values())
-    Console().print(
+    open_console().print(
         f"Saved {options.out} ({size:.0f} KB) after {tuned.meter.queries:,} queries "
         f"({predictions:,} predictions). Use it: craft-zoo predict {options.out} IMAGES…",
         soft_wrap=True,

@@ -257,7 +257,7 @@ def test_the_command_writes_its_files_and_runs_nothing_twice(
         (["--budget", "1"], "raise --budget"),
         (["--jobs", "0"], "raise --jobs"),
         (["--optimizer", "cmaa"], "did you mean 'cma'"),
-        (["--optimizer", "cma:popsize=1000"], "lower the option 'popsize'"),
+        (["--optimizer", "cma:popsize=1000"], "smaller than one generation"),
         (["--optimizer", "nevergrad:Nothing"], "no optimizer 'Nothing'"),
     ],
 )

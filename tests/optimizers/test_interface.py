@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from craft_zoo.optimizers import Optimizer, OptimizerError, create, names
+from craft_zoo.optimizers import Optimizer, OptimizerError, Outputs, create, names
 
 OWN = sorted(set(names()) - {"nevergrad"})
 
@@ -24,12 +22,7 @@ class Spy(Optimizer):
     def _ask(self) -> np.ndarray:
         return self.rng.standard_normal((4, self.dim))
 
-    def _tell(
-        self,
-        candidates: np.ndarray,
-        losses: np.ndarray,
-        outputs: Sequence[np.ndarray] | None,
-    ) -> None:
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         self.told.append(losses.tolist())
 
     def recommend(self) -> np.ndarray:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from craft_zoo.optimizers import Optimizer, OptimizerError, names, register
+from craft_zoo.optimizers import Optimizer, OptimizerError, Outputs, names, register
 from craft_zoo.optimizers import registry as registry_module
 from craft_zoo.optimizers.testing import CHECKS, ConformanceError, check_optimizer
 
@@ -87,12 +87,7 @@ class Climber(Optimizer):
         steps = self.width * self.rng.standard_normal((3, self.dim))
         return (self.z + steps).clip(-self.bound, self.bound)
 
-    def _tell(
-        self,
-        candidates: np.ndarray,
-        losses: np.ndarray,
-        outputs: Sequence[np.ndarray] | None,
-    ) -> None:
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         i = losses.argmin()
         self.width *= 1.1 if losses[i] < self.loss else 0.97
         if losses[i] < self.loss:

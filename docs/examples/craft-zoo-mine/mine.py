@@ -1,10 +1,8 @@
 """An optimizer for craft-zoo: the (1+1) evolution strategy."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from craft_zoo.optimizers import Optimizer, OptimizerError, register
+from craft_zoo.optimizers import Optimizer, OptimizerError, Outputs, register
 
 
 @register("mine")
@@ -27,12 +25,7 @@ class Mine(Optimizer):
         step = self.sigma * self.rng.standard_normal(self.dim)
         return (self.parent + step)[None]
 
-    def _tell(
-        self,
-        candidates: np.ndarray,
-        losses: np.ndarray,
-        outputs: Sequence[np.ndarray] | None,
-    ) -> None:
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         if losses[0] < self.parent_loss:
             self.parent, self.parent_loss = candidates[0], losses[0]
             self.sigma *= 1.5

@@ -97,6 +97,36 @@ def test_the_same_command_makes_no_run_twice_and_the_same_curve_elsewhere(
     pd.testing.assert_frame_equal(first.drop(columns="seconds"), elsewhere.drop(columns="seconds"))
 
 
+def test_curves_are_listed_by_the_area_under_them(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bench"
+    grid = ("--optimizer", "spsa", "--optimizer", "random:popsize=8", "--seeds", 2)
+    spec = f"folder:{image_folder}"
+    assert main(command("bench", "--dataset", spec, *TINY, *grid, "--out", out)) == 0
+    summary = pd.read_csv(out / "summary.csv").sort_values("area", ascending=False, kind="stable")
+    said = capsys.readouterr().out
+    places = [said.rindex(f" {label} ") for label in summary["label"]]
+    assert places == sorted(places)
+    for row in summary.itertuples():
+        assert f"{100 * row.area:.1f} %" in said
+
+
+def test_a_search_that_ends_early_is_reported(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Steps so small that nothing changes are converged, in pycma's eyes.
+    arguments = command(
+        *("bench", "--dataset", f"folder:{image_folder}", "--method", "prompt", "--shots", 2),
+        *("--optimizer", "cma:popsize=4,sigma=1e-12", "--budget", 400, "--seeds", 1),
+        *("--set", "intrinsic_dim=4", "--out", tmp_path / "bench"),
+    )
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "of 400 queries (pycma has converged: tol" in said
+    assert pd.read_csv(tmp_path / "bench" / "curves.csv")["queries"].max() < 400
+
+
 def test_tune_then_predict(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,8 +165,8 @@ def test_vit_b_32_from_a_local_file_takes_the_same_path(
 
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
-        (["optimizers"], ["cma", "spsa", "nevergrad"]),
-        (["optimizers", "cma"], ["popsize", "40", "sigma"]),
+        (["optimizers"], ["cma", "spsa-gc", "vkd-cma", "nevergrad"]),
+        (["optimizers", "cma"], ["popsize", "40", "candidates a generation", "csa or tpa"]),
         (["datasets"], ["digits", "folder"]),
         (["methods"], ["zero-shot", "prompt", "refine", "craft"]),
     ):
