@@ -9,6 +9,9 @@ from cma.sigma_adaptation import CMAAdaptSigmaCSA, CMAAdaptSigmaTPA
 from craft_zoo.optimizers.pycma import Pycma
 from craft_zoo.optimizers.registry import register
 
+STEP_RULES = {"auto": True, "csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}
+"""pycma's option ``AdaptSigma`` for each of ours."""
+
 
 @register("cma")
 class CMA(Pycma):
@@ -19,8 +22,9 @@ class CMA(Pycma):
     Args:
         active: learn from the worst candidates too, with negative weights (Jastrebski & Arnold
             2006).
-        step: how the step size adapts: csa (length of the evolution path) or tpa (two candidates
-            a generation along the last step).
+        step: how the step size adapts: csa (length of the evolution path), tpa (two candidates a
+            generation along the last step) or auto (pycma's choice: tpa from some hundred
+            variables on).
         diagonal: learn a diagonal covariance only, as sep-cma does.
     """
 
@@ -29,14 +33,14 @@ class CMA(Pycma):
         dim: int,
         *,
         active: bool = True,
-        step: Literal["csa", "tpa"] = "csa",
+        step: Literal["auto", "csa", "tpa"] = "auto",
         diagonal: bool = False,
         **common: Any,
     ) -> None:
         self._options = {
             "CMA_active": active,
             "CMA_diagonal": diagonal,
-            "AdaptSigma": {"csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}[step],
+            "AdaptSigma": STEP_RULES[step],
         }
         super().__init__(dim, **common)
 

@@ -11,12 +11,12 @@ from typing import Any
 import cma
 import numpy as np
 from cma.restricted_gaussian_sampler import GaussVkDSampler
-from cma.sigma_adaptation import CMAAdaptSigmaCSA, CMAAdaptSigmaTPA
 
 from craft_zoo import optimizers
 from craft_zoo.benchmarks.bbob.problems import Problem
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers import OptimizerError
+from craft_zoo.optimizers.cma import STEP_RULES
 
 _RESTARTS = 100  # more than any budget has room for
 
@@ -131,7 +131,7 @@ def pycma_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     else:
         found["CMA_active"] = options["active"]
         found["CMA_diagonal"] = options["diagonal"]
-        found["AdaptSigma"] = {"csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}[options["step"]]
+        found["AdaptSigma"] = STEP_RULES[options["step"]]
     return found
 
 

@@ -21,7 +21,7 @@ from craft_zoo.optimizers import registry as registry_module
         ("cma:popsize=big", "'popsize' of optimizer 'cma' must be int, not 'big'"),
         ("cma:bound=wide", "'bound' of optimizer 'cma' must be float or none"),
         ("cma:diagonal=maybe", "'diagonal' of optimizer 'cma' must be bool"),
-        ("cma:step=long", "'step' of optimizer 'cma' must be csa or tpa, not 'long'"),
+        ("cma:step=long", "'step' of optimizer 'cma' must be auto or csa or tpa, not 'long'"),
         ("cma:restarts=1", "'restarts' of optimizer 'cma' must be none or ipop or bipop"),
         ("cma:popsize=2", "'popsize' of 'cma' must be at least 4"),
         ("cma:sigma=0", "'sigma' of 'cma' must be above 0"),
@@ -51,7 +51,7 @@ def test_options_are_what_the_constructors_declare() -> None:
     assert (declared["popsize"].type, declared["popsize"].default) == (int, 40)
     assert declared["popsize"].help == "λ, candidates a generation."
     assert declared["bound"].type_name == "float or none"
-    assert declared["step"].type_name == "csa or tpa"
+    assert declared["step"].type_name == "auto or csa or tpa"
     assert create("cma:bound=none", 3, budget=50, seed=1)
     assert create("cma", 3, budget=50, seed=1, popsize=5).ask().shape == (5, 3)
     assert create("cma:popsize=6", 3, budget=50, seed=1, popsize=5).ask().shape == (6, 3)

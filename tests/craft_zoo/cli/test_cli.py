@@ -166,7 +166,7 @@ def test_vit_b_32_from_a_local_file_takes_the_same_path(
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
         (["optimizers"], ["cma", "spsa-gc", "vkd-cma", "nevergrad"]),
-        (["optimizers", "cma"], ["popsize", "40", "candidates a generation", "csa or tpa"]),
+        (["optimizers", "cma"], ["popsize", "40", "candidates a generation", "auto or csa or tpa"]),
         (["datasets"], ["digits", "folder"]),
         (["methods"], ["zero-shot", "prompt", "refine", "craft"]),
     ):
