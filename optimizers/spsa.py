@@ -14,7 +14,9 @@ from craft_zoo.optimizers.registry import register
 # Spall (1998), "Implementation of the simultaneous perturbation algorithm", section III.
 _ALPHA, _GAMMA = 0.602, 0.101
 
-_REPEATS = 2  # evaluations of the start from which the noise is estimated
+_REPEATS = 2  # evaluations of the start in the first generation: are losses noisy?
+_SAMPLES = 6  # from which the noise is estimated where they are
+_CLEAR = 4  # standard deviations of the noise by which a pair should differ
 _MOST = 10  # times that noise may enlarge c
 
 
@@ -23,10 +25,10 @@ class SPSA(PairedDifferences):
     """SPSA (Spall 1992): two candidates a step along a random direction estimate the gradient.
 
     The gains are Spall's: ``a_k = a / (A + k + 1)^0.602``, ``c_k = c / (k + 1)^0.101`` with A a
-    tenth of the steps. The first generation calibrates them. ``a``: a step along a typical slope
-    moves each coordinate by ``step``, and no step moves one further. ``c``: where the start does
-    not give the same loss twice, it is raised, tenfold at most, until
-    a pair differs by twice the noise.
+    tenth of the steps. The first generations calibrate them. ``c``: where the start does not give
+    the same loss twice, it is doubled, up to tenfold, until pairs differ by 4 standard deviations
+    of the noise. ``a``: a step along a typical slope moves each coordinate by ``step``, and no
+    step moves one further.
 
     Args:
         step: how far a first step moves a coordinate.
@@ -42,6 +44,8 @@ class SPSA(PairedDifferences):
         self.step = step
         self._repeats = _REPEATS if self.budget >= _REPEATS + 2 else 0
         self._calibration = max(1, min(calibration, (self.budget - self._repeats) // 2))
+        self._starts = np.zeros(0)  # losses of the start
+        self._largest_c = _MOST * self.c
         self._stability = 0.1 * self.budget / (2 * self.directions)  # A
         self._a: float | None = None
         self._typical = 0.0  # slope at the start
@@ -58,22 +62,28 @@ class SPSA(PairedDifferences):
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         if self._a is None:
-            starts, losses = losses[: self._repeats], losses[self._repeats :]
-            slopes = self._slopes(losses)
-            typical = float(np.sqrt(np.mean(slopes**2))) if len(slopes) else 0.0
-            if not 0 < typical < np.inf:
-                return  # flat here: try other directions
-            noise = float(starts.std(ddof=1)) if len(starts) > 1 else 0.0
-            # Of a measured slope's square, noise² / 2c² is noise.
-            signal = np.sqrt(max(0.0, typical**2 - noise**2 / (2 * self.c**2)))
-            raised = min(noise / signal, _MOST * self.c) if signal > 0 else _MOST * self.c
-            c = max(self.c, raised)
-            self._typical = float(np.hypot(signal, noise / (np.sqrt(2) * c)))
-            self._a = self.step * (self._stability + 1) ** _ALPHA / self._typical
-            self._follow(self._gradient(slopes))
-            self.c = c
+            self._starts = np.append(self._starts, losses[: self._repeats])
+            self._calibrate(self._slopes(losses[self._repeats :]))
         else:
             super()._tell(candidates, losses, outputs)
+
+    def _calibrate(self, slopes: np.ndarray) -> None:
+        """Take the first step, or see to it that more is known before."""
+        self._typical = float(np.sqrt(np.mean(slopes**2))) if len(slopes) else 0.0
+        if not 0 < self._typical < np.inf:
+            return  # flat here: try other directions
+        noise = float(self._starts.std(ddof=1)) if len(self._starts) > 1 else 0.0
+        enough = self.remaining < 8 * self._calibration  # of the budget was spent on this
+        if noise > 0 and not enough:
+            if len(self._starts) < _SAMPLES:
+                self._repeats = _SAMPLES - len(self._starts)
+                return
+            self._repeats = 0
+            if 2 * self.c * self._typical < _CLEAR * noise and self.c < self._largest_c:
+                self.c = min(2 * self.c, self._largest_c)
+                return
+        self._a = self.step * (self._stability + 1) ** _ALPHA / self._typical
+        self._follow(self._gradient(slopes))
 
     def _gain(self) -> float:
         """a_k."""

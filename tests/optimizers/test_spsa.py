@@ -1,0 +1,51 @@
+"""What is particular to SPSA: its calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from craft_zoo.optimizers import SPSA
+
+
+def search(noise: float, c: float = 0.01, seed: int = 1) -> SPSA:
+    """At its end on a sphere whose value is known up to a standard deviation of ``noise``."""
+    rng = np.random.default_rng(seed)
+    optimizer = SPSA(10, budget=2000, seed=seed, c=c)
+    while not optimizer.stop:
+        candidates = optimizer.ask()
+        losses = ((candidates - 0.7) ** 2).sum(axis=1)
+        optimizer.tell(candidates, losses + noise * rng.standard_normal(len(losses)))
+    return optimizer
+
+
+def test_noise_enlarges_c_until_pairs_differ() -> None:
+    assert search(0).c == 0.01
+    assert search(0.001).c == 0.01
+    assert 0.02 <= search(0.05).c < 0.1
+    assert search(10.0).c == 0.1
+
+
+def test_with_noise_it_still_comes_closer() -> None:
+    start = 10 * 0.7**2
+    ends = [((search(0.1, seed=seed).recommend() - 0.7) ** 2).sum() for seed in range(5)]
+    assert np.median(ends) < 0.1 * start
+
+
+def test_a_first_step_moves_coordinates_by_about_step_whatever_the_scale() -> None:
+    for scale in (1e-6, 1.0, 1e6):
+        optimizer = SPSA(50, budget=2000, seed=1, step=0.2)
+        candidates = optimizer.ask()
+        optimizer.tell(candidates, scale * (candidates @ np.linspace(-1, 1, 50)))
+        # The mean over 10 directions is shorter than one of them by sqrt(10), about.
+        moved = np.abs(optimizer.recommend()).mean()
+        assert 0.02 < moved < 0.2
+
+
+def test_a_flat_start_is_calibrated_later() -> None:
+    optimizer = SPSA(5, budget=400, seed=1)
+    while not optimizer.stop:
+        candidates = optimizer.ask()
+        flat = optimizer.evaluations < 60
+        losses = ((candidates - 0.7) ** 2).sum(axis=1)
+        optimizer.tell(candidates, np.zeros(len(losses)) if flat else losses)
+    assert ((optimizer.recommend() - 0.7) ** 2).sum() < 0.1
