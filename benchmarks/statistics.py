@@ -28,16 +28,16 @@ def tidy(curves: Mapping[RunSpec, Sequence[Point]]) -> pd.DataFrame:
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and its 95 % Student-t interval; NaN limits for a single value.
+    """Mean of shares and its 95 % Student-t interval within [0, 1]; NaN limits for a single value.
 
     Args:
-        values: (n,) one value a seed.
+        values: (n,) one value in [0, 1] a seed.
     """
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return mean, np.nan, np.nan
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return mean, mean - half, mean + half
+    return mean, max(0.0, mean - half), min(1.0, mean + half)
 
 
 def average_curves(points: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ search stands. See :class:`Optimizer` for the loop.
 - :class:`CMA`, :class:`SepCMA`, :class:`VkdCMA`: ``cma``, ``sep-cma``, ``vkd-cma`` (pycma)
 - :class:`SPSA`, :class:`SPSAGC`, :class:`ZIP`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``, ``zip``,
   ``zo-adam``, which follow estimated gradients
-- :class:`SNES`, :class:`RandomSearch`: ``snes``, ``random``
+- :class:`LMMAES`, :class:`SNES`, :class:`RandomSearch`: ``lm-ma-es``, ``snes``, ``random``
 - :class:`Nevergrad`: ``nevergrad:NAME``
 - :mod:`craft_zoo.optimizers.testing`: does an optimizer keep the rules?
 """

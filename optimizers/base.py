@@ -54,10 +54,11 @@ class Optimizer(ABC):
     """Whether :meth:`tell` must be given ``outputs``."""
 
     def __init__(self, dim: int, *, budget: int, seed: int) -> None:
-        if dim < 1:
-            raise OptimizerError(f"an optimizer needs at least 1 dimension, not {dim}")
-        if budget < 1:
-            raise OptimizerError(f"an optimizer needs a budget of at least 1, not {budget}")
+        for what, value, least in (("dim", dim, 1), ("budget", budget, 1), ("seed", seed, 0)):
+            if not isinstance(value, int | np.integer) or value < least:
+                raise OptimizerError(
+                    f"an optimizer's {what} must be a whole number, at least {least}, not {value!r}"
+                )
         self.dim, self.budget, self.seed = dim, budget, seed
         self.rng = np.random.default_rng(seed)
         self.evaluations = 0
@@ -93,13 +94,14 @@ class Optimizer(ABC):
             raise OptimizerError("ask was called twice: tell the losses of the first candidates")
         if reason := self.stop:
             raise OptimizerError(f"ask was called after the end ({reason}): make a new optimizer")
-        candidates = np.asarray(self._ask(), dtype=np.float64)[: self.remaining]  # a view
+        candidates = np.asarray(self._ask(), dtype=np.float64)
         name = type(self).__name__
         if candidates.ndim != 2 or candidates.shape[1] != self.dim or not len(candidates):
             raise OptimizerError(
                 f"{name} asked for candidates of shape {candidates.shape}: "
                 f"its _ask must return (λ, {self.dim}) with λ of at least 1"
             )
+        candidates = candidates[: self.remaining]  # a view, to be made read-only
         # The squared length tells in a fraction of the time that no coordinate is infinite or NaN.
         if not math.isfinite(np.vdot(candidates, candidates)) and not np.isfinite(candidates).all():
             raise OptimizerError(
@@ -134,9 +136,11 @@ class Optimizer(ABC):
         if candidates is not asked and not (
             0 < k <= len(asked) and np.array_equal(candidates, asked[:k])
         ):
+            same = np.shape(candidates) == asked.shape
+            what = "with other values" if same else f"of shape {np.shape(candidates)}"
             raise OptimizerError(
-                f"candidates of shape {np.shape(candidates)} were told, {asked.shape} were "
-                f"asked for: tell what ask returned, or its first rows"
+                f"candidates {what} were told than the {asked.shape} that were asked for: "
+                f"tell what ask returned, or its first rows"
             )
         values = np.array(losses, dtype=np.float64)
         if values.shape != (k,):

@@ -44,7 +44,8 @@ class Nevergrad(Optimizer):
 
         name = self._variant = variant or "NGOpt"
         if name not in ng.optimizers.registry:
-            similar = difflib.get_close_matches(name, list(ng.optimizers.registry), n=3)
+            known = {each.lower(): each for each in ng.optimizers.registry}
+            similar = [known[each] for each in difflib.get_close_matches(name.lower(), known, n=3)]
             hint = f"did you mean {' or '.join(similar)}?" if similar else "see nevergrad's docs"
             raise OptimizerError(f"nevergrad has no optimizer {name!r}: {hint}")
         check_at_least(self.name, 1, workers=workers)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from craft_zoo.optimizers.errors import OptimizerError
 
 
@@ -31,6 +33,17 @@ class Option:
     def type_name(self) -> str:
         """The type for people: ``int``, ``float or none``, ``csa or tpa``."""
         return " or ".join(_spell(member) for member in _members(self.type))
+
+    def check(self, value: Any, owner: str) -> None:
+        """Refuse a Python value that is not of the option's type.
+
+        Raises:
+            OptimizerError: it is not.
+        """
+        if not any(_is(value, member) for member in _members(self.type)):
+            raise OptimizerError(
+                f"option {self.name!r} of {owner} must be {self.type_name}, not {value!r}"
+            )
 
     def convert(self, text: str, owner: str) -> Any:
         """``text`` as a value of the option's type.
@@ -121,6 +134,16 @@ def _spell(member: Any) -> str:
     if member is type(None):
         return "none"
     return member if isinstance(member, str) else member.__name__
+
+
+def _is(value: Any, member: Any) -> bool:
+    if isinstance(member, str):
+        return bool(value == member)
+    if member is float:
+        return isinstance(value, float | int | np.floating) and not isinstance(value, bool)
+    if member is int:
+        return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return isinstance(value, member)
 
 
 def _read(text: str, member: Any) -> Any:

@@ -22,6 +22,7 @@ _GIVEN = ("budget", "seed", "variant")
 O = TypeVar("O", bound=type[Optimizer])  # noqa: E741
 
 _CLASSES: dict[str, type[Optimizer]] = {}
+_BROKEN: dict[str, str] = {}  # plug-ins that cannot be imported, and why
 _loaded_plugins = False
 
 
@@ -49,7 +50,7 @@ def register(name: str) -> Callable[[O], O]:
 def names() -> dict[str, str]:
     """Every optimizer's name with its one-line description; plug-ins included."""
     _load_plugins()
-    return {name: _summary(cls) for name, cls in sorted(_CLASSES.items())}
+    return {name: _summary(cls) for name, cls in sorted(_CLASSES.items())} | _BROKEN
 
 
 def options(name: str) -> list[Option]:
@@ -98,8 +99,17 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
     name, variant, values = parse_spec(spec)
     cls = _find(name)
     declared = {option.name: option for option in options(name)}
-    check_names(given, declared, f"optimizer {name!r}")
+    owner = f"optimizer {name!r}"
+    check_names(given, declared, owner)
+    for option, value in given.items():
+        declared[option].check(value, owner)
     values = given | values
+    for option in declared.values():
+        if option.default is inspect.Parameter.empty and option.name not in values:
+            raise OptimizerError(f"{owner} needs its option {option.name!r}: set it")
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise OptimizerError(f"{owner} is not finished: its class must implement {missing}")
     if "variant" in inspect.signature(cls.__init__).parameters:
         values["variant"] = variant
     elif variant:
@@ -124,6 +134,8 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, Any]]:
 
 def _find(name: str) -> type[Optimizer]:
     _load_plugins()
+    if name in _BROKEN:
+        raise OptimizerError(_BROKEN[name])
     if name not in _CLASSES:
         similar = difflib.get_close_matches(name, _CLASSES, n=1)
         hint = f"did you mean {similar[0]!r}? " if similar else ""
@@ -142,11 +154,12 @@ def _load_plugins() -> None:
     for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             loaded = point.load()
-        except Exception as error:
-            raise OptimizerError(
+        except (Exception, SystemExit) as error:  # the others can be used nevertheless
+            _BROKEN[point.name] = (
                 f"the optimizer plug-in {point.name!r} ({point.value}) cannot be imported "
-                f"({error}): repair or uninstall it"
-            ) from error
+                f"({type(error).__name__}: {error}): repair or uninstall it"
+            )
+            continue
         if isinstance(loaded, type) and issubclass(loaded, Optimizer):
             register(point.name)(loaded)
     _loaded_plugins = True

@@ -84,8 +84,9 @@ def run(options: argparse.Namespace) -> int:
         without = [spec for spec in specs if not bbob.has_bare(spec)]
         if without:
             console.print(f"No bare library to compare with: {', '.join(without)}", markup=False)
+    total = len(solvers) * len(suite.functions) * len(suite.instances)
     with query_progress() as progress:
-        bar = add_bar(progress, "runs", len(solvers) * len(suite.functions) * len(suite.instances))
+        bar = add_bar(progress, "runs", total)
         try:
             runtimes = bbob.run(
                 suite,

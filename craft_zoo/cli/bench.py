@@ -108,14 +108,17 @@ def run(options: argparse.Namespace) -> int:
     runs = expand(model=vlm.name, **grid)
     store = RunStore(options.out)
     with query_progress() as progress:
+        bars = _Bars(progress, len(runs))
         try:
-            curves = Bench(vlm, store).run(runs, _Bars(progress, len(runs)))
+            curves = Bench(vlm, store).run(runs, bars)
         except KeyboardInterrupt:
             progress.stop()
             console.print(f"Stopped. Finished runs are in {options.out}; the same command goes on.")
             raise
     summary = write_results(curves, options.out)
     console.print(_table(summary))
+    if bars.reused:
+        console.print(f"{bars.reused} of {len(runs)} runs were in {options.out} already.")
     names = "curves.png, curves.svg, curves.csv, summary.csv, config.json, runs/"
     console.print(f"Results in {options.out}: {names}", soft_wrap=True)
     return 0
@@ -128,6 +131,7 @@ class _Bars:
         self._progress = progress
         self._grid = add_bar(progress, "runs", n_runs)
         self._run: TaskID | None = None
+        self.reused = 0  # runs that were finished before
 
     def started(self, run: RunSpec) -> None:
         text = f"{short_name(run.dataset)} {run.label} {run.shots} shots, seed {run.seed}"
@@ -149,6 +153,7 @@ class _Bars:
         if self._run is not None:
             self._progress.remove_task(self._run)
             self._run = None
+        self.reused += resumed
         self._progress.advance(self._grid)
 
 
@@ -161,9 +166,7 @@ def _table(summary: pd.DataFrame) -> Table:
     )
     for column in ("data set", "shots", "method", "accuracy", "area", "queries", "seconds"):
         left = column in ("data set", "method")
-        table.add_column(
-            column, justify="left" if left else "right", no_wrap=not left, overflow="fold"
-        )
+        table.add_column(column, justify="left" if left else "right", no_wrap=left)
     ranked = summary.sort_values("area", ascending=False, kind="stable")
     for _, group in ranked.groupby(["dataset", "shots"], sort=False):
         for row in group.itertuples():

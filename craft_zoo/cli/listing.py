@@ -26,6 +26,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _optimizers(options: argparse.Namespace) -> int:
     if options.name is None:
         return _print(optimizers.names())
+    options.name = options.name.partition(":")[0]
     table = Table("option", "type", "default", "", box=None)
     for option in optimizers.options(options.name):
         default = str(option.default).lower() if option.default is None else str(option.default)
@@ -33,7 +34,8 @@ def _optimizers(options: argparse.Namespace) -> int:
     console = open_console()
     console.print(optimizers.names()[options.name])
     console.print(table)
-    console.print(f"Use: --optimizer {options.name}:option=value,option=value", markup=False)
+    usage = "nevergrad:NAME" if options.name == "nevergrad" else options.name
+    console.print(f"Use: --optimizer {usage}:option=value,option=value", markup=False)
     return 0
 
 

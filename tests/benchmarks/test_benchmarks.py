@@ -79,12 +79,13 @@ def test_identities_tell_runs_apart_and_stay() -> None:
 
 
 def test_mean_interval_is_students() -> None:
-    values = np.array([0.5, 0.6, 0.8])
+    values = np.array([0.5, 0.6, 0.65])
     mean, low, high = mean_interval(values)
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert mean == pytest.approx(values.mean())
     assert (low, high) == pytest.approx((expected.low, expected.high))
     assert np.isnan(mean_interval(np.array([0.5]))[1:]).all()
+    assert mean_interval(np.array([0.1, 0.9]))[1:] == (0.0, 1.0)
 
 
 def test_between_its_points_a_seed_keeps_its_last_accuracy() -> None:

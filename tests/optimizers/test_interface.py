@@ -107,10 +107,13 @@ def test_misuse_is_explained() -> None:
     optimizer.tell(candidates, np.zeros(40))
 
 
-@pytest.mark.parametrize(("dim", "budget"), [(0, 10), (3, 0)])
-def test_bad_sizes(dim: int, budget: int) -> None:
-    with pytest.raises(OptimizerError, match="at least 1"):
-        create("spsa", dim, budget=budget, seed=1)
+@pytest.mark.parametrize(
+    ("dim", "budget", "seed"),
+    [(0, 10, 1), (3, 0, 1), (2.5, 10, 1), (3, 10.5, 1), (3, 1e3, 1), (3, 10, None), (3, 10, -1)],
+)
+def test_bad_sizes(dim: int, budget: int, seed: int) -> None:
+    with pytest.raises(OptimizerError, match="must be a whole number, at least"):
+        create("spsa", dim, budget=budget, seed=seed)
 
 
 @pytest.mark.parametrize(

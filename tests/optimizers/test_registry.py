@@ -36,6 +36,7 @@ from craft_zoo.optimizers import registry as registry_module
         ("snes:popsize=1", "'popsize' of 'snes' must be at least 2"),
         ("random:sigma=-1", "'sigma' of 'random' must be above 0"),
         ("nevergrad:NGOp", "nevergrad has no optimizer 'NGOp': did you mean NGOpt"),
+        ("nevergrad:ngopt", "nevergrad has no optimizer 'ngopt': did you mean NGOpt"),
         ("nevergrad:NGOpt:workers=0", "at least 1"),
         ("nevergrad:SMAC3", "nevergrad's SMAC3 fails in 10 dimensions with a budget of 100"),
     ],
@@ -55,6 +56,10 @@ def test_options_are_what_the_constructors_declare() -> None:
     assert create("cma:bound=none", 3, budget=50, seed=1)
     assert create("cma", 3, budget=50, seed=1, popsize=5).ask().shape == (5, 3)
     assert create("cma:popsize=6", 3, budget=50, seed=1, popsize=5).ask().shape == (6, 3)
+    for option, value in (("popsize", 10.5), ("restarts", "yes"), ("active", 1), ("sigma", None)):
+        with pytest.raises(OptimizerError, match=f"'{option}' of optimizer 'cma' must be"):
+            create("cma", 3, budget=50, seed=1, **{option: value})
+    assert create("cma", 3, budget=50, seed=1, sigma=1, bound=None, popsize=np.int64(6))
     with pytest.raises(OptimizerError, match="has no option 'popsiz'"):
         create("cma", 3, budget=50, seed=1, popsiz=5)
 
@@ -116,3 +121,44 @@ def test_a_new_optimizer_is_one_decorated_class() -> None:
         register("cma")(Constant)
     with pytest.raises(OptimizerError, match="cannot be named 'a:b'"):
         register("a:b")
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_class_that_is_not_finished_is_explained() -> None:
+    @register("unfinished")
+    class Unfinished(Optimizer):
+        """Lacks what it needs."""
+
+        def __init__(self, dim: int, *, budget: int, seed: int, width: float) -> None:
+            super().__init__(dim, budget=budget, seed=seed)
+
+        def _ask(self) -> np.ndarray:
+            return np.zeros((1, self.dim))
+
+    with pytest.raises(OptimizerError, match="'unfinished' needs its option 'width': set it"):
+        create("unfinished", 3, budget=5, seed=1)
+    with pytest.raises(OptimizerError, match="its class must implement _tell, recommend"):
+        create("unfinished:width=1", 3, budget=5, seed=1)
+
+
+class BrokenPoint:
+    """An entry point of a package with a fault."""
+
+    name, value = "broken", "broken_package:Broken"
+
+    def load(self) -> None:
+        raise SystemExit("bye")
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_broken_plugin_is_named_and_leaves_the_others_usable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry_module, "_loaded_plugins", False)
+    monkeypatch.setattr(registry_module, "_BROKEN", {})
+    monkeypatch.setattr(registry_module.metadata, "entry_points", lambda group: [BrokenPoint()])
+    assert create("cma", 3, budget=50, seed=1)
+    message = r"plug-in 'broken' \(broken_package:Broken\) cannot be imported \(SystemExit: bye\)"
+    with pytest.raises(OptimizerError, match=message):
+        create("broken", 3, budget=50, seed=1)
+    assert "cannot be imported" in names()["broken"]

@@ -166,6 +166,16 @@ class GivesUp(Climber):
         return "no idea"
 
 
+class StopsWithoutAReason(Climber):
+    def _stop(self) -> str | None:
+        return self.evaluations > 60  # type: ignore[return-value]
+
+
+class ReturnsNothing(Climber):
+    def _ask(self) -> np.ndarray:
+        super()._ask()
+
+
 class ThinksBudgetsAreLarge(Climber):
     def __init__(self, dim: int, *, budget: int, seed: int) -> None:
         super().__init__(dim, budget=budget, seed=seed)
@@ -286,6 +296,11 @@ FAULTS = [
     (StartsElsewhere, r"start: before the first ask, it does not recommend the start \(zeros\)"),
     (Spendthrift, "budget: it asked for 99 candidates with a budget of 97"),
     (GivesUp, r"budget: it ended after 0 of 97 \(no idea\)"),
+    (StopsWithoutAReason, "budget: at its end, stop is True: _stop must return a reason in words"),
+    (
+        ReturnsNothing,
+        r"start, budget, .*: it raised OptimizerError: .* of shape \(\): its _ask must",
+    ),
     (ThinksBudgetsAreLarge, "budget: it raised ZeroDivisionError"),
     (NeedsWholeGenerations, "cut: it raised IndexError"),
     (LeavesTheBounds, r"bounds: with bound=0.5, a candidate has a coordinate of ±0.505"),
@@ -295,8 +310,9 @@ FAULTS = [
     (LooksWhenAsked, "purity: recommend changes the search that follows"),
     (KeepsTheCallersArrays, "purity: it keeps the caller's arrays: copy what it is told"),
     (AsksFromItsState, "purity: tell changed the candidates that ask had returned: _ask must"),
+    (LearnsInSecret, "restoring: told the same losses again, it asks for other candidates"),
     (LearnsInSecret, "outputs: it learns from outputs: declare learns_from_outputs"),
-    (DependsOnHowOftenItWasMade, "restoring: told the same losses again, it asks for other"),
+    (DependsOnHowOftenItWasMade, "determinism: with the same seed it asked for other"),
     (GoesUphill, "improvement: on the sphere function in 6 dimensions it recommends a loss of"),
     (StaysAtTheStart, "improvement: .* random search finds"),
     (NoDefault, "options: option 'sharpness' has no default"),
@@ -329,13 +345,31 @@ def test_each_planted_fault_is_named(cls: type[Optimizer], message: str) -> None
 
 
 def test_every_rule_is_broken_by_some_fault() -> None:
-    assert {message.partition(":")[0] for _, message in FAULTS} == set(CHECKS)
+    assert {message.partition(":")[0].split(",")[0] for _, message in FAULTS} == set(CHECKS)
+
+
+@pytest.mark.usefixtures("as_faulty")
+def test_one_cause_is_said_once_with_where_it_is() -> None:
+    register("faulty")(ReturnsNothing)
+    with pytest.raises(ConformanceError) as raised:
+        check_optimizer("faulty")
+    assert str(raised.value).count("its _ask must return (λ, 6)") == 1
+    assert isinstance(raised.value.__cause__, OptimizerError)
+    register("faulty2")(Unseeded)
+    try:
+        with pytest.raises(
+            ConformanceError, match=r"breaks 2 rules:\ndeterminism: .*\nisolation: "
+        ):
+            check_optimizer("faulty2")
+    finally:
+        del registry_module._CLASSES["faulty2"]
 
 
 @pytest.mark.usefixtures("as_faulty")
 def test_a_rule_may_be_skipped_by_name() -> None:
     register("faulty")(BlindToTheSeed)
     check_optimizer("faulty", skip=["seed"])
+    check_optimizer("faulty", skip="seed")
     with pytest.raises(OptimizerError, match="there is no check 'seeds' to skip: there are"):
         check_optimizer("faulty", skip=["seeds"])
 
@@ -343,3 +377,5 @@ def test_a_rule_may_be_skipped_by_name() -> None:
 def test_an_unknown_optimizer_is_no_fault() -> None:
     with pytest.raises(OptimizerError, match="unknown optimizer 'mine'"):
         check_optimizer("mine")
+    with pytest.raises(OptimizerError, match="'sigma' of 'cma' must be above 0"):
+        check_optimizer("cma:sigma=-1")
