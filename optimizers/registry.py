@@ -101,8 +101,8 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
     declared = {option.name: option for option in options(name)}
     owner = f"optimizer {name!r}"
     check_names(given, declared, owner)
-    for option, value in given.items():
-        declared[option].check(value, owner)
+    for given_name, value in given.items():
+        declared[given_name].check(value, owner)
     values = given | values
     for option in declared.values():
         if option.default is inspect.Parameter.empty and option.name not in values:
