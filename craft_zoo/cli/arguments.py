@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
+from pathlib import Path
 from typing import get_type_hints
 
 from craft_zoo.blackbox import PRECISIONS, VLM, load_vlm
@@ -47,6 +48,17 @@ def add_classnames_argument(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="words for the classes, one a line: folder name, tab, words "
         "(default: made from the folder names)",
+    )
+
+
+def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
+    """--out, the folder for what a command that can go on has finished."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(default),
+        metavar="DIR",
+        help=f"folder for the results (default: {default})",
     )
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
 
 from craft_zoo import optimizers
 from craft_zoo.benchmarks import bbob
+from craft_zoo.cli.arguments import add_out_argument
 from craft_zoo.cli.console import open_console
-from craft_zoo.cli.progress import add_bar, query_progress
+from craft_zoo.cli.progress import add_bar, query_progress, saying_how_to_go_on
 from craft_zoo.errors import CraftZooError
 
 DEFAULT_OUT = "craft-zoo-bbob"
@@ -57,13 +57,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path(DEFAULT_OUT),
-        metavar="DIR",
-        help=f"folder for the results (default: {DEFAULT_OUT})",
-    )
+    add_out_argument(parser, DEFAULT_OUT)
     parser.set_defaults(run=run)
 
 
@@ -87,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     total = len(solvers) * len(suite.functions) * len(suite.instances)
     with query_progress() as progress:
         bar = add_bar(progress, "runs", total)
-        try:
+        with saying_how_to_go_on(progress, options.out):
             runtimes = bbob.run(
                 suite,
                 solvers,
@@ -95,10 +89,6 @@ def run(options: argparse.Namespace) -> int:
                 jobs=options.jobs,
                 advance=lambda runs: progress.advance(bar, runs),
             )
-        except KeyboardInterrupt:
-            progress.stop()
-            console.print(f"Stopped. Finished runs are in {options.out}; the same command goes on.")
-            raise
     summary, differences = bbob.write_results(runtimes, suite, solvers, options.out)
     console.print(_summary_table(summary, suite))
     if len(differences):
@@ -128,10 +118,7 @@ def _numbers(text: str, flag: str) -> tuple[int, ...]:
 
 def _summary_table(summary: pd.DataFrame, suite: bbob.Suite) -> Table:
     title = f"BBOB, d = {suite.dimension}, {suite.evaluations:,} evaluations a run"
-    table = Table(title=title, box=None)
-    for column in ("solver", "solved to 1e-8", "area under ECDF", "95 % interval"):
-        justify = "left" if column == "solver" else "right"
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table = _table(title, "solver", "solved to 1e-8", "area under ECDF", "95 % interval")
     for row in summary.itertuples():
         table.add_row(
             row.solver,
@@ -143,10 +130,8 @@ def _summary_table(summary: pd.DataFrame, suite: bbob.Suite) -> Table:
 
 
 def _differences_table(differences: pd.DataFrame) -> Table:
-    table = Table(title="Area through craft-zoo less that of the bare library", box=None)
-    for column in ("optimizer", "difference", "95 % interval", "same runtimes"):
-        justify = "left" if column == "optimizer" else "right"
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    title = "Area through craft-zoo less that of the bare library"
+    table = _table(title, "optimizer", "difference", "95 % interval", "same runtimes")
     for row in differences.itertuples():
         table.add_row(
             row.optimizer,
@@ -154,6 +139,15 @@ def _differences_table(differences: pd.DataFrame) -> Table:
             _interval(row.low, row.high, "+.3f"),
             f"{row.identical} of {row.problems}",
         )
+    return table
+
+
+def _table(title: str, who: str, *figures: str) -> Table:
+    """An empty table: whose figures they are, and the figures."""
+    table = Table(title=title, box=None)
+    table.add_column(who, no_wrap=True)
+    for figure in figures:
+        table.add_column(figure, justify="right", no_wrap=True)
     return table
 
 

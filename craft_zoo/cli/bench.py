@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 from rich.progress import Progress, TaskID
@@ -24,11 +23,12 @@ from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
     add_model_arguments,
+    add_out_argument,
     open_model,
     read_config,
 )
 from craft_zoo.cli.console import open_console
-from craft_zoo.cli.progress import add_bar, query_progress, show
+from craft_zoo.cli.progress import add_bar, query_progress, saying_how_to_go_on, show
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import method_names
 
@@ -75,13 +75,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--seeds", type=int, default=3, help="how many seeds, from 1 on (default: 3)"
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path(DEFAULT_OUT),
-        metavar="DIR",
-        help=f"folder for the results (default: {DEFAULT_OUT})",
-    )
+    add_out_argument(parser, DEFAULT_OUT)
     add_config_argument(parser)
     add_model_arguments(parser)
     parser.set_defaults(run=run)
@@ -109,12 +103,8 @@ def run(options: argparse.Namespace) -> int:
     store = RunStore(options.out)
     with query_progress() as progress:
         bars = _Bars(progress, len(runs))
-        try:
+        with saying_how_to_go_on(progress, options.out):
             curves = Bench(vlm, store).run(runs, bars)
-        except KeyboardInterrupt:
-            progress.stop()
-            console.print(f"Stopped. Finished runs are in {options.out}; the same command goes on.")
-            raise
     summary = write_results(curves, options.out)
     console.print(_table(summary))
     if bars.reused:

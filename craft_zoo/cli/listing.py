@@ -26,15 +26,15 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _optimizers(options: argparse.Namespace) -> int:
     if options.name is None:
         return _print(optimizers.names())
-    options.name = options.name.partition(":")[0]
+    name = options.name.partition(":")[0]
     table = Table("option", "type", "default", "", box=None)
-    for option in optimizers.options(options.name):
+    for option in optimizers.options(name):
         default = str(option.default).lower() if option.default is None else str(option.default)
         table.add_row(option.name, option.type_name, default, option.help)
     console = open_console()
-    console.print(optimizers.names()[options.name])
+    console.print(optimizers.names()[name])
     console.print(table)
-    usage = "nevergrad:NAME" if options.name == "nevergrad" else options.name
+    usage = "nevergrad:NAME" if name == "nevergrad" else name
     console.print(f"Use: --optimizer {usage}:option=value,option=value", markup=False)
     return 0
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from rich.progress import (
     BarColumn,
@@ -13,6 +16,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from craft_zoo.cli.console import open_console
 
 
 def query_progress() -> Progress:
@@ -49,3 +54,14 @@ def show(progress: Progress, bar: TaskID, queries: int, loss: float, accuracy: f
 def add_bar(progress: Progress, text: str, total: int) -> TaskID:
     """A new bar."""
     return progress.add_task(text, total=total, loss="", accuracy="")
+
+
+@contextmanager
+def saying_how_to_go_on(progress: Progress, folder: Path) -> Iterator[None]:
+    """When interrupted, say where the finished runs are."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        progress.stop()
+        open_console().print(f"Stopped. Finished runs are in {folder}; the same command goes on.")
+        raise
