@@ -64,12 +64,12 @@ def check_optimizer(spec: str, *, skip: Collection[str] = ()) -> None:
             f"there is no check {sorted(unknown)[0]!r} to skip: there are {', '.join(CHECKS)}"
         )
     subject = Subject(spec)
-    options(subject.name)  # raises where there is no such optimizer
+    declared = options(subject.name)  # raises where there is no such optimizer
     try:
         subject.make()
     except OptimizerError:
-        if all(option.default is not inspect.Parameter.empty for option in options(subject.name)):
-            raise
+        if all(option.default is not inspect.Parameter.empty for option in declared):
+            raise  # a wrong spec, which is no fault of the optimizer
     except Exception:
         pass  # the checks will say it
     faults: dict[str, list[str]] = {}  # the rules broken in each way
@@ -107,17 +107,25 @@ class Subject:
         """A new one."""
         return create(self.spec, dim, budget=budget, seed=seed, **given)
 
-    def run(self, optimizer: Optimizer, evaluations: int | None = None) -> np.ndarray:
-        """Let it minimise :func:`classification` until it stops.
+    def run(
+        self,
+        optimizer: Optimizer,
+        evaluate: Evaluate | None = None,
+        *,
+        evaluations: int | None = None,
+    ) -> np.ndarray:
+        """Let it minimise a function until it stops.
 
         Args:
             optimizer: made by :meth:`make`.
+            evaluate: the function; by default :func:`classification`.
             evaluations: stop before the generation that would begin after so many.
 
         Returns:
             All it asked for.
         """
-        evaluate, asked = classification(optimizer.dim), [np.zeros((0, optimizer.dim))]
+        evaluate = evaluate or classification(optimizer.dim)
+        asked = [np.zeros((0, optimizer.dim))]
         while not optimizer.stop and sum(map(len, asked)) < (evaluations or optimizer.budget):
             candidates = optimizer.ask()
             optimizer.tell(candidates, *evaluate(candidates))
@@ -326,21 +334,24 @@ def check_bounds(subject: Subject) -> None:
 @rule
 def check_bad_losses(subject: Subject) -> None:
     """NaN, infinite, equal and huge losses leave a search that goes on, and is not led by them."""
-    nan = np.nan
+    nan, evaluate = np.nan, classification(_DIM)
+
+    def telling(told: list[float]) -> Evaluate:
+        return lambda candidates: (np.resize(told, len(candidates)), evaluate(candidates)[1])
+
     for told in ([nan], [np.inf], [-np.inf, nan], [0.0], [nan, 1.0], [1e300, -1e300], [1e300]):
         optimizer = subject.make(budget=160)
-        while not optimizer.stop:
-            candidates = optimizer.ask()
-            _, outputs = classification(_DIM)(candidates)
-            optimizer.tell(candidates, np.resize(told, len(candidates)), outputs)
+        subject.run(optimizer, telling(told))
         if not np.isfinite(optimizer.recommend()).all():
             raise ConformanceError(f"told losses of {told}, its recommendation is not finite")
-    optimizer, evaluate = subject.make(budget=_IMPROVEMENT_BUDGET), classification(_DIM)
-    while not optimizer.stop:
-        candidates = optimizer.ask()
+    optimizer = subject.make(budget=_IMPROVEMENT_BUDGET)
+
+    def failing(candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         losses, outputs = evaluate(candidates)
         failed = (np.arange(len(losses)) + optimizer.evaluations) % 10 == 9
-        optimizer.tell(candidates, np.where(failed, nan, losses), outputs)
+        return np.where(failed, nan, losses), outputs
+
+    subject.run(optimizer, failing)
     start, end = (evaluate(z[None])[0][0] for z in (np.zeros(_DIM), optimizer.recommend()))
     if not end < start:
         raise ConformanceError(
@@ -444,13 +455,9 @@ def check_improvement(subject: Subject) -> None:
         for who in (subject, Subject("random")):
             reached = []
             for seed in _IMPROVEMENT_SEEDS:
-                optimizer, evaluate = (
-                    who.make(budget=_IMPROVEMENT_BUDGET, seed=seed),
-                    function(_DIM),
-                )
-                while not optimizer.stop:
-                    candidates = optimizer.ask()
-                    optimizer.tell(candidates, *evaluate(candidates))
+                optimizer = who.make(budget=_IMPROVEMENT_BUDGET, seed=seed)
+                evaluate = function(_DIM)
+                who.run(optimizer, evaluate)
                 reached.append(float(evaluate(optimizer.recommend()[None])[0][0]))
             ends[who] = float(np.median(reached))
         if not ends[subject] <= ends[Subject("random")]:
