@@ -82,8 +82,7 @@ class Pycma(Optimizer):
         if len(losses) == self._es.popsize:
             self._es.tell(solutions, losses)
         else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a population of another size
+            with warnings.catch_warnings(action="ignore"):  # of a population of another size
                 self._es.tell(solutions, losses)
         self._flat = self._flat + 1 if losses.min() == losses.max() else 0
         reasons = {} if 0 < self._flat < _FLAT else self._es.stop()

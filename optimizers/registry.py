@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import re
 import typing
@@ -61,8 +62,14 @@ def options(name: str) -> list[Option]:
     Raises:
         OptimizerError: unknown name.
     """
+    return list(_declared(_find(name)).values())
+
+
+@functools.cache
+def _declared(owner: type[Optimizer]) -> dict[str, Option]:
+    """The options of a class by name, see :func:`options`."""
     constructors: list[type] = []
-    for cls in _find(name).__mro__:
+    for cls in owner.__mro__:
         if "__init__" in vars(cls):
             constructors.insert(0, cls)
             if all(each.kind is not each.VAR_KEYWORD for each in _parameters(cls)):
@@ -79,7 +86,7 @@ def options(name: str) -> list[Option]:
                     parameter.default,
                     helps.get(parameter.name, inherited.help if inherited else ""),
                 )
-    return list(found.values())
+    return found
 
 
 def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Optimizer:
@@ -98,7 +105,7 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
     """
     name, variant, values = parse_spec(spec)
     cls = _find(name)
-    declared = {option.name: option for option in options(name)}
+    declared = _declared(cls)
     owner = f"optimizer {name!r}"
     check_names(given, declared, owner)
     for given_name, value in given.items():
@@ -128,8 +135,7 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, Any]]:
     name, *parts = spec.split(":")
     variant = parts.pop(0) if parts and "=" not in parts[0] else ""
     texts = dict(split_assignment(item) for part in parts for item in part.split(","))
-    declared = {option.name: option for option in options(name)}
-    return name, variant, parse_options(texts, declared, f"optimizer {name!r}")
+    return name, variant, parse_options(texts, _declared(_find(name)), f"optimizer {name!r}")
 
 
 def _find(name: str) -> type[Optimizer]:
