@@ -50,8 +50,12 @@ class PairedDifferences(Bounded):
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         slopes = self._slopes(losses)
         if len(slopes):
-            self._follow(self._gradient(slopes))
-            self._z = self._inside(self._z)
+            self._step(slopes)
+
+    def _step(self, slopes: np.ndarray) -> None:
+        """Follow the mean gradient of the last pairs, and stay inside."""
+        self._follow((slopes[:, None] * self._deltas[: len(slopes)]).mean(axis=0))
+        self._z = self._inside(self._z)
 
     def _pairs(self, n: int) -> np.ndarray:
         """n pairs around the point, (2n, d), each candidate followed by its mirror image."""
@@ -65,9 +69,6 @@ class PairedDifferences(Bounded):
         n = len(losses) // 2
         plus, minus = losses[: 2 * n].reshape(n, 2).T
         return (plus - minus) / (2 * self._distance())
-
-    def _gradient(self, slopes: np.ndarray) -> np.ndarray:
-        return (slopes[:, None] * self._deltas[: len(slopes)]).mean(axis=0)
 
     def recommend(self) -> np.ndarray:
         """The current iterate."""

@@ -83,7 +83,7 @@ class SPSA(PairedDifferences):
                 self.c = min(2 * self.c, self._largest_c)
                 return
         self._a = self.step * (self._stability + 1) ** _ALPHA / self._typical
-        self._follow(self._gradient(slopes))
+        self._step(slopes)
 
     def _gain(self) -> float:
         """a_k."""

@@ -49,3 +49,10 @@ def test_a_flat_start_is_calibrated_later() -> None:
         losses = ((candidates - 0.7) ** 2).sum(axis=1)
         optimizer.tell(candidates, np.zeros(len(losses)) if flat else losses)
     assert ((optimizer.recommend() - 0.7) ** 2).sum() < 0.1
+
+
+def test_the_first_step_stays_within_the_bound() -> None:
+    optimizer = SPSA(5, budget=400, seed=1, step=0.3, bound=0.01)
+    candidates = optimizer.ask()
+    optimizer.tell(candidates, ((candidates - 0.7) ** 2).sum(axis=1))
+    assert 0 < np.abs(optimizer.recommend()).max() <= 0.01
