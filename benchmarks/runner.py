@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,7 +10,7 @@ from typing import Protocol
 from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.blackbox import VLM, ImageSet
+from craft_zoo.blackbox import VLM, ImageSet, Progress
 from craft_zoo.craft import Step
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 from craft_zoo.methods import Problem, get_method
@@ -21,6 +22,9 @@ _POINTS = 200
 
 class Listener(Protocol):
     """Who wants to know how a bench goes."""
+
+    def reading(self, run: RunSpec, done: int, total: int) -> None:
+        """The model takes in images for a run."""
 
     def started(self, run: RunSpec) -> None:
         """A run begins."""
@@ -65,8 +69,6 @@ class Bench:
             points = self.store.load(run)
             resumed = points is not None
             if points is None:
-                if listener:
-                    listener.started(run)
                 points = self._execute(run, listener)
             if listener:
                 listener.finished(run, points, resumed=resumed)
@@ -84,15 +86,16 @@ class Bench:
             self._datasets[key] = load_dataset(run.dataset, classnames=run.classnames)
         return few_shot(self._datasets[key], run.shots, run.seed)
 
-    def _test_set(self, run: RunSpec, task: Task) -> ImageSet:
+    def _test_set(self, run: RunSpec, task: Task, progress: Progress | None) -> ImageSet:
         key = (run.dataset, run.classnames)
         if key not in self._test_images:
-            self._test_images[key] = self.vlm.images(task.test.images)
+            self._test_images[key] = self.vlm.images(task.test.images, progress)
         return self._test_images[key]
 
     def _execute(self, run: RunSpec, listener: Listener | None) -> list[Point]:
         task = self._task(run)
-        test_images = self._test_set(run, task)
+        progress = functools.partial(listener.reading, run) if listener else None
+        test_images = self._test_set(run, task, progress)
         problem = Problem.open(
             self.vlm,
             task.classnames,
@@ -101,7 +104,10 @@ class Bench:
             seed=run.seed,
             optimizer=run.optimizer,
             config=run.config,
+            progress=progress,
         )
+        if listener:
+            listener.started(run)
         evaluation = problem.meter.wrap(problem.box, "evaluation")
         began = time.perf_counter()
 

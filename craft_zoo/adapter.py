@@ -135,5 +135,8 @@ class Adapter:
 
 
 def fingerprint(box: BlackBox) -> str:
-    """Hash of the embeddings of the initial words, which differ between any two models."""
-    return hashlib.sha256(np.ascontiguousarray(box.initial_context).tobytes()).hexdigest()[:16]
+    """Hash of the embeddings of the initial words, which differ between any two models.
+
+    They are rounded, so that a model is itself in single and in half precision.
+    """
+    return hashlib.sha256(box.initial_context.astype("<f2").tobytes()).hexdigest()[:16]

@@ -6,6 +6,7 @@ ICML 2024. Of the model only the black box's interface is used here.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ from craft_zoo.optimizers import Optimizer
 from craft_zoo.prompts import Subspace
 from craft_zoo.refiner import Refiner, RefinerTrainer
 from craft_zoo.seeding import derived_seed, generator
+
+_BLOCK_BYTES = 2**23  # logits whose losses are computed together
+_HEARD_BYTES = 2**30  # logits that are kept for the refiner's next lesson
 
 
 @dataclass(frozen=True)
@@ -123,18 +127,31 @@ def collaborate(
     targets = torch.from_numpy(labels)
     while meter.remaining and not optimizer.stop:
         candidates = optimizer.ask()[: meter.remaining]
-        outputs = list(search.logits(subspace.contexts(candidates), images))
-        losses = np.array([_prompt_loss(logits, targets, refiner, config) for logits in outputs])
-        optimizer.tell(candidates, losses, outputs)
+        losses: list[float] = []
+        outputs: list[np.ndarray] = []
+        best = None
+        for block in _together(search.logits(subspace.contexts(candidates), images)):
+            for logits, loss in zip(
+                block, _prompt_losses(block, targets, refiner, config), strict=True
+            ):
+                if best is None or loss < min(losses):
+                    best = logits
+                losses.append(loss)
+                if teacher:
+                    teacher.listen(logits, loss)
+                if optimizer.learns_from_outputs:
+                    outputs.append(logits)
+        optimizer.tell(candidates, np.array(losses), outputs or None)
         context = subspace.contexts(optimizer.recommend()[None])[0]
         if teacher:
-            teacher.teach(context, outputs, losses)
-        solution, best = Solution(context, refiner), int(losses.argmin())
+            teacher.teach(context)
+        solution = Solution(context, refiner)
+        assert best is not None, "a generation has at least one candidate"
         yield Step(
             meter.queries,
             solution,
-            float(losses[best]),
-            accuracy(solution.refine(outputs[best]), labels),
+            min(losses),
+            accuracy(solution.refine(best), labels),
             optimizer.stop if meter.remaining else None,
         )
 
@@ -176,14 +193,29 @@ def refine_only(
         )
 
 
-def _prompt_loss(
+def _together(answers: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """(p, N, C) logits of p candidates, as many as are small enough to be handled at once."""
+    block: list[np.ndarray] = []
+    for logits in answers:
+        block.append(logits)
+        if len(block) * logits.nbytes >= _BLOCK_BYTES:
+            yield np.stack(block) if len(block) > 1 else logits[None]
+            block = []
+    if block:
+        yield np.stack(block)
+
+
+def _prompt_losses(
     logits: np.ndarray, labels: Tensor, refiner: Refiner | None, config: CraftConfig
-) -> float:
+) -> list[float]:
     with torch.inference_mode():
         returned = torch.from_numpy(logits)
         if refiner is None:
-            return float(cross_entropy(returned, labels))
-        return float(collaborative_loss(returned, refiner(returned), labels, config.consistency))
+            losses = cross_entropy(returned, labels)
+        else:
+            refined = refiner(returned)
+            losses = collaborative_loss(returned, refined, labels, config.consistency)
+        return losses.tolist()
 
 
 class _Teacher:
@@ -213,12 +245,20 @@ class _Teacher:
             seed=derived_seed(seed, "refiner order"),
         )
         self._rng = generator(seed, "refiner lessons")
-        self._pool: list[tuple[float, np.ndarray]] = []
+        self._heard: list[tuple[float, int, np.ndarray]] = []  # in order of loss
+        self._n_heard = 0
         self._epochs = 0
 
-    def teach(self, context: np.ndarray, outputs: Sequence[np.ndarray], losses: np.ndarray) -> None:
-        """Take note of a generation; train if it is time."""
-        self._pool += zip(losses.tolist(), outputs, strict=True)
+    def listen(self, logits: np.ndarray, loss: float) -> None:
+        """Take note of what a query has returned."""
+        if self._views:
+            return
+        bisect.insort(self._heard, (loss, self._n_heard, logits), key=lambda entry: entry[:2])
+        self._n_heard += 1
+        del self._heard[max(1, _HEARD_BYTES // logits.nbytes) :]
+
+    def teach(self, context: np.ndarray) -> None:
+        """Train if it is time."""
         if self._meter.queries < (self._epochs + 1) * self._config.epoch_queries:
             return
         self._epochs = self._meter.queries // self._config.epoch_queries
@@ -226,14 +266,16 @@ class _Teacher:
             self.learn_views(context)
         else:
             self.learn(self._lesson())
-        self._pool.clear()
+        self._heard.clear()
+        self._n_heard = 0
 
     def _lesson(self) -> Tensor:
         """(N, C) logits: for each image the answer under one of the better contexts, at random."""
-        by_loss = sorted(self._pool, key=lambda pair: pair[0])
-        better = np.stack([logits for _, logits in by_loss[: (len(by_loss) + 1) // 2]])
-        images = np.arange(len(self._labels))
-        return torch.from_numpy(better[self._rng.integers(len(better), size=len(images)), images])
+        better = self._heard[: (self._n_heard + 1) // 2]
+        chosen = self._rng.integers(len(better), size=len(self._labels))
+        return torch.from_numpy(
+            np.stack([better[context][2][image] for image, context in enumerate(chosen)])
+        )
 
     def learn_views(self, context: np.ndarray) -> None:
         """One epoch on an augmented view under ``context``; N predictions."""

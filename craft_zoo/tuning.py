@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox.base import VLM
+from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data.task import Task
@@ -33,6 +33,7 @@ def tune(
     seed: int = 1,
     config: CraftConfig | None = None,
     callbacks: Iterable[Callback] = (),
+    progress: Progress | None = None,
 ) -> Tuned:
     """Adapt ``vlm`` to the training images of ``task``::
 
@@ -50,6 +51,7 @@ def tune(
         seed: seed of all that is random; the same arguments give the same adapter.
         config: settings of the method.
         callbacks: called with every :class:`~craft_zoo.craft.Step`, as it happens.
+        progress: called as the model takes the images in, with how many of how many.
 
     Raises:
         CraftZooError: bad input, see the message.
@@ -62,6 +64,7 @@ def tune(
         seed=seed,
         optimizer=optimizer,
         config=config,
+        progress=progress,
     )
     step = None
     for step in get_method(method)(problem):

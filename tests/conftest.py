@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+# A missing download fails at once instead of after retries; read when the hub's client is loaded.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from craft_zoo.blackbox import OpenCLIP, load_vlm
-from craft_zoo.cli.memory import keep_freed_memory
+from craft_zoo.cli.machine import keep_freed_memory
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # a missing download fails at once instead of after retries
 keep_freed_memory()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Features are kept for this session only, and nothing is read that another has kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CRAFT_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

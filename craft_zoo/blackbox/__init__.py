@@ -5,16 +5,18 @@ Whatever is asked passes one :class:`Meter`, which alone says how many queries w
 - :class:`VLM`, :class:`BlackBox`, :class:`ImageSet`: the interface; all that the method may import
 - :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: counting and the budget
 - :func:`load_vlm`: open a model by name
-- :class:`OpenCLIP`: a model on this machine
+- :class:`OpenCLIP`: a model on this machine; :func:`cache_folder`: where it keeps image features
 """
 
-from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet
+from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet, Progress
+from craft_zoo.blackbox.cache import cache_folder
 from craft_zoo.blackbox.load import load_vlm
 from craft_zoo.blackbox.meter import BudgetExceeded, Meter, MeteredBlackBox
-from craft_zoo.blackbox.openclip import PRECISIONS, OpenCLIP
+from craft_zoo.blackbox.openclip import DEFAULT_MEMORY, PRECISIONS, OpenCLIP
 
 __all__ = [
     "DEFAULT_INIT",
+    "DEFAULT_MEMORY",
     "PRECISIONS",
     "VLM",
     "BlackBox",
@@ -23,5 +25,7 @@ __all__ = [
     "Meter",
     "MeteredBlackBox",
     "OpenCLIP",
+    "Progress",
+    "cache_folder",
     "load_vlm",
 ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from craft_zoo.data.images import ImageSource
 
 DEFAULT_INIT = "a photo of a"
+
+Progress = Callable[[int, int], None]
+"""Told how many images of how many are done."""
 
 
 class ImageSet(ABC):
@@ -56,8 +59,13 @@ class VLM(ABC):
     name: str
 
     @abstractmethod
-    def images(self, images: Sequence[ImageSource]) -> ImageSet:
-        """Hand images over, once. Features, if the model has any, stay inside."""
+    def images(self, images: Sequence[ImageSource], progress: Progress | None = None) -> ImageSet:
+        """Hand images over, once. Features, if the model has any, stay inside.
+
+        Args:
+            images: N images.
+            progress: called as the images are taken in.
+        """
 
     @abstractmethod
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:

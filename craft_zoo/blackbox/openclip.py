@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,18 @@ import torch
 from torch import Tensor
 
 from craft_zoo import mini
-from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet
-from craft_zoo.blackbox.text import Model, Tokenizer, text_encoder
-from craft_zoo.data.images import ImageSource, open_image
+from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet, Progress
+from craft_zoo.blackbox.cache import cache_folder
+from craft_zoo.blackbox.images import ImageEncoder
+from craft_zoo.blackbox.text import Model, TextEncoder, Tokenizer, text_encoder
+from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.logs import quiet
 
-# On a CPU a large batch spends its time on fresh memory for activations: 8 took half of 64's time.
-_IMAGE_BATCH = {"cpu": 8, "cuda": 256}
 PRECISIONS = ("fp32", "fp16", "bf16")
+DEFAULT_MEMORY = 1024
+# Logits that are computed together where they are few, in bytes.
+_LOGITS_TOGETHER = 2**23
 
 
 class OpenCLIP(VLM):
@@ -33,6 +35,9 @@ class OpenCLIP(VLM):
         preprocess: PIL image → tensor (3, H, W).
         tokenizer: texts → token ids (n, context_length).
         name: see :attr:`VLM.name`.
+        memory: megabytes that scoring may take beside the model and the logits of one candidate.
+        compile: run the text tower through :func:`torch.compile`.
+        cache: folder where features of images are kept between runs; None: nowhere.
     """
 
     def __init__(
@@ -42,11 +47,17 @@ class OpenCLIP(VLM):
         tokenizer: Tokenizer,
         *,
         name: str,
+        memory: int = DEFAULT_MEMORY,
+        compile: bool = False,
+        cache: Path | None = None,
     ) -> None:
+        if memory < 1:
+            raise CraftZooError(f"the memory for scoring must be at least 1 MB, not {memory}")
         self._model = model.eval().requires_grad_(False)
         self._model.visual.to(memory_format=torch.channels_last)  # faster convolutions
-        self._preprocess = preprocess
-        self._tokenizer = tokenizer
+        self._preprocess, self._tokenizer = preprocess, tokenizer
+        self._memory, self._compile = memory, compile
+        self._encode_images = ImageEncoder(self._model, preprocess, cache=cache)
         self.name = name
 
     @classmethod
@@ -56,7 +67,10 @@ class OpenCLIP(VLM):
         pretrained: str | None = None,
         *,
         device: str | None = None,
-        precision: str = "fp32",
+        precision: str | None = None,
+        memory: int = DEFAULT_MEMORY,
+        compile: bool = False,
+        cache: bool | Path = True,
     ) -> OpenCLIP:
         """Load an architecture with its weights.
 
@@ -65,15 +79,20 @@ class OpenCLIP(VLM):
                 ``craft-mini``.
             pretrained: one of open_clip's tags (downloaded on first use) or a checkpoint's path.
             device: a torch device; by default the GPU where there is one.
-            precision: one of ``fp32``, ``fp16``, ``bf16``.
+            precision: one of ``fp32``, ``fp16``, ``bf16``; by default ``fp16`` on a GPU, ``fp32``
+                on a CPU.
+            memory: see :class:`OpenCLIP`.
+            compile: see :class:`OpenCLIP`.
+            cache: keep features in :func:`craft_zoo.blackbox.cache_folder`, or in a folder.
 
         Raises:
             CraftZooError: unknown model, tag, device or precision; the weights do not fit or
                 cannot be downloaded.
         """
+        target = _device(device)
+        precision = precision or ("fp16" if target.type == "cuda" else "fp32")
         if precision not in PRECISIONS:
             raise CraftZooError(f"unknown precision {precision!r}: choose {', '.join(PRECISIONS)}")
-        target = _device(device)
         if model == mini.NAME:
             if pretrained is not None:
                 raise CraftZooError(f"{mini.NAME} has its weights built in: leave out --pretrained")
@@ -83,29 +102,25 @@ class OpenCLIP(VLM):
             built, preprocess, tokenizer = _create(model, pretrained, target, precision)
         if pretrained is not None and Path(pretrained).is_file():
             pretrained = str(Path(pretrained).resolve())
-        name = model if pretrained is None else f"{model}@{pretrained}"
-        return cls(built, preprocess, tokenizer, name=name)
+        return cls(
+            built,
+            preprocess,
+            tokenizer,
+            name=model if pretrained is None else f"{model}@{pretrained}",
+            memory=memory,
+            compile=compile,
+            cache=(cache_folder() if cache else None) if isinstance(cache, bool) else cache,
+        )
 
-    def images(self, images: Sequence[ImageSource]) -> _Features:
+    def images(self, images: Sequence[ImageSource], progress: Progress | None = None) -> _Features:
         """Encode images once.
 
         Raises:
-            CraftZooError: an image is missing or corrupt.
+            CraftZooError: there is no image, or one is missing or corrupt.
         """
-        parameter = next(self._model.visual.parameters())
-        size = _IMAGE_BATCH.get(parameter.device.type, 64)
-        features = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool, torch.inference_mode():
-            for start in range(0, len(images), size):
-                pixels = torch.stack(list(pool.map(self._prepare, images[start : start + size])))
-                pixels = pixels.to(
-                    parameter.device, parameter.dtype, memory_format=torch.channels_last
-                )
-                features.append(self._model.encode_image(pixels, normalize=True))
-        return _Features(torch.cat(features), self)
-
-    def _prepare(self, source: ImageSource) -> Tensor:
-        return self._preprocess(open_image(source))
+        if not images:
+            raise CraftZooError("no images were given: give at least one")
+        return _Features(self._encode_images(images, progress), self)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenCLIPClassifier:
         """Open the model on class names.
@@ -115,7 +130,15 @@ class OpenCLIP(VLM):
         """
         if not classnames:
             raise CraftZooError("no class names were given: give at least one")
-        return OpenCLIPClassifier(self, self._model, self._tokenizer, classnames, init)
+        encoder = text_encoder(
+            self._model,
+            self._tokenizer,
+            classnames,
+            init,
+            memory=self._memory * 2**20,
+            compile=self._compile,
+        )
+        return OpenCLIPClassifier(self, self._model, encoder, classnames)
 
 
 class _Features(ImageSet):
@@ -134,17 +157,14 @@ class OpenCLIPClassifier(BlackBox):
     accepts = frozenset({"contexts"})
 
     def __init__(
-        self,
-        owner: OpenCLIP,
-        model: Model,
-        tokenizer: Tokenizer,
-        classnames: Sequence[str],
-        init: str,
+        self, owner: OpenCLIP, model: Model, encoder: TextEncoder, classnames: Sequence[str]
     ) -> None:
-        self._owner, self._model = owner, model
-        self._encoder = text_encoder(model, tokenizer, classnames, init)
+        self._owner, self._encoder = owner, encoder
+        self._scale = float(model.logit_scale.exp())
+        bias = getattr(model, "logit_bias", None)
+        self._bias = 0.0 if bias is None else float(bias)
         self.classnames = tuple(classnames)
-        self.initial_context = self._encoder.initial_context.float().cpu().numpy()
+        self.initial_context = encoder.initial_context.float().cpu().numpy()
 
     def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""
@@ -152,12 +172,14 @@ class OpenCLIPClassifier(BlackBox):
             raise CraftZooError(
                 "the images were handed to another model: use this model's images()"
             )
-        device = images.features.device
-        text = self._encoder(torch.as_tensor(contexts, dtype=torch.float32, device=device))
-        scale, bias = self._model.logit_scale.exp(), getattr(self._model, "logit_bias", None)
-        for features in text:
-            logits = scale * (images.features @ features.T)
-            yield (logits if bias is None else logits + bias).float().cpu().numpy()
+        features = images.features
+        texts = self._encoder(
+            torch.as_tensor(contexts, dtype=torch.float32, device=features.device)
+        )
+        together = max(1, _LOGITS_TOGETHER // (4 * len(images) * len(self.classnames)))
+        while some := list(islice(texts, together)):
+            logits = torch.matmul(features, torch.stack(some).transpose(1, 2))
+            yield from logits.mul_(self._scale).add_(self._bias).cpu().numpy()
 
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

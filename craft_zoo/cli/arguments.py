@@ -7,14 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
-from craft_zoo.blackbox import PRECISIONS, VLM, load_vlm
+from craft_zoo.blackbox import DEFAULT_MEMORY, PRECISIONS, VLM, load_vlm
+from craft_zoo.cli.machine import use_threads
 from craft_zoo.craft import CraftConfig
 from craft_zoo.mini import NAME
 from craft_zoo.optimizers.options import Option, parse_options, split_assignment
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, default: str | None = NAME) -> None:
-    """--model, --pretrained, --device, --precision."""
+    """--model, --pretrained, and how to compute with it."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
@@ -30,14 +31,51 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, default: str | None 
     )
     group.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     group.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help="of the model (default: fp32)"
+        "--precision",
+        choices=PRECISIONS,
+        help="of the model (default: fp16 on a GPU, fp32 on a CPU)",
+    )
+    group.add_argument("--threads", type=int, help="threads to compute with (default: one a core)")
+    group.add_argument(
+        "--memory",
+        type=int,
+        default=DEFAULT_MEMORY,
+        metavar="MB",
+        help="megabytes that scoring may take beside the model and the logits of one candidate "
+        f"(default: {DEFAULT_MEMORY})",
+    )
+    group.add_argument(
+        "--compile",
+        action="store_true",
+        help="run the text tower through torch.compile: slow to start, for long runs on a GPU",
+    )
+    group.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="neither read nor keep image features on disk (see craft-zoo cache)",
     )
 
 
-def open_model(options: argparse.Namespace) -> VLM:
-    """The model that :func:`add_model_arguments` describes."""
+def open_model(options: argparse.Namespace, default: str | None = None) -> VLM:
+    """The model that :func:`add_model_arguments` describes.
+
+    Args:
+        options: as parsed.
+        default: the model where ``--model`` names none.
+
+    Raises:
+        CraftZooError: it is unknown or cannot be loaded, or an option is out of range.
+    """
+    if options.threads is not None:
+        use_threads(options.threads)
     return load_vlm(
-        options.model, options.pretrained, device=options.device, precision=options.precision
+        options.model or default,
+        options.pretrained,
+        device=options.device,
+        precision=options.precision,
+        memory=options.memory,
+        compile=options.compile,
+        cache=not options.no_cache,
     )
 
 

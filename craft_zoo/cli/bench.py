@@ -28,7 +28,13 @@ from craft_zoo.cli.arguments import (
     read_config,
 )
 from craft_zoo.cli.console import open_console
-from craft_zoo.cli.progress import add_bar, query_progress, saying_how_to_go_on, show
+from craft_zoo.cli.progress import (
+    ReadingBar,
+    add_bar,
+    query_progress,
+    saying_how_to_go_on,
+    show,
+)
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import method_names
 
@@ -120,8 +126,12 @@ class _Bars:
     def __init__(self, progress: Progress, n_runs: int) -> None:
         self._progress = progress
         self._grid = add_bar(progress, "runs", n_runs)
+        self._reading = ReadingBar(progress)
         self._run: TaskID | None = None
         self.reused = 0  # runs that were finished before
+
+    def reading(self, run: RunSpec, done: int, total: int) -> None:
+        self._reading(done, total)
 
     def started(self, run: RunSpec) -> None:
         text = f"{short_name(run.dataset)} {run.label} {run.shots} shots, seed {run.seed}"

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import load_vlm
-from craft_zoo.cli.arguments import add_model_arguments
+from craft_zoo.cli.arguments import add_model_arguments, open_model
 from craft_zoo.data import find_images
 from craft_zoo.errors import CraftZooError
 
@@ -36,12 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     adapter = Adapter.load(options.adapter)
     images = list(_expand(options.images))
-    vlm = load_vlm(
-        options.model or adapter.model,
-        options.pretrained,
-        device=options.device,
-        precision=options.precision,
-    )
+    vlm = open_model(options, adapter.model)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("image", "class", "probability"))
     for start in range(0, len(images), _BATCH):

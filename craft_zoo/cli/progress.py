@@ -56,6 +56,23 @@ def add_bar(progress: Progress, text: str, total: int) -> TaskID:
     return progress.add_task(text, total=total, loss="", accuracy="")
 
 
+class ReadingBar:
+    """A bar for images that a model takes in; it goes away when they are through."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bar: TaskID | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """``done`` of ``total`` images are taken in."""
+        if self._bar is None:
+            self._bar = add_bar(self._progress, "images", total)
+        self._progress.update(self._bar, completed=done, total=total)
+        if done == total:
+            self._progress.remove_task(self._bar)
+            self._bar = None
+
+
 @contextmanager
 def saying_how_to_go_on(progress: Progress, folder: Path) -> Iterator[None]:
     """When interrupted, say where the finished runs are."""

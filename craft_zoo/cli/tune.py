@@ -13,7 +13,7 @@ from craft_zoo.cli.arguments import (
     read_config,
 )
 from craft_zoo.cli.console import open_console
-from craft_zoo.cli.progress import add_bar, query_progress, show
+from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, show
 from craft_zoo.craft import Step
 from craft_zoo.data import few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     )
     vlm = open_model(options)
     with query_progress() as progress:
+        reading = ReadingBar(progress)
         bar = add_bar(progress, task.name, options.budget)
 
         def show_step(step: Step) -> None:
@@ -74,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             config=config,
             callbacks=[show_step],
+            progress=reading,
         )
     tuned.adapter.save(options.out)
     size = options.out.stat().st_size / 1024

@@ -6,14 +6,22 @@ seed; the same arguments always give the same images in the same order.
 - :func:`load_dataset`, :func:`dataset_names`, :func:`register_dataset`: data sets by name
 - :class:`Dataset`, :class:`Task`, :class:`LabelledImages`: what they hold
 - :func:`few_shot`: draw a task
-- :func:`open_image`: one image from a path, a PIL image or an array
+- :func:`open_image`, :class:`DerivedImage`: one image from a path, a PIL image, an array, or
+  what is made of one; :func:`content_key`: what it looks like, as a hash
 - :func:`read_classnames`, :func:`readable`: words for class folders
 """
 
 from craft_zoo.data.classnames import read_classnames, readable
 from craft_zoo.data.digits import load_digits
 from craft_zoo.data.folder import load_folder
-from craft_zoo.data.images import IMAGE_SUFFIXES, ImageSource, find_images, open_image
+from craft_zoo.data.images import (
+    IMAGE_SUFFIXES,
+    DerivedImage,
+    ImageSource,
+    content_key,
+    find_images,
+    open_image,
+)
 from craft_zoo.data.registry import DatasetRequest, dataset_names, load_dataset, register_dataset
 from craft_zoo.data.task import Dataset, LabelledImages, Task, few_shot
 
@@ -21,9 +29,11 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "Dataset",
     "DatasetRequest",
+    "DerivedImage",
     "ImageSource",
     "LabelledImages",
     "Task",
+    "content_key",
     "dataset_names",
     "few_shot",
     "find_images",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data.augment import augmented
@@ -55,18 +55,29 @@ class Problem:
         seed: int,
         optimizer: str = "cma",
         config: CraftConfig | None = None,
+        progress: Progress | None = None,
     ) -> Problem:
         """Hand the few shots to a model and open it on the class names.
+
+        Args:
+            vlm: the model.
+            classnames: C names in words.
+            shots: the few shots.
+            budget: see :class:`Problem`, as for the arguments that follow.
+            seed: of all that is random.
+            optimizer: its spec.
+            config: settings.
+            progress: called as the model takes the images in.
 
         Raises:
             CraftZooError: an image or a class name is bad.
         """
         config = config or CraftConfig()
         rng = generator(seed, "views")
-        views = [vlm.images(augmented(shots.images, rng)) for _ in range(config.views)]
+        views = [vlm.images(augmented(shots.images, rng), progress) for _ in range(config.views)]
         return cls(
             box=vlm.classifier(classnames),
-            images=vlm.images(shots.images),
+            images=vlm.images(shots.images, progress),
             labels=shots.labels,
             meter=Meter(budget),
             budget=budget,

@@ -11,19 +11,30 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from craft_zoo.blackbox.text import CausalTextEncoder, TextEncoder, text_encoder
+from craft_zoo import mini
+from craft_zoo.benchmarks.speed.naive import NaiveScorer
+from craft_zoo.blackbox.text import (
+    CausalTextEncoder,
+    ForwardTextEncoder,
+    TextEncoder,
+    text_encoder,
+)
 from craft_zoo.errors import CraftZooError
 
 VISION = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16}
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 3}
+WORDS = ["river", "ox", "industrial", "tabby", "sea", "forklift", "chrysanthemum"]
 NAMES = ["cat", "annual crop land", "forklift truck", "zebra crossing", "x", "tram"]
 INIT = "a photo of a"
+MEGABYTES = [10_000, 10**6, 10**9]  # a name at a time, some, all
 
 
-def build(custom: bool = False, **text: Any) -> torch.nn.Module:
+def build(
+    custom: bool = False, embed_dim: int = 16, quick_gelu: bool = False, **text: Any
+) -> torch.nn.Module:
     torch.manual_seed(0)
     kind = open_clip.model.CustomTextCLIP if custom else open_clip.CLIP
-    model = kind(embed_dim=16, vision_cfg=VISION, text_cfg=TEXT | text).eval()
+    model = kind(embed_dim, vision_cfg=VISION, text_cfg=TEXT | text, quick_gelu=quick_gelu).eval()
     for parameter in model.parameters():  # away from the tame initial values
         parameter.data += 0.05 * torch.randn_like(parameter)
     return model
@@ -33,30 +44,35 @@ TOKENIZER = open_clip.SimpleTokenizer(context_length=24)
 
 TOWERS: dict[str, tuple[dict[str, Any], type[TextEncoder]]] = {
     "clip": ({}, CausalTextEncoder),
+    "one layer": ({"layers": 1}, CausalTextEncoder),
+    "quick gelu": ({"quick_gelu": True}, CausalTextEncoder),
     "layer scale": ({"ls_init_value": 0.5}, CausalTextEncoder),
     "projection with bias": ({"proj_bias": True}, CausalTextEncoder),
-    "end of text by id": (
-        {"pool_type": "eos", "eos_id": 49407},
-        CausalTextEncoder,
-    ),
+    "end of text by id": ({"pool_type": "eos", "eos_id": 49407}, CausalTextEncoder),
     "in a module of its own": ({"custom": True}, CausalTextEncoder),
-    "not causal": ({"custom": True, "no_causal_mask": True}, TextEncoder),
-    "last position": ({"custom": True, "pool_type": "last"}, TextEncoder),
-    "class token": ({"custom": True, "embed_cls": True}, TextEncoder),
-    "another block": ({"custom": True, "qk_norm": True}, TextEncoder),
+    "not causal": ({"custom": True, "no_causal_mask": True}, ForwardTextEncoder),
+    "last position": ({"custom": True, "pool_type": "last"}, ForwardTextEncoder),
+    "class token": ({"custom": True, "embed_cls": True}, ForwardTextEncoder),
+    "another block": ({"custom": True, "qk_norm": True}, ForwardTextEncoder),
 }
 
 
+def features(encoder: TextEncoder, contexts: torch.Tensor) -> torch.Tensor:
+    return torch.stack(list(encoder(contexts)))
+
+
 @pytest.mark.parametrize("kind", TOWERS)
-def test_the_initial_context_gives_encode_text(kind: str) -> None:
+@pytest.mark.parametrize("memory", MEGABYTES)
+def test_the_initial_context_gives_encode_text(kind: str, memory: int) -> None:
     options, expected_type = TOWERS[kind]
     model = build(**options)
-    encoder = text_encoder(model, TOKENIZER, NAMES, INIT)
+    encoder = text_encoder(model, TOKENIZER, NAMES, INIT, memory=memory)
     assert type(encoder) is expected_type
     with torch.inference_mode():
         tokens = TOKENIZER([f"{INIT} {name}." for name in NAMES])
         expected = model.encode_text(tokens, normalize=True)
-    assert torch.allclose(encoder(encoder.initial_context[None])[0], expected, atol=1e-6)
+    encoded = features(encoder, encoder.initial_context.repeat(3, 1, 1))
+    assert torch.allclose(encoded, expected.expand(3, -1, -1), atol=1e-6)
 
 
 @settings(max_examples=25, deadline=None)
@@ -64,10 +80,10 @@ def test_the_initial_context_gives_encode_text(kind: str) -> None:
     seed=st.integers(0, 10**6),
     scale=st.floats(0.01, 3),
     n_contexts=st.integers(1, 5),
-    n_words=st.lists(st.integers(1, 4), min_size=1, max_size=7),
+    n_words=st.lists(st.integers(1, 4), min_size=1, max_size=9),
     init=st.sampled_from(["a photo of a", "x", "a blurry picture of one more"]),
     kind=st.sampled_from([k for k, (_, t) in TOWERS.items() if t is CausalTextEncoder]),
-    block_floats=st.sampled_from([1, 3000, 10**8]),
+    memory=st.sampled_from(MEGABYTES),
 )
 def test_the_causal_encoder_agrees_with_the_models_own_pass(
     seed: int,
@@ -76,26 +92,80 @@ def test_the_causal_encoder_agrees_with_the_models_own_pass(
     n_words: list[int],
     init: str,
     kind: str,
-    block_floats: int,
+    memory: int,
 ) -> None:
     model = build(**TOWERS[kind][0])
     rng = np.random.default_rng(seed)
-    words = ["river", "ox", "industrial", "tabby", "sea"]
-    names = [" ".join(rng.choice(words, n)) for n in n_words]
-    slow = TextEncoder(model, TOKENIZER, names, init)
-    fast = CausalTextEncoder(model, TOKENIZER, names, init)
+    names = [" ".join(rng.choice(WORDS[:5], n)) for n in n_words]
+    slow = ForwardTextEncoder(model, TOKENIZER, names, init, memory=memory)
+    fast = CausalTextEncoder(model, TOKENIZER, names, init, memory=memory)
     shape = (n_contexts, *slow.initial_context.shape)
     contexts = torch.from_numpy(scale * rng.standard_normal(shape)).float()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("craft_zoo.blackbox.text._BLOCK_FLOATS", block_floats)
-        assert torch.allclose(fast(contexts), slow(contexts), atol=1e-5)
+    assert torch.allclose(features(fast, contexts), features(slow, contexts), atol=1e-5)
+
+
+@pytest.fixture(scope="module", params=["RN50", "ViT-B-32-quickgelu", "ViT-L-14", "craft-mini"])
+def real_architecture(request: pytest.FixtureRequest) -> tuple[torch.nn.Module, Any]:
+    """The text tower of a published architecture, with random weights, and its tokenizer."""
+    if request.param == mini.NAME:
+        model, _, tokenizer = mini.create()
+        return model, tokenizer
+    config = open_clip.get_model_config(request.param)
+    model = build(
+        embed_dim=config["embed_dim"],
+        quick_gelu=config.get("quick_gelu", False),
+        **config["text_cfg"],
+    )
+    return model, open_clip.get_tokenizer(request.param)
+
+
+def test_logits_of_real_architectures_agree_with_the_naive_way(
+    real_architecture: tuple[torch.nn.Module, Any],
+) -> None:
+    """To 1e-4 of the logit scale, for contexts, class names and blocks of all sizes."""
+    model, tokenizer = real_architecture
+
+    @settings(max_examples=5, deadline=None)
+    @given(
+        seed=st.integers(0, 10**6),
+        scale=st.floats(0.1, 5),
+        n_contexts=st.integers(1, 4),
+        n_words=st.lists(st.integers(1, 6), min_size=2, max_size=7),
+        memory=st.sampled_from([10**5, 10**6, 10**9]),
+    )
+    def check(seed: int, scale: float, n_contexts: int, n_words: list[int], memory: int) -> None:
+        rng = np.random.default_rng(seed)
+        names = [" ".join(rng.choice(WORDS, n)) for n in n_words]
+        naive = NaiveScorer(model, tokenizer, names)
+        engine = CausalTextEncoder(model, tokenizer, names, INIT, memory=memory)
+        start = naive.initial_context
+        assert torch.equal(start, engine.initial_context)
+        noise = torch.from_numpy(rng.standard_normal((n_contexts, *start.shape))).float()
+        contexts = start + scale * start.std() * noise
+        encoded = features(engine, contexts)
+        images = torch.from_numpy(rng.standard_normal((20, encoded.shape[-1]))).float()
+        images = torch.nn.functional.normalize(images, dim=-1)
+        expected = torch.stack([naive(context) for context in contexts])
+        # Logits are these cosines times the logit scale.
+        assert (images @ (encoded - expected).mT).abs().max() < 1e-4
+        assert (images @ encoded.mT).std() > 1e-3  # it is not that all of them are 0
+
+    check()
+
+
+@pytest.mark.slow
+def test_a_compiled_tower_gives_the_same() -> None:
+    plain = CausalTextEncoder(build(), TOKENIZER, NAMES, INIT, memory=10**9)
+    compiled = CausalTextEncoder(build(), TOKENIZER, NAMES, INIT, memory=10**9, compile=True)
+    contexts = plain.initial_context + 0.1 * torch.randn(3, *plain.initial_context.shape)
+    assert torch.allclose(features(compiled, contexts), features(plain, contexts), atol=1e-5)
 
 
 def test_names_beyond_the_context_length_are_refused() -> None:
     with pytest.raises(CraftZooError, match="longer than the model's 24 tokens: shorten"):
-        text_encoder(build(), TOKENIZER, ["cat", "very " * 30 + "long"], INIT)
+        text_encoder(build(), TOKENIZER, ["cat", "very " * 30 + "long"], INIT, memory=10**9)
 
 
 def test_empty_initial_words_are_refused() -> None:
     with pytest.raises(CraftZooError, match="initial words are empty"):
-        text_encoder(build(), TOKENIZER, NAMES, "")
+        text_encoder(build(), TOKENIZER, NAMES, "", memory=10**9)

@@ -10,8 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from craft_zoo.data import Dataset, few_shot, load_dataset, open_image, readable
-from craft_zoo.data.augment import augmented
+from craft_zoo.data import (
+    Dataset,
+    content_key,
+    few_shot,
+    load_dataset,
+    open_image,
+    readable,
+)
+from craft_zoo.data.augment import View, augmented
 from craft_zoo.errors import CraftZooError
 
 
@@ -119,13 +126,40 @@ def test_views_keep_the_size_and_depend_on_the_generator_alone(
         np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
     )
     one, two = (augmented([image], np.random.default_rng(seed))[0] for _ in range(2))
-    assert one.size == (width, height)
-    assert np.array_equal(np.asarray(one), np.asarray(two))
+    assert one.open().size == (width, height)
+    assert np.array_equal(np.asarray(one.open()), np.asarray(two.open()))
+    assert content_key(one) == content_key(two)
 
 
 def test_views_are_crops_of_half_to_all_of_the_area() -> None:
     gradient = np.tile(np.arange(0, 200, dtype=np.uint8), (200, 1))
     views = augmented([gradient] * 200, np.random.default_rng(0))
-    spans = [np.ptp(np.asarray(view)[100, :, 0].astype(int)) for view in views]
+    spans = [np.ptp(np.asarray(view.open())[100, :, 0].astype(int)) for view in views]
     assert max(spans) > 180
     assert 0.5**0.5 * 200 * (3 / 4) ** 0.5 - 5 < min(spans) < 170
+
+
+def test_views_of_files_are_drawn_from_their_headers(image_folder: Path) -> None:
+    path = next((image_folder / "train" / "red_square").iterdir())
+    of_file, of_pixels = (
+        augmented([source], np.random.default_rng(3))[0]
+        for source in (path, np.asarray(open_image(path)))
+    )
+    assert np.array_equal(np.asarray(of_file.open()), np.asarray(of_pixels.open()))
+
+
+def test_equal_content_has_an_equal_key_and_other_content_another(image_folder: Path) -> None:
+    path = next((image_folder / "train" / "red_square").iterdir())
+    copy = image_folder / "copy.png"
+    copy.write_bytes(path.read_bytes())
+    array = np.asarray(open_image(path))
+    picture = Image.fromarray(array)
+    changed = array.copy()
+    changed[0, 0, 0] ^= 1
+    flat = array.reshape(array.shape[1], array.shape[0], 3)
+    views = [View(path, (0, 0, 8, size), flag) for size in (8, 9) for flag in (True, False)]
+    assert content_key(path) == content_key(str(copy))
+    assert content_key(array) == content_key(array.copy())
+    assert content_key(picture) == content_key(picture.copy())
+    kinds = [path, array, changed, flat, picture, picture.convert("P"), *views]
+    assert len({content_key(kind) for kind in kinds}) == len(kinds)

@@ -1,8 +1,13 @@
-"""How the process holds on to memory."""
+"""What the command takes of the machine: memory and threads."""
 
 from __future__ import annotations
 
 import ctypes
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from craft_zoo.errors import CraftZooError
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -20,3 +25,15 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def use_threads(threads: int) -> None:
+    """Compute on so many threads, in PyTorch and in NumPy's linear algebra.
+
+    Raises:
+        CraftZooError: not a number of threads.
+    """
+    if threads < 1:
+        raise CraftZooError(f"at least 1 thread is needed, not {threads}: raise --threads")
+    threadpool_limits(threads)
+    torch.set_num_threads(threads)

@@ -1,0 +1,157 @@
+"""The loop that CraFT's authors released, restated to compare speed and accuracy with ours.
+
+Faithful to what the paper and docs/method.md say of it: candidates one after another, each class
+prompt through all positions of the text tower, every training image decoded, augmented and encoded
+again each generation for the refiner (predictions that it does not count), the context set to the
+mean of 40 fresh samples. Two things differ, both in its favour: nothing but the last generation is
+scored on test images, and the precision is this machine's float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cma
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from craft_zoo.benchmarks.speed.naive import NaiveScorer
+from craft_zoo.blackbox.text import Model, Tokenizer
+from craft_zoo.data import LabelledImages, open_image
+
+
+@dataclass(frozen=True)
+class ReleasedSettings:
+    """The published settings for EuroSAT."""
+
+    popsize: int = 40
+    intrinsic_dim: int = 512
+    sigma: float = 0.02
+    std: float = 1.0
+    bound: float = 5.0
+    consistency: float = 0.01
+    batch_size: int = 256
+    lr: float = 1e-3
+    hidden: int = 256
+
+
+class _Augmented(Dataset):
+    """Training images, decoded and augmented anew each time."""
+
+    def __init__(self, shots: LabelledImages, preprocess: transforms.Compose, size: int) -> None:
+        self.shots = shots
+        tail = [step for step in preprocess.transforms if _keeps_size(step)]
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomResizedCrop(
+                    size, scale=(0.5, 1), interpolation=transforms.InterpolationMode.BICUBIC
+                ),
+                transforms.RandomHorizontalFlip(),
+                *tail,
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.shots)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = open_image(self.shots.images[index])
+        return self.transform(image), int(self.shots.labels[index])
+
+
+def _keeps_size(step: object) -> bool:
+    return isinstance(step, transforms.ToTensor | transforms.Normalize)
+
+
+def released_loop(
+    model: Model,
+    preprocess: transforms.Compose,
+    tokenizer: Tokenizer,
+    classnames: Sequence[str],
+    shots: LabelledImages,
+    *,
+    budget: int,
+    seed: int,
+    init: str = "a photo of a",
+    settings: ReleasedSettings | None = None,
+) -> Iterator[tuple[int, Tensor, nn.Module]]:
+    """Run the loop.
+
+    Yields:
+        After each generation: queries made, text features (C, embed_dim) of the current context,
+        and the refiner's correction network.
+    """
+    settings = settings or ReleasedSettings()
+    torch.manual_seed(seed)
+    scorer = NaiveScorer(model, tokenizer, classnames, init)
+    size = scorer.initial_context.numel()
+    basis = settings.std * torch.randn(size, settings.intrinsic_dim)
+    scale = model.logit_scale.exp().detach()
+    labels = torch.from_numpy(shots.labels)
+    net = nn.Sequential(
+        nn.Linear(len(classnames), settings.hidden),
+        nn.ReLU(),
+        nn.Linear(settings.hidden, len(classnames)),
+    )
+    adam = torch.optim.Adam(net.parameters(), lr=settings.lr)
+    search = cma.CMAEvolutionStrategy(
+        settings.intrinsic_dim * [0.0],
+        settings.sigma,
+        {
+            "popsize": settings.popsize,
+            "seed": seed,
+            "bounds": [-settings.bound, settings.bound],
+            "verbose": -9,
+        },
+    )
+    with torch.no_grad():
+        pixels = (preprocess(open_image(image)) for image in shots.images)
+        features = torch.cat([model.encode_image(image[None], normalize=True) for image in pixels])
+    image_size = int(preprocess(open_image(shots.images[0])).shape[-1])
+    loader = DataLoader(
+        _Augmented(shots, preprocess, image_size), batch_size=settings.batch_size, shuffle=True
+    )
+
+    def context_of(z: np.ndarray) -> Tensor:
+        moved = basis @ torch.as_tensor(z, dtype=torch.float32)
+        return scorer.initial_context + moved.view_as(scorer.initial_context)
+
+    def correct(logits: Tensor) -> Tensor:
+        return logits + net(logits)
+
+    for generation in range(budget // settings.popsize):
+        candidates = search.ask()
+        losses = []
+        for z in candidates:
+            with torch.no_grad():
+                logits = scale * features @ scorer(context_of(z)).T
+                loss = F.cross_entropy(logits, labels)
+                loss += settings.consistency * _divergence(logits, correct(logits))
+            losses.append(float(loss))
+        search.tell(candidates, losses)
+        fresh = np.mean([search.mean + search.sigma * _draw(search) for _ in range(40)], axis=0)
+        text = scorer(context_of(fresh))
+        for pixels_batch, labels_batch in loader:
+            with torch.no_grad():
+                logits = scale * model.encode_image(pixels_batch, normalize=True) @ text.T
+            refined = correct(logits)
+            loss = F.cross_entropy(refined, labels_batch)
+            loss = loss + settings.consistency * _divergence(refined, logits)
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        yield (generation + 1) * settings.popsize, text, net
+
+
+def _draw(search: cma.CMAEvolutionStrategy) -> np.ndarray:
+    """A sample of the search distribution without the step size and the mean."""
+    return search.sigma_vec * search.sm.sample(1)[0]
+
+
+def _divergence(ours: Tensor, target: Tensor) -> Tensor:
+    return F.kl_div(ours.log_softmax(-1), target.softmax(-1), reduction="batchmean")

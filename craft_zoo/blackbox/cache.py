@@ -1,0 +1,107 @@
+"""Image features on disk, so that no image is encoded twice by the same model."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import warnings
+import zlib
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+from torch import nn
+
+_VERSION = "1"  # raised when the same key would mean other features
+_VARIABLES = 500  # SQLite allows 999 variables in a statement
+
+
+def cache_folder() -> Path:
+    """Where features are kept: ``$CRAFT_ZOO_CACHE``, or the user's cache folder."""
+    chosen = os.environ.get("CRAFT_ZOO_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("craft-zoo"))
+
+
+class FeatureCache:
+    """Features of one model by the content of the images.
+
+    One SQLite file a model; several processes may read and write it at once. A cache is there to
+    save time: one that cannot be used is reported once and then done without.
+
+    Args:
+        model: identifies the model, its weights and its preprocessing, see :func:`module_key`.
+        folder: where the file lies; created when needed.
+    """
+
+    def __init__(self, model: str, folder: Path) -> None:
+        self.path = folder / f"features-{_VERSION}-{model[:32]}.sqlite"
+        self._usable = True
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+        """The float32 features that are known, by key."""
+        found: dict[bytes, np.ndarray] = {}
+        if not self._usable or not self.path.exists():
+            return found
+        try:
+            with closing(self._connect()) as database:
+                for first in range(0, len(keys), _VARIABLES):
+                    some = keys[first : first + _VARIABLES]
+                    marks = ",".join("?" * len(some))
+                    rows = database.execute(
+                        f"SELECT key, features, checksum FROM features WHERE key IN ({marks})",
+                        some,
+                    )
+                    for key, blob, checksum in rows:
+                        if zlib.crc32(blob) == checksum:
+                            found[key] = np.frombuffer(blob, dtype="<f4")
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            self._give_up(error)
+        return found
+
+    def put(self, keys: Sequence[bytes], features: np.ndarray) -> None:
+        """Keep features, (n, dim) float32."""
+        if not self._usable:
+            return
+        blobs = [row.astype("<f4").tobytes() for row in features]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(self._connect()) as database, database:
+                database.executemany(
+                    "INSERT OR REPLACE INTO features VALUES (?, ?, ?)",
+                    [(key, blob, zlib.crc32(blob)) for key, blob in zip(keys, blobs, strict=True)],
+                )
+        except (sqlite3.Error, OSError) as error:
+            self._give_up(error)
+
+    def _connect(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self.path, timeout=60)
+        try:
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS features "
+                "(key BLOB PRIMARY KEY, features BLOB NOT NULL, checksum INTEGER NOT NULL)"
+            )
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+
+    def _give_up(self, error: Exception) -> None:
+        self._usable = False
+        warnings.warn(
+            f"the feature cache {self.path} cannot be used ({error}), so images are encoded "
+            f"again: delete it, or choose another folder with CRAFT_ZOO_CACHE",
+            stacklevel=3,
+        )
+
+
+def module_key(module: nn.Module, *more: object) -> str:
+    """Hash of a module's structure and weights, and of whatever else decides what it computes."""
+    digest = hashlib.sha256(repr((module, *more)).encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

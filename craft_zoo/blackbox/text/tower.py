@@ -1,0 +1,53 @@
+"""What open_clip's text towers are made of, found by what they have rather than by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor, nn
+
+Tokenizer = Callable[[Sequence[str]], Tensor]
+Model = Any  # open_clip is untyped, and nn.Module says nothing of the parts that a tower has
+
+
+def text_tower(model: Model) -> Model:
+    """Where open_clip keeps the text modules: on the model itself (CLIP) or in ``model.text``."""
+    return model if hasattr(model, "token_embedding") else model.text
+
+
+def token_embedding(model: Model) -> nn.Embedding:
+    """The token embedding of any open_clip text tower."""
+    tower = text_tower(model)
+    if hasattr(tower, "token_embedding"):
+        return tower.token_embedding
+    return tower.transformer.get_input_embeddings()  # a Hugging Face text tower
+
+
+def is_plainly_causal(model: Model) -> bool:
+    """Whether each token sees itself and what is before it, and the last one is asked for."""
+    tower = text_tower(model)
+    mask = getattr(tower, "attn_mask", None)
+    blocks = getattr(getattr(tower, "transformer", None), "resblocks", [])
+    return (
+        mask is not None
+        and bool((mask == torch.full_like(mask, float("-inf")).triu(1)).all())
+        and getattr(tower, "cls_emb", None) is None
+        and _pool_type(tower) in ("argmax", "eos")
+        and len(blocks) > 0
+        and all(type(block) is ResidualAttentionBlock for block in blocks)
+    )
+
+
+def end_positions(tower: Model, tokens: Tensor) -> Tensor:
+    """(C,) position of the token whose features are the text's, as open_clip pools."""
+    if _pool_type(tower) == "argmax":
+        return tokens.argmax(dim=-1)
+    eos_id = getattr(tower, "text_eos_id", None) or tower.eos_id
+    return (tokens == eos_id).int().argmax(dim=-1)
+
+
+def _pool_type(tower: Model) -> str:
+    return str(getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", ""))
