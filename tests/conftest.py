@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from craft_zoo.blackbox import OpenCLIP, load_vlm
-from craft_zoo.cli.machine import keep_freed_memory
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
+from craft_zoo.machine import keep_freed_memory
 
 keep_freed_memory()
 

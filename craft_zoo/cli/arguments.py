@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import get_type_hints
 
 from craft_zoo.blackbox import DEFAULT_MEMORY, PRECISIONS, VLM, load_vlm
-from craft_zoo.cli.machine import use_threads
 from craft_zoo.craft import CraftConfig
+from craft_zoo.machine import use_threads
 from craft_zoo.mini import NAME
 from craft_zoo.optimizers.options import Option, parse_options, split_assignment
 
@@ -56,7 +56,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, default: str | None 
     )
 
 
-def open_model(options: argparse.Namespace, default: str | None = None) -> VLM:
+def open_model(options: argparse.Namespace, default: str = NAME) -> VLM:
     """The model that :func:`add_model_arguments` describes.
 
     Args:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from craft_zoo.cli import bbob, bench, cache, listing, predict, tune
-from craft_zoo.cli.machine import keep_freed_memory
 from craft_zoo.errors import CraftZooError
+from craft_zoo.machine import keep_freed_memory
 from craft_zoo.optimizers import OptimizerError
 
 BAD_INPUT, INTERRUPTED = 2, 130

@@ -271,7 +271,9 @@ def _mlp(mlp: nn.Sequential, x: Tensor) -> Tensor:
         return mlp(x)
     # x · sigmoid(1.702 x) in four passes over the widest activations; SiLU does it in one, with
     # the factor carried by the matrix products on its sides.
-    hidden, out = mlp.c_fc, mlp.c_proj
+    hidden, out = mlp.get_submodule("c_fc"), mlp.get_submodule("c_proj")
+    assert isinstance(hidden, nn.Linear)
+    assert isinstance(out, nn.Linear)
     x = torch.addmm(1.702 * hidden.bias, x, hidden.weight.T, alpha=1.702)
     x = F.silu(x, inplace=True)
     return torch.addmm(out.bias, x, out.weight.T, alpha=1 / 1.702)

@@ -9,7 +9,10 @@ import open_clip
 import pytest
 import torch
 
-from craft_zoo.blackbox import OpenCLIP, load_vlm
+from craft_zoo import mini
+from craft_zoo.adapter import fingerprint
+from craft_zoo.blackbox import VLM, OpenCLIP, load_vlm
+from craft_zoo.blackbox.text import CausalTextEncoder, ForwardTextEncoder
 from craft_zoo.data import Task, open_image
 from craft_zoo.errors import CraftZooError
 
@@ -122,12 +125,51 @@ def test_no_class_names(vlm: OpenCLIP) -> None:
         vlm.classifier([])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_gpu_agrees_with_cpu(vlm: OpenCLIP, small_task: Task) -> None:
-    on_gpu = load_vlm("craft-mini", device="cuda")
+def test_logits_do_not_depend_on_the_memory_for_scoring(vlm: OpenCLIP, small_task: Task) -> None:
     answers = []
-    for model in (vlm, on_gpu):
-        box = model.classifier(NAMES)
-        images = model.images(small_task.test.images[:8])
-        answers.append(next(box.logits(box.initial_context[None], images)))
-    assert np.abs(answers[0] - answers[1]).max() < 1e-2
+    for memory in (1, 1024):
+        model = load_vlm("craft-mini", memory=memory)
+        box, images = model.classifier(NAMES), model.images(small_task.test.images[:5])
+        contexts = box.initial_context * np.linspace(0.5, 3, 50, dtype=np.float32)[:, None, None]
+        answers.append(np.stack(list(box.logits(contexts, images))))
+    assert np.abs(answers[0] - answers[1]).max() < 1e-4
+    with pytest.raises(CraftZooError, match="at least 1 MB, not 0"):
+        load_vlm("craft-mini", memory=0)
+
+
+def test_half_precision_is_the_same_model_in_other_numbers(vlm: OpenCLIP, small_task: Task) -> None:
+    half = load_vlm("craft-mini", precision="fp16")
+    answers = [_answer(model, small_task) for model in (vlm, half)]
+    difference = np.abs(answers[0] - answers[1]).max()
+    assert 0 < difference < 0.02 * np.abs(answers[0]).max()
+    assert answers[1].dtype == np.float32
+    fingerprints = {fingerprint(model.classifier(NAMES)) for model in (vlm, half)}
+    assert len(fingerprints) == 1  # an adapter goes from one to the other
+
+
+def _answer(model: VLM, task: Task) -> np.ndarray:
+    box = model.classifier(NAMES)
+    return next(box.logits(box.initial_context[None], model.images(task.test.images[:8])))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.01), (None, 0.2), ("bf16", 1.0)])
+def test_gpu_agrees_with_cpu(
+    vlm: OpenCLIP, small_task: Task, precision: str | None, tolerance: float
+) -> None:
+    on_gpu = load_vlm("craft-mini", device="cuda", precision=precision)
+    answers = [_answer(model, small_task) for model in (vlm, on_gpu)]
+    assert np.abs(answers[0] - answers[1]).max() < tolerance
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("memory", [1, 1024])
+def test_on_a_gpu_the_engine_agrees_with_the_towers_own_pass(memory: int) -> None:
+    model, _, tokenizer = mini.create()
+    model = model.cuda()
+    options = {"init": "a photo of a", "memory": memory * 2**20}
+    causal = CausalTextEncoder(model, tokenizer, NAMES, **options)
+    forward = ForwardTextEncoder(model, tokenizer, NAMES, **options)
+    contexts = causal.initial_context.repeat(7, 1, 1)
+    for ours, theirs in zip(causal(contexts), forward(contexts), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)

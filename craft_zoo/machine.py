@@ -1,4 +1,4 @@
-"""What the command takes of the machine: memory and threads."""
+"""What the process takes of the machine: memory and threads."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def use_threads(threads: int) -> None:
         CraftZooError: not a number of threads.
     """
     if threads < 1:
-        raise CraftZooError(f"at least 1 thread is needed, not {threads}: raise --threads")
+        raise CraftZooError(f"at least 1 thread is needed, not {threads}: give more")
     threadpool_limits(threads)
     torch.set_num_threads(threads)

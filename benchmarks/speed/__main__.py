@@ -1,0 +1,156 @@
+"""``python -m craft_zoo.benchmarks.speed``: measure, print, and keep the points."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from rich.console import Console
+
+from craft_zoo.benchmarks.speed import (
+    exponent,
+    measure_memory,
+    measure_runs,
+    measure_scaling,
+    measure_scoring,
+    measure_settings,
+    memory_table,
+    plot_scaling,
+    runs_table,
+    scoring_table,
+    settings_table,
+)
+from craft_zoo.benchmarks.speed.scoring import ARCHITECTURES, CLASSES, POPSIZE
+from craft_zoo.benchmarks.store import write_atomically
+from craft_zoo.errors import CraftZooError
+from craft_zoo.machine import keep_freed_memory, use_threads
+
+_WIDTH = 150  # of tables in a file or a pipe
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry the command out.
+
+    Returns:
+        The exit code: 0, or 2 for bad input.
+    """
+    options = _parser().parse_args(arguments)
+    keep_freed_memory()
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
+    try:
+        if options.threads is not None:
+            use_threads(options.threads)
+        options.out.mkdir(parents=True, exist_ok=True)
+        console.print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}, float32")
+        options.measure(options, console)
+    except CraftZooError as error:
+        print(f"craft-zoo: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m craft_zoo.benchmarks.speed",
+        description="Time and memory against a naive way, in one run on this machine.",
+    )
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--threads", type=int, help="threads to compute with (default: all)")
+    shared.add_argument(
+        "--out",
+        type=Path,
+        default=Path("craft-zoo-speed"),
+        metavar="DIR",
+        help="folder for tables and plots (default: craft-zoo-speed)",
+    )
+    commands = parser.add_subparsers(metavar="WHAT", required=True)
+
+    scoring = commands.add_parser(
+        "scoring", parents=[shared], help="a generation: as released, without padding, the engine"
+    )
+    scoring.add_argument("--model", action="append", choices=ARCHITECTURES, help="(default: all)")
+    scoring.add_argument("--classes", action="append", type=int, help=f"(default: {CLASSES})")
+    scoring.add_argument("--popsize", type=int, default=POPSIZE, help=f"(default: {POPSIZE})")
+    scoring.set_defaults(measure=_scoring)
+
+    run = commands.add_parser("run", parents=[shared], help="a whole run against the released loop")
+    run.add_argument("--dataset", default="digits", help="digits or folder:PATH (default: digits)")
+    run.add_argument("--classnames", metavar="FILE", help="words for the classes")
+    run.add_argument("--shots", type=int, default=16, help="(default: 16)")
+    run.add_argument("--budget", type=int, default=8000, help="queries (default: 8000)")
+    run.add_argument("--seeds", type=int, default=3, help="(default: 3)")
+    run.set_defaults(measure=_run)
+
+    scaling = commands.add_parser(
+        "scaling", parents=[shared], help="cost against candidates, classes and budget"
+    )
+    scaling.set_defaults(measure=_scaling)
+
+    memory = commands.add_parser(
+        "memory", parents=[shared], help="memory of a generation at ImageNet's size"
+    )
+    memory.add_argument("--model", action="append", choices=ARCHITECTURES, help="(default: all)")
+    memory.set_defaults(measure=_memory)
+
+    settings = commands.add_parser(
+        "settings", parents=[shared], help="what the settings for threads and memory are worth"
+    )
+    settings.set_defaults(measure=_settings)
+    return parser
+
+
+def _scoring(options: argparse.Namespace, console: Console) -> None:
+    measured = measure_scoring(
+        options.model or ARCHITECTURES,
+        options.classes or CLASSES,
+        popsize=options.popsize,
+        console=console,
+    )
+    console.print(scoring_table(measured))
+    _keep(measured, options.out / "scoring.csv")
+
+
+def _run(options: argparse.Namespace, console: Console) -> None:
+    measured = measure_runs(
+        options.dataset,
+        classnames=options.classnames,
+        shots=options.shots,
+        budget=options.budget,
+        seeds=options.seeds,
+        console=console,
+    )
+    console.print(runs_table(measured))
+    _keep(measured, options.out / "runs.csv")
+
+
+def _scaling(options: argparse.Namespace, console: Console) -> None:
+    measured = measure_scaling(console)
+    for what, points in measured.groupby("what", sort=False):
+        slope = exponent(points["size"].tolist(), points["seconds"].tolist())
+        console.print(f"cost ~ {what}^{slope:.2f}")
+    plot_scaling(measured, options.out)
+    _keep(measured, options.out / "scaling.csv")
+
+
+def _memory(options: argparse.Namespace, console: Console) -> None:
+    measured = pd.DataFrame([measure_memory(name) for name in options.model or ARCHITECTURES])
+    console.print(memory_table(measured))
+    _keep(measured, options.out / "memory.csv")
+
+
+def _settings(options: argparse.Namespace, console: Console) -> None:
+    measured = measure_settings(console=console)
+    console.print(settings_table(measured))
+    _keep(measured, options.out / "settings.csv")
+
+
+def _keep(measured: pd.DataFrame, path: Path) -> None:
+    write_atomically(path, measured.to_csv(index=False, float_format="%.6g"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""Cost against candidates, classes and budget, and memory at ImageNet's size."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from craft_zoo import mini, optimizers
+from craft_zoo.benchmarks.plots import COLOURS, MARKERS, save
+from craft_zoo.benchmarks.speed.machine import fastest, peak_memory
+from craft_zoo.benchmarks.speed.scoring import IMAGE_SIZE, random_names, random_text_tower
+from craft_zoo.blackbox import Meter, OpenCLIP
+from craft_zoo.blackbox.base import DEFAULT_INIT
+from craft_zoo.blackbox.text import CausalTextEncoder
+from craft_zoo.craft import CraftConfig, collaborate
+from craft_zoo.data import few_shot, load_dataset
+from craft_zoo.prompts import Subspace
+from craft_zoo.refiner import Refiner
+from craft_zoo.tuning import tune
+
+_CANDIDATES = (5, 10, 20, 40, 80, 160)
+_CLASSES = (10, 30, 100, 300, 1000)
+_BUDGETS = (1000, 2000, 4000, 8000)
+_IMAGES = 16_000
+LIMIT = 4096  # megabytes
+
+
+def measure_scaling(console: Console | None = None) -> pd.DataFrame:
+    """Seconds for more and more candidates, classes and queries, with craft-mini."""
+    rows: list[dict[str, Any]] = []
+
+    def note(what: str, size: int, seconds: float) -> None:
+        rows.append({"what": what, "size": size, "seconds": seconds})
+        if console:
+            console.print(f"{what} {size}: {seconds:.3f} s")
+
+    model, tokenizer = random_text_tower(mini.NAME)
+    for n_classes in _CLASSES:
+        engine = _engine(model, tokenizer, n_classes)
+        note("classes", n_classes, _seconds(engine, 40))
+    engine = _engine(model, tokenizer, 100)
+    for popsize in _CANDIDATES:
+        note("candidates", popsize, _seconds(engine, popsize))
+    vlm = OpenCLIP.load(cache=False)
+    task = few_shot(load_dataset("digits"), shots=16, seed=1)
+    for budget in _BUDGETS:
+        began = time.perf_counter()
+        tune(vlm, task, budget=budget)
+        note("queries", budget, time.perf_counter() - began)
+    return pd.DataFrame(rows)
+
+
+def _engine(model: Any, tokenizer: Any, n_classes: int) -> CausalTextEncoder:
+    return CausalTextEncoder(model, tokenizer, random_names(n_classes), DEFAULT_INIT, memory=2**30)
+
+
+def _seconds(engine: CausalTextEncoder, popsize: int) -> float:
+    contexts = engine.initial_context.repeat(popsize, 1, 1)
+    list(engine(contexts))
+    return fastest(lambda: list(engine(contexts)))
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """Slope in double logarithms: 1 where the cost is proportional to the size."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def plot_scaling(measured: pd.DataFrame, folder: Path) -> list[Path]:
+    """Draw ``scaling.png`` and ``scaling.svg``, lines of proportional cost beside what it is."""
+    kinds = list(measured.groupby("what", sort=False))
+    figure, panels = plt.subplots(1, len(kinds), figsize=(3.2 * len(kinds), 3.0))
+    for (what, points), panel, colour, marker in zip(kinds, panels, COLOURS, MARKERS, strict=False):
+        sizes, seconds = points["size"].to_numpy(float), points["seconds"].to_numpy()
+        slope = exponent(sizes, seconds)
+        panel.loglog(sizes, seconds[-1] * sizes / sizes[-1], color="0.6", ls=":", lw=1.2)
+        panel.loglog(sizes, seconds, color=colour, marker=marker, ms=5)
+        panel.set_xlabel(str(what))
+        panel.set_title(f"cost ~ {what}^{slope:.2f}", fontsize=10)
+        panel.grid(alpha=0.25, which="both", lw=0.5)
+    panels[0].set_ylabel("seconds (dotted: proportional)")
+    figure.tight_layout()
+    return save(figure, folder, "scaling")
+
+
+def measure_memory(
+    architecture: str, *, popsize: int = 40, n_classes: int = 1000, memory: int = 1024
+) -> dict[str, Any]:
+    """Seconds and memory of one generation of CraFT at ImageNet's size, refiner and all."""
+    model, tokenizer = random_text_tower(architecture)
+    rng = np.random.default_rng(0)
+    few = [rng.integers(0, 255, (32, 32, 3), dtype=np.uint8) for _ in range(16)]
+    with tempfile.TemporaryDirectory() as folder:  # a cache, so that each is encoded once
+        vlm = OpenCLIP(
+            model, _pixels, tokenizer, name=architecture, memory=memory, cache=Path(folder)
+        )
+        images = vlm.images(few * (_IMAGES // len(few)))
+    labels = rng.integers(n_classes, size=_IMAGES)
+    box = vlm.classifier(random_names(n_classes))
+    config = CraftConfig(hidden=512)
+    began = time.perf_counter()
+    with peak_memory() as peak:
+        for _ in collaborate(
+            box,
+            images,
+            labels,
+            meter=Meter(popsize),
+            optimizer=optimizers.create(
+                f"cma:popsize={popsize}", config.intrinsic_dim, budget=popsize, seed=1
+            ),
+            subspace=Subspace.relative(
+                box.initial_context, config.intrinsic_dim, scale=config.scale, seed=1
+            ),
+            refiner=Refiner(n_classes, config.hidden),
+            config=config,
+            seed=1,
+        ):
+            pass
+    return {
+        "architecture": architecture,
+        "candidates": popsize,
+        "classes": n_classes,
+        "images": _IMAGES,
+        "option": memory,
+        "megabytes": peak.megabytes,
+        "limit": LIMIT,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _pixels(image: Image.Image) -> torch.Tensor:
+    """For an image tower whose features don't matter here."""
+    resized = np.asarray(image.resize((IMAGE_SIZE, IMAGE_SIZE)), dtype=np.float32)
+    return torch.from_numpy(resized / 255).permute(2, 0, 1)
+
+
+def memory_table(measured: pd.DataFrame) -> Table:
+    """For people."""
+    table = Table(title="One generation of CraFT, memory above the model", box=None)
+    for column in measured.columns:
+        table.add_column(column, justify="left" if column == "architecture" else "right")
+    for row in measured.itertuples(index=False):
+        table.add_row(
+            *(f"{value:.0f}" if isinstance(value, float) else str(value) for value in row)
+        )
+    return table

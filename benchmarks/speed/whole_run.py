@@ -1,0 +1,145 @@
+"""A whole run, ours and the released loop on the same model, task, settings and threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from craft_zoo import mini
+from craft_zoo.benchmarks.speed.machine import peak_memory
+from craft_zoo.benchmarks.speed.released import ReleasedSettings, released_loop
+from craft_zoo.blackbox import OpenCLIP
+from craft_zoo.blackbox.images import ImageEncoder
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import Dataset, Task, few_shot, load_dataset
+from craft_zoo.metrics import accuracy
+from craft_zoo.tuning import tune
+
+Predict = Callable[[], np.ndarray]  # logits of the test images, not timed
+
+
+def measure_runs(
+    dataset: str,
+    *,
+    classnames: str | None = None,
+    shots: int = 16,
+    budget: int = 8000,
+    seeds: int = 3,
+    console: Console | None = None,
+) -> pd.DataFrame:
+    """Seconds, accuracy and memory of each way and seed.
+
+    The ways: the released loop; ours with the same settings; ours with its defaults, by ``cma``
+    and by ``spsa-gc``. All encode their training images themselves, nothing comes from a cache.
+    """
+    data = load_dataset(dataset, classnames=classnames)
+    contest = _Contest(data, budget, console)
+    for seed in range(1, seeds + 1):
+        contest.run(few_shot(data, shots, seed), seed)
+    return pd.DataFrame(contest.rows)
+
+
+class _Contest:
+    """Runs the ways by turns on one model."""
+
+    def __init__(self, data: Dataset, budget: int, console: Console | None) -> None:
+        self.model, self.preprocess, self.tokenizer = mini.create()
+        self.vlm = OpenCLIP(self.model, self.preprocess, self.tokenizer, name=mini.NAME)
+        self.box = self.vlm.classifier(data.classnames)
+        self.test_features = ImageEncoder(self.model, self.preprocess)(data.test.images)
+        self.test_images = self.vlm.images(data.test.images)
+        self.budget, self.console = budget, console
+        self.rows: list[dict[str, Any]] = []
+
+    def run(self, task: Task, seed: int) -> None:
+        """Every way once."""
+        released = ReleasedSettings()
+        same = f"cma:popsize={released.popsize},sigma={released.sigma},bound={released.bound}"
+        config = _same_config(self.box.initial_context, released)
+        self._time("released loop", task, seed, self._theirs)
+        self._time("ours, same settings", task, seed, partial(self._ours, same, config))
+        for optimizer in ("cma", "spsa-gc"):
+            work = partial(self._ours, optimizer, CraftConfig())
+            self._time(f"ours, {optimizer}", task, seed, work)
+
+    def _time(self, way: str, task: Task, seed: int, work: Callable[[Task, int], Predict]) -> None:
+        began = time.perf_counter()
+        with peak_memory() as peak:
+            predict = work(task, seed)
+        seconds = time.perf_counter() - began
+        row = {
+            "way": way,
+            "seed": seed,
+            "seconds": seconds,
+            "accuracy": accuracy(predict(), task.test.labels),
+            "megabytes": peak.megabytes,
+        }
+        self.rows.append(row)
+        if self.console:
+            self.console.print(
+                f"{way}, seed {seed}: {seconds:.1f} s, accuracy {row['accuracy']:.1%}"
+            )
+
+    def _ours(self, optimizer: str, config: CraftConfig, task: Task, seed: int) -> Predict:
+        tuned = tune(
+            self.vlm, task, optimizer=optimizer, budget=self.budget, seed=seed, config=config
+        )
+        return lambda: tuned.adapter.solution.logits(self.box, self.test_images)
+
+    def _theirs(self, task: Task, seed: int) -> Predict:
+        *_, (_, text, net) = released_loop(
+            self.model,
+            self.preprocess,
+            self.tokenizer,
+            task.classnames,
+            task.train,
+            budget=self.budget,
+            seed=seed,
+        )
+
+        def predict() -> np.ndarray:
+            with torch.inference_mode():
+                logits = self.model.logit_scale.exp() * self.test_features @ text.T
+                return (logits + net(logits)).numpy()
+
+        return predict
+
+
+def _same_config(initial_context: np.ndarray, released: ReleasedSettings) -> CraftConfig:
+    """The released settings in our units."""
+    rms = float(np.sqrt(np.mean(np.square(initial_context))))
+    return CraftConfig(
+        intrinsic_dim=released.intrinsic_dim,
+        scale=released.std * released.intrinsic_dim**0.5 / rms,
+        consistency=released.consistency,
+        hidden=released.hidden,
+        lr=released.lr,
+        batch_size=released.batch_size,
+        epoch_queries=released.popsize,
+    )
+
+
+def runs_table(measured: pd.DataFrame) -> Table:
+    """Means over the seeds, for people."""
+    table = Table(title="Whole runs, mean over seeds", box=None)
+    for column in ("way", "seconds", "times faster", "accuracy", "peak MB"):
+        table.add_column(column, justify="left" if column == "way" else "right")
+    means = measured.groupby("way", sort=False)[["seconds", "accuracy", "megabytes"]].mean()
+    slowest = means["seconds"].max()
+    for row in means.itertuples():
+        table.add_row(
+            str(row.Index),
+            f"{row.seconds:.1f}",
+            f"{slowest / row.seconds:.1f}",
+            f"{row.accuracy:.1%}",
+            f"{row.megabytes:.0f}",
+        )
+    return table
