@@ -13,6 +13,7 @@ from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.blackbox import VLM, ImageSet, Progress
 from craft_zoo.craft import Step
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
+from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import Problem, get_method
 from craft_zoo.metrics import accuracy
 
@@ -69,7 +70,8 @@ class Bench:
             points = self.store.load(run)
             resumed = points is not None
             if points is None:
-                points = self._execute(run, listener)
+                with one_numpy_thread():
+                    points = self._execute(run, listener)
             if listener:
                 listener.finished(run, points, resumed=resumed)
             curves[run] = points

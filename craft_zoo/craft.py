@@ -25,7 +25,7 @@ from craft_zoo.prompts import Subspace
 from craft_zoo.refiner import Refiner, RefinerTrainer
 from craft_zoo.seeding import derived_seed, generator
 
-_BLOCK_BYTES = 2**23  # logits whose losses are computed together
+_BLOCK_BYTES = 2**24  # activations of the refiner, for logits whose losses are computed together
 _HEARD_BYTES = 2**30  # logits that are kept for the refiner's next lesson
 
 
@@ -130,7 +130,8 @@ def collaborate(
         losses: list[float] = []
         outputs: list[np.ndarray] = []
         best = None
-        for block in _together(search.logits(subspace.contexts(candidates), images)):
+        answers = search.logits(subspace.contexts(candidates), images)
+        for block in _together(answers, config.hidden):
             for logits, loss in zip(
                 block, _prompt_losses(block, targets, refiner, config), strict=True
             ):
@@ -193,12 +194,14 @@ def refine_only(
         )
 
 
-def _together(answers: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def _together(answers: Iterator[np.ndarray], hidden: int) -> Iterator[np.ndarray]:
     """(p, N, C) logits of p candidates, as many as are small enough to be handled at once."""
     block: list[np.ndarray] = []
     for logits in answers:
         block.append(logits)
-        if len(block) * logits.nbytes >= _BLOCK_BYTES:
+        n_images, n_classes = logits.shape
+        widest = 4 * n_images * max(n_classes, hidden)
+        if len(block) * widest >= _BLOCK_BYTES:
             yield np.stack(block) if len(block) > 1 else logits[None]
             block = []
     if block:
@@ -253,6 +256,8 @@ class _Teacher:
         """Take note of what a query has returned."""
         if self._views:
             return
+        if logits.base is not None and logits.base.nbytes > logits.nbytes:
+            logits = logits.copy()  # a view would keep all that it was computed with
         bisect.insort(self._heard, (loss, self._n_heard, logits), key=lambda entry: entry[:2])
         self._n_heard += 1
         del self._heard[max(1, _HEARD_BYTES // logits.nbytes) :]

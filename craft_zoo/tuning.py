@@ -10,6 +10,7 @@ from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data.task import Task
+from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import Problem, get_method
 
 Callback = Callable[[Step], None]
@@ -67,8 +68,9 @@ def tune(
         progress=progress,
     )
     step = None
-    for step in get_method(method)(problem):
-        for callback in callbacks:
-            callback(step)
+    with one_numpy_thread():
+        for step in get_method(method)(problem):
+            for callback in callbacks:
+                callback(step)
     assert step is not None, "a method yields at least one step"
     return Tuned(Adapter.of(step.solution, vlm, problem.box), problem.meter)

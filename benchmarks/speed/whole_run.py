@@ -20,6 +20,7 @@ from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.blackbox.images import ImageEncoder
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
+from craft_zoo.machine import one_numpy_thread
 from craft_zoo.metrics import accuracy
 from craft_zoo.tuning import tune
 
@@ -42,8 +43,9 @@ def measure_runs(
     """
     data = load_dataset(dataset, classnames=classnames)
     contest = _Contest(data, budget, console)
-    for seed in range(1, seeds + 1):
-        contest.run(few_shot(data, shots, seed), seed)
+    with one_numpy_thread():  # for all of them
+        for seed in range(1, seeds + 1):
+            contest.run(few_shot(data, shots, seed), seed)
     return pd.DataFrame(contest.rows)
 
 

@@ -18,12 +18,13 @@ from torch import nn
 
 _VERSION = "1"  # raised when the same key would mean other features
 _VARIABLES = 500  # SQLite allows 999 variables in a statement
+_PATIENCE = 10  # seconds for another process to finish writing
 
 
 def cache_folder() -> Path:
     """Where features are kept: ``$CRAFT_ZOO_CACHE``, or the user's cache folder."""
     chosen = os.environ.get("CRAFT_ZOO_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("craft-zoo"))
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("craft-zoo"))
 
 
 class FeatureCache:
@@ -44,9 +45,11 @@ class FeatureCache:
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         """The float32 features that are known, by key."""
         found: dict[bytes, np.ndarray] = {}
-        if not self._usable or not self.path.exists():
+        if not self._usable:
             return found
         try:
+            if not self.path.exists():
+                return found
             with closing(self._connect()) as database:
                 for first in range(0, len(keys), _VARIABLES):
                     some = keys[first : first + _VARIABLES]
@@ -58,7 +61,7 @@ class FeatureCache:
                     for key, blob, checksum in rows:
                         if zlib.crc32(blob) == checksum:
                             found[key] = np.frombuffer(blob, dtype="<f4")
-        except (sqlite3.Error, ValueError, TypeError) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             self._give_up(error)
         return found
 
@@ -78,7 +81,7 @@ class FeatureCache:
             self._give_up(error)
 
     def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, timeout=60)
+        database = sqlite3.connect(self.path, timeout=_PATIENCE)
         try:
             database.execute(
                 "CREATE TABLE IF NOT EXISTS features "
@@ -90,6 +93,8 @@ class FeatureCache:
         return database
 
     def _give_up(self, error: Exception) -> None:
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            return  # by another process, for once too long
         self._usable = False
         warnings.warn(
             f"the feature cache {self.path} cannot be used ({error}), so images are encoded "

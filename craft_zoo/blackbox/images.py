@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,11 +16,11 @@ from torch.nn import functional as F
 from craft_zoo.blackbox.base import Progress
 from craft_zoo.blackbox.cache import FeatureCache, module_key
 from craft_zoo.blackbox.text import Model
-from craft_zoo.blackbox.workers import Workers
+from craft_zoo.blackbox.threads import in_threads
 from craft_zoo.data.images import ImageSource, content_key, open_image
 
 # A large batch spends a CPU's time on fresh memory for activations.
-_BATCH = {"cpu": 8, "cuda": 128}
+_BATCH = {"cpu": 4, "cuda": 64}
 _KEPT_TOGETHER = 256  # images whose features are written to the cache at once
 
 
@@ -33,7 +34,8 @@ class ImageEncoder:
     Args:
         model: an open_clip model.
         preprocess: PIL image → tensor (3, H, W).
-        cache: folder where features are kept between runs; None: nowhere.
+        cache: folder where features are kept between runs; None: nowhere. Nothing is kept either
+            where the text form of ``preprocess`` does not tell what it does.
     """
 
     def __init__(
@@ -48,7 +50,6 @@ class ImageEncoder:
         )
         self._device, self._dtype = weight.device, weight.dtype
         self._batch = _BATCH.get(self._device.type, 32)
-        self._workers = Workers()
 
     def __call__(self, images: Sequence[ImageSource], progress: Progress | None = None) -> Tensor:
         """(N, embed_dim) on the model's device.
@@ -61,7 +62,7 @@ class ImageEncoder:
             keys = [str(place).encode() for place in range(len(images))]
             known: dict[bytes, np.ndarray] = {}
         else:
-            keys = list(self._workers.map(content_key, images))
+            keys = list(in_threads(content_key, images))
             known = cache.get(keys)
         unknown = {key: image for key, image in zip(keys, images, strict=True) if key not in known}
         names, n_known = list(unknown), len(known)
@@ -85,28 +86,34 @@ class ImageEncoder:
     def _cache(self) -> FeatureCache | None:
         if self._folder is None:
             return None
-        # Objects without a text form of their own are written with their address in memory.
-        preprocess = re.sub(r" at 0x[0-9a-f]+", "", repr(self._preprocess))
+        preprocess = repr(self._preprocess)
+        if " at 0x" in preprocess:  # the text does not tell what it does
+            return None
+        versions = torch.__version__, PIL.__version__
         return FeatureCache(
-            module_key(self._model.visual, preprocess, self._device.type), self._folder
+            module_key(self._model.visual, preprocess, versions, self._device.type), self._folder
         )
 
     def _encode(self, images: Sequence[ImageSource]) -> Iterator[np.ndarray]:
         """Features of one batch after another, (at most batch, embed_dim)."""
-        starts = range(0, len(images), self._batch)
-        batches = (images[start : start + self._batch] for start in starts)
         if self._device.type == "cpu":
-            yield from self._workers.map(lambda batch: self._run(self._prepare(batch)), batches)
+            starts = range(0, len(images), self._batch)
+            batches = (images[start : start + self._batch] for start in starts)
+            yield from in_threads(
+                lambda batch: self._run([self._prepare(image) for image in batch]), batches
+            )
         else:
-            yield from map(self._run, self._workers.map(self._prepare, batches))
+            pixels = in_threads(self._prepare, images, ahead=2 * self._batch)
+            while batch := list(islice(pixels, self._batch)):
+                yield self._run(batch)
 
-    def _prepare(self, batch: Sequence[ImageSource]) -> Tensor:
-        return torch.stack([self._preprocess(open_image(source)) for source in batch])
+    def _prepare(self, source: ImageSource) -> Tensor:
+        return self._preprocess(open_image(source))
 
     @torch.inference_mode()
-    def _run(self, pixels: Tensor) -> np.ndarray:
-        padding = pixels[-1:].expand(self._batch - len(pixels), -1, -1, -1)
-        batch = torch.cat([pixels, padding]).to(
+    def _run(self, pixels: list[Tensor]) -> np.ndarray:
+        padding = [pixels[-1]] * (self._batch - len(pixels))
+        batch = torch.stack(pixels + padding).to(
             self._device, self._dtype, memory_format=torch.channels_last
         )
         features = self._model.encode_image(batch)[: len(pixels)].float()

@@ -14,10 +14,10 @@ def load_vlm(
     pretrained: str | None = None,
     *,
     device: str | None = None,
-    precision: str | None = None,
+    precision: str = "fp32",
     memory: int = DEFAULT_MEMORY,
     compile: bool = False,
-    cache: bool | Path = True,
+    cache: bool | str | Path = True,
 ) -> VLM:
     """Open a model, on this machine.
 
@@ -26,7 +26,7 @@ def load_vlm(
             (``ViT-B-32@openai``).
         pretrained: the weights: a tag of open_clip's or a checkpoint's path.
         device: a torch device; by default the GPU where there is one.
-        precision: ``fp32``, ``fp16`` or ``bf16``; by default ``fp16`` on a GPU, ``fp32`` on a CPU.
+        precision: ``fp32``, ``fp16`` or ``bf16``; half precision is for GPUs.
         memory: megabytes that scoring may take beside the model and the logits of one candidate.
         compile: run the text tower through :func:`torch.compile`: half a minute at the start, for
             long runs on a GPU.

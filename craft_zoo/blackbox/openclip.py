@@ -49,7 +49,7 @@ class OpenCLIP(VLM):
         name: str,
         memory: int = DEFAULT_MEMORY,
         compile: bool = False,
-        cache: Path | None = None,
+        cache: str | Path | None = None,
     ) -> None:
         if memory < 1:
             raise CraftZooError(f"the memory for scoring must be at least 1 MB, not {memory}")
@@ -57,7 +57,8 @@ class OpenCLIP(VLM):
         self._model.visual.to(memory_format=torch.channels_last)  # faster convolutions
         self._preprocess, self._tokenizer = preprocess, tokenizer
         self._memory, self._compile = memory, compile
-        self._encode_images = ImageEncoder(self._model, preprocess, cache=cache)
+        folder = None if cache is None else Path(cache).expanduser()
+        self._encode_images = ImageEncoder(self._model, preprocess, cache=folder)
         self.name = name
 
     @classmethod
@@ -67,10 +68,10 @@ class OpenCLIP(VLM):
         pretrained: str | None = None,
         *,
         device: str | None = None,
-        precision: str | None = None,
+        precision: str = "fp32",
         memory: int = DEFAULT_MEMORY,
         compile: bool = False,
-        cache: bool | Path = True,
+        cache: bool | str | Path = True,
     ) -> OpenCLIP:
         """Load an architecture with its weights.
 
@@ -79,8 +80,7 @@ class OpenCLIP(VLM):
                 ``craft-mini``.
             pretrained: one of open_clip's tags (downloaded on first use) or a checkpoint's path.
             device: a torch device; by default the GPU where there is one.
-            precision: one of ``fp32``, ``fp16``, ``bf16``; by default ``fp16`` on a GPU, ``fp32``
-                on a CPU.
+            precision: one of ``fp32``, ``fp16``, ``bf16``.
             memory: see :class:`OpenCLIP`.
             compile: see :class:`OpenCLIP`.
             cache: keep features in :func:`craft_zoo.blackbox.cache_folder`, or in a folder.
@@ -90,7 +90,6 @@ class OpenCLIP(VLM):
                 cannot be downloaded.
         """
         target = _device(device)
-        precision = precision or ("fp16" if target.type == "cuda" else "fp32")
         if precision not in PRECISIONS:
             raise CraftZooError(f"unknown precision {precision!r}: choose {', '.join(PRECISIONS)}")
         if model == mini.NAME:
@@ -102,15 +101,33 @@ class OpenCLIP(VLM):
             built, preprocess, tokenizer = _create(model, pretrained, target, precision)
         if pretrained is not None and Path(pretrained).is_file():
             pretrained = str(Path(pretrained).resolve())
-        return cls(
+        if isinstance(cache, bool):
+            cache = cache_folder() if cache else None
+        vlm = cls(
             built,
             preprocess,
             tokenizer,
             name=model if pretrained is None else f"{model}@{pretrained}",
             memory=memory,
             compile=compile,
-            cache=(cache_folder() if cache else None) if isinstance(cache, bool) else cache,
+            cache=cache,
         )
+        if precision != "fp32":
+            vlm._check_precision(precision)
+        return vlm
+
+    def _check_precision(self, precision: str) -> None:
+        # open_clip converts some parts of a model only, and not all go together.
+        pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+        try:
+            images = _Features(ImageEncoder(self._model, self._preprocess)([pixels]), self)
+            box = self.classifier(["cat"])
+            list(box.logits(box.initial_context[None], images))
+        except RuntimeError as error:
+            raise CraftZooError(
+                f"{self.name} cannot compute in {precision} ({str(error).splitlines()[0]}): "
+                f"use --precision fp32"
+            ) from error
 
     def images(self, images: Sequence[ImageSource], progress: Progress | None = None) -> _Features:
         """Encode images once.

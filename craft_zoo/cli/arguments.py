@@ -33,7 +33,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, default: str | None 
     group.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="of the model (default: fp16 on a GPU, fp32 on a CPU)",
+        default="fp32",
+        help="of the model (default: fp32; half precision is for GPUs)",
     )
     group.add_argument("--threads", type=int, help="threads to compute with (default: one a core)")
     group.add_argument(

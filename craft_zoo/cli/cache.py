@@ -24,16 +24,20 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     folder = cache_folder()
-    files = sorted(folder.glob("features-*.sqlite*")) if folder.is_dir() else []
-    size = sum(file.stat().st_size for file in files) / 2**20
     console = open_console()
+    try:
+        files = sorted(folder.glob("features-*.sqlite"))
+        size = sum(file.stat().st_size for file in files) / 2**20
+        if options.clear:
+            for file in files:
+                file.unlink()
+    except OSError as error:
+        raise CraftZooError(
+            f"the cache folder {folder} cannot be used ({error}): check it, or choose another "
+            f"with CRAFT_ZOO_CACHE"
+        ) from None
     if options.clear:
-        for file in files:
-            try:
-                file.unlink(missing_ok=True)
-            except OSError as error:
-                raise CraftZooError(f"{file} cannot be deleted ({error}): delete it") from None
         console.print(f"Deleted {size:.1f} MB from {folder}", soft_wrap=True)
     else:
-        console.print(f"{folder}: {size:.1f} MB of {len(files)} models", soft_wrap=True)
+        console.print(f"{folder}: {size:.1f} MB for {len(files)} models", soft_wrap=True)
     return 0

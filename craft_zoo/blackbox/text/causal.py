@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from craft_zoo.blackbox.text.encoder import TextEncoder
 from craft_zoo.blackbox.text.packing import pack
-from craft_zoo.blackbox.text.tower import Model, Tokenizer, end_positions, text_tower
+from craft_zoo.blackbox.text.tower import end_positions, text_tower
+from craft_zoo.errors import CraftZooError
 
 # More rows in a block than this make a CPU no faster: its matrix products are at their best.
 _CPU_ROWS = 4096
@@ -67,26 +68,12 @@ class CausalTextEncoder(TextEncoder):
     end-of-text positions are asked for.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        tokenizer: Tokenizer,
-        classnames: Sequence[str],
-        init: str,
-        *,
-        memory: int,
-        compile: bool = False,
-    ) -> None:
-        super().__init__(model, tokenizer, classnames, init, memory=memory, compile=compile)
-        self.tower = text_tower(model)
+    def _prepare(self) -> None:
+        self.tower = text_tower(self.model)
         self.blocks: list[ResidualAttentionBlock] = list(self.tower.transformer.resblocks)
         self._width = self.embedding.embedding_dim
         self._heads = self.blocks[0].attn.num_heads
-        self._encode_block = torch.compile(self._encode_names) if compile else self._encode_names
-        with torch.inference_mode():
-            self._prepare()
-
-    def _prepare(self) -> None:
+        self._compiled = torch.compile(self._encode_names) if self._compile else None
         start, stop = self.start, self.stop
         dtype = self.tower.transformer.get_cast_dtype()
         position = self.tower.positional_embedding.detach().to(dtype)
@@ -152,7 +139,7 @@ class CausalTextEncoder(TextEncoder):
             step = max(1, self._most_rows() // len(names.names))
             for first in range(0, len(contexts), step):
                 some = slice(first, first + step)
-                encoded = self._encode_block([layer[some] for layer in past], names)
+                encoded = self._encode([layer[some] for layer in past], names)
                 features[some, names.classes] = F.normalize(encoded.float(), dim=-1)
         return features
 
@@ -183,6 +170,17 @@ class CausalTextEncoder(TextEncoder):
             if block is not self.blocks[-1]:
                 x = _finish(block, x, _attend(projected[:, :, :, 0], key_value, mask))
         return extended
+
+    def _encode(self, past: list[Tensor], names: _Pack) -> Tensor:
+        if self._compiled is None:
+            return self._encode_names(past, names)
+        try:
+            return self._compiled(past, names)
+        except RuntimeError as error:  # what dynamo and inductor raise
+            reason = str(error).strip().splitlines()[0]
+            raise CraftZooError(
+                f"torch.compile cannot be used here ({reason}): leave out --compile"
+            ) from error
 
     def _encode_names(self, past: list[Tensor], names: _Pack) -> Tensor:
         """Features (P, C', embed_dim) of a pack's names behind P contexts.

@@ -38,7 +38,7 @@ class TextEncoder(ABC):
         memory: int,
         compile: bool = False,
     ) -> None:
-        self.model, self._memory = model, memory
+        self.model, self._memory, self._compile = model, memory, compile
         self.embedding = token_embedding(model)
         device = self.embedding.weight.device
         prompts = [f"{init} {name}." for name in classnames]
@@ -49,6 +49,11 @@ class TextEncoder(ABC):
         if not (context_ids == context_ids[0]).all():
             raise CraftZooError(f"the initial words {init!r} merge with a class name: change them")
         self.initial_context = self.embedding(context_ids[0]).detach()
+        with torch.inference_mode():
+            self._prepare()
+
+    def _prepare(self) -> None:  # noqa: B027, not every encoder has something to prepare
+        """Work out what stays the same for all contexts."""
 
     def _check_names_fit(self, tokenizer: Tokenizer, prompts: Sequence[str]) -> None:
         # A truncated prompt equals that of any longer text with the same beginning.

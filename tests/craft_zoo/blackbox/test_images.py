@@ -96,7 +96,7 @@ def test_progress_counts_to_the_end(model: torch.nn.Module, tmp_path: Path) -> N
     encode(IMAGES[:3])
     seen: list[tuple[int, int]] = []
     encode(IMAGES, lambda *done: seen.append(done))
-    assert seen == [(11, 19), (19, 19)]
+    assert seen == [(7, 19), (11, 19), (15, 19), (19, 19)]
 
 
 def test_other_weights_have_other_features(tmp_path: Path) -> None:
