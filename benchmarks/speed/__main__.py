@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carry the command out.
 
     Returns:
-        The exit code: 0, or 2 for bad input.
+        The exit code: 0, 2 for bad input, 130 when interrupted.
     """
     options = _parser().parse_args(arguments)
     keep_freed_memory()
@@ -47,10 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         console.print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}, float32")
         options.measure(options, console)
-    except CraftZooError as error:
+    except (CraftZooError, OSError) as error:
         print(f"craft-zoo: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("craft-zoo: interrupted", file=sys.stderr)
+        return 130
     return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Time and memory against a naive way, in one run on this machine.",
     )
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--threads", type=int, help="threads to compute with (default: all)")
+    shared.add_argument("--threads", type=_positive, help="threads to compute with (default: all)")
     shared.add_argument(
         "--out",
         type=Path,
@@ -73,16 +83,16 @@ def _parser() -> argparse.ArgumentParser:
         "scoring", parents=[shared], help="a generation: as released, without padding, the engine"
     )
     scoring.add_argument("--model", action="append", choices=ARCHITECTURES, help="(default: all)")
-    scoring.add_argument("--classes", action="append", type=int, help=f"(default: {CLASSES})")
-    scoring.add_argument("--popsize", type=int, default=POPSIZE, help=f"(default: {POPSIZE})")
+    scoring.add_argument("--classes", action="append", type=_positive, help=f"(default: {CLASSES})")
+    scoring.add_argument("--popsize", type=_positive, default=POPSIZE, help=f"(default: {POPSIZE})")
     scoring.set_defaults(measure=_scoring)
 
     run = commands.add_parser("run", parents=[shared], help="a whole run against the released loop")
     run.add_argument("--dataset", default="digits", help="digits or folder:PATH (default: digits)")
     run.add_argument("--classnames", metavar="FILE", help="words for the classes")
-    run.add_argument("--shots", type=int, default=16, help="(default: 16)")
-    run.add_argument("--budget", type=int, default=8000, help="queries (default: 8000)")
-    run.add_argument("--seeds", type=int, default=3, help="(default: 3)")
+    run.add_argument("--shots", type=_positive, default=16, help="(default: 16)")
+    run.add_argument("--budget", type=_positive, default=8000, help="queries (default: 8000)")
+    run.add_argument("--seeds", type=_positive, default=3, help="(default: 3)")
     run.set_defaults(measure=_run)
 
     scaling = commands.add_parser(

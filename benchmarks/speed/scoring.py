@@ -20,6 +20,7 @@ from craft_zoo.benchmarks.speed.naive import NaiveScorer
 from craft_zoo.benchmarks.speed.operations import needed_operations
 from craft_zoo.blackbox.base import DEFAULT_INIT
 from craft_zoo.blackbox.text import CausalTextEncoder, Model, Tokenizer
+from craft_zoo.errors import CraftZooError
 from craft_zoo.logs import quiet
 
 ARCHITECTURES = ("craft-mini", "RN50", "ViT-B-32", "ViT-L-14")
@@ -32,6 +33,7 @@ _WORDS = (
     *("shark", "golden", "retriever", "maltese", "terrier", "zebra", "crossing", "tram"),
     *("forklift", "industrial", "buildings", "acoustic", "guitar", "maple", "leaf"),
 )
+_MOST_NAMES = 10_000  # of some 14,000 that the words allow
 _KINDS = {
     "aten::addmm": "matrix products",
     "aten::mm": "matrix products",
@@ -63,6 +65,8 @@ def random_text_tower(name: str) -> tuple[Model, Tokenizer]:
 
 def random_names(n_classes: int) -> list[str]:
     """Distinct class names of one to three words, as long as ImageNet's on average."""
+    if n_classes > _MOST_NAMES:
+        raise CraftZooError(f"at most {_MOST_NAMES:,} class names can be made, not {n_classes:,}")
     rng = np.random.default_rng(0)
     names: dict[str, None] = {}
     while len(names) < n_classes:

@@ -13,17 +13,22 @@ from rich.console import Console
 from rich.table import Table
 
 _KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-# Each as a change of the environment; the run itself is the library's, which sets nothing.
+_SPIN = {"GOMP_SPINCOUNT": "10000"}
+_MANY, _NONE = "NumPy on all cores", "none of it"
+# Changes of the environment; the run is the library's, which does only the last by itself.
 SETTINGS: dict[str, dict[str, str]] = {
-    "as the command": {"GOMP_SPINCOUNT": "10000"} | _KEEP,
-    "waiting threads spin (default)": _KEEP,
-    "waiting threads sleep": {"OMP_WAIT_POLICY": "PASSIVE"} | _KEEP,
-    "freed memory given back (default)": {"GOMP_SPINCOUNT": "10000"},
-    "neither": {},
+    "as the command": _SPIN | _KEEP,
+    "OpenMP threads spin as by default": _KEEP,
+    "OpenMP threads sleep at once": {"OMP_WAIT_POLICY": "PASSIVE"} | _KEEP,
+    "freed memory is given back": _SPIN,
+    _MANY: _SPIN | _KEEP,
+    _NONE: {},
 }
 _RUN = """
-import time
-from craft_zoo import few_shot, load_dataset, load_vlm, tune
+import contextlib, time
+from craft_zoo import few_shot, load_dataset, load_vlm, tune, tuning
+if {many}:
+    tuning.one_numpy_thread = contextlib.nullcontext
 vlm = load_vlm(cache=False)
 task = few_shot(load_dataset("digits"), shots=16, seed=1)
 began = time.perf_counter()
@@ -47,21 +52,21 @@ def measure_settings(
     for beside in (False, True):
         for _ in range(repeats):
             for setting, changes in SETTINGS.items():
-                seconds = _run(changes, budget, beside)
+                many = setting in (_MANY, _NONE)
+                seconds = _run(_RUN.format(budget=budget, many=many), changes, beside)
                 rows.append({"setting": setting, "beside": beside, "seconds": seconds})
                 if console:
                     console.print(f"{setting}, {'beside' if beside else 'alone'}: {seconds:.1f} s")
     return pd.DataFrame(rows)
 
 
-def _run(changes: dict[str, str], budget: int, beside: bool) -> float:
+def _run(code: str, changes: dict[str, str], beside: bool) -> float:
     ours = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", *_KEEP)
     environment = {key: value for key, value in os.environ.items() if key not in ours} | changes
     other = subprocess.Popen([sys.executable, "-c", _OTHER]) if beside else None
     try:
         if other:
             time.sleep(5)
-        code = _RUN.format(budget=budget)
         run = subprocess.run(
             [sys.executable, "-c", code],
             env=environment,

@@ -20,6 +20,7 @@ from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.blackbox.images import ImageEncoder
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
+from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.metrics import accuracy
 from craft_zoo.tuning import tune
@@ -41,6 +42,9 @@ def measure_runs(
     The ways: the released loop; ours with the same settings; ours with its defaults, by ``cma``
     and by ``spsa-gc``. All encode their training images themselves, nothing comes from a cache.
     """
+    smallest = ReleasedSettings().popsize
+    if budget < smallest:
+        raise CraftZooError(f"a budget of {budget} is too small: give at least {smallest} queries")
     data = load_dataset(dataset, classnames=classnames)
     contest = _Contest(data, budget, console)
     with one_numpy_thread():  # for all of them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,21 @@ def test_the_causal_encoder_agrees_with_the_models_own_pass(
     shape = (n_contexts, *slow.initial_context.shape)
     contexts = torch.from_numpy(scale * rng.standard_normal(shape)).float()
     assert torch.allclose(features(fast, contexts), features(slow, contexts), atol=1e-5)
+
+
+def test_a_tower_without_a_start_token() -> None:
+    def tokenizer(texts: Sequence[str]) -> torch.Tensor:
+        return torch.nn.functional.pad(TOKENIZER(texts)[:, 1:], (0, 1))
+
+    model = build()
+    engine = CausalTextEncoder(model, tokenizer, NAMES, INIT, memory=10**9)
+    assert engine.start == 0
+    with torch.inference_mode():
+        expected = model.encode_text(
+            tokenizer([f"{INIT} {name}." for name in NAMES]), normalize=True
+        )
+    encoded = features(engine, engine.initial_context.repeat(2, 1, 1))
+    assert torch.allclose(encoded, expected.expand(2, -1, -1), atol=1e-6)
 
 
 @pytest.fixture(scope="module", params=["RN50", "ViT-B-32-quickgelu", "ViT-L-14", "craft-mini"])

@@ -1,0 +1,86 @@
+"""How to compute, and what is kept: the options that commands share, and ``craft-zoo cache``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from craft_zoo.cli import main
+from craft_zoo.machine import one_numpy_thread
+
+TUNE = ["--budget", "8", "--optimizer", "cma:popsize=4", "--shots", "2", "--set", "intrinsic_dim=4"]
+
+
+def tune(image_folder: Path, out: Path, *more: str) -> int:
+    return main(["tune", f"folder:{image_folder}", "--out", str(out), *TUNE, *more])
+
+
+def test_features_are_kept_shown_and_cleared(
+    image_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("CRAFT_ZOO_CACHE", str(cache))
+    assert tune(image_folder, tmp_path / "a", "--no-cache") == 0
+    assert not cache.exists()
+    assert main(["cache"]) == 0
+    assert "0.0 MB for 0 models" in capsys.readouterr().out
+    assert tune(image_folder, tmp_path / "b") == 0
+    assert tune(image_folder, tmp_path / "c") == 0  # from the cache
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+    assert main(["cache"]) == 0
+    assert "for 1 models" in capsys.readouterr().out
+    assert main(["cache", "--clear"]) == 0
+    assert not list(cache.glob("*.sqlite"))
+
+
+def test_memory_changes_no_result_and_threads_are_set(image_folder: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert tune(image_folder, tmp_path / "a", "--threads", "1") == 0
+        assert torch.get_num_threads() == 1
+        assert tune(image_folder, tmp_path / "b", "--threads", "1", "--memory", "1") == 0
+    finally:
+        torch.set_num_threads(before)
+    assert (tmp_path / "b").stat().st_size == (tmp_path / "a").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--threads", "0"], "at least 1 thread is needed, not 0"),
+        (["--memory", "0"], "at least 1 MB, not 0"),
+    ],
+)
+def test_bad_numbers(
+    image_folder: Path,
+    tmp_path: Path,
+    option: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert tune(image_folder, tmp_path / "a", *option) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_numpys_threads_come_back_after_a_run() -> None:
+    from threadpoolctl import ThreadpoolController
+
+    def threads() -> list[int]:
+        return [
+            library["num_threads"]
+            for library in ThreadpoolController().info()
+            if "numpy.libs" in library["filepath"]
+        ]
+
+    before = threads()
+    if not before:
+        pytest.skip("this NumPy brings no linear algebra of its own")
+    with one_numpy_thread():
+        assert threads() == [1] * len(before)
+    assert threads() == before
