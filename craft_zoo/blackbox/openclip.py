@@ -101,8 +101,7 @@ class OpenCLIP(VLM):
             built, preprocess, tokenizer = _create(model, pretrained, target, precision)
         if pretrained is not None and Path(pretrained).is_file():
             pretrained = str(Path(pretrained).resolve())
-        if isinstance(cache, bool):
-            cache = cache_folder() if cache else None
+        folder = (cache_folder() if cache else None) if isinstance(cache, bool) else cache
         vlm = cls(
             built,
             preprocess,
@@ -110,7 +109,7 @@ class OpenCLIP(VLM):
             name=model if pretrained is None else f"{model}@{pretrained}",
             memory=memory,
             compile=compile,
-            cache=cache,
+            cache=folder,
         )
         if precision != "fp32":
             vlm._check_precision(precision)
