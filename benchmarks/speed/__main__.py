@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("--model", action="append", choices=ARCHITECTURES, help="(default: all)")
     scoring.add_argument("--classes", action="append", type=_positive, help=f"(default: {CLASSES})")
     scoring.add_argument("--popsize", type=_positive, default=POPSIZE, help=f"(default: {POPSIZE})")
+    scoring.add_argument("--compile", action="store_true", help="compile the engine's tower")
     scoring.set_defaults(measure=_scoring)
 
     run = commands.add_parser("run", parents=[shared], help="a whole run against the released loop")
@@ -118,6 +119,7 @@ def _scoring(options: argparse.Namespace, console: Console) -> None:
         options.model or ARCHITECTURES,
         options.classes or CLASSES,
         popsize=options.popsize,
+        compile=options.compile,
         console=console,
     )
     console.print(scoring_table(measured))
