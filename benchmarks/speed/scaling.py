@@ -52,12 +52,14 @@ def measure_scaling(console: Console | None = None) -> pd.DataFrame:
     engine = _engine(model, tokenizer, 100)
     for popsize in _CANDIDATES:
         note("candidates", popsize, _seconds(engine, popsize))
-    vlm = OpenCLIP.load(cache=False)
     task = few_shot(load_dataset("digits"), shots=16, seed=1)
-    for budget in _BUDGETS:
-        began = time.perf_counter()
-        tune(vlm, task, budget=budget)
-        note("queries", budget, time.perf_counter() - began)
+    with tempfile.TemporaryDirectory() as folder:
+        vlm = OpenCLIP.load(cache=folder)
+        tune(vlm, task, budget=40)  # encodes the images, and imports what is imported late
+        for budget in _BUDGETS:
+            began = time.perf_counter()
+            tune(vlm, task, budget=budget)
+            note("queries", budget, time.perf_counter() - began)
     return pd.DataFrame(rows)
 
 
