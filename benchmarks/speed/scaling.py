@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import NullFormatter
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -87,9 +88,13 @@ def plot_scaling(measured: pd.DataFrame, folder: Path) -> list[Path]:
         slope = exponent(sizes, seconds)
         panel.loglog(sizes, seconds[-1] * sizes / sizes[-1], color="0.6", ls=":", lw=1.2)
         panel.loglog(sizes, seconds, color=colour, marker=marker, ms=5)
+        panel.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+        panel.set_xticks([], minor=True)
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel(str(what))
-        panel.set_title(f"cost ~ {what}^{slope:.2f}", fontsize=10)
-        panel.grid(alpha=0.25, which="both", lw=0.5)
+        panel.set_title(f"cost ~ {what}$^{{{slope:.2f}}}$", fontsize=10)
+        panel.grid(alpha=0.3, lw=0.5)
     panels[0].set_ylabel("seconds (dotted: proportional)")
     figure.tight_layout()
     return save(figure, folder, "scaling")
