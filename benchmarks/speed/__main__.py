@@ -26,10 +26,9 @@ from craft_zoo.benchmarks.speed import (
 )
 from craft_zoo.benchmarks.speed.scoring import ARCHITECTURES, CLASSES, POPSIZE
 from craft_zoo.benchmarks.store import write_atomically
+from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import keep_freed_memory, use_threads
-
-_WIDTH = 150  # of tables in a file or a pipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     keep_freed_memory()
-    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
+    console = open_console()
     try:
         if options.threads is not None:
             use_threads(options.threads)

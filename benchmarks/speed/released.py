@@ -3,8 +3,8 @@
 Faithful to what the paper and docs/method.md say of it: candidates one after another, each class
 prompt through all positions of the text tower, every training image decoded, augmented and encoded
 again each generation for the refiner (predictions that it does not count), the context set to the
-mean of 40 fresh samples. Two things differ, both in its favour: nothing but the last generation is
-scored on test images, and the precision is this machine's float32.
+mean of 40 fresh samples. Two things differ: test images are not scored, and it computes in float32
+on whatever this machine has.
 """
 
 from __future__ import annotations

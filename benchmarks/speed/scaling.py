@@ -17,17 +17,16 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from craft_zoo import mini, optimizers
+from craft_zoo import mini
 from craft_zoo.benchmarks.plots import COLOURS, MARKERS, save
 from craft_zoo.benchmarks.speed.machine import fastest, peak_memory
 from craft_zoo.benchmarks.speed.scoring import IMAGE_SIZE, random_names, random_text_tower
 from craft_zoo.blackbox import Meter, OpenCLIP
 from craft_zoo.blackbox.base import DEFAULT_INIT
 from craft_zoo.blackbox.text import CausalTextEncoder
-from craft_zoo.craft import CraftConfig, collaborate
+from craft_zoo.craft import CraftConfig
 from craft_zoo.data import few_shot, load_dataset
-from craft_zoo.prompts import Subspace
-from craft_zoo.refiner import Refiner
+from craft_zoo.methods import Problem, get_method
 from craft_zoo.tuning import tune
 
 _CANDIDATES = (5, 10, 20, 40, 80, 160)
@@ -113,25 +112,19 @@ def measure_memory(
         )
         images = vlm.images(few * (_IMAGES // len(few)))
     labels = rng.integers(n_classes, size=_IMAGES)
-    box = vlm.classifier(random_names(n_classes))
-    config = CraftConfig(hidden=512)
+    problem = Problem(
+        box=vlm.classifier(random_names(n_classes)),
+        images=images,
+        labels=labels,
+        meter=Meter(popsize),
+        budget=popsize,
+        seed=1,
+        optimizer=f"cma:popsize={popsize}",
+        config=CraftConfig(hidden=512),
+    )
     began = time.perf_counter()
     with peak_memory() as peak:
-        for _ in collaborate(
-            box,
-            images,
-            labels,
-            meter=Meter(popsize),
-            optimizer=optimizers.create(
-                f"cma:popsize={popsize}", config.intrinsic_dim, budget=popsize, seed=1
-            ),
-            subspace=Subspace.relative(
-                box.initial_context, config.intrinsic_dim, scale=config.scale, seed=1
-            ),
-            refiner=Refiner(n_classes, config.hidden),
-            config=config,
-            seed=1,
-        ):
+        for _ in get_method("craft")(problem):
             pass
     return {
         "architecture": architecture,

@@ -15,7 +15,7 @@ from rich.table import Table
 _KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 _SPIN = {"GOMP_SPINCOUNT": "10000"}
 _MANY, _NONE = "NumPy on all cores", "none of it"
-# Changes of the environment; the run is the library's, which does only the last by itself.
+# Changes of the environment; by itself, the library only keeps NumPy on one thread.
 SETTINGS: dict[str, dict[str, str]] = {
     "as the command": _SPIN | _KEEP,
     "OpenMP threads spin as by default": _KEEP,

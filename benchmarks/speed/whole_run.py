@@ -17,7 +17,6 @@ from craft_zoo import mini
 from craft_zoo.benchmarks.speed.machine import peak_memory
 from craft_zoo.benchmarks.speed.released import ReleasedSettings, released_loop
 from craft_zoo.blackbox import OpenCLIP
-from craft_zoo.blackbox.images import ImageEncoder
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
@@ -60,7 +59,6 @@ class _Contest:
         self.model, self.preprocess, self.tokenizer = mini.create()
         self.vlm = OpenCLIP(self.model, self.preprocess, self.tokenizer, name=mini.NAME)
         self.box = self.vlm.classifier(data.classnames)
-        self.test_features = ImageEncoder(self.model, self.preprocess)(data.test.images)
         self.test_images = self.vlm.images(data.test.images)
         self.budget, self.console = budget, console
         self.rows: list[dict[str, Any]] = []
@@ -113,7 +111,7 @@ class _Contest:
 
         def predict() -> np.ndarray:
             with torch.inference_mode():
-                logits = self.model.logit_scale.exp() * self.test_features @ text.T
+                logits = self.model.logit_scale.exp() * self.test_images.features @ text.T
                 return (logits + net(logits)).numpy()
 
         return predict

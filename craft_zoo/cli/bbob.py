@@ -12,8 +12,8 @@ from rich.table import Table
 from craft_zoo import optimizers
 from craft_zoo.benchmarks import bbob
 from craft_zoo.cli.arguments import add_out_argument
-from craft_zoo.cli.console import open_console
 from craft_zoo.cli.progress import add_bar, query_progress, saying_how_to_go_on
+from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 
 DEFAULT_OUT = "craft-zoo-bbob"

@@ -27,7 +27,6 @@ from craft_zoo.cli.arguments import (
     open_model,
     read_config,
 )
-from craft_zoo.cli.console import open_console
 from craft_zoo.cli.progress import (
     ReadingBar,
     add_bar,
@@ -35,6 +34,7 @@ from craft_zoo.cli.progress import (
     saying_how_to_go_on,
     show,
 )
+from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import method_names
 

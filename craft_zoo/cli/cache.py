@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from craft_zoo.blackbox import cache_folder
-from craft_zoo.cli.console import open_console
+from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from craft_zoo import optimizers
-from craft_zoo.cli.console import open_console
+from craft_zoo.console import open_console
 from craft_zoo.data import dataset_names
 from craft_zoo.methods import method_names
 

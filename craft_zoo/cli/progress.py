@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from craft_zoo.cli.console import open_console
+from craft_zoo.console import open_console
 
 
 def query_progress() -> Progress:

@@ -12,8 +12,8 @@ from craft_zoo.cli.arguments import (
     open_model,
     read_config,
 )
-from craft_zoo.cli.console import open_console
 from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, show
+from craft_zoo.console import open_console
 from craft_zoo.craft import Step
 from craft_zoo.data import few_shot, load_dataset
 from craft_zoo.errors import CraftZooError

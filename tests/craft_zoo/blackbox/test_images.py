@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 from craft_zoo import mini
 from craft_zoo.blackbox.cache import FeatureCache, module_key
 from craft_zoo.blackbox.images import ImageEncoder
+from craft_zoo.data import open_image
 from craft_zoo.data.augment import augmented
 from craft_zoo.errors import CraftZooError
 
@@ -49,15 +51,9 @@ def encoder(model: torch.nn.Module, cache: Path | None) -> tuple[ImageEncoder, C
 def test_features_are_the_models_own(model: torch.nn.Module) -> None:
     encode, preprocess = encoder(model, None)
     with torch.inference_mode():
-        pixels = torch.stack([preprocess(image) for image in map(_pil, IMAGES)])
+        pixels = torch.stack([preprocess(image) for image in map(open_image, IMAGES)])
         expected = model.encode_image(pixels, normalize=True)
     assert torch.allclose(encode(IMAGES), expected, atol=1e-6)
-
-
-def _pil(image: np.ndarray):  # type: ignore[no-untyped-def]
-    from PIL import Image
-
-    return Image.fromarray(image)
 
 
 def test_features_do_not_depend_on_company_order_or_threads(model: torch.nn.Module) -> None:
@@ -183,8 +179,6 @@ print(vlm.images(images).features.sum(0)[:5].tolist())
 
 @pytest.mark.slow
 def test_two_processes_may_fill_one_cache_at_once(tmp_path: Path) -> None:
-    import os
-
     environment = os.environ | {"CRAFT_ZOO_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(

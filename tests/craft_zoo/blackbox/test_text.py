@@ -62,6 +62,12 @@ def features(encoder: TextEncoder, contexts: torch.Tensor) -> torch.Tensor:
     return torch.stack(list(encoder(contexts)))
 
 
+@torch.inference_mode()
+def own_features(model: Any, tokenizer: Any) -> torch.Tensor:
+    """open_clip's, of the initial words with each name."""
+    return model.encode_text(tokenizer([f"{INIT} {name}." for name in NAMES]), normalize=True)
+
+
 @pytest.mark.parametrize("kind", TOWERS)
 @pytest.mark.parametrize("memory", MEGABYTES)
 def test_the_initial_context_gives_encode_text(kind: str, memory: int) -> None:
@@ -69,9 +75,7 @@ def test_the_initial_context_gives_encode_text(kind: str, memory: int) -> None:
     model = build(**options)
     encoder = text_encoder(model, TOKENIZER, NAMES, INIT, memory=memory)
     assert type(encoder) is expected_type
-    with torch.inference_mode():
-        tokens = TOKENIZER([f"{INIT} {name}." for name in NAMES])
-        expected = model.encode_text(tokens, normalize=True)
+    expected = own_features(model, TOKENIZER)
     encoded = features(encoder, encoder.initial_context.repeat(3, 1, 1))
     assert torch.allclose(encoded, expected.expand(3, -1, -1), atol=1e-6)
 
@@ -112,10 +116,7 @@ def test_a_tower_without_a_start_token() -> None:
     model = build()
     engine = CausalTextEncoder(model, tokenizer, NAMES, INIT, memory=10**9)
     assert engine.start == 0
-    with torch.inference_mode():
-        expected = model.encode_text(
-            tokenizer([f"{INIT} {name}." for name in NAMES]), normalize=True
-        )
+    expected = own_features(model, tokenizer)
     encoded = features(engine, engine.initial_context.repeat(2, 1, 1))
     assert torch.allclose(encoded, expected.expand(2, -1, -1), atol=1e-6)
 
