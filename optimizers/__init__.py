@@ -10,14 +10,16 @@ search stands. See :class:`Optimizer` for the loop.
 - :class:`SPSA`, :class:`SPSAGC`, :class:`ZIP`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``, ``zip``,
   ``zo-adam``, which follow estimated gradients
 - :class:`LMMAES`, :class:`SNES`, :class:`RandomSearch`: ``lm-ma-es``, ``snes``, ``random``
+- :class:`LogitGN`: ``logit-gn``, which learns from outputs
 - :class:`Nevergrad`: ``nevergrad:NAME``
 - :mod:`craft_zoo.optimizers.testing`: does an optimizer keep the rules?
 """
 
-from craft_zoo.optimizers.base import Optimizer, Outputs
+from craft_zoo.optimizers.base import Optimizer, OutputLoss, Outputs
 from craft_zoo.optimizers.cma import CMA
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.lm_ma_es import LMMAES
+from craft_zoo.optimizers.logit_gn import LogitGN
 from craft_zoo.optimizers.nevergrad import Nevergrad
 from craft_zoo.optimizers.options import Option
 from craft_zoo.optimizers.random_search import RandomSearch
@@ -38,10 +40,12 @@ __all__ = [
     "SPSA",
     "SPSAGC",
     "ZIP",
+    "LogitGN",
     "Nevergrad",
     "Optimizer",
     "OptimizerError",
     "Option",
+    "OutputLoss",
     "Outputs",
     "RandomSearch",
     "SepCMA",

@@ -6,7 +6,7 @@ import json
 import math
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,9 @@ _LARGEST = 1e100  # magnitude of a loss; optimizers square differences of them
 
 Outputs = Sequence[np.ndarray] | None
 """What is behind each loss (the logits), where it is known."""
+
+OutputLoss = Callable[[np.ndarray], tuple[float, np.ndarray]]
+"""A convex function of one output: its value, and its gradient in the output's shape."""
 
 
 class Optimizer(ABC):
@@ -45,6 +48,8 @@ class Optimizer(ABC):
 
     Attributes:
         evaluations: candidates told so far.
+        output_loss: the convex function that makes losses of outputs, for optimizers that use it;
+            the caller sets it before the first tell, and again whenever it has changed.
     """
 
     name: ClassVar[str] = "unregistered"
@@ -52,6 +57,13 @@ class Optimizer(ABC):
 
     learns_from_outputs: ClassVar[bool] = False
     """Whether :meth:`tell` must be given ``outputs``."""
+
+    needs_output_loss: ClassVar[bool] = False
+    """Whether :attr:`output_loss` must be set, for one that learns from outputs."""
+
+    snapshots: ClassVar[bool] = False
+    """Whether :meth:`state` is the optimizer's own snapshot (see :meth:`_snapshot`) and not a record
+    of all it was told: for those that learn from outputs, which are large."""
 
     def __init__(self, dim: int, *, budget: int, seed: int) -> None:
         for what, value, least in (("dim", dim, 1), ("budget", budget, 1), ("seed", seed, 0)):
@@ -62,6 +74,7 @@ class Optimizer(ABC):
         self.dim, self.budget, self.seed = dim, budget, seed
         self.rng = np.random.default_rng(seed)
         self.evaluations = 0
+        self.output_loss: OutputLoss | None = None
         self._asked: np.ndarray | None = None
         self._made_from: tuple[str, Mapping[str, Any]] | None = None  # set by create()
         self._told_losses: list[np.ndarray] = []
@@ -153,7 +166,11 @@ class Optimizer(ABC):
             )
         if outputs is None and self.learns_from_outputs:
             raise OptimizerError(
-                f"{type(self).__name__} learns from outputs: tell what is behind each loss"
+                f"{self.name!r} learns from outputs: tell what is behind each loss"
+            )
+        if self.needs_output_loss and self.output_loss is None:
+            raise OptimizerError(
+                f"{self.name!r} needs the convex loss of the outputs: set its output_loss"
             )
         finite = np.isfinite(values)
         if finite.any():
@@ -170,6 +187,8 @@ class Optimizer(ABC):
 
     def state(self) -> dict[str, np.ndarray]:
         """All that is needed to continue elsewhere, as plain arrays; see :func:`restore`.
+
+        :attr:`output_loss` is not part of it.
 
         ``np.savez(path, **optimizer.state())`` keeps it in a file. Candidates that were asked for
         and not told are not part of it: the restored optimizer asks for them again.
@@ -190,6 +209,9 @@ class Optimizer(ABC):
             "seed": self.seed,
             "checksum": self._checksum,
         }
+        if self.snapshots:
+            about |= {"evaluations": self.evaluations}
+            return {"about": np.array(json.dumps(about))} | self._snapshot()
         state = {
             "about": np.array(json.dumps(about)),
             "generations": np.array([len(losses) for losses in self._told_losses], dtype=np.int64),
@@ -201,6 +223,8 @@ class Optimizer(ABC):
 
     def _note(self, told: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         """Keep what :meth:`state` needs: an optimizer is a function of its seed and the losses."""
+        if self.snapshots:
+            return
         self._told_losses.append(losses)
         # Of the first coordinates, which are as good as all: another search differs in them too.
         self._checksum = zlib.crc32(told[:, 0].tobytes(), self._checksum)
@@ -217,6 +241,14 @@ class Optimizer(ABC):
 
         ``candidates`` are read-only and may be kept.
         """
+
+    def _snapshot(self) -> dict[str, np.ndarray]:
+        """What :meth:`_resume` needs, where :attr:`snapshots` is set; no key ``about``."""
+        raise NotImplementedError
+
+    def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Put a new optimizer where :meth:`_snapshot` was taken."""
+        raise NotImplementedError
 
     def _stop(self) -> str | None:
         """Why asking on would be pointless although there is budget; None: go on."""

@@ -17,7 +17,8 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
 
     It is made anew and told the same losses, so nothing is unpickled; a checksum over all it asks
     for on the way makes sure that it is the same search. Costs the optimizer's own time of the
-    search so far, and no evaluation.
+    search so far, and no evaluation. Optimizers that learn from outputs may be put back from
+    arrays of their own instead; set their :attr:`Optimizer.output_loss` again.
 
     Args:
         state: as returned, or ``np.load`` of a file made with ``np.savez(path, **state)``.
@@ -28,8 +29,6 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
     """
     try:
         about = json.loads(str(state["about"]))
-        sizes, losses = state["generations"], np.asarray(state["losses"], dtype=np.float64)
-        outputs = state.get("outputs")
         optimizer = create(
             about["spec"],
             about["dim"],
@@ -37,6 +36,12 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
             seed=about["seed"],
             **about["options"],
         )
+        if optimizer.snapshots:
+            optimizer.evaluations = about["evaluations"]
+            optimizer._resume(state)
+            return optimizer
+        sizes, losses = state["generations"], np.asarray(state["losses"], dtype=np.float64)
+        outputs = state.get("outputs")
         checksum = about["checksum"]
         if sizes.sum() != len(losses) or not np.isfinite(losses).all():
             raise ValueError("its losses are incomplete")

@@ -21,6 +21,8 @@ OWN = [
     "sep-cma:restarts=ipop,popsize=5",
     "vkd-cma:restarts=bipop,popsize=6",
     "spsa:directions=3,calibration=2",
+    "logit-gn:popsize=1",
+    "logit-gn:popsize=2,memory=9,shrink=0",
     "nevergrad:OnePlusOne",
     "nevergrad:OnePlusOne:workers=7",
 ]

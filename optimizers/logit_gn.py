@@ -1,0 +1,242 @@
+"""A Gauss-Newton search that learns from outputs: the whole answer of each evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from craft_zoo.optimizers.base import Optimizer, Outputs
+from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.options import check_above_zero, check_at_least
+from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.secants import SecantMemory
+from craft_zoo.optimizers.trust_region import BallMinimizer
+
+_RADII = (0.5, 1.0, 2.0)  # of the trust region, tried side by side
+_ENOUGH = 0.25  # share of the predicted decrease that makes a step a success
+_SMALLEST, _LARGEST = 0.02, 3.0  # radius, in units of √d
+_PATIENCE = 5  # generations without progress after which the center is evaluated again
+
+
+@register("logit-gn")
+class LogitGN(Optimizer):
+    """Gauss-Newton on outputs (ours): fits how they change, and minimises what it predicts.
+
+    Outputs (logits) are close to linear in the candidate where their loss is not. Around the best
+    point so far the remembered evaluations give a linear model of them; the loss of that model is
+    convex and costs no evaluation to minimise. Its minimisers in balls of three radii are the next
+    candidates; the others look around the middle one, in directions that were not looked at yet
+    while there are such. The radius follows predicted against actual decrease.
+
+    It needs the outputs behind each loss and, as :attr:`Optimizer.output_loss`, the convex function
+    that makes losses of them; it looks at the losses that it is told no further.
+
+    Args:
+        popsize: candidates a generation; with 1, steps and looks around take turns.
+        radius: of the first trust region, in units of √d.
+        reach: distance at which curvature is as large as the linear part, in units of √d.
+        shrink: weight of a pull towards the start: what the distance √d adds to the loss.
+        memory: evaluations that are remembered.
+        memory_mb: megabytes that their outputs may take.
+    """
+
+    learns_from_outputs = True
+    needs_output_loss = True
+    snapshots = True
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        popsize: int = 20,
+        radius: float = 0.2,
+        reach: float = 0.35,
+        shrink: float = 0.025,
+        memory: int = 600,
+        memory_mb: int = 512,
+        **common: Any,
+    ) -> None:
+        super().__init__(dim, **common)
+        check_at_least(self.name, 1, popsize=popsize, memory_mb=memory_mb)
+        check_at_least(self.name, 2, memory=memory)
+        check_above_zero(self.name, radius=radius, reach=reach)
+        if not 0 <= shrink < np.inf:
+            raise OptimizerError(
+                f"option 'shrink' of {self.name!r} must be a number of at least 0, not {shrink}"
+            )
+        self.popsize = popsize
+        self._unit = float(np.sqrt(dim))
+        self._radius, self._reach = radius * self._unit, reach * self._unit
+        self._pull = 2 * shrink / dim
+        self._memory = SecantMemory(dim, points=memory, size=memory_mb * 2**20)
+        self._center = np.zeros(dim)
+        self._center_outputs: np.ndarray | None = None
+        self._steps: list[tuple[float, float]] = []  # radius and predicted loss of each step asked
+        self._looked = False  # the last generation was a look around, with popsize 1
+        self._rejected = 0
+        self._shape: tuple[int, ...] = ()
+        self._before: dict[str, Any] = {}  # the state when candidates were asked for
+
+    def recommend(self) -> np.ndarray:
+        """The best point that was evaluated, by the present loss of its outputs."""
+        return self._center.copy()
+
+    def _ask(self) -> np.ndarray:
+        self._before = self._about()
+        self._steps = []
+        if self._center_outputs is None:
+            around = self._around(self._center, np.zeros((self.dim, 0)), self.popsize - 1)
+            return np.concatenate([self._center[None], around])
+        if self._rejected >= _PATIENCE:
+            again, self._rejected = [self._center], 0
+        else:
+            again = []
+        steps, basis = self._step_candidates()
+        middle = steps[len(steps) // 2] if steps else self._center
+        if self.popsize == 1:
+            self._looked = not self._looked
+            if self._looked or not steps:
+                self._steps = []
+                return np.stack(again) if again else self._around(middle, basis, 1)
+            self._steps = [self._steps[len(steps) // 2]]
+            return middle[None]
+        n_steps = min(len(steps), (self.popsize + 1) // 2)
+        if n_steps < len(steps):  # the middle one first, then the larger
+            order = [1, 2, 0][:n_steps]
+            steps, self._steps = [steps[i] for i in order], [self._steps[i] for i in order]
+        n_around = max(0, self.popsize - n_steps - len(again))
+        rows = [*steps, *again, *self._around(middle, basis, n_around)]
+        return np.stack(rows[: max(self.popsize, n_steps)])
+
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+        assert outputs is not None, "tell refuses to go without"
+        told = self._flat(outputs)
+        good = np.isfinite(told).all(axis=1)
+        values = np.full(len(told), np.inf)
+        for row in np.flatnonzero(good):
+            values[row] = self._loss(told[row])
+        if not np.isfinite(values).any():
+            return
+        self._memory.add(candidates[good], told[good])
+        if self._center_outputs is None:
+            best = int(values.argmin())
+            self._center, self._center_outputs = candidates[best].copy(), told[best]
+            return
+        present = self._loss(self._center_outputs)
+        again = np.flatnonzero(good & (candidates == self._center).all(axis=1))
+        if len(again):  # a noisy function may have flattered it
+            self._center_outputs = told[again[0]]
+            present = values[again[0]]
+        self._adapt_radius(values[: len(self._steps)], present)
+        best = int(values.argmin())
+        if values[best] < present:
+            self._center, self._center_outputs = candidates[best].copy(), told[best]
+            self._rejected = 0
+        else:
+            self._rejected += 1
+
+    def _adapt_radius(self, values: np.ndarray, present: float) -> None:
+        """As trust regions do: by the share of the predicted decrease that the best step brought."""
+        if not len(values):
+            return
+        best = int(values.argmin())
+        radius, predicted = self._steps[best]
+        if present - values[best] > _ENOUGH * max(0.0, present - predicted):
+            self._radius = radius
+        else:
+            self._radius /= 2
+        self._radius = float(
+            np.clip(self._radius, _SMALLEST * self._unit, _LARGEST * self._unit)
+        )
+
+    def _step_candidates(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """Minimisers of the predicted loss in balls around the center, and the model's basis."""
+        center = self._center_outputs
+        assert center is not None
+        model = self._memory.model(self._center, center, self._reach)
+        if model is None:
+            return [], np.zeros((self.dim, 0))
+        at = self._center @ model.basis
+
+        def predicted(t: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope = self._loss_and_slope(center + t.astype(np.float32) @ model.jacobian)
+            moved = at + t
+            value += self._pull / 2 * float(moved @ moved)
+            return value, model.jacobian @ slope + self._pull * moved
+
+        minimize = BallMinimizer(predicted)
+        t, steps = np.zeros(model.basis.shape[1]), []
+        for factor in _RADII:
+            t = minimize(factor * self._radius, t)
+            moved = at + t
+            loss = predicted(t)[0] - self._pull / 2 * float(moved @ moved)
+            steps.append(self._center + model.basis @ t)
+            self._steps.append((factor * self._radius, loss))
+        return steps, model.basis
+
+    def _around(self, point: np.ndarray, basis: np.ndarray, count: int) -> np.ndarray:
+        """(count, d) points at the trust region's radius, in directions that are not yet known."""
+        directions = self.rng.standard_normal((count, self.dim))
+        if basis.shape[1] + count <= self.dim:
+            directions -= (directions @ basis) @ basis.T
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True).clip(1e-12)
+        return point + self._radius * directions
+
+    def _flat(self, outputs: Outputs) -> np.ndarray:
+        assert outputs is not None
+        arrays = [np.asarray(each, dtype=np.float32) for each in outputs]
+        shape = self._shape if self._center_outputs is not None else arrays[0].shape
+        if any(each.shape != shape for each in arrays):
+            raise OptimizerError(
+                f"outputs of the shapes {sorted({each.shape for each in arrays})} were told to "
+                f"{self.name!r}, which began with {shape}: all must have one shape"
+            )
+        self._shape = shape
+        return np.stack([each.ravel() for each in arrays])
+
+    def _loss(self, outputs: np.ndarray) -> float:
+        return self._loss_and_slope(outputs)[0]
+
+    def _loss_and_slope(self, outputs: np.ndarray) -> tuple[float, np.ndarray]:
+        assert self.output_loss is not None, "ask and tell refuse to go without"
+        value, slope = self.output_loss(outputs.reshape(self._shape))
+        return float(value), np.asarray(slope, dtype=np.float32).ravel()
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "radius": self._radius,
+            "rejected": self._rejected,
+            "looked": self._looked,
+            "shape": self._shape,
+            "evaluated": self._center_outputs is not None,
+            "rng": self.rng.bit_generator.state,
+        }
+
+    def _snapshot(self) -> dict[str, np.ndarray]:
+        center = self._center_outputs
+        # What was asked and not told is asked again.
+        about = self._about() if self._asked is None else self._before
+        return {
+            "logit_gn": np.array(json.dumps(about)),
+            "center": self._center,
+            "center_outputs": np.zeros(0, np.float32) if center is None else center,
+            "points": self._memory.points,
+            "outputs": self._memory.outputs,
+        }
+
+    def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
+        about = json.loads(str(arrays["logit_gn"]))
+        self._radius, self._rejected = about["radius"], about["rejected"]
+        self._looked, self._shape = about["looked"], tuple(about["shape"])
+        self.rng.bit_generator.state = about["rng"]
+        self._center = np.array(arrays["center"], dtype=np.float64)
+        if about["evaluated"]:
+            self._center_outputs = np.array(arrays["center_outputs"], dtype=np.float32)
+        if len(arrays["points"]):
+            self._memory.add(
+                np.asarray(arrays["points"], dtype=np.float64),
+                np.asarray(arrays["outputs"], dtype=np.float32),
+            )
