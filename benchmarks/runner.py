@@ -7,7 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from craft_zoo.adapter import Adapter
+import numpy as np
+
+from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.blackbox import VLM, ImageSet, Progress
@@ -38,6 +41,24 @@ class Listener(Protocol):
 
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
         """A run ended, or was found finished in the store."""
+
+
+class _TestLogits:
+    """A solution's logits of the test images; the same anchors are asked for once."""
+
+    def __init__(self, problem: Problem, images: ImageSet) -> None:
+        self._problem, self._images = problem, images
+        self._box = problem.meter.wrap(problem.box, "evaluation")
+        self._anchors: Anchors | None = None
+        self._anchor_logits: np.ndarray | None = None
+
+    def __call__(self, solution: Solution) -> np.ndarray:
+        anchors = solution.anchors
+        if anchors is not None and anchors is not self._anchors:
+            box = self._problem.vlm.classifier(anchors.texts)
+            metered = self._problem.meter.wrap(box, "evaluation")
+            self._anchors, self._anchor_logits = anchors, anchors.logits(metered, self._images)
+        return solution.logits(self._box, self._images, self._anchor_logits if anchors else None)
 
 
 class Bench:
@@ -110,13 +131,11 @@ class Bench:
         )
         if listener:
             listener.started(run)
-        evaluation = problem.meter.wrap(problem.box, "evaluation")
+        logits = _TestLogits(problem, test_images)
         began = time.perf_counter()
 
         def measure(step: Step) -> Point:
-            test_accuracy = accuracy(
-                step.solution.logits(evaluation, test_images), task.test.labels
-            )
+            test_accuracy = accuracy(logits(step.solution), task.test.labels)
             predictions = problem.meter.predictions
             return Point(
                 queries=problem.meter.queries,

@@ -1,4 +1,4 @@
-"""What is deployed: the context, the refiner, the class names and the model they belong to."""
+"""What is deployed: context, refiner, anchors, class names and the model they belong to."""
 
 from __future__ import annotations
 
@@ -12,29 +12,56 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import replacing
-from craft_zoo.refiner import Refiner
+from craft_zoo.refiner import ConvexRefiner, Refiner
 
-_FORMAT = "craft-zoo adapter 2"
+_FORMAT = "craft-zoo adapter 3"
 
 
 @dataclass
 class Solution:
-    """What a method has found: a context, and a refiner where it trains one."""
+    """What a method has found.
+
+    Attributes:
+        context: what is put before each class name.
+        refiner: corrects the logits; None where nothing does.
+        anchors: texts that the refiner looks at beside the classes; None without.
+    """
 
     context: np.ndarray
-    refiner: Refiner | None = None
+    refiner: Refiner | ConvexRefiner | None = None
+    anchors: Anchors | None = None
 
-    def logits(self, box: BlackBox, images: ImageSet) -> np.ndarray:
-        """(N, C) logits: the black box's under the context, refined; N predictions."""
-        return self.refine(next(iter(box.logits(self.context[None], images))))
+    @property
+    def predictions(self) -> float:
+        """Predictions that a deployed image costs: 1, and M / C for M anchor logits."""
+        if self.anchors is None or not isinstance(self.refiner, ConvexRefiner):
+            return 1.0
+        return 1 + len(self.anchors) / self.refiner.n_classes
 
-    def refine(self, logits: np.ndarray) -> np.ndarray:
+    def logits(
+        self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(N, C) logits: the black box's under the context, refined; N predictions.
+
+        Args:
+            box: the model opened on the class names.
+            images: N images.
+            anchor_logits: (N, M), see :meth:`Anchors.logits`; needed where there are anchors.
+        """
+        return self.refine(next(iter(box.logits(self.context[None], images))), anchor_logits)
+
+    def refine(self, logits: np.ndarray, anchor_logits: np.ndarray | None = None) -> np.ndarray:
         """The black box's logits under the context as the refiner, if there is one, leaves them."""
-        return logits if self.refiner is None else self.refiner.refine(logits)
+        if self.refiner is None:
+            return logits
+        if isinstance(self.refiner, ConvexRefiner):
+            return self.refiner.refine(logits, anchor_logits)
+        return self.refiner.refine(logits)
 
 
 @dataclass
@@ -72,22 +99,34 @@ class Adapter:
                 f"the adapter was made for {self.model}, and {vlm.name} is another model or has "
                 f"other weights: open the one it was made for"
             )
-        logits = self.solution.logits(box, vlm.images(images))
+        handed, anchors = vlm.images(images), self.solution.anchors
+        anchor_logits = None
+        if anchors is not None:
+            anchor_logits = anchors.logits(vlm.classifier(anchors.texts, self.init), handed)
+        logits = self.solution.logits(box, handed, anchor_logits)
         return torch.from_numpy(logits).softmax(-1).numpy()
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, in one step: a reader sees the old file or the new one."""
-        refiner = self.solution.refiner
+        refiner, anchors = self.solution.refiner, self.solution.anchors
         about = {
             "format": _FORMAT,
             "model": self.model,
             "fingerprint": list(self.fingerprint),
             "init": self.init,
             "classnames": list(self.classnames),
-            "refiner": None if refiner is None else {"hidden": refiner.hidden},
+            "refiner": None,
+            "anchors": None if anchors is None else list(anchors.texts),
         }
-        tensors = {"context": torch.from_numpy(np.ascontiguousarray(self.solution.context))}
-        if refiner is not None:
+        tensors = {"context": _tensor(self.solution.context)}
+        if anchors is not None:
+            tensors["anchors.contexts"] = _tensor(anchors.contexts)
+        if isinstance(refiner, ConvexRefiner):
+            about["refiner"] = "convex"
+            tensors["refiner.weight"] = _tensor(refiner.weight)
+            tensors["refiner.bias"] = _tensor(refiner.bias)
+        elif refiner is not None:
+            about["refiner"] = {"hidden": refiner.hidden}
             tensors |= {f"refiner.{name}": value for name, value in refiner.state_dict().items()}
         try:
             with replacing(Path(path)) as beside:
@@ -113,17 +152,12 @@ class Adapter:
                     f"tune again or use the version that wrote it"
                 )
             classnames = tuple(about["classnames"])
-            refiner = None
-            if about["refiner"] is not None:
-                refiner = Refiner(len(classnames), about["refiner"]["hidden"])
-                refiner.load_state_dict(
-                    {
-                        name.removeprefix("refiner."): value
-                        for name, value in tensors.items()
-                        if name.startswith("refiner.")
-                    }
-                )
-            solution = Solution(tensors["context"].numpy(), refiner)
+            anchors = None
+            if about["anchors"] is not None:
+                contexts = tensors["anchors.contexts"].numpy()
+                anchors = Anchors(tuple(about["anchors"]), contexts)
+            refiner = _refiner(about["refiner"], len(classnames), tensors)
+            solution = Solution(tensors["context"].numpy(), refiner, anchors)
             return cls(
                 solution,
                 classnames,
@@ -137,6 +171,27 @@ class Adapter:
             raise CraftZooError(
                 f"{path} is not an adapter of craft-zoo ({error}): make one with craft-zoo tune"
             ) from None
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _refiner(
+    about: str | dict[str, int] | None, n_classes: int, tensors: dict[str, torch.Tensor]
+) -> Refiner | ConvexRefiner | None:
+    if about is None:
+        return None
+    mine = {
+        name.removeprefix("refiner."): value
+        for name, value in tensors.items()
+        if name.startswith("refiner.")
+    }
+    if isinstance(about, str):
+        return ConvexRefiner(mine["weight"].numpy(), mine["bias"].numpy())
+    refiner = Refiner(n_classes, about["hidden"])
+    refiner.load_state_dict(mine)
+    return refiner
 
 
 def fingerprint(box: BlackBox) -> tuple[float, ...]:

@@ -62,8 +62,8 @@ class Optimizer(ABC):
     """Whether :attr:`output_loss` must be set, for one that learns from outputs."""
 
     snapshots: ClassVar[bool] = False
-    """Whether :meth:`state` is the optimizer's own snapshot (see :meth:`_snapshot`) and not a record
-    of all it was told: for those that learn from outputs, which are large."""
+    """Whether :meth:`state` is the optimizer's own snapshot (see :meth:`_snapshot`) and not a
+    record of all it was told: for those that learn from outputs, which are large."""
 
     def __init__(self, dim: int, *, budget: int, seed: int) -> None:
         for what, value, least in (("dim", dim, 1), ("budget", budget, 1), ("seed", seed, 0)):

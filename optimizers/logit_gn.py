@@ -139,7 +139,7 @@ class LogitGN(Optimizer):
             self._rejected += 1
 
     def _adapt_radius(self, values: np.ndarray, present: float) -> None:
-        """As trust regions do: by the share of the predicted decrease that the best step brought."""
+        """By the share of the predicted decrease that the best step brought."""
         if not len(values):
             return
         best = int(values.argmin())
@@ -148,9 +148,7 @@ class LogitGN(Optimizer):
             self._radius = radius
         else:
             self._radius /= 2
-        self._radius = float(
-            np.clip(self._radius, _SMALLEST * self._unit, _LARGEST * self._unit)
-        )
+        self._radius = float(np.clip(self._radius, _SMALLEST * self._unit, _LARGEST * self._unit))
 
     def _step_candidates(self) -> tuple[list[np.ndarray], np.ndarray]:
         """Minimisers of the predicted loss in balls around the center, and the model's basis."""

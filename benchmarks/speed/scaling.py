@@ -113,6 +113,7 @@ def measure_memory(
         images = vlm.images(few * (_IMAGES // len(few)))
     labels = rng.integers(n_classes, size=_IMAGES)
     problem = Problem(
+        vlm=vlm,
         box=vlm.classifier(random_names(n_classes)),
         images=images,
         labels=labels,
@@ -120,7 +121,7 @@ def measure_memory(
         budget=popsize,
         seed=1,
         optimizer=f"cma:popsize={popsize}",
-        config=CraftConfig(hidden=512),
+        config=CraftConfig(refiner="network", hidden=512),
     )
     began = time.perf_counter()
     with peak_memory() as peak:

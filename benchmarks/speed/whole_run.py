@@ -121,6 +121,7 @@ def _same_config(initial_context: np.ndarray, released: ReleasedSettings) -> Cra
     """The released settings in our units."""
     rms = float(np.sqrt(np.mean(np.square(initial_context))))
     return CraftConfig(
+        refiner="network",
         intrinsic_dim=released.intrinsic_dim,
         scale=released.std * released.intrinsic_dim**0.5 / rms,
         consistency=released.consistency,

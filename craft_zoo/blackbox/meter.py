@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
@@ -22,42 +23,76 @@ class Meter:
     """Counts what a run asks of its model, and refuses queries beyond the budget.
 
     A query is one context scored on a task's training images; only the purpose ``search`` makes
-    queries. A prediction is one (context, image) pair and is counted under every purpose.
+    queries. A prediction is one (context, image) pair and is counted under every purpose. Both are
+    of the task's C classes: other texts (anchors) are charged pro rata, M of them at M / C, and
+    totals are rounded up.
 
     Args:
         budget: the most queries that may be made, or None for no limit.
+        n_classes: C; None: whatever label set is asked for is charged in full.
 
     Attributes:
-        queries: contexts asked for under the purpose ``search`` so far.
-        predictions: predictions asked for so far, by purpose.
+        budget: as given.
+        n_classes: as given.
     """
 
-    def __init__(self, budget: int | None = None) -> None:
+    def __init__(self, budget: int | None = None, n_classes: int | None = None) -> None:
         if budget is not None and budget < 0:
             raise CraftZooError(f"the budget must not be negative, it is {budget}")
-        self.budget = budget
-        self.queries = 0
-        self.predictions: Counter[str] = Counter()
+        if n_classes is not None and n_classes < 1:
+            raise CraftZooError(f"a task must have at least 1 class, not {n_classes}")
+        self.budget, self.n_classes = budget, n_classes
+        self._texts_searched = 0  # texts scored on the training images, C of which are a query
+        self._scores: Counter[Purpose] = Counter()  # (text, image) pairs, likewise
+
+    @property
+    def queries(self) -> int:
+        """Contexts asked for under the purpose ``search`` so far."""
+        return self._in_classes(self._texts_searched)
+
+    @property
+    def predictions(self) -> Counter[Purpose]:
+        """Predictions asked for so far, by purpose."""
+        return Counter({name: self._in_classes(scores) for name, scores in self._scores.items()})
 
     @property
     def remaining(self) -> int:
         """Queries left; without a budget, more than any run can make."""
         return np.iinfo(np.int64).max if self.budget is None else self.budget - self.queries
 
-    def charge(self, contexts: int, images: int, purpose: Purpose) -> None:
+    def affordable_texts(self) -> int:
+        """Texts that the rest of the budget pays for, each scored once on the training images."""
+        if self.budget is None:
+            return np.iinfo(np.int64).max
+        return self.budget * (self.n_classes or 1) - self._texts_searched
+
+    def charge(
+        self, contexts: int, images: int, purpose: Purpose, texts: int | None = None
+    ) -> None:
         """Count ``contexts`` x ``images`` predictions.
+
+        Args:
+            contexts: how many.
+            images: how many.
+            purpose: what for.
+            texts: size of the label set; None: the task's classes.
 
         Raises:
             BudgetExceeded: they are queries and would exceed the budget; nothing is counted.
         """
+        width = self.n_classes or 1
+        texts = width if texts is None or self.n_classes is None else texts
         if purpose == "search":
-            if contexts > self.remaining:
+            if self.budget is not None and contexts * texts > self.affordable_texts():
                 raise BudgetExceeded(
-                    f"{contexts} more queries would exceed the budget of {self.budget} "
-                    f"({self.queries} made): raise the budget"
+                    f"{self._in_classes(contexts * texts)} more queries would exceed the budget of "
+                    f"{self.budget} ({self.queries} made): raise the budget"
                 )
-            self.queries += contexts
-        self.predictions[purpose] += contexts * images
+            self._texts_searched += contexts * texts
+        self._scores[purpose] += contexts * images * texts
+
+    def _in_classes(self, texts: int) -> int:
+        return math.ceil(texts / (self.n_classes or 1))
 
     def wrap(self, box: BlackBox, purpose: Purpose) -> MeteredBlackBox:
         """The same black box with everything asked of it counted under ``purpose``."""
@@ -89,7 +124,7 @@ class MeteredBlackBox(BlackBox):
             )
         if not np.isfinite(contexts).all():
             raise CraftZooError("a context holds NaN or infinity: check the optimizer's candidates")
-        self._meter.charge(len(contexts), len(images), self._purpose)
+        self._meter.charge(len(contexts), len(images), self._purpose, len(self.classnames))
         return self._checked(self._box.logits(contexts, images), len(contexts), len(images))
 
     def _checked(

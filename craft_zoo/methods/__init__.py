@@ -3,10 +3,12 @@
 A method takes a :class:`Problem` and yields a :class:`~craft_zoo.craft.Step` each time that it has
 something new to deploy; the last one is its result. It never sees the test images.
 
-- ``zero-shot``, ``prompt``, ``refine``, ``craft``: see :func:`method_names`
+- ``zero-shot``, ``prompt``, ``refine``, ``craft``, ``anchors``, ``craft-anchors``: see
+  :func:`method_names`
 - :func:`get_method`, :func:`uses_optimizer`, :func:`register_method`: methods by name
 """
 
+from craft_zoo.methods.anchored import anchors, craft_anchors
 from craft_zoo.methods.base import (
     Method,
     Problem,
@@ -21,7 +23,9 @@ from craft_zoo.methods.zero_shot import zero_shot
 __all__ = [
     "Method",
     "Problem",
+    "anchors",
     "craft",
+    "craft_anchors",
     "get_method",
     "method_names",
     "prompt",

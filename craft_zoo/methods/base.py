@@ -23,7 +23,8 @@ class Problem:
     The test images are not here, so no choice can come from them.
 
     Attributes:
-        box: the black box, not yet metered.
+        vlm: the model, for methods that open it on other texts too.
+        box: the model opened on the classes, not yet metered.
         images: the N few-shot images.
         labels: (N,) int64.
         meter: counts what is asked; its budget is the run's.
@@ -34,6 +35,7 @@ class Problem:
         views: augmented views of the images for the refiner, each N images; none by default.
     """
 
+    vlm: VLM
     box: BlackBox
     images: ImageSet
     labels: np.ndarray
@@ -76,10 +78,11 @@ class Problem:
         rng = generator(seed, "views")
         views = [vlm.images(augmented(shots.images, rng), progress) for _ in range(config.views)]
         return cls(
+            vlm=vlm,
             box=vlm.classifier(classnames),
             images=vlm.images(shots.images, progress),
             labels=shots.labels,
-            meter=Meter(budget),
+            meter=Meter(budget, len(classnames)),
             budget=budget,
             seed=seed,
             optimizer=optimizer,

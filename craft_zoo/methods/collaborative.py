@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from craft_zoo import optimizers
-from craft_zoo.craft import Step, collaborate, refine_only
+from craft_zoo.craft import ConvexSide, NetworkSide, PlainSide, Side, Step, collaborate
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.prompts import Subspace
 from craft_zoo.refiner import Refiner
@@ -14,37 +15,32 @@ from craft_zoo.seeding import derived_seed
 
 @register_method("prompt")
 def prompt(problem: Problem) -> Iterator[Step]:
-    """The prompt side alone: a context searched without gradients (BBT, Sun et al. 2022)."""
-    return _collaborate(problem, None)
+    """The prompt side alone: a context searched without gradients (as BBT, Sun et al. 2022)."""
+    return search(problem, PlainSide(problem.labels))
 
 
 @register_method("refine", uses_optimizer=False)
 def refine(problem: Problem) -> Iterator[Step]:
     """The refiner alone, on the logits of the initial context: one query."""
-    return refine_only(
-        problem.box,
-        problem.images,
-        problem.labels,
-        meter=problem.meter,
-        refiner=_refiner(problem),
-        config=problem.config,
-        seed=problem.seed,
-        views=problem.views,
-    )
+    if problem.config.refiner == "convex":
+        return refine_once(problem, convex_side(problem))
+    return network_side(problem).alone(problem.images, problem.budget)
 
 
 @register_method("craft")
 def craft(problem: Problem) -> Iterator[Step]:
-    """Both sides together, each consistent with the other (CraFT, Wang et al. 2024)."""
-    return _collaborate(problem, _refiner(problem))
+    """Context and refiner together (after CraFT, Wang et al. 2024); refiner=network: as there."""
+    if problem.config.refiner == "convex":
+        return search(problem, convex_side(problem))
+    return search(problem, network_side(problem))
 
 
-def _collaborate(problem: Problem, refiner: Refiner | None) -> Iterator[Step]:
+def search(problem: Problem, side: Side) -> Iterator[Step]:
+    """The collaborative loop on a problem, with the optimizer and subspace that it asks for."""
     config = problem.config
     return collaborate(
         problem.box,
         problem.images,
-        problem.labels,
         meter=problem.meter,
         optimizer=optimizers.create(
             problem.optimizer,
@@ -58,16 +54,40 @@ def _collaborate(problem: Problem, refiner: Refiner | None) -> Iterator[Step]:
             scale=config.scale,
             seed=problem.seed,
         ),
-        refiner=refiner,
-        config=config,
+        side=side,
         seed=problem.seed,
-        views=problem.views,
     )
 
 
-def _refiner(problem: Problem) -> Refiner:
-    return Refiner(
-        len(problem.box.classnames),
-        problem.config.hidden,
-        seed=derived_seed(problem.seed, "refiner"),
+def refine_once(problem: Problem, side: ConvexSide) -> Iterator[Step]:
+    """The convex refiner on what one query, that of the initial context, has returned."""
+    side.begin(problem.meter.wrap(problem.box, "search"), problem.images)
+    yield Step(problem.meter.queries, side.solution(problem.box.initial_context))
+
+
+def convex_side(problem: Problem, **anchors: Any) -> ConvexSide:
+    """The convex refiner's side, with anchors or without."""
+    return ConvexSide(
+        problem.labels,
+        meter=problem.meter,
+        refit_queries=problem.config.refit_queries,
+        **anchors,
+    )
+
+
+def network_side(problem: Problem) -> NetworkSide:
+    """The network refiner's side."""
+    config = problem.config
+    return NetworkSide(
+        problem.box,
+        problem.labels,
+        meter=problem.meter,
+        refiner=Refiner(
+            len(problem.box.classnames),
+            config.hidden,
+            seed=derived_seed(problem.seed, "refiner"),
+        ),
+        config=config,
+        seed=problem.seed,
+        views=problem.views,
     )

@@ -1,0 +1,10 @@
+"""Anchors: texts beside the classes, whose logits say more of an image.
+
+- :class:`Anchors`: what is asked for beside the classes
+- :func:`anchor_words`: words to take, from the shipped list
+"""
+
+from craft_zoo.anchors.anchors import Anchors
+from craft_zoo.anchors.words import anchor_words, word_list
+
+__all__ = ["Anchors", "anchor_words", "word_list"]

@@ -1,0 +1,36 @@
+"""What is asked of a black box beside the classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from craft_zoo.blackbox.base import BlackBox, ImageSet
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Texts under contexts; their logits are features of an image.
+
+    M = P · T anchor logits an image cost M / C predictions.
+
+    Attributes:
+        texts: T texts that stand where a class name would.
+        contexts: (P, n_ctx, dim) float32.
+    """
+
+    texts: tuple[str, ...]
+    contexts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.contexts) * len(self.texts)
+
+    def logits(self, box: BlackBox, images: ImageSet) -> np.ndarray:
+        """(N, M) float32.
+
+        Args:
+            box: the model opened on :attr:`texts`, metered or not.
+            images: N images.
+        """
+        return np.concatenate(list(box.logits(self.contexts, images)), axis=1)

@@ -1,0 +1,41 @@
+"""The shipped list of words to take anchors from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+from craft_zoo.errors import CraftZooError
+
+
+@cache
+def word_list() -> tuple[str, ...]:
+    """All shipped words: nouns that a camera could show, and what surfaces and scenes look like."""
+    text = resources.files("craft_zoo.anchors").joinpath("words.txt").read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def anchor_words(
+    count: int, *, without: Sequence[str], rng: np.random.Generator
+) -> tuple[str, ...]:
+    """Words drawn from the list at random, none of them a class name.
+
+    Args:
+        count: how many.
+        without: the class names.
+        rng: draws them.
+
+    Raises:
+        CraftZooError: there are not so many.
+    """
+    taken = {name.casefold() for name in without}
+    words = [word for word in word_list() if word.casefold() not in taken]
+    if count > len(words):
+        raise CraftZooError(
+            f"{count} anchors were asked for and the word list has {len(words)} beside the "
+            f"classes: lower the setting anchors"
+        )
+    return tuple(words[place] for place in rng.permutation(len(words))[:count])

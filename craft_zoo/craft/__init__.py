@@ -1,0 +1,26 @@
+"""CraFT's collaborative loop: a prompt searched without gradients, a refiner that goes along.
+
+Wang et al., "Connecting the Dots: Collaborative Fine-tuning for Black-Box Vision-Language Models",
+ICML 2024. Of the model only the black box's interface is used here.
+
+- :func:`collaborate`: the loop; :class:`Step`: where it stands
+- :class:`ConvexSide`, :class:`NetworkSide`, :class:`PlainSide`: the refiner's side of it
+- :class:`CraftConfig`: settings
+"""
+
+from craft_zoo.craft.config import CraftConfig
+from craft_zoo.craft.convex import ConvexSide
+from craft_zoo.craft.loop import collaborate
+from craft_zoo.craft.network import NetworkSide
+from craft_zoo.craft.side import PlainSide, Side
+from craft_zoo.craft.step import Step
+
+__all__ = [
+    "ConvexSide",
+    "CraftConfig",
+    "NetworkSide",
+    "PlainSide",
+    "Side",
+    "Step",
+    "collaborate",
+]

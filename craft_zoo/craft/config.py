@@ -1,0 +1,62 @@
+"""Settings of the collaborative loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from craft_zoo.errors import CraftZooError
+
+
+@dataclass(frozen=True)
+class CraftConfig:
+    """Settings of the collaborative loop; the defaults serve every data set.
+
+    Attributes:
+        refiner: ``convex``, or ``network`` as in the paper.
+        intrinsic_dim: d, dimensions that the optimizer searches.
+        scale: size of the subspace, see :meth:`Subspace.relative`.
+        anchors: texts beside the classes that the methods with anchors ask for.
+        refit_queries: the convex refiner is solved again each time so many queries were made.
+        consistency: w, weight of the prediction-consistent term in both losses (network).
+        consistency_share: share of the budget after which the refiner's loss drops that term
+            (1/n of the paper; network).
+        hidden: width of the refiner's hidden layer (network).
+        lr: Adam's learning rate for the refiner (network).
+        batch_size: logits a step of the refiner's training (network).
+        epoch_queries: the refiner trains one epoch each time so many queries were made, so that
+            optimizers with small and large generations train it alike (network).
+        views: augmented views of the training images that the refiner is trained on, asked for
+            under the current context at the price of N predictions an epoch. 0: it is trained on
+            the logits that queries have returned, which costs no prediction (network).
+    """
+
+    refiner: Literal["convex", "network"] = "convex"
+    intrinsic_dim: int = 512
+    scale: float = 3.0
+    anchors: int = 256
+    refit_queries: int = 20
+    consistency: float = 0.1
+    consistency_share: float = 1.0
+    hidden: int = 256
+    lr: float = 1e-3
+    batch_size: int = 256
+    epoch_queries: int = 40
+    views: int = 0
+
+    def __post_init__(self) -> None:
+        if self.refiner not in ("convex", "network"):
+            raise CraftZooError(
+                f"setting refiner must be 'convex' or 'network', not {self.refiner!r}"
+            )
+        for name in (
+            *("intrinsic_dim", "scale", "anchors", "refit_queries"),
+            *("hidden", "lr", "batch_size", "epoch_queries"),
+        ):
+            if not getattr(self, name) > 0:
+                raise CraftZooError(f"setting {name} must be above 0, not {getattr(self, name)}")
+        for name in ("consistency", "consistency_share", "views"):
+            if not getattr(self, name) >= 0:
+                raise CraftZooError(
+                    f"setting {name} must not be below 0, it is {getattr(self, name)}"
+                )

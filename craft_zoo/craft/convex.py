@@ -1,0 +1,160 @@
+"""The convex refiner's side of the loop: solved again as the context moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from craft_zoo.adapter import Solution
+from craft_zoo.anchors import Anchors
+from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.blackbox.meter import Meter
+from craft_zoo.craft.side import Side
+from craft_zoo.errors import CraftZooError
+from craft_zoo.losses import cross_entropy
+from craft_zoo.optimizers import OutputLoss
+from craft_zoo.refiner import ConvexRefiner, Strength, choose_strength, fit, held_out_folds
+from craft_zoo.refiner.convex import cross_entropy_and_slope
+
+# The strength is chosen again when so many times the queries were made as at the last choice.
+_CHOOSE_AGAIN = 4
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The refiner that judges some of the images: ``logits @ slope + shift``."""
+
+    rows: Tensor
+    slope: Tensor
+    shift: Tensor
+
+
+class ConvexSide(Side):
+    """Refiner and context fitted together, both to images that the refiner has not seen.
+
+    The loss of a candidate is the refined logits' cross-entropy. With two shots or more, each
+    image's refiner is one that was fitted without it (cross-fitting): otherwise a refiner that fits
+    the few shots perfectly would leave the context nothing to learn. The loss is convex in the
+    logits, as each refiner is linear.
+
+    Args:
+        labels: (N,) int64.
+        meter: says how many queries were made.
+        refit_queries: see :class:`CraftConfig`.
+        anchors: the anchors that are deployed, if any.
+        anchor_logits: (N, M), theirs on the training images.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        *,
+        meter: Meter,
+        refit_queries: int,
+        anchors: Anchors | None = None,
+        anchor_logits: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(labels)
+        self._meter, self._every = meter, refit_queries
+        self._anchors, self._anchor_logits = anchors, anchor_logits
+        import os
+        self._folds = held_out_folds(labels) if os.environ.get('CROSS','1')=='1' else None
+        self._strength: Strength | None = None
+        self._next_choice = self._next_fit = 0
+        self._refiner: ConvexRefiner | None = None
+        self._parts: list[_Part] = []
+
+    def begin(self, search: BlackBox, images: ImageSet) -> bool:
+        """Ask for the initial context, which the first refiner is fitted to."""
+        self._search, self._images = search, images
+        self.learn(search.initial_context, None)
+        return True
+
+    def learn(self, context: np.ndarray, logits: np.ndarray | None) -> None:
+        """Solve the refiner on the logits of the context, asked for where they are not known."""
+        if self._meter.queries < self._next_fit:
+            return
+        if logits is None:
+            if not self._meter.remaining:
+                return
+            logits = next(iter(self._search.logits(context[None], self._images)))
+        queries = self._meter.queries
+        self._next_fit = queries + self._every
+        if self._strength is None or queries >= self._next_choice:
+            self._strength = choose_strength(logits, self.labels, self._anchor_logits)
+            self._next_choice = _CHOOSE_AGAIN * max(queries, 16)
+        self._refiner = self._fit(logits, np.arange(len(self.labels)))
+        self._parts = self._cross_fit(logits)
+
+    def losses(self, logits: np.ndarray) -> list[float]:
+        """Cross-entropies of refined logits."""
+        with torch.inference_mode():
+            returned = torch.from_numpy(logits)
+            total = torch.zeros(len(logits))
+            for part in self._parts:
+                refined = returned[:, part.rows] @ part.slope + part.shift
+                total += len(part.rows) * cross_entropy(refined, self._targets[part.rows])
+            return (total / len(self.labels)).tolist()
+
+    def output_loss(self, rows: np.ndarray) -> OutputLoss:
+        """Their cross-entropy, convex in the logits."""
+        place = {int(row): number for number, row in enumerate(rows)}
+        pieces = []
+        for part in self._parts:
+            mine = [number for number, row in enumerate(part.rows.tolist()) if row in place]
+            where = torch.tensor([place[int(part.rows[number])] for number in mine])
+            pieces.append((where, part.slope, part.shift[mine], self._targets[part.rows[mine]]))
+
+        def loss(logits: np.ndarray) -> tuple[float, np.ndarray]:
+            returned, total = torch.from_numpy(logits), 0.0
+            gradient = torch.empty_like(returned)
+            for where, slope, shift, targets in pieces:
+                value, step = cross_entropy_and_slope(returned[where] @ slope + shift, targets)
+                share = len(where) / len(rows)
+                total += share * value
+                gradient[where] = share * step @ slope.T
+            return total, gradient.numpy()
+
+        return loss
+
+    def solution(self, context: np.ndarray) -> Solution:
+        """Context, refiner and anchors."""
+        return Solution(context, self._fitted, self._anchors)
+
+    def refine(self, logits: np.ndarray) -> np.ndarray:
+        """See :meth:`Side.refine`."""
+        return self._fitted.refine(logits, self._anchor_logits)
+
+    @property
+    def _fitted(self) -> ConvexRefiner:
+        if self._refiner is None:
+            raise CraftZooError("the refiner's side was not begun: call begin before the search")
+        return self._refiner
+
+    def _fit(self, logits: np.ndarray, rows: np.ndarray) -> ConvexRefiner:
+        assert self._strength is not None
+        anchors = None if self._anchor_logits is None else self._anchor_logits[rows]
+        return fit(logits[rows], self.labels[rows], anchors, strength=self._strength)
+
+    def _cross_fit(self, logits: np.ndarray) -> list[_Part]:
+        everything = np.arange(len(self.labels))
+        if self._folds is None:
+            return [self._part(everything, self._fitted)]
+        return [
+            self._part(
+                np.flatnonzero(self._folds == fold),
+                self._fit(logits, np.flatnonzero(self._folds != fold)),
+            )
+            for fold in range(self._folds.max() + 1)
+        ]
+
+    def _part(self, rows: np.ndarray, refiner: ConvexRefiner) -> _Part:
+        anchors = None if self._anchor_logits is None else self._anchor_logits[rows]
+        none = np.zeros((len(rows), refiner.n_classes), dtype=np.float32)
+        shift = refiner.refine(none, anchors)
+        return _Part(
+            torch.from_numpy(rows), torch.from_numpy(refiner.slope), torch.from_numpy(shift)
+        )

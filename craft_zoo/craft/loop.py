@@ -1,0 +1,115 @@
+"""The loop: candidates, logits, losses, and what the refiner's side learns of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from craft_zoo.adapter import Solution
+from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.blackbox.meter import Meter
+from craft_zoo.craft.side import Side
+from craft_zoo.craft.step import Step
+from craft_zoo.metrics import accuracy
+from craft_zoo.optimizers import Optimizer
+from craft_zoo.prompts import Subspace
+from craft_zoo.seeding import generator
+
+_BLOCK_BYTES = 2**24  # activations of the refiner, for logits whose losses are computed together
+# Logits of a context that an optimizer that learns from outputs is told, on a part of the images
+# where there are more.
+_OUTPUTS = 2**16
+
+
+def collaborate(
+    box: BlackBox,
+    images: ImageSet,
+    *,
+    meter: Meter,
+    optimizer: Optimizer,
+    subspace: Subspace,
+    side: Side,
+    seed: int,
+) -> Iterator[Step]:
+    """Search the context until budget or optimizer have come to their end.
+
+    Args:
+        box: the black box, not yet metered.
+        images: the N training images.
+        meter: counts all that is asked; it must have a budget.
+        optimizer: searches the subspace.
+        subspace: maps its candidates to contexts.
+        side: makes the losses, and learns as the search goes on.
+        seed: of the choice of images that optimizers are told outputs of, where not of all.
+
+    Yields:
+        Where the search stands: first the model as it comes (unless queries were made before),
+        then after each generation.
+    """
+    if not meter.queries:
+        yield Step(0, Solution(box.initial_context))
+    search = meter.wrap(box, "search")
+    context = box.initial_context
+    if side.begin(search, images):
+        yield Step(meter.queries, side.solution(context))
+    rows = _told_images(side.labels, len(box.classnames), seed)
+    deployed: np.ndarray | None = None  # logits under the context, where they are known
+    while meter.remaining and not optimizer.stop:
+        if optimizer.needs_output_loss:
+            optimizer.output_loss = side.output_loss(rows)
+        candidates = optimizer.ask()[: meter.remaining]
+        losses: list[float] = []
+        outputs: list[np.ndarray] = []
+        best = None
+        answers = search.logits(subspace.contexts(candidates), images)
+        for block in _together(answers, side.width):
+            for logits, loss in zip(block, side.losses(block), strict=True):
+                if best is None or loss < min(losses):
+                    best = logits
+                losses.append(loss)
+                side.listen(logits, loss)
+                if optimizer.learns_from_outputs:
+                    outputs.append(logits if len(rows) == len(logits) else logits[rows])
+        assert best is not None, "a generation has at least one candidate"
+        optimizer.tell(candidates, np.array(losses), outputs or None)
+        recommended = optimizer.recommend()
+        moved = subspace.contexts(recommended[None])[0]
+        if np.array_equal(recommended, candidates[int(np.argmin(losses))]):
+            deployed = best
+        elif not np.array_equal(moved, context):
+            deployed = None
+        context = moved
+        side.learn(context, deployed)
+        yield Step(
+            meter.queries,
+            side.solution(context),
+            min(losses),
+            accuracy(side.refine(best), side.labels),
+            optimizer.stop if meter.remaining else None,
+        )
+
+
+def _told_images(labels: np.ndarray, n_classes: int, seed: int) -> np.ndarray:
+    """Which images an optimizer is told the logits of: equally many of each class."""
+    shots = int(np.bincount(labels).max())
+    most = max(1, _OUTPUTS // n_classes**2)
+    if shots <= most:
+        return np.arange(len(labels))
+    rng = generator(seed, "told images")
+    chosen = [rng.permutation(np.flatnonzero(labels == label))[:most] for label in range(n_classes)]
+    return np.sort(np.concatenate(chosen))
+
+
+def _together(answers: Iterator[np.ndarray], width: int) -> Iterator[np.ndarray]:
+    """(p, N, C) logits of p candidates, as many as are small enough to be handled at once."""
+    block: list[np.ndarray] = []
+    for logits in answers:
+        block.append(logits)
+        n_images, n_classes = logits.shape
+        widest = 4 * n_images * max(n_classes, width)
+        if len(block) * widest >= _BLOCK_BYTES:
+            yield np.stack(block) if len(block) > 1 else logits[None]
+            block = []
+    if block:
+        yield np.stack(block)

@@ -1,0 +1,87 @@
+"""The refiner's side of the loop: what the loop asks of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+
+from craft_zoo.adapter import Solution
+from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.losses import cross_entropy
+from craft_zoo.optimizers import OutputLoss
+from craft_zoo.refiner.convex import cross_entropy_and_slope
+
+
+class Side(ABC):
+    """Makes losses of the logits that queries return, and learns from them.
+
+    Args:
+        labels: (N,) int64 of the training images.
+    """
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+        self._targets = torch.from_numpy(labels)
+
+    @property
+    def width(self) -> int:
+        """Numbers an image that computing a loss takes, beside the logits."""
+        return 1
+
+    def begin(self, search: BlackBox, images: ImageSet) -> bool:
+        """Called before the search, with the metered box; says whether it has made a query."""
+        return False
+
+    @abstractmethod
+    def losses(self, logits: np.ndarray) -> list[float]:
+        """The prompt side's loss for each of p candidates, (p, N, C) logits."""
+
+    @abstractmethod
+    def output_loss(self, rows: np.ndarray) -> OutputLoss:
+        """The convex loss of one candidate's logits on the images ``rows``, (n, C)."""
+
+    def listen(self, logits: np.ndarray, loss: float) -> None:  # noqa: B027, not every side does
+        """Take note of what a query has returned, (N, C)."""
+
+    def learn(  # noqa: B027, not every side does
+        self, context: np.ndarray, logits: np.ndarray | None
+    ) -> None:
+        """Learn, if it is time, after a generation.
+
+        Args:
+            context: what would be deployed now.
+            logits: (N, C) under it, where they are known.
+        """
+
+    @abstractmethod
+    def solution(self, context: np.ndarray) -> Solution:
+        """What would be deployed with ``context``."""
+
+    def refine(self, logits: np.ndarray) -> np.ndarray:
+        """Logits of the training images as the refiner leaves them."""
+        return logits
+
+
+class PlainSide(Side):
+    """No refiner: the prompt side alone."""
+
+    def losses(self, logits: np.ndarray) -> list[float]:
+        """Cross-entropies."""
+        with torch.inference_mode():
+            return cross_entropy(torch.from_numpy(logits), self._targets).tolist()
+
+    def output_loss(self, rows: np.ndarray) -> OutputLoss:
+        """Cross-entropy."""
+        targets = self._targets[rows]
+
+        def loss(logits: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope = cross_entropy_and_slope(torch.from_numpy(logits), targets)
+            return value, slope.numpy()
+
+        return loss
+
+    def solution(self, context: np.ndarray) -> Solution:
+        """The context alone."""
+        return Solution(context)

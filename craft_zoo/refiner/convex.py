@@ -1,0 +1,226 @@
+"""The convex refiner: a linear correction of the logits, solved to the optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy import optimize
+from torch import Tensor
+from torch.nn import functional as F
+
+from craft_zoo.errors import CraftZooError
+
+_ITERATIONS = 100
+_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How strongly the correction is held back.
+
+    Attributes:
+        penalty: of the squared weights, against the mean cross-entropy.
+        whitening: share of the mean variance that is added to the features' covariance within
+            classes before they are whitened by it; None: they are only scaled, all alike.
+    """
+
+    penalty: float
+    whitening: float | None = None
+
+
+@dataclass(frozen=True)
+class ConvexRefiner:
+    """``refined = logits + x W + b``, x = the logits and the anchors' logits, each centred.
+
+    Centred means that an image's mean over the texts of a label set is taken off: what is left is
+    the same whether a model returns logits or log-probabilities.
+
+    Attributes:
+        weight: W, (C + M, C) float32 for C classes and M anchor logits.
+        bias: b, (C,) float32.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return self.weight.shape[1]
+
+    @property
+    def n_anchors(self) -> int:
+        """M."""
+        return len(self.weight) - self.n_classes
+
+    def refine(self, logits: np.ndarray, anchors: np.ndarray | None = None) -> np.ndarray:
+        """Corrected logits.
+
+        Args:
+            logits: (..., C) of the classes.
+            anchors: (..., M) of the anchors, for a refiner that was fitted on some.
+        """
+        n_anchors = 0 if anchors is None else anchors.shape[-1]
+        if n_anchors != self.n_anchors:
+            raise CraftZooError(
+                f"the refiner was fitted with {self.n_anchors} anchor logits and is given "
+                f"{n_anchors}: ask the model for the anchors that belong to it"
+            )
+        refined = logits @ self.slope + self.bias
+        if anchors is not None:
+            refined = refined + centred(anchors) @ self.weight[self.n_classes :]
+        return refined
+
+    @cached_property
+    def slope(self) -> np.ndarray:
+        """(C, C): the derivative of the refined logits in the logits."""
+        own = self.weight[: self.n_classes]
+        return np.eye(self.n_classes, dtype=np.float32) + own - own.mean(axis=0)
+
+
+def centred(logits: np.ndarray) -> np.ndarray:
+    """(..., K) logits less their mean over the K texts."""
+    return logits - logits.mean(axis=-1, keepdims=True)
+
+
+def features(logits: np.ndarray, anchors: np.ndarray | None) -> np.ndarray:
+    """(N, C + M) what the correction is linear in."""
+    parts = [centred(logits)] if anchors is None else [centred(logits), centred(anchors)]
+    return np.concatenate(parts, axis=-1)
+
+
+def fit(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    anchors: np.ndarray | None = None,
+    *,
+    strength: Strength,
+) -> ConvexRefiner:
+    """The refiner of least penalised cross-entropy.
+
+    Args:
+        logits: (N, C) of the classes.
+        labels: (N,) int64.
+        anchors: (N, M) of the anchors.
+        strength: see :func:`craft_zoo.refiner.choose_strength`.
+    """
+    x = features(logits, anchors)
+    scaling = Scaling.of(x, labels, logits.shape[1], strength.whitening)
+    path = solve_path(scaling(x), logits, labels, [strength.penalty])
+    return scaling.refiner(next(path))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Features to unit mean squared length, around their mean; whitened or not."""
+
+    mean: np.ndarray
+    matrix: np.ndarray
+
+    @classmethod
+    def of(
+        cls, x: np.ndarray, labels: np.ndarray, n_classes: int, whitening: float | None
+    ) -> Scaling:
+        """Worked out on (N, K) features with (N,) labels."""
+        mean = x.mean(axis=0)
+        moved = x - mean
+        if whitening is None:
+            matrix = np.eye(x.shape[1], dtype=np.float32)
+        else:
+            matrix = _whitener(moved, labels, n_classes, whitening)
+        length = np.sqrt(np.square(moved @ matrix).sum(axis=1).mean())
+        return cls(mean, (matrix / max(float(length), 1e-12)).astype(np.float32))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """(N, K + 1): the last column is 1."""
+        scaled = (x - self.mean) @ self.matrix
+        return np.concatenate([scaled, np.ones((len(x), 1), dtype=np.float32)], axis=1)
+
+    def refiner(self, solution: np.ndarray) -> ConvexRefiner:
+        """The solution (K + 1, C) on scaled features as a refiner."""
+        weight = self.matrix @ solution[:-1]
+        return ConvexRefiner(weight, solution[-1] - self.mean @ weight)
+
+
+def _whitener(moved: np.ndarray, labels: np.ndarray, n_classes: int, share: float) -> np.ndarray:
+    """(K, K) inverse square root of the covariance within classes, with ``share`` of its mean."""
+    counts = np.bincount(labels, minlength=n_classes).clip(1)
+    means = np.zeros((n_classes, moved.shape[1]))
+    np.add.at(means, labels, moved)
+    within = moved - (means / counts[:, None])[labels]
+    covariance = within.T @ within / len(within)
+    mean_variance = max(float(np.trace(covariance)) / len(covariance), 1e-12)
+    values, vectors = np.linalg.eigh(covariance + share * mean_variance * np.eye(len(covariance)))
+    return (vectors / np.sqrt(values)).astype(np.float32)
+
+
+def solve_path(
+    x: np.ndarray, logits: np.ndarray, labels: np.ndarray, penalties: list[float]
+) -> _Path:
+    """Solutions (K, C) of ``mean CE(logits + x W, y) + penalty / 2 |W|²``, one for each penalty.
+
+    Give the penalties in descending order: each solution is the start of the next.
+
+    Args:
+        x: (N, K) features.
+        logits: (N, C).
+        labels: (N,) int64.
+        penalties: above 0.
+    """
+    return _Path(x, logits, labels, penalties)
+
+
+class _Path:
+    """The solver behind :func:`solve_path`, an iterator.
+
+    L-BFGS (scipy's) on variables in which the curvature is about 1 everywhere: features are turned
+    to orthogonal columns, and scaled by Böhning's bound on the curvature of softmax regression
+    (Böhning 1992, "Multinomial logistic regression algorithm").
+    """
+
+    def __init__(
+        self, x: np.ndarray, logits: np.ndarray, labels: np.ndarray, penalties: list[float]
+    ) -> None:
+        left, sizes, right = torch.linalg.svd(torch.from_numpy(x), full_matrices=False)
+        keep = sizes > 1e-5 * sizes[0]
+        self._x, self._sizes, self._right = left[:, keep] * sizes[keep], sizes[keep], right[keep]
+        self._logits, self._labels = torch.from_numpy(logits), torch.from_numpy(labels)
+        self._penalties = iter(penalties)
+        self._solution = torch.zeros(int(keep.sum()), logits.shape[1])
+
+    def __iter__(self) -> _Path:
+        return self
+
+    def __next__(self) -> np.ndarray:
+        penalty = next(self._penalties)
+        scale = (self._sizes.square() / (2 * len(self._x)) + penalty).rsqrt()[:, None]
+        x, weight = self._x * scale.T, penalty * scale.square()
+        shape = self._solution.shape
+
+        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            w = torch.from_numpy(flat.astype(np.float32)).view(shape)
+            value, slope = cross_entropy_and_slope(self._logits + x @ w, self._labels)
+            gradient = x.T @ slope + weight * w
+            value += float((weight * w * w).sum()) / 2
+            return value, gradient.double().view(-1).numpy()
+
+        found = optimize.minimize(
+            objective,
+            (self._solution / scale).double().view(-1).numpy(),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": _ITERATIONS, "gtol": _TOLERANCE, "ftol": 1e-6},
+        )
+        self._solution = torch.from_numpy(found.x.astype(np.float32)).view(shape) * scale
+        return (self._right.T @ self._solution).numpy()
+
+
+def cross_entropy_and_slope(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    """Mean cross-entropy of (N, C) logits, and its gradient in them."""
+    logs = logits.log_softmax(-1)
+    slope = logs.exp()
+    slope[torch.arange(len(labels)), labels] -= 1
+    return float(F.nll_loss(logs, labels)), slope / len(labels)

@@ -1,0 +1,68 @@
+"""How strongly a refiner is held back, chosen by cross-validation on the few shots."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from craft_zoo.refiner.convex import Scaling, Strength, features, solve_path
+
+_FOLDS = 4
+_WHITENINGS = (None, 0.1)
+_PENALTIES = [10.0**-k for k in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5)]
+# With one shot a class nothing can be held out. A variance of the weights, 1 / (N · penalty), that
+# left no task below zero-shot (docs/method.md): the second for refiners with anchors.
+_ONE_SHOT_VARIANCES = (10.0, 30.0)
+
+
+def choose_strength(
+    logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
+) -> Strength:
+    """The strength of least cross-entropy on held-out shots, 4-fold (as many as shots, if fewer).
+
+    Args:
+        logits: (N, C) of the classes.
+        labels: (N,) int64.
+        anchors: (N, M) of the anchors.
+    """
+    n_classes = logits.shape[1]
+    folds = held_out_folds(labels)
+    if folds is None:
+        return Strength(1 / (len(labels) * _ONE_SHOT_VARIANCES[anchors is not None]))
+    x = features(logits, anchors)
+    losses = np.zeros((len(_WHITENINGS), len(_PENALTIES)))
+    for fold in range(folds.max() + 1):
+        kept, held = folds != fold, folds == fold
+        for row, whitening in zip(losses, _WHITENINGS, strict=True):
+            scaling = Scaling.of(x[kept], labels[kept], n_classes, whitening)
+            path = solve_path(scaling(x[kept]), logits[kept], labels[kept], _PENALTIES)
+            for column, solution in enumerate(path):
+                refined = scaling.refiner(solution)
+                row[column] += _loss(
+                    x[held] @ refined.weight + refined.bias + logits[held], labels[held]
+                )
+    row, column = np.unravel_index(losses.argmin(), losses.shape)
+    return Strength(_PENALTIES[column], _WHITENINGS[row])
+
+
+def held_out_folds(labels: np.ndarray) -> np.ndarray | None:
+    """(N,) the fold in which each image is held out: a class's images take turns.
+
+    None where a class has a single image, so that holding it out would leave none.
+    """
+    shots = int(np.bincount(labels).min())
+    if shots < 2:
+        return None
+    folds = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        where = np.flatnonzero(labels == label)
+        folds[where] = np.arange(len(where)) % min(shots, _FOLDS)
+    return folds
+
+
+def _loss(refined: np.ndarray, labels: np.ndarray) -> float:
+    """Summed over the images."""
+    return float(
+        F.cross_entropy(torch.from_numpy(refined), torch.from_numpy(labels), reduction="sum")
+    )
