@@ -11,7 +11,7 @@ import numpy as np
 
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.anchors import Anchors
-from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.blackbox import VLM, ImageSet, Progress
 from craft_zoo.craft import Step
@@ -128,6 +128,7 @@ class Bench:
             optimizer=run.optimizer,
             config=run.config,
             progress=progress,
+            name=short_name(run.dataset),
         )
         if listener:
             listener.started(run)
@@ -146,6 +147,7 @@ class Bench:
                 refiner_predictions=predictions["refiner"],
                 evaluation_predictions=predictions["evaluation"],
                 seconds=time.perf_counter() - began,
+                image_predictions=step.solution.predictions,
             )
 
         points: list[Point] = []
@@ -162,5 +164,7 @@ class Bench:
             points.append(measure(step))
         if step.ended and listener:
             listener.ended(run, points[-1], step.ended)
-        self.store.save(run, points, Adapter.of(step.solution, self.vlm, problem.box))
+        deployable = step.solution.deployable
+        adapter = Adapter.of(step.solution, self.vlm, problem.box) if deployable else None
+        self.store.save(run, points, adapter)
         return points

@@ -30,6 +30,7 @@ class Point:
         loss: the prompt side's smallest loss of the generation.
         search_predictions, refiner_predictions, evaluation_predictions: asked for so far.
         seconds: since the run began, evaluation included.
+        image_predictions: what an image costs once this is deployed.
     """
 
     queries: int
@@ -40,10 +41,12 @@ class Point:
     refiner_predictions: int
     evaluation_predictions: int
     seconds: float
+    image_predictions: float = 1.0
 
 
 class RunStore:
-    """Finished runs under ``folder/runs/<identity>/``: ``run.json`` and ``adapter.safetensors``.
+    """Finished runs under ``folder/runs/<identity>/``: ``run.json`` and (but for
+    the linear probe) ``adapter.safetensors``.
 
     ``run.json`` is written last and in one step, so a run is there with all it needs or counts as
     not run; a bench that was killed loses the run it was in and keeps the others.
@@ -71,12 +74,13 @@ class RunStore:
                 f"the record {path} cannot be read ({error}): remove its folder to run it again"
             ) from None
 
-    def save(self, run: RunSpec, points: Sequence[Point], adapter: Adapter) -> None:
-        """Keep a finished run."""
+    def save(self, run: RunSpec, points: Sequence[Point], adapter: Adapter | None) -> None:
+        """Keep a finished run; without an adapter where none can hold its solution."""
         folder = self._folder(run)
         try:
             folder.mkdir(exist_ok=True)
-            adapter.save(folder / "adapter.safetensors")
+            if adapter is not None:
+                adapter.save(folder / "adapter.safetensors")
             record = {
                 "run": run.to_json(),
                 "points": [asdict(point) for point in points],

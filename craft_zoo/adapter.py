@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,7 +31,10 @@ class Solution:
         context: what is put before each class name.
         refiner: corrects the logits; None where nothing does.
         anchors: texts that the refiner looks at beside the classes; None without.
+        deployable: whether an adapter can hold it.
     """
+
+    deployable: ClassVar[bool] = True
 
     context: np.ndarray
     refiner: Refiner | ConvexRefiner | None = None
@@ -109,7 +113,7 @@ class Adapter:
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, in one step: a reader sees the old file or the new one."""
         refiner, anchors = self.solution.refiner, self.solution.anchors
-        about = {
+        about: dict[str, Any] = {
             "format": _FORMAT,
             "model": self.model,
             "fingerprint": list(self.fingerprint),

@@ -10,6 +10,7 @@ from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data.task import Task
+from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import Problem, get_method
 
@@ -73,4 +74,8 @@ def tune(
             for callback in callbacks:
                 callback(step)
     assert step is not None, "a method yields at least one step"
+    if not step.solution.deployable:
+        raise CraftZooError(
+            f"what {method!r} finds cannot be deployed: it is a reference for bench"
+        )
     return Tuned(Adapter.of(step.solution, vlm, problem.box), problem.meter)

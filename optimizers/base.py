@@ -83,6 +83,12 @@ class Optimizer(ABC):
         self._worst: float | None = None  # finite loss told so far
 
     @property
+    def _who(self) -> str:
+        """What messages call it."""
+        made = self._made_from is not None
+        return repr(self.name) if made else type(self).__name__
+
+    @property
     def remaining(self) -> int:
         """How many candidates of the budget are left."""
         return self.budget - self.evaluations
@@ -165,12 +171,10 @@ class Optimizer(ABC):
                 f"{k} candidates came with {len(outputs)} outputs: give one array each"
             )
         if outputs is None and self.learns_from_outputs:
-            raise OptimizerError(
-                f"{self.name!r} learns from outputs: tell what is behind each loss"
-            )
+            raise OptimizerError(f"{self._who} learns from outputs: tell what is behind each loss")
         if self.needs_output_loss and self.output_loss is None:
             raise OptimizerError(
-                f"{self.name!r} needs the convex loss of the outputs: set its output_loss"
+                f"{self._who} needs the convex loss of the outputs: set its output_loss"
             )
         finite = np.isfinite(values)
         if finite.any():

@@ -18,6 +18,7 @@ from craft_zoo.optimizers.trust_region import BallMinimizer
 _RADII = (0.5, 1.0, 2.0)  # of the trust region, tried side by side
 _ENOUGH = 0.25  # share of the predicted decrease that makes a step a success
 _SMALLEST, _LARGEST = 0.02, 3.0  # radius, in units of √d
+_HUGE = 1e18  # outputs beyond would overflow where they are squared
 _PATIENCE = 5  # generations without progress after which the center is evaluated again
 
 
@@ -54,7 +55,7 @@ class LogitGN(Optimizer):
         popsize: int = 20,
         radius: float = 0.2,
         reach: float = 0.35,
-        shrink: float = 0.025,
+        shrink: float = 0.1,
         memory: int = 600,
         memory_mb: int = 512,
         **common: Any,
@@ -114,7 +115,7 @@ class LogitGN(Optimizer):
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         assert outputs is not None, "tell refuses to go without"
         told = self._flat(outputs)
-        good = np.isfinite(told).all(axis=1)
+        good = (np.abs(told) < _HUGE).all(axis=1)  # False for NaN too
         values = np.full(len(told), np.inf)
         for row in np.flatnonzero(good):
             values[row] = self._loss(told[row])

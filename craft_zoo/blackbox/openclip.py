@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +17,17 @@ from craft_zoo import mini
 from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet, Progress
 from craft_zoo.blackbox.cache import cache_folder
 from craft_zoo.blackbox.images import ImageEncoder
-from craft_zoo.blackbox.text import Model, TextEncoder, Tokenizer, text_encoder
+from craft_zoo.blackbox.text import (
+    ForwardTextEncoder,
+    Model,
+    TextEncoder,
+    Tokenizer,
+    end_positions,
+    is_plainly_causal,
+    shortened,
+    text_encoder,
+    text_tower,
+)
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.logs import quiet
@@ -138,6 +149,15 @@ class OpenCLIP(VLM):
             raise CraftZooError("no images were given: give at least one")
         return _Features(self._encode_images(images, progress), self)
 
+    def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenedWhite:
+        """Open the model on class names with gradients; no part of the black box's interface."""
+        return OpenedWhite(self._model, self._tokenizer, classnames, init)
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        """(N, embed_dim) hidden features; no part of the black box's interface."""
+        assert isinstance(images, _Features)
+        return images.features.cpu().numpy()
+
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenCLIPClassifier:
         """Open the model on class names.
 
@@ -155,6 +175,31 @@ class OpenCLIP(VLM):
             compile=self._compile,
         )
         return OpenCLIPClassifier(self, self._model, encoder, classnames)
+
+
+class OpenedWhite:
+    """A local model opened on class names with gradients, for white-box references."""
+
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, classnames: Sequence[str], init: str
+    ) -> None:
+        self._scale = float(model.logit_scale.exp())
+        self._model = model
+        # Its memory bounds what is encoded at once without gradients; here it is not used.
+        self._encoder = ForwardTextEncoder(model, tokenizer, classnames, init, memory=2**30)
+        self._tokens = self._encoder.tokens
+        self._cut = is_plainly_causal(model)
+        if self._cut:  # nothing behind the last end of a text can reach an answer
+            ends = end_positions(text_tower(model), self._tokens)
+            self._tokens = self._tokens[:, : int(ends.max()) + 1]
+
+    def logits(self, context: Tensor, images: ImageSet) -> Tensor:
+        """(N, C) logits under one context (n_ctx, dim), differentiable in it."""
+        assert isinstance(images, _Features)
+        length = self._tokens.shape[1]
+        with shortened(self._model, length) if self._cut else nullcontext():
+            texts = self._encoder.encode(context[None], self._tokens)[0]
+        return self._scale * images.features @ texts.T
 
 
 class _Features(ImageSet):

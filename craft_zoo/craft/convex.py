@@ -60,18 +60,18 @@ class ConvexSide(Side):
         super().__init__(labels)
         self._meter, self._every = meter, refit_queries
         self._anchors, self._anchor_logits = anchors, anchor_logits
-        import os
-        self._folds = held_out_folds(labels) if os.environ.get('CROSS','1')=='1' else None
+        self._folds = held_out_folds(labels)
         self._strength: Strength | None = None
         self._next_choice = self._next_fit = 0
         self._refiner: ConvexRefiner | None = None
         self._parts: list[_Part] = []
 
-    def begin(self, search: BlackBox, images: ImageSet) -> bool:
+    def begin(self, search: BlackBox, images: ImageSet) -> np.ndarray:
         """Ask for the initial context, which the first refiner is fitted to."""
         self._search, self._images = search, images
-        self.learn(search.initial_context, None)
-        return True
+        logits = next(iter(search.logits(search.initial_context[None], images)))
+        self.learn(search.initial_context, logits)
+        return logits
 
     def learn(self, context: np.ndarray, logits: np.ndarray | None) -> None:
         """Solve the refiner on the logits of the context, asked for where they are not known."""

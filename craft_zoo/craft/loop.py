@@ -51,8 +51,10 @@ def collaborate(
         yield Step(0, Solution(box.initial_context))
     search = meter.wrap(box, "search")
     context = box.initial_context
-    if side.begin(search, images):
-        yield Step(meter.queries, side.solution(context))
+    first = side.begin(search, images)
+    if first is not None:
+        learnt = accuracy(side.refine(first), side.labels)
+        yield Step(meter.queries, side.solution(context), train_accuracy=learnt)
     rows = _told_images(side.labels, len(box.classnames), seed)
     deployed: np.ndarray | None = None  # logits under the context, where they are known
     while meter.remaining and not optimizer.stop:

@@ -30,9 +30,13 @@ class Side(ABC):
         """Numbers an image that computing a loss takes, beside the logits."""
         return 1
 
-    def begin(self, search: BlackBox, images: ImageSet) -> bool:
-        """Called before the search, with the metered box; says whether it has made a query."""
-        return False
+    def begin(self, search: BlackBox, images: ImageSet) -> np.ndarray | None:
+        """Called before the search, with the metered box.
+
+        Returns:
+            (N, C) logits under the initial context, where it has asked for them.
+        """
+        return None
 
     @abstractmethod
     def losses(self, logits: np.ndarray) -> list[float]:

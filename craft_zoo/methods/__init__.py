@@ -3,9 +3,12 @@
 A method takes a :class:`Problem` and yields a :class:`~craft_zoo.craft.Step` each time that it has
 something new to deploy; the last one is its result. It never sees the test images.
 
-- ``zero-shot``, ``prompt``, ``refine``, ``craft``, ``anchors``, ``craft-anchors``: see
-  :func:`method_names`
-- :func:`get_method`, :func:`uses_optimizer`, :func:`register_method`: methods by name
+- ``craft``, its halves ``prompt`` and ``refine``, and the same with anchors, ``craft-anchors`` and
+  ``anchors``
+- to compare with: ``zero-shot``, ``templates``, ``craft-released``, and the white-box references
+  ``coop`` and ``linear-probe``
+- :func:`get_method`, :func:`method_names`, :func:`uses_optimizer`, :func:`is_white_box`,
+  :func:`register_method`: methods by name
 """
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
@@ -13,24 +16,33 @@ from craft_zoo.methods.base import (
     Method,
     Problem,
     get_method,
+    is_white_box,
     method_names,
     register_method,
     uses_optimizer,
 )
 from craft_zoo.methods.collaborative import craft, prompt, refine
+from craft_zoo.methods.released import craft_released
+from craft_zoo.methods.templates import templates
+from craft_zoo.methods.white_box import coop, linear_probe
 from craft_zoo.methods.zero_shot import zero_shot
 
 __all__ = [
     "Method",
     "Problem",
     "anchors",
+    "coop",
     "craft",
     "craft_anchors",
+    "craft_released",
     "get_method",
+    "is_white_box",
+    "linear_probe",
     "method_names",
     "prompt",
     "refine",
     "register_method",
+    "templates",
     "uses_optimizer",
     "zero_shot",
 ]

@@ -33,6 +33,8 @@ class Problem:
         optimizer: spec of the optimizer, for methods that use one.
         config: settings.
         views: augmented views of the images for the refiner, each N images; none by default.
+        name: of the data set, without its folder; only a method that restates one whose settings
+            were published by data set may look at it.
     """
 
     vlm: VLM
@@ -45,6 +47,7 @@ class Problem:
     optimizer: str = "cma"
     config: CraftConfig = field(default_factory=CraftConfig)
     views: Sequence[ImageSet] = ()
+    name: str = ""
 
     @classmethod
     def open(
@@ -58,6 +61,7 @@ class Problem:
         optimizer: str = "cma",
         config: CraftConfig | None = None,
         progress: Progress | None = None,
+        name: str = "",
     ) -> Problem:
         """Hand the few shots to a model and open it on the class names.
 
@@ -70,6 +74,7 @@ class Problem:
             optimizer: its spec.
             config: settings.
             progress: called as the model takes the images in.
+            name: see :class:`Problem`.
 
         Raises:
             CraftZooError: an image or a class name is bad.
@@ -88,6 +93,7 @@ class Problem:
             optimizer=optimizer,
             config=config,
             views=views,
+            name=name,
         )
 
 
@@ -98,16 +104,25 @@ Method = Callable[[Problem], Iterator[Step]]
 class _Entry:
     method: Method
     uses_optimizer: bool
+    white_box: bool
 
 
 _METHODS: dict[str, _Entry] = {}
 
 
-def register_method(name: str, *, uses_optimizer: bool = True) -> Callable[[Method], Method]:
-    """Decorator: make a method known as ``name``; its docstring's first line describes it."""
+def register_method(
+    name: str, *, uses_optimizer: bool = True, white_box: bool = False
+) -> Callable[[Method], Method]:
+    """Decorator: make a method known as ``name``; its docstring's first line describes it.
+
+    Args:
+        name: for the command line.
+        uses_optimizer: whether its result depends on the optimizer.
+        white_box: whether it looks into the model: a reference, drawn dashed.
+    """
 
     def register(method: Method) -> Method:
-        _METHODS[name] = _Entry(method, uses_optimizer)
+        _METHODS[name] = _Entry(method, uses_optimizer, white_box)
         return method
 
     return register
@@ -125,6 +140,11 @@ def get_method(name: str) -> Method:
 def uses_optimizer(name: str) -> bool:
     """Whether the method's result depends on the optimizer."""
     return _find(name).uses_optimizer
+
+
+def is_white_box(name: str) -> bool:
+    """Whether the method looks into the model."""
+    return _find(name).white_box
 
 
 def method_names() -> dict[str, str]:

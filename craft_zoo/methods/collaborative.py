@@ -8,6 +8,7 @@ from typing import Any
 from craft_zoo import optimizers
 from craft_zoo.craft import ConvexSide, NetworkSide, PlainSide, Side, Step, collaborate
 from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import Subspace
 from craft_zoo.refiner import Refiner
 from craft_zoo.seeding import derived_seed
@@ -61,8 +62,13 @@ def search(problem: Problem, side: Side) -> Iterator[Step]:
 
 def refine_once(problem: Problem, side: ConvexSide) -> Iterator[Step]:
     """The convex refiner on what one query, that of the initial context, has returned."""
-    side.begin(problem.meter.wrap(problem.box, "search"), problem.images)
-    yield Step(problem.meter.queries, side.solution(problem.box.initial_context))
+    logits = side.begin(problem.meter.wrap(problem.box, "search"), problem.images)
+    learnt = accuracy(side.refine(logits), problem.labels)
+    yield Step(
+        problem.meter.queries,
+        side.solution(problem.box.initial_context),
+        train_accuracy=learnt,
+    )
 
 
 def convex_side(problem: Problem, **anchors: Any) -> ConvexSide:

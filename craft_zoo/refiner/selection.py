@@ -42,8 +42,8 @@ def choose_strength(
                 row[column] += _loss(
                     x[held] @ refined.weight + refined.bias + logits[held], labels[held]
                 )
-    row, column = np.unravel_index(losses.argmin(), losses.shape)
-    return Strength(_PENALTIES[column], _WHITENINGS[row])
+    best = divmod(int(losses.argmin()), len(_PENALTIES))
+    return Strength(_PENALTIES[best[1]], _WHITENINGS[best[0]])
 
 
 def held_out_folds(labels: np.ndarray) -> np.ndarray | None:

@@ -77,7 +77,7 @@ def test_scoring_is_written_with_its_ratios(
     assert row.engine_ratio == pytest.approx(row.naive_seconds / row.engine_seconds, rel=1e-4)
     assert row.error < 1e-5
     shares = row[[name for name in row.index if name.startswith("time_")]]
-    assert shares.sum() == pytest.approx(1)
+    assert shares.sum() == pytest.approx(1, rel=1e-4)  # rounded in the file
     assert "engine x" in capsys.readouterr().out
 
 

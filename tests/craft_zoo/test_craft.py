@@ -8,28 +8,33 @@ import numpy as np
 import pytest
 
 from craft_zoo.blackbox import Meter, OpenCLIP
-from craft_zoo.craft import CraftConfig, Step, collaborate
+from craft_zoo.craft import CraftConfig, NetworkSide, Step, collaborate
 from craft_zoo.data import Task
 from craft_zoo.optimizers import Optimizer, create
 from craft_zoo.optimizers.base import Outputs
 from craft_zoo.prompts import Subspace
 from craft_zoo.refiner import Refiner
 
-CONFIG = CraftConfig(intrinsic_dim=8, hidden=16, epoch_queries=10)
+CONFIG = CraftConfig(refiner="network", intrinsic_dim=8, hidden=16, epoch_queries=10)
 
 
 def run(vlm: OpenCLIP, task: Task, optimizer: Optimizer | None = None) -> list[Step]:
-    box = vlm.classifier(task.classnames)
+    box, meter = vlm.classifier(task.classnames), Meter(40)
     return list(
         collaborate(
             box,
             vlm.images(task.train.images),
-            task.train.labels,
-            meter=Meter(40),
+            meter=meter,
             optimizer=optimizer or create("cma:popsize=10", 8, budget=40, seed=1),
             subspace=Subspace.relative(box.initial_context, 8, scale=3.0, seed=1),
-            refiner=Refiner(len(task.classnames), 16),
-            config=CONFIG,
+            side=NetworkSide(
+                box,
+                task.train.labels,
+                meter=meter,
+                refiner=Refiner(len(task.classnames), 16),
+                config=CONFIG,
+                seed=1,
+            ),
             seed=1,
         )
     )
@@ -40,7 +45,7 @@ def test_losses_block_by_block_are_the_same(
     vlm: OpenCLIP, small_task: Task, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ) -> None:
     expected = run(vlm, small_task)
-    monkeypatch.setattr("craft_zoo.craft._BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("craft_zoo.craft.loop._BLOCK_BYTES", block_bytes)
     steps = run(vlm, small_task)
     assert [step.queries for step in steps] == [0, 10, 20, 30, 40]
     for step, other in zip(steps[1:], expected[1:], strict=True):
@@ -54,7 +59,7 @@ def test_the_refiner_learns_from_the_better_answers_within_its_memory(
     """With room for one answer, that of the best context is the whole lesson."""
     lessons: list[np.ndarray] = []
     monkeypatch.setattr(
-        "craft_zoo.craft.RefinerTrainer.epoch",
+        "craft_zoo.craft.network.RefinerTrainer.epoch",
         lambda self, logits, labels, consistency: lessons.append(logits.numpy()),
     )
     answers: list[np.ndarray] = []
@@ -82,7 +87,7 @@ def test_the_refiner_learns_from_the_better_answers_within_its_memory(
     assert len(set.union(*rows)) > 2
 
     lessons.clear()
-    monkeypatch.setattr("craft_zoo.craft._HEARD_BYTES", answers[0].nbytes)
+    monkeypatch.setattr("craft_zoo.craft.network._HEARD_BYTES", answers[0].nbytes)
     run(vlm, small_task, search())
     assert np.array_equal(lessons[0], answers[better[0]])
 

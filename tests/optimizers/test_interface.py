@@ -83,7 +83,8 @@ def test_any_losses_and_any_cuts_use_the_budget_and_leave_finite_points(
         candidates = candidates[: data.draw(st.integers(1, len(candidates)))]
         n = len(candidates)
         told = data.draw(st.lists(losses, min_size=n, max_size=n))
-        optimizer.tell(candidates, told)
+        optimizer.output_loss = lambda outputs: (float(outputs.sum()), np.ones_like(outputs))
+        optimizer.tell(candidates, told, [np.array([value]) for value in told])
         used += n
         assert np.isfinite(optimizer.recommend()).all()
     assert used == optimizer.evaluations

@@ -11,7 +11,15 @@ from collections.abc import Sequence
 
 from craft_zoo.blackbox.text.causal import CausalTextEncoder
 from craft_zoo.blackbox.text.encoder import ForwardTextEncoder, TextEncoder
-from craft_zoo.blackbox.text.tower import Model, Tokenizer, is_plainly_causal, token_embedding
+from craft_zoo.blackbox.text.tower import (
+    Model,
+    Tokenizer,
+    end_positions,
+    is_plainly_causal,
+    shortened,
+    text_tower,
+    token_embedding,
+)
 
 __all__ = [
     "CausalTextEncoder",
@@ -19,7 +27,11 @@ __all__ = [
     "Model",
     "TextEncoder",
     "Tokenizer",
+    "end_positions",
+    "is_plainly_causal",
+    "shortened",
     "text_encoder",
+    "text_tower",
     "token_embedding",
 ]
 

@@ -90,10 +90,10 @@ class ForwardTextEncoder(TextEncoder):
         texts = max(1, self._memory // self._bytes_per_text())
         if texts >= len(self.tokens):
             for some in contexts.split(texts // len(self.tokens)):
-                yield from self._encode(some, self.tokens)
+                yield from self.encode(some, self.tokens)
         else:
             for context in contexts.split(1):
-                parts = [self._encode(context, tokens)[0] for tokens in self.tokens.split(texts)]
+                parts = [self.encode(context, tokens)[0] for tokens in self.tokens.split(texts)]
                 yield torch.cat(parts)
 
     def _bytes_per_text(self) -> int:
@@ -102,8 +102,8 @@ class ForwardTextEncoder(TextEncoder):
         floats = length * 14 * width + 2 * length**2 * max(1, width // 64)
         return floats * self.embedding.weight.element_size()
 
-    def _encode(self, contexts: Tensor, tokens: Tensor) -> Tensor:
-        """(k, n_ctx, dim) contexts, (c, length) tokens → (k, c, embed_dim)."""
+    def encode(self, contexts: Tensor, tokens: Tensor) -> Tensor:
+        """(k, n_ctx, dim) contexts, (c, length) tokens → (k, c, embed_dim), with gradients."""
         span = slice(self.start, self.stop)
 
         def put_contexts(_module: nn.Module, _inputs: object, embedded: Tensor) -> Tensor:

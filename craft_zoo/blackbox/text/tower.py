@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -47,6 +48,19 @@ def end_positions(tower: Model, tokens: Tensor) -> Tensor:
         return tokens.argmax(dim=-1)
     eos_id = getattr(tower, "text_eos_id", None) or tower.eos_id
     return (tokens == eos_id).int().argmax(dim=-1)
+
+
+@contextmanager
+def shortened(model: Model, length: int) -> Iterator[None]:
+    """Let a plainly causal tower take texts of ``length`` tokens, which must hold all ends."""
+    tower = text_tower(model)
+    positions, mask = tower.positional_embedding, tower.attn_mask
+    tower.positional_embedding = nn.Parameter(positions[:length], requires_grad=False)
+    tower.attn_mask = mask[:length, :length]
+    try:
+        yield
+    finally:
+        tower.positional_embedding, tower.attn_mask = positions, mask
 
 
 def _pool_type(tower: Model) -> str:

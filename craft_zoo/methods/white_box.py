@@ -1,0 +1,95 @@
+"""White-box references: what could be reached if the model were not a black box."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from craft_zoo.adapter import Solution
+from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.blackbox.openclip import OpenCLIP
+from craft_zoo.craft import Step
+from craft_zoo.errors import CraftZooError
+from craft_zoo.losses import cross_entropy
+from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.metrics import accuracy
+from craft_zoo.refiner import ConvexRefiner, choose_strength, fit
+
+_STEPS = 300
+_STEP_SIZE = 0.2  # of Adam, in units of the initial context's root mean square
+
+
+@register_method("coop", uses_optimizer=False, white_box=True)
+def coop(problem: Problem) -> Iterator[Step]:
+    """White box: the context back-propagated through the model (CoOp, Zhou et al. 2022).
+
+    Adam on all training images at once, 300 steps, cosine schedule, no augmentation; the context
+    starts at the initial words. Ours; CoOp itself uses SGD for 50 to 200 epochs with augmentation.
+    """
+    opened = _local(problem).white_box(problem.box.classnames)
+    start = torch.from_numpy(problem.box.initial_context)
+    unit = start.square().mean().sqrt()
+    moved = torch.zeros_like(start, requires_grad=True)
+    adam = torch.optim.Adam([moved], lr=_STEP_SIZE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, _STEPS)
+    labels = torch.from_numpy(problem.labels)
+    for _ in range(_STEPS):
+        logits = opened.logits(start + unit * moved, problem.images)
+        loss = cross_entropy(logits, labels)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        schedule.step()
+    learnt = accuracy(logits.detach().numpy(), problem.labels)
+    context = (start + unit * moved).detach().numpy()
+    yield Step(0, Solution(context), float(loss.detach()), learnt)
+
+
+@register_method("linear-probe", uses_optimizer=False, white_box=True)
+def linear_probe(problem: Problem) -> Iterator[Step]:
+    """White box: logistic regression on the hidden image features (Radford et al. 2021)."""
+    vlm = _local(problem)
+    features = vlm.features(problem.images)
+    nothing = np.zeros((len(features), len(problem.box.classnames)), dtype=np.float32)
+    strength = choose_strength(nothing, problem.labels, features)
+    probe = fit(nothing, problem.labels, features, strength=strength)
+    solution = LinearProbe(problem.box.initial_context, probe, vlm=vlm)
+    yield Step(
+        0, solution, train_accuracy=accuracy(probe.refine(nothing, features), problem.labels)
+    )
+
+
+@dataclass
+class LinearProbe(Solution):
+    """Looks at features, so that no adapter can hold it.
+
+    Attributes:
+        vlm: the model whose features they are.
+    """
+
+    deployable: ClassVar[bool] = False
+
+    vlm: OpenCLIP | None = None
+
+    def logits(
+        self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(N, C) logits of the regression; the black box is not asked."""
+        assert self.vlm is not None
+        assert isinstance(self.refiner, ConvexRefiner)
+        features = self.vlm.features(images)
+        nothing = np.zeros((len(features), self.refiner.n_classes), dtype=np.float32)
+        return self.refiner.refine(nothing, features)
+
+
+def _local(problem: Problem) -> OpenCLIP:
+    if not isinstance(problem.vlm, OpenCLIP):
+        raise CraftZooError(
+            f"{problem.vlm.name} cannot be looked into: white-box methods need a model on this "
+            f"machine"
+        )
+    return problem.vlm

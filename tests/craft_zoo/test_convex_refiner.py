@@ -1,0 +1,125 @@
+"""The convex refiner: optimal, never led astray by constants, chosen on held-out shots."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from craft_zoo.errors import CraftZooError
+from craft_zoo.refiner import ConvexRefiner, Strength, choose_strength, fit, held_out_folds
+from craft_zoo.refiner.convex import Scaling, features, solve_path
+
+
+def problem(
+    seed: int, *, shots: int = 6, n_classes: int = 4, n_anchors: int = 5, noise: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits that say little of the classes, anchors that say more, labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(n_classes), shots)
+    logits = rng.standard_normal((len(labels), n_classes))
+    places = 2 * rng.standard_normal((n_classes, n_anchors))
+    anchors = places[labels] + noise * rng.standard_normal((len(labels), n_anchors))
+    return logits.astype(np.float32), labels, anchors.astype(np.float32)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    penalty=st.sampled_from([1.0, 1e-2, 1e-4]),
+    whitening=st.sampled_from([None, 0.1]),
+)
+@settings(max_examples=30, deadline=None)
+def test_it_is_the_optimum(seed: int, penalty: float, whitening: float | None) -> None:
+    """No step of plain gradient descent from it lowers the penalised loss noticeably."""
+    logits, labels, anchors = problem(seed)
+    x = features(logits, anchors)
+    scaled = torch.from_numpy(Scaling.of(x, labels, 4, whitening)(x))
+    solution = next(solve_path(scaled.numpy(), logits, labels, [penalty]))
+    weight = torch.from_numpy(solution).requires_grad_()
+    loss = F.cross_entropy(torch.from_numpy(logits) + scaled @ weight, torch.from_numpy(labels))
+    loss = loss + penalty / 2 * weight.square().sum()
+    loss.backward()
+    # A strongly convex function lies above its value less |gradient|² / 2 penalty.
+    reachable = float(weight.grad.square().sum()) / (2 * penalty)
+    assert reachable < 2e-3 * (1 + float(loss.detach()))
+
+
+@given(seed=st.integers(0, 10_000), shots=st.integers(1, 6))
+@settings(max_examples=30, deadline=None)
+def test_constants_an_image_change_nothing(seed: int, shots: int) -> None:
+    """Log-probabilities are logits up to a constant an image: the same probabilities follow."""
+    logits, labels, anchors = problem(seed, shots=shots)
+    rng = np.random.default_rng(seed)
+    shift, other = rng.standard_normal((2, len(labels), 1)).astype(np.float32)
+    strength = Strength(0.01)
+    probabilities = [
+        torch.from_numpy(fit(own, labels, beside, strength=strength).refine(own, beside))
+        .softmax(-1)
+        .numpy()
+        for own, beside in ((logits, anchors), (logits + shift, anchors + other))
+    ]
+    assert np.allclose(*probabilities, atol=0.01)
+
+
+def test_a_strong_penalty_leaves_the_logits_as_they_are() -> None:
+    logits, labels, anchors = problem(1)
+    refined = fit(logits, labels, anchors, strength=Strength(1e6)).refine(logits, anchors)
+    bias = (refined - logits).mean(axis=0)
+    assert np.allclose(refined - logits, bias, atol=1e-3)
+
+
+def test_weak_where_the_features_are_clear_strong_where_they_are_noise() -> None:
+    logits, labels, anchors = problem(3, shots=8, noise=0.05)
+    clear = choose_strength(logits, labels, anchors)
+    noise = np.random.default_rng(0).standard_normal(anchors.shape).astype(np.float32)
+    good = 2 * np.eye(4, dtype=np.float32)[labels] + logits  # needs no correction, but is not sure
+    assert clear.penalty <= 1e-3
+    assert choose_strength(good, labels, noise).penalty >= 10 * clear.penalty
+
+
+def test_anchors_tell_what_the_classes_do_not() -> None:
+    logits, labels, anchors = problem(5, shots=16)
+    kept = np.arange(len(labels)) % 2 == 0
+    right = {}
+    for name, beside in (("own", None), ("anchors", anchors)):
+        chosen = None if beside is None else beside[kept]
+        strength = choose_strength(logits[kept], labels[kept], chosen)
+        refiner = fit(logits[kept], labels[kept], chosen, strength=strength)
+        refined = refiner.refine(logits[~kept], None if beside is None else beside[~kept])
+        right[name] = (refined.argmax(1) == labels[~kept]).mean()
+    assert right["anchors"] > right["own"] + 0.3
+
+
+def test_a_single_shot_is_not_held_out() -> None:
+    assert held_out_folds(np.arange(3)) is None
+    logits, labels, _ = problem(1, shots=1)
+    assert choose_strength(logits, labels).penalty == pytest.approx(1 / 40)
+
+
+@given(shots=st.integers(2, 9), n_classes=st.integers(2, 6))
+def test_every_fold_leaves_each_class_an_image(shots: int, n_classes: int) -> None:
+    labels = np.tile(np.arange(n_classes), shots)
+    folds = held_out_folds(labels)
+    assert folds is not None
+    for fold in range(folds.max() + 1):
+        assert set(labels[folds != fold]) == set(range(n_classes))
+        assert set(labels[folds == fold]) == set(range(n_classes))
+
+
+def test_anchors_that_are_missing_or_too_many_are_named() -> None:
+    refiner = ConvexRefiner(np.zeros((5, 3), np.float32), np.zeros(3, np.float32))
+    with pytest.raises(CraftZooError, match="fitted with 2 anchor logits and is given 0"):
+        refiner.refine(np.zeros((4, 3), np.float32))
+    with pytest.raises(CraftZooError, match="is given 4"):
+        refiner.refine(np.zeros((4, 3), np.float32), np.zeros((4, 4), np.float32))
+
+
+def test_the_slope_is_the_derivative() -> None:
+    logits, labels, anchors = problem(2)
+    refiner = fit(logits, labels, anchors, strength=Strength(0.01, 0.1))
+    moved = refiner.refine(logits + 1, anchors), refiner.refine(logits[:, ::-1] * 0, anchors)
+    expected = (logits + 1) @ refiner.slope + (moved[1])
+    assert np.allclose(moved[0], expected, atol=1e-3)
