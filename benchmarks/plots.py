@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from craft_zoo.benchmarks.grid import short_name
+from craft_zoo.benchmarks.statistics import ONE_PREDICTION
 
 # Okabe & Ito's colours and three of Tol's, ordered so that neighbours differ in lightness, and
 # dashes: in grey print and for colour-blind readers the lines stay apart.
@@ -31,9 +33,11 @@ _ZERO_SHOT = "zero-shot"
 
 
 def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw ``curves.png`` and ``curves.svg``: one panel for each data set and number of shots.
+    """Draw ``curves.png`` and ``curves.svg``: a panel a data set, number of shots and track.
 
-    Where there are several lines to compare, a panel below shows their ranks over the queries.
+    The tracks are methods whose deployed image costs one prediction, and those with anchors, whose
+    image costs more. The model as it comes and white-box references are level lines in both. Where
+    there are several lines to compare, a panel below shows their ranks over the queries.
 
     Args:
         curves: as from :func:`craft_zoo.benchmarks.average_curves`.
@@ -42,7 +46,7 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    panels = list(curves.groupby(["dataset", "shots"], sort=False))
+    panels = list(_panels(curves))
     most = max(len(_compared(panel)) for _, panel in panels)
     heights = [4.4] if most < _RANKED else [max(4.4, 0.3 * most), 0.8 + 0.16 * most]
     figure, axes = plt.subplots(
@@ -53,14 +57,32 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
         squeeze=False,
         layout="constrained",
     )
-    for column, ((dataset, shots), panel) in zip(axes.T, panels, strict=True):
+    for column, (title, panel) in zip(axes.T, panels, strict=True):
         _draw_panel(column[0], panel)
-        column[0].set_title(f"{short_name(str(dataset))}, {shots} shots", loc="left", fontsize=11)
+        column[0].set_title(title, loc="left", fontsize=11)
         if len(column) > 1:
             _draw_ranks(column[1], panel)
             column[0].set_xlabel("")
         column[-1].set_xlabel("queries (contexts scored on the training images)")
     return save(figure, folder, "curves")
+
+
+def _panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each panel's title and lines."""
+    for (dataset, shots), group in curves.groupby(["dataset", "shots"], sort=False):
+        title = f"{short_name(str(dataset))}, {shots} shots"
+        levels = _is_level(group)
+        tracks = group[~levels]["track"].unique()
+        if len(tracks) < 2:
+            yield title, group
+        for track in tracks if len(tracks) > 1 else ():
+            what = "one prediction an image" if track == ONE_PREDICTION else "anchors"
+            yield f"{title}: {what}", group[levels | (group["track"] == track)]
+
+
+def _is_level(curves: pd.DataFrame) -> pd.Series:
+    """Whether a row belongs to a level line: the model as it comes, or a white-box reference."""
+    return curves["white_box"] | (curves["label"] == _ZERO_SHOT)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
@@ -84,9 +106,10 @@ def _draw_panel(axis: Axes, panel: pd.DataFrame) -> None:
         accuracy = 100 * curve["accuracy"].to_numpy()
         queries = curve["queries"].to_numpy(dtype=float)
         low, high = 100 * curve["low"].to_numpy(), 100 * curve["high"].to_numpy()
-        if label == _ZERO_SHOT:
+        if _is_level(curve).any():
             colour = "#555555"
-            axis.axhline(accuracy[-1], color=colour, linewidth=1, linestyle=(0, (1, 2)))
+            dashes = (0, (1, 2)) if label == _ZERO_SHOT else (0, (6, 3))
+            axis.axhline(accuracy[-1], color=colour, linewidth=1, linestyle=dashes)
         else:
             style = styles[str(label)]
             colour = style["color"]
@@ -121,8 +144,7 @@ def _draw_ranks(axis: Axes, panel: pd.DataFrame) -> None:
         label: curve["accuracy"].to_numpy()[
             np.searchsorted(curve["queries"], at, side="right").clip(1) - 1
         ]
-        for label, curve in panel.groupby("label", sort=False)
-        if label != _ZERO_SHOT
+        for label, curve in panel[~_is_level(panel)].groupby("label", sort=False)
     }
     ranks = pd.DataFrame(lines).rank(axis=1, ascending=False, method="min")
     for label, style in _styles(panel).items():
@@ -135,8 +157,8 @@ def _draw_ranks(axis: Axes, panel: pd.DataFrame) -> None:
 
 
 def _compared(panel: pd.DataFrame) -> list[str]:
-    """The lines that are compared: all but the model as it comes."""
-    return [label for label in panel["label"].unique() if label != _ZERO_SHOT]
+    """The lines that are compared: all but the level ones."""
+    return list(panel[~_is_level(panel)]["label"].unique())
 
 
 def _styles(panel: pd.DataFrame) -> dict[str, dict[str, Any]]:

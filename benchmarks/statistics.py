@@ -10,8 +10,10 @@ from scipy import stats
 
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.store import Point
+from craft_zoo.methods import is_white_box
 
 CONFIDENCE = 0.95
+ONE_PREDICTION, ANCHORS = "one prediction", "anchors"  # tracks: what a deployed image costs
 
 _RUN_COLUMNS = ["model", "dataset", "method", "optimizer", "shots", "budget"]
 _CURVE_KEY = ["dataset", "shots", "label"]
@@ -49,7 +51,8 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
         points: as from :func:`tidy`.
 
     Returns:
-        Columns dataset, shots, label, queries, accuracy, low, high.
+        Columns dataset, shots, label, track (``one prediction`` or ``anchors``, by what a deployed
+        image costs), white_box, queries, accuracy, low, high.
     """
     rows = []
     for key, group in points.groupby(_CURVE_KEY, sort=False):
@@ -57,10 +60,12 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
             index="queries", columns="seed", values="accuracy", aggfunc="last"
         )
         by_seed = by_seed.ffill().dropna()
+        track = ANCHORS if (group["image_predictions"] > 1).any() else ONE_PREDICTION
+        about = (*key, track, is_white_box(group["method"].iloc[0]))
         for queries, values in zip(by_seed.index, by_seed.to_numpy(), strict=True):
-            mean, low, high = mean_interval(values)
-            rows.append((*key, queries, mean, low, high))
-    return pd.DataFrame(rows, columns=[*_CURVE_KEY, "queries", "accuracy", "low", "high"])
+            rows.append((*about, queries, *mean_interval(values)))
+    columns = [*_CURVE_KEY, "track", "white_box", "queries", "accuracy", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def area_under_curve(queries: np.ndarray, accuracy: np.ndarray, budget: int) -> float:
@@ -87,8 +92,8 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns dataset, shots, label, method, optimizer, seeds, queries, accuracy, low, high,
-        area, area_low, area_high (:func:`area_under_curve`), search_predictions,
-        refiner_predictions, seconds; means over seeds but for the first five.
+        area, area_low, area_high (:func:`area_under_curve`), image_predictions,
+        search_predictions, refiner_predictions, seconds; means over seeds but for the first five.
     """
     last = points.sort_values("queries", kind="stable").groupby([*_CURVE_KEY, "seed"], sort=False)
     last = last.tail(1)
@@ -118,6 +123,7 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
                 "area": area,
                 "area_low": area_low,
                 "area_high": area_high,
+                "image_predictions": ends["image_predictions"].mean(),
                 "search_predictions": ends["search_predictions"].mean(),
                 "refiner_predictions": ends["refiner_predictions"].mean(),
                 "seconds": ends["seconds"].mean(),

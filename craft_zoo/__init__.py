@@ -6,7 +6,7 @@ The library in one screen::
 
     vlm = cz.load_vlm("craft-mini")
     task = cz.few_shot(cz.load_dataset("digits"), shots=16, seed=1)
-    tuned = cz.tune(vlm, task, method="craft", optimizer="cma", budget=2000)
+    tuned = cz.tune(vlm, task, method="craft", budget=2000)
     tuned.adapter.save("digits.adapter")
 
     adapter = cz.Adapter.load("digits.adapter")

@@ -12,7 +12,7 @@ from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data.task import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
-from craft_zoo.methods import Problem, get_method
+from craft_zoo.methods import DEFAULT_OPTIMIZER, Problem, get_method
 
 Callback = Callable[[Step], None]
 
@@ -30,7 +30,7 @@ def tune(
     task: Task,
     *,
     method: str = "craft",
-    optimizer: str = "cma",
+    optimizer: str = DEFAULT_OPTIMIZER,
     budget: int = 8000,
     seed: int = 1,
     config: CraftConfig | None = None,

@@ -36,7 +36,7 @@ from craft_zoo.cli.progress import (
 )
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import method_names
+from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names
 
 DEFAULT_METHODS = ["zero-shot", "craft"]
 DEFAULT_OUT = "craft-zoo-bench"
@@ -56,7 +56,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="append",
         metavar="SPEC",
         help="as listed by craft-zoo optimizers, with options as in cma:popsize=20,sigma=0.5; "
-        "repeatable (default: cma)",
+        f"repeatable (default: {DEFAULT_OPTIMIZER})",
     )
     parser.add_argument(
         "--method",
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     grid = {
         "datasets": options.dataset or ["digits"],
         "methods": options.method or DEFAULT_METHODS,
-        "optimizer_specs": options.optimizer or ["cma"],
+        "optimizer_specs": options.optimizer or [DEFAULT_OPTIMIZER],
         "shots": options.shots or [16],
         "seeds": list(range(1, options.seeds + 1)),
         "budget": options.budget,
@@ -161,10 +161,19 @@ def _table(summary: pd.DataFrame) -> Table:
     """Curves of a data set in order of the area under them: who is ahead, query for query."""
     table = Table(
         title="Test accuracy: at the end, and on average over the queries (area under the curve)\n"
-        "mean over seeds (95 % interval)",
+        "mean over seeds (95 % interval); per image: predictions that a deployed image costs",
         box=None,
     )
-    for column in ("data set", "shots", "method", "accuracy", "area", "queries", "seconds"):
+    for column in (
+        "data set",
+        "shots",
+        "method",
+        "accuracy",
+        "area",
+        "queries",
+        "per image",
+        "seconds",
+    ):
         left = column in ("data set", "method")
         table.add_column(column, justify="left" if left else "right", no_wrap=left)
     ranked = summary.sort_values("area", ascending=False, kind="stable")
@@ -177,6 +186,7 @@ def _table(summary: pd.DataFrame) -> Table:
                 _percent(row.accuracy, row.low, row.high),
                 _percent(row.area, row.area_low, row.area_high),
                 f"{row.queries:,.0f}",
+                f"{row.image_predictions:.1f}",
                 f"{row.seconds:.0f}",
             )
     return table

@@ -17,7 +17,7 @@ from craft_zoo.console import open_console
 from craft_zoo.craft import Step
 from craft_zoo.data import few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import method_names
+from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names
 from craft_zoo.tuning import tune
 
 
@@ -34,7 +34,10 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--method", default="craft", metavar="NAME", help=f"{', '.join(method_names())} (craft)"
     )
     parser.add_argument(
-        "--optimizer", default="cma", metavar="SPEC", help="see craft-zoo optimizers (default: cma)"
+        "--optimizer",
+        default=DEFAULT_OPTIMIZER,
+        metavar="SPEC",
+        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER})",
     )
     add_classnames_argument(parser)
     parser.add_argument(

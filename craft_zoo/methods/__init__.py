@@ -13,6 +13,7 @@ something new to deploy; the last one is its result. It never sees the test imag
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
 from craft_zoo.methods.base import (
+    DEFAULT_OPTIMIZER,
     Method,
     Problem,
     get_method,
@@ -28,6 +29,7 @@ from craft_zoo.methods.white_box import coop, linear_probe
 from craft_zoo.methods.zero_shot import zero_shot
 
 __all__ = [
+    "DEFAULT_OPTIMIZER",
     "Method",
     "Problem",
     "anchors",

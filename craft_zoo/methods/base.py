@@ -15,6 +15,8 @@ from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError
 from craft_zoo.seeding import generator
 
+DEFAULT_OPTIMIZER = "logit-gn"
+
 
 @dataclass
 class Problem:
@@ -44,7 +46,7 @@ class Problem:
     meter: Meter
     budget: int
     seed: int
-    optimizer: str = "cma"
+    optimizer: str = DEFAULT_OPTIMIZER
     config: CraftConfig = field(default_factory=CraftConfig)
     views: Sequence[ImageSet] = ()
     name: str = ""
@@ -58,7 +60,7 @@ class Problem:
         *,
         budget: int,
         seed: int,
-        optimizer: str = "cma",
+        optimizer: str = DEFAULT_OPTIMIZER,
         config: CraftConfig | None = None,
         progress: Progress | None = None,
         name: str = "",

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import stats
 
 from craft_zoo.adapter import Adapter, Solution
@@ -207,3 +208,21 @@ def test_frames_survive_csv(tmp_path: Path) -> None:
     points.to_csv(tmp_path / "curves.csv", index=False)
     read = pd.read_csv(tmp_path / "curves.csv", keep_default_na=False)
     assert read["optimizer"].unique().tolist() == ["cma", "none"]
+
+
+def test_tracks_and_references_are_told_apart(tmp_path: Path) -> None:
+    """Anchors' methods are a panel of their own; white-box references are level lines in both."""
+    points = tidy(curves())
+    last = points["label"].iloc[-1]
+    points.loc[points["label"] == last, "image_predictions"] = 3.5
+    average = average_curves(points)
+    assert set(average[average["label"] == last]["track"]) == {"anchors"}
+    assert set(average[average["label"] != last]["track"]) == {"one prediction"}
+    plain, _ = plot_curves(average_curves(tidy(curves())), tmp_path)
+    with Image.open(plain) as image:
+        width = image.width
+    split, _ = plot_curves(average, tmp_path)
+    with Image.open(split) as image:
+        assert image.width > 1.5 * width
+    summary = summarize(points)
+    assert summary.set_index("label")["image_predictions"][last] == 3.5
