@@ -71,7 +71,7 @@ class _Contest:
         self._time("released loop", task, seed, self._theirs)
         self._time("ours, same settings", task, seed, partial(self._ours, same, config))
         for optimizer in ("cma", "spsa-gc"):
-            work = partial(self._ours, optimizer, CraftConfig())
+            work = partial(self._ours, optimizer, CraftConfig(refiner="network"))
             self._time(f"ours, {optimizer}", task, seed, work)
 
     def _time(self, way: str, task: Task, seed: int, work: Callable[[Task, int], Predict]) -> None:

@@ -212,7 +212,7 @@ def test_frames_survive_csv(tmp_path: Path) -> None:
 
 def test_tracks_and_references_are_told_apart(tmp_path: Path) -> None:
     """Anchors' methods are a panel of their own; white-box references are level lines in both."""
-    points = tidy(curves())
+    points = tidy(curves() | {replace(RUN, optimizer="spsa"): [point(40, 0.3), point(120, 0.7)]})
     last = points["label"].iloc[-1]
     points.loc[points["label"] == last, "image_predictions"] = 3.5
     average = average_curves(points)
