@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +19,11 @@ from craft_zoo.losses import cross_entropy
 from craft_zoo.optimizers import OutputLoss
 from craft_zoo.refiner import ConvexRefiner, Strength, choose_strength, fit, held_out_folds
 from craft_zoo.refiner.convex import cross_entropy_and_slope
+from craft_zoo.seeding import generator
 
 # The strength is chosen again when so many times the queries were made as at the last choice.
 _CHOOSE_AGAIN = 4
+_HEARD_BYTES = 2**29  # answers that are kept for the next lesson
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class ConvexSide(Side):
         labels: (N,) int64.
         meter: says how many queries were made.
         refit_queries: see :class:`CraftConfig`.
+        seed: of what it draws.
         anchors: the anchors that are deployed, if any.
         anchor_logits: (N, M), theirs on the training images.
     """
@@ -54,6 +58,7 @@ class ConvexSide(Side):
         *,
         meter: Meter,
         refit_queries: int,
+        seed: int = 0,
         anchors: Anchors | None = None,
         anchor_logits: np.ndarray | None = None,
     ) -> None:
@@ -65,6 +70,16 @@ class ConvexSide(Side):
         self._next_choice = self._next_fit = 0
         self._refiner: ConvexRefiner | None = None
         self._parts: list[_Part] = []
+        self._better: list[tuple[float, int, np.ndarray]] = []  # in order of loss
+        self._n_heard = 0
+        self._rng = generator(seed, "refiner lessons")
+
+    def listen(self, logits: np.ndarray, loss: float) -> None:
+        """Keep the better answers of the generation."""
+        entry = (loss, self._n_heard, logits.copy())
+        bisect.insort(self._better, entry, key=lambda each: each[:2])
+        self._n_heard += 1
+        del self._better[max(1, _HEARD_BYTES // logits.nbytes) :]
 
     def begin(self, search: BlackBox, images: ImageSet) -> np.ndarray:
         """Ask for the initial context, which the first refiner is fitted to."""
@@ -75,8 +90,13 @@ class ConvexSide(Side):
 
     def learn(self, context: np.ndarray, logits: np.ndarray | None) -> None:
         """Solve the refiner on the logits of the context, asked for where they are not known."""
+        lesson = self._lesson()
+        self._better.clear()
+        self._n_heard = 0
         if self._meter.queries < self._next_fit:
             return
+        if logits is not None:  # deployed is one of the candidates, and judged as it is
+            lesson = logits
         if logits is None:
             if not self._meter.remaining:
                 return
@@ -87,7 +107,20 @@ class ConvexSide(Side):
             self._strength = choose_strength(logits, self.labels, self._anchor_logits)
             self._next_choice = _CHOOSE_AGAIN * max(queries, 16)
         self._refiner = self._fit(logits, np.arange(len(self.labels)))
-        self._parts = self._cross_fit(logits)
+        self._parts = self._cross_fit(logits if lesson is None else lesson)
+
+    def _lesson(self) -> np.ndarray | None:
+        """(N, C): for each image the answer under one of the better half of the generation.
+
+        Candidates that are spread around the deployed context would all look bad to a refiner that
+        was fitted to that context alone: cma then finds nothing. None after a small generation,
+        whose optimizer compares candidates near to each other.
+        """
+        if self._n_heard < self._every:
+            return None
+        better = self._better[: (self._n_heard + 1) // 2]
+        chosen = self._rng.integers(len(better), size=len(self.labels))
+        return np.stack([better[place][2][image] for image, place in enumerate(chosen)])
 
     def losses(self, logits: np.ndarray) -> list[float]:
         """Cross-entropies of refined logits."""

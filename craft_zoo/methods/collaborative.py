@@ -77,6 +77,7 @@ def convex_side(problem: Problem, **anchors: Any) -> ConvexSide:
         problem.labels,
         meter=problem.meter,
         refit_queries=problem.config.refit_queries,
+        seed=problem.seed,
         **anchors,
     )
 

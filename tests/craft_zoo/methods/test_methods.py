@@ -310,3 +310,24 @@ def test_the_loss_that_learners_are_given_is_that_of_the_candidates(
         assert change == pytest.approx(0.02 * float((slope * direction).sum()), rel=0.02)
         some = side.output_loss(np.array([0, 3, 19]))
         assert some(logits[[0, 3, 19]])[1].shape == (3, 10)
+
+
+def test_a_spread_generation_is_judged_by_a_refiner_that_knows_the_spread(
+    vlm: OpenCLIP, small_task: Task
+) -> None:
+    """Fitted to the deployed context alone, it would call every distant candidate bad."""
+    problem = open_problem(vlm, small_task.train, small_task.classnames, budget=100)
+    rng = np.random.default_rng(0)
+    box, images = problem.box, problem.images
+    far = box.initial_context + 0.05 * rng.standard_normal((40, *box.initial_context.shape))
+    answers = list(box.logits(far.astype(np.float32), images))
+    lowest = {}
+    for heard in (0, 40):
+        side = convex_side(problem)
+        side.begin(problem.meter.wrap(box, "search"), images)
+        for logits in answers[:heard]:
+            side.listen(logits, side.losses(logits[None])[0])
+        side._next_fit = 0
+        side.learn(box.initial_context, None)
+        lowest[heard] = np.mean(side.losses(np.stack(answers)))
+    assert lowest[40] < lowest[0]
