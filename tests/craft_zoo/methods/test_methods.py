@@ -12,7 +12,7 @@ import torch
 
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox import VLM, BlackBox, ImageSet, OpenCLIP
-from craft_zoo.craft import CraftConfig, PlainSide, Step, collaborate
+from craft_zoo.craft import ConvexSide, CraftConfig, PlainSide, Step, collaborate
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, is_white_box, method_names, uses_optimizer
@@ -312,22 +312,29 @@ def test_the_loss_that_learners_are_given_is_that_of_the_candidates(
         assert some(logits[[0, 3, 19]])[1].shape == (3, 10)
 
 
-def test_a_spread_generation_is_judged_by_a_refiner_that_knows_the_spread(
-    vlm: OpenCLIP, small_task: Task
+def test_a_large_generation_is_judged_by_a_refiner_that_knows_its_spread(
+    vlm: OpenCLIP, small_task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fitted to the deployed context alone, it would call every distant candidate bad."""
+    """It is fitted to the better half of the answers; after a small one, to what is deployed."""
     problem = open_problem(vlm, small_task.train, small_task.classnames, budget=100)
-    rng = np.random.default_rng(0)
-    box, images = problem.box, problem.images
-    far = box.initial_context + 0.05 * rng.standard_normal((40, *box.initial_context.shape))
-    answers = list(box.logits(far.astype(np.float32), images))
-    lowest = {}
-    for heard in (0, 40):
-        side = convex_side(problem)
-        side.begin(problem.meter.wrap(box, "search"), images)
-        for logits in answers[:heard]:
-            side.listen(logits, side.losses(logits[None])[0])
-        side._next_fit = 0
-        side.learn(box.initial_context, None)
-        lowest[heard] = np.mean(side.losses(np.stack(answers)))
-    assert lowest[40] < lowest[0]
+    lessons: list[np.ndarray] = []
+    judged_by = ConvexSide._cross_fit
+    monkeypatch.setattr(
+        ConvexSide,
+        "_cross_fit",
+        lambda side, logits: lessons.append(logits) or judged_by(side, logits),
+    )
+    side = convex_side(problem)
+    deployed = side.begin(problem.meter.wrap(problem.box, "search"), problem.images)
+    answers = [deployed + number for number in range(24)]
+    for size in (24, 6):
+        problem.meter.charge(20, 20, "search")
+        for number in range(size):
+            side.listen(answers[number], loss=float(number))
+        side.learn(problem.box.initial_context, None)
+    first, spread, near = lessons
+    assert np.array_equal(first, deployed)
+    assert np.allclose(near, deployed)
+    taken = {round(float(number)) for number in (spread - deployed)[:, 0]}
+    assert taken <= set(range(12))
+    assert len(taken) > 3
