@@ -47,7 +47,7 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
         The files written.
     """
     panels = list(_panels(curves))
-    most = max(len(_compared(panel)) for _, panel in panels)
+    most = max(len(_compared(panel)) for _, panel, _ in panels)
     heights = [4.4] if most < _RANKED else [max(4.4, 0.3 * most), 0.8 + 0.16 * most]
     figure, axes = plt.subplots(
         len(heights),
@@ -57,27 +57,28 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
         squeeze=False,
         layout="constrained",
     )
-    for column, (title, panel) in zip(axes.T, panels, strict=True):
-        _draw_panel(column[0], panel)
+    for column, (title, panel, right) in zip(axes.T, panels, strict=True):
+        _draw_panel(column[0], panel, right)
         column[0].set_title(title, loc="left", fontsize=11)
         if len(column) > 1:
-            _draw_ranks(column[1], panel)
+            _draw_ranks(column[1], panel, right)
             column[0].set_xlabel("")
         column[-1].set_xlabel("queries (contexts scored on the training images)")
     return save(figure, folder, "curves")
 
 
-def _panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Each panel's title and lines."""
+def _panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
+    """Each panel's title, lines, and where its axis ends: alike for both tracks."""
     for (dataset, shots), group in curves.groupby(["dataset", "shots"], sort=False):
         title = f"{short_name(str(dataset))}, {shots} shots"
         levels = _is_level(group)
         tracks = group[~levels]["track"].unique()
+        right = max(float(group["queries"].max()), 1.0)
         if len(tracks) < 2:
-            yield title, group
+            yield title, group, right
         for track in tracks if len(tracks) > 1 else ():
             what = "one prediction an image" if track == ONE_PREDICTION else "anchors"
-            yield f"{title}: {what}", group[levels | (group["track"] == track)]
+            yield f"{title}: {what}", group[levels | (group["track"] == track)], right
 
 
 def _is_level(curves: pd.DataFrame) -> pd.Series:
@@ -97,8 +98,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return files
 
 
-def _draw_panel(axis: Axes, panel: pd.DataFrame) -> None:
-    right = max(float(panel["queries"].max()), 1.0)
+def _draw_panel(axis: Axes, panel: pd.DataFrame, right: float) -> None:
     labels: list[tuple[float, str, str]] = []
     styles = _styles(panel)
     alpha = min(0.15, 0.5 / max(1, len(styles)))  # of the intervals, which overlap
@@ -113,19 +113,25 @@ def _draw_panel(axis: Axes, panel: pd.DataFrame) -> None:
         else:
             style = styles[str(label)]
             colour = style["color"]
-            if len(queries) == 1:  # spent all its queries at once, and stays there
-                queries, accuracy = np.array([queries[0], right]), np.repeat(accuracy, 2)
-                low, high = np.repeat(low, 2), np.repeat(high, 2)
+            if queries[-1] < right:  # has spent what it needs, and stays there
+                queries = np.append(queries, right)
+                accuracy, low, high = (
+                    np.append(values, values[-1]) for values in (accuracy, low, high)
+                )
+            # Between two points the earlier one's solution would be deployed.
             axis.plot(
                 queries,
                 accuracy,
+                drawstyle="steps-post",
                 **style,
                 linewidth=1.8,
                 markersize=4,
                 markevery=max(1, len(queries) // 8),
             )
             if np.isfinite(low).all():
-                axis.fill_between(queries, low, high, color=colour, alpha=alpha, linewidth=0)
+                axis.fill_between(
+                    queries, low, high, step="post", color=colour, alpha=alpha, linewidth=0
+                )
         labels.append((float(accuracy[-1]), f"{label}  {accuracy[-1]:.1f}", colour))
     axis.set_xlim(0, right)
     axis.margins(y=0.06)
@@ -136,9 +142,8 @@ def _draw_panel(axis: Axes, panel: pd.DataFrame) -> None:
     axis.set_axisbelow(True)
 
 
-def _draw_ranks(axis: Axes, panel: pd.DataFrame) -> None:
+def _draw_ranks(axis: Axes, panel: pd.DataFrame, right: float) -> None:
     """Who is ahead after so many queries: 1 is the highest mean accuracy."""
-    right = float(panel["queries"].max())
     at = np.linspace(right / _RANKINGS, right, _RANKINGS)
     lines = {
         label: curve["accuracy"].to_numpy()[
