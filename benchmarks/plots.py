@@ -76,7 +76,8 @@ def _panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
         right = max(float(group["queries"].max()), 1.0)
         if len(tracks) < 2:
             yield title, group, right
-        for track in tracks if len(tracks) > 1 else ():
+            continue
+        for track in tracks:
             what = "one prediction an image" if track == ONE_PREDICTION else "anchors"
             yield f"{title}: {what}", group[levels | (group["track"] == track)], right
 

@@ -45,9 +45,9 @@ class Point:
 
 
 class RunStore:
-    """Finished runs under ``folder/runs/<identity>/``: ``run.json`` and (but for
-    the linear probe) ``adapter.safetensors``.
+    """Finished runs under ``folder/runs/<identity>/``: ``run.json`` and ``adapter.safetensors``.
 
+    A run whose solution no adapter can hold has the first alone.
     ``run.json`` is written last and in one step, so a run is there with all it needs or counts as
     not run; a bench that was killed loses the run it was in and keeps the others.
     """

@@ -110,7 +110,7 @@ class LogitGN(Optimizer):
             steps, self._steps = [steps[i] for i in order], [self._steps[i] for i in order]
         n_around = max(0, self.popsize - n_steps - len(again))
         rows = [*steps, *again, *self._around(middle, basis, n_around)]
-        return np.stack(rows[: max(self.popsize, n_steps)])
+        return np.stack(rows[: self.popsize])
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         assert outputs is not None, "tell refuses to go without"
@@ -170,8 +170,7 @@ class LogitGN(Optimizer):
         t, steps = np.zeros(model.basis.shape[1]), []
         for factor in _RADII:
             t = minimize(factor * self._radius, t)
-            moved = at + t
-            loss = predicted(t)[0] - self._pull / 2 * float(moved @ moved)
+            loss = self._loss(center + t.astype(np.float32) @ model.jacobian)
             steps.append(self._center + model.basis @ t)
             self._steps.append((factor * self._radius, loss))
         return steps, model.basis

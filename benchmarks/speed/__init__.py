@@ -11,7 +11,7 @@
 """
 
 from craft_zoo.benchmarks.speed.naive import NaiveScorer
-from craft_zoo.benchmarks.speed.released import ReleasedSettings, released_loop
+from craft_zoo.benchmarks.speed.released import released_loop
 from craft_zoo.benchmarks.speed.scaling import (
     exponent,
     measure_memory,
@@ -25,7 +25,6 @@ from craft_zoo.benchmarks.speed.whole_run import measure_runs, runs_table
 
 __all__ = [
     "NaiveScorer",
-    "ReleasedSettings",
     "exponent",
     "measure_memory",
     "measure_runs",

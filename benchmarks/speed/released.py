@@ -10,7 +10,6 @@ on whatever this machine has.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import cma
 import numpy as np
@@ -23,21 +22,7 @@ from torchvision import transforms
 from craft_zoo.benchmarks.speed.naive import NaiveScorer
 from craft_zoo.blackbox.text import Model, Tokenizer
 from craft_zoo.data import LabelledImages, open_image
-
-
-@dataclass(frozen=True)
-class ReleasedSettings:
-    """The published settings for EuroSAT."""
-
-    popsize: int = 40
-    intrinsic_dim: int = 512
-    sigma: float = 0.02
-    std: float = 1.0
-    bound: float = 5.0
-    consistency: float = 0.01
-    batch_size: int = 256
-    lr: float = 1e-3
-    hidden: int = 256
+from craft_zoo.methods.released import TABLE, ReleasedSettings
 
 
 class _Augmented(Dataset):
@@ -86,7 +71,7 @@ def released_loop(
         After each generation: queries made, text features (C, embed_dim) of the current context,
         and the refiner's correction network.
     """
-    settings = settings or ReleasedSettings()
+    settings = settings or TABLE["eurosat"]
     torch.manual_seed(seed)
     scorer = NaiveScorer(model, tokenizer, classnames, init)
     size = scorer.initial_context.numel()
@@ -99,13 +84,14 @@ def released_loop(
         nn.Linear(settings.hidden, len(classnames)),
     )
     adam = torch.optim.Adam(net.parameters(), lr=settings.lr)
+    limit = settings.bound
     search = cma.CMAEvolutionStrategy(
         settings.intrinsic_dim * [0.0],
         settings.sigma,
         {
             "popsize": settings.popsize,
             "seed": seed,
-            "bounds": [-settings.bound, settings.bound],
+            "bounds": None if limit is None else [-limit, limit],
             "verbose": -9,
         },
     )

@@ -15,14 +15,17 @@ from rich.table import Table
 
 from craft_zoo import mini
 from craft_zoo.benchmarks.speed.machine import peak_memory
-from craft_zoo.benchmarks.speed.released import ReleasedSettings, released_loop
+from craft_zoo.benchmarks.speed.released import released_loop
 from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
+from craft_zoo.methods.released import TABLE
 from craft_zoo.metrics import accuracy
 from craft_zoo.tuning import tune
+
+_RELEASED = TABLE["eurosat"]
 
 Predict = Callable[[], np.ndarray]  # logits of the test images, not timed
 
@@ -41,7 +44,7 @@ def measure_runs(
     The ways: the released loop; ours with the same settings; ours with its defaults, by ``cma``
     and by ``spsa-gc``. All encode their training images themselves, nothing comes from a cache.
     """
-    smallest = ReleasedSettings().popsize
+    smallest = _RELEASED.popsize
     if budget < smallest:
         raise CraftZooError(f"a budget of {budget} is too small: give at least {smallest} queries")
     data = load_dataset(dataset, classnames=classnames)
@@ -65,11 +68,11 @@ class _Contest:
 
     def run(self, task: Task, seed: int) -> None:
         """Every way once."""
-        released = ReleasedSettings()
-        same = f"cma:popsize={released.popsize},sigma={released.sigma},bound={released.bound}"
-        config = _same_config(self.box.initial_context, released)
+        config = _RELEASED.config(self.box.initial_context)
         self._time("released loop", task, seed, self._theirs)
-        self._time("ours, same settings", task, seed, partial(self._ours, same, config))
+        self._time(
+            "ours, same settings", task, seed, partial(self._ours, _RELEASED.optimizer, config)
+        )
         for optimizer in ("cma", "spsa-gc"):
             work = partial(self._ours, optimizer, CraftConfig(refiner="network"))
             self._time(f"ours, {optimizer}", task, seed, work)
@@ -115,21 +118,6 @@ class _Contest:
                 return (logits + net(logits)).numpy()
 
         return predict
-
-
-def _same_config(initial_context: np.ndarray, released: ReleasedSettings) -> CraftConfig:
-    """The released settings in our units."""
-    rms = float(np.sqrt(np.mean(np.square(initial_context))))
-    return CraftConfig(
-        refiner="network",
-        intrinsic_dim=released.intrinsic_dim,
-        scale=released.std * released.intrinsic_dim**0.5 / rms,
-        consistency=released.consistency,
-        hidden=released.hidden,
-        lr=released.lr,
-        batch_size=released.batch_size,
-        epoch_queries=released.popsize,
-    )
 
 
 def runs_table(measured: pd.DataFrame) -> Table:

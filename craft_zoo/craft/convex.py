@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from craft_zoo.adapter import Solution
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import BlackBox, ImageSet
 from craft_zoo.blackbox.meter import Meter
+from craft_zoo.craft.answers import BetterAnswers
 from craft_zoo.craft.side import Side
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
@@ -70,16 +70,11 @@ class ConvexSide(Side):
         self._next_choice = self._next_fit = 0
         self._refiner: ConvexRefiner | None = None
         self._parts: list[_Part] = []
-        self._better: list[tuple[float, int, np.ndarray]] = []  # in order of loss
-        self._n_heard = 0
-        self._rng = generator(seed, "refiner lessons")
+        self._answers = BetterAnswers(_HEARD_BYTES, generator(seed, "refiner lessons"))
 
     def listen(self, logits: np.ndarray, loss: float) -> None:
         """Keep the better answers of the generation."""
-        entry = (loss, self._n_heard, logits.copy())
-        bisect.insort(self._better, entry, key=lambda each: each[:2])
-        self._n_heard += 1
-        del self._better[max(1, _HEARD_BYTES // logits.nbytes) :]
+        self._answers.add(logits, loss)
 
     def begin(self, search: BlackBox, images: ImageSet) -> np.ndarray:
         """Ask for the initial context, which the first refiner is fitted to."""
@@ -90,17 +85,19 @@ class ConvexSide(Side):
 
     def learn(self, context: np.ndarray, logits: np.ndarray | None) -> None:
         """Solve the refiner on the logits of the context, asked for where they are not known."""
-        lesson = self._lesson()
-        self._better.clear()
-        self._n_heard = 0
+        # Candidates that are spread around the deployed context would all look bad to a refiner
+        # that was fitted to that context alone: cma then finds nothing. In a small generation
+        # an optimizer compares candidates that are near to each other.
+        lesson = self._answers.lesson() if self._answers.heard >= self._every else None
+        self._answers.clear()
         if self._meter.queries < self._next_fit:
             return
-        if logits is not None:  # deployed is one of the candidates, and judged as it is
-            lesson = logits
-        if logits is None:
-            if not self._meter.remaining:
-                return
+        if logits is not None:
+            lesson = logits  # of one of the candidates, judged as it is
+        elif self._meter.remaining:
             logits = next(iter(self._search.logits(context[None], self._images)))
+        else:
+            return
         queries = self._meter.queries
         self._next_fit = queries + self._every
         if self._strength is None or queries >= self._next_choice:
@@ -108,19 +105,6 @@ class ConvexSide(Side):
             self._next_choice = _CHOOSE_AGAIN * max(queries, 16)
         self._refiner = self._fit(logits, np.arange(len(self.labels)))
         self._parts = self._cross_fit(logits if lesson is None else lesson)
-
-    def _lesson(self) -> np.ndarray | None:
-        """(N, C): for each image the answer under one of the better half of the generation.
-
-        Candidates that are spread around the deployed context would all look bad to a refiner that
-        was fitted to that context alone: cma then finds nothing. None after a small generation,
-        whose optimizer compares candidates near to each other.
-        """
-        if self._n_heard < self._every:
-            return None
-        better = self._better[: (self._n_heard + 1) // 2]
-        chosen = self._rng.integers(len(better), size=len(self.labels))
-        return np.stack([better[place][2][image] for image, place in enumerate(chosen)])
 
     def losses(self, logits: np.ndarray) -> list[float]:
         """Cross-entropies of refined logits."""
@@ -134,12 +118,12 @@ class ConvexSide(Side):
 
     def output_loss(self, rows: np.ndarray) -> OutputLoss:
         """Their cross-entropy, convex in the logits."""
-        place = {int(row): number for number, row in enumerate(rows)}
         pieces = []
         for part in self._parts:
-            mine = [number for number, row in enumerate(part.rows.tolist()) if row in place]
-            where = torch.tensor([place[int(part.rows[number])] for number in mine])
-            pieces.append((where, part.slope, part.shift[mine], self._targets[part.rows[mine]]))
+            judged = part.rows.numpy()
+            mine = np.flatnonzero(np.isin(judged, rows))
+            where = torch.from_numpy(np.searchsorted(rows, judged[mine]))
+            pieces.append((where, part.slope, part.shift[mine], self._targets[judged[mine]]))
 
         def loss(logits: np.ndarray) -> tuple[float, np.ndarray]:
             returned, total = torch.from_numpy(logits), 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import BlackBox, ImageSet
 from craft_zoo.blackbox.meter import Meter
+from craft_zoo.craft.answers import BetterAnswers
 from craft_zoo.craft.config import CraftConfig
 from craft_zoo.craft.side import Side
 from craft_zoo.craft.step import Step
@@ -62,9 +62,7 @@ class NetworkSide(Side):
             batch_size=config.batch_size,
             seed=derived_seed(seed, "refiner order"),
         )
-        self._rng = generator(seed, "refiner lessons")
-        self._heard: list[tuple[float, int, np.ndarray]] = []  # in order of loss
-        self._n_heard = 0
+        self._answers = BetterAnswers(_HEARD_BYTES, generator(seed, "refiner lessons"))
         self._epochs = 0
 
     @property
@@ -119,13 +117,8 @@ class NetworkSide(Side):
 
     def listen(self, logits: np.ndarray, loss: float) -> None:
         """Take note of what a query has returned."""
-        if self._views:
-            return
-        if logits.base is not None and logits.base.nbytes > logits.nbytes:
-            logits = logits.copy()  # a view would keep all that it was computed with
-        bisect.insort(self._heard, (loss, self._n_heard, logits), key=lambda entry: entry[:2])
-        self._n_heard += 1
-        del self._heard[max(1, _HEARD_BYTES // logits.nbytes) :]
+        if not self._views:
+            self._answers.add(logits, loss)
 
     def learn(self, context: np.ndarray, logits: np.ndarray | None) -> None:
         """Train if it is time."""
@@ -135,17 +128,8 @@ class NetworkSide(Side):
         if self._views:
             self.learn_views(context)
         else:
-            self.learn_epoch(self._lesson())
-        self._heard.clear()
-        self._n_heard = 0
-
-    def _lesson(self) -> Tensor:
-        """(N, C) logits: for each image the answer under one of the better contexts, at random."""
-        better = self._heard[: (self._n_heard + 1) // 2]
-        chosen = self._rng.integers(len(better), size=len(self.labels))
-        return torch.from_numpy(
-            np.stack([better[context][2][image] for image, context in enumerate(chosen)])
-        )
+            self.learn_epoch(torch.from_numpy(self._answers.lesson()))
+        self._answers.clear()
 
     def learn_views(self, context: np.ndarray) -> None:
         """One epoch on an augmented view under ``context``; N predictions."""

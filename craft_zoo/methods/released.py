@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from craft_zoo.craft import Step
+from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.methods.collaborative import network_side, search
 
 
 @dataclass(frozen=True)
 class ReleasedSettings:
-    """One row of the released table: these differ by data set, the rest is common.
+    """One row of the released table: the first ones differ by data set, the rest is common.
 
     Attributes:
         sigma: initial step of CMA-ES.
@@ -24,6 +24,9 @@ class ReleasedSettings:
         share: 1/n, of the budget in which the refiner is consistent.
         batch_size: of the refiner's training.
         hidden: of the refiner.
+        popsize: candidates a generation, after which the refiner learns one epoch.
+        intrinsic_dim: d.
+        lr: of Adam.
     """
 
     sigma: float = 1.0
@@ -33,6 +36,30 @@ class ReleasedSettings:
     share: float = 0.25
     batch_size: int = 256
     hidden: int = 256
+    popsize: int = 40
+    intrinsic_dim: int = 512
+    lr: float = 1e-3
+
+    @property
+    def optimizer(self) -> str:
+        """Their CMA-ES as a spec."""
+        bound = "" if self.bound is None else f",bound={self.bound}"
+        return f"cma:popsize={self.popsize},sigma={self.sigma}{bound}"
+
+    def config(self, initial_context: np.ndarray) -> CraftConfig:
+        """The rest of the settings in our units."""
+        rms = float(np.sqrt(np.mean(np.square(initial_context, dtype=np.float64))))
+        return CraftConfig(
+            refiner="network",
+            intrinsic_dim=self.intrinsic_dim,
+            scale=self.std * self.intrinsic_dim**0.5 / rms,
+            consistency=self.consistency,
+            consistency_share=self.share,
+            hidden=self.hidden,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            epoch_queries=self.popsize,
+        )
 
 
 COMMON = ReleasedSettings()
@@ -47,8 +74,6 @@ TABLE: dict[str, ReleasedSettings] = {
     "imagenet": ReleasedSettings(std=1, bound=None, consistency=0, share=1, hidden=512),
 }
 
-_POPSIZE = 40
-
 
 @register_method("craft-released", uses_optimizer=False)
 def craft_released(problem: Problem) -> Iterator[Step]:
@@ -58,20 +83,6 @@ def craft_released(problem: Problem) -> Iterator[Step]:
     and the refiner learns from what queries have returned (``views`` gives it augmented images).
     """
     settings = TABLE.get(problem.name, COMMON)
-    rms = float(np.sqrt(np.mean(np.square(problem.box.initial_context, dtype=np.float64))))
-    config = replace(
-        problem.config,
-        refiner="network",
-        intrinsic_dim=512,
-        scale=settings.std * 512**0.5 / rms,
-        consistency=settings.consistency,
-        consistency_share=settings.share,
-        hidden=settings.hidden,
-        lr=1e-3,
-        batch_size=settings.batch_size,
-        epoch_queries=_POPSIZE,
-    )
-    bound = "" if settings.bound is None else f",bound={settings.bound}"
-    optimizer = f"cma:popsize={_POPSIZE},sigma={settings.sigma}{bound}"
-    same = replace(problem, config=config, optimizer=optimizer)
+    config = replace(settings.config(problem.box.initial_context), views=problem.config.views)
+    same = replace(problem, config=config, optimizer=settings.optimizer)
     return search(same, network_side(same))
