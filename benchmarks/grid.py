@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
@@ -87,16 +88,26 @@ def expand(
     """
     if budget < 1:
         raise CraftZooError(f"the budget must be at least 1 query, not {budget}: raise --budget")
-    if any(uses_optimizer(method) for method in methods):
-        for spec in optimizer_specs:
-            optimizers.create(spec, config.intrinsic_dim, budget=budget, seed=0)
     runs: dict[RunSpec, None] = {}
     for dataset, n_shots, seed, method in product(datasets, shots, seeds, methods):
         specs = optimizer_specs if uses_optimizer(method) else [NO_OPTIMIZER]
         for spec in specs:
             run = RunSpec(model, dataset, classnames, method, spec, n_shots, seed, budget, config)
             runs[run] = None
+    check_optimizers(list(runs))
     return list(runs)
+
+
+def check_optimizers(runs: Sequence[RunSpec]) -> None:
+    """Make each run's optimizer once, so that a wrong one is noticed before the first query.
+
+    Raises:
+        OptimizerError: an unknown optimizer, a wrong option, a budget below one generation.
+    """
+    made = {(run.optimizer, run.config.intrinsic_dim, run.budget) for run in runs}
+    for spec, dim, budget in sorted(made):
+        if spec != NO_OPTIMIZER:
+            optimizers.create(spec, dim, budget=budget, seed=0)
 
 
 def short_name(dataset: str) -> str:

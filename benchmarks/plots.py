@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ _RANKINGS = 10  # budgets at which it does
 _ZERO_SHOT = "zero-shot"
 
 
-def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
+def plot_curves(
+    curves: pd.DataFrame, folder: Path, *, name: str = "curves", logarithmic: bool = False
+) -> list[Path]:
     """Draw ``curves.png`` and ``curves.svg``: a panel a data set, number of shots and track.
 
     The tracks are methods whose deployed image costs one prediction, and those with anchors, whose
@@ -42,13 +44,17 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
     Args:
         curves: as from :func:`craft_zoo.benchmarks.average_curves`.
         folder: where to write.
+        name: of the files.
+        logarithmic: draw 1 to 10 queries as long as 100 to 1,000, and no ranks.
 
     Returns:
         The files written.
     """
     panels = list(_panels(curves))
     most = max(len(_compared(panel)) for _, panel, _ in panels)
-    heights = [4.4] if most < _RANKED else [max(4.4, 0.3 * most), 0.8 + 0.16 * most]
+    heights = [max(4.4, 0.3 * most)]
+    if most >= _RANKED and not logarithmic:
+        heights.append(0.8 + 0.16 * most)
     figure, axes = plt.subplots(
         len(heights),
         len(panels),
@@ -64,7 +70,9 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
             _draw_ranks(column[1], panel, right)
             column[0].set_xlabel("")
         column[-1].set_xlabel("queries (contexts scored on the training images)")
-    return save(figure, folder, "curves")
+        if logarithmic:  # as far as 1 linear, as there is a point at 0
+            column[0].set_xscale("symlog", linthresh=1, linscale=0.4)
+    return save(figure, folder, name)
 
 
 def _panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
@@ -101,7 +109,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 def _draw_panel(axis: Axes, panel: pd.DataFrame, right: float) -> None:
     labels: list[tuple[float, str, str]] = []
-    styles = _styles(panel)
+    styles = line_styles(_compared(panel))
     alpha = min(0.15, 0.5 / max(1, len(styles)))  # of the intervals, which overlap
     for label, curve in panel.groupby("label", sort=False):
         accuracy = 100 * curve["accuracy"].to_numpy()
@@ -153,7 +161,7 @@ def _draw_ranks(axis: Axes, panel: pd.DataFrame, right: float) -> None:
         for label, curve in panel[~_is_level(panel)].groupby("label", sort=False)
     }
     ranks = pd.DataFrame(lines).rank(axis=1, ascending=False, method="min")
-    for label, style in _styles(panel).items():
+    for label, style in line_styles(_compared(panel)).items():
         axis.plot(at, ranks[label], **style, linewidth=1.4, markersize=4)
     axis.set_ylim(len(lines) + 0.5, 0.5)
     axis.set_xlim(0, right)
@@ -167,7 +175,7 @@ def _compared(panel: pd.DataFrame) -> list[str]:
     return list(panel[~_is_level(panel)]["label"].unique())
 
 
-def _styles(panel: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def line_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Colour, dash and marker of each line; no two of 70 lines are alike."""
     return {
         label: {
@@ -175,7 +183,7 @@ def _styles(panel: pd.DataFrame) -> dict[str, dict[str, Any]]:
             "linestyle": _DASHES[i % len(_DASHES)],
             "marker": MARKERS[i % len(MARKERS)],
         }
-        for i, label in enumerate(_compared(panel))
+        for i, label in enumerate(labels)
     }
 
 

@@ -80,7 +80,7 @@ class RunStore:
         try:
             folder.mkdir(exist_ok=True)
             if adapter is not None:
-                adapter.save(folder / "adapter.safetensors")
+                adapter.save(self.adapter_path(run))
             record = {
                 "run": run.to_json(),
                 "points": [asdict(point) for point in points],
@@ -89,6 +89,10 @@ class RunStore:
             write_atomically(folder / "run.json", json.dumps(record, indent=1))
         except OSError as error:
             raise CraftZooError(f"cannot write to {folder} ({error}): free space there") from None
+
+    def adapter_path(self, run: RunSpec) -> Path:
+        """Where the adapter of a finished run is, if it has one."""
+        return self._folder(run) / "adapter.safetensors"
 
     def _folder(self, run: RunSpec) -> Path:
         return self.folder / "runs" / run.identity

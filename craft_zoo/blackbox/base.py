@@ -16,7 +16,13 @@ Progress = Callable[[int, int], None]
 
 
 class ImageSet(ABC):
-    """A handle on images that were handed to a model once; only their number is visible."""
+    """A handle on images that were handed to a model once; what it makes of them is not visible.
+
+    Attributes:
+        sources: the N images as they were handed over.
+    """
+
+    sources: Sequence[ImageSource]
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -54,17 +60,26 @@ class VLM(ABC):
 
     Attributes:
         name: what :func:`craft_zoo.blackbox.load_vlm` opens it by.
+        image_size: pixels a side of the square that it looks at.
     """
 
     name: str
+    image_size: int = 224
 
     @abstractmethod
-    def images(self, images: Sequence[ImageSource], progress: Progress | None = None) -> ImageSet:
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> ImageSet:
         """Hand images over, once. Features, if the model has any, stay inside.
 
         Args:
             images: N images.
             progress: called as the images are taken in.
+            keep: whether they will come again another day, so that remembering them pays.
         """
 
     @abstractmethod

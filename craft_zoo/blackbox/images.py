@@ -51,13 +51,24 @@ class ImageEncoder:
         self._device, self._dtype = weight.device, weight.dtype
         self._batch = _BATCH.get(self._device.type, 32)
 
-    def __call__(self, images: Sequence[ImageSource], progress: Progress | None = None) -> Tensor:
+    def __call__(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> Tensor:
         """(N, embed_dim) on the model's device.
+
+        Args:
+            images: N images.
+            progress: called as they are done.
+            keep: look them up in the cache and put them there.
 
         Raises:
             CraftZooError: an image is missing or corrupt; what was encoded before it is kept.
         """
-        cache = self._cache
+        cache = self._cache if keep else None
         if cache is None:
             keys = [str(place).encode() for place in range(len(images))]
             known: dict[bytes, np.ndarray] = {}

@@ -71,6 +71,8 @@ class OpenCLIP(VLM):
         folder = None if cache is None else Path(cache).expanduser()
         self._encode_images = ImageEncoder(self._model, preprocess, cache=folder)
         self.name = name
+        size = self._model.visual.image_size
+        self.image_size = int(size if isinstance(size, int) else size[0])
 
     @classmethod
     def load(
@@ -130,7 +132,7 @@ class OpenCLIP(VLM):
         # open_clip converts some parts of a model only, and not all go together.
         pixels = np.zeros((8, 8, 3), dtype=np.uint8)
         try:
-            images = _Features(ImageEncoder(self._model, self._preprocess)([pixels]), self)
+            images = self.images([pixels], keep=False)
             box = self.classifier(["cat"])
             list(box.logits(box.initial_context[None], images))
         except RuntimeError as error:
@@ -139,15 +141,21 @@ class OpenCLIP(VLM):
                 f"use --precision fp32"
             ) from error
 
-    def images(self, images: Sequence[ImageSource], progress: Progress | None = None) -> _Features:
-        """Encode images once.
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> _Features:
+        """Encode images once, see :meth:`VLM.images`.
 
         Raises:
             CraftZooError: there is no image, or one is missing or corrupt.
         """
         if not images:
             raise CraftZooError("no images were given: give at least one")
-        return _Features(self._encode_images(images, progress), self)
+        return _Features(self._encode_images(images, progress, keep=keep), self, images)
 
     def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenedWhite:
         """Open the model on class names with gradients; no part of the black box's interface."""
@@ -205,8 +213,8 @@ class OpenedWhite:
 class _Features(ImageSet):
     """Normalised image features (N, embed_dim), for the eyes of their model only."""
 
-    def __init__(self, features: Tensor, owner: OpenCLIP) -> None:
-        self.features, self.owner = features, owner
+    def __init__(self, features: Tensor, owner: OpenCLIP, sources: Sequence[ImageSource]) -> None:
+        self.features, self.owner, self.sources = features, owner, sources
 
     def __len__(self) -> int:
         return len(self.features)

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
 
 import pandas as pd
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from craft_zoo.benchmarks import (
-    Bench,
-    Point,
-    RunSpec,
-    RunStore,
-    expand,
-    short_name,
-    write_results,
-)
+from craft_zoo.benchmarks import Bench, RunStore, expand, short_name, write_results
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -27,13 +17,8 @@ from craft_zoo.cli.arguments import (
     open_model,
     read_config,
 )
-from craft_zoo.cli.progress import (
-    ReadingBar,
-    add_bar,
-    query_progress,
-    saying_how_to_go_on,
-    show,
-)
+from craft_zoo.cli.bars import BenchBars
+from craft_zoo.cli.progress import query_progress, saying_how_to_go_on
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names
@@ -108,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     runs = expand(model=vlm.name, **grid)
     store = RunStore(options.out)
     with query_progress() as progress:
-        bars = _Bars(progress, len(runs))
+        bars = BenchBars(progress, len(runs))
         with saying_how_to_go_on(progress, options.out):
             curves = Bench(vlm, store).run(runs, bars)
     summary = write_results(curves, options.out)
@@ -118,43 +103,6 @@ def run(options: argparse.Namespace) -> int:
     names = "curves.png, curves.svg, curves.csv, summary.csv, config.json, runs/"
     console.print(f"Results in {options.out}: {names}", soft_wrap=True)
     return 0
-
-
-class _Bars:
-    """Shows a bench on progress bars: one for the grid, one for the run at hand."""
-
-    def __init__(self, progress: Progress, n_runs: int) -> None:
-        self._progress = progress
-        self._grid = add_bar(progress, "runs", n_runs)
-        self._reading = ReadingBar(progress)
-        self._run: TaskID | None = None
-        self.reused = 0  # runs that were finished before
-
-    def reading(self, run: RunSpec, done: int, total: int) -> None:
-        self._reading(done, total)
-
-    def started(self, run: RunSpec) -> None:
-        text = f"{short_name(run.dataset)} {run.label} {run.shots} shots, seed {run.seed}"
-        self._run = add_bar(self._progress, text, run.budget)
-
-    def measured(self, run: RunSpec, point: Point) -> None:
-        if self._run is not None:
-            show(self._progress, self._run, point.queries, point.loss, point.accuracy)
-
-    def ended(self, run: RunSpec, point: Point, reason: str) -> None:
-        self._progress.console.print(
-            f"{short_name(run.dataset)} {run.label}, seed {run.seed}: ended after "
-            f"{point.queries:,} of {run.budget:,} queries ({reason})",
-            soft_wrap=True,
-            markup=False,
-        )
-
-    def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
-        if self._run is not None:
-            self._progress.remove_task(self._run)
-            self._run = None
-        self.reused += resumed
-        self._progress.advance(self._grid)
 
 
 def _table(summary: pd.DataFrame) -> Table:

@@ -21,8 +21,6 @@ from craft_zoo.refiner import ConvexRefiner, Strength, choose_strength, fit, hel
 from craft_zoo.refiner.convex import cross_entropy_and_slope
 from craft_zoo.seeding import generator
 
-# The strength is chosen again when so many times the queries were made as at the last choice.
-_CHOOSE_AGAIN = 4
 _HEARD_BYTES = 2**29  # answers that are kept for the next lesson
 
 
@@ -67,7 +65,7 @@ class ConvexSide(Side):
         self._anchors, self._anchor_logits = anchors, anchor_logits
         self._folds = held_out_folds(labels)
         self._strength: Strength | None = None
-        self._next_choice = self._next_fit = 0
+        self._next_fit = 0
         self._refiner: ConvexRefiner | None = None
         self._parts: list[_Part] = []
         self._answers = BetterAnswers(_HEARD_BYTES, generator(seed, "refiner lessons"))
@@ -98,11 +96,11 @@ class ConvexSide(Side):
             logits = next(iter(self._search.logits(context[None], self._images)))
         else:
             return
-        queries = self._meter.queries
-        self._next_fit = queries + self._every
-        if self._strength is None or queries >= self._next_choice:
+        self._next_fit = self._meter.queries + self._every
+        if self._strength is None:
+            # Not again later: a context that was searched on all shots makes those held out look
+            # easy too, so that ever weaker strengths are chosen and the search fits noise.
             self._strength = choose_strength(logits, self.labels, self._anchor_logits)
-            self._next_choice = _CHOOSE_AGAIN * max(queries, 16)
         self._refiner = self._fit(logits, np.arange(len(self.labels)))
         self._parts = self._cross_fit(logits if lesson is None else lesson)
 

@@ -5,8 +5,8 @@ something new to deploy; the last one is its result. It never sees the test imag
 
 - ``craft``, its halves ``prompt`` and ``refine``, and the same with anchors, ``craft-anchors`` and
   ``anchors``
-- to compare with: ``zero-shot``, ``templates``, ``craft-released``, and the white-box references
-  ``coop`` and ``linear-probe``
+- to compare with: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``zip``,
+  ``blackvip``, ``craft-released``, and the white-box references ``coop`` and ``linear-probe``
 - :func:`get_method`, :func:`method_names`, :func:`uses_optimizer`, :func:`is_white_box`,
   :func:`register_method`: methods by name
 """
@@ -22,6 +22,8 @@ from craft_zoo.methods.base import (
     register_method,
     uses_optimizer,
 )
+from craft_zoo.methods.baselines import bbt, spsa_gc, zip_
+from craft_zoo.methods.blackvip import blackvip
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.released import craft_released
 from craft_zoo.methods.templates import templates
@@ -33,6 +35,8 @@ __all__ = [
     "Method",
     "Problem",
     "anchors",
+    "bbt",
+    "blackvip",
     "coop",
     "craft",
     "craft_anchors",
@@ -44,7 +48,9 @@ __all__ = [
     "prompt",
     "refine",
     "register_method",
+    "spsa_gc",
     "templates",
     "uses_optimizer",
     "zero_shot",
+    "zip_",
 ]

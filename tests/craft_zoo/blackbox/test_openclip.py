@@ -166,7 +166,7 @@ def test_the_mixed_half_precision_of_open_clip(small_task: Task) -> None:
 def test_a_model_that_cannot_compute_in_half_precision_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("mat1 and mat2 must have the same dtype\nand more")
 
     monkeypatch.setattr("craft_zoo.blackbox.openclip.ImageEncoder.__call__", fail)

@@ -1,0 +1,107 @@
+"""What the methods cost beside queries: memory and seconds, and memory once deployed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from craft_zoo.adapter import Adapter
+from craft_zoo.benchmarks.grid import RunSpec, short_name
+from craft_zoo.benchmarks.runner import Bench
+from craft_zoo.benchmarks.speed.machine import peak_memory
+from craft_zoo.benchmarks.store import RunStore
+from craft_zoo.blackbox import VLM
+from craft_zoo.data import ImageSource
+from craft_zoo.machine import one_numpy_thread
+
+_MEBIBYTE = 2**20
+
+
+def measure_costs(vlm: VLM, runs: Sequence[RunSpec]) -> pd.DataFrame:
+    """Memory at the peak and seconds of runs, which are made for this alone.
+
+    Args:
+        vlm: the model.
+        runs: one a data set and method, with a small budget.
+
+    Returns:
+        Columns data set, method, queries, megabytes (above what the process held before, so
+        without the model; NaN elsewhere than on Linux), seconds.
+    """
+    rows = []
+    for run in runs:
+        with tempfile.TemporaryDirectory() as folder:
+            bench = Bench(vlm, RunStore(Path(folder)))
+            bench.check([run])  # the data set is opened before
+            with peak_memory() as peak:
+                (points,) = bench.run([run]).values()
+        rows.append(
+            {
+                "data set": short_name(run.dataset),
+                "method": run.label,
+                "queries": points[-1].queries,
+                "megabytes": peak.megabytes,
+                "seconds": points[-1].seconds,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def measure_deployment(
+    adapters: dict[str, Path], load: Callable[[], VLM], images: Sequence[ImageSource]
+) -> pd.DataFrame:
+    """What predicting takes of a client that has the adapter, and of one that has the model.
+
+    A client of a black box holds the adapter and the logits that come back for ``images``, which
+    are all refined together. A white-box client opens the model, encodes the images (in its own
+    small batches) and scores them.
+
+    Args:
+        adapters: name → an adapter's file.
+        load: opens the model, as a white-box client would.
+        images: of one batch.
+
+    Returns:
+        Columns name, adapter (its file, MB), client, white_box (MB at the peak above what the
+        process held with all imported; at least what is held in arrays), ratio (white_box /
+        client).
+    """
+    rows = []
+    for name, path in adapters.items():
+        adapter = Adapter.load(path)
+        answers = _answers(adapter, load(), images)
+        with peak_memory() as client:
+            again = Adapter.load(path)
+            again.solution.refine(*(None if each is None else each.copy() for each in answers))
+        with one_numpy_thread(), peak_memory() as owner:
+            _answers(adapter, load(), images)
+        held = path.stat().st_size + sum(each.nbytes for each in answers if each is not None)
+        least = held / _MEBIBYTE
+        mine = float(np.fmax(client.megabytes, least))
+        rows.append(
+            {
+                "name": name,
+                "adapter": path.stat().st_size / _MEBIBYTE,
+                "client": mine,
+                "white_box": owner.megabytes,
+                "ratio": owner.megabytes / mine,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _answers(
+    adapter: Adapter, vlm: VLM, images: Sequence[ImageSource]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What the model returns for images: logits of the classes and, if there are, of anchors."""
+    handed = vlm.images(images, keep=False)
+    box = vlm.classifier(adapter.classnames, adapter.init)
+    logits = next(iter(box.logits(adapter.solution.context[None], handed)))
+    anchors = adapter.solution.anchors
+    if anchors is None:
+        return logits, None
+    return logits, anchors.logits(vlm.classifier(anchors.texts, adapter.init), handed)

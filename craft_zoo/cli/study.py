@@ -1,0 +1,138 @@
+"""``craft-zoo study``: every method on several tasks, ablations and costs, as one page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import pandas as pd
+
+from craft_zoo.benchmarks import Bench, RunSpec, RunStore, check_optimizers, short_name, study
+from craft_zoo.cli.arguments import add_model_arguments, add_out_argument, open_model
+from craft_zoo.cli.bars import BenchBars
+from craft_zoo.cli.progress import query_progress, saying_how_to_go_on
+from craft_zoo.console import open_console
+from craft_zoo.data import few_shot, load_dataset
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import get_method
+
+DEFAULT_OUT = "craft-zoo-study"
+_COST_BUDGET = 400
+_DEPLOYED = ("refine", "craft", "anchors", "craft-released")
+_BATCH = 64  # images that a deployed client predicts together
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "study",
+        help="every method on several tasks, ablations and costs, as one page",
+        description="Run every method on every data set with 1, 4 and 16 shots, ablations of "
+        "craft, and measurements of memory and time; write study.md with tables and figures. The "
+        "same command on the same --out goes on where it was stopped.",
+    )
+    parser.add_argument(
+        "--dataset",
+        action="append",
+        metavar="NAME[,FILE]",
+        help="digits or folder:PATH, with a file of class names as for craft-zoo bench; repeatable "
+        "(default: digits)",
+    )
+    parser.add_argument(
+        "--method",
+        action="append",
+        metavar="NAME",
+        help=f"repeatable (default: {', '.join(study.METHODS)}); {study.SLOW_METHOD} is not among "
+        "them, as each of its queries reads all training images anew",
+    )
+    parser.add_argument(
+        "--shots",
+        action="append",
+        type=int,
+        help=f"repeatable (default: {', '.join(map(str, study.SHOTS))})",
+    )
+    parser.add_argument("--budget", type=int, default=8000, help="queries a run (default: 8000)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from 1 on (default: 3)")
+    parser.add_argument("--no-ablations", action="store_true", help="leave the ablations out")
+    add_out_argument(parser, DEFAULT_OUT)
+    add_model_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out."""
+    for name in ("seeds", "budget"):
+        if getattr(options, name) < 1:
+            raise CraftZooError(f"--{name} must be at least 1, not {getattr(options, name)}")
+    methods = options.method or study.METHODS
+    for method in methods:
+        get_method(method)  # complain before the model is loaded
+    tasks = [_task(text) for text in options.dataset or ["digits"]]
+    shots, seeds = options.shots or study.SHOTS, range(1, options.seeds + 1)
+    store = RunStore(options.out)
+    vlm = open_model(options)
+    main = study.main_grid(
+        vlm.name,
+        tasks,
+        methods=methods,
+        shots=shots,
+        seeds=seeds,
+        budget=options.budget,
+    )
+    names: dict[RunSpec, str] = {}
+    if not options.no_ablations:
+        names = study.ablation_grid(
+            vlm.name, tasks, shots=max(shots), seeds=seeds, budget=options.budget
+        )
+    check_optimizers([*main, *names])
+    with query_progress() as progress:
+        bars = BenchBars(progress, len(main) + len(names))
+        with saying_how_to_go_on(progress, options.out):
+            bench = Bench(vlm, store)
+            curves = bench.run([*main, *names], bars)
+    console = open_console()
+    console.print("Measuring memory and time")
+    costs = study.measure_costs(vlm, _cost_runs(main))
+    deployment = _deployment(options, main, store)
+    page = study.write_report(
+        {run: curves[run] for run in main},
+        {run: curves[run] for run in names},
+        names,
+        costs,
+        deployment,
+        options.out,
+    )
+    console.print(f"The study is {page}, with its tables as CSV beside it.", soft_wrap=True)
+    return 0
+
+
+def _task(text: str) -> study.StudyTask:
+    dataset, _, classnames = text.partition(",")
+    return study.StudyTask(dataset, classnames or None)
+
+
+def _cost_runs(runs: Sequence[RunSpec]) -> list[RunSpec]:
+    """One run a data set and method, short, with the most shots."""
+    most = max(run.shots for run in runs)
+    return [
+        study.shortened(run, _COST_BUDGET) for run in runs if run.shots == most and run.seed == 1
+    ]
+
+
+def _deployment(
+    options: argparse.Namespace, runs: Sequence[RunSpec], store: RunStore
+) -> pd.DataFrame:
+    """Of the first seed's adapters at the most shots, on images of their own training set."""
+    most = max(run.shots for run in runs)
+    measured = []
+    for dataset in dict.fromkeys(run.dataset for run in runs):
+        mine = [run for run in runs if run.dataset == dataset and run.method in _DEPLOYED]
+        adapters = {
+            f"{short_name(dataset)}, {run.method}": store.adapter_path(run)
+            for run in mine
+            if run.shots == most and run.seed == 1
+        }
+        classnames = mine[0].classnames if mine else None
+        images = few_shot(load_dataset(dataset, classnames=classnames), 1, 1).test.images[:_BATCH]
+        measured.append(study.measure_deployment(adapters, lambda: open_model(options), images))
+    return pd.concat(measured, ignore_index=True)

@@ -1,0 +1,90 @@
+"""BlackVIP: the images are prompted, the texts stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from craft_zoo import optimizers
+from craft_zoo.adapter import Solution
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
+from craft_zoo.craft import Step
+from craft_zoo.losses import cross_entropy
+from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.metrics import accuracy
+from craft_zoo.prompts import Coordinator, square_pixels
+from craft_zoo.seeding import derived_seed
+
+_STEPS = 20  # that are yielded: each costs its listener a prediction of every test image
+
+
+@dataclass
+class VisualPrompt(Solution):
+    """Prompts images before they are handed to the model, so that no adapter can hold it.
+
+    Attributes:
+        vlm: takes the prompted images in.
+        coordinator: draws the prompts.
+        parameters: its decoder's.
+    """
+
+    deployable: ClassVar[bool] = False
+
+    vlm: VLM | None = None
+    coordinator: Coordinator | None = None
+    parameters: np.ndarray | None = None
+
+    def logits(
+        self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(N, C) logits of the prompted images."""
+        assert self.vlm is not None
+        assert self.coordinator is not None
+        assert self.parameters is not None
+        pixels = square_pixels(images.sources, self.vlm.image_size)
+        prompted = self.vlm.images(list(self.coordinator(pixels, self.parameters)), keep=False)
+        return next(iter(box.logits(self.context[None], prompted)))
+
+
+@register_method("blackvip", uses_optimizer=False)
+def blackvip(problem: Problem) -> Iterator[Step]:
+    """A visual prompt made from each image, by SPSA-GC (after BlackVIP-SE, Oh et al. 2023).
+
+    Each query hands all training images over anew, so that it takes as long as reading them does.
+    """
+    box, vlm, meter = problem.box, problem.vlm, problem.meter
+    yield Step(0, Solution(box.initial_context))
+    pixels = square_pixels(problem.images.sources, vlm.image_size)
+    coordinator = Coordinator.of(pixels)
+    optimizer = optimizers.create(
+        "spsa-gc",
+        coordinator.n_parameters,
+        budget=problem.budget,
+        seed=derived_seed(problem.seed, "optimizer"),
+    )
+    search = meter.wrap(box, "search")
+    labels = torch.from_numpy(problem.labels)
+    next_step = 0.0
+    while meter.remaining and not optimizer.stop:
+        candidates = optimizer.ask()[: meter.remaining]
+        losses, learnt = [], []
+        for parameters in candidates:
+            prompted = vlm.images(list(coordinator(pixels, parameters)), keep=False)
+            logits = next(iter(search.logits(box.initial_context[None], prompted)))
+            losses.append(float(cross_entropy(torch.from_numpy(logits), labels)))
+            learnt.append(accuracy(logits, problem.labels))
+        optimizer.tell(candidates, np.array(losses))
+        if meter.queries >= next_step or not meter.remaining:
+            next_step += problem.budget / _STEPS
+            best = int(np.argmin(losses))
+            solution = VisualPrompt(
+                box.initial_context,
+                vlm=vlm,
+                coordinator=coordinator,
+                parameters=optimizer.recommend(),
+            )
+            yield Step(meter.queries, solution, losses[best], learnt[best])

@@ -1,0 +1,74 @@
+"""Published methods to compare with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from craft_zoo.blackbox import ImageSet, OpenCLIP, load_vlm
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import Task
+from craft_zoo.methods import Problem, get_method
+from craft_zoo.methods.blackvip import VisualPrompt
+
+
+def problem_of(
+    vlm: OpenCLIP, task: Task, budget: int, config: CraftConfig | None = None
+) -> Problem:
+    return Problem.open(vlm, task.classnames, task.train, budget=budget, seed=1, config=config)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "dim"),
+    [("bbt", "cma:popsize=20", 500), ("spsa-gc", "spsa-gc", 512), ("zip", "zip", 512)],
+)
+def test_prompt_baselines_are_the_prompt_side_with_their_optimizer(
+    vlm: OpenCLIP, small_task: Task, name: str, optimizer: str, dim: int
+) -> None:
+    theirs = list(get_method(name)(problem_of(vlm, small_task, 45)))
+    problem = problem_of(vlm, small_task, 45, CraftConfig(intrinsic_dim=dim))
+    ours = list(get_method("prompt")(replace(problem, optimizer=optimizer)))
+    assert [step.queries for step in theirs] == [step.queries for step in ours]
+    for step, twin in zip(theirs, ours, strict=True):
+        np.testing.assert_array_equal(step.solution.context, twin.solution.context)
+        assert step.solution.refiner is None
+
+
+def test_a_visual_prompt_keeps_the_texts_and_pays_for_every_altered_image(
+    tmp_path: Path, small_task: Task
+) -> None:
+    vlm = load_vlm("craft-mini", cache=tmp_path)
+    assert isinstance(vlm, OpenCLIP)
+    problem = problem_of(vlm, small_task, 30)
+    handed = list(tmp_path.rglob("*"))
+    sizes = [path.stat().st_size for path in handed]
+    first, *steps = get_method("blackvip")(problem)
+    assert first.queries == 0
+    assert problem.meter.queries == steps[-1].queries == 30
+    assert problem.meter.predictions["search"] == 30 * len(small_task.train.labels)
+    solution = steps[-1].solution
+    assert isinstance(solution, VisualPrompt)
+    assert not solution.deployable
+    np.testing.assert_array_equal(solution.context, problem.box.initial_context)
+    # nothing of the altered images stays behind
+    assert list(tmp_path.rglob("*")) == handed
+    assert [path.stat().st_size for path in handed] == sizes
+    prompted = solution.logits(problem.box, problem.images)
+    plain = next(iter(problem.box.logits(solution.context[None], problem.images)))
+    assert prompted.shape == plain.shape
+    assert not np.allclose(prompted, plain)
+
+
+def test_a_prompt_of_nothing_changes_nothing(vlm: OpenCLIP, small_task: Task) -> None:
+    problem = problem_of(vlm, small_task, 2)
+    *_, end = get_method("blackvip")(problem)
+    assert isinstance(end.solution, VisualPrompt)
+    assert end.solution.parameters is not None
+    nothing = replace(end.solution, parameters=np.zeros_like(end.solution.parameters))
+    images: ImageSet = problem.images
+    plain = next(iter(problem.box.logits(problem.box.initial_context[None], images)))
+    # digits are squares: resizing them here or in the model is the same but for rounding
+    np.testing.assert_allclose(nothing.logits(problem.box, images), plain, atol=0.5)
