@@ -76,10 +76,10 @@ def measure_deployment(
         answers = _answers(adapter, load(), images)
         with peak_memory() as client:
             again = Adapter.load(path)
-            again.solution.refine(*(None if each is None else each.copy() for each in answers))
+            again.solution.refine(*(each.copy() for each in answers))
         with one_numpy_thread(), peak_memory() as owner:
             _answers(adapter, load(), images)
-        held = path.stat().st_size + sum(each.nbytes for each in answers if each is not None)
+        held = path.stat().st_size + sum(each.nbytes for each in answers)
         least = held / _MEBIBYTE
         mine = float(np.fmax(client.megabytes, least))
         rows.append(
@@ -94,14 +94,12 @@ def measure_deployment(
     return pd.DataFrame(rows)
 
 
-def _answers(
-    adapter: Adapter, vlm: VLM, images: Sequence[ImageSource]
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _answers(adapter: Adapter, vlm: VLM, images: Sequence[ImageSource]) -> list[np.ndarray]:
     """What the model returns for images: logits of the classes and, if there are, of anchors."""
     handed = vlm.images(images, keep=False)
     box = vlm.classifier(adapter.classnames, adapter.init)
     logits = next(iter(box.logits(adapter.solution.context[None], handed)))
     anchors = adapter.solution.anchors
     if anchors is None:
-        return logits, None
-    return logits, anchors.logits(vlm.classifier(anchors.texts, adapter.init), handed)
+        return [logits]
+    return [logits, anchors.logits(vlm.classifier(anchors.texts, adapter.init), handed)]

@@ -31,7 +31,7 @@ def square_pixels(sources: Sequence[ImageSource], size: int) -> Tensor:
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box = (left, top, left + side, top + side)
-        row[:] = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        row[:] = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
