@@ -50,8 +50,7 @@ class RunSpec:
         text = json.dumps(self.to_json(), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         words = (short_name(self.dataset), self.method, self.optimizer)
-        slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-")[:60]
-        return f"{slug}-{self.shots}shots-seed{self.seed}-{digest}"
+        return f"{slug('-'.join(words))[:60]}-{self.shots}shots-seed{self.seed}-{digest}"
 
     @property
     def label(self) -> str:
@@ -108,6 +107,11 @@ def check_optimizers(runs: Sequence[RunSpec]) -> None:
     for spec, dim, budget in sorted(made):
         if spec != NO_OPTIMIZER:
             optimizers.create(spec, dim, budget=budget, seed=0)
+
+
+def slug(text: str) -> str:
+    """A text as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
 
 
 def short_name(dataset: str) -> str:

@@ -146,6 +146,11 @@ def _draw_panel(axis: Axes, panel: pd.DataFrame, right: float) -> None:
     axis.margins(y=0.06)
     label_ends(axis, labels)
     axis.set_ylabel("test accuracy (%)")
+    style_axis(axis)
+
+
+def style_axis(axis: Axes) -> None:
+    """No frame, and faint level lines behind what is drawn."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)

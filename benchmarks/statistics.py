@@ -84,6 +84,16 @@ def area_under_curve(queries: np.ndarray, accuracy: np.ndarray, budget: int) -> 
     return float((np.diff(edges) * accuracy).sum() / budget)
 
 
+def last_points(points: pd.DataFrame) -> pd.DataFrame:
+    """Each run's last point.
+
+    Args:
+        points: as from :func:`tidy`.
+    """
+    ordered = points.sort_values("queries", kind="stable")
+    return ordered.groupby([*_CURVE_KEY, "seed"], sort=False).tail(1)
+
+
 def summarize(points: pd.DataFrame) -> pd.DataFrame:
     """One row a curve: where it ended and the area under it, over seeds.
 
@@ -95,8 +105,7 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
         area, area_low, area_high (:func:`area_under_curve`), image_predictions,
         search_predictions, refiner_predictions, seconds; means over seeds but for the first five.
     """
-    last = points.sort_values("queries", kind="stable").groupby([*_CURVE_KEY, "seed"], sort=False)
-    last = last.tail(1)
+    last = last_points(points)
     rows = []
     for key, group in points.groupby(_CURVE_KEY, sort=False):
         ends = last

@@ -97,18 +97,36 @@ class Adapter:
         Raises:
             CraftZooError: the model is not the one the adapter was made for, or an image is bad.
         """
+        logits = self.solution.refine(*self.ask(vlm, images))
+        return torch.from_numpy(logits).softmax(-1).numpy()
+
+    def ask(
+        self, vlm: VLM, images: Sequence[ImageSource], *, keep: bool = True
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the model returns for images; the rest of :meth:`predict` is the client's own work.
+
+        Args:
+            vlm: the model.
+            images: N images.
+            keep: see :meth:`VLM.images`.
+
+        Returns:
+            (N, C) logits under the context and, where there are anchors, (N, M) theirs.
+
+        Raises:
+            CraftZooError: see :meth:`predict`.
+        """
         box = vlm.classifier(self.classnames, self.init)
         if not _close(fingerprint(box), self.fingerprint):
             raise CraftZooError(
                 f"the adapter was made for {self.model}, and {vlm.name} is another model or has "
                 f"other weights: open the one it was made for"
             )
-        handed, anchors = vlm.images(images), self.solution.anchors
-        anchor_logits = None
-        if anchors is not None:
-            anchor_logits = anchors.logits(vlm.classifier(anchors.texts, self.init), handed)
-        logits = self.solution.logits(box, handed, anchor_logits)
-        return torch.from_numpy(logits).softmax(-1).numpy()
+        handed, anchors = vlm.images(images, keep=keep), self.solution.anchors
+        logits = next(iter(box.logits(self.solution.context[None], handed)))
+        if anchors is None:
+            return logits, None
+        return logits, anchors.logits(vlm.classifier(anchors.texts, self.init), handed)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, in one step: a reader sees the old file or the new one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -73,13 +74,11 @@ def measure_deployment(
     rows = []
     for name, path in adapters.items():
         adapter = Adapter.load(path)
-        answers = _answers(adapter, load(), images)
-        with peak_memory() as client:
-            again = Adapter.load(path)
-            again.solution.refine(*(each.copy() for each in answers))
         with one_numpy_thread(), peak_memory() as owner:
-            _answers(adapter, load(), images)
-        held = path.stat().st_size + sum(each.nbytes for each in answers)
+            answers = adapter.ask(load(), images, keep=False)
+        with peak_memory() as client:
+            Adapter.load(path).solution.refine(*deepcopy(answers))
+        held = path.stat().st_size + sum(each.nbytes for each in answers if each is not None)
         least = held / _MEBIBYTE
         mine = float(np.fmax(client.megabytes, least))
         rows.append(
@@ -92,14 +91,3 @@ def measure_deployment(
             }
         )
     return pd.DataFrame(rows)
-
-
-def _answers(adapter: Adapter, vlm: VLM, images: Sequence[ImageSource]) -> list[np.ndarray]:
-    """What the model returns for images: logits of the classes and, if there are, of anchors."""
-    handed = vlm.images(images, keep=False)
-    box = vlm.classifier(adapter.classnames, adapter.init)
-    logits = next(iter(box.logits(adapter.solution.context[None], handed)))
-    anchors = adapter.solution.anchors
-    if anchors is None:
-        return [logits]
-    return [logits, anchors.logits(vlm.classifier(anchors.texts, adapter.init), handed)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from craft_zoo.benchmarks.plots import label_ends, line_styles, save
+from craft_zoo.benchmarks.plots import label_ends, line_styles, save, style_axis
 
 
 def plot_shots(table: pd.DataFrame, folder: Path) -> list[Path]:
@@ -40,8 +40,6 @@ def plot_shots(table: pd.DataFrame, folder: Path) -> list[Path]:
         axis.set_xticks(range(len(shots)), shots)
         axis.set_xlabel("shots (training images a class)")
         axis.set_ylabel("test accuracy (%)")
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="y", color="#dddddd", linewidth=0.6)
-        axis.set_axisbelow(True)
+        style_axis(axis)
         label_ends(axis, ends)
     return save(figure, folder, "shots")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from craft_zoo.benchmarks.grid import RunSpec, short_name
+from craft_zoo.benchmarks.grid import RunSpec, short_name, slug
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.statistics import average_curves, tidy
 from craft_zoo.benchmarks.store import Point, environment, write_atomically
@@ -49,7 +48,7 @@ def write_report(
         parts.append(f"## {shots} shots\n\n{_ACCURACY}")
         for dataset, mine in points[points["shots"] == shots].groupby("dataset", sort=False):
             name = short_name(str(dataset))
-            file = f"{_slug(name)}-{shots}-shots"
+            file = f"{slug(name).lower()}-{shots}-shots"
             plot_curves(average_curves(mine), folder, name=file, logarithmic=True)
             rows = table[table["data set"] == name].drop(columns="data set")
             rows = rows.dropna(axis="columns", how="all")
@@ -131,10 +130,6 @@ def _whole(table: pd.DataFrame) -> pd.DataFrame:
     for column in {"reaches", "seconds"} & set(shown.columns):
         shown[column] = [f"{value:,.0f}" if value == value else "" for value in shown[column]]
     return shown
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
 
 
 def _csv(table: pd.DataFrame, folder: Path, name: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from craft_zoo.benchmarks.grid import short_name
-from craft_zoo.benchmarks.statistics import average_curves, summarize
+from craft_zoo.benchmarks.statistics import average_curves, last_points, summarize
 
 MARKS = (1, 30, 100, 250, 500, 1000, 2000, 4000, 8000)
 REFERENCE = "craft-released"  # whose end others are to reach
@@ -62,8 +62,7 @@ def shots_table(points: pd.DataFrame) -> pd.DataFrame:
         One row a data set and method: ``data set``, ``method``, a column a number of shots, and
         ``worst`` of those: accuracy less zero-shot's, the least of all single runs.
     """
-    keys = ["dataset", "label", "shots", "seed"]
-    ends = points.sort_values("queries", kind="stable").groupby(keys, sort=False).tail(1)
+    ends = last_points(points)
     base = ends[ends["label"] == _BASE].set_index(["dataset", "shots", "seed"])["accuracy"]
     gained = ends.join(base.rename("base"), on=["dataset", "shots", "seed"])
     gained["gain"] = gained["accuracy"] - gained["base"]

@@ -12,7 +12,7 @@ from craft_zoo.cli.arguments import add_model_arguments, add_out_argument, open_
 from craft_zoo.cli.bars import BenchBars
 from craft_zoo.cli.progress import query_progress, saying_how_to_go_on
 from craft_zoo.console import open_console
-from craft_zoo.data import few_shot, load_dataset
+from craft_zoo.data import load_dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import get_method
 
@@ -92,8 +92,10 @@ def run(options: argparse.Namespace) -> int:
             curves = bench.run([*main, *names], bars)
     console = open_console()
     console.print("Measuring memory and time")
-    costs = study.measure_costs(vlm, _cost_runs(main))
-    deployment = _deployment(options, main, store)
+    # One run a data set and method says what they cost.
+    singles = [run for run in main if run.shots == max(shots) and run.seed == seeds[0]]
+    costs = study.measure_costs(vlm, [study.shortened(run, _COST_BUDGET) for run in singles])
+    deployment = _deployment(options, singles, store)
     page = study.write_report(
         {run: curves[run] for run in main},
         {run: curves[run] for run in names},
@@ -111,28 +113,17 @@ def _task(text: str) -> study.StudyTask:
     return study.StudyTask(dataset, classnames or None)
 
 
-def _cost_runs(runs: Sequence[RunSpec]) -> list[RunSpec]:
-    """One run a data set and method, short, with the most shots."""
-    most = max(run.shots for run in runs)
-    return [
-        study.shortened(run, _COST_BUDGET) for run in runs if run.shots == most and run.seed == 1
-    ]
-
-
 def _deployment(
     options: argparse.Namespace, runs: Sequence[RunSpec], store: RunStore
 ) -> pd.DataFrame:
-    """Of the first seed's adapters at the most shots, on images of their own training set."""
-    most = max(run.shots for run in runs)
+    """Of the adapters that runs have left, on test images."""
     measured = []
-    for dataset in dict.fromkeys(run.dataset for run in runs):
-        mine = [run for run in runs if run.dataset == dataset and run.method in _DEPLOYED]
+    for dataset, classnames in dict.fromkeys((run.dataset, run.classnames) for run in runs):
         adapters = {
             f"{short_name(dataset)}, {run.method}": store.adapter_path(run)
-            for run in mine
-            if run.shots == most and run.seed == 1
+            for run in runs
+            if run.dataset == dataset and run.method in _DEPLOYED
         }
-        classnames = mine[0].classnames if mine else None
-        images = few_shot(load_dataset(dataset, classnames=classnames), 1, 1).test.images[:_BATCH]
+        images = load_dataset(dataset, classnames=classnames).test.images[:_BATCH]
         measured.append(study.measure_deployment(adapters, lambda: open_model(options), images))
     return pd.concat(measured, ignore_index=True)

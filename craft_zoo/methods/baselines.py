@@ -14,7 +14,7 @@ from craft_zoo.methods.collaborative import search
 def bbt(problem: Problem) -> Iterator[Step]:
     """CMA-ES on a soft prompt, generations of 20, 500 dimensions (BBT, Sun et al. 2022)."""
     config = replace(problem.config, intrinsic_dim=500)
-    yield from _prompt_alone(replace(problem, config=config), "cma:popsize=20")
+    return _prompt_alone(replace(problem, config=config), "cma:popsize=20")
 
 
 @register_method("spsa-gc", uses_optimizer=False)

@@ -22,7 +22,7 @@ from craft_zoo.seeding import derived_seed
 _STEPS = 20  # that are yielded: each costs its listener a prediction of every test image
 
 
-@dataclass
+@dataclass(kw_only=True)
 class VisualPrompt(Solution):
     """Prompts images before they are handed to the model, so that no adapter can hold it.
 
@@ -34,17 +34,14 @@ class VisualPrompt(Solution):
 
     deployable: ClassVar[bool] = False
 
-    vlm: VLM | None = None
-    coordinator: Coordinator | None = None
-    parameters: np.ndarray | None = None
+    vlm: VLM
+    coordinator: Coordinator
+    parameters: np.ndarray
 
     def logits(
         self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
     ) -> np.ndarray:
         """(N, C) logits of the prompted images."""
-        assert self.vlm is not None
-        assert self.coordinator is not None
-        assert self.parameters is not None
         pixels = square_pixels(images.sources, self.vlm.image_size)
         prompted = self.vlm.images(list(self.coordinator(pixels, self.parameters)), keep=False)
         return next(iter(box.logits(self.context[None], prompted)))
@@ -82,7 +79,7 @@ def blackvip(problem: Problem) -> Iterator[Step]:
             next_step += problem.budget / _STEPS
             best = int(np.argmin(losses))
             solution = VisualPrompt(
-                box.initial_context,
+                context=box.initial_context,
                 vlm=vlm,
                 coordinator=coordinator,
                 parameters=optimizer.recommend(),

@@ -63,7 +63,7 @@ def linear_probe(problem: Problem) -> Iterator[Step]:
     )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LinearProbe(Solution):
     """Looks at features, so that no adapter can hold it.
 
@@ -73,13 +73,12 @@ class LinearProbe(Solution):
 
     deployable: ClassVar[bool] = False
 
-    vlm: OpenCLIP | None = None
+    vlm: OpenCLIP
 
     def logits(
         self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
     ) -> np.ndarray:
         """(N, C) logits of the regression; the black box is not asked."""
-        assert self.vlm is not None
         assert isinstance(self.refiner, ConvexRefiner)
         features = self.vlm.features(images)
         nothing = np.zeros((len(features), self.refiner.n_classes), dtype=np.float32)
