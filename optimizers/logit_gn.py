@@ -158,21 +158,11 @@ class LogitGN(Optimizer):
         model = self._memory.model(self._center, center, self._reach)
         if model is None:
             return [], np.zeros((self.dim, 0))
-        at = self._center @ model.basis
-
-        def predicted(t: np.ndarray) -> tuple[float, np.ndarray]:
-            value, slope = self._loss_and_slope(center + t.astype(np.float32) @ model.jacobian)
-            moved = at + t
-            value += self._pull / 2 * float(moved @ moved)
-            return value, model.jacobian @ slope + self._pull * moved
-
-        minimize = BallMinimizer(predicted)
-        t, steps = np.zeros(model.basis.shape[1]), []
+        ball = BallMinimizer(self._loss_and_slope, center, model, self._center, pull=self._pull)
+        steps = []
         for factor in _RADII:
-            t = minimize(factor * self._radius, t)
-            loss = self._loss(center + t.astype(np.float32) @ model.jacobian)
-            steps.append(self._center + model.basis @ t)
-            self._steps.append((factor * self._radius, loss))
+            steps.append(self._center + model.basis @ ball.minimize(factor * self._radius))
+            self._steps.append((factor * self._radius, ball.loss))
         return steps, model.basis
 
     def _around(self, point: np.ndarray, basis: np.ndarray, count: int) -> np.ndarray:

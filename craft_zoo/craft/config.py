@@ -16,7 +16,10 @@ class CraftConfig:
         refiner: ``convex``, or ``network`` as in the paper.
         intrinsic_dim: d, dimensions that the optimizer searches.
         scale: size of the subspace, see :meth:`Subspace.relative`.
-        anchors: texts beside the classes that the methods with anchors ask for.
+        anchors: logits beside the classes' that the methods with anchors ask for.
+        anchor_bank: what they are logits of: ``words``, drawn from the shipped list; of four times
+            as many those of most ``spread`` over the images, or of most ``information`` on the
+            labels; or the class names under other ``contexts``.
         refit_queries: the convex refiner is solved again each time so many queries were made.
         consistency: w, weight of the prediction-consistent term in both losses (network).
         consistency_share: share of the budget after which the refiner's loss drops that term
@@ -35,6 +38,7 @@ class CraftConfig:
     intrinsic_dim: int = 512
     scale: float = 3.0
     anchors: int = 256
+    anchor_bank: Literal["words", "spread", "information", "contexts"] = "words"
     refit_queries: int = 20
     consistency: float = 0.1
     consistency_share: float = 1.0
@@ -45,10 +49,8 @@ class CraftConfig:
     views: int = 0
 
     def __post_init__(self) -> None:
-        if self.refiner not in ("convex", "network"):
-            raise CraftZooError(
-                f"setting refiner must be 'convex' or 'network', not {self.refiner!r}"
-            )
+        self._check_choice("refiner", ("convex", "network"))
+        self._check_choice("anchor_bank", ("words", "spread", "information", "contexts"))
         for name in (
             *("intrinsic_dim", "scale", "anchors", "refit_queries"),
             *("hidden", "lr", "batch_size", "epoch_queries"),
@@ -60,3 +62,8 @@ class CraftConfig:
                 raise CraftZooError(
                     f"setting {name} must not be below 0, it is {getattr(self, name)}"
                 )
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise CraftZooError(f"setting {name} must be one of {', '.join(choices)}, not {value!r}")

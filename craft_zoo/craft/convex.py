@@ -28,6 +28,7 @@ _HEARD_BYTES = 2**29  # answers that are kept for the next lesson
 class _Part:
     """The refiner that judges some of the images: ``logits @ slope + shift``."""
 
+    refiner: ConvexRefiner
     rows: Tensor
     slope: Tensor
     shift: Tensor
@@ -101,7 +102,8 @@ class ConvexSide(Side):
             # Not again later: a context that was searched on all shots makes those held out look
             # easy too, so that ever weaker strengths are chosen and the search fits noise.
             self._strength = choose_strength(logits, self.labels, self._anchor_logits)
-        self._refiner = self._fit(logits, np.arange(len(self.labels)))
+        everything = np.arange(len(self.labels))
+        self._refiner = self._fit(logits, everything, self._refiner)
         self._parts = self._cross_fit(logits if lesson is None else lesson)
 
     def losses(self, logits: np.ndarray) -> list[float]:
@@ -149,27 +151,30 @@ class ConvexSide(Side):
             raise CraftZooError("the refiner's side was not begun: call begin before the search")
         return self._refiner
 
-    def _fit(self, logits: np.ndarray, rows: np.ndarray) -> ConvexRefiner:
+    def _fit(
+        self, logits: np.ndarray, rows: np.ndarray, start: ConvexRefiner | None
+    ) -> ConvexRefiner:
         assert self._strength is not None
         anchors = None if self._anchor_logits is None else self._anchor_logits[rows]
-        return fit(logits[rows], self.labels[rows], anchors, strength=self._strength)
+        return fit(logits[rows], self.labels[rows], anchors, strength=self._strength, start=start)
 
     def _cross_fit(self, logits: np.ndarray) -> list[_Part]:
-        everything = np.arange(len(self.labels))
         if self._folds is None:
-            return [self._part(everything, self._fitted)]
-        return [
-            self._part(
-                np.flatnonzero(self._folds == fold),
-                self._fit(logits, np.flatnonzero(self._folds != fold)),
-            )
-            for fold in range(self._folds.max() + 1)
-        ]
+            return [self._part(np.arange(len(self.labels)), self._fitted)]
+        parts = []
+        for fold in range(self._folds.max() + 1):
+            kept, judged = np.flatnonzero(self._folds != fold), np.flatnonzero(self._folds == fold)
+            start = self._parts[fold].refiner if self._parts else None
+            parts.append(self._part(judged, self._fit(logits, kept, start)))
+        return parts
 
     def _part(self, rows: np.ndarray, refiner: ConvexRefiner) -> _Part:
         anchors = None if self._anchor_logits is None else self._anchor_logits[rows]
         none = np.zeros((len(rows), refiner.n_classes), dtype=np.float32)
         shift = refiner.refine(none, anchors)
         return _Part(
-            torch.from_numpy(rows), torch.from_numpy(refiner.slope), torch.from_numpy(shift)
+            refiner,
+            torch.from_numpy(rows),
+            torch.from_numpy(refiner.slope),
+            torch.from_numpy(shift),
         )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from craft_zoo.adapter import Solution
-from craft_zoo.anchors import Anchors, anchor_words
+from craft_zoo.anchors import Anchors, anchor_words, most_informative, most_spread
 from craft_zoo.craft import ConvexSide, Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.base import Problem, register_method
-from craft_zoo.methods.collaborative import convex_side, refine_once, search
+from craft_zoo.methods.collaborative import convex_side, refine_once, search, subspace
 from craft_zoo.seeding import generator
+
+_POOL = 4  # times as many words are asked for where anchors are chosen
 
 
 @register_method("anchors", uses_optimizer=False)
@@ -28,17 +32,46 @@ def craft_anchors(problem: Problem) -> Iterator[Step]:
 
 
 def _anchored_side(problem: Problem) -> ConvexSide:
-    """Asks for the anchors' logits on the training images; M / C queries."""
-    n_classes, meter = len(problem.box.classnames), problem.meter
-    count = min(problem.config.anchors, meter.affordable_texts() - n_classes)
-    if count < 1:
+    """Asks for the anchors' logits on the training images."""
+    if problem.meter.affordable_texts() <= len(problem.box.classnames):
         raise CraftZooError(
             f"a budget of {problem.budget} queries leaves nothing for anchors: "
             f"raise the budget or take a method without them"
         )
-    rng = generator(problem.seed, "anchors")
-    words = anchor_words(count, without=problem.box.classnames, rng=rng)
-    box = problem.vlm.classifier(words)
-    asked = Anchors(words, box.initial_context[None])
-    logits = asked.logits(meter.wrap(box, "search"), problem.images)
+    bank = _contexts if problem.config.anchor_bank == "contexts" else _words
+    asked, logits = bank(problem)
     return convex_side(problem, anchors=asked, anchor_logits=logits)
+
+
+def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
+    """Words under the initial context, drawn or chosen of more; a query for each C asked for."""
+    config, classnames = problem.config, problem.box.classnames
+    chosen = config.anchor_bank != "words"
+    count = config.anchors * (_POOL if chosen else 1)
+    # One query is left for the initial context.
+    count = min(count, problem.meter.affordable_texts() - len(classnames))
+    words = anchor_words(count, without=classnames, rng=generator(problem.seed, "anchors"))
+    box = problem.vlm.classifier(words)
+    logits = Anchors(words, box.initial_context[None]).logits(
+        problem.meter.wrap(box, "search"), problem.images
+    )
+    if chosen:
+        keep = min(config.anchors, count)
+        if config.anchor_bank == "spread":
+            columns = most_spread(logits, keep)
+        else:
+            columns = most_informative(logits, problem.labels, keep)
+        words, logits = tuple(words[column] for column in columns), logits[:, columns]
+    return Anchors(words, box.initial_context[None]), logits
+
+
+def _contexts(problem: Problem) -> tuple[Anchors, np.ndarray]:
+    """The class names under random contexts at the length 1 of the subspace; a query each."""
+    config, box = problem.config, problem.box
+    count = -(-config.anchors // len(box.classnames))
+    count = min(count, problem.meter.remaining - 1)
+    moves = generator(problem.seed, "anchors").standard_normal((count, config.intrinsic_dim))
+    moves *= np.sqrt(config.intrinsic_dim) / np.linalg.norm(moves, axis=1, keepdims=True)
+    contexts = subspace(problem).contexts(moves / config.scale)
+    asked = Anchors(box.classnames, contexts)
+    return asked, asked.logits(problem.meter.wrap(box, "search"), problem.images)

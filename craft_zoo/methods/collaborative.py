@@ -49,14 +49,17 @@ def search(problem: Problem, side: Side) -> Iterator[Step]:
             budget=problem.budget,
             seed=derived_seed(problem.seed, "optimizer"),
         ),
-        subspace=Subspace.relative(
-            problem.box.initial_context,
-            config.intrinsic_dim,
-            scale=config.scale,
-            seed=problem.seed,
-        ),
+        subspace=subspace(problem),
         side=side,
         seed=problem.seed,
+    )
+
+
+def subspace(problem: Problem) -> Subspace:
+    """What the context is searched in."""
+    config = problem.config
+    return Subspace.relative(
+        problem.box.initial_context, config.intrinsic_dim, scale=config.scale, seed=problem.seed
     )
 
 

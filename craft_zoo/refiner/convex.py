@@ -98,6 +98,7 @@ def fit(
     anchors: np.ndarray | None = None,
     *,
     strength: Strength,
+    start: ConvexRefiner | None = None,
 ) -> ConvexRefiner:
     """The refiner of least penalised cross-entropy.
 
@@ -106,10 +107,12 @@ def fit(
         labels: (N,) int64.
         anchors: (N, M) of the anchors.
         strength: see :func:`craft_zoo.refiner.choose_strength`.
+        start: where to begin, a refiner of nearly the same logits; None: no correction.
     """
     x = features(logits, anchors)
     scaling = Scaling.of(x, labels, logits.shape[1], strength.whitening)
-    path = solve_path(scaling(x), logits, labels, [strength.penalty])
+    begin = None if start is None else scaling.solution(start)
+    path = solve_path(scaling(x), logits, labels, [strength.penalty], begin)
     return scaling.refiner(next(path))
 
 
@@ -144,6 +147,11 @@ class Scaling:
         weight = self.matrix @ solution[:-1]
         return ConvexRefiner(weight, solution[-1] - self.mean @ weight)
 
+    def solution(self, refiner: ConvexRefiner) -> np.ndarray:
+        """(K + 1, C), the inverse of :meth:`refiner`."""
+        bias = refiner.bias + self.mean @ refiner.weight
+        return np.concatenate([np.linalg.solve(self.matrix, refiner.weight), bias[None]])
+
 
 def _whitener(moved: np.ndarray, labels: np.ndarray, n_classes: int, share: float) -> np.ndarray:
     """(K, K) inverse square root of the covariance within classes, with ``share`` of its mean."""
@@ -158,7 +166,11 @@ def _whitener(moved: np.ndarray, labels: np.ndarray, n_classes: int, share: floa
 
 
 def solve_path(
-    x: np.ndarray, logits: np.ndarray, labels: np.ndarray, penalties: list[float]
+    x: np.ndarray,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    penalties: list[float],
+    start: np.ndarray | None = None,
 ) -> _Path:
     """Solutions (K, C) of ``mean CE(logits + x W, y) + penalty / 2 |W|²``, one for each penalty.
 
@@ -169,8 +181,9 @@ def solve_path(
         logits: (N, C).
         labels: (N,) int64.
         penalties: above 0.
+        start: (K, C) where to begin; None: 0.
     """
-    return _Path(x, logits, labels, penalties)
+    return _Path(x, logits, labels, penalties, start)
 
 
 class _Path:
@@ -182,14 +195,21 @@ class _Path:
     """
 
     def __init__(
-        self, x: np.ndarray, logits: np.ndarray, labels: np.ndarray, penalties: list[float]
+        self,
+        x: np.ndarray,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        penalties: list[float],
+        start: np.ndarray | None,
     ) -> None:
         left, sizes, right = torch.linalg.svd(torch.from_numpy(x), full_matrices=False)
         keep = sizes > 1e-5 * sizes[0]
         self._x, self._sizes, self._right = left[:, keep] * sizes[keep], sizes[keep], right[keep]
         self._logits, self._labels = torch.from_numpy(logits), torch.from_numpy(labels)
         self._penalties = iter(penalties)
-        self._solution = torch.zeros(int(keep.sum()), logits.shape[1])
+        if start is None:
+            start = np.zeros((x.shape[1], logits.shape[1]), dtype=np.float32)
+        self._solution = self._right @ torch.from_numpy(start)
 
     def __iter__(self) -> _Path:
         return self

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from craft_zoo.optimizers import OptimizerError, create
-from craft_zoo.optimizers.secants import SecantMemory
+from craft_zoo.optimizers.secants import LinearModel, SecantMemory
 from craft_zoo.optimizers.testing import classification, mean_cross_entropy
 from craft_zoo.optimizers.trust_region import BallMinimizer
 
@@ -112,21 +112,34 @@ def test_the_model_is_right_for_a_linear_function(count: int) -> None:
     model = memory.model(center, (center @ slopes).astype(np.float32), reach=100.0)
     assert model is not None
     assert np.allclose(model.basis.T @ model.basis, np.eye(min(count, 6)), atol=1e-9)
-    assert np.allclose(model.jacobian, model.basis.T @ slopes, atol=1e-3)
+    t = rng.standard_normal(model.basis.shape[1])
+    assert np.allclose(model.change(t), t @ model.basis.T @ slopes, atol=1e-3)
+    gradient = rng.standard_normal(4)
+    assert np.allclose(model.slope(gradient), model.basis.T @ slopes @ gradient, atol=1e-3)
 
 
 def test_the_minimum_in_a_ball() -> None:
-    matrix = np.diag([1.0, 10.0, 100.0])
-    target = np.array([3.0, 1.0, -2.0])
+    rng = np.random.default_rng(0)
+    jacobian = rng.standard_normal((3, 8)).astype(np.float32)
+    basis = np.linalg.qr(rng.standard_normal((5, 3)))[0]
+    model = LinearModel(basis, np.eye(3, dtype=np.float32), jacobian)
+    offset, center = 3 * rng.standard_normal(8).astype(np.float32), rng.standard_normal(5)
 
-    def function(x: np.ndarray) -> tuple[float, np.ndarray]:
-        moved = x - target
-        return float(moved @ matrix @ moved) / 2, matrix @ moved
+    def loss(outputs: np.ndarray) -> tuple[float, np.ndarray]:
+        return float(outputs @ outputs) / 2, outputs
 
-    minimize = BallMinimizer(function, iterations=300)
-    assert np.allclose(minimize(10.0, np.zeros(3)), target, atol=0.02)
-    inside = minimize(1.0, np.zeros(3))
-    assert np.linalg.norm(inside) == pytest.approx(1.0, abs=1e-6)
-    others = np.random.default_rng(0).standard_normal((500, 3))
-    others /= np.linalg.norm(others, axis=1, keepdims=True)
-    assert function(inside)[0] <= min(function(x)[0] for x in others) + 1e-6
+    def value(t: np.ndarray) -> float:
+        pulled = center @ model.basis + t
+        return loss(offset + t @ jacobian)[0] + 0.1 / 2 * float(pulled @ pulled)
+
+    ball = BallMinimizer(loss, offset, model, center, pull=0.1, iterations=300)
+    inside = ball.minimize(0.1)
+    assert np.linalg.norm(inside) == pytest.approx(0.1, abs=1e-6)
+    others = rng.standard_normal((500, 3))
+    others *= 0.1 / np.linalg.norm(others, axis=1, keepdims=True)
+    assert value(inside) <= min(value(t) for t in others) + 1e-5
+    assert ball.loss == pytest.approx(loss(offset + inside @ jacobian)[0], rel=1e-5)
+    wide = ball.minimize(10.0)
+    curvature = jacobian @ jacobian.T + 0.1 * np.eye(3)
+    least = np.linalg.solve(curvature, -jacobian @ offset - 0.1 * center @ model.basis)
+    assert value(least) <= value(wide) <= value(least) * 1.001

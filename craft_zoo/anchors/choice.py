@@ -1,0 +1,31 @@
+"""Which of many anchors to keep, by their logits on the training images."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.feature_selection import mutual_info_classif
+
+
+def most_spread(logits: np.ndarray, count: int) -> np.ndarray:
+    """(count,) columns of (N, K) logits that vary most from image to image, the first the most."""
+    return _largest(_beside_the_rest(logits).var(axis=0), count)
+
+
+def most_informative(logits: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """(count,) columns of (N, K) logits that say most of the labels (N,), each by itself.
+
+    Mutual information as estimated from nearest neighbours (Ross 2014, scikit-learn's). With one
+    image a class there is nothing to estimate it from: the first columns.
+    """
+    if np.bincount(labels).max() < 2:
+        return np.arange(count)
+    return _largest(mutual_info_classif(_beside_the_rest(logits), labels, random_state=0), count)
+
+
+def _beside_the_rest(logits: np.ndarray) -> np.ndarray:
+    """What a refiner sees of them: an image's mean over all texts says nothing of it."""
+    return logits - logits.mean(axis=1, keepdims=True)
+
+
+def _largest(scores: np.ndarray, count: int) -> np.ndarray:
+    return np.argsort(-scores, kind="stable")[:count]
