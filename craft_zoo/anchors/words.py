@@ -18,6 +18,12 @@ def word_list() -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
+def words_beside(classnames: Sequence[str]) -> tuple[str, ...]:
+    """The words of the list that are no class names."""
+    taken = {name.casefold() for name in classnames}
+    return tuple(word for word in word_list() if word.casefold() not in taken)
+
+
 def anchor_words(
     count: int, *, without: Sequence[str], rng: np.random.Generator
 ) -> tuple[str, ...]:
@@ -31,8 +37,7 @@ def anchor_words(
     Raises:
         CraftZooError: there are not so many.
     """
-    taken = {name.casefold() for name in without}
-    words = [word for word in word_list() if word.casefold() not in taken]
+    words = words_beside(without)
     if count > len(words):
         raise CraftZooError(
             f"{count} anchors were asked for and the word list has {len(words)} beside the "

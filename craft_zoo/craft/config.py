@@ -66,4 +66,6 @@ class CraftConfig:
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)
         if value not in choices:
-            raise CraftZooError(f"setting {name} must be one of {', '.join(choices)}, not {value!r}")
+            raise CraftZooError(
+                f"setting {name} must be one of {', '.join(choices)}, not {value!r}"
+            )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from craft_zoo.adapter import Solution
-from craft_zoo.anchors import Anchors, anchor_words, most_informative, most_spread
+from craft_zoo.anchors import Anchors, anchor_words, most_informative, most_spread, words_beside
 from craft_zoo.craft import ConvexSide, Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.base import Problem, register_method
@@ -47,7 +47,9 @@ def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
     """Words under the initial context, drawn or chosen of more; a query for each C asked for."""
     config, classnames = problem.config, problem.box.classnames
     chosen = config.anchor_bank != "words"
-    count = config.anchors * (_POOL if chosen else 1)
+    count = config.anchors
+    if chosen:
+        count = max(count, min(_POOL * count, len(words_beside(classnames))))
     # One query is left for the initial context.
     count = min(count, problem.meter.affordable_texts() - len(classnames))
     words = anchor_words(count, without=classnames, rng=generator(problem.seed, "anchors"))
@@ -66,12 +68,11 @@ def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
 
 
 def _contexts(problem: Problem) -> tuple[Anchors, np.ndarray]:
-    """The class names under random contexts at the length 1 of the subspace; a query each."""
+    """The class names under contexts drawn in the subspace; a query each."""
     config, box = problem.config, problem.box
     count = -(-config.anchors // len(box.classnames))
     count = min(count, problem.meter.remaining - 1)
-    moves = generator(problem.seed, "anchors").standard_normal((count, config.intrinsic_dim))
-    moves *= np.sqrt(config.intrinsic_dim) / np.linalg.norm(moves, axis=1, keepdims=True)
-    contexts = subspace(problem).contexts(moves / config.scale)
+    rng = generator(problem.seed, "anchors")
+    contexts = subspace(problem).contexts(rng.standard_normal((count, config.intrinsic_dim)))
     asked = Anchors(box.classnames, contexts)
     return asked, asked.logits(problem.meter.wrap(box, "search"), problem.images)

@@ -13,7 +13,7 @@ import torch
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox import VLM, BlackBox, ImageSet, OpenCLIP
 from craft_zoo.craft import ConvexSide, CraftConfig, PlainSide, Step, collaborate
-from craft_zoo.data import LabelledImages, Task
+from craft_zoo.data import Dataset, LabelledImages, Task, few_shot
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, is_white_box, method_names, uses_optimizer
 from craft_zoo.methods.collaborative import convex_side
@@ -95,17 +95,21 @@ def test_the_same_seed_gives_the_same_steps_even_when_interleaved(
     assert [pair[1] for pair in interleaved] != alone
 
 
-def test_craft_learns_what_holds_for_other_images(vlm: OpenCLIP, small_task: Task) -> None:
-    problem = open_problem(
-        vlm, small_task.train, small_task.classnames, budget=800, optimizer="cma:popsize=20"
-    )
+@pytest.mark.parametrize("optimizer", ["logit-gn", "cma:popsize=20"])
+def test_craft_learns_what_holds_for_other_images(
+    vlm: OpenCLIP, digits: Dataset, optimizer: str
+) -> None:
+    task = few_shot(digits, shots=4, seed=1)
+    problem = open_problem(vlm, task.train, task.classnames, budget=600, optimizer=optimizer)
     steps = list(get_method("craft")(problem))
-    test, labels = vlm.images(small_task.test.images), small_task.test.labels
-    before, after = (
-        accuracy(step.solution.logits(problem.box, test), labels) for step in (steps[0], steps[-1])
+    test, labels = vlm.images(task.test.images), task.test.labels
+    start, refined, end = (
+        accuracy(step.solution.logits(problem.box, test), labels)
+        for step in (steps[0], steps[1], steps[-1])
     )
-    assert after > before + 0.1
-    assert min(step.loss for step in steps[-5:]) < 0.8 * steps[2].loss
+    assert refined > start + 0.1
+    assert end > refined + 0.03
+    assert min(step.loss for step in steps[-5:]) < 0.9 * steps[2].loss
 
 
 def test_zero_shot_asks_nothing(vlm: OpenCLIP, small_task: Task) -> None:
@@ -242,6 +246,41 @@ def test_as_many_anchors_as_the_budget_allows(vlm: OpenCLIP, small_task: Task) -
     problem = open_problem(vlm, small_task.train, small_task.classnames, budget=1)
     with pytest.raises(CraftZooError, match="a budget of 1 queries leaves nothing for anchors"):
         list(get_method("anchors")(problem))
+
+
+@pytest.mark.parametrize("bank", ["spread", "information"])
+def test_chosen_anchors_are_paid_for_with_those_left_out(
+    vlm: OpenCLIP, small_task: Task, bank: Literal["spread", "information"]
+) -> None:
+    config = replace(SMALL, anchors=40, anchor_bank=bank)
+    ends = {}
+    for budget in (100, 9):
+        problem = open_problem(
+            vlm, small_task.train, small_task.classnames, budget=budget, config=config
+        )
+        *_, end = get_method("anchors")(problem)
+        assert end.solution.anchors is not None
+        ends[budget] = (end.queries, set(end.solution.anchors.texts))
+        assert end.solution.predictions == 5
+        assert accuracy_of(problem, end.solution, small_task) > 0.3  # zero-shot: 0.1
+    assert ends[100][0] == 17  # four times 40 / 10, and the classes' own
+    assert ends[9][0] == 9
+    drawn = open_problem(vlm, small_task.train, small_task.classnames, budget=100)
+    drawn.config = replace(config, anchor_bank="words")
+    *_, end = get_method("anchors")(drawn)
+    assert end.solution.anchors is not None
+    assert ends[100][1] != set(end.solution.anchors.texts)
+
+
+def test_other_contexts_as_anchors(vlm: OpenCLIP, small_task: Task) -> None:
+    config = replace(SMALL, anchors=35, anchor_bank="contexts")
+    problem = open_problem(vlm, small_task.train, small_task.classnames, budget=40, config=config)
+    *_, end = get_method("anchors")(problem)
+    anchors = end.solution.anchors
+    assert anchors is not None
+    assert (end.queries, len(anchors), end.solution.predictions) == (5, 40, 5)
+    assert anchors.texts == small_task.classnames
+    assert accuracy_of(problem, end.solution, small_task) > 0.2  # zero-shot: 0.1
 
 
 def test_the_best_template_is_deployed(vlm: OpenCLIP, small_task: Task) -> None:
