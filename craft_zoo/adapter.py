@@ -28,7 +28,7 @@ class Solution:
     """What a method has found.
 
     Attributes:
-        context: what is put before each class name.
+        context: what is put before each class name, (n_ctx, dim) or (C, n_ctx, dim).
         refiner: corrects the logits; None where nothing does.
         anchors: texts that the refiner looks at beside the classes; None without.
         deployable: whether an adapter can hold it.

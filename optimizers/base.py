@@ -50,6 +50,9 @@ class Optimizer(ABC):
         evaluations: candidates told so far.
         output_loss: the convex function that makes losses of outputs, for optimizers that use it;
             the caller sets it before the first tell, and again whenever it has changed.
+        blocks: B where outputs (..., B) and candidates come in as many equal pieces, and a column
+            of the outputs depends on its own piece alone; for optimizers that use it. The caller
+            sets it before the first ask.
     """
 
     name: ClassVar[str] = "unregistered"
@@ -60,6 +63,9 @@ class Optimizer(ABC):
 
     needs_output_loss: ClassVar[bool] = False
     """Whether :attr:`output_loss` must be set, for one that learns from outputs."""
+
+    uses_blocks: ClassVar[bool] = False
+    """Whether it searches better where :attr:`blocks` is set."""
 
     snapshots: ClassVar[bool] = False
     """Whether :meth:`state` is the optimizer's own snapshot (see :meth:`_snapshot`) and not a
@@ -75,6 +81,7 @@ class Optimizer(ABC):
         self.rng = np.random.default_rng(seed)
         self.evaluations = 0
         self.output_loss: OutputLoss | None = None
+        self.blocks = 1
         self._asked: np.ndarray | None = None
         self._made_from: tuple[str, Mapping[str, Any]] | None = None  # set by create()
         self._told_losses: list[np.ndarray] = []

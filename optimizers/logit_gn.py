@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +13,14 @@ from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.options import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
-from craft_zoo.optimizers.secants import SecantMemory
+from craft_zoo.optimizers.secants import LinearModel, SecantMemory
 from craft_zoo.optimizers.trust_region import BallMinimizer
 
 _RADII = (0.5, 1.0, 2.0)  # of the trust region, tried side by side
 _ENOUGH = 0.25  # share of the predicted decrease that makes a step a success
-_SMALLEST, _LARGEST = 0.02, 3.0  # radius, in units of √d
+_SMALLEST, _LARGEST = 0.02, 3.0  # radius, in units of √d of a block
 _HUGE = 1e18  # outputs beyond would overflow where they are squared
+_WORK = 3000  # points that are remembered times the root of the blocks, at most
 _PATIENCE = 5  # generations without progress after which the center is evaluated again
 
 
@@ -32,20 +34,26 @@ class LogitGN(Optimizer):
     candidates; the others look around the middle one, in directions that were not looked at yet
     while there are such. The radius follows predicted against actual decrease.
 
+    Where outputs come in :attr:`~Optimizer.blocks`, each has its own linear model in its own
+    variables, so that one evaluation tells a direction in every block, and the trust region is a
+    ball in each.
+
     It needs the outputs behind each loss and, as :attr:`Optimizer.output_loss`, the convex function
     that makes losses of them; it looks at the losses that it is told no further.
 
     Args:
         popsize: candidates a generation; with 1, steps and looks around take turns.
-        radius: of the first trust region, in units of √d.
+        radius: of the first trust region, in units of √d, d variables a block.
         reach: distance at which curvature is as large as the linear part, in units of √d.
         shrink: weight of a pull towards the start: what the distance √d adds to the loss.
-        memory: evaluations that are remembered.
-        memory_mb: megabytes that their outputs may take.
+        memory: evaluations that are remembered, but no more than 3,000 / √B of B blocks, as each
+            has a model to solve for.
+        memory_mb: megabytes that they may take with their outputs.
     """
 
     learns_from_outputs = True
     needs_output_loss = True
+    uses_blocks = True
     snapshots = True
 
     def __init__(
@@ -69,12 +77,11 @@ class LogitGN(Optimizer):
                 f"option 'shrink' of {self.name!r} must be a number of at least 0, not {shrink}"
             )
         self.popsize = popsize
-        self._unit = float(np.sqrt(dim))
-        self._radius, self._reach = radius * self._unit, reach * self._unit
+        self._radius, self._reach = radius, reach  # in units of √d
         self._pull = 2 * shrink / dim
-        self._memory = SecantMemory(dim, points=memory, size=memory_mb * 2**20)
+        self._memory = SecantMemory(points=memory, size=memory_mb * 2**20)
         self._center = np.zeros(dim)
-        self._center_outputs: np.ndarray | None = None
+        self._center_outputs: np.ndarray | None = None  # (B, n)
         self._steps: list[tuple[float, float]] = []  # radius and predicted loss of each step asked
         self._looked = False  # the last generation was a look around, with popsize 1
         self._rejected = 0
@@ -89,19 +96,19 @@ class LogitGN(Optimizer):
         self._before = self._about()
         self._steps = []
         if self._center_outputs is None:
-            around = self._around(self._center, np.zeros((self.dim, 0)), self.popsize - 1)
+            around = self._around(self._center, None, self.popsize - 1)
             return np.concatenate([self._center[None], around])
         if self._rejected >= _PATIENCE:
             again, self._rejected = [self._center], 0
         else:
             again = []
-        steps, basis = self._step_candidates()
+        steps, model = self._step_candidates()
         middle = steps[len(steps) // 2] if steps else self._center
         if self.popsize == 1:
             self._looked = not self._looked
             if self._looked or not steps:
                 self._steps = []
-                return np.stack(again) if again else self._around(middle, basis, 1)
+                return np.stack(again) if again else self._around(middle, model, 1)
             self._steps = [self._steps[len(steps) // 2]]
             return middle[None]
         n_steps = min(len(steps), (self.popsize + 1) // 2)
@@ -109,19 +116,20 @@ class LogitGN(Optimizer):
             order = [1, 2, 0][:n_steps]
             steps, self._steps = [steps[i] for i in order], [self._steps[i] for i in order]
         n_around = max(0, self.popsize - n_steps - len(again))
-        rows = [*steps, *again, *self._around(middle, basis, n_around)]
+        rows = [*steps, *again, *self._around(middle, model, n_around)]
         return np.stack(rows[: self.popsize])
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         assert outputs is not None, "tell refuses to go without"
         told = self._flat(outputs)
-        good = (np.abs(told) < _HUGE).all(axis=1)  # False for NaN too
+        good = (np.abs(told) < _HUGE).all(axis=(1, 2))  # False for NaN too
         values = np.full(len(told), np.inf)
         for row in np.flatnonzero(good):
             values[row] = self._loss(told[row])
         if not np.isfinite(values).any():
             return
-        self._memory.add(candidates[good], told[good])
+        self._memory.limit(int(_WORK / math.sqrt(self.blocks)))
+        self._memory.add(candidates[good].reshape(-1, *self._in_blocks.shape), told[good])
         if self._center_outputs is None:
             best = int(values.argmin())
             self._center, self._center_outputs = candidates[best].copy(), told[best]
@@ -149,31 +157,48 @@ class LogitGN(Optimizer):
             self._radius = radius
         else:
             self._radius /= 2
-        self._radius = float(np.clip(self._radius, _SMALLEST * self._unit, _LARGEST * self._unit))
+        self._radius = float(np.clip(self._radius, _SMALLEST, _LARGEST))
 
-    def _step_candidates(self) -> tuple[list[np.ndarray], np.ndarray]:
-        """Minimisers of the predicted loss in balls around the center, and the model's basis."""
+    @property
+    def _in_blocks(self) -> np.ndarray:
+        """(B, d) the center."""
+        return self._center.reshape(self.blocks, -1)
+
+    @property
+    def _unit(self) -> float:
+        """√d."""
+        return math.sqrt(self.dim / self.blocks)
+
+    def _step_candidates(self) -> tuple[list[np.ndarray], LinearModel | None]:
+        """Minimisers of the predicted loss in balls around the center, and the model behind."""
         center = self._center_outputs
         assert center is not None
-        model = self._memory.model(self._center, center, self._reach)
+        model = self._memory.model(self._in_blocks, center, self._reach * self._unit)
         if model is None:
-            return [], np.zeros((self.dim, 0))
-        ball = BallMinimizer(self._loss_and_slope, center, model, self._center, pull=self._pull)
+            return [], None
+        ball = BallMinimizer(self._loss_and_slope, model, self._in_blocks, pull=self._pull)
         steps = []
         for factor in _RADII:
-            steps.append(self._center + model.basis @ ball.minimize(factor * self._radius))
+            t = ball.minimize(factor * self._radius * self._unit)
+            steps.append(self._center + t.ravel())
             self._steps.append((factor * self._radius, ball.loss))
-        return steps, model.basis
+        return steps, model
 
-    def _around(self, point: np.ndarray, basis: np.ndarray, count: int) -> np.ndarray:
-        """(count, d) points at the trust region's radius, in directions that are not yet known."""
-        directions = self.rng.standard_normal((count, self.dim))
-        if basis.shape[1] + count <= self.dim:
-            directions -= (directions @ basis) @ basis.T
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True).clip(1e-12)
-        return point + self._radius * directions
+    def _around(self, point: np.ndarray, model: LinearModel | None, count: int) -> np.ndarray:
+        """(count, dim) points at the trust region's radius, in directions that are not yet known.
+
+        In each block; which directions are known is what the model says.
+        """
+        shape = count, *self._in_blocks.shape
+        directions = self.rng.standard_normal(shape, dtype=np.float32)
+        if model is not None and model.moves.shape[1] + count <= shape[2]:
+            known = model.known(directions.transpose(1, 0, 2))
+            directions -= known.transpose(1, 0, 2)
+        directions /= np.linalg.norm(directions, axis=2, keepdims=True).clip(1e-12)
+        return point + self._radius * self._unit * directions.reshape(count, self.dim)
 
     def _flat(self, outputs: Outputs) -> np.ndarray:
+        """(k, B, n)."""
         assert outputs is not None
         arrays = [np.asarray(each, dtype=np.float32) for each in outputs]
         shape = self._shape if self._center_outputs is not None else arrays[0].shape
@@ -182,22 +207,37 @@ class LogitGN(Optimizer):
                 f"outputs of the shapes {sorted({each.shape for each in arrays})} were told to "
                 f"{self.name!r}, which began with {shape}: all must have one shape"
             )
+        if self.dim % self.blocks or (self.blocks > 1 and shape[-1:] != (self.blocks,)):
+            raise OptimizerError(
+                f"outputs of shape {shape} and {self.dim} variables do not come in {self.blocks} "
+                f"blocks: outputs need a last axis of that length, variables a multiple of it"
+            )
         self._shape = shape
-        return np.stack([each.ravel() for each in arrays])
+        told = np.stack(arrays)
+        if self.blocks == 1:
+            return told.reshape(len(told), 1, -1)
+        return np.ascontiguousarray(np.moveaxis(told, -1, 1)).reshape(len(told), self.blocks, -1)
 
     def _loss(self, outputs: np.ndarray) -> float:
         return self._loss_and_slope(outputs)[0]
 
     def _loss_and_slope(self, outputs: np.ndarray) -> tuple[float, np.ndarray]:
+        """Of (B, n) outputs, and the gradient (B, n)."""
         assert self.output_loss is not None, "ask and tell refuse to go without"
-        value, slope = self.output_loss(outputs.reshape(self._shape))
-        return float(value), np.asarray(slope, dtype=np.float32).ravel()
+        if self.blocks == 1:
+            value, slope = self.output_loss(outputs.reshape(self._shape))
+            return float(value), np.asarray(slope, dtype=np.float32).reshape(1, -1)
+        told = np.moveaxis(outputs.reshape(self.blocks, *self._shape[:-1]), 0, -1)
+        value, slope = self.output_loss(np.ascontiguousarray(told))
+        slope = np.moveaxis(np.asarray(slope, dtype=np.float32), -1, 0)
+        return float(value), np.ascontiguousarray(slope).reshape(self.blocks, -1)
 
     def _about(self) -> dict[str, Any]:
         return {
             "radius": self._radius,
             "rejected": self._rejected,
             "looked": self._looked,
+            "blocks": self.blocks,
             "shape": self._shape,
             "evaluated": self._center_outputs is not None,
             "rng": self.rng.bit_generator.state,
@@ -219,12 +259,13 @@ class LogitGN(Optimizer):
         about = json.loads(str(arrays["logit_gn"]))
         self._radius, self._rejected = about["radius"], about["rejected"]
         self._looked, self._shape = about["looked"], tuple(about["shape"])
+        self.blocks = about["blocks"]
         self.rng.bit_generator.state = about["rng"]
         self._center = np.array(arrays["center"], dtype=np.float64)
         if about["evaluated"]:
             self._center_outputs = np.array(arrays["center_outputs"], dtype=np.float32)
         if len(arrays["points"]):
             self._memory.add(
-                np.asarray(arrays["points"], dtype=np.float64),
+                np.asarray(arrays["points"], dtype=np.float32),
                 np.asarray(arrays["outputs"], dtype=np.float32),
             )

@@ -10,11 +10,13 @@ import numpy as np
 from craft_zoo.optimizers.secants import LinearModel
 
 Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
-"""(n,) outputs → value and gradient (n,)."""
+"""(B, n) outputs → value and gradient (B, n)."""
 
 
 class BallMinimizer:
-    """Minimises ``loss(offset + t @ jacobian) + pull / 2 |center + basis t|²``, ball by ball.
+    """Minimises ``loss(at + t @ jacobian) + pull / 2 |center + t|²``, one ball a block.
+
+    Among t in the directions that the model knows.
 
     FISTA with backtracking and restarts (Beck & Teboulle 2009; O'Donoghue & Candès 2015). What is
     learnt of the function's curvature in one ball serves the next. As outputs are linear in t,
@@ -22,53 +24,54 @@ class BallMinimizer:
 
     Args:
         loss: convex.
-        offset: (n,) float32 outputs at the balls' center.
-        model: how they change around it.
-        center: (d,) the balls' center.
+        model: the outputs around the balls' centers, B blocks.
+        center: (B, d) the balls' centers.
         pull: weight of a pull towards the origin.
-        iterations: at most, a ball.
+        iterations: at most, a radius.
 
     Attributes:
-        t: (r,) where the last ball's minimum was found; 0 before the first.
+        t: (B, d) where the last minimum was found; 0 before the first.
         loss: of the outputs predicted there.
     """
 
     def __init__(
         self,
         loss: Loss,
-        offset: np.ndarray,
         model: LinearModel,
         center: np.ndarray,
         *,
         pull: float,
         iterations: int = 30,
     ) -> None:
-        self._loss, self._offset, self._model = loss, offset, model
-        self._at, self._pull, self._iterations = center @ model.basis, pull, iterations
+        self._loss, self._model = loss, model
+        self._center = model.known(center.astype(np.float32)[:, None])[:, 0]
+        self._pull, self._iterations = pull, iterations
         self._curvature = 1e-6
-        self._outputs = offset
-        self.t = np.zeros(model.basis.shape[1])
+        self._outputs = model.at
+        self.t = np.zeros_like(self._center)
         self.loss = math.nan
 
     def minimize(self, radius: float) -> np.ndarray:
-        """(r,) near the minimum within ``radius``, beginning where the last ball ended."""
+        """(B, d) near the minimum within ``radius``, beginning where the last ball ended."""
         x = y = self.t
         outputs_x = outputs_y = self._outputs
         momentum = 1.0
         for _ in range(self._iterations):
             value, slope = self._loss(outputs_y)
             value += self._pulled(y)
-            gradient = self._model.slope(slope) + self._pull * (self._at + y)
+            gradient = self._model.slope(slope) + self._pull * (self._center + y)
             while True:
-                new = _into_ball(y - gradient / self._curvature, radius)
-                outputs_new = self._offset + self._model.change(new)
+                new = _into_balls(y - gradient / self._curvature, radius)
+                outputs_new = self._model.at + self._model.change(new)
                 move, loss = new - y, self._loss(outputs_new)[0]
-                bound = value + gradient @ move + self._curvature / 2 * (move @ move)
-                if loss + self._pulled(new) <= bound + 1e-7 * (1 + abs(value)):
+                bound = value + np.vdot(gradient, move) + self._curvature / 2 * np.vdot(move, move)
+                # Outputs are rounded: at the minimum no step may seem to keep below the bound.
+                tiny = np.vdot(move, move) <= 1e-12 * radius**2
+                if tiny or loss + self._pulled(new) <= bound + 1e-7 * (1 + abs(value)):
                     break
                 self._curvature *= 2
             step = new - x
-            if (y - new) @ step > 0:  # the momentum leads uphill
+            if np.vdot(y - new, step) > 0:  # the momentum leads uphill
                 momentum, y, outputs_y = 1.0, new, outputs_new
             else:
                 following = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
@@ -83,10 +86,11 @@ class BallMinimizer:
         return x
 
     def _pulled(self, t: np.ndarray) -> float:
-        moved = self._at + t
-        return self._pull / 2 * float(moved @ moved)
+        moved = self._center + t
+        return self._pull / 2 * float(np.vdot(moved, moved))
 
 
-def _into_ball(x: np.ndarray, radius: float) -> np.ndarray:
-    length = float(np.linalg.norm(x))
-    return x if length <= radius else x * (radius / length)
+def _into_balls(x: np.ndarray, radius: float) -> np.ndarray:
+    """Each row to a length of at most ``radius``."""
+    lengths = np.linalg.norm(x, axis=1, keepdims=True)
+    return x * (radius / np.maximum(lengths, radius))

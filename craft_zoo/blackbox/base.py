@@ -46,7 +46,7 @@ class BlackBox(ABC):
         """Score every context on every image.
 
         Args:
-            contexts: (P, n_ctx, dim) float32.
+            contexts: (P, n_ctx, dim) float32, or (P, C, n_ctx, dim): each class under its own.
             images: N images of the same model.
 
         Returns:

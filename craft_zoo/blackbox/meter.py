@@ -117,10 +117,12 @@ class MeteredBlackBox(BlackBox):
                 iterating, the model answered with a wrong shape or with NaN or infinity.
         """
         expected = self.initial_context.shape
-        if contexts.ndim != 3 or contexts.shape[1:] != expected:
+        own = len(self.classnames), *expected
+        if contexts.shape[1:] not in (expected, own):
             raise CraftZooError(
                 f"contexts of shape {contexts.shape} do not fit the model: "
-                f"give (P, {expected[0]}, {expected[1]})"
+                f"give (P, {expected[0]}, {expected[1]}) or, for a context for each class, "
+                f"(P, {own[0]}, {own[1]}, {own[2]})"
             )
         if not np.isfinite(contexts).all():
             raise CraftZooError("a context holds NaN or infinity: check the optimizer's candidates")

@@ -16,6 +16,8 @@ class CraftConfig:
         refiner: ``convex``, or ``network`` as in the paper.
         intrinsic_dim: d, dimensions that the optimizer searches.
         scale: size of the subspace, see :meth:`Subspace.relative`.
+        context: ``class-specific``, each class has its own, where the optimizer can use it
+            (``uses_blocks``; logit-gn does) and the classes share one elsewhere; or ``unified``.
         anchors: logits beside the classes' that the methods with anchors ask for.
         anchor_bank: what they are logits of: ``words``, drawn from the shipped list; of four times
             as many those of most ``spread`` over the images, or of most ``information`` on the
@@ -37,6 +39,7 @@ class CraftConfig:
     refiner: Literal["convex", "network"] = "convex"
     intrinsic_dim: int = 512
     scale: float = 3.0
+    context: Literal["class-specific", "unified"] = "class-specific"
     anchors: int = 256
     anchor_bank: Literal["words", "spread", "information", "contexts"] = "words"
     refit_queries: int = 20
@@ -50,6 +53,7 @@ class CraftConfig:
 
     def __post_init__(self) -> None:
         self._check_choice("refiner", ("convex", "network"))
+        self._check_choice("context", ("class-specific", "unified"))
         self._check_choice("anchor_bank", ("words", "spread", "information", "contexts"))
         for name in (
             *("intrinsic_dim", "scale", "anchors", "refit_queries"),

@@ -38,28 +38,35 @@ def craft(problem: Problem) -> Iterator[Step]:
 
 def search(problem: Problem, side: Side) -> Iterator[Step]:
     """The collaborative loop on a problem, with the optimizer and subspace that it asks for."""
-    config = problem.config
+    config, n_classes = problem.config, None
+    dim, seed = config.intrinsic_dim, derived_seed(problem.seed, "optimizer")
+    optimizer = optimizers.create(problem.optimizer, dim, budget=problem.budget, seed=seed)
+    if optimizer.uses_blocks and config.context == "class-specific":
+        n_classes = len(problem.box.classnames)
+        optimizer = optimizers.create(
+            problem.optimizer, n_classes * dim, budget=problem.budget, seed=seed
+        )
+        optimizer.blocks = n_classes
     return collaborate(
         problem.box,
         problem.images,
         meter=problem.meter,
-        optimizer=optimizers.create(
-            problem.optimizer,
-            config.intrinsic_dim,
-            budget=problem.budget,
-            seed=derived_seed(problem.seed, "optimizer"),
-        ),
-        subspace=subspace(problem),
+        optimizer=optimizer,
+        subspace=subspace(problem, n_classes),
         side=side,
         seed=problem.seed,
     )
 
 
-def subspace(problem: Problem) -> Subspace:
-    """What the context is searched in."""
+def subspace(problem: Problem, n_classes: int | None = None) -> Subspace:
+    """What contexts are searched in, one for each of ``n_classes`` or one for all."""
     config = problem.config
     return Subspace.relative(
-        problem.box.initial_context, config.intrinsic_dim, scale=config.scale, seed=problem.seed
+        problem.box.initial_context,
+        config.intrinsic_dim,
+        scale=config.scale,
+        seed=problem.seed,
+        n_classes=n_classes,
     )
 
 

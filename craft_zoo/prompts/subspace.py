@@ -18,17 +18,33 @@ class Subspace:
         dim: d, the number of coordinates of z.
         std: standard deviation of the entries of A.
         seed: seed of A.
+        n_classes: C, where each class has a context of its own: one candidate is then C z's, all
+            with the same A. None: the classes share one.
     """
 
-    def __init__(self, initial_context: np.ndarray, dim: int, *, std: float, seed: int) -> None:
+    def __init__(
+        self,
+        initial_context: np.ndarray,
+        dim: int,
+        *,
+        std: float,
+        seed: int,
+        n_classes: int | None = None,
+    ) -> None:
         self.p0 = np.asarray(initial_context, dtype=np.float32)
-        self.dim = dim
+        self.dim, self.n_classes = dim, n_classes
         rng = generator(seed, "subspace")
         self._basis = (std * rng.standard_normal((self.p0.size, dim))).astype(np.float32)
 
     @classmethod
     def relative(
-        cls, initial_context: np.ndarray, dim: int, *, scale: float, seed: int
+        cls,
+        initial_context: np.ndarray,
+        dim: int,
+        *,
+        scale: float,
+        seed: int,
+        n_classes: int | None = None,
     ) -> Subspace:
         """A subspace in units of the model's own embeddings, so that one setting fits all models.
 
@@ -36,9 +52,11 @@ class Subspace:
         square of the initial context's coordinates.
         """
         rms = float(np.sqrt(np.mean(np.square(initial_context, dtype=np.float64))))
-        return cls(initial_context, dim, std=scale * rms / np.sqrt(dim), seed=seed)
+        std = scale * rms / np.sqrt(dim)
+        return cls(initial_context, dim, std=std, seed=seed, n_classes=n_classes)
 
     def contexts(self, candidates: np.ndarray) -> np.ndarray:
-        """(P, d) candidates → (P, n_ctx, dim) float32 contexts."""
-        moved = np.asarray(candidates, dtype=np.float32) @ self._basis.T
-        return self.p0 + moved.reshape(-1, *self.p0.shape)
+        """(P, d) candidates → (P, n_ctx, dim) float32 contexts; (P, C d) → (P, C, n_ctx, dim)."""
+        each = () if self.n_classes is None else (self.n_classes,)
+        z = np.asarray(candidates, dtype=np.float32).reshape(len(candidates), *each, self.dim)
+        return self.p0 + (z @ self._basis.T).reshape(len(candidates), *each, *self.p0.shape)

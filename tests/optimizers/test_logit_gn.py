@@ -93,53 +93,91 @@ def test_outputs_of_another_shape_are_refused() -> None:
 
 
 def test_the_memory_forgets_by_count_and_by_size() -> None:
-    memory = SecantMemory(2, points=5, size=10**9)
+    memory = SecantMemory(points=5, size=10**9)
     for number in range(9):
-        memory.add(np.full((1, 2), float(number)), np.zeros((1, 3), np.float32))
-    assert memory.points[:, 0].tolist() == [4, 5, 6, 7, 8]
-    small = SecantMemory(2, points=5, size=40)  # three outputs of 12 bytes
-    small.add(np.zeros((5, 2)), np.zeros((5, 3), np.float32))
+        memory.add(np.full((1, 1, 2), float(number)), np.zeros((1, 1, 3), np.float32))
+    assert memory.points[:, 0, 0].tolist() == [4, 5, 6, 7, 8]
+    small = SecantMemory(points=5, size=65)  # three points of 8 bytes and outputs of 12
+    small.add(np.zeros((5, 1, 2)), np.zeros((5, 1, 3), np.float32))
     assert len(small) == 3
 
 
 @pytest.mark.parametrize("count", [3, 30])
-def test_the_model_is_right_for_a_linear_function(count: int) -> None:
+def test_the_model_is_right_for_linear_functions(count: int) -> None:
+    """Two blocks, each a linear function of 6 variables of its own."""
     rng = np.random.default_rng(1)
-    slopes, center = rng.standard_normal((6, 4)), rng.standard_normal(6)
-    points = center + 0.1 * rng.standard_normal((count, 6))
-    memory = SecantMemory(6, points=100, size=10**9)
-    memory.add(points, (points @ slopes).astype(np.float32))
-    model = memory.model(center, (center @ slopes).astype(np.float32), reach=100.0)
+    slopes, center = rng.standard_normal((2, 6, 4)), rng.standard_normal((2, 6))
+    points = center + 0.1 * rng.standard_normal((count, 2, 6))
+    memory = SecantMemory(points=100, size=10**9)
+    memory.add(points, np.einsum("kbd,bdn->kbn", points, slopes).astype(np.float32))
+    at = np.einsum("bd,bdn->bn", center, slopes).astype(np.float32)
+    model = memory.model(center, at, reach=100.0)
     assert model is not None
-    assert np.allclose(model.basis.T @ model.basis, np.eye(min(count, 6)), atol=1e-9)
-    t = rng.standard_normal(model.basis.shape[1])
-    assert np.allclose(model.change(t), t @ model.basis.T @ slopes, atol=1e-3)
-    gradient = rng.standard_normal(4)
-    assert np.allclose(model.slope(gradient), model.basis.T @ slopes @ gradient, atol=1e-3)
+    t = 0.1 * rng.standard_normal((2, 6))
+    inside = model.known(t.astype(np.float32)[:, None])[:, 0]
+    assert np.allclose(inside, t, atol=1e-3) == (count >= 6)
+    assert np.allclose(np.vdot(inside, t - inside), 0, atol=1e-4)
+    assert np.allclose(model.change(inside), np.einsum("bd,bdn->bn", inside, slopes), atol=2e-3)
+    gradient = rng.standard_normal((2, 4)).astype(np.float32)
+    whole = np.einsum("bdn,bn->bd", slopes, gradient).astype(np.float32)
+    assert np.allclose(model.slope(gradient), model.known(whole[:, None])[:, 0], atol=1e-2)
 
 
-def test_the_minimum_in_a_ball() -> None:
+def test_the_minimum_in_balls() -> None:
     rng = np.random.default_rng(0)
-    jacobian = rng.standard_normal((3, 8)).astype(np.float32)
-    basis = np.linalg.qr(rng.standard_normal((5, 3)))[0]
-    model = LinearModel(basis, np.eye(3, dtype=np.float32), jacobian)
-    offset, center = 3 * rng.standard_normal(8).astype(np.float32), rng.standard_normal(5)
+    jacobian = rng.standard_normal((2, 3, 8)).astype(np.float32)
+    at = 3 * rng.standard_normal((2, 8)).astype(np.float32)
+    unit = np.broadcast_to(np.eye(3, dtype=np.float32), (2, 3, 3))
+    model = LinearModel(unit, unit, jacobian + at[:, None], at)
+    center = rng.standard_normal((2, 3))
 
     def loss(outputs: np.ndarray) -> tuple[float, np.ndarray]:
-        return float(outputs @ outputs) / 2, outputs
+        return float(np.vdot(outputs, outputs)) / 2, outputs
+
+    def predicted(t: np.ndarray) -> np.ndarray:
+        return at + np.einsum("bd,bdn->bn", t, jacobian)
 
     def value(t: np.ndarray) -> float:
-        pulled = center @ model.basis + t
-        return loss(offset + t @ jacobian)[0] + 0.1 / 2 * float(pulled @ pulled)
+        return loss(predicted(t))[0] + 0.1 / 2 * float(np.vdot(center + t, center + t))
 
-    ball = BallMinimizer(loss, offset, model, center, pull=0.1, iterations=300)
+    ball = BallMinimizer(loss, model, center, pull=0.1, iterations=300)
     inside = ball.minimize(0.1)
-    assert np.linalg.norm(inside) == pytest.approx(0.1, abs=1e-6)
-    others = rng.standard_normal((500, 3))
-    others *= 0.1 / np.linalg.norm(others, axis=1, keepdims=True)
+    assert np.allclose(np.linalg.norm(inside, axis=1), 0.1, atol=1e-6)
+    others = rng.standard_normal((500, 2, 3))
+    others *= 0.1 / np.linalg.norm(others, axis=2, keepdims=True)
     assert value(inside) <= min(value(t) for t in others) + 1e-5
-    assert ball.loss == pytest.approx(loss(offset + inside @ jacobian)[0], rel=1e-5)
+    assert ball.loss == pytest.approx(loss(predicted(inside))[0], rel=1e-5)
     wide = ball.minimize(10.0)
-    curvature = jacobian @ jacobian.T + 0.1 * np.eye(3)
-    least = np.linalg.solve(curvature, -jacobian @ offset - 0.1 * center @ model.basis)
+    curvature = jacobian @ jacobian.transpose(0, 2, 1) + 0.1 * np.eye(3)
+    slope = np.einsum("bdn,bn->bd", jacobian, at) + 0.1 * center
+    least = np.linalg.solve(curvature, -slope[:, :, None])[:, :, 0]
     assert value(least) <= value(wide) <= value(least) * 1.001
+
+
+def many_curves(z: np.ndarray) -> np.ndarray:
+    """(20, 8): in each of 8 columns the curved function of 20 variables of its own."""
+    return np.stack([curved(piece + 0.1 * b)[:20] for b, piece in enumerate(z.reshape(8, 20))], 1)
+
+
+def test_blocks_are_learnt_side_by_side() -> None:
+    """160 variables in 8 blocks take little more than 20 do; without blocks far more."""
+    start = squares(many_curves(np.zeros(160)))[0]
+    ends = {}
+    for blocks in (8, 1):
+        optimizer = create("logit-gn:shrink=0", 160, budget=150, seed=1)
+        optimizer.output_loss, optimizer.blocks = squares, blocks
+        while not optimizer.stop:
+            candidates = optimizer.ask()
+            outputs = [many_curves(z) for z in candidates]
+            optimizer.tell(candidates, [squares(each)[0] for each in outputs], outputs)
+        ends[blocks] = squares(many_curves(optimizer.recommend()))[0]
+    assert ends[8] < 1e-3 * start
+    assert ends[8] < 0.01 * ends[1]
+
+
+def test_outputs_that_do_not_come_in_blocks_are_refused() -> None:
+    optimizer = create("logit-gn", 6, budget=100, seed=1)
+    optimizer.output_loss, optimizer.blocks = squares, 3
+    candidates = optimizer.ask()
+    with pytest.raises(OptimizerError, match="do not come in 3 blocks"):
+        optimizer.tell(candidates, np.zeros(len(candidates)), [np.zeros((5, 2))] * len(candidates))

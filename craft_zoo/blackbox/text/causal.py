@@ -28,12 +28,15 @@ class _Sequences:
         length: tokens of a sequence.
         mask: (length, past + length), 0 where a token sees another and -inf where it doesn't.
         ends: (k,) positions whose features are asked for.
+        first: (m,) the class of each sequence's first name, which is its only one where each class
+            stands behind a context of its own.
     """
 
     count: int
     length: int
     mask: Tensor
     ends: Tensor
+    first: Tensor
 
     @property
     def rows(self) -> int:
@@ -65,7 +68,8 @@ class CausalTextEncoder(TextEncoder):
     cannot see the class name, so its keys and values are computed once a context and shared by all
     classes, those of ``[SOS]`` once for good. The names' tokens are packed into sequences of about
     equal length, without padding, in which a mask keeps the names apart. In the last layer only the
-    end-of-text positions are asked for.
+    end-of-text positions are asked for. Where each class has a context of its own, nothing but
+    ``[SOS]`` is shared and each name is a sequence.
     """
 
     def _prepare(self) -> None:
@@ -77,26 +81,36 @@ class CausalTextEncoder(TextEncoder):
         start, stop = self.start, self.stop
         dtype = self.tower.transformer.get_cast_dtype()
         position = self.tower.positional_embedding.detach().to(dtype)
-        device = position.device
         self._context_position = position[start:stop]
         nothing = position.new_empty(1, 0, 2, self._heads, self._width // self._heads)
         self._sos = [nothing for _ in self.blocks]
         if start:
             sos = self.embedding(self.tokens[0, :start]).to(dtype) + position[:start]
             self._sos = self._encode_prefix(sos[None], self._sos)
-        ends = (end_positions(self.tower, self.tokens) + 1).tolist()
-        self._packs = []
-        for bins in pack([end - stop for end in ends], self._most_rows()):
+        self._ends = (end_positions(self.tower, self.tokens) + 1).tolist()
+        self._packs = self._lay_out()
+        self._apart: list[_Pack] = []  # names each by itself, once they are needed
+
+    def _lay_out(self, **bins: int) -> list[_Pack]:
+        """The names in packs; see :func:`pack` for ``bin_tokens``."""
+        stop, ends = self.stop, self._ends
+        position = self.tower.positional_embedding.detach().to(self._context_position.dtype)
+        device, dtype = position.device, position.dtype
+        packs = []
+        for alike_bins in pack([end - stop for end in ends], self._most_rows(), **bins):
             sequences = tuple(
                 _Sequences(
                     count=len(alike.members),
                     length=sum(alike.lengths),
                     mask=_mask(stop, alike.lengths).to(device, dtype),
                     ends=(torch.tensor(alike.lengths).cumsum(0) - 1).to(device),
+                    first=torch.tensor([members[0] for members in alike.members], device=device),
                 )
-                for alike in bins
+                for alike in alike_bins
             )
-            classes = [name for alike in bins for members in alike.members for name in members]
+            classes = [
+                name for alike in alike_bins for members in alike.members for name in members
+            ]
             names = torch.cat(
                 [
                     self.embedding(self.tokens[c, stop : ends[c]]).to(dtype)
@@ -105,9 +119,8 @@ class CausalTextEncoder(TextEncoder):
                 ]
             )
             projected = _project(self.blocks[0], self.blocks[0].ln_1(names))
-            self._packs.append(
-                _Pack(sequences, names, projected, torch.tensor(classes, device=device))
-            )
+            packs.append(_Pack(sequences, names, projected, torch.tensor(classes, device=device)))
+        return packs
 
     def _most_rows(self) -> int:
         """Rows that a block may have: what memory allows, and on a CPU what makes it faster."""
@@ -117,9 +130,13 @@ class CausalTextEncoder(TextEncoder):
         fitting = max(1, self._memory // 2 // (floats * weight.element_size()))
         return min(fitting, _CPU_ROWS) if weight.device.type == "cpu" else fitting
 
-    def _contexts_per_wave(self) -> int:
-        """Contexts whose features, keys and values fit into memory together."""
-        keys_values = 2 * self.stop * self._width * len(self.blocks)
+    def _contexts_per_wave(self, prefixes: int) -> int:
+        """Contexts whose features, keys and values fit into memory together.
+
+        Args:
+            prefixes: of a context: 1, or one for each class.
+        """
+        keys_values = 2 * prefixes * self.stop * self._width * len(self.blocks)
         floats = len(self.tokens) * self._feature_dim() + keys_values
         return max(1, self._memory // 2 // (4 * floats))
 
@@ -127,15 +144,21 @@ class CausalTextEncoder(TextEncoder):
     def __call__(self, contexts: Tensor) -> Iterator[Tensor]:
         """See :meth:`TextEncoder.__call__`."""
         contexts = contexts.to(self._context_position.dtype)
-        for wave in contexts.split(self._contexts_per_wave()):
+        if contexts.ndim == 4 and not self._apart:
+            self._apart = self._lay_out(bin_tokens=1)
+        prefixes = contexts.shape[1] if contexts.ndim == 4 else 1
+        for wave in contexts.split(self._contexts_per_wave(prefixes)):
             yield from self._encode_wave(wave)
 
     def _encode_wave(self, contexts: Tensor) -> Tensor:
         """(P, C, embed_dim), block by block."""
-        past = self._encode_prefix(contexts + self._context_position, self._sos)
+        past = self._encode_contexts(contexts.view(-1, *contexts.shape[-2:]))
+        own = contexts.ndim == 4
+        if own:
+            past = [layer.unflatten(0, contexts.shape[:2]) for layer in past]
         shape = len(contexts), len(self.tokens), self._feature_dim()
         features = torch.empty(shape, device=contexts.device)
-        for names in self._packs:
+        for names in self._apart if own else self._packs:
             step = max(1, self._most_rows() // len(names.names))
             for first in range(0, len(contexts), step):
                 some = slice(first, first + step)
@@ -148,6 +171,17 @@ class CausalTextEncoder(TextEncoder):
         if projection is None:
             return self._width
         return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
+
+    def _encode_contexts(self, contexts: Tensor) -> list[Tensor]:
+        """Keys and values of ``[SOS] ctx`` in every layer, for K contexts block by block."""
+        step = max(1, self._most_rows() // contexts.shape[1])
+        blocks = [
+            self._encode_prefix(some + self._context_position, self._sos)
+            for some in contexts.split(step)
+        ]
+        return [
+            torch.cat(layer) if len(layer) > 1 else layer[0] for layer in zip(*blocks, strict=True)
+        ]
 
     def _encode_prefix(self, x: Tensor, past: list[Tensor]) -> list[Tensor]:
         """Keys and values of a sequence and of what stands before it, in every layer.
@@ -165,7 +199,7 @@ class CausalTextEncoder(TextEncoder):
         extended = []
         for block, before in zip(self.blocks, past, strict=True):
             projected = self._split(_project(block, block.ln_1(x)), n_sequences, 1, length)
-            key_value = _extend(before, projected[:, :, :, 1:])
+            key_value = _extend(before[:, None], projected[:, :, :, 1:])
             extended.append(key_value[:, 0])
             if block is not self.blocks[-1]:
                 x = _finish(block, x, _attend(projected[:, :, :, 0], key_value, mask))
@@ -184,6 +218,8 @@ class CausalTextEncoder(TextEncoder):
 
     def _encode_names(self, past: list[Tensor], names: _Pack) -> Tensor:
         """Features (P, C', embed_dim) of a pack's names behind P contexts.
+
+        ``past`` is (P, n, …) of contexts that all names share, (P, C, n, …) of those of each class.
 
         Rows lie in the order (kind of sequences, context, sequence, token), so that each kind is a
         piece of them.
@@ -212,7 +248,8 @@ class CausalTextEncoder(TextEncoder):
                 if last:
                     query, mask = query[:, :, kind.ends], mask[kind.ends]
                     asked.append(rows.view(*shape, -1)[:, :, kind.ends].flatten(0, 2))
-                attended.append(_attend(query, _extend(before, key_value), mask))
+                behind = before[:, None] if before.ndim == 5 else before[:, kind.first]
+                attended.append(_attend(query, _extend(behind, key_value), mask))
             x = _finish(block, torch.cat(asked) if last else x, torch.cat(attended))
         x = self.tower.ln_final(x)
         projection = self.tower.text_projection
@@ -240,9 +277,8 @@ def _project(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
 
 
 def _extend(past: Tensor, key_value: Tensor) -> Tensor:
-    """Keys and values of P·m sequences behind those of P pasts, (P, m, n + length, 2, …)."""
-    n_pasts, n_sequences = key_value.shape[:2]
-    past = past[:, None].expand(n_pasts, n_sequences, *past.shape[1:])
+    """(P, m, n + length, 2, …): keys and values behind those of pasts (P or 1, m or 1, n, 2, …)."""
+    past = past.expand(*key_value.shape[:2], *past.shape[2:])
     return torch.cat([past, key_value], dim=2)
 
 

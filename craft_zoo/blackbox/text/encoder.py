@@ -70,7 +70,7 @@ class TextEncoder(ABC):
         """Normalised float32 features under one context after another.
 
         Args:
-            contexts: (P, n_ctx, dim).
+            contexts: (P, n_ctx, dim), or (P, C, n_ctx, dim): each class behind its own.
 
         Returns:
             P tensors (C, embed_dim).
@@ -93,8 +93,9 @@ class ForwardTextEncoder(TextEncoder):
                 yield from self.encode(some, self.tokens)
         else:
             for context in contexts.split(1):
-                parts = [self.encode(context, tokens)[0] for tokens in self.tokens.split(texts)]
-                yield torch.cat(parts)
+                tokens = self.tokens.split(texts)
+                own = context.split(texts, dim=1) if contexts.ndim == 4 else [context] * len(tokens)
+                yield torch.cat([self.encode(*some)[0] for some in zip(own, tokens, strict=True)])
 
     def _bytes_per_text(self) -> int:
         length, width = self.tokens.shape[1], self.embedding.embedding_dim
@@ -103,12 +104,17 @@ class ForwardTextEncoder(TextEncoder):
         return floats * self.embedding.weight.element_size()
 
     def encode(self, contexts: Tensor, tokens: Tensor) -> Tensor:
-        """(k, n_ctx, dim) contexts, (c, length) tokens → (k, c, embed_dim), with gradients."""
+        """(k, n_ctx, dim) contexts, (c, length) tokens → (k, c, embed_dim), with gradients.
+
+        Contexts may be (k, c, n_ctx, dim) too.
+        """
         span = slice(self.start, self.stop)
 
         def put_contexts(_module: nn.Module, _inputs: object, embedded: Tensor) -> Tensor:
             by_context = embedded.view(len(contexts), len(tokens), *embedded.shape[1:]).clone()
-            by_context[:, :, span] = contexts[:, None].to(embedded.dtype)
+            by_context[:, :, span] = contexts.view(len(contexts), -1, *contexts.shape[-2:]).to(
+                embedded.dtype
+            )
             return by_context.view_as(embedded)
 
         hook = self.embedding.register_forward_hook(put_contexts)

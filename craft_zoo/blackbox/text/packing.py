@@ -28,12 +28,15 @@ class Bins:
         return len(self.members) * sum(self.lengths)
 
 
-def pack(lengths: Sequence[int], most_tokens: int) -> list[list[Bins]]:
+def pack(
+    lengths: Sequence[int], most_tokens: int, bin_tokens: int = _BIN_TOKENS
+) -> list[list[Bins]]:
     """Pack names into bins, and bins into packs.
 
     Args:
         lengths: tokens of each name.
         most_tokens: tokens of a pack at most; a longer bin has a pack of its own.
+        bin_tokens: tokens of a bin at most; a longer name has a bin of its own, so with 1 each has.
 
     Returns:
         Packs that together hold every name once.
@@ -43,7 +46,7 @@ def pack(lengths: Sequence[int], most_tokens: int) -> list[list[Bins]]:
     for name in sorted(range(len(lengths)), key=lengths.__getitem__):
         if lengths[name] > room:
             bins.append([])
-            room = max(_BIN_TOKENS, lengths[name])
+            room = max(bin_tokens, lengths[name])
         bins[-1].append(name)
         room -= lengths[name]
     packs: list[list[Bins]] = []
