@@ -179,7 +179,10 @@ class Adapter:
                 contexts = tensors["anchors.contexts"].numpy()
                 anchors = Anchors(tuple(about["anchors"]), contexts)
             refiner = _refiner(about["refiner"], len(classnames), tensors)
-            solution = Solution(tensors["context"].numpy(), refiner, anchors)
+            context = tensors["context"].numpy()
+            if context.ndim != 2 and context.shape[:-2] != (len(classnames),):
+                raise ValueError(f"contexts {context.shape} of {len(classnames)} classes")
+            solution = Solution(context, refiner, anchors)
             return cls(
                 solution,
                 classnames,

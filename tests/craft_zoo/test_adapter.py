@@ -18,16 +18,21 @@ from craft_zoo.refiner import Refiner
 NAMES = ("cat", "dog", "annual crop land")
 
 
-def adapter_for(vlm: OpenCLIP, refiner: Refiner | None) -> Adapter:
+def adapter_for(vlm: OpenCLIP, refiner: Refiner | None, own: int | None = None) -> Adapter:
+    """With a context that all classes share, or with ``own`` different ones."""
     box = vlm.classifier(NAMES)
-    return Adapter.of(Solution(box.initial_context + 0.1, refiner), vlm, box)
+    context = box.initial_context + 0.1
+    if own:
+        context = context + np.arange(own, dtype=np.float32)[:, None, None] / 10
+    return Adapter.of(Solution(context, refiner), vlm, box)
 
 
 @pytest.mark.parametrize("refiner", [None, Refiner(3, hidden=16, seed=5)])
+@pytest.mark.parametrize("own", [None, 3])
 def test_a_saved_adapter_predicts_the_same(
-    vlm: OpenCLIP, small_task: Task, tmp_path: Path, refiner: Refiner | None
+    vlm: OpenCLIP, small_task: Task, tmp_path: Path, refiner: Refiner | None, own: int | None
 ) -> None:
-    adapter = adapter_for(vlm, refiner)
+    adapter = adapter_for(vlm, refiner, own)
     path = tmp_path / "pets.adapter"
     adapter.save(path)
     loaded = Adapter.load(path)
@@ -38,6 +43,12 @@ def test_a_saved_adapter_predicts_the_same(
     assert np.allclose(expected.sum(axis=1), 1)
     assert np.array_equal(loaded.predict(vlm, images), expected)
     assert [file.name for file in tmp_path.iterdir()] == ["pets.adapter"]
+
+
+def test_contexts_for_other_classes_are_refused(vlm: OpenCLIP, tmp_path: Path) -> None:
+    adapter_for(vlm, None, own=4).save(tmp_path / "four.adapter")
+    with pytest.raises(CraftZooError, match=r"is not an adapter .* of 3 classes"):
+        Adapter.load(tmp_path / "four.adapter")
 
 
 def test_another_model_is_refused(vlm: OpenCLIP, small_task: Task) -> None:

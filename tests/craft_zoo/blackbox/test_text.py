@@ -89,6 +89,7 @@ def test_the_initial_context_gives_encode_text(kind: str, memory: int) -> None:
     init=st.sampled_from(["a photo of a", "x", "a blurry picture of one more"]),
     kind=st.sampled_from([k for k, (_, t) in TOWERS.items() if t is CausalTextEncoder]),
     memory=st.sampled_from(MEGABYTES),
+    own=st.booleans(),
 )
 def test_the_causal_encoder_agrees_with_the_models_own_pass(
     seed: int,
@@ -98,15 +99,20 @@ def test_the_causal_encoder_agrees_with_the_models_own_pass(
     init: str,
     kind: str,
     memory: int,
+    own: bool,
 ) -> None:
+    """Whether the classes share a context or each has its own."""
     model = build(**TOWERS[kind][0])
     rng = np.random.default_rng(seed)
     names = [" ".join(rng.choice(WORDS[:5], n)) for n in n_words]
     slow = ForwardTextEncoder(model, TOKENIZER, names, init, memory=memory)
     fast = CausalTextEncoder(model, TOKENIZER, names, init, memory=memory)
-    shape = (n_contexts, *slow.initial_context.shape)
+    shape = (n_contexts, *([len(names)] if own else []), *slow.initial_context.shape)
     contexts = torch.from_numpy(scale * rng.standard_normal(shape)).float()
-    assert torch.allclose(features(fast, contexts), features(slow, contexts), atol=1e-5)
+    encoded = features(fast, contexts)
+    assert torch.allclose(encoded, features(slow, contexts), atol=1e-5)
+    if own:  # as if the last class's were the only one
+        assert torch.allclose(features(slow, contexts[:, -1])[:, -1], encoded[:, -1], atol=1e-5)
 
 
 def test_a_tower_without_a_start_token() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
-from craft_zoo.adapter import Solution
+from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.blackbox import VLM, BlackBox, ImageSet, OpenCLIP
 from craft_zoo.craft import ConvexSide, CraftConfig, PlainSide, Step, collaborate
 from craft_zoo.data import Dataset, LabelledImages, Task, few_shot
@@ -102,7 +103,7 @@ def test_craft_learns_what_holds_for_other_images(
     task = few_shot(digits, shots=4, seed=1)
     problem = open_problem(vlm, task.train, task.classnames, budget=600, optimizer=optimizer)
     steps = list(get_method("craft")(problem))
-    test, labels = vlm.images(task.test.images), task.test.labels
+    test, labels = vlm.images(task.test.images[:300]), task.test.labels[:300]
     start, refined, end = (
         accuracy(step.solution.logits(problem.box, test), labels)
         for step in (steps[0], steps[1], steps[-1])
@@ -110,6 +111,51 @@ def test_craft_learns_what_holds_for_other_images(
     assert refined > start + 0.1
     assert end > refined + 0.03
     assert min(step.loss for step in steps[-5:]) < 0.9 * steps[2].loss
+
+
+def test_each_class_has_a_context_of_its_own_where_the_optimizer_can_use_it(
+    vlm: OpenCLIP, small_task: Task, tmp_path: Path
+) -> None:
+    shapes = {}
+    for optimizer, config in (
+        ("logit-gn", SMALL),
+        ("logit-gn", replace(SMALL, context="unified")),
+        ("cma:popsize=10", SMALL),
+    ):
+        problem = open_problem(
+            vlm, small_task.train, small_task.classnames, optimizer=optimizer, config=config
+        )
+        *_, end = get_method("craft")(problem)
+        shapes[optimizer, config.context] = end.solution.context.shape
+        Adapter.of(end.solution, vlm, problem.box).save(tmp_path / "a.adapter")
+        answer = Adapter.load(tmp_path / "a.adapter").predict(vlm, small_task.test.images)
+        logits = end.solution.logits(problem.box, vlm.images(small_task.test.images))
+        assert np.allclose(answer, torch.from_numpy(logits).softmax(-1).numpy(), atol=1e-6)
+    shared = problem.box.initial_context.shape
+    assert shapes == {
+        ("logit-gn", "class-specific"): (10, *shared),
+        ("logit-gn", "unified"): shared,
+        ("cma:popsize=10", "class-specific"): shared,
+    }
+
+
+def test_contexts_of_their_own_need_far_fewer_queries(vlm: OpenCLIP, digits: Dataset) -> None:
+    task = few_shot(digits, shots=8, seed=1)
+    ends = {}
+    contexts: tuple[Literal["class-specific", "unified"], ...] = ("class-specific", "unified")
+    for context in contexts:
+        problem = open_problem(
+            vlm,
+            task.train,
+            task.classnames,
+            budget=300,
+            optimizer="logit-gn",
+            config=replace(SMALL, context=context),
+        )
+        *_, end = get_method("craft")(problem)
+        logits = end.solution.logits(problem.box, vlm.images(task.test.images[:300]))
+        ends[context] = accuracy(logits, task.test.labels[:300])
+    assert ends["class-specific"] > ends["unified"] + 0.03
 
 
 def test_zero_shot_asks_nothing(vlm: OpenCLIP, small_task: Task) -> None:

@@ -27,6 +27,14 @@ def test_contexts_are_affine_in_the_candidate(z: np.ndarray) -> None:
     assert np.allclose(total, moved.sum(axis=0), atol=1e-4)
 
 
+def test_a_context_for_each_class_in_the_same_subspace() -> None:
+    shared, own = Subspace(P0, 3, std=0.5, seed=1), Subspace(P0, 3, std=0.5, seed=1, n_classes=4)
+    z = np.random.default_rng(0).standard_normal((2, 12))
+    contexts = own.contexts(z)
+    assert contexts.shape == (2, 4, *P0.shape)
+    assert np.allclose(contexts[1, 2], shared.contexts(z[1:, 6:9])[0], atol=1e-6)
+
+
 def test_the_basis_depends_on_the_seed_alone() -> None:
     z = np.ones((1, 10))
     one, same, other = (Subspace(P0, 10, std=0.3, seed=s).contexts(z) for s in (1, 1, 2))
