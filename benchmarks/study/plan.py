@@ -12,7 +12,7 @@ from craft_zoo.methods import DEFAULT_OPTIMIZER, uses_optimizer
 METHODS = (
     *("craft", "refine", "craft-anchors", "anchors"),
     *("craft-released", "bbt", "spsa-gc", "zip", "templates", "zero-shot"),
-    *("coop", "linear-probe"),
+    *("coop", "coop-csc", "linear-probe"),
 )
 SLOW_METHOD = "blackvip"  # reads all training images anew at each query
 SHOTS = (1, 4, 16)
@@ -21,6 +21,7 @@ ABLATION_BUDGET = 2000
 ABLATIONS: Mapping[str, tuple[str, str, CraftConfig]] = {
     "craft": ("craft", DEFAULT_OPTIMIZER, CraftConfig()),
     "without a refiner": ("prompt", DEFAULT_OPTIMIZER, CraftConfig()),
+    "unified context": ("craft", DEFAULT_OPTIMIZER, CraftConfig(context="unified")),
     "refiner solved once": ("craft", DEFAULT_OPTIMIZER, CraftConfig(refit_queries=ABLATION_BUDGET)),
     "256 dimensions": ("craft", DEFAULT_OPTIMIZER, CraftConfig(intrinsic_dim=256)),
     "cma for logit-gn": ("craft", "cma", CraftConfig()),
@@ -31,6 +32,9 @@ ABLATIONS: Mapping[str, tuple[str, str, CraftConfig]] = {
     "anchors: 64": ("anchors", NO_OPTIMIZER, CraftConfig(anchors=64)),
     "anchors: 256": ("anchors", NO_OPTIMIZER, CraftConfig()),
     "anchors: 1,000": ("anchors", NO_OPTIMIZER, CraftConfig(anchors=1000)),
+    "anchors: by spread": ("anchors", NO_OPTIMIZER, CraftConfig(anchor_bank="spread")),
+    "anchors: by information": ("anchors", NO_OPTIMIZER, CraftConfig(anchor_bank="information")),
+    "anchors: contexts": ("anchors", NO_OPTIMIZER, CraftConfig(anchor_bank="contexts")),
 }
 """Name → method, optimizer and settings."""
 

@@ -202,7 +202,7 @@ class OpenedWhite:
             self._tokens = self._tokens[:, : int(ends.max()) + 1]
 
     def logits(self, context: Tensor, images: ImageSet) -> Tensor:
-        """(N, C) logits under one context (n_ctx, dim), differentiable in it."""
+        """(N, C) logits under a context (n_ctx, dim) or (C, n_ctx, dim), differentiable in it."""
         assert isinstance(images, _Features)
         length = self._tokens.shape[1]
         with shortened(self._model, length) if self._cut else nullcontext():

@@ -6,7 +6,8 @@ something new to deploy; the last one is its result. It never sees the test imag
 - ``craft``, its halves ``prompt`` and ``refine``, and the same with anchors, ``craft-anchors`` and
   ``anchors``
 - to compare with: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``zip``,
-  ``blackvip``, ``craft-released``, and the white-box references ``coop`` and ``linear-probe``
+  ``blackvip``, ``craft-released``, and the white-box references ``coop``,
+  ``coop-csc`` and ``linear-probe``
 - :func:`get_method`, :func:`method_names`, :func:`uses_optimizer`, :func:`is_white_box`,
   :func:`register_method`: methods by name
 """
@@ -27,7 +28,7 @@ from craft_zoo.methods.blackvip import blackvip
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.released import craft_released
 from craft_zoo.methods.templates import templates
-from craft_zoo.methods.white_box import coop, linear_probe
+from craft_zoo.methods.white_box import coop, coop_csc, linear_probe
 from craft_zoo.methods.zero_shot import zero_shot
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "bbt",
     "blackvip",
     "coop",
+    "coop_csc",
     "craft",
     "craft_anchors",
     "craft_released",

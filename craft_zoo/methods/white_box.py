@@ -30,8 +30,19 @@ def coop(problem: Problem) -> Iterator[Step]:
     Adam on all training images at once, 300 steps, cosine schedule, no augmentation; the context
     starts at the initial words. Ours; CoOp itself uses SGD for 50 to 200 epochs with augmentation.
     """
-    opened = _local(problem).white_box(problem.box.classnames)
+    return _back_propagated(problem, torch.from_numpy(problem.box.initial_context))
+
+
+@register_method("coop-csc", uses_optimizer=False, white_box=True)
+def coop_csc(problem: Problem) -> Iterator[Step]:
+    """White box: a back-propagated context for each class (CoOp's CSC, Zhou et al. 2022)."""
     start = torch.from_numpy(problem.box.initial_context)
+    return _back_propagated(problem, start.repeat(len(problem.box.classnames), 1, 1))
+
+
+def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
+    """As :func:`coop`, from contexts (n_ctx, dim) or (C, n_ctx, dim)."""
+    opened = _local(problem).white_box(problem.box.classnames)
     unit = start.square().mean().sqrt()
     moved = torch.zeros_like(start, requires_grad=True)
     adam = torch.optim.Adam([moved], lr=_STEP_SIZE)

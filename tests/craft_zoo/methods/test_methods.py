@@ -210,11 +210,11 @@ def test_names_and_needs() -> None:
     assert set(names) == {
         *("craft", "prompt", "refine", "craft-anchors", "anchors"),
         *("zero-shot", "templates", "bbt", "spsa-gc", "zip", "blackvip"),
-        *("craft-released", "coop", "linear-probe"),
+        *("craft-released", "coop", "coop-csc", "linear-probe"),
     }
     assert all(method_names().values())
     assert {n for n in names if uses_optimizer(n)} == {"craft", "prompt", "craft-anchors"}
-    assert {n for n in names if is_white_box(n)} == {"coop", "linear-probe"}
+    assert {n for n in names if is_white_box(n)} == {"coop", "coop-csc", "linear-probe"}
     with pytest.raises(CraftZooError, match="unknown method 'crafty': choose from prompt"):
         get_method("crafty")
 
@@ -341,7 +341,7 @@ def test_the_best_template_is_deployed(vlm: OpenCLIP, small_task: Task) -> None:
 def test_white_box_references_are_far_above(vlm: OpenCLIP, small_task: Task) -> None:
     problem = open_problem(vlm, small_task.train, small_task.classnames)
     ends = {}
-    for method in ("coop", "linear-probe"):
+    for method in ("coop", "coop-csc", "linear-probe"):
         (step,) = get_method(method)(problem)
         ends[method] = accuracy_of(problem, step.solution, small_task)
         assert step.train_accuracy > 0.7
@@ -355,8 +355,11 @@ def test_back_propagation_sees_the_black_box_s_logits(vlm: OpenCLIP, small_task:
     box = vlm.classifier(small_task.classnames)
     contexts = box.initial_context + np.array([[[0.0]], [[0.01]]], dtype=np.float32)
     opened = vlm.white_box(small_task.classnames)
-    for context, expected in zip(contexts, box.logits(contexts, images), strict=True):
-        assert np.allclose(opened.logits(torch.from_numpy(context), images), expected, atol=1e-4)
+    own = box.initial_context + np.linspace(0, 0.1, 10, dtype=np.float32)[:, None, None]
+    for some in (contexts, own[None]):
+        for context, expected in zip(some, box.logits(some, images), strict=True):
+            found = opened.logits(torch.from_numpy(context), images)
+            assert np.allclose(found, expected, atol=1e-4)
 
 
 def test_released_settings_are_those_of_the_data_set(vlm: OpenCLIP, small_task: Task) -> None:
