@@ -20,7 +20,8 @@ from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import Problem, get_method
 from craft_zoo.metrics import accuracy
 
-# A curve has at most so many measured points, evenly spread over the budget.
+# A curve has about so many measured points, evenly spread over the budget, and in its beginning
+# one each time that the queries have doubled.
 _POINTS = 200
 
 
@@ -151,11 +152,13 @@ class Bench:
             )
 
         points: list[Point] = []
-        spacing = run.budget / _POINTS
+        spacing, due = run.budget / _POINTS, 0.0
         step = None
         for step in get_method(run.method)(problem):
-            due = problem.meter.queries >= len(points) * spacing
-            if due or problem.meter.remaining == 0:
+            queries = problem.meter.queries
+            doubled = bool(points) and queries >= max(1, 2 * points[-1].queries)
+            if queries >= due or doubled or problem.meter.remaining == 0:
+                due = spacing * (queries // spacing + 1)
                 points.append(measure(step))
                 if listener:
                     listener.measured(run, points[-1])
