@@ -57,7 +57,7 @@ class Solution:
             images: N images.
             anchor_logits: (N, M), see :meth:`Anchors.logits`; needed where there are anchors.
         """
-        return self.refine(next(iter(box.logits(self.context[None], images))), anchor_logits)
+        return self.refine(box.score(self.context, images), anchor_logits)
 
     def refine(self, logits: np.ndarray, anchor_logits: np.ndarray | None = None) -> np.ndarray:
         """The black box's logits under the context as the refiner, if there is one, leaves them."""
@@ -123,7 +123,7 @@ class Adapter:
                 f"other weights: open the one it was made for"
             )
         handed, anchors = vlm.images(images, keep=keep), self.solution.anchors
-        logits = next(iter(box.logits(self.solution.context[None], handed)))
+        logits = box.score(self.solution.context, handed)
         if anchors is None:
             return logits, None
         return logits, anchors.logits(vlm.classifier(anchors.texts, self.init), handed)

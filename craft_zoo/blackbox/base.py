@@ -54,6 +54,10 @@ class BlackBox(ABC):
             stays bounded. Where the owner returns probabilities, their logarithm.
         """
 
+    def score(self, context: np.ndarray, images: ImageSet) -> np.ndarray:
+        """(N, C) logits under one context, (n_ctx, dim) or (C, n_ctx, dim)."""
+        return next(iter(self.logits(context[None], images)))
+
 
 class VLM(ABC):
     """What a model's owner offers.

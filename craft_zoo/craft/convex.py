@@ -78,7 +78,7 @@ class ConvexSide(Side):
     def begin(self, search: BlackBox, images: ImageSet) -> np.ndarray:
         """Ask for the initial context, which the first refiner is fitted to."""
         self._search, self._images = search, images
-        logits = next(iter(search.logits(search.initial_context[None], images)))
+        logits = search.score(search.initial_context, images)
         self.learn(search.initial_context, logits)
         return logits
 
@@ -94,7 +94,7 @@ class ConvexSide(Side):
         if logits is not None:
             lesson = logits  # of one of the candidates, judged as it is
         elif self._meter.remaining:
-            logits = next(iter(self._search.logits(context[None], self._images)))
+            logits = self._search.score(context, self._images)
         else:
             return
         self._next_fit = self._meter.queries + self._every

@@ -44,7 +44,7 @@ class VisualPrompt(Solution):
         """(N, C) logits of the prompted images."""
         pixels = square_pixels(images.sources, self.vlm.image_size)
         prompted = self.vlm.images(list(self.coordinator(pixels, self.parameters)), keep=False)
-        return next(iter(box.logits(self.context[None], prompted)))
+        return box.score(self.context, prompted)
 
 
 @register_method("blackvip", uses_optimizer=False)
@@ -71,7 +71,7 @@ def blackvip(problem: Problem) -> Iterator[Step]:
         losses, learnt = [], []
         for parameters in candidates:
             prompted = vlm.images(list(coordinator(pixels, parameters)), keep=False)
-            logits = next(iter(search.logits(box.initial_context[None], prompted)))
+            logits = search.score(box.initial_context, prompted)
             losses.append(float(cross_entropy(torch.from_numpy(logits), labels)))
             learnt.append(accuracy(logits, problem.labels))
         optimizer.tell(candidates, np.array(losses))

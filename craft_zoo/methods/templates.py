@@ -31,7 +31,7 @@ def templates(problem: Problem) -> Iterator[Step]:
     best = float("inf")
     search = meter.wrap(box, "search")
     for context in asked:
-        logits = next(iter(search.logits(context[None], problem.images)))
+        logits = search.score(context, problem.images)
         loss = float(cross_entropy(torch.from_numpy(logits), labels))
         if loss < best:
             best, solution = loss, Solution(context)

@@ -57,7 +57,7 @@ def test_a_visual_prompt_keeps_the_texts_and_pays_for_every_altered_image(
     assert list(tmp_path.rglob("*")) == handed
     assert [path.stat().st_size for path in handed] == sizes
     prompted = solution.logits(problem.box, problem.images)
-    plain = next(iter(problem.box.logits(solution.context[None], problem.images)))
+    plain = problem.box.score(solution.context, problem.images)
     assert prompted.shape == plain.shape
     assert not np.allclose(prompted, plain)
 
@@ -69,6 +69,6 @@ def test_a_prompt_of_nothing_changes_nothing(vlm: OpenCLIP, small_task: Task) ->
     assert end.solution.parameters is not None
     nothing = replace(end.solution, parameters=np.zeros_like(end.solution.parameters))
     images: ImageSet = problem.images
-    plain = next(iter(problem.box.logits(problem.box.initial_context[None], images)))
+    plain = problem.box.score(problem.box.initial_context, images)
     # digits are squares: resizing them here or in the model is the same but for rounding
     np.testing.assert_allclose(nothing.logits(problem.box, images), plain, atol=0.5)
