@@ -11,9 +11,7 @@ from craft_zoo.refiner.convex import Scaling, Strength, features, solve_path
 _FOLDS = 4
 _WHITENINGS = (None, 0.1)
 _PENALTIES = [10.0**-k for k in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5)]
-# With one shot a class nothing can be held out. A variance of the weights, 1 / (N · penalty), that
-# left no task below zero-shot (docs/method.md): the second for refiners with anchors.
-_ONE_SHOT_VARIANCES = (10.0, 30.0)
+_ONE_SHOT_VARIANCE = 30.0  # at most, see _one_shot_variance
 
 
 def choose_strength(
@@ -29,7 +27,7 @@ def choose_strength(
     n_classes = logits.shape[1]
     folds = held_out_folds(labels)
     if folds is None:
-        return Strength(1 / (len(labels) * _ONE_SHOT_VARIANCES[anchors is not None]))
+        return Strength(1 / (len(labels) * _one_shot_variance(n_classes, anchors is not None)))
     x = features(logits, anchors)
     losses = np.zeros((len(_WHITENINGS), len(_PENALTIES)))
     for fold in range(folds.max() + 1):
@@ -44,6 +42,17 @@ def choose_strength(
                 )
     best = divmod(int(losses.argmin()), len(_PENALTIES))
     return Strength(_PENALTIES[best[1]], _WHITENINGS[best[0]])
+
+
+def _one_shot_variance(n_classes: int, with_anchors: bool) -> float:
+    """Prior variance of the weights where there is nothing to hold out.
+
+    Of the values tried (docs/method.md) the largest that left tasks of so many classes above
+    zero-shot: two images of two classes say little of which logits are to be trusted.
+    """
+    if with_anchors:
+        return _ONE_SHOT_VARIANCE
+    return min(_ONE_SHOT_VARIANCE, n_classes**2 / 10)
 
 
 def held_out_folds(labels: np.ndarray) -> np.ndarray | None:
