@@ -93,10 +93,13 @@ def test_anchors_tell_what_the_classes_do_not() -> None:
     assert right["anchors"] > right["own"] + 0.3
 
 
-def test_a_single_shot_is_not_held_out() -> None:
+@pytest.mark.parametrize(("n_classes", "variance"), [(2, 0.4), (10, 10.0), (100, 30.0)])
+def test_a_single_shot_is_not_held_out(n_classes: int, variance: float) -> None:
+    """The fewer classes, the less a single image of each is trusted."""
     assert held_out_folds(np.arange(3)) is None
-    logits, labels, _ = problem(1, shots=1)
-    assert choose_strength(logits, labels).penalty == pytest.approx(1 / 40)
+    logits, labels, anchors = problem(1, shots=1, n_classes=n_classes)
+    assert choose_strength(logits, labels).penalty == pytest.approx(1 / (n_classes * variance))
+    assert choose_strength(logits, labels, anchors).penalty == pytest.approx(1 / (30 * n_classes))
 
 
 @given(shots=st.integers(2, 9), n_classes=st.integers(2, 6))
