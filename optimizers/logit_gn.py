@@ -20,7 +20,7 @@ _RADII = (0.5, 1.0, 2.0)  # of the trust region, tried side by side
 _ENOUGH = 0.25  # share of the predicted decrease that makes a step a success
 _SMALLEST, _LARGEST = 0.02, 3.0  # radius, in units of √d of a block
 _HUGE = 1e18  # outputs beyond would overflow where they are squared
-_WORK = 3000  # points that are remembered times the root of the blocks, at most
+_WORK = 2000  # points that are remembered times the root of the blocks, at most
 _PATIENCE = 5  # generations without progress after which the center is evaluated again
 
 
@@ -46,7 +46,7 @@ class LogitGN(Optimizer):
         radius: of the first trust region, in units of √d, d variables a block.
         reach: distance at which curvature is as large as the linear part, in units of √d.
         shrink: weight of a pull towards the start: what the distance √d adds to the loss.
-        memory: evaluations that are remembered, but no more than 3,000 / √B of B blocks, as each
+        memory: evaluations that are remembered, but no more than 2,000 / √B of B blocks, as each
             has a model to solve for.
         memory_mb: megabytes that they may take with their outputs.
     """
