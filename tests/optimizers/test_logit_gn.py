@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from craft_zoo.optimizers import OptimizerError, create
+from craft_zoo.optimizers import Optimizer, OptimizerError, create, restore
 from craft_zoo.optimizers.secants import LinearModel, SecantMemory
 from craft_zoo.optimizers.testing import classification, mean_cross_entropy
 from craft_zoo.optimizers.trust_region import BallMinimizer
@@ -181,3 +181,21 @@ def test_outputs_that_do_not_come_in_blocks_are_refused() -> None:
     candidates = optimizer.ask()
     with pytest.raises(OptimizerError, match="do not come in 3 blocks"):
         optimizer.tell(candidates, np.zeros(len(candidates)), [np.zeros((5, 2))] * len(candidates))
+
+
+def test_blocks_are_part_of_the_state() -> None:
+    def go_on(optimizer: Optimizer, generations: int) -> None:
+        for _ in range(generations):
+            candidates = optimizer.ask()
+            outputs = [many_curves(z) for z in candidates]
+            optimizer.tell(candidates, np.zeros(len(candidates)), outputs)
+
+    first = create("logit-gn", 160, budget=500, seed=1)
+    first.output_loss, first.blocks = squares, 8
+    go_on(first, 3)
+    second = restore(first.state())
+    second.output_loss = squares
+    for optimizer in (first, second):
+        go_on(optimizer, 3)
+    assert second.blocks == 8
+    assert np.array_equal(first.recommend(), second.recommend())
