@@ -41,7 +41,7 @@ class BallMinimizer:
         center: np.ndarray,
         *,
         pull: float,
-        iterations: int = 10,
+        iterations: int = 30,
     ) -> None:
         self._loss, self._model = loss, model
         self._center = model.known(center.astype(np.float32)[:, None])[:, 0]
