@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.feature_selection import mutual_info_classif
+
+from craft_zoo.refiner.convex import centred
 
 
 def most_spread(logits: np.ndarray, count: int) -> np.ndarray:
     """(count,) columns of (N, K) logits that vary most from image to image, the first the most."""
-    return _largest(_beside_the_rest(logits).var(axis=0), count)
+    return _largest(centred(logits).var(axis=0), count)
 
 
 def most_informative(logits: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
@@ -17,14 +18,11 @@ def most_informative(logits: np.ndarray, labels: np.ndarray, count: int) -> np.n
     Mutual information as estimated from nearest neighbours (Ross 2014, scikit-learn's). With one
     image a class there is nothing to estimate it from: the first columns.
     """
+    from sklearn.feature_selection import mutual_info_classif  # a second that few runs need
+
     if np.bincount(labels).max() < 2:
         return np.arange(count)
-    return _largest(mutual_info_classif(_beside_the_rest(logits), labels, random_state=0), count)
-
-
-def _beside_the_rest(logits: np.ndarray) -> np.ndarray:
-    """What a refiner sees of them: an image's mean over all texts says nothing of it."""
-    return logits - logits.mean(axis=1, keepdims=True)
+    return _largest(mutual_info_classif(centred(logits), labels, random_state=0), count)
 
 
 def _largest(scores: np.ndarray, count: int) -> np.ndarray:
