@@ -20,7 +20,6 @@ _RADII = (0.5, 1.0, 2.0)  # of the trust region, tried side by side
 _ENOUGH = 0.25  # share of the predicted decrease that makes a step a success
 _SMALLEST, _LARGEST = 0.02, 3.0  # radius, in units of √d of a block
 _HUGE = 1e18  # outputs beyond would overflow where they are squared
-_WORK = 2000  # points that are remembered times the root of the blocks, at most
 _PATIENCE = 5  # generations without progress after which the center is evaluated again
 
 
@@ -46,8 +45,7 @@ class LogitGN(Optimizer):
         radius: of the first trust region, in units of √d, d variables a block.
         reach: distance at which curvature is as large as the linear part, in units of √d.
         shrink: weight of a pull towards the start: what the distance √d adds to the loss.
-        memory: evaluations that are remembered, but no more than 2,000 / √B of B blocks, as each
-            has a model to solve for.
+        memory: evaluations that are remembered.
         memory_mb: megabytes that they may take with their outputs.
     """
 
@@ -128,7 +126,6 @@ class LogitGN(Optimizer):
             values[row] = self._loss(told[row])
         if not np.isfinite(values).any():
             return
-        self._memory.limit(int(_WORK / math.sqrt(self.blocks)))
         self._memory.add(candidates[good].reshape(-1, *self._in_blocks.shape), told[good])
         if self._center_outputs is None:
             best = int(values.argmin())
@@ -213,10 +210,8 @@ class LogitGN(Optimizer):
                 f"blocks: outputs need a last axis of that length, variables a multiple of it"
             )
         self._shape = shape
-        told = np.stack(arrays)
-        if self.blocks == 1:
-            return told.reshape(len(told), 1, -1)
-        return np.ascontiguousarray(np.moveaxis(told, -1, 1)).reshape(len(told), self.blocks, -1)
+        told = np.stack(arrays).reshape(len(arrays), -1, self.blocks)
+        return np.ascontiguousarray(told.transpose(0, 2, 1))
 
     def _loss(self, outputs: np.ndarray) -> float:
         return self._loss_and_slope(outputs)[0]
@@ -224,13 +219,10 @@ class LogitGN(Optimizer):
     def _loss_and_slope(self, outputs: np.ndarray) -> tuple[float, np.ndarray]:
         """Of (B, n) outputs, and the gradient (B, n)."""
         assert self.output_loss is not None, "ask and tell refuse to go without"
-        if self.blocks == 1:
-            value, slope = self.output_loss(outputs.reshape(self._shape))
-            return float(value), np.asarray(slope, dtype=np.float32).reshape(1, -1)
-        told = np.moveaxis(outputs.reshape(self.blocks, *self._shape[:-1]), 0, -1)
-        value, slope = self.output_loss(np.ascontiguousarray(told))
-        slope = np.moveaxis(np.asarray(slope, dtype=np.float32), -1, 0)
-        return float(value), np.ascontiguousarray(slope).reshape(self.blocks, -1)
+        told = np.ascontiguousarray(outputs.T).reshape(self._shape)
+        value, slope = self.output_loss(told)
+        slope = np.asarray(slope, dtype=np.float32).reshape(-1, self.blocks)
+        return float(value), np.ascontiguousarray(slope.T)
 
     def _about(self) -> dict[str, Any]:
         return {
@@ -251,8 +243,7 @@ class LogitGN(Optimizer):
             "logit_gn": np.array(json.dumps(about)),
             "center": self._center,
             "center_outputs": np.zeros(0, np.float32) if center is None else center,
-            "points": self._memory.points,
-            "outputs": self._memory.outputs,
+            **self._memory.arrays(),
         }
 
     def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -264,8 +255,4 @@ class LogitGN(Optimizer):
         self._center = np.array(arrays["center"], dtype=np.float64)
         if about["evaluated"]:
             self._center_outputs = np.array(arrays["center_outputs"], dtype=np.float32)
-        if len(arrays["points"]):
-            self._memory.add(
-                np.asarray(arrays["points"], dtype=np.float32),
-                np.asarray(arrays["outputs"], dtype=np.float32),
-            )
+        self._memory.restore(arrays)

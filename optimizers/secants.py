@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from craft_zoo.optimizers.span import Span
 
 # Of the mean squared distance, so that points that repeat do no harm; and where all do.
 _JITTER, _TINY = 1e-6, 1e-12
@@ -12,34 +15,28 @@ _JITTER, _TINY = 1e-6, 1e-12
 
 @dataclass(frozen=True)
 class LinearModel:
-    """``outputs(center + t) ≈ outputs(center) + t @ jacobian``, in each of B blocks.
-
-    The (d, n) Jacobian of a block is a product, ``weights.T @ (outputs - at)``: applying its
-    factors a hundred times costs less than multiplying them once, where outputs are long.
+    """``outputs(center + t) ≈ at + t @ jacobian``, in each of B blocks.
 
     Attributes:
         moves: (B, m, d) float32, from the center to where something is known.
-        weights: (B, m, d) float32, in the span of the moves.
-        outputs: (B, m, n) float32, after the moves.
+        jacobian: (B, d, r) float32, of the outputs' coordinates; its columns lie in the span of
+            the moves.
         at: (B, n) float32, the outputs at the center.
+        span: what the coordinates are.
     """
 
     moves: np.ndarray
-    weights: np.ndarray
-    outputs: np.ndarray
+    jacobian: np.ndarray
     at: np.ndarray
+    span: Span
 
     def change(self, t: np.ndarray) -> np.ndarray:
-        """(B, n) float32: t @ jacobian for t (B, d)."""
-        shares = self.weights @ t.astype(np.float32)[:, :, None]
-        changed = shares.transpose(0, 2, 1) @ self.outputs
-        return changed[:, 0] - shares.sum(axis=1) * self.at
+        """(B, n) float32: how the outputs change by t (B, d)."""
+        return self.span.outputs((t.astype(np.float32)[:, None] @ self.jacobian)[:, 0])
 
     def slope(self, gradient: np.ndarray) -> np.ndarray:
         """(B, d) the derivative in t of what has the derivative (B, n) in the outputs."""
-        shares = self.outputs @ gradient[:, :, None]
-        shares -= (self.at * gradient).sum(axis=1)[:, None, None]
-        return (shares.transpose(0, 2, 1) @ self.weights)[:, 0]
+        return (self.jacobian @ self.span.slope(gradient)[:, :, None])[:, :, 0]
 
     def known(self, directions: np.ndarray) -> np.ndarray:
         """(B, k, d) the part of directions (B, k, d) that lies in the span of the moves."""
@@ -67,22 +64,38 @@ class SecantMemory:
         self._limit, self._size = points, size
         self.points = np.zeros((0, 0, 0), dtype=np.float32)
         self.outputs = np.zeros((0, 0, 0), dtype=np.float32)
+        self.span: Span | None = None
 
     def __len__(self) -> int:
         return len(self.points)
 
-    def limit(self, points: int) -> None:
-        """Keep no more than so many points from now on, but at least 2."""
-        self._limit = min(self._limit, max(2, points))
-
     def add(self, points: np.ndarray, outputs: np.ndarray) -> None:
         """Remember k points (k, B, d) with their outputs (k, B, n) float32."""
-        points = points.astype(np.float32)
+        if self.span is None:
+            self.span = Span.of(outputs)
+        self.span.include(outputs)
+        points, outputs = points.astype(np.float32), self.span.coordinates(outputs)
         if len(self):
             points = np.concatenate([self.points, points])
-            outputs = np.concatenate([self.outputs, outputs])
+            grown = outputs.shape[2] - self.outputs.shape[2]
+            before = np.pad(self.outputs, ((0, 0), (0, 0), (0, grown)))
+            outputs = np.concatenate([before, outputs])
         keep = max(2, min(self._limit, self._size // (points[0].nbytes + outputs[0].nbytes)))
         self.points, self.outputs = points[-keep:], outputs[-keep:]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is remembered."""
+        if self.span is None:
+            return {}
+        basis = {} if self.span.basis is None else {"basis": self.span.basis}
+        kept = {"points": self.points, "outputs": self.outputs}
+        return {**kept, "origin": self.span.origin, **basis}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Remember again what :meth:`arrays` said."""
+        if "points" in arrays:
+            self.points, self.outputs = np.array(arrays["points"]), np.array(arrays["outputs"])
+            self.span = Span(np.array(arrays["origin"]), arrays.get("basis"))
 
     def model(self, center: np.ndarray, outputs: np.ndarray, reach: float) -> LinearModel | None:
         """The outputs' derivatives at a point, by Bayesian linear regression on the differences.
@@ -107,5 +120,10 @@ class SecantMemory:
         kernel = moves @ moves.transpose(0, 2, 1)
         diagonal = np.arange(moves.shape[1])
         kernel[:, diagonal, diagonal] += noise
-        weights = np.linalg.solve(kernel, moves)
-        return LinearModel(moves, weights, self.outputs.transpose(1, 0, 2), outputs)
+        assert self.span is not None, "something is remembered"
+        changes = (self.outputs - self.span.coordinates(outputs)).transpose(1, 0, 2)
+        if changes.shape[2] > moves.shape[2]:  # the same, solved for fewer columns
+            jacobian = np.linalg.solve(kernel, moves).transpose(0, 2, 1) @ changes
+        else:
+            jacobian = moves.transpose(0, 2, 1) @ np.linalg.solve(kernel, changes)
+        return LinearModel(moves, jacobian, outputs, self.span)

@@ -7,6 +7,7 @@ import pytest
 
 from craft_zoo.optimizers import Optimizer, OptimizerError, create, restore
 from craft_zoo.optimizers.secants import LinearModel, SecantMemory
+from craft_zoo.optimizers.span import Span
 from craft_zoo.optimizers.testing import classification, mean_cross_entropy
 from craft_zoo.optimizers.trust_region import BallMinimizer
 
@@ -123,12 +124,48 @@ def test_the_model_is_right_for_linear_functions(count: int) -> None:
     assert np.allclose(model.slope(gradient), model.known(whole[:, None])[:, 0], atol=1e-2)
 
 
+def low_rank(rng: np.random.Generator, count: int, rank: int) -> np.ndarray:
+    """(count, 5, 40) outputs around a point, in a space of so many dimensions."""
+    space = rng.standard_normal((rank, 40))
+    moved = rng.standard_normal((count, 5, rank)) @ space
+    return (rng.standard_normal((5, 40)) + moved).astype(np.float32)
+
+
+def test_outputs_of_low_rank_take_few_numbers() -> None:
+    outputs = low_rank(np.random.default_rng(1), 30, 8)
+    span = Span.of(outputs)
+    assert span.basis is not None
+    assert span.basis.shape == (8, 40)
+    written = span.coordinates(outputs)
+    assert np.allclose(span.outputs(written), outputs - span.origin, atol=1e-4)
+    gradient = np.ones((5, 40), np.float32)
+    slope = np.vdot(span.slope(gradient), written[3])
+    assert slope == pytest.approx(np.vdot(gradient, outputs[3] - span.origin), rel=1e-4)
+    assert Span.of(low_rank(np.random.default_rng(1), 30, 25)).basis is None
+    assert Span.of(outputs[:3]).basis is None, "too few to tell"
+
+
+def test_the_space_grows_and_what_is_remembered_stays() -> None:
+    rng = np.random.default_rng(2)
+    first, second = low_rank(rng, 30, 8), low_rank(rng, 4, 3)
+    memory = SecantMemory(points=100, size=10**9)
+    for outputs in (first, second, second):
+        memory.add(rng.standard_normal((len(outputs), 5, 2)), outputs)
+    span = memory.span
+    assert span is not None
+    assert span.basis is not None
+    assert 8 < len(span.basis) <= 8 + 3 + 5, "the second's space and its center"
+    assert np.allclose(span.basis @ span.basis.T, np.eye(len(span.basis)), atol=1e-5)
+    told = np.concatenate([first, second, second])
+    assert np.allclose(span.origin + span.outputs(memory.outputs), told, atol=1e-2)
+
+
 def test_the_minimum_in_balls() -> None:
     rng = np.random.default_rng(0)
     jacobian = rng.standard_normal((2, 3, 8)).astype(np.float32)
     at = 3 * rng.standard_normal((2, 8)).astype(np.float32)
     unit = np.broadcast_to(np.eye(3, dtype=np.float32), (2, 3, 3))
-    model = LinearModel(unit, unit, jacobian + at[:, None], at)
+    model = LinearModel(unit, jacobian, at, Span(at))
     center = rng.standard_normal((2, 3))
 
     def loss(outputs: np.ndarray) -> tuple[float, np.ndarray]:
@@ -173,6 +210,27 @@ def test_blocks_are_learnt_side_by_side() -> None:
         ends[blocks] = squares(many_curves(optimizer.recommend()))[0]
     assert ends[8] < 1e-3 * start
     assert ends[8] < 0.01 * ends[1]
+
+
+def test_few_numbers_lead_as_far_as_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs repeated 6 times (so of low rank) are learnt from as if nobody had noticed."""
+    ends = []
+    for of in (Span.of, lambda outputs: Span(outputs[0])):
+        monkeypatch.setattr(Span, "of", of)
+        optimizer = create("logit-gn:shrink=0", 160, budget=200, seed=1)
+        optimizer.output_loss, optimizer.blocks = squares, 8
+        first = optimizer
+        while not optimizer.stop:
+            candidates = optimizer.ask()
+            outputs = [np.repeat(many_curves(z)[:8], 6, axis=0) for z in candidates]
+            optimizer.tell(candidates, np.zeros(len(candidates)), outputs)
+            if optimizer is first:
+                optimizer = restore(optimizer.state())
+                optimizer.output_loss = squares
+        ends.append(optimizer.recommend())
+        bases = "basis" in optimizer.state()
+        assert bases == (len(ends) == 1)
+    assert np.allclose(*ends, atol=0.02)
 
 
 def test_outputs_that_do_not_come_in_blocks_are_refused() -> None:
