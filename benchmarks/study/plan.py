@@ -23,6 +23,7 @@ ABLATIONS: Mapping[str, tuple[str, str, CraftConfig]] = {
     "without a refiner": ("prompt", DEFAULT_OPTIMIZER, CraftConfig()),
     "unified context": ("craft", DEFAULT_OPTIMIZER, CraftConfig(context="unified")),
     "refiner solved once": ("craft", DEFAULT_OPTIMIZER, CraftConfig(refit_queries=ABLATION_BUDGET)),
+    "no shots held out": ("craft", DEFAULT_OPTIMIZER, CraftConfig(patience=0)),
     "256 dimensions": ("craft", DEFAULT_OPTIMIZER, CraftConfig(intrinsic_dim=256)),
     "cma for logit-gn": ("craft", "cma", CraftConfig()),
     "spsa-gc for logit-gn": ("craft", "spsa-gc", CraftConfig()),

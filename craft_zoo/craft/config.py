@@ -23,6 +23,9 @@ class CraftConfig:
             as many those of most ``spread`` over the images, or of most ``information`` on the
             labels; or the class names under other ``contexts``.
         refit_queries: the convex refiner is solved again each time so many queries were made.
+        patience: queries after which a search that held-out shots speak against all the while is
+            given up; 0: no shots are held out (convex refiner; with four shots or more, if a
+            quarter of them is 100 images).
         consistency: w, weight of the prediction-consistent term in both losses (network).
         consistency_share: share of the budget after which the refiner's loss drops that term
             (1/n of the paper; network).
@@ -43,6 +46,7 @@ class CraftConfig:
     anchors: int = 256
     anchor_bank: Literal["words", "spread", "information", "contexts"] = "words"
     refit_queries: int = 20
+    patience: int = 200
     consistency: float = 0.1
     consistency_share: float = 1.0
     hidden: int = 256
@@ -61,7 +65,7 @@ class CraftConfig:
         ):
             if not getattr(self, name) > 0:
                 raise CraftZooError(f"setting {name} must be above 0, not {getattr(self, name)}")
-        for name in ("consistency", "consistency_share", "views"):
+        for name in ("patience", "consistency", "consistency_share", "views"):
             if not getattr(self, name) >= 0:
                 raise CraftZooError(
                     f"setting {name} must not be below 0, it is {getattr(self, name)}"

@@ -13,6 +13,7 @@ from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import BlackBox, ImageSet
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft.answers import BetterAnswers
+from craft_zoo.craft.held_out import HeldOut
 from craft_zoo.craft.side import Side
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
@@ -22,6 +23,7 @@ from craft_zoo.refiner.convex import cross_entropy_and_slope
 from craft_zoo.seeding import generator
 
 _HEARD_BYTES = 2**29  # answers that are kept for the next lesson
+_FOLDS_TO_HOLD_OUT = 4  # with fewer, one of them is too large a part of the shots
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,14 @@ class ConvexSide(Side):
     the few shots perfectly would leave the context nothing to learn. The loss is convex in the
     logits, as each refiner is linear.
 
+    Where the last of four folds is large enough to judge by (see :class:`HeldOut`), the search is
+    not given it until the context has proved better on it than the initial one, which is deployed
+    where it seems worse.
+
     Args:
         labels: (N,) int64.
         meter: says how many queries were made.
-        refit_queries: see :class:`CraftConfig`.
+        refit_queries: see :class:`CraftConfig`, as for patience.
         seed: of what it draws.
         anchors: the anchors that are deployed, if any.
         anchor_logits: (N, M), theirs on the training images.
@@ -57,6 +63,7 @@ class ConvexSide(Side):
         *,
         meter: Meter,
         refit_queries: int,
+        patience: int = 0,
         seed: int = 0,
         anchors: Anchors | None = None,
         anchor_logits: np.ndarray | None = None,
@@ -69,6 +76,8 @@ class ConvexSide(Side):
         self._next_fit = 0
         self._refiner: ConvexRefiner | None = None
         self._parts: list[_Part] = []
+        self._held_out = HeldOut(self._targets[self._last_fold()], patience=patience)
+        self._first: Solution | None = None
         self._answers = BetterAnswers(_HEARD_BYTES, generator(seed, "refiner lessons"))
 
     def listen(self, logits: np.ndarray, loss: float) -> None:
@@ -104,33 +113,41 @@ class ConvexSide(Side):
             self._strength = choose_strength(logits, self.labels, self._anchor_logits)
         everything = np.arange(len(self.labels))
         self._refiner = self._fit(logits, everything, self._refiner)
+        if self._first is None:
+            self._first = Solution(context, self._refiner, self._anchors)
         self._parts = self._cross_fit(logits if lesson is None else lesson)
+        if not self._held_out.released:
+            last = self._parts[-1]
+            refined = torch.from_numpy(logits)[last.rows] @ last.slope + last.shift
+            self._held_out.hear(refined, self._meter.queries)
 
     def losses(self, logits: np.ndarray) -> list[float]:
         """Cross-entropies of refined logits."""
         with torch.inference_mode():
             returned = torch.from_numpy(logits)
             total = torch.zeros(len(logits))
-            for part in self._parts:
+            for part in self._given:
                 refined = returned[:, part.rows] @ part.slope + part.shift
                 total += len(part.rows) * cross_entropy(refined, self._targets[part.rows])
-            return (total / len(self.labels)).tolist()
+            return (total / sum(len(part.rows) for part in self._given)).tolist()
 
     def output_loss(self, rows: np.ndarray) -> OutputLoss:
         """Their cross-entropy, convex in the logits."""
         pieces = []
-        for part in self._parts:
+        for part in self._given:
             judged = part.rows.numpy()
             mine = np.flatnonzero(np.isin(judged, rows))
             where = torch.from_numpy(np.searchsorted(rows, judged[mine]))
             pieces.append((where, part.slope, part.shift[mine], self._targets[judged[mine]]))
 
+        n_judged = sum(len(where) for where, *_ in pieces)
+
         def loss(logits: np.ndarray) -> tuple[float, np.ndarray]:
             returned, total = torch.from_numpy(logits), 0.0
-            gradient = torch.empty_like(returned)
+            gradient = torch.zeros_like(returned)
             for where, slope, shift, targets in pieces:
                 value, step = cross_entropy_and_slope(returned[where] @ slope + shift, targets)
-                share = len(where) / len(rows)
+                share = len(where) / n_judged
                 total += share * value
                 gradient[where] = share * step @ slope.T
             return total, gradient.numpy()
@@ -138,7 +155,9 @@ class ConvexSide(Side):
         return loss
 
     def solution(self, context: np.ndarray) -> Solution:
-        """Context, refiner and anchors."""
+        """Context, refiner and anchors; the initial context's where held-out shots say so."""
+        if self._held_out.against and self._first is not None:
+            return self._first
         return Solution(context, self._fitted, self._anchors)
 
     def refine(self, logits: np.ndarray) -> np.ndarray:
@@ -146,10 +165,28 @@ class ConvexSide(Side):
         return self._fitted.refine(logits, self._anchor_logits)
 
     @property
+    def ended(self) -> str | None:
+        """See :meth:`Side.ended`."""
+        if not self._held_out.hopeless:
+            return None
+        return "held-out shots find the searched context worse than the initial one"
+
+    @property
+    def _given(self) -> list[_Part]:
+        """The parts that the search is given."""
+        return self._parts if self._held_out.released else self._parts[:-1]
+
+    @property
     def _fitted(self) -> ConvexRefiner:
         if self._refiner is None:
             raise CraftZooError("the refiner's side was not begun: call begin before the search")
         return self._refiner
+
+    def _last_fold(self) -> np.ndarray:
+        """Images that can be held out from the search."""
+        if self._folds is None or self._folds.max() + 1 < _FOLDS_TO_HOLD_OUT:
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero(self._folds == self._folds.max())
 
     def _fit(
         self, logits: np.ndarray, rows: np.ndarray, start: ConvexRefiner | None

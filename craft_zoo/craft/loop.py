@@ -32,7 +32,7 @@ def collaborate(
     side: Side,
     seed: int,
 ) -> Iterator[Step]:
-    """Search the context until budget or optimizer have come to their end.
+    """Search the context until budget, optimizer or side have come to their end.
 
     Args:
         box: the black box, not yet metered.
@@ -57,7 +57,7 @@ def collaborate(
         yield Step(meter.queries, side.solution(context), train_accuracy=learnt)
     rows = _told_images(side.labels, len(box.classnames), seed)
     deployed: np.ndarray | None = None  # logits under the context, where they are known
-    while meter.remaining and not optimizer.stop:
+    while meter.remaining and not (optimizer.stop or side.ended):
         if optimizer.needs_output_loss:
             optimizer.output_loss = side.output_loss(rows)
         candidates = optimizer.ask()[: meter.remaining]
@@ -88,7 +88,7 @@ def collaborate(
             side.solution(context),
             min(losses),
             accuracy(side.refine(best), side.labels),
-            optimizer.stop if meter.remaining else None,
+            (optimizer.stop or side.ended) if meter.remaining else None,
         )
 
 

@@ -30,6 +30,11 @@ class Side(ABC):
         """Numbers an image that computing a loss takes, beside the logits."""
         return 1
 
+    @property
+    def ended(self) -> str | None:
+        """Why the search should end now, if it should."""
+        return None
+
     def begin(self, search: BlackBox, images: ImageSet) -> np.ndarray | None:
         """Called before the search, with the metered box.
 

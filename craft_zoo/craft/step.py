@@ -17,7 +17,7 @@ class Step:
             method goes on.
         loss: the smallest loss of the generation, NaN where no loss was computed.
         train_accuracy: of the best candidate on the training images, as deployed; NaN likewise.
-        ended: why the search has ended before the budget, in the optimizer's words.
+        ended: why the search has ended before the budget, in words for the user.
     """
 
     queries: int

@@ -87,6 +87,7 @@ def convex_side(problem: Problem, **anchors: Any) -> ConvexSide:
         problem.labels,
         meter=problem.meter,
         refit_queries=problem.config.refit_queries,
+        patience=problem.config.patience,
         seed=problem.seed,
         **anchors,
     )
