@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 _LOST = 1e-6  # share of the squared changes that may lie outside the space
+_LARGEST = 1e38  # squared changes, as float32 holds no more
 
 
 class Span:
@@ -27,8 +28,9 @@ class Span:
         """Worked out on the first k outputs (k, B, n); they must be twice as many as n to tell."""
         span, n = cls(outputs[0]), outputs.shape[2]
         rows = (outputs[1:] - outputs[0]).reshape(-1, n)
-        if len(rows) >= 2 * n:
-            basis = _leading(rows, _energy(rows))
+        whole = _energy(rows)
+        if len(rows) >= 2 * n and whole < _LARGEST:
+            basis = _leading(rows, whole)
             if len(basis) <= n / 2:
                 span.basis = basis
         return span
@@ -40,7 +42,7 @@ class Span:
         changes = outputs - self.origin
         inside = self.coordinates(outputs)
         whole = _energy(changes)
-        if whole - _energy(inside) <= 2 * _LOST * whole:
+        if whole - _energy(inside) <= 2 * _LOST * whole or whole >= _LARGEST:
             return
         outside = (changes - inside @ self.basis).reshape(-1, changes.shape[-1])
         grown = np.concatenate([self.basis, _leading(outside, whole)])

@@ -143,6 +143,7 @@ def test_outputs_of_low_rank_take_few_numbers() -> None:
     assert slope == pytest.approx(np.vdot(gradient, outputs[3] - span.origin), rel=1e-4)
     assert Span.of(low_rank(np.random.default_rng(1), 30, 25)).basis is None
     assert Span.of(outputs[:3]).basis is None, "too few to tell"
+    assert Span.of(1e18 * outputs).basis is None, "too large to square"
 
 
 def test_the_space_grows_and_what_is_remembered_stays() -> None:
