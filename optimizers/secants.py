@@ -73,12 +73,11 @@ class SecantMemory:
         """Remember k points (k, B, d) with their outputs (k, B, n) float32."""
         if self.span is None:
             self.span = Span.of(outputs)
-        self.span.include(outputs)
-        points, outputs = points.astype(np.float32), self.span.coordinates(outputs)
+        points, outputs = points.astype(np.float32), self.span.include(outputs)
         if len(self):
-            points = np.concatenate([self.points, points])
-            grown = outputs.shape[2] - self.outputs.shape[2]
-            before = np.pad(self.outputs, ((0, 0), (0, 0), (0, grown)))
+            points, before = np.concatenate([self.points, points]), self.outputs
+            if grown := outputs.shape[2] - before.shape[2]:
+                before = np.pad(before, ((0, 0), (0, 0), (0, grown)))
             outputs = np.concatenate([before, outputs])
         keep = max(2, min(self._limit, self._size // (points[0].nbytes + outputs[0].nbytes)))
         self.points, self.outputs = points[-keep:], outputs[-keep:]

@@ -26,7 +26,7 @@ class Span:
     @classmethod
     def of(cls, outputs: np.ndarray) -> Span:
         """Worked out on the first k outputs (k, B, n); they must be twice as many as n to tell."""
-        span, n = cls(outputs[0]), outputs.shape[2]
+        span, n = cls(outputs[0].copy()), outputs.shape[2]  # a view would keep them all
         rows = (outputs[1:] - outputs[0]).reshape(-1, n)
         whole = _energy(rows)
         if len(rows) >= 2 * n and whole < _LARGEST:
@@ -35,20 +35,21 @@ class Span:
                 span.basis = basis
         return span
 
-    def include(self, outputs: np.ndarray) -> None:
-        """Let the space grow where outputs (k, B, n) lie outside it."""
-        if self.basis is None:
-            return
-        changes = outputs - self.origin
+    def include(self, outputs: np.ndarray) -> np.ndarray:
+        """(k, B, r) of outputs (k, B, n); the space grows where they lie outside it."""
         inside = self.coordinates(outputs)
+        if self.basis is None:
+            return inside
+        changes = outputs - self.origin
         whole = _energy(changes)
         if whole - _energy(inside) <= 2 * _LOST * whole or whole >= _LARGEST:
-            return
+            return inside
         outside = (changes - inside @ self.basis).reshape(-1, changes.shape[-1])
         grown = np.concatenate([self.basis, _leading(outside, whole)])
         # Orthogonal to what was there, but for rounding; its own rows stay as they are.
         new = np.linalg.qr(grown.T)[0].T[len(self.basis) :]
         self.basis = np.concatenate([self.basis, new])
+        return self.coordinates(outputs)
 
     def coordinates(self, outputs: np.ndarray) -> np.ndarray:
         """(..., r) of outputs (..., B, n)."""

@@ -18,10 +18,10 @@ def most_informative(logits: np.ndarray, labels: np.ndarray, count: int) -> np.n
     Mutual information as estimated from nearest neighbours (Ross 2014, scikit-learn's). With one
     image a class there is nothing to estimate it from: the first columns.
     """
-    from sklearn.feature_selection import mutual_info_classif  # half a second that few runs need
-
     if np.bincount(labels).max() < 2:
         return np.arange(count)
+    from sklearn.feature_selection import mutual_info_classif  # half a second that few runs need
+
     return _largest(mutual_info_classif(centred(logits), labels, random_state=0), count)
 
 

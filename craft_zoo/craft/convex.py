@@ -35,6 +35,10 @@ class _Part:
     slope: Tensor
     shift: Tensor
 
+    def refined(self, returned: Tensor) -> Tensor:
+        """(..., n, C) of its images, from what was returned for all, (..., N, C)."""
+        return returned[..., self.rows, :] @ self.slope + self.shift
+
 
 class ConvexSide(Side):
     """Refiner and context fitted together, both to images that the refiner has not seen.
@@ -117,8 +121,7 @@ class ConvexSide(Side):
             self._first = Solution(context, self._refiner, self._anchors)
         self._parts = self._cross_fit(logits if lesson is None else lesson)
         if not self._held_out.released:
-            last = self._parts[-1]
-            refined = torch.from_numpy(logits)[last.rows] @ last.slope + last.shift
+            refined = self._parts[-1].refined(torch.from_numpy(logits))
             self._held_out.hear(refined, self._meter.queries)
 
     def losses(self, logits: np.ndarray) -> list[float]:
@@ -127,8 +130,8 @@ class ConvexSide(Side):
             returned = torch.from_numpy(logits)
             total = torch.zeros(len(logits))
             for part in self._given:
-                refined = returned[:, part.rows] @ part.slope + part.shift
-                total += len(part.rows) * cross_entropy(refined, self._targets[part.rows])
+                loss = cross_entropy(part.refined(returned), self._targets[part.rows])
+                total += len(part.rows) * loss
             return (total / sum(len(part.rows) for part in self._given)).tolist()
 
     def output_loss(self, rows: np.ndarray) -> OutputLoss:
