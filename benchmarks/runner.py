@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,16 +13,18 @@ from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.blackbox import VLM, ImageSet, Progress
+from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Progress, RecordedVLM
 from craft_zoo.craft import Step
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
+from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
-from craft_zoo.methods import Problem, get_method
+from craft_zoo.methods import Problem, get_method, is_white_box
 from craft_zoo.metrics import accuracy
 
 # A curve has about so many measured points, evenly spread over the budget, and in its beginning
 # one each time that the queries have doubled.
 _POINTS = 200
+_LOOK_AGAIN = 0.5  # seconds, at what another process does
 
 
 class Listener(Protocol):
@@ -42,6 +44,9 @@ class Listener(Protocol):
 
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
         """A run ended, or was found finished in the store."""
+
+    def failed(self, run: RunSpec, reason: str) -> None:
+        """A run came to no end; the others go on."""
 
 
 class _TestLogits:
@@ -67,11 +72,12 @@ class Bench:
 
     Args:
         vlm: the model that every run adapts.
-        store: where finished runs are kept and looked up.
+        store: where runs are kept and looked up.
+        in_flight: see :class:`~craft_zoo.blackbox.RecordedVLM`.
     """
 
-    def __init__(self, vlm: VLM, store: RunStore) -> None:
-        self.vlm, self.store = vlm, store
+    def __init__(self, vlm: VLM, store: RunStore, *, in_flight: int | None = None) -> None:
+        self.vlm, self.store, self.in_flight = vlm, store, in_flight
         self._datasets: dict[tuple[str, str | None], Dataset] = {}
         self._test_images: dict[tuple[str, str | None], ImageSet] = {}
 
@@ -80,24 +86,57 @@ class Bench:
     ) -> dict[RunSpec, list[Point]]:
         """Run what the store does not have yet.
 
+        A run that another process is at is waited for; one that fails leaves the others be.
+
         Returns:
             The curve of every run, in the order of ``runs``.
 
         Raises:
-            CraftZooError: bad input, see the message; runs that were finished before are kept.
+            CraftZooError: bad input, see the message; all runs that can be are finished and kept.
         """
         self.check(runs)
-        curves = {}
-        for run in runs:
-            points = self.store.load(run)
-            resumed = points is not None
-            if points is None:
-                with one_numpy_thread():
-                    points = self._execute(run, listener)
-            if listener:
-                listener.finished(run, points, resumed=resumed)
-            curves[run] = points
-        return curves
+        curves: dict[RunSpec, list[Point]] = {}
+        failed: dict[RunSpec, CraftZooError] = {}
+        waiting = list(runs)
+        while waiting:
+            elsewhere = []
+            for run in waiting:
+                try:
+                    curves[run] = self.run_one(run, listener)
+                except Busy:
+                    elsewhere.append(run)
+                except CraftZooError as error:
+                    failed[run] = error
+                    if listener:
+                        listener.failed(run, str(error))
+            if len(elsewhere) == len(waiting):
+                time.sleep(_LOOK_AGAIN)
+            waiting = elsewhere
+        if failed:
+            raise failure(failed, len(runs))
+        return {run: curves[run] for run in runs}
+
+    def run_one(self, run: RunSpec, listener: Listener | None = None) -> list[Point]:
+        """The curve of one run: from the store, or run now, from where it was left.
+
+        Raises:
+            Busy: another process is at it.
+            CraftZooError: bad input, see the message.
+        """
+        points = self.store.load(run)
+        resumed = points is not None
+        if points is not None:
+            self.store.sweep(run)
+        else:
+            with self.store.claim(run) as journal:
+                points = self.store.load(run)  # the one who had it may just have finished it
+                if points is None:
+                    with one_numpy_thread():
+                        points = self._execute(run, journal, listener)
+                journal.remove()
+        if listener:
+            listener.finished(run, points, resumed=resumed)
+        return points
 
     def check(self, runs: Sequence[RunSpec]) -> None:
         """Draw every task, so that a missing image is noticed before the first query is paid."""
@@ -116,12 +155,15 @@ class Bench:
             self._test_images[key] = self.vlm.images(task.test.images, progress)
         return self._test_images[key]
 
-    def _execute(self, run: RunSpec, listener: Listener | None) -> list[Point]:
+    def _execute(self, run: RunSpec, journal: Journal, listener: Listener | None) -> list[Point]:
+        # A white-box reference looks into the model, and asks it nothing but at the end.
+        white_box = is_white_box(run.method)
+        vlm = self.vlm if white_box else RecordedVLM(self.vlm, journal, self.in_flight)
         task = self._task(run)
         progress = functools.partial(listener.reading, run) if listener else None
         test_images = self._test_set(run, task, progress)
         problem = Problem.open(
-            self.vlm,
+            vlm,
             task.classnames,
             task.train,
             budget=run.budget,
@@ -134,7 +176,7 @@ class Bench:
         if listener:
             listener.started(run)
         logits = _TestLogits(problem, test_images)
-        began = time.perf_counter()
+        clock = _Clock(journal)
 
         def measure(step: Step) -> Point:
             test_accuracy = accuracy(logits(step.solution), task.test.labels)
@@ -147,7 +189,7 @@ class Bench:
                 search_predictions=predictions["search"],
                 refiner_predictions=predictions["refiner"],
                 evaluation_predictions=predictions["evaluation"],
-                seconds=time.perf_counter() - began,
+                seconds=clock.seconds(),
                 image_predictions=step.solution.predictions,
             )
 
@@ -169,5 +211,29 @@ class Bench:
             listener.ended(run, points[-1], step.ended)
         deployable = step.solution.deployable
         adapter = Adapter.of(step.solution, self.vlm, problem.box) if deployable else None
-        self.store.save(run, points, adapter)
+        self.store.save(run, points, adapter, lost=journal.lost)
         return points
+
+
+class _Clock:
+    """Seconds that a run has taken, those before it was interrupted included."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal, self._began = journal, time.perf_counter()
+
+    def seconds(self) -> float:
+        """Since the beginning; what was read once is read again."""
+        now = time.perf_counter()
+        seconds = self._journal.note({"seconds": now - self._began})["seconds"]
+        self._began = now - seconds
+        return seconds
+
+
+def failure(failed: Mapping[RunSpec, CraftZooError], total: int) -> CraftZooError:
+    """One error for the runs of a grid that failed."""
+    first, error = next(iter(failed.items()))
+    if total == 1:
+        return error
+    return CraftZooError(
+        f"{len(failed)} of {total} runs failed, the others are kept; {first.identity}: {error}"
+    )

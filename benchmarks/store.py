@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.blackbox import Busy, Journal
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import replacing
 
 _PACKAGES = ("craft-zoo", "torch", "open_clip_torch", "nevergrad", "cma", "numpy")
+_JOURNAL = "journal"
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,15 @@ class Point:
 
 
 class RunStore:
-    """Finished runs under ``folder/runs/<identity>/``: ``run.json`` and ``adapter.safetensors``.
+    """Runs under ``folder/runs/<identity>/``: ``run.json`` and ``adapter.safetensors``.
 
     A run whose solution no adapter can hold has the first alone.
     ``run.json`` is written last and in one step, so a run is there with all it needs or counts as
-    not run; a bench that was killed loses the run it was in and keeps the others.
+    not finished. Until then ``journal`` holds what was asked and answered, and a lock on it says
+    who is at work: several processes may share a store.
+
+    A folder a run, and not one database: stores of several machines are merged by copying, a
+    damaged file costs one run, and what is there can be read without us.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,8 +81,41 @@ class RunStore:
                 f"the record {path} cannot be read ({error}): remove its folder to run it again"
             ) from None
 
-    def save(self, run: RunSpec, points: Sequence[Point], adapter: Adapter | None) -> None:
-        """Keep a finished run; without an adapter where none can hold its solution."""
+    def claim(self, run: RunSpec) -> Journal:
+        """What a run has asked so far, for the one who goes on with it; to be removed at its end.
+
+        Raises:
+            Busy: another process is at it.
+        """
+        folder = self._folder(run)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(folder, error) from None
+        return Journal(folder / _JOURNAL)
+
+    def sweep(self, run: RunSpec) -> None:
+        """Remove the journal of a finished run, if a kill just then has left it there."""
+        if (self._folder(run) / _JOURNAL).exists():
+            with suppress(Busy), self.claim(run) as journal:
+                journal.remove()
+
+    def save(
+        self,
+        run: RunSpec,
+        points: Sequence[Point],
+        adapter: Adapter | None,
+        *,
+        lost: int = 0,
+    ) -> None:
+        """Keep a finished run.
+
+        Args:
+            run: what it was.
+            points: its curve.
+            adapter: of its solution; None where none can hold it.
+            lost: contexts whose answers a kill has lost, so that they were asked about twice.
+        """
         folder = self._folder(run)
         try:
             folder.mkdir(exist_ok=True)
@@ -84,15 +124,23 @@ class RunStore:
             record = {
                 "run": run.to_json(),
                 "points": [asdict(point) for point in points],
+                "lost": lost,
                 "environment": environment(),
             }
             write_atomically(folder / "run.json", json.dumps(record, indent=1))
         except OSError as error:
-            raise CraftZooError(f"cannot write to {folder} ({error}): free space there") from None
+            raise self._unwritable(folder, error) from None
 
     def adapter_path(self, run: RunSpec) -> Path:
         """Where the adapter of a finished run is, if it has one."""
         return self._folder(run) / "adapter.safetensors"
+
+    @staticmethod
+    def _unwritable(folder: Path, error: OSError) -> CraftZooError:
+        return CraftZooError(
+            f"cannot write to {folder} ({error.strerror or error}): make room or a way there, then "
+            f"the same command goes on"
+        )
 
     def _folder(self, run: RunSpec) -> Path:
         return self.folder / "runs" / run.identity

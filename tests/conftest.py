@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 # A missing download fails at once instead of after retries; read when the hub's client is loaded.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from craft_zoo.blackbox import OpenCLIP, load_vlm
+from craft_zoo.blackbox import DEFAULT_INIT, ImageSet, OpenCLIP, load_vlm
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 from craft_zoo.machine import keep_freed_memory
 
@@ -33,6 +34,37 @@ def vlm() -> OpenCLIP:
     """craft-mini."""
     model = load_vlm("craft-mini")
     assert isinstance(model, OpenCLIP)
+    return model
+
+
+class Mortal(OpenCLIP):
+    """craft-mini, which counts the contexts it is asked about and kills who asks too much."""
+
+    class Died(BaseException):
+        """The process is killed here."""
+
+    asked = 0
+    left = 10**9  # contexts until then
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> Any:
+        box = super().classifier(classnames, init)
+        ask = box.logits
+
+        def logits(contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
+            self.asked += len(contexts)
+            self.left -= len(contexts)
+            if self.left < 0:
+                raise self.Died
+            return ask(contexts, images)
+
+        box.logits = logits  # type: ignore[method-assign]
+        return box
+
+
+@pytest.fixture
+def mortal() -> Mortal:
+    model = Mortal.load("craft-mini")
+    assert isinstance(model, Mortal)
     return model
 
 

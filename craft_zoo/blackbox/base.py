@@ -65,10 +65,13 @@ class VLM(ABC):
     Attributes:
         name: what :func:`craft_zoo.blackbox.load_vlm` opens it by.
         image_size: pixels a side of the square that it looks at.
+        in_flight: contexts that it likes to be asked about at once. Where a :class:`Journal` keeps
+            the answers, a kill can lose so many.
     """
 
     name: str
     image_size: int = 224
+    in_flight: int = 1
 
     @abstractmethod
     def images(

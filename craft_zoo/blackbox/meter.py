@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.blackbox.checked import checked
 from craft_zoo.errors import CraftZooError
 
 Purpose = Literal["search", "refiner", "evaluation"]
@@ -127,27 +128,5 @@ class MeteredBlackBox(BlackBox):
         if not np.isfinite(contexts).all():
             raise CraftZooError("a context holds NaN or infinity: check the optimizer's candidates")
         self._meter.charge(len(contexts), len(images), self._purpose, len(self.classnames))
-        return self._checked(self._box.logits(contexts, images), len(contexts), len(images))
-
-    def _checked(
-        self, answers: Iterator[np.ndarray], n_contexts: int, n_images: int
-    ) -> Iterator[np.ndarray]:
-        shape = (n_images, len(self.classnames))
-        count = 0
-        for answer in answers:
-            if answer.shape != shape:
-                raise CraftZooError(
-                    f"the model answered with logits of shape {answer.shape} instead of {shape}: "
-                    f"check that it knows the images and classes it was opened on"
-                )
-            if not np.isfinite(answer).all():
-                raise CraftZooError(
-                    "the model answered with NaN or infinite logits: "
-                    "check its weights and precision"
-                )
-            count += 1
-            yield answer
-        if count != n_contexts:
-            raise CraftZooError(
-                f"the model answered {count} of {n_contexts} contexts: ask its owner"
-            )
+        answers = self._box.logits(contexts, images)
+        return checked(answers, (len(contexts), len(images), len(self.classnames)))

@@ -51,6 +51,8 @@ class OpenCLIP(VLM):
         cache: folder where features of images are kept between runs; None: nowhere.
     """
 
+    in_flight = 40  # a generation, so that small label sets are encoded together
+
     def __init__(
         self,
         model: Model,

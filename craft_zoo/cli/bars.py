@@ -45,3 +45,12 @@ class BenchBars:
             self._run = None
         self.reused += resumed
         self._progress.advance(self._grid)
+
+    def failed(self, run: RunSpec, reason: str) -> None:
+        if self._run is not None:
+            self._progress.remove_task(self._run)
+            self._run = None
+        self._progress.console.print(
+            f"{run.identity} failed: {reason}", soft_wrap=True, markup=False
+        )
+        self._progress.advance(self._grid)

@@ -1,0 +1,244 @@
+"""What was asked of a model and what it answered, on disk as it happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+import zlib
+from collections import deque
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from craft_zoo.errors import CraftZooError
+
+_MAGIC = b"craft-zoo journal 1\n"
+_HEAD = struct.Struct("<cQI")  # kind, bytes of the body, their CRC-32
+_QUESTION = struct.Struct("<16sIII")  # digest, contexts, images, texts
+_ASKED, _ANSWERED, _NOTE = b"?", b"=", b"n"
+_BLOCK = 2**20
+_SYNC_SECONDS = 1.0  # a power cut loses what is younger; a kill loses nothing that was written
+
+
+class _Entry(NamedTuple):
+    kind: bytes
+    start: int  # of the body
+    length: int
+    checksum: int
+    question: tuple[bytes, int, int, int] | None = None  # digest, contexts, images, texts
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
+
+class Busy(CraftZooError):  # noqa: N818, an event rather than a mistake
+    """Another process is at work on the same journal."""
+
+
+class Journal:
+    """Questions, answers and notes in the order in which they came.
+
+    A program that is deterministic but for the model's answers can be killed at any moment: begun
+    again on the same journal it is given what is written there, in order, and then asks on. Each
+    question is written before it is asked, each answer as soon as it is there, so that what may
+    have been paid for and is lost can be counted.
+
+    Args:
+        path: the file, created when needed; a lock lies beside it.
+
+    Attributes:
+        lost: contexts that were asked about without an answer having been written.
+
+    Raises:
+        Busy: another process holds the journal.
+        CraftZooError: the file is no journal, or cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.lost = 0
+        self._recorded: deque[_Entry] = deque()
+        self._lock = FileLock(f"{self.path}.lock")
+        self._synced = time.monotonic()
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise Busy(
+                f"another process is at work on {self.path}: wait for it, or stop it"
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
+            self._file: IO[bytes] = open(self.path, "a+b", buffering=0)  # noqa: SIM115
+            try:
+                self._read()
+            except BaseException:
+                self._file.close()
+                raise
+        except OSError as error:
+            self._lock.release()
+            raise self._unwritable(error) from None
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @property
+    def replaying(self) -> bool:
+        """Whether there is something written that was not given yet."""
+        return bool(self._recorded)
+
+    def answer(self, digest: bytes, shape: tuple[int, int, int]) -> np.ndarray | None:
+        """The recorded answer to the next question, or None where the record ends.
+
+        Args:
+            digest: 16 bytes that identify the question.
+            shape: (P, N, C) of the answer: contexts, images, texts.
+
+        Raises:
+            CraftZooError: the record has another question here, or is damaged.
+        """
+        entry = self._next(_ANSWERED)
+        if entry is None:
+            return None
+        if entry.question != (digest, *shape):
+            raise self._other_run()
+        return np.frombuffer(self._body(entry), dtype="<f4").reshape(shape).astype(np.float32)
+
+    def ask(self, digest: bytes, shape: tuple[int, int, int]) -> None:
+        """Write down a question that is about to be asked; see :meth:`answer`."""
+        self._write(_ASKED, _QUESTION.pack(digest, *shape))
+        self.lost += shape[0]
+
+    def keep(self, answer: np.ndarray) -> None:
+        """Write down the answer (P, N, C) to the question asked last."""
+        self._write(_ANSWERED, np.ascontiguousarray(answer, dtype="<f4").tobytes())
+        self.lost -= len(answer)
+
+    def note(self, value: dict[str, Any]) -> dict[str, Any]:
+        """What was noted here the first time, else ``value``, which is written down."""
+        entry = self._next(_NOTE)
+        if entry is not None:
+            return json.loads(self._body(entry))
+        self._write(_NOTE, json.dumps(value).encode())
+        return value
+
+    def close(self) -> None:
+        """Let another process have it."""
+        self._file.close()
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Close and delete it: what it was for is done."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+        self._lock.release()
+        Path(f"{self.path}.lock").unlink(missing_ok=True)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        """Find all that is whole; cut off what a kill has left half-written."""
+        self._file.seek(0)
+        size, magic = os.fstat(self._file.fileno()).st_size, self._file.read(len(_MAGIC))
+        if magic != _MAGIC:
+            if not _MAGIC.startswith(magic):
+                raise CraftZooError(f"{self.path} is no journal of craft-zoo: move it away")
+            self._file.truncate(0)
+            self._file.write(_MAGIC)
+            return
+        entries = []
+        at = len(_MAGIC)
+        while (entry := self._entry(at, size)) is not None:
+            entries.append(entry)
+            at = entry.end
+        # Of what is whole by its length, the last may have been written in part when the power
+        # went; damage further ahead is another matter and not cut off.
+        if entries and not self._is_sound(entries[-1]):
+            at = entries.pop().start - _HEAD.size
+        self._file.truncate(at)
+        question = None
+        for entry in entries:
+            if entry.kind == _ASKED:
+                question = _QUESTION.unpack(self._body(entry))
+                self.lost += question[1]
+                continue
+            if entry.kind == _ANSWERED and question is not None:
+                self.lost -= question[1]
+            self._recorded.append(entry._replace(question=question))
+            question = None
+
+    def _entry(self, at: int, size: int) -> _Entry | None:
+        """The entry that begins there, None where the rest of the file is none."""
+        self._file.seek(at)
+        head = self._file.read(_HEAD.size)
+        if len(head) < _HEAD.size:
+            return None
+        kind, length, checksum = _HEAD.unpack(head)
+        entry = _Entry(kind, at + _HEAD.size, length, checksum)
+        if length and kind in (_ASKED, _ANSWERED, _NOTE):
+            return entry if entry.end <= size else None
+        self._file.seek(at + 1)
+        while rest := self._file.read(_BLOCK):
+            if rest.strip(b"\0"):
+                raise self._damaged(at)
+        return None  # zeros: blocks that had not been written when the power went
+
+    def _next(self, kind: bytes) -> _Entry | None:
+        if not self._recorded:
+            return None
+        if self._recorded[0].kind != kind:
+            raise self._other_run()
+        return self._recorded.popleft()
+
+    def _body(self, entry: _Entry) -> bytes:
+        self._file.seek(entry.start)
+        body = self._file.read(entry.length)
+        if zlib.crc32(body) != entry.checksum:
+            raise self._damaged(entry.start)
+        return body
+
+    def _is_sound(self, entry: _Entry) -> bool:
+        self._file.seek(entry.start)
+        return zlib.crc32(self._file.read(entry.length)) == entry.checksum
+
+    def _write(self, kind: bytes, body: bytes) -> None:
+        """Append an entry, whole or not at all."""
+        if self._recorded:
+            raise self._other_run()
+        end = self._file.seek(0, os.SEEK_END)
+        entry = memoryview(_HEAD.pack(kind, len(body), zlib.crc32(body)) + body)
+        try:
+            while entry:
+                entry = entry[self._file.write(entry) :]
+            if time.monotonic() - self._synced > _SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            self._file.truncate(end)
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> CraftZooError:
+        return CraftZooError(
+            f"cannot write to {self.path} ({error.strerror or error}): make room or a way there, "
+            f"then the same command goes on"
+        )
+
+    def _damaged(self, at: int) -> CraftZooError:
+        return CraftZooError(
+            f"{self.path} is damaged at byte {at:,}: remove it, and what it recorded is asked again"
+        )
+
+    def _other_run(self) -> CraftZooError:
+        return CraftZooError(
+            f"{self.path} records other questions than are asked now (another version, another "
+            f"number of threads?): go on as it was begun, or remove it to ask all again"
+        )

@@ -1,0 +1,101 @@
+"""A model behind a journal: what was answered once is not asked again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet, Progress
+from craft_zoo.blackbox.checked import checked
+from craft_zoo.blackbox.journal import Journal
+from craft_zoo.data.images import ImageSource
+
+_ANSWER_BYTES = 2**26  # that a request may bring, as it is held whole until it is written
+
+
+class RecordedVLM(VLM):
+    """A model whose answers are kept in a journal, and come from there as long as it has them.
+
+    Args:
+        vlm: the model.
+        journal: what was asked of it before by the same program.
+        in_flight: contexts that a request holds, which a kill may lose together; None: as many as
+            the model likes to be asked at once, :attr:`VLM.in_flight`.
+    """
+
+    def __init__(self, vlm: VLM, journal: Journal, in_flight: int | None = None) -> None:
+        self._vlm, self._journal = vlm, journal
+        self.name, self.image_size = vlm.name, vlm.image_size
+        self.in_flight = in_flight or vlm.in_flight
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> ImageSet:
+        """As :meth:`VLM.images`; while the journal answers, the model is not bothered with them."""
+        if not self._journal.replaying:
+            return self._vlm.images(images, progress, keep=keep)
+        return _Later(self._vlm, images, progress, keep)
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.classifier`."""
+        box = self._vlm.classifier(classnames, init)
+        return _RecordedBox(box, self._journal, self.in_flight, init)
+
+
+class _Later(ImageSet):
+    """Images that are handed over when the model is first asked about them."""
+
+    def __init__(
+        self, vlm: VLM, sources: Sequence[ImageSource], progress: Progress | None, keep: bool
+    ) -> None:
+        self.sources = sources
+        self._vlm, self._progress, self._keep = vlm, progress, keep
+        self._handed: ImageSet | None = None
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @property
+    def handed(self) -> ImageSet:
+        if self._handed is None:
+            self._handed = self._vlm.images(self.sources, self._progress, keep=self._keep)
+        return self._handed
+
+
+class _RecordedBox(BlackBox):
+    def __init__(self, box: BlackBox, journal: Journal, in_flight: int, init: str) -> None:
+        self._box, self._journal, self._in_flight = box, journal, in_flight
+        self.accepts, self.classnames = box.accepts, box.classnames
+        self.initial_context = box.initial_context
+        self._opened = json.dumps([init, *box.classnames]).encode()
+
+    def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
+        """See :meth:`BlackBox.logits`; asked in requests of a size that contexts do not change."""
+        size = 4 * len(images) * len(self.classnames)
+        together = max(1, min(self._in_flight, _ANSWER_BYTES // size))
+        for first in range(0, len(contexts), together):
+            yield from self._request(contexts[first : first + together], images)
+
+    def _request(self, contexts: np.ndarray, images: ImageSet) -> np.ndarray:
+        shape = len(contexts), len(images), len(self.classnames)
+        digest = self._digest(contexts)
+        answer = self._journal.answer(digest, shape)
+        if answer is None:
+            handed = images.handed if isinstance(images, _Later) else images
+            self._journal.ask(digest, shape)
+            answer = np.stack(list(checked(self._box.logits(contexts, handed), shape)))
+            self._journal.keep(answer)
+        return answer
+
+    def _digest(self, contexts: np.ndarray) -> bytes:
+        digest = hashlib.blake2b(self._opened, digest_size=16)
+        digest.update(str(contexts.shape).encode())
+        digest.update(np.ascontiguousarray(contexts, dtype="<f4").tobytes())
+        return digest.digest()

@@ -1,0 +1,202 @@
+"""A run killed in the middle goes on and ends as one that never was; processes share a store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from craft_zoo.benchmarks import Bench, Point, RunSpec, RunStore, expand
+from craft_zoo.blackbox import OpenCLIP
+from craft_zoo.craft import CraftConfig
+from craft_zoo.errors import CraftZooError
+from craft_zoo.machine import use_threads
+
+METHODS = ["craft", "craft-released", "craft-anchors", "prompt", "spsa-gc", "zip", "blackvip"]
+
+
+def grid(folder: Path, methods: list[str], *, budget: int = 70, seeds: int = 1) -> list[RunSpec]:
+    return expand(
+        model="craft-mini",
+        datasets=[f"folder:{folder}"],
+        methods=methods,
+        optimizer_specs=["logit-gn"],
+        shots=[2],
+        seeds=list(range(1, seeds + 1)),
+        budget=budget,
+        config=CraftConfig(anchors=16, intrinsic_dim=20),
+    )
+
+
+def result(store: RunStore, run: RunSpec) -> tuple[list[dict[str, Any]], bytes]:
+    """All of a finished run that is a function of its description."""
+    record = json.loads((store.folder / "runs" / run.identity / "run.json").read_text())
+    points = [{k: v for k, v in point.items() if k != "seconds"} for point in record["points"]]
+    adapter = store.adapter_path(run)
+    return points, adapter.read_bytes() if adapter.exists() else b""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_and_begun_again_it_ends_in_the_same(
+    method: str, vlm: OpenCLIP, mortal: Any, image_folder: Path, tmp_path: Path
+) -> None:
+    budget = 25 if method == "blackvip" else 70
+    (run,) = grid(image_folder, [method], budget=budget)
+    whole = RunStore(tmp_path / "whole")
+    Bench(vlm, whole, in_flight=1).run([run])
+    store = RunStore(tmp_path / "killed")
+    deaths = 0
+    mortal.left = 2
+    while store.load(run) is None:
+        try:
+            Bench(mortal, store, in_flight=1).run([run])
+        except mortal.Died:
+            deaths += 1
+            mortal.left = 7 * deaths
+    assert deaths > 2
+    assert result(store, run) == result(whole, run)
+    record = json.loads((store.folder / "runs" / run.identity / "run.json").read_text())
+    assert record["lost"] == deaths
+    assert sorted(os.listdir(store.adapter_path(run).parent)) == sorted(
+        os.listdir(whole.adapter_path(run).parent)
+    )
+    times = [point["seconds"] for point in record["points"]]
+    assert times == sorted(times)
+
+
+def test_the_model_is_asked_once_and_for_what_was_in_flight(
+    vlm: OpenCLIP, mortal: Any, image_folder: Path, tmp_path: Path
+) -> None:
+    (run,) = grid(image_folder, ["craft"])
+    Bench(mortal, RunStore(tmp_path / "whole"), in_flight=1).run([run])
+    once, mortal.asked, mortal.left = mortal.asked, 0, 33
+    bench = Bench(mortal, RunStore(tmp_path / "killed"), in_flight=1)
+    with pytest.raises(mortal.Died):
+        bench.run([run])
+    mortal.left = 10**9
+    bench.run([run])
+    assert mortal.asked == once + 1
+
+
+def test_what_a_kill_leaves_behind_a_finished_run_is_removed(
+    vlm: OpenCLIP, image_folder: Path, tmp_path: Path
+) -> None:
+    (run,) = grid(image_folder, ["refine"])
+    bench = Bench(vlm, RunStore(tmp_path))
+    bench.run([run])
+    with bench.store.claim(run) as journal:
+        journal.note({})
+    bench.run([run])
+    assert not journal.path.exists()
+
+
+def test_a_failing_run_leaves_the_others(
+    vlm: OpenCLIP, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = grid(image_folder, ["zero-shot", "refine", "craft"], budget=1)
+    bench = Bench(vlm, RunStore(tmp_path))
+    execute = bench._execute
+
+    def failing(run: RunSpec, *rest: Any) -> list[Point]:
+        if run.method == "refine":
+            raise CraftZooError("the model is tired: wait")
+        return execute(run, *rest)
+
+    monkeypatch.setattr(bench, "_execute", failing)
+    with pytest.raises(CraftZooError, match=r"1 of 3 runs failed.*refine.*the model is tired"):
+        bench.run(runs)
+    assert [bench.store.load(run) is None for run in runs] == [False, True, False]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from craft_zoo import load_vlm
+from craft_zoo.benchmarks import Bench, RunStore
+from craft_zoo.machine import use_threads
+sys.path.insert(0, sys.argv[1])
+from test_resume import grid
+use_threads(1)
+runs = grid(Path(sys.argv[2]), ["craft", "zip"], seeds=2, budget=200)
+Bench(load_vlm("craft-mini"), RunStore(Path(sys.argv[3])), in_flight=1).run(runs)
+"""
+
+
+def begin(folder: Path, out: Path) -> subprocess.Popen[bytes]:
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", SCRIPT, str(here), str(folder), str(out)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+def test_kill_9(vlm: OpenCLIP, image_folder: Path, tmp_path: Path) -> None:
+    """Two processes share a grid and are killed again and again; all is as if they had not been."""
+    use_threads(1)
+    runs = grid(image_folder, ["craft", "zip"], seeds=2, budget=200)
+    whole, store = RunStore(tmp_path / "whole"), RunStore(tmp_path / "killed")
+    Bench(vlm, whole, in_flight=1).run(runs)
+    kills = 0
+    while any(store.load(run) is None for run in runs):
+        two = [begin(image_folder, store.folder) for _ in range(2)]
+        journals = time.monotonic()
+        while not list(store.folder.glob("runs/*/journal")) and time.monotonic() < journals + 60:
+            time.sleep(0.05)
+        if kills < 6:
+            time.sleep(0.2 * (1 + kills))
+            for process in two:
+                process.send_signal(signal.SIGKILL)
+            kills += 1
+        for process in two:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode in (0, -signal.SIGKILL), errors
+    assert kills
+    for run in runs:
+        assert result(store, run) == result(whole, run)
+        record = json.loads((store.folder / "runs" / run.identity / "run.json").read_text())
+        assert record["lost"] <= kills
+
+
+def _hold(folder: Path, run: RunSpec, held: threading.Event, done: threading.Event) -> None:
+    store = RunStore(folder)
+    with store.claim(run) as journal:
+        held.set()
+        done.wait(60)
+        time.sleep(0.3)
+        store.save(run, [Point(1, 0.5, 0.5, 1.0, 1, 0, 0, 0.1)], None)
+        journal.remove()
+
+
+def test_a_run_of_another_process_is_waited_for_and_not_made_again(
+    vlm: OpenCLIP, image_folder: Path, tmp_path: Path
+) -> None:
+    first, second = grid(image_folder, ["zero-shot", "refine"], budget=1)
+    held, done = threading.Event(), threading.Event()  # the lock is on the file, not the process
+    other = threading.Thread(target=_hold, args=(tmp_path, first, held, done))
+    other.start()
+    try:
+        assert held.wait(120)
+        finished = []
+
+        class Listener:
+            def finished(self, run: RunSpec, *_: Any, **__: Any) -> None:
+                finished.append(run)
+                done.set()
+
+            def __getattr__(self, name: str) -> Any:
+                return lambda *_: None
+
+        curves = Bench(vlm, RunStore(tmp_path)).run([first, second], Listener())
+    finally:
+        done.set()
+        other.join()
+    assert finished == [second, first]
+    assert curves[first][0].accuracy == 0.5
+    assert list(curves) == [first, second]
