@@ -13,12 +13,12 @@ from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Progress, RecordedVLM
+from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Progress
 from craft_zoo.craft import Step
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
-from craft_zoo.methods import Problem, get_method, is_white_box
+from craft_zoo.methods import Problem, get_method, recorded
 from craft_zoo.metrics import accuracy
 
 # A curve has about so many measured points, evenly spread over the budget, and in its beginning
@@ -156,14 +156,11 @@ class Bench:
         return self._test_images[key]
 
     def _execute(self, run: RunSpec, journal: Journal, listener: Listener | None) -> list[Point]:
-        # A white-box reference looks into the model, and asks it nothing but at the end.
-        white_box = is_white_box(run.method)
-        vlm = self.vlm if white_box else RecordedVLM(self.vlm, journal, self.in_flight)
         task = self._task(run)
         progress = functools.partial(listener.reading, run) if listener else None
         test_images = self._test_set(run, task, progress)
         problem = Problem.open(
-            vlm,
+            recorded(self.vlm, run.method, journal, self.in_flight),
             task.classnames,
             task.train,
             budget=run.budget,

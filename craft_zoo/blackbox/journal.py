@@ -128,7 +128,12 @@ class Journal:
         return value
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Let another process have it; where nothing was asked, nothing stays."""
+        if self._file.closed:
+            return
+        if self._file.seek(0, os.SEEK_END) == len(_MAGIC):
+            self.remove()
+            return
         self._file.close()
         self._lock.release()
 

@@ -9,6 +9,7 @@ from typing import get_type_hints
 
 from craft_zoo.blackbox import DEFAULT_MEMORY, PRECISIONS, VLM, load_vlm
 from craft_zoo.craft import CraftConfig
+from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
 from craft_zoo.mini import NAME
 from craft_zoo.optimizers.options import Option, parse_options, split_assignment
@@ -99,6 +100,27 @@ def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
         metavar="DIR",
         help=f"folder for the results (default: {default})",
     )
+
+
+def add_in_flight_argument(parser: argparse.ArgumentParser) -> None:
+    """--in-flight."""
+    parser.add_argument(
+        "--in-flight",
+        type=int,
+        metavar="N",
+        help="contexts that the model is asked about at once, whose answers a kill can lose; the "
+        "others are read from the record (default: as the model likes: 40 of a local one)",
+    )
+
+
+def check_in_flight(options: argparse.Namespace) -> None:
+    """Complain of what :func:`add_in_flight_argument` has read, where it is no number of contexts.
+
+    Raises:
+        CraftZooError: it is below 1.
+    """
+    if options.in_flight is not None and options.in_flight < 1:
+        raise CraftZooError(f"--in-flight must be at least 1, not {options.in_flight}")
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from craft_zoo import optimizers
 from craft_zoo.benchmarks import bbob
 from craft_zoo.cli.arguments import add_out_argument
-from craft_zoo.cli.progress import add_bar, query_progress, saying_how_to_go_on
+from craft_zoo.cli.progress import add_bar, query_progress, saying, stopped
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     total = len(solvers) * len(suite.functions) * len(suite.instances)
     with query_progress() as progress:
         bar = add_bar(progress, "runs", total)
-        with saying_how_to_go_on(progress, options.out):
+        with saying(progress, stopped(options.out)):
             runtimes = bbob.run(
                 suite,
                 solvers,

@@ -12,13 +12,15 @@ from craft_zoo.benchmarks import Bench, RunStore, expand, short_name, write_resu
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
+    add_in_flight_argument,
     add_model_arguments,
     add_out_argument,
+    check_in_flight,
     open_model,
     read_config,
 )
 from craft_zoo.cli.bars import BenchBars
-from craft_zoo.cli.progress import query_progress, saying_how_to_go_on
+from craft_zoo.cli.progress import query_progress, saying, stopped
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names
@@ -67,6 +69,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--seeds", type=int, default=3, help="how many seeds, from 1 on (default: 3)"
     )
     add_out_argument(parser, DEFAULT_OUT)
+    add_in_flight_argument(parser)
     add_config_argument(parser)
     add_model_arguments(parser)
     parser.set_defaults(run=run)
@@ -74,6 +77,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
+    check_in_flight(options)
     if options.seeds < 1:
         raise CraftZooError(f"at least 1 seed is needed, not {options.seeds}: raise --seeds")
     console = open_console()
@@ -94,8 +98,8 @@ def run(options: argparse.Namespace) -> int:
     store = RunStore(options.out)
     with query_progress() as progress:
         bars = BenchBars(progress, len(runs))
-        with saying_how_to_go_on(progress, options.out):
-            curves = Bench(vlm, store).run(runs, bars)
+        with saying(progress, stopped(options.out)):
+            curves = Bench(vlm, store, in_flight=options.in_flight).run(runs, bars)
     summary = write_results(curves, options.out)
     console.print(_table(summary))
     if bars.reused:

@@ -73,12 +73,17 @@ class ReadingBar:
             self._bar = None
 
 
+def stopped(folder: Path) -> str:
+    """What to say of a stopped grid of runs."""
+    return f"Stopped. What was done is in {folder}; the same command goes on."
+
+
 @contextmanager
-def saying_how_to_go_on(progress: Progress, folder: Path) -> Iterator[None]:
-    """When interrupted, say where the finished runs are."""
+def saying(progress: Progress, text: str) -> Iterator[None]:
+    """When interrupted, say how to go on."""
     try:
         yield
     except KeyboardInterrupt:
         progress.stop()
-        open_console().print(f"Stopped. Finished runs are in {folder}; the same command goes on.")
+        open_console().print(text, soft_wrap=True)
         raise

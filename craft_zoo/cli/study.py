@@ -8,9 +8,15 @@ from collections.abc import Sequence
 import pandas as pd
 
 from craft_zoo.benchmarks import Bench, RunSpec, RunStore, check_optimizers, short_name, study
-from craft_zoo.cli.arguments import add_model_arguments, add_out_argument, open_model
+from craft_zoo.cli.arguments import (
+    add_in_flight_argument,
+    add_model_arguments,
+    add_out_argument,
+    check_in_flight,
+    open_model,
+)
 from craft_zoo.cli.bars import BenchBars
-from craft_zoo.cli.progress import query_progress, saying_how_to_go_on
+from craft_zoo.cli.progress import query_progress, saying, stopped
 from craft_zoo.console import open_console
 from craft_zoo.data import load_dataset
 from craft_zoo.errors import CraftZooError
@@ -55,12 +61,14 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 1 on (default: 3)")
     parser.add_argument("--no-ablations", action="store_true", help="leave the ablations out")
     add_out_argument(parser, DEFAULT_OUT)
+    add_in_flight_argument(parser)
     add_model_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
+    check_in_flight(options)
     for name in ("seeds", "budget"):
         if getattr(options, name) < 1:
             raise CraftZooError(f"--{name} must be at least 1, not {getattr(options, name)}")
@@ -87,8 +95,8 @@ def run(options: argparse.Namespace) -> int:
     check_optimizers([*main, *names])
     with query_progress() as progress:
         bars = BenchBars(progress, len(main) + len(names))
-        with saying_how_to_go_on(progress, options.out):
-            bench = Bench(vlm, store)
+        with saying(progress, stopped(options.out)):
+            bench = Bench(vlm, store, in_flight=options.in_flight)
             curves = bench.run([*main, *names], bars)
     console = open_console()
     console.print("Measuring memory and time")

@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from craft_zoo.blackbox import Journal
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
+    add_in_flight_argument,
     add_model_arguments,
+    check_in_flight,
     open_model,
     read_config,
 )
-from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, show
+from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show
 from craft_zoo.console import open_console
 from craft_zoo.craft import Step
 from craft_zoo.data import few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names
+from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names, recorded
 from craft_zoo.tuning import tune
 
 
@@ -26,7 +29,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "tune",
         help="adapt a model to your images and save the adapter",
-        description="Adapt a model to a few images of each class and save what was learned.",
+        description="Adapt a model to a few images of each class and save what was learned. "
+        "Stopped or killed, the same command goes on where it was, and asks nothing again that "
+        "was answered.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="digits or folder:PATH")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the adapter")
@@ -46,6 +51,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--budget", type=int, default=8000, help="queries (default: 8000)")
     parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
     add_config_argument(parser)
+    add_in_flight_argument(parser)
     add_model_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -53,13 +59,16 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     config = read_config(options)
+    check_in_flight(options)
     if not options.out.parent.is_dir():
         raise CraftZooError(f"folder {options.out.parent} does not exist: create it")
     task = few_shot(
         load_dataset(options.dataset, classnames=options.classnames), options.shots, options.seed
     )
     vlm = open_model(options)
-    with query_progress() as progress:
+    with Journal(f"{options.out}.journal") as journal, query_progress() as progress:
+        if journal.replaying:
+            progress.console.print("Going on where it was stopped")
         reading = ReadingBar(progress)
         bar = add_bar(progress, task.name, options.budget)
 
@@ -69,18 +78,20 @@ def run(options: argparse.Namespace) -> int:
                 text = f"The search ended after {step.queries:,} queries: {step.ended}"
                 progress.console.print(text, soft_wrap=True, markup=False)
 
-        tuned = tune(
-            vlm,
-            task,
-            method=options.method,
-            optimizer=options.optimizer,
-            budget=options.budget,
-            seed=options.seed,
-            config=config,
-            callbacks=[show_step],
-            progress=reading,
-        )
-    tuned.adapter.save(options.out)
+        with saying(progress, "Stopped. The same command goes on, and asks nothing again."):
+            tuned = tune(
+                recorded(vlm, options.method, journal, options.in_flight),
+                task,
+                method=options.method,
+                optimizer=options.optimizer,
+                budget=options.budget,
+                seed=options.seed,
+                config=config,
+                callbacks=[show_step],
+                progress=reading,
+            )
+        tuned.adapter.save(options.out)
+        journal.remove()
     size = options.out.stat().st_size / 1024
     predictions = sum(tuned.meter.predictions.values())
     open_console().print(

@@ -9,7 +9,7 @@ something new to deploy; the last one is its result. It never sees the test imag
   ``blackvip``, ``craft-released``, and the white-box references ``coop``,
   ``coop-csc`` and ``linear-probe``
 - :func:`get_method`, :func:`method_names`, :func:`uses_optimizer`, :func:`is_white_box`,
-  :func:`register_method`: methods by name
+  :func:`register_method`: methods by name; :func:`recorded`: behind a journal
 """
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
@@ -20,6 +20,7 @@ from craft_zoo.methods.base import (
     get_method,
     is_white_box,
     method_names,
+    recorded,
     register_method,
     uses_optimizer,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "linear_probe",
     "method_names",
     "prompt",
+    "recorded",
     "refine",
     "register_method",
     "spsa_gc",

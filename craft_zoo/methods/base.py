@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress
+from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.meter import Meter
+from craft_zoo.blackbox.recorded import RecordedVLM
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
@@ -147,6 +149,18 @@ def uses_optimizer(name: str) -> bool:
 def is_white_box(name: str) -> bool:
     """Whether the method looks into the model."""
     return _find(name).white_box
+
+
+def recorded(vlm: VLM, method: str, journal: Journal, in_flight: int | None = None) -> VLM:
+    """The model behind a journal; for a method that looks into the model, the model itself.
+
+    Args:
+        vlm: the model.
+        method: name of the method that will ask it.
+        journal: what the method asked before it was interrupted.
+        in_flight: see :class:`~craft_zoo.blackbox.RecordedVLM`.
+    """
+    return vlm if is_white_box(method) else RecordedVLM(vlm, journal, in_flight)
 
 
 def method_names() -> dict[str, str]:

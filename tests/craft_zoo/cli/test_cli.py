@@ -284,6 +284,37 @@ def test_a_killed_bench_goes_on_where_it_was(image_folder: Path, tmp_path: Path)
     )
 
 
+def test_a_killed_tune_goes_on_where_it_was(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def arguments(out: Path) -> list[str]:
+        return command(
+            *("tune", f"folder:{image_folder}", "--out", out, "--shots", 4, "--budget", 600),
+            *("--optimizer", "cma:popsize=8", "--set", "intrinsic_dim=16", "--in-flight", 1),
+        )
+
+    out = tmp_path / "colours.adapter"
+    journal = tmp_path / "colours.adapter.journal"
+    process = subprocess.Popen([sys.executable, "-m", "craft_zoo", *arguments(out)])
+    try:
+        deadline = time.monotonic() + 120
+        while not journal.exists() or journal.stat().st_size < 10_000:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not out.exists()
+    assert main(arguments(out)) == 0
+    assert "Going on" in capsys.readouterr().out
+    assert main(arguments(tmp_path / "whole.adapter")) == 0
+    assert "Going on" not in capsys.readouterr().out
+    assert out.read_bytes() == (tmp_path / "whole.adapter").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} >= {"colours.adapter", "whole.adapter"}
+    assert not list(tmp_path.glob("*.journal*"))
+
+
 def test_ctrl_c_says_what_is_kept(image_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
     arguments = command(
