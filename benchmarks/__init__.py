@@ -2,7 +2,8 @@
 
 Every figure comes from the points that runs have measured; a finished run is never made again.
 
-- :class:`RunSpec`, :func:`expand`, :func:`check_optimizers`, :func:`short_name`: the grid
+- :class:`RunSpec`, :class:`Variant`, :func:`expand`, :func:`cross`, :func:`combine`,
+  :func:`short_name`: the grid
 - :class:`Bench`, :class:`Listener`: running it
 - :class:`RunStore`, :class:`Point`: what is kept
 - :func:`tidy`, :func:`average_curves`, :func:`summarize`, :func:`area_under_curve`: tables over
@@ -10,7 +11,7 @@ Every figure comes from the points that runs have measured; a finished run is ne
 - :func:`plot_curves`, :func:`write_results`: files for people
 """
 
-from craft_zoo.benchmarks.grid import RunSpec, check_optimizers, expand, short_name
+from craft_zoo.benchmarks.grid import RunSpec, Variant, combine, cross, expand, short_name
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.results import write_results
 from craft_zoo.benchmarks.runner import Bench, Listener
@@ -29,9 +30,11 @@ __all__ = [
     "Point",
     "RunSpec",
     "RunStore",
+    "Variant",
     "area_under_curve",
     "average_curves",
-    "check_optimizers",
+    "combine",
+    "cross",
     "expand",
     "mean_interval",
     "plot_curves",

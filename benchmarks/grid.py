@@ -8,12 +8,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from craft_zoo import optimizers
 from craft_zoo.craft import CraftConfig
+from craft_zoo.data import fingerprint, load_dataset
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import uses_optimizer
+from craft_zoo.methods import get_method, settings_of, uses_optimizer
 
 NO_OPTIMIZER = "none"
 
@@ -32,6 +33,8 @@ class RunSpec:
         seed: seed of the shots and of all else that is random.
         budget: queries that may be made.
         config: settings of the method.
+        data: fingerprint of what ``dataset`` and ``classnames`` hold, see
+            :func:`craft_zoo.data.fingerprint`.
     """
 
     model: str
@@ -43,11 +46,21 @@ class RunSpec:
     seed: int
     budget: int
     config: CraftConfig = field(default_factory=CraftConfig)
+    data: str = ""
 
     @property
     def identity(self) -> str:
-        """Readable name that ends in a hash of the whole description."""
-        text = json.dumps(self.to_json(), sort_keys=True)
+        """Readable name that ends in a hash of all that determines the result, and of no more.
+
+        A data set counts by its name and by what it holds, wherever it lies; a setting, where the
+        method looks at it.
+        """
+        described = self.to_json() | {
+            "dataset": short_name(self.dataset),
+            "config": settings_of(self.method, self.config),
+        }
+        del described["classnames"]  # they are part of the data
+        text = json.dumps(described, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         words = (short_name(self.dataset), self.method, self.optimizer)
         return f"{slug('-'.join(words))[:60]}-{self.shots}shots-seed{self.seed}-{digest}"
@@ -64,6 +77,77 @@ class RunSpec:
         return asdict(self)
 
 
+class Variant(NamedTuple):
+    """What is run on a task."""
+
+    method: str
+    optimizer: str = NO_OPTIMIZER
+    config: CraftConfig = CraftConfig()
+
+
+def combine(
+    methods: Sequence[str], optimizer_specs: Sequence[str], config: CraftConfig
+) -> list[Variant]:
+    """Methods x optimizers; methods without an optimizer once.
+
+    Raises:
+        CraftZooError: an unknown method.
+    """
+    made: dict[Variant, None] = {}
+    for method in methods:
+        for spec in optimizer_specs if uses_optimizer(method) else [NO_OPTIMIZER]:
+            made[Variant(method, spec, config)] = None
+    return list(made)
+
+
+def cross(
+    model: str,
+    datasets: Sequence[tuple[str, str | None]],
+    variants: Sequence[Variant],
+    *,
+    shots: Sequence[int],
+    seeds: Sequence[int],
+    budgets: Sequence[int],
+) -> list[RunSpec]:
+    """All runs of a grid, in order of data set, shots, seed, budget, variant.
+
+    Everything that can be checked without a model is checked here, before the first run starts.
+
+    Args:
+        model: see :class:`RunSpec`.
+        datasets: each with its file of class names, or None.
+        variants: what is run on each task.
+        shots: training images a class.
+        seeds: of the shots and of all else that is random.
+        budgets: queries.
+
+    Raises:
+        CraftZooError: a data set that cannot be opened, an unknown method, a value out of range.
+        OptimizerError: an unknown optimizer or a wrong option.
+    """
+    for budget in budgets:
+        if budget < 1:
+            raise CraftZooError(
+                f"the budget must be at least 1 query, not {budget}: raise --budget"
+            )
+    for variant in variants:
+        get_method(variant.method)
+    _check_optimizers(variants, budgets)
+    runs: dict[RunSpec, None] = {}
+    for dataset, classnames in dict.fromkeys(datasets):
+        data = fingerprint(load_dataset(dataset, classnames=classnames))
+        for n_shots, seed, budget, (method, spec, config) in product(
+            shots, seeds, budgets, variants
+        ):
+            runs[
+                RunSpec(
+                    *(model, dataset, classnames, method, spec, n_shots, seed, budget, config),
+                    data=data,
+                )
+            ] = None
+    return list(runs)
+
+
 def expand(
     *,
     model: str,
@@ -76,35 +160,25 @@ def expand(
     config: CraftConfig,
     classnames: str | None = None,
 ) -> list[RunSpec]:
-    """All runs of the grid, in order of data set, shots, seed, method, optimizer.
-
-    Methods without an optimizer appear once. Everything that can be checked without a model is
-    checked here, before the first run starts.
-
-    Raises:
-        CraftZooError: an unknown method, a value out of range.
-        OptimizerError: an unknown optimizer or a wrong option.
-    """
-    if budget < 1:
-        raise CraftZooError(f"the budget must be at least 1 query, not {budget}: raise --budget")
-    runs: dict[RunSpec, None] = {}
-    for dataset, n_shots, seed, method in product(datasets, shots, seeds, methods):
-        specs = optimizer_specs if uses_optimizer(method) else [NO_OPTIMIZER]
-        for spec in specs:
-            run = RunSpec(model, dataset, classnames, method, spec, n_shots, seed, budget, config)
-            runs[run] = None
-    check_optimizers(list(runs))
-    return list(runs)
+    """The runs of methods x optimizers under one configuration, see :func:`cross`."""
+    return cross(
+        model,
+        [(dataset, classnames) for dataset in datasets],
+        combine(methods, optimizer_specs, config),
+        shots=shots,
+        seeds=seeds,
+        budgets=[budget],
+    )
 
 
-def check_optimizers(runs: Sequence[RunSpec]) -> None:
-    """Make each run's optimizer once, so that a wrong one is noticed before the first query.
+def _check_optimizers(variants: Sequence[Variant], budgets: Sequence[int]) -> None:
+    """Make each optimizer once, so that a wrong one is noticed before the first query.
 
     Raises:
         OptimizerError: an unknown optimizer, a wrong option, a budget below one generation.
     """
-    made = {(run.optimizer, run.config.intrinsic_dim, run.budget) for run in runs}
-    for spec, dim, budget in sorted(made):
+    made = {(each.optimizer, each.config.intrinsic_dim) for each in variants}
+    for (spec, dim), budget in product(sorted(made), budgets):
         if spec != NO_OPTIMIZER:
             optimizers.create(spec, dim, budget=budget, seed=0)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
-from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec
+from craft_zoo.benchmarks.grid import RunSpec, Variant, combine, cross
 from craft_zoo.craft import CraftConfig
-from craft_zoo.methods import DEFAULT_OPTIMIZER, uses_optimizer
+from craft_zoo.methods import DEFAULT_OPTIMIZER
 
 METHODS = (
     *("craft", "refine", "craft-anchors", "anchors"),
@@ -18,30 +19,31 @@ SLOW_METHOD = "blackvip"  # reads all training images anew at each query
 SHOTS = (1, 4, 16)
 ABLATION_BUDGET = 2000
 
-ABLATIONS: Mapping[str, tuple[str, str, CraftConfig]] = {
-    "craft": ("craft", DEFAULT_OPTIMIZER, CraftConfig()),
-    "without a refiner": ("prompt", DEFAULT_OPTIMIZER, CraftConfig()),
-    "unified context": ("craft", DEFAULT_OPTIMIZER, CraftConfig(context="unified")),
-    "refiner solved once": ("craft", DEFAULT_OPTIMIZER, CraftConfig(refit_queries=ABLATION_BUDGET)),
-    "no shots held out": ("craft", DEFAULT_OPTIMIZER, CraftConfig(patience=0)),
-    "256 dimensions": ("craft", DEFAULT_OPTIMIZER, CraftConfig(intrinsic_dim=256)),
-    "cma for logit-gn": ("craft", "cma", CraftConfig()),
-    "spsa-gc for logit-gn": ("craft", "spsa-gc", CraftConfig()),
-    "zip for logit-gn": ("craft", "zip", CraftConfig()),
-    "cma, network refiner": ("craft", "cma", CraftConfig(refiner="network")),
-    "anchors: 16": ("anchors", NO_OPTIMIZER, CraftConfig(anchors=16)),
-    "anchors: 64": ("anchors", NO_OPTIMIZER, CraftConfig(anchors=64)),
-    "anchors: 256": ("anchors", NO_OPTIMIZER, CraftConfig()),
-    "anchors: 1,000": ("anchors", NO_OPTIMIZER, CraftConfig(anchors=1000)),
-    "anchors: by spread": ("anchors", NO_OPTIMIZER, CraftConfig(anchor_bank="spread")),
-    "anchors: by information": ("anchors", NO_OPTIMIZER, CraftConfig(anchor_bank="information")),
-    "anchors: contexts": ("anchors", NO_OPTIMIZER, CraftConfig(anchor_bank="contexts")),
+ABLATIONS: Mapping[str, Variant] = {
+    "craft": Variant("craft", DEFAULT_OPTIMIZER),
+    "without a refiner": Variant("prompt", DEFAULT_OPTIMIZER),
+    "unified context": Variant("craft", DEFAULT_OPTIMIZER, CraftConfig(context="unified")),
+    "refiner solved once": Variant(
+        "craft", DEFAULT_OPTIMIZER, CraftConfig(refit_queries=ABLATION_BUDGET)
+    ),
+    "no shots held out": Variant("craft", DEFAULT_OPTIMIZER, CraftConfig(patience=0)),
+    "256 dimensions": Variant("craft", DEFAULT_OPTIMIZER, CraftConfig(intrinsic_dim=256)),
+    "cma for logit-gn": Variant("craft", "cma"),
+    "spsa-gc for logit-gn": Variant("craft", "spsa-gc"),
+    "zip for logit-gn": Variant("craft", "zip"),
+    "cma, network refiner": Variant("craft", "cma", CraftConfig(refiner="network")),
+    "anchors: 16": Variant("anchors", config=CraftConfig(anchors=16)),
+    "anchors: 64": Variant("anchors", config=CraftConfig(anchors=64)),
+    "anchors: 256": Variant("anchors"),
+    "anchors: 1,000": Variant("anchors", config=CraftConfig(anchors=1000)),
+    "anchors: by spread": Variant("anchors", config=CraftConfig(anchor_bank="spread")),
+    "anchors: by information": Variant("anchors", config=CraftConfig(anchor_bank="information")),
+    "anchors: contexts": Variant("anchors", config=CraftConfig(anchor_bank="contexts")),
 }
-"""Name → method, optimizer and settings."""
+"""Name → what is run."""
 
 
-@dataclass(frozen=True)
-class StudyTask:
+class StudyTask(NamedTuple):
     """A data set of the study.
 
     Attributes:
@@ -63,44 +65,27 @@ def main_grid(
     budget: int,
 ) -> list[RunSpec]:
     """Every method on every task, the many shots first."""
-    return [
-        RunSpec(
-            model,
-            task.dataset,
-            task.classnames,
-            method,
-            DEFAULT_OPTIMIZER if uses_optimizer(method) else NO_OPTIMIZER,
-            n_shots,
-            seed,
-            budget,
-        )
-        for n_shots in sorted(shots, reverse=True)
-        for task in tasks
-        for method in methods
-        for seed in seeds
-    ]
+    runs = cross(
+        model,
+        tasks,
+        combine(methods, [DEFAULT_OPTIMIZER], CraftConfig()),
+        shots=shots,
+        seeds=seeds,
+        budgets=[budget],
+    )
+    return sorted(runs, key=lambda run: -run.shots)
 
 
 def ablation_grid(
     model: str, tasks: Sequence[StudyTask], *, shots: int, seeds: Sequence[int], budget: int
 ) -> dict[RunSpec, str]:
     """The ablations' runs, each with the name of its ablation."""
-    return {
-        RunSpec(
-            model,
-            task.dataset,
-            task.classnames,
-            method,
-            optimizer,
-            shots,
-            seed,
-            min(budget, ABLATION_BUDGET),
-            config,
-        ): name
-        for task in tasks
-        for name, (method, optimizer, config) in ABLATIONS.items()
-        for seed in seeds
-    }
+    budgets = [min(budget, ABLATION_BUDGET)]
+    runs = cross(
+        model, tasks, list(ABLATIONS.values()), shots=[shots], seeds=seeds, budgets=budgets
+    )
+    names = {variant: name for name, variant in ABLATIONS.items()}
+    return {run: names[Variant(run.method, run.optimizer, run.config)] for run in runs}
 
 
 def shortened(run: RunSpec, budget: int) -> RunSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import replace
 
 import pandas as pd
 from rich.table import Table
@@ -92,9 +93,9 @@ def run(options: argparse.Namespace) -> int:
         "config": config,
         "classnames": options.classnames,
     }
-    expand(model=options.model, **grid)  # complain before the model is loaded
+    runs = expand(model=options.model, **grid)  # complains before the model is loaded
     vlm = open_model(options)
-    runs = expand(model=vlm.name, **grid)
+    runs = [replace(run, model=vlm.name) for run in runs]
     store = RunStore(options.out)
     with query_progress() as progress:
         bars = BenchBars(progress, len(runs))

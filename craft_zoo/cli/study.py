@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
-from craft_zoo.benchmarks import Bench, RunSpec, RunStore, check_optimizers, short_name, study
+from craft_zoo.benchmarks import Bench, RunSpec, RunStore, short_name, study
 from craft_zoo.cli.arguments import (
     add_in_flight_argument,
     add_model_arguments,
@@ -20,7 +21,6 @@ from craft_zoo.cli.progress import query_progress, saying, stopped
 from craft_zoo.console import open_console
 from craft_zoo.data import load_dataset
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import get_method
 
 DEFAULT_OUT = "craft-zoo-study"
 _COST_BUDGET = 400
@@ -72,17 +72,12 @@ def run(options: argparse.Namespace) -> int:
     for name in ("seeds", "budget"):
         if getattr(options, name) < 1:
             raise CraftZooError(f"--{name} must be at least 1, not {getattr(options, name)}")
-    methods = options.method or study.METHODS
-    for method in methods:
-        get_method(method)  # complain before the model is loaded
     tasks = [_task(text) for text in options.dataset or ["digits"]]
     shots, seeds = options.shots or study.SHOTS, range(1, options.seeds + 1)
-    store = RunStore(options.out)
-    vlm = open_model(options)
     main = study.main_grid(
-        vlm.name,
+        options.model,
         tasks,
-        methods=methods,
+        methods=options.method or study.METHODS,
         shots=shots,
         seeds=seeds,
         budget=options.budget,
@@ -90,9 +85,12 @@ def run(options: argparse.Namespace) -> int:
     names: dict[RunSpec, str] = {}
     if not options.no_ablations:
         names = study.ablation_grid(
-            vlm.name, tasks, shots=max(shots), seeds=seeds, budget=options.budget
+            options.model, tasks, shots=max(shots), seeds=seeds, budget=options.budget
         )
-    check_optimizers([*main, *names])
+    store = RunStore(options.out)
+    vlm = open_model(options)
+    main = [replace(run, model=vlm.name) for run in main]
+    names = {replace(run, model=vlm.name): name for run, name in names.items()}
     with query_progress() as progress:
         bars = BenchBars(progress, len(main) + len(names))
         with saying(progress, stopped(options.out)):

@@ -5,7 +5,7 @@ seed; the same arguments always give the same images in the same order.
 
 - :func:`load_dataset`, :func:`dataset_names`, :func:`register_dataset`: data sets by name
 - :class:`Dataset`, :class:`Task`, :class:`LabelledImages`: what they hold
-- :func:`few_shot`: draw a task
+- :func:`few_shot`: draw a task; :func:`fingerprint`: what a data set holds, as a hash
 - :func:`open_image`, :class:`DerivedImage`: one image from a path, a PIL image, an array, or
   what is made of one; :func:`content_key`: what it looks like, as a hash
 - :func:`read_classnames`, :func:`readable`: words for class folders
@@ -13,6 +13,7 @@ seed; the same arguments always give the same images in the same order.
 
 from craft_zoo.data.classnames import read_classnames, readable
 from craft_zoo.data.digits import load_digits
+from craft_zoo.data.fingerprint import fingerprint
 from craft_zoo.data.folder import load_folder
 from craft_zoo.data.images import (
     IMAGE_SUFFIXES,
@@ -37,6 +38,7 @@ __all__ = [
     "dataset_names",
     "few_shot",
     "find_images",
+    "fingerprint",
     "load_dataset",
     "load_digits",
     "load_folder",

@@ -9,7 +9,7 @@ something new to deploy; the last one is its result. It never sees the test imag
   ``blackvip``, ``craft-released``, and the white-box references ``coop``,
   ``coop-csc`` and ``linear-probe``
 - :func:`get_method`, :func:`method_names`, :func:`uses_optimizer`, :func:`is_white_box`,
-  :func:`register_method`: methods by name; :func:`recorded`: behind a journal
+  :func:`settings_of`, :func:`register_method`: methods by name; :func:`recorded`: behind a journal
 """
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
@@ -22,6 +22,7 @@ from craft_zoo.methods.base import (
     method_names,
     recorded,
     register_method,
+    settings_of,
     uses_optimizer,
 )
 from craft_zoo.methods.baselines import bbt, spsa_gc, zip_
@@ -52,6 +53,7 @@ __all__ = [
     "recorded",
     "refine",
     "register_method",
+    "settings_of",
     "spsa_gc",
     "templates",
     "uses_optimizer",

@@ -10,21 +10,30 @@ from craft_zoo.adapter import Solution
 from craft_zoo.anchors import Anchors, anchor_words, most_informative, most_spread, words_beside
 from craft_zoo.craft import ConvexSide, Step
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.base import (
+    ANCHOR_SETTINGS,
+    CONVEX_SETTINGS,
+    SEARCH_SETTINGS,
+    SUBSPACE_SETTINGS,
+    Problem,
+    register_method,
+)
 from craft_zoo.methods.collaborative import convex_side, refine_once, search, subspace
 from craft_zoo.seeding import generator
 
 _POOL = 4  # times as many words are asked for where anchors are chosen
 
 
-@register_method("anchors", uses_optimizer=False)
+@register_method(
+    "anchors", uses_optimizer=False, settings=SUBSPACE_SETTINGS | CONVEX_SETTINGS | ANCHOR_SETTINGS
+)
 def anchors(problem: Problem) -> Iterator[Step]:
     """A convex refiner on the logits of classes and anchors (ours): 1 + M / C queries."""
     yield Step(0, Solution(problem.box.initial_context))
     yield from refine_once(problem, _anchored_side(problem))
 
 
-@register_method("craft-anchors")
+@register_method("craft-anchors", settings=SEARCH_SETTINGS | CONVEX_SETTINGS | ANCHOR_SETTINGS)
 def craft_anchors(problem: Problem) -> Iterator[Step]:
     """Context and refiner together, the refiner on classes and anchors (ours)."""
     yield Step(0, Solution(problem.box.initial_context))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,16 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.seeding import generator
 
 DEFAULT_OPTIMIZER = "logit-gn"
+
+# Settings by what reads them; methods declare theirs from these.
+SUBSPACE_SETTINGS = frozenset({"intrinsic_dim", "scale"})
+SEARCH_SETTINGS = SUBSPACE_SETTINGS | {"context"}
+CONVEX_SETTINGS = frozenset({"refit_queries", "patience"})
+NETWORK_SETTINGS = frozenset(
+    {"consistency", "consistency_share", "hidden", "lr", "batch_size", "epoch_queries", "views"}
+)
+REFINER_SETTINGS = CONVEX_SETTINGS | NETWORK_SETTINGS | {"refiner"}
+ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank"})
 
 
 @dataclass
@@ -109,13 +120,18 @@ class _Entry:
     method: Method
     uses_optimizer: bool
     white_box: bool
+    settings: frozenset[str]
 
 
 _METHODS: dict[str, _Entry] = {}
 
 
 def register_method(
-    name: str, *, uses_optimizer: bool = True, white_box: bool = False
+    name: str,
+    *,
+    uses_optimizer: bool = True,
+    white_box: bool = False,
+    settings: Iterable[str] | None = None,
 ) -> Callable[[Method], Method]:
     """Decorator: make a method known as ``name``; its docstring's first line describes it.
 
@@ -123,10 +139,14 @@ def register_method(
         name: for the command line.
         uses_optimizer: whether its result depends on the optimizer.
         white_box: whether it looks into the model: a reference, drawn dashed.
+        settings: the fields of :class:`CraftConfig` that its result depends on; None: all.
     """
+    known = {field.name for field in fields(CraftConfig)}
+    used = known if settings is None else frozenset(settings)
+    assert used <= known, f"no settings: {used - known}"
 
     def register(method: Method) -> Method:
-        _METHODS[name] = _Entry(method, uses_optimizer, white_box)
+        _METHODS[name] = _Entry(method, uses_optimizer, white_box, frozenset(used))
         return method
 
     return register
@@ -149,6 +169,18 @@ def uses_optimizer(name: str) -> bool:
 def is_white_box(name: str) -> bool:
     """Whether the method looks into the model."""
     return _find(name).white_box
+
+
+def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
+    """The settings that the method's result depends on, as ``config`` has them.
+
+    A setting that belongs to the refiner that is not used is not among them.
+    """
+    idle = NETWORK_SETTINGS if config.refiner == "convex" else CONVEX_SETTINGS
+    used = _find(name).settings
+    if "refiner" in used:
+        used = used - idle
+    return {name: getattr(config, name) for name in sorted(used)}
 
 
 def recorded(vlm: VLM, method: str, journal: Journal, in_flight: int | None = None) -> VLM:

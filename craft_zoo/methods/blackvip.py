@@ -47,7 +47,7 @@ class VisualPrompt(Solution):
         return box.score(self.context, prompted)
 
 
-@register_method("blackvip", uses_optimizer=False)
+@register_method("blackvip", uses_optimizer=False, settings=())
 def blackvip(problem: Problem) -> Iterator[Step]:
     """A visual prompt made from each image, by SPSA-GC (after BlackVIP-SE, Oh et al. 2023).
 

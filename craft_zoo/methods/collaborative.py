@@ -7,20 +7,25 @@ from typing import Any
 
 from craft_zoo import optimizers
 from craft_zoo.craft import ConvexSide, NetworkSide, PlainSide, Side, Step, collaborate
-from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.base import (
+    REFINER_SETTINGS,
+    SEARCH_SETTINGS,
+    Problem,
+    register_method,
+)
 from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import Subspace
 from craft_zoo.refiner import Refiner
 from craft_zoo.seeding import derived_seed
 
 
-@register_method("prompt")
+@register_method("prompt", settings=SEARCH_SETTINGS)
 def prompt(problem: Problem) -> Iterator[Step]:
     """The prompt side alone: a context searched without gradients (as BBT, Sun et al. 2022)."""
     return search(problem, PlainSide(problem.labels))
 
 
-@register_method("refine", uses_optimizer=False)
+@register_method("refine", uses_optimizer=False, settings=REFINER_SETTINGS)
 def refine(problem: Problem) -> Iterator[Step]:
     """The refiner alone, on the logits of the initial context: one query."""
     if problem.config.refiner == "convex":
@@ -28,7 +33,7 @@ def refine(problem: Problem) -> Iterator[Step]:
     return network_side(problem).alone(problem.images, problem.budget)
 
 
-@register_method("craft")
+@register_method("craft", settings=SEARCH_SETTINGS | REFINER_SETTINGS)
 def craft(problem: Problem) -> Iterator[Step]:
     """Context and refiner together (after CraFT, Wang et al. 2024); refiner=network: as there."""
     if problem.config.refiner == "convex":

@@ -75,7 +75,7 @@ TABLE: dict[str, ReleasedSettings] = {
 }
 
 
-@register_method("craft-released", uses_optimizer=False)
+@register_method("craft-released", uses_optimizer=False, settings={"views"})
 def craft_released(problem: Problem) -> Iterator[Step]:
     """CraFT as released (Wang et al. 2024): CMA-ES, network refiner, their settings by data set.
 

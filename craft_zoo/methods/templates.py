@@ -14,7 +14,7 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import TEMPLATES
 
 
-@register_method("templates", uses_optimizer=False)
+@register_method("templates", uses_optimizer=False, settings=())
 def templates(problem: Problem) -> Iterator[Step]:
     """The best of a bank of hand-written prompts, by the training images' loss: a query each.
 

@@ -23,7 +23,7 @@ _STEPS = 300
 _STEP_SIZE = 0.2  # of Adam, in units of the initial context's root mean square
 
 
-@register_method("coop", uses_optimizer=False, white_box=True)
+@register_method("coop", uses_optimizer=False, white_box=True, settings=())
 def coop(problem: Problem) -> Iterator[Step]:
     """White box: the context back-propagated through the model (CoOp, Zhou et al. 2022).
 
@@ -33,7 +33,7 @@ def coop(problem: Problem) -> Iterator[Step]:
     return _back_propagated(problem, torch.from_numpy(problem.box.initial_context))
 
 
-@register_method("coop-csc", uses_optimizer=False, white_box=True)
+@register_method("coop-csc", uses_optimizer=False, white_box=True, settings=())
 def coop_csc(problem: Problem) -> Iterator[Step]:
     """White box: a back-propagated context for each class (CoOp's CSC, Zhou et al. 2022)."""
     start = torch.from_numpy(problem.box.initial_context)
@@ -60,7 +60,7 @@ def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
     yield Step(0, Solution(context), float(loss.detach()), learnt)
 
 
-@register_method("linear-probe", uses_optimizer=False, white_box=True)
+@register_method("linear-probe", uses_optimizer=False, white_box=True, settings=())
 def linear_probe(problem: Problem) -> Iterator[Step]:
     """White box: logistic regression on the hidden image features (Radford et al. 2021)."""
     vlm = _local(problem)

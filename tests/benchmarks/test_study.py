@@ -18,7 +18,9 @@ from craft_zoo.data import Dataset
 from craft_zoo.methods import method_names
 from craft_zoo.refiner import ConvexRefiner
 
-TASKS = [study.StudyTask("digits"), study.StudyTask("folder:x", "names.txt")]
+
+def tasks(folder: Path) -> list[study.StudyTask]:
+    return [study.StudyTask("digits"), study.StudyTask(f"folder:{folder}")]
 
 
 def points(method: str, seed: int, *curve: tuple[int, float], shots: int = 16) -> pd.DataFrame:
@@ -28,12 +30,12 @@ def points(method: str, seed: int, *curve: tuple[int, float], shots: int = 16) -
     return tidy({run: [Point(queries=q, accuracy=a, **about) for q, a in curve]})  # type: ignore[arg-type]
 
 
-def test_the_plan_has_every_method_but_the_slow_one() -> None:
-    grid = study.main_grid("m", TASKS, seeds=[1, 2], budget=8000)
+def test_the_plan_has_every_method_but_the_slow_one(image_folder: Path) -> None:
+    grid = study.main_grid("m", tasks(image_folder), seeds=[1, 2], budget=8000)
     assert len(grid) == len(set(grid)) == 2 * 3 * 2 * len(study.METHODS)
     assert {run.method for run in grid} == set(method_names()) - {"prompt", study.SLOW_METHOD}
     assert {run.optimizer for run in grid} == {"logit-gn", "none"}
-    ablations = study.ablation_grid("m", TASKS, shots=16, seeds=[1, 2], budget=8000)
+    ablations = study.ablation_grid("m", tasks(image_folder), shots=16, seeds=[1, 2], budget=8000)
     assert len(ablations) == 2 * 2 * len(study.ABLATIONS)
     assert {run.budget for run in ablations} == {2000}
     assert study.shortened(grid[0], 5).budget == 5

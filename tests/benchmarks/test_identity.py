@@ -1,0 +1,100 @@
+"""A run's identity: all that determines its result, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from craft_zoo.benchmarks import Bench, RunSpec, RunStore, expand
+from craft_zoo.blackbox import OpenCLIP
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import fingerprint, load_dataset
+from craft_zoo.methods import is_white_box, method_names, settings_of
+
+OTHERS = CraftConfig(
+    refiner="network",
+    intrinsic_dim=30,
+    scale=2.0,
+    context="unified",
+    anchors=9,
+    anchor_bank="spread",
+    refit_queries=7,
+    patience=50,
+    consistency=0.2,
+    consistency_share=0.5,
+    hidden=8,
+    lr=0.01,
+    batch_size=16,
+    epoch_queries=5,
+    views=1,
+)
+
+
+def of(folder: Path, method: str, config: CraftConfig, **changes: object) -> RunSpec:
+    arguments: dict = {
+        "model": "craft-mini",
+        "datasets": [f"folder:{folder}"],
+        "methods": [method],
+        "optimizer_specs": ["logit-gn"],
+        "shots": [2],
+        "seeds": [1],
+        "budget": 40,
+        "config": config,
+    }
+    return expand(**arguments | changes)[0]
+
+
+def test_every_setting_has_another_value_here() -> None:
+    for field in fields(CraftConfig):
+        assert getattr(OTHERS, field.name) != field.default
+
+
+@pytest.mark.parametrize("method", [name for name in method_names() if name != "blackvip"])
+@pytest.mark.parametrize("refiner", ["convex", "network"])
+def test_settings_that_do_not_count_change_nothing(
+    method: str, refiner: str, vlm: OpenCLIP, image_folder: Path, tmp_path: Path
+) -> None:
+    base = CraftConfig(refiner=refiner, anchors=6, intrinsic_dim=20)  # type: ignore[arg-type]
+    if refiner == "network" and "refiner" not in settings_of(method, base):
+        return
+    used = settings_of(method, base)
+    changed = replace(OTHERS, **used)
+    optimizer = "logit-gn" if refiner == "convex" else "cma:popsize=8"
+
+    def run(config: CraftConfig) -> RunSpec:
+        return of(image_folder, method, config, optimizer_specs=[optimizer])
+
+    one, other = run(base), run(changed)
+    assert one != other
+    assert one.identity == other.identity
+    curves = [
+        Bench(vlm, RunStore(tmp_path / name)).run([spec])[spec]
+        for name, spec in (("one", one), ("other", other))
+    ]
+    plain = [[replace(point, seconds=0) for point in curve] for curve in curves]
+    assert plain[0] == plain[1]
+    for name in used:
+        value = getattr(OTHERS, name)
+        if getattr(base, name) != value:
+            assert run(replace(base, **{name: value})).identity != one.identity
+    assert is_white_box(method) <= (not used)
+
+
+def test_a_data_set_counts_by_what_it_holds(image_folder: Path, tmp_path: Path) -> None:
+    run = of(image_folder, "craft", CraftConfig())
+    moved = tmp_path / "elsewhere" / image_folder.name
+    shutil.copytree(image_folder, moved)
+    assert of(moved, "craft", CraftConfig()).identity == run.identity
+    names = tmp_path / "names.txt"
+    names.write_text("red_square\tsquare\nGreenField\tfield\nblue-sky\tsky\n")
+    named = of(moved, "craft", CraftConfig(), classnames=str(names))
+    assert named.identity != run.identity
+    image = next(moved.glob("test/*/*.png"))
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(image)
+    assert of(moved, "craft", CraftConfig()).identity != run.identity
+    assert fingerprint(load_dataset("digits")) == fingerprint(load_dataset("digits"))
