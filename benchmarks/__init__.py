@@ -4,6 +4,7 @@ Every figure comes from the points that runs have measured; a finished run is ne
 
 - :class:`RunSpec`, :class:`Variant`, :func:`expand`, :func:`cross`, :func:`combine`,
   :func:`short_name`: the grid
+- :class:`Plan`, :func:`read_plan`: the grid as a file
 - :class:`Bench`, :class:`Listener`: running it
 - :class:`RunStore`, :class:`Point`: what is kept
 - :func:`tidy`, :func:`average_curves`, :func:`summarize`, :func:`area_under_curve`: tables over
@@ -12,6 +13,7 @@ Every figure comes from the points that runs have measured; a finished run is ne
 """
 
 from craft_zoo.benchmarks.grid import RunSpec, Variant, combine, cross, expand, short_name
+from craft_zoo.benchmarks.plan import DEFAULT_METHODS, Plan, read_plan
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.results import write_results
 from craft_zoo.benchmarks.runner import Bench, Listener
@@ -25,8 +27,10 @@ from craft_zoo.benchmarks.statistics import (
 from craft_zoo.benchmarks.store import Point, RunStore
 
 __all__ = [
+    "DEFAULT_METHODS",
     "Bench",
     "Listener",
+    "Plan",
     "Point",
     "RunSpec",
     "RunStore",
@@ -38,6 +42,7 @@ __all__ = [
     "expand",
     "mean_interval",
     "plot_curves",
+    "read_plan",
     "short_name",
     "summarize",
     "tidy",

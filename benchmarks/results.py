@@ -14,21 +14,27 @@ from craft_zoo.benchmarks.statistics import average_curves, summarize, tidy
 from craft_zoo.benchmarks.store import Point, environment, write_atomically
 
 
-def write_results(curves: Mapping[RunSpec, Sequence[Point]], folder: Path) -> pd.DataFrame:
+def write_results(
+    curves: Mapping[RunSpec, Sequence[Point]],
+    folder: Path,
+    names: Mapping[RunSpec, str] | None = None,
+) -> pd.DataFrame:
     """Write ``curves.csv``, ``summary.csv``, ``curves.png``, ``curves.svg`` and ``config.json``.
 
     Args:
         curves: the points of every run of the bench.
         folder: an existing folder.
+        names: of variants, see :func:`craft_zoo.benchmarks.tidy`.
 
     Returns:
         The summary, one row a curve.
     """
-    points = tidy(curves)
+    points = tidy(curves, names)
     summary = summarize(points)
     write_atomically(folder / "curves.csv", points.to_csv(index=False))
     write_atomically(folder / "summary.csv", summary.to_csv(index=False))
-    config = {"runs": [run.to_json() for run in curves], "environment": environment()}
+    runs = [run.to_json() | {"name": (names or {}).get(run, "")} for run in curves]
+    config = {"runs": runs, "environment": environment()}
     write_atomically(folder / "config.json", json.dumps(config, indent=1))
     plot_curves(average_curves(points), folder)
     return summary

@@ -19,12 +19,23 @@ _RUN_COLUMNS = ["model", "dataset", "method", "optimizer", "shots", "budget"]
 _CURVE_KEY = ["dataset", "shots", "label"]
 
 
-def tidy(curves: Mapping[RunSpec, Sequence[Point]]) -> pd.DataFrame:
-    """One row a measured point, with the run that it belongs to."""
+def tidy(
+    curves: Mapping[RunSpec, Sequence[Point]], names: Mapping[RunSpec, str] | None = None
+) -> pd.DataFrame:
+    """One row a measured point, with the run that it belongs to.
+
+    Args:
+        curves: the points of every run.
+        names: of variants, for their ``label``; "" or none: method and optimizer.
+    """
     rows = []
+    budgets = {run.budget for run in curves}
     for run, points in curves.items():
         about = {column: getattr(run, column) for column in _RUN_COLUMNS}
-        about |= {"label": run.label, "seed": run.seed}
+        label = (names or {}).get(run) or run.label
+        if len(budgets) > 1:  # the same with another budget is another curve
+            label += f", {run.budget:,} queries"
+        about |= {"label": label, "seed": run.seed}
         rows += [about | vars(point) for point in points]
     return pd.DataFrame(rows)
 

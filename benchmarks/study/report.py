@@ -63,8 +63,7 @@ def write_report(
         f"![Accuracy against shots](shots.png)"
     )
     if ablations:
-        labelled = tidy(ablations)
-        labelled["label"] = [names[run] for run, curve in ablations.items() for _ in curve]
+        labelled = tidy(ablations, names)
         table = accuracy_table(labelled, int(labelled["shots"].iloc[0])).drop(columns="reaches")
         _csv(table, folder, "ablations")
         budget = int(labelled["budget"].iloc[0])

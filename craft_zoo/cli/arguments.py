@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
-from typing import get_type_hints
 
 from craft_zoo.blackbox import DEFAULT_MEMORY, PRECISIONS, VLM, load_vlm
-from craft_zoo.craft import CraftConfig
+from craft_zoo.craft import CraftConfig, read_settings, setting_options
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
 from craft_zoo.mini import NAME
-from craft_zoo.optimizers.options import Option, parse_options, split_assignment
+from craft_zoo.optimizers.options import split_assignment
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, *, default: str | None = NAME) -> None:
-    """--model, --pretrained, and how to compute with it."""
+def add_model_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    default: str | None = NAME,
+    otherwise: str = "the one that the adapter was made for",
+) -> None:
+    """--model, --pretrained, and how to compute with it.
+
+    Args:
+        parser: of the command.
+        default: the model where none is named; None: the command decides.
+        otherwise: what it then is, in words.
+    """
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
         default=default,
         metavar="NAME",
         help="craft-mini (embedded), or an open_clip architecture as in 'ViT-B-32' "
-        f"(default: {default or 'the one that the adapter was made for'})",
+        f"(default: {default or otherwise})",
     )
     group.add_argument(
         "--pretrained",
@@ -125,7 +134,7 @@ def check_in_flight(options: argparse.Namespace) -> None:
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
     """--set."""
-    known = ", ".join(f"{option.name}={option.default}" for option in _config_options().values())
+    known = ", ".join(f"{option.name}={option.default}" for option in setting_options().values())
     parser.add_argument(
         "--set",
         action="append",
@@ -135,6 +144,15 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def read_assignments(options: argparse.Namespace) -> dict[str, str]:
+    """What ``--set`` has set, by name.
+
+    Raises:
+        OptimizerError: it is not of the form ``option=value``.
+    """
+    return dict(split_assignment(text) for text in options.set)
+
+
 def read_config(options: argparse.Namespace) -> CraftConfig:
     """The configuration with what ``--set`` changes.
 
@@ -142,13 +160,4 @@ def read_config(options: argparse.Namespace) -> CraftConfig:
         OptimizerError: an unknown setting or a value of the wrong type.
         CraftZooError: a value out of range.
     """
-    texts = dict(split_assignment(text) for text in options.set)
-    return CraftConfig(**parse_options(texts, _config_options(), "the method's configuration"))
-
-
-def _config_options() -> dict[str, Option]:
-    hints = get_type_hints(CraftConfig)
-    return {
-        field.name: Option(field.name, hints[field.name], field.default)
-        for field in fields(CraftConfig)
-    }
+    return read_settings(read_assignments(options))

@@ -5,11 +5,20 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
 
-from craft_zoo.benchmarks import Bench, RunStore, expand, short_name, write_results
+from craft_zoo.benchmarks import (
+    DEFAULT_METHODS,
+    Bench,
+    Plan,
+    RunStore,
+    read_plan,
+    short_name,
+    write_results,
+)
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -18,15 +27,15 @@ from craft_zoo.cli.arguments import (
     add_out_argument,
     check_in_flight,
     open_model,
-    read_config,
+    read_assignments,
 )
 from craft_zoo.cli.bars import BenchBars
 from craft_zoo.cli.progress import query_progress, saying, stopped
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names
+from craft_zoo.mini import NAME
 
-DEFAULT_METHODS = ["zero-shot", "craft"]
 DEFAULT_OUT = "craft-zoo-bench"
 
 
@@ -38,6 +47,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         description="Run a grid of data sets x methods x optimizers x shots x seeds on one model "
         "and draw accuracy against queries. The same command on the same --out goes on where it "
         "was stopped: finished runs are not made again.",
+    )
+    parser.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help="the grid as YAML or TOML (docs/benchmarks.md); other arguments change it",
     )
     parser.add_argument(
         "--optimizer",
@@ -65,49 +80,64 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         type=int,
         help="training images a class; repeatable (default: 16)",
     )
-    parser.add_argument("--budget", type=int, default=8000, help="queries a run (default: 8000)")
-    parser.add_argument(
-        "--seeds", type=int, default=3, help="how many seeds, from 1 on (default: 3)"
-    )
+    parser.add_argument("--budget", type=int, help="queries a run (default: 8000)")
+    parser.add_argument("--seeds", type=int, help="how many seeds, from 1 on (default: 3)")
     add_out_argument(parser, DEFAULT_OUT)
     add_in_flight_argument(parser)
     add_config_argument(parser)
-    add_model_arguments(parser)
+    add_model_arguments(parser, default=None, otherwise=NAME)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     check_in_flight(options)
-    if options.seeds < 1:
-        raise CraftZooError(f"at least 1 seed is needed, not {options.seeds}: raise --seeds")
     console = open_console()
-    config = read_config(options)
-    grid = {
-        "datasets": options.dataset or ["digits"],
-        "methods": options.method or DEFAULT_METHODS,
-        "optimizer_specs": options.optimizer or [DEFAULT_OPTIMIZER],
-        "shots": options.shots or [16],
-        "seeds": list(range(1, options.seeds + 1)),
-        "budget": options.budget,
-        "config": config,
-        "classnames": options.classnames,
-    }
-    runs = expand(model=options.model, **grid)  # complains before the model is loaded
+    plan = _plan(options)
+    described = plan.runs()  # complains before the model is loaded
+    options.model, options.pretrained = plan.model, plan.pretrained
     vlm = open_model(options)
-    runs = [replace(run, model=vlm.name) for run in runs]
+    names = {replace(run, model=vlm.name): name for run, name in described.items()}
+    runs = list(names)
     store = RunStore(options.out)
     with query_progress() as progress:
         bars = BenchBars(progress, len(runs))
         with saying(progress, stopped(options.out)):
             curves = Bench(vlm, store, in_flight=options.in_flight).run(runs, bars)
-    summary = write_results(curves, options.out)
+    summary = write_results(curves, options.out, names)
     console.print(_table(summary))
     if bars.reused:
         console.print(f"{bars.reused} of {len(runs)} runs were in {options.out} already.")
-    names = "curves.png, curves.svg, curves.csv, summary.csv, config.json, runs/"
-    console.print(f"Results in {options.out}: {names}", soft_wrap=True)
+    files = "curves.png, curves.svg, curves.csv, summary.csv, config.json, runs/"
+    console.print(f"Results in {options.out}: {files}", soft_wrap=True)
     return 0
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    """The plan's file, and over it what the command line gives."""
+    if options.seeds is not None and options.seeds < 1:
+        raise CraftZooError(f"at least 1 seed is needed, not {options.seeds}: raise --seeds")
+    source = "the command line" if options.plan is None else str(options.plan)
+    values = {} if options.plan is None else read_plan(options.plan)
+    given = {
+        "model": options.model,
+        "pretrained": options.pretrained,
+        "datasets": options.dataset,
+        "methods": options.method,
+        "optimizers": options.optimizer,
+        "shots": options.shots,
+        "seeds": options.seeds,
+        "budgets": options.budget,
+    }
+    values |= {key: value for key, value in given.items() if value is not None}
+    plan = Plan.of(values, source)
+    if options.classnames is not None:
+        entries = [
+            {"name": entry.name, "classnames": options.classnames} for entry in plan.datasets
+        ]
+        values["datasets"] = entries
+    values["settings"] = plan.settings | read_assignments(options)
+    return Plan.of(values, source)
 
 
 def _table(summary: pd.DataFrame) -> Table:

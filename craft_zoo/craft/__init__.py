@@ -5,10 +5,10 @@ ICML 2024. Of the model only the black box's interface is used here.
 
 - :func:`collaborate`: the loop; :class:`Step`: where it stands
 - :class:`ConvexSide`, :class:`NetworkSide`, :class:`PlainSide`: the refiner's side of it
-- :class:`CraftConfig`: settings
+- :class:`CraftConfig`: settings; :func:`read_settings`, :func:`setting_options`: by name
 """
 
-from craft_zoo.craft.config import CraftConfig
+from craft_zoo.craft.config import CraftConfig, read_settings, setting_options
 from craft_zoo.craft.convex import ConvexSide
 from craft_zoo.craft.loop import collaborate
 from craft_zoo.craft.network import NetworkSide
@@ -23,4 +23,6 @@ __all__ = [
     "Side",
     "Step",
     "collaborate",
+    "read_settings",
+    "setting_options",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_type_hints
 
 from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers.options import Option, check_names
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,35 @@ class CraftConfig:
             raise CraftZooError(
                 f"setting {name} must be one of {', '.join(choices)}, not {value!r}"
             )
+
+
+def setting_options() -> dict[str, Option]:
+    """The settings with their types and defaults, by name."""
+    hints = get_type_hints(CraftConfig)
+    return {
+        field.name: Option(field.name, hints[field.name], field.default)
+        for field in fields(CraftConfig)
+    }
+
+
+def read_settings(values: Mapping[str, Any], base: CraftConfig | None = None) -> CraftConfig:
+    """A configuration from values by name, as text or of the setting's type.
+
+    Args:
+        values: that differ from ``base``.
+        base: the configuration that they change; None: the default.
+
+    Raises:
+        OptimizerError: an unknown setting or a value of the wrong type.
+        CraftZooError: a value out of range.
+    """
+    owner, known = "the method's configuration", setting_options()
+    check_names(values, known, owner)
+    read: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, str):
+            read[name] = known[name].convert(value, owner)
+        else:
+            known[name].check(value, owner)
+            read[name] = float(value) if known[name].type is float else value
+    return replace(base or CraftConfig(), **read)

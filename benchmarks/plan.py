@@ -1,0 +1,210 @@
+"""A grid of runs as a file: what a paper's experiment is, in a page of YAML or TOML."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec, Variant, combine, cross
+from craft_zoo.craft import CraftConfig, read_settings
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import DEFAULT_OPTIMIZER, uses_optimizer
+
+DEFAULT_METHODS = ("zero-shot", "craft")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DatasetEntry(_Part):
+    """A data set of a plan.
+
+    Attributes:
+        name: as given to :func:`craft_zoo.data.load_dataset`.
+        classnames: file with class names, or None.
+    """
+
+    name: str
+    classnames: str | None = None
+
+
+class VariantEntry(_Part):
+    """Something to run beside methods x optimizers, under a name of its own.
+
+    Attributes:
+        method: name of a method.
+        optimizer: its spec; None: the plan's first.
+        settings: that differ from the plan's.
+    """
+
+    method: str = "craft"
+    optimizer: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class Plan(_Part):
+    """A grid: data sets x shots x seeds x budgets x (methods x optimizers, and variants).
+
+    Attributes:
+        model: for :func:`craft_zoo.load_vlm`.
+        pretrained: likewise.
+        datasets: as names, or with a file of class names each.
+        methods: names.
+        optimizers: specs.
+        shots: training images a class.
+        seeds: how many from 1 on, or which.
+        budgets: queries.
+        settings: of the methods, where they differ from the defaults.
+        variants: by name.
+    """
+
+    model: str = "craft-mini"
+    pretrained: str | None = None
+    datasets: tuple[DatasetEntry, ...] = (DatasetEntry(name="digits"),)
+    methods: tuple[str, ...] = DEFAULT_METHODS
+    optimizers: tuple[str, ...] = (DEFAULT_OPTIMIZER,)
+    shots: tuple[int, ...] = (16,)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    budgets: tuple[int, ...] = (8000,)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    variants: dict[str, VariantEntry] = Field(default_factory=dict)
+
+    # Of two validators that come before, the one below is the first to run.
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return tuple({"name": each} if isinstance(each, str) else each for each in value)
+
+    @field_validator("datasets", "methods", "optimizers", "shots", "budgets", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        """One thing stands for a list of one."""
+        return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _counted(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return tuple(range(1, value + 1))
+        return tuple(value) if isinstance(value, list | range) else value
+
+    @field_validator("datasets", "methods", "optimizers", "shots", "seeds", "budgets")
+    @classmethod
+    def _some(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value:
+            raise ValueError("must hold at least one")
+        return value
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], source: str = "the plan") -> Plan:
+        """A plan from plain values.
+
+        Args:
+            values: by field.
+            source: where they come from, for messages.
+
+        Raises:
+            CraftZooError: a key that is not known, or a value of a wrong type.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise CraftZooError(f"{source}: {_sentence(error)}") from None
+
+    def runs(self) -> dict[RunSpec, str]:
+        """Every run with its variant's name, "" for one of methods x optimizers.
+
+        Raises:
+            CraftZooError: a data set that cannot be opened, an unknown method or setting.
+            OptimizerError: an unknown optimizer or a wrong option.
+        """
+        config = read_settings(self.settings)
+        named = {self._variant(name, entry, config): name for name, entry in self.variants.items()}
+        runs = cross(
+            self.model,
+            [(entry.name, entry.classnames) for entry in self.datasets],
+            [*combine(self.methods, self.optimizers, config), *named],
+            shots=self.shots,
+            seeds=self.seeds,
+            budgets=self.budgets,
+        )
+        return {run: named.get(Variant(run.method, run.optimizer, run.config), "") for run in runs}
+
+    def _variant(self, name: str, entry: VariantEntry, config: CraftConfig) -> Variant:
+        optimizer = NO_OPTIMIZER
+        if uses_optimizer(entry.method):
+            optimizer = entry.optimizer or self.optimizers[0]
+        elif entry.optimizer is not None:
+            raise CraftZooError(
+                f"variant {name!r}: the method {entry.method} uses no optimizer: leave it out"
+            )
+        return Variant(entry.method, optimizer, read_settings(entry.settings, config))
+
+
+def read_plan(path: str | Path) -> dict[str, Any]:
+    """The plain values of a plan's file, for :meth:`Plan.of`.
+
+    Paths of data sets and class names that are relative are so to the file.
+
+    Args:
+        path: ``.yaml``, ``.yml`` or ``.toml``.
+
+    Raises:
+        CraftZooError: it is missing, or cannot be read as what its name says.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except FileNotFoundError:
+        raise CraftZooError(f"the plan {path} does not exist: check the path") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, tomllib.TOMLDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise CraftZooError(f"the plan {path} cannot be read ({reason}): mend it") from None
+    if not isinstance(values, dict):
+        raise CraftZooError(f"the plan {path} holds no keys: write for instance 'datasets: digits'")
+    if "datasets" in values:
+        values["datasets"] = _beside(values["datasets"], path.parent)
+    return values
+
+
+def _beside(datasets: Any, folder: Path) -> Any:
+    """Data sets with their relative paths made to start at the plan's folder."""
+    if isinstance(datasets, list):
+        return [_beside(each, folder) for each in datasets]
+    if isinstance(datasets, str):
+        kind, colon, argument = datasets.partition(":")
+        return f"{kind}:{folder / Path(argument).expanduser()}" if colon else datasets
+    if isinstance(datasets, dict):
+        moved = dict(datasets)
+        if isinstance(moved.get("name"), str):
+            moved["name"] = _beside(moved["name"], folder)
+        if isinstance(moved.get("classnames"), str):
+            moved["classnames"] = str(folder / Path(moved["classnames"]).expanduser())
+        return moved
+    return datasets
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first thing that is wrong, where, and what was perhaps meant."""
+    found = error.errors(include_url=False)
+    # A misspelt key explains the one that is then missing.
+    first = min(found, key=lambda each: each["type"] != "extra_forbidden")
+    place = ".".join(str(step) for step in first["loc"]) or "it"
+    if first["type"] == "extra_forbidden":
+        holder: type[_Part] = VariantEntry if first["loc"][0] == "variants" else Plan
+        if first["loc"][0] == "datasets":
+            holder = DatasetEntry
+        known = list(holder.model_fields)
+        close = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
+        meant = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}"
+        return f"{place} is no key of a plan: {meant}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{place} {message[0].lower()}{message[1:]}, not {first['input']!r}"

@@ -1,0 +1,139 @@
+"""Plans: what a file says is what is run, and what is wrong in it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from craft_zoo.benchmarks import Plan, RunStore, expand, read_plan
+from craft_zoo.cli import main
+from craft_zoo.craft import CraftConfig
+from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers import OptimizerError
+
+YAML = """
+datasets:
+  - digits
+  - {name: "folder:colours", classnames: names.txt}
+methods: [zero-shot, craft]
+optimizers: [logit-gn, cma]
+shots: [1, 2]
+seeds: 2
+budgets: 100
+settings: {intrinsic_dim: 20, scale: 2}
+variants:
+  no refiner: {method: prompt}
+  few anchors: {method: craft-anchors, settings: {anchors: 16}}
+"""
+TOML = """
+methods = ["zero-shot", "craft"]
+optimizers = ["logit-gn", "cma"]
+shots = [1, 2]
+seeds = 2
+budgets = 100
+settings = {intrinsic_dim = 20, scale = 2}
+[[datasets]]
+name = "digits"
+[[datasets]]
+name = "folder:colours"
+classnames = "names.txt"
+[variants."no refiner"]
+method = "prompt"
+[variants."few anchors"]
+method = "craft-anchors"
+settings = {anchors = 16}
+"""
+
+
+@pytest.fixture
+def folder(image_folder: Path) -> Path:
+    (image_folder.parent / "names.txt").write_text(
+        "red_square\tsquare\nGreenField\tfield\nblue-sky\tsky\n"
+    )
+    return image_folder.parent
+
+
+def test_yaml_and_toml_say_the_same_from_wherever_they_are_read(folder: Path) -> None:
+    plans = []
+    for name, text in (("plan.yaml", YAML), ("plan.toml", TOML)):
+        (folder / name).write_text(text)
+        plans.append(Plan.of(read_plan(folder / name)))
+    assert plans[0] == plans[1]
+    runs = plans[0].runs()
+    assert len(runs) == 2 * 2 * 2 * (1 + 2 + 2)
+    assert set(runs.values()) == {"", "no refiner", "few anchors"}
+    few = {run for run, name in runs.items() if name == "few anchors"}
+    assert {run.config for run in few} == {CraftConfig(intrinsic_dim=20, scale=2.0, anchors=16)}
+    assert {run.optimizer for run in few} == {"logit-gn"}
+    assert {run.classnames for run in runs} == {None, str(folder / "names.txt")}
+
+
+def test_the_defaults_are_the_commands(folder: Path) -> None:
+    expected = expand(
+        model="craft-mini",
+        datasets=["digits"],
+        methods=["zero-shot", "craft"],
+        optimizer_specs=["logit-gn"],
+        shots=[16],
+        seeds=[1, 2, 3],
+        budget=8000,
+        config=CraftConfig(),
+    )
+    assert list(Plan.of({}).runs()) == expected
+
+
+def test_a_changed_plan_keeps_what_is_still_valid(folder: Path) -> None:
+    plan = {"methods": ["craft", "anchors"], "seeds": 2}
+    before = {run.identity for run in Plan.of(plan).runs()}
+    more = {run.identity for run in Plan.of(plan | {"seeds": [1, 2, 5]}).runs()}
+    assert before < more
+    fewer_anchors = {run.identity for run in Plan.of(plan | {"settings": {"anchors": 9}}).runs()}
+    assert {name for name in before if "-craft-" in name} <= fewer_anchors
+    assert not {name for name in before if "-anchors-" in name} & fewer_anchors
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("metods: craft", "metods is no key of a plan: did you mean 'methods'?"),
+        ("datasets: {nam: digits}", "datasets.0.nam is no key of a plan: did you mean 'name'?"),
+        ("variants: {a: {settins: 1}}", "variants.a.settins is no key.*'settings'"),
+        ("seeds: none", "seeds should be a valid tuple, not 'none'"),
+        ("shots: [1, many]", "shots.1 should be a valid integer, not 'many'"),
+        ("budgets: []", "budgets must hold at least one"),
+        ("budgets: true", "budgets.0 should be a valid integer, not True"),
+        ("budgets: 0", "the budget must be at least 1 query, not 0"),
+        ("shots: [", "cannot be read .*line"),
+        ("- a", "holds no keys"),
+        ("methods: crft", "unknown method 'crft'"),
+        ("datasets: folder:nowhere", "nowhere does not exist"),
+        ("settings: {refiner: best}", "option 'refiner'.*convex or network"),
+        ("settings: {hiden: 5}", "has no option 'hiden'"),
+        ("variants: {a: {method: refine, optimizer: cma}}", "variant 'a'.*uses no optimizer"),
+        ("optimizers: cmaa", "unknown optimizer 'cmaa'"),
+    ],
+)
+def test_what_is_wrong_is_said(folder: Path, text: str, message: str) -> None:
+    path = folder / "plan.yaml"
+    path.write_text(text)
+    with pytest.raises((CraftZooError, OptimizerError), match=message):
+        Plan.of(read_plan(path), str(path)).runs()
+
+
+def test_bench_takes_a_plan_and_changes_it(folder: Path, tmp_path: Path) -> None:
+    plan, out = folder / "plan.yaml", tmp_path / "out"
+    plan.write_text(
+        "datasets: folder:colours\nmethods: [zero-shot, craft]\nshots: 2\nseeds: 1\n"
+        "budgets: [20, 40]\nsettings: {intrinsic_dim: 20, anchors: 9}\n"
+        "variants:\n  anchored: {method: anchors}\n"
+    )
+    assert main(["bench", "--plan", str(plan), "--out", str(out), "--seeds", "2"]) == 0
+    summary = (out / "summary.csv").read_text()
+    assert '"craft (logit-gn), 40 queries"' in summary or "craft (logit-gn), 40 queries" in summary
+    assert "anchored, 20 queries" in summary
+    runs = len(list((out / "runs").glob("*/run.json")))
+    assert runs == 2 * 2 * 3
+    again = ["bench", "--plan", str(plan), "--out", str(out), "--seeds", "2"]
+    assert main([*again, "--method", "refine", "--budget", "40", "--set", "anchors=9"]) == 0
+    assert len(list(RunStore(out).folder.glob("runs/*/run.json"))) == runs + 2
