@@ -5,18 +5,21 @@ Every figure comes from the points that runs have measured; a finished run is ne
 - :class:`RunSpec`, :class:`Variant`, :func:`expand`, :func:`cross`, :func:`combine`,
   :func:`short_name`: the grid
 - :class:`Plan`, :func:`read_plan`: the grid as a file
-- :class:`Bench`, :class:`Listener`: running it
+- :class:`Bench`, :class:`Listener`: running it; :func:`run_in_processes`, :func:`run_on_ray`: in
+  parallel
 - :class:`RunStore`, :class:`Point`: what is kept
 - :func:`tidy`, :func:`average_curves`, :func:`summarize`, :func:`area_under_curve`: tables over
   seeds
 - :func:`plot_curves`, :func:`write_results`: files for people
 """
 
+from craft_zoo.benchmarks.executors import run_in_processes, run_on_ray
 from craft_zoo.benchmarks.grid import RunSpec, Variant, combine, cross, expand, short_name
+from craft_zoo.benchmarks.ledger import Listener
 from craft_zoo.benchmarks.plan import DEFAULT_METHODS, Plan, read_plan
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.results import write_results
-from craft_zoo.benchmarks.runner import Bench, Listener
+from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.statistics import (
     area_under_curve,
     average_curves,
@@ -43,6 +46,8 @@ __all__ = [
     "mean_interval",
     "plot_curves",
     "read_plan",
+    "run_in_processes",
+    "run_on_ray",
     "short_name",
     "summarize",
     "tidy",

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec, Variant, combine, cross
+from craft_zoo.blackbox import model_name
 from craft_zoo.craft import CraftConfig, read_settings
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import DEFAULT_OPTIMIZER, uses_optimizer
@@ -128,7 +129,7 @@ class Plan(_Part):
         config = read_settings(self.settings)
         named = {self._variant(name, entry, config): name for name, entry in self.variants.items()}
         runs = cross(
-            self.model,
+            model_name(self.model, self.pretrained),
             [(entry.name, entry.classnames) for entry in self.datasets],
             [*combine(self.methods, self.optimizers, config), *named],
             shots=self.shots,

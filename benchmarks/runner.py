@@ -4,49 +4,28 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks.grid import RunSpec, short_name
+from craft_zoo.benchmarks.ledger import LOOK_AGAIN, Ledger, Listener, Outcome
 from craft_zoo.benchmarks.store import Point, RunStore
+from craft_zoo.benchmarks.tasks import Tasks
 from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Progress
 from craft_zoo.craft import Step
-from craft_zoo.data import Dataset, Task, few_shot, load_dataset
+from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import Problem, get_method, recorded
 from craft_zoo.metrics import accuracy
+from craft_zoo.optimizers import OptimizerError
 
 # A curve has about so many measured points, evenly spread over the budget, and in its beginning
 # one each time that the queries have doubled.
 _POINTS = 200
-_LOOK_AGAIN = 0.5  # seconds, at what another process does
-
-
-class Listener(Protocol):
-    """Who wants to know how a bench goes."""
-
-    def reading(self, run: RunSpec, done: int, total: int) -> None:
-        """The model takes in images for a run."""
-
-    def started(self, run: RunSpec) -> None:
-        """A run begins."""
-
-    def measured(self, run: RunSpec, point: Point) -> None:
-        """A point was measured."""
-
-    def ended(self, run: RunSpec, point: Point, reason: str) -> None:
-        """A run is over before its budget is spent."""
-
-    def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
-        """A run ended, or was found finished in the store."""
-
-    def failed(self, run: RunSpec, reason: str) -> None:
-        """A run came to no end; the others go on."""
 
 
 class _TestLogits:
@@ -78,7 +57,7 @@ class Bench:
 
     def __init__(self, vlm: VLM, store: RunStore, *, in_flight: int | None = None) -> None:
         self.vlm, self.store, self.in_flight = vlm, store, in_flight
-        self._datasets: dict[tuple[str, str | None], Dataset] = {}
+        self._tasks = Tasks()
         self._test_images: dict[tuple[str, str | None], ImageSet] = {}
 
     def run(
@@ -95,59 +74,35 @@ class Bench:
             CraftZooError: bad input, see the message; all runs that can be are finished and kept.
         """
         self.check(runs)
-        curves: dict[RunSpec, list[Point]] = {}
-        failed: dict[RunSpec, CraftZooError] = {}
-        waiting = list(runs)
-        while waiting:
-            elsewhere = []
-            for run in waiting:
-                try:
-                    curves[run] = self.run_one(run, listener)
-                except Busy:
-                    elsewhere.append(run)
-                except CraftZooError as error:
-                    failed[run] = error
-                    if listener:
-                        listener.failed(run, str(error))
-            if len(elsewhere) == len(waiting):
-                time.sleep(_LOOK_AGAIN)
-            waiting = elsewhere
-        if failed:
-            raise failure(failed, len(runs))
-        return {run: curves[run] for run in runs}
+        ledger = Ledger(self.store, runs, listener)
+        busy = 0  # runs in a row that others are at
+        while ledger.waiting:
+            run = ledger.waiting.popleft()
+            outcome = self.attempt(run, listener)
+            ledger.settle(run, outcome)
+            busy = busy + 1 if outcome.busy else 0
+            if busy and busy >= len(ledger.waiting):
+                time.sleep(LOOK_AGAIN)
+                busy = 0
+        return ledger.curves()
 
-    def run_one(self, run: RunSpec, listener: Listener | None = None) -> list[Point]:
-        """The curve of one run: from the store, or run now, from where it was left.
-
-        Raises:
-            Busy: another process is at it.
-            CraftZooError: bad input, see the message.
-        """
-        points = self.store.load(run)
-        resumed = points is not None
-        if points is not None:
-            self.store.sweep(run)
-        else:
+    def attempt(self, run: RunSpec, listener: Listener | None = None) -> Outcome:
+        """Finish one run, from where it was left, unless the store has it."""
+        try:
             with self.store.claim(run) as journal:
-                points = self.store.load(run)  # the one who had it may just have finished it
-                if points is None:
+                if self.store.load(run) is None:  # another process may just have finished it
                     with one_numpy_thread():
-                        points = self._execute(run, journal, listener)
+                        self._execute(run, journal, listener)
                 journal.remove()
-        if listener:
-            listener.finished(run, points, resumed=resumed)
-        return points
+        except Busy:
+            return Outcome(busy=True)
+        except (CraftZooError, OptimizerError) as error:
+            return Outcome(reason=str(error))
+        return Outcome(done=True)
 
     def check(self, runs: Sequence[RunSpec]) -> None:
-        """Draw every task, so that a missing image is noticed before the first query is paid."""
-        for run in runs:
-            self._task(run)
-
-    def _task(self, run: RunSpec) -> Task:
-        key = (run.dataset, run.classnames)
-        if key not in self._datasets:
-            self._datasets[key] = load_dataset(run.dataset, classnames=run.classnames)
-        return few_shot(self._datasets[key], run.shots, run.seed)
+        """See :meth:`Tasks.check`."""
+        self._tasks.check(runs)
 
     def _test_set(self, run: RunSpec, task: Task, progress: Progress | None) -> ImageSet:
         key = (run.dataset, run.classnames)
@@ -155,8 +110,8 @@ class Bench:
             self._test_images[key] = self.vlm.images(task.test.images, progress)
         return self._test_images[key]
 
-    def _execute(self, run: RunSpec, journal: Journal, listener: Listener | None) -> list[Point]:
-        task = self._task(run)
+    def _execute(self, run: RunSpec, journal: Journal, listener: Listener | None) -> None:
+        task = self._tasks.of(run)
         progress = functools.partial(listener.reading, run) if listener else None
         test_images = self._test_set(run, task, progress)
         problem = Problem.open(
@@ -209,7 +164,6 @@ class Bench:
         deployable = step.solution.deployable
         adapter = Adapter.of(step.solution, self.vlm, problem.box) if deployable else None
         self.store.save(run, points, adapter, lost=journal.lost)
-        return points
 
 
 class _Clock:
@@ -224,13 +178,3 @@ class _Clock:
         seconds = self._journal.note({"seconds": now - self._began})["seconds"]
         self._began = now - seconds
         return seconds
-
-
-def failure(failed: Mapping[RunSpec, CraftZooError], total: int) -> CraftZooError:
-    """One error for the runs of a grid that failed."""
-    first, error = next(iter(failed.items()))
-    if total == 1:
-        return error
-    return CraftZooError(
-        f"{len(failed)} of {total} runs failed, the others are kept; {first.identity}: {error}"
-    )

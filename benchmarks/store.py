@@ -19,7 +19,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.files import replacing
 
 _PACKAGES = ("craft-zoo", "torch", "open_clip_torch", "nevergrad", "cma", "numpy")
-_JOURNAL = "journal"
+_RECORD, _ADAPTER, _JOURNAL = "run.json", "adapter.safetensors", "journal"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class RunStore:
 
     def load(self, run: RunSpec) -> list[Point] | None:
         """The curve of a finished run, or None."""
-        path = self._folder(run) / "run.json"
+        path = self._folder(run) / _RECORD
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             return [Point(**point) for point in record["points"]]
@@ -127,13 +127,31 @@ class RunStore:
                 "lost": lost,
                 "environment": environment(),
             }
-            write_atomically(folder / "run.json", json.dumps(record, indent=1))
+            write_atomically(folder / _RECORD, json.dumps(record, indent=1))
+        except OSError as error:
+            raise self._unwritable(folder, error) from None
+
+    def files(self, run: RunSpec) -> dict[str, bytes]:
+        """A finished run's files by name, for another store to :meth:`receive`."""
+        names = (_ADAPTER, _RECORD)
+        paths = [self._folder(run) / name for name in names]
+        return {path.name: path.read_bytes() for path in paths if path.exists()}
+
+    def receive(self, run: RunSpec, files: dict[str, bytes]) -> None:
+        """Take in a finished run of another store; its record is written last."""
+        folder = self._folder(run)
+        try:
+            folder.mkdir(exist_ok=True)
+            for name in (_ADAPTER, _RECORD):
+                if name in files:
+                    with replacing(folder / name) as beside:
+                        beside.write_bytes(files[name])
         except OSError as error:
             raise self._unwritable(folder, error) from None
 
     def adapter_path(self, run: RunSpec) -> Path:
         """Where the adapter of a finished run is, if it has one."""
-        return self._folder(run) / "adapter.safetensors"
+        return self._folder(run) / _ADAPTER
 
     @staticmethod
     def _unwritable(folder: Path, error: OSError) -> CraftZooError:

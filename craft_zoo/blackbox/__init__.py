@@ -6,7 +6,7 @@ Whatever is asked passes one :class:`Meter`, which alone says how many queries w
 - :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: counting and the budget
 - :class:`Journal`, :class:`RecordedVLM`: answers on disk, so that a killed run goes on unpaid;
   :class:`Busy`: another process does
-- :func:`load_vlm`: open a model by name
+- :func:`load_vlm`: open a model by name; :func:`model_name`: what it will be called
 - :class:`OpenCLIP`: a model on this machine; :func:`cache_folder`: where it keeps image features
 """
 
@@ -15,7 +15,7 @@ from craft_zoo.blackbox.cache import cache_folder
 from craft_zoo.blackbox.journal import Busy, Journal
 from craft_zoo.blackbox.load import load_vlm
 from craft_zoo.blackbox.meter import BudgetExceeded, Meter, MeteredBlackBox
-from craft_zoo.blackbox.openclip import DEFAULT_MEMORY, PRECISIONS, OpenCLIP
+from craft_zoo.blackbox.openclip import DEFAULT_MEMORY, PRECISIONS, OpenCLIP, model_name
 from craft_zoo.blackbox.recorded import RecordedVLM
 
 __all__ = [
@@ -35,4 +35,5 @@ __all__ = [
     "RecordedVLM",
     "cache_folder",
     "load_vlm",
+    "model_name",
 ]

@@ -38,6 +38,14 @@ DEFAULT_MEMORY = 1024
 _LOGITS_TOGETHER = 2**23
 
 
+def model_name(model: str, pretrained: str | None = None) -> str:
+    """The :attr:`VLM.name` that a model will have, without opening it."""
+    if pretrained is None:
+        return model
+    is_file = Path(pretrained).is_file()
+    return f"{model}@{Path(pretrained).resolve() if is_file else pretrained}"
+
+
 class OpenCLIP(VLM):
     """An open_clip model and what goes with it.
 
@@ -114,14 +122,12 @@ class OpenCLIP(VLM):
             built = built.to(target, dtype=_DTYPES[precision])
         else:
             built, preprocess, tokenizer = _create(model, pretrained, target, precision)
-        if pretrained is not None and Path(pretrained).is_file():
-            pretrained = str(Path(pretrained).resolve())
         folder = (cache_folder() if cache else None) if isinstance(cache, bool) else cache
         vlm = cls(
             built,
             preprocess,
             tokenizer,
-            name=model if pretrained is None else f"{model}@{pretrained}",
+            name=model_name(model, pretrained),
             memory=memory,
             compile=compile,
             cache=folder,

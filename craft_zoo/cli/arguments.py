@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from craft_zoo.blackbox import DEFAULT_MEMORY, PRECISIONS, VLM, load_vlm
@@ -79,7 +80,13 @@ def open_model(options: argparse.Namespace, default: str = NAME) -> VLM:
     """
     if options.threads is not None:
         use_threads(options.threads)
-    return load_vlm(
+    return model_opener(options, default)()
+
+
+def model_opener(options: argparse.Namespace, default: str = NAME) -> partial[VLM]:
+    """What opens the model, here or in another process; see :func:`open_model`."""
+    return partial(
+        load_vlm,
         options.model or default,
         options.pretrained,
         device=options.device,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.progress import Progress, TaskID
 
@@ -11,25 +11,42 @@ from craft_zoo.cli.progress import ReadingBar, add_bar, show
 
 
 class BenchBars:
-    """Shows a bench on progress bars: one for the grid, one for the run at hand."""
+    """Shows a grid on progress bars: one for all of it, and one for each run that is being made.
 
-    def __init__(self, progress: Progress, n_runs: int) -> None:
+    Args:
+        progress: as from :func:`query_progress`.
+        runs: the grid.
+
+    Attributes:
+        reused: runs that were finished before.
+    """
+
+    def __init__(self, progress: Progress, runs: Collection[RunSpec]) -> None:
         self._progress = progress
-        self._grid = add_bar(progress, "runs", n_runs)
-        self._reading = ReadingBar(progress)
-        self._run: TaskID | None = None
-        self.reused = 0  # runs that were finished before
+        self._runs = len(runs)
+        self._grid = add_bar(progress, "", sum(run.budget for run in runs))
+        self._reading: dict[RunSpec, ReadingBar] = {}
+        self._bars: dict[RunSpec, TaskID] = {}
+        self._made: dict[RunSpec, int] = {}  # queries, of runs that are being made
+        self._done = self._failures = 0
+        self.reused = 0
+        self._show_grid()
 
     def reading(self, run: RunSpec, done: int, total: int) -> None:
-        self._reading(done, total)
+        if run not in self._reading:
+            self._reading[run] = ReadingBar(self._progress)
+        self._reading[run](done, total)
 
     def started(self, run: RunSpec) -> None:
+        self._remove(run)  # of a process that has died
         text = f"{short_name(run.dataset)} {run.label} {run.shots} shots, seed {run.seed}"
-        self._run = add_bar(self._progress, text, run.budget)
+        self._bars[run] = add_bar(self._progress, text, run.budget)
 
     def measured(self, run: RunSpec, point: Point) -> None:
-        if self._run is not None:
-            show(self._progress, self._run, point.queries, point.loss, point.accuracy)
+        if run in self._bars:
+            show(self._progress, self._bars[run], point.queries, point.loss, point.accuracy)
+        self._progress.advance(self._grid, point.queries - self._made.get(run, 0))
+        self._made[run] = point.queries
 
     def ended(self, run: RunSpec, point: Point, reason: str) -> None:
         self._progress.console.print(
@@ -40,17 +57,31 @@ class BenchBars:
         )
 
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
-        if self._run is not None:
-            self._progress.remove_task(self._run)
-            self._run = None
         self.reused += resumed
-        self._progress.advance(self._grid)
+        self._over(run)
 
     def failed(self, run: RunSpec, reason: str) -> None:
-        if self._run is not None:
-            self._progress.remove_task(self._run)
-            self._run = None
+        self._failures += 1
         self._progress.console.print(
             f"{run.identity} failed: {reason}", soft_wrap=True, markup=False
         )
-        self._progress.advance(self._grid)
+        self._over(run)
+
+    def _over(self, run: RunSpec) -> None:
+        """What it will not ask any more is not left to do."""
+        self._remove(run)
+        self._done += 1
+        made = self._made.pop(run, 0)
+        total = self._progress.tasks[self._progress.task_ids.index(self._grid)].total or 0
+        self._progress.update(self._grid, total=total - run.budget + made)
+        self._show_grid()
+
+    def _remove(self, run: RunSpec) -> None:
+        if run in self._bars:
+            self._progress.remove_task(self._bars.pop(run))
+
+    def _show_grid(self) -> None:
+        failures = f", {self._failures} failed" if self._failures else ""
+        self._progress.update(
+            self._grid, description=f"{self._done} of {self._runs} runs{failures}"
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,6 @@ from rich.table import Table
 
 from craft_zoo.benchmarks import (
     DEFAULT_METHODS,
-    Bench,
     Plan,
     RunStore,
     read_plan,
@@ -26,10 +24,10 @@ from craft_zoo.cli.arguments import (
     add_model_arguments,
     add_out_argument,
     check_in_flight,
-    open_model,
     read_assignments,
 )
 from craft_zoo.cli.bars import BenchBars
+from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
 from craft_zoo.cli.progress import query_progress, saying, stopped
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
@@ -84,6 +82,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seeds", type=int, help="how many seeds, from 1 on (default: 3)")
     add_out_argument(parser, DEFAULT_OUT)
     add_in_flight_argument(parser)
+    add_execution_arguments(parser)
     add_config_argument(parser)
     add_model_arguments(parser, default=None, otherwise=NAME)
     parser.set_defaults(run=run)
@@ -92,22 +91,20 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     check_in_flight(options)
+    check_execution(options)
     console = open_console()
     plan = _plan(options)
-    described = plan.runs()  # complains before the model is loaded
+    names = plan.runs()
     options.model, options.pretrained = plan.model, plan.pretrained
-    vlm = open_model(options)
-    names = {replace(run, model=vlm.name): name for run, name in described.items()}
-    runs = list(names)
     store = RunStore(options.out)
     with query_progress() as progress:
-        bars = BenchBars(progress, len(runs))
+        bars = BenchBars(progress, names)
         with saying(progress, stopped(options.out)):
-            curves = Bench(vlm, store, in_flight=options.in_flight).run(runs, bars)
+            curves = execute(options, store, list(names), bars)
     summary = write_results(curves, options.out, names)
     console.print(_table(summary))
     if bars.reused:
-        console.print(f"{bars.reused} of {len(runs)} runs were in {options.out} already.")
+        console.print(f"{bars.reused} of {len(names)} runs were in {options.out} already.")
     files = "curves.png, curves.svg, curves.csv, summary.csv, config.json, runs/"
     console.print(f"Results in {options.out}: {files}", soft_wrap=True)
     return 0

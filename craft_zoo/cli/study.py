@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
 
-from craft_zoo.benchmarks import Bench, RunSpec, RunStore, short_name, study
+from craft_zoo.benchmarks import RunSpec, RunStore, short_name, study
+from craft_zoo.blackbox import model_name
 from craft_zoo.cli.arguments import (
     add_in_flight_argument,
     add_model_arguments,
@@ -17,6 +17,7 @@ from craft_zoo.cli.arguments import (
     open_model,
 )
 from craft_zoo.cli.bars import BenchBars
+from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
 from craft_zoo.cli.progress import query_progress, saying, stopped
 from craft_zoo.console import open_console
 from craft_zoo.data import load_dataset
@@ -62,6 +63,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--no-ablations", action="store_true", help="leave the ablations out")
     add_out_argument(parser, DEFAULT_OUT)
     add_in_flight_argument(parser)
+    add_execution_arguments(parser)
     add_model_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -69,13 +71,15 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     check_in_flight(options)
+    check_execution(options)
     for name in ("seeds", "budget"):
         if getattr(options, name) < 1:
             raise CraftZooError(f"--{name} must be at least 1, not {getattr(options, name)}")
     tasks = [_task(text) for text in options.dataset or ["digits"]]
     shots, seeds = options.shots or study.SHOTS, range(1, options.seeds + 1)
+    model = model_name(options.model, options.pretrained)
     main = study.main_grid(
-        options.model,
+        model,
         tasks,
         methods=options.method or study.METHODS,
         shots=shots,
@@ -85,17 +89,14 @@ def run(options: argparse.Namespace) -> int:
     names: dict[RunSpec, str] = {}
     if not options.no_ablations:
         names = study.ablation_grid(
-            options.model, tasks, shots=max(shots), seeds=seeds, budget=options.budget
+            model, tasks, shots=max(shots), seeds=seeds, budget=options.budget
         )
     store = RunStore(options.out)
-    vlm = open_model(options)
-    main = [replace(run, model=vlm.name) for run in main]
-    names = {replace(run, model=vlm.name): name for run, name in names.items()}
     with query_progress() as progress:
-        bars = BenchBars(progress, len(main) + len(names))
+        bars = BenchBars(progress, [*main, *names])
         with saying(progress, stopped(options.out)):
-            bench = Bench(vlm, store, in_flight=options.in_flight)
-            curves = bench.run([*main, *names], bars)
+            curves = execute(options, store, [*main, *names], bars)
+    vlm = open_model(options)
     console = open_console()
     console.print("Measuring memory and time")
     # One run a data set and method says what they cost.

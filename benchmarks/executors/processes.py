@@ -1,0 +1,166 @@
+"""Runs in parallel processes on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from craft_zoo.benchmarks.executors.work import DEATHS, OpenVLM, Relay, open_bench, pass_on
+from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.ledger import LOOK_AGAIN, Ledger, Listener, Outcome
+from craft_zoo.benchmarks.store import Point, RunStore
+from craft_zoo.benchmarks.tasks import Tasks
+from craft_zoo.errors import CraftZooError
+
+
+def run_in_processes(
+    open_vlm: OpenVLM,
+    store: RunStore,
+    runs: Sequence[RunSpec],
+    *,
+    jobs: int,
+    threads: int | None = None,
+    in_flight: int | None = None,
+    listener: Listener | None = None,
+) -> dict[RunSpec, list[Point]]:
+    """As :meth:`Bench.run`, several runs at a time.
+
+    Args:
+        open_vlm: opens the model, once a process; picklable, as a function of a module is.
+        store: where runs are kept and looked up.
+        runs: the grid.
+        jobs: processes.
+        threads: of each; None: the machine's cores shared out.
+        in_flight: see :class:`~craft_zoo.blackbox.RecordedVLM`.
+        listener: told how it goes.
+
+    Raises:
+        CraftZooError: bad input, see the message; all runs that can be are finished and kept.
+    """
+    if jobs < 1:
+        raise CraftZooError(f"at least 1 job is needed, not {jobs}: raise --jobs")
+    threads = threads or max(1, _cores() // jobs)
+    Tasks().check(runs)
+    ledger = Ledger(store, runs, listener)
+    start = (open_vlm, store.folder, in_flight, threads)
+    workers = [_Worker(start) for _ in range(min(jobs, len(ledger.waiting)))]
+    deaths: Counter[RunSpec] = Counter()
+    try:
+        while ledger.waiting or any(worker.run for worker in workers):
+            for worker in workers:
+                if ledger.waiting and worker.run is None and worker.rests_until <= time.monotonic():
+                    worker.take(ledger.waiting.popleft())
+            heard = connection.wait([worker.connection for worker in workers], LOOK_AGAIN)
+            for worker in (worker for worker in workers if worker.connection in heard):
+                message = worker.receive()
+                if isinstance(message, Outcome):
+                    ledger.settle(worker.rest(message), message)
+                elif message is not None:
+                    pass_on(listener, message)
+                else:
+                    run = worker.replace()
+                    deaths[run] += 1
+                    if deaths[run] < DEATHS:
+                        ledger.waiting.appendleft(run)
+                    else:
+                        reason = (
+                            f"its process was killed {DEATHS} times: is there memory for "
+                            f"--jobs {jobs}?"
+                        )
+                        ledger.settle(run, Outcome(reason=reason))
+    finally:
+        for worker in workers:
+            worker.stop()
+    return ledger.curves()
+
+
+class _Worker:
+    """A process, and what it is at."""
+
+    def __init__(self, start: tuple[Any, ...]) -> None:
+        self._start = start
+        self.run: RunSpec | None = None
+        self.rests_until = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork of running threads may hang
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, *self._start), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the pipe ends when the process does
+
+    def take(self, run: RunSpec) -> None:
+        """Give it a run."""
+        self.run = run
+        with suppress(OSError):  # it has died; receive() will tell
+            self.connection.send(run)
+
+    def rest(self, outcome: Outcome) -> RunSpec:
+        """Its run is over; before it looks again at one that others are at, it waits."""
+        run, self.run = self.run, None
+        assert run is not None, "an outcome is of a run"
+        self.rests_until = time.monotonic() + (LOOK_AGAIN if outcome.busy else 0)
+        return run
+
+    def receive(self) -> Any:
+        """What it says, None if it has died."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            return None
+
+    def replace(self) -> RunSpec:
+        """Put another process in the place of one that has died; what it was at."""
+        run = self.run
+        if run is None:
+            raise CraftZooError(
+                f"a process for runs ended with exit code {self.process.exitcode} before it had "
+                f"one: is there memory for so many jobs?"
+            )
+        self.stop()
+        self.run = None
+        self._begin()
+        return run
+
+    def stop(self) -> None:
+        """End it; what it was at is in the store as far as it has come."""
+        self.process.terminate()
+        self.process.join()
+        self.connection.close()
+
+
+def _work(
+    link: Connection, open_vlm: OpenVLM, folder: Path, in_flight: int | None, threads: int
+) -> None:
+    """Do the runs that come, until the other side is gone."""
+    # Ctrl-C in a terminal reaches all of a command's processes; the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    relay: Any = Relay(link.send)
+    bench = None
+    with suppress(EOFError, OSError):
+        while True:
+            run = link.recv()
+            try:
+                bench = bench or open_bench(open_vlm, RunStore(folder), in_flight, threads)
+            except CraftZooError as error:
+                link.send(Outcome(reason=str(error)))
+            else:
+                link.send(bench.attempt(run, relay))
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1

@@ -1,0 +1,88 @@
+"""How a command runs a grid: here, in processes, or on a cluster."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from craft_zoo.benchmarks import (
+    Bench,
+    Listener,
+    Point,
+    RunSpec,
+    RunStore,
+    run_in_processes,
+    run_on_ray,
+)
+from craft_zoo.cli.arguments import model_opener, open_model
+from craft_zoo.errors import CraftZooError
+
+
+def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
+    """--jobs, --executor, and what each run may take."""
+    group = parser.add_argument_group("execution")
+    group.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="runs at a time, each in a process of its own with its share of the cores (or with "
+        "--threads of them) and a copy of the model (default: 1)",
+    )
+    group.add_argument(
+        "--executor",
+        metavar="ray[:ADDRESS]",
+        help="run on a Ray cluster (extra 'ray'): the one at ADDRESS, 'auto' for this machine's; "
+        "without an address, a new one on this machine",
+    )
+    group.add_argument(
+        "--cpus-per-run", type=int, default=1, metavar="N", help="of a Ray cluster (default: 1)"
+    )
+    group.add_argument(
+        "--gpus-per-run", type=float, default=0, metavar="N", help="likewise (default: 0)"
+    )
+
+
+def check_execution(options: argparse.Namespace) -> None:
+    """Complain of what :func:`add_execution_arguments` has read.
+
+    Raises:
+        CraftZooError: it makes no sense.
+    """
+    if options.jobs < 1:
+        raise CraftZooError(f"at least 1 job is needed, not {options.jobs}: raise --jobs")
+    if options.executor is not None:
+        if options.executor.partition(":")[0] != "ray":
+            raise CraftZooError(f"unknown executor {options.executor!r}: write ray or ray:ADDRESS")
+        if options.jobs > 1:
+            raise CraftZooError("--jobs is for this machine: leave it out beside --executor")
+    if options.cpus_per_run < 1 or options.gpus_per_run < 0:
+        raise CraftZooError("a run needs at least 1 CPU and no less than 0 GPUs: raise them")
+
+
+def execute(
+    options: argparse.Namespace, store: RunStore, runs: Sequence[RunSpec], listener: Listener
+) -> dict[RunSpec, list[Point]]:
+    """Run the grid as the options say."""
+    if options.executor is not None:
+        return run_on_ray(
+            model_opener(options),
+            store,
+            runs,
+            address=options.executor.partition(":")[2] or None,
+            cpus=options.cpus_per_run,
+            gpus=options.gpus_per_run,
+            in_flight=options.in_flight,
+            listener=listener,
+        )
+    if options.jobs > 1:
+        return run_in_processes(
+            model_opener(options),
+            store,
+            runs,
+            jobs=options.jobs,
+            threads=options.threads,
+            in_flight=options.in_flight,
+            listener=listener,
+        )
+    return Bench(open_model(options), store, in_flight=options.in_flight).run(runs, listener)

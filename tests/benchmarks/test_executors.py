@@ -1,0 +1,223 @@
+"""Grids on several processes: the same results as on one, whatever dies on the way."""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from craft_zoo.benchmarks import (
+    Bench,
+    Point,
+    RunSpec,
+    RunStore,
+    expand,
+    run_in_processes,
+    run_on_ray,
+)
+from craft_zoo.blackbox import OpenCLIP, load_vlm
+from craft_zoo.cli import main
+from craft_zoo.craft import CraftConfig
+from craft_zoo.errors import CraftZooError
+from craft_zoo.machine import use_threads
+
+OPEN = functools.partial(load_vlm, "craft-mini")
+
+
+def grid(folder: Path, *, budget: int = 400) -> list[RunSpec]:
+    return expand(
+        model="craft-mini",
+        datasets=[f"folder:{folder}"],
+        methods=["craft", "zip"],
+        optimizer_specs=["logit-gn"],
+        shots=[2],
+        seeds=[1, 2],
+        budget=budget,
+        config=CraftConfig(intrinsic_dim=20),
+    )
+
+
+def plain(curves: dict[RunSpec, list[Point]]) -> dict[RunSpec, list[Point]]:
+    return {run: [replace(point, seconds=0) for point in points] for run, points in curves.items()}
+
+
+class Heard:
+    """Remembers what it was told of."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: self.names.append(name)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import numpy as np
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("noise") / "noise"
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("a", "b", "c"):
+            (root / part / name).mkdir(parents=True)
+            for i in range(4):
+                pixels = rng.integers(0, 256, (40, 40, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def serial(
+    vlm: OpenCLIP, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[RunSpec, list[Point]]:
+    use_threads(1)
+    store = RunStore(tmp_path_factory.mktemp("serial"))
+    return plain(Bench(vlm, store, in_flight=1).run(grid(folder)))
+
+
+def killing(find: Callable[[], list[int]], store: RunStore, kills: list[int]) -> threading.Thread:
+    """Kills one of the processes that ``find`` finds, once a run has asked something."""
+
+    def kill() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with suppress(FileNotFoundError):  # a run that has just finished
+                sizes = [path.stat().st_size for path in store.folder.glob("runs/*/journal")]
+                pids = find() if max(sizes, default=0) > 30_000 else []
+                if pids:
+                    os.kill(pids[0], signal.SIGKILL)
+                    kills.append(pids[0])
+                    return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
+
+
+def children() -> list[int]:
+    return [child.pid for child in multiprocessing.active_children() if child.pid]
+
+
+def lost(store: RunStore) -> int:
+    records = [json.loads(path.read_text()) for path in store.folder.glob("runs/*/run.json")]
+    return sum(record["lost"] for record in records)
+
+
+def test_processes_do_what_one_does_and_outlive_a_killed_one(
+    folder: Path, serial: dict[RunSpec, list[Point]], tmp_path: Path
+) -> None:
+    store, kills, heard = RunStore(tmp_path), [], Heard()
+    thread = killing(children, store, kills)
+    curves = run_in_processes(
+        OPEN, store, grid(folder), jobs=2, threads=1, in_flight=1, listener=heard
+    )
+    thread.join()
+    assert len(kills) == 1
+    assert plain(curves) == serial
+    assert lost(store) <= 1
+    assert heard.names.count("finished") == 4
+    assert heard.names.count("started") == 5
+    assert not children()
+    heard.names.clear()
+    again = run_in_processes(OPEN, store, grid(folder), jobs=2, listener=heard)
+    assert again == curves
+    assert heard.names == ["finished"] * 4
+
+
+def test_what_fails_in_a_process_is_said(folder: Path, tmp_path: Path) -> None:
+    unknown = functools.partial(load_vlm, "ViT-B-33")
+    with pytest.raises(CraftZooError, match=r"4 of 4 runs failed.*unknown model 'ViT-B-33'"):
+        run_in_processes(unknown, RunStore(tmp_path), grid(folder), jobs=2)
+    with pytest.raises(CraftZooError, match="raise --jobs"):
+        run_in_processes(OPEN, RunStore(tmp_path), grid(folder), jobs=0)
+
+
+def test_a_run_whose_process_always_dies_is_given_up(folder: Path, tmp_path: Path) -> None:
+    dying: Any = functools.partial(os._exit, 3)
+    runs = grid(folder)[:1]
+    with pytest.raises(CraftZooError, match=r"killed 3 times.*memory"):
+        run_in_processes(dying, RunStore(tmp_path), runs, jobs=2)
+
+
+def test_bench_takes_jobs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = ["bench", "--dataset", f"folder:{folder}", "--out", str(tmp_path), "--budget", "9"]
+    arguments += ["--method", "zip", "--set", "intrinsic_dim=9", "--shots", "2", "--seeds", "2"]
+    assert main([*arguments, "--jobs", "2", "--threads", "1"]) == 0
+    assert "2 of 2 runs" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("runs/*/run.json"))) == 2
+    for wrong in (["--jobs", "0"], ["--executor", "slurm"], ["--executor", "ray", "--jobs", "2"]):
+        assert main([*arguments, *wrong]) == 2
+        assert "craft-zoo: " in capsys.readouterr().err
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+def ray_workers() -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(b"ray::_remote_run"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_ray_does_what_one_process_does_and_outlives_a_killed_worker(
+    cluster: Any, folder: Path, serial: dict[RunSpec, list[Point]], tmp_path: Path
+) -> None:
+    store, kills, heard = RunStore(tmp_path), [], Heard()
+    thread = killing(ray_workers, store, kills)
+    curves = run_on_ray(OPEN, store, grid(folder), in_flight=1, listener=heard)
+    thread.join()
+    assert len(kills) == 1
+    assert plain(curves) == serial
+    assert lost(store) <= 1
+    assert heard.names.count("finished") == 4
+    assert heard.names.count("measured") > 100
+
+
+@pytest.mark.slow
+def test_ray_brings_runs_home_where_workers_do_not_see_the_store(
+    cluster: Any,
+    folder: Path,
+    serial: dict[RunSpec, list[Point]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from craft_zoo.benchmarks.executors import cluster as executor
+
+    monkeypatch.setattr(executor, "_mark", lambda store: "of another folder")
+    store, runs = RunStore(tmp_path), grid(folder)[:2]
+    curves = run_on_ray(OPEN, store, runs, in_flight=1)
+    assert plain(curves) == {run: serial[run] for run in runs}
+    assert all(store.adapter_path(run).exists() for run in runs)
+    with pytest.raises(CraftZooError, match=r"asks for 9 CPUs.*has 2 in all"):
+        run_on_ray(OPEN, store, grid(folder), cpus=9)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(CraftZooError, match=r"cluster '127.0.0.1:1' cannot be reached"):
+        run_on_ray(OPEN, RunStore(tmp_path), grid(folder), address="127.0.0.1:1")
