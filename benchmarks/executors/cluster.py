@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from craft_zoo.benchmarks.tasks import Tasks
 from craft_zoo.errors import CraftZooError
 
 _MARK = ".store-id"  # tells a worker whether it sees the same folder as we do
+_KNOCK = 10  # seconds
 
 
 def run_on_ray(
@@ -61,18 +63,17 @@ def run_on_ray(
         return ledger.curves()
     ours = not ray.is_initialized()
     if ours:
+        _check_address(address)
+        new: dict[str, Any] = {"include_dashboard": False, "_system_config": {"worker_niceness": 0}}
         try:
             ray.init(
                 address=address,
-                include_dashboard=False if address is None else None,
                 log_to_driver=False,
                 logging_level="ERROR",
+                **(new if address is None else {}),
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise CraftZooError(
-                f"the Ray cluster {address!r} cannot be reached ({reason}): check its address"
-            ) from None
+            raise _unreachable(address, error) from None
     try:
         _check_resources(ray.cluster_resources(), cpus, gpus)
         queue = Queue()
@@ -99,6 +100,23 @@ def run_on_ray(
         if ours:
             ray.shutdown()
     return ledger.curves()
+
+
+def _check_address(address: str | None) -> None:
+    """Knock at a cluster's door; Ray itself waits minutes for one that does not open."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
+        except OSError as error:
+            raise _unreachable(address, error) from None
+
+
+def _unreachable(address: str | None, error: Exception) -> CraftZooError:
+    reason = (str(error).strip() or repr(error)).splitlines()[0]
+    return CraftZooError(
+        f"the Ray cluster {address!r} cannot be reached ({reason}): check its address"
+    )
 
 
 def _check_resources(there: dict[str, float], cpus: int, gpus: float) -> None:
