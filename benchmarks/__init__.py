@@ -10,14 +10,35 @@ Every figure comes from the points that runs have measured; a finished run is ne
 - :class:`RunStore`, :class:`Point`: what is kept
 - :func:`tidy`, :func:`average_curves`, :func:`summarize`, :func:`area_under_curve`: tables over
   seeds
+- :func:`score_table`, :func:`aggregate`, :func:`compare`, :func:`compare_all`, :func:`rank`,
+  :func:`holm`, :func:`interquartile_mean`: what they say of methods in general
+- :func:`performance_profile`, :func:`runtimes`, :func:`reached`, :func:`default_targets`: shares of
+  runs
 - :func:`plot_curves`, :func:`write_results`: files for people
 """
 
 from craft_zoo.benchmarks.executors import run_in_processes, run_on_ray
 from craft_zoo.benchmarks.grid import RunSpec, Variant, combine, cross, expand, short_name
+from craft_zoo.benchmarks.inference import (
+    Comparison,
+    Ranks,
+    aggregate,
+    compare,
+    compare_all,
+    holm,
+    interquartile_mean,
+    rank,
+    score_table,
+)
 from craft_zoo.benchmarks.ledger import Listener
 from craft_zoo.benchmarks.plan import DEFAULT_METHODS, Plan, read_plan
 from craft_zoo.benchmarks.plots import plot_curves
+from craft_zoo.benchmarks.profiles import (
+    default_targets,
+    performance_profile,
+    reached,
+    runtimes,
+)
 from craft_zoo.benchmarks.results import write_results
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.statistics import (
@@ -32,22 +53,35 @@ from craft_zoo.benchmarks.store import Point, RunStore
 __all__ = [
     "DEFAULT_METHODS",
     "Bench",
+    "Comparison",
     "Listener",
     "Plan",
     "Point",
+    "Ranks",
     "RunSpec",
     "RunStore",
     "Variant",
+    "aggregate",
     "area_under_curve",
     "average_curves",
     "combine",
+    "compare",
+    "compare_all",
     "cross",
+    "default_targets",
     "expand",
+    "holm",
+    "interquartile_mean",
     "mean_interval",
+    "performance_profile",
     "plot_curves",
+    "rank",
+    "reached",
     "read_plan",
     "run_in_processes",
     "run_on_ray",
+    "runtimes",
+    "score_table",
     "short_name",
     "summarize",
     "tidy",

@@ -1,0 +1,237 @@
+"""What a grid's results say of methods in general: intervals, differences, ranks.
+
+After Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (2021;
+interquartile means, bootstrap stratified by task, probability of improvement) and Demšar,
+"Statistical Comparisons of Classifiers over Multiple Data Sets" (2006; signed ranks, Friedman's
+test, critical difference). The tests and distributions are SciPy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from craft_zoo.benchmarks.statistics import CONFIDENCE, area_under_curve
+
+TASK = ["dataset", "shots"]
+Measure = Literal["accuracy", "area"]
+
+_RESAMPLES = 2000
+_SEED = 0  # of the bootstrap: the same results, the same intervals
+
+
+def score_table(points: pd.DataFrame, measure: Measure = "accuracy") -> pd.DataFrame:
+    """One number a run: a row a task and seed, a column a label, in [0, 1].
+
+    Args:
+        points: as from :func:`craft_zoo.benchmarks.tidy`.
+        measure: ``accuracy`` at the end, or ``area`` under the curve.
+
+    Returns:
+        Index dataset, shots, seed; NaN where a method was not run.
+    """
+
+    def score(curve: pd.DataFrame) -> float:
+        curve = curve.sort_values("queries", kind="stable")
+        if measure == "accuracy":
+            return float(curve["accuracy"].iloc[-1])
+        return area_under_curve(
+            curve["queries"].to_numpy(), curve["accuracy"].to_numpy(), curve["budget"].iloc[0]
+        )
+
+    keys = [*TASK, "seed", "label"]
+    rows = {key: score(curve) for key, curve in points.groupby(keys, sort=False)}
+    table = pd.Series(rows).rename_axis(keys).unstack("label")
+    order = points.drop_duplicates("label")["label"]
+    return table[list(order)]
+
+
+def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Mean of the middle half: less moved by outliers than the mean, less wasteful than the median.
+
+    Args:
+        values: numbers.
+        axis: along which.
+    """
+    return stats.trim_mean(values, 0.25, axis=axis)
+
+
+_STATISTICS: dict[str, Callable[..., np.ndarray]] = {
+    "mean": np.mean,
+    "median": np.median,
+    "iqm": interquartile_mean,
+}
+
+
+def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean, median and interquartile mean of each method over all tasks and seeds.
+
+    Args:
+        scores: as from :func:`score_table`; rows without all methods are left out.
+
+    Returns:
+        One row a label: ``runs``, and for each statistic its value, ``_low`` and ``_high`` (95 %,
+        by bootstrap of the seeds within each task); NaN limits for single seeds.
+    """
+    whole = scores.dropna()
+    drawn = _resamples(whole)
+    rows = []
+    for label, values in whole.items():
+        row: dict[str, object] = {"label": label, "runs": len(values)}
+        for name, statistic in _STATISTICS.items():
+            row[name] = float(statistic(values.to_numpy())) if len(values) else np.nan
+            low, high = _interval(statistic(values.to_numpy()[drawn], axis=1))
+            row |= {f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether one method is better than another.
+
+    Attributes:
+        pairs: runs of both on the same task and seed.
+        difference: mean of ``other`` less ``base`` over them, in shares.
+        low, high: 95 % interval, by bootstrap of the seeds within each task; NaN for single seeds.
+        wins: share of the pairs in which ``other`` is ahead, a tie counted half.
+        confidence: share of the bootstrap's means above 0, a tie counted half; NaN as the limits.
+        p: of Wilcoxon's signed-rank test, two-sided; 1 where all pairs are ties.
+        least_p: that so few pairs can give.
+    """
+
+    pairs: int
+    difference: float
+    low: float
+    high: float
+    wins: float
+    confidence: float
+    p: float
+    least_p: float
+
+
+def compare(scores: pd.DataFrame, base: str, other: str) -> Comparison:
+    """Compare two methods run for run.
+
+    Args:
+        scores: as from :func:`score_table`.
+        base: label of one.
+        other: label of the other.
+    """
+    both = scores[[base, other]].dropna()
+    differences = (both[other] - both[base]).to_numpy()
+    means = differences[_resamples(both)].mean(axis=1)
+    low, high = _interval(means)
+    moved = differences[differences != 0]
+    return Comparison(
+        pairs=len(both),
+        difference=float(differences.mean()) if len(both) else np.nan,
+        low=low,
+        high=high,
+        wins=_above_zero(differences),
+        confidence=_above_zero(means),
+        p=float(stats.wilcoxon(differences).pvalue) if len(moved) else 1.0,
+        least_p=min(1.0, 2.0 ** (1 - len(both))),
+    )
+
+
+def compare_all(scores: pd.DataFrame, base: str) -> pd.DataFrame:
+    """Every method against one, the p-values corrected for their number (Holm 1979).
+
+    Returns:
+        One row a label but ``base``: the fields of :class:`Comparison`, and ``corrected``.
+    """
+    others = [label for label in scores.columns if label != base]
+    rows = [{"label": other, **vars(compare(scores, base, other))} for other in others]
+    table = pd.DataFrame(rows)
+    if len(table):
+        table["corrected"] = holm(table["p"].to_numpy())
+    return table
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values made to hold together, by Holm's step-down procedure (1979).
+
+    Args:
+        p: (n,).
+    """
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
+    corrected = np.empty_like(p, dtype=float)
+    corrected[order] = np.minimum(steps, 1)
+    return corrected
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Average ranks of methods over tasks, 1 is the best, and whether they differ.
+
+    Attributes:
+        ranks: by label.
+        tasks: how many were ranked on.
+        chi_square: Friedman's statistic, as Demšar (2006) gives it, not corrected for ties.
+        f: that of Iman and Davenport (1980), less conservative.
+        p: of ``f``.
+        critical_difference: two methods whose ranks differ by less cannot be told apart at 5 %
+            (Nemenyi 1963).
+    """
+
+    ranks: pd.Series
+    tasks: int
+    chi_square: float
+    f: float
+    p: float
+    critical_difference: float
+
+
+def rank(scores: pd.DataFrame) -> Ranks:
+    """Rank methods on each task by their mean over the seeds.
+
+    Args:
+        scores: as from :func:`score_table`; tasks without all methods are left out.
+    """
+    means = scores.groupby(level=[level for level in scores.index.names if level != "seed"])
+    table = means.mean().dropna()
+    n, k = table.shape
+    ranks = table.rank(axis=1, ascending=False).mean()
+    chi_square = 12 * n / (k * (k + 1)) * (float((ranks**2).sum()) - k * (k + 1) ** 2 / 4)
+    rest = n * (k - 1) - chi_square
+    f = (n - 1) * chi_square / rest if rest > 0 else np.inf
+    quantile = stats.studentized_range.ppf(CONFIDENCE, k, np.inf) / np.sqrt(2)
+    return Ranks(
+        ranks=ranks.sort_values(),
+        tasks=n,
+        chi_square=chi_square,
+        f=f,
+        p=float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))) if n > 1 else np.nan,
+        critical_difference=float(quantile * np.sqrt(k * (k + 1) / (6 * n))) if n else np.nan,
+    )
+
+
+def _resamples(scores: pd.DataFrame) -> np.ndarray:
+    """(resamples, rows) indices: the seeds of each task drawn anew, with replacement."""
+    rng = np.random.default_rng(_SEED)
+    drawn = np.empty((_RESAMPLES, len(scores)), dtype=np.int64)
+    tasks = scores.reset_index()[TASK] if len(scores) else pd.DataFrame(columns=TASK)
+    for rows in tasks.groupby(TASK, sort=False).indices.values():
+        drawn[:, rows] = rows[rng.integers(len(rows), size=(_RESAMPLES, len(rows)))]
+    return drawn
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """The middle 95 %; NaN where nothing varies, as of single seeds nothing can be said."""
+    if not len(values) or not np.isfinite(values).all() or np.ptp(values) == 0:
+        return np.nan, np.nan
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _above_zero(values: np.ndarray) -> float:
+    """Share above 0, ties counted half; NaN of none."""
+    return float(np.mean((np.sign(values) + 1) / 2)) if len(values) else np.nan

@@ -1,0 +1,83 @@
+"""Shares of runs: that score above a threshold, or have reached a target within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+_TARGETS = 20
+
+
+def performance_profile(scores: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:
+    """Share of each method's runs that score above a threshold.
+
+    Performance profiles as in Agarwal et al. 2021 (after Dolan & Moré 2002): where one curve lies
+    above another everywhere, its method is better whatever one asks for.
+
+    Args:
+        scores: as from :func:`score_table`; rows without all methods are left out.
+        thresholds: in [0, 1].
+
+    Returns:
+        Index ``threshold``, a column a label.
+    """
+    values = scores.dropna().to_numpy()
+    shares = (values[None] > np.asarray(thresholds)[:, None, None]).mean(axis=1)
+    index = pd.Index(thresholds, name="threshold")
+    return pd.DataFrame(shares, index=index, columns=scores.columns)
+
+
+def default_targets(points: pd.DataFrame, count: int = _TARGETS) -> dict[tuple, np.ndarray]:
+    """Accuracies to reach on each task: evenly between the worst first and the best last one.
+
+    Args:
+        points: as from :func:`craft_zoo.benchmarks.tidy`.
+        count: how many a task.
+    """
+    targets = {}
+    for task, group in points.groupby(["dataset", "shots"], sort=False):
+        ordered = group.sort_values("queries", kind="stable").groupby(["label", "seed"])
+        low, high = ordered["accuracy"].first().min(), ordered["accuracy"].max().max()
+        targets[task] = np.linspace(low, high, count + 1)[1:]
+    return targets
+
+
+def runtimes(points: pd.DataFrame, targets: dict[tuple, np.ndarray] | None = None) -> pd.DataFrame:
+    """Queries after which each run first reached each target (COCO's runtimes, Hansen et al. 2021).
+
+    Args:
+        points: as from :func:`craft_zoo.benchmarks.tidy`.
+        targets: (dataset, shots) → accuracies; by default :func:`default_targets`.
+
+    Returns:
+        Columns dataset, shots, label, seed, target, queries (infinity: never).
+    """
+    targets = default_targets(points) if targets is None else targets
+    rows = []
+    keys = ["dataset", "shots", "label", "seed"]
+    for key, curve in points.sort_values("queries", kind="stable").groupby(keys, sort=False):
+        best = np.maximum.accumulate(curve["accuracy"].to_numpy())
+        queries = np.append(curve["queries"].to_numpy(dtype=float), np.inf)
+        for target in targets[key[:2]]:
+            rows.append((*key, target, queries[np.searchsorted(best, target)]))
+    return pd.DataFrame(rows, columns=[*keys, "target", "queries"])
+
+
+def reached(times: pd.DataFrame, queries: Sequence[float]) -> pd.DataFrame:
+    """Share of (run, target) pairs that were reached within so many queries: COCO's ECDF.
+
+    Args:
+        times: as from :func:`runtimes`.
+        queries: budgets to look at.
+
+    Returns:
+        Index ``queries``, a column a label.
+    """
+    index = pd.Index(queries, name="queries")
+    shares = {
+        label: [(group["queries"] <= limit).mean() for limit in queries]
+        for label, group in times.groupby("label", sort=False)
+    }
+    return pd.DataFrame(shares, index=index)
