@@ -3,7 +3,7 @@
 Every figure comes from the points that runs have measured; a finished run is never made again.
 
 - :class:`RunSpec`, :class:`Variant`, :func:`expand`, :func:`cross`, :func:`combine`,
-  :func:`short_name`: the grid
+  :func:`label_runs`, :func:`short_name`: the grid
 - :class:`Plan`, :func:`read_plan`: the grid as a file
 - :class:`Bench`, :class:`Listener`: running it; :func:`run_in_processes`, :func:`run_on_ray`: in
   parallel
@@ -18,7 +18,15 @@ Every figure comes from the points that runs have measured; a finished run is ne
 """
 
 from craft_zoo.benchmarks.executors import run_in_processes, run_on_ray
-from craft_zoo.benchmarks.grid import RunSpec, Variant, combine, cross, expand, short_name
+from craft_zoo.benchmarks.grid import (
+    RunSpec,
+    Variant,
+    combine,
+    cross,
+    expand,
+    label_runs,
+    short_name,
+)
 from craft_zoo.benchmarks.inference import (
     Comparison,
     Ranks,
@@ -72,6 +80,7 @@ __all__ = [
     "expand",
     "holm",
     "interquartile_mean",
+    "label_runs",
     "mean_interval",
     "performance_profile",
     "plot_curves",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any, NamedTuple
@@ -75,6 +76,15 @@ class RunSpec:
     def to_json(self) -> dict[str, Any]:
         """The description as plain values."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RunSpec:
+        """What :meth:`to_json` has described.
+
+        Raises:
+            TypeError, KeyError: it describes no run.
+        """
+        return cls(**{**values, "config": CraftConfig(**values["config"])})
 
 
 class Variant(NamedTuple):
@@ -181,6 +191,42 @@ def _check_optimizers(variants: Sequence[Variant], budgets: Sequence[int]) -> No
     for (spec, dim), budget in product(sorted(made), budgets):
         if spec != NO_OPTIMIZER:
             optimizers.create(spec, dim, budget=budget, seed=0)
+
+
+def label_runs(
+    runs: Iterable[RunSpec], names: Mapping[RunSpec, str] | None = None
+) -> dict[RunSpec, str]:
+    """What each run's line is called; runs that differ in more than task and seed, differently.
+
+    Args:
+        runs: of a grid, or of a whole store.
+        names: of variants; "" or none: :attr:`RunSpec.label`.
+    """
+    plain = {run: (names or {}).get(run) or run.label for run in runs}
+    several: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    for run, label in plain.items():
+        for name, value in _details(run).items():
+            several[label][name].add(value)
+    labels = {}
+    for run, label in plain.items():
+        told = [
+            _DETAILS.get(name, f"{name}={{}}").format(value)
+            for name, value in _details(run).items()
+            if len(several[label][name]) > 1 and value != getattr(_DEFAULT, name, None)
+        ]
+        labels[run] = ", ".join([label, *told])
+    return labels
+
+
+_DEFAULT = CraftConfig()
+_DETAILS = {"budget": "{:,} queries", "model": "{}", "method": "{}", "optimizer": "{}"}
+
+
+def _details(run: RunSpec) -> dict[str, Any]:
+    """What may tell runs of one name apart."""
+    about = {"model": run.model, "budget": run.budget}
+    about |= {"method": run.method, "optimizer": run.optimizer}
+    return about | settings_of(run.method, run.config)
 
 
 def slug(text: str) -> str:

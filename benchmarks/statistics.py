@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.grid import RunSpec, label_runs
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.methods import is_white_box
 
@@ -26,16 +26,13 @@ def tidy(
 
     Args:
         curves: the points of every run.
-        names: of variants, for their ``label``; "" or none: method and optimizer.
+        names: of variants, for their ``label``; see :func:`label_runs`.
     """
     rows = []
-    budgets = {run.budget for run in curves}
+    labels = label_runs(curves, names)
     for run, points in curves.items():
         about = {column: getattr(run, column) for column in _RUN_COLUMNS}
-        label = (names or {}).get(run) or run.label
-        if len(budgets) > 1:  # the same with another budget is another curve
-            label += f", {run.budget:,} queries"
-        about |= {"label": label, "seed": run.seed}
+        about |= {"label": labels[run], "seed": run.seed}
         rows += [about | vars(point) for point in points]
     return pd.DataFrame(rows)
 

@@ -71,15 +71,18 @@ class RunStore:
     def load(self, run: RunSpec) -> list[Point] | None:
         """The curve of a finished run, or None."""
         path = self._folder(run) / _RECORD
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            return [Point(**point) for point in record["points"]]
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CraftZooError(
-                f"the record {path} cannot be read ({error}): remove its folder to run it again"
-            ) from None
+        return _parse(path)[1] if path.exists() else None
+
+    def read_all(self) -> tuple[dict[RunSpec, list[Point]], list[str]]:
+        """The curves of all finished runs, and of each record that cannot be read, why."""
+        curves, broken = {}, []
+        for path in sorted((self.folder / "runs").glob(f"*/{_RECORD}")):
+            try:
+                run, points = _parse(path)
+                curves[run] = points
+            except CraftZooError as error:
+                broken.append(str(error))
+        return curves, broken
 
     def claim(self, run: RunSpec) -> Journal:
         """What a run has asked so far, for the one who goes on with it; to be removed at its end.
@@ -162,6 +165,24 @@ class RunStore:
 
     def _folder(self, run: RunSpec) -> Path:
         return self.folder / "runs" / run.identity
+
+
+def _parse(path: Path) -> tuple[RunSpec, list[Point]]:
+    """A record.
+
+    Raises:
+        CraftZooError: it is none.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        points = [Point(**point) for point in record["points"]]
+        if not points:
+            raise ValueError("it has no points")
+        return RunSpec.from_json(record["run"]), points
+    except (OSError, ValueError, KeyError, TypeError, CraftZooError) as error:
+        raise CraftZooError(
+            f"the record {path} cannot be read ({error}): remove its folder to run it again"
+        ) from None
 
 
 def environment() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import tempfile
 import uuid
@@ -69,7 +70,7 @@ def run_on_ray(
             ray.init(
                 address=address,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 **(new if address is None else {}),
             )
         except (ConnectionError, ValueError, RuntimeError) as error:

@@ -22,6 +22,7 @@ from craft_zoo.benchmarks import (
     area_under_curve,
     average_curves,
     expand,
+    label_runs,
     mean_interval,
     plot_curves,
     summarize,
@@ -196,6 +197,35 @@ def test_a_broken_record_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "runs" / RUN.identity / "run.json").write_text(text)
     with pytest.raises(CraftZooError, match="remove its folder"):
         store.load(RUN)
+
+
+def test_a_broken_record_leaves_the_others_readable(tmp_path: Path) -> None:
+    store, other = RunStore(tmp_path), replace(RUN, seed=2)
+    for run in (RUN, other):
+        store.save(run, [point(40, 0.2)], adapter())
+    assert store.read_all() == ({RUN: [point(40, 0.2)], other: [point(40, 0.2)]}, [])
+    broken = tmp_path / "runs" / RUN.identity / "run.json"
+    broken.write_text(broken.read_text()[:80])
+    curves, problems = store.read_all()
+    assert list(curves) == [other]
+    assert len(problems) == 1
+    assert str(broken) in problems[0]
+
+
+def test_runs_that_differ_have_different_names() -> None:
+    other = replace(RUN, config=CraftConfig(scale=2.0))
+    labels = label_runs([RUN, replace(RUN, seed=2), other, replace(other, budget=90)])
+    assert list(labels.values()) == [
+        "craft (cma), 8,000 queries",
+        "craft (cma), 8,000 queries",
+        "craft (cma), 8,000 queries, scale=2.0",
+        "craft (cma), 90 queries, scale=2.0",
+    ]
+    assert label_runs([RUN, other], {other: "small"}) == {RUN: "craft (cma)", other: "small"}
+    # A setting that the method does not look at makes no difference.
+    zero = replace(RUN, method="zero-shot", optimizer="none")
+    same = label_runs([zero, replace(zero, config=CraftConfig(scale=2.0))])
+    assert set(same.values()) == {"zero-shot"}
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

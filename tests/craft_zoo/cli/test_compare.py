@@ -1,0 +1,68 @@
+"""``craft-zoo compare`` says what the numbers say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from craft_zoo.benchmarks import Point, RunSpec, RunStore
+from craft_zoo.cli import main
+
+
+def fill(folder: Path, method: str, accuracies: list[float], dataset: str = "folder:a/d") -> None:
+    store = RunStore(folder)
+    for seed, accuracy in enumerate(accuracies, 1):
+        run = RunSpec("m", dataset, None, method, "none", 16, seed, 100)
+        about = {"train_accuracy": 1.0, "loss": 0.0, "seconds": 2.0, "search_predictions": 1}
+        about |= {"refiner_predictions": 0, "evaluation_predictions": 0}
+        start = Point(queries=0, accuracy=0.1, **about)  # type: ignore[arg-type]
+        store.save(run, [start, replace(start, queries=50, accuracy=accuracy)], None)
+
+
+BETTER = [0.52, 0.61, 0.55, 0.58, 0.6, 0.57, 0.59]
+
+
+def test_a_clear_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, "zip", [0.5, 0.55, 0.51, 0.53, 0.54, 0.52, 0.53])
+    fill(tmp_path, "bbt", BETTER)
+    assert main(["compare", "zip", "bbt", "--in", str(tmp_path)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "B (bbt) is better than A (zip) by 4.9 points" in text
+    assert "7 pairs" in text
+    assert "ahead in 100% of them" in text
+    assert "p = 0.016" in text
+    assert main(["compare", "bbt", "zip", "--in", str(tmp_path), "--measure", "area"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "A (bbt) is better than B (zip) by 2.4 points" in text
+
+
+def test_no_telling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, "zip", [0.5, 0.6, 0.5])
+    fill(tmp_path, "bbt", [0.6, 0.5, 0.51])
+    assert main(["compare", "zip", "bbt", "--in", str(tmp_path)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "No telling: B (bbt) is ahead of A (zip) by 0.3 points" in text
+    assert "3 pairs cannot give less than 0.250: bench more seeds" in text
+
+
+def test_two_benches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same method of another version, its data in another place."""
+    fill(tmp_path / "old", "bbt", [accuracy - 0.1 for accuracy in BETTER])
+    fill(tmp_path / "new", "bbt", BETTER, dataset="folder:elsewhere/d")
+    where = ["--in", str(tmp_path / "old"), "--and-in", str(tmp_path / "new")]
+    assert main(["compare", "bbt", "bbt", *where]) == 0
+    assert "by 10.0 points" in capsys.readouterr().out
+
+
+def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, "zip", [0.5])
+    fill(tmp_path, "bbt", [0.5], dataset="folder:other")
+    for arguments, message in (
+        (["zip", "bbt"], "were not run on the same task"),
+        (["zip", "coop"], "holds no methods 'coop': write one of 'zip', 'bbt'"),
+        (["zip", "bbt", "--and-in", str(tmp_path / "none")], "holds no results"),
+    ):
+        assert main(["compare", *arguments, "--in", str(tmp_path)]) == 2
+        assert message in capsys.readouterr().err
