@@ -14,7 +14,8 @@ Every figure comes from the points that runs have measured; a finished run is ne
   :func:`holm`, :func:`interquartile_mean`: what they say of methods in general
 - :func:`performance_profile`, :func:`runtimes`, :func:`reached`, :func:`default_targets`: shares of
   runs
-- :func:`plot_curves`, :func:`write_results`: files for people
+- :func:`plot_curves`, :func:`write_results`, :func:`write_config`: files for people;
+  :class:`Results`, :func:`read_results`: back from there
 """
 
 from craft_zoo.benchmarks.executors import run_in_processes, run_on_ray
@@ -47,7 +48,7 @@ from craft_zoo.benchmarks.profiles import (
     reached,
     runtimes,
 )
-from craft_zoo.benchmarks.results import write_results
+from craft_zoo.benchmarks.results import Results, read_results, write_config, write_results
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.statistics import (
     area_under_curve,
@@ -66,6 +67,7 @@ __all__ = [
     "Plan",
     "Point",
     "Ranks",
+    "Results",
     "RunSpec",
     "RunStore",
     "Variant",
@@ -87,6 +89,7 @@ __all__ = [
     "rank",
     "reached",
     "read_plan",
+    "read_results",
     "run_in_processes",
     "run_on_ray",
     "runtimes",
@@ -94,5 +97,6 @@ __all__ = [
     "short_name",
     "summarize",
     "tidy",
+    "write_config",
     "write_results",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ COLOURS = (
     *("#882255", "#999933", "#44AA99"),
 )
 _DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (4, 1)), (0, (1, 1)), "-")
+LEVEL_COLOUR = "#555555"  # of what is a level line
 MARKERS = "osD^vPX"
 _RANKED = 3  # from so many lines on, a second row says who is ahead
 _RANKINGS = 10  # budgets at which it does
@@ -50,21 +52,21 @@ def plot_curves(
     Returns:
         The files written.
     """
-    panels = list(_panels(curves))
-    most = max(len(_compared(panel)) for _, panel, _ in panels)
+    drawn = list(panels(curves))
+    most = max(len(compared_lines(panel)) for _, panel, _ in drawn)
     heights = [max(4.4, 0.3 * most)]
     if most >= _RANKED and not logarithmic:
         heights.append(0.8 + 0.16 * most)
     figure, axes = plt.subplots(
         len(heights),
-        len(panels),
-        figsize=(7.2 * len(panels), sum(heights)),
+        len(drawn),
+        figsize=(7.2 * len(drawn), sum(heights)),
         height_ratios=heights,
         squeeze=False,
         layout="constrained",
     )
-    for column, (title, panel, right) in zip(axes.T, panels, strict=True):
-        _draw_panel(column[0], panel, right)
+    for column, (title, panel, right) in zip(axes.T, drawn, strict=True):
+        draw_panel(column[0], panel, right)
         column[0].set_title(title, loc="left", fontsize=11)
         if len(column) > 1:
             _draw_ranks(column[1], panel, right)
@@ -75,11 +77,11 @@ def plot_curves(
     return save(figure, folder, name)
 
 
-def _panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
+def panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
     """Each panel's title, lines, and where its axis ends: alike for both tracks."""
     for (dataset, shots), group in curves.groupby(["dataset", "shots"], sort=False):
         title = f"{short_name(str(dataset))}, {shots} shots"
-        levels = _is_level(group)
+        levels = is_level(group)
         tracks = group[~levels]["track"].unique()
         right = max(float(group["queries"].max()), 1.0)
         if len(tracks) < 2:
@@ -90,7 +92,7 @@ def _panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
             yield f"{title}: {what}", group[levels | (group["track"] == track)], right
 
 
-def _is_level(curves: pd.DataFrame) -> pd.Series:
+def is_level(curves: pd.DataFrame) -> pd.Series:
     """Whether a row belongs to a level line: the model as it comes, or a white-box reference."""
     return curves["white_box"] | (curves["label"] == _ZERO_SHOT)
 
@@ -107,18 +109,33 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return files
 
 
-def _draw_panel(axis: Axes, panel: pd.DataFrame, right: float) -> None:
+def draw_panel(
+    axis: Axes,
+    panel: pd.DataFrame,
+    right: float,
+    styles: Mapping[str, dict[str, Any]] | None = None,
+) -> None:
+    """Draw one panel; all that belongs to a line has a ``gid`` as from :func:`line_id`.
+
+    Args:
+        axis: where.
+        panel: some of the rows of :func:`craft_zoo.benchmarks.average_curves`.
+        right: where the axis ends.
+        styles: of the lines, see :func:`line_styles`; by default the panel's own.
+    """
     labels: list[tuple[float, str, str]] = []
-    styles = line_styles(_compared(panel))
+    ids: dict[str, str] = {}
+    styles = line_styles(compared_lines(panel)) if styles is None else styles
     alpha = min(0.15, 0.5 / max(1, len(styles)))  # of the intervals, which overlap
     for label, curve in panel.groupby("label", sort=False):
         accuracy = 100 * curve["accuracy"].to_numpy()
         queries = curve["queries"].to_numpy(dtype=float)
         low, high = 100 * curve["low"].to_numpy(), 100 * curve["high"].to_numpy()
-        if _is_level(curve).any():
-            colour = "#555555"
+        if is_level(curve).any():
+            colour = LEVEL_COLOUR
             dashes = (0, (1, 2)) if label == _ZERO_SHOT else (0, (6, 3))
-            axis.axhline(accuracy[-1], color=colour, linewidth=1, linestyle=dashes)
+            line = axis.axhline(accuracy[-1], color=colour, linewidth=1, linestyle=dashes)
+            line.set_gid(line_id(str(label)))
         else:
             style = styles[str(label)]
             colour = style["color"]
@@ -128,7 +145,7 @@ def _draw_panel(axis: Axes, panel: pd.DataFrame, right: float) -> None:
                     np.append(values, values[-1]) for values in (accuracy, low, high)
                 )
             # Between two points the earlier one's solution would be deployed.
-            axis.plot(
+            (line,) = axis.plot(
                 queries,
                 accuracy,
                 drawstyle="steps-post",
@@ -137,14 +154,18 @@ def _draw_panel(axis: Axes, panel: pd.DataFrame, right: float) -> None:
                 markersize=4,
                 markevery=max(1, len(queries) // 8),
             )
+            line.set_gid(line_id(str(label)))
             if np.isfinite(low).all():
-                axis.fill_between(
+                band = axis.fill_between(
                     queries, low, high, step="post", color=colour, alpha=alpha, linewidth=0
                 )
-        labels.append((float(accuracy[-1]), f"{label}  {accuracy[-1]:.1f}", colour))
+                band.set_gid(line_id(str(label)))
+        text = f"{label}  {accuracy[-1]:.1f}"
+        labels.append((float(accuracy[-1]), text, colour))
+        ids[text] = line_id(str(label))
     axis.set_xlim(0, right)
     axis.margins(y=0.06)
-    label_ends(axis, labels)
+    label_ends(axis, labels, ids)
     axis.set_ylabel("test accuracy (%)")
     style_axis(axis)
 
@@ -163,10 +184,10 @@ def _draw_ranks(axis: Axes, panel: pd.DataFrame, right: float) -> None:
         label: curve["accuracy"].to_numpy()[
             np.searchsorted(curve["queries"], at, side="right").clip(1) - 1
         ]
-        for label, curve in panel[~_is_level(panel)].groupby("label", sort=False)
+        for label, curve in panel[~is_level(panel)].groupby("label", sort=False)
     }
     ranks = pd.DataFrame(lines).rank(axis=1, ascending=False, method="min")
-    for label, style in line_styles(_compared(panel)).items():
+    for label, style in line_styles(compared_lines(panel)).items():
         axis.plot(at, ranks[label], **style, linewidth=1.4, markersize=4)
     axis.set_ylim(len(lines) + 0.5, 0.5)
     axis.set_xlim(0, right)
@@ -175,9 +196,14 @@ def _draw_ranks(axis: Axes, panel: pd.DataFrame, right: float) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _compared(panel: pd.DataFrame) -> list[str]:
-    """The lines that are compared: all but the level ones."""
-    return list(panel[~_is_level(panel)]["label"].unique())
+def compared_lines(panel: pd.DataFrame) -> list[str]:
+    """The labels of the lines that are compared: all but the level ones."""
+    return list(panel[~is_level(panel)]["label"].unique())
+
+
+def line_id(label: str) -> str:
+    """What marks, in an SVG, all that belongs to a line."""
+    return f"line-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
 def line_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -192,8 +218,16 @@ def line_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def label_ends(axis: Axes, labels: list[tuple[float, str, str]]) -> None:
-    """Name each line at its right end, pushed apart where two would overlap."""
+def label_ends(
+    axis: Axes, labels: list[tuple[float, str, str]], ids: Mapping[str, str] | None = None
+) -> None:
+    """Name each line at its right end, pushed apart where two would overlap.
+
+    Args:
+        axis: where the lines are.
+        labels: height, text and colour of each.
+        ids: text → the ``gid`` that it gets.
+    """
     bottom, top = axis.get_ylim()
     gap = 0.055 * (top - bottom)
     labels = sorted(labels)

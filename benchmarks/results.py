@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.statistics import average_curves, summarize, tidy
-from craft_zoo.benchmarks.store import Point, environment, write_atomically
+from craft_zoo.benchmarks.store import Point, RunStore, environment, write_atomically
+from craft_zoo.errors import CraftZooError
 
 
 def write_results(
@@ -33,8 +36,86 @@ def write_results(
     summary = summarize(points)
     write_atomically(folder / "curves.csv", points.to_csv(index=False))
     write_atomically(folder / "summary.csv", summary.to_csv(index=False))
-    runs = [run.to_json() | {"name": (names or {}).get(run, "")} for run in curves]
-    config = {"runs": runs, "environment": environment()}
-    write_atomically(folder / "config.json", json.dumps(config, indent=1))
+    write_config(curves, folder, names)
     plot_curves(average_curves(points), folder)
     return summary
+
+
+_CONFIG = "config.json"
+
+
+def write_config(
+    runs: Iterable[RunSpec], folder: Path, names: Mapping[RunSpec, str] | None = None
+) -> None:
+    """Write ``config.json``: which runs make up a grid, and on what machine it was run.
+
+    Args:
+        runs: the grid.
+        folder: an existing folder.
+        names: of variants, if any.
+    """
+    described = [run.to_json() | {"name": (names or {}).get(run, "")} for run in runs]
+    config = {"runs": described, "environment": environment()}
+    write_atomically(folder / _CONFIG, json.dumps(config, indent=1))
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a folder of results holds.
+
+    Attributes:
+        curves: the points of the runs of its grid that are finished.
+        names: of the variants among them; "" for the others.
+        missing: runs of the grid that are not finished.
+        others: finished runs that are not of the grid.
+        broken: of each record that cannot be read, why.
+        environment: versions and machine, as the last bench saw them.
+    """
+
+    curves: dict[RunSpec, list[Point]]
+    names: dict[RunSpec, str]
+    missing: list[RunSpec]
+    others: list[RunSpec]
+    broken: list[str]
+    environment: dict[str, Any]
+
+
+def read_results(folder: Path) -> Results:
+    """What ``craft-zoo bench`` or ``study`` has left in a folder, or has come to so far.
+
+    The grid is that of ``config.json``; while there is none yet, all finished runs.
+
+    Raises:
+        CraftZooError: there is no finished run, or ``config.json`` cannot be read.
+    """
+    if not (folder / "runs").is_dir():
+        raise CraftZooError(f"{folder} holds no results: give the --out of a craft-zoo bench")
+    found, broken = RunStore(folder).read_all()
+    names, about = dict.fromkeys(found, ""), environment()
+    path = folder / _CONFIG
+    if path.exists():
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+            names = {
+                RunSpec.from_json({k: v for k, v in run.items() if k != "name"}): run["name"]
+                for run in config["runs"]
+            }
+            about = config["environment"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CraftZooError(
+                f"{path} cannot be read ({error}): remove it, or run the bench again"
+            ) from None
+    # Stores are compared by identity, as the same data may lie elsewhere now.
+    by_identity = {run.identity: points for run, points in found.items()}
+    curves = {run: by_identity[run.identity] for run in names if run.identity in by_identity}
+    if not curves:
+        raise CraftZooError(f"{folder} holds no finished run: let craft-zoo bench come to its end")
+    grid = {run.identity for run in names}
+    return Results(
+        curves=curves,
+        names=names,
+        missing=[run for run in names if run not in curves],
+        others=[run for run in found if run.identity not in grid],
+        broken=broken,
+        environment=about,
+    )

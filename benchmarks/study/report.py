@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec, short_name, slug
 from craft_zoo.benchmarks.plots import plot_curves
+from craft_zoo.benchmarks.results import write_config
 from craft_zoo.benchmarks.statistics import average_curves, tidy
 from craft_zoo.benchmarks.store import Point, environment, write_atomically
 from craft_zoo.benchmarks.study.figures import plot_shots
@@ -76,11 +76,7 @@ def write_report(
         shown = markdown(deployment.rename(columns=words), digits=2)
         parts.append(f"## Deployed\n\n{_DEPLOYED}\n\n{shown}")
     write_atomically(folder / "curves.csv", points.to_csv(index=False))
-    config = {
-        "runs": [run.to_json() for run in {**main, **ablations}],
-        "environment": environment(),
-    }
-    write_atomically(folder / "config.json", json.dumps(config, indent=1))
+    write_config({**main, **ablations}, folder, names)
     page = folder / "study.md"
     write_atomically(page, "\n\n".join(parts) + "\n")
     return page

@@ -80,6 +80,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--budget", type=int, help="queries a run (default: 8000)")
     parser.add_argument("--seeds", type=int, help="how many seeds, from 1 on (default: 3)")
+    parser.add_argument(
+        "--seed", action="append", type=int, help="one seed in place of --seeds; repeatable"
+    )
     add_out_argument(parser, DEFAULT_OUT)
     add_in_flight_argument(parser)
     add_execution_arguments(parser)
@@ -114,6 +117,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     """The plan's file, and over it what the command line gives."""
     if options.seeds is not None and options.seeds < 1:
         raise CraftZooError(f"at least 1 seed is needed, not {options.seeds}: raise --seeds")
+    if options.seeds is not None and options.seed is not None:
+        raise CraftZooError("--seeds says how many and --seed which: give one of them")
     source = "the command line" if options.plan is None else str(options.plan)
     values = {} if options.plan is None else read_plan(options.plan)
     given = {
@@ -123,7 +128,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         "methods": options.method,
         "optimizers": options.optimizer,
         "shots": options.shots,
-        "seeds": options.seeds,
+        "seeds": options.seed or options.seeds,
         "budgets": options.budget,
     }
     values |= {key: value for key, value in given.items() if value is not None}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from craft_zoo.benchmarks import RunStore, compare, score_table, short_name, tidy
+from craft_zoo.benchmarks import compare, read_results, score_table, short_name, tidy
 from craft_zoo.cli.bench import DEFAULT_OUT
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
@@ -103,12 +103,8 @@ def _listed(numbers: Iterable[int]) -> str:
 
 def _scores(folder: Path, name: str, measure: str) -> pd.Series:
     """A method's scores by data set, shots and seed."""
-    if not (folder / "runs").is_dir():
-        raise CraftZooError(f"{folder} holds no results: give the --out of a craft-zoo bench")
-    curves, _ = RunStore(folder).read_all()
-    if not curves:
-        raise CraftZooError(f"{folder} holds no finished run: let craft-zoo bench come to its end")
-    points = tidy(curves)
+    results = read_results(folder)
+    points = tidy(results.curves, results.names)
     points["dataset"] = points["dataset"].map(short_name)  # wherever it lies
     labels = list(points["label"].unique())
     fitting = [label for label in labels if label == name] or [

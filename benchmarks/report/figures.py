@@ -1,0 +1,142 @@
+"""The report's figures; each is drawn once, for the page and for a paper."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from craft_zoo.benchmarks.grid import slug
+from craft_zoo.benchmarks.inference import Ranks
+from craft_zoo.benchmarks.plots import draw_panel, line_id, panels, style_axis
+from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
+
+_SIZE = (7.4, 4.4)
+_FORMATS = ("png", "svg", "pdf")
+_STEPS = 60
+_NO_DATE: dict[str, dict[str, Any]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+Styles = dict[str, dict[str, Any]]
+
+
+class Drawn(NamedTuple):
+    """A figure.
+
+    Attributes:
+        name: of its files.
+        title: for people.
+        svg: for the page: letters are letters, and ids that no other figure has.
+    """
+
+    name: str
+    title: str
+    svg: str
+
+
+def curves(average: pd.DataFrame, styles: Styles, folder: Path) -> Iterator[Drawn]:
+    """Accuracy against queries, a figure a task and track."""
+    for title, panel, right in panels(average):
+        figure, axis = _figure()
+        draw_panel(axis, panel, right, styles)
+        axis.set_xscale("symlog", linthresh=1, linscale=0.4)  # there is a point at 0
+        axis.set_xlabel("queries (contexts scored on the training images)")
+        yield _keep(figure, folder, f"curves-{slug(title).lower()}", title)
+
+
+def rank_plot(ranks: Ranks, folder: Path) -> Drawn:
+    """Average ranks; two methods whose bars do not overlap differ (Nemenyi; Demšar 2006)."""
+    order = ranks.ranks.sort_values(ascending=False)
+    figure, axis = _figure((_SIZE[0], 0.9 + 0.26 * len(order)))
+    half = ranks.critical_difference / 2
+    for place, rank in enumerate(order):
+        axis.plot([rank - half, rank + half], [place, place], color="#56B4E9", linewidth=4)
+        axis.plot(rank, place, "o", color="#0072B2", markersize=6)
+    axis.set_yticks(range(len(order)), [f"{label}  {rank:.2f}" for label, rank in order.items()])
+    axis.tick_params(axis="y", length=0)
+    axis.set_xlabel(f"average rank over {ranks.tasks} tasks, 1 is the best")
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    return _keep(
+        figure, folder, "ranks", "Average ranks: where bars do not overlap, methods differ"
+    )
+
+
+def profile_plot(scores: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
+    """Share of the runs that score above a threshold."""
+    values = scores.dropna().to_numpy()
+    thresholds = np.linspace(np.floor(20 * values.min()) / 20, np.ceil(20 * values.max()) / 20, 200)
+    table = performance_profile(scores, list(thresholds))
+    figure, axis = _figure()
+    for label in table:
+        style = {**styles[str(label)], "markevery": 25, "markersize": 4}
+        axis.plot(100 * table.index, 100 * table[label], linewidth=1.6, label=label, **style)
+    _finish(axis, "test accuracy above (%)")
+    return _keep(figure, folder, "profile", "Performance profile: share of runs above an accuracy")
+
+
+def runtime_plot(points: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
+    """Share of the targets that are reached within so many queries."""
+    most = float(points["queries"].max())
+    queries = np.unique(np.append(0, np.geomspace(1, max(most, 2), _STEPS)).round())
+    table = reached(runtimes(points), list(queries))
+    figure, axis = _figure()
+    for label in table:
+        style = {**styles[str(label)], "markevery": 8, "markersize": 4}
+        shares = 100 * table[label].to_numpy()
+        axis.plot(queries, shares, drawstyle="steps-post", linewidth=1.6, label=label, **style)
+    axis.set_xscale("symlog", linthresh=1, linscale=0.4)
+    _finish(axis, "queries")
+    return _keep(figure, folder, "runtimes", "Share of (run, target) pairs reached within queries")
+
+
+def _finish(axis: Axes, xlabel: str) -> None:
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel("share (%)")
+    axis.set_ylim(-2, 102)
+    style_axis(axis)
+    for line in axis.get_lines():
+        line.set_gid(line_id(str(line.get_label())))
+    legend = axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_gid(line_id(text.get_text()))
+
+
+def _figure(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
+    return plt.subplots(figsize=size, layout="constrained")
+
+
+def _keep(figure: Figure, folder: Path, name: str, title: str) -> Drawn:
+    """Write the figure's files, and make what the page shows of it."""
+    for kind in _FORMATS:
+        with plt.rc_context({"svg.hashsalt": name, "pdf.fonttype": 42}):
+            figure.savefig(folder / f"{name}.{kind}", dpi=200, metadata=_NO_DATE[kind])
+    page = io.StringIO()
+    with plt.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(page, format="svg", transparent=True, metadata=_NO_DATE["svg"])
+    plt.close(figure)
+    return Drawn(name, title, _for_page(page.getvalue(), name, title))
+
+
+def _for_page(svg: str, name: str, title: str) -> str:
+    """An SVG to stand in HTML beside others: lines by class, no id twice, no size of its own."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'<g id="(line-[0-9a-f]{8})">', r'<g class="\1">', svg)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    # What is left are definitions, hashed with the figure's name where Matplotlib names them.
+    used = set(re.findall(r'id="([^"]+)"', svg))
+    for identity in used:
+        svg = re.sub(rf'(id="|#){re.escape(identity)}(?=["\)])', rf"\g<1>{name}-{identity}", svg)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)

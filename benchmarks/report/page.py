@@ -1,0 +1,265 @@
+"""The page: everything that a folder of results says, in one file."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec, label_runs, short_name, slug
+from craft_zoo.benchmarks.inference import Ranks, rank, score_table
+from craft_zoo.benchmarks.plots import LEVEL_COLOUR, compared_lines, line_id, line_styles
+from craft_zoo.benchmarks.report import figures, tables
+from craft_zoo.benchmarks.results import Results
+from craft_zoo.benchmarks.statistics import average_curves, tidy
+from craft_zoo.benchmarks.store import Point, write_atomically
+from craft_zoo.craft import CraftConfig
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import is_white_box
+
+_DASHES = ((0, (1, 2)), (0, (6, 3)), (0, (3, 2, 1, 2)), (0, (10, 3)))  # of level lines
+REFERENCE = "craft-released"  # what others are compared with, where it was run
+
+
+class Task(NamedTuple):
+    """A task's part of the page."""
+
+    title: str
+    figures: list[figures.Drawn]
+    table: pd.DataFrame
+
+
+class Run(NamedTuple):
+    """A run's line on the page."""
+
+    label: str
+    task: str
+    seed: int
+    accuracy: float
+    queries: int
+    seconds: float
+    command: str
+    config: str
+
+
+def write_report(results: Results, folder: Path, title: str) -> Path:
+    """Write ``report.html`` with ``figures/`` and ``tables/`` beside it.
+
+    The page needs nothing but itself; what is beside it is for papers.
+
+    Args:
+        results: as from :func:`craft_zoo.benchmarks.read_results`.
+        folder: created when needed.
+        title: of the page.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        CraftZooError: the folder cannot be written.
+    """
+    try:
+        for part in ("figures", "tables"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        page = folder / "report.html"
+        write_atomically(page, _page(results, folder, title))
+    except OSError as error:
+        raise CraftZooError(
+            f"cannot write to {folder} ({error.strerror or error}): choose another --out"
+        ) from None
+    return page
+
+
+def _page(results: Results, folder: Path, title: str) -> str:
+    named = any(results.names[run] == "" for run in results.curves)
+    main = {r: p for r, p in results.curves.items() if results.names[r] == "" or not named}
+    variants = {r: p for r, p in results.curves.items() if r not in main}
+    labels = label_runs(results.curves, results.names)
+    points = tidy(main, labels)
+    average = average_curves(points)
+    styles = _styles(average)
+    scores, ranks = _over_tasks(points)
+    drawings, sheets = folder / "figures", folder / "tables"
+    tasks = list(_tasks(points, styles, drawings, sheets))
+    shared: dict[str, Any] = {"overview": None, "differences": None, "overall": []}
+    if len(scores.columns) > 1 and len(scores.dropna()):
+        shared["overview"] = tables.overview(scores, ranks)
+        tables.write(shared["overview"], sheets, "overview")
+        base = _base(points, list(scores.columns))
+        shared |= {"base": base, "differences": tables.differences(scores, base)}
+        tables.write(shared["differences"], sheets, "differences")
+        if ranks is not None:
+            shared["overall"].append(figures.rank_plot(ranks, drawings))
+        shared["overall"].append(figures.profile_plot(scores, styles, drawings))
+    shared["overall"].append(figures.runtime_plot(_searched(points), styles, drawings))
+    costs = tables.costs(points)
+    tables.write(costs, sheets, "costs")
+    template = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    template.filters |= {"svg": Markup, "cell": tables.text}
+    template.globals["cells"] = lambda table, row: list(zip(table.columns, row, strict=True))
+    return template.get_template("page.html").render(
+        title=title,
+        facts=_facts(results, main),
+        notes=_notes(results, scores, points),
+        methods=[
+            {"label": label, "id": line_id(label), "colour": styles[label]["color"]}
+            for label in styles
+        ],
+        tasks=tasks,
+        variants=_variants(variants, labels, sheets),
+        costs=costs,
+        runs=[_run(run, curve, labels[run]) for run, curve in results.curves.items()],
+        environment=json.dumps(results.environment, indent=1),
+        ranks=ranks,
+        **shared,
+    )
+
+
+def _styles(average: pd.DataFrame) -> figures.Styles:
+    """Every line's style; what is a level line on plots of curves is grey everywhere."""
+    styles = line_styles(compared_lines(average))
+    levels = [label for label in average["label"].unique() if label not in styles]
+    for label, dashes in zip(levels, itertools.cycle(_DASHES), strict=False):
+        styles[label] = {"color": LEVEL_COLOUR, "linestyle": dashes}
+    return styles
+
+
+def _template(name: str) -> str:
+    return (resources.files("craft_zoo.benchmarks.report") / name).read_text(encoding="utf-8")
+
+
+def _over_tasks(points: pd.DataFrame) -> tuple[pd.DataFrame, Ranks | None]:
+    """Scores of the methods that were run on every task, and their ranks."""
+    scores = score_table(points)
+    somewhere = scores.groupby(level=["dataset", "shots"]).count()
+    whole = scores[[column for column in scores if (somewhere[column] > 0).all()]]
+    ranked = len(somewhere) > 1 and len(whole.columns) > 1 and len(whole.dropna()) > 0
+    return whole, rank(whole) if ranked else None
+
+
+def _searched(points: pd.DataFrame) -> pd.DataFrame:
+    """Without references, which look into the model and make no query."""
+    own = points[~points["method"].map(is_white_box)]
+    return own if len(own) else points
+
+
+def _base(points: pd.DataFrame, labels: Sequence[str]) -> str:
+    """What all others are compared with: CraFT as released, or what comes first."""
+    methods = points.drop_duplicates("label").set_index("label")["method"]
+    return next((label for label in labels if methods[label] == REFERENCE), labels[0])
+
+
+def _tasks(
+    points: pd.DataFrame, styles: figures.Styles, drawings: Path, sheets: Path
+) -> list[Task]:
+    tasks = []
+    for (dataset, shots), mine in points.groupby(["dataset", "shots"], sort=False):
+        title = f"{short_name(str(dataset))}, {shots} {'shot' if shots == 1 else 'shots'}"
+        table = tables.accuracies(mine)
+        tables.write(table, sheets, f"accuracy-{slug(title).lower()}")
+        tasks.append(
+            Task(title, list(figures.curves(average_curves(mine), styles, drawings)), table)
+        )
+    return tasks
+
+
+def _variants(
+    variants: dict[RunSpec, list[Point]], labels: dict[RunSpec, str], sheets: Path
+) -> list[Task]:
+    """Tables of what has a name of its own: ablations."""
+    if not variants:
+        return []
+    found = []
+    for (dataset, shots), mine in tidy(variants, labels).groupby(["dataset", "shots"], sort=False):
+        title = f"{short_name(str(dataset))}, {shots} shots"
+        table = tables.accuracies(mine)
+        tables.write(table, sheets, f"variants-{slug(title).lower()}")
+        found.append(Task(title, [], table))
+    return found
+
+
+def _facts(results: Results, main: dict[RunSpec, list[Point]]) -> dict[str, str]:
+    """What the page is about, in a few words each."""
+    runs = list(results.curves)
+    packages = results.environment.get("packages", {})
+    tasks = dict.fromkeys(short_name(run.dataset) for run in runs)
+    finished = f"{len(runs)}" + (f" of {len(results.names)}" if results.missing else "")
+    return {
+        "model": ", ".join(dict.fromkeys(run.model for run in runs)),
+        "data sets": ", ".join(tasks),
+        "shots": ", ".join(str(n) for n in sorted({run.shots for run in main})),
+        "seeds": ", ".join(str(n) for n in sorted({run.seed for run in runs})),
+        "budget": ", ".join(f"{n:,}" for n in sorted({run.budget for run in main})) + " queries",
+        "runs": finished,
+        "machine": f"{results.environment.get('machine', '?')}, "
+        f"{results.environment.get('cores', '?')} cores",
+        "versions": ", ".join(
+            f"{name} {packages[name]}" for name in ("craft-zoo", "torch") if name in packages
+        ),
+    }
+
+
+def _notes(results: Results, scores: pd.DataFrame, points: pd.DataFrame) -> list[str]:
+    """What a reader must know of what is not there."""
+    notes = list(results.broken)
+    if results.missing:
+        notes.append(f"{len(results.missing)} runs of the grid are not finished and left out.")
+    if results.others:
+        notes.append(f"{len(results.others)} runs in the folder are of other grids and left out.")
+    left_out = sorted(set(points["label"]) - set(scores.columns))
+    if left_out:
+        notes.append(f"Not run on every task, so not compared over all: {', '.join(left_out)}.")
+    lacking = int(scores.isna().any(axis=1).sum())
+    if lacking:
+        notes.append(
+            f"Of {len(scores)} pairs of task and seed {lacking} lack a method and are left out "
+            f"where methods are compared over all tasks."
+        )
+    if len({run.seed for run in results.curves}) < 2:
+        notes.append("One seed: nothing can be said of chance.")
+    return notes
+
+
+def _run(run: RunSpec, points: list[Point], label: str) -> Run:
+    return Run(
+        label=label,
+        task=f"{short_name(run.dataset)}, {run.shots}",
+        seed=run.seed,
+        accuracy=100 * points[-1].accuracy,
+        queries=points[-1].queries,
+        seconds=points[-1].seconds,
+        command=command(run),
+        config=json.dumps(run.to_json(), indent=1),
+    )
+
+
+def command(run: RunSpec) -> str:
+    """What makes a run again."""
+    model, _, pretrained = run.model.partition("@")
+    words = ["craft-zoo", "bench", "--model", model]
+    words += ["--pretrained", pretrained] if pretrained else []
+    words += ["--dataset", run.dataset]
+    words += ["--classnames", run.classnames] if run.classnames else []
+    words += ["--method", run.method]
+    words += [] if run.optimizer == NO_OPTIMIZER else ["--optimizer", run.optimizer]
+    words += ["--shots", str(run.shots), "--seed", str(run.seed), "--budget", str(run.budget)]
+    given = asdict(run.config)
+    for field in fields(CraftConfig):
+        if given[field.name] != field.default:
+            words += ["--set", f"{field.name}={given[field.name]}"]
+    return shlex.join(words)

@@ -1,0 +1,136 @@
+"""The report's tables, for the page and for a paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from craft_zoo.benchmarks.grid import short_name
+from craft_zoo.benchmarks.inference import Ranks, aggregate, compare_all
+from craft_zoo.benchmarks.statistics import average_curves, summarize
+from craft_zoo.benchmarks.store import write_atomically
+
+MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
+
+
+def accuracies(points: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy in % after so many queries, at the end with its interval, and the area.
+
+    Args:
+        points: of one task, as from :func:`craft_zoo.benchmarks.tidy`.
+
+    Returns:
+        One row a label, in order of the area under the curve.
+    """
+    curves = average_curves(points)
+    budget = int(points["budget"].max())
+    rows = []
+    for _, end in summarize(points).sort_values("area", ascending=False).iterrows():
+        curve = curves[curves["label"] == end["label"]]
+        row: dict[str, Any] = {"method": end["label"]}
+        for mark in (*(mark for mark in MARKS if mark < budget), budget):
+            known = curve[curve["queries"] <= mark]["accuracy"]
+            row[f"{mark:,}"] = 100 * known.iloc[-1] if len(known) else np.nan
+        row["95 %"] = interval(end["low"], end["high"])
+        row["area"] = 100 * end["area"]
+        row["queries"] = end["queries"]
+        row["per image"] = end["image_predictions"]
+        row["seeds"] = int(end["seeds"])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def overview(scores: pd.DataFrame, ranks: Ranks | None) -> pd.DataFrame:
+    """Each method over all tasks and seeds: interquartile mean, mean, median, rank; in %."""
+    table = aggregate(scores).sort_values("iqm", ascending=False)
+    shown = pd.DataFrame({"method": table["label"]})
+    for name, title in (("iqm", "interquartile mean"), ("mean", "mean"), ("median", "median")):
+        shown[title] = 100 * table[name]
+        limits = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
+        shown[f"95 % of {title}"] = [interval(low, high) for low, high in limits]
+    if ranks is not None:
+        shown["average rank"] = table["label"].map(ranks.ranks)
+    shown["runs"] = table["runs"]
+    return shown.reset_index(drop=True)
+
+
+def differences(scores: pd.DataFrame, base: str) -> pd.DataFrame:
+    """Every method less ``base``, run for run, in points."""
+    table = compare_all(scores, base).sort_values("difference", ascending=False)
+    limits = zip(table["low"], table["high"], strict=True)
+    return pd.DataFrame(
+        {
+            "method": table["label"],
+            f"less {base}": 100 * table["difference"],
+            "95 %": [interval(low, high) for low, high in limits],
+            "ahead in (% of pairs)": 100 * table["wins"],
+            "p": table["p"],
+            "p, corrected": table["corrected"],
+            "pairs": table["pairs"],
+        }
+    ).reset_index(drop=True)
+
+
+def costs(points: pd.DataFrame) -> pd.DataFrame:
+    """What runs have asked for and taken, means over seeds."""
+    table = summarize(points)
+    return pd.DataFrame(
+        {
+            "data set": table["dataset"].map(short_name),
+            "shots": table["shots"],
+            "method": table["label"],
+            "queries": table["queries"],
+            "search predictions": table["search_predictions"],
+            "refiner predictions": table["refiner_predictions"],
+            "per deployed image": table["image_predictions"],
+            "seconds": table["seconds"],
+        }
+    )
+
+
+def interval(low: float, high: float) -> str:
+    """Two shares as percentages; nothing where there is no interval."""
+    return "" if np.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def text(value: object, column: str = "") -> str:
+    """A cell for people."""
+    if isinstance(value, float | np.floating):
+        if np.isnan(value):
+            return ""
+        if column in ("p", "p, corrected"):
+            return "< 0.001" if value < 0.001 else f"{value:.3f}"
+        if column in ("queries", "seconds") or "predictions" in column:
+            return f"{value:,.0f}"
+        return f"{value:,.2f}" if "rank" in column else f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
+
+
+def write(table: pd.DataFrame, folder: Path, name: str) -> None:
+    """``name.csv`` and, for a paper that uses booktabs, ``name.tex``."""
+    write_atomically(folder / f"{name}.csv", table.to_csv(index=False))
+    shown = pd.DataFrame(
+        {column: [text(cell, column) for cell in table[column]] for column in table}
+    )
+    shown.columns = [_escaped(column) for column in shown.columns]
+    latex = (
+        shown.map(_escaped)
+        .style.hide(axis="index")
+        .to_latex(
+            hrules=True, column_format="".join("l" if _is_text(table[c]) else "r" for c in table)
+        )
+    )
+    write_atomically(folder / f"{name}.tex", latex)
+
+
+def _is_text(column: pd.Series) -> bool:
+    return not pd.api.types.is_numeric_dtype(column)
+
+
+def _escaped(value: str) -> str:
+    for sign in "&%$#_{}":
+        value = value.replace(sign, f"\\{sign}")
+    return value

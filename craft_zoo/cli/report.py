@@ -1,0 +1,39 @@
+"""``craft-zoo report``: a grid's results as one page, and as figures and tables for a paper."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from craft_zoo.benchmarks import read_results
+from craft_zoo.benchmarks.report import write_report
+from craft_zoo.console import open_console
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "report",
+        help="results as one page, and as figures and tables for a paper",
+        description="Write report.html: one file that needs no network, with curves, tables, "
+        "statistics, costs and every run's configuration; figures/ (PNG, SVG, PDF) and tables/ "
+        "(LaTeX, CSV) beside it. A grid that still runs is reported as far as it has come.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the --out of a bench or study")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: DIR/report)"
+    )
+    parser.add_argument("--title", help="of the page (default: made of the folder's name)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out."""
+    results = read_results(options.folder)
+    title = options.title or f"craft-zoo: {options.folder.resolve().name}"
+    page = write_report(results, options.out or options.folder / "report", title)
+    console = open_console()
+    for problem in results.broken:
+        console.print(f"Left out: {problem}", soft_wrap=True, markup=False)
+    console.print(f"The report is {page}, with figures/ and tables/ beside it.", soft_wrap=True)
+    return 0

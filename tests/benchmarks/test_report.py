@@ -1,0 +1,219 @@
+"""The report: what it says is what was measured, and it needs nothing but itself."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from craft_zoo.benchmarks import Point, RunSpec, RunStore, read_results, write_config
+from craft_zoo.benchmarks.report import write_report
+from craft_zoo.benchmarks.report.page import command
+from craft_zoo.cli import main
+from craft_zoo.cli.main import build_parser
+from craft_zoo.craft import CraftConfig
+
+METHODS = {"craft": 0.7, "craft-released": 0.5, "anchors": 0.6, "zero-shot": 0.2, "coop": 0.65}
+
+
+def runs() -> dict[RunSpec, list[Point]]:
+    """Made-up curves of five methods on three tasks, three seeds; a variant."""
+    rng = np.random.default_rng(0)
+    made = {}
+    for dataset in ("digits", "folder:a/eurosat"):
+        for shots in (1, 16):
+            for seed in (1, 2, 3):
+                for method, end in METHODS.items():
+                    optimizer = "logit-gn" if method == "craft" else "none"
+                    run = RunSpec("m@tag", dataset, None, method, optimizer, shots, seed, 1000)
+                    noise = 0.02 * rng.standard_normal()
+                    made[run] = curve(0.2, end + noise, anchors=method == "anchors")
+                    if method == "craft" and shots == 16:
+                        changed = replace(run, config=CraftConfig(context="unified"))
+                        made[changed] = curve(0.2, end - 0.1 + noise)
+    return made
+
+
+def curve(start: float, end: float, *, anchors: bool = False) -> list[Point]:
+    return [
+        Point(
+            queries=queries,
+            accuracy=start + (end - start) * queries / 1000,
+            train_accuracy=1.0,
+            loss=0.1,
+            search_predictions=160 * queries,
+            refiner_predictions=0,
+            evaluation_predictions=100,
+            seconds=queries / 10,
+            image_predictions=3.5 if anchors else 1.0,
+        )
+        for queries in (0, 10, 100, 1000)
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    store, made = RunStore(folder), runs()
+    for run, points in made.items():
+        store.save(run, points, None)
+    names = {run: "one <context>" for run in made if run.config.context == "unified"}
+    write_config(made, folder, names)
+    assert main(["report", str(folder), "--title", "Trial & error"]) == 0
+    return folder
+
+
+class Page(HTMLParser):
+    """Ids, links and tables of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = dict(attributes)
+        if given.get("id"):
+            self.ids.append(str(given["id"]))
+        self.links += [str(v) for k, v in given.items() if k in ("href", "src", "xlink:href")]
+
+
+def test_the_page_needs_nothing_but_itself(folder: Path) -> None:
+    text = (folder / "report" / "report.html").read_text()
+    page = Page(text)
+    assert len(page.ids) == len(set(page.ids))
+    for link in page.links:
+        assert link.startswith(("#", "data:")), link
+        if link.startswith("#"):
+            assert link[1:] in page.ids
+    assert set(re.findall(r"url\(([^)]*)\)", text)) <= {f"#{name}" for name in page.ids}
+    assert "Trial &amp; error" in text
+    assert "one &lt;context&gt;" in text
+
+
+def test_files_for_a_paper(folder: Path) -> None:
+    figures = {path.name for path in (folder / "report" / "figures").iterdir()}
+    for name in ("ranks", "profile", "runtimes", "curves-digits-16-shots-anchors"):
+        assert {f"{name}.png", f"{name}.svg", f"{name}.pdf"} <= figures
+    tables = folder / "report" / "tables"
+    latex = (tables / "overview.tex").read_text()
+    assert "\\toprule" in latex
+    assert "95 \\% of mean" in latex
+    overview = pd.read_csv(tables / "overview.csv").set_index("method")
+    ends = [points[-1].accuracy for run, points in runs().items() if run.method == "anchors"]
+    assert overview.loc["anchors", "mean"] == pytest.approx(100 * np.mean(ends))
+    assert overview.loc["craft (logit-gn)", "average rank"] == 1
+    differences = pd.read_csv(tables / "differences.csv").set_index("method")
+    assert differences.loc["craft (logit-gn)", "less craft-released"] == pytest.approx(20, abs=2)
+    variants = pd.read_csv(tables / "variants-digits-16-shots.csv")
+    assert variants["method"].tolist() == ["one <context>"]
+
+
+def test_the_same_results_give_the_same_files(folder: Path, tmp_path: Path) -> None:
+    write_report(read_results(folder), tmp_path, "Trial & error")
+    for path in (folder / "report").rglob("*.*"):
+        other = tmp_path / path.relative_to(folder / "report")
+        assert other.read_bytes() == path.read_bytes(), path
+
+
+def test_what_is_not_there_is_said(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    shutil.copy(folder / "config.json", tmp_path)
+    gone, broken = list((tmp_path / "runs").glob("digits-anchors*"))[:2]
+    shutil.rmtree(gone)
+    (broken / "run.json").write_text("{")
+    assert main(["report", str(tmp_path)]) == 0
+    text = (tmp_path / "report" / "report.html").read_text()
+    assert "2 runs of the grid are not finished" in text
+    assert str(broken / "run.json") in text
+    assert "Not run on every task" not in text  # seeds of it are
+    assert "Of 12 pairs of task and seed 2 lack a method" in text
+
+
+def test_one_run_has_a_report_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = next(iter(runs()))
+    RunStore(tmp_path).save(run, curve(0.2, 0.7), None)
+    assert main(["report", str(tmp_path)]) == 0
+    assert "nothing can be said of chance" in (tmp_path / "report" / "report.html").read_text()
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
+    assert "holds no results" in capsys.readouterr().err
+    assert main(["report", str(tmp_path), "--out", "/proc/nowhere"]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+
+
+def test_a_runs_command_makes_it_again() -> None:
+    run = next(iter(runs()))
+    changed = replace(run, classnames="a b.txt", config=CraftConfig(context="unified", lr=0.1))
+    words = shlex.split(command(changed))
+    options = build_parser().parse_args(words[1:])
+    assert (options.model, options.pretrained) == ("m", "tag")
+    assert (options.classnames, options.seed, options.budget) == ("a b.txt", [1], 1000)
+    assert options.set == ["context=unified", "lr=0.1"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_in_a_browser(folder: Path, browser: Any, look: str) -> None:
+    context = browser.new_context(
+        viewport={"width": 390 if look == "phone" else 1200, "height": 900},
+        color_scheme="dark" if look == "dark" else "light",
+    )
+    page = context.new_page()
+    heard: list[str] = []
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.on("request", lambda request: heard.append(request.url))
+    address = f"file://{folder / 'report' / 'report.html'}"
+    page.goto(address)
+    assert heard == [address]
+    # Nothing but what scrolls by itself is wider than the screen.
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    box = page.locator(".methods input").first
+    if look == "phone":
+        assert not box.is_visible()
+        page.locator(".methods summary").click()
+    line = page.locator(f"figure .{box.get_attribute('data-line')}").first
+    assert line.is_visible()
+    box.uncheck()
+    assert not line.is_visible()
+    page.locator("#all").click()
+    assert line.is_visible()
+    column = page.locator("#overview table").first.locator("tbody th")
+    before = column.all_inner_texts()
+    button = page.locator("#overview thead button").first
+    button.click()
+    assert column.all_inner_texts() == sorted(before, reverse=True)
+    button.click()
+    assert column.all_inner_texts() == sorted(before)
+    ink = page.locator("figure svg text").first.evaluate("node => getComputedStyle(node).fill")
+    assert ink == ("rgb(232, 232, 232)" if look == "dark" else "rgb(27, 27, 27)")
+    page.emulate_media(media="print")
+    assert not page.locator(".methods").is_visible()
+    assert heard == [address]
+    context.close()
