@@ -7,9 +7,11 @@
 - :func:`measure_scaling`, :func:`plot_scaling`, :func:`exponent`: cost against size
 - :func:`measure_memory`: memory at ImageNet's size
 - :func:`measure_settings`: what the command's settings are worth
+- :func:`measure_journal`, :func:`measure_parallel`: what the harness costs and gains
 - :class:`NaiveScorer`, :func:`released_loop`: the naive ways
 """
 
+from craft_zoo.benchmarks.speed.harness import measure_journal, measure_parallel
 from craft_zoo.benchmarks.speed.naive import NaiveScorer
 from craft_zoo.benchmarks.speed.released import released_loop
 from craft_zoo.benchmarks.speed.scaling import (
@@ -26,7 +28,9 @@ from craft_zoo.benchmarks.speed.whole_run import measure_runs, runs_table
 __all__ = [
     "NaiveScorer",
     "exponent",
+    "measure_journal",
     "measure_memory",
+    "measure_parallel",
     "measure_runs",
     "measure_scaling",
     "measure_scoring",

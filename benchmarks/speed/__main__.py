@@ -13,7 +13,9 @@ from rich.console import Console
 
 from craft_zoo.benchmarks.speed import (
     exponent,
+    measure_journal,
     measure_memory,
+    measure_parallel,
     measure_runs,
     measure_scaling,
     measure_scoring,
@@ -110,6 +112,11 @@ def _parser() -> argparse.ArgumentParser:
         "settings", parents=[shared], help="what the settings for threads and memory are worth"
     )
     settings.set_defaults(measure=_settings)
+
+    harness = commands.add_parser(
+        "harness", parents=[shared], help="what the journal costs, and two processes gain"
+    )
+    harness.set_defaults(measure=_harness)
     return parser
 
 
@@ -157,6 +164,19 @@ def _settings(options: argparse.Namespace, console: Console) -> None:
     measured = measure_settings(console=console)
     console.print(settings_table(measured))
     _keep(measured, options.out / "settings.csv")
+
+
+def _harness(options: argparse.Namespace, console: Console) -> None:
+    parallel = measure_parallel(console=console)
+    medians = parallel.groupby("processes")["seconds"].median()
+    console.print(f"2 processes are {medians[1] / medians[2]:.2f} times as fast as one")
+    _keep(parallel, options.out / "parallel.csv")
+    journal = measure_journal(console=console)
+    medians = journal.groupby(["optimizer", "journal"], sort=False)["seconds"].median()
+    for (optimizer, name), seconds in medians.items():
+        ratio = seconds / medians[optimizer, "none"]
+        console.print(f"{optimizer}, journal: {name}: {ratio:.2f} times the time without")
+    _keep(journal, options.out / "journal.csv")
 
 
 def _keep(measured: pd.DataFrame, path: Path) -> None:

@@ -1,0 +1,179 @@
+"""``python -m craft_zoo.benchmarks.robustness``: a grid killed again and again, against one let be.
+
+A grid of 3 tasks, 4 methods and 3 seeds is run undisturbed; then once more, with ``kill -9`` at
+random moments and begun again each time. Both must end in the same results, and the model must have
+been asked about each context once, but for those in flight when a kill came.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from craft_zoo.benchmarks.grid import RunSpec, combine, cross
+from craft_zoo.benchmarks.runner import Bench
+from craft_zoo.benchmarks.store import RunStore
+from craft_zoo.blackbox import DEFAULT_INIT, BlackBox, ImageSet, OpenCLIP
+from craft_zoo.console import open_console
+from craft_zoo.craft import CraftConfig
+from craft_zoo.machine import use_threads
+
+METHODS = ["refine", "craft", "craft-released", "spsa-gc"]
+SHOTS, SEEDS = [1, 4, 16], [1, 2, 3]
+_LONGEST = 6.0  # seconds from the first question to a kill
+
+
+class Counting(OpenCLIP):
+    """craft-mini, which writes down each context before it is asked about.
+
+    Attributes:
+        log: file that gets a byte a context.
+    """
+
+    log: Path
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> Any:
+        return _CountingBox(super().classifier(classnames, init), self.log)
+
+
+class _CountingBox(BlackBox):
+    def __init__(self, box: BlackBox, log: Path) -> None:
+        self._box, self._log = box, log
+        self.accepts, self.classnames = box.accepts, box.classnames
+        self.initial_context = box.initial_context
+
+    def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
+        with open(self._log, "ab", buffering=0) as file:
+            file.write(b"." * len(contexts))
+        return self._box.logits(contexts, images)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry the command out.
+
+    Returns:
+        The exit code: 0 if both grids are alike and nothing was asked twice, else 1.
+    """
+    options = _parser().parse_args(arguments)
+    if options.child:
+        _run(*map(Path, options.child), options.budget)
+        return 0
+    console = open_console()
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        began = time.perf_counter()
+        _begin(folder / "whole", options.budget).wait()
+        console.print(f"Undisturbed: {time.perf_counter() - began:.0f} s")
+        for kill in range(options.kills):
+            process = _begin(folder / "killed", options.budget)
+            waited = _wait_for_a_question(process, folder / "killed")
+            moment = rng.uniform(0, _LONGEST)
+            try:
+                process.wait(moment)
+                console.print("The grid came to its end before all kills: raise --budget")
+                return 1
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            console.print(f"Kill {kill + 1}: {moment:.1f} s after a question ({waited:.1f} s)")
+        if _begin(folder / "killed", options.budget).wait():
+            console.print("The last process failed")
+            return 1
+        return _judge(folder, options.kills, options.budget, console.print)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m craft_zoo.benchmarks.robustness", description=__doc__.split("\n\n")[1]
+    )
+    parser.add_argument("--kills", type=int, default=20, help="(default: 20)")
+    parser.add_argument("--budget", type=int, default=400, help="queries a run (default: 400)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    return parser
+
+
+def _grid(budget: int) -> list[RunSpec]:
+    return cross(
+        "craft-mini",
+        [("digits", None)],
+        combine(METHODS, ["logit-gn"], CraftConfig()),
+        shots=SHOTS,
+        seeds=SEEDS,
+        budgets=[budget],
+    )
+
+
+def _run(store: Path, log: Path, budget: int) -> None:
+    """What is killed: the grid, one context in flight."""
+    use_threads(1)
+    model = Counting.load("craft-mini")
+    assert isinstance(model, Counting)
+    model.log = log
+    Bench(model, RunStore(store), in_flight=1).run(_grid(budget))
+
+
+def _begin(store: Path, budget: int) -> subprocess.Popen[bytes]:
+    words = ["--child", str(store), str(_log(store)), "--budget", str(budget)]
+    return subprocess.Popen([sys.executable, "-m", "craft_zoo.benchmarks.robustness", *words])
+
+
+def _log(store: Path) -> Path:
+    return store.with_suffix(".log")
+
+
+def _wait_for_a_question(process: subprocess.Popen[bytes], store: Path) -> float:
+    """Seconds until the process has asked something new."""
+    log, began = _log(store), time.perf_counter()
+    before = log.stat().st_size if log.exists() else 0
+    while process.poll() is None and (not log.exists() or log.stat().st_size == before):
+        time.sleep(0.01)
+    return time.perf_counter() - began
+
+
+def _judge(folder: Path, kills: int, budget: int, say: Any) -> int:
+    stores = [RunStore(folder / name) for name in ("whole", "killed")]
+    different = [
+        run.identity for run in _grid(budget) if len({_result(s, run) for s in stores}) > 1
+    ]
+    asked = [os.path.getsize(_log(store.folder)) for store in stores]
+    lost = sum(_record(stores[1], run)["lost"] for run in _grid(budget))
+    say(f"Runs: {len(_grid(budget))}, of which with another result: {len(different)} {different}")
+    say(
+        f"Contexts asked about: {asked[0]:,} undisturbed; {asked[1]:,} with {kills} kills, "
+        f"{asked[1] - asked[0]} more; counted as lost: {lost}"
+    )
+    good = not different and asked[1] - asked[0] == lost <= kills
+    say("As it should be" if good else "NOT as it should be")
+    return 0 if good else 1
+
+
+def _record(store: RunStore, run: RunSpec) -> dict[str, Any]:
+    path = store.adapter_path(run).with_name("run.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _result(store: RunStore, run: RunSpec) -> bytes:
+    """All of a finished run but its seconds."""
+    points = [
+        {key: value for key, value in point.items() if key != "seconds"}
+        for point in _record(store, run)["points"]
+    ]
+    return json.dumps(points).encode() + store.adapter_path(run).read_bytes()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
