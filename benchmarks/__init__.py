@@ -5,8 +5,8 @@ Every figure comes from the points that runs have measured; a finished run is ne
 - :class:`RunSpec`, :class:`Variant`, :func:`expand`, :func:`cross`, :func:`combine`,
   :func:`label_runs`, :func:`short_name`: the grid
 - :class:`Plan`, :func:`read_plan`: the grid as a file
-- :class:`Bench`, :class:`Listener`: running it; :func:`run_in_processes`, :func:`run_on_ray`: in
-  parallel
+- :class:`Bench`, :class:`Listener`, :class:`Listeners`: running it;
+  :func:`run_in_processes`, :func:`run_on_ray`: in parallel
 - :class:`RunStore`, :class:`Point`: what is kept
 - :func:`tidy`, :func:`average_curves`, :func:`summarize`, :func:`area_under_curve`: tables over
   seeds
@@ -39,7 +39,7 @@ from craft_zoo.benchmarks.inference import (
     rank,
     score_table,
 )
-from craft_zoo.benchmarks.ledger import Listener
+from craft_zoo.benchmarks.ledger import Listener, Listeners
 from craft_zoo.benchmarks.plan import DEFAULT_METHODS, Plan, read_plan
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.profiles import (
@@ -64,6 +64,7 @@ __all__ = [
     "Bench",
     "Comparison",
     "Listener",
+    "Listeners",
     "Plan",
     "Point",
     "Ranks",

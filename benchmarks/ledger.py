@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.store import Point, RunStore
@@ -33,6 +33,20 @@ class Listener(Protocol):
 
     def failed(self, run: RunSpec, reason: str) -> None:
         """A run came to no end; the others go on."""
+
+
+class Listeners:
+    """Several listeners as one."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def tell(*arguments: Any, **named: Any) -> None:
+            for listener in self._listeners:
+                getattr(listener, name)(*arguments, **named)
+
+        return tell
 
 
 class Outcome(NamedTuple):

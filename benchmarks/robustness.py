@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     if options.child:
-        _run(*map(Path, options.child), options.budget)
+        store, log = map(Path, options.child)
+        _run(store, log, options.budget)
         return 0
     console = open_console()
     rng = random.Random(options.seed)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from craft_zoo.benchmarks import (
     Bench,
     Listener,
+    Listeners,
     Point,
     RunSpec,
     RunStore,
     run_in_processes,
     run_on_ray,
 )
+from craft_zoo.benchmarks.tensorboard import TensorBoard
 from craft_zoo.cli.arguments import model_opener, open_model
 from craft_zoo.errors import CraftZooError
 
@@ -42,6 +45,12 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
         "--gpus-per-run", type=float, default=0, metavar="N", help="likewise (default: 0)"
     )
 
+    group.add_argument(
+        "--log-to",
+        choices=("tensorboard",),
+        help="write each point as it is measured to OUT/tensorboard (extra 'tensorboard')",
+    )
+
 
 def check_execution(options: argparse.Namespace) -> None:
     """Complain of what :func:`add_execution_arguments` has read.
@@ -64,6 +73,9 @@ def execute(
     options: argparse.Namespace, store: RunStore, runs: Sequence[RunSpec], listener: Listener
 ) -> dict[RunSpec, list[Point]]:
     """Run the grid as the options say."""
+    if options.log_to == "tensorboard":
+        board: Any = TensorBoard(store.folder / "tensorboard")
+        listener = Listeners(listener, board)
     if options.executor is not None:
         return run_on_ray(
             model_opener(options),

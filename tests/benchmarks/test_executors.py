@@ -163,6 +163,18 @@ def test_bench_takes_jobs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
         assert "craft-zoo: " in capsys.readouterr().err
 
 
+def test_points_go_to_tensorboard(folder: Path, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    arguments = ["bench", "--dataset", f"folder:{folder}", "--out", str(tmp_path), "--budget", "9"]
+    arguments += ["--method", "zip", "--set", "intrinsic_dim=9", "--shots", "2", "--seeds", "1"]
+    assert main([*arguments, "--log-to", "tensorboard"]) == 0
+    ((run, points),) = RunStore(tmp_path).read_all()[0].items()
+    written = events.EventAccumulator(str(tmp_path / "tensorboard" / run.identity))
+    written.Reload()
+    scalars = [(event.step, event.value) for event in written.Scalars("accuracy")]
+    assert scalars == [(p.queries, pytest.approx(p.accuracy)) for p in points]
+
+
 def ray_workers() -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):

@@ -164,6 +164,36 @@ def test_kill_9(vlm: OpenCLIP, image_folder: Path, tmp_path: Path) -> None:
         assert record["lost"] <= kills
 
 
+def test_where_there_is_no_room_the_same_command_goes_on(
+    image_folder: Path, tmp_path: Path
+) -> None:
+    """The kernel refuses a file above 30 KB, as it does on a full disk."""
+    resource = pytest.importorskip("resource")
+    arguments = ["bench", "--dataset", f"folder:{image_folder}", "--method", "refine"]
+    arguments += ["--method", "zip", "--set", "intrinsic_dim=9", "--shots", "4", "--seeds", "1"]
+    arguments += ["--budget", "600", "--in-flight", "1", "--threads", "1"]
+
+    def bench(out: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "craft_zoo", *arguments, "--out", str(out)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+    def small() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    out = tmp_path / "out"
+    stopped = bench(out, preexec_fn=small)
+    assert stopped.returncode == 2
+    assert "Traceback" not in stopped.stderr
+    assert "1 of 2 runs failed, what is finished is kept" in stopped.stderr
+    assert "make room" in stopped.stderr
+    ((run, _),) = RunStore(out).read_all()[0].items()
+    assert run.method == "refine"
+    assert bench(out).returncode == 0
+    assert bench(tmp_path / "whole").returncode == 0
+    for run in RunStore(out).read_all()[0]:
+        assert result(RunStore(out), run) == result(RunStore(tmp_path / "whole"), run)
+
+
 def _hold(folder: Path, run: RunSpec, held: threading.Event, done: threading.Event) -> None:
     store = RunStore(folder)
     with store.claim(run) as journal:

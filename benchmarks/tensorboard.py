@@ -1,0 +1,63 @@
+"""Points of runs to TensorBoard, as they are measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.store import Point
+from craft_zoo.errors import CraftZooError
+
+_SCALARS = ("accuracy", "train_accuracy", "loss", "seconds")
+
+
+class TensorBoard:
+    """A listener that writes each run's points under ``folder/<identity>``, a step a query.
+
+    Args:
+        folder: for ``tensorboard --logdir``.
+
+    Raises:
+        CraftZooError: TensorBoard is not installed (extra ``tensorboard``).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise CraftZooError(
+                "TensorBoard is not installed: pip install 'craft-zoo[tensorboard]'"
+            ) from None
+        self._open: Any = SummaryWriter
+        self._folder = folder
+        self._writers: dict[RunSpec, Any] = {}
+
+    def started(self, run: RunSpec) -> None:
+        """A run that goes on tells its first points again: what it told before is purged."""
+        self._close(run)
+        self._writers[run] = self._open(str(self._folder / run.identity), purge_step=0)
+
+    def measured(self, run: RunSpec, point: Point) -> None:
+        for name in _SCALARS:
+            value = getattr(point, name)
+            if run in self._writers and not math.isnan(value):
+                self._writers[run].add_scalar(name, value, point.queries)
+
+    def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
+        self._close(run)
+
+    def failed(self, run: RunSpec, reason: str) -> None:
+        self._close(run)
+
+    def reading(self, run: RunSpec, done: int, total: int) -> None:
+        """Nothing to write."""
+
+    def ended(self, run: RunSpec, point: Point, reason: str) -> None:
+        """Nothing to write."""
+
+    def _close(self, run: RunSpec) -> None:
+        if run in self._writers:
+            self._writers.pop(run).close()
