@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,8 +142,10 @@ def _outcome(ray: Any, reference: Any, store: RunStore, run: RunSpec) -> Outcome
     """How a task ended; what it brings with it goes into the store."""
     try:
         outcome, files = ray.get(reference)
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.RayTaskError) as error:
-        reason = str(error).strip().splitlines()[-1]
+    except ray.exceptions.RayTaskError as error:
+        return Outcome(reason=f"{type(error.cause).__name__}: {error.cause}")
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[0]
         return Outcome(reason=f"its worker was lost {DEATHS} times ({reason})")
     if files:
         store.receive(run, files)
@@ -172,4 +175,6 @@ def _remote_run(
         outcome = _BENCHES[mark].attempt(run, relay)
     except CraftZooError as error:
         return Outcome(reason=str(error)), {}
+    if outcome.busy:
+        time.sleep(LOOK_AGAIN)
     return outcome, {} if shared or not outcome.done else store.files(run)

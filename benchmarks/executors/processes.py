@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -152,10 +153,15 @@ def _work(
             run = link.recv()
             try:
                 bench = bench or open_bench(open_vlm, RunStore(folder), in_flight, threads)
+                outcome = bench.attempt(run, relay)
+            except ConnectionError:  # nobody listens any more
+                raise
             except CraftZooError as error:
-                link.send(Outcome(reason=str(error)))
-            else:
-                link.send(bench.attempt(run, relay))
+                outcome = Outcome(reason=str(error))
+            except Exception as error:  # a mistake of ours, or of the model's
+                traceback.print_exc()
+                outcome = Outcome(reason=f"{type(error).__name__}: {error}")
+            link.send(outcome)
 
 
 def _cores() -> int:
