@@ -66,7 +66,9 @@ def run(options: argparse.Namespace) -> int:
             f"bench both"
         )
     found = compare(both, "A", "B")
-    sure = found.low > 0 or found.high < 0 or (math.isnan(found.low) and found.p < _ENOUGH)
+    # Both must say so: of few seeds the bootstrap is too sure of itself.
+    apart = math.isnan(found.low) or found.low > 0 or found.high < 0
+    sure = apart and found.p < _ENOUGH
     better, worse = names[::-1] if found.difference >= 0 else names
     console = open_console()
     points = 100 * abs(found.difference)
