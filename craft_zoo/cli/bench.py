@@ -12,7 +12,6 @@ from rich.table import Table
 from craft_zoo.benchmarks import (
     DEFAULT_METHODS,
     Plan,
-    RunStore,
     read_plan,
     short_name,
     write_results,
@@ -99,11 +98,10 @@ def run(options: argparse.Namespace) -> int:
     plan = _plan(options)
     names = plan.runs()
     options.model, options.pretrained = plan.model, plan.pretrained
-    store = RunStore(options.out)
     with query_progress() as progress:
         bars = BenchBars(progress, names)
         with saying(progress, stopped(options.out)):
-            curves = execute(options, store, list(names), bars)
+            curves = execute(options, names, bars)
     summary = write_results(curves, options.out, names)
     console.print(_table(summary))
     if bars.reused:

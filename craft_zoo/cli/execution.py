@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from craft_zoo.benchmarks import (
@@ -15,6 +15,7 @@ from craft_zoo.benchmarks import (
     RunStore,
     run_in_processes,
     run_on_ray,
+    write_config,
 )
 from craft_zoo.benchmarks.tensorboard import TensorBoard
 from craft_zoo.cli.arguments import model_opener, open_model
@@ -70,12 +71,24 @@ def check_execution(options: argparse.Namespace) -> None:
 
 
 def execute(
-    options: argparse.Namespace, store: RunStore, runs: Sequence[RunSpec], listener: Listener
+    options: argparse.Namespace, grid: Mapping[RunSpec, str], listener: Listener
 ) -> dict[RunSpec, list[Point]]:
-    """Run the grid as the options say."""
+    """Run a grid as the options say, into the folder ``--out``.
+
+    Args:
+        options: as parsed.
+        grid: the runs, with the names of variants.
+        listener: told how it goes.
+    """
+    here = options.executor is None and options.jobs == 1
+    vlm = open_model(options) if here else None  # which may fail, before anything is written
+    store, runs = RunStore(options.out), list(grid)
+    write_config(runs, options.out, grid)  # a report may be asked for before the end
     if options.log_to == "tensorboard":
         board: Any = TensorBoard(store.folder / "tensorboard")
         listener = Listeners(listener, board)
+    if vlm is not None:
+        return Bench(vlm, store, in_flight=options.in_flight).run(runs, listener)
     if options.executor is not None:
         return run_on_ray(
             model_opener(options),
@@ -87,14 +100,12 @@ def execute(
             in_flight=options.in_flight,
             listener=listener,
         )
-    if options.jobs > 1:
-        return run_in_processes(
-            model_opener(options),
-            store,
-            runs,
-            jobs=options.jobs,
-            threads=options.threads,
-            in_flight=options.in_flight,
-            listener=listener,
-        )
-    return Bench(open_model(options), store, in_flight=options.in_flight).run(runs, listener)
+    return run_in_processes(
+        model_opener(options),
+        store,
+        runs,
+        jobs=options.jobs,
+        threads=options.threads,
+        in_flight=options.in_flight,
+        listener=listener,
+    )

@@ -91,18 +91,18 @@ def run(options: argparse.Namespace) -> int:
         names = study.ablation_grid(
             model, tasks, shots=max(shots), seeds=seeds, budget=options.budget
         )
-    store = RunStore(options.out)
+    grid = dict.fromkeys(main, "") | names
     with query_progress() as progress:
-        bars = BenchBars(progress, [*main, *names])
+        bars = BenchBars(progress, grid)
         with saying(progress, stopped(options.out)):
-            curves = execute(options, store, [*main, *names], bars)
+            curves = execute(options, grid, bars)
     vlm = open_model(options)
     console = open_console()
     console.print("Measuring memory and time")
     # One run a data set and method says what they cost.
     singles = [run for run in main if run.shots == max(shots) and run.seed == seeds[0]]
     costs = study.measure_costs(vlm, [study.shortened(run, _COST_BUDGET) for run in singles])
-    deployment = _deployment(options, singles, store)
+    deployment = _deployment(options, singles, RunStore(options.out))
     page = study.write_report(
         {run: curves[run] for run in main},
         {run: curves[run] for run in names},

@@ -229,7 +229,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert message in error
     assert "Traceback" not in error
     assert error.count("\n") == 1
-    assert not list(tmp_path.glob("**/run.json"))
+    assert not list(tmp_path.glob("**/*.json"))
     assert not list(tmp_path.glob("a*"))
 
 
