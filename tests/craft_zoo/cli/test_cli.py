@@ -291,6 +291,7 @@ def test_a_killed_tune_goes_on_where_it_was(
         return command(
             *("tune", f"folder:{image_folder}", "--out", out, "--shots", 4, "--budget", 600),
             *("--optimizer", "cma:popsize=8", "--set", "intrinsic_dim=16", "--in-flight", 1),
+            *("--threads", 1),  # sums on another number of threads are rounded otherwise
         )
 
     out = tmp_path / "colours.adapter"
