@@ -64,6 +64,7 @@ def rank_plot(ranks: Ranks, folder: Path) -> Drawn:
         axis.plot(rank, place, "o", color="#0072B2", markersize=6)
     axis.set_yticks(range(len(order)), [f"{label}  {rank:.2f}" for label, rank in order.items()])
     axis.tick_params(axis="y", length=0)
+    axis.set_xlim(0.5, len(order) + 0.5)
     axis.set_xlabel(f"average rank over {ranks.tasks} tasks, 1 is the best")
     axis.spines[["top", "right", "left"]].set_visible(False)
     return _keep(
