@@ -17,6 +17,7 @@ from craft_zoo.benchmarks import (
     run_on_ray,
     write_config,
 )
+from craft_zoo.benchmarks.tasks import Tasks
 from craft_zoo.benchmarks.tensorboard import TensorBoard
 from craft_zoo.cli.arguments import model_opener, open_model
 from craft_zoo.errors import CraftZooError
@@ -80,9 +81,10 @@ def execute(
         grid: the runs, with the names of variants.
         listener: told how it goes.
     """
-    here = options.executor is None and options.jobs == 1
-    vlm = open_model(options) if here else None  # which may fail, before anything is written
-    store, runs = RunStore(options.out), list(grid)
+    here, runs = options.executor is None and options.jobs == 1, list(grid)
+    Tasks().check(runs)  # what is wrong is said before the model is loaded, and anything written
+    vlm = open_model(options) if here else None
+    store = RunStore(options.out)
     write_config(runs, options.out, grid)  # a report may be asked for before the end
     if options.log_to == "tensorboard":
         board: Any = TensorBoard(store.folder / "tensorboard")
