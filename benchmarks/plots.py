@@ -29,6 +29,7 @@ COLOURS = (
 _DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (4, 1)), (0, (1, 1)), "-")
 LEVEL_COLOUR = "#555555"  # of what is a level line
 MARKERS = "osD^vPX"
+QUERIES = "queries (contexts scored on the training images)"
 _RANKED = 3  # from so many lines on, a second row says who is ahead
 _RANKINGS = 10  # budgets at which it does
 _ZERO_SHOT = "zero-shot"
@@ -71,10 +72,15 @@ def plot_curves(
         if len(column) > 1:
             _draw_ranks(column[1], panel, right)
             column[0].set_xlabel("")
-        column[-1].set_xlabel("queries (contexts scored on the training images)")
-        if logarithmic:  # as far as 1 linear, as there is a point at 0
-            column[0].set_xscale("symlog", linthresh=1, linscale=0.4)
+        column[-1].set_xlabel(QUERIES)
+        if logarithmic:
+            scale_queries(column[0])
     return save(figure, folder, name)
+
+
+def scale_queries(axis: Axes) -> None:
+    """Make the axis logarithmic; as far as 1 it is linear, as there is a point at 0."""
+    axis.set_xscale("symlog", linthresh=1, linscale=0.4)
 
 
 def panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:

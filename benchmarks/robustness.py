@@ -147,12 +147,11 @@ def _wait_for_a_question(process: subprocess.Popen[bytes], store: Path) -> float
 
 def _judge(folder: Path, kills: int, budget: int, say: Any) -> int:
     stores = [RunStore(folder / name) for name in ("whole", "killed")]
-    different = [
-        run.identity for run in _grid(budget) if len({_result(s, run) for s in stores}) > 1
-    ]
+    runs = _grid(budget)
+    different = [run.identity for run in runs if len({_result(s, run) for s in stores}) > 1]
     asked = [os.path.getsize(_log(store.folder)) for store in stores]
-    lost = sum(_record(stores[1], run)["lost"] for run in _grid(budget))
-    say(f"Runs: {len(_grid(budget))}, of which with another result: {len(different)} {different}")
+    lost = sum(_record(stores[1], run)["lost"] for run in runs)
+    say(f"Runs: {len(runs)}, of which with another result: {len(different)} {different}")
     say(
         f"Contexts asked about: {asked[0]:,} undisturbed; {asked[1]:,} with {kills} kills, "
         f"{asked[1] - asked[0]} more; counted as lost: {lost}"

@@ -16,7 +16,14 @@ from matplotlib.figure import Figure
 
 from craft_zoo.benchmarks.grid import slug
 from craft_zoo.benchmarks.inference import Ranks
-from craft_zoo.benchmarks.plots import draw_panel, line_id, panels, style_axis
+from craft_zoo.benchmarks.plots import (
+    QUERIES,
+    draw_panel,
+    line_id,
+    panels,
+    scale_queries,
+    style_axis,
+)
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
 
 _SIZE = (7.4, 4.4)
@@ -49,8 +56,8 @@ def curves(average: pd.DataFrame, styles: Styles, folder: Path) -> Iterator[Draw
     for title, panel, right in panels(average):
         figure, axis = _figure()
         draw_panel(axis, panel, right, styles)
-        axis.set_xscale("symlog", linthresh=1, linscale=0.4)  # there is a point at 0
-        axis.set_xlabel("queries (contexts scored on the training images)")
+        scale_queries(axis)
+        axis.set_xlabel(QUERIES)
         yield _keep(figure, folder, f"curves-{slug(title).lower()}", title)
 
 
@@ -95,7 +102,7 @@ def runtime_plot(points: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
         style = {**styles[str(label)], "markevery": 8, "markersize": 4}
         shares = 100 * table[label].to_numpy()
         axis.plot(queries, shares, drawstyle="steps-post", linewidth=1.6, label=label, **style)
-    axis.set_xscale("symlog", linthresh=1, linscale=0.4)
+    scale_queries(axis)
     _finish(axis, "queries")
     return _keep(figure, folder, "runtimes", "Share of (run, target) pairs reached within queries")
 

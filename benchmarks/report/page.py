@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from importlib import resources
 from pathlib import Path
@@ -89,7 +89,10 @@ def _page(results: Results, folder: Path, title: str) -> str:
     styles = _styles(average)
     scores, ranks = _over_tasks(points)
     drawings, sheets = folder / "figures", folder / "tables"
-    tasks = list(_tasks(points, styles, drawings, sheets))
+    tasks = [
+        task._replace(figures=list(figures.curves(mine, styles, drawings)))
+        for task, mine in _tasks(points, average, sheets, "accuracy")
+    ]
     shared: dict[str, Any] = {"overview": None, "differences": None, "overall": []}
     if len(scores.columns) > 1 and len(scores.dropna()):
         shared["overview"] = tables.overview(scores, ranks)
@@ -165,17 +168,15 @@ def _base(points: pd.DataFrame, labels: Sequence[str]) -> str:
 
 
 def _tasks(
-    points: pd.DataFrame, styles: figures.Styles, drawings: Path, sheets: Path
-) -> list[Task]:
-    tasks = []
+    points: pd.DataFrame, average: pd.DataFrame, sheets: Path, prefix: str
+) -> Iterator[tuple[Task, pd.DataFrame]]:
+    """Each task with its table, which is written too, and its part of the average curves."""
+    curves = dict(list(average.groupby(["dataset", "shots"], sort=False)))
     for (dataset, shots), mine in points.groupby(["dataset", "shots"], sort=False):
         title = f"{short_name(str(dataset))}, {shots} {'shot' if shots == 1 else 'shots'}"
-        table = tables.accuracies(mine)
-        tables.write(table, sheets, f"accuracy-{slug(title).lower()}")
-        tasks.append(
-            Task(title, list(figures.curves(average_curves(mine), styles, drawings)), table)
-        )
-    return tasks
+        table = tables.accuracies(mine, curves[dataset, shots])
+        tables.write(table, sheets, f"{prefix}-{slug(title).lower()}")
+        yield Task(title, [], table), curves[dataset, shots]
 
 
 def _variants(
@@ -184,13 +185,8 @@ def _variants(
     """Tables of what has a name of its own: ablations."""
     if not variants:
         return []
-    found = []
-    for (dataset, shots), mine in tidy(variants, labels).groupby(["dataset", "shots"], sort=False):
-        title = f"{short_name(str(dataset))}, {shots} shots"
-        table = tables.accuracies(mine)
-        tables.write(table, sheets, f"variants-{slug(title).lower()}")
-        found.append(Task(title, [], table))
-    return found
+    points = tidy(variants, labels)
+    return [task for task, _ in _tasks(points, average_curves(points), sheets, "variants")]
 
 
 def _facts(results: Results, main: dict[RunSpec, list[Point]]) -> dict[str, str]:

@@ -10,22 +10,22 @@ import pandas as pd
 
 from craft_zoo.benchmarks.grid import short_name
 from craft_zoo.benchmarks.inference import Ranks, aggregate, compare_all
-from craft_zoo.benchmarks.statistics import average_curves, summarize
+from craft_zoo.benchmarks.statistics import summarize
 from craft_zoo.benchmarks.store import write_atomically
 
 MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 
 
-def accuracies(points: pd.DataFrame) -> pd.DataFrame:
+def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy in % after so many queries, at the end with its interval, and the area.
 
     Args:
         points: of one task, as from :func:`craft_zoo.benchmarks.tidy`.
+        curves: their average, as from :func:`craft_zoo.benchmarks.average_curves`.
 
     Returns:
         One row a label, in order of the area under the curve.
     """
-    curves = average_curves(points)
     budget = int(points["budget"].max())
     rows = []
     for _, end in summarize(points).sort_values("area", ascending=False).iterrows():
