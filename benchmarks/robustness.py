@@ -25,7 +25,7 @@ import numpy as np
 from craft_zoo.benchmarks.grid import RunSpec, combine, cross
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.store import RunStore
-from craft_zoo.blackbox import DEFAULT_INIT, BlackBox, ImageSet, OpenCLIP
+from craft_zoo.blackbox import DEFAULT_INIT, BlackBox, ImageSet, OpenCLIP, WrappedBlackBox
 from craft_zoo.console import open_console
 from craft_zoo.craft import CraftConfig
 from craft_zoo.machine import use_threads
@@ -48,11 +48,10 @@ class Counting(OpenCLIP):
         return _CountingBox(super().classifier(classnames, init), self.log)
 
 
-class _CountingBox(BlackBox):
+class _CountingBox(WrappedBlackBox):
     def __init__(self, box: BlackBox, log: Path) -> None:
-        self._box, self._log = box, log
-        self.accepts, self.classnames = box.accepts, box.classnames
-        self.initial_context = box.initial_context
+        super().__init__(box)
+        self._log = log
 
     def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
         with open(self._log, "ab", buffering=0) as file:

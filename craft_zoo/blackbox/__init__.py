@@ -2,7 +2,8 @@
 
 Whatever is asked passes one :class:`Meter`, which alone says how many queries were made.
 
-- :class:`VLM`, :class:`BlackBox`, :class:`ImageSet`: the interface; all that the method may import
+- :class:`VLM`, :class:`BlackBox`, :class:`ImageSet`: the interface; all that the method may import;
+  :class:`WrappedBlackBox`: something before a black box
 - :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: counting and the budget
 - :class:`Journal`, :class:`RecordedVLM`: answers on disk, so that a killed run goes on unpaid;
   :class:`Busy`: another process does
@@ -10,7 +11,7 @@ Whatever is asked passes one :class:`Meter`, which alone says how many queries w
 - :class:`OpenCLIP`: a model on this machine; :func:`cache_folder`: where it keeps image features
 """
 
-from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet, Progress
+from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet, Progress, WrappedBlackBox
 from craft_zoo.blackbox.cache import cache_folder
 from craft_zoo.blackbox.journal import Busy, Journal
 from craft_zoo.blackbox.load import load_vlm
@@ -33,6 +34,7 @@ __all__ = [
     "OpenCLIP",
     "Progress",
     "RecordedVLM",
+    "WrappedBlackBox",
     "cache_folder",
     "load_vlm",
     "model_name",

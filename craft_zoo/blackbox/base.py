@@ -59,6 +59,19 @@ class BlackBox(ABC):
         return next(iter(self.logits(context[None], images)))
 
 
+class WrappedBlackBox(BlackBox):
+    """Something before a black box, which shows of itself what that shows.
+
+    Args:
+        box: the black box.
+    """
+
+    def __init__(self, box: BlackBox) -> None:
+        self._box = box
+        self.accepts, self.classnames = box.accepts, box.classnames
+        self.initial_context = box.initial_context
+
+
 class VLM(ABC):
     """What a model's owner offers.
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.blackbox.base import BlackBox, ImageSet, WrappedBlackBox
 from craft_zoo.blackbox.checked import checked
 from craft_zoo.errors import CraftZooError
 
@@ -100,14 +100,12 @@ class Meter:
         return MeteredBlackBox(box, self, purpose)
 
 
-class MeteredBlackBox(BlackBox):
+class MeteredBlackBox(WrappedBlackBox):
     """A black box behind a meter. Questions are charged before they are asked, answers checked."""
 
     def __init__(self, box: BlackBox, meter: Meter, purpose: Purpose) -> None:
-        self._box, self._meter, self._purpose = box, meter, purpose
-        self.accepts = box.accepts
-        self.initial_context = box.initial_context
-        self.classnames = box.classnames
+        super().__init__(box)
+        self._meter, self._purpose = meter, purpose
 
     def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
         """As :meth:`BlackBox.logits`, charged as a whole when called, not when iterated.

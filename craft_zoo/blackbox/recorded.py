@@ -8,7 +8,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet, Progress
+from craft_zoo.blackbox.base import (
+    DEFAULT_INIT,
+    VLM,
+    BlackBox,
+    ImageSet,
+    Progress,
+    WrappedBlackBox,
+)
 from craft_zoo.blackbox.checked import checked
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.data.images import ImageSource
@@ -69,11 +76,10 @@ class _Later(ImageSet):
         return self._handed
 
 
-class _RecordedBox(BlackBox):
+class _RecordedBox(WrappedBlackBox):
     def __init__(self, box: BlackBox, journal: Journal, in_flight: int, init: str) -> None:
-        self._box, self._journal, self._in_flight = box, journal, in_flight
-        self.accepts, self.classnames = box.accepts, box.classnames
-        self.initial_context = box.initial_context
+        super().__init__(box)
+        self._journal, self._in_flight = journal, in_flight
         self._opened = json.dumps([init, *box.classnames]).encode()
 
     def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
