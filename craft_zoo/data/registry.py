@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,17 @@ class DatasetRequest:
         argument: what stood behind the colon (``PATH`` in ``folder:PATH``), "" without one.
         classnames: file with the words for each class, or None for the source's own.
         split_seed: seed of the split where the source has no test images of its own.
+        root: folder that the field's data sets lie in, None where none was given.
+        download: whether what is missing may be fetched.
+        skip_bad: whether broken parts are left out (see :attr:`Dataset.skipped`) or complained of.
     """
 
     argument: str = ""
     classnames: Path | None = None
     split_seed: int = 0
+    root: Path | None = None
+    download: bool = False
+    skip_bad: bool = False
 
 
 Loader = Callable[[DatasetRequest], Dataset]
@@ -49,7 +56,13 @@ def dataset_names() -> dict[str, str]:
 
 
 def load_dataset(
-    spec: str, *, classnames: str | Path | None = None, split_seed: int = 0
+    spec: str,
+    *,
+    classnames: str | Path | None = None,
+    split_seed: int = 0,
+    root: str | Path | None = None,
+    download: bool = False,
+    skip_bad: bool = False,
 ) -> Dataset:
     """Open a data set by name.
 
@@ -57,6 +70,9 @@ def load_dataset(
         spec: ``name`` or ``name:argument``, for instance ``digits`` or ``folder:~/pets``.
         classnames: see :func:`craft_zoo.data.read_classnames`.
         split_seed: seed of the train/test split where the source has none of its own.
+        root: folder that the field's data sets lie in; None: the environment's CRAFT_ZOO_DATA.
+        download: fetch what is missing, where that can be done.
+        skip_bad: leave broken parts out, see :attr:`Dataset.skipped`, instead of complaining.
 
     Raises:
         CraftZooError: unknown name, or the source is missing or broken.
@@ -68,4 +84,8 @@ def load_dataset(
             f"(your own images: folder:PATH)"
         )
     path = Path(classnames).expanduser() if classnames is not None else None
-    return _LOADERS[name](DatasetRequest(argument, path, split_seed))
+    root = root or os.environ.get("CRAFT_ZOO_DATA") or None
+    folder = None if root is None else Path(root).expanduser()
+    return _LOADERS[name](
+        DatasetRequest(argument, path, split_seed, folder, download=download, skip_bad=skip_bad)
+    )

@@ -41,12 +41,26 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Class names, a pool of training images and the test images."""
+    """Class names, a pool of training images and the test images.
+
+    Attributes:
+        name: for people.
+        classnames: C names in words.
+        train: that few shots are drawn from; none where it is only for testing.
+        test: that accuracy is measured on.
+        val: a pool of its own for choices, where the data set has one.
+        template: its hand-written prompt, as in "a photo of a {}, a type of pet."; None: it has
+            none.
+        skipped: what was left out as broken, one sentence each.
+    """
 
     name: str
     classnames: tuple[str, ...]
     train: LabelledImages
     test: LabelledImages
+    val: LabelledImages | None = None
+    template: str | None = None
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         repeated = {name for name in self.classnames if self.classnames.count(name) > 1}
@@ -59,12 +73,23 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Task:
-    """Class names, few-shot training images and test images: what one run adapts to."""
+    """Class names, few-shot training images and test images: what one run adapts to.
+
+    Attributes:
+        name: of the data set.
+        classnames: C names in words.
+        train: the few shots.
+        test: all test images.
+        val: up to min(shots, 4) images a class to choose by, none of them among the others.
+        template: see :class:`Dataset`.
+    """
 
     name: str
     classnames: tuple[str, ...]
     train: LabelledImages
     test: LabelledImages
+    val: LabelledImages | None = None
+    template: str | None = None
 
 
 def few_shot(dataset: Dataset, shots: int, seed: int) -> Task:
