@@ -11,12 +11,14 @@ seed; the same arguments always give the same images in the same order.
 - :func:`read_classnames`, :func:`readable`: words for class folders
 """
 
+from craft_zoo.data.broken import find_broken
 from craft_zoo.data.classnames import read_classnames, readable
 from craft_zoo.data.digits import load_digits
 from craft_zoo.data.fingerprint import fingerprint
 from craft_zoo.data.folder import load_folder
 from craft_zoo.data.images import (
     IMAGE_SUFFIXES,
+    BrokenImageError,
     DerivedImage,
     ImageSource,
     content_key,
@@ -28,6 +30,7 @@ from craft_zoo.data.task import Dataset, LabelledImages, Task, few_shot
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "BrokenImageError",
     "Dataset",
     "DatasetRequest",
     "DerivedImage",
@@ -37,6 +40,7 @@ __all__ = [
     "content_key",
     "dataset_names",
     "few_shot",
+    "find_broken",
     "find_images",
     "fingerprint",
     "load_dataset",

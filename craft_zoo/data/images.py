@@ -14,6 +14,23 @@ from PIL import Image
 from craft_zoo.errors import CraftZooError
 
 
+class BrokenImageError(CraftZooError):
+    """One image is missing or cannot be read.
+
+    Attributes:
+        fault: what is wrong with it, in a sentence that names it.
+        mend: what its owner can do.
+    """
+
+    def __init__(self, fault: str, mend: str) -> None:
+        super().__init__(fault, mend)  # both, so that it can be pickled
+        self.fault = fault
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.fault}: {self.mend}"
+
+
 class DerivedImage(ABC):
     """An image that is made from another when it is opened."""
 
@@ -24,6 +41,10 @@ class DerivedImage(ABC):
     @abstractmethod
     def content_key(self) -> bytes:
         """See :func:`content_key`."""
+
+    def identity(self) -> bytes:
+        """What :func:`craft_zoo.data.fingerprint` takes of it; the same in every process."""
+        return self.content_key()
 
 
 ImageSource = str | Path | Image.Image | np.ndarray | DerivedImage
@@ -52,7 +73,7 @@ def open_image(source: ImageSource) -> Image.Image:
                 f"not {source.dtype} of shape {source.shape}: convert it first"
             )
         return Image.fromarray(source).convert("RGB")
-    with _named_errors(source), Image.open(source) as image:
+    with reading(source), Image.open(source) as image:
         return image.convert("RGB")
 
 
@@ -63,7 +84,7 @@ def image_size(source: ImageSource) -> tuple[int, int]:
         CraftZooError: as for :func:`open_image`.
     """
     if isinstance(source, str | Path):
-        with _named_errors(source), Image.open(source) as image:
+        with reading(source), Image.open(source) as image:
             return image.size
     return open_image(source).size
 
@@ -81,20 +102,31 @@ def content_key(source: ImageSource) -> bytes:
     elif isinstance(source, Image.Image):
         about, content = f"image {source.size}", open_image(source).tobytes()
     else:
-        with _named_errors(source):
+        with reading(source):
             about, content = "file", Path(source).read_bytes()
     return hashlib.blake2b(about.encode() + b"\0" + content, digest_size=20).digest()
 
 
 @contextmanager
-def _named_errors(source: str | Path) -> Iterator[None]:
+def reading(name: object) -> Iterator[None]:
+    """Errors of Pillow's decoders, said in a sentence.
+
+    Args:
+        name: what to call the image.
+
+    Raises:
+        BrokenImageError: something failed inside.
+    """
     try:
         yield
+    except CraftZooError:
+        raise
     except FileNotFoundError:
-        raise CraftZooError(f"image {source} does not exist: check the path") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise CraftZooError(
-            f"image {source} cannot be read ({error}): replace or remove it"
+        raise BrokenImageError(f"image {name} does not exist", "check the path") from None
+    except Exception as error:  # garbage makes decoders fail in more ways than they declare
+        reason = str(error) or type(error).__name__
+        raise BrokenImageError(
+            f"image {name} cannot be read ({reason})", "replace or remove it"
         ) from None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from craft_zoo.blackbox.threads import in_threads
+from craft_zoo.threads import in_threads
 
 
 @pytest.fixture(autouse=True)
