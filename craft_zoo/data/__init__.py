@@ -1,13 +1,16 @@
 """Tasks: class names, few-shot training images and test images.
 
-A data set is opened by name (``digits``, ``folder:PATH``) and a task drawn from it by shots and
-seed; the same arguments always give the same images in the same order.
+A data set is opened by name (``digits``, ``folder:PATH``, ``manifest:FILE``, ``hf:NAME``) and
+a task drawn from it by shots and seed; the same arguments always give the same images in the same
+order.
 
 - :func:`load_dataset`, :func:`dataset_names`, :func:`register_dataset`: data sets by name
-- :class:`Dataset`, :class:`Task`, :class:`LabelledImages`: what they hold
+- :class:`Dataset`, :class:`Task`, :class:`LabelledImages`: what they hold; :func:`part_of`: its
+  base or new classes
 - :func:`few_shot`: draw a task; :func:`fingerprint`: what a data set holds, as a hash
 - :func:`open_image`, :class:`DerivedImage`: one image from a path, a PIL image, an array, or
-  what is made of one; :func:`content_key`: what it looks like, as a hash
+  what is made of one; :func:`content_key`: what it looks like, as a hash; :func:`find_broken`:
+  which cannot be opened
 - :func:`read_classnames`, :func:`readable`: words for class folders
 """
 
@@ -16,6 +19,7 @@ from craft_zoo.data.classnames import read_classnames, readable
 from craft_zoo.data.digits import load_digits
 from craft_zoo.data.fingerprint import fingerprint
 from craft_zoo.data.folder import load_folder
+from craft_zoo.data.hugging_face import load_hugging_face
 from craft_zoo.data.images import (
     IMAGE_SUFFIXES,
     BrokenImageError,
@@ -25,8 +29,11 @@ from craft_zoo.data.images import (
     find_images,
     open_image,
 )
+from craft_zoo.data.manifest import load_manifest
+from craft_zoo.data.parts import part_of
 from craft_zoo.data.registry import DatasetRequest, dataset_names, load_dataset, register_dataset
-from craft_zoo.data.task import Dataset, LabelledImages, Task, few_shot
+from craft_zoo.data.sampling import Fewer, Sampling, few_shot
+from craft_zoo.data.task import Dataset, LabelledImages, Task
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -34,8 +41,10 @@ __all__ = [
     "Dataset",
     "DatasetRequest",
     "DerivedImage",
+    "Fewer",
     "ImageSource",
     "LabelledImages",
+    "Sampling",
     "Task",
     "content_key",
     "dataset_names",
@@ -46,7 +55,10 @@ __all__ = [
     "load_dataset",
     "load_digits",
     "load_folder",
+    "load_hugging_face",
+    "load_manifest",
     "open_image",
+    "part_of",
     "read_classnames",
     "readable",
     "register_dataset",

@@ -8,25 +8,39 @@ from pathlib import Path
 
 import numpy as np
 
-from craft_zoo.data.images import ImageSource
-from craft_zoo.data.task import Dataset
+from craft_zoo.data.images import DerivedImage, ImageSource
+from craft_zoo.data.task import Dataset, LabelledImages
 
 
 def fingerprint(dataset: Dataset) -> str:
     """A hash of class names, labels and images; the same wherever the images lie.
 
     Of an image file its name, its folder's and its size count, so that no file is read: one that
-    is altered and keeps its size goes unnoticed.
+    is altered and keeps its size goes unnoticed. Of a part of a data set the whole counts too, as
+    draws can depend on it.
     """
     digest = hashlib.sha256(json.dumps(dataset.classnames).encode())
     for part in (dataset.train, dataset.test):
-        digest.update(np.ascontiguousarray(part.labels, dtype="<i8").tobytes())
-        for image in part.images:
-            digest.update(_describe(image))
+        _add(digest, part)
+    # Marked, so that data sets without them keep the fingerprint they always had.
+    if dataset.val is not None:
+        digest.update(b"val")
+        _add(digest, dataset.val)
+    if dataset.whole is not None:
+        digest.update(b"part of " + fingerprint(dataset.whole).encode())
     return digest.hexdigest()[:16]
 
 
-def _describe(image: ImageSource) -> bytes:
+def _add(digest: hashlib._Hash, part: LabelledImages) -> None:
+    digest.update(np.ascontiguousarray(part.labels, dtype="<i8").tobytes())
+    for image in part.images:
+        digest.update(describe(image))
+
+
+def describe(image: ImageSource) -> bytes:
+    """What tells an image from others in its data set."""
+    if isinstance(image, DerivedImage):
+        return image.identity()
     if isinstance(image, str | Path):
         path = Path(image)
         size = path.stat().st_size if path.exists() else -1

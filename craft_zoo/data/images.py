@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,11 @@ def content_key(source: ImageSource) -> bytes:
     else:
         with reading(source):
             about, content = "file", Path(source).read_bytes()
+    return hash_content(about, content)
+
+
+def hash_content(about: str, content: bytes) -> bytes:
+    """A key of 20 bytes for ``content``; ``about`` tells kinds of content apart, as "file"."""
     return hashlib.blake2b(about.encode() + b"\0" + content, digest_size=20).digest()
 
 
@@ -132,8 +138,11 @@ def reading(name: object) -> Iterator[None]:
 
 def find_images(folder: Path) -> list[Path]:
     """All image files directly in ``folder``, sorted by name."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    with os.scandir(folder) as entries:
+        return sorted(
+            folder / entry.name
+            for entry in entries
+            if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
+            and not entry.name.startswith(".")
+            and not entry.is_dir()
+        )

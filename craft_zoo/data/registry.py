@@ -1,4 +1,4 @@
-"""Data sets by name: ``digits``, ``folder:PATH``."""
+"""Data sets by name: ``digits``, ``folder:PATH``, or a part of one, ``digits@base``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from craft_zoo.data.broken import without_broken
+from craft_zoo.data.parts import part_of, split_part
 from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError
 
@@ -67,17 +69,21 @@ def load_dataset(
     """Open a data set by name.
 
     Args:
-        spec: ``name`` or ``name:argument``, for instance ``digits`` or ``folder:~/pets``.
+        spec: ``name`` or ``name:argument``, for instance ``digits`` or ``folder:~/pets``; behind
+            any, ``@base`` or ``@new`` for one part of the classes, see
+            :func:`craft_zoo.data.part_of`.
         classnames: see :func:`craft_zoo.data.read_classnames`.
         split_seed: seed of the train/test split where the source has none of its own.
         root: folder that the field's data sets lie in; None: the environment's CRAFT_ZOO_DATA.
         download: fetch what is missing, where that can be done.
-        skip_bad: leave broken parts out, see :attr:`Dataset.skipped`, instead of complaining.
+        skip_bad: open every image, and leave broken ones and other broken parts out, see
+            :attr:`Dataset.skipped`, instead of complaining.
 
     Raises:
         CraftZooError: unknown name, or the source is missing or broken.
     """
-    name, _, argument = spec.partition(":")
+    source, part = split_part(spec)
+    name, _, argument = source.partition(":")
     if name not in _LOADERS:
         raise CraftZooError(
             f"unknown data set {spec!r}: choose from {', '.join(sorted(_LOADERS))} "
@@ -86,6 +92,9 @@ def load_dataset(
     path = Path(classnames).expanduser() if classnames is not None else None
     root = root or os.environ.get("CRAFT_ZOO_DATA") or None
     folder = None if root is None else Path(root).expanduser()
-    return _LOADERS[name](
+    dataset = _LOADERS[name](
         DatasetRequest(argument, path, split_seed, folder, download=download, skip_bad=skip_bad)
     )
+    if skip_bad:
+        dataset = without_broken(dataset)
+    return dataset if part is None else part_of(dataset, part)

@@ -1,15 +1,14 @@
-"""Data sets and the few-shot tasks drawn from them."""
+"""What data sets, and the few-shot tasks drawn from them, hold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
-from craft_zoo.seeding import generator
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,13 @@ class LabelledImages:
         """The images at ``indices``, in that order."""
         return LabelledImages([self.images[i] for i in indices], self.labels[indices])
 
+    def of_classes(self, labels: Sequence[int]) -> LabelledImages:
+        """The images of some classes, in order; ``labels[i]`` becomes label i."""
+        kept = self.take(np.flatnonzero(np.isin(self.labels, labels)))
+        new = {label: i for i, label in enumerate(labels)}
+        relabelled = [new[label] for label in kept.labels.tolist()]
+        return LabelledImages(kept.images, np.array(relabelled, dtype=np.int64))
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -52,6 +58,8 @@ class Dataset:
         template: its hand-written prompt, as in "a photo of a {}, a type of pet."; None: it has
             none.
         skipped: what was left out as broken, one sentence each.
+        whole: the data set whose classes these are a part of, see
+            :func:`craft_zoo.data.part_of`; None: these are all.
     """
 
     name: str
@@ -61,6 +69,7 @@ class Dataset:
     val: LabelledImages | None = None
     template: str | None = None
     skipped: tuple[str, ...] = ()
+    whole: Dataset | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         repeated = {name for name in self.classnames if self.classnames.count(name) > 1}
@@ -90,25 +99,3 @@ class Task:
     test: LabelledImages
     val: LabelledImages | None = None
     template: str | None = None
-
-
-def few_shot(dataset: Dataset, shots: int, seed: int) -> Task:
-    """Draw ``shots`` training images a class without replacement; the test set stays whole.
-
-    Raises:
-        CraftZooError: a class has fewer training images than ``shots``.
-    """
-    if shots < 1:
-        raise CraftZooError(f"shots must be at least 1, not {shots}")
-    rng = generator(seed, "shots")
-    chosen = []
-    for label, classname in enumerate(dataset.classnames):
-        pool = np.flatnonzero(dataset.train.labels == label)
-        if len(pool) < shots:
-            raise CraftZooError(
-                f"class {classname!r} of {dataset.name} has {len(pool)} training images, "
-                f"fewer than {shots} shots: add images or lower --shots"
-            )
-        chosen.append(np.sort(rng.choice(pool, shots, replace=False)))
-    train = dataset.train.take(np.concatenate(chosen))
-    return Task(dataset.name, dataset.classnames, train, dataset.test)

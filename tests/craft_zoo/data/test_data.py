@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from craft_zoo.data import (
     Dataset,
     content_key,
     few_shot,
+    fingerprint,
     load_dataset,
     open_image,
     readable,
@@ -35,7 +37,7 @@ def test_digits_are_dark_on_light_and_complete(digits: Dataset) -> None:
 
 def test_unknown_data_set_names_the_choices() -> None:
     with pytest.raises(
-        CraftZooError, match="unknown data set 'imagenett': choose from digits, fold"
+        CraftZooError, match=r"unknown data set 'imagenett': choose from .*digits, .*folder"
     ):
         load_dataset("imagenett")
 
@@ -163,3 +165,34 @@ def test_equal_content_has_an_equal_key_and_other_content_another(image_folder: 
     assert content_key(picture) == content_key(picture.copy())
     kinds = [path, array, changed, flat, picture, picture.convert("P"), *views]
     assert len({content_key(kind) for kind in kinds}) == len(kinds)
+
+
+def test_fingerprints_are_those_of_runs_that_exist(image_folder: Path, digits: Dataset) -> None:
+    # Written down before data sets had validation images.
+    assert fingerprint(digits) == "0e60f8d5d5deedb5"
+    for path in image_folder.rglob("*.png"):
+        path.write_bytes(path.name.encode())
+    assert fingerprint(load_dataset(f"folder:{image_folder}")) == "7373b7db8a7a4667"
+
+
+def test_a_broken_image_is_the_same_error_in_another_process(tmp_path: Path) -> None:
+    with pytest.raises(CraftZooError) as caught:
+        open_image(tmp_path / "nowhere.jpg")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16", "F"])
+def test_every_mode_opens_as_rgb(tmp_path: Path, mode: str) -> None:
+    kind = "tif" if mode in ("CMYK", "YCbCr", "F") else "png"
+    image = Image.fromarray(np.full((6, 5), 200, np.uint16 if mode == "I;16" else np.uint8))
+    path = tmp_path / f"odd.{kind}"
+    (image if mode == "I;16" else image.convert(mode)).save(path)
+    opened = open_image(path)
+    assert (opened.mode, opened.size) == ("RGB", (5, 6))
+
+
+def test_orientation_is_left_as_it_is(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (5, 8)).save(tmp_path / "turned.jpg", exif=exif)
+    assert open_image(tmp_path / "turned.jpg").size == (5, 8)

@@ -1,0 +1,298 @@
+"""Data sets of Hugging Face's ``datasets``, from the hub or a local path."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from craft_zoo.data.classnames import classes_of, words_for
+from craft_zoo.data.faults import Faults
+from craft_zoo.data.fingerprint import describe
+from craft_zoo.data.images import (
+    BrokenImageError,
+    DerivedImage,
+    content_key,
+    hash_content,
+    open_image,
+    reading,
+)
+from craft_zoo.data.registry import DatasetRequest, register_dataset
+from craft_zoo.data.splits import SPLIT_NAMES, three_splits
+from craft_zoo.data.task import Dataset, LabelledImages
+from craft_zoo.errors import CraftZooError
+
+if TYPE_CHECKING:
+    import datasets
+
+_OPTIONS = ("config", "image", "label", "train", "val", "test")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_PATIENCE = 10.0  # seconds until the hub counts as unreachable
+
+
+@register_dataset("hf")
+def load_hugging_face(request: DatasetRequest) -> Dataset:
+    """hf:NAME: a data set of the Hugging Face hub, or a local path that ``datasets`` can read.
+
+    Options follow a comma: ``hf:NAME,config=NAME,image=COLUMN,label=COLUMN,train=SPLIT,val=SPLIT,
+    test=SPLIT``. Without them the columns are found by their types, and splits by the names train,
+    val or validation, and test. Without a test split the validation split is for testing, without
+    this, one half of each class of the training split. Images are decoded when they are opened.
+
+    Raises:
+        CraftZooError: the package ``datasets``, the hub, a column or a split is missing, or labels
+            are.
+    """
+    name, options = _parse(request.argument)
+    splits = _open(name, options.get("config"))
+    chosen = _choose_splits(splits, options, name)
+    faults = Faults(request.skip_bad)
+    columns = {
+        part: _Columns.of(splits[split], options, f"{name} ({split})", faults)
+        for part, split in chosen.items()
+    }
+    keys, words = _name_classes(list(columns.values()), name, request.classnames)
+    found = {part: column.labelled(keys) for part, column in columns.items()}
+    train, val, test = three_splits(found, keys, request.split_seed)
+    path = Path(name).expanduser()
+    title = path.resolve().name if path.exists() else name
+    return Dataset(title, words, train, test, val, skipped=tuple(faults.found))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageColumn:
+    """A split's images, undecoded.
+
+    Attributes:
+        table: with the images' column alone.
+        name: of the split, for people.
+        fingerprint: of the split, by ``datasets``.
+    """
+
+    table: datasets.Dataset
+    name: str
+    fingerprint: str
+
+    @cached_property
+    def paths(self) -> list[str | None]:
+        """Of each row the path of its file, None where the bytes are in the table."""
+        import pyarrow.compute
+
+        cells = self.table.with_format("arrow")[:].column(0)
+        inside = pyarrow.compute.is_valid(pyarrow.compute.struct_field(cells, "bytes"))
+        paths = pyarrow.compute.struct_field(cells, "path")
+        return pyarrow.compute.if_else(inside, None, paths).to_pylist()
+
+    def content(self, row: int) -> bytes | Path:
+        """The image's file, or what would be in one.
+
+        Raises:
+            BrokenImageError: the row has no image.
+        """
+        (cell,) = self.table[row].values()
+        if cell is not None and cell["bytes"] is not None:
+            return cell["bytes"]
+        if cell is not None and cell["path"] is not None:
+            return Path(cell["path"])
+        raise BrokenImageError(f"image {row} of {self.name} is empty", "replace or remove it")
+
+
+@dataclass(frozen=True, eq=False)
+class HubImage(DerivedImage):
+    """One row of a column of images, decoded when it is opened."""
+
+    column: ImageColumn
+    row: int
+
+    def open(self) -> Image.Image:
+        """See :meth:`DerivedImage.open`."""
+        content = self.column.content(self.row)
+        if isinstance(content, Path):
+            return open_image(content)
+        with (
+            reading(f"{self.row} of {self.column.name}"),
+            Image.open(io.BytesIO(content)) as image,
+        ):
+            return image.convert("RGB")
+
+    def content_key(self) -> bytes:
+        """See :func:`craft_zoo.data.content_key`; that of a file with the same content."""
+        content = self.column.content(self.row)
+        return content_key(content) if isinstance(content, Path) else hash_content("file", content)
+
+    def identity(self) -> bytes:
+        """Of a file as for a path, else the split's own fingerprint and the row: none is read."""
+        path = self.column.paths[self.row]
+        if path is not None:
+            return describe(path)
+        return f"{self.column.fingerprint}:{self.row}\n".encode()
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """A split's images and, of those that are labelled, rows and labels; ClassLabel's names."""
+
+    images: ImageColumn
+    rows: list[int]
+    labels: list[str]
+    names: tuple[str, ...] | None
+
+    @classmethod
+    def of(
+        cls, split: datasets.Dataset, options: Mapping[str, str], name: str, faults: Faults
+    ) -> _Columns:
+        import datasets
+
+        image = _find_column(split, "image", datasets.Image, options, name)
+        label = _find_column(split, "label", datasets.ClassLabel, options, name)
+        cells = split.select_columns([label]).with_format("arrow")[:].column(0).to_pylist()
+        feature = split.features[label]
+        names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+        if names is not None:  # their own sign of a missing label is -1
+            cells = [None if cell is None or cell < 0 else names[cell] for cell in cells]
+        rows = [row for row, cell in enumerate(cells) if cell is not None and cell != ""]
+        if not rows:
+            raise CraftZooError(f"{name} has no labels: name another split, as in test=validation")
+        for row in sorted(set(range(len(cells))) - set(rows)):
+            faults.add(f"image {row} of {name} has no label", "give it one")
+        undecoded = split.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+        column = ImageColumn(undecoded, name, split._fingerprint)
+        return cls(column, rows, [str(cells[row]) for row in rows], names)
+
+    def labelled(self, keys: list[str]) -> LabelledImages:
+        number = {key: i for i, key in enumerate(keys)}
+        labels = np.array([number[label] for label in self.labels], dtype=np.int64)
+        return LabelledImages([HubImage(self.images, row) for row in self.rows], labels)
+
+
+def _parse(argument: str) -> tuple[str, dict[str, str]]:
+    name, *pieces = argument.split(",")
+    if not name:
+        raise CraftZooError("data set 'hf' needs a name or path: write hf:ORGANISATION/NAME")
+    options = {}
+    for piece in pieces:
+        key, _, value = piece.partition("=")
+        if key not in _OPTIONS or not value:
+            raise CraftZooError(
+                f"unknown option {piece!r} of hf:{name}: use {', '.join(_OPTIONS)}, as in "
+                f"hf:{name},label=COLUMN"
+            )
+        options[key] = value
+    return name, options
+
+
+def _open(name: str, config: str | None) -> Mapping[str, datasets.Dataset]:
+    try:
+        from datasets import Dataset, load_dataset, load_from_disk
+    except ImportError:
+        raise CraftZooError(
+            "data set 'hf' needs the package datasets: pip install 'craft-zoo[hf]'"
+        ) from None
+    path = Path(name).expanduser()
+    if not path.exists():
+        _check_hub(name)
+    if path.is_file() and path.suffix.lower() != ".parquet":
+        raise CraftZooError(f"file {name} is of no known kind: give a .parquet file or a folder")
+    try:
+        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+            opened = load_from_disk(str(path))
+        elif path.is_file():
+            opened = load_dataset("parquet", data_files=str(path.resolve()))
+        else:
+            opened = load_dataset(str(path.resolve()) if path.exists() else name, config)
+    except Exception as error:  # its builders raise whatever they like
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CraftZooError(
+            f"data set hf:{name} cannot be opened ({reason}): check its name, config and files"
+        ) from None
+    return {"train": opened} if isinstance(opened, Dataset) else opened
+
+
+def _check_hub(name: str) -> None:
+    """Ask for the data set once: where the network is down, ``datasets`` would try for long."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    if not _HUB_ID.fullmatch(name):
+        raise CraftZooError(f"path {name} does not exist: check the path after 'hf:'")
+    try:
+        HfApi().dataset_info(name, timeout=_PATIENCE)
+    except (HfHubHTTPError, OfflineModeIsEnabled):
+        return  # datasets itself says what is wrong, or finds what was downloaded before
+    except Exception:  # the class depends on the version of the hub's client
+        raise CraftZooError(
+            f"the Hugging Face hub cannot be reached for {name}, nor is there such a path: check "
+            f"the network, or set HF_HUB_OFFLINE=1 to use what was downloaded before"
+        ) from None
+
+
+def _choose_splits(
+    splits: Mapping[str, Any], options: Mapping[str, str], name: str
+) -> dict[str, str]:
+    """Which split is for training, validation and testing."""
+    chosen = {SPLIT_NAMES[split]: split for split in splits if split in SPLIT_NAMES}
+    for part in ("train", "val", "test"):
+        split = options.get(part)
+        if split is None:
+            continue
+        if split not in splits:
+            raise CraftZooError(
+                f"hf:{name} has no split {split!r}: choose from {', '.join(splits)}"
+            )
+        # A split named for one part is not also the other that it is by its name.
+        chosen = {other: of for other, of in chosen.items() if of != split or other in options}
+        chosen[part] = split
+    twice = [split for split in chosen.values() if list(chosen.values()).count(split) > 1]
+    if twice:
+        raise CraftZooError(
+            f"split {twice[0]!r} of hf:{name} cannot be two parts at once: choose others"
+        )
+    if not chosen:
+        raise CraftZooError(
+            f"hf:{name} has no split train, validation or test: choose from {', '.join(splits)}, "
+            f"as in train=SPLIT"
+        )
+    return chosen
+
+
+def _find_column(
+    split: datasets.Dataset, option: str, kind: type, options: Mapping[str, str], name: str
+) -> str:
+    wanted = options.get(option)
+    if wanted is not None:
+        if wanted not in split.features:
+            raise CraftZooError(
+                f"{name} has no column {wanted!r}: choose from {', '.join(split.features)}"
+            )
+        if option == "image" and not isinstance(split.features[wanted], kind):
+            raise CraftZooError(f"column {wanted!r} of {name} holds no images: name another")
+        return wanted
+    found = [column for column, feature in split.features.items() if isinstance(feature, kind)]
+    if len(found) != 1:
+        choices = ", ".join(found or split.features)
+        raise CraftZooError(
+            f"{name} has {len(found)} columns of type {kind.__name__}: name one with "
+            f"{option}=COLUMN ({choices})"
+        )
+    return found[0]
+
+
+def _name_classes(
+    columns: list[_Columns], name: str, path: Path | None
+) -> tuple[list[str], tuple[str, ...]]:
+    """Keys of the classes in the order of their labels, and words for them."""
+    names = columns[0].names
+    if any(column.names != names for column in columns):
+        raise CraftZooError(f"splits of hf:{name} differ in their classes: choose others")
+    if names is not None:
+        return list(names), words_for(names, path)
+    labels = [label for column in columns for label in column.labels]
+    classes = classes_of(labels, f"hf:{name}", path)
+    return list(classes), tuple(classes.values())

@@ -1,0 +1,164 @@
+"""Tables that list images, their labels and their splits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from craft_zoo.data.classnames import classes_of
+from craft_zoo.data.faults import Faults
+from craft_zoo.data.registry import DatasetRequest, register_dataset
+from craft_zoo.data.splits import SPLIT_NAMES, three_splits
+from craft_zoo.data.task import Dataset, LabelledImages
+from craft_zoo.errors import CraftZooError
+
+if TYPE_CHECKING:
+    import pandas
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_COLUMNS = ("path", "label", "split", "classname")
+
+
+@register_dataset("manifest")
+def load_manifest(request: DatasetRequest) -> Dataset:
+    """manifest:FILE: a CSV, TSV or Parquet table with columns path, label and optionally split.
+
+    Paths are relative to the file's folder. A label is a word or a whole number; an optional
+    column ``classname`` has the words for it, which numbers need unless a file of class names is
+    given. Splits are train, val (or validation) and test; without test rows the val rows are for
+    testing, without these, or without the column, one half of each class is.
+
+    Raises:
+        CraftZooError: the file or an image is missing, a row or column is broken, or a class has no
+            words, or no training or no test images.
+    """
+    if not request.argument:
+        raise CraftZooError("data set 'manifest' needs a file: write manifest:FILE")
+    file = Path(request.argument).expanduser()
+    table = _read_table(file)
+    faults = Faults(request.skip_bad)
+    rows = _check_rows(table, file, faults)
+    given = _given_words(rows, file) if "classname" in table else None
+    classes = classes_of(
+        [row["label"] for row in rows], f"manifest {file}", request.classnames, given
+    )
+    found = _split(rows, list(classes))
+    train, val, test = three_splits(found, list(classes), request.split_seed)
+    for kind, images in (("training", train), ("test", test)):
+        for label in sorted(set(range(len(classes))) - set(images.labels.tolist())):
+            if len(images):
+                raise CraftZooError(
+                    f"class {list(classes)[label]!r} has no {kind} image in {file}: "
+                    f"add rows or remove the class"
+                )
+    return Dataset(
+        file.stem, tuple(classes.values()), train, test, val, skipped=tuple(faults.found)
+    )
+
+
+def _read_table(file: Path) -> dict[str, list[str]]:
+    """Column's name → its cells as text, "" where there is none."""
+    import pandas
+
+    if not file.is_file():
+        raise CraftZooError(f"manifest {file} does not exist: check the path after 'manifest:'")
+    try:
+        parquet = file.suffix.lower() == ".parquet"
+        frame = pandas.read_parquet(file) if parquet else _read_text(file)
+    except pandas.errors.EmptyDataError:
+        raise CraftZooError(f"manifest {file} is empty: add columns path and label") from None
+    except ImportError:
+        raise CraftZooError(
+            f"manifest {file} needs the package pyarrow: pip install 'craft-zoo[parquet]'"
+        ) from None
+    except CraftZooError:
+        raise
+    except Exception as error:  # pandas and its engines share no class of errors
+        raise CraftZooError(f"manifest {file} cannot be read ({error}): mend the file") from None
+    frame.columns = [str(name).strip().lower() for name in frame.columns]
+    found = ", ".join(frame.columns)
+    for name in _COLUMNS:
+        if name in _COLUMNS[:2] and name not in frame:
+            raise CraftZooError(f"manifest {file} has no column {name!r} (it has {found}): add it")
+        if list(frame.columns).count(name) > 1:
+            raise CraftZooError(f"manifest {file} has the column {name!r} twice: remove one")
+    if not len(frame):
+        raise CraftZooError(f"manifest {file} has no rows: add one for each image")
+    return {name: _as_text(frame[name]) for name in _COLUMNS if name in frame}
+
+
+def _read_text(file: Path) -> pandas.DataFrame:
+    import pandas
+
+    separator = _SEPARATORS.get(file.suffix.lower())
+    if separator is None:
+        raise CraftZooError(f"manifest {file} is of no known kind: make it .csv, .tsv or .parquet")
+    # The header is read as a row, so that longer rows and repeated names are not passed over.
+    frame = pandas.read_csv(
+        file, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+    )
+    return frame.iloc[1:].set_axis(frame.iloc[0].tolist(), axis="columns")
+
+
+def _as_text(column: pandas.Series[Any]) -> list[str]:
+    """Text of each cell; whole numbers without a point, though they are floats beside gaps."""
+    cells = column.astype(object).where(column.notna(), "").tolist()
+    return [
+        str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
+        for cell in cells
+    ]
+
+
+def _check_rows(table: dict[str, list[str]], file: Path, faults: Faults) -> list[dict[str, str]]:
+    """The rows that are whole, with absolute paths and splits by one name."""
+    folder, rows, seen = file.resolve().parent, [], set()
+    for number, cells in enumerate(zip(*table.values(), strict=True), start=1):
+        row = dict(zip(table, cells, strict=True))
+        path = os.path.normpath(folder / Path(row["path"]).expanduser())
+        split = row.get("split", "train").lower()
+        if split not in SPLIT_NAMES:
+            raise CraftZooError(
+                f"unknown split {row['split']!r} of {row['path']} in {file}: use train, val or test"
+            )
+        if not row["path"]:
+            faults.add(f"data row {number} of {file} has no path", "give it one")
+        elif not row["label"]:
+            faults.add(f"image {row['path']} in {file} has no label", "give it one")
+        elif path in seen:
+            faults.add(f"image {row['path']} is listed twice in {file}", "remove one row")
+        elif not os.path.exists(path):
+            faults.add(f"image {path} in {file} does not exist", "check the path")
+        else:
+            seen.add(path)
+            rows.append({**row, "path": path, "split": SPLIT_NAMES[split]})
+    return rows
+
+
+def _given_words(rows: list[dict[str, str]], file: Path) -> dict[str, str]:
+    """Label → words of the column ``classname``."""
+    given: dict[str, str] = {}
+    for row in rows:
+        label, words = row["label"], row["classname"]
+        if not words:
+            raise CraftZooError(
+                f"image {row['path']} in {file} has no classname: give it one in each row"
+            )
+        if given.setdefault(label, words) != words:
+            raise CraftZooError(
+                f"label {label!r} has two classnames in {file}, {given[label]!r} and {words!r}: "
+                f"keep one"
+            )
+    return given
+
+
+def _split(rows: list[dict[str, str]], classes: list[str]) -> dict[str, LabelledImages]:
+    number = {label: i for i, label in enumerate(classes)}
+    found = {}
+    for split in dict.fromkeys(row["split"] for row in rows):
+        mine = [row for row in rows if row["split"] == split]
+        labels = np.array([number[row["label"]] for row in mine], dtype=np.int64)
+        found[split] = LabelledImages([Path(row["path"]) for row in mine], labels)
+    return found

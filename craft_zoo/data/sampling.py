@@ -1,0 +1,146 @@
+"""Few-shot tasks drawn from data sets."""
+
+from __future__ import annotations
+
+import random
+from typing import Literal, get_args
+
+import numpy as np
+
+from craft_zoo.data.task import Dataset, LabelledImages, Task
+from craft_zoo.errors import CraftZooError
+from craft_zoo.seeding import generator
+
+Sampling = Literal["uniform", "coop"]
+Fewer = Literal["error", "all"]
+
+_MOST_VAL_SHOTS = 4  # a class, in the field's protocol
+
+
+def few_shot(
+    dataset: Dataset,
+    shots: int,
+    seed: int,
+    *,
+    sampling: Sampling = "uniform",
+    fewer: Fewer = "error",
+) -> Task:
+    """Draw ``shots`` training images a class without replacement; the test set stays whole.
+
+    Validation images, min(shots, 4) a class or all of a class that has fewer, are drawn from
+    ``dataset.val``, or where there is none from the training images that are left.
+
+    ``sampling="uniform"`` orders the images by class and index. ``sampling="coop"`` draws what
+    CoOp (with Dassl) draws for the same seed from the same lists, in its order: classes as they
+    first appear in the training list, then as they do in the validation list, images as drawn; of
+    ``@base`` and ``@new`` it draws over all classes and keeps the part's. This holds for the
+    published splits, where no class has too few images; where one has, CoOp repeats some, while
+    here each is taken once, and the other classes' draw is CoOp's still. It does not hold for
+    validation images of a data set without a pool for them, nor image by image for ImageNet, as
+    CoOp lists its folders in whatever order the file system gives. CoOp takes seed 0 as no seed.
+
+    Args:
+        dataset: to draw from.
+        shots: training images a class.
+        seed: the same seed gives the same images.
+        sampling: see above.
+        fewer: "error", or "all" to take all images of a class that has fewer than ``shots``.
+
+    Raises:
+        CraftZooError: a class has too few training images, or the data set none at all.
+    """
+    _check(dataset, shots, sampling, fewer)
+    draw = _draw_coop if sampling == "coop" else _draw_uniform
+    train, val = draw(dataset, shots, min(shots, _MOST_VAL_SHOTS), seed)
+    return Task(
+        dataset.name,
+        dataset.classnames,
+        train,
+        dataset.test,
+        val if len(val) else None,
+        dataset.template,
+    )
+
+
+def _check(dataset: Dataset, shots: int, sampling: str, fewer: str) -> None:
+    for name, value, choices in (
+        ("sampling", sampling, get_args(Sampling)),
+        ("fewer", fewer, get_args(Fewer)),
+    ):
+        if value not in choices:
+            raise CraftZooError(f"unknown {name} {value!r}: choose from {', '.join(choices)}")
+    if shots < 1:
+        raise CraftZooError(f"shots must be at least 1, not {shots}")
+    if not len(dataset.train):
+        raise CraftZooError(
+            f"{dataset.name} is only for testing: tune on another data set and give it with "
+            f"--transfer"
+        )
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classnames))
+    for classname, count in zip(dataset.classnames, counts, strict=True):
+        if count == 0:
+            raise CraftZooError(
+                f"class {classname!r} of {dataset.name} has 0 training images, fewer than "
+                f"{shots} shots: add images or remove the class"
+            )
+        if count < shots and fewer == "error":
+            raise CraftZooError(
+                f"class {classname!r} of {dataset.name} has {count} training images, "
+                f"fewer than {shots} shots: add images or lower --shots"
+            )
+
+
+def _draw_uniform(
+    dataset: Dataset, shots: int, val_shots: int, seed: int
+) -> tuple[LabelledImages, LabelledImages]:
+    train = _each_class(dataset.train.labels, shots, generator(seed, "shots"))
+    pool = _val_pool(dataset, train)
+    val = _each_class(pool.labels, val_shots, generator(seed, "val"))
+    return dataset.train.take(train), pool.take(val)
+
+
+def _each_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
+    """(M,) indices of up to ``shots`` images of each class, by class and index."""
+    chosen = [np.empty(0, np.int64)]
+    for label in np.unique(labels):
+        pool = np.flatnonzero(labels == label)
+        chosen.append(np.sort(rng.choice(pool, min(shots, len(pool)), replace=False)))
+    return np.concatenate(chosen)
+
+
+def _draw_coop(
+    dataset: Dataset, shots: int, val_shots: int, seed: int
+) -> tuple[LabelledImages, LabelledImages]:
+    whole = dataset.whole or dataset
+    rng = random.Random(seed)
+    train = _each_class_coop(whole.train.labels, shots, rng)
+    pool = _val_pool(whole, train)
+    val = _each_class_coop(pool.labels, val_shots, rng)
+    drawn = whole.train.take(train), pool.take(val)
+    if dataset.whole is None:
+        return drawn
+    labels = [whole.classnames.index(classname) for classname in dataset.classnames]
+    return drawn[0].of_classes(labels), drawn[1].of_classes(labels)
+
+
+def _each_class_coop(labels: np.ndarray, shots: int, rng: random.Random) -> np.ndarray:
+    """As :func:`_each_class`, in the order of the draw, which is CoOp's."""
+    pools: dict[int, list[int]] = {}
+    for index, label in enumerate(labels.tolist()):
+        pools.setdefault(label, []).append(index)
+    chosen: list[int] = []
+    for pool in pools.values():
+        if len(pool) >= shots:
+            chosen += rng.sample(pool, shots)
+        else:
+            rng.choices(
+                pool, k=shots
+            )  # CoOp's repetitions, so that the next class is drawn as there
+            chosen += pool
+    return np.array(chosen, dtype=np.int64)
+
+
+def _val_pool(dataset: Dataset, drawn: np.ndarray) -> LabelledImages:
+    if dataset.val is not None and len(dataset.val):
+        return dataset.val
+    return dataset.train.take(np.setdiff1d(np.arange(len(dataset.train)), drawn))
