@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,15 @@ def image_folder(tmp_path: Path) -> Path:
     for number, (name, colour) in enumerate(COLOURS.items()):
         write_images(root / "train" / name, colour, 4, number)
         write_images(root / "test" / name, colour, 3, 100 + number)
+    return root
+
+
+@pytest.fixture(scope="session")
+def published_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with every published data set, tiny; to read, not to write."""
+    builder = Path(__file__).parent / "craft_zoo" / "data" / "published_layouts.py"
+    root = tmp_path_factory.mktemp("published")
+    runpy.run_path(str(builder))["write_published"](root)
     return root
 
 

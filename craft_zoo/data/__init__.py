@@ -11,6 +11,8 @@ order.
 - :func:`open_image`, :class:`DerivedImage`: one image from a path, a PIL image, an array, or
   what is made of one; :func:`content_key`: what it looks like, as a hash; :func:`find_broken`:
   which cannot be opened
+- :func:`published_datasets`, :class:`Published`: the field's own data sets;
+  :func:`check_datasets`, :class:`Finding`: which are there and whole
 - :func:`read_classnames`, :func:`readable`: words for class folders
 """
 
@@ -31,6 +33,7 @@ from craft_zoo.data.images import (
 )
 from craft_zoo.data.manifest import load_manifest
 from craft_zoo.data.parts import part_of
+from craft_zoo.data.published import Finding, Published, check_datasets, published_datasets
 from craft_zoo.data.registry import DatasetRequest, dataset_names, load_dataset, register_dataset
 from craft_zoo.data.sampling import Fewer, Sampling, few_shot
 from craft_zoo.data.task import Dataset, LabelledImages, Task
@@ -42,10 +45,13 @@ __all__ = [
     "DatasetRequest",
     "DerivedImage",
     "Fewer",
+    "Finding",
     "ImageSource",
     "LabelledImages",
+    "Published",
     "Sampling",
     "Task",
+    "check_datasets",
     "content_key",
     "dataset_names",
     "few_shot",
@@ -59,6 +65,7 @@ __all__ = [
     "load_manifest",
     "open_image",
     "part_of",
+    "published_datasets",
     "read_classnames",
     "readable",
     "register_dataset",

@@ -1,0 +1,98 @@
+"""``craft-zoo datasets``: list the data sets, or check those under a data root."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from rich.table import Table
+
+from craft_zoo.cli.progress import ReadingBar, query_progress
+from craft_zoo.console import open_console
+from craft_zoo.data import dataset_names
+from craft_zoo.data.published import Finding, check_datasets, published_datasets
+from craft_zoo.errors import CraftZooError
+
+_BROKEN = 2  # exit code
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "datasets",
+        help="list the data sets, or check those under a data root",
+        description="List the data sets. Those that the field shares lie in folders of their own "
+        "under one data root, see docs/datasets.md.",
+    )
+    parser.set_defaults(run=run)
+    actions = parser.add_subparsers(metavar="ACTION")
+    checker = actions.add_parser(
+        "check",
+        help="which of the field's data sets are there, and are they whole?",
+        description="Say of each of the field's data sets whether it lies under DIR and can be "
+        "used. Exit code 2 where something is broken or nothing is there.",
+    )
+    checker.add_argument(
+        "root", type=Path, nargs="?", metavar="DIR", help="the data root (default: CRAFT_ZOO_DATA)"
+    )
+    checker.add_argument(
+        "--dataset",
+        action="append",
+        metavar="NAME",
+        choices=list(published_datasets()),
+        help="this one only; repeatable (default: all)",
+    )
+    checker.add_argument("--images", action="store_true", help="also open every image")
+    checker.set_defaults(run=run_check)
+
+
+def run(options: argparse.Namespace) -> int:
+    """List the data sets."""
+    table = Table(box=None, show_header=False)
+    for name, text in dataset_names().items():
+        table.add_row(name, text)
+    open_console().print(table)
+    return 0
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Check the data sets under a data root."""
+    root = options.root or os.environ.get("CRAFT_ZOO_DATA")
+    if not root:
+        raise CraftZooError("the data root is not known: write craft-zoo datasets check DIR")
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise CraftZooError(f"data root {root} does not exist: check the path")
+    with query_progress() as progress:
+        findings = check_datasets(
+            root, options.dataset, open_images=options.images, progress=ReadingBar(progress)
+        )
+    if all(finding.state == "absent" for finding in findings):
+        folders = ", ".join(published_datasets()[finding.name].folder for finding in findings)
+        raise CraftZooError(
+            f"{root} holds none of the data sets' folders ({folders}): name another folder, or "
+            f"see docs/datasets.md"
+        )
+    console = open_console()
+    console.print(_table(findings))
+    for finding in findings:
+        for problem in finding.problems:
+            console.print(f"{finding.name}: {problem}", soft_wrap=True, markup=False)
+    return _BROKEN if any(finding.state == "broken" for finding in findings) else 0
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table("data set", "state", "classes", "train", "val", "test", "as published", box=None)
+    for column in table.columns[2:6]:
+        column.justify = "right"
+    for finding in findings:
+        state: str = finding.state
+        if finding.broken_images:
+            state += f", {finding.broken_images:,} images"
+        if finding.sizes is None:
+            table.add_row(finding.name, state)
+            continue
+        counts = (f"{count:,}" for count in (finding.n_classes or 0, *finding.sizes))
+        table.add_row(finding.name, state, *counts, "yes" if finding.as_published else "no")
+    return table

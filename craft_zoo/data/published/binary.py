@@ -1,0 +1,110 @@
+"""CIFAR's binary batches and SVHN's Matlab files: images of 32 x 32 pixels, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from craft_zoo.data.published.catalogue import Published
+from craft_zoo.data.published.layout import read_lines, words_for_classes
+from craft_zoo.data.registry import DatasetRequest
+from craft_zoo.data.task import Dataset, LabelledImages
+from craft_zoo.errors import CraftZooError
+
+_SIDE = 32
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Where CIFAR's parts lie; the label that counts is the last of a record's."""
+
+    names: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    labels: int  # bytes before the pixels
+
+
+_CIFAR = {
+    "cifar10": _Batches(
+        "batches.meta.txt",
+        tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
+        ("test_batch.bin",),
+        1,
+    ),
+    "cifar100": _Batches("fine_label_names.txt", ("train.bin",), ("test.bin",), 2),
+}
+
+
+def read_cifar(published: Published, root: Path, request: DatasetRequest) -> Dataset:
+    """The binary version of CIFAR-10 or CIFAR-100.
+
+    Raises:
+        CraftZooError: a file is no whole number of records, or has a label without a name.
+    """
+    folder, batches = root / published.folder, _CIFAR[published.name]
+    raw = [line.strip() for line in read_lines(folder / batches.names) if line.strip()]
+    train, test = (
+        _join([_read_batch(folder / name, batches.labels, len(raw)) for name in files])
+        for files in (batches.train, batches.test)
+    )
+    names = words_for_classes(raw, request, published.renamed)
+    return Dataset(published.name, names, train, test, template=published.template)
+
+
+def _read_batch(path: Path, n_labels: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 32, 32, 3) pixels and (N,) labels."""
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise CraftZooError(f"{path} cannot be read ({error}): check it") from None
+    record = n_labels + 3 * _SIDE * _SIDE
+    if not content.size or content.size % record:
+        raise CraftZooError(
+            f"{path} holds {content.size:,} bytes, no whole number of records of {record:,}: "
+            f"download it again"
+        )
+    records = content.reshape(-1, record)
+    labels = records[:, n_labels - 1].astype(np.int64)
+    if labels.max() >= n_classes:
+        raise CraftZooError(
+            f"{path} has the label {labels.max()}, and there are names for {n_classes} classes: "
+            f"download it again"
+        )
+    planes = records[:, n_labels:].reshape(-1, 3, _SIDE, _SIDE)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels
+
+
+def _join(batches: list[tuple[np.ndarray, np.ndarray]]) -> LabelledImages:
+    images = [image for pixels, _ in batches for image in pixels]
+    return LabelledImages(images, np.concatenate([labels for _, labels in batches]))
+
+
+def read_svhn(published: Published, root: Path, request: DatasetRequest) -> Dataset:
+    """SVHN's cropped digits; label 10 of the files is the digit 0.
+
+    Raises:
+        CraftZooError: a file is not of SVHN's form.
+    """
+    train, test = (_read_mat(root / published.folder / name) for name in published.lists)
+    names = words_for_classes([str(digit) for digit in range(10)], request, published.renamed)
+    return Dataset(published.name, names, train, test, template=published.template)
+
+
+def _read_mat(path: Path) -> LabelledImages:
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(path, variable_names=("X", "y"))
+        pixels, labels = np.asarray(content["X"]), np.asarray(content["y"]).ravel()
+        if pixels.dtype != np.uint8 or pixels.shape != (_SIDE, _SIDE, 3, len(labels)):
+            raise ValueError(f"X is {pixels.dtype} of shape {pixels.shape} for {len(labels)} y")
+        if not np.isin(labels, np.arange(1, 11)).all():
+            raise ValueError("y is not from 1 to 10")
+    except Exception as error:  # of a damaged file scipy complains in many ways
+        raise CraftZooError(
+            f"{path} is not a file of SVHN ({type(error).__name__}: {error}): download it again"
+        ) from None
+    images = np.ascontiguousarray(pixels.transpose(3, 0, 1, 2))
+    return LabelledImages(list(images), labels.astype(np.int64) % 10)

@@ -1,0 +1,113 @@
+"""Which published data sets lie under a data root, and whether they are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from craft_zoo.data.broken import find_broken
+from craft_zoo.data.published.catalogue import Published, Sizes, published_datasets
+from craft_zoo.data.registry import load_dataset
+from craft_zoo.data.task import Dataset
+from craft_zoo.errors import CraftZooError
+
+_NAMED = 10  # broken images
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one data set.
+
+    Attributes:
+        name: the data set.
+        state: "absent" where its folder is not there, else "ready" or "broken".
+        n_classes: number of classes, None where it cannot be read.
+        sizes: images in each part, None where it cannot be read.
+        as_published: whether classes and sizes are those that were published.
+        problems: what is broken, one sentence each.
+        broken_images: how many images cannot be opened, None where none was tried.
+    """
+
+    name: str
+    state: Literal["absent", "ready", "broken"]
+    n_classes: int | None = None
+    sizes: Sizes | None = None
+    as_published: bool = False
+    problems: tuple[str, ...] = ()
+    broken_images: int | None = None
+
+
+def check_datasets(
+    root: str | Path,
+    names: Iterable[str] | None = None,
+    *,
+    open_images: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[Finding]:
+    """Look at data sets under a data root.
+
+    Args:
+        root: the folder that holds theirs.
+        names: which; by default all that are published.
+        open_images: also open every image.
+        progress: told how many images of how many of a data set have been opened.
+
+    Returns:
+        One finding a name, in order.
+
+    Raises:
+        CraftZooError: a name is unknown.
+    """
+    known, folder = published_datasets(), Path(root).expanduser()
+    chosen = list(known if names is None else dict.fromkeys(names))
+    for name in chosen:
+        if name not in known:
+            raise CraftZooError(
+                f"unknown published data set {name!r}: choose from {', '.join(known)}"
+            )
+    return [_check(known[name], folder, open_images, progress) for name in chosen]
+
+
+def _check(
+    published: Published,
+    root: Path,
+    open_images: bool,
+    progress: Callable[[int, int], object] | None,
+) -> Finding:
+    if not (root / published.folder).is_dir():
+        return Finding(published.name, "absent")
+    try:
+        dataset = load_dataset(published.name, root=root)
+    except CraftZooError as error:
+        return Finding(published.name, "broken", problems=(str(error),))
+    sizes = Sizes(
+        len(dataset.train), 0 if dataset.val is None else len(dataset.val), len(dataset.test)
+    )
+    n_classes = len(dataset.classnames)
+    as_published = (n_classes, sizes) == (published.n_classes, published.sizes)
+    finding = Finding(published.name, "ready", n_classes, sizes, as_published)
+    return _open_images(finding, dataset, progress) if open_images else finding
+
+
+def _open_images(
+    finding: Finding, dataset: Dataset, progress: Callable[[int, int], object] | None
+) -> Finding:
+    parts = [part for part in (dataset.train, dataset.val, dataset.test) if part is not None]
+    images = [image for part in parts for image in part.images]
+
+    def advance(done: int) -> None:
+        if progress is not None:
+            progress(done, len(images))
+
+    faults = list(find_broken(images, advance).values())
+    problems = faults[:_NAMED]
+    if len(faults) > _NAMED:
+        problems.append(f"and {len(faults) - _NAMED:,} images more")
+    return replace(
+        finding,
+        state="broken" if faults else "ready",
+        problems=tuple(problems),
+        broken_images=len(faults),
+    )

@@ -1,0 +1,148 @@
+"""What every published data set's folder has in common: files that must be there, names, images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from craft_zoo.data.classnames import read_classnames
+from craft_zoo.data.published.catalogue import Published
+from craft_zoo.data.registry import DatasetRequest
+from craft_zoo.data.task import Dataset, LabelledImages
+from craft_zoo.errors import CraftZooError
+
+
+def missing_files(published: Published, root: Path) -> list[Path]:
+    """What the layout needs under the data root and does not find there."""
+    split, images = published.split_path(root), published.image_folder(root)
+    needed = [] if split is None or published.split_optional else [split]
+    if published.images:
+        needed.append(images)
+    needed += [images / part for part in published.parts]
+    needed += [root / published.folder / name for name in published.lists]
+    return [path for path in needed if not path.exists()]
+
+
+def require_files(published: Published, root: Path) -> None:
+    """Complain of the first of :func:`missing_files`.
+
+    Raises:
+        CraftZooError: something is missing.
+    """
+    for path in missing_files(published, root):
+        is_split = path == published.split_path(root)
+        fetched = ", or add --download" if is_split or published.by_hand is None else ""
+        raise CraftZooError(
+            f"data set {published.name} needs {path}, which is missing: download it from "
+            f"{published.split_from if is_split else published.images_from}{fetched} "
+            f"(docs/datasets.md)"
+        )
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file.
+
+    Raises:
+        CraftZooError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CraftZooError(f"{path} cannot be read ({error}): download it again") from None
+
+
+def words_for_classes(
+    raw: Sequence[str], request: DatasetRequest, words: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Words for C raw class names.
+
+    Args:
+        raw: as the source calls the classes.
+        request: its file of class names, where there is one, has the last word.
+        words: the source's own; a raw name without has spaces for underscores.
+
+    Raises:
+        CraftZooError: the file cannot be read, or has no line for any of the classes.
+    """
+    given: dict[str, str] = {}
+    if request.classnames is not None:
+        given = read_classnames(request.classnames)
+        if not given.keys() & set(raw):
+            raise CraftZooError(
+                f"class names file {request.classnames} has no line for any class: the first is "
+                f"called {raw[0]!r} in the data set, write '{raw[0]}<tab>words'"
+            )
+    return tuple(given.get(name) or words.get(name) or name.replace("_", " ") for name in raw)
+
+
+def no_images() -> LabelledImages:
+    """Of a data set that is only for testing."""
+    return LabelledImages([], np.empty(0, dtype=np.int64))
+
+
+def labelled(images: Sequence[str], labels: Iterable[int]) -> LabelledImages:
+    """Image paths and their labels."""
+    return LabelledImages(images, np.fromiter(labels, dtype=np.int64))
+
+
+def with_present_images(dataset: Dataset, published: Published, request: DatasetRequest) -> Dataset:
+    """The data set without images whose files are missing; :attr:`Dataset.skipped` names them.
+
+    Raises:
+        CraftZooError: images are missing and are not to be skipped, or a class has no training or
+            no test image left.
+    """
+    parts = {"training": dataset.train, "validation": dataset.val, "test": dataset.test}
+    kept: dict[str, LabelledImages | None] = {}
+    skipped, total, listings = list(dataset.skipped), 0, _Listings()
+    for kind, part in parts.items():
+        if part is None:
+            kept[kind] = None
+            continue
+        there = np.array([str(image) in listings for image in part.images], dtype=bool)
+        skipped += [f"image {part.images[i]} does not exist" for i in np.flatnonzero(~there)]
+        total += len(part)
+        kept[kind] = part if there.all() else part.take(np.flatnonzero(there))
+    count = len(skipped) - len(dataset.skipped)
+    if not count:
+        return dataset
+    if not request.skip_bad:
+        raise CraftZooError(
+            f"{count:,} of {total:,} images of data set {dataset.name} are missing, the first "
+            f"{skipped[-count].removeprefix('image ').removesuffix(' does not exist')}: get them "
+            f"from {published.images_from} or add --skip-bad"
+        )
+    train, val, test = kept["training"], kept["validation"], kept["test"]
+    assert train is not None
+    assert test is not None
+    for before, after, kind in ((dataset.train, train, "training"), (dataset.test, test, "test")):
+        lost = np.setdiff1d(before.labels, after.labels)
+        if len(lost):
+            raise CraftZooError(
+                f"class {dataset.classnames[lost[0]]!r} of {dataset.name} has no {kind} image "
+                f"left, all files are missing: get them from {published.images_from}"
+            )
+    if val is not None and not len(val):
+        val = None
+    return replace(dataset, train=train, test=test, val=val, skipped=tuple(skipped))
+
+
+class _Listings:
+    """Which files exist, from one listing of each folder: to ask file by file is slow."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, frozenset[str]] = {}
+
+    def __contains__(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(folder))
+            except OSError:
+                self._names[folder] = frozenset()
+        # A file system may take the name in other letters than it lists it in.
+        return name in self._names[folder] or os.path.isfile(path)

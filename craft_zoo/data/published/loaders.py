@@ -1,0 +1,62 @@
+"""Every published data set, registered by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from craft_zoo.data.published.aircraft import read_aircraft
+from craft_zoo.data.published.binary import read_cifar, read_svhn
+from craft_zoo.data.published.catalogue import Published, published_datasets
+from craft_zoo.data.published.download import download
+from craft_zoo.data.published.imagenet import read_imagenet, read_numbered_shift, read_shift
+from craft_zoo.data.published.layout import require_files
+from craft_zoo.data.published.resisc import read_resisc
+from craft_zoo.data.published.split import read_split
+from craft_zoo.data.registry import DatasetRequest, Loader, register_dataset
+from craft_zoo.data.task import Dataset
+from craft_zoo.errors import CraftZooError
+
+Reader = Callable[[Published, Path, DatasetRequest], Dataset]
+
+# All others have a split file of CoOp's form.
+_READERS: dict[str, Reader] = {
+    "imagenet": read_imagenet,
+    "imagenetv2": read_numbered_shift,
+    "imagenet-sketch": read_shift,
+    "imagenet-a": read_shift,
+    "imagenet-r": read_shift,
+    "fgvc_aircraft": read_aircraft,
+    "cifar10": read_cifar,
+    "cifar100": read_cifar,
+    "svhn": read_svhn,
+    "resisc45": read_resisc,
+}
+
+
+def _loader(published: Published) -> Loader:
+    read = _READERS.get(published.name, read_split)
+
+    def load(request: DatasetRequest) -> Dataset:
+        if request.argument:
+            raise CraftZooError(
+                f"data set {published.name!r} takes no argument: leave out {request.argument!r}"
+            )
+        if request.root is None:
+            raise CraftZooError(
+                f"data set {published.name} needs its folder: add --data-root DIR, the folder "
+                f"that holds {published.folder}/"
+            )
+        if request.download:
+            download(published, request.root)
+        require_files(published, request.root)
+        return read(published, request.root, request)
+
+    train, _, test = published.sizes
+    images = f"{train:,} training and {test:,} test images" if train else f"{test:,} test images"
+    load.__doc__ = f"{published.title}: {published.n_classes:,} classes, {images} (--data-root)"
+    return load
+
+
+for _published in published_datasets().values():
+    register_dataset(_published.name)(_loader(_published))
