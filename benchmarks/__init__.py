@@ -19,6 +19,7 @@ Every figure comes from the points that runs have measured; a finished run is ne
 """
 
 from craft_zoo.benchmarks.executors import run_in_processes, run_on_ray
+from craft_zoo.benchmarks.forecast import forecast
 from craft_zoo.benchmarks.grid import (
     RunSpec,
     Variant,
@@ -40,7 +41,13 @@ from craft_zoo.benchmarks.inference import (
     score_table,
 )
 from craft_zoo.benchmarks.ledger import Listener, Listeners
-from craft_zoo.benchmarks.plan import DEFAULT_METHODS, Plan, read_plan
+from craft_zoo.benchmarks.plan import (
+    DEFAULT_METHODS,
+    Plan,
+    read_plan,
+    read_suite,
+    suite_names,
+)
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.profiles import (
     default_targets,
@@ -48,6 +55,7 @@ from craft_zoo.benchmarks.profiles import (
     reached,
     runtimes,
 )
+from craft_zoo.benchmarks.published import figures_for, published_figures
 from craft_zoo.benchmarks.results import Results, read_results, write_config, write_results
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.statistics import (
@@ -81,21 +89,26 @@ __all__ = [
     "cross",
     "default_targets",
     "expand",
+    "figures_for",
+    "forecast",
     "holm",
     "interquartile_mean",
     "label_runs",
     "mean_interval",
     "performance_profile",
     "plot_curves",
+    "published_figures",
     "rank",
     "reached",
     "read_plan",
     "read_results",
+    "read_suite",
     "run_in_processes",
     "run_on_ray",
     "runtimes",
     "score_table",
     "short_name",
+    "suite_names",
     "summarize",
     "tidy",
     "write_config",

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from craft_zoo import optimizers
 from craft_zoo.craft import CraftConfig
-from craft_zoo.data import fingerprint, load_dataset
+from craft_zoo.data import DataSource, fingerprint
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import get_method, settings_of, uses_optimizer
+from craft_zoo.methods import get_method, optimizers_for, settings_of, uses_optimizer
 
 NO_OPTIMIZER = "none"
 
@@ -35,7 +35,10 @@ class RunSpec:
         budget: queries that may be made.
         config: settings of the method.
         data: fingerprint of what ``dataset`` and ``classnames`` hold, see
-            :func:`craft_zoo.data.fingerprint`.
+            :func:`craft_zoo.data.fingerprint`; "" where it was not looked at.
+        source: how the data set is opened and the shots are drawn.
+        measured_on: ``test``, or ``val``: the validation images, for choices.
+        transfer: data sets that the solution is tried on at the end, opened in the same way.
     """
 
     model: str
@@ -48,6 +51,9 @@ class RunSpec:
     budget: int
     config: CraftConfig = field(default_factory=CraftConfig)
     data: str = ""
+    source: DataSource = field(default_factory=DataSource)
+    measured_on: str = "test"
+    transfer: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -61,6 +67,12 @@ class RunSpec:
             "config": settings_of(self.method, self.config),
         }
         del described["classnames"]  # they are part of the data
+        source = described.pop("source")
+        # What came later counts where it is not as it was before.
+        later = {"sampling": source["sampling"], "fewer": source["fewer"]}
+        later |= {name: described.pop(name) for name in ("measured_on", "transfer")}
+        before = {"sampling": "uniform", "fewer": "error", "measured_on": "test", "transfer": ()}
+        described |= {name: value for name, value in later.items() if value != before[name]}
         text = json.dumps(described, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         words = (short_name(self.dataset), self.method, self.optimizer)
@@ -84,7 +96,10 @@ class RunSpec:
         Raises:
             TypeError, KeyError: it describes no run.
         """
-        return cls(**{**values, "config": CraftConfig(**values["config"])})
+        read = {**values, "config": CraftConfig(**values["config"])}
+        read["source"] = DataSource(**values.get("source", {}))
+        read["transfer"] = tuple(values.get("transfer", ()))
+        return cls(**read)
 
 
 class Variant(NamedTuple):
@@ -100,12 +115,18 @@ def combine(
 ) -> list[Variant]:
     """Methods x optimizers; methods without an optimizer once.
 
+    A method is combined with those that can search what it searches, or, if there are none, with
+    its default.
+
     Raises:
         CraftZooError: an unknown method.
+        OptimizerError: an unknown optimizer or option.
     """
     made: dict[Variant, None] = {}
     for method in methods:
-        for spec in optimizer_specs if uses_optimizer(method) else [NO_OPTIMIZER]:
+        for spec in (
+            optimizers_for(method, optimizer_specs) if uses_optimizer(method) else [NO_OPTIMIZER]
+        ):
             made[Variant(method, spec, config)] = None
     return list(made)
 
@@ -117,7 +138,11 @@ def cross(
     *,
     shots: Sequence[int],
     seeds: Sequence[int],
-    budgets: Sequence[int],
+    budgets: Sequence[int] | Mapping[int, int],
+    source: DataSource | None = None,
+    measured_on: str = "test",
+    transfer: Sequence[str] = (),
+    look: bool = True,
 ) -> list[RunSpec]:
     """All runs of a grid, in order of data set, shots, seed, budget, variant.
 
@@ -129,33 +154,53 @@ def cross(
         variants: what is run on each task.
         shots: training images a class.
         seeds: of the shots and of all else that is random.
-        budgets: queries.
+        budgets: queries; or, by shots, how many.
+        source: see :class:`RunSpec`, as for the two that follow.
+        measured_on: of each run.
+        transfer: of each run.
+        look: open the data sets; without, runs have no identity that a store would know.
 
     Raises:
         CraftZooError: a data set that cannot be opened, an unknown method, a value out of range.
         OptimizerError: an unknown optimizer or a wrong option.
     """
-    for budget in budgets:
+    source = source or DataSource()
+    by_shots = _by_shots(budgets, shots)
+    every = sorted({budget for some in by_shots.values() for budget in some})
+    for budget in every:
         if budget < 1:
             raise CraftZooError(
                 f"the budget must be at least 1 query, not {budget}: raise --budget"
             )
     for variant in variants:
         get_method(variant.method)
-    _check_optimizers(variants, budgets)
+    _check_optimizers(variants, every)
     runs: dict[RunSpec, None] = {}
     for dataset, classnames in dict.fromkeys(datasets):
-        data = fingerprint(load_dataset(dataset, classnames=classnames))
-        for n_shots, seed, budget, (method, spec, config) in product(
-            shots, seeds, budgets, variants
-        ):
-            runs[
-                RunSpec(
+        data = fingerprint(source.open(dataset, classnames)) if look else ""
+        for n_shots, seed in product(shots, seeds):
+            for budget, (method, spec, config) in product(by_shots[n_shots], variants):
+                run = RunSpec(
                     *(model, dataset, classnames, method, spec, n_shots, seed, budget, config),
                     data=data,
+                    source=source,
+                    measured_on=measured_on,
+                    transfer=tuple(transfer),
                 )
-            ] = None
+                runs[run] = None
     return list(runs)
+
+
+def _by_shots(
+    budgets: Sequence[int] | Mapping[int, int], shots: Sequence[int]
+) -> dict[int, Sequence[int]]:
+    """Budgets of each number of shots."""
+    if not isinstance(budgets, Mapping):
+        return dict.fromkeys(shots, budgets)
+    lacking = [n for n in shots if n not in budgets]
+    if lacking:
+        raise CraftZooError(f"the budgets say nothing of {lacking[0]} shots: add a line for them")
+    return {n: [budgets[n]] for n in shots}
 
 
 def expand(

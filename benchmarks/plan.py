@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -14,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec, Variant, combine, cross
 from craft_zoo.blackbox import model_name
 from craft_zoo.craft import CraftConfig, read_settings
+from craft_zoo.data import DataSource, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import DEFAULT_OPTIMIZER, uses_optimizer
+from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, uses_optimizer
 
 DEFAULT_METHODS = ("zero-shot", "craft")
 
@@ -41,7 +43,7 @@ class VariantEntry(_Part):
 
     Attributes:
         method: name of a method.
-        optimizer: its spec; None: the plan's first.
+        optimizer: its spec; None: the plan's first that fits.
         settings: that differ from the plan's.
     """
 
@@ -62,8 +64,18 @@ class Plan(_Part):
         shots: training images a class.
         seeds: how many from 1 on, or which.
         budgets: queries.
+        budgets_by_shots: queries of runs with so many shots, in place of ``budgets``.
         settings: of the methods, where they differ from the defaults.
         variants: by name.
+        data_root: folder that the field's data sets lie in, from where the plan's file lies.
+        download: fetch data sets that are missing, where that can be done.
+        skip_bad: leave broken images and the like out.
+        sampling: of the few shots, see :func:`craft_zoo.data.few_shot`, as for the next.
+        fewer: what to do where a class has too few images.
+        measured_on: ``test``, or ``val`` for choices.
+        transfer: data sets that each solution is tried on.
+        parts: plans of their own, by name, each of what differs from this one; the grid is all of
+            theirs together.
     """
 
     model: str = "craft-mini"
@@ -74,8 +86,17 @@ class Plan(_Part):
     shots: tuple[int, ...] = (16,)
     seeds: tuple[int, ...] = (1, 2, 3)
     budgets: tuple[int, ...] = (8000,)
+    budgets_by_shots: dict[int, int] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
     variants: dict[str, VariantEntry] = Field(default_factory=dict)
+    data_root: str | None = None
+    download: bool = False
+    skip_bad: bool = False
+    sampling: Sampling = "uniform"
+    fewer: Fewer = "error"
+    measured_on: Literal["test", "val"] = "test"
+    transfer: tuple[str, ...] = ()
+    parts: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     # Of two validators that come before, the one below is the first to run.
     @field_validator("datasets", mode="before")
@@ -83,11 +104,21 @@ class Plan(_Part):
     def _named(cls, value: Any) -> Any:
         return tuple({"name": each} if isinstance(each, str) else each for each in value)
 
-    @field_validator("datasets", "methods", "optimizers", "shots", "budgets", mode="before")
+    @field_validator(
+        "datasets", "methods", "optimizers", "shots", "budgets", "transfer", mode="before"
+    )
     @classmethod
     def _several(cls, value: Any) -> Any:
         """One thing stands for a list of one."""
         return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("budgets_by_shots", mode="before")
+    @classmethod
+    def _numbered(cls, value: Any) -> Any:
+        """Keys are text in TOML."""
+        if not isinstance(value, dict):
+            return value
+        return {int(k) if isinstance(k, str) and k.isdigit() else k: v for k, v in value.items()}
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -119,13 +150,24 @@ class Plan(_Part):
         except ValidationError as error:
             raise CraftZooError(f"{source}: {_sentence(error)}") from None
 
-    def runs(self) -> dict[RunSpec, str]:
+    def runs(self, *, look: bool = True) -> dict[RunSpec, str]:
         """Every run with its variant's name, "" for one of methods x optimizers.
+
+        Args:
+            look: open the data sets, see :func:`cross`.
 
         Raises:
             CraftZooError: a data set that cannot be opened, an unknown method or setting.
             OptimizerError: an unknown optimizer or a wrong option.
         """
+        if self.parts:
+            common = self.model_dump(exclude={"parts"}, exclude_unset=True)
+            together: dict[RunSpec, str] = {}
+            for name, part in self.parts.items():
+                if "parts" in part:
+                    raise CraftZooError(f"part {name!r} has parts itself: write them beside it")
+                together |= Plan.of(common | part, f"part {name!r} of the plan").runs(look=look)
+            return together
         config = read_settings(self.settings)
         named = {self._variant(name, entry, config): name for name, entry in self.variants.items()}
         runs = cross(
@@ -134,14 +176,24 @@ class Plan(_Part):
             [*combine(self.methods, self.optimizers, config), *named],
             shots=self.shots,
             seeds=self.seeds,
-            budgets=self.budgets,
+            budgets=self.budgets_by_shots or self.budgets,
+            source=DataSource(
+                root=self.data_root,
+                download=self.download,
+                skip_bad=self.skip_bad,
+                sampling=self.sampling,
+                fewer=self.fewer,
+            ),
+            measured_on=self.measured_on,
+            transfer=self.transfer,
+            look=look,
         )
         return {run: named.get(Variant(run.method, run.optimizer, run.config), "") for run in runs}
 
     def _variant(self, name: str, entry: VariantEntry, config: CraftConfig) -> Variant:
         optimizer = NO_OPTIMIZER
         if uses_optimizer(entry.method):
-            optimizer = entry.optimizer or self.optimizers[0]
+            optimizer = entry.optimizer or optimizers_for(entry.method, self.optimizers)[0]
         elif entry.optimizer is not None:
             raise CraftZooError(
                 f"variant {name!r}: the method {entry.method} uses no optimizer: leave it out"
@@ -171,9 +223,30 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         raise CraftZooError(f"the plan {path} cannot be read ({reason}): mend it") from None
     if not isinstance(values, dict):
         raise CraftZooError(f"the plan {path} holds no keys: write for instance 'datasets: digits'")
-    if "datasets" in values:
-        values["datasets"] = _beside(values["datasets"], path.parent)
+    parts = values.get("parts")
+    for each in (values, *(parts.values() if isinstance(parts, dict) else ())):
+        if isinstance(each, dict):
+            for key in ("datasets", "transfer"):
+                if key in each:
+                    each[key] = _beside(each[key], path.parent)
+            if isinstance(each.get("data_root"), str):
+                each["data_root"] = str(path.parent / Path(each["data_root"]).expanduser())
     return values
+
+
+def suite_names() -> list[str]:
+    """Plans that come with craft-zoo: a paper's experiments each."""
+    folder = resources.files("craft_zoo.benchmarks").joinpath("suites")
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir())
+
+
+def read_suite(name: str) -> dict[str, Any]:
+    """The plain values of a suite, for :meth:`Plan.of`."""
+    file = resources.files("craft_zoo.benchmarks").joinpath("suites", f"{name}.yaml")
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+_WITH_PATHS = ("folder", "manifest")
 
 
 def _beside(datasets: Any, folder: Path) -> Any:
@@ -181,8 +254,9 @@ def _beside(datasets: Any, folder: Path) -> Any:
     if isinstance(datasets, list):
         return [_beside(each, folder) for each in datasets]
     if isinstance(datasets, str):
-        kind, colon, argument = datasets.partition(":")
-        return f"{kind}:{folder / Path(argument).expanduser()}" if colon else datasets
+        kind, _, argument = datasets.partition(":")
+        moved_to = f"{kind}:{folder / Path(argument).expanduser()}"
+        return moved_to if kind in _WITH_PATHS and argument else datasets
     if isinstance(datasets, dict):
         moved = dict(datasets)
         if isinstance(moved.get("name"), str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ class Results:
         others: finished runs that are not of the grid.
         broken: of each record that cannot be read, why.
         environment: versions and machine, as the last bench saw them.
+        transfers: accuracy of each finished run's solution on other data sets, by name.
     """
 
     curves: dict[RunSpec, list[Point]]
@@ -78,6 +79,7 @@ class Results:
     others: list[RunSpec]
     broken: list[str]
     environment: dict[str, Any]
+    transfers: dict[RunSpec, dict[str, float]] = field(default_factory=dict)
 
 
 def read_results(folder: Path) -> Results:
@@ -90,7 +92,8 @@ def read_results(folder: Path) -> Results:
     """
     if not (folder / "runs").is_dir():
         raise CraftZooError(f"{folder} holds no results: give the --out of a craft-zoo bench")
-    found, broken = RunStore(folder).read_all()
+    store = RunStore(folder)
+    found, broken = store.read_all()
     names, about = dict.fromkeys(found, ""), environment()
     path = folder / _CONFIG
     if path.exists():
@@ -118,4 +121,5 @@ def read_results(folder: Path) -> Results:
         others=[run for run in found if run.identity not in grid],
         broken=broken,
         environment=about,
+        transfers={run: store.transfers(run) for run in curves if run.transfer},
     )

@@ -25,7 +25,14 @@ import numpy as np
 from craft_zoo.benchmarks.grid import RunSpec, combine, cross
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.store import RunStore
-from craft_zoo.blackbox import DEFAULT_INIT, BlackBox, ImageSet, OpenCLIP, WrappedBlackBox
+from craft_zoo.blackbox import (
+    DEFAULT_INIT,
+    BlackBox,
+    ImageSet,
+    OpenCLIP,
+    Prompts,
+    WrappedBlackBox,
+)
 from craft_zoo.console import open_console
 from craft_zoo.craft import CraftConfig
 from craft_zoo.machine import use_threads
@@ -53,10 +60,10 @@ class _CountingBox(WrappedBlackBox):
         super().__init__(box)
         self._log = log
 
-    def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         with open(self._log, "ab", buffering=0) as file:
-            file.write(b"." * len(contexts))
-        return self._box.logits(contexts, images)
+            file.write(b"." * len(prompts))
+        return self._box.logits(prompts, images)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

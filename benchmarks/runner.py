@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,16 +18,22 @@ from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.benchmarks.tasks import Tasks
 from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Progress
 from craft_zoo.craft import Step
-from craft_zoo.data import Task
+from craft_zoo.data import LabelledImages
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import Problem, get_method, recorded
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import OptimizerError
+from craft_zoo.transfer import transfer
 
 # A curve has about so many measured points, evenly spread over the budget, and in its beginning
 # one each time that the queries have doubled.
 _POINTS = 200
+
+
+def most_points(queries: int, budget: int) -> int:
+    """At most so many points a curve of so many queries has."""
+    return 2 + min(queries, _POINTS * queries // budget + math.ceil(math.log2(queries + 1)))
 
 
 class _TestLogits:
@@ -40,7 +48,7 @@ class _TestLogits:
     def __call__(self, solution: Solution) -> np.ndarray:
         anchors = solution.anchors
         if anchors is not None and anchors is not self._anchors:
-            box = self._problem.vlm.classifier(anchors.texts)
+            box = self._problem.classifier(anchors.texts)
             metered = self._problem.meter.wrap(box, "evaluation")
             self._anchors, self._anchor_logits = anchors, anchors.logits(metered, self._images)
         return solution.logits(self._box, self._images, self._anchor_logits if anchors else None)
@@ -58,7 +66,7 @@ class Bench:
     def __init__(self, vlm: VLM, store: RunStore, *, in_flight: int | None = None) -> None:
         self.vlm, self.store, self.in_flight = vlm, store, in_flight
         self._tasks = Tasks()
-        self._test_images: dict[tuple[str, str | None], ImageSet] = {}
+        self._measured: dict[tuple[Any, ...], ImageSet] = {}
 
     def run(
         self, runs: Sequence[RunSpec], listener: Listener | None = None
@@ -104,16 +112,37 @@ class Bench:
         """See :meth:`Tasks.check`."""
         self._tasks.check(runs)
 
-    def _test_set(self, run: RunSpec, task: Task, progress: Progress | None) -> ImageSet:
-        key = (run.dataset, run.classnames)
-        if key not in self._test_images:
-            self._test_images[key] = self.vlm.images(task.test.images, progress)
-        return self._test_images[key]
+    def _images(
+        self, images: LabelledImages, key: tuple[Any, ...], progress: Progress | None
+    ) -> ImageSet:
+        """Images to measure on, handed over once."""
+        if key not in self._measured:
+            self._measured[key] = self.vlm.images(images.images, progress)
+        return self._measured[key]
+
+    def _transfers(
+        self, run: RunSpec, problem: Problem, solution: Solution, progress: Progress | None
+    ) -> dict[str, float]:
+        """Accuracy of what was found on the other data sets that the run names."""
+        accuracies = {}
+        for name in run.transfer:
+            other = self._tasks.dataset(name, run)
+            images = self._images(other.test, (name, run.source), progress)
+            logits = transfer(
+                solution, problem.vlm, problem.box, images, other.classnames, problem.meter
+            )
+            accuracies[name] = accuracy(logits, other.test.labels)
+        return accuracies
 
     def _execute(self, run: RunSpec, journal: Journal, listener: Listener | None) -> None:
         task = self._tasks.of(run)
         progress = functools.partial(listener.reading, run) if listener else None
-        test_images = self._test_set(run, task, progress)
+        measured = task.test
+        key: tuple[Any, ...] = (run.dataset, run.classnames, run.source)
+        if run.measured_on == "val":
+            assert task.val is not None, "checked before"
+            measured, key = task.val, (*key, run.shots, run.seed)
+        images = self._images(measured, key, progress)
         problem = Problem.open(
             recorded(self.vlm, run.method, journal, self.in_flight),
             task.classnames,
@@ -124,14 +153,15 @@ class Bench:
             config=run.config,
             progress=progress,
             name=short_name(run.dataset),
+            template=task.template,
         )
         if listener:
             listener.started(run)
-        logits = _TestLogits(problem, test_images)
+        logits = _TestLogits(problem, images)
         clock = _Clock(journal)
 
         def measure(step: Step) -> Point:
-            test_accuracy = accuracy(logits(step.solution), task.test.labels)
+            test_accuracy = accuracy(logits(step.solution), measured.labels)
             predictions = problem.meter.predictions
             return Point(
                 queries=problem.meter.queries,
@@ -163,7 +193,8 @@ class Bench:
             listener.ended(run, points[-1], step.ended)
         deployable = step.solution.deployable
         adapter = Adapter.of(step.solution, self.vlm, problem.box) if deployable else None
-        self.store.save(run, points, adapter, lost=journal.lost)
+        transfers = self._transfers(run, problem, step.solution, progress)
+        self.store.save(run, points, adapter, lost=journal.lost, transfer=transfers)
 
 
 class _Clock:

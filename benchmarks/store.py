@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -73,6 +73,14 @@ class RunStore:
         path = self._folder(run) / _RECORD
         return _parse(path)[1] if path.exists() else None
 
+    def transfers(self, run: RunSpec) -> dict[str, float]:
+        """Accuracy of a finished run's solution on other data sets, by name.
+
+        Raises:
+            CraftZooError: the record cannot be read.
+        """
+        return _read(self._folder(run) / _RECORD).get("transfer", {})
+
     def read_all(self) -> tuple[dict[RunSpec, list[Point]], list[str]]:
         """The curves of all finished runs, and of each record that cannot be read, why."""
         curves, broken = {}, []
@@ -110,6 +118,7 @@ class RunStore:
         adapter: Adapter | None,
         *,
         lost: int = 0,
+        transfer: Mapping[str, float] | None = None,
     ) -> None:
         """Keep a finished run.
 
@@ -118,6 +127,7 @@ class RunStore:
             points: its curve.
             adapter: of its solution; None where none can hold it.
             lost: contexts whose answers a kill has lost, so that they were asked about twice.
+            transfer: accuracy of the solution on other data sets, by name.
         """
         folder = self._folder(run)
         try:
@@ -128,6 +138,7 @@ class RunStore:
                 "run": run.to_json(),
                 "points": [asdict(point) for point in points],
                 "lost": lost,
+                "transfer": dict(transfer or {}),
                 "environment": environment(),
             }
             write_atomically(folder / _RECORD, json.dumps(record, indent=1))
@@ -167,22 +178,38 @@ class RunStore:
         return self.folder / "runs" / run.identity
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """A record as it is.
+
+    Raises:
+        CraftZooError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _broken(path, error) from None
+
+
+def _broken(path: Path, error: Exception) -> CraftZooError:
+    return CraftZooError(
+        f"the record {path} cannot be read ({error}): remove its folder to run it again"
+    )
+
+
 def _parse(path: Path) -> tuple[RunSpec, list[Point]]:
     """A record.
 
     Raises:
         CraftZooError: it is none.
     """
+    record = _read(path)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
         points = [Point(**point) for point in record["points"]]
         if not points:
             raise ValueError("it has no points")
         return RunSpec.from_json(record["run"]), points
-    except (OSError, ValueError, KeyError, TypeError, CraftZooError) as error:
-        raise CraftZooError(
-            f"the record {path} cannot be read ({error}): remove its folder to run it again"
-        ) from None
+    except (ValueError, KeyError, TypeError, CraftZooError) as error:
+        raise _broken(path, error) from None
 
 
 def environment() -> dict[str, Any]:

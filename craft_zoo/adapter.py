@@ -1,4 +1,4 @@
-"""What is deployed: context, refiner, anchors, class names and the model they belong to."""
+"""What is deployed: prompt, refiner, anchors, class names and the model they belong to."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from craft_zoo.anchors import Anchors
-from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt
+from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import replacing
 from craft_zoo.refiner import ConvexRefiner, Refiner
 
-_FORMAT = "craft-zoo adapter 3"
+_FORMAT = "craft-zoo adapter 4"
+_READ = (_FORMAT, "craft-zoo adapter 3")
 
 
 @dataclass
@@ -28,7 +30,8 @@ class Solution:
     """What a method has found.
 
     Attributes:
-        context: what is put before each class name, (n_ctx, dim) or (C, n_ctx, dim).
+        prompt: a context that is put before each class name, (n_ctx, dim) or (C, n_ctx, dim); or a
+            template in words.
         refiner: corrects the logits; None where nothing does.
         anchors: texts that the refiner looks at beside the classes; None without.
         deployable: whether an adapter can hold it.
@@ -36,7 +39,7 @@ class Solution:
 
     deployable: ClassVar[bool] = True
 
-    context: np.ndarray
+    prompt: Prompt
     refiner: Refiner | ConvexRefiner | None = None
     anchors: Anchors | None = None
 
@@ -50,17 +53,17 @@ class Solution:
     def logits(
         self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
     ) -> np.ndarray:
-        """(N, C) logits: the black box's under the context, refined; N predictions.
+        """(N, C) logits: the black box's under the prompt, refined; N predictions.
 
         Args:
             box: the model opened on the class names.
             images: N images.
             anchor_logits: (N, M), see :meth:`Anchors.logits`; needed where there are anchors.
         """
-        return self.refine(box.score(self.context, images), anchor_logits)
+        return self.refine(box.score(self.prompt, images), anchor_logits)
 
     def refine(self, logits: np.ndarray, anchor_logits: np.ndarray | None = None) -> np.ndarray:
-        """The black box's logits under the context as the refiner, if there is one, leaves them."""
+        """The black box's logits under the prompt as the refiner, if there is one, leaves them."""
         if self.refiner is None:
             return logits
         if isinstance(self.refiner, ConvexRefiner):
@@ -73,9 +76,9 @@ class Adapter:
     """A solution with all that is needed to use it on another day.
 
     Attributes:
-        solution: context and refiner.
+        solution: prompt and refiner.
         classnames: C class names in words.
-        init: the initial words that the context replaced.
+        init: the prompt that the model was opened with; a context replaced words of it.
         model: name of the model it belongs to, for :func:`craft_zoo.load_vlm`.
         fingerprint: identifies the model by what a black box shows of itself.
     """
@@ -89,7 +92,7 @@ class Adapter:
     @classmethod
     def of(cls, solution: Solution, vlm: VLM, box: BlackBox) -> Adapter:
         """The adapter of a solution that was found with ``box``, a classifier of ``vlm``."""
-        return cls(solution, box.classnames, vlm.name, fingerprint(box))
+        return cls(solution, box.classnames, vlm.name, fingerprint(box), box.template)
 
     def predict(self, vlm: VLM, images: Sequence[ImageSource]) -> np.ndarray:
         """(N, C) class probabilities.
@@ -111,10 +114,23 @@ class Adapter:
             keep: see :meth:`VLM.images`.
 
         Returns:
-            (N, C) logits under the context and, where there are anchors, (N, M) theirs.
+            (N, C) logits under the prompt and, where there are anchors, (N, M) theirs.
 
         Raises:
             CraftZooError: see :meth:`predict`.
+        """
+        box = self.open(vlm)
+        handed, anchors = vlm.images(images, keep=keep), self.solution.anchors
+        logits = box.score(self.solution.prompt, handed)
+        if anchors is None:
+            return logits, None
+        return logits, anchors.logits(vlm.classifier(anchors.texts, self.init), handed)
+
+    def open(self, vlm: VLM) -> BlackBox:
+        """The model opened as it was for the adapter.
+
+        Raises:
+            CraftZooError: it is not the one the adapter was made for.
         """
         box = vlm.classifier(self.classnames, self.init)
         if not _close(fingerprint(box), self.fingerprint):
@@ -122,11 +138,7 @@ class Adapter:
                 f"the adapter was made for {self.model}, and {vlm.name} is another model or has "
                 f"other weights: open the one it was made for"
             )
-        handed, anchors = vlm.images(images, keep=keep), self.solution.anchors
-        logits = box.score(self.solution.context, handed)
-        if anchors is None:
-            return logits, None
-        return logits, anchors.logits(vlm.classifier(anchors.texts, self.init), handed)
+        return box
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, in one step: a reader sees the old file or the new one."""
@@ -137,12 +149,19 @@ class Adapter:
             "fingerprint": list(self.fingerprint),
             "init": self.init,
             "classnames": list(self.classnames),
+            "template": None,
             "refiner": None,
             "anchors": None if anchors is None else list(anchors.texts),
         }
-        tensors = {"context": _tensor(self.solution.context)}
-        if anchors is not None:
-            tensors["anchors.contexts"] = _tensor(anchors.contexts)
+        tensors: dict[str, torch.Tensor] = {}
+        if isinstance(self.solution.prompt, str):
+            about["template"] = self.solution.prompt
+        else:
+            tensors["context"] = _tensor(self.solution.prompt)
+        if anchors is not None and isinstance(anchors.prompts, np.ndarray):
+            tensors["anchors.contexts"] = _tensor(anchors.prompts)
+        elif anchors is not None:
+            about["anchor_templates"] = list(anchors.prompts)
         if isinstance(refiner, ConvexRefiner):
             about["refiner"] = "convex"
             tensors["refiner.weight"] = _tensor(refiner.weight)
@@ -168,7 +187,7 @@ class Adapter:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = json.loads(metadata["craft_zoo"])
-            if about["format"] != _FORMAT:
+            if about["format"] not in _READ:
                 raise CraftZooError(
                     f"{path} has the format {about['format']!r}, this version reads {_FORMAT!r}: "
                     f"tune again or use the version that wrote it"
@@ -176,13 +195,17 @@ class Adapter:
             classnames = tuple(about["classnames"])
             anchors = None
             if about["anchors"] is not None:
-                contexts = tensors["anchors.contexts"].numpy()
-                anchors = Anchors(tuple(about["anchors"]), contexts)
+                prompts = about.get("anchor_templates")
+                if prompts is None:
+                    prompts = tensors["anchors.contexts"].numpy()
+                anchors = Anchors(tuple(about["anchors"]), prompts)
             refiner = _refiner(about["refiner"], len(classnames), tensors)
-            context = tensors["context"].numpy()
-            if context.ndim != 2 and context.shape[:-2] != (len(classnames),):
-                raise ValueError(f"contexts {context.shape} of {len(classnames)} classes")
-            solution = Solution(context, refiner, anchors)
+            prompt = about.get("template")
+            if prompt is None:
+                prompt = tensors["context"].numpy()
+                if prompt.ndim != 2 and prompt.shape[:-2] != (len(classnames),):
+                    raise ValueError(f"contexts {prompt.shape} of {len(classnames)} classes")
+            solution = Solution(prompt, refiner, anchors)
             return cls(
                 solution,
                 classnames,
@@ -199,7 +222,7 @@ class Adapter:
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.array(array, order="C"))  # a copy: no two tensors may share memory
 
 
 def _refiner(

@@ -12,7 +12,7 @@ from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data.task import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
-from craft_zoo.methods import DEFAULT_OPTIMIZER, Problem, get_method
+from craft_zoo.methods import Problem, default_optimizer, get_method
 
 Callback = Callable[[Step], None]
 
@@ -30,7 +30,7 @@ def tune(
     task: Task,
     *,
     method: str = "craft",
-    optimizer: str = DEFAULT_OPTIMIZER,
+    optimizer: str | None = None,
     budget: int = 8000,
     seed: int = 1,
     config: CraftConfig | None = None,
@@ -48,7 +48,7 @@ def tune(
         vlm: the model.
         task: its test images are not touched.
         method: see :func:`craft_zoo.methods.method_names`.
-        optimizer: see :func:`craft_zoo.optimizers.create`.
+        optimizer: see :func:`craft_zoo.optimizers.create`; None: the method's default.
         budget: queries that may be made.
         seed: seed of all that is random; the same arguments give the same adapter.
         config: settings of the method.
@@ -64,9 +64,11 @@ def tune(
         task.train,
         budget=budget,
         seed=seed,
-        optimizer=optimizer,
+        optimizer=optimizer or default_optimizer(method),
         config=config,
         progress=progress,
+        name=task.name,
+        template=task.template,
     )
     step = None
     with one_numpy_thread():

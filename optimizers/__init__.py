@@ -4,26 +4,39 @@ One rule for all: :meth:`Optimizer.ask` for candidates, evaluate them, :meth:`Op
 losses, until :attr:`Optimizer.stop` says why to end; :meth:`Optimizer.recommend` says where the
 search stands. See :class:`Optimizer` for the loop.
 
-- :func:`create`, :func:`names`, :func:`options`, :func:`register`: optimizers by name
+- :func:`create`, :func:`names`, :func:`options`, :func:`register`: optimizers by name;
+  :func:`searches`: what one can search
 - :func:`restore`: continue a search from its :meth:`Optimizer.state`
 - :class:`CMA`, :class:`SepCMA`, :class:`VkdCMA`: ``cma``, ``sep-cma``, ``vkd-cma`` (pycma)
 - :class:`SPSA`, :class:`SPSAGC`, :class:`ZIP`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``, ``zip``,
   ``zo-adam``, which follow estimated gradients
 - :class:`LMMAES`, :class:`SNES`, :class:`RandomSearch`: ``lm-ma-es``, ``snes``, ``random``
 - :class:`LogitGN`: ``logit-gn``, which learns from outputs
-- :class:`Nevergrad`: ``nevergrad:NAME``
+- :class:`Nevergrad`: ``nevergrad:NAME``, of numbers or choices
+- :class:`Genetic`, :class:`HillClimb`: ``genetic``, ``hill-climb``, of choices alone;
+  :class:`ChoiceSearch`: what they have in common
 - :mod:`craft_zoo.optimizers.testing`: does an optimizer keep the rules?
 """
 
 from craft_zoo.optimizers.base import Optimizer, OutputLoss, Outputs
+from craft_zoo.optimizers.choices import ChoiceSearch
 from craft_zoo.optimizers.cma import CMA
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.genetic import Genetic
+from craft_zoo.optimizers.hill_climb import HillClimb
 from craft_zoo.optimizers.lm_ma_es import LMMAES
 from craft_zoo.optimizers.logit_gn import LogitGN
 from craft_zoo.optimizers.nevergrad import Nevergrad
 from craft_zoo.optimizers.options import Option
 from craft_zoo.optimizers.random_search import RandomSearch
-from craft_zoo.optimizers.registry import create, names, options, parse_spec, register
+from craft_zoo.optimizers.registry import (
+    create,
+    names,
+    options,
+    parse_spec,
+    register,
+    searches,
+)
 from craft_zoo.optimizers.restoring import restore
 from craft_zoo.optimizers.sep_cma import SepCMA
 from craft_zoo.optimizers.snes import SNES
@@ -40,6 +53,9 @@ __all__ = [
     "SPSA",
     "SPSAGC",
     "ZIP",
+    "ChoiceSearch",
+    "Genetic",
+    "HillClimb",
     "LogitGN",
     "Nevergrad",
     "Optimizer",
@@ -57,4 +73,5 @@ __all__ = [
     "parse_spec",
     "register",
     "restore",
+    "searches",
 ]

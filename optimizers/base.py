@@ -23,7 +23,7 @@ OutputLoss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 class Optimizer(ABC):
-    """Minimises a function of d real variables that can only be evaluated.
+    """Minimises a function of d variables that can only be evaluated, real ones or choices.
 
     The start is the origin, and a good first step has a length of about 1 in each coordinate:
     scale your variables so. A user's loop::
@@ -53,6 +53,8 @@ class Optimizer(ABC):
         blocks: B where outputs (..., B) and candidates come in as many equal pieces, and a column
             of the outputs depends on its own piece alone; for optimizers that use it. The caller
             sets it before the first ask.
+        choices: (d,) where coordinate i is one of 0 … choices[i] - 1, without any order; for
+            optimizers that use it. The caller sets it before the first ask.
     """
 
     name: ClassVar[str] = "unregistered"
@@ -66,6 +68,12 @@ class Optimizer(ABC):
 
     uses_blocks: ClassVar[bool] = False
     """Whether it searches better where :attr:`blocks` is set."""
+
+    uses_choices: ClassVar[bool] = False
+    """Whether it can search where :attr:`choices` is set."""
+
+    needs_choices: ClassVar[bool] = False
+    """Whether it can search nowhere else."""
 
     snapshots: ClassVar[bool] = False
     """Whether :meth:`state` is the optimizer's own snapshot (see :meth:`_snapshot`) and not a
@@ -82,6 +90,7 @@ class Optimizer(ABC):
         self.evaluations = 0
         self.output_loss: OutputLoss | None = None
         self.blocks = 1
+        self.choices: np.ndarray | None = None
         self._asked: np.ndarray | None = None
         self._made_from: tuple[str, Mapping[str, Any]] | None = None  # set by create()
         self._told_losses: list[np.ndarray] = []
@@ -118,6 +127,7 @@ class Optimizer(ABC):
         """
         if self._asked is not None:
             raise OptimizerError("ask was called twice: tell the losses of the first candidates")
+        self._check_choices()
         if reason := self.stop:
             raise OptimizerError(f"ask was called after the end ({reason}): make a new optimizer")
         candidates = np.asarray(self._ask(), dtype=np.float64)
@@ -137,6 +147,23 @@ class Optimizer(ABC):
         candidates.flags.writeable = False
         self._asked = candidates
         return candidates
+
+    def _check_choices(self) -> None:
+        if self.choices is None:
+            if self.needs_choices:
+                raise OptimizerError(
+                    f"{self._who} searches choices and no numbers: set its choices, or use it for "
+                    f"prompts in words"
+                )
+        elif not self.uses_choices:
+            raise OptimizerError(
+                f"{self._who} searches numbers and no choices: use genetic, hill-climb or "
+                f"nevergrad:NAME"
+            )
+        elif np.shape(self.choices) != (self.dim,) or np.min(self.choices) < 1:
+            raise OptimizerError(
+                f"choices {self.choices} do not fit {self.dim} dimensions: give at least 1 for each"
+            )
 
     def tell(
         self,
@@ -219,6 +246,7 @@ class Optimizer(ABC):
             "budget": self.budget,
             "seed": self.seed,
             "checksum": self._checksum,
+            "choices": None if self.choices is None else np.asarray(self.choices).tolist(),
         }
         if self.snapshots:
             about |= {"evaluations": self.evaluations}

@@ -6,7 +6,7 @@ import difflib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class Nevergrad(Optimizer):
         sigma: standard deviation of the first mutations.
         bound: every coordinate stays in [-bound, bound]; none for no bounds.
     """
+
+    uses_choices: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -54,21 +56,33 @@ class Nevergrad(Optimizer):
         self._workers = min(workers, budget)
         self._generator = GlobalGenerator(seed)  # some of its algorithms draw from them
         with self._at_work():
-            parametrization = ng.p.Array(init=np.zeros(dim)).set_mutation(sigma=sigma)
-            if bound is not None:
-                parametrization = parametrization.set_bounds(-bound, bound)
-            parametrization.random_state = self._random_state
-            self._ng: Any = ng.optimizers.registry[name](
-                parametrization, budget=budget, num_workers=self._workers
-            )
+            array = ng.p.Array(init=np.zeros(dim)).set_mutation(sigma=sigma)
+            self._ng = self._make(array if bound is None else array.set_bounds(-bound, bound))
+        self._for_choices = False
         self._pending: list[Any] = []
         self._told: list[tuple[Any, float]] = []
 
+    def _make(self, parametrization: Any) -> Any:
+        import nevergrad as ng
+
+        parametrization.random_state = self._random_state
+        return ng.optimizers.registry[self._variant](
+            parametrization, budget=self.budget, num_workers=self._workers
+        )
+
+    def _make_for_choices(self, choices: np.ndarray) -> None:
+        import nevergrad as ng
+
+        each = [ng.p.TransitionChoice(range(int(count))) for count in choices]
+        self._ng, self._for_choices = self._make(ng.p.Tuple(*each)), True
+
     def _ask(self) -> np.ndarray:
         with self._at_work():
+            if self.choices is not None and not self._for_choices:
+                self._make_for_choices(self.choices)
             self._pass_on()
             self._pending = [self._ng.ask() for _ in range(self._workers)]
-        return np.stack([candidate.value for candidate in self._pending])
+        return np.stack([np.asarray(each.value, dtype=np.float64) for each in self._pending])
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         # nevergrad is told when it is asked next: to let it work takes a tenth of a millisecond.

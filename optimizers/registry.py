@@ -89,6 +89,16 @@ def _declared(owner: type[Optimizer]) -> dict[str, Option]:
     return found
 
 
+def searches(spec: str, *, choices: bool) -> bool:
+    """Whether the optimizer can search choices, or numbers.
+
+    Raises:
+        OptimizerError: unknown name or option.
+    """
+    cls = _find(parse_spec(spec)[0])
+    return cls.uses_choices if choices else not cls.needs_choices
+
+
 def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Optimizer:
     """Make an optimizer from its name.
 

@@ -36,6 +36,8 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
             seed=about["seed"],
             **about["options"],
         )
+        if about.get("choices") is not None:
+            optimizer.choices = np.array(about["choices"])
         if optimizer.snapshots:
             optimizer.evaluations = about["evaluations"]
             optimizer._resume(state)

@@ -31,6 +31,8 @@ _NEED_REPEATABLE = {"interleaving", "purity", "outputs", "restoring"}
 
 _DIM = 6
 _BOUND = 0.5
+# What the choices of a coordinate stand for, for optimizers that search nothing else.
+_VALUES = np.array([0.0, 0.7, -0.7, 1.4, -1.4])
 _IMPROVEMENT_BUDGET, _IMPROVEMENT_SEEDS = 600, (1, 2, 3)
 
 
@@ -107,7 +109,15 @@ class Subject:
         """A new one."""
         optimizer = create(self.spec, dim, budget=budget, seed=seed, **given)
         optimizer.output_loss = mean_cross_entropy
+        if optimizer.needs_choices:
+            optimizer.choices = np.full(dim, len(_VALUES))
         return optimizer
+
+    def decoded(self, evaluate: Evaluate) -> Evaluate:
+        """A function of numbers, made one of choices where it searches nothing else."""
+        if not self.make().needs_choices:
+            return evaluate
+        return lambda candidates: evaluate(_VALUES[candidates.astype(int)])
 
     def run(
         self,
@@ -346,7 +356,7 @@ def check_bounds(subject: Subject) -> None:
 @rule
 def check_bad_losses(subject: Subject) -> None:
     """NaN, infinite, equal and huge losses leave a search that goes on, and is not led by them."""
-    nan, evaluate = np.nan, classification(_DIM)
+    nan, evaluate = np.nan, subject.decoded(classification(_DIM))
 
     def telling(told: list[float]) -> Evaluate:
         return lambda candidates: (np.resize(told, len(candidates)), evaluate(candidates)[1])
@@ -469,7 +479,7 @@ def check_improvement(subject: Subject) -> None:
             reached = []
             for seed in _IMPROVEMENT_SEEDS:
                 optimizer = who.make(budget=_IMPROVEMENT_BUDGET, seed=seed)
-                evaluate = function(_DIM)
+                evaluate = who.decoded(function(_DIM))
                 who.run(optimizer, evaluate)
                 reached.append(float(evaluate(optimizer.recommend()[None])[0][0]))
             ends[who] = float(np.median(reached))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from craft_zoo.benchmarks.grid import slug
 from craft_zoo.benchmarks.inference import Ranks
 from craft_zoo.benchmarks.plots import (
+    LEVEL_COLOUR,
     QUERIES,
     draw_panel,
     line_id,
@@ -25,6 +26,7 @@ from craft_zoo.benchmarks.plots import (
     style_axis,
 )
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
+from craft_zoo.benchmarks.published import figures_for
 
 _SIZE = (7.4, 4.4)
 _FORMATS = ("png", "svg", "pdf")
@@ -51,14 +53,28 @@ class Drawn(NamedTuple):
     svg: str
 
 
-def curves(average: pd.DataFrame, styles: Styles, folder: Path) -> Iterator[Drawn]:
-    """Accuracy against queries, a figure a task and track."""
+def curves(
+    average: pd.DataFrame, styles: Styles, folder: Path, models: Collection[str]
+) -> Iterator[Drawn]:
+    """Accuracy against queries, a figure a task and track; crosses are published figures."""
     for title, panel, right in panels(average):
         figure, axis = _figure()
         draw_panel(axis, panel, right, styles)
+        _add_published(axis, panel, models)
         scale_queries(axis)
         axis.set_xlabel(QUERIES)
         yield _keep(figure, folder, f"curves-{slug(title).lower()}", title)
+
+
+def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> None:
+    """What was published for the task and the models that were measured."""
+    task = panel.iloc[0]
+    figures = figures_for(str(task["dataset"]), int(task["shots"]))
+    for _, figure in figures[figures["model"].isin(models)].iterrows():
+        place = float(figure["queries"]), 100 * float(figure["accuracy"])
+        axis.plot(*place, "x", color=LEVEL_COLOUR, markersize=7, markeredgewidth=1.6, zorder=5)
+        name = f"{figure['method']}, published"
+        axis.annotate(name, place, xytext=(-6, 6), textcoords="offset points", ha="right", size=8)
 
 
 def rank_plot(ranks: Ranks, folder: Path) -> Drawn:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec, label_runs, short_name, slug
 from craft_zoo.benchmarks.inference import Ranks, rank, score_table
 from craft_zoo.benchmarks.plots import LEVEL_COLOUR, compared_lines, line_id, line_styles
+from craft_zoo.benchmarks.published import SOURCES
 from craft_zoo.benchmarks.report import figures, tables
 from craft_zoo.benchmarks.results import Results
 from craft_zoo.benchmarks.statistics import average_curves, tidy
@@ -90,7 +91,7 @@ def _page(results: Results, folder: Path, title: str) -> str:
     scores, ranks = _over_tasks(points)
     drawings, sheets = folder / "figures", folder / "tables"
     tasks = [
-        task._replace(figures=list(figures.curves(mine, styles, drawings)))
+        task._replace(figures=list(figures.curves(mine, styles, drawings, set(points["model"]))))
         for task, mine in _tasks(points, average, sheets, "accuracy")
     ]
     shared: dict[str, Any] = {"overview": None, "differences": None, "overall": []}
@@ -104,6 +105,7 @@ def _page(results: Results, folder: Path, title: str) -> str:
             shared["overall"].append(figures.rank_plot(ranks, drawings))
         shared["overall"].append(figures.profile_plot(scores, styles, drawings))
     shared["overall"].append(figures.runtime_plot(_searched(points), styles, drawings))
+    shared |= _beside_others(results, labels, points, sheets)
     costs = tables.costs(points)
     tables.write(costs, sheets, "costs")
     template = jinja2.Environment(
@@ -131,6 +133,22 @@ def _page(results: Results, folder: Path, title: str) -> str:
         ranks=ranks,
         **shared,
     )
+
+
+def _beside_others(
+    results: Results, labels: dict[RunSpec, str], points: pd.DataFrame, sheets: Path
+) -> dict[str, Any]:
+    """Tables of what solutions are worth on other data sets, and of what papers have published."""
+    tried = tables.transfers(results.transfers, labels) if results.transfers else None
+    published = tables.published(points, tried)
+    if tried is not None:
+        for column in ("tuned on", "tried on"):
+            tried[column] = tried[column].map(short_name)
+    found = {"transfers": tried, "published": published if len(published) else None}
+    for name, table in found.items():
+        if table is not None:
+            tables.write(table, sheets, name)
+    return found | {"sources": list(SOURCES.values())}
 
 
 def _styles(average: pd.DataFrame) -> figures.Styles:
@@ -255,6 +273,14 @@ def command(run: RunSpec) -> str:
     words += [] if run.optimizer == NO_OPTIMIZER else ["--optimizer", run.optimizer]
     words += ["--shots", str(run.shots), "--seed", str(run.seed), "--budget", str(run.budget)]
     given = asdict(run.config)
+    source = run.source
+    words += ["--data-root", source.root] if source.root else []
+    words += ["--skip-bad"] if source.skip_bad else []
+    words += [] if source.sampling == "uniform" else ["--sampling", source.sampling]
+    words += [] if source.fewer == "error" else ["--fewer", source.fewer]
+    words += [] if run.measured_on == "test" else ["--measured-on", run.measured_on]
+    for name in run.transfer:
+        words += ["--transfer", name]
     for field in fields(CraftConfig):
         if given[field.name] != field.default:
             words += ["--set", f"{field.name}={given[field.name]}"]

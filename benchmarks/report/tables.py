@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from craft_zoo.benchmarks.grid import short_name
+from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.inference import Ranks, aggregate, compare_all
+from craft_zoo.benchmarks.published import figures_for
 from craft_zoo.benchmarks.statistics import summarize
 from craft_zoo.benchmarks.store import write_atomically
 
@@ -72,6 +74,75 @@ def differences(scores: pd.DataFrame, base: str) -> pd.DataFrame:
             "pairs": table["pairs"],
         }
     ).reset_index(drop=True)
+
+
+def transfers(
+    accuracies: Mapping[RunSpec, Mapping[str, float]], labels: Mapping[RunSpec, str]
+) -> pd.DataFrame:
+    """What was tuned on one data set, tried on others: mean accuracy over seeds in %.
+
+    Args:
+        accuracies: of each run's solution, by data set.
+        labels: of the runs.
+
+    Returns:
+        One row a pair of data sets, shots and label.
+    """
+    rows = [
+        (run.dataset, name, run.shots, labels[run], 100 * accuracy)
+        for run, others in accuracies.items()
+        for name, accuracy in others.items()
+    ]
+    columns = ["tuned on", "tried on", "shots", "method", "accuracy"]
+    grouped = pd.DataFrame(rows, columns=columns).groupby(columns[:-1], sort=False)["accuracy"]
+    return grouped.agg(accuracy="mean", seeds="size").reset_index()
+
+
+def published(points: pd.DataFrame, tried: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Published accuracies of tasks beside the measured ones, in %.
+
+    Args:
+        points: of several tasks, as from :func:`craft_zoo.benchmarks.tidy`.
+        tried: as from :func:`transfers`.
+
+    Returns:
+        One row a published figure and measured label; none where nothing was published.
+    """
+    rows = []
+    for (dataset, shots), mine in points.groupby(["dataset", "shots"], sort=False):
+        for _, figure in figures_for(str(dataset), int(shots)).iterrows():
+            for _, end in summarize(mine).iterrows():
+                rows.append(
+                    {
+                        **_told(figure, short_name(str(dataset)), shots),
+                        "measured": end["label"],
+                        "its model": mine["model"].iloc[0],
+                        "its accuracy": 100 * end["accuracy"],
+                    }
+                )
+    for _, row in (pd.DataFrame() if tried is None else tried).iterrows():
+        figures = figures_for(row["tuned on"], row["shots"], row["tried on"])
+        for _, figure in figures.iterrows():
+            name = f"{row['tuned on']}, tried on {row['tried on']}"
+            rows.append(
+                {
+                    **_told(figure, name, row["shots"]),
+                    "measured": row["method"],
+                    "its model": points["model"].iloc[0],
+                    "its accuracy": row["accuracy"],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _told(figure: pd.Series, dataset: str, shots: int) -> dict[str, Any]:
+    return {
+        "data set": dataset,
+        "shots": shots,
+        "published": figure["method"],
+        "model": figure["model"],
+        "accuracy": 100 * figure["accuracy"],
+    }
 
 
 def costs(points: pd.DataFrame) -> pd.DataFrame:

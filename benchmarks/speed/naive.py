@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from craft_zoo.blackbox.base import DEFAULT_INIT
+from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.text import Model, Tokenizer
 
 

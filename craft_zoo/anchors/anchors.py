@@ -6,25 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """Texts under contexts; their logits are features of an image.
+    """Texts under prompts; their logits are features of an image.
 
     M = P · T anchor logits an image cost M / C predictions.
 
     Attributes:
         texts: T texts that stand where a class name would.
-        contexts: (P, n_ctx, dim) float32.
+        prompts: P contexts, (P, n_ctx, dim) float32, or P templates.
     """
 
     texts: tuple[str, ...]
-    contexts: np.ndarray
+    prompts: Prompts
 
     def __len__(self) -> int:
-        return len(self.contexts) * len(self.texts)
+        return len(self.prompts) * len(self.texts)
 
     def logits(self, box: BlackBox, images: ImageSet) -> np.ndarray:
         """(N, M) float32.
@@ -33,4 +33,4 @@ class Anchors:
             box: the model opened on :attr:`texts`, metered or not.
             images: N images.
         """
-        return np.concatenate(list(box.logits(self.contexts, images)), axis=1)
+        return np.concatenate(list(box.logits(self.prompts, images)), axis=1)

@@ -1,23 +1,41 @@
-"""Black boxes: contexts and images go in, class logits come out, nothing else is visible.
+"""Black boxes: prompts and images go in, class logits come out, nothing else is visible.
 
 Whatever is asked passes one :class:`Meter`, which alone says how many queries were made.
 
 - :class:`VLM`, :class:`BlackBox`, :class:`ImageSet`: the interface; all that the method may import;
   :class:`WrappedBlackBox`: something before a black box
+- :data:`Prompt`, :data:`Prompts`: what it is asked with; :func:`as_template`, :func:`fill`,
+  :func:`words_before`: prompts in words
 - :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: counting and the budget
 - :class:`Journal`, :class:`RecordedVLM`: answers on disk, so that a killed run goes on unpaid;
   :class:`Busy`: another process does
-- :func:`load_vlm`: open a model by name; :func:`model_name`: what it will be called
+- :func:`load_vlm`: open a model by name; :func:`model_name`: what it will be called;
+  :func:`pretrained_models`: which there are
 - :class:`OpenCLIP`: a model on this machine; :func:`cache_folder`: where it keeps image features
 """
 
-from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet, Progress, WrappedBlackBox
+from craft_zoo.blackbox.base import (
+    VLM,
+    BlackBox,
+    ImageSet,
+    Progress,
+    Prompt,
+    Prompts,
+    WrappedBlackBox,
+)
 from craft_zoo.blackbox.cache import cache_folder
 from craft_zoo.blackbox.journal import Busy, Journal
 from craft_zoo.blackbox.load import load_vlm
 from craft_zoo.blackbox.meter import BudgetExceeded, Meter, MeteredBlackBox
-from craft_zoo.blackbox.openclip import DEFAULT_MEMORY, PRECISIONS, OpenCLIP, model_name
+from craft_zoo.blackbox.openclip import (
+    DEFAULT_MEMORY,
+    PRECISIONS,
+    OpenCLIP,
+    model_name,
+    pretrained_models,
+)
 from craft_zoo.blackbox.recorded import RecordedVLM
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, words_before
 
 __all__ = [
     "DEFAULT_INIT",
@@ -33,9 +51,15 @@ __all__ = [
     "MeteredBlackBox",
     "OpenCLIP",
     "Progress",
+    "Prompt",
+    "Prompts",
     "RecordedVLM",
     "WrappedBlackBox",
+    "as_template",
     "cache_folder",
+    "fill",
     "load_vlm",
     "model_name",
+    "pretrained_models",
+    "words_before",
 ]

@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
 
-DEFAULT_INIT = "a photo of a"
+Prompt = np.ndarray | str
+"""A context, (n_ctx, dim) or (C, n_ctx, dim), or a template as in "a photo of a {}."."""
+
+Prompts = np.ndarray | Sequence[str]
+"""P contexts, (P, n_ctx, dim) or (P, C, n_ctx, dim), or P templates."""
 
 Progress = Callable[[int, int], None]
 """Told how many images of how many are done."""
@@ -33,30 +38,40 @@ class BlackBox(ABC):
 
     Attributes:
         accepts: what it can be asked with, a subset of {"contexts", "texts"}.
-        initial_context: (n_ctx, dim) float32, the embeddings of the initial words.
+        template: the prompt that it was opened with, as in "a photo of a {}.".
+        initial_context: (n_ctx, dim) float32, the embeddings of the words before the class name;
+            of a model that accepts texts only, (0, 0).
         classnames: the C class names, in the order of the logits' columns.
     """
 
     accepts: frozenset[str]
+    template: str = as_template(DEFAULT_INIT)
     initial_context: np.ndarray
     classnames: tuple[str, ...]
 
+    @property
+    def initial_prompt(self) -> Prompt:
+        """What a search starts from: the initial context, or the template in words."""
+        return self.initial_context if "contexts" in self.accepts else self.template
+
     @abstractmethod
-    def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
-        """Score every context on every image.
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        """Score every prompt on every image.
 
         Args:
-            contexts: (P, n_ctx, dim) float32, or (P, C, n_ctx, dim): each class under its own.
+            prompts: (P, n_ctx, dim) float32 contexts, or (P, C, n_ctx, dim): each class under its
+                own; or P templates, where the class names stand in place of ``{}``.
             images: N images of the same model.
 
         Returns:
-            P arrays (N, C) float32, in the order of the contexts, one at a time so that memory
+            P arrays (N, C) float32, in the order of the prompts, one at a time so that memory
             stays bounded. Where the owner returns probabilities, their logarithm.
         """
 
-    def score(self, context: np.ndarray, images: ImageSet) -> np.ndarray:
-        """(N, C) logits under one context, (n_ctx, dim) or (C, n_ctx, dim)."""
-        return next(iter(self.logits(context[None], images)))
+    def score(self, prompt: Prompt, images: ImageSet) -> np.ndarray:
+        """(N, C) logits under one prompt."""
+        prompts = [prompt] if isinstance(prompt, str) else prompt[None]
+        return next(iter(self.logits(prompts, images)))
 
 
 class WrappedBlackBox(BlackBox):
@@ -69,7 +84,7 @@ class WrappedBlackBox(BlackBox):
     def __init__(self, box: BlackBox) -> None:
         self._box = box
         self.accepts, self.classnames = box.accepts, box.classnames
-        self.initial_context = box.initial_context
+        self.template, self.initial_context = box.template, box.initial_context
 
 
 class VLM(ABC):
@@ -108,5 +123,6 @@ class VLM(ABC):
 
         Args:
             classnames: C names in words.
-            init: the words whose embeddings the context starts from.
+            init: the prompt to start from, as words before the class name ("a photo of a") or as a
+                template ("a photo of a {}, a type of pet."); a context replaces the words before.
         """

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from craft_zoo.blackbox.base import Progress
 from craft_zoo.blackbox.cache import FeatureCache, module_key
 from craft_zoo.blackbox.text import Model
-from craft_zoo.threads import in_threads
 from craft_zoo.data.images import ImageSource, content_key, open_image
+from craft_zoo.threads import in_threads
 
 # A large batch spends a CPU's time on fresh memory for activations.
 _BATCH = {"cpu": 4, "cuda": 64}

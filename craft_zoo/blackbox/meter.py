@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 
-from craft_zoo.blackbox.base import BlackBox, ImageSet, WrappedBlackBox
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, WrappedBlackBox
 from craft_zoo.blackbox.checked import checked
 from craft_zoo.errors import CraftZooError
 
@@ -107,14 +107,38 @@ class MeteredBlackBox(WrappedBlackBox):
         super().__init__(box)
         self._meter, self._purpose = meter, purpose
 
-    def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """As :meth:`BlackBox.logits`, charged as a whole when called, not when iterated.
 
         Raises:
             BudgetExceeded: see :meth:`Meter.charge`.
-            CraftZooError: the contexts have a wrong shape or are not finite; or, while
-                iterating, the model answered with a wrong shape or with NaN or infinity.
+            CraftZooError: the model does not accept such prompts, contexts have a wrong shape or
+                are not finite, or a template has no place for the class name; or, while iterating,
+                the model answered with a wrong shape or with NaN or infinity.
         """
+        if isinstance(prompts, np.ndarray):
+            self._check_contexts(prompts)
+        else:
+            self._check_templates(prompts)
+        self._meter.charge(len(prompts), len(images), self._purpose, len(self.classnames))
+        answers = self._box.logits(prompts, images)
+        return checked(answers, (len(prompts), len(images), len(self.classnames)))
+
+    def _check_templates(self, templates: Sequence[str]) -> None:
+        if "texts" not in self.accepts:
+            raise CraftZooError("the model takes contexts only, no words: use another method")
+        for template in templates:
+            if template.count("{}") != 1:
+                raise CraftZooError(
+                    f"the template {template!r} must hold {{}} once, where the class name stands"
+                )
+
+    def _check_contexts(self, contexts: np.ndarray) -> None:
+        if "contexts" not in self.accepts:
+            raise CraftZooError(
+                "the model takes words only, no contexts: use a method that asks in words, as "
+                "hard, craft-hard, refine or anchors"
+            )
         expected = self.initial_context.shape
         own = len(self.classnames), *expected
         if contexts.shape[1:] not in (expected, own):
@@ -125,6 +149,3 @@ class MeteredBlackBox(WrappedBlackBox):
             )
         if not np.isfinite(contexts).all():
             raise CraftZooError("a context holds NaN or infinity: check the optimizer's candidates")
-        self._meter.charge(len(contexts), len(images), self._purpose, len(self.classnames))
-        answers = self._box.logits(contexts, images)
-        return checked(answers, (len(contexts), len(images), len(self.classnames)))

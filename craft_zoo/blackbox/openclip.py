@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -14,14 +15,16 @@ import torch
 from torch import Tensor
 
 from craft_zoo import mini
-from craft_zoo.blackbox.base import DEFAULT_INIT, VLM, BlackBox, ImageSet, Progress
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts
 from craft_zoo.blackbox.cache import cache_folder
 from craft_zoo.blackbox.images import ImageEncoder
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.blackbox.text import (
     ForwardTextEncoder,
     Model,
     TextEncoder,
     Tokenizer,
+    WordEncoder,
     end_positions,
     is_plainly_causal,
     shortened,
@@ -190,7 +193,8 @@ class OpenCLIP(VLM):
             memory=self._memory * 2**20,
             compile=self._compile,
         )
-        return OpenCLIPClassifier(self, self._model, encoder, classnames)
+        words = WordEncoder(self._model, self._tokenizer, classnames, memory=self._memory * 2**20)
+        return OpenCLIPClassifier(self, self._model, encoder, words, classnames, as_template(init))
 
 
 class OpenedWhite:
@@ -231,28 +235,37 @@ class _Features(ImageSet):
 class OpenCLIPClassifier(BlackBox):
     """An open_clip model opened on class names; logits = logit scale · cosine (+ bias)."""
 
-    accepts = frozenset({"contexts"})
+    accepts = frozenset({"contexts", "texts"})
 
     def __init__(
-        self, owner: OpenCLIP, model: Model, encoder: TextEncoder, classnames: Sequence[str]
+        self,
+        owner: OpenCLIP,
+        model: Model,
+        encoder: TextEncoder,
+        words: WordEncoder,
+        classnames: Sequence[str],
+        template: str,
     ) -> None:
-        self._owner, self._encoder = owner, encoder
+        self._owner, self._encoder, self._words = owner, encoder, words
+        self.template = template
         self._scale = float(model.logit_scale.exp())
         bias = getattr(model, "logit_bias", None)
         self._bias = 0.0 if bias is None else float(bias)
         self.classnames = tuple(classnames)
         self.initial_context = encoder.initial_context.float().cpu().numpy()
 
-    def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""
         if not isinstance(images, _Features) or images.owner is not self._owner:
             raise CraftZooError(
                 "the images were handed to another model: use this model's images()"
             )
         features = images.features
-        texts = self._encoder(
-            torch.as_tensor(contexts, dtype=torch.float32, device=features.device)
-        )
+        if isinstance(prompts, np.ndarray):
+            contexts = torch.as_tensor(prompts, dtype=torch.float32, device=features.device)
+            texts = self._encoder(contexts)
+        else:
+            texts = self._words(prompts)
         together = max(1, _LOGITS_TOGETHER // (4 * len(images) * len(self.classnames)))
         while some := list(islice(texts, together)):
             logits = torch.matmul(features, torch.stack(some).transpose(1, 2))
@@ -260,6 +273,14 @@ class OpenCLIPClassifier(BlackBox):
 
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def pretrained_models() -> dict[str, tuple[str, ...]]:
+    """Every model by name, with the tags of its weights; ``craft-mini`` needs none."""
+    models: dict[str, tuple[str, ...]] = {mini.NAME: ()}
+    for name, tag in open_clip.list_pretrained():
+        models[name] = (*models.get(name, ()), tag)
+    return models
 
 
 def _device(name: str | None) -> torch.device:
@@ -302,7 +323,8 @@ def _create(
             return built, preprocess, open_clip.get_tokenizer(model)
     except Exception as error:  # open_clip, the hub's client and torch raise all kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        reason = textwrap.shorten(reason, 160, placeholder=" …")
         raise CraftZooError(
-            f"model {model} with weights {pretrained!r} cannot be loaded ({reason[:300]}): "
+            f"model {model} with weights {pretrained!r} cannot be loaded ({reason}): "
             f"check that the file fits the architecture, or that this machine reaches the hub"
         ) from error

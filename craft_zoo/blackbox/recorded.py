@@ -9,15 +9,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from craft_zoo.blackbox.base import (
-    DEFAULT_INIT,
     VLM,
     BlackBox,
     ImageSet,
     Progress,
+    Prompts,
     WrappedBlackBox,
 )
 from craft_zoo.blackbox.checked import checked
 from craft_zoo.blackbox.journal import Journal
+from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.data.images import ImageSource
 
 _ANSWER_BYTES = 2**26  # that a request may bring, as it is held whole until it is written
@@ -82,26 +83,29 @@ class _RecordedBox(WrappedBlackBox):
         self._journal, self._in_flight = journal, in_flight
         self._opened = json.dumps([init, *box.classnames]).encode()
 
-    def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`; asked in requests of a size that contexts do not change."""
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        """See :meth:`BlackBox.logits`; asked in requests of a size that prompts do not change."""
         size = 4 * len(images) * len(self.classnames)
         together = max(1, min(self._in_flight, _ANSWER_BYTES // size))
-        for first in range(0, len(contexts), together):
-            yield from self._request(contexts[first : first + together], images)
+        for first in range(0, len(prompts), together):
+            yield from self._request(prompts[first : first + together], images)
 
-    def _request(self, contexts: np.ndarray, images: ImageSet) -> np.ndarray:
-        shape = len(contexts), len(images), len(self.classnames)
-        digest = self._digest(contexts)
+    def _request(self, prompts: Prompts, images: ImageSet) -> np.ndarray:
+        shape = len(prompts), len(images), len(self.classnames)
+        digest = self._digest(prompts)
         answer = self._journal.answer(digest, shape)
         if answer is None:
             handed = images.handed if isinstance(images, _Later) else images
             self._journal.ask(digest, shape)
-            answer = np.stack(list(checked(self._box.logits(contexts, handed), shape)))
+            answer = np.stack(list(checked(self._box.logits(prompts, handed), shape)))
             self._journal.keep(answer)
         return answer
 
-    def _digest(self, contexts: np.ndarray) -> bytes:
+    def _digest(self, prompts: Prompts) -> bytes:
         digest = hashlib.blake2b(self._opened, digest_size=16)
-        digest.update(str(contexts.shape).encode())
-        digest.update(np.ascontiguousarray(contexts, dtype="<f4").tobytes())
+        if isinstance(prompts, np.ndarray):
+            digest.update(str(prompts.shape).encode())
+            digest.update(np.ascontiguousarray(prompts, dtype="<f4").tobytes())
+        else:
+            digest.update(json.dumps(list(prompts)).encode())
         return digest.digest()

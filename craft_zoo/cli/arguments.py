@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, get_args
+
+from rich.console import Console
 
 from craft_zoo.blackbox import DEFAULT_MEMORY, PRECISIONS, VLM, load_vlm
 from craft_zoo.craft import CraftConfig, read_settings, setting_options
+from craft_zoo.data import DataSource, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
 from craft_zoo.mini import NAME
 from craft_zoo.optimizers.options import split_assignment
+
+_NAMED = 10  # of what was left out
 
 
 def add_model_arguments(
@@ -105,6 +112,67 @@ def add_classnames_argument(parser: argparse.ArgumentParser) -> None:
         help="words for the classes, one a line: folder name, tab, words "
         "(default: made from the folder names)",
     )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """--data-root, --download, and what to do with data that are not as they should be.
+
+    Nothing is given by default, as a plan may say it.
+    """
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="folder that the field's data sets lie in (default: CRAFT_ZOO_DATA)",
+    )
+    group.add_argument(
+        "--download",
+        action="store_true",
+        default=None,
+        help="fetch what is missing, where that can be done",
+    )
+    group.add_argument(
+        "--skip-bad",
+        action="store_true",
+        default=None,
+        help="open every image first, and leave out broken ones and unlabelled files; they are "
+        "counted and named",
+    )
+    group.add_argument(
+        "--sampling",
+        choices=get_args(Sampling),
+        help="of the few shots: uniform, or the sets that CoOp draws for a seed (default: uniform)",
+    )
+    group.add_argument(
+        "--fewer",
+        choices=get_args(Fewer),
+        help="where a class has fewer images than shots: an error, or all of them (default: error)",
+    )
+
+
+def given_data(options: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`add_data_arguments` has read, as far as it was given; keys as in a plan."""
+    names = ("data_root", "download", "skip_bad", "sampling", "fewer")
+    values = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def read_source(options: argparse.Namespace) -> DataSource:
+    """How data sets are to be opened."""
+    given = given_data(options)
+    root = given.pop("data_root", None)
+    return DataSource(root=root, **given)
+
+
+def say_skipped(name: str, skipped: Sequence[str], console: Console) -> None:
+    """Count and name what was left out of a data set."""
+    if not skipped:
+        return
+    console.print(f"{name}: {len(skipped):,} left out", markup=False)
+    for sentence in skipped[:_NAMED]:
+        console.print(f"  {sentence}", soft_wrap=True, markup=False)
+    if len(skipped) > _NAMED:
+        console.print(f"  and {len(skipped) - _NAMED:,} more")
 
 
 def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:

@@ -13,19 +13,24 @@ from craft_zoo.benchmarks import (
     DEFAULT_METHODS,
     Plan,
     read_plan,
+    read_suite,
     short_name,
+    suite_names,
     write_results,
 )
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
+    add_data_arguments,
     add_in_flight_argument,
     add_model_arguments,
     add_out_argument,
     check_in_flight,
+    given_data,
     read_assignments,
 )
 from craft_zoo.cli.bars import BenchBars
+from craft_zoo.cli.dry_run import dry_run
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
 from craft_zoo.cli.progress import query_progress, saying, stopped
 from craft_zoo.console import open_console
@@ -52,6 +57,22 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="the grid as YAML or TOML (docs/benchmarks.md); other arguments change it",
     )
     parser.add_argument(
+        "--suite",
+        choices=suite_names(),
+        help="a plan that is ready: the experiments of a paper; other arguments change it",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what the grid would ask for, and run nothing; the data need not be there",
+    )
+    parser.add_argument(
+        "--price",
+        type=float,
+        metavar="P",
+        help="of 1,000 predictions, for --dry-run",
+    )
+    parser.add_argument(
         "--optimizer",
         action="append",
         metavar="SPEC",
@@ -68,7 +89,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--dataset",
         action="append",
         metavar="NAME",
-        help="digits or folder:PATH; repeatable (default: digits)",
+        help="see craft-zoo datasets; your own: folder:PATH; repeatable (default: digits)",
     )
     add_classnames_argument(parser)
     parser.add_argument(
@@ -82,7 +103,19 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--seed", action="append", type=int, help="one seed in place of --seeds; repeatable"
     )
+    parser.add_argument(
+        "--measured-on",
+        choices=("test", "val"),
+        help="which images accuracy is measured on: val for choices of your own (default: test)",
+    )
+    parser.add_argument(
+        "--transfer",
+        action="append",
+        metavar="NAME",
+        help="a data set that each solution is tried on at its end; repeatable",
+    )
     add_out_argument(parser, DEFAULT_OUT)
+    add_data_arguments(parser)
     add_in_flight_argument(parser)
     add_execution_arguments(parser)
     add_config_argument(parser)
@@ -96,6 +129,8 @@ def run(options: argparse.Namespace) -> int:
     check_execution(options)
     console = open_console()
     plan = _plan(options)
+    if options.dry_run:
+        return dry_run(plan, options, console)
     names = plan.runs()
     options.model, options.pretrained = plan.model, plan.pretrained
     with query_progress() as progress:
@@ -117,8 +152,13 @@ def _plan(options: argparse.Namespace) -> Plan:
         raise CraftZooError(f"at least 1 seed is needed, not {options.seeds}: raise --seeds")
     if options.seeds is not None and options.seed is not None:
         raise CraftZooError("--seeds says how many and --seed which: give one of them")
-    source = "the command line" if options.plan is None else str(options.plan)
-    values = {} if options.plan is None else read_plan(options.plan)
+    if options.plan is not None and options.suite is not None:
+        raise CraftZooError("--suite is a plan itself: give it or --plan")
+    source, values = "the command line", {}
+    if options.plan is not None:
+        source, values = str(options.plan), read_plan(options.plan)
+    elif options.suite is not None:
+        source, values = f"suite {options.suite}", read_suite(options.suite)
     given = {
         "model": options.model,
         "pretrained": options.pretrained,
@@ -128,8 +168,18 @@ def _plan(options: argparse.Namespace) -> Plan:
         "shots": options.shots,
         "seeds": options.seed or options.seeds,
         "budgets": options.budget,
+        "measured_on": options.measured_on,
+        "transfer": options.transfer,
     }
-    values |= {key: value for key, value in given.items() if value is not None}
+    given = {key: value for key, value in given.items() if value is not None} | given_data(options)
+    implied = {"budgets": "budgets_by_shots", "model": "pretrained"}
+    taken = {*given, *(other for key, other in implied.items() if key in given)}
+    values = {key: value for key, value in values.items() if key not in taken} | given
+    if isinstance(values.get("parts"), dict):
+        values["parts"] = {
+            name: {key: value for key, value in part.items() if key not in taken}
+            for name, part in values["parts"].items()
+        }
     plan = Plan.of(values, source)
     if options.classnames is not None:
         entries = [

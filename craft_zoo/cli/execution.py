@@ -19,7 +19,8 @@ from craft_zoo.benchmarks import (
 )
 from craft_zoo.benchmarks.tasks import Tasks
 from craft_zoo.benchmarks.tensorboard import TensorBoard
-from craft_zoo.cli.arguments import model_opener, open_model
+from craft_zoo.cli.arguments import model_opener, open_model, say_skipped
+from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 
 
@@ -82,7 +83,10 @@ def execute(
         listener: told how it goes.
     """
     here, runs = options.executor is None and options.jobs == 1, list(grid)
-    Tasks().check(runs)  # what is wrong is said before the model is loaded, and anything written
+    tasks = Tasks()
+    tasks.check(runs)  # what is wrong is said before the model is loaded, and anything written
+    for name, skipped in tasks.skipped().items():
+        say_skipped(name, skipped, open_console())
     vlm = open_model(options) if here else None
     store = RunStore(options.out)
     write_config(runs, options.out, grid)  # a report may be asked for before the end

@@ -1,4 +1,4 @@
-"""``craft-zoo optimizers``, ``datasets``, ``methods``: what there is."""
+"""``craft-zoo optimizers`` and ``methods``: what there is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from rich.table import Table
 
 from craft_zoo import optimizers
 from craft_zoo.console import open_console
-from craft_zoo.data import dataset_names
 from craft_zoo.methods import method_names
 
 
@@ -18,9 +17,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("optimizers", help="list the optimizers, or the options of one")
     parser.add_argument("name", nargs="?", metavar="NAME", help="show this one's options")
     parser.set_defaults(run=_optimizers)
-    for name, entries in (("datasets", dataset_names), ("methods", method_names)):
-        parser = commands.add_parser(name, help=f"list the {name}")
-        parser.set_defaults(run=lambda _options, entries=entries: _print(entries()))
+    parser = commands.add_parser("methods", help="list the methods")
+    parser.set_defaults(run=lambda _options: _print(method_names()))
 
 
 def _optimizers(options: argparse.Namespace) -> int:

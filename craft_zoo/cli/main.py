@@ -7,7 +7,20 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from craft_zoo.cli import bbob, bench, cache, compare, listing, predict, report, study, tune
+from craft_zoo.cli import (
+    bbob,
+    bench,
+    cache,
+    compare,
+    datasets,
+    evaluate,
+    listing,
+    models,
+    predict,
+    report,
+    study,
+    tune,
+)
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import keep_freed_memory
 from craft_zoo.optimizers import OptimizerError
@@ -43,7 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"craft-zoo {metadata.version('craft-zoo')}"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (bench, report, compare, study, bbob, tune, predict, cache):
+    benches = bench, report, compare, study, bbob
+    for module in (*benches, tune, predict, evaluate, cache, datasets, models):
         module.add_command(commands)
     listing.add_commands(commands)
     return parser

@@ -9,18 +9,20 @@ from craft_zoo.blackbox import Journal
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
+    add_data_arguments,
     add_in_flight_argument,
     add_model_arguments,
     check_in_flight,
     open_model,
     read_config,
+    read_source,
+    say_skipped,
 )
 from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show
 from craft_zoo.console import open_console
 from craft_zoo.craft import Step
-from craft_zoo.data import few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names, recorded
+from craft_zoo.methods import DEFAULT_CHOOSER, DEFAULT_OPTIMIZER, method_names, recorded
 from craft_zoo.tuning import tune
 
 
@@ -33,16 +35,15 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "Stopped or killed, the same command goes on where it was, and asks nothing again that "
         "was answered.",
     )
-    parser.add_argument("dataset", metavar="DATASET", help="digits or folder:PATH")
+    parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the adapter")
     parser.add_argument(
         "--method", default="craft", metavar="NAME", help=f"{', '.join(method_names())} (craft)"
     )
     parser.add_argument(
         "--optimizer",
-        default=DEFAULT_OPTIMIZER,
         metavar="SPEC",
-        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER})",
+        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}, or {DEFAULT_CHOOSER})",
     )
     add_classnames_argument(parser)
     parser.add_argument(
@@ -50,6 +51,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--budget", type=int, default=8000, help="queries (default: 8000)")
     parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    add_data_arguments(parser)
     add_config_argument(parser)
     add_in_flight_argument(parser)
     add_model_arguments(parser)
@@ -62,9 +64,10 @@ def run(options: argparse.Namespace) -> int:
     check_in_flight(options)
     if not options.out.parent.is_dir():
         raise CraftZooError(f"folder {options.out.parent} does not exist: create it")
-    task = few_shot(
-        load_dataset(options.dataset, classnames=options.classnames), options.shots, options.seed
-    )
+    source = read_source(options)
+    dataset = source.open(options.dataset, options.classnames)
+    say_skipped(dataset.name, dataset.skipped, open_console())
+    task = source.draw(dataset, options.shots, options.seed)
     vlm = open_model(options)
     with Journal(f"{options.out}.journal") as journal, query_progress() as progress:
         if journal.replaying:
@@ -92,6 +95,9 @@ def run(options: argparse.Namespace) -> int:
             )
         tuned.adapter.save(options.out)
         journal.remove()
+    prompt = tuned.adapter.solution.prompt
+    if isinstance(prompt, str):
+        open_console().print(f'The prompt, in words: "{prompt}"', soft_wrap=True, markup=False)
     size = options.out.stat().st_size / 1024
     predictions = sum(tuned.meter.predictions.values())
     open_console().print(

@@ -5,10 +5,11 @@ ICML 2024. Of the model only the black box's interface is used here.
 
 - :func:`collaborate`: the loop; :class:`Step`: where it stands
 - :class:`ConvexSide`, :class:`NetworkSide`, :class:`PlainSide`: the refiner's side of it
-- :class:`CraftConfig`: settings; :func:`read_settings`, :func:`setting_options`: by name
+- :class:`CraftConfig`: settings; :func:`read_settings`, :func:`setting_options`: by name;
+  :data:`DATASET_TEMPLATE`: the value of ``template`` that asks for the data set's own
 """
 
-from craft_zoo.craft.config import CraftConfig, read_settings, setting_options
+from craft_zoo.craft.config import DATASET_TEMPLATE, CraftConfig, read_settings, setting_options
 from craft_zoo.craft.convex import ConvexSide
 from craft_zoo.craft.loop import collaborate
 from craft_zoo.craft.network import NetworkSide
@@ -16,6 +17,7 @@ from craft_zoo.craft.side import PlainSide, Side
 from craft_zoo.craft.step import Step
 
 __all__ = [
+    "DATASET_TEMPLATE",
     "ConvexSide",
     "CraftConfig",
     "NetworkSide",

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_type_hints
 
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers.options import Option, check_names
+
+DATASET_TEMPLATE = "dataset"
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,10 @@ class CraftConfig:
     """Settings of the collaborative loop; the defaults serve every data set.
 
     Attributes:
+        template: the prompt to start from, as in "a photo of a {}, a type of pet."; without {}, the
+            words before the class name. ``dataset``: the data set's own hand-written one.
+        words: words that a prompt in words may have beside each class name, so many before it and
+            so many behind it (hard).
         refiner: ``convex``, or ``network`` as in the paper.
         intrinsic_dim: d, dimensions that the optimizer searches.
         scale: size of the subspace, see :meth:`Subspace.relative`.
@@ -41,6 +48,8 @@ class CraftConfig:
             the logits that queries have returned, which costs no prediction (network).
     """
 
+    template: str = DEFAULT_INIT
+    words: int = 2
     refiner: Literal["convex", "network"] = "convex"
     intrinsic_dim: int = 512
     scale: float = 3.0
@@ -67,7 +76,8 @@ class CraftConfig:
         ):
             if not getattr(self, name) > 0:
                 raise CraftZooError(f"setting {name} must be above 0, not {getattr(self, name)}")
-        for name in ("patience", "consistency", "consistency_share", "views"):
+        as_template(self.template)
+        for name in ("words", "patience", "consistency", "consistency_share", "views"):
             if not getattr(self, name) >= 0:
                 raise CraftZooError(
                     f"setting {name} must not be below 0, it is {getattr(self, name)}"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from craft_zoo.adapter import Solution
 from craft_zoo.anchors import Anchors
-from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft.answers import BetterAnswers
 from craft_zoo.craft.held_out import HeldOut
@@ -88,15 +88,15 @@ class ConvexSide(Side):
         """Keep the better answers of the generation."""
         self._answers.add(logits, loss)
 
-    def begin(self, search: BlackBox, images: ImageSet) -> np.ndarray:
-        """Ask for the initial context, which the first refiner is fitted to."""
+    def begin(self, search: BlackBox, images: ImageSet, start: Prompt) -> np.ndarray:
+        """Ask for the initial prompt, which the first refiner is fitted to."""
         self._search, self._images = search, images
-        logits = search.score(search.initial_context, images)
-        self.learn(search.initial_context, logits)
+        logits = search.score(start, images)
+        self.learn(start, logits)
         return logits
 
-    def learn(self, context: np.ndarray, logits: np.ndarray | None) -> None:
-        """Solve the refiner on the logits of the context, asked for where they are not known."""
+    def learn(self, prompt: Prompt, logits: np.ndarray | None) -> None:
+        """Solve the refiner on the logits of the prompt, asked for where they are not known."""
         # Candidates that are spread around the deployed context would all look bad to a refiner
         # that was fitted to that context alone: cma then finds nothing. In a small generation
         # an optimizer compares candidates that are near to each other.
@@ -107,7 +107,7 @@ class ConvexSide(Side):
         if logits is not None:
             lesson = logits  # of one of the candidates, judged as it is
         elif self._meter.remaining:
-            logits = self._search.score(context, self._images)
+            logits = self._search.score(prompt, self._images)
         else:
             return
         self._next_fit = self._meter.queries + self._every
@@ -118,7 +118,7 @@ class ConvexSide(Side):
         everything = np.arange(len(self.labels))
         self._refiner = self._fit(logits, everything, self._refiner)
         if self._first is None:
-            self._first = Solution(context, self._refiner, self._anchors)
+            self._first = Solution(prompt, self._refiner, self._anchors)
         self._parts = self._cross_fit(logits if lesson is None else lesson)
         if not self._held_out.released:
             refined = self._parts[-1].refined(torch.from_numpy(logits))
@@ -157,11 +157,11 @@ class ConvexSide(Side):
 
         return loss
 
-    def solution(self, context: np.ndarray) -> Solution:
-        """Context, refiner and anchors; the initial context's where held-out shots say so."""
+    def solution(self, prompt: Prompt) -> Solution:
+        """Prompt, refiner and anchors; the initial prompt's where held-out shots say so."""
         if self._held_out.against and self._first is not None:
             return self._first
-        return Solution(context, self._fitted, self._anchors)
+        return Solution(prompt, self._fitted, self._anchors)
 
     def refine(self, logits: np.ndarray) -> np.ndarray:
         """See :meth:`Side.refine`."""

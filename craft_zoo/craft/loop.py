@@ -13,7 +13,7 @@ from craft_zoo.craft.side import Side
 from craft_zoo.craft.step import Step
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import Optimizer
-from craft_zoo.prompts import Subspace
+from craft_zoo.prompts import PromptSpace
 from craft_zoo.seeding import generator
 
 _BLOCK_BYTES = 2**24  # activations of the refiner, for logits whose losses are computed together
@@ -28,18 +28,18 @@ def collaborate(
     *,
     meter: Meter,
     optimizer: Optimizer,
-    subspace: Subspace,
+    space: PromptSpace,
     side: Side,
     seed: int,
 ) -> Iterator[Step]:
-    """Search the context until budget, optimizer or side have come to their end.
+    """Search the prompt until budget, optimizer or side have come to their end.
 
     Args:
         box: the black box, not yet metered.
         images: the N training images.
         meter: counts all that is asked; it must have a budget.
-        optimizer: searches the subspace.
-        subspace: maps its candidates to contexts.
+        optimizer: searches the space.
+        space: maps its candidates to prompts.
         side: makes the losses, and learns as the search goes on.
         seed: of the choice of images that optimizers are told outputs of, where not of all.
 
@@ -48,15 +48,15 @@ def collaborate(
         then after each generation.
     """
     if not meter.queries:
-        yield Step(0, Solution(box.initial_context))
+        yield Step(0, Solution(space.start))
     search = meter.wrap(box, "search")
-    context = box.initial_context
-    first = side.begin(search, images)
+    prompt = space.start
+    first = side.begin(search, images, prompt)
     if first is not None:
         learnt = accuracy(side.refine(first), side.labels)
-        yield Step(meter.queries, side.solution(context), train_accuracy=learnt)
+        yield Step(meter.queries, side.solution(prompt), train_accuracy=learnt)
     rows = _told_images(side.labels, len(box.classnames), seed)
-    deployed: np.ndarray | None = None  # logits under the context, where they are known
+    deployed: np.ndarray | None = None  # logits under the prompt, where they are known
     while meter.remaining and not (optimizer.stop or side.ended):
         if optimizer.needs_output_loss:
             optimizer.output_loss = side.output_loss(rows)
@@ -64,7 +64,7 @@ def collaborate(
         losses: list[float] = []
         outputs: list[np.ndarray] = []
         best = None
-        answers = search.logits(subspace.contexts(candidates), images)
+        answers = search.logits(space.prompts(candidates), images)
         for block in _together(answers, side.width):
             for logits, loss in zip(block, side.losses(block), strict=True):
                 if best is None or loss < min(losses):
@@ -76,16 +76,16 @@ def collaborate(
         assert best is not None, "a generation has at least one candidate"
         optimizer.tell(candidates, np.array(losses), outputs or None)
         recommended = optimizer.recommend()
-        moved = subspace.contexts(recommended[None])[0]
+        moved = space.prompts(recommended[None])[0]
         if np.array_equal(recommended, candidates[int(np.argmin(losses))]):
             deployed = best
-        elif not np.array_equal(moved, context):
+        elif not np.array_equal(moved, prompt):
             deployed = None
-        context = moved
-        side.learn(context, deployed)
+        prompt = moved
+        side.learn(prompt, deployed)
         yield Step(
             meter.queries,
-            side.solution(context),
+            side.solution(prompt),
             min(losses),
             accuracy(side.refine(best), side.labels),
             (optimizer.stop or side.ended) if meter.remaining else None,

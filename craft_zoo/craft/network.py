@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from craft_zoo.adapter import Solution
-from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft.answers import BetterAnswers
 from craft_zoo.craft.config import CraftConfig
@@ -89,54 +89,54 @@ class NetworkSide(Side):
             "has not: use refiner=convex, or another optimizer"
         )
 
-    def solution(self, context: np.ndarray) -> Solution:
+    def solution(self, prompt: Prompt) -> Solution:
         """Context and refiner."""
-        return Solution(context, self._refiner)
+        return Solution(prompt, self._refiner)
 
     def refine(self, logits: np.ndarray) -> np.ndarray:
         """See :meth:`Side.refine`."""
         return self._refiner.refine(logits)
 
-    def alone(self, images: ImageSet, budget: int) -> Iterator[Step]:
-        """Train under the initial context, for as many epochs as the loop would in ``budget``.
+    def alone(self, images: ImageSet, budget: int, prompt: Prompt) -> Iterator[Step]:
+        """Train under one prompt, for as many epochs as the loop would in ``budget``.
 
         Yields:
             One step. It has cost one query; with views, none, but N predictions an epoch.
         """
-        context, logits = self._plain_box.initial_context, None
+        logits = None
         if not self._views:
             search = self._meter.wrap(self._plain_box, "search")
-            logits = next(search.logits(context[None], images))
+            logits = search.score(prompt, images)
         for _ in range(max(1, budget // self._config.epoch_queries)):
             if logits is not None:
                 self.learn_epoch(torch.from_numpy(logits))
             else:
-                self.learn_views(context)
+                self.learn_views(prompt)
         learnt = float("nan") if logits is None else accuracy(self.refine(logits), self.labels)
-        yield Step(self._meter.queries, self.solution(context), train_accuracy=learnt)
+        yield Step(self._meter.queries, self.solution(prompt), train_accuracy=learnt)
 
     def listen(self, logits: np.ndarray, loss: float) -> None:
         """Take note of what a query has returned."""
         if not self._views:
             self._answers.add(logits, loss)
 
-    def learn(self, context: np.ndarray, logits: np.ndarray | None) -> None:
+    def learn(self, prompt: Prompt, logits: np.ndarray | None) -> None:
         """Train if it is time."""
         if self._meter.queries < (self._epochs + 1) * self._config.epoch_queries:
             return
         self._epochs = self._meter.queries // self._config.epoch_queries
         if self._views:
-            self.learn_views(context)
+            self.learn_views(prompt)
         else:
             self.learn_epoch(torch.from_numpy(self._answers.lesson()))
         self._answers.clear()
 
-    def learn_views(self, context: np.ndarray) -> None:
-        """One epoch on an augmented view under ``context``; N predictions."""
+    def learn_views(self, prompt: Prompt) -> None:
+        """One epoch on an augmented view under ``prompt``; N predictions."""
         view = self._views[
             self._meter.predictions["refiner"] // len(self.labels) % len(self._views)
         ]
-        self.learn_epoch(torch.from_numpy(next(self._box.logits(context[None], view))))
+        self.learn_epoch(torch.from_numpy(self._box.score(prompt, view)))
 
     def learn_epoch(self, logits: Tensor) -> None:
         """One epoch on (N, C) logits of the training images."""

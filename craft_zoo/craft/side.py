@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from craft_zoo.adapter import Solution
-from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.losses import cross_entropy
 from craft_zoo.optimizers import OutputLoss
 from craft_zoo.refiner.convex import cross_entropy_and_slope
@@ -35,11 +35,11 @@ class Side(ABC):
         """Why the search should end now, if it should."""
         return None
 
-    def begin(self, search: BlackBox, images: ImageSet) -> np.ndarray | None:
-        """Called before the search, with the metered box.
+    def begin(self, search: BlackBox, images: ImageSet, start: Prompt) -> np.ndarray | None:
+        """Called before the search, with the metered box and the prompt that it starts from.
 
         Returns:
-            (N, C) logits under the initial context, where it has asked for them.
+            (N, C) logits under the initial prompt, where it has asked for them.
         """
         return None
 
@@ -55,18 +55,18 @@ class Side(ABC):
         """Take note of what a query has returned, (N, C)."""
 
     def learn(  # noqa: B027, not every side does
-        self, context: np.ndarray, logits: np.ndarray | None
+        self, prompt: Prompt, logits: np.ndarray | None
     ) -> None:
         """Learn, if it is time, after a generation.
 
         Args:
-            context: what would be deployed now.
+            prompt: what would be deployed now.
             logits: (N, C) under it, where they are known.
         """
 
     @abstractmethod
-    def solution(self, context: np.ndarray) -> Solution:
-        """What would be deployed with ``context``."""
+    def solution(self, prompt: Prompt) -> Solution:
+        """What would be deployed with ``prompt``."""
 
     def refine(self, logits: np.ndarray) -> np.ndarray:
         """Logits of the training images as the refiner leaves them."""
@@ -91,6 +91,6 @@ class PlainSide(Side):
 
         return loss
 
-    def solution(self, context: np.ndarray) -> Solution:
-        """The context alone."""
-        return Solution(context)
+    def solution(self, prompt: Prompt) -> Solution:
+        """The prompt alone."""
+        return Solution(prompt)

@@ -32,15 +32,17 @@ from craft_zoo.data.images import (
     open_image,
 )
 from craft_zoo.data.manifest import load_manifest
-from craft_zoo.data.parts import part_of
+from craft_zoo.data.parts import part_of, split_part
 from craft_zoo.data.published import Finding, Published, check_datasets, published_datasets
 from craft_zoo.data.registry import DatasetRequest, dataset_names, load_dataset, register_dataset
 from craft_zoo.data.sampling import Fewer, Sampling, few_shot
+from craft_zoo.data.source import DataSource
 from craft_zoo.data.task import Dataset, LabelledImages, Task
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "BrokenImageError",
+    "DataSource",
     "Dataset",
     "DatasetRequest",
     "DerivedImage",
@@ -69,4 +71,5 @@ __all__ = [
     "read_classnames",
     "readable",
     "register_dataset",
+    "split_part",
 ]

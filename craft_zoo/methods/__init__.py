@@ -9,17 +9,22 @@ something new to deploy; the last one is its result. It never sees the test imag
   ``blackvip``, ``craft-released``, and the white-box references ``coop``,
   ``coop-csc`` and ``linear-probe``
 - :func:`get_method`, :func:`method_names`, :func:`uses_optimizer`, :func:`is_white_box`,
-  :func:`settings_of`, :func:`register_method`: methods by name; :func:`recorded`: behind a journal
+  :func:`settings_of`, :func:`default_optimizer`, :func:`optimizers_for`,
+  :func:`register_method`: methods by name; :func:`recorded`: behind a journal
 """
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
 from craft_zoo.methods.base import (
+    DEFAULT_CHOOSER,
     DEFAULT_OPTIMIZER,
     Method,
     Problem,
+    default_optimizer,
     get_method,
     is_white_box,
     method_names,
+    most_queries,
+    optimizers_for,
     recorded,
     register_method,
     settings_of,
@@ -28,12 +33,14 @@ from craft_zoo.methods.base import (
 from craft_zoo.methods.baselines import bbt, spsa_gc, zip_
 from craft_zoo.methods.blackvip import blackvip
 from craft_zoo.methods.collaborative import craft, prompt, refine
+from craft_zoo.methods.hard import craft_hard, hard
 from craft_zoo.methods.released import craft_released
 from craft_zoo.methods.templates import templates
 from craft_zoo.methods.white_box import coop, coop_csc, linear_probe
 from craft_zoo.methods.zero_shot import zero_shot
 
 __all__ = [
+    "DEFAULT_CHOOSER",
     "DEFAULT_OPTIMIZER",
     "Method",
     "Problem",
@@ -44,11 +51,16 @@ __all__ = [
     "coop_csc",
     "craft",
     "craft_anchors",
+    "craft_hard",
     "craft_released",
+    "default_optimizer",
     "get_method",
+    "hard",
     "is_white_box",
     "linear_probe",
     "method_names",
+    "most_queries",
+    "optimizers_for",
     "prompt",
     "recorded",
     "refine",

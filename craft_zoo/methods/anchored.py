@@ -7,8 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from craft_zoo.adapter import Solution
-from craft_zoo.anchors import Anchors, anchor_words, most_informative, most_spread, words_beside
-from craft_zoo.craft import ConvexSide, Step
+from craft_zoo.anchors import (
+    Anchors,
+    anchor_words,
+    most_informative,
+    most_spread,
+    word_list,
+    words_beside,
+)
+from craft_zoo.blackbox.base import Prompts
+from craft_zoo.craft import ConvexSide, CraftConfig, Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.base import (
     ANCHOR_SETTINGS,
@@ -24,19 +32,29 @@ from craft_zoo.seeding import generator
 _POOL = 4  # times as many words are asked for where anchors are chosen
 
 
+def _most_queries(config: CraftConfig, _budget: int, n_classes: int) -> int:
+    asked = config.anchors
+    if config.anchor_bank in ("spread", "information"):
+        asked = max(asked, min(_POOL * asked, len(word_list())))
+    return 1 + -(-asked // n_classes)
+
+
 @register_method(
-    "anchors", uses_optimizer=False, settings=SUBSPACE_SETTINGS | CONVEX_SETTINGS | ANCHOR_SETTINGS
+    "anchors",
+    uses_optimizer=False,
+    settings=SUBSPACE_SETTINGS | CONVEX_SETTINGS | ANCHOR_SETTINGS,
+    queries=_most_queries,
 )
 def anchors(problem: Problem) -> Iterator[Step]:
     """A convex refiner on the logits of classes and anchors (ours): 1 + M / C queries."""
-    yield Step(0, Solution(problem.box.initial_context))
+    yield Step(0, Solution(problem.initial_prompt))
     yield from refine_once(problem, _anchored_side(problem))
 
 
 @register_method("craft-anchors", settings=SEARCH_SETTINGS | CONVEX_SETTINGS | ANCHOR_SETTINGS)
 def craft_anchors(problem: Problem) -> Iterator[Step]:
     """Context and refiner together, the refiner on classes and anchors (ours)."""
-    yield Step(0, Solution(problem.box.initial_context))
+    yield Step(0, Solution(problem.initial_prompt))
     yield from search(problem, _anchored_side(problem))
 
 
@@ -62,9 +80,10 @@ def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
     # One query is left for the initial context.
     count = min(count, problem.meter.affordable_texts() - len(classnames))
     words = anchor_words(count, without=classnames, rng=generator(problem.seed, "anchors"))
-    box = problem.vlm.classifier(words)
-    logits = Anchors(words, box.initial_context[None]).logits(
-        problem.meter.wrap(box, "search"), problem.images
+    start = problem.initial_prompt
+    prompts: Prompts = [start] if isinstance(start, str) else start[None]
+    logits = Anchors(words, prompts).logits(
+        problem.meter.wrap(problem.classifier(words), "search"), problem.images
     )
     if chosen:
         keep = min(config.anchors, count)
@@ -73,7 +92,7 @@ def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
         else:
             columns = most_informative(logits, problem.labels, keep)
         words, logits = tuple(words[column] for column in columns), logits[:, columns]
-    return Anchors(words, box.initial_context[None]), logits
+    return Anchors(words, prompts), logits
 
 
 def _contexts(problem: Problem) -> tuple[Anchors, np.ndarray]:
@@ -82,6 +101,6 @@ def _contexts(problem: Problem) -> tuple[Anchors, np.ndarray]:
     count = -(-config.anchors // len(box.classnames))
     count = min(count, problem.meter.remaining - 1)
     rng = generator(problem.seed, "anchors")
-    contexts = subspace(problem).contexts(rng.standard_normal((count, config.intrinsic_dim)))
+    contexts = subspace(problem).prompts(rng.standard_normal((count, config.intrinsic_dim)))
     asked = Anchors(box.classnames, contexts)
     return asked, asked.logits(problem.meter.wrap(box, "search"), problem.images)

@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress
+from craft_zoo import optimizers
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompt
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.blackbox.recorded import RecordedVLM
-from craft_zoo.craft import CraftConfig, Step
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, words_before
+from craft_zoo.craft import DATASET_TEMPLATE, CraftConfig, Step
 from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError
 from craft_zoo.seeding import generator
 
 DEFAULT_OPTIMIZER = "logit-gn"
+DEFAULT_CHOOSER = "hill-climb"  # of methods that search choices, words
 
 # Settings by what reads them; methods declare theirs from these.
 SUBSPACE_SETTINGS = frozenset({"intrinsic_dim", "scale"})
@@ -29,6 +32,9 @@ NETWORK_SETTINGS = frozenset(
 )
 REFINER_SETTINGS = CONVEX_SETTINGS | NETWORK_SETTINGS | {"refiner"}
 ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank"})
+HARD_SETTINGS = frozenset({"words"})
+# Settings that came later: where they are at their defaults, a run is what it was without them.
+_LATER = frozenset({"template"})
 
 
 @dataclass
@@ -50,6 +56,7 @@ class Problem:
         views: augmented views of the images for the refiner, each N images; none by default.
         name: of the data set, without its folder; only a method that restates one whose settings
             were published by data set may look at it.
+        template: the prompt to start from.
     """
 
     vlm: VLM
@@ -63,6 +70,30 @@ class Problem:
     config: CraftConfig = field(default_factory=CraftConfig)
     views: Sequence[ImageSet] = ()
     name: str = ""
+    template: str = as_template(DEFAULT_INIT)
+
+    @property
+    def initial_prompt(self) -> Prompt:
+        """What a method starts from: the template, as the initial context where there is one."""
+        return self.box.initial_prompt if self.box.template == self.template else self.template
+
+    @property
+    def initial_context(self) -> np.ndarray:
+        """(n_ctx, dim) that a search of contexts starts from.
+
+        Raises:
+            CraftZooError: the model takes words only.
+        """
+        if "contexts" not in self.box.accepts:
+            raise CraftZooError(
+                f"{self.vlm.name} takes words only, no contexts: use a method that asks in words, "
+                f"as hard, craft-hard, refine or anchors"
+            )
+        return self.box.initial_context
+
+    def classifier(self, texts: Sequence[str]) -> BlackBox:
+        """The model opened on other texts, under the same initial words."""
+        return self.vlm.classifier(texts, self.box.template)
 
     @classmethod
     def open(
@@ -77,6 +108,7 @@ class Problem:
         config: CraftConfig | None = None,
         progress: Progress | None = None,
         name: str = "",
+        template: str | None = None,
     ) -> Problem:
         """Hand the few shots to a model and open it on the class names.
 
@@ -90,16 +122,22 @@ class Problem:
             config: settings.
             progress: called as the model takes the images in.
             name: see :class:`Problem`.
+            template: the data set's own, which the setting may ask for.
 
         Raises:
             CraftZooError: an image or a class name is bad.
         """
         config = config or CraftConfig()
+        words = config.template
+        if words == DATASET_TEMPLATE:
+            words = template or DEFAULT_INIT
+        prompt = as_template(words)
         rng = generator(seed, "views")
         views = [vlm.images(augmented(shots.images, rng), progress) for _ in range(config.views)]
         return cls(
             vlm=vlm,
-            box=vlm.classifier(classnames),
+            # A context needs words that it stands for.
+            box=vlm.classifier(classnames, prompt if words_before(prompt) else DEFAULT_INIT),
             images=vlm.images(shots.images, progress),
             labels=shots.labels,
             meter=Meter(budget, len(classnames)),
@@ -109,18 +147,25 @@ class Problem:
             config=config,
             views=views,
             name=name,
+            template=prompt,
         )
 
 
 Method = Callable[[Problem], Iterator[Step]]
 
 
+Queries = Callable[[CraftConfig, int, int], int]
+"""At most so many queries, of the settings, the budget and the number of classes."""
+
+
 @dataclass(frozen=True)
 class _Entry:
     method: Method
     uses_optimizer: bool
+    chooses: bool
     white_box: bool
     settings: frozenset[str]
+    queries: Queries
 
 
 _METHODS: dict[str, _Entry] = {}
@@ -130,26 +175,48 @@ def register_method(
     name: str,
     *,
     uses_optimizer: bool = True,
+    chooses: bool = False,
     white_box: bool = False,
     settings: Iterable[str] | None = None,
+    queries: Queries | None = None,
 ) -> Callable[[Method], Method]:
     """Decorator: make a method known as ``name``; its docstring's first line describes it.
 
     Args:
         name: for the command line.
         uses_optimizer: whether its result depends on the optimizer.
+        chooses: whether what the optimizer searches are choices, not numbers.
         white_box: whether it looks into the model: a reference, drawn dashed.
-        settings: the fields of :class:`CraftConfig` that its result depends on; None: all.
+        settings: the fields of :class:`CraftConfig` that its result depends on beside the template;
+            None: all.
+        queries: how many it makes at most; None: the budget, or none where it looks into the model.
     """
     known = {field.name for field in fields(CraftConfig)}
-    used = known if settings is None else frozenset(settings)
+    used = known if settings is None else frozenset(settings) | {"template"}
     assert used <= known, f"no settings: {used - known}"
 
+    if queries is None:
+        queries = _none if white_box else _all_of_them
+
     def register(method: Method) -> Method:
-        _METHODS[name] = _Entry(method, uses_optimizer, white_box, frozenset(used))
+        flags = uses_optimizer, chooses, white_box
+        _METHODS[name] = _Entry(method, *flags, frozenset(used), queries)
         return method
 
     return register
+
+
+def _none(_config: CraftConfig, _budget: int, _n_classes: int) -> int:
+    return 0
+
+
+def _all_of_them(_config: CraftConfig, budget: int, _n_classes: int) -> int:
+    return budget
+
+
+def most_queries(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
+    """How many queries the method makes at most."""
+    return min(budget, _find(name).queries(config, budget, n_classes))
 
 
 def get_method(name: str) -> Method:
@@ -166,6 +233,24 @@ def uses_optimizer(name: str) -> bool:
     return _find(name).uses_optimizer
 
 
+def default_optimizer(name: str) -> str:
+    """The optimizer of the method where none is asked for."""
+    return DEFAULT_CHOOSER if _find(name).chooses else DEFAULT_OPTIMIZER
+
+
+def optimizers_for(name: str, specs: Sequence[str]) -> list[str]:
+    """Those of several optimizers that can search what the method searches; else its default.
+
+    Raises:
+        CraftZooError: unknown method.
+        OptimizerError: unknown optimizer or option.
+    """
+    chooses = _find(name).chooses
+    return [spec for spec in specs if optimizers.searches(spec, choices=chooses)] or [
+        default_optimizer(name)
+    ]
+
+
 def is_white_box(name: str) -> bool:
     """Whether the method looks into the model."""
     return _find(name).white_box
@@ -180,6 +265,8 @@ def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
     used = _find(name).settings
     if "refiner" in used:
         used = used - idle
+    default = CraftConfig()
+    used = used - {name for name in _LATER if getattr(config, name) == getattr(default, name)}
     return {name: getattr(config, name) for name in sorted(used)}
 
 

@@ -44,7 +44,7 @@ class VisualPrompt(Solution):
         """(N, C) logits of the prompted images."""
         pixels = square_pixels(images.sources, self.vlm.image_size)
         prompted = self.vlm.images(list(self.coordinator(pixels, self.parameters)), keep=False)
-        return box.score(self.context, prompted)
+        return box.score(self.prompt, prompted)
 
 
 @register_method("blackvip", uses_optimizer=False, settings=())
@@ -54,7 +54,7 @@ def blackvip(problem: Problem) -> Iterator[Step]:
     Each query hands all training images over anew, so that it takes as long as reading them does.
     """
     box, vlm, meter = problem.box, problem.vlm, problem.meter
-    yield Step(0, Solution(box.initial_context))
+    yield Step(0, Solution(box.initial_prompt))
     pixels = square_pixels(problem.images.sources, vlm.image_size)
     coordinator = Coordinator.of(pixels)
     optimizer = optimizers.create(
@@ -71,7 +71,7 @@ def blackvip(problem: Problem) -> Iterator[Step]:
         losses, learnt = [], []
         for parameters in candidates:
             prompted = vlm.images(list(coordinator(pixels, parameters)), keep=False)
-            logits = search.score(box.initial_context, prompted)
+            logits = search.score(box.initial_prompt, prompted)
             losses.append(float(cross_entropy(torch.from_numpy(logits), labels)))
             learnt.append(accuracy(logits, problem.labels))
         optimizer.tell(candidates, np.array(losses))
@@ -79,7 +79,7 @@ def blackvip(problem: Problem) -> Iterator[Step]:
             next_step += problem.budget / _STEPS
             best = int(np.argmin(losses))
             solution = VisualPrompt(
-                context=box.initial_context,
+                prompt=box.initial_prompt,
                 vlm=vlm,
                 coordinator=coordinator,
                 parameters=optimizer.recommend(),

@@ -25,12 +25,12 @@ def prompt(problem: Problem) -> Iterator[Step]:
     return search(problem, PlainSide(problem.labels))
 
 
-@register_method("refine", uses_optimizer=False, settings=REFINER_SETTINGS)
+@register_method("refine", uses_optimizer=False, settings=REFINER_SETTINGS, queries=lambda *_: 1)
 def refine(problem: Problem) -> Iterator[Step]:
-    """The refiner alone, on the logits of the initial context: one query."""
+    """The refiner alone, on the logits of the initial prompt: one query."""
     if problem.config.refiner == "convex":
         return refine_once(problem, convex_side(problem))
-    return network_side(problem).alone(problem.images, problem.budget)
+    return network_side(problem).alone(problem.images, problem.budget, problem.initial_prompt)
 
 
 @register_method("craft", settings=SEARCH_SETTINGS | REFINER_SETTINGS)
@@ -57,7 +57,7 @@ def search(problem: Problem, side: Side) -> Iterator[Step]:
         problem.images,
         meter=problem.meter,
         optimizer=optimizer,
-        subspace=subspace(problem, n_classes),
+        space=subspace(problem, n_classes),
         side=side,
         seed=problem.seed,
     )
@@ -67,7 +67,7 @@ def subspace(problem: Problem, n_classes: int | None = None) -> Subspace:
     """What contexts are searched in, one for each of ``n_classes`` or one for all."""
     config = problem.config
     return Subspace.relative(
-        problem.box.initial_context,
+        problem.initial_context,
         config.intrinsic_dim,
         scale=config.scale,
         seed=problem.seed,
@@ -76,12 +76,13 @@ def subspace(problem: Problem, n_classes: int | None = None) -> Subspace:
 
 
 def refine_once(problem: Problem, side: ConvexSide) -> Iterator[Step]:
-    """The convex refiner on what one query, that of the initial context, has returned."""
-    logits = side.begin(problem.meter.wrap(problem.box, "search"), problem.images)
+    """The convex refiner on what one query, that of the initial prompt, has returned."""
+    start = problem.initial_prompt
+    logits = side.begin(problem.meter.wrap(problem.box, "search"), problem.images, start)
     learnt = accuracy(side.refine(logits), problem.labels)
     yield Step(
         problem.meter.queries,
-        side.solution(problem.box.initial_context),
+        side.solution(start),
         train_accuracy=learnt,
     )
 

@@ -83,6 +83,6 @@ def craft_released(problem: Problem) -> Iterator[Step]:
     and the refiner learns from what queries have returned (``views`` gives it augmented images).
     """
     settings = TABLE.get(problem.name, COMMON)
-    config = replace(settings.config(problem.box.initial_context), views=problem.config.views)
+    config = replace(settings.config(problem.initial_context), views=problem.config.views)
     same = replace(problem, config=config, optimizer=settings.optimizer)
     return search(same, network_side(same))

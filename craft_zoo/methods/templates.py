@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from craft_zoo.adapter import Solution
+from craft_zoo.blackbox.templates import as_template
 from craft_zoo.craft import Step
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
@@ -14,26 +15,24 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import TEMPLATES
 
 
-@register_method("templates", uses_optimizer=False, settings=())
+@register_method(
+    "templates", uses_optimizer=False, settings=(), queries=lambda *_: 1 + len(TEMPLATES)
+)
 def templates(problem: Problem) -> Iterator[Step]:
     """The best of a bank of hand-written prompts, by the training images' loss: a query each.
 
     Prompts as hyper-parameters chosen by hand are the zero-shot practice of Radford et al. 2021.
     """
-    box, meter = problem.box, problem.meter
-    yield Step(0, Solution(box.initial_context))
-    name = box.classnames[:1]
-    contexts = [problem.vlm.classifier(name, words).initial_context for words in TEMPLATES]
-    fitting = [context for context in contexts if context.shape == box.initial_context.shape]
-    bank = {context.tobytes(): context for context in [box.initial_context, *fitting]}
-    asked = list(bank.values())[: meter.remaining]
+    meter = problem.meter
+    yield Step(0, Solution(problem.initial_prompt))
+    bank = dict.fromkeys([problem.template, *map(as_template, TEMPLATES)])
     labels = torch.from_numpy(problem.labels)
     best = float("inf")
-    search = meter.wrap(box, "search")
-    for context in asked:
-        logits = search.score(context, problem.images)
+    search = meter.wrap(problem.box, "search")
+    for template in list(bank)[: meter.remaining]:
+        logits = search.score(template, problem.images)
         loss = float(cross_entropy(torch.from_numpy(logits), labels))
         if loss < best:
-            best, solution = loss, Solution(context)
+            best, solution = loss, Solution(template)
             learnt = accuracy(logits, problem.labels)
         yield Step(meter.queries, solution, best, learnt)

@@ -42,7 +42,7 @@ def coop_csc(problem: Problem) -> Iterator[Step]:
 
 def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
     """As :func:`coop`, from contexts (n_ctx, dim) or (C, n_ctx, dim)."""
-    opened = _local(problem).white_box(problem.box.classnames)
+    opened = _local(problem).white_box(problem.box.classnames, problem.box.template)
     unit = start.square().mean().sqrt()
     moved = torch.zeros_like(start, requires_grad=True)
     adam = torch.optim.Adam([moved], lr=_STEP_SIZE)

@@ -9,7 +9,7 @@ from craft_zoo.craft import Step
 from craft_zoo.methods.base import Problem, register_method
 
 
-@register_method("zero-shot", uses_optimizer=False, settings=())
+@register_method("zero-shot", uses_optimizer=False, settings=(), queries=lambda *_: 0)
 def zero_shot(problem: Problem) -> Iterator[Step]:
-    """The initial context as it is: no query, nothing learned."""
-    yield Step(queries=0, solution=Solution(problem.box.initial_context))
+    """The initial prompt as it is: no query, nothing learned."""
+    yield Step(queries=0, solution=Solution(problem.initial_prompt))

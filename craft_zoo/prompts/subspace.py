@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from craft_zoo.prompts.space import PromptSpace
 from craft_zoo.seeding import generator
 
 
-class Subspace:
+class Subspace(PromptSpace):
     """``context = p0 + reshape(A z)``: contexts for candidates z of a low-dimensional space.
 
     Random projections for prompt search are from Sun et al., "Black-Box Tuning for
@@ -31,7 +32,7 @@ class Subspace:
         seed: int,
         n_classes: int | None = None,
     ) -> None:
-        self.p0 = np.asarray(initial_context, dtype=np.float32)
+        self.p0 = self.start = np.asarray(initial_context, dtype=np.float32)
         self.dim, self.n_classes = dim, n_classes
         rng = generator(seed, "subspace")
         self._basis = (std * rng.standard_normal((self.p0.size, dim))).astype(np.float32)
@@ -55,7 +56,7 @@ class Subspace:
         std = scale * rms / np.sqrt(dim)
         return cls(initial_context, dim, std=std, seed=seed, n_classes=n_classes)
 
-    def contexts(self, candidates: np.ndarray) -> np.ndarray:
+    def prompts(self, candidates: np.ndarray) -> np.ndarray:
         """(P, d) candidates → (P, n_ctx, dim) float32 contexts; (P, C d) → (P, C, n_ctx, dim)."""
         each = () if self.n_classes is None else (self.n_classes,)
         z = np.asarray(candidates, dtype=np.float32).reshape(len(candidates), *each, self.dim)

@@ -17,6 +17,8 @@ from craft_zoo.data import fingerprint, load_dataset
 from craft_zoo.methods import is_white_box, method_names, settings_of
 
 OTHERS = CraftConfig(
+    template="a sketch of a {}.",
+    words=1,
     refiner="network",
     intrinsic_dim=30,
     scale=2.0,
@@ -63,7 +65,7 @@ def test_settings_that_do_not_count_change_nothing(
     if refiner == "network" and "refiner" not in settings_of(method, base):
         return
     used = settings_of(method, base)
-    changed = replace(OTHERS, **used)
+    changed = replace(OTHERS, template=base.template, **used)
     optimizer = "logit-gn" if refiner == "convex" else "cma:popsize=8"
 
     def run(config: CraftConfig) -> RunSpec:

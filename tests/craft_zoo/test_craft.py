@@ -26,7 +26,7 @@ def run(vlm: OpenCLIP, task: Task, optimizer: Optimizer | None = None) -> list[S
             vlm.images(task.train.images),
             meter=meter,
             optimizer=optimizer or create("cma:popsize=10", 8, budget=40, seed=1),
-            subspace=Subspace.relative(box.initial_context, 8, scale=3.0, seed=1),
+            space=Subspace.relative(box.initial_context, 8, scale=3.0, seed=1),
             side=NetworkSide(
                 box,
                 task.train.labels,

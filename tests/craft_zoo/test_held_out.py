@@ -78,7 +78,9 @@ def test_the_search_does_not_see_them(vlm: OpenCLIP, task: Task) -> None:
         config = replace(CONFIG, patience=patience)
         problem = Problem.open(vlm, task.classnames, task.train, budget=9, seed=1, config=config)
         side = convex_side(problem)
-        answer = side.begin(problem.meter.wrap(problem.box, "search"), problem.images)
+        answer = side.begin(
+            problem.meter.wrap(problem.box, "search"), problem.images, problem.initial_prompt
+        )
         everything = np.arange(120)
         value, slope = side.output_loss(everything)(answer)
         blind = np.flatnonzero((slope == 0).all(axis=1))
@@ -102,5 +104,5 @@ def test_a_search_that_they_speak_against_ends_with_the_initial_context(
     assert "held-out shots" in steps[-1].ended
     assert problem.meter.queries == steps[-1].queries == 1 + 20 + 200
     for step in steps[2:]:
-        assert np.array_equal(step.solution.context, problem.box.initial_context)
+        assert np.array_equal(step.solution.prompt, problem.box.initial_context)
         assert step.solution.refiner is steps[1].solution.refiner

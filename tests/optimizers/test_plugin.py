@@ -52,9 +52,8 @@ def test_installed_it_is_listed_passes_the_kit_and_runs_in_a_bench(
     installed: Path, tmp_path: Path
 ) -> None:
     craft_zoo = ("-c", "import sys; from craft_zoo.cli import main; sys.exit(main())")
-    assert "mine       (1+1)-ES (Rechenberg 1973)" in run(
-        installed, *craft_zoo, "optimizers", cwd=tmp_path
-    )
+    listed = run(installed, *craft_zoo, "optimizers", cwd=tmp_path)
+    assert re.search(r"mine +\(1\+1\)-ES \(Rechenberg 1973\)", listed)
     assert re.search(
         r"sigma +float +0.3 +length of the first steps",
         run(installed, *craft_zoo, "optimizers", "mine", cwd=tmp_path),

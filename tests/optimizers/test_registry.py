@@ -15,8 +15,11 @@ from craft_zoo.optimizers import registry as registry_module
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("cmaa", r"unknown optimizer 'cmaa': did you mean 'cma'\? choose from cma, lm-ma-es"),
-        ("quantum", "unknown optimizer 'quantum': choose from cma, lm-ma-es"),
+        (
+            "cmaa",
+            r"unknown optimizer 'cmaa': did you mean 'cma'\? choose from cma, genetic, hill-climb",
+        ),
+        ("quantum", "unknown optimizer 'quantum': choose from cma, genetic, hill-climb"),
         ("cma:popsiz=3", "'cma' has no option 'popsiz': it has popsize, sigma"),
         ("cma:popsize=big", "'popsize' of optimizer 'cma' must be int, not 'big'"),
         ("cma:bound=wide", "'bound' of optimizer 'cma' must be float or none"),

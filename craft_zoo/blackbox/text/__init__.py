@@ -20,6 +20,7 @@ from craft_zoo.blackbox.text.tower import (
     text_tower,
     token_embedding,
 )
+from craft_zoo.blackbox.text.words import WordEncoder
 
 __all__ = [
     "CausalTextEncoder",
@@ -27,6 +28,7 @@ __all__ = [
     "Model",
     "TextEncoder",
     "Tokenizer",
+    "WordEncoder",
     "end_positions",
     "is_plainly_causal",
     "shortened",

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from craft_zoo.blackbox.text.tower import Model, Tokenizer, token_embedding
+from craft_zoo.blackbox.templates import as_template, fill, words_before
+from craft_zoo.blackbox.text.tower import (
+    Model,
+    Tokenizer,
+    bytes_per_text,
+    token_embedding,
+    tokens_of,
+)
 from craft_zoo.errors import CraftZooError
 
 
@@ -20,7 +27,8 @@ class TextEncoder(ABC):
         model: an open_clip model.
         tokenizer: its tokenizer.
         classnames: C names in words.
-        init: the words that the context replaces; their tokens are the context's positions.
+        init: the words that the context replaces, or a template whose words before the class name
+            it replaces; their tokens are the context's positions.
         memory: bytes that may be held while encoding, beside the model.
         compile: run a causal tower through :func:`torch.compile`.
 
@@ -41,10 +49,9 @@ class TextEncoder(ABC):
         self.model, self._memory, self._compile = model, memory, compile
         self.embedding = token_embedding(model)
         device = self.embedding.weight.device
-        prompts = [f"{init} {name}." for name in classnames]
-        self.tokens = tokenizer(prompts).to(device)
-        self.start, self.stop = _context_span(tokenizer, init)
-        self._check_names_fit(tokenizer, prompts)
+        template = as_template(init)
+        self.tokens = tokens_of(tokenizer, [fill(template, name) for name in classnames]).to(device)
+        self.start, self.stop = _context_span(tokenizer, template)
         context_ids = self.tokens[:, self.start : self.stop]
         if not (context_ids == context_ids[0]).all():
             raise CraftZooError(f"the initial words {init!r} merge with a class name: change them")
@@ -54,16 +61,6 @@ class TextEncoder(ABC):
 
     def _prepare(self) -> None:  # noqa: B027, not every encoder has something to prepare
         """Work out what stays the same for all contexts."""
-
-    def _check_names_fit(self, tokenizer: Tokenizer, prompts: Sequence[str]) -> None:
-        # A truncated prompt equals that of any longer text with the same beginning.
-        longer = tokenizer([prompt + " and so on" for prompt in prompts]).to(self.tokens.device)
-        for prompt, ids, longer_ids in zip(prompts, self.tokens, longer, strict=True):
-            if torch.equal(ids, longer_ids):
-                raise CraftZooError(
-                    f"the prompt {prompt[:60]!r}… is longer than the model's "
-                    f"{self.tokens.shape[1]} tokens: shorten the class name"
-                )
 
     @abstractmethod
     def __call__(self, contexts: Tensor) -> Iterator[Tensor]:
@@ -87,7 +84,7 @@ class ForwardTextEncoder(TextEncoder):
     @torch.inference_mode()
     def __call__(self, contexts: Tensor) -> Iterator[Tensor]:
         """See :meth:`TextEncoder.__call__`."""
-        texts = max(1, self._memory // self._bytes_per_text())
+        texts = max(1, self._memory // bytes_per_text(self.model, self.tokens.shape[1]))
         if texts >= len(self.tokens):
             for some in contexts.split(texts // len(self.tokens)):
                 yield from self.encode(some, self.tokens)
@@ -96,12 +93,6 @@ class ForwardTextEncoder(TextEncoder):
                 tokens = self.tokens.split(texts)
                 own = context.split(texts, dim=1) if contexts.ndim == 4 else [context] * len(tokens)
                 yield torch.cat([self.encode(*some)[0] for some in zip(own, tokens, strict=True)])
-
-    def _bytes_per_text(self) -> int:
-        length, width = self.tokens.shape[1], self.embedding.embedding_dim
-        # A block's activations beside the hidden layer of its MLP, and attention of 64 a head.
-        floats = length * 14 * width + 2 * length**2 * max(1, width // 64)
-        return floats * self.embedding.weight.element_size()
 
     def encode(self, contexts: Tensor, tokens: Tensor) -> Tensor:
         """(k, n_ctx, dim) contexts, (c, length) tokens → (k, c, embed_dim), with gradients.
@@ -126,11 +117,15 @@ class ForwardTextEncoder(TextEncoder):
         return features.view(len(contexts), len(tokens), -1)
 
 
-def _context_span(tokenizer: Tokenizer, init: str) -> tuple[int, int]:
-    """First position of the initial words' tokens, and the one after their last."""
-    x, y, prompt = (tokenizer([text])[0] for text in ("x", "y", f"{init} x"))
+def _context_span(tokenizer: Tokenizer, template: str) -> tuple[int, int]:
+    """First position of the tokens of the words before the class name, and that after the last."""
+    before = words_before(template)
+    if not before:
+        raise CraftZooError(
+            f"the prompt {template!r} has no words before the class name, where a context would "
+            f"stand: begin it with some, as in 'a photo of a'"
+        )
+    x, y, prompt = (tokenizer([text])[0] for text in ("x", "y", f"{before} x"))
     start = int((x != y).nonzero()[0])  # 1 behind a start-of-text token, 0 in towers without one
     stop = int((prompt == x[start]).nonzero()[-1])
-    if stop <= start:
-        raise CraftZooError("the initial words are empty: give at least one, as in 'a photo of a'")
     return start, stop

@@ -10,6 +10,8 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
+from craft_zoo.errors import CraftZooError
+
 Tokenizer = Callable[[Sequence[str]], Tensor]
 Model = Any  # open_clip is untyped, and nn.Module says nothing of the parts that a tower has
 
@@ -40,6 +42,33 @@ def is_plainly_causal(model: Model) -> bool:
         and len(blocks) > 0
         and all(type(block) is ResidualAttentionBlock for block in blocks)
     )
+
+
+def tokens_of(tokenizer: Tokenizer, prompts: Sequence[str]) -> Tensor:
+    """(n, context_length) token ids.
+
+    Raises:
+        CraftZooError: a prompt is longer than the model reads.
+    """
+    tokens = tokenizer(prompts)
+    # A truncated prompt equals that of any longer text with the same beginning.
+    longer = tokenizer([f"{prompt} and so on" for prompt in prompts])
+    for prompt, ids, longer_ids in zip(prompts, tokens, longer, strict=True):
+        if torch.equal(ids, longer_ids):
+            raise CraftZooError(
+                f"the prompt {prompt[:60]!r}… is longer than the model's {tokens.shape[1]} tokens: "
+                f"shorten the class name"
+            )
+    return tokens
+
+
+def bytes_per_text(model: Model, length: int) -> int:
+    """Memory that the text tower takes for a text of so many tokens, about."""
+    embedding = token_embedding(model)
+    width = embedding.embedding_dim
+    # A block's activations beside the hidden layer of its MLP, and attention of 64 a head.
+    floats = length * 14 * width + 2 * length**2 * max(1, width // 64)
+    return floats * embedding.weight.element_size()
 
 
 def end_positions(tower: Model, tokens: Tensor) -> Tensor:

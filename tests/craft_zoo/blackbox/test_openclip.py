@@ -83,7 +83,8 @@ def test_features_are_not_visible_through_the_interface(vlm: OpenCLIP, small_tas
     from craft_zoo.blackbox import BlackBox, ImageSet
 
     assert {name for name in vars(ImageSet) if not name.startswith("_")} == set()
-    assert {name for name in vars(BlackBox) if not name.startswith("_")} == {"logits", "score"}
+    seen = {"logits", "score", "template", "initial_prompt"}
+    assert {name for name in vars(BlackBox) if not name.startswith("_")} == seen
 
 
 def test_weights_that_do_not_fit(vit_checkpoint: Path) -> None:

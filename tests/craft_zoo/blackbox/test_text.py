@@ -189,6 +189,14 @@ def test_names_beyond_the_context_length_are_refused() -> None:
         text_encoder(build(), TOKENIZER, ["cat", "very " * 30 + "long"], INIT, memory=10**9)
 
 
-def test_empty_initial_words_are_refused() -> None:
-    with pytest.raises(CraftZooError, match="initial words are empty"):
-        text_encoder(build(), TOKENIZER, NAMES, "", memory=10**9)
+@pytest.mark.parametrize(
+    ("init", "complaint"),
+    [
+        ("", "the prompt is empty: give words"),
+        ("{} texture.", "'{} texture.' has no words before the class name, where a context would"),
+        ("a {} of a {}.", r"more than one \{\}"),
+    ],
+)
+def test_prompts_that_no_context_can_stand_for(init: str, complaint: str) -> None:
+    with pytest.raises(CraftZooError, match=complaint):
+        text_encoder(build(), TOKENIZER, NAMES, init, memory=10**9)

@@ -33,7 +33,7 @@ def test_prompt_baselines_are_the_prompt_side_with_their_optimizer(
     ours = list(get_method("prompt")(replace(problem, optimizer=optimizer)))
     assert [step.queries for step in theirs] == [step.queries for step in ours]
     for step, twin in zip(theirs, ours, strict=True):
-        np.testing.assert_array_equal(step.solution.context, twin.solution.context)
+        np.testing.assert_array_equal(step.solution.prompt, twin.solution.prompt)
         assert step.solution.refiner is None
 
 
@@ -52,12 +52,12 @@ def test_a_visual_prompt_keeps_the_texts_and_pays_for_every_altered_image(
     solution = steps[-1].solution
     assert isinstance(solution, VisualPrompt)
     assert not solution.deployable
-    np.testing.assert_array_equal(solution.context, problem.box.initial_context)
+    np.testing.assert_array_equal(solution.prompt, problem.box.initial_context)
     # nothing of the altered images stays behind
     assert list(tmp_path.rglob("*")) == handed
     assert [path.stat().st_size for path in handed] == sizes
     prompted = solution.logits(problem.box, problem.images)
-    plain = problem.box.score(solution.context, problem.images)
+    plain = problem.box.score(solution.prompt, problem.images)
     assert prompted.shape == plain.shape
     assert not np.allclose(prompted, plain)
 

@@ -16,7 +16,15 @@ from craft_zoo.blackbox import VLM, BlackBox, ImageSet, OpenCLIP
 from craft_zoo.craft import ConvexSide, CraftConfig, PlainSide, Step, collaborate
 from craft_zoo.data import Dataset, LabelledImages, Task, few_shot
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import Problem, get_method, is_white_box, method_names, uses_optimizer
+from craft_zoo.methods import (
+    Problem,
+    default_optimizer,
+    get_method,
+    is_white_box,
+    method_names,
+    optimizers_for,
+    uses_optimizer,
+)
 from craft_zoo.methods.collaborative import convex_side
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import Optimizer
@@ -57,7 +65,7 @@ def open_problem(
 
 def trace(steps: Iterator[Step]) -> list[tuple]:
     return [
-        (step.queries, step.loss, step.train_accuracy, step.solution.context.tobytes())
+        (step.queries, step.loss, step.train_accuracy, step.solution.prompt.tobytes())
         for step in steps
     ]
 
@@ -126,7 +134,7 @@ def test_each_class_has_a_context_of_its_own_where_the_optimizer_can_use_it(
             vlm, small_task.train, small_task.classnames, optimizer=optimizer, config=config
         )
         *_, end = get_method("craft")(problem)
-        shapes[optimizer, config.context] = end.solution.context.shape
+        shapes[optimizer, config.context] = end.solution.prompt.shape
         Adapter.of(end.solution, vlm, problem.box).save(tmp_path / "a.adapter")
         answer = Adapter.load(tmp_path / "a.adapter").predict(vlm, small_task.test.images)
         logits = end.solution.logits(problem.box, vlm.images(small_task.test.images))
@@ -163,7 +171,7 @@ def test_zero_shot_asks_nothing(vlm: OpenCLIP, small_task: Task) -> None:
     (step,) = get_method("zero-shot")(problem)
     assert problem.meter.queries == 0
     assert sum(problem.meter.predictions.values()) == 0
-    assert np.array_equal(step.solution.context, problem.box.initial_context)
+    assert np.array_equal(step.solution.prompt, problem.box.initial_context)
     assert step.solution.refiner is None
 
 
@@ -175,7 +183,7 @@ def test_refine_asks_once(
     problem = open_problem(vlm, small_task.train, small_task.classnames, budget=2000, config=config)
     (step,) = get_method("refine")(problem)
     assert problem.meter.queries == step.queries == 1
-    assert np.array_equal(step.solution.context, problem.box.initial_context)
+    assert np.array_equal(step.solution.prompt, problem.box.initial_context)
     raw = next(problem.box.logits(problem.box.initial_context[None], problem.images))
     refined = step.solution.refine(raw).argmax(1)
     assert (refined == problem.labels).mean() > (raw.argmax(1) == problem.labels).mean() + 0.2
@@ -211,9 +219,17 @@ def test_names_and_needs() -> None:
         *("craft", "prompt", "refine", "craft-anchors", "anchors"),
         *("zero-shot", "templates", "bbt", "spsa-gc", "zip", "blackvip"),
         *("craft-released", "coop", "coop-csc", "linear-probe"),
+        *("hard", "craft-hard"),
     }
     assert all(method_names().values())
-    assert {n for n in names if uses_optimizer(n)} == {"craft", "prompt", "craft-anchors"}
+    assert {n for n in names if uses_optimizer(n)} == {
+        *("craft", "prompt", "craft-anchors", "hard", "craft-hard")
+    }
+    assert default_optimizer("craft-hard") == "hill-climb"
+    given = ["cma", "genetic:popsize=5", "nevergrad:OnePlusOne"]
+    assert optimizers_for("craft", given) == ["cma", "nevergrad:OnePlusOne"]
+    assert optimizers_for("hard", given) == ["genetic:popsize=5", "nevergrad:OnePlusOne"]
+    assert optimizers_for("hard", ["cma"]) == ["hill-climb"]
     assert {n for n in names if is_white_box(n)} == {"coop", "coop-csc", "linear-probe"}
     with pytest.raises(CraftZooError, match="unknown method 'crafty': choose from prompt"):
         get_method("crafty")
@@ -242,7 +258,7 @@ def test_an_optimizer_may_end_the_search_and_says_why(vlm: OpenCLIP, small_task:
             problem.images,
             meter=problem.meter,
             optimizer=Restless(4, budget=30, seed=1),
-            subspace=Subspace.relative(problem.box.initial_context, 4, scale=1.0, seed=1),
+            space=Subspace.relative(problem.box.initial_context, 4, scale=1.0, seed=1),
             side=PlainSide(problem.labels),
             seed=1,
         )
@@ -260,7 +276,7 @@ def test_the_budget_is_used_whatever_the_generations(
     steps = list(get_method("prompt")(problem))
     assert problem.meter.queries == steps[-1].queries == 47
     assert steps[0].queries == 0
-    assert np.array_equal(steps[0].solution.context, problem.box.initial_context)
+    assert np.array_equal(steps[0].solution.prompt, problem.box.initial_context)
 
 
 def accuracy_of(problem: Problem, solution: Solution, task: Task) -> float:
@@ -369,7 +385,7 @@ def test_released_settings_are_those_of_the_data_set(vlm: OpenCLIP, small_task: 
         problem.name = name
         *_, end = get_method("craft-released")(problem)
         assert problem.meter.queries == 80
-        ends[name] = end.solution.context
+        ends[name] = end.solution.prompt
     assert np.array_equal(ends[""], ends["unheard-of"])
     assert not np.array_equal(ends[""], ends["eurosat"])
 
@@ -394,7 +410,9 @@ def test_the_loss_that_learners_are_given_is_that_of_the_candidates(
     """On all images, and its gradient is that of finite differences."""
     problem = open_problem(vlm, small_task.train, small_task.classnames)
     for side in (PlainSide(problem.labels), convex_side(problem)):
-        side.begin(problem.meter.wrap(problem.box, "search"), problem.images)
+        side.begin(
+            problem.meter.wrap(problem.box, "search"), problem.images, problem.initial_prompt
+        )
         logits = next(problem.box.logits(problem.box.initial_context[None], problem.images)) + 0.1
         loss = side.output_loss(np.arange(20))
         value, slope = loss(logits)
@@ -419,7 +437,9 @@ def test_a_large_generation_is_judged_by_a_refiner_that_knows_its_spread(
         lambda side, logits: lessons.append(logits) or judged_by(side, logits),
     )
     side = convex_side(problem)
-    deployed = side.begin(problem.meter.wrap(problem.box, "search"), problem.images)
+    deployed = side.begin(
+        problem.meter.wrap(problem.box, "search"), problem.images, problem.initial_prompt
+    )
     answers = [deployed + number for number in range(24)]
     for size in (24, 6):
         problem.meter.charge(20, 20, "search")

@@ -1,0 +1,31 @@
+"""Templates: prompts in words, with ``{}`` where the class name stands."""
+
+from __future__ import annotations
+
+from craft_zoo.errors import CraftZooError
+
+DEFAULT_INIT = "a photo of a"
+
+
+def as_template(words: str) -> str:
+    """A template as it is; words to stand before the class name, made into one.
+
+    Raises:
+        CraftZooError: ``{}`` occurs twice, or there are no words.
+    """
+    words = " ".join(words.split())
+    if not words:
+        raise CraftZooError(f"the prompt is empty: give words, as in {DEFAULT_INIT!r}")
+    if words.count("{}") > 1:
+        raise CraftZooError(f"the template {words!r} has more than one {{}}: leave one")
+    return words if "{}" in words else f"{words} {{}}."
+
+
+def fill(template: str, classname: str) -> str:
+    """The prompt of a class."""
+    return template.replace("{}", classname)
+
+
+def words_before(template: str) -> str:
+    """What stands before the class name, "" for nothing."""
+    return template.partition("{}")[0].strip()

@@ -1,0 +1,69 @@
+"""Features of prompts in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from craft_zoo.blackbox.templates import fill
+from craft_zoo.blackbox.text.tower import (
+    Model,
+    Tokenizer,
+    bytes_per_text,
+    end_positions,
+    is_plainly_causal,
+    shortened,
+    text_tower,
+    token_embedding,
+    tokens_of,
+)
+
+_TEXTS = 512  # encoded together where memory allows; more are not faster
+
+
+class WordEncoder:
+    """Features of C class names under templates, by the model's own ``encode_text``.
+
+    Args:
+        model: an open_clip model.
+        tokenizer: its tokenizer.
+        classnames: C names in words.
+        memory: bytes that may be held while encoding, beside the model.
+    """
+
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, classnames: Sequence[str], *, memory: int
+    ) -> None:
+        self._model, self._tokenizer, self._names = model, tokenizer, tuple(classnames)
+        self._memory = memory
+        self._device = token_embedding(model).weight.device
+        self._causal = is_plainly_causal(model)
+
+    @torch.inference_mode()
+    def __call__(self, templates: Sequence[str]) -> Iterator[Tensor]:
+        """Normalised float32 features (C, embed_dim) under one template after another.
+
+        Raises:
+            CraftZooError: a prompt is longer than the model reads.
+        """
+        length = self._tokenizer(["x"]).shape[1]
+        each = max(1, self._memory // bytes_per_text(self._model, length))
+        together = max(1, min(_TEXTS, each) // len(self._names))
+        for first in range(0, len(templates), together):
+            some = templates[first : first + together]
+            prompts = [fill(template, name) for template in some for name in self._names]
+            tokens = tokens_of(self._tokenizer, prompts).to(self._device)
+            features = torch.cat([self._encode(part) for part in tokens.split(each)])
+            yield from features.view(len(some), len(self._names), -1)
+
+    def _encode(self, tokens: Tensor) -> Tensor:
+        length = tokens.shape[1]
+        if self._causal:  # nothing behind the last end of a text can reach an answer
+            length = int(end_positions(text_tower(self._model), tokens).max()) + 1
+        with shortened(self._model, length) if self._causal else nullcontext():
+            tokens = tokens[:, :length]
+            return F.normalize(self._model.encode_text(tokens).float(), dim=-1)

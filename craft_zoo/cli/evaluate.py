@@ -1,0 +1,58 @@
+"""``craft-zoo evaluate``: how good an adapter is on a data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from craft_zoo.adapter import Adapter
+from craft_zoo.cli.arguments import (
+    add_classnames_argument,
+    add_data_arguments,
+    add_model_arguments,
+    open_model,
+    read_source,
+    say_skipped,
+)
+from craft_zoo.cli.progress import ReadingBar, query_progress
+from craft_zoo.console import open_console
+from craft_zoo.metrics import accuracy
+from craft_zoo.transfer import transfer
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="how good a saved adapter is on a data set",
+        description="Accuracy of an adapter on a data set's test images. Where the class names are "
+        "among those that it was tuned for (a distribution shift), all of it is used; for others "
+        "its prompt alone, as the refiner knows only the old ones.",
+    )
+    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="file that tune saved")
+    parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
+    add_classnames_argument(parser)
+    add_data_arguments(parser)
+    add_model_arguments(parser, default=None)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out."""
+    console = open_console()
+    adapter = Adapter.load(options.adapter)
+    dataset = read_source(options).open(options.dataset, options.classnames)
+    say_skipped(dataset.name, dataset.skipped, console)
+    vlm = open_model(options, adapter.model)
+    with query_progress() as progress:
+        images = vlm.images(dataset.test.images, ReadingBar(progress))
+        logits = transfer(adapter.solution, vlm, adapter.open(vlm), images, dataset.classnames)
+    known = set(dataset.classnames) <= set(adapter.classnames)
+    part = "the adapter" if known else "the adapter's prompt with the new class names"
+    console.print(
+        f"{dataset.name}: {100 * accuracy(logits, dataset.test.labels):.1f} % of "
+        f"{len(dataset.test):,} test images, {len(dataset.classnames)} classes, by {part}.",
+        soft_wrap=True,
+        markup=False,
+    )
+    return 0

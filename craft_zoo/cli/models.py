@@ -1,0 +1,40 @@
+"""``craft-zoo models``: what ``--model`` and ``--pretrained`` take."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.table import Table
+
+from craft_zoo.blackbox import pretrained_models
+from craft_zoo.console import open_console
+from craft_zoo.errors import CraftZooError
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "models",
+        help="list the models, with the weights that there are",
+        description="List craft-mini and open_clip's architectures with their weights. Beside "
+        "these, --model hf-hub:ORG/NAME takes a model of the Hugging Face hub, local-dir:PATH a "
+        "folder in its form, and --pretrained FILE a checkpoint.",
+    )
+    parser.add_argument("part", nargs="?", default="", metavar="PART", help="of the name")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out."""
+    found = {
+        name: tags
+        for name, tags in pretrained_models().items()
+        if options.part.casefold() in name.casefold()
+    }
+    if not found:
+        raise CraftZooError(f"no model's name holds {options.part!r}: see craft-zoo models")
+    table = Table("--model", "--pretrained", box=None)
+    for name, tags in found.items():
+        table.add_row(name, ", ".join(tags) or "built in")
+    open_console().print(table)
+    return 0

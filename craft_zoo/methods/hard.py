@@ -1,0 +1,47 @@
+"""Prompts in words, for models that take nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from craft_zoo import optimizers
+from craft_zoo.anchors import words_beside
+from craft_zoo.craft import PlainSide, Side, Step, collaborate
+from craft_zoo.methods.base import CONVEX_SETTINGS, HARD_SETTINGS, Problem, register_method
+from craft_zoo.methods.collaborative import convex_side
+from craft_zoo.prompts import TEMPLATES, HardSpace
+from craft_zoo.seeding import derived_seed
+
+
+@register_method("hard", chooses=True, settings=HARD_SETTINGS)
+def hard(problem: Problem) -> Iterator[Step]:
+    """Template and words chosen by the training images' loss; the model sees words only (ours)."""
+    return _choose(problem, PlainSide(problem.labels))
+
+
+@register_method("craft-hard", chooses=True, settings=HARD_SETTINGS | CONVEX_SETTINGS)
+def craft_hard(problem: Problem) -> Iterator[Step]:
+    """Words and refiner together; the model sees words only (ours)."""
+    return _choose(problem, convex_side(problem))
+
+
+def _choose(problem: Problem, side: Side) -> Iterator[Step]:
+    config = problem.config
+    vocabulary = words_beside(problem.box.classnames)
+    space = HardSpace([problem.template, *TEMPLATES], vocabulary, words=config.words)
+    optimizer = optimizers.create(
+        problem.optimizer,
+        space.dim,
+        budget=problem.budget,
+        seed=derived_seed(problem.seed, "optimizer"),
+    )
+    optimizer.choices = space.choices
+    return collaborate(
+        problem.box,
+        problem.images,
+        meter=problem.meter,
+        optimizer=optimizer,
+        space=space,
+        side=side,
+        seed=problem.seed,
+    )

@@ -1,0 +1,43 @@
+"""Prompts in words, chosen from lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from craft_zoo.blackbox.templates import as_template
+from craft_zoo.prompts.space import PromptSpace
+
+
+class HardSpace(PromptSpace):
+    """Templates with words of a vocabulary beside the class name; a candidate chooses them.
+
+    Coordinate 0 is one of the templates, each of the others is a word or none::
+
+        a satellite photo of a   [w1] [w2] {} [w3] [w4]   .
+
+    Args:
+        templates: to choose from; the first is where the search starts.
+        vocabulary: words.
+        words: of them on each side of the class name, at most.
+
+    Attributes:
+        choices: (d,) numbers of alternatives, d = 1 + 2 x words.
+    """
+
+    def __init__(self, templates: Sequence[str], vocabulary: Sequence[str], *, words: int) -> None:
+        self.templates = tuple(dict.fromkeys(map(as_template, templates)))
+        self.vocabulary = ("", *dict.fromkeys(vocabulary))
+        self.words, self.dim, self.start = words, 1 + 2 * words, self.templates[0]
+        each = [len(self.vocabulary)] * (2 * words)
+        self.choices = np.array([len(self.templates), *each])
+
+    def prompts(self, candidates: np.ndarray) -> list[str]:
+        """(P, d) whole numbers → P templates."""
+        return [self._template(row) for row in np.asarray(candidates, dtype=np.int64)]
+
+    def _template(self, chosen: np.ndarray) -> str:
+        words = [self.vocabulary[choice] for choice in chosen[1:]]
+        named = " ".join(filter(None, [*words[: self.words], "{}", *words[self.words :]]))
+        return self.templates[chosen[0]].replace("{}", named)

@@ -1,0 +1,25 @@
+"""What an optimizer searches: candidates are vectors, each stands for a prompt."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from craft_zoo.blackbox.base import Prompt, Prompts
+
+
+class PromptSpace(ABC):
+    """Prompts for candidates.
+
+    Attributes:
+        dim: d, coordinates of a candidate.
+        start: the prompt of the candidate at the origin.
+    """
+
+    dim: int
+    start: Prompt
+
+    @abstractmethod
+    def prompts(self, candidates: np.ndarray) -> Prompts:
+        """(P, d) candidates → P prompts."""

@@ -1,0 +1,93 @@
+"""What searches of choices have in common: nothing is asked for twice."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from craft_zoo.optimizers.base import Optimizer, Outputs
+from craft_zoo.optimizers.options import check_at_least
+
+_ATTEMPTS = 50  # to propose something new, before it is drawn at random
+
+
+class ChoiceSearch(Optimizer):
+    """A search of choices that asks for each combination once.
+
+    Args:
+        popsize: candidates a generation.
+    """
+
+    uses_choices: ClassVar[bool] = True
+    needs_choices: ClassVar[bool] = True
+
+    def __init__(self, dim: int, *, budget: int, seed: int, popsize: int = 20) -> None:
+        super().__init__(dim, budget=budget, seed=seed)
+        check_at_least(self.name, 1, popsize=popsize)
+        self.popsize = popsize
+        self.best, self.best_loss = np.zeros(dim), math.inf
+        self._tried: set[bytes] = set()
+
+    def _ask(self) -> np.ndarray:
+        """The origin first, then what :meth:`_propose` finds, as far as it is new."""
+        rows: list[np.ndarray] = []
+        if not self._tried:
+            self._add(np.zeros(self.dim, dtype=np.int64), rows)
+        while len(rows) < self.popsize and len(self._tried) < self._combinations:
+            for _ in range(_ATTEMPTS):
+                if self._add(self._propose(), rows):
+                    break
+            else:
+                self._add(self.drawn(), rows)
+        return np.stack(rows).astype(np.float64)
+
+    def _add(self, proposed: np.ndarray, rows: list[np.ndarray]) -> bool:
+        key = proposed.tobytes()
+        if key in self._tried:
+            return False
+        self._tried.add(key)
+        rows.append(proposed)
+        return True
+
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+        self._learn(candidates.astype(np.int64), losses)
+        i = int(losses.argmin())
+        if losses[i] < self.best_loss:
+            self.best, self.best_loss = candidates[i].copy(), float(losses[i])
+
+    @abstractmethod
+    def _propose(self) -> np.ndarray:
+        """(d,) int64 that may be new."""
+
+    @abstractmethod
+    def _learn(self, candidates: np.ndarray, losses: np.ndarray) -> None:
+        """Take note of a generation, (k, d) int64; :attr:`best` is still that before it."""
+
+    def drawn(self) -> np.ndarray:
+        """(d,) int64 at random."""
+        assert self.choices is not None
+        return self.rng.integers(0, self.choices).astype(np.int64)
+
+    def changed(self, choice: np.ndarray, count: int) -> np.ndarray:
+        """The same with ``count`` coordinates drawn anew."""
+        where = self.rng.permutation(self.dim)[:count]
+        changed = choice.copy()
+        changed[where] = self.drawn()[where]
+        return changed
+
+    @property
+    def _combinations(self) -> float:
+        assert self.choices is not None
+        return math.prod(int(count) for count in self.choices)
+
+    def _stop(self) -> str | None:
+        if self.choices is not None and len(self._tried) >= self._combinations:
+            return "all combinations were tried"
+        return None
+
+    def recommend(self) -> np.ndarray:
+        """The best candidate so far."""
+        return self.best.copy()

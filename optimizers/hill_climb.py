@@ -1,0 +1,37 @@
+"""Greedy hill-climbing over choices."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from craft_zoo.optimizers.choices import ChoiceSearch
+from craft_zoo.optimizers.options import check_at_least
+from craft_zoo.optimizers.registry import register
+
+
+@register("hill-climb")
+class HillClimb(ChoiceSearch):
+    """Greedy hill-climbing over choices: the best change of one coordinate, again and again.
+
+    Where changes of one bring nothing any more, two are changed at once, then three, and so on
+    until it goes up again.
+
+    Args:
+        popsize: changes that are compared at a time.
+        patience: candidates without a better one after which more coordinates are changed at once.
+    """
+
+    def __init__(
+        self, dim: int, *, budget: int, seed: int, popsize: int = 20, patience: int = 200
+    ) -> None:
+        super().__init__(dim, budget=budget, seed=seed, popsize=popsize)
+        check_at_least(self.name, 1, patience=patience)
+        self.patience = patience
+        self._in_vain = 0
+
+    def _propose(self) -> np.ndarray:
+        count = min(self.dim, 1 + self._in_vain // self.patience)
+        return self.changed(self.best.astype(np.int64), count)
+
+    def _learn(self, candidates: np.ndarray, losses: np.ndarray) -> None:
+        self._in_vain = 0 if losses.min() < self.best_loss else self._in_vain + len(losses)

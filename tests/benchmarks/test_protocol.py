@@ -1,0 +1,250 @@
+"""The field's protocol in a bench: validation images, transfer, suites, forecasts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from craft_zoo import Adapter, tune
+from craft_zoo.benchmarks import (
+    Bench,
+    Plan,
+    RunStore,
+    combine,
+    cross,
+    forecast,
+    read_plan,
+    read_suite,
+    suite_names,
+)
+from craft_zoo.blackbox import OpenCLIP
+from craft_zoo.cli import main
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import Dataset, DataSource, few_shot, load_dataset, published_datasets
+from craft_zoo.errors import CraftZooError
+from craft_zoo.metrics import accuracy
+from craft_zoo.transfer import transfer
+
+
+def grid(dataset: str, method: str = "craft", **changes: object) -> list:
+    arguments: dict = {
+        "model": "craft-mini",
+        "datasets": [(dataset, None)],
+        "variants": combine([method], ["cma:popsize=5"], CraftConfig()),
+        "shots": [2],
+        "seeds": [1],
+        "budgets": [12],
+    }
+    return cross(**arguments | changes)
+
+
+def test_transfer_uses_all_of_it_where_the_classes_are_known(
+    vlm: OpenCLIP, digits: Dataset
+) -> None:
+    """Columns are picked of the refined logits; anchors are asked for too."""
+    task = few_shot(digits, 4, 1)
+    tuned = tune(vlm, task, method="anchors", budget=10, config=CraftConfig(anchors=15)).adapter
+    images = digits.test.images[:20]
+    names = ("seven", "one", "four")
+    logits = transfer(tuned.solution, vlm, tuned.open(vlm), vlm.images(images), names)
+    whole = tuned.solution.refine(*tuned.ask(vlm, images))
+    np.testing.assert_allclose(logits, whole[:, [7, 1, 4]], atol=1e-4)
+
+
+def test_transfer_to_other_classes_is_by_the_prompt_alone(vlm: OpenCLIP, digits: Dataset) -> None:
+    task = few_shot(digits, 2, 1)
+    images, names = vlm.images(digits.test.images[:20]), ("a cat", "seven")
+    box = vlm.classifier(names)
+    shared = tune(vlm, task, optimizer="cma:popsize=5", budget=12).adapter
+    assert isinstance(shared.solution.prompt, np.ndarray)
+    logits = transfer(shared.solution, vlm, shared.open(vlm), images, names)
+    np.testing.assert_allclose(logits, box.score(shared.solution.prompt, images), atol=1e-4)
+    own = tune(vlm, task, budget=25).adapter
+    assert isinstance(own.solution.prompt, np.ndarray)
+    mean = own.solution.prompt.mean(axis=0)
+    logits = transfer(own.solution, vlm, own.open(vlm), images, names)
+    np.testing.assert_allclose(logits, box.score(mean, images), atol=1e-4)
+
+
+def test_a_bench_tries_solutions_on_other_data(vlm: OpenCLIP, tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    [run] = grid("digits@base", transfer=["digits@new", "digits@base"])
+    [points] = Bench(vlm, store).run([run]).values()
+    tried = store.transfers(run)
+    assert list(tried) == ["digits@new", "digits@base"]
+    assert tried["digits@base"] == pytest.approx(points[-1].accuracy)
+    adapter, new = Adapter.load(store.adapter_path(run)), load_dataset("digits@new")
+    images = vlm.images(new.test.images)
+    logits = transfer(adapter.solution, vlm, adapter.open(vlm), images, new.classnames)
+    assert tried["digits@new"] == pytest.approx(accuracy(logits, new.test.labels))
+    [plain] = grid("digits@base")
+    assert plain.identity != run.identity
+
+
+def test_measured_on_validation_images(vlm: OpenCLIP, digits: Dataset, tmp_path: Path) -> None:
+    """The same search, measured on images that neither shots nor test images are."""
+    store = RunStore(tmp_path)
+    [on_test], [on_val] = grid("digits"), grid("digits", measured_on="val")
+    curves = Bench(vlm, store).run([on_test, on_val])
+    assert [p.loss for p in curves[on_test][1:]] == [p.loss for p in curves[on_val][1:]]
+    adapter, task = Adapter.load(store.adapter_path(on_val)), few_shot(digits, 2, 1)
+    assert task.val is not None
+    probabilities = adapter.predict(vlm, task.val.images)
+    assert curves[on_val][-1].accuracy == pytest.approx(accuracy(probabilities, task.val.labels))
+
+
+def test_no_validation_images_are_left(image_folder: Path, vlm: OpenCLIP, tmp_path: Path) -> None:
+    runs = grid(f"folder:{image_folder}", shots=[4], measured_on="val")
+    with pytest.raises(CraftZooError, match="no validation images and no training images are left"):
+        Bench(vlm, RunStore(tmp_path)).run(runs)
+
+
+def test_how_shots_are_drawn_counts_and_where_data_lie_does_not() -> None:
+    [plain] = grid("digits")
+    [moved] = grid("digits", source=DataSource(root="/elsewhere", download=True, skip_bad=True))
+    [drawn] = grid("digits", source=DataSource(sampling="coop"))
+    assert plain.identity == moved.identity != drawn.identity
+    assert plain == type(plain).from_json(plain.to_json())
+    assert drawn == type(drawn).from_json(drawn.to_json())
+
+
+def test_identities_are_those_of_records_that_exist() -> None:
+    """Of a run in docs/results/study, made before there were these settings."""
+    [run] = cross(
+        "craft-mini",
+        [("digits", None)],
+        combine(["refine"], [], CraftConfig()),
+        shots=[16],
+        seeds=[1],
+        budgets=[8000],
+    )
+    assert run.identity == "digits-refine-none-16shots-seed1-deb7b2eb55"
+
+
+PARTS = """
+datasets: digits
+shots: 2
+methods: zero-shot
+parts:
+  few: {budgets: 50, seeds: 2}
+  base to new: {datasets: digits@base, transfer: digits@new, methods: [craft], seeds: [7]}
+  more shots: {shots: [4, 8], budgets_by_shots: {"4": 60, 8: 70}, seeds: [1]}
+"""
+
+
+def test_parts_of_a_plan(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(PARTS)
+    runs = list(Plan.of(read_plan(path)).runs())
+    told = [(r.dataset, r.method, r.shots, r.seed, r.budget, r.transfer) for r in runs]
+    assert told == [
+        ("digits", "zero-shot", 2, 1, 50, ()),
+        ("digits", "zero-shot", 2, 2, 50, ()),
+        ("digits@base", "craft", 2, 7, 8000, ("digits@new",)),
+        ("digits", "zero-shot", 4, 1, 60, ()),
+        ("digits", "zero-shot", 8, 1, 70, ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("parts: {a: {budgets_by_shots: {4: 60}}}", "the budgets say nothing of 16 shots"),
+        (
+            "parts: {a: {shot: 3}}",
+            "part 'a' of the plan: shot is no key of a plan: did you mean",
+        ),
+        ("parts: {a: {parts: {}}}", "part 'a' has parts itself"),
+        ("sampling: cope", "sampling should be 'uniform' or 'coop', not 'cope'"),
+    ],
+)
+def test_parts_that_are_wrong(change: str, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(f"datasets: digits\n{change}\n")
+    with pytest.raises(CraftZooError, match=complaint):
+        Plan.of(read_plan(path), str(path)).runs()
+
+
+def test_suites_ask_for_the_papers_experiments() -> None:
+    assert suite_names() == ["craft-paper", "zip-paper"]
+    craft = Plan.of(read_suite("craft-paper")).runs(look=False)
+    few = [run for run in craft if not run.transfer]
+    assert len(few) == 11 * 5 * 3 * 4  # data sets, shots, seeds, methods
+    assert {(run.shots, run.budget) for run in few} == {
+        *((1, 2000), (2, 4000), (4, 4000)),
+        *((8, 8000), (16, 8000)),
+    }
+    shifts = {name for run in craft for name in run.transfer}
+    assert shifts == {"imagenetv2", "imagenet-sketch", "imagenet-a", "imagenet-r"}
+    assert {run.source.sampling for run in craft} == {"coop"}
+    names = {name.partition("@")[0] for run in craft for name in (run.dataset, *run.transfer)}
+    assert names <= set(published_datasets())
+    zip_paper = Plan.of(read_suite("zip-paper")).runs(look=False)
+    assert {run.budget for run in zip_paper} == {5000}
+    assert {run.model for run in zip_paper} == {"ViT-B-16@openai"}
+    tried = {(run.dataset, run.transfer) for run in zip_paper if "@" in run.dataset}
+    assert len(tried) == 12
+    assert all(other == (name.replace("@base", "@new"),) for name, other in tried)
+
+
+def test_a_suite_runs_on_published_layouts(
+    vlm: OpenCLIP, published_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of craft-paper's data sets and shifts, tiny ones, at their smallest."""
+    out = tmp_path / "bench"
+    smallest = ["--shots", "1", "--budget", "3", "--seeds", "1", "--method", "zero-shot"]
+    command = ["bench", "--suite", "craft-paper", "--model", "craft-mini", "--out", str(out)]
+    command += ["--data-root", str(published_root), *smallest]
+    assert main(command) == 0
+    assert "stanford_cars" in capsys.readouterr().out
+    curves, broken = RunStore(out).read_all()
+    assert not broken
+    assert {run.dataset for run in curves} == {
+        *("caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "eurosat"),
+        *("fgvc_aircraft", "sun397", "dtd", "ucf101", "imagenet"),
+    }
+    [shift] = [run for run in curves if run.transfer]
+    assert len(RunStore(out).transfers(shift)) == 4
+    templates = {run.dataset: run.config.template for run in curves}
+    assert set(templates.values()) == {"dataset"}
+
+
+def test_a_forecast_counts_what_runs_ask_for(vlm: OpenCLIP, tmp_path: Path) -> None:
+    """Queries and predictions are those of the meter; evaluation is not less."""
+    runs = [
+        *grid("digits", "zero-shot"),
+        *grid("digits", "refine"),
+        *grid("digits", "anchors"),
+        *grid("digits", "craft"),
+        *grid("digits", "hard"),
+    ]
+    table = forecast(runs, vlm=vlm).set_index("method")
+    assert (table["seconds"] > 0).all()
+    curves = Bench(vlm, RunStore(tmp_path)).run(runs)
+    for run, points in curves.items():
+        asked, end = table.loc[run.method], points[-1]
+        assert asked["queries"] == end.queries
+        assert asked["predictions"] == end.search_predictions
+        assert asked["evaluation"] >= end.evaluation_predictions / end.image_predictions
+    done = forecast(runs, finished=dict.fromkeys(runs, 1.0))
+    assert done["done"].sum() == 5
+    assert done["queries"].sum() == 0
+
+
+def test_a_dry_run_needs_neither_data_nor_weights(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CRAFT_ZOO_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "--suite", "craft-paper", "--dry-run", "--price", "0.5"]) == 0
+    printed = capsys.readouterr().out
+    assert "Time is not known: model RN50 with weights 'openai' cannot be loaded" in printed
+    assert "Not here, so by their published sizes: caltech101" in printed
+    [together] = [line for line in printed.splitlines() if line.strip().startswith("together")]
+    # 11 data sets x 3 seeds x (2 x 2,000 + ... ) of three methods, and ImageNet's shift of two
+    expected = 11 * 3 * 3 * (2000 + 2 * 4000 + 2 * 8000) + 3 * 2 * 2000
+    assert f"{expected:,}" in together
+    assert not list(tmp_path.iterdir())
+    assert main(["bench", "--dry-run", "--dataset", "folder:nowhere"]) == 2
