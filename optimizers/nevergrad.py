@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,16 @@ from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.isolation import GlobalGenerator
 from craft_zoo.optimizers.options import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
+
+
+_MOST_ALTERNATIVES = 12  # that a parameter is given
+
+
+def _digits(count: int) -> tuple[int, int]:
+    """Base and number of the digits that tell ``count`` things apart."""
+    k = max(1, math.ceil(math.log(count) / math.log(_MOST_ALTERNATIVES) - 1e-9))
+    base = math.ceil(count ** (1 / k) - 1e-9)
+    return base, k
 
 
 @register("nevergrad")
@@ -59,6 +70,7 @@ class Nevergrad(Optimizer):
             array = ng.p.Array(init=np.zeros(dim)).set_mutation(sigma=sigma)
             self._ng = self._make(array if bound is None else array.set_bounds(-bound, bound))
         self._for_choices = False
+        self._digits: list[tuple[int, int]] = []
         self._pending: list[Any] = []
         self._told: list[tuple[Any, float]] = []
 
@@ -73,8 +85,24 @@ class Nevergrad(Optimizer):
     def _make_for_choices(self, choices: np.ndarray) -> None:
         import nevergrad as ng
 
-        each = [ng.p.TransitionChoice(range(int(count))) for count in choices]
+        # Its parameters hold an object for each alternative: of a thousand words they take a second
+        # a candidate. So a choice of many is made digit by digit.
+        self._digits = [_digits(int(count)) for count in choices]
+        each = [ng.p.TransitionChoice(range(base)) for base, k in self._digits for _ in range(k)]
         self._ng, self._for_choices = self._make(ng.p.Tuple(*each)), True
+
+    def _point(self, value: Any) -> np.ndarray:
+        """(d,) numbers, or the choices that digits stand for."""
+        if not self._for_choices:
+            return np.array(value, dtype=np.float64)
+        digits, chosen = iter(value), []
+        for base, k in self._digits:
+            number = 0
+            for _ in range(k):
+                number = base * number + next(digits)
+            chosen.append(number)
+        assert self.choices is not None
+        return np.array(chosen, dtype=np.float64) % self.choices
 
     def _ask(self) -> np.ndarray:
         with self._at_work():
@@ -82,7 +110,7 @@ class Nevergrad(Optimizer):
                 self._make_for_choices(self.choices)
             self._pass_on()
             self._pending = [self._ng.ask() for _ in range(self._workers)]
-        return np.stack([np.asarray(each.value, dtype=np.float64) for each in self._pending])
+        return np.stack([self._point(each.value) for each in self._pending])
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         # nevergrad is told when it is asked next: to let it work takes a tenth of a millisecond.
@@ -102,7 +130,7 @@ class Nevergrad(Optimizer):
                 self._pass_on()
         before = self._random_state.get_state()  # some draw while they recommend
         with self._at_work(keep=False):
-            recommended = np.array(self._ng.recommend().value)
+            recommended = self._point(self._ng.recommend().value)
         self._random_state.set_state(before)
         return recommended
 

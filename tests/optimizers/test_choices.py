@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from craft_zoo.optimizers import Optimizer, OptimizerError, create, restore
+from craft_zoo.optimizers.nevergrad import _digits
 
 CHOICES = np.array([4, 9, 9, 9, 3])
 SECRET = np.array([3, 7, 0, 5, 1])
@@ -91,3 +92,11 @@ def test_misuse_is_explained() -> None:
     few.choices = np.array([2, 2])
     with pytest.raises(OptimizerError, match="do not fit 3 dimensions"):
         few.ask()
+
+
+@pytest.mark.parametrize("count", [*range(1, 30), 144, 145, 1096, 1728, 1729])
+def test_nevergrads_digits_tell_all_choices_apart(count: int) -> None:
+    base, k = _digits(count)
+    assert base <= 12
+    assert base**k >= count
+    assert count == 1 or base ** (k - 1) < count

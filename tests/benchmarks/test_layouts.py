@@ -1,0 +1,87 @@
+"""The same images in a folder of one's own and in the field's layout are the same task."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from craft_zoo.benchmarks import Bench, RunStore, combine, cross
+from craft_zoo.blackbox import OpenCLIP
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import DataSource, Sampling, few_shot, load_dataset
+
+# Class folders → CoOp's words.
+NAMES = {
+    "AnnualCrop": "Annual Crop Land",
+    "Forest": "Forest",
+    "HerbaceousVegetation": "Herbaceous Vegetation Land",
+    "Highway": "Highway or Road",
+    "Industrial": "Industrial Buildings",
+    "Pasture": "Pasture Land",
+    "PermanentCrop": "Permanent Crop Land",
+    "Residential": "Residential Buildings",
+    "River": "River",
+    "SeaLake": "Sea or Lake",
+}
+
+
+@pytest.fixture(scope="module")
+def coop_root(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """EuroSAT's images of the team's folder in CoOp's layout, by links."""
+    root = tmp_path_factory.mktemp("root")
+    split: dict[str, list] = {"train": [], "val": [], "test": []}
+    for part in ("train", "test"):
+        for label, (folder, words) in enumerate(NAMES.items()):
+            images = root / "eurosat" / "2750" / folder
+            images.mkdir(parents=True, exist_ok=True)
+            for image in sorted((shared_data / "eurosat" / part / folder).iterdir()):
+                (images / image.name).symlink_to(image)
+                split[part].append([f"{folder}/{image.name}", label, words])
+    (root / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
+    return root
+
+
+@pytest.fixture(scope="module")
+def names_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("names") / "names.txt"
+    path.write_text("".join(f"{folder}\t{words}\n" for folder, words in NAMES.items()))
+    return path
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "coop"])
+def test_the_same_few_shot_sets(
+    sampling: Sampling, shared_data: Path, coop_root: Path, names_file: Path
+) -> None:
+    own = load_dataset(f"folder:{shared_data / 'eurosat'}", classnames=names_file)
+    field = load_dataset("eurosat", root=coop_root)
+    assert own.classnames == field.classnames
+    for seed in (1, 2):
+        one, other = (few_shot(d, 4, seed, sampling=sampling) for d in (own, field))
+        for part in ("train", "test"):
+            mine, theirs = getattr(one, part), getattr(other, part)
+            assert [Path(str(i)).name for i in mine.images] == [
+                Path(str(i)).name for i in theirs.images
+            ]
+            assert mine.labels.tolist() == theirs.labels.tolist()
+
+
+def test_the_same_results(
+    vlm: OpenCLIP, shared_data: Path, coop_root: Path, names_file: Path, tmp_path: Path
+) -> None:
+    common = {
+        "variants": combine(["zero-shot", "craft"], ["logit-gn"], CraftConfig()),
+        "shots": [2],
+        "seeds": [1],
+        "budgets": [40],
+    }
+    own = cross("craft-mini", [(f"folder:{shared_data / 'eurosat'}", str(names_file))], **common)
+    source = DataSource(root=str(coop_root))
+    field = cross("craft-mini", [("eurosat", None)], source=source, **common)
+    curves = Bench(vlm, RunStore(tmp_path)).run([*own, *field])
+    for mine, theirs in zip(own, field, strict=True):
+        assert [replace(p, seconds=0) for p in curves[mine]] == [
+            replace(p, seconds=0) for p in curves[theirs]
+        ]
