@@ -31,7 +31,7 @@ class Solution:
 
     Attributes:
         prompt: a context that is put before each class name, (n_ctx, dim) or (C, n_ctx, dim); or a
-            template in words.
+            template in words, or one for each class.
         refiner: corrects the logits; None where nothing does.
         anchors: texts that the refiner looks at beside the classes; None without.
         deployable: whether an adapter can hold it.
@@ -154,10 +154,10 @@ class Adapter:
             "anchors": None if anchors is None else list(anchors.texts),
         }
         tensors: dict[str, torch.Tensor] = {}
-        if isinstance(self.solution.prompt, str):
-            about["template"] = self.solution.prompt
-        else:
+        if isinstance(self.solution.prompt, np.ndarray):
             tensors["context"] = _tensor(self.solution.prompt)
+        else:  # JSON makes a list of a tuple
+            about["template"] = self.solution.prompt
         if anchors is not None and isinstance(anchors.prompts, np.ndarray):
             tensors["anchors.contexts"] = _tensor(anchors.prompts)
         elif anchors is not None:
@@ -201,6 +201,8 @@ class Adapter:
                 anchors = Anchors(tuple(about["anchors"]), prompts)
             refiner = _refiner(about["refiner"], len(classnames), tensors)
             prompt = about.get("template")
+            if isinstance(prompt, list):
+                prompt = tuple(prompt)
             if prompt is None:
                 prompt = tensors["context"].numpy()
                 if prompt.ndim != 2 and prompt.shape[:-2] != (len(classnames),):

@@ -8,7 +8,7 @@ import numpy as np
 
 from craft_zoo.adapter import Solution
 from craft_zoo.anchors import Anchors
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
 from craft_zoo.blackbox.meter import Meter
 
 
@@ -25,7 +25,7 @@ def transfer(
     Where all of them are among those that the solution was found for (a distribution shift of
     ImageNet, say), it is used whole and their columns are picked. Otherwise the prompt alone goes
     with the new names, as the refiner knows the old ones only; of a context for each class it is
-    the mean.
+    the mean, and words of each class's own stay behind.
 
     Args:
         solution: what was found.
@@ -44,9 +44,12 @@ def transfer(
         beside = None if anchors is None else asked.anchors(anchors, images)
         logits = solution.logits(asked.of(box), images, beside)
         return logits[:, [box.classnames.index(name) for name in classnames]]
-    return asked.of(vlm.classifier(classnames, box.template)).score(
-        _shared(solution.prompt), images
-    )
+    prompt = solution.prompt
+    if isinstance(prompt, np.ndarray) and prompt.ndim == 3:
+        prompt = prompt.mean(axis=0)
+    elif isinstance(prompt, tuple):
+        prompt = box.initial_prompt
+    return asked.of(vlm.classifier(classnames, box.template)).score(prompt, images)
 
 
 class _Asked:
@@ -60,10 +63,3 @@ class _Asked:
 
     def anchors(self, anchors: Anchors, images: ImageSet) -> np.ndarray:
         return anchors.logits(self.of(self._vlm.classifier(anchors.texts, self._template)), images)
-
-
-def _shared(prompt: Prompt) -> Prompt:
-    """One prompt for any class."""
-    if isinstance(prompt, np.ndarray) and prompt.ndim == 3:
-        return prompt.mean(axis=0)
-    return prompt

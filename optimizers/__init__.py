@@ -5,7 +5,7 @@ losses, until :attr:`Optimizer.stop` says why to end; :meth:`Optimizer.recommend
 search stands. See :class:`Optimizer` for the loop.
 
 - :func:`create`, :func:`names`, :func:`options`, :func:`register`: optimizers by name;
-  :func:`searches`: what one can search
+  :func:`searches`, :func:`uses_blocks`: what one can search
 - :func:`restore`: continue a search from its :meth:`Optimizer.state`
 - :class:`CMA`, :class:`SepCMA`, :class:`VkdCMA`: ``cma``, ``sep-cma``, ``vkd-cma`` (pycma)
 - :class:`SPSA`, :class:`SPSAGC`, :class:`ZIP`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``, ``zip``,
@@ -14,13 +14,15 @@ search stands. See :class:`Optimizer` for the loop.
 - :class:`LogitGN`: ``logit-gn``, which learns from outputs
 - :class:`Nevergrad`: ``nevergrad:NAME``, of numbers or choices
 - :class:`Genetic`, :class:`HillClimb`: ``genetic``, ``hill-climb``, of choices alone;
-  :class:`ChoiceSearch`: what they have in common
+  :class:`ChoiceSearch`: what they have in common; :class:`Columns`: ``columns``, choices too, which
+  learns from outputs
 - :mod:`craft_zoo.optimizers.testing`: does an optimizer keep the rules?
 """
 
 from craft_zoo.optimizers.base import Optimizer, OutputLoss, Outputs
 from craft_zoo.optimizers.choices import ChoiceSearch
 from craft_zoo.optimizers.cma import CMA
+from craft_zoo.optimizers.columns import Columns
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.genetic import Genetic
 from craft_zoo.optimizers.hill_climb import HillClimb
@@ -36,6 +38,7 @@ from craft_zoo.optimizers.registry import (
     parse_spec,
     register,
     searches,
+    uses_blocks,
 )
 from craft_zoo.optimizers.restoring import restore
 from craft_zoo.optimizers.sep_cma import SepCMA
@@ -54,6 +57,7 @@ __all__ = [
     "SPSAGC",
     "ZIP",
     "ChoiceSearch",
+    "Columns",
     "Genetic",
     "HillClimb",
     "LogitGN",
@@ -74,4 +78,5 @@ __all__ = [
     "register",
     "restore",
     "searches",
+    "uses_blocks",
 ]

@@ -157,8 +157,8 @@ class Optimizer(ABC):
                 )
         elif not self.uses_choices:
             raise OptimizerError(
-                f"{self._who} searches numbers and no choices: use genetic, hill-climb or "
-                f"nevergrad:NAME"
+                f"{self._who} searches numbers and no choices: use columns, genetic, "
+                f"hill-climb or nevergrad:NAME"
             )
         elif np.shape(self.choices) != (self.dim,) or np.min(self.choices) < 1:
             raise OptimizerError(

@@ -17,7 +17,6 @@ from craft_zoo.optimizers.isolation import GlobalGenerator
 from craft_zoo.optimizers.options import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
 
-
 _MOST_ALTERNATIVES = 12  # that a parameter is given
 
 

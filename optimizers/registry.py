@@ -99,6 +99,15 @@ def searches(spec: str, *, choices: bool) -> bool:
     return cls.uses_choices if choices else not cls.needs_choices
 
 
+def uses_blocks(spec: str) -> bool:
+    """Whether the optimizer searches better where its blocks are set.
+
+    Raises:
+        OptimizerError: unknown name or option.
+    """
+    return _find(parse_spec(spec)[0]).uses_blocks
+
+
 def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Optimizer:
     """Make an optimizer from its name.
 

@@ -124,10 +124,17 @@ class MeteredBlackBox(WrappedBlackBox):
         answers = self._box.logits(prompts, images)
         return checked(answers, (len(prompts), len(images), len(self.classnames)))
 
-    def _check_templates(self, templates: Sequence[str]) -> None:
+    def _check_templates(self, templates: Sequence[str | tuple[str, ...]]) -> None:
         if "texts" not in self.accepts:
             raise CraftZooError("the model takes contexts only, no words: use another method")
-        for template in templates:
+        for each in templates:
+            if isinstance(each, tuple) and len(each) != len(self.classnames):
+                raise CraftZooError(
+                    f"{len(each)} templates came for {len(self.classnames)} classes: give one each"
+                )
+        for template in (
+            t for each in templates for t in ((each,) if isinstance(each, str) else each)
+        ):
             if template.count("{}") != 1:
                 raise CraftZooError(
                     f"the template {template!r} must hold {{}} once, where the class name stands"

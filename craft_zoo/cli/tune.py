@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from craft_zoo.blackbox import Journal
+from craft_zoo.adapter import Adapter
+from craft_zoo.blackbox import Journal, fill
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -95,9 +96,8 @@ def run(options: argparse.Namespace) -> int:
             )
         tuned.adapter.save(options.out)
         journal.remove()
-    prompt = tuned.adapter.solution.prompt
-    if isinstance(prompt, str):
-        open_console().print(f'The prompt, in words: "{prompt}"', soft_wrap=True, markup=False)
+    for line in _in_words(tuned.adapter):
+        open_console().print(line, soft_wrap=True, markup=False)
     size = options.out.stat().st_size / 1024
     predictions = sum(tuned.meter.predictions.values())
     open_console().print(
@@ -106,3 +106,15 @@ def run(options: argparse.Namespace) -> int:
         soft_wrap=True,
     )
     return 0
+
+
+def _in_words(adapter: Adapter) -> list[str]:
+    """The prompt that was found, if it is in words."""
+    prompt = adapter.solution.prompt
+    if isinstance(prompt, str):
+        return [f'The prompt, in words: "{prompt}"']
+    if isinstance(prompt, tuple):
+        names = adapter.classnames
+        told = [f"  {fill(template, name)}" for template, name in zip(prompt, names, strict=True)]
+        return ["The prompts, in words:", *told]
+    return []

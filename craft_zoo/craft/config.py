@@ -49,7 +49,7 @@ class CraftConfig:
     """
 
     template: str = DEFAULT_INIT
-    words: int = 2
+    words: int = 1
     refiner: Literal["convex", "network"] = "convex"
     intrinsic_dim: int = 512
     scale: float = 3.0

@@ -21,7 +21,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.seeding import generator
 
 DEFAULT_OPTIMIZER = "logit-gn"
-DEFAULT_CHOOSER = "hill-climb"  # of methods that search choices, words
+DEFAULT_CHOOSER = "columns"  # of methods that search choices, words
 
 # Settings by what reads them; methods declare theirs from these.
 SUBSPACE_SETTINGS = frozenset({"intrinsic_dim", "scale"})
@@ -32,7 +32,7 @@ NETWORK_SETTINGS = frozenset(
 )
 REFINER_SETTINGS = CONVEX_SETTINGS | NETWORK_SETTINGS | {"refiner"}
 ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank"})
-HARD_SETTINGS = frozenset({"words"})
+HARD_SETTINGS = frozenset({"words", "context"})
 # Settings that came later: where they are at their defaults, a run is what it was without them.
 _LATER = frozenset({"template"})
 

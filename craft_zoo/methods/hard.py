@@ -15,27 +15,33 @@ from craft_zoo.seeding import derived_seed
 
 @register_method("hard", chooses=True, settings=HARD_SETTINGS)
 def hard(problem: Problem) -> Iterator[Step]:
-    """Template and words chosen by the training images' loss; the model sees words only (ours)."""
+    """Template and words for each class, chosen by the training images' loss; words only (ours)."""
     return _choose(problem, PlainSide(problem.labels))
 
 
 @register_method("craft-hard", chooses=True, settings=HARD_SETTINGS | CONVEX_SETTINGS)
 def craft_hard(problem: Problem) -> Iterator[Step]:
-    """Words and refiner together; the model sees words only (ours)."""
+    """Words and refiner together; words only (ours)."""
     return _choose(problem, convex_side(problem))
 
 
 def _choose(problem: Problem, side: Side) -> Iterator[Step]:
     config = problem.config
     vocabulary = words_beside(problem.box.classnames)
-    space = HardSpace([problem.template, *TEMPLATES], vocabulary, words=config.words)
+    own = config.context == "class-specific" and optimizers.uses_blocks(problem.optimizer)
+    space = HardSpace(
+        [problem.template, *TEMPLATES],
+        vocabulary,
+        words=config.words,
+        n_classes=len(problem.box.classnames) if own else None,
+    )
     optimizer = optimizers.create(
         problem.optimizer,
         space.dim,
         budget=problem.budget,
         seed=derived_seed(problem.seed, "optimizer"),
     )
-    optimizer.choices = space.choices
+    optimizer.choices, optimizer.blocks = space.choices, space.n_classes or 1
     return collaborate(
         problem.box,
         problem.images,

@@ -18,7 +18,7 @@ from craft_zoo.methods import is_white_box, method_names, settings_of
 
 OTHERS = CraftConfig(
     template="a sketch of a {}.",
-    words=1,
+    words=2,
     refiner="network",
     intrinsic_dim=30,
     scale=2.0,

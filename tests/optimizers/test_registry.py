@@ -17,9 +17,9 @@ from craft_zoo.optimizers import registry as registry_module
     [
         (
             "cmaa",
-            r"unknown optimizer 'cmaa': did you mean 'cma'\? choose from cma, genetic, hill-climb",
+            r"unknown optimizer 'cmaa': did you mean 'cma'\? choose from cma, columns, genetic",
         ),
-        ("quantum", "unknown optimizer 'quantum': choose from cma, genetic, hill-climb"),
+        ("quantum", "unknown optimizer 'quantum': choose from cma, columns, genetic"),
         ("cma:popsiz=3", "'cma' has no option 'popsiz': it has popsize, sigma"),
         ("cma:popsize=big", "'popsize' of optimizer 'cma' must be int, not 'big'"),
         ("cma:bound=wide", "'bound' of optimizer 'cma' must be float or none"),

@@ -44,8 +44,10 @@ class WordEncoder:
         self._causal = is_plainly_causal(model)
 
     @torch.inference_mode()
-    def __call__(self, templates: Sequence[str]) -> Iterator[Tensor]:
+    def __call__(self, templates: Sequence[str | tuple[str, ...]]) -> Iterator[Tensor]:
         """Normalised float32 features (C, embed_dim) under one template after another.
+
+        A tuple has a template for each class.
 
         Raises:
             CraftZooError: a prompt is longer than the model reads.
@@ -55,10 +57,17 @@ class WordEncoder:
         together = max(1, min(_TEXTS, each) // len(self._names))
         for first in range(0, len(templates), together):
             some = templates[first : first + together]
-            prompts = [fill(template, name) for template in some for name in self._names]
+            prompts = [
+                fill(template, name)
+                for one in some
+                for template, name in zip(self._of_each(one), self._names, strict=True)
+            ]
             tokens = tokens_of(self._tokenizer, prompts).to(self._device)
             features = torch.cat([self._encode(part) for part in tokens.split(each)])
             yield from features.view(len(some), len(self._names), -1)
+
+    def _of_each(self, template: str | tuple[str, ...]) -> tuple[str, ...]:
+        return (template,) * len(self._names) if isinstance(template, str) else template
 
     def _encode(self, tokens: Tensor) -> Tensor:
         length = tokens.shape[1]

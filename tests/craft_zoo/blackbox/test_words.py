@@ -141,3 +141,26 @@ def test_where_a_method_starts(vlm: OpenCLIP, small_task: Task) -> None:
     assert problem.initial_prompt == "{} texture."
     assert problem.box.template == "a photo of a {}."
     assert open_problem(vlm, small_task, "dataset").template == "a photo of a {}."
+
+
+def test_each_class_under_a_template_of_its_own(
+    vlm: OpenCLIP, small_task: Task, tmp_path: Path
+) -> None:
+    """Column for column as if it were asked alone; a found solution is saved with them."""
+    images, box = vlm.images(small_task.train.images), vlm.classifier(NAMES)
+    own = tuple(TEMPLATES)
+    together = box.score(own, images)
+    for column, (template, name) in enumerate(zip(own, NAMES, strict=True)):
+        alone = vlm.classifier([name]).score(template, images)[:, 0]
+        np.testing.assert_allclose(together[:, column], alone, atol=2e-3)
+    with pytest.raises(CraftZooError, match="2 templates came for 3 classes"):
+        Meter(10).wrap(box, "search").logits([own[:2]], images)
+    tuned = tune(vlm, small_task, method="hard", budget=40)
+    prompt = tuned.adapter.solution.prompt
+    assert isinstance(prompt, tuple)
+    assert len(set(prompt)) > 1
+    tuned.adapter.save(tmp_path / "adapter")
+    loaded = Adapter.load(tmp_path / "adapter")
+    assert loaded.solution.prompt == prompt
+    expected = tuned.adapter.predict(vlm, small_task.test.images)
+    np.testing.assert_array_equal(loaded.predict(vlm, small_task.test.images), expected)

@@ -225,11 +225,11 @@ def test_names_and_needs() -> None:
     assert {n for n in names if uses_optimizer(n)} == {
         *("craft", "prompt", "craft-anchors", "hard", "craft-hard")
     }
-    assert default_optimizer("craft-hard") == "hill-climb"
+    assert default_optimizer("craft-hard") == "columns"
     given = ["cma", "genetic:popsize=5", "nevergrad:OnePlusOne"]
     assert optimizers_for("craft", given) == ["cma", "nevergrad:OnePlusOne"]
     assert optimizers_for("hard", given) == ["genetic:popsize=5", "nevergrad:OnePlusOne"]
-    assert optimizers_for("hard", ["cma"]) == ["hill-climb"]
+    assert optimizers_for("hard", ["cma"]) == ["columns"]
     assert {n for n in names if is_white_box(n)} == {"coop", "coop-csc", "linear-probe"}
     with pytest.raises(CraftZooError, match="unknown method 'crafty': choose from prompt"):
         get_method("crafty")

@@ -33,3 +33,10 @@ def test_each_candidate_is_a_template_without_stray_spaces(candidate: tuple[int,
     [template] = SPACE.prompts(np.array([candidate], dtype=float))
     assert template.count("{}") == 1
     assert " ".join(template.split()) == template
+
+
+def test_each_class_may_have_words_of_its_own() -> None:
+    space = HardSpace(["a photo of a", "this is"], ["red", "huge"], words=1, n_classes=3)
+    assert space.choices.tolist() == 3 * [2, 3, 3]
+    [prompts] = space.prompts(np.array([[0, 0, 0, 1, 1, 0, 0, 0, 2]]))
+    assert prompts == ("a photo of a {}.", "this is red {}.", "a photo of a {} huge.")

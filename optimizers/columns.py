@@ -1,0 +1,213 @@
+"""A search of choices that assembles what it has seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from craft_zoo.optimizers.base import Optimizer, Outputs
+from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.options import check_at_least
+from craft_zoo.optimizers.registry import register
+
+_ATTEMPTS = 20  # to propose something new for a block
+_LOOKS = 5  # columns whose loss is computed for a block, those that promise most
+_ROUNDS = 4  # over all blocks, at most
+
+
+@register("columns")
+class Columns(Optimizer):
+    """Choices assembled from columns that were seen, with no further query (ours).
+
+    Where choices come in blocks and a column of the outputs depends on its own block alone, a
+    candidate tries one alternative of every block at once. The columns are kept, and after each
+    generation those are put together that have the least loss, block by block until none can be
+    exchanged for a better one. As the loss is convex, its gradient bounds what a column can gain.
+    The assembly is the first candidate of the next generation, and deployed if it is as good as
+    it should be.
+
+    It needs the outputs behind each loss and, as :attr:`Optimizer.output_loss`, the convex function
+    that makes losses of them.
+
+    Args:
+        popsize: candidates a generation.
+        pool: columns that are remembered of each block.
+        near: share of the proposals that change one choice of the block's best.
+    """
+
+    uses_choices = True
+    needs_choices = True
+    uses_blocks = True
+    learns_from_outputs = True
+    needs_output_loss = True
+    snapshots = True
+
+    def __init__(
+        self, dim: int, *, popsize: int = 10, pool: int = 100, near: float = 0.5, **common: Any
+    ) -> None:
+        super().__init__(dim, **common)
+        check_at_least(self.name, 1, popsize=popsize)
+        check_at_least(self.name, 2, pool=pool)
+        if not 0 <= near <= 1:
+            raise OptimizerError(
+                f"option 'near' of {self.name!r} must be between 0 and 1, not {near}"
+            )
+        self.popsize, self._most, self._near = popsize, pool, near
+        self._deployed = np.zeros(dim)
+        self._outputs: np.ndarray | None = None  # (B, n) of what is deployed
+        self._assembled: np.ndarray | None = None  # (d,) that is to be asked for
+        self._choices = np.zeros((1, 0, dim), np.int64)  # (B, K, d / B)
+        self._columns = np.zeros((1, 0, 0), np.float32)  # (B, K, n)
+        self._tried: list[set[bytes]] = []
+        self._shape: tuple[int, ...] = ()
+        self._rng_before: dict[str, Any] = {}
+
+    def recommend(self) -> np.ndarray:
+        """The best that was evaluated as a whole, by the present loss of its outputs."""
+        return self._deployed.copy()
+
+    def _ask(self) -> np.ndarray:
+        self._rng_before = dict(self.rng.bit_generator.state)
+        first = self._deployed if self._outputs is None else self._assembled
+        rows = [] if first is None else [first]
+        rows += [self._proposal() for _ in range(max(1, self.popsize) - len(rows))]
+        return np.stack(rows)
+
+    def _proposal(self) -> np.ndarray:
+        """(d,) something new for every block."""
+        assert self.choices is not None
+        best = self._deployed if self._assembled is None else self._assembled
+        parts = zip(
+            best.astype(np.int64).reshape(self.blocks, -1),
+            np.asarray(self.choices).reshape(self.blocks, -1),
+            strict=True,
+        )
+        return np.concatenate([self._new(*part, block) for block, part in enumerate(parts)])
+
+    def _new(self, best: np.ndarray, choices: np.ndarray, block: int) -> np.ndarray:
+        tried = self._seen(block)
+        for _ in range(_ATTEMPTS):
+            drawn = self.rng.integers(0, choices)
+            if self.rng.random() < self._near:
+                proposal = best.copy()
+                place = self.rng.integers(len(best))
+                proposal[place] = drawn[place]
+            else:
+                proposal = np.where(self.rng.random(len(best)) < 0.5, drawn, 0)
+            if proposal.tobytes() not in tried:
+                break
+        return proposal.astype(np.float64)
+
+    def _seen(self, block: int) -> set[bytes]:
+        while len(self._tried) <= block:
+            self._tried.append(set())
+        return self._tried[block]
+
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+        assert outputs is not None, "checked by tell"
+        pieces = np.stack([self._pieces(each) for each in outputs])  # (k, B, n)
+        told = candidates.astype(np.int64).reshape(len(candidates), self.blocks, -1)
+        for block in range(self.blocks):
+            self._seen(block).update(row.tobytes() for row in told[:, block])
+        if not self._columns.shape[1]:
+            self._choices = np.zeros((self.blocks, 0, told.shape[2]), np.int64)
+            self._columns = np.zeros((self.blocks, 0, pieces.shape[2]), np.float32)
+        self._choices = np.concatenate([self._choices, told.transpose(1, 0, 2)], axis=1)
+        self._columns = np.concatenate([self._columns, pieces.transpose(1, 0, 2)], axis=1)
+        self._deploy(candidates, pieces)
+        self._assemble()
+        self._forget()
+
+    def _pieces(self, outputs: np.ndarray) -> np.ndarray:
+        """(B, n) of outputs (..., B); (1, n) of any, for one block."""
+        self._shape = outputs.shape
+        if self.blocks == 1:
+            return np.asarray(outputs, np.float32).reshape(1, -1)
+        return np.asarray(outputs, np.float32).reshape(-1, self.blocks).T
+
+    def _loss(self, pieces: np.ndarray) -> tuple[float, np.ndarray]:
+        """The present loss of an assembly (B, n), and its gradient."""
+        assert self.output_loss is not None, "checked by tell"
+        whole = pieces.reshape(self._shape) if self.blocks == 1 else pieces.T.reshape(self._shape)
+        loss, gradient = self.output_loss(np.ascontiguousarray(whole))
+        return loss, self._pieces(gradient)
+
+    def _deploy(self, candidates: np.ndarray, pieces: np.ndarray) -> None:
+        """Take what has the least loss of all that was evaluated as a whole."""
+        best = np.inf if self._outputs is None else self._loss(self._outputs)[0]
+        for candidate, outputs in zip(candidates, pieces, strict=True):
+            loss = self._loss(outputs)[0]
+            if loss < best or self._outputs is None:
+                best, self._deployed, self._outputs = loss, candidate.copy(), outputs
+
+    def _assemble(self) -> None:
+        """Exchange columns as long as the loss falls."""
+        assert self._outputs is not None, "there is something deployed"
+        pieces = self._outputs.copy()
+        chosen = self._deployed.reshape(self.blocks, -1).copy()
+        loss, gradient = self._loss(pieces)
+        changed = True
+        for _ in range(_ROUNDS):
+            if not changed:
+                break
+            changed = False
+            for block in range(self.blocks):
+                gains = (self._columns[block] - pieces[block]) @ gradient[block]
+                for column in gains.argsort(kind="stable")[:_LOOKS]:
+                    if gains[column] >= 0:  # convex: it cannot be better
+                        break
+                    tried = pieces.copy()
+                    tried[block] = self._columns[block, column]
+                    new_loss, new_gradient = self._loss(tried)
+                    if new_loss < loss:
+                        pieces, loss, gradient, changed = tried, new_loss, new_gradient, True
+                        chosen[block] = self._choices[block, column]
+                        break
+        assembled = chosen.ravel()
+        new = not np.array_equal(assembled, self._deployed)
+        self._assembled = assembled if new else None
+        self._keep = pieces, gradient
+
+    def _forget(self) -> None:
+        """Keep of each block the columns that promise most beside the others' present ones."""
+        if self._columns.shape[1] <= self._most:
+            return
+        pieces, gradient = self._keep
+        gains = np.einsum("bkn,bn->bk", self._columns - pieces[:, None], gradient)
+        kept = np.sort(gains.argsort(axis=1, kind="stable")[:, : self._most], axis=1)[..., None]
+        self._choices = np.take_along_axis(self._choices, kept, axis=1)
+        self._columns = np.take_along_axis(self._columns, kept, axis=1)
+
+    def _snapshot(self) -> dict[str, np.ndarray]:
+        rng = self.rng.bit_generator.state if self._asked is None else self._rng_before
+        about = {
+            "rng": rng,
+            "shape": list(self._shape),
+            "blocks": self.blocks,
+            "evaluated": self._outputs is not None,
+            "assembled": None if self._assembled is None else self._assembled.tolist(),
+            "tried": [sorted(each.hex() for each in seen) for seen in self._tried],
+        }
+        return {
+            "columns_about": np.array(json.dumps(about)),
+            "deployed": self._deployed,
+            "deployed_outputs": np.zeros(0) if self._outputs is None else self._outputs,
+            "pool_choices": self._choices,
+            "pool_columns": self._columns,
+        }
+
+    def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
+        about = json.loads(str(arrays["columns_about"]))
+        self.rng.bit_generator.state = about["rng"]
+        self._shape, self.blocks = tuple(about["shape"]), about["blocks"]
+        self._deployed = np.array(arrays["deployed"], dtype=np.float64)
+        if about["evaluated"]:
+            self._outputs = np.array(arrays["deployed_outputs"], dtype=np.float32)
+        assembled = about["assembled"]
+        self._assembled = None if assembled is None else np.array(assembled)
+        self._tried = [{bytes.fromhex(each) for each in seen} for seen in about["tried"]]
+        self._choices = np.array(arrays["pool_choices"], dtype=np.int64)
+        self._columns = np.array(arrays["pool_columns"], dtype=np.float32)
