@@ -1,0 +1,77 @@
+"""float32 arrays as ``.npy``."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from craft_zoo.errors import CraftZooError
+
+_MOST_AXES = 8
+_READERS: dict[tuple[int, int], Any] = {
+    (1, 0): npy.read_array_header_1_0,
+    (2, 0): npy.read_array_header_2_0,
+}
+
+
+def encode_array(array: np.ndarray) -> bytes:
+    """The array as a ``.npy`` file of little-endian float32 in C order."""
+    file = io.BytesIO()
+    npy.write_array(
+        file, np.asarray(array, dtype="<f4", order="C"), version=(1, 0), allow_pickle=False
+    )
+    return file.getvalue()
+
+
+def decode_array(body: bytes) -> np.ndarray:
+    """The array of a ``.npy`` file, which must be what :func:`encode_array` makes.
+
+    Raises:
+        CraftZooError: it is no such file, or its header promises more or fewer numbers than follow;
+            nothing is allocated before that is known.
+    """
+    shape, start = _header(body)
+    return np.frombuffer(body, dtype="<f4", offset=start).reshape(shape).astype(np.float32)
+
+
+def array_shape(body: bytes) -> tuple[int, ...]:
+    """The shape that :func:`decode_array` would return, without the work.
+
+    Raises:
+        CraftZooError: see :func:`decode_array`.
+    """
+    return _header(body)[0]
+
+
+def _header(body: bytes) -> tuple[tuple[int, ...], int]:
+    """Shape, and where the numbers begin."""
+    file = io.BytesIO(body)
+    try:
+        shape, in_columns, dtype = _READERS[npy.read_magic(file)](file)
+    except Exception:  # the header is Python text, which fails in many ways
+        raise CraftZooError(
+            "the body is no .npy file: write it with numpy.save, as version 1 or 2 of the format"
+        ) from None
+    if dtype != np.dtype("<f4"):  # objects, which would be unpickled, among them
+        raise CraftZooError(f"the array is of {dtype}: send little-endian float32")
+    if in_columns:
+        raise CraftZooError("the array is in Fortran's order: send it in C's (ascontiguousarray)")
+    if len(shape) > _MOST_AXES or any(type(n) is not int or n < 0 for n in shape):
+        raise CraftZooError(
+            f"the array's shape is none: send up to {_MOST_AXES} axes of 0 or more numbers"
+        )
+    promised, found = math.prod(shape), (len(body) - file.tell()) / 4
+    if promised != found:
+        raise CraftZooError(
+            f"the array's header promises {_short(promised)} numbers and {found:,.9g} follow: send "
+            f"the file whole"
+        )
+    return shape, file.tell()
+
+
+def _short(number: int) -> str:
+    return f"{number:,}" if number < 10**18 else "more than 10^18"

@@ -1,0 +1,20 @@
+"""Where things are on a server."""
+
+from __future__ import annotations
+
+API = "/v1"
+"""Before all paths of this version of the protocol."""
+
+MODEL = f"{API}/model"
+USAGE = f"{API}/usage"
+IMAGE_SETS = f"{API}/image-sets"
+IMAGE_SET = f"{API}/image-sets/{{id}}"
+IMAGES = f"{API}/image-sets/{{id}}/images"
+CLASSIFIERS = f"{API}/classifiers"
+INITIAL_CONTEXT = f"{API}/classifiers/{{id}}/initial-context"
+SCORES = f"{API}/classifiers/{{id}}/scores"
+
+ZERO_SHOT = "/hf/zero-shot-image-classification"
+"""Hugging Face's task API."""
+
+HEALTH, READY, METRICS = "/healthz", "/readyz", "/metrics"
