@@ -11,6 +11,8 @@ Whatever is asked passes one :class:`Meter`, which alone says how many queries w
   :class:`Busy`: another process does
 - :func:`load_vlm`: open a model by name; :func:`model_name`: what it will be called;
   :func:`pretrained_models`: which there are
+- :class:`RemoteVLM`: a model that ``craft-zoo serve`` serves; :class:`HuggingFaceVLM`: one behind
+  Hugging Face's task API; :func:`from_callable`: any function of your own
 - :class:`OpenCLIP`: a model on this machine; :func:`cache_folder`: where it keeps image features
 """
 
@@ -24,6 +26,8 @@ from craft_zoo.blackbox.base import (
     WrappedBlackBox,
 )
 from craft_zoo.blackbox.cache import cache_folder
+from craft_zoo.blackbox.callables import from_callable
+from craft_zoo.blackbox.hugging_face import HuggingFaceVLM
 from craft_zoo.blackbox.journal import Busy, Journal
 from craft_zoo.blackbox.load import load_vlm
 from craft_zoo.blackbox.meter import BudgetExceeded, Meter, MeteredBlackBox
@@ -35,6 +39,7 @@ from craft_zoo.blackbox.openclip import (
     pretrained_models,
 )
 from craft_zoo.blackbox.recorded import RecordedVLM
+from craft_zoo.blackbox.remote import RemoteVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, words_before
 
 __all__ = [
@@ -45,6 +50,7 @@ __all__ = [
     "BlackBox",
     "BudgetExceeded",
     "Busy",
+    "HuggingFaceVLM",
     "ImageSet",
     "Journal",
     "Meter",
@@ -54,10 +60,12 @@ __all__ = [
     "Prompt",
     "Prompts",
     "RecordedVLM",
+    "RemoteVLM",
     "WrappedBlackBox",
     "as_template",
     "cache_folder",
     "fill",
+    "from_callable",
     "load_vlm",
     "model_name",
     "pretrained_models",

@@ -10,11 +10,12 @@ import numpy as np
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
 
-Prompt = np.ndarray | str
-"""A context, (n_ctx, dim) or (C, n_ctx, dim), or a template as in "a photo of a {}."."""
+Prompt = np.ndarray | str | tuple[str, ...]
+"""A context, (n_ctx, dim) or (C, n_ctx, dim); or a template as in "a photo of a {}.", or C of them,
+each class its own."""
 
-Prompts = np.ndarray | Sequence[str]
-"""P contexts, (P, n_ctx, dim) or (P, C, n_ctx, dim), or P templates."""
+Prompts = np.ndarray | Sequence[str | tuple[str, ...]]
+"""P contexts, (P, n_ctx, dim) or (P, C, n_ctx, dim), or P templates or tuples of C templates."""
 
 Progress = Callable[[int, int], None]
 """Told how many images of how many are done."""
@@ -60,7 +61,8 @@ class BlackBox(ABC):
 
         Args:
             prompts: (P, n_ctx, dim) float32 contexts, or (P, C, n_ctx, dim): each class under its
-                own; or P templates, where the class names stand in place of ``{}``.
+                own; or P templates, where the class names stand in place of ``{}``, or P tuples of
+                a template for each class.
             images: N images of the same model.
 
         Returns:
@@ -70,7 +72,7 @@ class BlackBox(ABC):
 
     def score(self, prompt: Prompt, images: ImageSet) -> np.ndarray:
         """(N, C) logits under one prompt."""
-        prompts = [prompt] if isinstance(prompt, str) else prompt[None]
+        prompts = prompt[None] if isinstance(prompt, np.ndarray) else [prompt]
         return next(iter(self.logits(prompts, images)))
 
 
@@ -95,11 +97,13 @@ class VLM(ABC):
         image_size: pixels a side of the square that it looks at.
         in_flight: contexts that it likes to be asked about at once. Where a :class:`Journal` keeps
             the answers, a kill can lose so many.
+        bills: whether it is a service that has a bill; see :meth:`next_question`.
     """
 
     name: str
     image_size: int = 224
     in_flight: int = 1
+    bills: bool = False
 
     @abstractmethod
     def images(
@@ -125,4 +129,10 @@ class VLM(ABC):
             classnames: C names in words.
             init: the prompt to start from, as words before the class name ("a photo of a") or as a
                 template ("a photo of a {}, a type of pet."); a context replaces the words before.
+        """
+
+    def next_question(self, name: str) -> None:  # noqa: B027, most models need not know
+        """The name of the question that is asked next.
+
+        A service that is asked twice under one name answers it once, and bills it once.
         """

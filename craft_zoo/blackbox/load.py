@@ -7,6 +7,10 @@ from pathlib import Path
 from craft_zoo import mini
 from craft_zoo.blackbox.base import VLM
 from craft_zoo.blackbox.openclip import DEFAULT_MEMORY, OpenCLIP
+from craft_zoo.errors import CraftZooError
+
+_URLS = ("http://", "https://")
+_TASK_API = "hf-api:"
 
 
 def load_vlm(
@@ -18,12 +22,18 @@ def load_vlm(
     memory: int = DEFAULT_MEMORY,
     compile: bool = False,
     cache: bool | str | Path = True,
+    max_predictions: int | None = None,
+    price: float | None = None,
+    max_cost: float | None = None,
 ) -> VLM:
-    """Open a model, on this machine.
+    """Open a model, on this machine or behind a network.
 
     Args:
         model: ``craft-mini``, an open_clip architecture, or a whole :attr:`VLM.name`
-            (``ViT-B-32@openai``).
+            (``ViT-B-32@openai``); ``https://HOST``, where ``craft-zoo serve`` runs (the key is the
+            environment's ``CRAFT_ZOO_API_KEY``); or ``hf-api:https://ENDPOINT``, which answers
+            Hugging Face's zero-shot-image-classification (``HF_TOKEN``). The settings of a model on
+            this machine are then those of its owner.
         pretrained: the weights: a tag of open_clip's or a checkpoint's path.
         device: a torch device; by default the GPU where there is one.
         precision: ``fp32``, ``fp16`` or ``bf16``; half precision is for GPUs.
@@ -32,10 +42,30 @@ def load_vlm(
             long runs on a GPU.
         cache: keep image features on disk for later runs: True, in
             :func:`craft_zoo.blackbox.cache_folder`; a folder; or False.
+        max_predictions: the most that a model behind a network may be asked for; see
+            :class:`craft_zoo.blackbox.remote.Spending`, as for the two that follow.
+        price: of one prediction.
+        max_cost: of all of them.
 
     Raises:
-        CraftZooError: the model is unknown or cannot be loaded.
+        CraftZooError: the model is unknown or cannot be loaded, or a server does not answer.
     """
+    if model.startswith((*_URLS, _TASK_API)):
+        if pretrained is not None or device is not None:
+            raise CraftZooError(
+                f"weights and device of {model} are its owner's: leave out --pretrained and "
+                f"--device"
+            )
+        from craft_zoo.blackbox.hugging_face import HuggingFaceVLM
+        from craft_zoo.blackbox.remote import RemoteVLM
+
+        kind = HuggingFaceVLM if model.startswith(_TASK_API) else RemoteVLM
+        return kind(model, max_predictions=max_predictions, price=price, max_cost=max_cost)
+    if max_predictions is not None or max_cost is not None:
+        raise CraftZooError(
+            f"{model} is on this machine and costs nothing: leave out the limits of predictions "
+            f"and cost"
+        )
     if pretrained is None:
         model, _, tag = model.partition("@")
         pretrained = tag or None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -38,6 +39,7 @@ class RecordedVLM(VLM):
         self._vlm, self._journal = vlm, journal
         self.name, self.image_size = vlm.name, vlm.image_size
         self.in_flight = in_flight or vlm.in_flight
+        self._names = _Names(journal)
 
     def images(
         self,
@@ -54,7 +56,26 @@ class RecordedVLM(VLM):
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
         box = self._vlm.classifier(classnames, init)
-        return _RecordedBox(box, self._journal, self.in_flight, init)
+        names = self._names if self._vlm.bills else None
+        return _RecordedBox(box, self._journal, self.in_flight, init, self._vlm, names)
+
+
+class _Names:
+    """A name for each request, the same when the program is begun again.
+
+    A request that was under way when the program was killed is then not paid twice.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._session: str | None = None
+        self._count = 0  # since the program's beginning, what the journal answered included
+
+    def next(self) -> str:
+        if self._session is None:
+            self._session = str(self._journal.note({"session": secrets.token_hex(16)})["session"])
+        self._count += 1
+        return f"{self._session}/{self._count}"
 
 
 class _Later(ImageSet):
@@ -78,9 +99,17 @@ class _Later(ImageSet):
 
 
 class _RecordedBox(WrappedBlackBox):
-    def __init__(self, box: BlackBox, journal: Journal, in_flight: int, init: str) -> None:
+    def __init__(
+        self,
+        box: BlackBox,
+        journal: Journal,
+        in_flight: int,
+        init: str,
+        vlm: VLM,
+        names: _Names | None,
+    ) -> None:
         super().__init__(box)
-        self._journal, self._in_flight = journal, in_flight
+        self._journal, self._in_flight, self._vlm, self._names = journal, in_flight, vlm, names
         self._opened = json.dumps([init, *box.classnames]).encode()
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
@@ -93,10 +122,13 @@ class _RecordedBox(WrappedBlackBox):
     def _request(self, prompts: Prompts, images: ImageSet) -> np.ndarray:
         shape = len(prompts), len(images), len(self.classnames)
         digest = self._digest(prompts)
+        name = self._names.next() if self._names else None
         answer = self._journal.answer(digest, shape)
         if answer is None:
             handed = images.handed if isinstance(images, _Later) else images
             self._journal.ask(digest, shape)
+            if name is not None:
+                self._vlm.next_question(name)
             answer = np.stack(list(checked(self._box.logits(prompts, handed), shape)))
             self._journal.keep(answer)
         return answer

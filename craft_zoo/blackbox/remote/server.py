@@ -1,0 +1,180 @@
+"""The server of a model, as a client sees it: whole answers, or a sentence that says why not."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from craft_zoo.blackbox.remote.http import BUSY, Answer, Http
+from craft_zoo.blackbox.remote.retrying import Retrying, Transient
+from craft_zoo.errors import CraftZooError
+from craft_zoo.wire import DIGEST_HEADER, ErrorCode, digest
+
+if TYPE_CHECKING:
+    import httpx
+
+Result = TypeVar("Result")
+
+KEY_VARIABLE = "CRAFT_ZOO_API_KEY"
+JSON = "application/json"
+
+_STRANGE = 5  # answers in a row that no server of ours gives, until it is taken for none
+
+
+class Refused(CraftZooError):  # noqa: N818, an event rather than a mistake
+    """The server refused a request for good.
+
+    Attributes:
+        code: why, one of :class:`craft_zoo.wire.ErrorCode`.
+    """
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class _Strange(Transient):
+    """An answer that is not of the protocol: damaged on its way, or from somebody else."""
+
+
+class Server:
+    """Asks until there is a whole answer.
+
+    Args:
+        url: of the server.
+        api_key: None: the environment's ``CRAFT_ZOO_API_KEY``.
+        timeout: seconds that an answer may take.
+        retrying: how long a request is tried.
+        transport: stands in for the network.
+
+    Raises:
+        CraftZooError: see :class:`Http`; or the key is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None,
+        timeout: float,
+        retrying: Retrying,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        key = (os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key).strip()
+        if not key.isascii() or not key.isprintable():
+            raise CraftZooError(f"the API key holds signs that no key has: check {KEY_VARIABLE}")
+        self._has_key = bool(key)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = Http(url, headers, timeout, transport)
+        self.url, self._retrying = self._http.url, retrying
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[Answer], Result],
+        *,
+        body: bytes | None = None,
+        kind: str = JSON,
+        headers: Mapping[str, str] | None = None,
+        most: int = 0,
+    ) -> Result:
+        """What ``read`` makes of the answer.
+
+        Args:
+            method: of HTTP.
+            path: one of :mod:`craft_zoo.wire.paths`, with its ids.
+            read: may raise :class:`Transient` where the answer cannot be of this request.
+            body: of the request.
+            kind: its content type.
+            headers: of this request.
+            most: bytes of the answer that is expected.
+
+        Raises:
+            Refused: the server did, for good.
+            CraftZooError: it does not answer, or is no server of this protocol.
+        """
+        sent = dict(headers or {})
+        if body is not None:
+            sent |= {"Content-Type": kind, DIGEST_HEADER: digest(body)}
+        strange = 0
+
+        def attempt() -> Result:
+            nonlocal strange
+            try:
+                answer = self._http.send(method, path, body, sent, most=most)
+                return read(self._whole(answer))
+            except Transient as failure:
+                self._http.reconnect()
+                strange += isinstance(failure, _Strange)
+                if strange < _STRANGE or not isinstance(failure, _Strange):
+                    raise
+                raise CraftZooError(
+                    f"{self.url} does not answer as a server of craft-zoo should "
+                    f"({failure.reason}): check the address, or ask its owner"
+                ) from None
+
+        return self._retrying(attempt, f"server {self.url}")
+
+    def ask_json(
+        self, method: str, path: str, about: Any = None, *, most: int = 0
+    ) -> dict[str, Any]:
+        """The object that a request with an object, or without a body, is answered with."""
+        body = None if about is None else json.dumps(about).encode()
+        return self.ask(method, path, as_object, body=body, most=most)
+
+    def _whole(self, answer: Answer) -> Answer:
+        """An answer that is as it was sent, and good."""
+        said = _error(answer)
+        expected = answer.headers.get(DIGEST_HEADER.lower())
+        if expected is None:  # not ours, or from a proxy before it
+            if answer.status in BUSY or answer.status >= 500:
+                raise Transient(f"HTTP {answer.status}", answer.retry_after)
+            reason = f"HTTP {answer.status} without a digest"
+            if answer.status == 413:
+                raise CraftZooError(
+                    f"a proxy before {self.url} refuses large requests: ask its owner to allow them"
+                )
+            raise _Strange(reason)
+        if digest(answer.body) != expected:
+            raise Transient("its answer came damaged")
+        if 200 <= answer.status < 300:
+            return answer
+        if said is None:
+            raise _Strange(f"HTTP {answer.status} without a reason")
+        raise self._refusal(answer, *said)
+
+    def _refusal(self, answer: Answer, code: str, message: str) -> Exception:
+        if code == ErrorCode.BAD_DIGEST:
+            return Transient("the request came there damaged")
+        if answer.status in BUSY:
+            return Transient(message, answer.retry_after)
+        if answer.status >= 500:
+            return _Strange(message)
+        if answer.status == 401 and KEY_VARIABLE not in message:
+            fault = "does not know the API key" if self._has_key else "asks for an API key"
+            message = f"{self.url} {fault} ({message.rstrip('.')}): set {KEY_VARIABLE}"
+        return Refused(code, message)
+
+
+def _error(answer: Answer) -> tuple[str, str] | None:
+    """Code and message of a refusal, where it is one."""
+    if answer.status < 400:
+        return None
+    try:
+        error = json.loads(answer.body)["error"]
+        return str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def as_object(answer: Answer) -> dict[str, Any]:
+    """The JSON object that the answer is."""
+    try:
+        about = json.loads(answer.body)
+    except ValueError:
+        about = None
+    if not isinstance(about, dict):
+        raise _Strange("its answer is no JSON object")
+    return about

@@ -1,0 +1,67 @@
+"""Fixtures: a server of the protocol, clients that do not sleep, a network that harms."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from craft_zoo.blackbox import OpenCLIP
+from craft_zoo.blackbox.remote import RemoteVLM, Retrying
+
+_HERE = Path(__file__).parent
+
+
+class Time:
+    """Passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def retrying(self, **settings: Any) -> Retrying:
+        settings = {"draw": lambda: 0.5, **settings}
+        return Retrying(sleep=self.sleep, clock=lambda: self.now, **settings)
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture(scope="session")
+def fakes() -> dict[str, Any]:
+    """What fake_server.py holds."""
+    return runpy.run_path(str(_HERE / "fake_server.py"))
+
+
+@pytest.fixture(scope="session")
+def faulty_proxy() -> Any:
+    """The class FaultyProxy."""
+    return runpy.run_path(str(_HERE / "faults.py"))["FaultyProxy"]
+
+
+@pytest.fixture
+def server(vlm: OpenCLIP, fakes: dict[str, Any]) -> Iterator[Any]:
+    with fakes["FakeServer"](vlm) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(server: Any, time: Time) -> Callable[..., RemoteVLM]:
+    """Opens the model of ``server``."""
+
+    def open_remote(**settings: Any) -> RemoteVLM:
+        return RemoteVLM(
+            settings.pop("url", server.url),
+            **{"api_key": "secret", "retrying": time.retrying(), "timeout": 20.0, **settings},
+        )
+
+    return open_remote

@@ -1,0 +1,150 @@
+"""A proxy that does to HTTP what networks do, with given probabilities."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+FAULTS = (
+    "drop before",  # the request does not arrive
+    "drop after",  # the answer does not
+    "delay",
+    "truncate",
+    "corrupt answer",  # one byte, wherever it is
+    "corrupt request",  # one byte of the body: what a request's head says, nothing can check
+    "duplicate",  # it arrives twice at once
+)
+
+_LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
+_CONNECTION = re.compile(rb"^connection:.*\r\n", re.IGNORECASE | re.MULTILINE)
+
+
+class FaultyProxy:
+    """Passes HTTP on, one exchange a connection, and harms some of them.
+
+    Args:
+        port: of the server on this machine.
+        share: of exchanges that are harmed.
+        seed: of which and how.
+        faults: kinds of harm, a part of :data:`FAULTS`.
+        delay: the most seconds of one.
+        restart: makes the server begin anew; it returns when this is done.
+        restarts: share of exchanges before which it does, beside the others.
+
+    Attributes:
+        url: of the proxy.
+        done: how often each was done, and how many exchanges there were.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        share: float = 0.3,
+        seed: int = 0,
+        faults: Sequence[str] = FAULTS,
+        delay: float = 0.05,
+        restart: Callable[[], Any] | None = None,
+        restarts: float = 0.0,
+    ) -> None:
+        self._port, self._share, self._faults, self._delay = port, share, faults, delay
+        self._restart, self._restarts = restart, restarts
+        self._rng = random.Random(seed)
+        self.done: Counter[str] = Counter()
+        self.url = ""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> FaultyProxy:
+        self._thread.start()
+        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _stop(self) -> None:
+        self._server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answer = await self._exchange(await _request(reader))
+            if answer:
+                writer.write(answer)
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # one side is gone; the other is to find out
+        finally:
+            writer.close()
+
+    async def _exchange(self, request: tuple[bytes, bytes]) -> bytes:
+        """What goes back to the client."""
+        head, body = request
+        rng = self._rng
+        self.done["exchanges"] += 1
+        fault = rng.choice(self._faults) if rng.random() < self._share else ""
+        if fault == "corrupt request" and not body:
+            fault = "corrupt answer"
+        place, amount = rng.random(), rng.random()
+        if self._restart and rng.random() < self._restarts:
+            self.done["restart"] += 1
+            await asyncio.to_thread(self._restart)
+        if fault:
+            self.done[fault] += 1
+        if fault == "drop before":
+            return b""
+        if fault == "corrupt request":
+            body = _flipped(body, place, amount)
+        if fault == "delay":
+            await asyncio.sleep(self._delay * amount)
+        if fault == "duplicate":
+            answers = await asyncio.gather(self._forward(head, body), self._forward(head, body))
+            return rng.choice(answers)
+        answer = await self._forward(head, body)
+        if fault == "drop after":
+            return b""
+        if fault == "truncate":
+            return answer[: int(place * len(answer))]
+        if fault == "corrupt answer" and answer:
+            return _flipped(answer, place, amount)
+        return answer
+
+    async def _forward(self, head: bytes, body: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            writer.write(head + body)
+            await writer.drain()
+            return await reader.read()
+        finally:
+            writer.close()
+
+
+async def _request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Head and body of one; its head asks the server to close the connection behind it."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = _LENGTH.search(head)
+    body = await reader.readexactly(int(length[1])) if length else b""
+    start, _, rest = head.partition(b"\r\n")
+    return start + b"\r\nConnection: close\r\n" + _CONNECTION.sub(b"", rest), body
+
+
+def _flipped(data: bytes, place: float, amount: float) -> bytes:
+    """With one bit changed."""
+    at = int(place * len(data))
+    return data[:at] + bytes([data[at] ^ 1 << int(8 * amount)]) + data[at + 1 :]

@@ -1,0 +1,92 @@
+"""Trying again: how often, how long, and what is said in the end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from craft_zoo.blackbox.remote import Retrying, Transient
+from craft_zoo.blackbox.remote.retrying import seconds_of
+from craft_zoo.errors import CraftZooError
+
+
+class Failing:
+    """Fails so many times."""
+
+    def __init__(self, times: int, after: float = 0.0) -> None:
+        self.left, self.after, self.made = times, after, 0
+
+    def __call__(self) -> str:
+        self.made += 1
+        if self.made <= self.left:
+            raise Transient("gone", self.after)
+        return "answer"
+
+
+def test_pauses_double_up_to_the_longest(time: Any) -> None:
+    assert time.retrying(first=1.0, longest=5.0)(Failing(5), "server x") == "answer"
+    assert time.slept == [0.5, 1, 2, 2.5, 2.5]
+
+
+def test_nobody_comes_back_before_they_are_asked_to(time: Any) -> None:
+    assert time.retrying(first=1.0)(Failing(2, after=7.0), "server x") == "answer"
+    assert time.slept == [7.5, 8]
+
+
+def test_the_end_of_time_and_of_attempts(time: Any) -> None:
+    sentence = r"server x did not answer for \d+ s \(gone; \d+ attempts\): the same command goes on"
+    with pytest.raises(CraftZooError, match=sentence):
+        time.retrying(seconds=30)(Failing(100), "server x")
+    assert 15 < time.now <= 30
+    failing = Failing(100)
+    with pytest.raises(CraftZooError, match=r"gone; 3 attempts"):
+        time.retrying(attempts=3)(failing, "server x")
+    assert failing.made == 3
+
+
+def test_who_asks_for_more_patience_than_there_is_gets_none(time: Any) -> None:
+    failing = Failing(5, after=3600.0)
+    with pytest.raises(CraftZooError, match=r"gone, which asks to wait 3600 s; 1 attempt\)"):
+        time.retrying(seconds=60)(failing, "server x")
+    assert failing.made == 1
+    assert not time.slept
+
+
+def test_other_errors_pass() -> None:
+    def attempt() -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError):
+        Retrying()(attempt, "server x")
+
+
+@given(failures=st.integers(0, 40), draw=st.floats(0, 1), longest=st.floats(0.5, 60))
+def test_no_pause_is_longer_than_the_longest(failures: int, draw: float, longest: float) -> None:
+    slept: list[float] = []
+    retrying = Retrying(
+        longest=longest, sleep=slept.append, draw=lambda: draw, clock=lambda: sum(slept)
+    )
+    try:
+        retrying(Failing(failures), "server x")
+    except CraftZooError:
+        assert sum(slept) + longest > retrying.seconds
+    assert all(0 <= pause <= longest for pause in slept)
+    assert sum(slept) <= retrying.seconds
+
+
+@pytest.mark.parametrize("text", [None, "", "soon", "-1", "nan", "1e9", "Wed, 21 Oct 2015 07:28 G"])
+def test_a_retry_after_that_says_nothing(text: str | None) -> None:
+    assert seconds_of(text) == 0
+
+
+def test_a_retry_after_in_seconds_or_as_a_date() -> None:
+    assert seconds_of("120") == 120
+    assert seconds_of(" 0.25 ") == 0.25
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    assert 90 < seconds_of(later) <= 100
+    assert seconds_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0

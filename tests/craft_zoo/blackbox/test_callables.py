@@ -1,0 +1,206 @@
+"""Functions of one's own as models."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from craft_zoo import tune
+from craft_zoo.blackbox import VLM, OpenCLIP, from_callable
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import Task
+from craft_zoo.errors import CraftZooError
+
+NAMES = ["cat", "dog", "blue whale"]
+
+
+class Service:
+    """craft-mini behind functions such as clients of services have; notes what it was asked."""
+
+    def __init__(self, vlm: OpenCLIP) -> None:
+        self.vlm = vlm
+        self.calls: list[tuple[list[str], int]] = []
+        self.under_way = self.most = 0
+
+    def words(self, prompts: list[str], images: list[Image.Image]) -> np.ndarray:
+        self.calls.append((prompts, len(images)))
+        assert all(image.mode == "RGB" for image in images)
+        return self.vlm.classifier(prompts).score("{}", self.vlm.images(images, keep=False))
+
+    def probabilities(self, prompts: list[str], images: list[Image.Image]) -> Any:
+        logits = torch.from_numpy(self.words(prompts, images))
+        return logits.softmax(-1).tolist()
+
+    def contexts(
+        self, contexts: np.ndarray, classnames: list[str], images: list[Image.Image]
+    ) -> Any:
+        self.calls.append((classnames, len(images)))
+        box = self.vlm.classifier(classnames)
+        return torch.from_numpy(
+            np.stack(list(box.logits(contexts, self.vlm.images(images, keep=False))))
+        )
+
+    async def later(self, prompts: list[str], images: list[Image.Image]) -> np.ndarray:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0.02 if len(self.calls) == 0 else 0.001)  # the first comes last
+        self.under_way -= 1
+        return self.words(prompts, images)
+
+
+@pytest.fixture
+def service(vlm: OpenCLIP) -> Service:
+    return Service(vlm)
+
+
+def test_words_come_filled_in_and_images_in_batches(service: Service, small_task: Task) -> None:
+    model = from_callable(service.words, name="mine", batch=8)
+    images, box = model.images(small_task.train.images), model.classifier(NAMES, "a sketch of a")
+    assert (model.name, box.accepts, box.template) == ("mine", {"texts"}, "a sketch of a {}.")
+    assert box.initial_context.shape == (0, 0)
+    templates = [box.template, ("{} one", "{} two", "{} three")]
+    answers = list(box.logits(templates, images))
+    filled = [f"a sketch of a {name}." for name in NAMES]
+    own = ["cat one", "dog two", "blue whale three"]
+    assert service.calls == [(prompts, n) for prompts in (filled, own) for n in (8, 8, 4)]
+    handed = service.vlm.images(small_task.train.images)
+    for prompts, answer in zip((filled, own), answers, strict=True):
+        assert answer.dtype == np.float32
+        expected = service.vlm.classifier(prompts).score("{}", handed)
+        np.testing.assert_allclose(answer, expected, atol=1e-4)
+
+
+def test_contexts_are_asked_about_in_parts(service: Service, small_task: Task) -> None:
+    local = service.vlm.classifier(NAMES)
+    start = local.initial_context
+    model = from_callable(
+        service.contexts, initial_context=start, batch=16, in_flight=2, name="mine"
+    )
+    images, box = model.images(small_task.train.images), model.classifier(NAMES)
+    assert box.accepts == {"contexts"}
+    assert model.in_flight == 2
+    np.testing.assert_array_equal(box.initial_context, start)
+    rng = np.random.default_rng(0)
+    contexts = (start + 0.01 * rng.standard_normal((3, *start.shape))).astype(np.float32)
+    answers = np.stack(list(box.logits(contexts, images)))
+    assert [n for _, n in service.calls] == [16, 4, 16, 4]
+    expected = np.stack(list(local.logits(contexts, service.vlm.images(small_task.train.images))))
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
+
+
+def test_probabilities_become_finite_logarithms(small_task: Task) -> None:
+    def ask(prompts: Sequence[str], images: Sequence[Image.Image]) -> Any:
+        return [[1.0, 0.0, 0.25] for _ in images]
+
+    model = from_callable(ask, answers="probabilities")
+    logits = model.classifier(NAMES).score("{}", model.images(small_task.train.images[:2]))
+    np.testing.assert_allclose(logits[:, [0, 2]], np.log([[1, 0.25]] * 2), rtol=1e-6)
+    assert np.isfinite(logits).all()
+    assert logits[0, 1] < -20
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_async_calls_overlap_within_bounds_and_keep_their_order(
+    concurrency: int, service: Service, small_task: Task
+) -> None:
+    model = from_callable(service.later, batch=4, concurrency=concurrency)
+    plain = from_callable(service.words, batch=4)
+    templates = ["a photo of a {}.", "{}"]
+    answers, expected = (
+        np.stack(list(one.classifier(NAMES).logits(templates, one.images(small_task.train.images))))
+        for one in (model, plain)
+    )
+    np.testing.assert_array_equal(answers, expected)
+    assert service.most == concurrency
+
+
+def test_a_client_stays_in_one_loop(small_task: Task) -> None:
+    loops, threads = set(), set()
+
+    async def ask(prompts: list[str], images: list[Image.Image]) -> Any:
+        loops.add(asyncio.get_running_loop())
+        threads.add(threading.current_thread())
+        return np.zeros((len(images), len(prompts)))
+
+    for f in (ask, lambda prompts, images: ask(prompts, images)):
+        model = from_callable(f)
+        images = model.images(small_task.train.images[:2])
+        model.classifier(NAMES).score("{}", images)
+    assert len(loops) == len(threads) == 1
+    assert threading.main_thread() not in threads
+
+
+def broken(answer: Any) -> VLM:
+    def ask(prompts: list[str], images: list[Image.Image]) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return from_callable(ask, name="mine", answers="probabilities")
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (TimeoutError("no answer\nfrom host"), r"mine failed \(TimeoutError: no answer\): mend"),
+        (KeyError(), r"mine failed \(KeyError\): mend"),
+        (np.zeros((3, 2)), r"shape \(3, 2\) instead of \(2, 3\)"),
+        ([[1, 2], [3]], r"mine returned list instead of an array of numbers \(2, 3\)"),
+        ("cat", "mine returned str instead of an array"),
+        (np.full((2, 3), np.nan), "mine returned NaN or infinity"),
+        (np.full((2, 3), 3.5), r"mine returned 3.5 as a probability: say answers='logits'"),
+        (np.full((2, 3), -0.5), r"mine returned -0.5 as a probability"),
+        (None, "mine returned"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_a_sentence(
+    answer: Any, sentence: str, small_task: Task
+) -> None:
+    model = broken(answer)
+    images = model.images(small_task.train.images[:2])
+    with pytest.raises(CraftZooError, match=sentence):
+        model.classifier(NAMES).score("{}", images)
+
+
+def test_an_async_failure_is_said_too(small_task: Task) -> None:
+    async def ask(prompts: list[str], images: list[Image.Image]) -> Any:
+        raise ConnectionError("gone")
+
+    model = from_callable(ask, name="mine")
+    images = model.images(small_task.train.images)
+    with pytest.raises(CraftZooError, match=r"mine failed \(ConnectionError: gone\)"):
+        model.classifier(NAMES).score("{}", images)
+
+
+def test_bad_arguments(service: Service, small_task: Task) -> None:
+    for arguments, sentence in (
+        ({"answers": "scores"}, "answers='logits' or 'probabilities'"),
+        ({"batch": 0}, "batch of callable must be at least 1, not 0"),
+        ({"concurrency": 0}, "concurrency of callable must be"),
+        ({"initial_context": np.zeros(4)}, r"shape \(n_ctx, dim\), not \(4,\)"),
+    ):
+        with pytest.raises(CraftZooError, match=sentence):
+            from_callable(service.words, **arguments)
+    model, other = from_callable(service.words), from_callable(service.words)
+    with pytest.raises(CraftZooError, match="handed to another model"):
+        model.classifier(NAMES).score("{}", other.images(small_task.train.images))
+    with pytest.raises(CraftZooError, match="no images"):
+        model.images([])
+    with pytest.raises(CraftZooError, match="no class names"):
+        model.classifier([])
+    with pytest.raises(CraftZooError, match="takes words only"):
+        model.classifier(NAMES).score(np.zeros((4, 8)), model.images(small_task.train.images))
+
+
+def test_methods_that_ask_in_words_work(service: Service, small_task: Task) -> None:
+    model = from_callable(service.probabilities, name="mine", answers="probabilities")
+    tuned = tune(model, small_task, method="craft-hard", budget=5, config=CraftConfig(anchors=20))
+    assert tuned.adapter.model == "mine"
+    assert tuned.adapter.predict(model, small_task.test.images[:3]).shape == (3, 10)
