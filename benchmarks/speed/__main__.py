@@ -26,6 +26,8 @@ from craft_zoo.benchmarks.speed import (
     scoring_table,
     settings_table,
 )
+from craft_zoo.benchmarks.speed.images import ARCHITECTURES as IMAGE_ARCHITECTURES
+from craft_zoo.benchmarks.speed.images import DEFAULT, images_table, measure_images
 from craft_zoo.benchmarks.speed.scoring import ARCHITECTURES, CLASSES, POPSIZE
 from craft_zoo.benchmarks.store import write_atomically
 from craft_zoo.console import open_console
@@ -89,6 +91,24 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("--compile", action="store_true", help="compile the engine's tower")
     scoring.set_defaults(measure=_scoring)
 
+    images = commands.add_parser(
+        "images", parents=[shared], help="features of images: the bare model, usual loops, ours"
+    )
+    images.add_argument(
+        "--model",
+        action="append",
+        choices=IMAGE_ARCHITECTURES,
+        help=f"(default: {', '.join(DEFAULT)})",
+    )
+    images.add_argument(
+        "--images",
+        type=_positive,
+        metavar="N",
+        help="of each kind (default: as many as take a second or more)",
+    )
+    images.add_argument("--repeats", type=_positive, default=3, help="(default: 3)")
+    images.set_defaults(measure=_images)
+
     run = commands.add_parser("run", parents=[shared], help="a whole run against the released loop")
     run.add_argument("--dataset", default="digits", help="digits or folder:PATH (default: digits)")
     run.add_argument("--classnames", metavar="FILE", help="words for the classes")
@@ -130,6 +150,18 @@ def _scoring(options: argparse.Namespace, console: Console) -> None:
     )
     console.print(scoring_table(measured))
     _keep(measured, options.out / "scoring.csv")
+
+
+def _images(options: argparse.Namespace, console: Console) -> None:
+    measured = measure_images(
+        options.model or DEFAULT,
+        count=options.images,
+        repeats=options.repeats,
+        threads=(1, 2) if options.threads is None else (options.threads,),
+        console=console,
+    )
+    console.print(images_table(measured))
+    _keep(measured, options.out / "images.csv")
 
 
 def _run(options: argparse.Namespace, console: Console) -> None:

@@ -16,10 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from craft_zoo import few_shot, load_dataset, mini
 from craft_zoo.benchmarks.speed import NaiveScorer, exponent, measure_runs, released_loop
 from craft_zoo.benchmarks.speed.__main__ import main
+from craft_zoo.benchmarks.speed.images import BATCH, KINDS, measure_images, write_photographs
 from craft_zoo.benchmarks.speed.machine import peak_memory
 from craft_zoo.benchmarks.speed.operations import needed_operations
 from craft_zoo.benchmarks.speed.scoring import random_names, random_text_tower
+from craft_zoo.blackbox.images import ImageEncoder
 from craft_zoo.blackbox.text import CausalTextEncoder
+from craft_zoo.data import open_image
 
 INIT = "a photo of a"
 
@@ -88,6 +91,55 @@ def test_every_way_of_a_whole_run_is_measured(image_folder: Path) -> None:
     ]
     assert measured["accuracy"].between(0, 1).all()
     assert (measured["seconds"] > 0).all()
+
+
+def test_all_ways_from_images_to_features_give_the_same_features() -> None:
+    before = torch.get_num_threads()
+    measured = measure_images([mini.NAME], count=2, repeats=1, threads=(1, 2))
+    assert torch.get_num_threads() == before
+    kinds = measured.groupby(["images", "threads"])
+    assert set(kinds.groups) == {(kind, n) for kind in KINDS for n in (1, 2)}
+    alone = ["bare model", "decoding", "one by one", "batches of 32", "pipeline", "warm cache"]
+    for (_, threads), turn in kinds:
+        extra = ["bare, threads together"] if threads > 1 else []
+        assert list(turn["way"]) == [*alone[:1], *extra, *alone[1:]]
+        bare = turn["per_second"].iloc[0]
+        assert turn["ratio"].to_numpy() == pytest.approx(turn["per_second"].to_numpy() / bare)
+    assert (measured["per_second"] > 0).all()
+    assert measured["per_second"].to_numpy() == pytest.approx(2 / measured["seconds"].to_numpy())
+    encoded = measured[measured["way"] != "decoding"]
+    assert encoded["error"].max() < 1e-5
+    assert measured.loc[measured["way"] == "decoding", "error"].isna().all()
+
+
+def test_the_bare_model_takes_the_pipelines_own_batches() -> None:
+    model, preprocess, _ = mini.create()
+    seen: list[int] = []
+    hook = model.visual.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    ImageEncoder(model, preprocess)([np.zeros((8, 8, 3), np.uint8)] * (BATCH + 1))
+    hook.remove()
+    assert seen == [BATCH, BATCH]  # the last one is padded
+
+
+def test_photographs_are_distinct_and_as_large_as_real_ones(tmp_path: Path) -> None:
+    for kind, size in KINDS.items():
+        paths = write_photographs(tmp_path / kind, size, 3)
+        images = [np.asarray(open_image(path)) for path in paths]
+        assert all(image.shape == (size[1], size[0], 3) for image in images)
+        assert len({image.tobytes() for image in images}) == 3
+        # Noise of single pixels would take more than one byte each.
+        assert all(0.05 < path.stat().st_size / (size[0] * size[1]) < 0.8 for path in paths)
+
+
+def test_images_are_written_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["images", "--model", "craft-mini", "--images", "2", "--repeats", "1"]
+    assert main([*arguments, "--threads", "1", "--out", str(tmp_path)]) == 0
+    measured = pd.read_csv(tmp_path / "images.csv")
+    assert set(measured["threads"]) == {1}
+    assert set(measured["count"]) == {2}
+    assert "500x375" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["images", "--model", "ResNet-of-nobody"])
 
 
 def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
