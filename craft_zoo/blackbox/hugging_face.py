@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from craft_zoo.blackbox.remote.spending import Spending
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
+from craft_zoo.wire import IDEMPOTENCY_HEADER
 
 if TYPE_CHECKING:
     import httpx
@@ -36,8 +38,8 @@ class HuggingFaceVLM(VLM):
     """A model behind the task API ``zero-shot-image-classification``.
 
     It takes words, one template and image a request, and returns probabilities, whose logarithms
-    stand for logits. Such an endpoint keeps no images and knows no names of questions: every
-    question sends its image along, and a request that is sent again may be billed again.
+    stand for logits. Such an endpoint keeps no images, so every question sends its image along. A
+    request that is sent again may be billed again, but by ``craft-zoo serve``.
 
     Args:
         url: of the endpoint, with or without ``hf-api:`` before it.
@@ -114,7 +116,8 @@ class HuggingFaceVLM(VLM):
                 "parameters": {"candidate_labels": list(labels), "hypothesis_template": template},
             }
         ).encode()
-        headers = {"Content-Type": "application/json"}
+        # Served by craft-zoo, a request that is sent again is billed once; others ignore the name.
+        headers = {"Content-Type": "application/json", IDEMPOTENCY_HEADER: secrets.token_hex(16)}
         most = _LABEL_BYTES * len(labels)
 
         def attempt() -> np.ndarray:

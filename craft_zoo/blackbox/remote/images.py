@@ -18,7 +18,7 @@ TURNS = 5  # that a server may forget in, for one question
 
 _TOGETHER = 64  # images in a request
 _UPLOAD_BYTES = 2**23  # in a request, where no image alone is larger
-_HEAD_BYTES = 2**13  # of these, for the files' numbers
+_HEAD_BYTES = 2**7  # of these, for each file's number and place
 _FILES = "application/octet-stream"
 
 
@@ -109,11 +109,9 @@ class RemoteImages(ImageSet):
             if self._digests[place] in taken:
                 continue
             content = file_of(self.sources[place])
-            if taken and (
-                size + len(content) > self._most - _HEAD_BYTES or len(taken) == _TOGETHER
-            ):
+            size += len(content) + _HEAD_BYTES
+            if taken and (size > self._most or len(taken) == _TOGETHER):
                 return
-            size += len(content)
             taken.add(self._digests[place])
             yield place, content
 

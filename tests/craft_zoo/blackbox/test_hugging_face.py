@@ -167,6 +167,11 @@ def test_a_model_that_loads_is_waited_for(
     ]
     assert np.isfinite(box.score("{}", images)).all()
     assert slept == [20.25, 7.5, 1.0, 2.0]
+    names = [headers["idempotency-key"] for headers in endpoint.headers]
+    assert len(names) == 5
+    assert len(set(names)) == 1  # it is one question
+    box.score("{}", images)
+    assert endpoint.headers[-1]["idempotency-key"] != names[0]
     endpoint.first = [httpx.Response(503, json={**loading, "estimated_time": 1e5})]
     with pytest.raises(CraftZooError, match=r"endpoint https://e.* did not answer .*currently"):
         box.score("{}", images)

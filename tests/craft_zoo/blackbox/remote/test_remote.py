@@ -130,7 +130,7 @@ def test_large_sets_come_in_bounded_requests(server: Any, connect: Connect) -> N
     seen: list[int] = []
     remote.images(sources, lambda done, of: seen.append(done))
     assert seen == [0, 64, 128, 150]
-    server.limits = {"body_bytes": 2**13 + 2000}
+    server.limits = {"body_bytes": 2100}
     before = server.asked("PUT")
     connect().images(sources[:5][::-1])
     assert server.asked("PUT") - before == 3  # of some 800 bytes each
@@ -281,7 +281,7 @@ def test_a_slow_answer_is_not_waited_for(server: Any, connect: Connect, small_ta
 
     server.hook = hook
     box.score("{}", images)
-    assert len(server.keys) == 2
+    assert len(server.keys) > 1
     assert len(set(server.keys)) == 1
     assert server.predictions == 2
 
