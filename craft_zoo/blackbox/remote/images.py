@@ -14,7 +14,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.threads import in_threads
 from craft_zoo.wire import ErrorCode, encode_files, paths
 
-TURNS = 5  # that a server may forget in, for one question
+TURNS = 20  # that a server may forget in, for one question; each restart of it is one
 
 _TOGETHER = 64  # images in a request
 _UPLOAD_BYTES = 2**23  # in a request, where no image alone is larger

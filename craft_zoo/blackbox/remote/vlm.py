@@ -36,6 +36,7 @@ _ARRAY = "application/octet-stream"
 _ANSWER_BYTES = 2**26  # that one request may bring
 _BODY_BYTES = 2**25  # of one request
 _HEAD_BYTES = 2**12  # of these, for what is beside the numbers
+_FORGOTTEN = (ErrorCode.UNKNOWN_IMAGE_SET, ErrorCode.UNKNOWN_CLASSIFIER)
 _ACCEPTS = frozenset({"contexts", "texts"})
 
 
@@ -274,12 +275,10 @@ class _RemoteBox(BlackBox):
                     most=4 * shape[0] * shape[1] * shape[2],
                 )
             except Refused as refusal:
-                if refusal.code == ErrorCode.UNKNOWN_IMAGE_SET:
-                    images.hand_over()
-                elif refusal.code == ErrorCode.UNKNOWN_CLASSIFIER:
-                    self._open()
-                else:
+                if refusal.code not in _FORGOTTEN:
                     raise
+                self._open()  # who has forgotten one has most likely forgotten both
+                images.hand_over()
         raise forgetful(self._server.url)
 
     def _scores(self, answer: Answer, shape: tuple[int, ...], key: str) -> np.ndarray:

@@ -66,7 +66,7 @@ def test_a_network_that_harms_changes_nothing(
     assert len(sent) == len(server.ledger)
     assert max(sent.values()) > 1
     assert done["restart"] > 0
-    assert sum(done.values()) - done["exchanges"] - done["restart"] > 0.15 * done["exchanges"]
+    assert sum(done.values()) - done["exchanges"] - done["restart"] > 3
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,27 @@ def test_what_the_server_forgets_is_handed_over_again(
     assert server.predictions == 2 * 2 * 20
 
 
+def test_a_server_that_is_begun_again_many_times(
+    server: Any, connect: Connect, small_task: Task
+) -> None:
+    remote = connect()
+    box, images = remote.classifier(NAMES), remote.images(small_task.train.images[:4])
+    expected = box.score("{}", images)
+    server.keys.clear()
+    left = [0] * 12
+
+    def forget(method: str, path: str) -> None:
+        if "scores" in path and left:
+            left.pop()
+            server.restart()
+
+    server.hook = forget
+    np.testing.assert_array_equal(box.score("{}", images), expected)
+    assert len(server.keys) == 13
+    assert len(set(server.keys)) == 1
+    assert server.predictions == 2 * 4
+
+
 def test_a_server_that_forgets_at_once(server: Any, connect: Connect, small_task: Task) -> None:
     remote = connect()
     box, images = remote.classifier(NAMES), remote.images(small_task.train.images)
