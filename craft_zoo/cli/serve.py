@@ -1,0 +1,154 @@
+"""``craft-zoo serve``: let others query a model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from craft_zoo.cli.arguments import add_model_arguments, open_model
+from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers.options import split_assignment
+
+if TYPE_CHECKING:
+    from craft_zoo.serve import Accounts, Limits
+
+_ANSWERS = ("logits", "log-probabilities")
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "serve",
+        help="let others query a model, and count what they ask",
+        description="Serve a model over HTTP: images and prompts go in, scores come out, and "
+        "nothing else of the model. See docs/serving.md for TLS and for what a user can learn.",
+    )
+    add_model_arguments(parser)
+    group = parser.add_argument_group("server")
+    group.add_argument("--host", default="127.0.0.1", help="to listen at (default: 127.0.0.1)")
+    group.add_argument("--port", type=int, default=8000, help="to listen at (default: 8000)")
+    group.add_argument(
+        "--state",
+        type=Path,
+        default=Path("craft-zoo-state"),
+        metavar="DIR",
+        help="folder for the bills and the answers that may be sent again "
+        "(default: craft-zoo-state)",
+    )
+    group.add_argument(
+        "--keys",
+        type=Path,
+        metavar="FILE",
+        help="hashes of the keys, by account (default: one key, made and shown at the start)",
+    )
+    group.add_argument(
+        "--new-key",
+        metavar="NAME",
+        help="make a key for a new account, write its hash to --keys, show it once and end",
+    )
+    group.add_argument(
+        "--quota",
+        type=int,
+        metavar="N",
+        help="predictions that the account of --new-key may make (default: any number)",
+    )
+    group.add_argument(
+        "--answers", choices=_ANSWERS, default="logits", help="what is answered (default: logits)"
+    )
+    group.add_argument(
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="tell only the K best classes of an image apart (default: all)",
+    )
+    group.add_argument(
+        "--max-batch",
+        type=int,
+        default=128,
+        metavar="N",
+        help="prompts of several requests that are scored in one call; 1: never several requests "
+        "(default: 128)",
+    )
+    group.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a limit, as in pixels=4000000; repeatable (all are in docs/serving.md)",
+    )
+    group.add_argument(
+        "--grace",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="that requests under way have to end when the server is stopped (default: 60)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out."""
+    try:
+        from craft_zoo import serve
+    except ImportError as error:
+        raise CraftZooError(
+            f"serving needs the package {error.name}: pip install 'craft-zoo[serve]'"
+        ) from None
+    if options.new_key is not None:
+        return _make_key(options)
+    if options.quota is not None:
+        raise CraftZooError("--quota belongs to --new-key: give both, or write it into the file")
+    limits = _limits(options.limit)
+    accounts = _accounts(options)
+    settings = serve.ServeSettings(
+        accounts,
+        state=options.state,
+        answers="logits" if options.answers == "logits" else "log_probabilities",
+        top_k=options.top_k,
+        max_batch=options.max_batch,
+        limits=limits,
+    )
+    vlm = open_model(options)
+    app = serve.create_app(vlm, settings)
+    print(f"Serving {vlm.name} at http://{options.host}:{options.port}", flush=True)
+    serve.run(app, options.host, options.port, grace=options.grace)
+    return 0
+
+
+def _make_key(options: argparse.Namespace) -> int:
+    from craft_zoo.serve import add_account
+
+    if options.keys is None:
+        raise CraftZooError("--new-key writes a hash of the key to a file: name it with --keys")
+    key = add_account(options.keys, options.new_key, options.quota)
+    print(f"{options.new_key}'s key, which is shown only now:", file=sys.stderr)
+    print(key)
+    return 0
+
+
+def _accounts(options: argparse.Namespace) -> Accounts:
+    from craft_zoo.serve import Accounts, new_account
+
+    if options.keys is not None:
+        return Accounts.read(options.keys)
+    account, key = new_account("owner")
+    print(f"The key of this run: {key}", flush=True)
+    return Accounts([account])
+
+
+def _limits(assignments: list[str]) -> Limits:
+    from craft_zoo.serve import Limits
+
+    defaults = asdict(Limits())
+    given: dict[str, Any] = {}
+    for name, text in map(split_assignment, assignments):
+        if name not in defaults:
+            raise CraftZooError(f"unknown limit {name!r}: choose {', '.join(defaults)}")
+        try:
+            given[name] = type(defaults[name])(text)
+        except ValueError:
+            raise CraftZooError(f"the limit {name} must be a number, not {text!r}") from None
+    return Limits(**given)

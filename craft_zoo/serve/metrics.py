@@ -1,0 +1,86 @@
+"""Numbers for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Metrics:
+    """Numbers of one server, in a registry of its own.
+
+    Args:
+        waiting: how many jobs wait for the model.
+
+    Attributes:
+        predictions: that were billed, by account.
+    """
+
+    def __init__(self, waiting: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "craft_zoo_requests",
+            "Requests.",
+            ("method", "path", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "craft_zoo_request_seconds",
+            "Time from a request to its answer.",
+            ("path",),
+            registry=self._registry,
+        )
+        self.predictions = Counter(
+            "craft_zoo_predictions",
+            "Predictions that were billed.",
+            ("account",),
+            registry=self._registry,
+        )
+        self._model_seconds = Counter(
+            "craft_zoo_model_seconds",
+            "Time that the model computed.",
+            ("kind",),
+            registry=self._registry,
+        )
+        self._prompts = Histogram(
+            "craft_zoo_batch_prompts",
+            "Prompts in a call of the model.",
+            buckets=_SIZES,
+            registry=self._registry,
+        )
+        self._together = Histogram(
+            "craft_zoo_batch_requests",
+            "Requests in a call of the model.",
+            buckets=_SIZES,
+            registry=self._registry,
+        )
+        queue = Gauge(
+            "craft_zoo_queue_length", "Jobs that wait for the model.", registry=self._registry
+        )
+        queue.set_function(waiting)
+
+    def observe_request(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Count a request; ``path`` is a template."""
+        self._requests.labels(method, path, str(status)).inc()
+        self._seconds.labels(path).observe(seconds)
+
+    def observe_call(self, kind: str, requests: int, prompts: int, seconds: float) -> None:
+        """Count a call of the model."""
+        self._model_seconds.labels(kind).inc(seconds)
+        if kind == "scores":
+            self._together.observe(requests)
+            self._prompts.observe(prompts)
+
+    def text(self) -> tuple[bytes, str]:
+        """All of them, and the content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,37 @@
+"""What a server finds out about its model before anybody asks."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from craft_zoo.blackbox import VLM
+from craft_zoo.serve.uploads import UploadedImage
+
+
+@dataclass
+class Probed:
+    """What was found out.
+
+    Attributes:
+        accepts: what it can be asked with, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
+        remembers: whether it knows an image again without opening it, so that a set may be encoded
+            in pieces and its files forgotten.
+    """
+
+    accepts: frozenset[str]
+    remembers: bool
+
+
+def probe(vlm: VLM) -> Probed:
+    """Open the model on a class, and hand it the same image twice."""
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(file, "PNG")
+    image = UploadedImage(file.getvalue(), "of the probe", 64)
+    vlm.images([image])
+    before = image.opened
+    vlm.images([image])
+    return Probed(vlm.classifier(["cat"]).accepts, image.opened == before)

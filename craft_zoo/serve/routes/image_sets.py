@@ -1,0 +1,85 @@
+"""Image sets: announced, then uploaded as far as they are missing."""
+
+from __future__ import annotations
+
+from fastapi import Request, Response
+
+from craft_zoo.serve.bodies import parse, read_body
+from craft_zoo.serve.holdings import AccountImages, content_id
+from craft_zoo.serve.refusal import Refusal
+from craft_zoo.serve.routes.common import (
+    Id,
+    account_of,
+    digest_parameter,
+    errors,
+    guarded,
+    service_of,
+)
+from craft_zoo.serve.schemas import (
+    BINARY_BODY,
+    Announcement,
+    ImageSetAnswer,
+    MissingAnswer,
+    json_body,
+)
+from craft_zoo.serve.taking_in import take_in
+from craft_zoo.wire import ErrorCode, paths
+
+router = guarded("images")
+
+
+@router.post(
+    paths.IMAGE_SETS,
+    responses=errors(400, 413, 415, 422),
+    openapi_extra={
+        "parameters": [digest_parameter()],
+        "requestBody": {"required": True, "content": json_body(Announcement)},
+    },
+)
+async def announce(request: Request) -> ImageSetAnswer:
+    """Name the images of a set by the SHA-256 of their files; those that are missing come next."""
+    account, service = account_of(request).name, service_of(request)
+    limits = service.settings.limits
+    with service.gate.enter(account) as load:
+        body = await read_body(request, load, limits, most=limits.json_bytes)
+        digests = (await service.read(parse, Announcement, body)).images
+    if len(digests) > limits.images:
+        raise Refusal(
+            ErrorCode.TOO_LARGE,
+            f"{len(digests):,} images are too many for a set: send at most {limits.images:,}",
+        )
+    id = content_id("image set", account, *digests)
+    held = service.image_sets.find(account, id) or AccountImages(tuple(digests))
+    service.image_sets.put(account, id, held)
+    return ImageSetAnswer(id=id, missing=held.missing)
+
+
+@router.put(
+    paths.IMAGES,
+    responses=errors(400, 404, 413, 415, 422),
+    openapi_extra={
+        "parameters": [digest_parameter()],
+        "requestBody": {
+            "required": True,
+            "content": BINARY_BODY,
+            "description": "safetensors: one-dimensional uint8 tensors, each an image's file, "
+            "named by its place in the set",
+        },
+    },
+)
+async def upload(id: Id, request: Request) -> MissingAnswer:
+    """Upload images of a set. Their features are kept, the files are not."""
+    account, service = account_of(request).name, service_of(request)
+    limits = service.settings.limits
+    held = service.image_sets.get(account, id)
+    with service.gate.enter(account) as load:
+        body = await read_body(request, load, limits, most=limits.body_bytes)
+        await take_in(service, account, held, body)
+    return MissingAnswer(missing=held.missing)
+
+
+@router.delete(paths.IMAGE_SET, status_code=204, responses=errors(404))
+async def forget(id: Id, request: Request) -> Response:
+    """Forget a set."""
+    service_of(request).image_sets.remove(account_of(request).name, id)
+    return Response(status_code=204)

@@ -1,0 +1,172 @@
+"""Scores: prompts on images, answered and billed once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated
+
+import numpy as np
+from fastapi import Header, Query, Request, Response
+
+from craft_zoo.blackbox import Prompts
+from craft_zoo.serve.answers import told
+from craft_zoo.serve.bodies import kind_of, parse, read_body
+from craft_zoo.serve.gate import Load
+from craft_zoo.serve.holdings import Encoded, Opened
+from craft_zoo.serve.prompts import check_templates, read_contexts
+from craft_zoo.serve.refusal import Refusal
+from craft_zoo.serve.routes.common import (
+    BINARY,
+    BinaryResponse,
+    Id,
+    account_of,
+    digest_parameter,
+    errors,
+    guarded,
+    service_of,
+)
+from craft_zoo.serve.schemas import BINARY_BODY, Templates, json_body
+from craft_zoo.serve.service import Prepared, Service
+from craft_zoo.serve.state import Bill
+from craft_zoo.wire import (
+    BILLED_HEADER,
+    DIGEST_HEADER,
+    IDEMPOTENCY_HEADER,
+    ErrorCode,
+    digest,
+    encode_array,
+    paths,
+)
+
+router = guarded("scores")
+
+_JSON = "application/json"
+_ARRAYS = frozenset({BINARY, "application/x-npy", ""})
+
+Key = Annotated[
+    str,
+    Header(
+        alias=IDEMPOTENCY_HEADER,
+        min_length=1,
+        max_length=200,
+        pattern="^[!-~]+$",
+        description="name of the question: what is asked again under it is billed once",
+    ),
+]
+
+
+@router.post(
+    paths.SCORES,
+    response_class=BinaryResponse,
+    responses={
+        **errors(400, 402, 404, 409, 413, 415, 422),
+        200: {
+            "content": BINARY_BODY,
+            "description": "(P, N, C) float32, .npy",
+            "headers": {
+                BILLED_HEADER: {
+                    "description": "predictions, P x N",
+                    "schema": {"type": "integer"},
+                }
+            },
+        },
+    },
+    openapi_extra={
+        "parameters": [digest_parameter()],
+        "requestBody": {
+            "required": True,
+            "content": {**BINARY_BODY, **json_body(Templates)},
+            "description": "contexts (P, n_ctx, dim) or (P, C, n_ctx, dim) float32 as .npy; or "
+            "templates",
+        },
+    },
+)
+async def score(
+    id: Id,
+    images: Annotated[str, Query(description="id of an image set", max_length=100)],
+    key: Key,
+    request: Request,
+) -> Response:
+    """Score prompts on the images of a set."""
+    account, service = account_of(request), service_of(request)
+    limits, kind = service.settings.limits, kind_of(request)
+    if kind != _JSON and kind not in _ARRAYS:
+        raise Refusal(
+            ErrorCode.UNSUPPORTED,
+            f"bodies of {kind[:40]!r} are not read: send {BINARY} or {_JSON}",
+        )
+    in_words = kind == _JSON
+    with service.gate.enter(account.name) as load:
+        most = limits.json_bytes if in_words else limits.body_bytes
+        body = await read_body(request, load, limits, most=most)
+        question = hashlib.sha256(json.dumps([id, images, in_words]).encode())
+        await service.read(question.update, body)
+
+        async def prepare() -> Prepared:
+            opened = service.classifiers.get(account.name, id)
+            encoded = _encoded(service, account.name, images)
+            prompts = await service.read(_prompts, body, in_words, opened, service)
+            return prepared(service, account.name, opened, encoded, prompts, load)
+
+        recorded = await service.answer_once(account, key, question.digest(), prepare)
+        answer = recorded.body or b""
+        request.state.predictions = recorded.bill.predictions
+        headers = {
+            BILLED_HEADER: str(recorded.bill.predictions),
+            IDEMPOTENCY_HEADER: key,
+            DIGEST_HEADER: await service.read(digest, answer),
+        }
+    return BinaryResponse(answer, headers=headers)
+
+
+def prepared(
+    service: Service,
+    account: str,
+    opened: Opened,
+    encoded: Encoded,
+    prompts: Prompts,
+    load: Load,
+) -> Prepared:
+    """What scoring prompts on images will cost, and how it is done.
+
+    Raises:
+        Refusal: the answer would be too large.
+    """
+    n_images, n_classes = len(encoded.images), len(opened.box.classnames)
+    bill = Bill(len(prompts) * n_images, len(prompts) * n_images * n_classes)
+    if 4 * bill.scores > service.settings.limits.answer_bytes:
+        raise Refusal(
+            ErrorCode.TOO_LARGE,
+            f"the answer would have {4 * bill.scores:,} bytes: ask with fewer prompts, images or "
+            f"classes at a time",
+        )
+    load.add(4 * bill.scores)
+
+    async def answer() -> bytes:
+        logits = await service.ask(account, opened, encoded, prompts)
+        return await service.read(_written, logits, service)
+
+    return Prepared(bill, answer)
+
+
+def _prompts(body: bytes, in_words: bool, opened: Opened, service: Service) -> Prompts:
+    limits = service.settings.limits
+    if not in_words:
+        return read_contexts(body, opened.box, limits)
+    return check_templates(parse(Templates, body).templates, opened.box, limits)
+
+
+def _encoded(service: Service, account: str, id: str) -> Encoded:
+    held = service.image_sets.get(account, id)
+    if held.encoded is None:
+        raise Refusal(
+            ErrorCode.UNKNOWN_IMAGE_SET,
+            f"{len(held.missing):,} images of the set are missing: upload them with PUT "
+            f"/v1/image-sets/{id}/images",
+        )
+    return held.encoded
+
+
+def _written(logits: np.ndarray, service: Service) -> bytes:
+    return encode_array(told(logits, service.settings.answers, service.settings.top_k))

@@ -1,0 +1,128 @@
+"""``craft-zoo serve``, and the file of keys."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from craft_zoo.cli import serve as command
+from craft_zoo.errors import CraftZooError
+from craft_zoo.serve import Account, Accounts
+from craft_zoo.serve.accounts import key_hash
+
+
+def run(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_command(parser.add_subparsers())
+    options = parser.parse_args(["serve", *arguments])
+    code: int = options.run(options)
+    return code
+
+
+def test_a_new_key_is_shown_once_and_its_hash_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "secrets" / "keys.json"
+    assert run("--new-key", "ann", "--keys", str(path)) == 0
+    key = capsys.readouterr().out.strip()
+    assert len(key) > 40
+    assert key not in path.read_text()
+    assert path.stat().st_mode & 0o077 == 0
+    assert run("--new-key", "bob", "--keys", str(path), "--quota", "1000") == 0
+    other = capsys.readouterr().out.strip()
+    assert json.loads(path.read_text())["bob"] == {"key_sha256": key_hash(other), "quota": 1000}
+    accounts = Accounts.read(path)
+    assert accounts.find(key) == Account("ann", key_hash(key))
+    assert accounts.find(other) == Account("bob", key_hash(other), 1000)
+    assert accounts.find(key[:-1]) is accounts.find("") is accounts.find(key_hash(key)) is None
+    with pytest.raises(CraftZooError, match="has an account ann already"):
+        run("--new-key", "ann", "--keys", str(path))
+    with pytest.raises(CraftZooError, match="name it with --keys"):
+        run("--new-key", "ann")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not as it should be"),
+        ('{"ann": {"key_sha256": "abc"}}', "key_sha256 of ann"),
+        ('{"ann": {"key": "abc"}}', "key_sha256 of ann"),
+        (json.dumps({"ann": {"key_sha256": "0" * 64, "quota": -1}}), "quota of ann"),
+        (json.dumps({name: {"key_sha256": "0" * 64} for name in "ab"}), "the same key"),
+        ("{}", "no account"),
+    ],
+)
+def test_files_of_keys_that_are_wrong_are_sentences(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(text)
+    with pytest.raises(CraftZooError, match=said):
+        Accounts.read(path)
+    with pytest.raises(CraftZooError, match="cannot be read"):
+        Accounts.read(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--limit", "pixel=5"], "unknown limit 'pixel'"),
+        (["--limit", "pixels=many"], "must be a number"),
+        (["--limit", "pixels=-1"], "more than 0"),
+        (["--top-k", "0"], "top_k"),
+        (["--max-batch", "0"], "batch"),
+        (["--quota", "5"], "belongs to --new-key"),
+    ],
+)
+def test_settings_out_of_range_are_sentences(arguments: list[str], said: str) -> None:
+    with pytest.raises(CraftZooError, match=said):
+        run(*arguments)
+
+
+_MAIN = """
+import argparse, sys
+from craft_zoo.cli import serve
+parser = argparse.ArgumentParser()
+serve.add_command(parser.add_subparsers())
+options = parser.parse_args(sys.argv[1:])
+sys.exit(options.run(options))
+"""
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_a_signal_comes(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    state = tmp_path / "state"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _MAIN, "serve", "--port", str(port), "--state", str(state)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    key = process.stdout.readline().rpartition(" ")[2].strip()
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(200):
+        try:
+            if httpx.get(f"{url}/readyz").is_success:
+                break
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    answer = httpx.get(f"{url}/v1/model", headers={"Authorization": f"Bearer {key}"})
+    assert answer.json()["name"] == "craft-mini"
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert key not in log
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert any(line.get("path") == "/v1/model" for line in lines)
+    assert (state / "serve-1.sqlite").exists()
