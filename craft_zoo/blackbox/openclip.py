@@ -44,7 +44,7 @@ _LOGITS_TOGETHER = 2**23
 def model_name(model: str, pretrained: str | None = None) -> str:
     """The :attr:`VLM.name` that a model will have, without opening it."""
     if pretrained is None:
-        return model
+        return model.rstrip("/")
     is_file = Path(pretrained).is_file()
     return f"{model}@{Path(pretrained).resolve() if is_file else pretrained}"
 

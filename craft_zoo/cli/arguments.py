@@ -39,9 +39,23 @@ def add_model_arguments(
         "--model",
         default=default,
         metavar="NAME",
-        help="craft-mini (embedded), or an open_clip architecture as in 'ViT-B-32' "
+        help="craft-mini (embedded), an open_clip architecture as in 'ViT-B-32', or the address of "
+        "a served model, https://… or hf-api:https://… "
         f"(default: {default or otherwise})",
     )
+    group.add_argument(
+        "--max-predictions",
+        type=int,
+        metavar="N",
+        help="the most that a model behind a network may be asked for by this command",
+    )
+    group.add_argument(
+        "--price",
+        type=float,
+        metavar="P",
+        help="of 1,000 predictions (--max-cost, --dry-run)",
+    )
+    group.add_argument("--max-cost", type=float, metavar="M", help="likewise, in money")
     group.add_argument(
         "--pretrained",
         metavar="TAG|FILE",
@@ -101,6 +115,9 @@ def model_opener(options: argparse.Namespace, default: str = NAME) -> partial[VL
         memory=options.memory,
         compile=options.compile,
         cache=not options.no_cache,
+        max_predictions=options.max_predictions,
+        price=None if options.price is None else options.price / 1000,
+        max_cost=options.max_cost,
     )
 
 

@@ -67,12 +67,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="print what the grid would ask for, and run nothing; the data need not be there",
     )
     parser.add_argument(
-        "--price",
-        type=float,
-        metavar="P",
-        help="of 1,000 predictions, for --dry-run",
-    )
-    parser.add_argument(
         "--optimizer",
         action="append",
         metavar="SPEC",

@@ -18,6 +18,7 @@ from craft_zoo.cli import (
     models,
     predict,
     report,
+    serve,
     study,
     tune,
 )
@@ -57,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     benches = bench, report, compare, study, bbob
-    for module in (*benches, tune, predict, evaluate, cache, datasets, models):
+    for module in (*benches, tune, predict, evaluate, serve, cache, datasets, models):
         module.add_command(commands)
     listing.add_commands(commands)
     return parser

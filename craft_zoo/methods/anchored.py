@@ -81,7 +81,7 @@ def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
     count = min(count, problem.meter.affordable_texts() - len(classnames))
     words = anchor_words(count, without=classnames, rng=generator(problem.seed, "anchors"))
     start = problem.initial_prompt
-    prompts: Prompts = [start] if isinstance(start, str) else start[None]
+    prompts: Prompts = start[None] if isinstance(start, np.ndarray) else [start]
     logits = Anchors(words, prompts).logits(
         problem.meter.wrap(problem.classifier(words), "search"), problem.images
     )

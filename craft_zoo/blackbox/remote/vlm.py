@@ -209,7 +209,7 @@ class _RemoteBox(BlackBox):
         most = 100 + 10 * sum(len(name) for name in self.classnames)
         answer = self._server.ask_json("POST", paths.CLASSIFIERS, about, most=most)
         try:
-            self._id, self.template = str(answer["id"]), str(answer["template"])
+            self.id, self.template = str(answer["id"]), str(answer["template"])
             names, shape = tuple(answer["classnames"]), tuple(int(n) for n in answer["shape"])
         except (KeyError, TypeError, ValueError):
             raise self._owner._strange("opens class names in a way of its own") from None
@@ -223,15 +223,15 @@ class _RemoteBox(BlackBox):
         if "contexts" not in self.accepts:
             return np.zeros((0, 0), np.float32)
         known = self._owner._contexts
-        if self._id not in known:
+        if self.id not in known:
             shape = self._shape
-            known[self._id] = self._server.ask(
+            known[self.id] = self._server.ask(
                 "GET",
-                paths.INITIAL_CONTEXT.format(id=self._id),
+                paths.INITIAL_CONTEXT.format(id=self.id),
                 lambda answer: self._array(answer, shape),
                 most=4 * shape[0] * shape[1],
             )
-        return known[self._id].copy()
+        return known[self.id].copy()
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`.
@@ -259,7 +259,7 @@ class _RemoteBox(BlackBox):
         else:
             kind, body = JSON, json.dumps({"templates": list(prompts)}).encode()
         # The ids are hashes of what they stand for, so they say what is asked about.
-        about = json.dumps([self._id, images.id, kind]).encode()
+        about = json.dumps([self.id, images.id, kind]).encode()
         key = self._owner._questions.key(about + b"\0" + body, name)
         self._owner.spending.charge(len(prompts) * len(images))
         shape = len(prompts), len(images), len(self.classnames)
@@ -267,7 +267,7 @@ class _RemoteBox(BlackBox):
             try:
                 return self._server.ask(
                     "POST",
-                    f"{paths.SCORES.format(id=self._id)}?images={images.id}",
+                    f"{paths.SCORES.format(id=self.id)}?images={images.id}",
                     lambda answer: self._scores(answer, shape, key),
                     body=body,
                     kind=kind,
