@@ -30,17 +30,18 @@ from craft_zoo.serve.holdings import (
 )
 from craft_zoo.serve.metrics import Metrics
 from craft_zoo.serve.probe import Probed, probe
-from craft_zoo.serve.refusal import bad, busy
+from craft_zoo.serve.refusal import Refusal, bad, busy
 from craft_zoo.serve.settings import ServeSettings
-from craft_zoo.serve.state import Bill, Recorded, State, check_quota
+from craft_zoo.serve.state import Bill, Entry, Recorded, State, check_quota
 from craft_zoo.serve.uploads import ForgottenImageError
 from craft_zoo.serve.worker import Job, Worker
-from craft_zoo.wire import ErrorCode
+from craft_zoo.wire import ErrorCode, digest
 
 Result = TypeVar("Result")
 
 _LOG = logging.getLogger("craft_zoo.serve")
 _READERS = 2  # threads that read bodies and decode images
+_SMALL = 2**16  # bytes that are read sooner than another thread is woken
 _OWNER = ""  # whose turn the server's own work takes; no account has this name
 
 
@@ -90,6 +91,8 @@ class Service:
         self.is_ready = self.is_closing = False
         self._worker = self._new_worker()
         self._asking: dict[tuple[str, str], _Turnstile] = {}
+        self._unrecorded: list[tuple[Entry, asyncio.Future[Recorded]]] = []
+        self._recording = asyncio.Lock()
 
     async def start(self) -> None:
         """Open the state and get to know the model.
@@ -125,6 +128,10 @@ class Service:
         """What a function returns that reads much, in another thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, function, *arguments)
+
+    async def digest(self, body: bytes) -> str:
+        """The digest of a body, see :func:`craft_zoo.wire.digest`."""
+        return digest(body) if len(body) < _SMALL else await self.read(digest, body)
 
     async def compute(self, account: str, kind: str, function: Callable[[], Result]) -> Result:
         """What a function returns that needs the model, when it is the account's turn.
@@ -184,7 +191,7 @@ class Service:
         self,
         account: Account,
         key: str,
-        digest: bytes,
+        question: bytes,
         prepare: Callable[[], Awaitable[Prepared]],
     ) -> Recorded:
         """Answer a request, or send again what it was answered; see the protocol.
@@ -192,7 +199,7 @@ class Service:
         Args:
             account: who asks.
             key: name of the request.
-            digest: of all that it asks.
+            question: digest of all that it asks.
             prepare: called where the answer must be computed.
 
         Raises:
@@ -200,14 +207,14 @@ class Service:
         """
         # To its end even if the client is gone: it will ask again.
         return await asyncio.shield(
-            asyncio.ensure_future(self._answer_once(account, key, digest, prepare))
+            asyncio.ensure_future(self._answer_once(account, key, question, prepare))
         )
 
     async def _answer_once(
         self,
         account: Account,
         key: str,
-        digest: bytes,
+        question: bytes,
         prepare: Callable[[], Awaitable[Prepared]],
     ) -> Recorded:
         name = account.name
@@ -215,7 +222,7 @@ class Service:
         turnstile.users += 1
         try:
             async with turnstile.lock:
-                known = await self.file(self.state.find, name, key, digest)
+                known = await self.file(self.state.find, name, key, question)
                 if known and known.body is not None:
                     return known
                 prepared = await prepare()
@@ -223,9 +230,7 @@ class Service:
                     used = await self.file(self.state.usage, name)
                     check_quota(account, used, prepared.bill)
                 body = await prepared.answer()
-                recorded = await self.file(
-                    self.state.record, account, key, digest, prepared.bill, body
-                )
+                recorded = await self._record(Entry(account, key, question, prepared.bill, body))
                 if known is None:
                     self.metrics.predictions.labels(name).inc(prepared.bill.predictions)
                 return recorded
@@ -233,6 +238,26 @@ class Service:
             turnstile.users -= 1
             if not turnstile.users:
                 del self._asking[name, key]
+
+    async def _record(self, entry: Entry) -> Recorded:
+        """Record a request, with all that come while the disk is busy with others."""
+        future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        self._unrecorded.append((entry, future))
+        if len(self._unrecorded) == 1:
+            await self._recording.acquire()
+            try:
+                entries, self._unrecorded = self._unrecorded, []
+                outcomes = await self.file(self.state.record, [each for each, _ in entries])
+            except Refusal as refusal:
+                outcomes = [refusal] * len(entries)
+            finally:
+                self._recording.release()
+            for (_, each), outcome in zip(entries, outcomes, strict=True):
+                if isinstance(outcome, Refusal):
+                    each.set_exception(outcome)
+                else:
+                    each.set_result(outcome)
+        return await future
 
     async def file(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """What a function of the state returns.

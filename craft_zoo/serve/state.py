@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,25 @@ class Bill:
 
     predictions: int
     scores: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A request that is to be billed.
+
+    Attributes:
+        account: whose it is.
+        key: its name.
+        digest: of all that it asks.
+        bill: what it costs.
+        body: of its answer.
+    """
+
+    account: Account
+    key: str
+    digest: bytes
+    bill: Bill
+    body: bytes
 
 
 @dataclass(frozen=True)
@@ -116,26 +135,16 @@ class State:
         with self._mutex:
             return self._find(account, key, digest)
 
-    def record(
-        self, account: Account, key: str, digest: bytes, bill: Bill, body: bytes
-    ) -> Recorded:
-        """Bill a request and store its answer, all or nothing.
+    def record(self, entries: Sequence[Entry]) -> list[Recorded | Refusal]:
+        """Bill requests and store their answers, with one wait for the disk.
 
         Returns:
-            It, or what was recorded under the same key before, which is then not billed again.
-
-        Raises:
-            Refusal: the quota does not cover it, or the key belongs to another request.
+            Each request as it was recorded: before, under the same key, and then not billed again;
+            or why it is not billed, because the quota does not cover it or the key belongs to
+            another request.
         """
         with self._mutex, self._transaction():
-            known = self._find(account.name, key, digest)
-            if known and known.body is not None:
-                return known
-            if known is None:
-                check_quota(account, self._usage(account.name), bill)
-                self._add(account.name, key, digest, bill)
-            self._store(account.name, key, body)
-            return Recorded(known.bill if known else bill, body)
+            return [self._recorded(entry) for entry in entries]
 
     def usage(self, account: str) -> Used:
         """What an account has used."""
@@ -148,6 +157,21 @@ class State:
             self._database.close()
             if self._lock:
                 self._lock.release()
+
+    def _recorded(self, entry: Entry) -> Recorded | Refusal:
+        account, key, digest = entry.account, entry.key, entry.digest
+        try:  # nothing of an entry is written before all is checked
+            known = self._find(account.name, key, digest)
+            if known is None:
+                check_quota(account, self._usage(account.name), entry.bill)
+        except Refusal as refusal:
+            return refusal
+        if known and known.body is not None:
+            return known
+        if known is None:
+            self._add(account.name, key, digest, entry.bill)
+        self._store(account.name, key, entry.body)
+        return Recorded(known.bill if known else entry.bill, entry.body)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -34,7 +34,6 @@ from craft_zoo.wire import (
     DIGEST_HEADER,
     IDEMPOTENCY_HEADER,
     ErrorCode,
-    digest,
     encode_array,
     paths,
 )
@@ -100,8 +99,8 @@ async def score(
     with service.gate.enter(account.name) as load:
         most = limits.json_bytes if in_words else limits.body_bytes
         body = await read_body(request, load, limits, most=most)
-        question = hashlib.sha256(json.dumps([id, images, in_words]).encode())
-        await service.read(question.update, body)
+        about = [id, images, in_words, await service.digest(body)]
+        question = hashlib.sha256(json.dumps(about).encode()).digest()
 
         async def prepare() -> Prepared:
             opened = service.classifiers.get(account.name, id)
@@ -109,13 +108,13 @@ async def score(
             prompts = await service.read(_prompts, body, in_words, opened, service)
             return prepared(service, account.name, opened, encoded, prompts, load)
 
-        recorded = await service.answer_once(account, key, question.digest(), prepare)
+        recorded = await service.answer_once(account, key, question, prepare)
         answer = recorded.body or b""
         request.state.predictions = recorded.bill.predictions
         headers = {
             BILLED_HEADER: str(recorded.bill.predictions),
             IDEMPOTENCY_HEADER: key,
-            DIGEST_HEADER: await service.read(digest, answer),
+            DIGEST_HEADER: await service.digest(answer),
         }
     return BinaryResponse(answer, headers=headers)
 

@@ -51,8 +51,7 @@ async def classify(request: Request, key: Key = None) -> Response:
     limits = service.settings.limits
     with service.gate.enter(account.name) as load:
         body = await read_body(request, load, limits, most=limits.json_bytes)
-        question = hashlib.sha256(b"zero-shot\0")
-        await service.read(question.update, body)
+        question = hashlib.sha256(f"zero-shot {await service.digest(body)}".encode()).digest()
 
         async def prepare() -> Prepared:
             task = await service.read(parse, TaskRequest, body)
@@ -74,7 +73,7 @@ async def classify(request: Request, key: Key = None) -> Response:
             return Prepared(Bill(1, len(parameters.candidate_labels)), answer)
 
         recorded = await service.answer_once(
-            account, key or f"unnamed {secrets.token_hex(16)}", question.digest(), prepare
+            account, key or f"unnamed {secrets.token_hex(16)}", question, prepare
         )
     request.state.predictions = recorded.bill.predictions
     headers = {BILLED_HEADER: str(recorded.bill.predictions)}

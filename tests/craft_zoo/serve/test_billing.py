@@ -16,7 +16,7 @@ import pytest
 from craft_zoo.errors import CraftZooError
 from craft_zoo.serve import Account
 from craft_zoo.serve.refusal import Refusal
-from craft_zoo.serve.state import Bill, State
+from craft_zoo.serve.state import Bill, Entry, Recorded, State, Used
 from craft_zoo.wire import BILLED_HEADER
 
 
@@ -114,31 +114,64 @@ def test_requests_at_once_cannot_exceed_the_quota_together(
 ANN = Account("ann", "", quota=10_000)
 
 
+def record(
+    state: State, key: str, body: bytes = b"x", predictions: int = 1, digest: bytes = b""
+) -> Recorded:
+    (outcome,) = state.record([Entry(ANN, key, digest, Bill(predictions, 1), body)])
+    if isinstance(outcome, Refusal):
+        raise outcome
+    return outcome
+
+
+def body_of(state: State, key: str) -> bytes | None:
+    found = state.find("ann", key, b"")
+    assert found
+    return found.body
+
+
 def test_recording_checks_the_quota_and_the_key_itself() -> None:
     state = State(None, 100)
-    state.record(ANN, "a", b"1", Bill(9990, 900), b"x")
+    record(state, "a", predictions=9990)
     with pytest.raises(Refusal, match="quota"):
-        state.record(ANN, "b", b"2", Bill(11, 1), b"x")
-    assert state.find("ann", "b", b"2") is None
-    assert state.record(ANN, "a", b"1", Bill(9990, 900), b"other").body == b"x"
+        record(state, "b", predictions=11)
+    assert state.find("ann", "b", b"") is None
+    assert record(state, "a", b"other", predictions=9990).body == b"x"
     with pytest.raises(Refusal, match="another request"):
-        state.record(ANN, "a", b"2", Bill(1, 1), b"x")
+        record(state, "a", digest=b"2")
     assert (state.usage("ann").predictions, state.usage("ann").requests) == (9990, 1)
+
+
+def test_of_requests_that_are_recorded_together_each_has_its_own_outcome() -> None:
+    state = State(None, 100)
+    record(state, "known", b"first")
+    entries = [
+        Entry(ANN, key, digest, Bill(predictions, 1), b"y")
+        for key, digest, predictions in (
+            ("known", b"", 1),
+            ("known", b"other", 1),
+            ("new", b"", 9000),
+            ("much", b"", 9000),
+            ("new", b"", 9000),
+        )
+    ]
+    outcomes = state.record(entries)
+    codes = [each.code if isinstance(each, Refusal) else each.body for each in outcomes]
+    assert codes == [b"first", "conflict", b"y", "quota_exceeded", b"y"]
+    assert state.usage("ann") == Used(9001, 2, 2)
 
 
 def test_the_oldest_answers_go_and_the_bill_stays() -> None:
     state = State(None, 100)
     for number in range(10):
-        state.record(ANN, str(number), b"", Bill(1, 1), bytes(30))
-    bodies = [state.find("ann", str(number), b"").body for number in range(10)]  # type: ignore[union-attr]
-    assert bodies == [None] * 7 + [bytes(30)] * 3
+        record(state, str(number), bytes(30))
+    assert [body_of(state, str(number)) for number in range(10)] == [None] * 7 + [bytes(30)] * 3
     assert state.usage("ann").predictions == 10
-    state.record(ANN, "0", b"", Bill(1, 1), bytes(31))  # computed again, not billed again
+    record(state, "0", bytes(31))  # computed again, not billed again
     assert state.usage("ann").predictions == 10
-    assert state.find("ann", "0", b"").body == bytes(31)  # type: ignore[union-attr]
-    state.record(ANN, "large", b"", Bill(1, 1), bytes(1000))
-    assert state.find("ann", "large", b"").body == bytes(1000)  # type: ignore[union-attr]
-    assert state.find("ann", "9", b"").body is None  # type: ignore[union-attr]
+    assert body_of(state, "0") == bytes(31)
+    record(state, "large", bytes(1000))
+    assert body_of(state, "large") == bytes(1000)
+    assert body_of(state, "9") is None
 
 
 def test_an_answer_that_is_stored_no_longer_is_computed_again_unbilled(
@@ -171,7 +204,7 @@ def record_until_killed(folder: Path, first: int, wanted: int) -> int:
     if child == 0:  # only SQLite runs here, so that a copy of this process will do
         state = State(folder, 3000)
         for number in range(first, 10**9):
-            state.record(ANN, str(number), b"", Bill(2, 6), bytes(1000))
+            state.record([Entry(ANN, str(number), b"", Bill(2, 6), bytes(1000))])
             os.write(write, f"{number}\n".encode())
     os.close(write)
     last = -1
