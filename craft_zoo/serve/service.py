@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -30,7 +30,7 @@ from craft_zoo.serve.holdings import (
 )
 from craft_zoo.serve.metrics import Metrics
 from craft_zoo.serve.probe import Probed, probe
-from craft_zoo.serve.refusal import Refusal, bad, busy
+from craft_zoo.serve.refusal import bad, busy
 from craft_zoo.serve.settings import ServeSettings
 from craft_zoo.serve.state import Bill, Entry, Recorded, State, check_quota
 from craft_zoo.serve.uploads import ForgottenImageError
@@ -247,13 +247,15 @@ class Service:
             await self._recording.acquire()
             try:
                 entries, self._unrecorded = self._unrecorded, []
-                outcomes = await self.file(self.state.record, [each for each, _ in entries])
-            except Refusal as refusal:
-                outcomes = [refusal] * len(entries)
+                outcomes: Sequence[Recorded | Exception] = await self.file(
+                    self.state.record, [each for each, _ in entries]
+                )
+            except Exception as error:  # all who wait for the outcome must get one
+                outcomes = [error] * len(entries)
             finally:
                 self._recording.release()
             for (_, each), outcome in zip(entries, outcomes, strict=True):
-                if isinstance(outcome, Refusal):
+                if isinstance(outcome, Exception):
                     each.set_exception(outcome)
                 else:
                     each.set_result(outcome)

@@ -266,6 +266,45 @@ def test_images_are_encoded_in_pieces_between_which_others_are_answered(
     assert slow.encoded == [16, 16, 8, 40]  # the last from memory
 
 
+def test_a_disk_that_fails_bills_nothing_and_leaves_nobody_waiting(
+    serve: Callable[..., Any], png: Callable[..., bytes], refused: Refused
+) -> None:
+    served = serve()
+    ann = served.ann
+    classifier, images = ann.classifier(), ann.upload([png(0)])
+    context = ann.initial_context(classifier)[None]
+    database = served.service.state._database
+    database.execute("PRAGMA query_only = ON")  # as a full disk, writing fails
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ann.score, classifier, images, context, f"{i}") for i in range(4)]
+        for each in asked:
+            assert "disk" in refused(each.result(), 503, "busy")
+    database.execute("PRAGMA query_only = OFF")
+    assert ann.score(classifier, images, context, "1").is_success
+    assert ann.usage()["requests"] == 1
+
+
+def test_a_long_encoding_lets_others_ask_and_changes_no_bit(
+    serve: Callable[..., Any], png: Callable[..., bytes], vlm: OpenCLIP
+) -> None:
+    forgetful = Slow(OpenCLIP.load("craft-mini", cache=False))
+    served = serve(forgetful)
+    ann, bob = served.ann, served.bob
+    classifier, images = ann.classifier(), ann.upload([png(0), png(1)])
+    context = ann.initial_context(classifier)[None]
+    expected = ann.score(classifier, images, context, "before").content
+    many, answers = [png(seed) for seed in range(200, 400)], []
+    with ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(bob.upload, many)
+        wait_for(lambda: 200 in forgetful.encoded)
+        for number in range(3):
+            answers.append(ann.score(classifier, images, context, f"{number}").content)
+        in_between = not upload.done()
+        upload.result()
+    assert answers == [expected] * 3
+    assert in_between
+
+
 def test_a_memory_of_images_that_fails_is_done_without(
     serve: Callable[..., Any], png: Callable[..., bytes]
 ) -> None:
