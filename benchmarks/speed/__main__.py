@@ -29,6 +29,7 @@ from craft_zoo.benchmarks.speed import (
 from craft_zoo.benchmarks.speed.images import ARCHITECTURES as IMAGE_ARCHITECTURES
 from craft_zoo.benchmarks.speed.images import DEFAULT, images_table, measure_images
 from craft_zoo.benchmarks.speed.scoring import ARCHITECTURES, CLASSES, POPSIZE
+from craft_zoo.benchmarks.speed.serving import load_table, measure_load, measure_loopback
 from craft_zoo.benchmarks.store import write_atomically
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
@@ -137,6 +138,13 @@ def _parser() -> argparse.ArgumentParser:
         "harness", parents=[shared], help="what the journal costs, and two processes gain"
     )
     harness.set_defaults(measure=_harness)
+    serving = commands.add_parser(
+        "serving", parents=[shared], help="what a network between costs, and batching gains"
+    )
+    serving.add_argument("--dataset", default="digits", help="of the run (default: digits)")
+    serving.add_argument("--classnames", metavar="FILE", help="words for its classes")
+    serving.add_argument("--budget", type=int, default=8000, help="of the run (default: 8000)")
+    serving.set_defaults(measure=_serving)
     return parser
 
 
@@ -196,6 +204,23 @@ def _settings(options: argparse.Namespace, console: Console) -> None:
     measured = measure_settings(console=console)
     console.print(settings_table(measured))
     _keep(measured, options.out / "settings.csv")
+
+
+def _serving(options: argparse.Namespace, console: Console) -> None:
+    loopback = measure_loopback(
+        dataset=options.dataset,
+        classnames=options.classnames,
+        budget=options.budget,
+        console=console,
+    )
+    medians = loopback.groupby("where", sort=False)["seconds"].median()
+    ratio = medians["a server"] / medians["one process"]
+    alike = "the same" if loopback["same"].all() else "NOT the same"
+    console.print(f"Through a server: {ratio:.2f} times the time, {alike} to the last bit")
+    _keep(loopback, options.out / "loopback.csv")
+    load = measure_load(console=console, threads=torch.get_num_threads())
+    console.print(load_table(load))
+    _keep(load, options.out / "load.csv")
 
 
 def _harness(options: argparse.Namespace, console: Console) -> None:

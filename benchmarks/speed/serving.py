@@ -12,16 +12,18 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
+from rich.table import Table
 
 from craft_zoo.blackbox import DEFAULT_INIT, VLM, RemoteVLM, load_vlm
 from craft_zoo.craft import Step
-from craft_zoo.data import Task, few_shot, load_dataset
+from craft_zoo.data import ImageSource, Task, few_shot, load_dataset
 from craft_zoo.serve.accounts import key_hash
 from craft_zoo.tuning import tune
 from craft_zoo.wire import DIGEST_HEADER, IDEMPOTENCY_HEADER, digest, encode_array, paths
@@ -106,46 +108,56 @@ def _bits(step: Step) -> tuple[object, ...]:
 
 
 def measure_load(
-    *, clients: int = CLIENTS, seconds: float = 20.0, console: Console | None = None
+    *,
+    clients: int = CLIENTS,
+    classes: Sequence[int] = (2, 10),
+    threads: int = 1,
+    seconds: float = 10.0,
+    console: Console | None = None,
 ) -> pd.DataFrame:
     """Requests of one context each by several clients at once, with and without batching.
 
-    Each client has a key of its own and asks again as soon as it is answered.
+    Each client has a key of its own and asks again as soon as it is answered. The images are
+    digits, of so many classes.
 
     Returns:
-        Columns max_batch, client, requests, errors, p50 and p99 (milliseconds).
+        Columns classes, max_batch, client, requests, errors, p50 and p99 (milliseconds).
     """
     task = few_shot(load_dataset("digits"), shots=16, seed=1)
     rows: list[dict[str, Any]] = []
-    for max_batch in (1, 128):
-        with served(clients, max_batch=max_batch) as (url, keys):
-            asking = [_Client(url, key, task, number) for number, key in enumerate(keys)]
+    for n_classes, max_batch in product(classes, (1, 128)):
+        names, images = task.classnames[:n_classes], task.train.of_classes(list(range(n_classes)))
+        with served(clients, max_batch=max_batch, threads=threads) as (url, keys):
+            asking = [
+                _Client(url, key, names, images.images, number) for number, key in enumerate(keys)
+            ]
             until = time.perf_counter() + seconds
-            threads = [threading.Thread(target=each.ask, args=(until,)) for each in asking]
-            for thread in threads:
+            running = [threading.Thread(target=each.ask, args=(until,)) for each in asking]
+            for thread in running:
                 thread.start()
-            for thread in threads:
+            for thread in running:
                 thread.join()
         for number, each in enumerate(asking):
             p50, p99 = np.percentile(each.times, [50, 99]) * 1000
             counts = {"requests": len(each.times), "errors": len(each.errors)}
-            about = {"max_batch": max_batch, "client": number}
+            about = {"classes": n_classes, "max_batch": max_batch, "client": number}
             rows.append({**about, **counts, "p50": p50, "p99": p99})
         if console:
             total = sum(len(each.times) for each in asking)
-            console.print(
-                f"batches of {max_batch} at most: {total / seconds:.0f} requests a second"
-            )
+            each_second = f"{total / seconds:.0f} requests a second"
+            console.print(f"{n_classes} classes, at most {max_batch} a batch: {each_second}")
     return pd.DataFrame(rows)
 
 
 class _Client:
     """Asks for scores with as little work of its own as can be, so that the server is measured."""
 
-    def __init__(self, url: str, key: str, task: Task, seed: int) -> None:
+    def __init__(
+        self, url: str, key: str, names: Sequence[str], images: Sequence[ImageSource], seed: int
+    ) -> None:
         vlm = RemoteVLM(url, api_key=key)
-        self._box = vlm.classifier(task.classnames, DEFAULT_INIT)
-        self._images = vlm.images(task.train.images)
+        self._box = vlm.classifier(names, DEFAULT_INIT)
+        self._images = vlm.images(images)
         self._address, self._key = url.removeprefix("http://"), key
         self._path = paths.SCORES.format(id=self._box.id) + f"?images={self._images.id}"
         self._rng = np.random.default_rng(seed)
@@ -173,9 +185,27 @@ class _Client:
                 self.errors.append(answer[:200].decode(errors="replace"))
 
 
+def load_table(load: pd.DataFrame) -> Table:
+    """Of each setting the throughput, latencies and Jain's index of fairness, for people."""
+    table = Table(
+        "classes", "batches", "requests", "errors", "p50, ms", "p99, ms", "fairness", box=None
+    )
+    for (n_classes, max_batch), clients in load.groupby(["classes", "max_batch"], sort=False):
+        table.add_row(
+            str(n_classes),
+            "none" if max_batch == 1 else f"of {max_batch} at most",
+            f"{clients['requests'].sum():,}",
+            str(clients["errors"].sum()),
+            f"{clients['p50'].median():.0f}",
+            f"{clients['p99'].max():.0f}",
+            f"{fairness(clients):.3f}",
+        )
+    return table
+
+
 def fairness(load: pd.DataFrame) -> float:
     """Jain's index of the clients' requests: 1 where all have the same, 1 / n where one has all."""
-    counts: Sequence[float] = load["requests"].to_numpy(dtype=float)
+    counts = load["requests"].to_numpy(dtype=float)
     return float(np.sum(counts) ** 2 / (len(counts) * np.sum(np.square(counts))))
 
 

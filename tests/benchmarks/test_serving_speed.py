@@ -1,0 +1,30 @@
+"""The measurements of a served model, at their smallest."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from craft_zoo.benchmarks.speed.serving import fairness, measure_load, measure_loopback
+
+
+@pytest.mark.slow
+def test_a_run_through_a_server_is_the_same() -> None:
+    table = measure_loopback(budget=60, repeats=1)
+    assert table["where"].tolist() == ["one process", "a server"]
+    assert table["same"].all()
+    assert (table["seconds"] > 0).all()
+
+
+@pytest.mark.slow
+def test_load_is_answered_without_errors_in_fair_shares() -> None:
+    table = measure_load(clients=4, classes=(2,), seconds=2)
+    assert len(table) == 8
+    assert (table["errors"] == 0).all()
+    assert (table["requests"] > 3).all()
+    assert (table["p50"] <= table["p99"]).all()
+
+
+def test_jains_index() -> None:
+    assert fairness(pd.DataFrame({"requests": [5, 5, 5, 5]})) == pytest.approx(1)
+    assert fairness(pd.DataFrame({"requests": [8, 0, 0, 0]})) == pytest.approx(0.25)
