@@ -43,9 +43,11 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
 def _opened(options: argparse.Namespace) -> tuple[VLM | None, str]:
     """The model, or why it cannot be opened."""
     try:
-        return open_model(options), ""
+        vlm = open_model(options)
     except CraftZooError as error:
         return None, str(error)
+    # Nothing is asked in a dry run, least of all of a model that bills.
+    return (None, f"asking {vlm.name} would be billed") if vlm.bills else (vlm, "")
 
 
 _TITLES = {

@@ -248,3 +248,16 @@ def test_a_dry_run_needs_neither_data_nor_weights(
     assert f"{expected:,}" in together
     assert not list(tmp_path.iterdir())
     assert main(["bench", "--dry-run", "--dataset", "folder:nowhere"]) == 2
+
+
+def test_a_dry_run_asks_nothing_of_a_model_that_bills(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Paid:
+        name, bills = "https://paid", True  # has nothing to be asked with
+
+    monkeypatch.setattr("craft_zoo.cli.dry_run.open_model", lambda _: Paid())
+    assert main(["bench", "--dry-run", "--model", "https://paid", "--price", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "Time is not known: asking https://paid would be billed" in printed
+    assert "8,970.00" in printed  # of 24,000 queries on 160 images, and of measuring

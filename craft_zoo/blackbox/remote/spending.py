@@ -59,7 +59,7 @@ class Spending:
         if self._most is not None and total > self._most:
             raise CraftZooError(
                 f"{predictions:,} more predictions would exceed the limit of {self._most:,} "
-                f"({self.predictions:,} made): raise max_predictions"
+                f"({self.predictions:,} made): raise --max-predictions"
             )
         if self._price is None or self._max_cost is None:
             return
@@ -67,7 +67,7 @@ class Spending:
         if total * self._price > self._max_cost * (1 + 1e-9):
             raise CraftZooError(
                 f"{predictions:,} more predictions would cost {predictions * self._price:g} and "
-                f"exceed the limit of {self._max_cost:g} ({self.cost:g} spent): raise max_cost"
+                f"exceed the limit of {self._max_cost:g} ({self.cost:g} spent): raise --max-cost"
             )
 
     def charge(self, predictions: int) -> None:
