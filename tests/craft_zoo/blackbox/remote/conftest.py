@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from craft_zoo.blackbox import OpenCLIP
@@ -65,3 +66,27 @@ def connect(server: Any, time: Time) -> Callable[..., RemoteVLM]:
         )
 
     return open_remote
+
+
+class Mortal(httpx.BaseTransport):
+    """Kills when so many questions were answered, before anybody has seen the last answer."""
+
+    class Died(BaseException):
+        """The process is killed here."""
+
+    def __init__(self, questions: int) -> None:
+        self._left, self._inner = questions, httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self._inner.handle_request(request)
+        if request.url.path.endswith("scores"):
+            self._left -= 1
+            if self._left == 0:
+                response.read()
+                raise self.Died
+        return response
+
+
+@pytest.fixture
+def mortal() -> type[Mortal]:
+    return Mortal

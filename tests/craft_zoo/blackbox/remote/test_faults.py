@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -89,29 +88,14 @@ def test_each_kind_of_harm(
     assert server.predictions == (1 + 8) * 5
 
 
-class Died(BaseException):
-    """The process is killed here."""
-
-
-class Mortal(httpx.BaseTransport):
-    """Kills when so many questions were answered, before anybody has seen the last answer."""
-
-    def __init__(self, questions: int) -> None:
-        self._left, self._inner = questions, httpx.HTTPTransport()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        response = self._inner.handle_request(request)
-        if request.url.path.endswith("scores"):
-            self._left -= 1
-            if self._left == 0:
-                response.read()
-                raise Died
-        return response
-
-
 @pytest.mark.parametrize("in_flight", [None, 10])
 def test_a_killed_run_pays_nothing_twice(
-    in_flight: int | None, server: Any, connect: Connect, small_task: Task, tmp_path: Path
+    in_flight: int | None,
+    server: Any,
+    connect: Connect,
+    small_task: Task,
+    tmp_path: Path,
+    mortal: Any,
 ) -> None:
     server.in_flight = 4
     with Journal(tmp_path / "other") as journal:
@@ -120,8 +104,8 @@ def test_a_killed_run_pays_nothing_twice(
     paid = server.predictions
     server.ledger.clear()
     for life in (3, 1, 4):
-        with Journal(tmp_path / "journal") as journal, pytest.raises(Died):
-            run(RecordedVLM(connect(transport=Mortal(life)), journal, in_flight), small_task)
+        with Journal(tmp_path / "journal") as journal, pytest.raises(mortal.Died):
+            run(RecordedVLM(connect(transport=mortal(life)), journal, in_flight), small_task)
         server.restart()
     with Journal(tmp_path / "journal") as journal:
         assert journal.replaying

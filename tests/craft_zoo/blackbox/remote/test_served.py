@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -93,34 +92,14 @@ def test_a_harmed_run_is_the_local_one_and_is_billed_once(
     assert sum(done.values()) - done["exchanges"] - done["restart"] > 3
 
 
-class Died(BaseException):
-    """The process is killed here."""
-
-
-class Mortal(httpx.BaseTransport):
-    """Kills when so many questions were answered, before anybody has seen the last answer."""
-
-    def __init__(self, questions: int) -> None:
-        self._left, self._inner = questions, httpx.HTTPTransport()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        response = self._inner.handle_request(request)
-        if request.url.path.endswith("scores"):
-            self._left -= 1
-            if self._left == 0:
-                response.read()
-                raise Died
-        return response
-
-
 def test_killed_on_both_sides_it_pays_nothing_twice(
-    served: Any, ask: Connect, small_task: Task, tmp_path: Path
+    served: Any, ask: Connect, small_task: Task, tmp_path: Path, mortal: Any
 ) -> None:
     whole = run(ask(), small_task)
     paid = ask().usage()
     for life in (3, 1, 4):
-        with Journal(tmp_path / "journal") as journal, pytest.raises(Died):
-            run(RecordedVLM(ask(transport=Mortal(life)), journal), small_task)
+        with Journal(tmp_path / "journal") as journal, pytest.raises(mortal.Died):
+            run(RecordedVLM(ask(transport=mortal(life)), journal), small_task)
         served.restart()
     with Journal(tmp_path / "journal") as journal:
         tuned = run(RecordedVLM(ask(), journal), small_task)
