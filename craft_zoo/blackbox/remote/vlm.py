@@ -148,11 +148,11 @@ class RemoteVLM(VLM):
             if refusal.code != ErrorCode.UNKNOWN_IMAGE_SET:
                 raise
 
-    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> RemoteClassifier:
         """See :meth:`VLM.classifier`."""
         if not classnames:
             raise CraftZooError("no class names were given: give at least one")
-        return _RemoteBox(self, tuple(classnames), init, self._accepts)
+        return RemoteClassifier(self, tuple(classnames), init, self._accepts)
 
     def usage(self) -> Usage:
         """What the server has counted for the account of the key."""
@@ -185,8 +185,14 @@ class RemoteVLM(VLM):
         return images
 
 
-class _RemoteBox(BlackBox):
-    """The model opened on class names, over there."""
+class RemoteClassifier(BlackBox):
+    """The model opened on class names, over there.
+
+    Attributes:
+        id: what the server calls it.
+    """
+
+    id: str
 
     def __init__(
         self, owner: RemoteVLM, classnames: tuple[str, ...], init: str, accepts: frozenset[str]
