@@ -13,7 +13,8 @@ import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.runner import most_points
-from craft_zoo.blackbox import VLM, Prompts
+from craft_zoo.blackbox import VLM
+from craft_zoo.blackbox.base import several
 from craft_zoo.data import published_datasets, split_part
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import is_white_box, most_queries
@@ -150,9 +151,7 @@ class _Speed:
         vlm.images(pixels, keep=False)
         self.image = (time.perf_counter() - began) / _TRIAL
         box = vlm.classifier([f"thing number {place}" for place in range(_NAMES)])
-        start = box.initial_prompt
-        several = np.stack([start] * _TRIAL) if isinstance(start, np.ndarray) else [start] * _TRIAL
-        prompts: Prompts = several
+        prompts = several(box.initial_prompt, _TRIAL)
         list(box.logits(prompts[:2], images))
         began = time.perf_counter()
         list(box.logits(prompts, images))

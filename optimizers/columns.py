@@ -73,7 +73,7 @@ class Columns(Optimizer):
         self._rng_before = dict(self.rng.bit_generator.state)
         first = self._deployed if self._outputs is None else self._assembled
         rows = [] if first is None else [first]
-        rows += [self._proposal() for _ in range(max(1, self.popsize) - len(rows))]
+        rows += [self._proposal() for _ in range(self.popsize - len(rows))]
         return np.stack(rows)
 
     def _proposal(self) -> np.ndarray:
@@ -118,8 +118,7 @@ class Columns(Optimizer):
         self._choices = np.concatenate([self._choices, told.transpose(1, 0, 2)], axis=1)
         self._columns = np.concatenate([self._columns, pieces.transpose(1, 0, 2)], axis=1)
         self._deploy(candidates, pieces)
-        self._assemble()
-        self._forget()
+        self._forget(*self._assemble())
 
     def _pieces(self, outputs: np.ndarray) -> np.ndarray:
         """(B, n) of outputs (..., B); (1, n) of any, for one block."""
@@ -143,8 +142,12 @@ class Columns(Optimizer):
             if loss < best or self._outputs is None:
                 best, self._deployed, self._outputs = loss, candidate.copy(), outputs
 
-    def _assemble(self) -> None:
-        """Exchange columns as long as the loss falls."""
+    def _assemble(self) -> tuple[np.ndarray, np.ndarray]:
+        """Exchange columns as long as the loss falls.
+
+        Returns:
+            The outputs (B, n) of the assembly, and the loss's gradient there.
+        """
         assert self._outputs is not None, "there is something deployed"
         pieces = self._outputs.copy()
         chosen = self._deployed.reshape(self.blocks, -1).copy()
@@ -169,13 +172,12 @@ class Columns(Optimizer):
         assembled = chosen.ravel()
         new = not np.array_equal(assembled, self._deployed)
         self._assembled = assembled if new else None
-        self._keep = pieces, gradient
+        return pieces, gradient
 
-    def _forget(self) -> None:
+    def _forget(self, pieces: np.ndarray, gradient: np.ndarray) -> None:
         """Keep of each block the columns that promise most beside the others' present ones."""
         if self._columns.shape[1] <= self._most:
             return
-        pieces, gradient = self._keep
         gains = np.einsum("bkn,bn->bk", self._columns - pieces[:, None], gradient)
         kept = np.sort(gains.argsort(axis=1, kind="stable")[:, : self._most], axis=1)[..., None]
         self._choices = np.take_along_axis(self._choices, kept, axis=1)

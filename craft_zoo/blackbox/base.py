@@ -9,6 +9,7 @@ import numpy as np
 
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
+from craft_zoo.errors import CraftZooError
 
 Prompt = np.ndarray | str | tuple[str, ...]
 """A context, (n_ctx, dim) or (C, n_ctx, dim); or a template as in "a photo of a {}.", or C of them,
@@ -19,6 +20,21 @@ Prompts = np.ndarray | Sequence[str | tuple[str, ...]]
 
 Progress = Callable[[int, int], None]
 """Told how many images of how many are done."""
+
+
+def several(prompt: Prompt, count: int = 1) -> Prompts:
+    """One prompt, so many times, as a black box is asked."""
+    return np.stack([prompt] * count) if isinstance(prompt, np.ndarray) else [prompt] * count
+
+
+def check_given(things: Sequence[object], what: str) -> None:
+    """Complain where there are none of what a model is to be given.
+
+    Raises:
+        CraftZooError: there are none.
+    """
+    if not things:
+        raise CraftZooError(f"no {what} were given: give at least one")
 
 
 class ImageSet(ABC):
@@ -72,8 +88,7 @@ class BlackBox(ABC):
 
     def score(self, prompt: Prompt, images: ImageSet) -> np.ndarray:
         """(N, C) logits under one prompt."""
-        prompts = prompt[None] if isinstance(prompt, np.ndarray) else [prompt]
-        return next(iter(self.logits(prompts, images)))
+        return next(iter(self.logits(several(prompt), images)))
 
 
 class WrappedBlackBox(BlackBox):

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from craft_zoo.blackbox.ahead import in_order
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts, check_given
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
 from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.errors import CraftZooError
@@ -252,14 +252,12 @@ class _CallableVLM(VLM):
         keep: bool = True,
     ) -> ImageSet:
         """See :meth:`VLM.images`."""
-        if not images:
-            raise CraftZooError("no images were given: give at least one")
+        check_given(images, "images")
         return _Opened(images, self, progress)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
-        if not classnames:
-            raise CraftZooError("no class names were given: give at least one")
+        check_given(classnames, "class names")
         kind = _Words if self._context is None else _Contexts
         return kind(self, self._call, self._context, self._batch, classnames, init)
 

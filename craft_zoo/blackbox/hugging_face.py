@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from craft_zoo.blackbox.ahead import in_order
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts, check_given
 from craft_zoo.blackbox.callables import filled_of, log_of
 from craft_zoo.blackbox.remote.files import file_of
 from craft_zoo.blackbox.remote.http import BUSY, Answer, Http
@@ -88,14 +88,12 @@ class HuggingFaceVLM(VLM):
         keep: bool = True,
     ) -> ImageSet:
         """See :meth:`VLM.images`; they stay here until they are asked about."""
-        if not images:
-            raise CraftZooError("no images were given: give at least one")
+        check_given(images, "images")
         return _Files(images, self, progress)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
-        if not classnames:
-            raise CraftZooError("no class names were given: give at least one")
+        check_given(classnames, "class names")
         twice = sorted({name for name in classnames if list(classnames).count(name) > 1})
         if twice:
             raise CraftZooError(

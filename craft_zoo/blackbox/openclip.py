@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from craft_zoo import mini
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts, check_given
 from craft_zoo.blackbox.cache import cache_folder
 from craft_zoo.blackbox.images import ImageEncoder
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
@@ -164,8 +164,7 @@ class OpenCLIP(VLM):
         Raises:
             CraftZooError: there is no image, or one is missing or corrupt.
         """
-        if not images:
-            raise CraftZooError("no images were given: give at least one")
+        check_given(images, "images")
         return _Features(self._encode_images(images, progress, keep=keep), self, images)
 
     def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenedWhite:
@@ -183,8 +182,7 @@ class OpenCLIP(VLM):
         Raises:
             CraftZooError: no class names, or one is too long for the model.
         """
-        if not classnames:
-            raise CraftZooError("no class names were given: give at least one")
+        check_given(classnames, "class names")
         encoder = text_encoder(
             self._model,
             self._tokenizer,

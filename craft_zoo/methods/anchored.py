@@ -15,7 +15,7 @@ from craft_zoo.anchors import (
     word_list,
     words_beside,
 )
-from craft_zoo.blackbox.base import Prompts
+from craft_zoo.blackbox.base import several
 from craft_zoo.craft import ConvexSide, CraftConfig, Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.base import (
@@ -81,7 +81,7 @@ def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
     count = min(count, problem.meter.affordable_texts() - len(classnames))
     words = anchor_words(count, without=classnames, rng=generator(problem.seed, "anchors"))
     start = problem.initial_prompt
-    prompts: Prompts = start[None] if isinstance(start, np.ndarray) else [start]
+    prompts = several(start)
     logits = Anchors(words, prompts).logits(
         problem.meter.wrap(problem.classifier(words), "search"), problem.images
     )

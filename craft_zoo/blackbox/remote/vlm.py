@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts, check_given
 from craft_zoo.blackbox.remote.http import Answer
 from craft_zoo.blackbox.remote.images import TURNS, RemoteImages, forgetful
 from craft_zoo.blackbox.remote.questions import Questions
@@ -135,8 +135,7 @@ class RemoteVLM(VLM):
         Raises:
             CraftZooError: an image is missing or broken, or the server does not take it.
         """
-        if not images:
-            raise CraftZooError("no images were given: give at least one")
+        check_given(images, "images")
         return RemoteImages(images, self, self._server, progress, most=self._body_bytes)
 
     def forget(self, images: ImageSet) -> None:
@@ -150,8 +149,7 @@ class RemoteVLM(VLM):
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> RemoteClassifier:
         """See :meth:`VLM.classifier`."""
-        if not classnames:
-            raise CraftZooError("no class names were given: give at least one")
+        check_given(classnames, "class names")
         return RemoteClassifier(self, tuple(classnames), init, self._accepts)
 
     def usage(self) -> Usage:
