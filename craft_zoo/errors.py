@@ -6,3 +6,7 @@ class CraftZooError(ValueError):
 
     The command line prints the sentence without a traceback and exits with code 2.
     """
+
+
+class PromptError(CraftZooError):
+    """Class names or prompts that a model cannot be asked with: whoever asks can mend it."""

@@ -3,7 +3,7 @@
 Whatever is asked passes one :class:`Meter`, which alone says how many queries were made.
 
 - :class:`VLM`, :class:`BlackBox`, :class:`ImageSet`: the interface; all that the method may import;
-  :class:`WrappedBlackBox`: something before a black box
+  :class:`WrappedBlackBox`: something before a black box; :class:`Question`: something to be asked
 - :data:`Prompt`, :data:`Prompts`: what it is asked with; :func:`as_template`, :func:`fill`,
   :func:`words_before`: prompts in words
 - :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: counting and the budget
@@ -23,6 +23,7 @@ from craft_zoo.blackbox.base import (
     Progress,
     Prompt,
     Prompts,
+    Question,
     WrappedBlackBox,
 )
 from craft_zoo.blackbox.cache import cache_folder
@@ -59,6 +60,7 @@ __all__ = [
     "Progress",
     "Prompt",
     "Prompts",
+    "Question",
     "RecordedVLM",
     "RemoteVLM",
     "WrappedBlackBox",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,6 +36,16 @@ def check_given(things: Sequence[object], what: str) -> None:
     """
     if not things:
         raise CraftZooError(f"no {what} were given: give at least one")
+
+
+def check_own(is_own: bool) -> None:
+    """Complain of images that another model was handed.
+
+    Raises:
+        CraftZooError: they are not this model's.
+    """
+    if not is_own:
+        raise CraftZooError("the images were handed to another model: use this model's images()")
 
 
 class ImageSet(ABC):
@@ -91,6 +102,31 @@ class BlackBox(ABC):
         return next(iter(self.logits(several(prompt), images)))
 
 
+@dataclass(frozen=True)
+class Question:
+    """Something to be asked.
+
+    Attributes:
+        box: the model, opened on C class names.
+        prompts: P, see :meth:`BlackBox.logits`.
+        images: N images of the same model.
+    """
+
+    box: BlackBox
+    prompts: Prompts
+    images: ImageSet
+
+    @property
+    def in_words(self) -> bool:
+        """Whether its prompts are templates."""
+        return not isinstance(self.prompts, np.ndarray)
+
+    @property
+    def texts(self) -> int:
+        """P · C."""
+        return len(self.prompts) * len(self.box.classnames)
+
+
 class WrappedBlackBox(BlackBox):
     """Something before a black box, which shows of itself what that shows.
 
@@ -112,12 +148,14 @@ class VLM(ABC):
         image_size: pixels a side of the square that it looks at.
         in_flight: contexts that it likes to be asked about at once. Where a :class:`Journal` keeps
             the answers, a kill can lose so many.
+        images_in_flight: images likewise; None: all of a set, whose answers come together.
         bills: whether it is a service that has a bill; see :meth:`next_question`.
     """
 
     name: str
     image_size: int = 224
     in_flight: int = 1
+    images_in_flight: int | None = None
     bills: bool = False
 
     @abstractmethod
@@ -145,6 +183,25 @@ class VLM(ABC):
             init: the prompt to start from, as words before the class name ("a photo of a") or as a
                 template ("a photo of a {}, a type of pet."); a context replaces the words before.
         """
+
+    def kind(self, question: Question) -> Hashable:
+        """What questions have in common that this model answers faster in one call of
+        :meth:`answer` than one by one. Here: classes, images and the form of the prompts."""
+        form = 0 if question.in_words else np.ndim(question.prompts)
+        return question.box, question.images, form
+
+    def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
+        """Logits (P, N, C) of questions of one :meth:`kind`."""
+        first = questions[0]
+        if len(questions) == 1:
+            prompts = first.prompts
+        elif first.in_words:
+            prompts = [prompt for question in questions for prompt in question.prompts]
+        else:
+            prompts = np.concatenate([np.asarray(question.prompts) for question in questions])
+        logits = np.stack(list(first.box.logits(prompts, first.images)))
+        ends = np.cumsum([len(question.prompts) for question in questions])[:-1]
+        return np.split(logits, ends)
 
     def next_question(self, name: str) -> None:  # noqa: B027, most models need not know
         """The name of the question that is asked next.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 from craft_zoo import mini
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts, check_given
+from craft_zoo.blackbox.base import (
+    VLM,
+    BlackBox,
+    ImageSet,
+    Progress,
+    Prompts,
+    Question,
+    check_given,
+    check_own,
+)
 from craft_zoo.blackbox.cache import cache_folder
 from craft_zoo.blackbox.images import ImageEncoder
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
@@ -194,6 +203,36 @@ class OpenCLIP(VLM):
         words = WordEncoder(self._model, self._tokenizer, classnames, memory=self._memory * 2**20)
         return OpenCLIPClassifier(self, self._model, encoder, words, classnames, as_template(init))
 
+    def kind(self, question: Question) -> Hashable:
+        """See :meth:`VLM.kind`. Words go together, and contexts of one length where the text tower
+        is plainly causal, whatever the classes and the images."""
+        kind = "texts" if question.in_words else _of_openclip(question.box)._encoder.kind()
+        return super().kind(question) if kind is None else kind
+
+    def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
+        """See :meth:`VLM.answer`; the texts of all questions are encoded together."""
+        boxes = [_of_openclip(question.box) for question in questions]
+        if len(questions) == 1 or self.kind(questions[0]) == super().kind(questions[0]):
+            return super().answer(questions)
+        if questions[0].in_words:
+            words = [(box._words, list(q.prompts)) for box, q in zip(boxes, questions, strict=True)]
+            texts = boxes[0]._words.together(words)
+        else:
+            contexts = [
+                (box._encoder, box._contexts(np.asarray(question.prompts)))
+                for box, question in zip(boxes, questions, strict=True)
+            ]
+            texts = boxes[0]._encoder.together(contexts)
+        return [
+            np.stack(list(box._scores(iter(own), question.images)))
+            for box, own, question in zip(boxes, texts, questions, strict=True)
+        ]
+
+
+def _of_openclip(box: BlackBox) -> OpenCLIPClassifier:
+    assert isinstance(box, OpenCLIPClassifier)
+    return box
+
 
 class OpenedWhite:
     """A local model opened on class names with gradients, for white-box references."""
@@ -245,6 +284,7 @@ class OpenCLIPClassifier(BlackBox):
         template: str,
     ) -> None:
         self._owner, self._encoder, self._words = owner, encoder, words
+        self._device = encoder.initial_context.device
         self.template = template
         self._scale = float(model.logit_scale.exp())
         bias = getattr(model, "logit_bias", None)
@@ -254,19 +294,22 @@ class OpenCLIPClassifier(BlackBox):
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""
-        if not isinstance(images, _Features) or images.owner is not self._owner:
-            raise CraftZooError(
-                "the images were handed to another model: use this model's images()"
-            )
-        features = images.features
         if isinstance(prompts, np.ndarray):
-            contexts = torch.as_tensor(prompts, dtype=torch.float32, device=features.device)
-            texts = self._encoder(contexts)
+            texts = self._encoder(self._contexts(prompts))
         else:
             texts = self._words(prompts)
+        yield from self._scores(texts, images)
+
+    def _contexts(self, prompts: np.ndarray) -> Tensor:
+        return torch.as_tensor(prompts, dtype=torch.float32, device=self._device)
+
+    def _scores(self, texts: Iterator[Tensor], images: ImageSet) -> Iterator[np.ndarray]:
+        """Logits (N, C) of one prompt after another, whose features (C, embed_dim) are given."""
+        check_own(isinstance(images, _Features) and images.owner is self._owner)
+        assert isinstance(images, _Features)
         together = max(1, _LOGITS_TOGETHER // (4 * len(images) * len(self.classnames)))
         while some := list(islice(texts, together)):
-            logits = torch.matmul(features, torch.stack(some).transpose(1, 2))
+            logits = torch.matmul(images.features, torch.stack(some).transpose(1, 2))
             yield from logits.mul_(self._scale).add_(self._bias).cpu().numpy()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import PromptError
 
 DEFAULT_INIT = "a photo of a"
 
@@ -11,13 +11,13 @@ def as_template(words: str) -> str:
     """A template as it is; words to stand before the class name, made into one.
 
     Raises:
-        CraftZooError: ``{}`` occurs twice, or there are no words.
+        PromptError: ``{}`` occurs twice, or there are no words.
     """
     words = " ".join(words.split())
     if not words:
-        raise CraftZooError(f"the prompt is empty: give words, as in {DEFAULT_INIT!r}")
+        raise PromptError(f"the prompt is empty: give words, as in {DEFAULT_INIT!r}")
     if words.count("{}") > 1:
-        raise CraftZooError(f"the template {words!r} has more than one {{}}: leave one")
+        raise PromptError(f"the template {words!r} has more than one {{}}: leave one")
     return words if "{}" in words else f"{words} {{}}."
 
 

@@ -49,6 +49,7 @@ def create_app(
         summary="A vision-language model that can only be queried.",
         version=metadata.version("craft-zoo"),
         lifespan=lifespan,
+        redirect_slashes=False,  # behind a proxy it would lead to an address without encryption
     )
     app.state.service = service
     app.add_middleware(Guard, service=service)

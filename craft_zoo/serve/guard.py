@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ REQUEST_LOG = "craft_zoo.serve.requests"
 _LOG = logging.getLogger("craft_zoo.serve")
 _REQUESTS = logging.getLogger(REQUEST_LOG)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+_PIECE = 2**18  # bytes
 _GONE = 499  # of a client that did not wait, in the log
 
 
@@ -45,6 +47,7 @@ class Guard:
         began = time.perf_counter()
         state: dict[str, Any] = scope.setdefault("state", {})
         answer = _Answer(send)
+        held = state["held"] = ExitStack()  # until the answer is sent
         try:
             if _is_guarded(scope["path"].removeprefix(scope.get("root_path", ""))):
                 state["account"] = self._account(scope)
@@ -61,6 +64,7 @@ class Guard:
                 )
                 await response_to(failure, scope["path"])(scope, receive, answer)
         finally:
+            held.close()
             self._note(scope, state, answer.status, time.perf_counter() - began)
 
     def _account(self, scope: Scope) -> Account:
@@ -126,6 +130,14 @@ class _Answer:
             await self._send({**self._start, "headers": headers})
             message = {"type": "http.response.body", "body": bytes(self._body)}
             self._start = None
+        # In pieces, for which the server waits until those before have left the machine: what is
+        # not sent yet is held by this request, where it is counted.
+        body = message.get("body", b"")
+        for end in range(_PIECE, len(body), _PIECE):
+            piece = {**message, "body": body[end - _PIECE : end], "more_body": True}
+            await self._send(piece)
+        if len(body) > _PIECE:
+            message = {**message, "body": body[(len(body) - 1) // _PIECE * _PIECE :]}
         await self._send(message)
 
 

@@ -52,9 +52,9 @@ class Metrics:
             ("kind",),
             registry=self._registry,
         )
-        self._prompts = Histogram(
-            "craft_zoo_batch_prompts",
-            "Prompts in a call of the model.",
+        self._texts = Histogram(
+            "craft_zoo_batch_texts",
+            "Texts (prompts x classes) in a call of the model.",
             buckets=_SIZES,
             registry=self._registry,
         )
@@ -74,12 +74,12 @@ class Metrics:
         self._requests.labels(method, path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
-    def observe_call(self, kind: str, requests: int, prompts: int, seconds: float) -> None:
+    def observe_call(self, kind: str, requests: int, texts: int, seconds: float) -> None:
         """Count a call of the model."""
         self._model_seconds.labels(kind).inc(seconds)
         if kind == "scores":
             self._together.observe(requests)
-            self._prompts.observe(prompts)
+            self._texts.observe(texts)
 
     def text(self) -> tuple[bytes, str]:
         """All of them, and the content type."""

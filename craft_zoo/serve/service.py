@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,9 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, Prompts
-from craft_zoo.errors import CraftZooError
-from craft_zoo.serve import questions
+from craft_zoo.blackbox import DEFAULT_INIT, VLM, Question
+from craft_zoo.data.images import BrokenImageError
+from craft_zoo.errors import CraftZooError, PromptError
 from craft_zoo.serve.accounts import Account
 from craft_zoo.serve.buckets import TokenBuckets
 from craft_zoo.serve.gate import Gate
@@ -30,18 +32,20 @@ from craft_zoo.serve.holdings import (
 )
 from craft_zoo.serve.metrics import Metrics
 from craft_zoo.serve.probe import Probed, probe
+from craft_zoo.serve.questions import ask
 from craft_zoo.serve.refusal import bad, busy
 from craft_zoo.serve.settings import ServeSettings
 from craft_zoo.serve.state import Bill, Entry, Recorded, State, check_quota
 from craft_zoo.serve.uploads import ForgottenImageError
-from craft_zoo.serve.worker import Job, Worker
+from craft_zoo.serve.worker import Job, Run, StoppedError, Worker, whole
 from craft_zoo.wire import ErrorCode, digest
 
 Result = TypeVar("Result")
 
 _LOG = logging.getLogger("craft_zoo.serve")
-_READERS = 2  # threads that read bodies and decode images
+_READERS = 2  # threads that read bodies and write answers
 _SMALL = 2**16  # bytes that are read sooner than another thread is woken
+_TASKS = 4  # label sets of Hugging Face's tasks that are kept of an account
 _OWNER = ""  # whose turn the server's own work takes; no account has this name
 
 
@@ -86,11 +90,14 @@ class Service:
             ErrorCode.UNKNOWN_CLASSIFIER,
             "there is no classifier of this id: open it with POST /v1/classifiers",
         )
+        # Of Hugging Face's tasks, beside those which an account's client has opened and knows.
+        self.tasks: Shelves[Opened] = Shelves(_TASKS, ErrorCode.UNKNOWN_CLASSIFIER, "")
         self.encoded: Shared[Encoded] = Shared()  # both used by the worker's thread
         self.opened: Shared[Opened] = Shared()
-        self.is_ready = self.is_closing = False
+        self.is_ready = self.is_closing = self._is_ending = False
         self._worker = self._new_worker()
         self._asking: dict[tuple[str, str], _Turnstile] = {}
+        self._answering: set[asyncio.Future[Recorded]] = set()
         self._unrecorded: list[tuple[Entry, asyncio.Future[Recorded]]] = []
         self._recording = asyncio.Lock()
 
@@ -100,9 +107,10 @@ class Service:
         Raises:
             CraftZooError: one of them cannot be used.
         """
-        self.is_closing = False
+        self.is_closing = self._is_ending = False
         self.state = State(self.settings.state, self.settings.limits.stored_bytes)
         self._readers = ThreadPoolExecutor(_READERS, "craft-zoo-read")
+        self._decoder = ThreadPoolExecutor(1, "craft-zoo-decode")
         self._clerk = ThreadPoolExecutor(1, "craft-zoo-bill")
         self._worker.start()
         self.model = await self.compute(_OWNER, "probe", lambda: probe(self.vlm))
@@ -113,25 +121,32 @@ class Service:
         self.is_closing = True
 
     async def stop(self) -> None:
-        """Answer what is under way, then end."""
+        """End. Who waits still is not answered, and not billed; the server has given them time."""
         self.close()
+        self._is_ending = True
         await asyncio.to_thread(self._worker.stop)
-        while self.gate.inside:
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*self._answering, return_exceptions=True)
         self.is_ready = False
-        for pool in (self._readers, self._clerk):
-            pool.shutdown()
+        for pool in (self._readers, self._decoder, self._clerk):
+            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
         self.state.close()
         self._worker = self._new_worker()  # the app may be started again
 
-    async def read(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """What a function returns that reads much, in another thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, function, *arguments)
+    async def read(
+        self, function: Callable[..., Result], *arguments: Any, size: int = _SMALL
+    ) -> Result:
+        """What a function returns that reads or writes so many bytes, of many in another thread."""
+        if size < _SMALL:
+            return function(*arguments)
+        return await self._in(self._readers, function, *arguments)
+
+    async def decode(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """What a function returns that decodes images, in a thread of its own."""
+        return await self._in(self._decoder, function, *arguments)
 
     async def digest(self, body: bytes) -> str:
         """The digest of a body, see :func:`craft_zoo.wire.digest`."""
-        return digest(body) if len(body) < _SMALL else await self.read(digest, body)
+        return await self.read(digest, body, size=len(body))
 
     async def compute(self, account: str, kind: str, function: Callable[[], Result]) -> Result:
         """What a function returns that needs the model, when it is the account's turn.
@@ -139,28 +154,41 @@ class Service:
         Raises:
             Refusal: the model does not take what it is given.
         """
-        return await self._done(Job(account, kind, lambda _: [function()]))
+        return await self._done(Job(account, kind, whole(function)))
 
-    async def ask(
-        self, account: str, opened: Opened, encoded: Encoded, prompts: Prompts
-    ) -> np.ndarray:
+    async def ask(self, account: str, question: Question) -> np.ndarray:
         """Logits (P, N, C), of one call of the model perhaps with those of other requests.
 
         Raises:
             Refusal: see :meth:`compute`.
         """
-        box, images = opened.box, encoded.images
-        form = prompts.ndim if isinstance(prompts, np.ndarray) else 0
-        together = (opened, encoded, form) if self.settings.max_batch > 1 else None
+        return await self.score(
+            account,
+            lambda questions: ask(self.vlm, questions),
+            question,
+            self.vlm.kind(question),
+            question.texts,
+        )
+
+    async def score(
+        self, account: str, run: Run, payload: object, together: Hashable, texts: int
+    ) -> Any:
+        """What ``run`` returns for a payload, perhaps in one call with others of the same kind.
+
+        Args:
+            account: who asks.
+            run: see :data:`craft_zoo.serve.worker.Run`.
+            payload: what it asks.
+            together: payloads of the same value may go together.
+            texts: that are scored; those of a call are bounded.
+
+        Raises:
+            Refusal: see :meth:`compute`.
+        """
+        if self.settings.max_batch == 1:
+            together = None
         return await self._done(
-            Job(
-                account,
-                "scores",
-                lambda payloads: questions.ask(box, images, payloads),
-                prompts,
-                together,
-                len(prompts),
-            )
+            Job(account, "scores", run, payload, together, texts, is_brief=True)
         )
 
     def interlude(self, *_: int) -> None:
@@ -168,24 +196,47 @@ class Service:
         self._worker.interlude()
 
     async def open(
-        self, account: str, classnames: tuple[str, ...], init: str = DEFAULT_INIT
+        self,
+        account: str,
+        classnames: tuple[str, ...],
+        init: str = DEFAULT_INIT,
+        shelves: Shelves[Opened] | None = None,
     ) -> tuple[str, Opened]:
         """Open the model on class names for an account; their id, and what was opened.
+
+        Args:
+            account: whose it is.
+            classnames: see :meth:`craft_zoo.blackbox.VLM.classifier`.
+            init: likewise.
+            shelves: where it is kept; None: among the classifiers.
 
         Raises:
             Refusal: the model does not take them.
         """
+        shelves = self.classifiers if shelves is None else shelves
         id = content_id("classifier", account, init, *classnames)
-        opened = self.classifiers.find(account, id)
+        opened = shelves.find(account, id)
         if opened is None:
             content = classnames, init
             opened = await self.compute(
                 account,
                 "classifier",
-                lambda: self.opened.get(content, lambda: Opened(self._open(classnames, init))),
+                lambda: self.opened.get(
+                    content, lambda: Opened(self.vlm.classifier(classnames, init))
+                ),
             )
-        self.classifiers.put(account, id, opened)
+        shelves.put(account, id, opened)
         return id, opened
+
+    def question(self, *about: str) -> bytes:
+        """Digest of a question, of all that determines its answer.
+
+        Args:
+            about: what is asked, in a few words.
+        """
+        settings = self.settings
+        served = self.vlm.name, settings.answers, settings.top_k
+        return hashlib.sha256(json.dumps([served, *about]).encode()).digest()
 
     async def answer_once(
         self,
@@ -193,6 +244,8 @@ class Service:
         key: str,
         question: bytes,
         prepare: Callable[[], Awaitable[Prepared]],
+        *,
+        is_kept: bool = True,
     ) -> Recorded:
         """Answer a request, or send again what it was answered; see the protocol.
 
@@ -201,14 +254,18 @@ class Service:
             key: name of the request.
             question: digest of all that it asks.
             prepare: called where the answer must be computed.
+            is_kept: whether the answer is stored, to be sent again.
 
         Raises:
             Refusal: nothing was billed.
         """
         # To its end even if the client is gone: it will ask again.
-        return await asyncio.shield(
-            asyncio.ensure_future(self._answer_once(account, key, question, prepare))
+        answering = asyncio.ensure_future(
+            self._answer_once(account, key, question, prepare, is_kept)
         )
+        self._answering.add(answering)
+        answering.add_done_callback(self._answering.discard)
+        return await asyncio.shield(answering)
 
     async def _answer_once(
         self,
@@ -216,21 +273,22 @@ class Service:
         key: str,
         question: bytes,
         prepare: Callable[[], Awaitable[Prepared]],
+        is_kept: bool,
     ) -> Recorded:
         name = account.name
         turnstile = self._asking.setdefault((name, key), _Turnstile())
         turnstile.users += 1
         try:
             async with turnstile.lock:
-                known = await self.file(self.state.find, name, key, question)
+                known, used = await self.file(self.state.find, name, key, question)
                 if known and known.body is not None:
                     return known
                 prepared = await prepare()
                 if known is None:
-                    used = await self.file(self.state.usage, name)
                     check_quota(account, used, prepared.bill)
                 body = await prepared.answer()
-                recorded = await self._record(Entry(account, key, question, prepared.bill, body))
+                entry = Entry(account, key, question, prepared.bill, body, is_kept)
+                recorded = await self._record(entry)
                 if known is None:
                     self.metrics.predictions.labels(name).inc(prepared.bill.predictions)
                 return recorded
@@ -241,6 +299,8 @@ class Service:
 
     async def _record(self, entry: Entry) -> Recorded:
         """Record a request, with all that come while the disk is busy with others."""
+        if self._is_ending:
+            raise busy("the server is being stopped")
         future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
         self._unrecorded.append((entry, future))
         if len(self._unrecorded) == 1:
@@ -267,15 +327,18 @@ class Service:
         Raises:
             Refusal: the disk does not take it.
         """
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._clerk, function, *arguments)
+            return await self._in(self._clerk, function, *arguments)
         except sqlite3.Error:
             _LOG.exception("the state cannot be used")
             raise busy("the server cannot write to its disk") from None
 
-    def _open(self, classnames: tuple[str, ...], init: str) -> BlackBox:
-        return self.vlm.classifier(classnames, init)
+    async def _in(
+        self, pool: ThreadPoolExecutor, function: Callable[..., Result], *arguments: Any
+    ) -> Result:
+        if self._is_ending:
+            raise busy("the server is being stopped")
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
 
     def _new_worker(self) -> Worker:
         threads = torch.get_num_threads()  # a new thread's number may be another
@@ -288,10 +351,14 @@ class Service:
     async def _done(self, job: Job) -> Any:
         try:
             return await asyncio.wrap_future(self._worker.submit(job))
+        except StoppedError:
+            raise busy("the server is being stopped") from None
         except ForgottenImageError:
             raise
-        except CraftZooError as error:
+        except (PromptError, BrokenImageError) as error:
             raise bad(str(error), 400) from None
+        except CraftZooError as error:  # what it says is for the owner
+            raise RuntimeError("the model cannot be used") from error
 
 
 class _Turnstile:

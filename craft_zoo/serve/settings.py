@@ -22,17 +22,19 @@ class ServeSettings:
         state: folder for the bills and the answers; None: they are lost with the process.
         answers: what is answered.
         top_k: so many of a row's entries are told apart; None: all.
-        max_batch: contexts of several requests that are scored in one call; 1: never several
-            requests.
+        max_batch: texts (prompts × classes) of several requests that are scored in one call; 1:
+            never several requests.
         limits: what is taken at the most.
+        name: what the model is called; None: as it calls itself.
     """
 
     accounts: Accounts
     state: Path | None = None
     answers: Answers = "logits"
     top_k: int | None = None
-    max_batch: int = 128
+    max_batch: int = 1024
     limits: Limits = field(default_factory=Limits)
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if self.answers not in ("logits", "log_probabilities"):
@@ -41,5 +43,10 @@ class ServeSettings:
             )
         if self.top_k is not None and self.top_k < 1:
             raise CraftZooError(f"the best {self.top_k} of a row are none: set top_k to 1 or more")
+        if self.top_k is not None and self.answers == "logits":
+            raise CraftZooError(
+                "logits of the best K classes tell those of all, asked about in small groups: "
+                "answer with log-probabilities, or leave out top_k"
+            )
         if self.max_batch < 1:
-            raise CraftZooError(f"a batch must have at least 1 context, not {self.max_batch}")
+            raise CraftZooError(f"a batch must have at least 1 text, not {self.max_batch}")

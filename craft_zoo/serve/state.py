@@ -59,6 +59,7 @@ class Entry:
         digest: of all that it asks.
         bill: what it costs.
         body: of its answer.
+        is_kept: whether the answer is stored, to be sent again.
     """
 
     account: Account
@@ -66,6 +67,7 @@ class Entry:
     digest: bytes
     bill: Bill
     body: bytes
+    is_kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,14 @@ class State:
                 f"folder"
             ) from None
 
-    def find(self, account: str, key: str, digest: bytes) -> Recorded | None:
-        """The request of that key, if it was billed.
+    def find(self, account: str, key: str, digest: bytes) -> tuple[Recorded | None, Used]:
+        """The request of that key, if it was billed, and what the account has used.
 
         Raises:
             Refusal: the key belongs to another request.
         """
         with self._mutex:
-            return self._find(account, key, digest)
+            return self._find(account, key, digest), self._usage(account)
 
     def record(self, entries: Sequence[Entry]) -> list[Recorded | Refusal]:
         """Bill requests and store their answers, with one wait for the disk.
@@ -170,7 +172,8 @@ class State:
             return known
         if known is None:
             self._add(account.name, key, digest, entry.bill)
-        self._store(account.name, key, entry.body)
+        if entry.is_kept:
+            self._store(account.name, key, entry.body)
         return Recorded(known.bill if known else entry.bill, entry.body)
 
     @contextmanager

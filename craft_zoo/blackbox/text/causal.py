@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,8 @@ from craft_zoo.errors import CraftZooError
 
 # More rows in a block than this make a CPU no faster: its matrix products are at their best.
 _CPU_ROWS = 4096
+# Blocks between two answers, so that who asks can see to something else in the meantime.
+_BLOCKS = 2
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class _Sequences:
 
 @dataclass(frozen=True)
 class _Pack:
-    """Class names that are encoded together.
+    """Class names of one label set that are encoded together.
 
     Attributes:
         sequences: how they are laid out.
@@ -59,6 +61,26 @@ class _Pack:
     names: Tensor
     projected: Tensor
     classes: Tensor
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A pack behind some contexts: what a block is made of.
+
+    Attributes:
+        past: of each layer, keys and values of P contexts: (P, n, …) of contexts that all names
+            share, (P, C, n, …) of those of each class.
+        names: the pack.
+        features: (P, C, embed_dim), where the names' are written to.
+    """
+
+    past: list[Tensor]
+    names: _Pack
+    features: Tensor
+
+    @property
+    def rows(self) -> int:
+        return len(self.features) * len(self.names.names)
 
 
 class CausalTextEncoder(TextEncoder):
@@ -131,40 +153,84 @@ class CausalTextEncoder(TextEncoder):
         return min(fitting, _CPU_ROWS) if weight.device.type == "cpu" else fitting
 
     def _contexts_per_wave(self, prefixes: int) -> int:
-        """Contexts whose features, keys and values fit into memory together.
+        """Contexts that are encoded before the first is handed out; see _prefixes.
 
-        Args:
-            prefixes: of a context: 1, or one for each class.
+        Their features, keys and values are held together.
         """
         keys_values = 2 * prefixes * self.stop * self._width * len(self.blocks)
         floats = len(self.tokens) * self._feature_dim() + keys_values
-        return max(1, self._memory // 2 // (4 * floats))
+        rows = sum(len(names.names) for names in self._packs)
+        in_blocks = self._most_rows() // rows * _BLOCKS
+        return max(1, min(in_blocks, self._memory // 2 // (4 * floats)))
 
     @torch.inference_mode()
     def __call__(self, contexts: Tensor) -> Iterator[Tensor]:
         """See :meth:`TextEncoder.__call__`."""
-        contexts = contexts.to(self._context_position.dtype)
-        if contexts.ndim == 4 and not self._apart:
-            self._apart = self._lay_out(bin_tokens=1)
-        prefixes = contexts.shape[1] if contexts.ndim == 4 else 1
-        for wave in contexts.split(self._contexts_per_wave(prefixes)):
-            yield from self._encode_wave(wave)
+        for wave in contexts.split(self._contexts_per_wave(_prefixes(contexts))):
+            yield from self._encode_wave([(self, wave)])[0]
 
-    def _encode_wave(self, contexts: Tensor) -> Tensor:
-        """(P, C, embed_dim), block by block."""
-        past = self._encode_contexts(contexts.view(-1, *contexts.shape[-2:]))
-        own = contexts.ndim == 4
-        if own:
+    def kind(self) -> Hashable:
+        """See :meth:`TextEncoder.kind`."""
+        return super().kind() if self._compile else (self.model, self.start, self.stop)
+
+    @torch.inference_mode()
+    def together(self, asked: Sequence[tuple[TextEncoder, Tensor]]) -> list[Tensor]:
+        """See :meth:`TextEncoder.together`; matrix products run over the rows of all."""
+        wave: list[tuple[CausalTextEncoder, Tensor]] = []
+        features: list[Tensor] = []
+        room = 1.0
+        for encoder, contexts in asked:
+            assert isinstance(encoder, CausalTextEncoder)
+            share = len(contexts) / encoder._contexts_per_wave(_prefixes(contexts))
+            if wave and share > room:
+                features += self._encode_wave(wave)
+                wave, room = [], 1.0
+            if share > 1:
+                features += super().together([(encoder, contexts)])
+                continue
+            wave.append((encoder, contexts))
+            room -= share
+        return features + (self._encode_wave(wave) if wave else [])
+
+    def _encode_wave(self, asked: Sequence[tuple[CausalTextEncoder, Tensor]]) -> list[Tensor]:
+        """Features (P, C, embed_dim) of each label set under its contexts, block by block."""
+        dtype, dim = self._context_position.dtype, self._feature_dim()
+        given = [contexts.to(dtype) for _, contexts in asked]
+        flat = [contexts.view(-1, *contexts.shape[-2:]) for contexts in given]
+        past = self._encode_contexts(torch.cat(flat) if len(flat) > 1 else flat[0])
+        counts = [len(contexts) for contexts in flat]
+        of_each = zip(*(layer.split(counts) for layer in past), strict=True)
+        features, pieces = [], []
+        for (encoder, contexts), own_past in zip(asked, of_each, strict=True):
+            shape = len(contexts), len(encoder.tokens), dim
+            features.append(torch.empty(shape, device=contexts.device))
+            pieces += encoder._pieces(contexts, list(own_past), features[-1])
+        block: list[_Piece] = []
+        for piece in pieces:
+            if block and sum(each.rows for each in block) + piece.rows > self._most_rows():
+                self._encode_block(block)
+                block = []
+            block.append(piece)
+        self._encode_block(block)
+        return features
+
+    def _pieces(self, contexts: Tensor, past: list[Tensor], features: Tensor) -> Iterator[_Piece]:
+        """The names behind the contexts, in pieces that a block has room for."""
+        packs = self._packs
+        if contexts.ndim == 4:
             past = [layer.unflatten(0, contexts.shape[:2]) for layer in past]
-        shape = len(contexts), len(self.tokens), self._feature_dim()
-        features = torch.empty(shape, device=contexts.device)
-        for names in self._apart if own else self._packs:
+            packs = self._apart = self._apart or self._lay_out(bin_tokens=1)
+        for names in packs:
             step = max(1, self._most_rows() // len(names.names))
             for first in range(0, len(contexts), step):
                 some = slice(first, first + step)
-                encoded = self._encode([layer[some] for layer in past], names)
-                features[some, names.classes] = F.normalize(encoded.float(), dim=-1)
-        return features
+                yield _Piece([layer[some] for layer in past], names, features[some])
+
+    def _encode_block(self, pieces: list[_Piece]) -> None:
+        """Write the features of pieces."""
+        encoded = self._encode([(piece.past, piece.names) for piece in pieces])
+        for piece, features in zip(pieces, encoded, strict=True):
+            piece.features[:, piece.names.classes] = F.normalize(features.float(), dim=-1)
 
     def _feature_dim(self) -> int:
         projection = self.tower.text_projection
@@ -205,49 +271,62 @@ class CausalTextEncoder(TextEncoder):
                 x = _finish(block, x, _attend(projected[:, :, :, 0], key_value, mask))
         return extended
 
-    def _encode(self, past: list[Tensor], names: _Pack) -> Tensor:
+    def _encode(self, pieces: list[tuple[list[Tensor], _Pack]]) -> list[Tensor]:
         if self._compiled is None:
-            return self._encode_names(past, names)
+            return self._encode_names(pieces)
         try:
-            return self._compiled(past, names)
+            return self._compiled(pieces)
         except RuntimeError as error:  # what dynamo and inductor raise
             reason = str(error).strip().splitlines()[0]
             raise CraftZooError(
                 f"torch.compile cannot be used here ({reason}): leave out --compile"
             ) from error
 
-    def _encode_names(self, past: list[Tensor], names: _Pack) -> Tensor:
-        """Features (P, C', embed_dim) of a pack's names behind P contexts.
+    def _encode_names(self, pieces: list[tuple[list[Tensor], _Pack]]) -> list[Tensor]:
+        """Features (P, C', embed_dim) of each piece: of a pack's names behind P contexts.
 
-        ``past`` is (P, n, …) of contexts that all names share, (P, C, n, …) of those of each class.
+        Args:
+            pieces: ``past`` and ``names`` as of a :class:`_Piece`.
 
-        Rows lie in the order (kind of sequences, context, sequence, token), so that each kind is a
-        piece of them.
+        Rows lie in the order (piece, kind of sequences, context, sequence, token), so that each
+        kind is a stretch of them.
         """
-        n_contexts = len(past[0])
-        sizes = [sequences.rows for sequences in names.sequences]
-        sizes_by_context = [n_contexts * size for size in sizes]
+        kinds = [
+            (place, len(past[0]), kind)
+            for place, (past, names) in enumerate(pieces)
+            for kind in names.sequences
+        ]
+        sizes = [n_contexts * kind.rows for _, n_contexts, kind in kinds]
 
-        def repeat(rows: Tensor) -> list[Tensor]:
-            return [piece.repeat(n_contexts, 1) for piece in rows.split(sizes)]
+        def repeat(rows: list[Tensor]) -> list[Tensor]:
+            stretches = (
+                stretch
+                for own, (_, names) in zip(rows, pieces, strict=True)
+                for stretch in own.split([kind.rows for kind in names.sequences])
+            )
+            return [
+                stretch.repeat(n_contexts, 1)
+                for stretch, (_, n_contexts, _) in zip(stretches, kinds, strict=True)
+            ]
 
-        x = torch.cat(repeat(names.names))
-        for block, before in zip(self.blocks, past, strict=True):
-            if block is self.blocks[0]:
-                projected = repeat(names.projected)
+        x = torch.cat(repeat([names.names for _, names in pieces]))
+        for depth, block in enumerate(self.blocks):
+            if depth == 0:
+                projected = repeat([names.projected for _, names in pieces])
             else:
-                projected = list(_project(block, block.ln_1(x)).split(sizes_by_context))
+                projected = list(_project(block, block.ln_1(x)).split(sizes))
             last = block is self.blocks[-1]
             asked, attended = [], []
-            for rows, piece, kind in zip(
-                x.split(sizes_by_context), projected, names.sequences, strict=True
+            for rows, stretch, (place, n_contexts, kind) in zip(
+                x.split(sizes), projected, kinds, strict=True
             ):
                 shape = n_contexts, kind.count, kind.length
-                parts, mask = self._split(piece, *shape), kind.mask
+                parts, mask = self._split(stretch, *shape), kind.mask
                 query, key_value = parts[:, :, :, 0], parts[:, :, :, 1:]
                 if last:
                     query, mask = query[:, :, kind.ends], mask[kind.ends]
                     asked.append(rows.view(*shape, -1)[:, :, kind.ends].flatten(0, 2))
+                before = pieces[place][0][depth]
                 behind = before[:, None] if before.ndim == 5 else before[:, kind.first]
                 attended.append(_attend(query, _extend(behind, key_value), mask))
             x = _finish(block, torch.cat(asked) if last else x, torch.cat(attended))
@@ -255,13 +334,20 @@ class CausalTextEncoder(TextEncoder):
         projection = self.tower.text_projection
         if projection is not None:
             x = projection(x) if isinstance(projection, nn.Module) else x @ projection
-        ends = [n_contexts * kind.count * len(kind.ends) for kind in names.sequences]
-        pieces = [piece.view(n_contexts, -1, x.shape[-1]) for piece in x.split(ends)]
-        return torch.cat(pieces, dim=1)
+        ends = [n_contexts * kind.count * len(kind.ends) for _, n_contexts, kind in kinds]
+        features: list[list[Tensor]] = [[] for _ in pieces]
+        for stretch, (place, n_contexts, _) in zip(x.split(ends), kinds, strict=True):
+            features[place].append(stretch.view(n_contexts, -1, x.shape[-1]))
+        return [torch.cat(some, dim=1) for some in features]
 
     def _split(self, projected: Tensor, *shape: int) -> Tensor:
         """(P, m, length, 3, heads, head_dim)."""
         return projected.reshape(*shape, 3, self._heads, -1)
+
+
+def _prefixes(contexts: Tensor) -> int:
+    """Of a context: 1, or one for each class."""
+    return contexts.shape[1] if contexts.ndim == 4 else 1
 
 
 def _mask(past: int, lengths: Sequence[int]) -> Tensor:

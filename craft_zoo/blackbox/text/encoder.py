@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from craft_zoo.blackbox.text.tower import (
     token_embedding,
     tokens_of,
 )
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import PromptError
 
 
 class TextEncoder(ABC):
@@ -54,7 +54,7 @@ class TextEncoder(ABC):
         self.start, self.stop = _context_span(tokenizer, template)
         context_ids = self.tokens[:, self.start : self.stop]
         if not (context_ids == context_ids[0]).all():
-            raise CraftZooError(f"the initial words {init!r} merge with a class name: change them")
+            raise PromptError(f"the initial words {init!r} merge with a class name: change them")
         self.initial_context = self.embedding(context_ids[0]).detach()
         with torch.inference_mode():
             self._prepare()
@@ -72,6 +72,18 @@ class TextEncoder(ABC):
         Returns:
             P tensors (C, embed_dim).
         """
+
+    def kind(self) -> Hashable:
+        """What encoders have in common that are faster :meth:`together`; None: nothing."""
+        return None
+
+    def together(self, asked: Sequence[tuple[TextEncoder, Tensor]]) -> list[Tensor]:
+        """Features (P, C, embed_dim) of each label set under its contexts.
+
+        Args:
+            asked: encoders of one :meth:`kind`, and for each the contexts as it is called with.
+        """
+        return [torch.stack(list(encoder(contexts))) for encoder, contexts in asked]
 
 
 class ForwardTextEncoder(TextEncoder):
@@ -121,7 +133,7 @@ def _context_span(tokenizer: Tokenizer, template: str) -> tuple[int, int]:
     """First position of the tokens of the words before the class name, and that after the last."""
     before = words_before(template)
     if not before:
-        raise CraftZooError(
+        raise PromptError(
             f"the prompt {template!r} has no words before the class name, where a context would "
             f"stand: begin it with some, as in 'a photo of a'"
         )

@@ -10,7 +10,7 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import PromptError
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
 Model = Any  # open_clip is untyped, and nn.Module says nothing of the parts that a tower has
@@ -48,14 +48,14 @@ def tokens_of(tokenizer: Tokenizer, prompts: Sequence[str]) -> Tensor:
     """(n, context_length) token ids.
 
     Raises:
-        CraftZooError: a prompt is longer than the model reads.
+        PromptError: a prompt is longer than the model reads.
     """
     tokens = tokenizer(prompts)
     # A truncated prompt equals that of any longer text with the same beginning.
     longer = tokenizer([f"{prompt} and so on" for prompt in prompts])
     for prompt, ids, longer_ids in zip(prompts, tokens, longer, strict=True):
         if torch.equal(ids, longer_ids):
-            raise CraftZooError(
+            raise PromptError(
                 f"the prompt {prompt[:60]!r}… is longer than the model's {tokens.shape[1]} tokens: "
                 f"shorten the class name"
             )

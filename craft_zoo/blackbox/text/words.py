@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -52,19 +53,52 @@ class WordEncoder:
         Raises:
             CraftZooError: a prompt is longer than the model reads.
         """
-        length = self._tokenizer(["x"]).shape[1]
-        each = max(1, self._memory // bytes_per_text(self._model, length))
+        each = self._most_texts()
         together = max(1, min(_TEXTS, each) // len(self._names))
         for first in range(0, len(templates), together):
             some = templates[first : first + together]
-            prompts = [
-                fill(template, name)
-                for one in some
-                for template, name in zip(self._of_each(one), self._names, strict=True)
-            ]
-            tokens = tokens_of(self._tokenizer, prompts).to(self._device)
+            tokens = tokens_of(self._tokenizer, self._prompts(some)).to(self._device)
             features = torch.cat([self._encode(part) for part in tokens.split(each)])
             yield from features.view(len(some), len(self._names), -1)
+
+    @torch.inference_mode()
+    def together(
+        self, asked: Sequence[tuple[WordEncoder, Sequence[str | tuple[str, ...]]]]
+    ) -> list[Tensor]:
+        """Features (P, C, embed_dim) of several label sets of one model, equal texts encoded once.
+
+        Args:
+            asked: encoders, and for each its templates.
+
+        Raises:
+            CraftZooError: a prompt is longer than the model reads.
+        """
+        prompts = [encoder._prompts(templates) for encoder, templates in asked]
+        places: dict[str, int] = {}
+        for prompt in chain.from_iterable(prompts):
+            places.setdefault(prompt, len(places))
+        tokens = tokens_of(self._tokenizer, list(places)).to(self._device)
+        parts = tokens.split(min(_TEXTS, self._most_texts()))
+        features = torch.cat([self._encode(part) for part in parts])
+        return [
+            features[[places[prompt] for prompt in some]].unflatten(
+                0, (len(templates), len(encoder._names))
+            )
+            for some, (encoder, templates) in zip(prompts, asked, strict=True)
+        ]
+
+    def _most_texts(self) -> int:
+        """Texts that memory allows together."""
+        length = self._tokenizer(["x"]).shape[1]
+        return max(1, self._memory // bytes_per_text(self._model, length))
+
+    def _prompts(self, templates: Sequence[str | tuple[str, ...]]) -> list[str]:
+        """The P · C prompts in words."""
+        return [
+            fill(own, name)
+            for template in templates
+            for own, name in zip(self._of_each(template), self._names, strict=True)
+        ]
 
     def _of_each(self, template: str | tuple[str, ...]) -> tuple[str, ...]:
         return (template,) * len(self._names) if isinstance(template, str) else template

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -9,6 +10,7 @@ from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
 from craft_zoo.serve.accounts import Account
+from craft_zoo.serve.gate import Load
 from craft_zoo.serve.refusal import Refusal
 from craft_zoo.serve.service import Service
 from craft_zoo.wire import DIGEST_HEADER, ErrorCode
@@ -81,6 +83,17 @@ def account_of(request: Request) -> Account:
         raise Refusal(ErrorCode.UNAUTHORIZED, "the request has no key: send one")
     assert isinstance(account, Account)
     return account
+
+
+def enter(request: Request) -> Load:
+    """A place for the request, which it has until its answer is sent.
+
+    Raises:
+        Refusal: there is none.
+    """
+    held = request.state.held
+    assert isinstance(held, ExitStack)
+    return held.enter_context(service_of(request).gate.enter(account_of(request).name))
 
 
 def service_of(request: Request) -> Service:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Annotated
 
 import numpy as np
 from fastapi import Header, Query, Request, Response
 
-from craft_zoo.blackbox import Prompts
+from craft_zoo.blackbox import BlackBox, Prompts, Question
 from craft_zoo.serve.answers import told
 from craft_zoo.serve.bodies import kind_of, parse, read_body
 from craft_zoo.serve.gate import Load
-from craft_zoo.serve.holdings import Encoded, Opened
+from craft_zoo.serve.holdings import Encoded
+from craft_zoo.serve.limits import Limits
 from craft_zoo.serve.prompts import check_templates, read_contexts
 from craft_zoo.serve.refusal import Refusal
 from craft_zoo.serve.routes.common import (
@@ -22,6 +21,7 @@ from craft_zoo.serve.routes.common import (
     Id,
     account_of,
     digest_parameter,
+    enter,
     errors,
     guarded,
     service_of,
@@ -96,64 +96,59 @@ async def score(
             f"bodies of {kind[:40]!r} are not read: send {BINARY} or {_JSON}",
         )
     in_words = kind == _JSON
-    with service.gate.enter(account.name) as load:
-        most = limits.json_bytes if in_words else limits.body_bytes
-        body = await read_body(request, load, limits, most=most)
-        about = [id, images, in_words, await service.digest(body)]
-        question = hashlib.sha256(json.dumps(about).encode()).digest()
+    load = enter(request)
+    most = limits.json_bytes if in_words else limits.body_bytes
+    body = await read_body(request, load, limits, most=most)
+    question = service.question(id, images, str(in_words), await service.digest(body))
 
-        async def prepare() -> Prepared:
-            opened = service.classifiers.get(account.name, id)
-            encoded = _encoded(service, account.name, images)
-            prompts = await service.read(_prompts, body, in_words, opened, service)
-            return prepared(service, account.name, opened, encoded, prompts, load)
+    async def prepare() -> Prepared:
+        box = service.classifiers.get(account.name, id).box
+        encoded = _encoded(service, account.name, images)
+        prompts = await service.read(_prompts, body, in_words, box, limits, size=len(body))
+        return prepared(service, account.name, Question(box, prompts, encoded.images), load)
 
-        recorded = await service.answer_once(account, key, question, prepare)
-        answer = recorded.body or b""
-        request.state.predictions = recorded.bill.predictions
-        headers = {
-            BILLED_HEADER: str(recorded.bill.predictions),
-            IDEMPOTENCY_HEADER: key,
-            DIGEST_HEADER: await service.digest(answer),
-        }
+    before = load.bytes
+    recorded = await service.answer_once(account, key, question, prepare)
+    answer = recorded.body or b""
+    if load.bytes == before:  # it was not computed now, and so is not counted yet
+        load.add(len(answer))
+    request.state.predictions = recorded.bill.predictions
+    headers = {
+        BILLED_HEADER: str(recorded.bill.predictions),
+        IDEMPOTENCY_HEADER: key,
+        DIGEST_HEADER: await service.digest(answer),
+    }
     return BinaryResponse(answer, headers=headers)
 
 
-def prepared(
-    service: Service,
-    account: str,
-    opened: Opened,
-    encoded: Encoded,
-    prompts: Prompts,
-    load: Load,
-) -> Prepared:
-    """What scoring prompts on images will cost, and how it is done.
+def prepared(service: Service, account: str, question: Question, load: Load) -> Prepared:
+    """What a question will cost, and how it is answered.
 
     Raises:
         Refusal: the answer would be too large.
     """
-    n_images, n_classes = len(encoded.images), len(opened.box.classnames)
-    bill = Bill(len(prompts) * n_images, len(prompts) * n_images * n_classes)
-    if 4 * bill.scores > service.settings.limits.answer_bytes:
+    n_images = len(question.images)
+    bill = Bill(len(question.prompts) * n_images, question.texts * n_images)
+    size = 4 * bill.scores
+    if size > service.settings.limits.answer_bytes:
         raise Refusal(
             ErrorCode.TOO_LARGE,
-            f"the answer would have {4 * bill.scores:,} bytes: ask with fewer prompts, images or "
-            f"classes at a time",
+            f"the answer would have {size:,} bytes: ask with fewer prompts, images or classes at "
+            f"a time",
         )
-    load.add(4 * bill.scores)
+    load.add(2 * size)  # the scores, and the answer that they are written into
 
     async def answer() -> bytes:
-        logits = await service.ask(account, opened, encoded, prompts)
-        return await service.read(_written, logits, service)
+        logits = await service.ask(account, question)
+        return await service.read(_written, logits, service, size=size)
 
     return Prepared(bill, answer)
 
 
-def _prompts(body: bytes, in_words: bool, opened: Opened, service: Service) -> Prompts:
-    limits = service.settings.limits
+def _prompts(body: bytes, in_words: bool, box: BlackBox, limits: Limits) -> Prompts:
     if not in_words:
-        return read_contexts(body, opened.box, limits)
-    return check_templates(parse(Templates, body).templates, opened.box, limits)
+        return read_contexts(body, box, limits)
+    return check_templates(parse(Templates, body).templates, box, limits)
 
 
 def _encoded(service: Service, account: str, id: str) -> Encoded:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
+from collections.abc import Generator, Sequence
 from typing import Annotated
 
 import numpy as np
 from fastapi import Header, Request, Response
 from pydantic import TypeAdapter
 
-from craft_zoo.blackbox import Prompts
+from craft_zoo.blackbox import DEFAULT_INIT
 from craft_zoo.data.images import BrokenImageError
 from craft_zoo.serve.answers import log_softmax, told
 from craft_zoo.serve.bodies import parse, read_body
-from craft_zoo.serve.holdings import Encoded
 from craft_zoo.serve.prompts import check_names, check_template
 from craft_zoo.serve.refusal import Refusal, bad
-from craft_zoo.serve.routes.common import account_of, errors, guarded, service_of
+from craft_zoo.serve.routes.common import account_of, enter, errors, guarded, service_of
 from craft_zoo.serve.schemas import LabelScore, TaskRequest, json_body
 from craft_zoo.serve.service import Prepared, Service
 from craft_zoo.serve.state import Bill
@@ -48,33 +47,25 @@ Key = Annotated[
 async def classify(request: Request, key: Key = None) -> Response:
     """Probabilities of labels for an image."""
     account, service = account_of(request), service_of(request)
-    limits = service.settings.limits
-    with service.gate.enter(account.name) as load:
-        body = await read_body(request, load, limits, most=limits.json_bytes)
-        question = hashlib.sha256(f"zero-shot {await service.digest(body)}".encode()).digest()
+    limits, load = service.settings.limits, enter(request)
+    body = await read_body(request, load, limits, most=limits.json_bytes)
+    question = service.question("zero-shot", await service.digest(body))
 
-        async def prepare() -> Prepared:
-            task = await service.read(parse, TaskRequest, body)
-            parameters = task.parameters
-            check_names(parameters.candidate_labels, "", limits)
-            check_template(parameters.hypothesis_template, limits)
-            image = await service.read(_image, task.inputs, limits.pixels)
+    async def prepare() -> Prepared:
+        task = await service.read(parse, TaskRequest, body)
+        labels, template = task.parameters.candidate_labels, task.parameters.hypothesis_template
+        check_names(labels, "", limits)
+        check_template(template, limits)
+        image = await service.decode(_image, task.inputs, limits.pixels)
 
-            async def answer() -> bytes:
-                scores = await _scores(
-                    service,
-                    account.name,
-                    image,
-                    parameters.candidate_labels,
-                    parameters.hypothesis_template,
-                )
-                return _written(parameters.candidate_labels, scores)
+        async def answer() -> bytes:
+            return _written(labels, await _scores(service, account.name, image, labels, template))
 
-            return Prepared(Bill(1, len(parameters.candidate_labels)), answer)
+        return Prepared(Bill(1, len(labels)), answer)
 
-        recorded = await service.answer_once(
-            account, key or f"unnamed {secrets.token_hex(16)}", question, prepare
-        )
+    # Without a name nobody can ask for the answer again.
+    name = key or f"unnamed {secrets.token_hex(16)}"
+    recorded = await service.answer_once(account, name, question, prepare, is_kept=key is not None)
     request.state.predictions = recorded.bill.predictions
     headers = {BILLED_HEADER: str(recorded.bill.predictions)}
     return Response(recorded.body, media_type="application/json", headers=headers)
@@ -98,18 +89,21 @@ async def _scores(
 ) -> np.ndarray:
     """(C,) probabilities."""
     in_words = "texts" in service.model.accepts
-    prompts: Prompts
-    if in_words:
-        _, opened = await service.open(account, tuple(labels))
-        prompts = [template]
-    else:  # the words before the class name, as a context
-        _, opened = await service.open(account, tuple(labels), template)
-        prompts = opened.box.initial_context[None]
-    encoded = await service.compute(
-        account, "images", lambda: Encoded(service.vlm.images([image], keep=False))
-    )
-    logits = await service.ask(account, opened, encoded, prompts)
-    return np.exp(log_softmax(told(logits, service.settings.answers, service.settings.top_k)))[0, 0]
+    init = DEFAULT_INIT if in_words else template
+    _, opened = await service.open(account, tuple(labels), init, service.tasks)
+    # Without words, those before the class name, as a context.
+    prompt = template if in_words else opened.box.initial_context
+
+    def run(images: Sequence[UploadedImage]) -> Generator[None, None, Sequence[np.ndarray]]:
+        encoded = service.vlm.images(images, keep=False)
+        yield
+        return list(opened.box.score(prompt, encoded))
+
+    together = opened, template
+    logits = await service.score(account, run, image, together, texts=1)
+    if not np.isfinite(logits).all():
+        raise RuntimeError("the model's answer is not finite")
+    return np.exp(log_softmax(told(logits, service.settings.answers, service.settings.top_k)))
 
 
 def _written(labels: list[str], scores: np.ndarray) -> bytes:

@@ -18,6 +18,7 @@ from craft_zoo.blackbox.text import (
     CausalTextEncoder,
     ForwardTextEncoder,
     TextEncoder,
+    WordEncoder,
     text_encoder,
 )
 from craft_zoo.errors import CraftZooError
@@ -200,3 +201,63 @@ def test_names_beyond_the_context_length_are_refused() -> None:
 def test_prompts_that_no_context_can_stand_for(init: str, complaint: str) -> None:
     with pytest.raises(CraftZooError, match=complaint):
         text_encoder(build(), TOKENIZER, NAMES, init, memory=10**9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from([k for k, (_, t) in TOWERS.items() if t is CausalTextEncoder]),
+    label_sets=st.lists(
+        st.tuples(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(1, 3)),
+        min_size=1,
+        max_size=4,
+    ),
+    memory=st.sampled_from(MEGABYTES),
+    own=st.booleans(),
+)
+def test_label_sets_together_have_the_features_that_they_have_alone(
+    seed: int,
+    kind: str,
+    label_sets: list[tuple[list[int], int]],
+    memory: int,
+    own: bool,
+) -> None:
+    model = build(**TOWERS[kind][0])
+    rng = np.random.default_rng(seed)
+    asked = []
+    for n_words, n_contexts in label_sets:
+        names = [" ".join(rng.choice(WORDS[:5], n)) for n in n_words]
+        encoder = CausalTextEncoder(model, TOKENIZER, names, INIT, memory=memory)
+        shape = (n_contexts, *([len(names)] if own else []), *encoder.initial_context.shape)
+        asked.append((encoder, torch.from_numpy(rng.standard_normal(shape)).float()))
+    assert len({encoder.kind() for encoder, _ in asked}) == 1
+    together = asked[0][0].together(asked)
+    for (encoder, contexts), encoded in zip(asked, together, strict=True):
+        assert torch.allclose(encoded, features(encoder, contexts), atol=1e-5)
+
+
+def test_what_does_not_go_together_is_of_another_kind() -> None:
+    model, other, towers = build(), build(), build(**TOWERS["not causal"][0])
+
+    def kind(model: Any, init: str = INIT, **options: Any) -> Any:
+        return text_encoder(model, TOKENIZER, NAMES, init, memory=10**9, **options).kind()
+
+    assert kind(model) == kind(model, "an image of one") is not None
+    assert len({kind(model), kind(other), kind(model, "a photo")}) == 3
+    assert kind(towers) is kind(model, compile=True) is None
+    encoder = text_encoder(towers, TOKENIZER, NAMES, INIT, memory=10**9)
+    contexts = encoder.initial_context.repeat(2, 1, 1)
+    (encoded,) = encoder.together([(encoder, contexts)])
+    assert torch.equal(encoded, features(encoder, contexts))
+
+
+def test_words_together_have_the_features_that_they_have_alone() -> None:
+    model = build()
+    first = WordEncoder(model, TOKENIZER, NAMES, memory=10**9)
+    second = WordEncoder(model, TOKENIZER, ["x", "river", "cat"], memory=10**9)
+    asked = [
+        (first, ["a photo of a {}.", "{}"]),
+        (second, [("a {}", "the {}!", "{}"), "{}"]),  # "cat" is encoded once
+    ]
+    for (encoder, templates), encoded in zip(asked, first.together(asked), strict=True):
+        assert torch.allclose(encoded, torch.stack(list(encoder(templates))), atol=1e-6)

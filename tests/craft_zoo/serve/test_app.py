@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -18,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
+from PIL import Image
 
 from craft_zoo.blackbox import (
     DEFAULT_INIT,
@@ -26,10 +29,12 @@ from craft_zoo.blackbox import (
     ImageSet,
     OpenCLIP,
     Prompts,
+    Question,
     WrappedBlackBox,
+    from_callable,
 )
 from craft_zoo.serve.running import server_of
-from craft_zoo.wire import DIGEST_HEADER, decode_array, digest
+from craft_zoo.wire import DIGEST_HEADER, decode_array, digest, encode_array
 
 Refused = Callable[..., str]
 
@@ -55,6 +60,25 @@ class Slow(VLM):
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         return _SlowBox(self._vlm.classifier(classnames, init), self)
+
+
+class Together(Slow):
+    """It notes how many questions it answers together, too."""
+
+    def __init__(self, vlm: VLM) -> None:
+        super().__init__(vlm)
+        self.together: list[int] = []
+
+    def kind(self, question: Question) -> Hashable:
+        return self._vlm.kind(self._bare(question))
+
+    def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
+        self.together.append(len(questions))
+        return self._vlm.answer([self._bare(question) for question in questions])
+
+    def _bare(self, question: Question) -> Question:
+        assert isinstance(question.box, _SlowBox)
+        return replace(question, box=question.box._box)
 
 
 class _SlowBox(WrappedBlackBox):
@@ -237,6 +261,124 @@ def test_merging_can_be_turned_off_and_other_images_are_not_merged(
         assert sorted(slow.calls) == expected
 
 
+def test_requests_of_different_tasks_share_a_call(
+    serve: Callable[..., Any], vlm: OpenCLIP, png: Callable[..., bytes]
+) -> None:
+    """Other classes, images and accounts; contexts go with contexts, words with words."""
+    model = Together(vlm)
+    served = serve(model)
+    tasks = []
+    for number, names in enumerate((["cat", "dog"], ["a red square", "tram", "x"], ["sea"])):
+        user, files = (served.ann, served.bob)[number % 2], [png(number), png(10 + number)]
+        images = served.service.vlm._vlm.images([Image.open(io.BytesIO(file)) for file in files])
+        tasks.append((user, user.classifier(names), user.upload(files), names, images))
+    asked = []
+    model.go.clear()
+    with ThreadPoolExecutor(8) as pool:
+        user, classifier, uploaded, *_ = tasks[0]
+        first = pool.submit(user.score, classifier, uploaded, ["{}"], "first")
+        wait_for(model.begun.is_set)
+        for user, classifier, uploaded, names, images in tasks:
+            start = vlm.classifier(names).initial_context
+            noise = np.random.default_rng(0).normal(0, 0.02, (2, *start.shape))
+            for prompts in ((start + noise).astype(np.float32), ["a {}", "{}"]):
+                key = f"k{len(asked)}"
+                expected = np.stack(list(vlm.classifier(names).logits(prompts, images)))
+                asked.append(
+                    (pool.submit(user.score, classifier, uploaded, prompts, key), expected)
+                )
+        wait_for(lambda: served.service._worker.waiting == 6)
+        model.go.set()
+        assert first.result().is_success
+        for asking, expected in asked:
+            assert np.allclose(decode_array(asking.result().content), expected, atol=1e-4)
+    assert sorted(model.together) == [3, 3]
+
+
+def test_a_large_request_is_done_in_parts_between_which_others_have_a_turn(
+    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes]
+) -> None:
+    served = serve(slow, max_batch=2)
+    ann, bob = served.ann, served.bob
+    places = [(user.classifier(), user.upload([png(0)])) for user in (ann, bob)]
+    contexts = np.stack([ann.initial_context(places[0][0])] * 50)
+    order: list[str] = []
+    slow.go.clear()
+    with ThreadPoolExecutor(2) as pool:
+        large = pool.submit(ann.score, *places[0], contexts, "large")
+        wait_for(slow.begun.is_set)
+        small = pool.submit(bob.score, *places[1], contexts[:1] + np.float32(0.01), "small")
+        large.add_done_callback(lambda _: order.append("large"))
+        small.add_done_callback(lambda _: order.append("small"))
+        wait_for(lambda: served.service._worker.waiting == 1)
+        slow.go.set()
+        assert decode_array(large.result().content).shape == (50, 1, 3)
+    assert order == ["small", "large"]
+
+
+def test_what_the_owner_alone_should_know_is_not_told(
+    serve: Callable[..., Any], png: Callable[..., bytes], refused: Refused, caplog: Any
+) -> None:
+    def ask(prompts: list[str], images: list[Any]) -> list[list[float]]:
+        raise ConnectionError("https://internal.example/?token=SECRET refused")
+
+    ann = serve(from_callable(ask)).ann
+    response = ann.score(ann.classifier(), ann.upload([png(0)]), ["{}"])
+    assert "tell its owner" in refused(response, 500, "internal")
+    assert "SECRET" in caplog.text
+    assert ann.usage()["requests"] == 0
+
+
+def test_large_answers_are_sent_in_pieces_and_held_until_they_are_gone(
+    serve: Callable[..., Any], png: Callable[..., bytes]
+) -> None:
+    served = serve()
+    ann, gate = served.ann, served.service.gate
+    files = [png(seed) for seed in range(30)]
+    classifier, images = ann.classifier([f"class {n}" for n in range(100)]), ann.upload(files)
+    contexts = np.stack([ann.initial_context(classifier)] * 40)
+    answer = ann.score(classifier, images, contexts, "large").content
+    assert len(answer) > 4 * 30 * 100 * 40
+    assert gate.held == gate.inside == 0
+    sent: list[tuple[int, int, bool]] = []
+
+    async def replay() -> bytes:
+        request = httpx.Request(
+            "POST",
+            f"http://test/v1/classifiers/{classifier}/scores?images={images}",
+            content=encode_array(contexts),
+            headers={
+                **ann.headers,
+                "Idempotency-Key": "large",
+                "Content-Type": "application/octet-stream",
+            },
+        )
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": request.url.path,
+            "query_string": request.url.query,
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        }
+        body = bytearray()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": request.content}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append((len(message.get("body", b"")), gate.held, message.get("more_body", False)))
+            body.extend(message.get("body", b""))
+
+        await served.client.app(scope, receive, send)
+        return bytes(body)
+
+    assert served.client.portal.call(replay) == answer
+    assert len(sent) == 3  # the head, and two pieces
+    assert [more for *_, more in sent] == [False, True, False]
+    assert all(held >= len(answer) for _, held, _ in sent)
+    assert gate.held == gate.inside == 0
+
+
 def test_one_bad_request_in_a_batch_harms_no_other(
     serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], refused: Refused
 ) -> None:
@@ -402,7 +544,7 @@ def test_numbers_for_prometheus(serve: Callable[..., Any], png: Callable[..., by
         " 2.0",
         'craft_zoo_requests_total{method="GET",path="unknown",status="404"} 1.0',
         'craft_zoo_predictions_total{account="ann"} 2.0',
-        "craft_zoo_batch_prompts_sum 1.0",
+        "craft_zoo_batch_texts_sum 3.0",
         "craft_zoo_queue_length 0.0",
     ):
         assert line in text.splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.serve import Account
 from craft_zoo.serve.refusal import Refusal
 from craft_zoo.serve.state import Bill, Entry, Recorded, State, Used
+from craft_zoo.serve.worker import Job, whole
 from craft_zoo.wire import BILLED_HEADER
 
 
@@ -62,6 +64,40 @@ def test_requests_of_one_key_at_once_are_computed_once(
     assert len(set(answers)) == 1
     assert ann.usage()["predictions"] == 1
     assert "craft_zoo_batch_requests_count 1.0" in served.client.get("/metrics").text
+
+
+def test_an_answer_is_not_sent_again_once_something_else_is_served(
+    serve: Callable[..., Any], png: Callable[..., bytes], tmp_path: Path, refused: Any
+) -> None:
+    served = serve(state=tmp_path)
+    ann = served.ann
+    classifier, images = ann.classifier(), ann.upload([png(0)])
+    assert ann.score(classifier, images, ["{}"], key="one").is_success
+    served.client.__exit__(None, None, None)
+    ann = serve(state=tmp_path, answers="log_probabilities").ann
+    refused(ann.score(ann.classifier(), ann.upload([png(0)]), ["{}"], key="one"), 409, "conflict")
+
+
+def test_a_server_that_ends_bills_nobody_whom_it_does_not_answer(
+    serve: Callable[..., Any], png: Callable[..., bytes], tmp_path: Path
+) -> None:
+    served = serve(state=tmp_path)
+    ann, service = served.ann, served.service
+    classifier, images = ann.classifier(), ann.upload([png(0)])
+    hold = threading.Event()
+    service._worker.submit(Job("", "hold", whole(lambda: hold.wait(10))))
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ann.score, classifier, images, ["{}"], f"k{i}") for i in range(3)]
+        while service._worker.waiting < 3:
+            pass
+        stopping = served.client.portal.start_task_soon(service.stop)
+        while not service._is_ending:
+            pass
+        hold.set()
+        stopping.result(10)
+        assert [each.result().status_code for each in asked] == [503] * 3
+    served.client.portal.call(service.start)
+    assert ann.usage()["requests"] == 0
 
 
 def test_what_was_refused_is_not_billed_and_may_be_asked_again_under_its_key(
@@ -124,7 +160,7 @@ def record(
 
 
 def body_of(state: State, key: str) -> bytes | None:
-    found = state.find("ann", key, b"")
+    found, _ = state.find("ann", key, b"")
     assert found
     return found.body
 
@@ -134,7 +170,7 @@ def test_recording_checks_the_quota_and_the_key_itself() -> None:
     record(state, "a", predictions=9990)
     with pytest.raises(Refusal, match="quota"):
         record(state, "b", predictions=11)
-    assert state.find("ann", "b", b"") is None
+    assert state.find("ann", "b", b"")[0] is None
     assert record(state, "a", b"other", predictions=9990).body == b"x"
     with pytest.raises(Refusal, match="another request"):
         record(state, "a", digest=b"2")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from craft_zoo.blackbox import BlackBox, ImageSet, OpenCLIP
 from craft_zoo.blackbox.callables import from_callable
-from craft_zoo.serve.answers import told
+from craft_zoo.errors import CraftZooError
+from craft_zoo.serve.answers import log_softmax, told
+from craft_zoo.serve.worker import Job, whole
 from craft_zoo.wire import BILLED_HEADER, decode_array
 
 CLASSNAMES = ["cat", "dog", "red square"]
@@ -105,12 +111,14 @@ def test_log_probabilities_and_the_best_k(
     answer = decode_array(ann.score(ann.classifier(), ann.upload(files), contexts).content)
     assert np.allclose(np.exp(answer).sum(-1), 1)
     assert np.allclose(answer - answer[..., :1], logits - logits[..., :1], atol=1e-5)
-    ann = serve(top_k=1).ann
-    answer = decode_array(ann.score(ann.classifier(), ann.upload(files), contexts).content)
-    assert np.array_equal(answer.argmax(-1), logits.argmax(-1))
-    assert np.array_equal(answer.max(-1), logits.max(-1).astype(np.float32))
-    others = np.sort(answer, -1)[..., :-1]
-    assert np.allclose(others, answer.max(-1)[..., None] - np.log(3))
+    ann = serve(answers="log_probabilities", top_k=1).ann
+    best = decode_array(ann.score(ann.classifier(), ann.upload(files), contexts).content)
+    assert np.array_equal(best.argmax(-1), logits.argmax(-1))
+    assert np.array_equal(best.max(-1), answer.max(-1))
+    others = np.sort(best, -1)[..., :-1]
+    assert np.allclose(others, best.max(-1)[..., None] - np.log(3))
+    with pytest.raises(CraftZooError, match="log-probabilities"):
+        serve(top_k=1)
 
 
 def test_what_is_not_among_the_best_k_leaves_no_trace() -> None:
@@ -139,10 +147,6 @@ def test_a_callable_is_served_too(serve: Callable[..., Any], files: list[bytes])
 def test_hugging_faces_task(
     serve: Callable[..., Any], files: list[bytes], vlm: OpenCLIP, png: Callable[..., bytes]
 ) -> None:
-    import base64
-
-    from PIL import Image
-
     image = Image.open(io.BytesIO(files[0]))
     box = vlm.classifier(CLASSNAMES)
     logits = box.score("This is a photo of {}.", vlm.images([image])).astype(np.float64)[0]
@@ -168,3 +172,46 @@ def test_hugging_faces_task(
     assert "no image in base 64" in response.json()["error"]
     assert ann.usage()["requests"] == 1
     assert ann.client.post("/hf/zero-shot-image-classification", json=body).status_code == 401
+
+
+def test_tasks_that_wait_are_answered_in_one_call_and_stored_only_by_name(
+    serve: Callable[..., Any], vlm: OpenCLIP, files: list[bytes]
+) -> None:
+    served = serve()
+    ann, service = served.ann, served.service
+    known = [ann.classifier([f"class {n}"]) for n in range(service.settings.limits.classifiers)]
+
+    def body(file: bytes) -> dict[str, Any]:
+        labels = {"candidate_labels": CLASSNAMES}
+        return {"inputs": base64.b64encode(file).decode(), "parameters": labels}
+
+    def ask(user: Any, file: bytes, **headers: str) -> dict[str, float]:
+        path = "/hf/zero-shot-image-classification"
+        response = user.send("POST", path, json=body(file), headers=headers)
+        return {each["label"]: each["score"] for each in response.json()}
+
+    ask(ann, files[0])  # opens the labels
+    hold = threading.Event()
+    service._worker.submit(Job("", "hold", whole(lambda: hold.wait(10))))
+    with ThreadPoolExecutor(7) as pool:
+        users = [ann, served.bob]
+        asked = [pool.submit(ask, users[n % 2], file) for n, file in enumerate(files)]
+        # Bob's first waits for his labels to be opened.
+        while service._worker.waiting < len(files):
+            pass
+        hold.set()
+        answers = [each.result() for each in asked]
+    box, images = vlm.classifier(CLASSNAMES), [Image.open(io.BytesIO(file)) for file in files]
+    expected = np.exp(log_softmax(box.score("This is a photo of {}.", vlm.images(images))))
+    got = np.array([[answer[name] for name in CLASSNAMES] for answer in answers])
+    assert np.allclose(got, expected, atol=1e-6)
+    calls = served.client.get("/metrics").text
+    assert "craft_zoo_batch_requests_sum 8.0" in calls
+    assert float(calls.split("craft_zoo_batch_requests_count ")[1].split()[0]) < 6
+    stored = service.state._database.execute("SELECT count(*) FROM answers").fetchone()
+    assert stored == (0,)
+    assert ask(ann, files[0], **{"Idempotency-Key": "k"}) == ask(
+        ann, files[0], **{"Idempotency-Key": "k"}
+    )
+    assert ann.usage()["requests"] + served.bob.usage()["requests"] == 9
+    assert all(service.classifiers.find("ann", id) for id in known)
