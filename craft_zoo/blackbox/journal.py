@@ -16,8 +16,11 @@ from filelock import FileLock, Timeout
 
 from craft_zoo.errors import CraftZooError
 
-_MAGIC = b"craft-zoo journal 1\n"
-_HEAD = struct.Struct("<cQI")  # kind, bytes of the body, their CRC-32
+_ANY_VERSION = b"craft-zoo journal "
+_MAGIC = _ANY_VERSION + b"2\n"
+_HEAD = struct.Struct("<cQI")  # kind, bytes of the body, their CRC-32; behind it its own
+_CHECKSUM = struct.Struct("<I")
+_HEAD_BYTES = _HEAD.size + _CHECKSUM.size
 _QUESTION = struct.Struct("<16sIII")  # digest, contexts, images, texts
 _ASKED, _ANSWERED, _NOTE = b"?", b"=", b"n"
 _BLOCK = 2**20
@@ -52,11 +55,13 @@ class Journal:
         path: the file, created when needed; a lock lies beside it.
 
     Attributes:
-        lost: contexts that were asked about without an answer having been written.
+        lost: contexts that were asked about without an answer having been written, be it on some
+            of the images alone; they are asked about again. A service that is told the names of
+            questions, :meth:`VLM.next_question`, bills these once all the same.
 
     Raises:
         Busy: another process holds the journal.
-        CraftZooError: the file is no journal, or cannot be written.
+        CraftZooError: the file is no journal, of another version, damaged, or cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -120,12 +125,19 @@ class Journal:
         self.lost -= len(answer)
 
     def note(self, value: dict[str, Any]) -> dict[str, Any]:
-        """What was noted here the first time, else ``value``, which is written down."""
+        """What was noted here the first time, else ``value``, which is written down.
+
+        Raises:
+            CraftZooError: the record has something else here, or is damaged.
+        """
         entry = self._next(_NOTE)
-        if entry is not None:
-            return json.loads(self._body(entry))
-        self._write(_NOTE, json.dumps(value).encode())
-        return value
+        if entry is None:
+            self._write(_NOTE, json.dumps(value).encode())
+            return value
+        noted: dict[str, Any] = json.loads(self._body(entry))
+        if noted.keys() != value.keys():
+            raise self._other_run()
+        return noted
 
     def close(self) -> None:
         """Let another process have it; where nothing was asked, nothing stays."""
@@ -151,12 +163,12 @@ class Journal:
         self.close()
 
     def _read(self) -> None:
-        """Find all that is whole; cut off what a kill has left half-written."""
+        """Find all that is whole; cut off what a kill or a power cut has left half-written."""
         self._file.seek(0)
         size, magic = os.fstat(self._file.fileno()).st_size, self._file.read(len(_MAGIC))
         if magic != _MAGIC:
-            if not _MAGIC.startswith(magic):
-                raise CraftZooError(f"{self.path} is no journal of craft-zoo: move it away")
+            if not _MAGIC.startswith(magic.rstrip(b"\0")) or not self._only_zeros(len(_MAGIC)):
+                raise self._foreign(magic)
             self._file.truncate(0)
             self._file.write(_MAGIC)
             return
@@ -168,7 +180,7 @@ class Journal:
         # Of what is whole by its length, the last may have been written in part when the power
         # went; damage further ahead is another matter and not cut off.
         if entries and not self._is_sound(entries[-1]):
-            at = entries.pop().start - _HEAD.size
+            at = entries.pop().start - _HEAD_BYTES
         self._file.truncate(at)
         question = None
         for entry in entries:
@@ -182,20 +194,31 @@ class Journal:
             question = None
 
     def _entry(self, at: int, size: int) -> _Entry | None:
-        """The entry that begins there, None where the rest of the file is none."""
+        """The entry that begins there, None where what follows was not written to its end.
+
+        Raises:
+            CraftZooError: something else is there.
+        """
         self._file.seek(at)
-        head = self._file.read(_HEAD.size)
-        if len(head) < _HEAD.size:
+        head = self._file.read(_HEAD_BYTES)
+        if len(head) < _HEAD_BYTES:
             return None
-        kind, length, checksum = _HEAD.unpack(head)
-        entry = _Entry(kind, at + _HEAD.size, length, checksum)
-        if length and kind in (_ASKED, _ANSWERED, _NOTE):
+        if _CHECKSUM.pack(zlib.crc32(head[: _HEAD.size])) == head[_HEAD.size :]:
+            kind, length, checksum = _HEAD.unpack(head[: _HEAD.size])
+            entry = _Entry(kind, at + _HEAD_BYTES, length, checksum)
             return entry if entry.end <= size else None
-        self._file.seek(at + 1)
-        while rest := self._file.read(_BLOCK):
-            if rest.strip(b"\0"):
-                raise self._damaged(at)
-        return None  # zeros: blocks that had not been written when the power went
+        # Blocks that had not been written when the power went are zeros, up to the file's end.
+        if not self._only_zeros(at + _HEAD_BYTES - 1):
+            raise self._damaged(at)
+        return None
+
+    def _only_zeros(self, at: int) -> bool:
+        """Whether nothing else is in the file from there on."""
+        self._file.seek(at)
+        while block := self._file.read(_BLOCK):
+            if block.strip(b"\0"):
+                return False
+        return True
 
     def _next(self, kind: bytes) -> _Entry | None:
         if not self._recorded:
@@ -220,7 +243,8 @@ class Journal:
         if self._recorded:
             raise self._other_run()
         end = self._file.seek(0, os.SEEK_END)
-        entry = memoryview(_HEAD.pack(kind, len(body), zlib.crc32(body)) + body)
+        head = _HEAD.pack(kind, len(body), zlib.crc32(body))
+        entry = memoryview(head + _CHECKSUM.pack(zlib.crc32(head)) + body)
         try:
             while entry:
                 entry = entry[self._file.write(entry) :]
@@ -237,6 +261,14 @@ class Journal:
             f"then the same command goes on"
         )
 
+    def _foreign(self, magic: bytes) -> CraftZooError:
+        if magic.startswith(_ANY_VERSION):
+            return CraftZooError(
+                f"{self.path} is of another version of craft-zoo: finish it with the version that "
+                f"began it, or remove it"
+            )
+        return CraftZooError(f"{self.path} is no journal of craft-zoo: move it away")
+
     def _damaged(self, at: int) -> CraftZooError:
         return CraftZooError(
             f"{self.path} is damaged at byte {at:,}: remove it, and what it recorded is asked again"
@@ -244,6 +276,7 @@ class Journal:
 
     def _other_run(self) -> CraftZooError:
         return CraftZooError(
-            f"{self.path} records other questions than are asked now (another version, another "
-            f"number of threads?): go on as it was begun, or remove it to ask all again"
+            f"{self.path} records other questions than are asked now (another model, other images "
+            f"or settings, another version or number of threads?): go on as it was begun, or "
+            f"remove it to ask all again"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,12 @@ WHOLE = whole()
 
 
 @settings(max_examples=150, deadline=None)
-@given(cut=st.integers(0, len(WHOLE)), zeros=st.integers(0, 40))
+@given(cut=st.integers(0, len(WHOLE)), zeros=st.integers(0, 40) | st.just(len(WHOLE)))
 def test_cut_off_anywhere_it_goes_on(cut: int, zeros: int) -> None:
     """A kill cuts the file off at any byte, a power cut may leave zeros there."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "journal"
-        path.write_bytes(WHOLE[:cut] + bytes(min(zeros, len(WHOLE) - cut) if cut > 40 else 0))
+        path.write_bytes(WHOLE[:cut] + bytes(min(zeros, len(WHOLE) - cut)))
         with Journal(path) as journal:
             seen, notes, asked = program(journal)
             assert 0 <= journal.lost <= 2
@@ -63,6 +64,57 @@ def test_cut_off_anywhere_it_goes_on(cut: int, zeros: int) -> None:
         assert asked < 4 or cut < 300
         with Journal(path) as journal:
             assert program(journal)[2] == 0
+
+
+UP_TO_AN_ANSWER = WHOLE[: WHOLE.rindex(ANSWERS[3].tobytes()) + ANSWERS[3].nbytes]
+
+
+@pytest.mark.parametrize("content", [WHOLE, UP_TO_AN_ANSWER], ids=["a note", "an answer"])
+def test_a_flipped_bit_is_never_believed_and_costs_the_last_entry_at_most(
+    content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal"
+    refused: list[str] = []
+    rng = np.random.default_rng(1)
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << rng.integers(8)
+        path.write_bytes(flipped)
+        try:
+            with Journal(path) as journal:
+                seen, notes, asked = program(journal)
+        except CraftZooError as error:
+            refused.append(str(error))
+            continue
+        assert seen == [answer.tobytes() for answer in ANSWERS]
+        assert notes == [{"after": i} for i in range(4)]
+        assert asked == (1 if content is UP_TO_AN_ANSWER else 0)
+    last = len(json.dumps({"after": 3})) if content is WHOLE else ANSWERS[3].nbytes
+    assert len(refused) == len(content) - last
+    assert all("remove it" in sentence or "move it away" in sentence for sentence in refused)
+
+
+BEFORE_IT = len(UP_TO_AN_ANSWER) - ANSWERS[3].nbytes
+
+
+@settings(max_examples=150, deadline=None)
+@given(first=st.integers(0, BEFORE_IT - 1), size=st.integers(1, 60), seed=st.integers(0, 10))
+def test_damage_before_the_last_entry_is_refused(first: int, size: int, seed: int) -> None:
+    """Zeros, as of a block that is lost, or anything else."""
+    size = min(size, BEFORE_IT - first)
+    put = np.random.default_rng(seed).bytes(size) if seed else bytes(size)
+    content = UP_TO_AN_ANSWER[:first] + put + UP_TO_AN_ANSWER[first + size :]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal"
+        path.write_bytes(content)
+        try:
+            with Journal(path) as journal:
+                program(journal)
+        except CraftZooError:
+            pass
+        else:
+            assert content == UP_TO_AN_ANSWER
+        assert path.read_bytes()[: len(content)] == content
 
 
 def test_a_question_without_an_answer_is_counted(tmp_path: Path) -> None:
@@ -97,6 +149,10 @@ def test_another_question_is_noticed(tmp_path: Path) -> None:
         journal.note({})
     with Journal(tmp_path / "journal") as journal, pytest.raises(CraftZooError, match="other que"):
         journal.ask(DIGESTS[0], ANSWERS[0].shape)
+    with Journal(tmp_path / "journal") as journal:
+        journal.answer(DIGESTS[0], ANSWERS[0].shape)
+        with pytest.raises(CraftZooError, match="another model, other images or settings"):
+            journal.note({"before": 0})
 
 
 def test_damage_is_named_and_not_taken_for_an_answer(tmp_path: Path) -> None:
@@ -110,6 +166,14 @@ def test_damage_is_named_and_not_taken_for_an_answer(tmp_path: Path) -> None:
     with pytest.raises(CraftZooError, match="no journal"):
         Journal(path)
     assert path.read_bytes() == b"something else"
+
+
+def test_a_journal_of_another_version_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(b"craft-zoo journal 1\n?and what it recorded")
+    with pytest.raises(CraftZooError, match="another version of craft-zoo: finish it with the ver"):
+        Journal(path)
+    assert path.read_bytes().startswith(b"craft-zoo journal 1\n?")
 
 
 def test_a_full_disk_is_said_and_nothing_half_written_stays(tmp_path: Path) -> None:
