@@ -126,7 +126,8 @@ class RunStore:
             run: what it was.
             points: its curve.
             adapter: of its solution; None where none can hold it.
-            lost: contexts whose answers a kill has lost, so that they were asked about twice.
+            lost: contexts whose answers a kill has lost, so that they were asked about twice (where
+            images are asked about in parts, on one part).
             transfer: accuracy of the solution on other data sets, by name.
         """
         folder = self._folder(run)

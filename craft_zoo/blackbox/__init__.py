@@ -9,7 +9,8 @@ Whatever is asked passes one :class:`Meter`, which alone says how many queries w
 - :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: counting and the budget
 - :class:`Journal`, :class:`RecordedVLM`: answers on disk, so that a killed run goes on unpaid;
   :class:`Busy`: another process does
-- :func:`load_vlm`: open a model by name; :func:`model_name`: what it will be called;
+- :func:`load_vlm`: open a model by name; :func:`is_address`: whether that leads over a network;
+  :func:`model_name`: what it will be called;
   :func:`pretrained_models`: which there are
 - :class:`RemoteVLM`: a model that ``craft-zoo serve`` serves; :class:`HuggingFaceVLM`: one behind
   Hugging Face's task API; :func:`from_callable`: any function of your own
@@ -30,7 +31,7 @@ from craft_zoo.blackbox.cache import cache_folder
 from craft_zoo.blackbox.callables import from_callable
 from craft_zoo.blackbox.hugging_face import HuggingFaceVLM
 from craft_zoo.blackbox.journal import Busy, Journal
-from craft_zoo.blackbox.load import load_vlm
+from craft_zoo.blackbox.load import is_address, load_vlm
 from craft_zoo.blackbox.meter import BudgetExceeded, Meter, MeteredBlackBox
 from craft_zoo.blackbox.openclip import (
     DEFAULT_MEMORY,
@@ -68,6 +69,7 @@ __all__ = [
     "cache_folder",
     "fill",
     "from_callable",
+    "is_address",
     "load_vlm",
     "model_name",
     "pretrained_models",

@@ -147,7 +147,7 @@ class VLM(ABC):
         name: what :func:`craft_zoo.blackbox.load_vlm` opens it by.
         image_size: pixels a side of the square that it looks at.
         in_flight: contexts that it likes to be asked about at once. Where a :class:`Journal` keeps
-            the answers, a kill can lose so many.
+            the answers, a kill can lose so many, on ``images_in_flight`` images.
         images_in_flight: images likewise; None: all of a set, whose answers come together.
         bills: whether it is a service that has a bill; see :meth:`next_question`.
     """

@@ -6,11 +6,15 @@ from pathlib import Path
 
 from craft_zoo import mini
 from craft_zoo.blackbox.base import VLM
+from craft_zoo.blackbox.hugging_face import SCHEME, HuggingFaceVLM
 from craft_zoo.blackbox.openclip import DEFAULT_MEMORY, OpenCLIP
+from craft_zoo.blackbox.remote import RemoteVLM
 from craft_zoo.errors import CraftZooError
 
-_URLS = ("http://", "https://")
-_TASK_API = "hf-api:"
+
+def is_address(model: str) -> bool:
+    """Whether a model's name leads over a network, where keys and images would be sent."""
+    return model.startswith(("http://", "https://", SCHEME))
 
 
 def load_vlm(
@@ -50,16 +54,13 @@ def load_vlm(
     Raises:
         CraftZooError: the model is unknown or cannot be loaded, or a server does not answer.
     """
-    if model.startswith((*_URLS, _TASK_API)):
+    if is_address(model):
         if pretrained is not None or device is not None:
             raise CraftZooError(
                 f"weights and device of {model} are its owner's: leave out --pretrained and "
                 f"--device"
             )
-        from craft_zoo.blackbox.hugging_face import HuggingFaceVLM
-        from craft_zoo.blackbox.remote import RemoteVLM
-
-        kind = HuggingFaceVLM if model.startswith(_TASK_API) else RemoteVLM
+        kind = HuggingFaceVLM if model.startswith(SCHEME) else RemoteVLM
         return kind(model, max_predictions=max_predictions, price=price, max_cost=max_cost)
     if max_predictions is not None or max_cost is not None:
         raise CraftZooError(

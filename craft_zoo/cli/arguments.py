@@ -6,17 +6,20 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 
-from craft_zoo.blackbox import DEFAULT_MEMORY, PRECISIONS, VLM, load_vlm
+from craft_zoo.blackbox import DEFAULT_MEMORY, PRECISIONS, VLM, is_address, load_vlm
 from craft_zoo.craft import CraftConfig, read_settings, setting_options
 from craft_zoo.data import DataSource, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
 from craft_zoo.mini import NAME
 from craft_zoo.optimizers.options import split_assignment
+
+if TYPE_CHECKING:
+    from craft_zoo.adapter import Adapter
 
 _NAMED = 10  # of what was left out
 
@@ -102,6 +105,21 @@ def open_model(options: argparse.Namespace, default: str = NAME) -> VLM:
     if options.threads is not None:
         use_threads(options.threads)
     return model_opener(options, default)()
+
+
+def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
+    """The model that an adapter belongs to, or which ``--model`` names.
+
+    Raises:
+        CraftZooError: see :func:`open_model`; or it is behind an address that only the adapter
+            names. Whoever wrote the adapter could have keys and images sent there.
+    """
+    if options.model is None and is_address(adapter.model):
+        raise CraftZooError(
+            f"{options.adapter} belongs to the model at {adapter.model}, where your images and "
+            f"your key would be sent: say --model {adapter.model} if that is meant"
+        )
+    return open_model(options, adapter.model)
 
 
 def model_opener(options: argparse.Namespace, default: str = NAME) -> partial[VLM]:
@@ -210,7 +228,8 @@ def add_in_flight_argument(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="contexts that the model is asked about at once, whose answers a kill can lose; the "
-        "others are read from the record (default: as the model likes: 40 of a local one)",
+        "others are read from the record (default: as the model likes: 40 of a local one; a run "
+        "that is continued keeps the number that it was begun with)",
     )
 
 

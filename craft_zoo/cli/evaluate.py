@@ -10,7 +10,7 @@ from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_data_arguments,
     add_model_arguments,
-    open_model,
+    open_adapters_model,
     read_source,
     say_skipped,
 )
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     adapter = Adapter.load(options.adapter)
     dataset = read_source(options).open(options.dataset, options.classnames)
     say_skipped(dataset.name, dataset.skipped, console)
-    vlm = open_model(options, adapter.model)
+    vlm = open_adapters_model(options, adapter)
     with query_progress() as progress:
         images = vlm.images(dataset.test.images, ReadingBar(progress))
         logits = transfer(adapter.solution, vlm, adapter.open(vlm), images, dataset.classnames)

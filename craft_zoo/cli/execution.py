@@ -68,6 +68,16 @@ def check_execution(options: argparse.Namespace) -> None:
             raise CraftZooError(f"unknown executor {options.executor!r}: write ray or ray:ADDRESS")
         if options.jobs > 1:
             raise CraftZooError("--jobs is for this machine: leave it out beside --executor")
+    if options.jobs > 1 or options.executor is not None:
+        for name, limit in (
+            ("--max-predictions", options.max_predictions),
+            ("--max-cost", options.max_cost),
+        ):
+            if limit is not None:
+                raise CraftZooError(
+                    f"{name} is counted by one process, and several would each spend it: leave out "
+                    f"--jobs and --executor, or have the model's owner set a quota"
+                )
     if options.cpus_per_run < 1 or options.gpus_per_run < 0:
         raise CraftZooError("a run needs at least 1 CPU and no less than 0 GPUs: raise them")
 

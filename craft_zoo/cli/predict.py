@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.cli.arguments import add_model_arguments, open_model
+from craft_zoo.cli.arguments import add_model_arguments, open_adapters_model
 from craft_zoo.data import find_images
 from craft_zoo.errors import CraftZooError
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     adapter = Adapter.load(options.adapter)
     images = list(_expand(options.images))
-    vlm = open_model(options, adapter.model)
+    vlm = open_adapters_model(options, adapter)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("image", "class", "probability"))
     for start in range(0, len(images), _BATCH):

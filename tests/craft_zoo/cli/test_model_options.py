@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.cli import main
 from craft_zoo.machine import one_numpy_thread
 
@@ -84,3 +86,41 @@ def test_numpys_threads_come_back_after_a_run() -> None:
     with one_numpy_thread():
         assert threads() == [1] * len(before)
     assert threads() == before
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "hf-api:http://127.0.0.1:9/clip"])
+def test_an_address_that_an_adapter_alone_names_is_not_asked(
+    vlm: OpenCLIP,
+    image_folder: Path,
+    tmp_path: Path,
+    address: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whoever made the adapter could have the key and the images sent to wherever they like."""
+
+    def send(*_: object, **__: object) -> None:
+        raise AssertionError("something was sent")
+
+    monkeypatch.setattr("httpx.Client.request", send)
+    monkeypatch.setattr("httpx.Client.send", send)
+    image = next(image_folder.rglob("*.png"), None) or next(image_folder.rglob("*.jpg"))
+    box = vlm.classifier(["cat", "dog"])
+    adapter = Adapter.of(Solution("a photo of a {}.", None), vlm, box)
+    adapter.model = address
+    file = tmp_path / "stranger.adapter"
+    adapter.save(file)
+    for command in (["predict", str(file), str(image)], ["evaluate", str(file), "digits"]):
+        assert main(command) == 2
+        assert f"say --model {address} if that is meant" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("several", [["--jobs", "2"], ["--executor", "ray"]])
+@pytest.mark.parametrize("limit", [["--max-predictions", "9"], ["--price", "1", "--max-cost", "9"]])
+def test_limits_that_each_process_would_count_for_itself_are_refused(
+    several: list[str], limit: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["bench", "--out", str(tmp_path / "b"), "--model", "http://127.0.0.1:9"]
+    assert main([*command, *several, *limit]) == 2
+    assert "counted by one process" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
