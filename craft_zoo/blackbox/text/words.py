@@ -29,6 +29,9 @@ _TEXTS = 512  # encoded together where memory allows; more are not faster
 class WordEncoder:
     """Features of C class names under templates, by the model's own ``encode_text``.
 
+    Those of a single template are remembered until another is asked about, as images are often
+    classified in one call after another with the same words.
+
     Args:
         model: an open_clip model.
         tokenizer: its tokenizer.
@@ -43,6 +46,7 @@ class WordEncoder:
         self._memory = memory
         self._device = token_embedding(model).weight.device
         self._causal = is_plainly_causal(model)
+        self._last: tuple[str | tuple[str, ...], Tensor] | None = None
 
     @torch.inference_mode()
     def __call__(self, templates: Sequence[str | tuple[str, ...]]) -> Iterator[Tensor]:
@@ -53,6 +57,11 @@ class WordEncoder:
         Raises:
             CraftZooError: a prompt is longer than the model reads.
         """
+        if len(templates) == 1:
+            if self._last is None or self._last[0] != templates[0]:
+                self._last = templates[0], self.together([(self, templates)])[0][0]
+            yield self._last[1]
+            return
         each = self._most_texts()
         together = max(1, min(_TEXTS, each) // len(self._names))
         for first in range(0, len(templates), together):

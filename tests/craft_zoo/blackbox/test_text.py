@@ -261,3 +261,17 @@ def test_words_together_have_the_features_that_they_have_alone() -> None:
     ]
     for (encoder, templates), encoded in zip(asked, first.together(asked), strict=True):
         assert torch.allclose(encoded, torch.stack(list(encoder(templates))), atol=1e-6)
+
+
+def test_words_of_one_template_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build()
+    encoder = WordEncoder(model, TOKENIZER, NAMES, memory=10**9)
+    calls: list[int] = []
+    encode = model.encode_text
+    monkeypatch.setattr(model, "encode_text", lambda *a: calls.append(1) or encode(*a))
+    first, again = next(encoder(["a {}"])), next(encoder(["a {}"]))
+    assert calls == [1]
+    assert torch.equal(first, again)
+    assert not torch.equal(next(encoder(["the {}"])), first)
+    assert torch.equal(next(encoder(["a {}"])), first)
+    assert len(calls) == 3
