@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -38,16 +39,6 @@ def check_given(things: Sequence[object], what: str) -> None:
         raise CraftZooError(f"no {what} were given: give at least one")
 
 
-def check_own(is_own: bool) -> None:
-    """Complain of images that another model was handed.
-
-    Raises:
-        CraftZooError: they are not this model's.
-    """
-    if not is_own:
-        raise CraftZooError("the images were handed to another model: use this model's images()")
-
-
 class ImageSet(ABC):
     """A handle on images that were handed to a model once; what it makes of them is not visible.
 
@@ -59,6 +50,20 @@ class ImageSet(ABC):
 
     @abstractmethod
     def __len__(self) -> int: ...
+
+
+Images = TypeVar("Images", bound=ImageSet)
+
+
+def own_images(images: ImageSet, kind: type[Images], owner: VLM) -> Images:
+    """The images, as a model's own kind of handle, whose ``owner`` it is.
+
+    Raises:
+        CraftZooError: another model was handed them.
+    """
+    if not isinstance(images, kind) or getattr(images, "owner", None) is not owner:
+        raise CraftZooError("the images were handed to another model: use this model's images()")
+    return images
 
 
 class BlackBox(ABC):

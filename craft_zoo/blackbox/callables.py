@@ -6,18 +6,27 @@ import asyncio
 import inspect
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from craft_zoo.blackbox.ahead import in_order
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts, check_given
+from craft_zoo.blackbox.base import (
+    VLM,
+    BlackBox,
+    ImageSet,
+    Progress,
+    Prompts,
+    check_given,
+    own_images,
+)
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
 from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.errors import CraftZooError
+from craft_zoo.threads import in_order
 
 Answers = Literal["logits", "probabilities"]
 
@@ -61,7 +70,8 @@ def from_callable(
         concurrency: how many calls of an async function may be under way; a plain one is called
             by one thread, one call after another.
         image_size: see :attr:`VLM.image_size`.
-        in_flight: see :attr:`VLM.in_flight`; the most contexts that it is given at once.
+        in_flight: see :attr:`VLM.in_flight`; the most contexts that it is given at once. By default
+            1, and of words, which an async function is given one by one, ``concurrency``.
 
     Raises:
         CraftZooError: an argument is out of range.
@@ -81,7 +91,9 @@ def from_callable(
                 f"{initial_context.shape}: give one embedding a word"
             )
     call = _Call(f, name, answers, concurrency)
-    return _CallableVLM(call, initial_context, batch, image_size, in_flight or 1)
+    if in_flight is None:
+        in_flight = call.concurrency if initial_context is None else 1
+    return _CallableVLM(call, initial_context, batch, image_size, in_flight)
 
 
 def log_of(probabilities: np.ndarray) -> np.ndarray:
@@ -99,7 +111,7 @@ class _Call:
         self._f, self.name, self._answers = f, name, answers
         method = getattr(f, "__call__", None)  # noqa: B004, an object's may be async
         self._is_async = inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(method)
-        self._concurrency = concurrency if self._is_async else 1
+        self.concurrency = concurrency if self._is_async else 1
 
     def each(
         self, arguments: Iterator[tuple[tuple[Any, ...], tuple[int, ...]]]
@@ -113,9 +125,11 @@ class _Call:
 
         def begin(item: tuple[tuple[Any, ...], tuple[int, ...]]) -> Future[Any]:
             shapes.append(item[1])
-            return _loop().begin(self._await(item[0]))
+            return self._begin(lambda: self._f(*item[0]))
 
-        for answer in in_order(begin, arguments, self._concurrency):
+        for answer in self._uncancelled(
+            in_order(begin, arguments, self.concurrency, fail_fast=True)
+        ):
             yield self._checked(answer, shapes.pop(0))
 
     def _run(self, arguments: tuple[Any, ...]) -> Any:
@@ -123,23 +137,29 @@ class _Call:
             answer = self._f(*arguments)
         except Exception as error:  # a stranger's code raises whatever it likes
             raise self._failed(error) from error
-        if inspect.isawaitable(answer):  # a plain function may return one all the same
-            return _loop().begin(self._awaited(answer)).result()
-        return answer
+        if not inspect.isawaitable(answer):
+            return answer
+        # A plain function may return one all the same.
+        [result] = self._uncancelled(in_order(self._begin, [lambda: answer], 1))
+        return result
 
-    async def _await(self, arguments: tuple[Any, ...]) -> Any:
+    def _begin(self, call: Callable[[], Awaitable[Any]]) -> Future[Any]:
+        return _LOOP.begin(self._await(call))
+
+    async def _await(self, call: Callable[[], Awaitable[Any]]) -> Any:
         try:
-            return await self._f(*arguments)
-        except Exception as error:
+            return await call()
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # the latter end the loop
             raise self._failed(error) from error
 
-    async def _awaited(self, answer: Awaitable[Any]) -> Any:
+    def _uncancelled(self, answers: Iterator[Any]) -> Iterator[Any]:
+        """As they are; where the callable has cancelled itself, that is said."""
         try:
-            return await answer
-        except Exception as error:
+            yield from answers
+        except CancelledError as error:
             raise self._failed(error) from error
 
-    def _failed(self, error: Exception) -> CraftZooError:
+    def _failed(self, error: BaseException) -> CraftZooError:
         if isinstance(error, CraftZooError):
             return error
         text = str(error).strip()
@@ -165,6 +185,12 @@ class _Call:
         if not np.isfinite(scores).all():
             raise CraftZooError(f"{self.name} returned NaN or infinity: return finite scores")
         if self._answers == "logits":
+            largest = np.abs(scores).max(initial=0.0)
+            if largest > np.finfo(np.float32).max:
+                raise CraftZooError(
+                    f"{self.name} returned a score of size {largest:g}, which float32 cannot hold: "
+                    f"return smaller ones"
+                )
             return scores.astype(np.float32)
         if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
             wrong = scores.min() if scores.min() < 0 else scores.max()
@@ -175,49 +201,77 @@ class _Call:
 
 
 class _Loop:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own, both begun when they are first needed.
+
+    There is one for all callables, as clients are often bound to the loop that they were first used
+    in.
+    """
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="craft-zoo", daemon=True).start()
+        self._forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """A forked process has none of its parent's threads, one of which may hold the lock."""
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=_keep_running, args=(self._loop,), name="craft-zoo", daemon=True
+                ).start()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
-_loops: dict[str, _Loop] = {}
-_starting = threading.Lock()
-if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's threads
-    os.register_at_fork(after_in_child=_loops.clear)
+def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):  # of a task that the callable has begun itself
+            continue
 
 
-def _loop() -> _Loop:
-    """The one of this process, as clients are often bound to the loop that they were first used in.
+_LOOP = _Loop()
 
-    It is started when first needed.
-    """
-    with _starting:
-        if "one" not in _loops:
-            _loops["one"] = _Loop()
-        return _loops["one"]
+
+class _Room:
+    """Bytes that all images of a model may take when they are decoded."""
+
+    def __init__(self) -> None:
+        self._free = _KEPT_BYTES
+
+    def take(self, size: int) -> bool:
+        """Whether there is so much, which is then taken."""
+        fits = size <= self._free
+        self._free -= size * fits
+        return fits
+
+    def give_back(self, size: int) -> None:
+        self._free += size
 
 
 class _Opened(ImageSet):
-    """Images, decoded once where they are few."""
+    """Images, decoded once where they are few: the first ones, as far as there is room."""
 
     def __init__(
-        self, sources: Sequence[ImageSource], owner: VLM, progress: Progress | None
+        self, sources: Sequence[ImageSource], owner: VLM, room: _Room, progress: Progress | None
     ) -> None:
         self.sources, self.owner = sources, owner
         self._decoded: list[Image.Image] = []
-        size = 0
+        kept = 0
         for place, source in enumerate(sources):
             image = open_image(source)  # each once, so that a broken one is known before it costs
-            size += 3 * image.width * image.height
-            if size <= _KEPT_BYTES:  # the first ones, as the size only grows
+            size = 3 * image.width * image.height
+            if len(self._decoded) == place and room.take(size):
                 self._decoded.append(image)
+                kept += size
             if progress:
                 progress(place + 1, len(sources))
+        weakref.finalize(self, room.give_back, kept)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -242,6 +296,8 @@ class _CallableVLM(VLM):
         in_flight: int,
     ) -> None:
         self.name, self.image_size, self.in_flight = call.name, image_size, in_flight
+        self.images_in_flight = batch * call.concurrency
+        self._room = _Room()
         self._call, self._context, self._batch = call, initial_context, batch
 
     def images(
@@ -253,7 +309,7 @@ class _CallableVLM(VLM):
     ) -> ImageSet:
         """See :meth:`VLM.images`."""
         check_given(images, "images")
-        return _Opened(images, self, progress)
+        return _Opened(images, self, self._room, progress)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
@@ -279,13 +335,6 @@ class _CalledBox(BlackBox):
         empty = np.zeros((0, 0), np.float32)
         self.initial_context = empty if initial_context is None else initial_context.copy()
 
-    def _mine(self, images: ImageSet) -> _Opened:
-        if not isinstance(images, _Opened) or images.owner is not self._owner:
-            raise CraftZooError(
-                "the images were handed to another model: use this model's images()"
-            )
-        return images
-
     def _joined(
         self, pieces: Iterator[np.ndarray], n_images: int, axis: int
     ) -> Iterator[np.ndarray]:
@@ -300,7 +349,7 @@ class _Words(_CalledBox):
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""
-        mine = self._mine(images)
+        mine = own_images(images, _Opened, self._owner)
         if isinstance(prompts, np.ndarray):
             raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
         questions = (
@@ -316,7 +365,7 @@ class _Contexts(_CalledBox):
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""
-        mine = self._mine(images)
+        mine = own_images(images, _Opened, self._owner)
         if not isinstance(prompts, np.ndarray):
             raise CraftZooError(f"{self._owner.name} takes contexts only, no words")
         contexts, together = np.asarray(prompts, np.float32), self._owner.in_flight

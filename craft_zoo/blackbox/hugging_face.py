@@ -6,20 +6,28 @@ import base64
 import hashlib
 import json
 import os
-import secrets
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from craft_zoo.blackbox.ahead import in_order
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts, check_given
+from craft_zoo.blackbox.ahead import in_background
+from craft_zoo.blackbox.base import (
+    VLM,
+    BlackBox,
+    ImageSet,
+    Progress,
+    Prompts,
+    check_given,
+    own_images,
+)
 from craft_zoo.blackbox.callables import filled_of, log_of
 from craft_zoo.blackbox.remote.files import file_of
-from craft_zoo.blackbox.remote.http import BUSY, Answer, Http
-from craft_zoo.blackbox.remote.retrying import Retrying, Transient
+from craft_zoo.blackbox.remote.http import BUSY, Answer, Http, checked_key
+from craft_zoo.blackbox.remote.questions import Questions
+from craft_zoo.blackbox.remote.retrying import Damaged, Retrying, Transient, clamped
 from craft_zoo.blackbox.remote.spending import Spending
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
@@ -30,20 +38,28 @@ if TYPE_CHECKING:
     import httpx
 
 SCHEME = "hf-api:"
-_LONGEST_LOADING = 1e6  # seconds; what is more is no estimate
 _LABEL_BYTES = 1000  # that an answer takes for a label, at the most
+_PROXY_TIMED_OUT = frozenset({504, 524})  # of a proxy, while the model may have answered
+_FAILURES = 3  # of the model itself (500), some of which pass, until no more is asked
+_NO_JSON = 2  # answers, until it is no accident
+_NONE = object()  # where there is no JSON
 
 
 class HuggingFaceVLM(VLM):
     """A model behind the task API ``zero-shot-image-classification``.
 
     It takes words, one template and image a request, and returns probabilities, whose logarithms
-    stand for logits. Such an endpoint keeps no images, so every question sends its image along. A
-    request that is sent again may be billed again, but by ``craft-zoo serve``.
+    stand for logits. Such an endpoint keeps no images, so every question sends its image along.
+
+    Each request carries a name (``Idempotency-Key``), the same when it is sent again, and when a
+    killed run goes on: ``craft-zoo serve``, which answers this API too, bills it once by that.
+    Other endpoints ignore the name and may bill it again: a request that may have been billed
+    counts once more towards the limits when it is sent again.
 
     Args:
         url: of the endpoint, with or without ``hf-api:`` before it.
         token: sent as the key; None: the environment's ``HF_TOKEN``, if there is one.
+        session: a name for what is asked with this object; None: a random one.
         concurrency: requests that may be under way at once.
         max_predictions: see :class:`~craft_zoo.blackbox.remote.Spending`.
         price: likewise, of one prediction.
@@ -52,15 +68,21 @@ class HuggingFaceVLM(VLM):
         retrying: how long a request is tried.
         transport: stands in for the network.
 
+    Attributes:
+        spending: what was asked for so far.
+
     Raises:
         CraftZooError: an argument is wrong, or the package httpx is missing.
     """
+
+    bills = True
 
     def __init__(
         self,
         url: str,
         *,
         token: str | None = None,
+        session: str | None = None,
         concurrency: int = 8,
         max_predictions: int | None = None,
         price: float | None = None,
@@ -71,14 +93,19 @@ class HuggingFaceVLM(VLM):
     ) -> None:
         if concurrency < 1:
             raise CraftZooError(f"at least 1 request must be under way, not {concurrency}")
-        token = (os.environ.get("HF_TOKEN", "") if token is None else token).strip()
-        if not token.isascii():
-            raise CraftZooError("the token for Hugging Face holds strange signs: check HF_TOKEN")
+        token = os.environ.get("HF_TOKEN", "") if token is None else token
+        token = checked_key(token, "HF_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = Http(url.removeprefix(SCHEME), headers, timeout, transport)
         self.name = f"{SCHEME}{self._http.url}"
         self.spending = Spending(max_predictions, price, max_cost)
         self._retrying, self._concurrency = retrying or Retrying(), concurrency
+        self._questions = Questions(session)
+        self.images_in_flight = 4 * concurrency
+
+    def next_question(self, name: str) -> None:
+        """See :meth:`VLM.next_question`; only ``craft-zoo serve`` looks at it."""
+        self._questions.name_next(name)
 
     def images(
         self,
@@ -102,11 +129,27 @@ class HuggingFaceVLM(VLM):
             )
         return _Endpoint(self, classnames, init)
 
-    def ask(self, image: bytes, labels: Sequence[str], template: str) -> np.ndarray:
+    def ask(
+        self,
+        image: bytes,
+        labels: Sequence[str],
+        template: str,
+        *,
+        name: str | None = None,
+        stop: threading.Event | None = None,
+    ) -> np.ndarray:
         """(C,) probabilities of one image's labels, in their order.
 
+        Args:
+            image: its file.
+            labels: C of them.
+            template: in which they stand in place of ``{}``.
+            name: of what is asked, see :meth:`next_question`.
+            stop: see :class:`~craft_zoo.blackbox.remote.Retrying`.
+
         Raises:
-            CraftZooError: the endpoint does not answer, or not as it should.
+            CraftZooError: the endpoint does not answer, or not as it should; or to ask once more
+                would cost too much.
         """
         body = json.dumps(
             {
@@ -114,51 +157,67 @@ class HuggingFaceVLM(VLM):
                 "parameters": {"candidate_labels": list(labels), "hypothesis_template": template},
             }
         ).encode()
-        # Served by craft-zoo, a request that is sent again is billed once; others ignore the name.
-        headers = {"Content-Type": "application/json", IDEMPOTENCY_HEADER: secrets.token_hex(16)}
+        key = self._questions.key(body, name)
+        headers = {"Content-Type": "application/json", IDEMPOTENCY_HEADER: key}
         most = _LABEL_BYTES * len(labels)
+        before: Transient | None = None
 
         def attempt() -> np.ndarray:
-            answer = self._http.send("POST", "", body, headers, most=most)
-            if answer.status != 200:
-                raise self._refused(answer)
-            return self._scores(answer, labels)
+            nonlocal before
+            if before is not None and before.billed:
+                self._charge_again(before)
+            try:
+                answer = self._http.send("POST", "", body, headers, most=most)
+                if answer.status != 200:
+                    raise self._refused(answer)
+                return self._scores(answer, labels)
+            except Transient as failure:
+                before = failure
+                if isinstance(failure, Damaged):
+                    self._http.reconnect()
+                raise
 
-        return self._retrying(attempt, f"endpoint {self._http.url}")
+        return self._retrying(attempt, f"endpoint {self._http.url}", stop)
+
+    def _charge_again(self, failure: Transient) -> None:
+        try:
+            self.spending.charge(1)
+        except CraftZooError as limit:
+            raise CraftZooError(
+                f"to ask {self._http.url} again ({failure.reason}) may be billed again, and {limit}"
+            ) from None
 
     def _refused(self, answer: Answer) -> Exception:
-        try:
-            said = json.loads(answer.body)
-        except ValueError:
-            said = None
+        said = _parsed(answer.body)
         about = said if isinstance(said, dict) else {}
-        message = about.get("error") or about.get("message") or f"HTTP {answer.status}"
-        if isinstance(message, list):
-            message = "; ".join(str(each) for each in message)
-        message = " ".join(str(message).split())[:300]
-        if answer.status in BUSY or answer.status >= 520:  # those are of proxies before it
+        message = _message(about) or f"HTTP {answer.status}"
+        # What is above 520 is of proxies before it.
+        if answer.status in BUSY or answer.status == 500 or answer.status >= 520:
             loading = about.get("estimated_time")
-            if not isinstance(loading, int | float) or not 0 <= loading < _LONGEST_LOADING:
-                loading = 0.0
-            return Transient(message, max(answer.retry_after, float(loading)))
+            after = clamped(loading) if isinstance(loading, int | float) else 0.0
+            return Transient(
+                message,
+                max(answer.retry_after, after),
+                attempts=_FAILURES if answer.status == 500 else None,
+                billed=answer.status in _PROXY_TIMED_OUT,
+            )
         mend = "set HF_TOKEN" if answer.status in (401, 403) else "check the endpoint and its task"
         return CraftZooError(f"endpoint {self._http.url} refused the question ({message}): {mend}")
 
     def _scores(self, answer: Answer, labels: Sequence[str]) -> np.ndarray:
-        try:
-            said = json.loads(answer.body)
-        except ValueError:
-            raise Transient("its answer is no JSON") from None
+        said = _parsed(answer.body)
+        if said is _NONE:
+            raise Damaged("its answer is no JSON", attempts=_NO_JSON, billed=True)
         scores: dict[str, float] = {}
         try:
             for each in said:
                 label, score = each["label"], float(each["score"])
                 if label in scores:
-                    raise self._wrong(f"has the label {label!r} twice")
+                    raise self._wrong(f"has the label {label!r:.100} twice")
                 if not 0 <= score <= 1.001:
-                    raise self._wrong(f"has {score:g} for {label!r}, which is no probability")
+                    raise self._wrong(f"has {score:g} for {label!r:.100}, which is no probability")
                 scores[label] = score
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             if isinstance(error, CraftZooError):
                 raise
             raise self._wrong("is no list of labels with scores") from None
@@ -167,7 +226,7 @@ class HuggingFaceVLM(VLM):
             raise self._wrong(f"has no label {missing[0]!r}")
         if len(scores) != len(labels):
             other = next(label for label in scores if label not in labels)
-            raise self._wrong(f"has the label {other!r}, which was not asked about")
+            raise self._wrong(f"has the label {other!r:.100}, which was not asked about")
         return np.array([scores[label] for label in labels])
 
     def _wrong(self, what: str) -> CraftZooError:
@@ -176,24 +235,34 @@ class HuggingFaceVLM(VLM):
             f"zero-shot-image-classification"
         )
 
-    def ask_all(self, labels: Sequence[str], template: str, images: _Files) -> np.ndarray:
+    def ask_all(
+        self, labels: Sequence[str], template: str, images: _Files, name: str | None = None
+    ) -> np.ndarray:
         """(N, C) probabilities; of images that are the same only one is asked about.
 
+        When one request fails, no other is begun or sent again.
+
         Raises:
-            CraftZooError: see :meth:`ask`; or it would cost too much.
+            CraftZooError: see :meth:`ask`; or it would cost too much, then nothing is asked.
         """
         first = {key: place for place, key in reversed(list(enumerate(images.keys)))}
         places = sorted(first.values())
-        self.spending.charge(len(places))
-        with ThreadPoolExecutor(self._concurrency, "craft-zoo") as pool:
-            asked = in_order(
-                lambda place: pool.submit(
-                    self.ask, file_of(images.sources[place]), labels, template
-                ),
-                places,
-                self._concurrency,
-            )
-            rows = dict(zip(places, asked, strict=True))
+        self.spending.check(len(places))
+        stop = threading.Event()
+
+        def files() -> Iterator[bytes]:
+            for place in places:
+                content = file_of(images.sources[place])
+                self.spending.charge(1)
+                yield content
+
+        def ask(content: bytes) -> np.ndarray:
+            return self.ask(content, labels, template, name=name, stop=stop)
+
+        try:
+            rows = dict(zip(places, in_background(ask, files(), self._concurrency), strict=True))
+        finally:
+            stop.set()
         return np.stack([rows[first[key]] for key in images.keys])
 
 
@@ -224,25 +293,28 @@ class _Endpoint(BlackBox):
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""
-        if not isinstance(images, _Files) or images.owner is not self._owner:
-            raise CraftZooError(
-                "the images were handed to another model: use this model's images()"
-            )
+        name = self._owner._questions.take_name()
+        files = own_images(images, _Files, self._owner)
         if isinstance(prompts, np.ndarray):
             raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
+        return self._ask_all(prompts, files, name)
+
+    def _ask_all(
+        self, prompts: Sequence[str | tuple[str, ...]], images: _Files, name: str | None
+    ) -> Iterator[np.ndarray]:
         again, answers = Counter(prompts), dict[str | tuple[str, ...], np.ndarray]()
         for prompt in prompts:
             again[prompt] -= 1
             answer = answers.pop(prompt, None)
             if answer is None:
-                answer = log_of(self._ask(prompt, images))
+                answer = log_of(self._ask(prompt, images, name))
             if again[prompt]:
                 answers[prompt] = answer
             yield answer.copy()
 
-    def _ask(self, prompt: str | tuple[str, ...], images: _Files) -> np.ndarray:
+    def _ask(self, prompt: str | tuple[str, ...], images: _Files, name: str | None) -> np.ndarray:
         if isinstance(prompt, str):
-            return self._owner.ask_all(self.classnames, prompt, images)
+            return self._owner.ask_all(self.classnames, prompt, images, name)
         # The API knows one template for all classes: whole prompts are labels, too.
         labels = filled_of(prompt, self.classnames)
         if len(set(labels)) < len(labels):
@@ -250,4 +322,22 @@ class _Endpoint(BlackBox):
                 f"{self._owner.name} answers by prompt, and two classes have the same: give each "
                 f"its own"
             )
-        return self._owner.ask_all(labels, "{}", images)
+        return self._owner.ask_all(labels, "{}", images, name)
+
+
+def _parsed(body: bytes) -> Any:
+    """The JSON that it is, or ``_NONE``."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return _NONE
+
+
+def _message(about: dict[str, Any]) -> str:
+    """What the endpoint says of a refusal, in one line; empty where it says nothing."""
+    said = about.get("error") or about.get("message")
+    if isinstance(said, dict):
+        said = said.get("message")
+    several = said if isinstance(said, list) else [said]
+    words = "; ".join(each for each in several if isinstance(each, str))
+    return " ".join(words.split())[:300]

@@ -23,7 +23,7 @@ from craft_zoo.blackbox.base import (
     Prompts,
     Question,
     check_given,
-    check_own,
+    own_images,
 )
 from craft_zoo.blackbox.cache import cache_folder
 from craft_zoo.blackbox.images import ImageEncoder
@@ -305,11 +305,10 @@ class OpenCLIPClassifier(BlackBox):
 
     def _scores(self, texts: Iterator[Tensor], images: ImageSet) -> Iterator[np.ndarray]:
         """Logits (N, C) of one prompt after another, whose features (C, embed_dim) are given."""
-        check_own(isinstance(images, _Features) and images.owner is self._owner)
-        assert isinstance(images, _Features)
+        features = own_images(images, _Features, self._owner).features
         together = max(1, _LOGITS_TOGETHER // (4 * len(images) * len(self.classnames)))
         while some := list(islice(texts, together)):
-            logits = torch.matmul(images.features, torch.stack(some).transpose(1, 2))
+            logits = torch.matmul(features, torch.stack(some).transpose(1, 2))
             yield from logits.mul_(self._scale).add_(self._bias).cpu().numpy()
 
 

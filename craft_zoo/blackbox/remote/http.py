@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import threading
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
-from craft_zoo.blackbox.remote.retrying import Transient, seconds_of
+from craft_zoo.blackbox.remote.clients import Clients
+from craft_zoo.blackbox.remote.retrying import Damaged, Transient, seconds_of
 from craft_zoo.errors import CraftZooError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 BUSY = frozenset({429, 502, 503, 504})
 _CONNECT_SECONDS = 10.0
 _SLACK = 2**20  # bytes that any answer may have: a message, JSON
+_TOO_LONG = 2  # answers that are longer than can be, until it is no accident
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
+_CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,8 @@ class Http:
         if not timeout > 0:
             raise CraftZooError(f"the time-out must be more than 0 s, not {timeout:g}")
         self._headers, self._timeout, self._transport = headers, timeout, transport
-        self._lock = threading.Lock()
-        self._client: httpx.Client | None = None
-        self._process = 0
+        self._clients = Clients(self._client)
+        self._heard = False  # of the other side, ever
 
     def send(
         self,
@@ -100,30 +103,37 @@ class Http:
             most: bytes of the answer that is expected.
 
         Raises:
-            Transient: no whole answer came in time.
-            CraftZooError: the answer is larger than can be, or the address redirects elsewhere.
+            Transient: no whole answer came in time, or one that is longer than can be.
+            CraftZooError: the address redirects elsewhere, its certificate cannot be trusted, the
+                request cannot be sent, or the environment names a proxy or certificates that
+                cannot be used.
         """
         import httpx
 
         ends = time.monotonic() + self._timeout
         try:
-            with self._open().stream(
-                method, self.url + path, content=body, headers=headers
-            ) as response:
+            with (
+                self._clients.client() as client,
+                client.stream(method, self.url + path, content=body, headers=headers) as response,
+            ):
+                self._heard = True
                 pieces, size = [], 0
                 for piece in response.iter_bytes():
                     size += len(piece)
                     if size > most + _SLACK:
-                        raise Transient(f"it sends more than the {most:,} bytes that were expected")
+                        raise Damaged(
+                            f"it sends more than the {most + _SLACK:,} bytes that were expected",
+                            attempts=_TOO_LONG,
+                            billed=True,
+                        )
                     if time.monotonic() > ends:
-                        raise Transient(f"its answer was not whole after {self._timeout:g} s")
+                        reason = f"its answer was not whole after {self._timeout:g} s"
+                        raise Transient(reason, billed=True)
                     pieces.append(piece)
-        except httpx.TimeoutException:
-            raise Transient(f"no answer in {self._timeout:g} s") from None
-        except httpx.HTTPError as error:  # connections refused, broken or out of step
-            raise Transient(_reason(error)) from None
-        except httpx.InvalidURL as error:
-            raise CraftZooError(f"{self.url} is no URL ({error}): check it") from None
+        except httpx.HTTPError as error:
+            self._failed(error)
+        except (httpx.InvalidURL, UnicodeError) as error:  # the latter of the host's name
+            raise CraftZooError(f"{self.url} is no URL ({_reason(error)}): check it") from None
         found = {name.lower(): value for name, value in response.headers.items()}
         if "location" in found and 300 <= response.status_code < 400:
             raise CraftZooError(
@@ -134,24 +144,88 @@ class Http:
     def reconnect(self) -> None:
         """Leave the connections that there are: what comes on them may belong to another request.
 
-        Those in use by other threads end with what they are at.
+        Those in use by other threads are closed when these are done.
         """
-        with self._lock:
-            self._client = None
+        self._clients.leave()
 
-    def _open(self) -> httpx.Client:
+    def _failed(self, error: httpx.HTTPError) -> NoReturn:
+        """Raise what is to be said of connections that are refused, broken or out of step."""
         import httpx
 
-        with self._lock:
-            if self._client is None or self._process != os.getpid():  # no socket survives a fork
-                timeout = httpx.Timeout(self._timeout, connect=min(_CONNECT_SECONDS, self._timeout))
-                self._process = os.getpid()
-                self._client = httpx.Client(
-                    headers={"Accept-Encoding": "identity", **self._headers},
-                    timeout=timeout,
-                    transport=self._transport,
-                )
-            return self._client
+        if isinstance(error, httpx.LocalProtocolError):  # its text quotes headers, so keys
+            raise CraftZooError(
+                f"a request to {self.url} cannot be sent, as HTTP does not allow one of its "
+                f"headers: check the key"
+            ) from None
+        fault = _certificate_fault(error)
+        if fault is not None:
+            raise CraftZooError(
+                f"the certificate of {self.url} cannot be trusted ({fault}): check the address and "
+                f"this machine's clock, or name the owner's authority in SSL_CERT_FILE"
+            ) from None
+        if isinstance(error, httpx.ConnectTimeout):
+            reason = f"no connection in {self._connect_seconds:g} s"
+        elif isinstance(error, httpx.TimeoutException):
+            reason = f"no answer in {self._timeout:g} s"
+        else:
+            reason = _reason(error)
+        slow = httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout  # but connected
+        unsent = (
+            *(httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError),
+            *(httpx.PoolTimeout, httpx.WriteTimeout, httpx.WriteError),
+        )
+        raise Transient(
+            reason,
+            unheard=not (self._heard or isinstance(error, slow)),
+            billed=not isinstance(error, unsent),
+        ) from None
+
+    @property
+    def _connect_seconds(self) -> float:
+        return min(_CONNECT_SECONDS, self._timeout)
+
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        try:
+            return httpx.Client(
+                headers={"Accept-Encoding": "identity", **self._headers},
+                timeout=httpx.Timeout(self._timeout, connect=self._connect_seconds),
+                # Who asks limits how much is under way; a limit here would count as a time-out.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+                transport=self._transport,
+            )
+        except OSError as error:
+            raise CraftZooError(
+                f"the certificates that {self.url} is to be checked by cannot be read "
+                f"({_reason(error)}): check {_variables(_CERTIFICATES)}"
+            ) from None
+        except ImportError:
+            raise CraftZooError(
+                f"{self.url} is to be reached by a SOCKS proxy, which needs the package socksio: "
+                f"pip install 'httpx[socks]', or change {_variables(_PROXIES)}"
+            ) from None
+        except (ValueError, httpx.InvalidURL):  # whose texts may hold the proxy's password
+            raise CraftZooError(
+                f"{self.url} is to be reached by a proxy whose address is none: check "
+                f"{_variables(_PROXIES)}"
+            ) from None
+
+
+def checked_key(key: str, variable: str) -> str:
+    """The key without spaces around it.
+
+    Args:
+        key: as it was given.
+        variable: of the environment, that it comes from where it is not given.
+
+    Raises:
+        CraftZooError: no header may hold it; the sentence does not show it.
+    """
+    key = key.strip()
+    if not key.isascii() or not key.isprintable():
+        raise CraftZooError(f"the API key holds signs that no key has: check {variable}")
+    return key
 
 
 def checked_url(url: str) -> str:
@@ -174,6 +248,21 @@ def checked_url(url: str) -> str:
             f"into adapters; keys belong into the environment"
         )
     return url.rstrip("/")
+
+
+def _certificate_fault(error: BaseException | None) -> str | None:
+    """Why a certificate was not trusted; None where it is not about one."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message.rstrip(".") or "it cannot be verified"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _variables(names: frozenset[str]) -> str:
+    """Those of the names that the environment has, in capitals or not."""
+    found = sorted(name for name in os.environ if name.upper() in names)
+    return " and ".join(found) or "the system's settings"
 
 
 def _reason(error: Exception) -> str:

@@ -29,11 +29,9 @@ class RemoteImages(ImageSet):
         sources: the images.
         owner: the model that they are handed to.
         server: where it is.
+        together: images that one set over there may have.
         progress: called as the server takes them in.
         most: bytes that a request may have.
-
-    Attributes:
-        id: the server's name for them.
 
     Raises:
         CraftZooError: an image is missing or broken, or the server does not take it.
@@ -44,6 +42,7 @@ class RemoteImages(ImageSet):
         sources: Sequence[ImageSource],
         owner: VLM,
         server: Server,
+        together: int,
         progress: Progress | None = None,
         *,
         most: int = _UPLOAD_BYTES,
@@ -51,14 +50,65 @@ class RemoteImages(ImageSet):
         self.sources, self.owner = sources, owner
         self._server, self._most = server, min(most, _UPLOAD_BYTES)
         self._digests = list(in_threads(_digest, sources))
-        self.id = ""
-        self.hand_over(progress)
+        self._divided: dict[int, list[Part]] = {}
+        self.parts(together, progress)
 
     def __len__(self) -> int:
         return len(self.sources)
 
+    @property
+    def ids(self) -> set[str]:
+        """What the server calls the sets that they are over there."""
+        return {part.id for parts in list(self._divided.values()) for part in parts}
+
+    def parts(self, together: int, progress: Progress | None = None) -> list[Part]:
+        """They in sets of so many, handed over where they were not divided so before."""
+        if together not in self._divided:
+            parts = []
+            for start in range(0, len(self), together):
+                digests = self._digests[start : start + together]
+                parts.append(Part(self._server, self.sources, start, digests, self._most))
+                parts[-1].hand_over(progress)
+            self._divided[together] = parts
+        return self._divided[together]
+
+
+class Part:
+    """Consecutive images that are one set over there.
+
+    Args:
+        server: where it is.
+        sources: all images, these among them.
+        start: place of the first of these.
+        digests: SHA-256 of each one's file.
+        most: bytes that a request may have.
+
+    Attributes:
+        id: what the server calls the set.
+        start: as given.
+        stop: place behind the last of them.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        sources: Sequence[ImageSource],
+        start: int,
+        digests: Sequence[str],
+        most: int,
+    ) -> None:
+        self._server, self._sources, self._digests, self._most = server, sources, digests, most
+        self.id, self.start, self.stop = "", start, start + len(digests)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
     def hand_over(self, progress: Progress | None = None) -> None:
-        """Make sure that the server has them; what it has is not sent."""
+        """Make sure that the server has them; what it has is not sent.
+
+        Raises:
+            CraftZooError: an image is broken, or the server does not take it.
+        """
         for _ in range(TURNS):
             about = {"images": self._digests}
             answer = self._server.ask_json("POST", paths.IMAGE_SETS, about, most=100 * len(self))
@@ -69,19 +119,22 @@ class RemoteImages(ImageSet):
             except Refused as refusal:
                 if refusal.code != ErrorCode.UNKNOWN_IMAGE_SET:
                     raise
-        raise forgetful(self._server.url)
+        raise self._server.forgetful()
 
     def _upload(self, missing: list[int], progress: Progress | None) -> None:
         while missing:
             if progress:
-                progress(len(self) - len(missing), len(self))
+                progress(self.stop - len(missing), len(self._sources))
             sent = dict(self._some(missing))
             try:
                 answer = self._put(encode_files(sent))
             except Refused as refusal:
                 if refusal.code == ErrorCode.BAD_IMAGE:
                     for place in sent:
-                        open_image(self.sources[place])  # says which image it is
+                        open_image(self._source(place))  # says which image it is
+                    if self.start:  # the server counts from there
+                        sentence = f"after the first {self.start:,} images, {refusal}"
+                        raise Refused(refusal.code, sentence) from None
                 raise
             rest = self._missing(answer)
             if set(sent) & set(rest):
@@ -90,7 +143,10 @@ class RemoteImages(ImageSet):
                 )
             missing = rest
         if progress:
-            progress(len(self), len(self))
+            progress(self.stop, len(self._sources))
+
+    def _source(self, place: int) -> ImageSource:
+        return self._sources[self.start + place]
 
     def _put(self, files: bytes) -> dict[str, Any]:
         return self._server.ask(
@@ -108,7 +164,7 @@ class RemoteImages(ImageSet):
         for place in missing:
             if self._digests[place] in taken:
                 continue
-            content = file_of(self.sources[place])
+            content = file_of(self._source(place))
             size += len(content) + _HEAD_BYTES
             if taken and (size > self._most or len(taken) == _TOGETHER):
                 return
@@ -124,14 +180,6 @@ class RemoteImages(ImageSet):
                 f"{self._server.url} asks for images that there are not: ask its owner"
             )
         return missing
-
-
-def forgetful(url: str) -> CraftZooError:
-    """What to say of a server that keeps nothing long enough to be asked about it."""
-    return CraftZooError(
-        f"{url} forgets images or class names before it is asked about them: ask with fewer "
-        f"images, or ask its owner for more memory"
-    )
 
 
 def _digest(source: ImageSource) -> str:

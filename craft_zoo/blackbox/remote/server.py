@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from craft_zoo.blackbox.remote.http import BUSY, Answer, Http
-from craft_zoo.blackbox.remote.retrying import Retrying, Transient
+from craft_zoo.blackbox.remote.http import BUSY, Answer, Http, checked_key
+from craft_zoo.blackbox.remote.retrying import Damaged, Retrying, Transient
 from craft_zoo.errors import CraftZooError
 from craft_zoo.wire import DIGEST_HEADER, ErrorCode, digest
 
@@ -20,7 +21,10 @@ Result = TypeVar("Result")
 KEY_VARIABLE = "CRAFT_ZOO_API_KEY"
 JSON = "application/json"
 
-_STRANGE = 5  # answers in a row that no server of ours gives, until it is taken for none
+MISREAD = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
+"""What reading JSON fails with that has another form than was expected."""
+
+_STRANGE = 5  # answers that no server of ours gives, until it is taken for none
 
 
 class Refused(CraftZooError):  # noqa: N818, an event rather than a mistake
@@ -33,10 +37,6 @@ class Refused(CraftZooError):  # noqa: N818, an event rather than a mistake
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
-
-
-class _Strange(Transient):
-    """An answer that is not of the protocol: damaged on its way, or from somebody else."""
 
 
 class Server:
@@ -61,9 +61,8 @@ class Server:
         retrying: Retrying,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        key = (os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key).strip()
-        if not key.isascii() or not key.isprintable():
-            raise CraftZooError(f"the API key holds signs that no key has: check {KEY_VARIABLE}")
+        key = os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key
+        key = checked_key(key, KEY_VARIABLE)
         self._has_key = bool(key)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = Http(url, headers, timeout, transport)
@@ -98,22 +97,13 @@ class Server:
         sent = dict(headers or {})
         if body is not None:
             sent |= {"Content-Type": kind, DIGEST_HEADER: digest(body)}
-        strange = 0
 
         def attempt() -> Result:
-            nonlocal strange
             try:
-                answer = self._http.send(method, path, body, sent, most=most)
-                return read(self._whole(answer))
-            except Transient as failure:
+                return read(self._whole(self._http.send(method, path, body, sent, most=most)))
+            except Damaged:
                 self._http.reconnect()
-                strange += isinstance(failure, _Strange)
-                if strange < _STRANGE or not isinstance(failure, _Strange):
-                    raise
-                raise CraftZooError(
-                    f"{self.url} does not answer as a server of craft-zoo should "
-                    f"({failure.reason}): check the address, or ask its owner"
-                ) from None
+                raise
 
         return self._retrying(attempt, f"server {self.url}")
 
@@ -124,57 +114,84 @@ class Server:
         body = None if about is None else json.dumps(about).encode()
         return self.ask(method, path, as_object, body=body, most=most)
 
+    def tell(self, method: str, path: str) -> None:
+        """Ask once, for what does no harm where it fails."""
+        with suppress(Transient, CraftZooError):
+            self._http.send(method, path)
+
+    def strange(self, what: str) -> CraftZooError:
+        """The error of a server that does not keep to the protocol."""
+        return CraftZooError(f"{self.url} {what}: check its version, or ask its owner")
+
+    def forgetful(self) -> CraftZooError:
+        """The error of a server that keeps nothing long enough to be asked about it."""
+        return CraftZooError(
+            f"{self.url} forgets images or class names before it is asked about them: ask with "
+            f"fewer images, or ask its owner for more memory"
+        )
+
+    def replaced(self) -> CraftZooError:
+        """The error of a server that is not what it was at first."""
+        return CraftZooError(
+            f"{self.url} serves another model than the run began with, or answers in another "
+            f"form: begin anew, or ask its owner"
+        )
+
     def _whole(self, answer: Answer) -> Answer:
         """An answer that is as it was sent, and good."""
-        said = _error(answer)
         expected = answer.headers.get(DIGEST_HEADER.lower())
         if expected is None:  # not ours, or from a proxy before it
             if answer.status in BUSY or answer.status >= 500:
                 raise Transient(f"HTTP {answer.status}", answer.retry_after)
-            reason = f"HTTP {answer.status} without a digest"
             if answer.status == 413:
                 raise CraftZooError(
                     f"a proxy before {self.url} refuses large requests: ask its owner to allow them"
                 )
-            raise _Strange(reason)
+            raise _strange(f"HTTP {answer.status} without a digest")
         if digest(answer.body) != expected:
-            raise Transient("its answer came damaged")
+            raise Damaged("its answer came damaged")
         if 200 <= answer.status < 300:
             return answer
-        if said is None:
-            raise _Strange(f"HTTP {answer.status} without a reason")
-        raise self._refusal(answer, *said)
+        raise self._refusal(answer)
 
-    def _refusal(self, answer: Answer, code: str, message: str) -> Exception:
+    def _refusal(self, answer: Answer) -> Exception:
+        try:
+            error = _parsed(answer)["error"]
+            code, message = str(error["code"]), str(error["message"])
+        except MISREAD:
+            return _strange(f"HTTP {answer.status} without a reason")
         if code == ErrorCode.BAD_DIGEST:
-            return Transient("the request came there damaged")
+            return Damaged("the request came there damaged")
         if answer.status in BUSY:
             return Transient(message, answer.retry_after)
         if answer.status >= 500:
-            return _Strange(message)
+            return Transient(message, attempts=_STRANGE)
         if answer.status == 401 and KEY_VARIABLE not in message:
             fault = "does not know the API key" if self._has_key else "asks for an API key"
             message = f"{self.url} {fault} ({message.rstrip('.')}): set {KEY_VARIABLE}"
         return Refused(code, message)
 
 
-def _error(answer: Answer) -> tuple[str, str] | None:
-    """Code and message of a refusal, where it is one."""
-    if answer.status < 400:
-        return None
-    try:
-        error = json.loads(answer.body)["error"]
-        return str(error["code"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
 def as_object(answer: Answer) -> dict[str, Any]:
-    """The JSON object that the answer is."""
-    try:
-        about = json.loads(answer.body)
-    except ValueError:
-        about = None
+    """The JSON object that the answer is.
+
+    Raises:
+        Transient: it is none.
+    """
+    about = _parsed(answer)
     if not isinstance(about, dict):
-        raise _Strange("its answer is no JSON object")
+        raise _strange("its answer is no JSON object")
     return about
+
+
+def _strange(what: str) -> Damaged:
+    """An answer that is not of the protocol: damaged on its way, or from somebody else."""
+    return Damaged(f"{what}, as no server of craft-zoo answers", attempts=_STRANGE)
+
+
+def _parsed(answer: Answer) -> Any:
+    """The JSON that the answer is, None where it is none."""
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None

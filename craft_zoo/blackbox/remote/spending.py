@@ -19,7 +19,8 @@ class Spending:
         max_cost: the most that all may cost; None: no limit.
 
     Attributes:
-        predictions: asked for so far; a question that is sent again is not counted again.
+        predictions: asked for so far; a question that is sent again is counted again only where it
+            may be billed again.
 
     Raises:
         CraftZooError: a limit is negative, or a cost is limited without a price.
@@ -56,9 +57,10 @@ class Spending:
             CraftZooError: they would.
         """
         total = self.predictions + predictions
+        more = f"{predictions:,} more prediction{'s' if predictions != 1 else ''}"
         if self._most is not None and total > self._most:
             raise CraftZooError(
-                f"{predictions:,} more predictions would exceed the limit of {self._most:,} "
+                f"{more} would exceed the limit of {self._most:,} "
                 f"({self.predictions:,} made): raise --max-predictions"
             )
         if self._price is None or self._max_cost is None:
@@ -66,7 +68,7 @@ class Spending:
         # A price such as 0.0001 has no exact binary form: a limit that is met exactly holds.
         if total * self._price > self._max_cost * (1 + 1e-9):
             raise CraftZooError(
-                f"{predictions:,} more predictions would cost {predictions * self._price:g} and "
+                f"{more} would cost {predictions * self._price:g} and "
                 f"exceed the limit of {self._max_cost:g} ({self.cost:g} spent): raise --max-cost"
             )
 

@@ -200,7 +200,8 @@ class CausalTextEncoder(TextEncoder):
         past = self._encode_contexts(torch.cat(flat) if len(flat) > 1 else flat[0])
         counts = [len(contexts) for contexts in flat]
         of_each = zip(*(layer.split(counts) for layer in past), strict=True)
-        features, pieces = [], []
+        features: list[Tensor] = []
+        pieces: list[_Piece] = []
         for (encoder, contexts), own_past in zip(asked, of_each, strict=True):
             shape = len(contexts), len(encoder.tokens), dim
             features.append(torch.empty(shape, device=contexts.device))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import signal
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +17,10 @@ import torch
 from PIL import Image
 
 from craft_zoo import tune
-from craft_zoo.blackbox import VLM, OpenCLIP, from_callable
+from craft_zoo.blackbox import VLM, OpenCLIP, callables, from_callable
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Task
+from craft_zoo.data.images import open_image
 from craft_zoo.errors import CraftZooError
 
 NAMES = ["cat", "dog", "blue whale"]
@@ -155,6 +160,7 @@ def broken(answer: Any) -> VLM:
         ([[1, 2], [3]], r"mine returned list instead of an array of numbers \(2, 3\)"),
         ("cat", "mine returned str instead of an array"),
         (np.full((2, 3), np.nan), "mine returned NaN or infinity"),
+        (np.full((2, 3), np.inf), "mine returned NaN or infinity"),
         (np.full((2, 3), 3.5), r"mine returned 3.5 as a probability: say answers='logits'"),
         (np.full((2, 3), -0.5), r"mine returned -0.5 as a probability"),
         (None, "mine returned"),
@@ -177,6 +183,112 @@ def test_an_async_failure_is_said_too(small_task: Task) -> None:
     images = model.images(small_task.train.images)
     with pytest.raises(CraftZooError, match=r"mine failed \(ConnectionError: gone\)"):
         model.classifier(NAMES).score("{}", images)
+
+
+def test_scores_that_float32_cannot_hold(small_task: Task) -> None:
+    for score in (1e39, -1e39):
+        model = from_callable(lambda p, i, s=score: np.full((len(i), len(p)), s), name="mine")
+        with pytest.raises(
+            CraftZooError, match=r"a score of size 1e\+39, which float32 cannot hold"
+        ):
+            model.classifier(NAMES).score("{}", model.images(small_task.train.images[:2]))
+
+
+async def cancelled() -> None:
+    raise asyncio.CancelledError
+
+
+async def cancels_itself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(60)
+
+
+async def exits() -> None:
+    sys.exit("over")
+
+
+async def exits_in_a_task() -> None:
+    await asyncio.gather(asyncio.sleep(0), exits())
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(
+    ("end", "sentence"),
+    [
+        (cancelled, r"mine failed \(CancelledError\): mend the callable"),
+        (cancels_itself, r"mine failed \(CancelledError\): mend the callable"),
+        (exits, r"mine failed \(SystemExit: over\): mend the callable"),
+        (exits_in_a_task, r"mine failed \(SystemExit: over\): mend the callable"),
+    ],
+)
+def test_a_coroutine_that_ends_itself_ends_no_other(
+    end: Any, sentence: str, plain: bool, small_task: Task
+) -> None:
+    left = [True]
+
+    async def ask(prompts: list[str], images: list[Image.Image]) -> Any:
+        if left:
+            left.pop()
+            await end()
+        return np.zeros((len(images), len(prompts)))
+
+    model = from_callable((lambda *asked: ask(*asked)) if plain else ask, name="mine")
+    images = model.images(small_task.train.images[:2])
+    with pytest.raises(CraftZooError, match=sentence):
+        model.classifier(NAMES).score("{}", images)
+    assert model.classifier(NAMES).score("{}", images).shape == (2, 3)
+
+
+def test_an_async_failure_waits_for_no_other_call(small_task: Task) -> None:
+    ended = threading.Event()
+
+    async def ask(prompts: list[str], images: list[Image.Image]) -> Any:
+        if len(images) == 1:  # the last
+            raise ConnectionError("gone")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.set()
+            raise
+
+    model = from_callable(ask, name="mine", batch=2)
+    images = model.images(small_task.train.images[:3])
+    with pytest.raises(CraftZooError, match=r"mine failed \(ConnectionError: gone\)"):
+        model.classifier(NAMES).score("{}", images)
+    assert ended.wait(20)
+
+
+def test_what_is_asked_at_once_keeps_the_calls_busy(service: Service) -> None:
+    for model, prompts, images in (
+        (from_callable(service.words, batch=8, concurrency=3), 1, 8),
+        (from_callable(service.later, batch=8, concurrency=3), 3, 24),
+        (from_callable(service.later, batch=8, concurrency=3, in_flight=2), 2, 24),
+        (from_callable(service.contexts, initial_context=np.zeros((4, 8))), 1, 32),
+    ):
+        assert (model.in_flight, model.images_in_flight) == (prompts, images)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_a_loop_of_its_own(small_task: Task) -> None:
+    async def ask(prompts: list[str], images: list[Image.Image]) -> Any:
+        return np.zeros((len(images), len(prompts)))
+
+    model = from_callable(ask)
+    box, images = model.classifier(NAMES), model.images(small_task.train.images[:2])
+    box.score("{}", images)
+    with callables._LOOP._lock:  # as another thread may hold at the moment of a fork
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            try:
+                os._exit(int(box.score("{}", images).any()))
+            finally:
+                os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    box.score("{}", images)
 
 
 def test_bad_arguments(service: Service, small_task: Task) -> None:
@@ -204,3 +316,19 @@ def test_methods_that_ask_in_words_work(service: Service, small_task: Task) -> N
     tuned = tune(model, small_task, method="craft-hard", budget=5, config=CraftConfig(anchors=20))
     assert tuned.adapter.model == "mine"
     assert tuned.adapter.predict(model, small_task.test.images[:3]).shape == (3, 10)
+
+
+def test_decoded_images_of_all_sets_share_the_room(
+    service: Service, small_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = small_task.train.images[:3]
+    size = 3 * int(np.prod(np.asarray(open_image(images[0])).shape[:2]))
+    monkeypatch.setattr(callables, "_KEPT_BYTES", 4 * size)
+    model = from_callable(service.words)
+    first, second = model.images(images), model.images(images)
+    assert [len(each._decoded) for each in (first, second)] == [3, 1]  # type: ignore[attr-defined]
+    del first
+    gc.collect()
+    assert len(model.images(images)._decoded) == 3  # type: ignore[attr-defined]
+    expected = model.classifier(NAMES).score("{}", model.images(images))
+    assert np.array_equal(model.classifier(NAMES).score("{}", second), expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ class Endpoint:
         requests: bodies that came.
         first: answers that are given before right ones.
         alter: makes what is sent of what is right.
+        hook: may give or raise another answer to a request, by its number.
     """
 
     def __init__(self, vlm: OpenCLIP) -> None:
@@ -41,6 +43,7 @@ class Endpoint:
         self.headers: list[httpx.Headers] = []
         self.first: list[httpx.Response] = []
         self.alter: Callable[[list[Any]], Any] = lambda answer: answer
+        self.hook: Callable[[int], httpx.Response | None] = lambda number: None
         self.pause = 0.0
         self.under_way = self.most = 0
         self._lock = threading.Lock()
@@ -55,8 +58,13 @@ class Endpoint:
             assert str(request.url) == URL
             assert request.method == "POST"
             self.headers.append(request.headers)
+            number = len(self.headers)
             if self.first:
                 return self.first.pop(0)
+        hooked = self.hook(number)  # may block, so that others go on
+        if hooked is not None:
+            return hooked
+        with self._lock:
             body = json.loads(request.content)
             self.requests.append(body)
             return httpx.Response(200, json=self.alter(self.answer(body)))
@@ -175,8 +183,194 @@ def test_a_model_that_loads_is_waited_for(
     endpoint.first = [httpx.Response(503, json={**loading, "estimated_time": 1e5})]
     with pytest.raises(CraftZooError, match=r"endpoint https://e.* did not answer .*currently"):
         box.score("{}", images)
-    endpoint.first = [httpx.Response(503, json={"error": "x", "estimated_time": None})]
+    endpoint.first = [
+        httpx.Response(503, json={"error": "x", "estimated_time": None}),
+        httpx.Response(503, text='{"error": "x", "estimated_time": NaN}'),
+        httpx.Response(503, text="[" * 10**5),
+    ]
     box.score("{}", images)
+    endpoint.first = [httpx.Response(503, text='{"error": "x", "estimated_time": 1e999}')]
+    with pytest.raises(CraftZooError, match="asks to wait 1000000000 s"):
+        box.score("{}", images)
+
+
+def test_a_failure_of_the_model_may_pass(
+    endpoint: Endpoint, connect: Connect, small_task: Task
+) -> None:
+    model, broken = connect(), httpx.Response(500, json={"error": "CUDA error"})
+    box, images = model.classifier(NAMES), model.images(small_task.train.images[:1])
+    endpoint.first = [broken, broken]
+    box.score("{}", images)
+    endpoint.first = [broken] * 10
+    with pytest.raises(CraftZooError, match=r"no answer that can be used \(CUDA error; 3 attempts"):
+        box.score("{}", images)
+    assert len(endpoint.first) == 7
+    assert model.spending.predictions == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (httpx.Response(200, text="<html>"), "its answer is no JSON"),
+        (httpx.Response(200, text="[" * 10**5), "its answer is no JSON"),
+        (httpx.Response(200, content=bytes(2**21)), "it sends more than the 1,051,576 bytes"),
+    ],
+)
+def test_an_answer_that_is_of_no_use_is_asked_for_and_paid_once_more(
+    answer: httpx.Response, reason: str, endpoint: Endpoint, connect: Connect, small_task: Task
+) -> None:
+    model = connect()
+    box, images = model.classifier(NAMES), model.images(small_task.train.images[:1])
+    endpoint.first = [answer]
+    assert box.score("{}", images).shape == (1, 3)
+    assert model.spending.predictions == 2
+    endpoint.first = [answer] * 60
+    with pytest.raises(CraftZooError, match=rf"that can be used \({reason}.*; 2 attempts\): check"):
+        box.score("{}", images)
+    assert len(endpoint.first) == 58
+    assert model.spending.predictions == 4
+
+
+def test_what_may_have_been_billed_is_not_sent_again_beyond_the_limit(
+    endpoint: Endpoint, connect: Connect, small_task: Task
+) -> None:
+    failures: list[Exception] = []
+
+    def hook(_: int) -> None:
+        if failures:
+            raise failures.pop(0)
+
+    endpoint.hook = hook
+    model = connect(max_predictions=5)
+    box, images = model.classifier(NAMES), model.images(small_task.train.images[:1])
+    slow, refused = httpx.ReadTimeout("slow"), httpx.ConnectError("Connection refused")
+    failures += [refused, slow, refused, slow]
+    endpoint.first = [httpx.Response(429), httpx.Response(503), httpx.Response(504)]
+    assert box.score("{}", images).shape == (1, 3)
+    assert model.spending.predictions == 4  # 504 and both that were slow
+    failures += [slow, slow]
+    sentence = (
+        rf"to ask {URL} again \(no answer in 60 s\) may be billed again, and 1 more prediction "
+        rf"would exceed the limit of 5 \(5 made\): raise --max-predictions"
+    )
+    with pytest.raises(CraftZooError, match=sentence):
+        box.score("{}", images)
+    assert len(failures) == 1
+
+
+class Waiting:
+    """An endpoint that asks all to come back in five minutes, but who asks for a certain number."""
+
+    def __init__(self, endpoint: Endpoint, refused: int = 0) -> None:
+        self.endpoint, self.refused, self.asked = endpoint, refused, threading.Semaphore(0)
+        endpoint.hook = self
+
+    def __call__(self, number: int) -> httpx.Response:
+        if number == self.refused:
+            for _ in range(3):
+                self.asked.acquire()
+            return httpx.Response(400, json={"error": "no image"})
+        self.asked.release()
+        return httpx.Response(503, headers={"Retry-After": "300"})
+
+    def threads(self) -> list[threading.Thread]:
+        return [one for one in threading.enumerate() if one.name == "craft-zoo"]
+
+
+@pytest.fixture
+def patient(endpoint: Endpoint) -> HuggingFaceVLM:
+    """Waits as long as it is asked to, four requests at once."""
+    return HuggingFaceVLM(URL, concurrency=4, transport=httpx.MockTransport(endpoint))
+
+
+def test_a_refusal_waits_for_no_other_request(
+    endpoint: Endpoint, patient: HuggingFaceVLM, small_task: Task
+) -> None:
+    waiting = Waiting(endpoint, refused=3)
+    before = set(waiting.threads())
+    box, images = patient.classifier(NAMES), patient.images(small_task.train.images[:12])
+    began = time.monotonic()
+    with pytest.raises(CraftZooError, match=r"refused the question \(no image\)"):
+        box.score("{}", images)
+    assert time.monotonic() - began < 20
+    assert len(endpoint.headers) == 4
+    assert patient.spending.predictions == 4  # what was not sent is not counted
+    for thread in set(waiting.threads()) - before:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_an_interruption_waits_for_no_request(
+    endpoint: Endpoint, patient: HuggingFaceVLM, small_task: Task
+) -> None:
+    waiting, main = Waiting(endpoint), threading.main_thread().ident
+    before = set(waiting.threads())
+    box, images = patient.classifier(NAMES), patient.images(small_task.train.images[:12])
+
+    def interrupt() -> None:
+        for _ in range(4):
+            waiting.asked.acquire()
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        box.score("{}", images)
+    assert time.monotonic() - began < 20
+    for thread in set(waiting.threads()) - before:
+        assert thread.daemon
+        thread.join(20)
+        assert not thread.is_alive()
+    assert len(endpoint.headers) == 4
+
+
+def test_questions_have_names(endpoint: Endpoint, connect: Connect, small_task: Task) -> None:
+    """The same in another process, and no two the same in one."""
+
+    def even(body: dict[str, Any]) -> list[Any]:
+        return [{"label": one, "score": 0.3} for one in body["parameters"]["candidate_labels"]]
+
+    endpoint.answer = even  # type: ignore[method-assign]
+
+    def asked(*names: str | None, session: str | None = None) -> list[set[str]]:
+        model, keys = connect(session=session), []
+        box, images = model.classifier(NAMES), model.images(small_task.train.images[:3])
+        for name in names:
+            if name is not None:
+                model.next_question(name)
+            endpoint.headers.clear()
+            list(box.logits(["{}", ("a {}", "{}", "the {}")], images))
+            keys.append({headers["idempotency-key"] for headers in endpoint.headers})
+        return keys
+
+    first = asked("a", "b", None, None)
+    assert [len(keys) for keys in first] == [6] * 4
+    assert len(set.union(*first)) == 24
+    again = asked("b", None, "a")
+    assert (again[0], again[2]) == (first[1], first[0])
+    assert not again[1] & set.union(*first)  # each session has its own
+    assert asked(None, None, session="mine") == asked(None, None, session="mine")
+    assert connect(concurrency=5).images_in_flight == 20
+
+
+def test_a_name_is_of_the_thread_that_asks(
+    endpoint: Endpoint, connect: Connect, small_task: Task
+) -> None:
+    model = connect()
+    box, images = model.classifier(NAMES), model.images(small_task.train.images[:1])
+    keys = []
+    for there in (False, True):
+        model.next_question("a")
+        if there:
+            thread = threading.Thread(target=box.score, args=("{}", images))
+            thread.start()
+            thread.join()
+        box.score("{}", images)
+        keys += [headers["idempotency-key"] for headers in endpoint.headers]
+        endpoint.headers.clear()
+    named, unnamed, named_again = keys
+    assert named == named_again != unnamed
 
 
 @pytest.mark.parametrize(
@@ -190,6 +384,9 @@ def test_a_model_that_loads_is_waited_for(
         (httpx.Response(200, json=[{"label": "cat", "score": "high"}]), "is no list of labels"),
         (httpx.Response(200, text="null"), "is no list of labels"),
         (httpx.Response(200, text='[{"label": "cat", "score": NaN}]'), "is no probability"),
+        (httpx.Response(200, json=[{"label": "cat", "score": 10**400}]), "is no list of labels"),
+        (httpx.Response(400, text="[" * 10**5), r"\(HTTP 400\): check the endpoint"),
+        (httpx.Response(400, json={"error": {"message": "too\nlarge"}}), r"\(too large\)"),
     ],
 )
 def test_what_cannot_pass_is_asked_once(
@@ -256,9 +453,11 @@ def test_what_it_cannot_be_asked(
         model.images(["nowhere.png"])
     with pytest.raises(CraftZooError, match="at least 1 request"):
         connect(concurrency=0)
-    monkeypatch.setenv("HF_TOKEN", "clé")
-    with pytest.raises(CraftZooError, match="check HF_TOKEN"):
-        connect()
+    for token in ("hf_clé", "hf_cl\ne"):
+        monkeypatch.setenv("HF_TOKEN", token)
+        with pytest.raises(CraftZooError, match="check HF_TOKEN") as caught:
+            connect()
+        assert "hf_" not in str(caught.value)
 
 
 def test_opened_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +465,7 @@ def test_opened_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_vlm(f"hf-api:{URL}", price=0.001, max_cost=1.0)
     assert isinstance(model, HuggingFaceVLM)
     assert model.name == f"hf-api:{URL}"
-    assert not model.bills
+    assert model.bills
     with pytest.raises(CraftZooError, match="is no URL of a server"):
         load_vlm("hf-api:clip")
 

@@ -42,6 +42,9 @@ class FakeServer:
     """Serves a model to one account.
 
     Attributes:
+        about: what it says of its model, beside or instead of what it otherwise would.
+        limits: what it says of them; it keeps to those of ``images``, ``image_sets`` and
+            ``answer_bytes``.
         log: method and path of each request.
         ledger: what was answered, by idempotency key; it outlives restarts.
         hook: called with method and path before anything else; may return or raise an answer.
@@ -51,6 +54,7 @@ class FakeServer:
     def __init__(self, vlm: VLM, *, in_flight: int = 40) -> None:
         self.vlm, self.in_flight = vlm, in_flight
         self.accepts = ["contexts", "texts"]
+        self.about: dict[str, Any] = {}
         self.limits: dict[str, int] = {}
         self.log: list[str] = []
         self.keys: list[str] = []
@@ -153,15 +157,16 @@ class FakeServer:
         ]
 
     def _model(self, *_: Any) -> Answer:
-        return _json(
-            name="craft-mini",
-            image_size=self.vlm.image_size,
-            in_flight=self.in_flight,
-            accepts=self.accepts,
-            answers="logits",
-            top_k=None,
-            limits=self.limits,
-        )
+        about = {
+            "name": "craft-mini",
+            "image_size": self.vlm.image_size,
+            "in_flight": self.in_flight,
+            "accepts": self.accepts,
+            "answers": "logits",
+            "top_k": None,
+            "limits": self.limits,
+        }
+        return _json(**about | self.about)
 
     def _usage(self, *_: Any) -> Answer:
         rows = self.ledger.values()
@@ -173,8 +178,11 @@ class FakeServer:
 
     def _new_set(self, body: bytes, _: Any) -> Answer:
         wanted = json.loads(body)["images"]
+        self._limit("images", len(wanted))
         name = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
-        self.sets.setdefault(name, {"wanted": wanted, "files": {}, "images": None})
+        self._use(name, self.sets.get(name) or {"wanted": wanted, "files": {}, "images": None})
+        if len(self.sets) > self.limits.get("image_sets", len(self.sets)):
+            del self.sets[next(iter(self.sets))]  # the one used longest ago
         return _json(id=name, missing=self._missing(name))
 
     def _put(self, body: bytes, _: Any, name: str) -> Answer:
@@ -201,12 +209,23 @@ class FakeServer:
     def _set(self, name: str) -> dict[str, Any]:
         if name not in self.sets:
             raise Refusal(ErrorCode.UNKNOWN_IMAGE_SET, f"image set {name} is not known")
+        self._use(name, self.sets[name])
         return self.sets[name]
+
+    def _use(self, name: str, known: dict[str, Any]) -> None:
+        self.sets.pop(name, None)
+        self.sets[name] = known
+
+    def _limit(self, name: str, value: int) -> None:
+        if value > self.limits.get(name, value):
+            raise Refusal(ErrorCode.TOO_LARGE, f"{name} would be {value}")
 
     def _classifier(self, body: bytes, _: Any) -> Answer:
         about = json.loads(body)
         name = hashlib.sha256(body).hexdigest()[:16]
-        self.boxes[name] = box = self.vlm.classifier(about["classnames"], about["init"])
+        if name not in self.boxes:
+            self.boxes[name] = self.vlm.classifier(about["classnames"], about["init"])
+        box = self.boxes[name]
         return _json(
             id=name, template=box.template, classnames=box.classnames,
             shape=box.initial_context.shape,
@@ -237,6 +256,8 @@ class FakeServer:
                 prompts: Any = [t if isinstance(t, str) else tuple(t) for t in each]
             else:
                 prompts = decode_array(body)
+            n_scores = len(prompts) * len(known["wanted"]) * len(box.classnames)
+            self._limit("answer_bytes", 4 * n_scores)
             scores = np.stack(list(box.logits(prompts, known["images"])))
             row = asked, encode_array(self.alter(scores)), scores[..., 0].size, scores.size
             self.ledger[key] = row

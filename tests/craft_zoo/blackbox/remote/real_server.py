@@ -18,12 +18,16 @@ class RealServer:
     Args:
         vlm: the model.
         state: folder of the bill.
+        limits: of what it takes.
     """
 
-    def __init__(self, vlm: VLM, state: Path) -> None:
+    def __init__(self, vlm: VLM, state: Path, **limits: int) -> None:
         account, self.key = new_account("someone")
-        limits = Limits(requests_per_second=1e6, burst=10**6)  # tests do not really wait
-        self._settings = ServeSettings(Accounts([account]), state=state, limits=limits)
+        self._settings = ServeSettings(
+            Accounts([account]),
+            state=state,
+            limits=Limits(requests_per_second=1e6, burst=10**6, **limits),  # tests do not wait
+        )
         self._vlm = vlm
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

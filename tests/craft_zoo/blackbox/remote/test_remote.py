@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import pickle
 import sys
 from collections.abc import Callable
@@ -87,7 +86,7 @@ def test_a_request_holds_what_the_server_likes_at_once(
     [
         ({"contexts": 3}, 3),
         ({"answer_bytes": 4 * 20 * 3 * 2}, 2),
-        ({"answer_bytes": 1}, 1),
+        ({"answer_bytes": 4 * 20 * 3}, 1),
         ({"body_bytes": 2**12 + 4 * 4 * 256 * 4}, 4),
         ({"body_bytes": 2**26}, 7),
     ],
@@ -238,12 +237,13 @@ def test_what_may_pass_is_tried_again(
             (200, b"half of an", {"Craft-Zoo-Digest": "of another"}),
             (200, b"\x93NUM", {"Craft-Zoo-Digest": ""}),
             (400, b"no reason", {}),
+            (400, b"[" * 100_000, {"Craft-Zoo-Digest": "of another"}),  # not even looked into
             (200, encode_array(np.zeros((1, 20, 3))), {"Idempotency-Key": "of another"}),
         ],
     )
     np.testing.assert_array_equal(box.score("{}", images), expected)
     assert time.slept[:2] == [3.25, 2.5]
-    assert len(time.slept) == 9
+    assert len(time.slept) == 10
     assert set(server.times_sent().values()) == {1}  # the failures were before the ledger
     assert server.predictions == 2 * 20
 
@@ -279,7 +279,7 @@ def test_what_cannot_pass_is_asked_once(
             box.score("{}", images)
         assert caught.value.code == code
     failing(server, [fakes["Refusal"](ErrorCode.INTERNAL, "it broke")] * 100)
-    with pytest.raises(CraftZooError, match=r"\(it broke\): check the address, or ask its owner"):
+    with pytest.raises(CraftZooError, match=r"\(it broke; 5 attempts\): check the address, or"):
         box.score("{}", images)
     assert len(time.slept) == 4
     proxy = (413, b"<html>", {"Craft-Zoo-Digest": "", "Content-Type": "text/html"})
@@ -429,37 +429,119 @@ def test_an_initial_context_is_fetched_once(server: Any, connect: Connect) -> No
     assert server.asked("GET /v1/classifiers") == 1
 
 
-def test_images_of_others_and_forgotten_ones(
-    server: Any, connect: Connect, vlm: OpenCLIP, small_task: Task
-) -> None:
+def test_images_of_others(server: Any, connect: Connect, vlm: OpenCLIP, small_task: Task) -> None:
     remote = connect()
     box = remote.classifier(NAMES)
     for other in (vlm, connect()):
         with pytest.raises(CraftZooError, match="handed to another model"):
             box.logits(["{}"], other.images(small_task.train.images[:2]))
-    images = remote.images(small_task.train.images[:2])
-    remote.forget(images)
-    remote.forget(images)
-    assert images.id not in server.sets
-    assert box.score("{}", images).shape == (2, 3)
+    with pytest.raises(CraftZooError, match="handed to another model"):
+        remote.forget(other.images(small_task.train.images[:2]))
     with pytest.raises(CraftZooError, match="no class names"):
         remote.classifier([])
+
+
+def test_forgotten_images_are_handed_over_when_they_are_asked_about(
+    server: Any, connect: Connect, small_task: Task
+) -> None:
+    server.limits = {"images": 3}
+    remote = connect()
+    box, images = remote.classifier(NAMES), remote.images(small_task.train.images[:5])
+    assert set(server.sets) == images.ids
+    assert len(images.ids) == 2
+    remote.forget(images)
+    remote.forget(images)
+    assert not server.sets
+    assert box.score("{}", images).shape == (5, 3)
+    assert set(server.sets) == images.ids
+
+
+def test_images_that_need_not_be_kept_are_forgotten_there(
+    server: Any, connect: Connect, small_task: Task
+) -> None:
+    sources = small_task.train.images
+    server.limits = {"images": 2}
+    remote = connect()
+    kept, passing = remote.images(sources[:3]), remote.images(sources[3:6], keep=False)
+    twin = remote.images(sources[3:6], keep=False)
+    del passing
+    remote.images(sources[6:7], keep=False)
+    assert kept.ids | twin.ids < set(server.sets)
+    assert server.asked("DELETE") == 0
+    remote.images(sources[7:8], keep=True)
+    assert server.asked("DELETE") == 1  # of what nobody has held
+    ids = kept.ids
+    del kept, twin
+    remote.images(sources[8:9])
+    assert server.asked("DELETE") == 3  # two sets more, and none of them twice
+    assert len(server.sets) == 2 + 1 + 1
+    assert ids < set(server.sets)  # they may come again
+
+
+def test_a_question_does_not_wait_for_what_is_forgotten(
+    server: Any, connect: Connect, small_task: Task, time: Any
+) -> None:
+    remote = connect()
+    remote.images(small_task.train.images[:1], keep=False)
+    no = 503, b"", {"Craft-Zoo-Digest": ""}
+    server.hook = lambda method, path: no if method == "DELETE" else None
+    images = remote.images(small_task.train.images[1:2], keep=False)
+    assert remote.classifier(NAMES).score("{}", images).shape == (1, 3)
+    assert server.asked("DELETE") == 1
+    assert not time.slept
 
 
 @pytest.mark.parametrize(
     ("about", "sentence"),
     [
-        ({}, "says of its model what cannot be understood"),
-        ({"name": "x", "image_size": 8, "in_flight": 0, "accepts": ["texts"]}, "cannot be asked"),
-        ({"name": "x", "image_size": 8, "in_flight": 1, "accepts": ["?"]}, "cannot be asked"),
+        ('"name": "x"', "says of its model what cannot be understood"),
+        ('"in_flight": 1e999, "accepts": ["texts"]', "what cannot be understood"),
+        ('"in_flight": 1, "accepts": [[]]', "what cannot be understood"),
+        ('"in_flight": 1, "accepts": ["texts"], "top_k": 1e999', "what cannot be understood"),
+        ('"in_flight": 1, "accepts": ["texts"], "limits": [1]', "what cannot be understood"),
+        ('"in_flight": 1, "accepts": ["texts"], "limits": {"images": 0}', "cannot be asked"),
+        ('"in_flight": 1, "accepts": ["texts"], "limits": {"answer_bytes": -1}', "cannot be asked"),
+        ('"in_flight": 0, "accepts": ["texts"]', "cannot be asked"),
+        ('"in_flight": 1, "accepts": ["?"]', "cannot be asked"),
     ],
 )
 def test_a_model_that_makes_no_sense(
-    about: Any, sentence: str, server: Any, connect: Connect
+    about: str, sentence: str, server: Any, connect: Connect
 ) -> None:
-    failing(server, [(200, json.dumps(about).encode(), {})], "model")
+    answer = f'{{"name": "x", "image_size": 8, {about}}}'.encode()
+    failing(server, [(200, answer, {})], "model")
     with pytest.raises(CraftZooError, match=sentence):
         connect()
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        ("[1e999, 1]", "opens class names in a way of its own"),
+        ("[4]", r"has contexts of the shape \(4,\): check its version, or ask its owner"),
+        ("[-4, -256]", r"has contexts of the shape \(-4, -256\)"),
+        ("[1000000, 1000000]", r"has contexts of the shape \(1000000, 1000000\)"),
+    ],
+)
+def test_contexts_that_make_no_sense(
+    shape: str, sentence: str, server: Any, connect: Connect
+) -> None:
+    remote = connect()
+    opened = f'{{"id": "a", "template": "{{}}", "classnames": ["cat"], "shape": {shape}}}'
+    failing(server, [(200, opened.encode(), {})], "classifiers")
+    with pytest.raises(CraftZooError, match=sentence):
+        remote.classifier(["cat"])
+    assert server.asked("GET /v1/classifiers") == 0
+
+
+def test_a_count_that_makes_no_sense(server: Any, connect: Connect) -> None:
+    remote = connect()
+    failing(server, [(200, b'{"predictions": 1e999, "scores": 1, "requests": 1}', {})], "usage")
+    with pytest.raises(CraftZooError, match="counts in a way that cannot be understood"):
+        remote.usage()
+
+
+DEEP = b"[" * 100_000
 
 
 @pytest.mark.parametrize(
@@ -468,11 +550,15 @@ def test_a_model_that_makes_no_sense(
         (404, b"<html>not here", {"Craft-Zoo-Digest": ""}),
         (200, b"<html>welcome", {"Craft-Zoo-Digest": ""}),
         (200, b"[]", {}),
+        (200, DEEP, {}),
+        (400, DEEP, {}),
+        (400, b'{"error": ' + DEEP, {}),
     ],
+    ids=range(6),
 )
 def test_no_server_of_ours(answer: Any, server: Any, connect: Connect) -> None:
     failing(server, [answer] * 50, "model")
-    with pytest.raises(CraftZooError, match="does not answer as a server of craft-zoo should"):
+    with pytest.raises(CraftZooError, match=r"as no server of craft-zoo answers; 5 attempts\)"):
         connect()
     assert len(server.log) == 5
 

@@ -32,9 +32,15 @@ def small_requests() -> OpenCLIP:
 
 
 @pytest.fixture
-def served(small_requests: OpenCLIP, tmp_path: Path) -> Iterator[Any]:
+def limits() -> dict[str, int]:
+    """Of what ``served`` takes."""
+    return {}
+
+
+@pytest.fixture
+def served(small_requests: OpenCLIP, tmp_path: Path, limits: dict[str, int]) -> Iterator[Any]:
     module = runpy.run_path(str(Path(__file__).parent / "real_server.py"))
-    with module["RealServer"](small_requests, tmp_path / "state") as running:
+    with module["RealServer"](small_requests, tmp_path / "state", **limits) as running:
         yield running
 
 
@@ -107,6 +113,26 @@ def test_killed_on_both_sides_it_pays_nothing_twice(
     usage = ask().usage()
     assert usage.predictions == 2 * paid.predictions == asked(whole) + asked(tuned)
     assert usage.requests == 2 * paid.requests
+
+
+@pytest.mark.parametrize("limits", [{"images": 8, "image_sets": 2, "answer_bytes": 4 * 5 * 3 * 2}])
+def test_a_set_that_is_too_large_comes_in_parts(
+    served: Any, ask: Connect, small_requests: OpenCLIP, small_task: Task
+) -> None:
+    """More of them than the server keeps, and with every answer too large at first."""
+    names, sources = ["one", "two", "three", "four", "five"], small_task.train.images
+    remote = ask()
+    box, images = remote.classifier(names), remote.images(sources)
+    mine, handed = small_requests.classifier(names), small_requests.images(sources)
+    contexts = np.stack([mine.initial_context, 1.1 * mine.initial_context])
+    asked: list[Any] = [contexts, ["a photo of the number {}."]]
+    for prompts in asked:
+        answers = list(box.logits(prompts, images))
+        served.restart()
+        answers += box.logits(prompts, images)
+        expected = list(mine.logits(prompts, handed))
+        np.testing.assert_allclose(answers, 2 * expected, rtol=1e-6, atol=1e-5)
+    assert remote.usage().predictions == remote.spending.predictions == 2 * 3 * 20
 
 
 def test_the_task_api_is_the_same_model(
