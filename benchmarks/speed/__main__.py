@@ -28,8 +28,9 @@ from craft_zoo.benchmarks.speed import (
 )
 from craft_zoo.benchmarks.speed.images import ARCHITECTURES as IMAGE_ARCHITECTURES
 from craft_zoo.benchmarks.speed.images import DEFAULT, images_table, measure_images
+from craft_zoo.benchmarks.speed.load import MODELS, load_table, measure_load
 from craft_zoo.benchmarks.speed.scoring import ARCHITECTURES, CLASSES, POPSIZE
-from craft_zoo.benchmarks.speed.serving import load_table, measure_load, measure_loopback
+from craft_zoo.benchmarks.speed.serving import measure_loopback
 from craft_zoo.benchmarks.store import write_atomically
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
@@ -138,13 +139,17 @@ def _parser() -> argparse.ArgumentParser:
         "harness", parents=[shared], help="what the journal costs, and two processes gain"
     )
     harness.set_defaults(measure=_harness)
-    serving = commands.add_parser(
-        "serving", parents=[shared], help="what a network between costs, and batching gains"
-    )
+    serving = commands.add_parser("serving", parents=[shared], help="what a network between costs")
     serving.add_argument("--dataset", default="digits", help="of the run (default: digits)")
     serving.add_argument("--classnames", metavar="FILE", help="words for its classes")
     serving.add_argument("--budget", type=int, default=8000, help="of the run (default: 8000)")
     serving.set_defaults(measure=_serving)
+
+    load = commands.add_parser(
+        "load", parents=[shared], help="what a server gains by putting requests together"
+    )
+    load.add_argument("--model", action="append", choices=MODELS, help="(default: all)")
+    load.set_defaults(measure=_load)
     return parser
 
 
@@ -218,7 +223,12 @@ def _serving(options: argparse.Namespace, console: Console) -> None:
     alike = "the same" if loopback["same"].all() else "NOT the same"
     console.print(f"Through a server: {ratio:.2f} times the time, {alike} to the last bit")
     _keep(loopback, options.out / "loopback.csv")
-    load = measure_load(console=console, threads=torch.get_num_threads())
+
+
+def _load(options: argparse.Namespace, console: Console) -> None:
+    load = measure_load(
+        models=options.model or MODELS, threads=torch.get_num_threads(), console=console
+    )
     console.print(load_table(load))
     _keep(load, options.out / "load.csv")
 

@@ -1,42 +1,41 @@
-"""What a network between costs, and what a server gains by putting requests together."""
+"""A model served on this machine, and what the network between costs."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
-from craft_zoo.blackbox import DEFAULT_INIT, VLM, RemoteVLM, load_vlm
+from craft_zoo.blackbox import VLM, RemoteVLM, load_vlm
 from craft_zoo.craft import Step
-from craft_zoo.data import ImageSource, Task, few_shot, load_dataset
+from craft_zoo.data import Task, few_shot, load_dataset
 from craft_zoo.serve.accounts import key_hash
 from craft_zoo.tuning import tune
-from craft_zoo.wire import DIGEST_HEADER, IDEMPOTENCY_HEADER, digest, encode_array, paths
 
 _PATIENCE = 120.0  # seconds until a server must be there
-CLIENTS = 16
 
 
 @contextmanager
 def served(
-    accounts: int = 1, *, max_batch: int = 128, threads: int = 1
+    accounts: int = 1, *, options: Sequence[str] = (), threads: int = 1
 ) -> Iterator[tuple[str, list[str]]]:
-    """craft-mini, served by a process of its own on this machine.
+    """A model, served by a process of its own on this machine.
+
+    Args:
+        accounts: so many may ask.
+        options: further ones of ``craft-zoo serve``; without any, craft-mini is served.
+        threads: that it computes with.
 
     Yields:
         Its address, and a key for each account.
@@ -49,7 +48,7 @@ def served(
         port = _free_port()
         command = [sys.executable, "-c", "import sys; from craft_zoo.cli import main; main()"]
         command += ["serve", "--port", str(port), "--keys", str(file), "--state", name]
-        command += ["--threads", str(threads), "--max-batch", str(max_batch)]
+        command += ["--threads", str(threads), *options]
         command += ["--limit", "requests_per_second=100000", "--limit", "burst=100000"]
         with open(Path(name) / "log", "wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -105,108 +104,6 @@ def _bits(step: Step) -> tuple[object, ...]:
     prompt = step.solution.prompt
     shown = prompt.tobytes() if isinstance(prompt, np.ndarray) else prompt
     return step.queries, step.loss, step.train_accuracy, shown
-
-
-def measure_load(
-    *,
-    clients: int = CLIENTS,
-    classes: Sequence[int] = (2, 10),
-    threads: int = 1,
-    seconds: float = 10.0,
-    console: Console | None = None,
-) -> pd.DataFrame:
-    """Requests of one context each by several clients at once, with and without batching.
-
-    Each client has a key of its own and asks again as soon as it is answered. The images are
-    digits, of so many classes.
-
-    Returns:
-        Columns classes, max_batch, client, requests, errors, p50 and p99 (milliseconds).
-    """
-    task = few_shot(load_dataset("digits"), shots=16, seed=1)
-    rows: list[dict[str, Any]] = []
-    for n_classes, max_batch in product(classes, (1, 128)):
-        names, images = task.classnames[:n_classes], task.train.of_classes(list(range(n_classes)))
-        with served(clients, max_batch=max_batch, threads=threads) as (url, keys):
-            asking = [
-                _Client(url, key, names, images.images, number) for number, key in enumerate(keys)
-            ]
-            until = time.perf_counter() + seconds
-            running = [threading.Thread(target=each.ask, args=(until,)) for each in asking]
-            for thread in running:
-                thread.start()
-            for thread in running:
-                thread.join()
-        for number, each in enumerate(asking):
-            p50, p99 = np.percentile(each.times, [50, 99]) * 1000
-            counts = {"requests": len(each.times), "errors": len(each.errors)}
-            about = {"classes": n_classes, "max_batch": max_batch, "client": number}
-            rows.append({**about, **counts, "p50": p50, "p99": p99})
-        if console:
-            total = sum(len(each.times) for each in asking)
-            each_second = f"{total / seconds:.0f} requests a second"
-            console.print(f"{n_classes} classes, at most {max_batch} a batch: {each_second}")
-    return pd.DataFrame(rows)
-
-
-class _Client:
-    """Asks for scores with as little work of its own as can be, so that the server is measured."""
-
-    def __init__(
-        self, url: str, key: str, names: Sequence[str], images: Sequence[ImageSource], seed: int
-    ) -> None:
-        vlm = RemoteVLM(url, api_key=key)
-        self._box = vlm.classifier(names, DEFAULT_INIT)
-        self._images = vlm.images(images)
-        self._address, self._key = url.removeprefix("http://"), key
-        self._path = paths.SCORES.format(id=self._box.id) + f"?images={self._images.id}"
-        self._rng = np.random.default_rng(seed)
-        self.times: list[float] = []
-        self.errors: list[str] = []
-
-    def ask(self, until: float) -> None:
-        connection = http.client.HTTPConnection(self._address)
-        start = self._box.initial_context
-        while (began := time.perf_counter()) < until:
-            moved = start + 0.1 * self._rng.standard_normal(start.shape).astype(np.float32)
-            body = encode_array(moved[None])
-            headers = {
-                "Authorization": f"Bearer {self._key}",
-                "Content-Type": "application/octet-stream",
-                IDEMPOTENCY_HEADER: str(self._rng.integers(2**62)),
-                DIGEST_HEADER: digest(body),
-            }
-            connection.request("POST", self._path, body, headers)
-            response = connection.getresponse()
-            answer = response.read()
-            if response.status == 200 and response.headers[DIGEST_HEADER] == digest(answer):
-                self.times.append(time.perf_counter() - began)
-            else:
-                self.errors.append(answer[:200].decode(errors="replace"))
-
-
-def load_table(load: pd.DataFrame) -> Table:
-    """Of each setting the throughput, latencies and Jain's index of fairness, for people."""
-    table = Table(
-        "classes", "batches", "requests", "errors", "p50, ms", "p99, ms", "fairness", box=None
-    )
-    for (n_classes, max_batch), clients in load.groupby(["classes", "max_batch"], sort=False):
-        table.add_row(
-            str(n_classes),
-            "none" if max_batch == 1 else f"of {max_batch} at most",
-            f"{clients['requests'].sum():,}",
-            str(clients["errors"].sum()),
-            f"{clients['p50'].median():.0f}",
-            f"{clients['p99'].max():.0f}",
-            f"{fairness(clients):.3f}",
-        )
-    return table
-
-
-def fairness(load: pd.DataFrame) -> float:
-    """Jain's index of the clients' requests: 1 where all have the same, 1 / n where one has all."""
-    counts = load["requests"].to_numpy(dtype=float)
-    return float(np.sum(counts) ** 2 / (len(counts) * np.sum(np.square(counts))))
 
 
 def _free_port() -> int:

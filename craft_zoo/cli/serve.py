@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from craft_zoo.serve import Accounts, Limits
 
 _ANSWERS = ("logits", "log-probabilities")
+_LAST_PORT = 65_535
+_LONGEST_GRACE = 86_400
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -29,7 +31,14 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add_model_arguments(parser)
     group = parser.add_argument_group("server")
     group.add_argument("--host", default="127.0.0.1", help="to listen at (default: 127.0.0.1)")
-    group.add_argument("--port", type=int, default=8000, help="to listen at (default: 8000)")
+    group.add_argument(
+        "--port", type=int, default=8000, help="to listen at; 0: a free one (default: 8000)"
+    )
+    group.add_argument(
+        "--name",
+        help="what the model is called to those who ask (default: as --model and --pretrained "
+        "call it, of a file without its folder)",
+    )
     group.add_argument(
         "--state",
         type=Path,
@@ -62,15 +71,16 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--top-k",
         type=int,
         metavar="K",
-        help="tell only the K best classes of an image apart (default: all)",
+        help="tell only the K best classes of an image apart; for log-probabilities (default: all)",
     )
     group.add_argument(
         "--max-batch",
         type=int,
-        default=128,
+        default=1024,
         metavar="N",
-        help="prompts of several requests that are scored in one call; 1: never several requests "
-        "(default: 128)",
+        help="texts (prompts x classes) that are scored in one call of the model; a larger request "
+        "is done in pieces, between which others have their turn; 1: never several requests "
+        "together (default: 1024)",
     )
     group.add_argument(
         "--limit",
@@ -93,6 +103,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     try:
         from craft_zoo import serve
+        from craft_zoo.serve.probe import public_name
     except ImportError as error:
         raise CraftZooError(
             f"serving needs the package {error.name}: pip install 'craft-zoo[serve]'"
@@ -101,6 +112,7 @@ def run(options: argparse.Namespace) -> int:
         return _make_key(options)
     if options.quota is not None:
         raise CraftZooError("--quota belongs to --new-key: give both, or write it into the file")
+    _check_running(options)
     limits = _limits(options.limit)
     accounts = _accounts(options)
     settings = serve.ServeSettings(
@@ -110,12 +122,30 @@ def run(options: argparse.Namespace) -> int:
         top_k=options.top_k,
         max_batch=options.max_batch,
         limits=limits,
+        name=options.name,
     )
     vlm = open_model(options)
-    app = serve.create_app(vlm, settings)
-    print(f"Serving {vlm.name} at http://{options.host}:{options.port}", flush=True)
-    serve.run(app, options.host, options.port, grace=options.grace)
+    name = settings.name or public_name(vlm.name)
+    serve.run(
+        serve.create_app(vlm, settings),
+        options.host,
+        options.port,
+        grace=options.grace,
+        listening=lambda address: print(f"Serving {name} at {address}", flush=True),
+    )
     return 0
+
+
+def _check_running(options: argparse.Namespace) -> None:
+    if not 0 <= options.port <= _LAST_PORT:
+        raise CraftZooError(f"there is no port {options.port}: choose one from 0 to {_LAST_PORT}")
+    if not 0 <= options.grace <= _LONGEST_GRACE:
+        raise CraftZooError(
+            f"the server cannot be given {options.grace:g} seconds to stop: choose a --grace from "
+            f"0 to {_LONGEST_GRACE}"
+        )
+    if options.name is not None and not (options.name.strip() and options.name.isprintable()):
+        raise CraftZooError(f"{options.name!r} is no name of a model: use letters")
 
 
 def _make_key(options: argparse.Namespace) -> int:

@@ -7,7 +7,9 @@ import hmac
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -95,6 +97,9 @@ def new_account(name: str, quota: int | None = None) -> tuple[Account, str]:
 def add_account(path: Path, name: str, quota: int | None = None) -> str:
     """Write a new account to a file of keys, which is made where there is none; returns its key.
 
+    A new file is its owner's alone; one that there is stays whose it is, and as readable: a server
+    may run as another user than who makes keys.
+
     Raises:
         CraftZooError: there is one of that name, or the file cannot be read or written.
     """
@@ -117,10 +122,25 @@ def add_account(path: Path, name: str, quota: int | None = None) -> str:
         with replacing(path) as beside:
             beside.touch(0o600)
             beside.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n", "utf-8")
-            os.chmod(beside, 0o600)
+            _make_like(beside, path)
     except OSError as error:
-        raise CraftZooError(f"the keys cannot be written to {path} ({error.strerror})") from None
+        with suppress(OSError):
+            path.with_name(path.name + ".new").unlink()
+        raise CraftZooError(
+            f"the keys cannot be written to {path} ({error.strerror}): run this as the file's owner"
+        ) from None
     return key
+
+
+def _make_like(new: Path, old: Path) -> None:
+    """Give a file the owner and the mode of the one that it replaces."""
+    mode = 0o600
+    if old.exists():
+        about, own = old.stat(), new.stat()
+        mode = stat.S_IMODE(about.st_mode)
+        if (about.st_uid, about.st_gid) != (own.st_uid, own.st_gid):
+            os.chown(new, about.st_uid, about.st_gid)
+    os.chmod(new, mode)
 
 
 def _read(path: Path) -> list[Account]:

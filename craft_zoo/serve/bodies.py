@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import io
+import re
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +19,12 @@ from craft_zoo.wire import DIGEST_HEADER, ErrorCode
 
 Model = TypeVar("Model", bound=BaseModel)
 
+# Of a body in JSON: strings, and the signs outside of them that a value, a key or a list begins at.
+_PARTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{,]|(:)', re.DOTALL)
+_FEW_PARTS = 2**17  # that any body may have
+_PART_BYTES = 48  # that reading one takes at the most, its share of the list included
+_KEYS = 100
+
 
 def kind_of(request: Request) -> str:
     """The body's content type without parameters, "" where none is given."""
@@ -24,16 +32,17 @@ def kind_of(request: Request) -> str:
 
 
 async def read_body(request: Request, load: Load, limits: Limits, *, most: int) -> bytes:
-    """The body.
+    """The body; it is in memory once.
 
     Args:
         request: not read yet.
-        load: gets the bytes as they come.
+        load: gets the bytes as they come, and begins when all are in.
         limits: of time.
         most: bytes that are taken.
 
     Raises:
-        Refusal: it is compressed, too large, too slow, or not what its digest says.
+        Refusal: it is compressed, too large, too slow, or not what its digest says; or there is no
+            place for the request.
     """
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Refusal(
@@ -42,14 +51,15 @@ async def read_body(request: Request, load: Load, limits: Limits, *, most: int) 
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and (len(announced) > 18 or int(announced) > most):
         raise _too_large(most)
-    body, digest = bytearray(), hashlib.sha256()
+    body, size, digest = io.BytesIO(), 0, hashlib.sha256()
     try:
         async with asyncio.timeout(limits.body_seconds):
             async for piece in request.stream():
-                if len(body) + len(piece) > most:
+                size += len(piece)
+                if size > most:
                     raise _too_large(most)
                 load.add(len(piece))
-                body += piece
+                body.write(piece)
                 digest.update(piece)
     except TimeoutError:
         raise busy(f"the body did not come in {limits.body_seconds:g} s") from None
@@ -61,15 +71,27 @@ async def read_body(request: Request, load: Load, limits: Limits, *, most: int) 
             ErrorCode.BAD_DIGEST,
             f"the body does not fit the {DIGEST_HEADER} it came with: send it again",
         )
-    return bytes(body)
+    load.begin()
+    return body.getvalue()  # which copies nothing
 
 
-def parse(model: type[Model], body: bytes) -> Model:
+def parse(model: type[Model], body: bytes, load: Load | None = None, *, values: int = 0) -> Model:
     """The object that a body in JSON describes.
 
+    A value of two bytes becomes an object of fifty, so values are counted before they are made.
+
+    Args:
+        model: of the object.
+        body: the JSON.
+        load: gets what the values take.
+        values: that a good one may hold.
+
     Raises:
-        Refusal: it describes none.
+        Refusal: it describes none, or holds too many values.
     """
+    parts = _count_parts(body, max(_FEW_PARTS, 2 * values + _KEYS))
+    if load is not None:
+        load.add(_PART_BYTES * parts)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -78,6 +100,18 @@ def parse(model: type[Model], body: bytes) -> Model:
         raise bad(
             f"the request is not as it should be ({place}: {first['msg']}): see /openapi.json"
         ) from None
+
+
+def _count_parts(body: bytes, most: int) -> int:
+    parts = keys = 0
+    for parts, part in enumerate(_PARTS.finditer(body), 1):
+        keys += part.lastindex is not None
+        if parts > most or keys > _KEYS:
+            what = f"{_KEYS} names" if keys > _KEYS else f"{most // 2:,} values"
+            raise Refusal(
+                ErrorCode.TOO_LARGE, f"the request holds more than {what}: send less at a time"
+            )
+    return parts
 
 
 def _too_large(most: int) -> Refusal:

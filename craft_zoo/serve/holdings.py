@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -17,25 +17,48 @@ from craft_zoo.wire import ErrorCode
 Thing = TypeVar("Thing")
 
 
+_IMAGE_BYTES = 2**12  # of an encoded image: its features, its hash, and what leads to them
+_CLASS_BYTES = 2**15  # of an opened class: measured, 31 to 51 kB with a small model
+
+
 class Shelves(Generic[Thing]):
     """Things by account and id; no account sees another's.
 
+    Of too many or too large ones, those that an account used longest ago go first; one alone may
+    be as large as it is.
+
     Args:
-        most: things of an account; the one that was used longest ago goes first.
+        most: things of an account.
         code: of the refusal where there is none of that id.
         missing: its sentence.
+        room: bytes that an account's things may take.
+        size: bytes that a thing takes, which may change.
     """
 
-    def __init__(self, most: int, code: ErrorCode, missing: str) -> None:
+    def __init__(
+        self,
+        most: int,
+        code: ErrorCode,
+        missing: str,
+        *,
+        room: int | None = None,
+        size: Callable[[Thing], int] = lambda _: 0,
+    ) -> None:
         self._most, self._code, self._missing = most, code, missing
+        self._room, self._size = room, size
         self._shelves: dict[str, OrderedDict[str, Thing]] = {}
 
     def put(self, account: str, id: str, thing: Thing) -> None:
-        """Keep a thing; the one that has not been used for longest may go."""
+        """Keep a thing; those that have not been used for longest may go."""
         shelf = self._shelves.setdefault(account, OrderedDict())
         shelf[id] = thing
         shelf.move_to_end(id)
-        if len(shelf) > self._most:
+        self.make_room(account)
+
+    def make_room(self, account: str) -> None:
+        """Let things go until those of the account fit, for when one has grown."""
+        shelf = self._shelves.get(account, OrderedDict())
+        while len(shelf) > 1 and (len(shelf) > self._most or self._is_full(shelf)):
             shelf.popitem(last=False)
 
     def find(self, account: str, id: str) -> Thing | None:
@@ -64,6 +87,9 @@ class Shelves(Generic[Thing]):
     def all_of(self, account: str) -> list[Thing]:
         """The things of an account."""
         return list(self._shelves.get(account, {}).values())
+
+    def _is_full(self, shelf: OrderedDict[str, Thing]) -> bool:
+        return self._room is not None and sum(map(self._size, shelf.values())) > self._room
 
 
 class Shared(Generic[Thing]):
@@ -105,33 +131,90 @@ class Opened:
 
     box: BlackBox
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, estimated."""
+        return _CLASS_BYTES * len(self.box.classnames)
 
-@dataclass(eq=False)
+
 class AccountImages:
     """An image set of an account.
 
-    Attributes:
+    Args:
         digests: SHA-256 of each image's file, hexadecimal, in order.
-        images: those that came, by digest.
+
+    Attributes:
+        digests: as given.
+        images: those that came, by digest; none any more where the set is encoded and their files
+            are not kept.
         encoded: all of them, once the model has them.
+        keeps_files: whether their files are kept until all have come, as the model has forgotten
+            some of them.
+        kept_bytes: of files.
     """
 
-    digests: tuple[str, ...]
-    images: dict[str, UploadedImage] = field(default_factory=dict)
-    encoded: Encoded | None = None
+    def __init__(self, digests: tuple[str, ...]) -> None:
+        self.digests = digests
+        self.images: dict[str, UploadedImage] = {}
+        self.encoded: Encoded | None = None
+        self.keeps_files = False
+        self.kept_bytes = 0
+        self._missing = self._places()
 
     @property
     def missing(self) -> list[int]:
         """Places of the images that have not come, of equal ones the first."""
-        if self.encoded:
-            return []
-        first = {digest: place for place, digest in reversed(list(enumerate(self.digests)))}
-        return sorted(place for digest, place in first.items() if digest not in self.images)
+        return list(self._missing.values())
 
     @property
-    def kept_bytes(self) -> int:
-        """Of files."""
-        return sum(image.size for image in self.images.values())
+    def is_whole(self) -> bool:
+        """Whether all have come."""
+        return not self._missing
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, estimated."""
+        return _IMAGE_BYTES * len(self.digests) + self.kept_bytes
+
+    def has(self, digest: str) -> bool:
+        """Whether an image has come."""
+        return digest not in self._missing
+
+    def take(self, images: Iterable[UploadedImage]) -> None:
+        """Add images that have come."""
+        for image in images:
+            if self._missing.pop(image.sha256, None) is not None:
+                self.images[image.sha256] = image
+                self.kept_bytes += image.size
+
+    def forget_files(self, images: Iterable[UploadedImage]) -> None:
+        """Let go of the files of some of its images."""
+        for image in images:
+            if self.images.get(image.sha256) is image:
+                self.kept_bytes -= image.size
+            image.forget()
+
+    def forget_images(self) -> None:
+        """Let go of all images, which are encoded."""
+        self.forget_files(self.images.values())
+        self.images = {}
+
+    def lose(self) -> None:
+        """The model has forgotten images: those whose files are gone are missing again, and from
+        now on files are kept."""
+        self.keeps_files = True
+        self.images = {digest: each for digest, each in self.images.items() if each.is_held}
+        for image in self.images.values():
+            image.keep()
+        places = self._places()
+        self._missing = {each: places[each] for each in places if each not in self.images}
+
+    def _places(self) -> dict[str, int]:
+        """Where each image is first."""
+        places: dict[str, int] = {}
+        for place, digest in enumerate(self.digests):
+            places.setdefault(digest, place)
+        return places
 
 
 def content_id(kind: str, account: str, *content: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from craft_zoo.errors import CraftZooError
@@ -15,12 +16,17 @@ class Limits:
         body_bytes: of a request.
         json_bytes: of a request in JSON, which takes a multiple of its size to read.
         held_bytes: of all requests and answers that are under way, together.
-        body_seconds: that a request may take to come in.
+        connections: that are open at once; the one that has been idle for longest goes for another.
+        header_seconds: that the head of a request may take to come in.
+        body_seconds: that the rest of it may take.
+        answer_seconds: that an answer may take to be sent.
         images: in a set.
         image_sets: of an account; the one that was used longest ago is forgotten for another.
+        opened_bytes: of an account's image sets, and as many of its classifiers; likewise.
         kept_bytes: of an account's image files, which are kept until they are encoded, or for good
             where the model remembers nothing of an image.
         pixels: of an image.
+        request_pixels: of a request's images, together.
         classes: of a classifier.
         classifiers: of an account, as image sets.
         name_length: characters of a class name.
@@ -30,18 +36,23 @@ class Limits:
         stored_bytes: of an account's answers that are stored to be sent again; the oldest go first.
         requests_per_second: of an account, in the long run.
         burst: requests at once after a rest.
-        waiting: requests with a body that may be under way at once.
-        waiting_each: of these, of one account.
+        waiting: requests whose bodies are in that may be under way at once.
+        waiting_each: of one account, those included whose bodies are coming in.
     """
 
     body_bytes: int = 2**26
     json_bytes: int = 2**24
     held_bytes: int = 2**29
+    connections: int = 500
+    header_seconds: float = 20.0
     body_seconds: float = 120.0
+    answer_seconds: float = 120.0
     images: int = 50_000
-    image_sets: int = 16
+    image_sets: int = 64
+    opened_bytes: int = 2**30
     kept_bytes: int = 2**30
     pixels: int = 2**25
+    request_pixels: int = 2**29
     classes: int = 10_000
     classifiers: int = 32
     name_length: int = 200
@@ -56,12 +67,26 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
+            value = getattr(self, field.name)
+            if not (value > 0 and math.isfinite(value)):
                 raise CraftZooError(
-                    f"the limit {field.name} must be more than 0, not {getattr(self, field.name)}"
+                    f"the limit {field.name} must be more than 0 and finite, not {value}"
                 )
+        if self.pixels > self.request_pixels:
+            raise CraftZooError(
+                f"one image may have {self.pixels:,} pixels and all of a request "
+                f"{self.request_pixels:,}: raise the limit request_pixels"
+            )
         if self.body_bytes + self.answer_bytes > self.held_bytes:
             raise CraftZooError(
                 f"one request may have {self.body_bytes + self.answer_bytes:,} bytes with its "
                 f"answer and all together {self.held_bytes:,}: raise the limit held_bytes"
             )
+
+    @property
+    def held_each(self) -> int:
+        """Bytes of one account's requests and answers under way: half of all, so that nobody alone
+        is in everybody's way, but no less than one request may need. What is read of its body, and
+        the scores that its answer is written from, are in memory beside these."""
+        one = 2 * (self.body_bytes + self.answer_bytes)
+        return min(self.held_bytes, max(self.held_bytes // 2, one))

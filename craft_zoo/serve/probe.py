@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
 from PIL import Image
 
 from craft_zoo.blackbox import VLM
 from craft_zoo.serve.uploads import UploadedImage
+
+_FOLDER = "local-dir:"  # of open_clip, before a model's folder
 
 
 @dataclass
@@ -35,3 +38,18 @@ def probe(vlm: VLM) -> Probed:
     before = image.opened
     vlm.images([image])
     return Probed(vlm.classifier(["cat"]).accepts, image.opened == before)
+
+
+def public_name(name: str) -> str:
+    """What a model is called to those who ask: its own name, of files without their folders.
+
+    A path would tell of the owner's machine: ``ViT-B-32@/home/ann/secret/mine.pt`` becomes
+    ``ViT-B-32@mine``.
+    """
+    if "://" in name:  # a model that is itself asked over the network
+        return name
+    model, at, weights = name.partition("@")
+    if model.startswith(_FOLDER):
+        model = f"{_FOLDER}{PurePath(model).name}"
+    path = PurePath(weights)
+    return f"{model}{at}{weights if path.name == weights else path.stem}"

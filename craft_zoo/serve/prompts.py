@@ -6,13 +6,24 @@ import numpy as np
 
 from craft_zoo.blackbox import BlackBox
 from craft_zoo.errors import CraftZooError
+from craft_zoo.serve.bodies import parse
+from craft_zoo.serve.gate import Load
 from craft_zoo.serve.limits import Limits
 from craft_zoo.serve.refusal import Refusal, bad
+from craft_zoo.serve.schemas import Templates
 from craft_zoo.wire import ErrorCode, array_shape, decode_array
 
 
-def read_contexts(body: bytes, box: BlackBox, limits: Limits) -> np.ndarray:
+def read_contexts(
+    body: bytes, box: BlackBox, limits: Limits, load: Load | None = None
+) -> np.ndarray:
     """(P, n_ctx, dim) or (P, C, n_ctx, dim) float32, finite.
+
+    Args:
+        body: an array.
+        box: what they are contexts of.
+        limits: of their number.
+        load: gets what they take beside the body.
 
     Raises:
         Refusal: the body holds something else, or too many.
@@ -28,12 +39,29 @@ def read_contexts(body: bytes, box: BlackBox, limits: Limits) -> np.ndarray:
                 f"or, for a context for each class, (P, {own[0]}, {own[1]}, {own[2]})"
             )
         _check_number(shape[0], limits)
+        if load is not None:
+            load.add(len(body))
         contexts = decode_array(body)
     except CraftZooError as error:
         raise bad(str(error), 400) from None
     if not np.isfinite(contexts).all():
         raise bad("a context holds NaN or infinity: send finite numbers")
     return contexts
+
+
+def read_templates(
+    body: bytes, box: BlackBox, limits: Limits, load: Load
+) -> list[str | tuple[str, ...]]:
+    """The templates of a body in JSON, see :func:`check_templates`.
+
+    Args:
+        body: the JSON.
+        box: what they are templates of.
+        limits: of their number and length.
+        load: gets what they take beside the body.
+    """
+    values = limits.contexts * (len(box.classnames) + 2)
+    return check_templates(parse(Templates, body, load, values=values).templates, box, limits)
 
 
 def check_templates(
@@ -70,12 +98,18 @@ def check_template(template: str, limits: Limits) -> None:
         )
 
 
-def check_names(classnames: list[str], init: str, limits: Limits) -> None:
-    """Make sure that class names and the words to start from are not too many or too long.
+def check_names(classnames: list[str], init: str, limits: Limits, top_k: int | None = None) -> None:
+    """Make sure that class names and the words to start from are not too many or too long, and
+    more than are told apart.
 
     Raises:
         Refusal: they are.
     """
+    if top_k is not None and len(classnames) <= top_k:
+        raise bad(
+            f"the server tells the best {top_k} classes apart and {len(classnames)} came: send at "
+            f"least {top_k + 1}"
+        )
     if len(classnames) > limits.classes:
         raise Refusal(
             ErrorCode.TOO_LARGE,

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema
 
 from craft_zoo.blackbox import DEFAULT_INIT
 from craft_zoo.wire import ErrorCode
+
+
+class _First(FailFast):
+    """Tells of the first wrong element alone: an error takes a kilobyte, and its element two."""
+
+    __hash__ = object.__hash__  # a union of types asks for one
+
+
+_HYPOTHESIS = "This is a photo of {}."
+_Names = Annotated[list[Annotated[str, Field(min_length=1)]], _First()]
 
 
 class _Body(BaseModel):
@@ -17,20 +27,22 @@ class _Body(BaseModel):
 class Announcement(_Body):
     """The images of a set: SHA-256 of each one's file, in order."""
 
-    images: list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(min_length=1)
+    images: Annotated[list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], _First()] = Field(
+        min_length=1
+    )
 
 
 class Opening(_Body):
     """The class names to open the model on, and the prompt to start from."""
 
-    classnames: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
+    classnames: _Names = Field(min_length=1)
     init: str = Field(DEFAULT_INIT, min_length=1)
 
 
 class Templates(_Body):
     """Prompts with {} where the class name stands; a list holds one for each class."""
 
-    templates: list[str | list[str]] = Field(min_length=1)
+    templates: Annotated[list[str | Annotated[list[str], _First()]], _First()] = Field(min_length=1)
 
 
 class TaskParameters(BaseModel):
@@ -38,8 +50,12 @@ class TaskParameters(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    candidate_labels: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
-    hypothesis_template: str = "This is a photo of {}."
+    candidate_labels: _Names = Field(min_length=1)
+    hypothesis_template: Annotated[
+        str,
+        BeforeValidator(lambda template: _HYPOTHESIS if template is None else template),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}]}),
+    ] = _HYPOTHESIS
 
 
 class TaskRequest(BaseModel):

@@ -77,6 +77,8 @@ class Service:
         self, vlm: VLM, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.vlm, self.settings, limits = vlm, settings, settings.limits
+        # What an id or an answer holds for: not for what another server's state has of old.
+        self._served = json.dumps([vlm.name, settings.answers, settings.top_k])
         self.metrics = Metrics(lambda: self._worker.waiting)
         self.gate = Gate(limits)
         self.buckets = TokenBuckets(limits.requests_per_second, limits.burst, clock)
@@ -84,14 +86,24 @@ class Service:
             limits.image_sets,
             ErrorCode.UNKNOWN_IMAGE_SET,
             "there is no image set of this id: announce it with POST /v1/image-sets",
+            room=limits.opened_bytes,
+            size=lambda held: held.size,
         )
         self.classifiers: Shelves[Opened] = Shelves(
             limits.classifiers,
             ErrorCode.UNKNOWN_CLASSIFIER,
             "there is no classifier of this id: open it with POST /v1/classifiers",
+            room=limits.opened_bytes,
+            size=lambda opened: opened.size,
         )
         # Of Hugging Face's tasks, beside those which an account's client has opened and knows.
-        self.tasks: Shelves[Opened] = Shelves(_TASKS, ErrorCode.UNKNOWN_CLASSIFIER, "")
+        self.tasks: Shelves[Opened] = Shelves(
+            _TASKS,
+            ErrorCode.UNKNOWN_CLASSIFIER,
+            "",
+            room=limits.opened_bytes // 8,
+            size=lambda opened: opened.size,
+        )
         self.encoded: Shared[Encoded] = Shared()  # both used by the worker's thread
         self.opened: Shared[Opened] = Shared()
         self.is_ready = self.is_closing = self._is_ending = False
@@ -214,7 +226,7 @@ class Service:
             Refusal: the model does not take them.
         """
         shelves = self.classifiers if shelves is None else shelves
-        id = content_id("classifier", account, init, *classnames)
+        id = content_id("classifier", account, self._served, init, *classnames)
         opened = shelves.find(account, id)
         if opened is None:
             content = classnames, init
@@ -234,9 +246,7 @@ class Service:
         Args:
             about: what is asked, in a few words.
         """
-        settings = self.settings
-        served = self.vlm.name, settings.answers, settings.top_k
-        return hashlib.sha256(json.dumps([served, *about]).encode()).digest()
+        return hashlib.sha256(json.dumps([self._served, *about]).encode()).digest()
 
     async def answer_once(
         self,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from craft_zoo.errors import CraftZooError
 
 _HEADER_BYTES = 2**20  # room for some ten thousand files
+_LENGTH_BYTES = 8  # of the header's length, before it
 _DIGITS = 9
 
 
@@ -27,26 +29,69 @@ def decode_files(body: bytes) -> dict[int, bytes]:
     Raises:
         CraftZooError: the body is not what :func:`encode_files` makes.
     """
-    if len(body) < 8 or int.from_bytes(body[:8], "little") > min(len(body) - 8, _HEADER_BYTES):
+    return {number: bytes(content) for number, content in view_files(body).items()}
+
+
+def view_files(body: bytes) -> dict[int, memoryview]:
+    """As :func:`decode_files`, but parts of the body, of which nothing is copied.
+
+    The header is read here, as safetensors itself copies all tensors.
+
+    Raises:
+        CraftZooError: likewise.
+    """
+    length = int.from_bytes(body[:_LENGTH_BYTES], "little")
+    if len(body) < _LENGTH_BYTES or length > min(len(body) - _LENGTH_BYTES, _HEADER_BYTES):
         raise CraftZooError(
             "the body is no safetensors file, or one of too many files: write it with "
             "safetensors.numpy.save, some hundreds of files at a time"
         )
+    start = _LENGTH_BYTES + length
+    content = memoryview(body)[start:]
+    places = _places(body[_LENGTH_BYTES:start])
+    reached = 0
+    for begin, end in sorted(places.values()):
+        if begin != reached:
+            raise _no_file()
+        reached = end
+    if reached != len(content):
+        raise _no_file()
+    return {number: content[slice(*places[number])] for number in sorted(places)}
+
+
+def _places(header: bytes) -> dict[int, tuple[int, int]]:
+    """Where each file begins and ends."""
     try:
-        tensors = safetensors.deserialize(body)
-    except safetensors.SafetensorError:
+        about = json.loads(header)
+    except (ValueError, RecursionError):
+        raise _no_file() from None
+    if not isinstance(about, dict):
+        raise _no_file()
+    about.pop("__metadata__", None)
+    return {_number(name): _place(name, tensor) for name, tensor in about.items()}
+
+
+def _number(name: str) -> int:
+    if not (name.isascii() and name.isdigit() and len(name) <= _DIGITS):
         raise CraftZooError(
-            "the body is no safetensors file: write it with safetensors.numpy.save"
-        ) from None
-    files: dict[int, bytes] = {}
-    for name, tensor in tensors:
-        if not (name.isascii() and name.isdigit() and len(name) <= _DIGITS):
-            raise CraftZooError(
-                f"the file {name[:40]!r} has no number for a name: name it as '0' or '17'"
-            )
-        if str(int(name)) != name:
-            raise CraftZooError(f"the file {name!r} is named with zeros: name it {int(name)}")
-        if tensor["dtype"] != "U8" or len(tensor["shape"]) != 1:
-            raise CraftZooError(f"the file {name} is no row of bytes: send one-dimensional uint8")
-        files[int(name)] = bytes(tensor["data"])
-    return dict(sorted(files.items()))
+            f"the file {name[:40]!r} has no number for a name: name it as '0' or '17'"
+        )
+    if str(int(name)) != name:
+        raise CraftZooError(f"the file {name!r} is named with zeros: name it {int(name)}")
+    return int(name)
+
+
+def _place(name: str, tensor: Any) -> tuple[int, int]:
+    try:
+        dtype, shape, (begin, end) = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
+    except (TypeError, KeyError, ValueError):
+        raise _no_file() from None
+    if dtype != "U8" or not isinstance(shape, list) or len(shape) != 1:
+        raise CraftZooError(f"the file {name} is no row of bytes: send one-dimensional uint8")
+    if any(type(n) is not int or n < 0 for n in (begin, end, *shape)) or end - begin != shape[0]:
+        raise _no_file()
+    return begin, end
+
+
+def _no_file() -> CraftZooError:
+    return CraftZooError("the body is no safetensors file: write it with safetensors.numpy.save")

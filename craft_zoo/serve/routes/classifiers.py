@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import Request, Response
 
 from craft_zoo.serve.bodies import parse, read_body
@@ -11,6 +13,7 @@ from craft_zoo.serve.routes.common import (
     Id,
     account_of,
     digest_parameter,
+    enter,
     errors,
     guarded,
     service_of,
@@ -33,11 +36,13 @@ async def open_classifier(request: Request) -> ClassifierAnswer:
     """Open the model on class names."""
     account, service = account_of(request).name, service_of(request)
     limits = service.settings.limits
-    with service.gate.enter(account) as load:
-        body = await read_body(request, load, limits, most=limits.json_bytes)
-        opening = await service.read(parse, Opening, body)
-        check_names(opening.classnames, opening.init, limits)
-        id, opened = await service.open(account, tuple(opening.classnames), opening.init)
+    load = enter(request)
+    body = await read_body(request, load, limits, most=limits.json_bytes)
+    opening = await service.read(
+        partial(parse, values=limits.classes), Opening, body, load, size=len(body)
+    )
+    check_names(opening.classnames, opening.init, limits, service.settings.top_k)
+    id, opened = await service.open(account, tuple(opening.classnames), opening.init)
     return ClassifierAnswer(
         id=id,
         template=opened.box.template,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from fastapi import Request, Response
 
 from craft_zoo.serve.bodies import parse, read_body
+from craft_zoo.serve.gate import Load
 from craft_zoo.serve.holdings import AccountImages, content_id
+from craft_zoo.serve.limits import Limits
 from craft_zoo.serve.refusal import Refusal
 from craft_zoo.serve.routes.common import (
     Id,
     account_of,
     digest_parameter,
+    enter,
     errors,
     guarded,
     service_of,
@@ -40,18 +43,23 @@ async def announce(request: Request) -> ImageSetAnswer:
     """Name the images of a set by the SHA-256 of their files; those that are missing come next."""
     account, service = account_of(request).name, service_of(request)
     limits = service.settings.limits
-    with service.gate.enter(account) as load:
-        body = await read_body(request, load, limits, most=limits.json_bytes)
-        digests = (await service.read(parse, Announcement, body)).images
+    load = enter(request)
+    body = await read_body(request, load, limits, most=limits.json_bytes)
+    id, announced = await service.read(_announced, account, body, load, limits, size=len(body))
+    held = service.image_sets.find(account, id) or announced
+    service.image_sets.put(account, id, held)
+    return ImageSetAnswer(id=id, missing=held.missing)
+
+
+def _announced(account: str, body: bytes, load: Load, limits: Limits) -> tuple[str, AccountImages]:
+    """The id of the set that a body announces, and a new one."""
+    digests = parse(Announcement, body, load, values=limits.images).images
     if len(digests) > limits.images:
         raise Refusal(
             ErrorCode.TOO_LARGE,
             f"{len(digests):,} images are too many for a set: send at most {limits.images:,}",
         )
-    id = content_id("image set", account, *digests)
-    held = service.image_sets.find(account, id) or AccountImages(tuple(digests))
-    service.image_sets.put(account, id, held)
-    return ImageSetAnswer(id=id, missing=held.missing)
+    return content_id("image set", account, *digests), AccountImages(tuple(digests))
 
 
 @router.put(
@@ -72,9 +80,8 @@ async def upload(id: Id, request: Request) -> MissingAnswer:
     account, service = account_of(request).name, service_of(request)
     limits = service.settings.limits
     held = service.image_sets.get(account, id)
-    with service.gate.enter(account) as load:
-        body = await read_body(request, load, limits, most=limits.body_bytes)
-        await take_in(service, account, held, body)
+    body = await read_body(request, enter(request), limits, most=limits.body_bytes)
+    await take_in(service, account, held, body, request.is_disconnected)
     return MissingAnswer(missing=held.missing)
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from fastapi import Request
 
+from craft_zoo.serve.probe import public_name
 from craft_zoo.serve.routes.common import account_of, errors, guarded, service_of
 from craft_zoo.serve.schemas import ModelAnswer, UsageAnswer
 from craft_zoo.wire import paths
@@ -20,7 +21,7 @@ async def read_model(request: Request) -> ModelAnswer:
     service = service_of(request)
     settings = service.settings
     return ModelAnswer(
-        name=service.vlm.name,
+        name=settings.name or public_name(service.vlm.name),
         image_size=service.vlm.image_size,
         in_flight=min(service.vlm.in_flight, settings.limits.contexts),
         accepts=sorted(service.model.accepts),

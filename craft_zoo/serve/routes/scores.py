@@ -9,11 +9,11 @@ from fastapi import Header, Query, Request, Response
 
 from craft_zoo.blackbox import BlackBox, Prompts, Question
 from craft_zoo.serve.answers import told
-from craft_zoo.serve.bodies import kind_of, parse, read_body
+from craft_zoo.serve.bodies import kind_of, read_body
 from craft_zoo.serve.gate import Load
 from craft_zoo.serve.holdings import Encoded
 from craft_zoo.serve.limits import Limits
-from craft_zoo.serve.prompts import check_templates, read_contexts
+from craft_zoo.serve.prompts import read_contexts, read_templates
 from craft_zoo.serve.refusal import Refusal
 from craft_zoo.serve.routes.common import (
     BINARY,
@@ -104,7 +104,7 @@ async def score(
     async def prepare() -> Prepared:
         box = service.classifiers.get(account.name, id).box
         encoded = _encoded(service, account.name, images)
-        prompts = await service.read(_prompts, body, in_words, box, limits, size=len(body))
+        prompts = await service.read(_prompts, body, in_words, box, limits, load, size=len(body))
         return prepared(service, account.name, Question(box, prompts, encoded.images), load)
 
     before = load.bytes
@@ -145,10 +145,8 @@ def prepared(service: Service, account: str, question: Question, load: Load) -> 
     return Prepared(bill, answer)
 
 
-def _prompts(body: bytes, in_words: bool, box: BlackBox, limits: Limits) -> Prompts:
-    if not in_words:
-        return read_contexts(body, box, limits)
-    return check_templates(parse(Templates, body).templates, box, limits)
+def _prompts(body: bytes, in_words: bool, box: BlackBox, limits: Limits, load: Load) -> Prompts:
+    return (read_templates if in_words else read_contexts)(body, box, limits, load)
 
 
 def _encoded(service: Service, account: str, id: str) -> Encoded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -52,11 +53,14 @@ async def classify(request: Request, key: Key = None) -> Response:
     question = service.question("zero-shot", await service.digest(body))
 
     async def prepare() -> Prepared:
-        task = await service.read(parse, TaskRequest, body)
+        reading = partial(parse, values=limits.classes)
+        task = await service.read(reading, TaskRequest, body, load, size=len(body))
         labels, template = task.parameters.candidate_labels, task.parameters.hypothesis_template
-        check_names(labels, "", limits)
+        check_names(labels, "", limits, service.settings.top_k)
         check_template(template, limits)
-        image = await service.decode(_image, task.inputs, limits.pixels)
+        load.add(len(body))  # what is read of it
+        async with service.gate.turn(account.name):
+            image = await service.decode(_image, task.inputs, limits.pixels)
 
         async def answer() -> bytes:
             return _written(labels, await _scores(service, account.name, image, labels, template))

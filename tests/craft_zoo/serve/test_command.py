@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -18,6 +17,7 @@ from craft_zoo.cli import serve as command
 from craft_zoo.errors import CraftZooError
 from craft_zoo.serve import Account, Accounts
 from craft_zoo.serve.accounts import key_hash
+from craft_zoo.serve.probe import public_name
 
 
 def run(*arguments: str) -> int:
@@ -50,6 +50,38 @@ def test_a_new_key_is_shown_once_and_its_hash_kept(
         run("--new-key", "ann")
 
 
+def test_a_file_of_keys_stays_whose_it_is_and_as_readable(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    run("--new-key", "ann", "--keys", str(path))
+    path.chmod(0o640)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.chown(path, 1234, 5678)
+    run("--new-key", "bob", "--keys", str(path))
+    about = path.stat()
+    assert about.st_mode & 0o777 == 0o640
+    assert not is_root or (about.st_uid, about.st_gid) == (1234, 5678)
+    assert [account.name for account in Accounts.read(path)] == ["ann", "bob"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_of_keys_that_is_anothers_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys.json"
+    run("--new-key", "ann", "--keys", str(path))
+    before = path.read_bytes()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with pytest.raises(CraftZooError, match="run this as the file's owner"):
+        run("--new-key", "bob", "--keys", str(path))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -79,11 +111,33 @@ def test_files_of_keys_that_are_wrong_are_sentences(tmp_path: Path, text: str, s
         (["--top-k", "0"], "top_k"),
         (["--max-batch", "0"], "batch"),
         (["--quota", "5"], "belongs to --new-key"),
+        (["--port", "99999"], "no port 99999"),
+        (["--port", "-1"], "no port -1"),
+        (["--grace", "nan"], "nan seconds to stop"),
+        (["--grace", "-1"], "-1 seconds to stop"),
+        (["--grace", "inf"], "inf seconds to stop"),
+        (["--name", " "], "no name of a model"),
+        (["--name", "a\nb"], "no name of a model"),
     ],
 )
 def test_settings_out_of_range_are_sentences(arguments: list[str], said: str) -> None:
     with pytest.raises(CraftZooError, match=said):
         run(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "public"),
+    [
+        ("craft-mini", "craft-mini"),
+        ("ViT-B-32@openai", "ViT-B-32@openai"),
+        ("ViT-B-32@/home/ann/a secret/mine.v2.pt", "ViT-B-32@mine.v2"),
+        ("hf-hub:org/name", "hf-hub:org/name"),
+        ("local-dir:/home/ann/mine", "local-dir:mine"),
+        ("https://models.example.org", "https://models.example.org"),
+    ],
+)
+def test_what_a_model_is_called_tells_of_no_folder(name: str, public: str) -> None:
+    assert public_name(name) == public
 
 
 _MAIN = """
@@ -98,31 +152,24 @@ sys.exit(options.run(options))
 
 @pytest.mark.slow
 def test_the_command_serves_until_a_signal_comes(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    state = tmp_path / "state"
+    state, named = tmp_path / "state", ["--name", "our model"]
     process = subprocess.Popen(
-        [sys.executable, "-c", _MAIN, "serve", "--port", str(port), "--state", str(state)],
+        [sys.executable, "-c", _MAIN, "serve", "--port", "0", "--state", str(state), *named],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout
     key = process.stdout.readline().rpartition(" ")[2].strip()
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(200):
-        try:
-            if httpx.get(f"{url}/readyz").is_success:
-                break
-        except httpx.HTTPError:
-            time.sleep(0.1)
+    said, _, url = process.stdout.readline().strip().rpartition(" ")
+    assert said == "Serving our model at"
+    assert httpx.get(f"{url}/readyz").is_success  # it listens where it says, once it says so
     answer = httpx.get(f"{url}/v1/model", headers={"Authorization": f"Bearer {key}"})
-    assert answer.json()["name"] == "craft-mini"
+    assert answer.json()["name"] == "our model"
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=20)
     assert process.returncode == 0
     assert key not in log
-    lines = [json.loads(line) for line in log.splitlines()]
+    lines = [json.loads(line) for line in log.splitlines()]  # all of them
     assert any(line.get("path") == "/v1/model" for line in lines)
     assert (state / "serve-1.sqlite").exists()

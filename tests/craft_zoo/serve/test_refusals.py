@@ -218,6 +218,16 @@ def test_bad_classifiers_are_sentences(serve: Callable[..., Any], refused: Refus
         refused(ann.send("POST", "/v1/classifiers", content=text), 422, "bad_request")
 
 
+def test_where_few_classes_are_told_apart_more_must_be_asked_about(
+    serve: Callable[..., Any], refused: Refused
+) -> None:
+    ann = serve(answers="log_probabilities", top_k=2).ann
+    for names in (["a"], ["a", "b"]):
+        response = ann.send("POST", "/v1/classifiers", json={"classnames": names})
+        assert "send at least 3" in refused(response, 422, "bad_request")
+    assert ann.classifier(["a", "b", "c"])
+
+
 def test_bodies_must_come_whole_plain_and_not_too_large(
     serve: Callable[..., Any], good: bytes, refused: Refused
 ) -> None:
@@ -334,6 +344,11 @@ def test_limits_and_settings_out_of_range_are_sentences() -> None:
         Limits(pixels=0)
     with pytest.raises(CraftZooError, match="raise the limit held_bytes"):
         Limits(held_bytes=10)
+    with pytest.raises(CraftZooError, match="raise the limit request_pixels"):
+        Limits(pixels=2**30)
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(CraftZooError, match="body_seconds must be more than 0 and finite"):
+            Limits(body_seconds=value)
 
 
 def test_a_thousand_bad_requests_leave_the_server_healthy(

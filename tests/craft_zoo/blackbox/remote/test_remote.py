@@ -116,8 +116,8 @@ def test_only_what_is_missing_is_sent_once(
     assert seen[-1] == (12, 12)
     remote.images([*sources, *sources])
     assert server.asked("PUT") == 1
-    path = tmp_path / "image.bmp"
-    Image.fromarray(sources[0]).save(path)
+    path = tmp_path / "image.webp"
+    Image.fromarray(sources[0]).save(path, lossless=True)
     remote.images([path])
     assert list(list(server.sets.values())[-1]["files"].values()) == [path.read_bytes()]
 
