@@ -10,6 +10,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+# Where a call has little to do, its own cost is most of it: clients that were just answered are
+# waited for, as long as a share of the last call.
+_LITTLE = 16  # a share of the room, as 1 / this
+_PATIENCE = 0.2
+
 Run = Callable[[Sequence[Any]], Generator[None, None, Sequence[Any]]]
 """Gets the payloads of the jobs that it does and returns as many results. Wherever it yields on its
 way, others may have a turn."""
@@ -94,6 +99,8 @@ class Worker:
         self._changed = threading.Condition()
         self._queues: dict[str, deque[_Task]] = {}  # in the order of turns; none is empty
         self._ending = False
+        self._last_seconds = 0.0  # of a call that others could have joined
+        self._expected = 0  # jobs: what it did, and what waited at its end
         self._thread = threading.Thread(target=self._work, name="craft-zoo-model", daemon=True)
 
     def start(self) -> None:
@@ -151,11 +158,34 @@ class Worker:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queues or self._ending)
+                self._wait_for_more()
                 task = None if self._ending else self._take(lambda _: True)
             if task is None:
                 return
             self._do(task)
             del task  # and what it holds
+
+    def _wait_for_more(self) -> None:
+        """Wait a little, where what comes next is little and more of its kind is expected."""
+        first = next((queue[0] for queue in self._queues.values()), None)
+        if first is None or first.steps is not None or first.first.together is None:
+            return
+
+        def is_enough() -> bool:
+            alike = self._alike(first.first)
+            size = sum(job.size for job in alike)
+            return self._ending or len(alike) >= self._expected or size * _LITTLE >= self._room
+
+        self._changed.wait_for(is_enough, _PATIENCE * self._last_seconds)
+
+    def _alike(self, job: Job) -> list[Job]:
+        """What waits and may be done together with a job."""
+        return [
+            task.first
+            for queue in self._queues.values()
+            for task in queue
+            if task.steps is None and task.first.together == job.together
+        ]
 
     def _take(self, fits: Callable[[Job], bool]) -> _Task | None:
         """What comes next of what fits, with all that is done together with it."""
@@ -199,6 +229,10 @@ class Worker:
         except StopIteration as end:
             task.seconds += time.perf_counter() - began
             self._note(task)
+            if task.first.together is not None:
+                with self._changed:
+                    self._expected = len(task.jobs) + len(self._alike(task.first))
+                self._last_seconds = task.seconds
             for job, result in zip(task.jobs, end.value, strict=True):
                 job.future.set_result(result)
         except BaseException as error:

@@ -176,21 +176,31 @@ class CausalTextEncoder(TextEncoder):
     @torch.inference_mode()
     def together(self, asked: Sequence[tuple[TextEncoder, Tensor]]) -> list[Tensor]:
         """See :meth:`TextEncoder.together`; matrix products run over the rows of all."""
+        # Contexts of one label set share its names' layout, and with it attention.
+        sets: dict[tuple[TextEncoder, int], list[int]] = {}
+        for place, (encoder, contexts) in enumerate(asked):
+            sets.setdefault((encoder, contexts.ndim), []).append(place)
         wave: list[tuple[CausalTextEncoder, Tensor]] = []
-        features: list[Tensor] = []
+        encoded: list[Tensor] = []
         room = 1.0
-        for encoder, contexts in asked:
+        for (encoder, _), places in sets.items():
             assert isinstance(encoder, CausalTextEncoder)
+            contexts = torch.cat([asked[place][1] for place in places])
             share = len(contexts) / encoder._contexts_per_wave(_prefixes(contexts))
             if wave and share > room:
-                features += self._encode_wave(wave)
+                encoded += self._encode_wave(wave)
                 wave, room = [], 1.0
             if share > 1:
-                features += super().together([(encoder, contexts)])
+                encoded += super().together([(encoder, contexts)])
                 continue
             wave.append((encoder, contexts))
             room -= share
-        return features + (self._encode_wave(wave) if wave else [])
+        encoded += self._encode_wave(wave) if wave else []
+        features: dict[int, Tensor] = {}
+        for places, of_set in zip(sets.values(), encoded, strict=True):
+            parts = of_set.split([len(asked[place][1]) for place in places])
+            features.update(zip(places, parts, strict=True))
+        return [features[place] for place in range(len(asked))]
 
     def _encode_wave(self, asked: Sequence[tuple[CausalTextEncoder, Tensor]]) -> list[Tensor]:
         """Features (P, C, embed_dim) of each label set under its contexts, block by block."""

@@ -108,6 +108,35 @@ def test_what_is_begun_is_not_joined() -> None:
     assert len(held.calls) == 4
 
 
+def test_little_waits_for_those_that_were_answered_just_now() -> None:
+    held = Held()
+    jobs = [held.job(account, f"{account}1", "x") for account in ("a", "b")]
+    held._begin.set()
+    for job in jobs:
+        job.future.result(5)
+    assert held.worker._expected == 2
+    held.worker._last_seconds = 50.0  # so that it is waited for more than this test takes
+    held.job("a", "a2", "x")
+    held.job("b", "b2", "x")
+    assert held.go()[1:] == [("a2", "b2")]
+
+
+@pytest.mark.parametrize(("size", "together"), [(7, "x"), (1, None)])
+def test_what_gains_nothing_by_it_does_not_wait(size: int, together: str | None) -> None:
+    held = Held()
+    held.worker._last_seconds, held.worker._expected = 50.0, 2
+    held.job("a", "a", together, size)
+    assert held.go() == [("a",)]
+
+
+def test_who_does_not_come_is_waited_for_once() -> None:
+    held = Held()
+    held.worker._last_seconds, held.worker._expected = 0.1, 2
+    held.job("a", "a", "x")
+    assert held.go() == [("a",)]
+    assert held.worker._expected == 1
+
+
 def test_a_job_larger_than_the_room_is_done_alone() -> None:
     held = Held(room=5)
     held.job("a", "large", "x", 9)
