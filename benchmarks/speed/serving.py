@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from rich.console import Console
 
 from craft_zoo.blackbox import VLM, RemoteVLM, load_vlm
@@ -77,7 +78,8 @@ def measure_loopback(
     task = few_shot(load_dataset(dataset, classnames=classnames), shots=16, seed=1)
     rows: list[dict[str, Any]] = []
     first: list[tuple[object, ...]] | None = None
-    with served() as (url, keys):
+    # The same bits need the same number of threads on both sides.
+    with served(threads=torch.get_num_threads()) as (url, keys):
         local, remote = load_vlm(), RemoteVLM(url, api_key=keys[0])
         for vlm in (local, remote):
             tune(vlm, task, budget=20)  # the images are handed over before
