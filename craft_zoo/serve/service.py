@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -176,7 +177,7 @@ class Service:
         """
         return await self.score(
             account,
-            lambda questions: ask(self.vlm, questions),
+            partial(ask, self.vlm),
             question,
             self.vlm.kind(question),
             question.texts,

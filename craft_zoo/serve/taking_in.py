@@ -14,8 +14,7 @@ from craft_zoo.serve.holdings import AccountImages, Encoded
 from craft_zoo.serve.refusal import Refusal, bad
 from craft_zoo.serve.service import Service
 from craft_zoo.serve.uploads import ForgottenImageError, UploadedImage
-from craft_zoo.wire import ErrorCode
-from craft_zoo.wire.files import view_files
+from craft_zoo.wire import ErrorCode, decode_files
 
 _LOG = logging.getLogger("craft_zoo.serve")
 # What is done before it is another account's turn, of images the first in any case.
@@ -141,7 +140,7 @@ async def _stop_if(is_gone: Callable[[], Awaitable[bool]]) -> None:
 def _announced(digests: Sequence[str], body: bytes, pixels: int) -> list[UploadedImage]:
     """The images of a body, each of which is the one that was announced."""
     try:
-        files = view_files(body)
+        files = decode_files(body)
     except CraftZooError as error:
         raise bad(str(error), 400) from None
     images = []

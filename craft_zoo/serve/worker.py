@@ -173,15 +173,15 @@ class Worker:
 
         def is_enough() -> bool:
             alike = self._alike(first.first)
-            size = sum(job.size for job in alike)
+            size = sum(task.first.size for task in alike)
             return self._ending or len(alike) >= self._expected or size * _LITTLE >= self._room
 
         self._changed.wait_for(is_enough, _PATIENCE * self._last_seconds)
 
-    def _alike(self, job: Job) -> list[Job]:
+    def _alike(self, job: Job) -> list[_Task]:
         """What waits and may be done together with a job."""
         return [
-            task.first
+            task
             for queue in self._queues.values()
             for task in queue
             if task.steps is None and task.first.together == job.together
@@ -206,14 +206,13 @@ class Worker:
 
     def _join(self, task: _Task) -> None:
         """Add what may be done together with a task that is about to be begun."""
-        room, together = self._room - task.first.size, task.first.together
-        for queue in self._queues.values():
-            for other in list(queue):
-                job = other.first
-                if other.steps is None and job.together == together and job.size <= room:
-                    queue.remove(other)
-                    task.jobs.append(job)
-                    room -= job.size
+        room = self._room - task.first.size
+        for other in self._alike(task.first):
+            job = other.first
+            if job.size <= room:
+                self._queues[job.account].remove(other)
+                task.jobs.append(job)
+                room -= job.size
 
     def _do(self, task: _Task) -> None:
         """Go on with a task, as far as the next place where it may be interrupted."""

@@ -23,22 +23,13 @@ def encode_files(files: Mapping[int, bytes]) -> bytes:
     )
 
 
-def decode_files(body: bytes) -> dict[int, bytes]:
-    """The files by number, in the order of the numbers.
-
-    Raises:
-        CraftZooError: the body is not what :func:`encode_files` makes.
-    """
-    return {number: bytes(content) for number, content in view_files(body).items()}
-
-
-def view_files(body: bytes) -> dict[int, memoryview]:
-    """As :func:`decode_files`, but parts of the body, of which nothing is copied.
+def decode_files(body: bytes) -> dict[int, memoryview]:
+    """The files by number, in the order of the numbers: parts of the body, nothing is copied.
 
     The header is read here, as safetensors itself copies all tensors.
 
     Raises:
-        CraftZooError: likewise.
+        CraftZooError: the body is not what :func:`encode_files` makes.
     """
     length = int.from_bytes(body[:_LENGTH_BYTES], "little")
     if len(body) < _LENGTH_BYTES or length > min(len(body) - _LENGTH_BYTES, _HEADER_BYTES):

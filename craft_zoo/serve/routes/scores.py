@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
 from fastapi import Header, Query, Request, Response
 
-from craft_zoo.blackbox import BlackBox, Prompts, Question
+from craft_zoo.blackbox import Prompts, Question
 from craft_zoo.serve.answers import told
 from craft_zoo.serve.bodies import kind_of, read_body
 from craft_zoo.serve.gate import Load
 from craft_zoo.serve.holdings import Encoded
-from craft_zoo.serve.limits import Limits
 from craft_zoo.serve.prompts import read_contexts, read_templates
 from craft_zoo.serve.refusal import Refusal
 from craft_zoo.serve.routes.common import (
@@ -104,7 +104,8 @@ async def score(
     async def prepare() -> Prepared:
         box = service.classifiers.get(account.name, id).box
         encoded = _encoded(service, account.name, images)
-        prompts = await service.read(_prompts, body, in_words, box, limits, load, size=len(body))
+        read: Callable[..., Prompts] = read_templates if in_words else read_contexts
+        prompts = await service.read(read, body, box, limits, load, size=len(body))
         return prepared(service, account.name, Question(box, prompts, encoded.images), load)
 
     before = load.bytes
@@ -143,10 +144,6 @@ def prepared(service: Service, account: str, question: Question, load: Load) -> 
         return await service.read(_written, logits, service, size=size)
 
     return Prepared(bill, answer)
-
-
-def _prompts(body: bytes, in_words: bool, box: BlackBox, limits: Limits, load: Load) -> Prompts:
-    return (read_templates if in_words else read_contexts)(body, box, limits, load)
 
 
 def _encoded(service: Service, account: str, id: str) -> Encoded:

@@ -25,7 +25,7 @@ from craft_zoo.serve.refusal import Refusal
 from craft_zoo.serve.schemas import Announcement, Opening, TaskRequest, Templates
 from craft_zoo.serve.uploads import UploadedImage
 from craft_zoo.wire import ErrorCode, encode_files
-from craft_zoo.wire.files import view_files
+from craft_zoo.wire.files import decode_files
 
 Refused = Callable[..., str]
 
@@ -150,9 +150,9 @@ def test_a_body_is_in_memory_once() -> None:
 
 def test_files_of_a_body_are_parts_of_it() -> None:
     body = encode_files({place: bytes([place]) * MEGABYTE for place in range(20)})
-    assert peak(lambda: view_files(body)) < MEGABYTE
-    assert view_files(body)[7] == bytes([7]) * MEGABYTE
-    image = UploadedImage(view_files(body)[7], "7", 1)
+    assert peak(lambda: decode_files(body)) < MEGABYTE
+    assert decode_files(body)[7] == bytes([7]) * MEGABYTE
+    image = UploadedImage(decode_files(body)[7], "7", 1)
     assert image.size == MEGABYTE
     image.keep()
     assert image.size == MEGABYTE
