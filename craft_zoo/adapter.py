@@ -119,12 +119,14 @@ class Adapter:
         Raises:
             CraftZooError: see :meth:`predict`.
         """
-        box = self.open(vlm)
-        handed, anchors = vlm.images(images, keep=keep), self.solution.anchors
-        logits = box.score(self.solution.prompt, handed)
+        return self.ask_about(vlm, vlm.images(images, keep=keep))
+
+    def ask_about(self, vlm: VLM, images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
+        """As :meth:`ask`, for images that were handed to the model."""
+        logits, anchors = self.open(vlm).score(self.solution.prompt, images), self.solution.anchors
         if anchors is None:
             return logits, None
-        return logits, anchors.logits(vlm.classifier(anchors.texts, self.init), handed)
+        return logits, anchors.logits(vlm.classifier(anchors.texts, self.init), images)
 
     def open(self, vlm: VLM) -> BlackBox:
         """The model opened as it was for the adapter.

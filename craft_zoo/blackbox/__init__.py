@@ -8,7 +8,7 @@ Whatever is asked passes one :class:`Meter`, which alone says how many queries w
   :func:`words_before`: prompts in words
 - :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: counting and the budget
 - :class:`Journal`, :class:`RecordedVLM`: answers on disk, so that a killed run goes on unpaid;
-  :class:`Busy`: another process does
+  :class:`Busy`: another process does; :class:`RememberingVLM`: answers in memory
 - :func:`load_vlm`: open a model by name; :func:`is_address`: whether that leads over a network;
   :func:`model_name`: what it will be called;
   :func:`pretrained_models`: which there are
@@ -41,6 +41,7 @@ from craft_zoo.blackbox.openclip import (
     pretrained_models,
 )
 from craft_zoo.blackbox.recorded import RecordedVLM
+from craft_zoo.blackbox.remembering import RememberingVLM
 from craft_zoo.blackbox.remote import RemoteVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, words_before
 
@@ -63,6 +64,7 @@ __all__ = [
     "Prompts",
     "Question",
     "RecordedVLM",
+    "RememberingVLM",
     "RemoteVLM",
     "WrappedBlackBox",
     "as_template",

@@ -51,7 +51,7 @@ def few_shot(
     """
     _check(dataset, shots, sampling, fewer)
     draw = _draw_coop if sampling == "coop" else _draw_uniform
-    train, val = draw(dataset, shots, min(shots, _MOST_VAL_SHOTS), seed)
+    train, val, unused = draw(dataset, shots, min(shots, _MOST_VAL_SHOTS), seed)
     return Task(
         dataset.name,
         dataset.classnames,
@@ -59,6 +59,7 @@ def few_shot(
         dataset.test,
         val if len(val) else None,
         dataset.template,
+        unused if dataset.val is None else unused + dataset.val,
     )
 
 
@@ -92,11 +93,12 @@ def _check(dataset: Dataset, shots: int, sampling: str, fewer: str) -> None:
 
 def _draw_uniform(
     dataset: Dataset, shots: int, val_shots: int, seed: int
-) -> tuple[LabelledImages, LabelledImages]:
+) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
+    """Few shots, validation images, and the training images that are not among the few shots."""
     train = _each_class(dataset.train.labels, shots, generator(seed, "shots"))
     pool = _val_pool(dataset, train)
     val = _each_class(pool.labels, val_shots, generator(seed, "val"))
-    return dataset.train.take(train), pool.take(val)
+    return dataset.train.take(train), pool.take(val), _left(dataset, train)
 
 
 def _each_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
@@ -110,17 +112,19 @@ def _each_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.
 
 def _draw_coop(
     dataset: Dataset, shots: int, val_shots: int, seed: int
-) -> tuple[LabelledImages, LabelledImages]:
+) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
+    """As :func:`_draw_uniform`."""
     whole = dataset.whole or dataset
     rng = random.Random(seed)
     train = _each_class_coop(whole.train.labels, shots, rng)
     pool = _val_pool(whole, train)
     val = _each_class_coop(pool.labels, val_shots, rng)
-    drawn = whole.train.take(train), pool.take(val)
+    drawn = whole.train.take(train), pool.take(val), _left(whole, train)
     if dataset.whole is None:
         return drawn
     labels = [whole.classnames.index(classname) for classname in dataset.classnames]
-    return drawn[0].of_classes(labels), drawn[1].of_classes(labels)
+    train_of_part, val_of_part, left_of_part = (images.of_classes(labels) for images in drawn)
+    return train_of_part, val_of_part, left_of_part
 
 
 def _each_class_coop(labels: np.ndarray, shots: int, rng: random.Random) -> np.ndarray:
@@ -143,4 +147,9 @@ def _each_class_coop(labels: np.ndarray, shots: int, rng: random.Random) -> np.n
 def _val_pool(dataset: Dataset, drawn: np.ndarray) -> LabelledImages:
     if dataset.val is not None and len(dataset.val):
         return dataset.val
+    return _left(dataset, drawn)
+
+
+def _left(dataset: Dataset, drawn: np.ndarray) -> LabelledImages:
+    """The training images that are not among those drawn."""
     return dataset.train.take(np.setdiff1d(np.arange(len(dataset.train)), drawn))

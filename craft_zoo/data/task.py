@@ -37,6 +37,10 @@ class LabelledImages:
         """The images at ``indices``, in that order."""
         return LabelledImages([self.images[i] for i in indices], self.labels[indices])
 
+    def __add__(self, other: LabelledImages) -> LabelledImages:
+        labels = np.concatenate([self.labels, other.labels])
+        return LabelledImages([*self.images, *other.images], labels)
+
     def of_classes(self, labels: Sequence[int]) -> LabelledImages:
         """The images of some classes, in order; ``labels[i]`` becomes label i."""
         kept = self.take(np.flatnonzero(np.isin(self.labels, labels)))
@@ -91,6 +95,8 @@ class Task:
         test: all test images.
         val: up to min(shots, 4) images a class to choose by, none of them among the others.
         template: see :class:`Dataset`.
+        unused: labelled images that were not drawn: the rest of the training images, and the
+            validation images. An estimate may be made on them, see :mod:`craft_zoo.estimate`.
     """
 
     name: str
@@ -99,3 +105,4 @@ class Task:
     test: LabelledImages
     val: LabelledImages | None = None
     template: str | None = None
+    unused: LabelledImages | None = None

@@ -1,0 +1,107 @@
+"""A model whose answers stay in memory, so that nothing is asked twice by one program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from craft_zoo.blackbox.base import (
+    VLM,
+    BlackBox,
+    ImageSet,
+    Progress,
+    Prompts,
+    WrappedBlackBox,
+    own_images,
+)
+from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.data.images import ImageSource
+
+
+class RememberingVLM(VLM):
+    """A model that is asked about an image under a prompt once, whatever set the image is in.
+
+    Images are told apart as Python objects. All answers are kept, one row of C numbers for each
+    prompt and image: this is for methods that ask about few prompts.
+
+    Args:
+        vlm: the model.
+    """
+
+    def __init__(self, vlm: VLM) -> None:
+        self._vlm = vlm
+        self.name, self.image_size, self.bills = vlm.name, vlm.image_size, vlm.bills
+        self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
+        self._boxes: dict[tuple[tuple[str, ...], str], _RememberingBox] = {}
+        self._handed: dict[tuple[int, ...], ImageSet] = {}
+        self._sources: dict[int, ImageSource] = {}  # held, so that no other object gets their id
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> ImageSet:
+        """See :meth:`VLM.images`; they are handed over when the model must be asked about them."""
+        return _Images(images, self, progress, keep)
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.classifier`."""
+        key = tuple(classnames), init
+        if key not in self._boxes:
+            self._boxes[key] = _RememberingBox(self._vlm.classifier(classnames, init), self)
+        return self._boxes[key]
+
+    def next_question(self, name: str) -> None:
+        """See :meth:`VLM.next_question`."""
+        self._vlm.next_question(name)
+
+    def _hand_over(self, images: _Images, places: Sequence[int]) -> ImageSet:
+        sources = [images.sources[place] for place in places]
+        key = tuple(map(id, sources))
+        if key not in self._handed:
+            self._sources.update(zip(key, sources, strict=True))
+            self._handed[key] = self._vlm.images(sources, images.progress, keep=images.keep)
+        return self._handed[key]
+
+
+class _Images(ImageSet):
+    """Images that may not have been handed over yet."""
+
+    def __init__(
+        self,
+        sources: Sequence[ImageSource],
+        owner: RememberingVLM,
+        progress: Progress | None,
+        keep: bool,
+    ) -> None:
+        self.sources, self.owner = list(sources), owner
+        self.progress, self.keep = progress, keep
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+class _RememberingBox(WrappedBlackBox):
+    """A label set of the model, with the answers about it."""
+
+    def __init__(self, box: BlackBox, owner: RememberingVLM) -> None:
+        super().__init__(box)
+        self._owner = owner
+        self._rows: dict[object, dict[int, np.ndarray]] = {}  # by prompt, then by the image's id
+
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        """See :meth:`BlackBox.logits`."""
+        mine = own_images(images, _Images, self._owner)
+        ids = [id(source) for source in mine.sources]
+        for place, prompt in enumerate(prompts):
+            key = prompt.tobytes() if isinstance(prompt, np.ndarray) else prompt
+            rows = self._rows.setdefault(key, {})
+            missing = [at for at, name in enumerate(ids) if name not in rows]
+            if missing:
+                handed = self._owner._hand_over(mine, missing)
+                answer = next(iter(self._box.logits(prompts[place : place + 1], handed)))
+                rows.update((ids[at], row) for at, row in zip(missing, answer, strict=True))
+            yield np.stack([rows[name] for name in ids])

@@ -1,0 +1,147 @@
+"""Estimates of an adapter's accuracy: on images that nothing was fitted to, asked for once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import add
+
+import numpy as np
+import pytest
+
+import craft_zoo as cz
+from craft_zoo.blackbox import (
+    DEFAULT_INIT,
+    VLM,
+    BlackBox,
+    ImageSet,
+    OpenCLIP,
+    Prompts,
+    RememberingVLM,
+    WrappedBlackBox,
+)
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import Dataset, LabelledImages, Task, few_shot, load_dataset
+from craft_zoo.errors import CraftZooError
+from craft_zoo.estimate import Estimate, choose_estimate, cross_validate, measure
+from craft_zoo.metrics import interval
+
+
+class Counting(WrappedBlackBox):
+    """Counts the (prompt, image) pairs that it is asked about."""
+
+    asked = 0
+
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        Counting.asked += len(prompts) * len(images)
+        return self._box.logits(prompts, images)
+
+
+class CountingVLM(RememberingVLM):
+    """A model behind the counter, which remembers nothing itself."""
+
+    def images(self, images: Sequence, progress=None, *, keep: bool = True) -> ImageSet:
+        return self._vlm.images(images, progress, keep=keep)
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        return Counting(self._vlm.classifier(classnames, init))
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture
+def counted(vlm: OpenCLIP) -> VLM:
+    Counting.asked = 0
+    return CountingVLM(vlm)
+
+
+def test_unused_images_are_those_that_were_not_drawn(digits: Dataset) -> None:
+    task = few_shot(digits, 4, seed=1)
+    assert task.unused is not None
+    drawn = {id(image) for image in task.train.images}
+    assert len(task.unused) == len(digits.train) - len(task.train)
+    assert not drawn & {id(image) for image in task.unused.images}
+
+
+def test_validation_images_are_among_the_unused(digits: Dataset) -> None:
+    val = digits.test.take(np.arange(30))
+    task = few_shot(replace(digits, val=val), 4, seed=1)
+    assert task.unused is not None
+    assert len(task.unused) == len(digits.train) - len(task.train) + 30
+
+
+@pytest.mark.parametrize("method", ["zero-shot", "refine", "anchors"])
+def test_methods_that_search_nothing_are_cross_validated_for_nothing(
+    counted: VLM, digits: Dataset, method: str
+) -> None:
+    task = few_shot(digits, 4, seed=1)
+    remembering = RememberingVLM(counted)
+    plain = cz.tune(counted, task, method=method, budget=30)
+    Counting.asked = 0
+    tuned = cz.tune(remembering, task, method=method, budget=30)
+    once = Counting.asked
+    total = reduce(add, cross_validate(remembering, task, method=method, budget=30))
+    assert total.images == len(task.train)
+    # Zero-shot asks nothing in tuning, and once about each shot when it is judged.
+    assert Counting.asked - once == (len(task.train) if method == "zero-shot" else 0)
+    same = tuned.adapter.predict(remembering, digits.test.images[:20])
+    np.testing.assert_array_equal(same, plain.adapter.predict(counted, digits.test.images[:20]))
+
+
+def test_cross_validation_judges_images_that_were_not_fitted_to(
+    vlm: OpenCLIP, digits: Dataset
+) -> None:
+    """Of labels without meaning, nothing can be learnt: the estimate is chance, not 100 %."""
+    task = few_shot(digits, 16, seed=1)
+    labels = np.random.default_rng(0).permutation(task.train.labels)
+    shuffled = replace(task, train=LabelledImages(task.train.images, labels))
+    tuned = cz.tune(vlm, shuffled, method="refine", budget=1)
+    fitted = measure(tuned.adapter, vlm, shuffled.train)
+    held_out = reduce(add, cross_validate(vlm, shuffled, method="refine", budget=1))
+    assert fitted.correct > 1.5 * held_out.correct
+    assert interval(held_out.correct, held_out.images)[0] < 0.1
+
+
+def test_one_shot_cannot_be_cross_validated(vlm: OpenCLIP, digits: Dataset) -> None:
+    with pytest.raises(CraftZooError, match="two shots"):
+        next(cross_validate(vlm, few_shot(digits, 1, seed=1), method="refine", budget=1))
+
+
+def choice_of(task: Task, method: str, budget: int = 8000, **more: bool) -> tuple[str, int]:
+    choice = choose_estimate(task, method, CraftConfig(), budget, seed=1, **{"bills": False} | more)
+    return choice.kind, choice.predictions
+
+
+def test_choice(digits: Dataset) -> None:
+    task = few_shot(digits, 4, seed=1)
+    alone = replace(task, unused=None)
+    assert choice_of(task, "refine") == ("shots", 0)
+    assert choice_of(task, "anchors") == ("shots", 0)
+    assert choice_of(task, "craft") == ("outside", 400)
+    assert choice_of(alone, "craft") == ("refine", 40)
+    assert choice_of(alone, "craft", budget=5) == ("refine", 40)
+    assert choice_of(alone, "craft", budget=100, whole=True) == ("whole", 3 * 100 * 40 + 80)
+    assert choice_of(few_shot(digits, 1, seed=1), "refine")[0] == "outside"
+    assert choice_of(replace(few_shot(digits, 1, seed=1), unused=None), "refine") == ("none", 0)
+
+
+def test_measuring_outside_costs_a_tenth_of_a_bill_at_most(digits: Dataset) -> None:
+    task = few_shot(digits, 4, seed=1)
+    for budget in (1, 10, 50, 100, 500):
+        kind, predictions = choice_of(task, "craft", budget, bills=True)
+        assert kind == "refine" or predictions <= budget * 40 / 10
+
+
+def test_interval_is_wilsons() -> None:
+    # Newcombe 1998, Statistics in Medicine 17, table I: 81/263 and 15/148, method 3.
+    assert interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=1e-4)
+    assert interval(0, 0) == (0, 1)
+
+
+def test_words() -> None:
+    assert str(Estimate(200, 142, 32)) == ("71.0 % (95 % interval 64.4 to 76.8), zero-shot 16.0 %")
