@@ -171,7 +171,7 @@ def choose_estimate(
         return Choice("whole", none, asked, on_shots)
     # A method that asks about few prompts at any budget searches nothing.
     if n_folds and most_queries(method, config, 10**9, len(task.classnames)) <= _FEW_QUERIES:
-        return Choice("shots", none, 0, on_shots)
+        return Choice("shots", none, 0 if queries else n_shots, on_shots)
     unused = task.train.take(np.zeros(0, np.int64)) if task.unused is None else task.unused
     most = min(len(unused), _MOST_OUTSIDE, max(200, 2 * n_shots))
     if bills:

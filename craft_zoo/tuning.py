@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft import CraftConfig, Step
-from craft_zoo.data.task import Task
+from craft_zoo.data.task import Dataset, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
-from craft_zoo.methods import Problem, default_optimizer, get_method
+from craft_zoo.methods import Problem, check_method, default_optimizer, get_method
 
 Callback = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The adapter, and the meter that says what it cost."""
+    """What :func:`tune` returns.
+
+    Attributes:
+        adapter: to be deployed.
+        meter: says what it cost.
+        train_accuracy: in [0, 1], on the images that it was fitted to, of the last generation's
+            best candidate; NaN where the method did not look.
+    """
 
     adapter: Adapter
     meter: Meter
+    train_accuracy: float = float("nan")
 
 
 def tune(
@@ -58,6 +68,7 @@ def tune(
     Raises:
         CraftZooError: bad input, see the message.
     """
+    check_tuning(vlm, task, method=method, optimizer=optimizer, budget=budget, seed=seed)
     problem = Problem.open(
         vlm,
         task.classnames,
@@ -76,8 +87,32 @@ def tune(
             for callback in callbacks:
                 callback(step)
     assert step is not None, "a method yields at least one step"
-    if not step.solution.deployable:
+    adapter = Adapter.of(step.solution, vlm, problem.box)
+    return Tuned(adapter, problem.meter, step.train_accuracy)
+
+
+def check_tuning(
+    vlm: VLM, task: Task, *, method: str, optimizer: str | None, budget: int, seed: int
+) -> None:
+    """Check the arguments of :func:`tune` before anything is asked.
+
+    Raises:
+        CraftZooError: one of them is wrong, see the message.
+    """
+    if isinstance(task, Dataset):
         raise CraftZooError(
-            f"what {method!r} finds cannot be deployed: it is a reference for bench"
+            f"tune adapts to a few-shot task and not to all of {task.name}: draw one, "
+            f"few_shot(dataset, shots=16, seed=1)"
         )
-    return Tuned(Adapter.of(step.solution, vlm, problem.box), problem.meter)
+    for name, value, kind, make in (
+        ("vlm", vlm, VLM, 'load_vlm("craft-mini")'),
+        ("task", task, Task, "few_shot(dataset, shots=16, seed=1)"),
+    ):
+        if not isinstance(value, kind):
+            raise CraftZooError(
+                f"{name} must be a {kind.__name__}, as {make} makes it, not {type(value).__name__}"
+            )
+    for name, number, least in (("budget", budget, 1), ("seed", seed, 0)):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
+            raise CraftZooError(f"{name} must be a whole number, at least {least}, not {number!r}")
+    check_method(method, optimizer)

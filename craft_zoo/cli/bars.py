@@ -44,7 +44,8 @@ class BenchBars:
 
     def measured(self, run: RunSpec, point: Point) -> None:
         if run in self._bars:
-            show(self._progress, self._bars[run], point.queries, point.loss, point.accuracy)
+            accuracy = point.accuracy, f"{run.measured_on} accuracy"
+            show(self._progress, self._bars[run], point.queries, point.loss, *accuracy)
         self._progress.advance(self._grid, point.queries - self._made.get(run, 0))
         self._made[run] = point.queries
 

@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import numpy as np
 
 from craft_zoo.adapter import Adapter
+from craft_zoo.blackbox import VLM
 from craft_zoo.cli.arguments import add_model_arguments, open_adapters_model
-from craft_zoo.data import find_images
+from craft_zoo.data import find_broken, find_images
+from craft_zoo.data.images import BrokenImageError
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import replacing
 
 _BATCH = 256
+_NAMED = 10  # broken images that are named at the end; all are counted
+_LINES = (".jsonl", ".ndjson")
+# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, CSV injection).
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+class Row(NamedTuple):
+    """What is written of an image.
+
+    Attributes:
+        image: its path.
+        classes: the likeliest classes with their probabilities, the first one first.
+        abstains: whether the first one's probability is below the threshold.
+    """
+
+    image: str
+    classes: list[tuple[str, float]]
+    abstains: bool
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -21,29 +48,93 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "predict",
         help="classify images with a saved adapter",
-        description="Print a CSV row for each image: its path, the class and its probability.",
+        description="Print a CSV row for each image, in the order given: its path, the class and "
+        "its probability.",
+        epilog="example: craft-zoo predict pets.adapter new-pictures/ --out pets.csv",
     )
     parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="file that tune saved")
     parser.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGES", help="image files, or folders of them"
+        "images",
+        type=Path,
+        nargs="+",
+        metavar="IMAGES",
+        help="image files, or folders of them, which are searched with all folders below",
+    )
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write to a file, .csv or .jsonl (JSON lines), in place of the terminal",
+    )
+    group.add_argument(
+        "--top-k", type=int, default=1, metavar="K", help="the K likeliest classes (default: 1)"
+    )
+    group.add_argument(
+        "--threshold",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="abstain below this probability: the class is left empty (default: 0, never)",
+    )
+    group.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="end with exit code 0 although images cannot be read; they are counted and named, and "
+        "all others are classified, in any case",
     )
     add_model_arguments(parser, default=None)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Carry the command out.
+
+    Returns:
+        The exit code: 2 where an image could not be read and ``--skip-bad`` is not given.
+    """
+    _check(options)
     adapter = Adapter.load(options.adapter)
+    if options.top_k > len(adapter.classnames):
+        raise CraftZooError(
+            f"--top-k {options.top_k} is more than the {len(adapter.classnames)} classes of "
+            f"{options.adapter}: lower it"
+        )
     images = list(_expand(options.images))
     vlm = open_adapters_model(options, adapter)
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("image", "class", "probability"))
-    for start in range(0, len(images), _BATCH):
-        batch = images[start : start + _BATCH]
-        for image, probabilities in zip(batch, adapter.predict(vlm, batch), strict=True):
-            best = int(probabilities.argmax())
-            writer.writerow((image, adapter.classnames[best], f"{probabilities[best]:.4f}"))
-    return 0
+    broken: list[str] = []
+    rows = _rows(adapter, vlm, images, options.top_k, options.threshold, broken)
+    first = next(rows, None)  # nothing is written before the model has answered
+    if first is None:
+        raise CraftZooError(f"none of {len(images):,} images can be read; the first: {broken[0]}")
+    lines = options.out is not None and options.out.suffix.lower() in _LINES
+    with _opened(options.out) as file:
+        write = _write_lines if lines else _write_csv
+        write(chain([first], rows), file, options.top_k)
+    for fault in broken[:_NAMED]:
+        print(f"craft-zoo: {fault}", file=sys.stderr)
+    if broken:
+        print(
+            f"craft-zoo: {len(broken):,} of {len(images):,} images skipped, as they cannot be read",
+            file=sys.stderr,
+        )
+    return 0 if options.skip_bad or not broken else 2
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.top_k < 1:
+        raise CraftZooError(f"--top-k must be at least 1, not {options.top_k}")
+    if not 0 <= options.threshold <= 1:
+        raise CraftZooError(f"--threshold must be a probability, not {options.threshold:g}")
+    out = options.out
+    if out is None:
+        return
+    if out.suffix.lower() not in (".csv", *_LINES):
+        raise CraftZooError(f"--out {out} must end in .csv or .jsonl, which says what to write")
+    if out.is_dir():
+        raise CraftZooError(f"--out {out} is a folder: name a file")
+    if not out.parent.is_dir():
+        raise CraftZooError(f"folder {out.parent} does not exist: create it")
 
 
 def _expand(paths: Iterable[Path]) -> Iterable[Path]:
@@ -55,3 +146,76 @@ def _expand(paths: Iterable[Path]) -> Iterable[Path]:
         if not found:
             raise CraftZooError(f"folder {path} holds no images: name another")
         yield from found
+
+
+def _rows(
+    adapter: Adapter,
+    vlm: VLM,
+    images: Sequence[Path],
+    top_k: int,
+    threshold: float,
+    broken: list[str],
+) -> Iterator[Row]:
+    """A row for each image that can be read; ``broken`` gets a sentence for each other."""
+    for start in range(0, len(images), _BATCH):
+        batch = images[start : start + _BATCH]
+        try:
+            answers = adapter.predict(vlm, batch)
+        except BrokenImageError:
+            faults = find_broken(batch)
+            if not faults:
+                raise
+            broken += faults.values()
+            batch = [image for place, image in enumerate(batch) if place not in faults]
+            if not batch:
+                continue
+            answers = adapter.predict(vlm, batch)
+        for image, probabilities in zip(batch, answers, strict=True):
+            best = np.argsort(-probabilities, kind="stable")[:top_k]
+            found = [(adapter.classnames[place], float(probabilities[place])) for place in best]
+            yield Row(str(image), found, abstains=found[0][1] < threshold)
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that is there when all of it is."""
+    if out is None:
+        yield sys.stdout
+        return
+    with (
+        replacing(out) as beside,
+        beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        yield file
+
+
+def _write_csv(rows: Iterable[Row], file: TextIO, top_k: int) -> None:
+    """Columns image, class, probability, and of further classes class_2, probability_2 and on."""
+    writer = csv.writer(file, lineterminator="\n")
+    more = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("class", "probability")]
+    writer.writerow(("image", "class", "probability", *more))
+    for image, classes, abstains in rows:
+        cells = [_text(image)]
+        for place, (classname, probability) in enumerate(classes):
+            hidden = abstains and place == 0
+            cells += ["" if hidden else _text(classname), f"{probability:.4f}"]
+        writer.writerow(cells)
+
+
+def _text(cell: str) -> str:
+    """The cell so that a spreadsheet shows it and does not run it."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _write_lines(rows: Iterable[Row], file: TextIO, top_k: int) -> None:
+    """An object a line: image, class (null where it abstains), probability; with K > 1, top."""
+    for image, classes, abstains in rows:
+        classname, probability = classes[0]
+        about: dict[str, object] = {
+            "image": image,
+            "class": None if abstains else classname,
+            "probability": round(probability, 4),
+        }
+        if top_k > 1:
+            about["top"] = [{"class": name, "probability": round(p, 4)} for name, p in classes]
+        file.write(json.dumps(about, ensure_ascii=False) + "\n")

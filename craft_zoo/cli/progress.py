@@ -33,7 +33,9 @@ def query_progress() -> Progress:
     )
 
 
-def show(progress: Progress, bar: TaskID, queries: int, loss: float, accuracy: float) -> None:
+def show(
+    progress: Progress, bar: TaskID, queries: int, loss: float, accuracy: float, of: str
+) -> None:
     """Move a bar; a loss or an accuracy that is not known (NaN) is left out.
 
     Args:
@@ -42,12 +44,13 @@ def show(progress: Progress, bar: TaskID, queries: int, loss: float, accuracy: f
         queries: made so far.
         loss: of the search.
         accuracy: in [0, 1].
+        of: what the accuracy is called, which says on which images it is.
     """
     progress.update(
         bar,
         completed=queries,
         loss="" if math.isnan(loss) else f"loss {loss:.3f}",
-        accuracy="" if math.isnan(accuracy) else f"accuracy {accuracy:.1%}",
+        accuracy="" if math.isnan(accuracy) else f"{of} {accuracy:.1%}",
     )
 
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import Journal, fill
+from craft_zoo.blackbox import VLM, Journal, Progress, RememberingVLM, fill
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -21,10 +28,22 @@ from craft_zoo.cli.arguments import (
 )
 from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show
 from craft_zoo.console import open_console
-from craft_zoo.craft import Step
+from craft_zoo.craft import CraftConfig, Step
+from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import DEFAULT_CHOOSER, DEFAULT_OPTIMIZER, method_names, recorded
-from craft_zoo.tuning import tune
+from craft_zoo.estimate import Choice, choose_estimate, cross_validate, measure
+from craft_zoo.methods import (
+    DEFAULT_CHOOSER,
+    DEFAULT_OPTIMIZER,
+    check_method,
+    method_names,
+    most_predictions,
+    most_queries,
+    recorded,
+)
+from craft_zoo.tuning import Tuned, tune
+
+_BUDGET, _PAID_BUDGET = 8000, 500  # queries
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -39,6 +58,14 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the adapter")
     parser.add_argument(
+        "--force", action="store_true", help="replace the adapter that --out names, if there is one"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what the run may cost, ask nothing and write nothing",
+    )
+    parser.add_argument(
         "--method", default="craft", metavar="NAME", help=f"{', '.join(method_names())} (craft)"
     )
     parser.add_argument(
@@ -50,7 +77,19 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--shots", type=int, default=16, help="training images a class (default: 16)"
     )
-    parser.add_argument("--budget", type=int, default=8000, help="queries (default: 8000)")
+    parser.add_argument(
+        "--budget",
+        type=int,
+        metavar="N",
+        help=f"queries (default: {_BUDGET:,}; {_PAID_BUDGET} of a model that bills)",
+    )
+    parser.add_argument(
+        "--estimate",
+        choices=("auto", "cross-validate", "none"),
+        default="auto",
+        help="how the accuracy on new images is estimated at the end: at little cost, by tuning "
+        "four times more without a quarter of the shots, or not (default: auto)",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
     add_data_arguments(parser)
     add_config_argument(parser)
@@ -61,51 +100,173 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
+    console = open_console()
     config = read_config(options)
     check_in_flight(options)
-    if not options.out.parent.is_dir():
-        raise CraftZooError(f"folder {options.out.parent} does not exist: create it")
+    check_method(options.method, options.optimizer)
+    path = Path(f"{options.out}.journal")
+    _check_out(options.out, force=options.force or path.exists())
     source = read_source(options)
     dataset = source.open(options.dataset, options.classnames)
-    say_skipped(dataset.name, dataset.skipped, open_console())
+    say_skipped(dataset.name, dataset.skipped, console)
     task = source.draw(dataset, options.shots, options.seed)
     vlm = open_model(options)
-    with Journal(f"{options.out}.journal") as journal, query_progress() as progress:
+    budget = options.budget
+    if budget is None:
+        budget = _PAID_BUDGET if vlm.bills else _BUDGET
+    arguments: dict[str, Any] = {
+        "method": options.method,
+        "optimizer": options.optimizer,
+        "budget": budget,
+        "seed": options.seed,
+        "config": config,
+    }
+    estimate = _no_estimate(task)
+    if options.estimate != "none":
+        whole = options.estimate == "cross-validate"
+        choice = options.method, config, budget
+        estimate = choose_estimate(task, *choice, seed=options.seed, bills=vlm.bills, whole=whole)
+    most = Cost.at_most(task, options.method, config, budget, estimate.predictions)
+    console.print(most.at_most_in_words(options.price), soft_wrap=True, markup=False)
+    if vlm.bills and options.budget is None:
+        console.print(f"The budget is {budget} queries, as the model bills: see --budget")
+    if not path.exists():  # else some of it was asked before
+        most.check(options)
+    if options.dry_run:
+        return 0
+    with Journal(str(path)) as journal, query_progress() as progress:
         if journal.replaying:
             progress.console.print("Going on where it was stopped")
         reading = ReadingBar(progress)
-        bar = add_bar(progress, task.name, options.budget)
+        bar = add_bar(progress, task.name, most.queries)
 
         def show_step(step: Step) -> None:
-            show(progress, bar, step.queries, step.loss, step.train_accuracy)
+            show(progress, bar, step.queries, step.loss, step.train_accuracy, "training accuracy")
             if step.ended:
                 text = f"The search ended after {step.queries:,} queries: {step.ended}"
                 progress.console.print(text, soft_wrap=True, markup=False)
 
+        asked: VLM = recorded(vlm, options.method, journal, options.in_flight)
+        if estimate.kind == "shots":
+            asked = RememberingVLM(asked)
         with saying(progress, "Stopped. The same command goes on, and asks nothing again."):
-            tuned = tune(
-                recorded(vlm, options.method, journal, options.in_flight),
-                task,
-                method=options.method,
-                optimizer=options.optimizer,
-                budget=options.budget,
-                seed=options.seed,
-                config=config,
-                callbacks=[show_step],
-                progress=reading,
-            )
+            tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
+            figures = _estimated(tuned, asked, task, estimate, arguments, reading)
         tuned.adapter.save(options.out)
         journal.remove()
-    for line in _in_words(tuned.adapter):
-        open_console().print(line, soft_wrap=True, markup=False)
-    size = options.out.stat().st_size / 1024
-    predictions = sum(tuned.meter.predictions.values())
-    open_console().print(
-        f"Saved {options.out} ({size:.0f} KB) after {tuned.meter.queries:,} queries "
-        f"({predictions:,} predictions). Use it: craft-zoo predict {options.out} IMAGES…",
+    for line in (*_in_words(tuned.adapter), *figures):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    made = Cost(tuned.meter.queries, sum(tuned.meter.predictions.values()), estimate.predictions)
+    console.print(
+        f"Saved {options.out} ({options.out.stat().st_size / 1024:.0f} KB) after "
+        f"{made.in_words(options.price)}. Use it: craft-zoo predict {options.out} IMAGES…",
         soft_wrap=True,
+        markup=False,
     )
     return 0
+
+
+def _check_out(out: Path, *, force: bool) -> None:
+    """That the adapter can be written there, and replaces no other unasked.
+
+    Raises:
+        CraftZooError: it cannot, or would.
+    """
+    if not out.parent.is_dir():
+        raise CraftZooError(f"folder {out.parent} does not exist: create it")
+    if out.is_dir():
+        raise CraftZooError(f"--out {out} is a folder: name a file in it")
+    if not os.access(out.parent, os.W_OK):
+        raise CraftZooError(f"folder {out.parent} cannot be written: choose another --out")
+    if out.exists() and not force:
+        raise CraftZooError(f"{out} exists: choose another --out, or replace it with --force")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run asks for.
+
+    Attributes:
+        queries: of the search.
+        predictions: of search and refiner.
+        estimate: predictions for the estimate at the end.
+    """
+
+    queries: int
+    predictions: int
+    estimate: int
+
+    @classmethod
+    def at_most(
+        cls, task: Task, method: str, config: CraftConfig, budget: int, estimate: int
+    ) -> Cost:
+        """Before the run."""
+        sizes = len(task.train), len(task.classnames)
+        queries = most_queries(method, config, budget, sizes[1])
+        return cls(queries, most_predictions(method, config, budget, *sizes), estimate)
+
+    @property
+    def total(self) -> int:
+        """All predictions."""
+        return self.predictions + self.estimate
+
+    def in_words(self, price: float | None) -> str:
+        """As counted; ``price`` is of 1,000 predictions."""
+        words = f"{self.queries:,} queries ({self.predictions:,} predictions"
+        words += f", and {self.estimate:,} for the estimate)" if self.estimate else ")"
+        return words if price is None else f"{words}, a price of {self.total * price / 1000:,.2f}"
+
+    def at_most_in_words(self, price: float | None) -> str:
+        """The first line of a run."""
+        return f"At most {self.in_words(price)}"
+
+    def check(self, options: argparse.Namespace) -> None:
+        """Refuse what the limits do not allow, before anything is asked.
+
+        Raises:
+            CraftZooError: it may exceed one of them.
+        """
+        if options.max_predictions is not None and self.total > options.max_predictions:
+            raise CraftZooError(
+                f"the run may ask for {self.total:,} predictions, more than --max-predictions "
+                f"{options.max_predictions:,}: raise that or lower --budget"
+            )
+        if options.max_cost is None or options.price is None:
+            return
+        cost = self.total * options.price / 1000
+        if cost > options.max_cost * (1 + 1e-9):  # prices have no exact binary form
+            raise CraftZooError(
+                f"the run may cost {cost:,.2f}, more than --max-cost {options.max_cost:g}: raise "
+                f"that or lower --budget"
+            )
+
+
+def _no_estimate(task: Task) -> Choice:
+    return Choice("none", task.train.take(np.zeros(0, np.int64)), 0, "not asked for")
+
+
+def _estimated(
+    tuned: Tuned,
+    vlm: VLM,
+    task: Task,
+    choice: Choice,
+    arguments: dict[str, Any],
+    progress: Progress,
+) -> list[str]:
+    """The accuracies, in words: on the training images, and estimated for new ones."""
+    shots = f"Training accuracy, of the {len(task.train):,} images that it was fitted to"
+    lines = [] if np.isnan(tuned.train_accuracy) else [f"{shots}: {tuned.train_accuracy:.1%}"]
+    if choice.kind == "none":
+        return [*lines, f"Accuracy on new images: not estimated, {choice.words}"]
+    try:
+        if choice.kind == "outside":
+            found = measure(tuned.adapter, vlm, choice.images, progress)
+        else:
+            method = {"method": "refine", "optimizer": None} if choice.kind == "refine" else {}
+            found = reduce(add, cross_validate(vlm, task, **(arguments | method)))
+    except CraftZooError as error:  # a limit is reached, say; the adapter is kept all the same
+        return [*lines, f"Accuracy on new images: not estimated ({error})"]
+    return [*lines, f"Accuracy on new images, an estimate: {found}; {choice.words}"]
 
 
 def _in_words(adapter: Adapter) -> list[str]:

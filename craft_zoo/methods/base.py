@@ -166,6 +166,7 @@ class _Entry:
     white_box: bool
     settings: frozenset[str]
     queries: Queries
+    deployable: bool
 
 
 _METHODS: dict[str, _Entry] = {}
@@ -179,6 +180,7 @@ def register_method(
     white_box: bool = False,
     settings: Iterable[str] | None = None,
     queries: Queries | None = None,
+    deployable: bool = True,
 ) -> Callable[[Method], Method]:
     """Decorator: make a method known as ``name``; its docstring's first line describes it.
 
@@ -190,6 +192,7 @@ def register_method(
         settings: the fields of :class:`CraftConfig` that its result depends on beside the template;
             None: all.
         queries: how many it makes at most; None: the budget, or none where it looks into the model.
+        deployable: whether an adapter can hold what it finds.
     """
     known = {field.name for field in fields(CraftConfig)}
     used = known if settings is None else frozenset(settings) | {"template"}
@@ -200,7 +203,7 @@ def register_method(
 
     def register(method: Method) -> Method:
         flags = uses_optimizer, chooses, white_box
-        _METHODS[name] = _Entry(method, *flags, frozenset(used), queries)
+        _METHODS[name] = _Entry(method, *flags, frozenset(used), queries, deployable)
         return method
 
     return register
@@ -254,6 +257,51 @@ def optimizers_for(name: str, specs: Sequence[str]) -> list[str]:
 def is_white_box(name: str) -> bool:
     """Whether the method looks into the model."""
     return _find(name).white_box
+
+
+def check_method(name: str, optimizer: str | None = None) -> None:
+    """Check that a method can be tuned with, before anything is asked.
+
+    Args:
+        name: of the method.
+        optimizer: its spec; None: the method's default.
+
+    Raises:
+        CraftZooError: the method is unknown, or no adapter can hold what it finds.
+        OptimizerError: the optimizer or an option of it is unknown or has a wrong value, or it
+            cannot search what the method searches.
+    """
+    entry = _find(name)
+    if not entry.deployable:
+        raise CraftZooError(
+            f"what {name!r} finds cannot be deployed: compare with it in craft-zoo bench, and tune "
+            f"with another method, as craft"
+        )
+    if optimizer is None or not entry.uses_optimizer:
+        return
+    optimizers.create(optimizer, 2, budget=2, seed=0)
+    if not optimizers.searches(optimizer, choices=entry.chooses):
+        kind = "choices of words" if entry.chooses else "numbers"
+        raise optimizers.OptimizerError(
+            f"method {name!r} searches {kind}, which {optimizer!r} cannot: leave --optimizer out"
+        )
+
+
+def most_predictions(name: str, config: CraftConfig, budget: int, images: int, classes: int) -> int:
+    """How many predictions the method asks for at most, on its training images.
+
+    Args:
+        name: of the method.
+        config: its settings.
+        budget: in queries.
+        images: N training images.
+        classes: C.
+    """
+    queries = most_queries(name, config, budget, classes)
+    # A network refiner that learns from augmented views asks about one for each of its epochs, of
+    # which there are no more than queries in the budget.
+    views = settings_of(name, config).get("views", 0)
+    return (queries + (budget if views else 0)) * images
 
 
 def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:

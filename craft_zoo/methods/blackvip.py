@@ -47,7 +47,7 @@ class VisualPrompt(Solution):
         return box.score(self.prompt, prompted)
 
 
-@register_method("blackvip", uses_optimizer=False, settings=())
+@register_method("blackvip", uses_optimizer=False, settings=(), deployable=False)
 def blackvip(problem: Problem) -> Iterator[Step]:
     """A visual prompt made from each image, by SPSA-GC (after BlackVIP-SE, Oh et al. 2023).
 

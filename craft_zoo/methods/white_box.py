@@ -60,7 +60,9 @@ def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
     yield Step(0, Solution(context), float(loss.detach()), learnt)
 
 
-@register_method("linear-probe", uses_optimizer=False, white_box=True, settings=())
+@register_method(
+    "linear-probe", uses_optimizer=False, white_box=True, settings=(), deployable=False
+)
 def linear_probe(problem: Problem) -> Iterator[Step]:
     """White box: logistic regression on the hidden image features (Radford et al. 2021)."""
     vlm = _local(problem)
