@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import types
 import typing
 from collections.abc import Mapping
@@ -82,7 +83,9 @@ def check_names(given: Mapping[str, Any], declared: Mapping[str, Option], owner:
     for name in given:
         if name not in declared:
             known = ", ".join(declared) or "none"
-            raise OptimizerError(f"{owner} has no option {name!r}: it has {known}")
+            similar = difflib.get_close_matches(name, declared, n=1)
+            hint = f"did you mean {similar[0]!r}? " if similar else ""
+            raise OptimizerError(f"{owner} has no option {name!r}: {hint}it has {known}")
 
 
 def check_above_zero(owner: str, **values: float | None) -> None:

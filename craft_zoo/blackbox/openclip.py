@@ -41,7 +41,7 @@ from craft_zoo.blackbox.text import (
     text_tower,
 )
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, did_you_mean
 from craft_zoo.logs import quiet
 
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -338,9 +338,10 @@ def _create(
 ) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
     has_schema = ":" in model
     if not has_schema:
-        if model not in open_clip.list_models():
+        known = [mini.NAME, *open_clip.list_models()]
+        if model not in known:
             raise CraftZooError(
-                f"unknown model {model!r}: use {mini.NAME}, or one of open_clip's architectures "
+                f"unknown model {model!r}: {did_you_mean(model, known)}use {mini.NAME}, or one of open_clip's architectures "
                 f"(python -c 'import open_clip; print(open_clip.list_models())')"
             )
         tags = open_clip.list_pretrained_tags_by_model(model)

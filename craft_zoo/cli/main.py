@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib import metadata
+from typing import Any, NoReturn
 
 from craft_zoo.cli import (
     bbob,
@@ -22,11 +25,28 @@ from craft_zoo.cli import (
     study,
     tune,
 )
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, did_you_mean
 from craft_zoo.machine import keep_freed_memory
 from craft_zoo.optimizers import OptimizerError
 
 BAD_INPUT, INTERRUPTED = 2, 130
+
+_EXAMPLES = {
+    "bench": "craft-zoo bench --dataset folder:pets --optimizer cma --optimizer logit-gn",
+    "report": "craft-zoo report craft-zoo-bench",
+    "compare": "craft-zoo compare refine craft --in craft-zoo-bench",
+    "study": "craft-zoo study --out craft-zoo-study",
+    "bbob": "craft-zoo bbob --optimizer cma --optimizer spsa",
+    "tune": "craft-zoo tune folder:pets --budget 2000 --out pets.adapter",
+    "predict": "craft-zoo predict pets.adapter new-pictures/ --out pets.csv",
+    "evaluate": "craft-zoo evaluate pets.adapter folder:pets",
+    "serve": "craft-zoo serve --keys keys.json --state served",
+    "cache": "craft-zoo cache --clear",
+    "datasets": "craft-zoo datasets check ~/data",
+    "models": "craft-zoo models ViT-B",
+    "optimizers": "craft-zoo optimizers cma",
+    "methods": "craft-zoo methods",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for bad input (one sentence on standard error), 130 when interrupted.
     """
-    options = build_parser().parse_args(arguments)
+    _show_all_text()
+    parser = build_parser()
+    options, surplus = parser.parse_known_args(arguments)
+    if surplus:
+        parser.refuse(surplus, options)
     keep_freed_memory()
     try:
         return options.run(options)
@@ -47,9 +71,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def build_parser() -> argparse.ArgumentParser:
+def _show_all_text() -> None:
+    """Names that the terminal's encoding lacks are shown as escapes, in place of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that guesses what a mistyped command or option was meant to be."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(
+            *args, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **more
+        )
+        if self.description:
+            self.description = textwrap.fill(self.description, 79)
+
+    def error(self, message: str) -> NoReturn:
+        """One sentence and the way to the help, where argparse prints all of the usage."""
+        self.exit(BAD_INPUT, f"{self.prog}: {message}\nSee {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        choices = action.choices
+        if choices is not None and value not in choices:
+            names = [str(choice) for choice in choices]
+            message = f"{value!r} is none of {', '.join(names)}"
+            hint = did_you_mean(str(value), names)
+            raise argparse.ArgumentError(action, f"{message}: {hint}" if hint else message)
+
+    def refuse(self, surplus: Sequence[str], options: argparse.Namespace) -> NoReturn:
+        """End with what was given and is no argument of the command."""
+        known = options.parser._option_string_actions
+        hint = did_you_mean(surplus[0].partition("=")[0], known)
+        options.parser.error(
+            f"{surplus[0]!r} is no argument of it: {hint}".rstrip(": ")
+            if hint
+            else f"{surplus[0]!r} is no argument of it"
+        )
+
+
+def build_parser() -> _Parser:
     """The parser of the whole command."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="craft-zoo",
         description="Adapt a vision-language model that you can only query.",
     )
@@ -61,4 +125,9 @@ def build_parser() -> argparse.ArgumentParser:
     for module in (*benches, tune, predict, evaluate, serve, cache, datasets, models):
         module.add_command(commands)
     listing.add_commands(commands)
+    for name, command in commands.choices.items():
+        command.set_defaults(parser=command)
+        example = textwrap.indent(_EXAMPLES[name], "  ")
+        command.epilog = f"{command.epilog}\n\n" if command.epilog else ""
+        command.epilog += f"example:\n{example}"
     return parser

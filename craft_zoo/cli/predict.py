@@ -50,7 +50,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="classify images with a saved adapter",
         description="Print a CSV row for each image, in the order given: its path, the class and "
         "its probability.",
-        epilog="example: craft-zoo predict pets.adapter new-pictures/ --out pets.csv",
     )
     parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="file that tune saved")
     parser.add_argument(

@@ -10,7 +10,7 @@ from pathlib import Path
 from craft_zoo.data.broken import without_broken
 from craft_zoo.data.parts import part_of, split_part
 from craft_zoo.data.task import Dataset
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,13 @@ def load_dataset(
     source, part = split_part(spec)
     name, _, argument = source.partition(":")
     if name not in _LOADERS:
+        hint = did_you_mean(name, _LOADERS)
+        if Path(spec).expanduser().is_dir():  # whatever it is called, that is what was meant
+            hint = f"did you mean folder:{spec}? "
+        elif Path(spec).expanduser().is_file():
+            hint = f"did you mean manifest:{spec}? "
         raise CraftZooError(
-            f"unknown data set {spec!r}: choose from {', '.join(sorted(_LOADERS))} "
+            f"unknown data set {spec!r}: {hint}choose from {', '.join(sorted(_LOADERS))} "
             f"(your own images: folder:PATH)"
         )
     path = Path(classnames).expanduser() if classnames is not None else None

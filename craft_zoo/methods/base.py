@@ -17,7 +17,7 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, words_before
 from craft_zoo.craft import DATASET_TEMPLATE, CraftConfig, Step
 from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, did_you_mean
 from craft_zoo.seeding import generator
 
 DEFAULT_OPTIMIZER = "logit-gn"
@@ -340,5 +340,8 @@ def method_names() -> dict[str, str]:
 
 def _find(name: str) -> _Entry:
     if name not in _METHODS:
-        raise CraftZooError(f"unknown method {name!r}: choose from {', '.join(_METHODS)}")
+        raise CraftZooError(
+            f"unknown method {name!r}: {did_you_mean(name, _METHODS)}"
+            f"choose from {', '.join(_METHODS)}"
+        )
     return _METHODS[name]
