@@ -8,7 +8,7 @@ import numpy as np
 
 from craft_zoo.data.classnames import words_for
 from craft_zoo.data.faults import Faults
-from craft_zoo.data.images import find_images
+from craft_zoo.data.image_files import find_images
 from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import halve
 from craft_zoo.data.task import Dataset, LabelledImages
