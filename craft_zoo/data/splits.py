@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,32 @@ from craft_zoo.seeding import generator
 
 _TEST_SHARE = 0.5
 
-SPLIT_NAMES = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+# What people call a split, in small letters → what it is for.
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+def find_splits(names: Iterable[str], source: str) -> dict[str, str]:
+    """``train``, ``val`` and ``test`` → the name that means it, of those that are there.
+
+    Args:
+        names: of splits, folders or what else may be called so, in any letters.
+        source: what to call their source in an error.
+
+    Raises:
+        CraftZooError: two names mean the same.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        part = SPLIT_NAMES.get(name.lower())
+        if part is not None and found.setdefault(part, name) != name:
+            raise CraftZooError(
+                f"{source} has both {found[part]!r} and {name!r} for {part}: keep one"
+            )
+    return found
 
 
 def halve(
