@@ -8,11 +8,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from craft_zoo.data.naming import composed, printable
 from craft_zoo.errors import CraftZooError
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
-_MISSING = frozenset({"", "nan", "nat", "<na>"})  # in small letters; "none" and "NA" are words
+_MISSING = frozenset({"nan", "<na>"})  # in small letters; "none" and "NA" are words
 
 
 def as_text(cell: Any) -> str:
@@ -25,11 +27,13 @@ def as_text(cell: Any) -> str:
         cell = cell.decode()
     if isinstance(cell, list | tuple | dict | set) or getattr(cell, "ndim", 0):
         raise ValueError(f"{cell!r} is no single value")
-    if isinstance(cell, float) and not math.isfinite(cell):
+    if cell is None or str(cell) in ("<NA>", "NaT"):  # pandas' signs of a missing value
         return ""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return "" if cell is None else str(cell).strip()
+    if isinstance(cell, float | np.floating):
+        if not math.isfinite(cell):
+            return ""
+        cell = int(cell) if float(cell).is_integer() else float(cell)
+    return str(cell).strip()
 
 
 def as_label(cell: Any, place: str) -> str:

@@ -20,12 +20,13 @@ SPLIT_NAMES = {
 }
 
 
-def find_splits(names: Iterable[str], source: str) -> dict[str, str]:
+def find_splits(names: Iterable[str], source: str, mend: str = "keep one for {}") -> dict[str, str]:
     """``train``, ``val`` and ``test`` → the name that means it, of those that are there.
 
     Args:
         names: of splits, folders or what else may be called so, in any letters.
         source: what to call their source in an error.
+        mend: what to do about two names for one, with a place for what these are for.
 
     Raises:
         CraftZooError: two names mean the same.
@@ -35,7 +36,7 @@ def find_splits(names: Iterable[str], source: str) -> dict[str, str]:
         part = SPLIT_NAMES.get(name.lower())
         if part is not None and found.setdefault(part, name) != name:
             raise CraftZooError(
-                f"{source} has both {found[part]!r} and {name!r} for {part}: keep one"
+                f"{source} has both {found[part]!r} and {name!r}: {mend.format(part)}"
             )
     return found
 
