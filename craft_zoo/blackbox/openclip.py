@@ -374,11 +374,11 @@ def _create(
 
 def _check_distinct(tokens: Tensor, classnames: Sequence[str]) -> None:
     """That no two rows of tokens (C, length) are the same: the model could not tell them apart."""
-    seen: dict[bytes, str] = {}
-    for row, name in zip(tokens.cpu().numpy(), classnames, strict=True):
-        other = seen.setdefault(row.tobytes(), name)
-        if other is not name:
+    seen: dict[bytes, int] = {}
+    for label, row in enumerate(tokens.cpu().numpy()):
+        other = seen.setdefault(row.tobytes(), label)
+        if other != label:
             raise PromptError(
-                f"the model reads the class names {other!r} and {name!r} as the same tokens: "
-                f"give distinct names"
+                f"the model reads the class names {classnames[other]!r} and "
+                f"{classnames[label]!r} as the same tokens: give distinct names"
             )
