@@ -25,7 +25,7 @@ def as_text(cell: Any) -> str:
     """
     if isinstance(cell, bytes):
         cell = cell.decode()
-    if isinstance(cell, list | tuple | dict | set) or isinstance(cell, np.ndarray):
+    if isinstance(cell, list | tuple | dict | set | np.ndarray):
         raise ValueError(f"{cell!r} is no single value")
     if cell is None or str(cell) in ("<NA>", "NaT"):  # pandas' signs of a missing value
         return ""
