@@ -41,7 +41,7 @@ from craft_zoo.blackbox.text import (
     text_tower,
 )
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError, did_you_mean
+from craft_zoo.errors import CraftZooError, PromptError, did_you_mean
 from craft_zoo.logs import quiet
 
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -189,7 +189,8 @@ class OpenCLIP(VLM):
         """Open the model on class names.
 
         Raises:
-            CraftZooError: no class names, or one is too long for the model.
+            CraftZooError: no class names, one is too long for the model, or two are the same
+                tokens.
         """
         check_given(classnames, "class names")
         encoder = text_encoder(
@@ -200,6 +201,7 @@ class OpenCLIP(VLM):
             memory=self._memory * 2**20,
             compile=self._compile,
         )
+        _check_distinct(encoder.tokens, classnames)
         words = WordEncoder(self._model, self._tokenizer, classnames, memory=self._memory * 2**20)
         return OpenCLIPClassifier(self, self._model, encoder, words, classnames, as_template(init))
 
@@ -341,8 +343,8 @@ def _create(
         known = [mini.NAME, *open_clip.list_models()]
         if model not in known:
             raise CraftZooError(
-                f"unknown model {model!r}: {did_you_mean(model, known)}use {mini.NAME}, or one of open_clip's architectures "
-                f"(python -c 'import open_clip; print(open_clip.list_models())')"
+                f"unknown model {model!r}: {did_you_mean(model, known)}use {mini.NAME}, or one of "
+                f"open_clip's architectures (python -c 'import open_clip; print(open_clip.list_models())')"
             )
         tags = open_clip.list_pretrained_tags_by_model(model)
         if pretrained is None:
@@ -369,3 +371,15 @@ def _create(
             f"model {model} with weights {pretrained!r} cannot be loaded ({reason}): "
             f"check that the file fits the architecture, or that this machine reaches the hub"
         ) from error
+
+
+def _check_distinct(tokens: Tensor, classnames: Sequence[str]) -> None:
+    """That no two rows of tokens (C, length) are the same: the model could not tell them apart."""
+    seen: dict[bytes, int] = {}
+    for label, row in enumerate(tokens.cpu().numpy()):
+        other = seen.setdefault(row.tobytes(), label)
+        if other != label:
+            raise PromptError(
+                f"the model reads the class names {classnames[other]!r} and "
+                f"{classnames[label]!r} as the same tokens: give distinct names"
+            )

@@ -11,6 +11,8 @@ order.
 - :func:`open_image`, :class:`DerivedImage`: one image from a path, a PIL image, an array, or
   what is made of one; :func:`content_key`: what it looks like, as a hash; :func:`find_broken`:
   which cannot be opened
+- :func:`find_images`: those in a folder; :func:`list_files`, :func:`say_left_out`: also what is
+  left out there
 - :func:`published_datasets`, :class:`Published`: the field's own data sets;
   :func:`check_datasets`, :class:`Finding`: which are there and whole
 - :func:`read_classnames`, :func:`readable`: words for class folders
@@ -22,13 +24,19 @@ from craft_zoo.data.digits import load_digits
 from craft_zoo.data.fingerprint import fingerprint
 from craft_zoo.data.folder import load_folder
 from craft_zoo.data.hugging_face import load_hugging_face
+from craft_zoo.data.image_files import (
+    FolderFiles,
+    LeftOut,
+    find_images,
+    image_suffixes,
+    list_files,
+    say_left_out,
+)
 from craft_zoo.data.images import (
-    IMAGE_SUFFIXES,
     BrokenImageError,
     DerivedImage,
     ImageSource,
     content_key,
-    find_images,
     open_image,
 )
 from craft_zoo.data.manifest import load_manifest
@@ -40,7 +48,6 @@ from craft_zoo.data.source import DataSource
 from craft_zoo.data.task import Dataset, LabelledImages, Task
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "BrokenImageError",
     "DataSource",
     "Dataset",
@@ -48,8 +55,10 @@ __all__ = [
     "DerivedImage",
     "Fewer",
     "Finding",
+    "FolderFiles",
     "ImageSource",
     "LabelledImages",
+    "LeftOut",
     "Published",
     "Sampling",
     "Task",
@@ -60,6 +69,8 @@ __all__ = [
     "find_broken",
     "find_images",
     "fingerprint",
+    "image_suffixes",
+    "list_files",
     "load_dataset",
     "load_digits",
     "load_folder",
@@ -71,5 +82,6 @@ __all__ = [
     "read_classnames",
     "readable",
     "register_dataset",
+    "say_left_out",
     "split_part",
 ]

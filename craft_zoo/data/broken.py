@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from craft_zoo.data.images import BrokenImageError, ImageSource, open_image
+from craft_zoo.data.naming import printable
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
@@ -28,7 +29,7 @@ def find_broken(
     broken = {}
     for index, fault in enumerate(in_threads(_fault, images)):
         if fault is not None:
-            broken[index] = fault
+            broken[index] = printable(fault)
         if progress is not None:
             progress(index + 1)
     return broken

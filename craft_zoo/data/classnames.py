@@ -6,15 +6,19 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from craft_zoo.data.labels import check_single
+from craft_zoo.data.naming import composed, has_letter, printable, reads_as
+from craft_zoo.data.text_files import read_text
 from craft_zoo.errors import CraftZooError
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NUMBER = re.compile(r"-?\d+")
+_TRUTH = frozenset({"true", "false"})
 
 
 def readable(folder_name: str) -> str:
     """Words for a folder name: ``AnnualCrop`` and ``annual_crop`` both become ``annual crop``."""
-    spaced = _CAMEL.sub(" ", folder_name.replace("_", " ").replace("-", " "))
+    spaced = _CAMEL.sub(" ", composed(folder_name).replace("_", " ").replace("-", " "))
     return " ".join(spaced.split()).lower()
 
 
@@ -23,43 +27,88 @@ def read_classnames(path: Path) -> dict[str, str]:
 
     A line is the folder's name, a tab (or, without one, the first space), and the words:
     the form of ImageNet's ``classnames.txt`` (``n01440764 tench``). Empty lines and lines that
-    start with ``#`` are passed over.
+    start with ``#`` are passed over. Names are in Unicode's normal form C.
 
     Raises:
-        CraftZooError: the file is missing, or a line has no words.
+        CraftZooError: the file is missing or in no known encoding, a line has no words, or two
+            lines name one folder differently.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CraftZooError(f"class names file {path} cannot be read: {error}") from None
-    names = {}
+        lines = read_text(path).split("\n")
+    except OSError as error:
+        raise CraftZooError(
+            f"class names file {printable(path)} cannot be read: {error.strerror}"
+        ) from None
+    names: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        folder, _, words = line.strip().partition("\t" if "\t" in line else " ")
-        if not words.strip():
+        folder, _, words = line.strip().partition("\t" if "\t" in line.strip() else " ")
+        folder, words = composed(folder.strip()), composed(words.strip())
+        if not reads_as(words):
             raise CraftZooError(
-                f"{path}, line {number}: expected 'folder<tab>words', found {line.strip()!r}"
+                f"{printable(path)}, line {number}: expected 'folder<tab>words', found "
+                f"{line.strip()!r}"
             )
-        names[folder] = words.strip()
+        if names.setdefault(folder, words) != words:
+            raise CraftZooError(
+                f"{printable(path)}, line {number}: class {folder!r} has two lines, with "
+                f"{names[folder]!r} and {words!r}: remove one"
+            )
     return names
 
 
-def words_for(classes: Sequence[str], path: Path | None) -> tuple[str, ...]:
+def words_for(classes: Sequence[str], path: Path | None, mend: str = "") -> tuple[str, ...]:
     """Words for each class: from the file where one is given, else :func:`readable`.
 
+    Args:
+        classes: names of folders, or labels.
+        path: a file of class names.
+        mend: another way to give words, for an error, as "or in a column 'classname'".
+
     Raises:
-        CraftZooError: the file cannot be read, or has no words for a class.
+        CraftZooError: the file cannot be read or has no words for a class, the name of a class has
+            no letters and so no words, or two classes read alike.
     """
+    given = f"--classnames FILE (a line for each class: name, tab, words){mend}"
     if path is None:
-        return tuple(readable(name) for name in classes)
-    names = read_classnames(path)
-    missing = [name for name in classes if name not in names]
-    if missing:
-        raise CraftZooError(
-            f"class names file {path} has no line for class {missing[0]!r}: add one"
-        )
-    return tuple(names[name] for name in classes)
+        words = tuple(readable(name) for name in classes)
+        for name, one in zip(classes, words, strict=True):
+            if not has_letter(one) or one in _TRUTH:
+                raise CraftZooError(
+                    f"the name of class {printable(name)!r} says nothing of what its images "
+                    f"show: give words with {given}"
+                )
+            if any("\ud800" <= letter <= "\udfff" for letter in one):
+                raise CraftZooError(
+                    f"the name of class {printable(name)!r} is no UTF-8: rename its folder"
+                )
+    else:
+        names = read_classnames(path)
+        for name in classes:
+            if composed(name).strip() not in names:
+                raise CraftZooError(
+                    f"class names file {printable(path)} has no line for class "
+                    f"{printable(name)!r}: add one (name, tab, words)"
+                )
+        words = tuple(names[composed(name).strip()] for name in classes)
+    seen: dict[str, str] = {}
+    for name, one in zip(classes, words, strict=True):
+        other = seen.setdefault(reads_as(one), name)
+        if other != name:
+            raise CraftZooError(
+                f"classes {printable(other)!r} and {printable(name)!r} have the class name "
+                f"{one!r} twice: rename one, or give distinct names with {given}"
+            )
+    return words
+
+
+def in_order(classes: Sequence[str]) -> list[str]:
+    """Classes by letters, or by size where all are whole numbers."""
+    by_letters = sorted(classes)
+    if all(_NUMBER.fullmatch(name) for name in by_letters):
+        return sorted(by_letters, key=int)
+    return by_letters
 
 
 def classes_of(
@@ -74,21 +123,20 @@ def classes_of(
         words: the source's own, which the file overrules.
 
     Raises:
-        CraftZooError: fewer than 2 classes, or one without words.
+        CraftZooError: fewer than 2 classes, a label that lists several, or see :func:`words_for`.
     """
-    classes = sorted(set(labels))
-    numbers = all(_NUMBER.fullmatch(label) for label in classes)
-    if numbers:
-        classes.sort(key=int)
+    classes = in_order(list(set(labels)))
     if len(classes) < 2:
         raise CraftZooError(
             f"{source} has {len(classes)} classes, at least 2 are needed: label images of others"
         )
     if path is None and words is not None:
         return {label: words[label] for label in classes}
-    if path is None and numbers:
+    if path is None and all(_NUMBER.fullmatch(label) for label in classes):
         raise CraftZooError(
             f"labels of {source} are numbers: give words for them with --classnames FILE "
             f"(a line for each, as in '{classes[0]}<tab>words') or in a column 'classname'"
         )
-    return dict(zip(classes, words_for(classes, path), strict=True))
+    if path is None:
+        check_single(classes, source)
+    return dict(zip(classes, words_for(classes, path, " or in a column 'classname'"), strict=True))

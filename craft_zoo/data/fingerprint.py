@@ -44,6 +44,6 @@ def describe(image: ImageSource) -> bytes:
     if isinstance(image, str | Path):
         path = Path(image)
         size = path.stat().st_size if path.exists() else -1
-        return f"{path.parent.name}/{path.name}:{size}\n".encode()
+        return f"{path.parent.name}/{path.name}:{size}\n".encode(errors="surrogateescape")
     pixels = np.asarray(image)
     return f"{pixels.shape}{pixels.dtype}".encode() + np.ascontiguousarray(pixels).tobytes()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from craft_zoo.data.classnames import words_for
+from craft_zoo.data.classnames import in_order, words_for
 from craft_zoo.data.faults import Faults
-from craft_zoo.data.images import find_images
+from craft_zoo.data.image_files import list_files
+from craft_zoo.data.naming import composed, printable
 from craft_zoo.data.registry import DatasetRequest, register_dataset
-from craft_zoo.data.splits import halve
+from craft_zoo.data.splits import find_splits, halve, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
@@ -21,78 +23,127 @@ _Classes = dict[str, list[Path]]  # class folder's name → its images, both sor
 def load_folder(request: DatasetRequest) -> Dataset:
     """folder:PATH: PATH/train/<class>/ and PATH/test/<class>/, or PATH/<class>/ split in halves.
 
-    Beside the first two, PATH/val/<class>/ is read where it exists. Files that are no images are
-    passed over.
+    Beside the first two, PATH/val/<class>/ is read where it exists; without test it is for testing.
+    Images of a class may lie in folders below its own. What is left out is in
+    :attr:`Dataset.skipped`.
 
     Raises:
         CraftZooError: PATH or a class folder is missing or empty, an image lies outside them, or a
-            class has no words.
+            class has no words of its own.
     """
     if not request.argument:
         raise CraftZooError("data set 'folder' needs a path: write folder:PATH")
     root = Path(request.argument).expanduser()
     if not root.is_dir():
-        raise CraftZooError(f"folder {root} does not exist: check the path after 'folder:'")
-    faults = Faults(request.skip_bad)
-    has_splits = (root / "train").is_dir(), (root / "test").is_dir()
-    val = None
-    if all(has_splits):
-        parts = {name: _read_classes(root / name, faults) for name in ("train", "test")}
-        for here, there in (("train", "test"), ("test", "train")):
-            _check_classes(parts[here], parts[there], root / there)
-        if (root / "val").is_dir():
-            parts["val"] = _read_classes(root / "val", faults)
-            _check_classes(parts["val"], parts["train"], root / "train")
-        _check_labelled(root, faults)
-        classes = list(parts["train"])
-        train, test = _label(parts["train"], classes), _label(parts["test"], classes)
-        val = _label(parts["val"], classes) if "val" in parts else None
-    elif any(has_splits):
-        found, lacking = ("train", "test") if has_splits[0] else ("test", "train")
         raise CraftZooError(
-            f"{root} has a folder {found!r} but no {lacking!r}: add it, or give a folder "
-            f"that holds the class folders directly"
+            f"folder {printable(root)} does not exist: check the path after 'folder:'"
         )
+    faults = Faults(request.skip_bad)
+    splits = _find_splits(root)
+    if splits:
+        parts = {name: _read_classes(folder, faults) for name, folder in splits.items()}
+        test = "test" if "test" in parts else "val"
+        _check_classes(parts["train"], parts[test], splits[test])
+        for name in parts:
+            _check_classes(parts[name], parts["train"], splits["train"])
+        _look_beside(root, splits.values(), faults)
+        classes = list(parts["train"])
+        found = {name: _label(images, classes) for name, images in parts.items()}
+        train, val, tested = three_splits(found, classes, request.split_seed)
     else:
         images = _read_classes(root, faults)
-        classes = list(images)
-        train, test = halve(_label(images, classes), classes, request.split_seed)
+        classes, val = list(images), None
+        train, tested = halve(_label(images, classes), classes, request.split_seed)
     return Dataset(
         root.resolve().name,
         words_for(classes, request.classnames),
         train,
-        test,
+        tested,
         val,
-        skipped=tuple(faults.found),
+        skipped=faults.sentences(),
     )
 
 
+def _find_splits(root: Path) -> dict[str, Path]:
+    """The folders of ``train``, ``val`` and ``test``; none where the class folders lie in root."""
+    folders = {path.name: path for path in list_files(root, below=False).folders}
+    # A folder of images alone is a class that is called so, as trains can be among vehicles.
+    inside = {name: list_files(path, below=False) for name, path in folders.items()}
+    named = [name for name, found in inside.items() if found.folders or not found.images]
+    found = find_splits(named, f"folder {printable(root)}")
+    if "train" in found and len(found) > 1:
+        return {part: folders[found[part]] for part in ("train", "test", "val") if part in found}
+    for part, lacking in (("train", "test"), ("test", "train")):
+        if part in found:
+            raise CraftZooError(
+                f"{printable(root)} has a folder {found[part]!r} but no {lacking!r}: add it, or "
+                f"give a folder that holds the class folders directly"
+            )
+    return {}
+
+
 def _read_classes(folder: Path, faults: Faults) -> _Classes:
-    classes = {
-        path.name: find_images(path)
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith(".")
-    }
-    _check_count(folder, len(classes), "class folders")
-    for name in [name for name, images in classes.items() if not images]:
-        faults.add(f"class folder {folder / name} holds no images", "add some, remove it")
-        del classes[name]
+    listed = list_files(folder, below=False)
+    faults.files += listed.left_out
+    _check_count(folder, len(listed.folders), "class folders")
+    classes: _Classes = {}
+    for path in listed.folders:
+        name = composed(path.name)
+        if name in classes:
+            raise CraftZooError(
+                f"{printable(folder)} holds two class folders {name!r}, which differ in the "
+                f"Unicode form of their names only: put their images into one"
+            )
+        inside = list_files(path)
+        _check_no_splits(path, inside.folders)
+        faults.files += inside.left_out
+        classes[name] = inside.images
+        if not inside.images:
+            unopened = sorted({one.mend for one in inside.left_out if one.mend is not None})
+            here = f" that can be opened here ({'; '.join(unopened)})" if unopened else ""
+            faults.add(
+                f"class folder {printable(path)} holds no images{here}", "add some, remove it"
+            )
+    classes = {name: classes[name] for name in in_order(list(classes)) if classes[name]}
     _check_count(folder, len(classes), "class folders with images")
-    _check_labelled(folder, faults)
+    for path in listed.images:
+        _add_unlabelled(path, faults)
     return classes
 
 
 def _check_count(folder: Path, count: int, kind: str) -> None:
     if count < 2:
         raise CraftZooError(
-            f"{folder} holds {count} {kind}, at least 2 are needed: "
+            f"{printable(folder)} holds {count} {kind}, at least 2 are needed: "
             f"put the images of each class in a folder of their own"
         )
 
 
-def _check_labelled(folder: Path, faults: Faults) -> None:
-    for path in find_images(folder):
-        faults.add(f"image {path} lies in no class folder", "move it into a class folder")
+def _check_no_splits(folder: Path, inside: Iterable[Path]) -> None:
+    """That the splits do not lie below the class folder: they would be mixed."""
+    splits = find_splits([path.name for path in inside], f"class folder {printable(folder)}")
+    if "train" in splits and len(splits) > 1:
+        raise CraftZooError(
+            f"class folder {printable(folder)} holds a folder {splits['train']!r} for training and "
+            f"others for testing: put the class folders into train/ and test/ instead"
+        )
+
+
+def _add_unlabelled(path: Path, faults: Faults) -> None:
+    faults.add(f"image {printable(path)} lies in no class folder", "move it into a class folder")
+
+
+def _look_beside(root: Path, splits: Iterable[Path], faults: Faults) -> None:
+    """Complain of images beside the splits' folders, and note files and folders there."""
+    listed, used = list_files(root, below=False), set(splits)
+    for path in listed.images:
+        _add_unlabelled(path, faults)
+    faults.files += listed.left_out
+    faults.found += [
+        f"folder {printable(path)} is none of {', '.join(sorted(one.name for one in used))}"
+        for path in listed.folders
+        if path not in used
+    ]
 
 
 def _check_classes(here: _Classes, there: _Classes, folder: Path) -> None:
@@ -102,7 +153,7 @@ def _check_classes(here: _Classes, there: _Classes, folder: Path) -> None:
         path = folder / missing[0]
         fault = "holds no images" if path.is_dir() else "is missing"
         raise CraftZooError(
-            f"class folder {path} {fault}: "
+            f"class folder {printable(path)} {fault}: "
             f"create it with images, or remove the class from all splits"
         )
 

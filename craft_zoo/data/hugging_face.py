@@ -24,8 +24,9 @@ from craft_zoo.data.images import (
     open_image,
     reading,
 )
+from craft_zoo.data.labels import as_label
 from craft_zoo.data.registry import DatasetRequest, register_dataset
-from craft_zoo.data.splits import SPLIT_NAMES, three_splits
+from craft_zoo.data.splits import SPLIT_NAMES, find_splits, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
@@ -54,6 +55,12 @@ def load_hugging_face(request: DatasetRequest) -> Dataset:
     splits = _open(name, options.get("config"))
     chosen = _choose_splits(splits, options, name)
     faults = Faults(request.skip_bad)
+    if not {"train", "val", "test"} & options.keys():
+        faults.found += [
+            f"split {split!r} of hf:{name} is not used"
+            for split in splits
+            if split not in chosen.values()
+        ]
     columns = {
         part: _Columns.of(splits[split], options, f"{name} ({split})", faults)
         for part, split in chosen.items()
@@ -63,7 +70,7 @@ def load_hugging_face(request: DatasetRequest) -> Dataset:
     train, val, test = three_splits(found, keys, request.split_seed)
     path = Path(name).expanduser()
     title = path.resolve().name if path.exists() else name
-    return Dataset(title, words, train, test, val, skipped=tuple(faults.found))
+    return Dataset(title, words, train, test, val, skipped=faults.sentences())
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,16 +162,18 @@ class _Columns:
         cells = split.select_columns([label]).with_format("arrow")[:].column(0).to_pylist()
         feature = split.features[label]
         names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
-        if names is not None:  # their own sign of a missing label is -1
-            cells = [None if cell is None or cell < 0 else names[cell] for cell in cells]
-        rows = [row for row, cell in enumerate(cells) if cell is not None and cell != ""]
+        if names is None:
+            labels = [as_label(cell, f"image {row} of {name}") for row, cell in enumerate(cells)]
+        else:  # their own sign of a missing label is -1
+            labels = ["" if cell is None or cell < 0 else names[cell] for cell in cells]
+        rows = [row for row, one in enumerate(labels) if one]
         if not rows:
             raise CraftZooError(f"{name} has no labels: name another split, as in test=validation")
         for row in sorted(set(range(len(cells))) - set(rows)):
             faults.add(f"image {row} of {name} has no label", "give it one")
         undecoded = split.select_columns([image]).cast_column(image, datasets.Image(decode=False))
         column = ImageColumn(undecoded, name, split._fingerprint)
-        return cls(column, rows, [str(cells[row]) for row in rows], names)
+        return cls(column, rows, [labels[row] for row in rows], names)
 
     def labelled(self, keys: list[str]) -> LabelledImages:
         number = {key: i for i, key in enumerate(keys)}
@@ -237,7 +246,8 @@ def _choose_splits(
     splits: Mapping[str, Any], options: Mapping[str, str], name: str
 ) -> dict[str, str]:
     """Which split is for training, validation and testing."""
-    chosen = {SPLIT_NAMES[split]: split for split in splits if split in SPLIT_NAMES}
+    named = [split for split in splits if SPLIT_NAMES.get(split.lower()) not in options]
+    chosen = find_splits(named, f"hf:{name}", "name one with {}=SPLIT")
     for part in ("train", "val", "test"):
         split = options.get(part)
         if split is None:

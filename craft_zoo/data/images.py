@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +48,6 @@ class DerivedImage(ABC):
 
 
 ImageSource = str | Path | Image.Image | np.ndarray | DerivedImage
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 
 
 def open_image(source: ImageSource) -> Image.Image:
@@ -134,15 +131,3 @@ def reading(name: object) -> Iterator[None]:
         raise BrokenImageError(
             f"image {name} cannot be read ({reason})", "replace or remove it"
         ) from None
-
-
-def find_images(folder: Path) -> list[Path]:
-    """All image files directly in ``folder``, sorted by name."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            folder / entry.name
-            for entry in entries
-            if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
-            and not entry.name.startswith(".")
-            and not entry.is_dir()
-        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +12,18 @@ import numpy as np
 
 from craft_zoo.data.classnames import classes_of
 from craft_zoo.data.faults import Faults
+from craft_zoo.data.labels import as_label, as_text
+from craft_zoo.data.naming import composed, printable
 from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import SPLIT_NAMES, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
+from craft_zoo.data.text_files import read_text
 from craft_zoo.errors import CraftZooError
 
 if TYPE_CHECKING:
     import pandas
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}  # where the header shows no other
 _COLUMNS = ("path", "label", "split", "classname")
 
 
@@ -28,8 +33,9 @@ def load_manifest(request: DatasetRequest) -> Dataset:
 
     Paths are relative to the file's folder. A label is a word or a whole number; an optional
     column ``classname`` has the words for it, which numbers need unless a file of class names is
-    given. Splits are train, val (or validation) and test; without test rows the val rows are for
-    testing, without these, or without the column, one half of each class is.
+    given. Splits are train, val and test, or what else people call them, see
+    :data:`craft_zoo.data.splits.SPLIT_NAMES`; without test rows the val rows are for testing,
+    without these, or without the column, one half of each class is.
 
     Raises:
         CraftZooError: the file or an image is missing, a row or column is broken, or a class has no
@@ -54,9 +60,7 @@ def load_manifest(request: DatasetRequest) -> Dataset:
                     f"class {list(classes)[label]!r} has no {kind} image in {file}: "
                     f"add rows or remove the class"
                 )
-    return Dataset(
-        file.stem, tuple(classes.values()), train, test, val, skipped=tuple(faults.found)
-    )
+    return Dataset(file.stem, tuple(classes.values()), train, test, val, skipped=faults.sentences())
 
 
 def _read_table(file: Path) -> dict[str, list[str]]:
@@ -85,9 +89,30 @@ def _read_table(file: Path) -> dict[str, list[str]]:
             raise CraftZooError(f"manifest {file} has no column {name!r} (it has {found}): add it")
         if list(frame.columns).count(name) > 1:
             raise CraftZooError(f"manifest {file} has the column {name!r} twice: remove one")
-    if not len(frame):
+    table = {
+        name: _texts(name, frame[name].astype(object).tolist(), file)
+        for name in _COLUMNS
+        if name in frame
+    }
+    if not any(any(texts) for texts in table.values()):
         raise CraftZooError(f"manifest {file} has no rows: add one for each image")
-    return {name: _as_text(frame[name]) for name in _COLUMNS if name in frame}
+    return table
+
+
+def _texts(column: str, cells: list[Any], file: Path) -> list[str]:
+    """Text of each cell of a column."""
+    texts = []
+    for number, cell in enumerate(cells, start=1):
+        place = f"data row {number} of {file}"
+        try:
+            texts.append(as_label(cell, place) if column == "label" else as_text(cell))
+        except CraftZooError:
+            raise
+        except ValueError as error:
+            raise CraftZooError(
+                f"the {column} of {place} cannot be read ({error}): mend the row"
+            ) from None
+    return texts
 
 
 def _read_text(file: Path) -> pandas.DataFrame:
@@ -96,41 +121,92 @@ def _read_text(file: Path) -> pandas.DataFrame:
     separator = _SEPARATORS.get(file.suffix.lower())
     if separator is None:
         raise CraftZooError(f"manifest {file} is of no known kind: make it .csv, .tsv or .parquet")
+    text = read_text(file)
+    first, _, rest = text.lstrip("\n").partition("\n")
+    if first.lower().startswith("sep=") and len(first) == 5:  # a line that Excel writes and reads
+        separator, text = first[4], rest
+    else:
+        separator = _shown_separator(first) or separator
     # The header is read as a row, so that longer rows and repeated names are not passed over.
     frame = pandas.read_csv(
-        file, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        io.StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False
     )
     return frame.iloc[1:].set_axis(frame.iloc[0].tolist(), axis="columns")
 
 
-def _as_text(column: pandas.Series[Any]) -> list[str]:
-    """Text of each cell; whole numbers without a point, though they are floats beside gaps."""
-    cells = column.astype(object).where(column.notna(), "").tolist()
-    return [
-        str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
-        for cell in cells
-    ]
+def _shown_separator(header: str) -> str | None:
+    """What stands between the names of the columns: Excel writes semicolons in much of Europe."""
+    for separator in ",;\t":
+        names = next(csv.reader([header], delimiter=separator), [])
+        if {"path", "label"} <= {name.strip().lower() for name in names}:
+            return separator
+    return None
+
+
+class _Images:
+    """Finds the files that a table's paths mean."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listings: dict[str, dict[str, str]] = {}  # folder → name in form C → its name there
+
+    def find(self, path: str) -> str:
+        """The path on this disk, absolute: also of a path with Windows' separators, or one that
+        is in another of Unicode's normal forms than the disk has it."""
+        try:
+            asked = os.path.normpath(self._folder / Path(path).expanduser())
+        except RuntimeError:  # of a user who is not here
+            asked = os.path.normpath(self._folder / path)
+        if os.path.exists(asked):
+            return asked
+        for way in dict.fromkeys((path, path.replace("\\", "/"))):
+            found = self._by_form(os.path.normpath(self._folder / way))
+            if found is not None:
+                return found
+        return asked
+
+    def _by_form(self, path: str) -> str | None:
+        place = os.path.sep
+        for name in Path(path).parts[1:]:
+            exact = os.path.join(place, name)
+            place = exact if os.path.exists(exact) else self._list(place).get(composed(name), "")
+            if not place:
+                return None
+        return place
+
+    def _list(self, folder: str) -> dict[str, str]:
+        if folder not in self._listings:
+            try:
+                names = sorted(os.listdir(folder))
+            except (OSError, ValueError):
+                names = []
+            self._listings[folder] = {composed(one): os.path.join(folder, one) for one in names}
+        return self._listings[folder]
 
 
 def _check_rows(table: dict[str, list[str]], file: Path, faults: Faults) -> list[dict[str, str]]:
     """The rows that are whole, with absolute paths and splits by one name."""
-    folder, rows, seen = file.resolve().parent, [], set()
+    images, rows, seen = _Images(file.resolve().parent), [], set()
     for number, cells in enumerate(zip(*table.values(), strict=True), start=1):
+        if not any(cells):  # as spreadsheets leave at the end
+            continue
         row = dict(zip(table, cells, strict=True))
-        path = os.path.normpath(folder / Path(row["path"]).expanduser())
+        path, named = images.find(row["path"]), printable(row["path"])
         split = row.get("split", "train").lower()
         if split not in SPLIT_NAMES:
             raise CraftZooError(
-                f"unknown split {row['split']!r} of {row['path']} in {file}: use train, val or test"
+                f"unknown split {row['split']!r} of {named} in {file}: use train, val or test"
             )
         if not row["path"]:
             faults.add(f"data row {number} of {file} has no path", "give it one")
         elif not row["label"]:
-            faults.add(f"image {row['path']} in {file} has no label", "give it one")
+            faults.add(f"image {named} in {file} has no label", "give it one")
         elif path in seen:
-            faults.add(f"image {row['path']} is listed twice in {file}", "remove one row")
+            faults.add(f"image {named} is listed twice in {file}", "remove one row")
         elif not os.path.exists(path):
-            faults.add(f"image {path} in {file} does not exist", "check the path")
+            faults.add(f"image {printable(path)} in {file} does not exist", "check the path")
+        elif not os.path.isfile(path):
+            faults.add(f"image {printable(path)} in {file} is no file", "check the path")
         else:
             seen.add(path)
             rows.append({**row, "path": path, "split": SPLIT_NAMES[split]})

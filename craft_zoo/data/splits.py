@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,33 @@ from craft_zoo.seeding import generator
 
 _TEST_SHARE = 0.5
 
-SPLIT_NAMES = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+# What people call a split, in small letters → what it is for.
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+def find_splits(names: Iterable[str], source: str, mend: str = "keep one for {}") -> dict[str, str]:
+    """``train``, ``val`` and ``test`` → the name that means it, of those that are there.
+
+    Args:
+        names: of splits, folders or what else may be called so, in any letters.
+        source: what to call their source in an error.
+        mend: what to do about two names for one, with a place for what these are for.
+
+    Raises:
+        CraftZooError: two names mean the same.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        part = SPLIT_NAMES.get(name.lower())
+        if part is not None and found.setdefault(part, name) != name:
+            raise CraftZooError(
+                f"{source} has both {found[part]!r} and {name!r}: {mend.format(part)}"
+            )
+    return found
 
 
 def halve(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from craft_zoo.data.images import ImageSource
+from craft_zoo.data.naming import printable, reads_as
 from craft_zoo.errors import CraftZooError
 
 
@@ -61,7 +62,8 @@ class Dataset:
         val: a pool of its own for choices, where the data set has one.
         template: its hand-written prompt, as in "a photo of a {}, a type of pet."; None: it has
             none.
-        skipped: what was left out as broken, one sentence each.
+        skipped: what was left out: a sentence for each image, folder or row, and one for the files
+            of a kind that are no images.
         whole: the data set whose classes these are a part of, see
             :func:`craft_zoo.data.part_of`; None: these are all.
     """
@@ -76,12 +78,18 @@ class Dataset:
     whole: Dataset | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        repeated = {name for name in self.classnames if self.classnames.count(name) > 1}
-        if repeated:
-            raise CraftZooError(
-                f"data set {self.name} has the class name {sorted(repeated)[0]!r} twice: "
-                f"give distinct names with --classnames FILE"
-            )
+        seen: dict[str, str] = {}
+        for name in self.classnames:
+            read = reads_as(name)
+            other = seen.get(read)
+            twice = "" if other == name else f", as {other!r} too"
+            if not read or other is not None:
+                fault = f"the class name {name!r} twice{twice}" if read else "a class without words"
+                raise CraftZooError(
+                    f"data set {printable(self.name)} has {fault}: "
+                    f"give distinct names with --classnames FILE"
+                )
+            seen[read] = name
 
 
 @dataclass(frozen=True)

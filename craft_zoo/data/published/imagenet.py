@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from craft_zoo.data.classnames import read_classnames
-from craft_zoo.data.images import find_images
+from craft_zoo.data.image_files import find_images
 from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.published.layout import labelled, no_images, words_for_classes
 from craft_zoo.data.registry import DatasetRequest

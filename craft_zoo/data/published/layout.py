@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from craft_zoo.data.classnames import read_classnames
+from craft_zoo.data.naming import composed
 from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.registry import DatasetRequest
 from craft_zoo.data.task import Dataset, LabelledImages
+from craft_zoo.data.text_files import read_text
 from craft_zoo.errors import CraftZooError
 
 
@@ -50,9 +52,11 @@ def read_lines(path: Path) -> list[str]:
         CraftZooError: it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(path).split("\n")
+    except OSError as error:
         raise CraftZooError(f"{path} cannot be read ({error}): download it again") from None
+    except CraftZooError as error:
+        raise CraftZooError(f"{error}, or download it again") from None
 
 
 def words_for_classes(
@@ -71,12 +75,14 @@ def words_for_classes(
     given: dict[str, str] = {}
     if request.classnames is not None:
         given = read_classnames(request.classnames)
-        if not given.keys() & set(raw):
+        if not given.keys() & {composed(name) for name in raw}:
             raise CraftZooError(
                 f"class names file {request.classnames} has no line for any class: the first is "
                 f"called {raw[0]!r} in the data set, write '{raw[0]}<tab>words'"
             )
-    return tuple(given.get(name) or words.get(name) or name.replace("_", " ") for name in raw)
+    return tuple(
+        given.get(composed(name)) or words.get(name) or name.replace("_", " ") for name in raw
+    )
 
 
 def no_images() -> LabelledImages:

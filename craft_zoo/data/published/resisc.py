@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from craft_zoo.data.images import find_images
+from craft_zoo.data.image_files import find_images
 from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.published.layout import labelled, words_for_classes
 from craft_zoo.data.published.split import read_split

@@ -11,6 +11,7 @@ from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.published.layout import labelled, with_present_images, words_for_classes
 from craft_zoo.data.registry import DatasetRequest
 from craft_zoo.data.task import Dataset, LabelledImages
+from craft_zoo.data.text_files import read_text
 from craft_zoo.errors import CraftZooError
 
 _Entry = tuple[str, int, str]  # path in the image folder, label, raw class name
@@ -53,8 +54,8 @@ def parse_split(path: Path, published: Published) -> tuple[dict[str, list[_Entry
         )
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError, CraftZooError) as error:
         raise malformed(f"no JSON: {error}") from None
     if not isinstance(content, dict):
         raise malformed(f"a JSON object was expected, found {type(content).__name__}")

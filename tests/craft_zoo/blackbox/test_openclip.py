@@ -201,3 +201,9 @@ def test_on_a_gpu_the_engine_agrees_with_the_towers_own_pass(memory: int) -> Non
     contexts = causal.initial_context + 0.1 * torch.randn(7, 4, 256, device="cuda")
     for ours, theirs in zip(causal(contexts), forward(contexts), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("names", [["cat", "dog", "Cat"], ["dog", "dog"], ["a  cat", "a cat"]])
+def test_class_names_of_the_same_tokens_are_refused(vlm: OpenCLIP, names: list[str]) -> None:
+    with pytest.raises(CraftZooError, match=r"the model reads .* as the same tokens"):
+        vlm.classifier(names)

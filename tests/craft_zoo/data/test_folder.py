@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from craft_zoo.data import fingerprint, load_dataset
+from craft_zoo.data.naming import printable
 from craft_zoo.errors import CraftZooError
 
 
@@ -114,7 +115,9 @@ def test_images_outside_class_folders(image_folder: Path, place: str) -> None:
     assert len(dataset.train) == 12
 
 
-def test_files_that_are_no_images_are_passed_over(image_folder: Path) -> None:
+def test_files_that_are_no_images_are_counted_and_those_of_systems_passed_over(
+    image_folder: Path,
+) -> None:
     whole = fingerprint(load_dataset(f"folder:{image_folder}"))
     for folder in (image_folder, image_folder / "train", image_folder / "test" / "blue-sky"):
         for name in ("README.md", ".DS_Store", "Thumbs.db", "._00.png"):
@@ -123,7 +126,8 @@ def test_files_that_are_no_images_are_passed_over(image_folder: Path) -> None:
     (image_folder / "train" / "blue-sky" / "folder.png").mkdir()
     dataset = load_dataset(f"folder:{image_folder}", skip_bad=True)
     assert fingerprint(dataset) == whole
-    assert dataset.skipped == ()
+    (sentence,) = dataset.skipped
+    assert sentence.startswith("3 files ending in .md are not called like images, the first /")
 
 
 def test_names_that_read_the_same(image_folder: Path) -> None:
@@ -171,4 +175,154 @@ def test_a_class_of_one_image_cannot_be_split(image_folder: Path) -> None:
     for path in sorted((image_folder / "train" / "blue-sky").iterdir())[1:]:
         path.unlink()
     with pytest.raises(CraftZooError, match="'blue-sky' has one image"):
+        load_dataset(f"folder:{image_folder / 'train'}")
+
+
+def test_images_may_lie_below_their_class_folder(image_folder: Path) -> None:
+    for folder in sorted((image_folder / "train").iterdir()):
+        (folder / "more" / "still").mkdir(parents=True)
+        (folder / "03.png").rename(folder / "more" / "still" / "03.png")
+        (folder / "more" / "round").symlink_to(folder, target_is_directory=True)
+        for name in ("@eaDir", "__MACOSX", ".ipynb_checkpoints"):
+            shutil.copytree(folder / "more" / "still", folder / name)
+    dataset = load_dataset(f"folder:{image_folder}")
+    assert np.bincount(dataset.train.labels).tolist() == [4, 4, 4]
+    assert dataset.skipped == ()
+    assert "@eaDir" not in str(dataset.train.images)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [("Train", "Valid", "TEST"), ("training", "dev", "testing"), ("train", "validation", "test")],
+)
+def test_splits_by_other_names(image_folder: Path, train: str, val: str, test: str) -> None:
+    shutil.copytree(image_folder / "test", image_folder / "v")
+    whole = load_dataset(f"folder:{image_folder}")
+    for old, new in (("train", train), ("v", val), ("test", test)):
+        (image_folder / old).rename(image_folder / new)
+    (image_folder / "unlabelled").mkdir()
+    dataset = load_dataset(f"folder:{image_folder}")
+    assert len(whole.skipped) == 1
+    assert [len(dataset.train), len(dataset.test)] == [12, 9]
+    assert dataset.val is not None
+    assert len(dataset.val) == 9
+    (sentence,) = dataset.skipped
+    assert sentence.startswith(f"folder {image_folder / 'unlabelled'} is none of ")
+    shutil.copytree(image_folder / val, image_folder / "VAL")
+    with pytest.raises(CraftZooError, match=r"has both .*: keep one for val"):
+        load_dataset(f"folder:{image_folder}")
+
+
+def test_validation_images_are_for_testing_where_no_others_are(image_folder: Path) -> None:
+    (image_folder / "test").rename(image_folder / "val")
+    dataset = load_dataset(f"folder:{image_folder}")
+    assert dataset.val is None
+    assert {Path(str(image)).parts[-3] for image in dataset.test.images} == {"val"}
+
+
+def test_a_class_may_be_called_as_a_split(image_folder: Path) -> None:
+    root = image_folder / "train"
+    (root / "blue-sky").rename(root / "train")
+    assert "train" in load_dataset(f"folder:{root}").classnames
+
+
+def test_splits_below_the_class_folders_are_not_mixed(image_folder: Path) -> None:
+    for name in ("train", "test"):
+        shutil.copytree(image_folder / "test" / "blue-sky", image_folder / "train" / "sea" / name)
+    with pytest.raises(CraftZooError, match=r"sea holds a folder 'train' .*train/ and test/ inst"):
+        load_dataset(f"folder:{image_folder / 'train'}")
+
+
+def rename_classes(root: Path, names: dict[str, str]) -> str:
+    for old, new in names.items():
+        (root / old).rename(root / new)
+    return f"folder:{root}"
+
+
+@pytest.mark.parametrize("name", ["1", "010", "-", "__", "+", "!?", "\u200b", "½", "true"])
+def test_folders_whose_names_say_nothing_need_words(
+    image_folder: Path, tmp_path: Path, name: str
+) -> None:
+    spec = rename_classes(image_folder / "train", {"red_square": name})
+    with pytest.raises(CraftZooError, match=r"says nothing of .*give words with --classnames FILE"):
+        load_dataset(spec)
+    names = tmp_path / "names.txt"
+    names.write_text(f"GreenField\tgreen\nblue-sky\tblue\n{name}\t7\n", encoding="utf-8")
+    assert "7" in load_dataset(spec, classnames=names).classnames
+
+
+def test_numbered_folders_are_in_the_order_of_their_numbers(
+    image_folder: Path, tmp_path: Path
+) -> None:
+    spec = rename_classes(
+        image_folder / "train", {"red_square": "10", "blue-sky": "9", "GreenField": "1"}
+    )
+    (tmp_path / "names.txt").write_text("1\ta\n9\tb\n10\tc\n")
+    dataset = load_dataset(spec, classnames=tmp_path / "names.txt")
+    assert dataset.classnames == ("a", "b", "c")
+    assert Path(str(dataset.train.images[-1])).parent.name == "10"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Cat", "cat"),
+        ("a_b", "a-b"),
+        ("ＣＡＴ", "cat"),
+        ("cat ", "cat"),
+        ("ca\u200bt", "cat"),
+        ("m²", "m2"),
+        ("a & b", "a &amp; b"),
+    ],
+)
+def test_folders_that_read_alike_are_both_named(image_folder: Path, one: str, other: str) -> None:
+    spec = rename_classes(image_folder / "train", {"red_square": one, "blue-sky": other})
+    with pytest.raises(CraftZooError) as caught:
+        load_dataset(spec)
+    for name in (one, other):
+        assert repr(printable(name)) in str(caught.value)
+    assert "--classnames" in str(caught.value)
+
+
+def test_normal_forms_of_one_folder_name(image_folder: Path, tmp_path: Path) -> None:
+    """Each split may have been packed by another system; in one split nobody can tell them."""
+    rename_classes(image_folder / "train", {"red_square": "cafe\u0301"})
+    rename_classes(image_folder / "test", {"red_square": "caf\u00e9"})
+    dataset = load_dataset(f"folder:{image_folder}")
+    assert "café" in dataset.classnames
+    names = tmp_path / "names.txt"
+    names.write_bytes("GreenField\tg\r\nblue-sky\tb\r\ncafe\u0301\tc\r\n".encode("utf-16"))
+    assert load_dataset(f"folder:{image_folder}", classnames=names).classnames == ("g", "b", "c")
+    rename_classes(image_folder / "train", {"blue-sky": "caf\u00e9"})
+    with pytest.raises(CraftZooError, match="two class folders 'café', which differ in the Unic"):
+        load_dataset(f"folder:{image_folder}")
+
+
+def test_names_that_are_no_utf_8(image_folder: Path) -> None:
+    (image_folder / "train/red_square/00.png").rename(image_folder / "train/red_square/é\udce9.png")
+    broken = image_folder / "test/red_square/\udcff.png"
+    broken.write_text("no image")
+    (broken.parent / "\udcfe.txt").touch()
+    dataset = load_dataset(f"folder:{image_folder}", skip_bad=True)
+    assert len(fingerprint(dataset)) == 16
+    assert len(dataset.train) == 12
+    assert len(dataset.skipped) == 2
+    text = " ".join(dataset.skipped)
+    assert "ff.png cannot be read" in text
+    assert text.isprintable()
+    assert r"\xfe.txt" in text
+    rename_classes(image_folder / "train", {"red_square": "caf\udce9"})
+    with pytest.raises(CraftZooError, match=r"caf\\xe9' is no UTF-8: rename its folder"):
+        load_dataset(f"folder:{image_folder / 'train'}")
+
+
+def test_a_class_of_images_that_cannot_be_opened_here(image_folder: Path) -> None:
+    for folder in (image_folder / "train").iterdir():
+        (folder / "raw.CR2").touch()
+    dataset = load_dataset(f"folder:{image_folder / 'train'}")
+    assert len(dataset.skipped) == 3
+    assert all("raw.CR2 is of a format that cannot" in one for one in dataset.skipped)
+    for path in (image_folder / "train" / "blue-sky").glob("*.png"):
+        path.unlink()
+    with pytest.raises(CraftZooError, match=r"no images that can be opened here \(convert it to"):
         load_dataset(f"folder:{image_folder / 'train'}")

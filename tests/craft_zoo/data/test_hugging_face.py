@@ -175,6 +175,45 @@ def test_labels_of_other_types_are_words_or_numbers(tmp_path: Path) -> None:
     assert load_dataset(f"{spec},label=kind", classnames=names).classnames == ("two", "ten")
 
 
+@pytest.mark.parametrize(
+    ("labels", "kind", "message"),
+    [
+        ([0.0, 1.0], datasets.Value("float32"), "are numbers: give words"),
+        ([True, False], datasets.Value("bool"), "class 'False' says nothing"),
+        ([["a"], ["b"]], datasets.List(datasets.Value("string")), "image 0 of .* no single value"),
+        ([[0], [1]], datasets.List(datasets.ClassLabel(names=NAMES)), "give one word or number"),
+        ([0, 1], datasets.ClassLabel(names=["0", "1"]), "class '0' says nothing"),
+        ([0, 1], datasets.ClassLabel(names=["Cat", "cat"]), "have the class name 'cat' twice"),
+    ],
+)
+def test_labels_that_name_no_class(
+    tmp_path: Path, labels: list[Any], kind: Any, message: str
+) -> None:
+    spec = save(tmp_path / "made", train=split(labels * 2, kind=kind))
+    with pytest.raises(CraftZooError, match=message):
+        load_dataset(f"{spec},label=kind")
+
+
+def test_floats_and_gaps_are_the_labels_that_they_are_in_a_table(tmp_path: Path) -> None:
+    cells = [0.0, 1.0, None, float("nan"), 0.0, 1.0]
+    spec = save(tmp_path / "made", train=split(cells, kind=datasets.Value("float64")))
+    names = tmp_path / "names.txt"
+    names.write_text("0\tcat\n1\tdog\n")
+    dataset = load_dataset(f"{spec},label=kind", classnames=names, skip_bad=True)
+    assert dataset.classnames == ("cat", "dog")
+    assert [one.partition(" of ")[0] for one in dataset.skipped] == ["image 2", "image 3"]
+
+
+def test_splits_that_are_not_used_are_named(tmp_path: Path) -> None:
+    rows = split([0, 1, 2] * 2)
+    spec = save(tmp_path / "a", training=rows, testing=rows, unsupervised=rows)
+    assert load_dataset(spec).skipped == (f"split 'unsupervised' of {spec} is not used",)
+    spec = save(tmp_path / "b", train=rows, dev=rows, validation=rows)
+    with pytest.raises(CraftZooError, match=r"has both .*: name one with val=SPLIT"):
+        load_dataset(spec)
+    assert lengths(load_dataset(f"{spec},val=dev")) == [6, 0, 6]
+
+
 def test_class_names_come_from_a_file(saved: str, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("red_fox\ta fox\nBlueJay\ta jay\nowl\tan owl\n")

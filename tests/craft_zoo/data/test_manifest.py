@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
+import unicodedata
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
 import pytest
 
 from craft_zoo.data import Dataset, few_shot, fingerprint, load_dataset
+from craft_zoo.data.labels import as_label
 from craft_zoo.errors import CraftZooError
 
 COLUMNS = ["path", "label", "split"]
@@ -55,7 +60,7 @@ def test_without_splits_each_class_is_halved_as_of_a_folder(image_folder: Path) 
         assert paths(load_dataset(spec, split_seed=seed)) == paths(folder)
 
 
-@pytest.mark.parametrize("name", ["val", "validation", "Val "])
+@pytest.mark.parametrize("name", ["val", "validation", "Val ", "VALID", "dev"])
 def test_validation_rows_are_for_testing_only_where_no_others_are(
     image_folder: Path, name: str
 ) -> None:
@@ -160,12 +165,12 @@ def test_broken_rows_are_complained_of_or_left_out(
         ("", "is empty: add columns path and label"),
         ("path,label\n", "has no rows"),
         ("path,class\na,b\n", "has no column 'label' (it has path, class): add it"),
-        ("path;label\na;b\n", "has no column 'path' (it has path;label)"),
+        ("path;class\na;b\n", "has no column 'path' (it has path;class)"),
         ("path,label,label\na,b,c\n", "has the column 'label' twice"),
         ("path,label\na,b,c\n", "cannot be read .*2 fields"),
         ("path,label\na\n", "image a in .* has no label"),
         ("path,label\n\xff\xfe,b\n", "cannot be read"),
-        ("path,label,split\na,b,dev\n", "unknown split 'dev' of a in"),
+        ("path,label,split\na,b,extra\n", "unknown split 'extra' of a in"),
         ("path,label,classname\n1.png,1,\n", "image .*1.png in .* has no classname"),
         ("path,label,classname\n1.png,1,a\n2.png,1,b\n", "label '1' has two classnames"),
         ("path,label\n1.png,a\n2.png,a\n", "has 1 classes, at least 2"),
@@ -218,4 +223,110 @@ def test_parquet_without_an_engine(image_folder: Path, monkeypatch: pytest.Monke
     for module in ("pyarrow", "pyarrow.parquet", "fastparquet"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(CraftZooError, match=r"needs the package pyarrow: pip install 'craft-zoo\["):
+        load_dataset(spec)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_tables_as_spreadsheets_write_them(
+    image_folder: Path, separator: str, kind: str, encoding: str, end: str
+) -> None:
+    rows = [["", "Path", "LABEL", "split", ""], *([str(i), *row, ""] for i, row in
+            enumerate(rows_of(image_folder))), [""] * 5, [""] * 5]  # fmt: skip
+    text = end.join(separator.join(f'"{cell}"' if cell else "" for cell in row) for row in rows)
+    file = image_folder / f"list.{kind}"
+    file.write_bytes((text + end).encode(encoding))
+    expected = load_dataset(f"folder:{image_folder}")
+    assert fingerprint(load_dataset(f"manifest:{file}")) == fingerprint(expected)
+    if separator == ";":
+        file.write_bytes(f"sep=;{end}{text}".encode(encoding))
+        assert fingerprint(load_dataset(f"manifest:{file}")) == fingerprint(expected)
+
+
+def test_a_table_in_another_encoding_is_refused_by_its_line(image_folder: Path) -> None:
+    file = image_folder / "list.csv"
+    file.write_bytes("path,label\r\na.png,cat\r\nb.png,café\r\n".encode("cp1252"))
+    with pytest.raises(CraftZooError, match=r"cannot be read as UTF-8 in line 3: save .* as UTF-8"):
+        load_dataset(f"manifest:{file}")
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_table", ["NFC", "NFD"])
+def test_paths_with_backslashes_and_in_the_other_normal_form(
+    image_folder: Path, on_disk: str, in_table: str
+) -> None:
+    new = image_folder / "train" / unicodedata.normalize(on_disk, "Café Zoë")
+    (image_folder / "train" / "red_square").rename(new)
+    rows = rows_of(image_folder)
+    for row in rows:
+        if row[0].startswith("train"):
+            row[0] = unicodedata.normalize(in_table, row[0]).replace("/", "\\")
+        row[1] = "red_square" if row[1].startswith("Caf") else row[1]
+    dataset = load_dataset(write(image_folder / "list.csv", COLUMNS, rows))
+    assert len(dataset.train) == 12
+    assert all(Path(str(image)).is_file() for image in dataset.train.images)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["cat", "dog", "cat|dog"], r"label 'cat\|dog' .* lists several"),
+        (["cat", "dog", "cat, dog"], "label 'cat, dog' .* lists several"),
+        (["rock;red", "rock;blue", "x"], "lists several"),
+        (["['cat', 'dog']", "cat", "dog"], r"label of data row 1 of .* no single value.*give one"),
+        (["True", "False", "True"], "class 'False' says nothing .*classnames"),
+        (["1.5", "2.5", "2.5"], "class '1.5' says nothing"),
+        (["cat", "7", "7"], "class '7' says nothing .* or in a column 'classname'"),
+        (["Cat", "cat ", "dog"], "classes 'Cat' and 'cat' have the class name 'cat' twice"),
+        (["nan", "", "cat"], "has no label"),
+    ],
+)
+def test_labels_that_are_none(tmp_path: Path, kind: str, labels: list[str], message: str) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.png").touch()
+    rows = [[f"{number}.png", label] for number, label in enumerate(labels)]
+    spec = write(tmp_path / f"list.{kind}", ["path", "label"], rows)
+    with pytest.raises(CraftZooError, match=message):
+        load_dataset(spec)
+
+
+CELLS: list[tuple[list[Any], list[str]]] = [
+    ([0, 1, 10], ["0", "1", "10"]),
+    ([0.0, 1.0, None], ["0", "1", ""]),
+    ([float("nan"), -0.0, 1e15], ["", "0", "1000000000000000"]),
+    (["0.0", "1.", "007"], ["0", "1", "007"]),
+    ([b"cat", b"caf\xc3\xa9", None], ["cat", "café", ""]),
+    (["cafe\u0301", " NaN", "none"], ["café", "", "none"]),
+    ([True, False, None], ["True", "False", ""]),
+    ([Decimal("1.00"), Decimal("2"), None], ["1", "2", ""]),
+    ([pandas.NA, pandas.NaT, np.float32(3)], ["", "", "3"]),
+    ([datetime.date(2024, 1, 2), "a", "b"], ["2024-01-02", "a", "b"]),
+]
+
+
+@pytest.mark.parametrize(("cells", "labels"), CELLS)
+def test_one_label_however_a_table_stores_it(cells: list[Any], labels: list[str]) -> None:
+    assert [as_label(cell, "row") for cell in cells] == labels
+
+
+@pytest.mark.parametrize(
+    "cell", [["cat"], ("a", "b"), {"a": 1}, np.arange(2), "[1, 2]", "{'a'}", b"caf\xe9"]
+)
+def test_cells_that_are_no_label(cell: Any) -> None:
+    with pytest.raises(CraftZooError, match=r"the label of row 3 cannot be used .*: give one word"):
+        as_label(cell, "row 3")
+
+
+def test_parquet_holds_categories_and_lists(image_folder: Path) -> None:
+    frame = pandas.DataFrame(rows_of(image_folder), columns=COLUMNS)
+    frame["label"] = frame["label"].astype("category")
+    frame.to_parquet(image_folder / "list.parquet")
+    spec = f"manifest:{image_folder / 'list.parquet'}"
+    assert fingerprint(load_dataset(spec)) == fingerprint(load_dataset(f"folder:{image_folder}"))
+    frame["label"] = [[label] for label in frame["label"]]
+    frame.to_parquet(image_folder / "list.parquet")
+    with pytest.raises(CraftZooError, match="give one word or number for each image"):
         load_dataset(spec)

@@ -1,0 +1,172 @@
+"""Files of a folder: which are images that can be opened here, and why the others are left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from PIL import Image
+
+from craft_zoo.data.naming import printable
+from craft_zoo.errors import CraftZooError
+
+try:
+    from pillow_heif import register_heif_opener
+except ImportError:  # an extra; without it such images are left out and named
+    pass
+else:
+    register_heif_opener()
+
+# Pillow's plug-ins that need another program, draw vectors, or hold no pixels of their own.
+_NO_PIXELS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+
+_CONVERT = "convert it to JPEG, PNG or TIFF"
+_UNOPENED = {  # suffixes of image formats that Pillow may not open, and what mends that
+    **dict.fromkeys(
+        (".heic", ".heics", ".heif", ".heifs", ".hif"), "pip install 'craft-zoo[heif]'"
+    ),
+    **dict.fromkeys((".avif", ".avifs"), "pip install --upgrade pillow"),
+    **dict.fromkeys(
+        (
+            *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc"),
+            *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2"),
+            *(".srf", ".srw", ".x3f"),  # cameras' raw files
+            *(".ai", ".eps", ".emf", ".ps", ".svg", ".svgz", ".wmf"),  # drawings
+            *(".dcm", ".djvu", ".exr", ".hdp", ".hdr", ".jxl", ".jxr", ".kra", ".psb", ".wdp"),
+            ".xcf",
+        ),
+        _CONVERT,
+    ),
+}
+
+# What systems and programs leave beside images, in lower case; hidden names are left out too.
+_SYSTEM_NAMES = frozenset(
+    {
+        *("desktop.ini", "ehthumbs.db", "ehthumbs_vista.db", "icon\r", "thumbs.db"),
+        *("#recycle", "#snapshot", "$recycle.bin", "@eadir", "@tmp", "__macosx", "__pycache__"),
+        *("lost+found", "system volume information"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that is not used.
+
+    Attributes:
+        path: of the file.
+        mend: how an image of this format could be used; None: the file is not taken for an image.
+    """
+
+    path: Path
+    mend: str | None = None
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """What a folder holds, without hidden files and those of systems.
+
+    Attributes:
+        images: that can be opened here, by their suffixes, sorted.
+        left_out: all other files, sorted.
+        folders: directly in it, sorted.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Suffixes of the formats that Pillow opens here, in lower case and with their dot."""
+    suffixes = Image.registered_extensions()
+    return frozenset(
+        suffix for suffix, name in suffixes.items() if name in Image.OPEN and name not in _NO_PIXELS
+    )
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All images in ``folder`` and in the folders below it, sorted; see :func:`list_files`."""
+    return list_files(folder).images
+
+
+def list_files(folder: Path, *, below: bool = True) -> FolderFiles:
+    """The files of ``folder``, and of the folders below it.
+
+    A file is taken for an image by its suffix, in upper or lower case. Links to folders are
+    followed; a folder that is reached twice is read once.
+
+    Args:
+        folder: where to look.
+        below: whether to look into its folders too.
+
+    Raises:
+        CraftZooError: a folder cannot be read.
+    """
+    found = FolderFiles()
+    waiting, seen = [folder], set()
+    while waiting:
+        place = waiting.pop()
+        try:
+            about = os.stat(place)
+            if (about.st_dev, about.st_ino) in seen:
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            folders = _list_one(place, found)
+        except OSError as error:
+            raise CraftZooError(
+                f"folder {printable(place)} cannot be read ({error.strerror}): "
+                f"check the path and its permissions"
+            ) from None
+        if place is folder:
+            found.folders.extend(sorted(folders))
+        if below:
+            waiting.extend(sorted(folders, reverse=True))
+    found.images.sort()
+    found.left_out.sort(key=lambda one: one.path)
+    return found
+
+
+def _list_one(folder: Path, found: FolderFiles) -> list[Path]:
+    """Add the files directly in ``folder`` to ``found``; its folders."""
+    folders, suffixes = [], image_suffixes()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_NAMES:
+                continue
+            path = folder / entry.name
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if entry.is_dir():
+                folders.append(path)
+            # A link that leads nowhere stays an image, so that it is complained of as missing.
+            elif suffix in suffixes and (entry.is_file() or entry.is_symlink()):
+                found.images.append(path)
+            else:
+                found.left_out.append(LeftOut(path, _UNOPENED.get(suffix)))
+    return folders
+
+
+def say_left_out(left_out: Iterable[LeftOut]) -> list[str]:
+    """A sentence for each image that cannot be opened here, and one for the others of a suffix."""
+    images, others = [], dict[str, list[Path]]()
+    for one in left_out:
+        if one.mend is None:
+            others.setdefault(one.path.suffix.lower(), []).append(one.path)
+        else:
+            images.append(
+                f"image {printable(one.path)} is of a format that cannot be opened here: {one.mend}"
+            )
+    for suffix, paths in sorted(others.items()):
+        if len(paths) == 1:
+            images.append(f"file {printable(paths[0])} is not called like an image")
+        else:
+            kind = f"ending in {printable(suffix)}" if suffix else "without a suffix"
+            images.append(
+                f"{len(paths):,} files {kind} are not called like images, the first "
+                f"{printable(paths[0])}"
+            )
+    return images

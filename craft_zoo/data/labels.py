@@ -1,0 +1,97 @@
+"""Labels of tables: one word or number for each image, however the table stores it."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from craft_zoo.data.naming import composed, printable
+from craft_zoo.errors import CraftZooError
+
+_WHOLE = re.compile(r"([+-]?\d+)\.0*")
+_MISSING = frozenset({"nan", "<na>"})  # in small letters; "none" and "NA" are words
+
+
+def as_text(cell: Any) -> str:
+    """A cell as text; "" for a missing one, whole numbers without a point.
+
+    Raises:
+        ValueError: the cell is no single value, or holds bytes that are no UTF-8.
+    """
+    if isinstance(cell, bytes):
+        cell = cell.decode()
+    if isinstance(cell, list | tuple | dict | set | np.ndarray):
+        raise ValueError(f"{cell!r} is no single value")
+    if cell is None or str(cell) in ("<NA>", "NaT"):  # pandas' signs of a missing value
+        return ""
+    if isinstance(cell, float | np.floating):
+        if not math.isfinite(cell):
+            return ""
+        cell = int(cell) if float(cell).is_integer() else float(cell)
+    return str(cell).strip()
+
+
+def as_label(cell: Any, place: str) -> str:
+    """A cell as a label: "0" for 0, 0.0 and "0.0"; "" for None, NaN, "nan" and empty text.
+
+    Args:
+        cell: of a table.
+        place: what to call it in an error.
+
+    Raises:
+        CraftZooError: it holds several labels, or none that can be read.
+    """
+    try:
+        text = as_text(cell)
+        if text[:1] in ("[", "(", "{") and isinstance(_literal(text), list | tuple | dict | set):
+            raise ValueError(f"{text!r} is no single value")
+    except ValueError as error:
+        raise CraftZooError(
+            f"the label of {place} cannot be used ({printable(str(error))[:100]}): "
+            f"give one word or number for each image"
+        ) from None
+    if text.lower() in _MISSING:
+        return ""
+    number = _WHOLE.fullmatch(text)
+    text = number[1] if number else text
+    return "0" if text in ("-0", "+0") else composed(text)
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def check_single(labels: Sequence[str], source: str) -> None:
+    """That no label lists several, as ``rock|stone`` does where ``rock`` is a label too.
+
+    Raises:
+        CraftZooError: one does.
+    """
+    known = set(labels)
+    for separator in "|;,":
+        parts = {
+            label: {part.strip() for part in label.split(separator)}
+            for label in known
+            if separator in label
+        }
+        shared: dict[str, str] = {}
+        for label in sorted(parts):
+            # Words in other names have commas too, so of those each part must be a label.
+            several = (
+                parts[label] <= known
+                if separator == ","
+                else any(part in known or part in shared for part in parts[label] - {""})
+            )
+            if several:
+                raise CraftZooError(
+                    f"label {label!r} of {source} lists several: give each image one label"
+                )
+            shared |= dict.fromkeys(parts[label], label)

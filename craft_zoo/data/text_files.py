@@ -1,0 +1,47 @@
+"""Text files as Windows, macOS and Excel write them."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from craft_zoo.data.naming import printable
+from craft_zoo.errors import CraftZooError
+
+# UTF-32's marks are looked for first: the little-endian one begins with UTF-16's.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark.
+
+    Ends of lines, ``\\r\\n`` and ``\\r`` too, become ``\\n``. Other encodings are not guessed: a
+    wrong guess would be a wrong name that nobody notices.
+
+    Raises:
+        OSError: the file cannot be read.
+        CraftZooError: it is in another encoding; with the first line that shows it.
+    """
+    content = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        before = content[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        line = before.count(b"\n") + 1
+        place = f" in line {line}" if encoding.startswith("utf-8") else ""
+        raise CraftZooError(
+            f"{printable(path)} cannot be read as {encoding.upper().removesuffix('-SIG')}{place}: "
+            f"save the file as UTF-8 (in Excel 'CSV UTF-8', in editors beside 'Save as')"
+        ) from None
+    if "\0" in text:
+        raise CraftZooError(
+            f"{printable(path)} cannot be read as text, it has null characters: save it as UTF-8"
+        )
+    return text.replace("\r\n", "\n").replace("\r", "\n")
