@@ -8,16 +8,26 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import product
-from typing import Any, NamedTuple
+from functools import cache
+from itertools import islice, product
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, TypeAdapter
 
 from craft_zoo import optimizers
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DataSource, fingerprint
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import get_method, optimizers_for, settings_of, uses_optimizer
+from craft_zoo.records import check
 
 NO_OPTIMIZER = "none"
+MOST_RUNS = 20_000  # of a grid: what more of them take in memory and time was hardly meant
+
+MOST_SHOTS, LARGEST_SEED, LARGEST_BUDGET = 10**6, 2**63 - 1, 10**12
+Shots = Annotated[int, Field(le=MOST_SHOTS)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Budget = Annotated[int, Field(le=LARGEST_BUDGET)]
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,9 @@ class RunSpec:
     classnames: str | None
     method: str
     optimizer: str
-    shots: int
-    seed: int
-    budget: int
+    shots: Shots
+    seed: Seed
+    budget: Budget
     config: CraftConfig = field(default_factory=CraftConfig)
     data: str = ""
     source: DataSource = field(default_factory=DataSource)
@@ -94,12 +104,19 @@ class RunSpec:
         """What :meth:`to_json` has described.
 
         Raises:
-            TypeError, KeyError: it describes no run.
+            TypeError, KeyError, ValueError: it describes no run.
         """
         read = {**values, "config": CraftConfig(**values["config"])}
         read["source"] = DataSource(**values.get("source", {}))
         read["transfer"] = tuple(values.get("transfer", ()))
-        return cls(**read)
+        run = cls(**read)
+        check(_described(), run.to_json())
+        return run
+
+
+@cache
+def _described() -> TypeAdapter[RunSpec]:
+    return TypeAdapter(RunSpec)
 
 
 class Variant(NamedTuple):
@@ -123,7 +140,7 @@ def combine(
         OptimizerError: an unknown optimizer or option.
     """
     made: dict[Variant, None] = {}
-    for method in methods:
+    for method in dict.fromkeys(methods):
         for spec in (
             optimizers_for(method, optimizer_specs) if uses_optimizer(method) else [NO_OPTIMIZER]
         ):
@@ -166,6 +183,9 @@ def cross(
     """
     source = source or DataSource()
     by_shots = _by_shots(budgets, shots)
+    seeds = list(islice(seeds, MOST_RUNS + 1))  # of a range that may have no end
+    pairs = sum(len(by_shots[n]) for n in shots)  # of shots and budget
+    check_count(len(datasets) * pairs * len(seeds) * len(variants))
     every = sorted({budget for some in by_shots.values() for budget in some})
     for budget in every:
         if budget < 1:
@@ -189,6 +209,19 @@ def cross(
                 )
                 runs[run] = None
     return list(runs)
+
+
+def check_count(runs: int) -> None:
+    """Make sure that a grid is not larger than anybody can have meant.
+
+    Raises:
+        CraftZooError: it is.
+    """
+    if runs > MOST_RUNS:
+        raise CraftZooError(
+            f"the grid has {runs:,} runs or more, and {MOST_RUNS:,} are the most: split it up, or "
+            f"ask for fewer seeds, shots, budgets, data sets or methods"
+        )
 
 
 def _by_shots(

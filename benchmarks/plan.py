@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
 from importlib import resources
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec, Variant, combine, cross
+from craft_zoo.benchmarks.grid import (
+    MOST_RUNS,
+    NO_OPTIMIZER,
+    Budget,
+    RunSpec,
+    Seed,
+    Shots,
+    Variant,
+    check_count,
+    combine,
+    cross,
+)
 from craft_zoo.blackbox import model_name
 from craft_zoo.craft import CraftConfig, read_settings
 from craft_zoo.data import DataSource, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import read_bounded
 from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, uses_optimizer
+from craft_zoo.records import place, sentence, short
 
 DEFAULT_METHODS = ("zero-shot", "craft")
+_BYTES = 2**17  # of a plan: two thousand lines
+_DEPTH = 20  # of lists and mappings in each other; a plan has 5
+_DOTS = 1000  # in a line of TOML
+_Several = Field(max_length=1000)
 
 
 class _Part(BaseModel):
@@ -80,13 +100,13 @@ class Plan(_Part):
 
     model: str = "craft-mini"
     pretrained: str | None = None
-    datasets: tuple[DatasetEntry, ...] = (DatasetEntry(name="digits"),)
-    methods: tuple[str, ...] = DEFAULT_METHODS
-    optimizers: tuple[str, ...] = (DEFAULT_OPTIMIZER,)
-    shots: tuple[int, ...] = (16,)
-    seeds: tuple[int, ...] = (1, 2, 3)
-    budgets: tuple[int, ...] = (8000,)
-    budgets_by_shots: dict[int, int] = Field(default_factory=dict)
+    datasets: Annotated[tuple[DatasetEntry, ...], _Several] = (DatasetEntry(name="digits"),)
+    methods: Annotated[tuple[str, ...], _Several] = DEFAULT_METHODS
+    optimizers: Annotated[tuple[str, ...], _Several] = (DEFAULT_OPTIMIZER,)
+    shots: Annotated[tuple[Shots, ...], _Several] = (16,)
+    seeds: tuple[Seed, ...] = (1, 2, 3)
+    budgets: Annotated[tuple[Budget, ...], _Several] = (8000,)
+    budgets_by_shots: dict[Shots, Budget] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
     variants: dict[str, VariantEntry] = Field(default_factory=dict)
     data_root: str | None = None
@@ -95,7 +115,7 @@ class Plan(_Part):
     sampling: Sampling = "uniform"
     fewer: Fewer = "error"
     measured_on: Literal["test", "val"] = "test"
-    transfer: tuple[str, ...] = ()
+    transfer: Annotated[tuple[str, ...], _Several] = ()
     parts: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     # Of two validators that come before, the one below is the first to run.
@@ -124,8 +144,12 @@ class Plan(_Part):
     @classmethod
     def _counted(cls, value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
-            return tuple(range(1, value + 1))
-        return tuple(value) if isinstance(value, list | range) else value
+            value = range(1, value + 1)
+        if isinstance(value, list | range):
+            value = tuple(islice(value, MOST_RUNS + 1))
+            if len(value) > MOST_RUNS:
+                raise ValueError(f"must be at most {MOST_RUNS:,}")
+        return value
 
     @field_validator("datasets", "methods", "optimizers", "shots", "seeds", "budgets")
     @classmethod
@@ -165,8 +189,12 @@ class Plan(_Part):
             together: dict[RunSpec, str] = {}
             for name, part in self.parts.items():
                 if "parts" in part:
-                    raise CraftZooError(f"part {name!r} has parts itself: write them beside it")
-                together |= Plan.of(common | part, f"part {name!r} of the plan").runs(look=look)
+                    raise CraftZooError(
+                        f"part {short(name)} has parts itself: write them beside it"
+                    )
+                plan = Plan.of(common | part, f"part {short(name)} of the plan")
+                together |= plan.runs(look=look)
+                check_count(len(together))
             return together
         config = read_settings(self.settings)
         named = {self._variant(name, entry, config): name for name, entry in self.variants.items()}
@@ -210,19 +238,26 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         path: ``.yaml``, ``.yml`` or ``.toml``.
 
     Raises:
-        CraftZooError: it is missing, or cannot be read as what its name says.
+        CraftZooError: it is missing, larger than any plan, or cannot be read as what its name says.
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+        text = read_bounded(path, _BYTES, "a plan").decode("utf-8-sig")
+        values = _parse(text, toml=path.suffix == ".toml")
     except FileNotFoundError:
         raise CraftZooError(f"the plan {path} does not exist: check the path") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, tomllib.TOMLDecodeError) as error:
+    except CraftZooError:
+        raise
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise CraftZooError(f"the plan {path} cannot be read ({reason}): mend it") from None
     if not isinstance(values, dict):
         raise CraftZooError(f"the plan {path} holds no keys: write for instance 'datasets: digits'")
+    for word in _words(values):
+        if any(unicodedata.category(character) == "Cc" for character in word):
+            raise CraftZooError(
+                f"the plan {path} holds a control character in {short(word)}: remove it"
+            )
     parts = values.get("parts")
     for each in (values, *(parts.values() if isinstance(parts, dict) else ())):
         if isinstance(each, dict):
@@ -232,6 +267,70 @@ def read_plan(path: str | Path) -> dict[str, Any]:
             if isinstance(each.get("data_root"), str):
                 each["data_root"] = str(path.parent / Path(each["data_root"]).expanduser())
     return values
+
+
+def _parse(text: str, *, toml: bool) -> Any:
+    """Plain values.
+
+    Raises:
+        ValueError: the text is no such file, or nested too deeply.
+    """
+    # The time that tomllib takes for a dotted key grows with the square of its length.
+    if toml and any(line.count(".") > _DOTS for line in text.splitlines()):
+        raise ValueError(f"a line has more than {_DOTS} dots")
+    try:
+        return tomllib.loads(text) if toml else yaml.load(text, _PlanLoader)
+    except RecursionError:
+        raise ValueError("lists are nested too deeply") from None
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+class _PlanLoader(yaml.SafeLoader):
+    """PyYAML's loader of plain values, without what a plan needs nowhere.
+
+    An alias (``*name``) can make gigabytes of a page; of a key that stands twice, only the last
+    value would count; a tag (``!!int x``) whose value does not fit ends in PyYAML's own errors.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise self._refusal(f"*{event.anchor} repeats an earlier value: write it out", event)
+        if getattr(event, "tag", None) is not None:
+            raise self._refusal(f"the tag {short(event.tag)} is not for plans: remove it", event)
+        if self._depth >= _DEPTH:
+            raise self._refusal("lists are nested too deeply", event)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for name, count in names.most_common(1):
+            if count > 1:
+                raise ValueError(f"the key {short(name)} stands there twice")
+        return super().construct_mapping(node, deep)
+
+    @staticmethod
+    def _refusal(reason: str, event: yaml.Event) -> yaml.MarkedYAMLError:
+        return yaml.MarkedYAMLError(problem=reason, problem_mark=event.start_mark)
+
+
+def _words(value: Any) -> Iterator[str]:
+    """All texts in plain values, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for each in value:
+            yield from _words(each)
+        if isinstance(value, dict):
+            yield from _words(list(value.values()))
 
 
 def suite_names() -> list[str]:
@@ -271,15 +370,14 @@ def _sentence(error: ValidationError) -> str:
     """The first thing that is wrong, where, and what was perhaps meant."""
     found = error.errors(include_url=False)
     # A misspelt key explains the one that is then missing.
-    first = min(found, key=lambda each: each["type"] != "extra_forbidden")
-    place = ".".join(str(step) for step in first["loc"]) or "it"
-    if first["type"] == "extra_forbidden":
-        holder: type[_Part] = VariantEntry if first["loc"][0] == "variants" else Plan
-        if first["loc"][0] == "datasets":
-            holder = DatasetEntry
-        known = list(holder.model_fields)
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
-        meant = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}"
-        return f"{place} is no key of a plan: {meant}"
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{place} {message[0].lower()}{message[1:]}, not {first['input']!r}"
+    extra = next((each for each in found if each["type"] == "extra_forbidden"), None)
+    if extra is None:
+        return sentence(error)
+    *_, last = extra["loc"]
+    holder: type[_Part] = VariantEntry if extra["loc"][0] == "variants" else Plan
+    if extra["loc"][0] == "datasets":
+        holder = DatasetEntry
+    known = list(holder.model_fields)
+    close = difflib.get_close_matches(str(last)[:100], known, 1)
+    meant = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}"
+    return f"{place(extra['loc'])} is no key of a plan: {meant}"

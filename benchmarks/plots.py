@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from craft_zoo.benchmarks.grid import short_name
 from craft_zoo.benchmarks.statistics import ONE_PREDICTION
+from craft_zoo.files import replacing
 
 # Okabe & Ito's colours and three of Tol's, ordered so that neighbours differ in lightness, and
 # dashes: in grey print and for colour-blind readers the lines stay apart.
@@ -110,7 +111,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     with plt.rc_context({"svg.hashsalt": "craft-zoo"}):
         for file in files:
             about = {"Date": None} if file.suffix == ".svg" else None
-            figure.savefig(file, dpi=160, metadata=about)
+            with replacing(file) as beside:
+                figure.savefig(beside, format=file.suffix[1:], dpi=160, metadata=about)
     plt.close(figure)
     return files
 

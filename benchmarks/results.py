@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
 
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.statistics import average_curves, summarize, tidy
-from craft_zoo.benchmarks.store import Point, RunStore, environment, write_atomically
+from craft_zoo.benchmarks.store import Point, RunStore, environment
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import read_bounded, write_atomically
+from craft_zoo.records import check, parse, seal_holds, sealed
 
 
 def write_results(
@@ -42,6 +44,25 @@ def write_results(
 
 
 _CONFIG = "config.json"
+_CONFIG_BYTES = 2**25
+
+
+class _Environment(BaseModel):
+    """What a page shows of ``environment``; there may be more."""
+
+    machine: str = "?"
+    cores: int | None = None
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
+class _Config(BaseModel):
+    """The content of ``config.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    runs: list[dict[str, Any]]
+    environment: _Environment
+    checksum: str | None = None
 
 
 def write_config(
@@ -56,7 +77,7 @@ def write_config(
     """
     described = [run.to_json() | {"name": (names or {}).get(run, "")} for run in runs]
     config = {"runs": described, "environment": environment()}
-    write_atomically(folder / _CONFIG, json.dumps(config, indent=1))
+    write_atomically(folder / _CONFIG, sealed(config))
 
 
 @dataclass(frozen=True)
@@ -98,9 +119,12 @@ def read_results(folder: Path) -> Results:
     path = folder / _CONFIG
     if path.exists():
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
+            config = parse(read_bounded(path, _CONFIG_BYTES, "a grid's configuration"))
+            if not seal_holds(config):
+                raise ValueError("it does not match its checksum")
+            check(_Config, config)
             names = {
-                RunSpec.from_json({k: v for k, v in run.items() if k != "name"}): run["name"]
+                RunSpec.from_json({k: v for k, v in run.items() if k != "name"}): str(run["name"])
                 for run in config["runs"]
             }
             about = config["environment"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -10,16 +9,24 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.blackbox import Busy, Journal
 from craft_zoo.errors import CraftZooError
-from craft_zoo.files import replacing
+from craft_zoo.files import read_bounded, write_atomically
+from craft_zoo.records import check, parse, seal_holds, sealed
 
 _PACKAGES = ("craft-zoo", "torch", "open_clip_torch", "nevergrad", "cma", "numpy")
 _RECORD, _ADAPTER, _JOURNAL = "run.json", "adapter.safetensors", "journal"
+_RECORD_BYTES = 2**22  # sixty times the largest of the study
+
+_Count = Annotated[int, Field(ge=0, le=2**53)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Measured = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -36,15 +43,30 @@ class Point:
         image_predictions: what an image costs once this is deployed.
     """
 
-    queries: int
-    accuracy: float
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    queries: _Count
+    accuracy: _Share
     train_accuracy: float
     loss: float
-    search_predictions: int
-    refiner_predictions: int
-    evaluation_predictions: int
-    seconds: float
-    image_predictions: float = 1.0
+    search_predictions: _Count
+    refiner_predictions: _Count
+    evaluation_predictions: _Count
+    seconds: _Measured
+    image_predictions: _Measured = 1.0
+
+
+class _Record(BaseModel):
+    """The content of ``run.json``; what makes a run is checked by :meth:`RunSpec.from_json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run: dict[str, Any]
+    points: Annotated[list[Point], Field(min_length=1)]
+    environment: dict[str, Any] = Field(default_factory=dict)
+    lost: _Count = 0
+    transfer: dict[str, _Share] = Field(default_factory=dict)
+    checksum: str | None = None
 
 
 class RunStore:
@@ -56,7 +78,8 @@ class RunStore:
     who is at work: several processes may share a store.
 
     A folder a run, and not one database: stores of several machines are merged by copying, a
-    damaged file costs one run, and what is there can be read without us.
+    damaged file costs one run, and what is there can be read without us. A record has a checksum
+    of its content, as a changed digit would be another result.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -142,7 +165,7 @@ class RunStore:
                 "transfer": dict(transfer or {}),
                 "environment": environment(),
             }
-            write_atomically(folder / _RECORD, json.dumps(record, indent=1))
+            write_atomically(folder / _RECORD, sealed(record))
         except OSError as error:
             raise self._unwritable(folder, error) from None
 
@@ -159,8 +182,7 @@ class RunStore:
             folder.mkdir(exist_ok=True)
             for name in (_ADAPTER, _RECORD):
                 if name in files:
-                    with replacing(folder / name) as beside:
-                        beside.write_bytes(files[name])
+                    write_atomically(folder / name, files[name])
         except OSError as error:
             raise self._unwritable(folder, error) from None
 
@@ -180,13 +202,21 @@ class RunStore:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A record as it is.
+    """A record as it is, its types and its checksum looked at.
 
     Raises:
-        CraftZooError: it cannot be read.
+        CraftZooError: it cannot be read, or is not as it was written.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = parse(read_bounded(path, _RECORD_BYTES, "a record"))
+        if not seal_holds(record):
+            raise CraftZooError(
+                f"the record {path} does not match its checksum: remove its folder to run it again"
+            )
+        check(_Record, record)
+        return record
+    except CraftZooError:
+        raise
     except (OSError, ValueError) as error:
         raise _broken(path, error) from None
 
@@ -205,11 +235,8 @@ def _parse(path: Path) -> tuple[RunSpec, list[Point]]:
     """
     record = _read(path)
     try:
-        points = [Point(**point) for point in record["points"]]
-        if not points:
-            raise ValueError("it has no points")
-        return RunSpec.from_json(record["run"]), points
-    except (ValueError, KeyError, TypeError, CraftZooError) as error:
+        return RunSpec.from_json(record["run"]), [Point(**point) for point in record["points"]]
+    except (ValueError, KeyError, TypeError) as error:
         raise _broken(path, error) from None
 
 
@@ -224,9 +251,3 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
     }
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace ``path`` in one step."""
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt
-from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
-from craft_zoo.files import replacing
+from craft_zoo.files import write_atomically
+from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
 from craft_zoo.refiner import ConvexRefiner, Refiner
 
 _FORMAT = "craft-zoo adapter 4"
 _READ = (_FORMAT, "craft-zoo adapter 3")
+_HEADER_BYTES = 2**24  # ImageNet-21k's names take half a megabyte
+_MOST_TEXTS = 100_000
+_TEXT_CHARACTERS = 2000  # far beyond what any model reads of a prompt
 
 
 @dataclass
@@ -171,79 +177,210 @@ class Adapter:
         elif refiner is not None:
             about["refiner"] = {"hidden": refiner.hidden}
             tensors |= {f"refiner.{name}": value for name, value in refiner.state_dict().items()}
+        about = json.loads(json.dumps(about))  # as a reader will have it: lists for tuples
+        about[CHECKSUM] = checksum(about, _content(tensors))
         try:
-            with replacing(Path(path)) as beside:
-                save_file(tensors, beside, metadata={"craft_zoo": json.dumps(about)})
-        except (OSError, SafetensorError) as error:
+            # safetensors' own writer makes files that only their owner may read.
+            write_atomically(Path(path), save(tensors, metadata={"craft_zoo": json.dumps(about)}))
+        except OSError as error:
             raise CraftZooError(f"adapter {path} cannot be written: {error}") from None
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:
         """Read what :meth:`save` wrote.
 
+        All that the file says of itself is checked before any of its tensors is read.
+
         Raises:
-            CraftZooError: the file is missing or is no adapter.
+            CraftZooError: the file is missing, is no adapter, or was changed since it was written.
         """
         try:
+            _check_header(path)
             with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
+                about = parse((file.metadata() or {})["craft_zoo"])
+                if about.get("format") not in _READ:
+                    raise CraftZooError(
+                        f"{path} has the format {short(about.get('format'))}, this version reads "
+                        f"{_FORMAT!r}: tune again or use the version that wrote it"
+                    )
+                check(_About, about)
+                _check_tensors(about, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = json.loads(metadata["craft_zoo"])
-            if about["format"] not in _READ:
+            if not seal_holds(about, _content(tensors)):
                 raise CraftZooError(
-                    f"{path} has the format {about['format']!r}, this version reads {_FORMAT!r}: "
-                    f"tune again or use the version that wrote it"
+                    f"the adapter {path} does not match its checksum, it was changed since it was "
+                    f"written: copy it again, or make it again with craft-zoo tune"
                 )
-            classnames = tuple(about["classnames"])
-            anchors = None
-            if about["anchors"] is not None:
-                prompts = about.get("anchor_templates")
-                if prompts is None:
-                    prompts = tensors["anchors.contexts"].numpy()
-                anchors = Anchors(tuple(about["anchors"]), prompts)
-            refiner = _refiner(about["refiner"], len(classnames), tensors)
-            prompt = about.get("template")
-            if isinstance(prompt, list):
-                prompt = tuple(prompt)
-            if prompt is None:
-                prompt = tensors["context"].numpy()
-                if prompt.ndim != 2 and prompt.shape[:-2] != (len(classnames),):
-                    raise ValueError(f"contexts {prompt.shape} of {len(classnames)} classes")
-            solution = Solution(prompt, refiner, anchors)
+            for name, tensor in tensors.items():
+                if not tensor.isfinite().all():
+                    raise ValueError(f"{name} holds what is no number")
             return cls(
-                solution,
-                classnames,
+                _solution(about, tensors),
+                tuple(about["classnames"]),
                 about["model"],
                 tuple(float(value) for value in about["fingerprint"]),
                 about["init"],
             )
+        except CraftZooError:
+            raise
         except FileNotFoundError:
             raise CraftZooError(f"adapter {path} does not exist: check the path") from None
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
             raise CraftZooError(
                 f"{path} is not an adapter of craft-zoo ({error}): make one with craft-zoo tune"
             ) from None
 
 
+def _plain(text: str) -> str:
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError("holds a control character")
+    return text
+
+
+def _prompt(text: str) -> str:
+    as_template(text)
+    return text
+
+
+_Text = Annotated[str, Field(min_length=1, max_length=_TEXT_CHARACTERS), AfterValidator(_plain)]
+_Template = Annotated[_Text, AfterValidator(_prompt)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Hidden(BaseModel):
+    """Of the refiner of the paper; its tensors say the same."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hidden: Annotated[int, Field(ge=1)]
+
+
+class _About(BaseModel):
+    """What an adapter's header says beside its tensors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: str
+    model: _Text
+    fingerprint: Annotated[list[_Number], Field(min_length=1, max_length=16)]
+    init: _Template
+    classnames: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)]
+    template: _Template | list[_Template] | None = None
+    refiner: Literal["convex"] | _Hidden | None
+    anchors: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)] | None
+    anchor_templates: Annotated[list[_Template], Field(min_length=1)] | None = None
+    checksum: str | None = None
+
+
+def _check_header(path: str | Path) -> None:
+    """Make sure that a file may be handed to safetensors, which reads its header whole.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is no safetensors file of a header's size.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _HEADER_BYTES:
+        raise ValueError("it does not begin with a header")
+
+
+def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
+    """Make sure that the tensors of an adapter are those that its header asks for.
+
+    Args:
+        about: the header.
+        tensors: slices of safetensors by name, which know shape and type.
+
+    Raises:
+        ValueError: one is missing, of another shape or type, or belongs to nothing.
+    """
+    shapes = {name: tuple(each.get_shape()) for name, each in tensors.items()}
+    for name, each in tensors.items():
+        if each.get_dtype() != "F32":
+            raise ValueError(f"{short(name)} is of type {each.get_dtype()}, not F32")
+    n_classes, refiner, anchors = len(about["classnames"]), about["refiner"], about["anchors"]
+    expected: dict[str, tuple[int, ...]] = {}
+    n_anchors, template = 0, about.get("template")
+    if template is None:
+        expected["context"] = shape = _shape("context", shapes)
+        if len(shape) not in (2, 3) or 0 in shape or shape[:-2] not in ((), (n_classes,)):
+            raise ValueError(f"contexts {shape} of {n_classes} classes")
+    elif isinstance(template, list) and len(template) != n_classes:
+        raise ValueError(f"{len(template)} templates of {n_classes} classes")
+    if anchors is not None:
+        prompts = len(about.get("anchor_templates") or ())
+        if not prompts:
+            expected["anchors.contexts"] = shape = _shape("anchors.contexts", shapes)
+            if len(shape) not in (3, 4) or 0 in shape:
+                raise ValueError(f"anchors' contexts {shape}")
+            prompts = shape[0]
+        n_anchors = prompts * len(anchors)
+    elif about.get("anchor_templates") is not None:
+        raise ValueError("templates of anchors, and no anchors")
+    if refiner == "convex":
+        expected["refiner.weight"] = (n_classes + n_anchors, n_classes)
+        expected["refiner.bias"] = (n_classes,)
+    elif anchors is not None:
+        raise ValueError("anchors that no refiner looks at")
+    elif refiner is not None:
+        hidden = refiner["hidden"]
+        expected |= {
+            "refiner.net.0.weight": (hidden, n_classes),
+            "refiner.net.0.bias": (hidden,),
+            "refiner.net.2.weight": (n_classes, hidden),
+            "refiner.net.2.bias": (n_classes,),
+        }
+    for name, shape in expected.items():
+        if _shape(name, shapes) != shape:
+            raise ValueError(f"{name} has the shape {shapes[name]}, not {shape}")
+    surplus = shapes.keys() - expected.keys()
+    if surplus:
+        raise ValueError(f"the tensor {short(min(surplus))} belongs to nothing")
+
+
+def _shape(name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    if name not in shapes:
+        raise ValueError(f"the tensor {name} is missing")
+    return shapes[name]
+
+
+def _solution(about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Solution:
+    """What an adapter holds, from what :func:`_check_tensors` has found to fit."""
+    prompt = about.get("template")
+    if prompt is None:
+        prompt = tensors["context"].numpy()
+    elif isinstance(prompt, list):
+        prompt = tuple(prompt)
+    anchors = None
+    if about["anchors"] is not None:
+        prompts = about.get("anchor_templates") or tensors["anchors.contexts"].numpy()
+        anchors = Anchors(tuple(about["anchors"]), prompts)
+    refiner: Refiner | ConvexRefiner | None = None
+    if about["refiner"] == "convex":
+        weight, bias = (tensors[f"refiner.{name}"].numpy() for name in ("weight", "bias"))
+        refiner = ConvexRefiner(weight, bias)
+    elif about["refiner"] is not None:
+        refiner = Refiner(len(about["classnames"]), about["refiner"]["hidden"])
+        refiner.load_state_dict(
+            {
+                name.removeprefix("refiner."): tensor
+                for name, tensor in tensors.items()
+                if name.startswith("refiner.")
+            }
+        )
+    return Solution(prompt, refiner, anchors)
+
+
+def _content(tensors: dict[str, torch.Tensor]) -> Iterator[bytes]:
+    """Names, shapes and values of tensors."""
+    for name, tensor in sorted(tensors.items()):
+        yield f"{name} {tuple(tensor.shape)} ".encode()
+        yield tensor.detach().contiguous().numpy().tobytes()
+
+
 def _tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.array(array, order="C"))  # a copy: no two tensors may share memory
-
-
-def _refiner(
-    about: str | dict[str, int] | None, n_classes: int, tensors: dict[str, torch.Tensor]
-) -> Refiner | ConvexRefiner | None:
-    if about is None:
-        return None
-    mine = {
-        name.removeprefix("refiner."): value
-        for name, value in tensors.items()
-        if name.startswith("refiner.")
-    }
-    if isinstance(about, str):
-        return ConvexRefiner(mine["weight"].numpy(), mine["bias"].numpy())
-    refiner = Refiner(n_classes, about["hidden"])
-    refiner.load_state_dict(mine)
-    return refiner
+    # A copy, as no two tensors may share memory.
+    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
 
 
 def fingerprint(box: BlackBox) -> tuple[float, ...]:

@@ -21,8 +21,9 @@ from craft_zoo.benchmarks.bbob.plots import plot_ecdf, plot_groups
 from craft_zoo.benchmarks.bbob.problems import TARGETS, Problem, check, load_cocoex
 from craft_zoo.benchmarks.bbob.runtimes import COLUMNS, compare, summarize
 from craft_zoo.benchmarks.bbob.solvers import Solver, check_spec
-from craft_zoo.benchmarks.store import environment, write_atomically
+from craft_zoo.benchmarks.store import environment
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import write_atomically
 
 
 @dataclass(frozen=True)

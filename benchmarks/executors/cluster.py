@@ -15,9 +15,10 @@ from craft_zoo.benchmarks.executors.work import DEATHS, OpenVLM, Relay, open_ben
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.ledger import LOOK_AGAIN, Ledger, Listener, Outcome
 from craft_zoo.benchmarks.runner import Bench
-from craft_zoo.benchmarks.store import Point, RunStore, write_atomically
+from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.benchmarks.tasks import Tasks
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import write_atomically
 
 _MARK = ".store-id"  # tells a worker whether it sees the same folder as we do
 _KNOCK = 10  # seconds

@@ -27,6 +27,7 @@ from craft_zoo.benchmarks.plots import (
 )
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
 from craft_zoo.benchmarks.published import figures_for
+from craft_zoo.files import replacing
 
 _SIZE = (7.4, 4.4)
 _FORMATS = ("png", "svg", "pdf")
@@ -142,8 +143,9 @@ def _figure(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
 def _keep(figure: Figure, folder: Path, name: str, title: str) -> Drawn:
     """Write the figure's files, and make what the page shows of it."""
     for kind in _FORMATS:
-        with plt.rc_context({"svg.hashsalt": name, "pdf.fonttype": 42}):
-            figure.savefig(folder / f"{name}.{kind}", dpi=200, metadata=_NO_DATE[kind])
+        settings = plt.rc_context({"svg.hashsalt": name, "pdf.fonttype": 42})
+        with settings, replacing(folder / f"{name}.{kind}") as beside:
+            figure.savefig(beside, format=kind, dpi=200, metadata=_NO_DATE[kind])
     page = io.StringIO()
     with plt.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(page, format="svg", transparent=True, metadata=_NO_DATE["svg"])

@@ -22,9 +22,10 @@ from craft_zoo.benchmarks.published import SOURCES
 from craft_zoo.benchmarks.report import figures, tables
 from craft_zoo.benchmarks.results import Results
 from craft_zoo.benchmarks.statistics import average_curves, tidy
-from craft_zoo.benchmarks.store import Point, write_atomically
+from craft_zoo.benchmarks.store import Point
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import write_atomically
 from craft_zoo.methods import is_white_box
 
 _DASHES = ((0, (1, 2)), (0, (6, 3)), (0, (3, 2, 1, 2)), (0, (10, 3)))  # of level lines

@@ -13,7 +13,7 @@ from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.inference import Ranks, aggregate, compare_all
 from craft_zoo.benchmarks.published import figures_for
 from craft_zoo.benchmarks.statistics import summarize
-from craft_zoo.benchmarks.store import write_atomically
+from craft_zoo.files import write_atomically
 
 MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 

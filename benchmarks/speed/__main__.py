@@ -31,9 +31,9 @@ from craft_zoo.benchmarks.speed.images import DEFAULT, images_table, measure_ima
 from craft_zoo.benchmarks.speed.load import MODELS, load_table, measure_load
 from craft_zoo.benchmarks.speed.scoring import ARCHITECTURES, CLASSES, POPSIZE
 from craft_zoo.benchmarks.speed.serving import measure_loopback
-from craft_zoo.benchmarks.store import write_atomically
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import write_atomically
 from craft_zoo.machine import keep_freed_memory, use_threads
 
 

@@ -11,9 +11,10 @@ from craft_zoo.benchmarks.grid import RunSpec, short_name, slug
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.results import write_config
 from craft_zoo.benchmarks.statistics import average_curves, tidy
-from craft_zoo.benchmarks.store import Point, environment, write_atomically
+from craft_zoo.benchmarks.store import Point, environment
 from craft_zoo.benchmarks.study.figures import plot_shots
 from craft_zoo.benchmarks.study.tables import REFERENCE, accuracy_table, markdown, shots_table
+from craft_zoo.files import write_atomically
 
 Curves = Mapping[RunSpec, Sequence[Point]]
 

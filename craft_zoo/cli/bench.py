@@ -172,6 +172,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     if isinstance(values.get("parts"), dict):
         values["parts"] = {
             name: {key: value for key, value in part.items() if key not in taken}
+            if isinstance(part, dict)
+            else part  # which the plan refuses
             for name, part in values["parts"].items()
         }
     plan = Plan.of(values, source)

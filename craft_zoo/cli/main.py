@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from typing import Any, NoReturn
 
@@ -29,7 +31,7 @@ from craft_zoo.errors import CraftZooError, did_you_mean
 from craft_zoo.machine import keep_freed_memory
 from craft_zoo.optimizers import OptimizerError
 
-BAD_INPUT, INTERRUPTED = 2, 130
+NOT_READ, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 _EXAMPLES = {
     "bench": "craft-zoo bench --dataset folder:pets --optimizer cma --optimizer logit-gn",
@@ -53,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0, 2 for bad input (one sentence on standard error), 130 when interrupted.
+        The exit code: 0, 2 for bad input (one sentence on standard error), 130 when interrupted,
+        1 where nobody reads the output any more.
     """
     _show_all_text()
     parser = build_parser()
@@ -62,9 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.refuse(surplus, options)
     keep_freed_memory()
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()  # while an error can still be answered for
+        return code
     except (CraftZooError, OptimizerError) as error:
         print(f"craft-zoo: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:  # whoever reads the output, head for instance, has seen enough
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_READ
+    except OSError as error:
+        print(f"craft-zoo: {_of_files(error)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("craft-zoo: interrupted", file=sys.stderr)
@@ -109,6 +121,14 @@ class _Parser(argparse.ArgumentParser):
             if hint
             else f"{surplus[0]!r} is no argument of it"
         )
+
+
+def _of_files(error: OSError) -> str:
+    """What a file system has refused, where no one has said it better."""
+    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    if error.filename is None:
+        return f"the system has refused to read or write ({reason}): check the room and your rights"
+    return f"{error.filename} cannot be read or written ({reason}): check the path, its rights and the room"
 
 
 def build_parser() -> _Parser:

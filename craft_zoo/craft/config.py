@@ -11,6 +11,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers.options import Option, check_names
 
 DATASET_TEMPLATE = "dataset"
+_MOST = 1_000_000  # of any number among the settings: some of them are sizes in memory
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,17 @@ class CraftConfig:
             *("intrinsic_dim", "scale", "anchors", "refit_queries"),
             *("hidden", "lr", "batch_size", "epoch_queries"),
         ):
-            if not getattr(self, name) > 0:
-                raise CraftZooError(f"setting {name} must be above 0, not {getattr(self, name)}")
+            if not 0 < getattr(self, name) <= _MOST:
+                raise CraftZooError(
+                    f"setting {name} must be above 0 and at most {_MOST:,}, not "
+                    f"{getattr(self, name)}"
+                )
         as_template(self.template)
         for name in ("words", "patience", "consistency", "consistency_share", "views"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) <= _MOST:
                 raise CraftZooError(
-                    f"setting {name} must not be below 0, it is {getattr(self, name)}"
+                    f"setting {name} must not be below 0 or above {_MOST:,}, it is "
+                    f"{getattr(self, name)}"
                 )
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from craft_zoo.files import replacing
+from craft_zoo.files import write_atomically
 
 EMBEDDING = "token_embedding.weight"
 
@@ -57,8 +57,6 @@ def unpack(packed: dict[str, Tensor], vocabulary: int = 49408) -> dict[str, Tens
 
 def save(packed: dict[str, Tensor], path: Path) -> None:
     """Write `packed` to `path` in one step: a reader sees the old file or the new one."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as as_bytes
 
-    with replacing(path) as beside:
-        save_file(packed, beside)
-        beside.chmod(0o644)  # safetensors writes files for their owner alone
+    write_atomically(path, as_bytes(packed))

@@ -9,7 +9,6 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -119,13 +118,10 @@ def add_account(path: Path, name: str, quota: int | None = None) -> str:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as beside:
-            beside.touch(0o600)
+        with replacing(path, 0o600) as beside:
             beside.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n", "utf-8")
             _make_like(beside, path)
     except OSError as error:
-        with suppress(OSError):
-            path.with_name(path.name + ".new").unlink()
         raise CraftZooError(
             f"the keys cannot be written to {path} ({error.strerror}): run this as the file's owner"
         ) from None
