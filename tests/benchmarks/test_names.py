@@ -111,17 +111,8 @@ def test_what_else_tells_runs_on_one_folder_apart() -> None:
 
 HARD = [
     *("under_$5_$10", "$", "a$b", r"back\$slash$", r"$\frac{", "_hidden", "__", "{}", "%s %(a)s"),
-    *(
-        "模型",
-        "模式",
-        "😀",
-        "a\x1b[31mred",
-        "tab\tand\nline",
-        "\u202eevil",
-        "<script>&'\"",
-        "x" * 300,
-    ),
-    *("..", "con", "ключ", "\ud800", "[bold]", "a|b", "^~#&", "e\u0301"),
+    *("模型", "模式", "😀", "a\x1b[31mred", "tab\tand\nline", "\u202eevil", "<script>&'\"", "^~#&"),
+    *("..", "con", "ключ", "\ud800", "[bold]", "a|b", "e\u0301", "x" * 300),
 ]
 
 
@@ -228,6 +219,6 @@ def test_a_report_of_the_hardest_names(tmp_path: Path) -> None:
 def test_curves_of_data_sets_of_one_name_are_two_panels(tmp_path: Path) -> None:
     runs = on("folder:a/$i$", "folder:b/$i$")
     _, svg = plot_curves(average_curves(tidy(dict.fromkeys(runs, curve()))), tmp_path)
-    text = svg.read_text()
+    text = svg.read_text().replace("\\$", "$")  # comments keep the escapes
     assert "<!-- a/$i$, 1 shots -->" in text
     assert "<!-- b/$i$, 1 shots -->" in text
