@@ -234,7 +234,7 @@ def test_a_command_that_is_wrong_is_found() -> None:
         ["less"],
     ]
     assert not check_command(["/env/bin/craft-zoo", "predict", "a b", "c"])
-    assert "--budgte" in check_command(["craft-zoo", "tune", "a", "--budgte", "3"])
+    assert "--budgte" in check_command(["craft-zoo", "cache", "--budgte", "3"])
     assert check_command(["craft-zoo", "tnue"])
     assert check_command(["python", "-m", "craft_zoo.benchmarks.speed", "nothing"])
     assert check_command(["python", "-m", "craft_zoo.nothing"])
