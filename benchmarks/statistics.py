@@ -16,7 +16,7 @@ CONFIDENCE = 0.95
 ENOUGH_SEEDS = 5
 """From so many seeds of each task on there are intervals; below, the single seeds are shown."""
 
-INTERVAL = "95 % bootstrap interval over seeds and tasks (the seeds of each task drawn anew)"
+INTERVAL = "95 % bootstrap interval over seeds and tasks"
 SINGLE_SEEDS = f"below {ENOUGH_SEEDS} seeds no interval, but the single seeds"
 SPREAD = f"{INTERVAL}; {SINGLE_SEEDS}"
 """The one convention of intervals in words, for whatever shows a spread."""

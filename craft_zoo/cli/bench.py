@@ -194,7 +194,7 @@ def _table(summary: pd.DataFrame) -> Table:
     """Curves of a data set in order of the area under them: who is ahead, query for query."""
     table = Table(
         title="Test accuracy: at the end, and on average over the queries (area under the curve)\n"
-        f"mean over seeds ({SPREAD})\nper image: predictions that a deployed image costs",
+        f"mean over seeds ({SPREAD});\nper image: predictions that a deployed image costs",
         box=None,
     )
     for column in (
