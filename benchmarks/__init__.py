@@ -3,7 +3,8 @@
 Every figure comes from the points that runs have measured; a finished run is never made again.
 
 - :class:`RunSpec`, :class:`Variant`, :func:`expand`, :func:`cross`, :func:`combine`,
-  :func:`label_runs`, :func:`short_name`: the grid
+  :func:`label_runs`, :func:`short_name`: the grid; :func:`name_datasets`, :func:`printable`:
+  what its data sets are called
 - :class:`Plan`, :func:`read_plan`: the grid as a file
 - :class:`Bench`, :class:`Listener`, :class:`Listeners`: running it;
   :func:`run_in_processes`, :func:`run_on_ray`: in parallel
@@ -41,6 +42,7 @@ from craft_zoo.benchmarks.inference import (
     score_table,
 )
 from craft_zoo.benchmarks.ledger import Listener, Listeners
+from craft_zoo.benchmarks.names import name_datasets, printable
 from craft_zoo.benchmarks.plan import (
     DEFAULT_METHODS,
     Plan,
@@ -59,9 +61,14 @@ from craft_zoo.benchmarks.published import figures_for, published_figures
 from craft_zoo.benchmarks.results import Results, read_results, write_config, write_results
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.statistics import (
+    INTERVAL,
+    SINGLE_SEEDS,
+    SPREAD,
     area_under_curve,
     average_curves,
+    few_seeds,
     mean_interval,
+    spread,
     summarize,
     tidy,
 )
@@ -69,6 +76,9 @@ from craft_zoo.benchmarks.store import Point, RunStore
 
 __all__ = [
     "DEFAULT_METHODS",
+    "INTERVAL",
+    "SINGLE_SEEDS",
+    "SPREAD",
     "Bench",
     "Comparison",
     "Listener",
@@ -89,14 +99,17 @@ __all__ = [
     "cross",
     "default_targets",
     "expand",
+    "few_seeds",
     "figures_for",
     "forecast",
     "holm",
     "interquartile_mean",
     "label_runs",
     "mean_interval",
+    "name_datasets",
     "performance_profile",
     "plot_curves",
+    "printable",
     "published_figures",
     "rank",
     "reached",
@@ -108,6 +121,7 @@ __all__ = [
     "runtimes",
     "score_table",
     "short_name",
+    "spread",
     "suite_names",
     "summarize",
     "tidy",

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from craft_zoo.benchmarks.grid import RunSpec, short_name
-from craft_zoo.benchmarks.runner import most_points
+from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.names import name_datasets
+from craft_zoo.benchmarks.rehearsal import Rehearsed, rehearse
 from craft_zoo.blackbox import VLM
 from craft_zoo.blackbox.base import several
 from craft_zoo.data import published_datasets, split_part
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import is_white_box, most_queries
+from craft_zoo.methods import is_white_box, most_queries, settings_of
 
 _TRIAL = 8  # images, and contexts, that speed is measured on
 _NAMES = 20
@@ -73,6 +74,9 @@ def forecast(
 ) -> pd.DataFrame:
     """What the runs of a grid will ask for at most.
 
+    Evaluation is what runs ask for that make all the queries they may (within 2 % where generations
+    stay as large as they begin); those that end before, by themselves, ask for less.
+
     Args:
         runs: of the grid.
         vlm: the model, whose speed on this machine is measured; None: no seconds.
@@ -94,12 +98,23 @@ def forecast(
             extents[key] = extent_of(run, name)
         return extents[key]
 
+    rehearsed: dict[tuple[object, ...], Rehearsed] = {}
+
+    def beside(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
+        settings = tuple(settings_of(run.method, run.config).items())
+        key = (run.method, run.optimizer, settings, run.budget, run.shots, n_classes)
+        if key not in rehearsed:
+            rehearsed[key] = rehearse(run, n_classes, queries)
+        return rehearsed[key]
+
+    runs = list(runs)
+    names = name_datasets(runs)
     speed = None if vlm is None else _Speed(vlm)
     encoded: set[Extent] = set()
     rows: dict[tuple[object, ...], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for run in runs:
         mine = extent(run, run.dataset)
-        key = (run.dataset, run.shots, run.method, run.optimizer, run.budget, mine.here)
+        key = (names[run].name, run.shots, run.method, run.optimizer, run.budget, mine.here)
         row = rows[key]
         row["runs"] += 1
         if finished and run in finished:
@@ -109,11 +124,14 @@ def forecast(
         n_measured = min(run.shots, 4) * mine.n_classes
         n_measured = mine.n_test if run.measured_on == "test" else n_measured
         queries = most_queries(run.method, run.config, run.budget, mine.n_classes)
-        points = most_points(queries, run.budget)
         others = [extent(run, name) for name in run.transfer]
+        trial = beside(run, mine.n_classes, queries)
+        points = trial.points
         row["queries"] += queries
-        row["predictions"] += queries * n_train
-        row["evaluation"] += points * n_measured + sum(other.n_test for other in others)
+        row["predictions"] += math.ceil((queries + trial.refiner) * n_train)
+        row["evaluation"] += math.ceil((points + trial.anchors / mine.n_classes) * n_measured)
+        for other in others:
+            row["evaluation"] += math.ceil((1 + trial.anchors / other.n_classes) * other.n_test)
         if speed is not None and not is_white_box(run.method):
             row["seconds"] += (queries + points) * speed.context(mine.n_classes)
             row["seconds"] += n_train * speed.image
@@ -128,7 +146,6 @@ def forecast(
         [[*key, *(row.get(name, 0.0) for name in counts)] for key, row in rows.items()],
         columns=[*columns, *counts],
     )
-    table["dataset"] = table["dataset"].map(short_name)
     whole = counts[:-1]
     table[whole] = table[whole].astype(np.int64)
     if speed is None:

@@ -16,13 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from craft_zoo.benchmarks.statistics import CONFIDENCE, area_under_curve
+from craft_zoo.benchmarks.statistics import CONFIDENCE, area_under_curve, middle, resample
 
 TASK = ["dataset", "shots"]
 Measure = Literal["accuracy", "area"]
-
-_RESAMPLES = 2000
-_SEED = 0  # of the bootstrap: the same results, the same intervals
 
 
 def score_table(points: pd.DataFrame, measure: Measure = "accuracy") -> pd.DataFrame:
@@ -76,17 +73,24 @@ def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a label: ``runs``, and for each statistic its value, ``_low`` and ``_high`` (95 %,
-        by bootstrap of the seeds within each task); NaN limits for single seeds.
+        by bootstrap of the seeds within each task; NaN below 5 seeds) and ``_singles`` (a tuple:
+        over the tasks with each seed alone).
     """
     whole = scores.dropna()
     drawn = _resamples(whole)
+    seeds = list(whole.groupby(level="seed").indices.values())
     rows = []
     for label, values in whole.items():
         row: dict[str, object] = {"label": label, "runs": len(values)}
         for name, statistic in _STATISTICS.items():
             row[name] = float(statistic(values.to_numpy())) if len(values) else np.nan
-            low, high = _interval(statistic(values.to_numpy()[drawn], axis=1))
+            low = high = np.nan
+            if drawn is not None:
+                low, high = map(float, middle(statistic(values.to_numpy()[drawn], axis=1)))
             row |= {f"{name}_low": low, f"{name}_high": high}
+            row[f"{name}_singles"] = tuple(
+                float(statistic(values.to_numpy()[places])) for places in seeds
+            )
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -98,7 +102,8 @@ class Comparison:
     Attributes:
         pairs: runs of both on the same task and seed.
         difference: mean of ``other`` less ``base`` over them, in shares.
-        low, high: 95 % interval, by bootstrap of the seeds within each task; NaN for single seeds.
+        low, high: 95 % interval, by bootstrap of the seeds within each task; NaN below 5 seeds.
+        singles: mean difference over the tasks with each seed alone.
         wins: share of the pairs in which ``other`` is ahead, a tie counted half.
         confidence: share of the bootstrap's means above 0, a tie counted half; NaN as the limits.
         p: of Wilcoxon's signed-rank test, two-sided; 1 where all pairs are ties.
@@ -109,6 +114,7 @@ class Comparison:
     difference: float
     low: float
     high: float
+    singles: tuple[float, ...]
     wins: float
     confidence: float
     p: float
@@ -125,16 +131,22 @@ def compare(scores: pd.DataFrame, base: str, other: str) -> Comparison:
     """
     both = scores[[base, other]].dropna()
     differences = (both[other] - both[base]).to_numpy()
-    means = differences[_resamples(both)].mean(axis=1)
-    low, high = _interval(means)
+    drawn = _resamples(both)
+    low = high = confidence = np.nan
+    if drawn is not None:
+        means = differences[drawn].mean(axis=1)
+        low, high = map(float, middle(means))
+        confidence = _above_zero(means)
+    seeds = both.groupby(level="seed").indices.values() if len(both) else ()
     moved = differences[differences != 0]
     return Comparison(
         pairs=len(both),
         difference=float(differences.mean()) if len(both) else np.nan,
         low=low,
         high=high,
+        singles=tuple(float(differences[places].mean()) for places in seeds),
         wins=_above_zero(differences),
-        confidence=_above_zero(means),
+        confidence=confidence,
         p=float(stats.wilcoxon(differences).pvalue) if len(moved) else 1.0,
         least_p=min(1.0, 2.0 ** (1 - len(both))),
     )
@@ -213,23 +225,11 @@ def rank(scores: pd.DataFrame) -> Ranks:
     )
 
 
-def _resamples(scores: pd.DataFrame) -> np.ndarray:
-    """(resamples, rows) indices: the seeds of each task drawn anew, with replacement."""
-    rng = np.random.default_rng(_SEED)
-    drawn = np.empty((_RESAMPLES, len(scores)), dtype=np.int64)
-    tasks = scores.reset_index()[TASK] if len(scores) else pd.DataFrame(columns=TASK)
-    for rows in tasks.groupby(TASK, sort=False).indices.values():
-        drawn[:, rows] = rows[rng.integers(len(rows), size=(_RESAMPLES, len(rows)))]
-    return drawn
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    """The middle 95 %; NaN where nothing varies, as of single seeds nothing can be said."""
-    if not len(values) or not np.isfinite(values).all() or np.ptp(values) == 0:
-        return np.nan, np.nan
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
+def _resamples(scores: pd.DataFrame) -> np.ndarray | None:
+    """The bootstrap's draws, see :func:`craft_zoo.benchmarks.statistics.resample`."""
+    if not len(scores):
+        return None
+    return resample(list(scores.reset_index()[TASK].groupby(TASK, sort=False).indices.values()))
 
 
 def _above_zero(values: np.ndarray) -> float:

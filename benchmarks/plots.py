@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
-from craft_zoo.benchmarks.grid import short_name
-from craft_zoo.benchmarks.statistics import ONE_PREDICTION
+from craft_zoo.benchmarks.names import coded, printable, shortened
+from craft_zoo.benchmarks.statistics import INTERVAL, ONE_PREDICTION, SINGLE_SEEDS
 from craft_zoo.files import replacing
 
 # Okabe & Ito's colours and three of Tol's, ordered so that neighbours differ in lightness, and
@@ -34,6 +36,36 @@ QUERIES = "queries (contexts scored on the training images)"
 _RANKED = 3  # from so many lines on, a second row says who is ahead
 _RANKINGS = 10  # budgets at which it does
 _ZERO_SHOT = "zero-shot"
+# Fonts for what Matplotlib's own has no letters for, where one of them is installed.
+_OTHER_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Droid Sans Fallback"),
+    *("Microsoft YaHei", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Noto Sans"),
+)
+_FONTS = [
+    "DejaVu Sans",
+    *sorted({font.name for font in fontManager.ttflist} & {*_OTHER_FONTS}, key=_OTHER_FONTS.index),
+]
+plt.rcParams["font.family"] = _FONTS
+
+
+def drawn(name: str) -> str:
+    r"""A name as text for Matplotlib; every name that is drawn goes through here.
+
+    ``$`` begins no formula, what no font has is written as its number (``\u6a21``), and of a very
+    long name the middle is left out.
+    """
+    known = _drawable()
+    seen = "".join(
+        sign if ord(sign) in known else coded(sign) for sign in shortened(printable(name))
+    )
+    return seen.replace("$", r"\$")
+
+
+@cache
+def _drawable() -> frozenset[int]:
+    """The characters that the fonts have."""
+    paths = [findfont(FontProperties(family=name)) for name in _FONTS]
+    return frozenset().union(*(get_font(path).get_charmap() for path in paths))
 
 
 def plot_curves(
@@ -43,7 +75,8 @@ def plot_curves(
 
     The tracks are methods whose deployed image costs one prediction, and those with anchors, whose
     image costs more. The model as it comes and white-box references are level lines in both. Where
-    there are several lines to compare, a panel below shows their ranks over the queries.
+    there are several lines to compare, a panel below shows their ranks over the queries. Bands are
+    intervals; with fewer than 5 seeds thin lines are the single seeds.
 
     Args:
         curves: as from :func:`craft_zoo.benchmarks.average_curves`.
@@ -54,29 +87,44 @@ def plot_curves(
     Returns:
         The files written.
     """
-    drawn = list(panels(curves))
-    most = max(len(compared_lines(panel)) for _, panel, _ in drawn)
+    shown = list(panels(curves))
+    most = max(len(compared_lines(panel)) for _, panel, _ in shown)
     heights = [max(4.4, 0.3 * most)]
     if most >= _RANKED and not logarithmic:
         heights.append(0.8 + 0.16 * most)
     figure, axes = plt.subplots(
         len(heights),
-        len(drawn),
-        figsize=(7.2 * len(drawn), sum(heights)),
+        len(shown),
+        figsize=(7.2 * len(shown), sum(heights)),
         height_ratios=heights,
         squeeze=False,
         layout="constrained",
     )
-    for column, (title, panel, right) in zip(axes.T, drawn, strict=True):
+    for column, (title, panel, right) in zip(axes.T, shown, strict=True):
         draw_panel(column[0], panel, right)
-        column[0].set_title(title, loc="left", fontsize=11)
+        column[0].set_title(drawn(title), loc="left", fontsize=11)
         if len(column) > 1:
             _draw_ranks(column[1], panel, right)
             column[0].set_xlabel("")
         column[-1].set_xlabel(QUERIES)
         if logarithmic:
             scale_queries(column[0])
+    figure.supxlabel(f"lines: means over seeds; {spread_words(curves)}", fontsize=8)
     return save(figure, folder, name)
+
+
+def spread_words(curves: pd.DataFrame) -> str:
+    """What says in a figure how the seeds differ, in words.
+
+    Args:
+        curves: as from :func:`craft_zoo.benchmarks.average_curves`.
+    """
+    has = curves["low"].notna()
+    words = [f"bands: {INTERVAL}"] if has.any() else []
+    if not has.all():
+        several = (curves["singles"].map(len) > 1).any()
+        words.append(f"{SINGLE_SEEDS} (thin lines)" if several else "one seed, so no interval")
+    return "; ".join(words)
 
 
 def scale_queries(axis: Axes) -> None:
@@ -86,8 +134,8 @@ def scale_queries(axis: Axes) -> None:
 
 def panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
     """Each panel's title, lines, and where its axis ends: alike for both tracks."""
-    for (dataset, shots), group in curves.groupby(["dataset", "shots"], sort=False):
-        title = f"{short_name(str(dataset))}, {shots} shots"
+    for (_, shots), group in curves.groupby(["dataset", "shots"], sort=False):
+        title = f"{group['data_name'].iloc[0]}, {shots} shots"
         levels = is_level(group)
         tracks = group[~levels]["track"].unique()
         right = max(float(group["queries"].max()), 1.0)
@@ -139,6 +187,7 @@ def draw_panel(
         accuracy = 100 * curve["accuracy"].to_numpy()
         queries = curve["queries"].to_numpy(dtype=float)
         low, high = 100 * curve["low"].to_numpy(), 100 * curve["high"].to_numpy()
+        singles = 100 * np.array(curve["singles"].tolist())  # a row a point, a column a seed
         if is_level(curve).any():
             colour = LEVEL_COLOUR
             dashes = (0, (1, 2)) if label == _ZERO_SHOT else (0, (6, 3))
@@ -152,6 +201,7 @@ def draw_panel(
                 accuracy, low, high = (
                     np.append(values, values[-1]) for values in (accuracy, low, high)
                 )
+                singles = np.vstack([singles, singles[-1]])
             # Between two points the earlier one's solution would be deployed.
             (line,) = axis.plot(
                 queries,
@@ -168,6 +218,17 @@ def draw_panel(
                     queries, low, high, step="post", color=colour, alpha=alpha, linewidth=0
                 )
                 band.set_gid(line_id(str(label)))
+            elif singles.shape[1] > 1:
+                for thin in axis.plot(
+                    queries,
+                    singles,
+                    drawstyle="steps-post",
+                    color=colour,
+                    linewidth=0.5,
+                    alpha=0.4,
+                    zorder=1.5,
+                ):
+                    thin.set_gid(line_id(str(label)))
         text = f"{label}  {accuracy[-1]:.1f}"
         labels.append((float(accuracy[-1]), text, colour))
         ids[text] = line_id(str(label))
@@ -229,7 +290,7 @@ def line_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
 def label_ends(
     axis: Axes, labels: list[tuple[float, str, str]], ids: Mapping[str, str] | None = None
 ) -> None:
-    """Name each line at its right end, pushed apart where two would overlap.
+    """Name each line at its right end, pushed apart where two would overlap; see :func:`drawn`.
 
     Args:
         axis: where the lines are.
@@ -247,8 +308,8 @@ def label_ends(
                 places[i] -= overlap / 2
                 places[i + 1] += overlap / 2
     for (height, text, colour), at in zip(labels, places, strict=True):
-        axis.annotate(
-            text,
+        note = axis.annotate(
+            drawn(text),
             xy=(1, height),
             xycoords=("axes fraction", "data"),
             xytext=(1.02, at),
@@ -258,3 +319,4 @@ def label_ends(
             va="center",
             annotation_clip=False,
         )
+        note.set_gid((ids or {}).get(text))

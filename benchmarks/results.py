@@ -37,7 +37,12 @@ def write_results(
     points = tidy(curves, names)
     summary = summarize(points)
     write_atomically(folder / "curves.csv", points.to_csv(index=False))
-    write_atomically(folder / "summary.csv", summary.to_csv(index=False))
+    # What each seed has: shares with spaces between them.
+    cells = {
+        column: [" ".join(f"{value:.6g}" for value in each) for each in summary[column]]
+        for column in ("singles", "area_singles")
+    }
+    write_atomically(folder / "summary.csv", summary.assign(**cells).to_csv(index=False))
     write_config(curves, folder, names)
     plot_curves(average_curves(points), folder)
     return summary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.ledger import LOOK_AGAIN, Ledger, Listener, Outcome
+from craft_zoo.benchmarks.measuring import Measuring
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.benchmarks.tasks import Tasks
 from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Progress
@@ -25,15 +25,6 @@ from craft_zoo.methods import Problem, get_method, recorded
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import OptimizerError
 from craft_zoo.transfer import transfer
-
-# A curve has about so many measured points, evenly spread over the budget, and in its beginning
-# one each time that the queries have doubled.
-_POINTS = 200
-
-
-def most_points(queries: int, budget: int) -> int:
-    """At most so many points a curve of so many queries has."""
-    return 2 + min(queries, _POINTS * queries // budget + math.ceil(math.log2(queries + 1)))
 
 
 class _TestLogits:
@@ -176,18 +167,15 @@ class Bench:
             )
 
         points: list[Point] = []
-        spacing, due = run.budget / _POINTS, 0.0
+        measuring = Measuring(run.budget)
         step = None
         for step in get_method(run.method)(problem):
-            queries = problem.meter.queries
-            doubled = bool(points) and queries >= max(1, 2 * points[-1].queries)
-            if queries >= due or doubled or problem.meter.remaining == 0:
-                due = spacing * (queries // spacing + 1)
+            if measuring.due(problem.meter.queries):
                 points.append(measure(step))
                 if listener:
                     listener.measured(run, points[-1])
         assert step is not None, "a method yields at least one step"
-        if points[-1].queries != problem.meter.queries:
+        if not measuring.measured(problem.meter.queries):
             points.append(measure(step))
         if step.ended and listener:
             listener.ended(run, points[-1], step.ended)

@@ -6,52 +6,100 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from craft_zoo.benchmarks.grid import RunSpec, label_runs
+from craft_zoo.benchmarks.names import DatasetName, name_datasets
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.methods import is_white_box
 
 CONFIDENCE = 0.95
+ENOUGH_SEEDS = 5
+"""From so many seeds of each task on there are intervals; below, the single seeds are shown."""
+
+INTERVAL = "95 % bootstrap interval over seeds and tasks"
+SINGLE_SEEDS = f"below {ENOUGH_SEEDS} seeds no interval, but the single seeds"
+SPREAD = f"{INTERVAL}; {SINGLE_SEEDS}"
+"""The one convention of intervals in words, for whatever shows a spread."""
+
+_RESAMPLES = 2000
+_SEED = 0  # of the bootstrap: the same results, the same intervals
 ONE_PREDICTION, ANCHORS = "one prediction", "anchors"  # tracks: what a deployed image costs
 
-_RUN_COLUMNS = ["model", "dataset", "method", "optimizer", "shots", "budget"]
+_RUN_COLUMNS = ["model", "method", "optimizer", "shots", "budget"]
 _CURVE_KEY = ["dataset", "shots", "label"]
 
 
 def tidy(
-    curves: Mapping[RunSpec, Sequence[Point]], names: Mapping[RunSpec, str] | None = None
+    curves: Mapping[RunSpec, Sequence[Point]],
+    names: Mapping[RunSpec, str] | None = None,
+    datasets: Mapping[RunSpec, DatasetName] | None = None,
 ) -> pd.DataFrame:
     """One row a measured point, with the run that it belongs to.
+
+    ``dataset`` and ``data_name`` are the data set's name as given and for people, see
+    :class:`craft_zoo.benchmarks.names.DatasetName`.
 
     Args:
         curves: the points of every run.
         names: of variants, for their ``label``; see :func:`label_runs`.
+        datasets: what the data sets are called; None: as tells these runs' apart.
     """
     rows = []
     labels = label_runs(curves, names)
+    datasets = datasets or name_datasets(curves)
     for run, points in curves.items():
         about = {column: getattr(run, column) for column in _RUN_COLUMNS}
+        about |= {"dataset": datasets[run].key, "data_name": datasets[run].name}
         about |= {"label": labels[run], "seed": run.seed}
         rows += [about | vars(point) for point in points]
     return pd.DataFrame(rows)
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of shares and its 95 % Student-t interval within [0, 1]; NaN limits for a single value.
+def resample(groups: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The bootstrap's draws: the seeds of each task anew, with replacement.
 
     Args:
-        values: (n,) one value in [0, 1] a seed.
+        groups: the places of each task's runs among n, one a seed.
+
+    Returns:
+        (resamples, n) places; None where a task has fewer than :data:`ENOUGH_SEEDS`.
     """
-    mean, n = float(np.mean(values)), len(values)
-    if n < 2:
-        return mean, np.nan, np.nan
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return mean, max(0.0, mean - half), min(1.0, mean + half)
+    if not groups or min(map(len, groups)) < ENOUGH_SEEDS:
+        return None
+    rng = np.random.default_rng(_SEED)
+    drawn = np.empty((_RESAMPLES, sum(map(len, groups))), dtype=np.int64)
+    for places in groups:
+        drawn[:, places] = places[rng.integers(len(places), size=(_RESAMPLES, len(places)))]
+    return drawn
+
+
+def middle(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The limits of the middle 95 % along the last axis."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values, [tail, 1 - tail], axis=-1)
+    return low, high
+
+
+def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means over seeds and their 95 % bootstrap intervals; NaN limits for fewer than 5 seeds.
+
+    Args:
+        values: (..., n) one value a seed, in the order of the seeds.
+
+    Returns:
+        Mean, lower and upper limit, (...) each.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    means = values.mean(axis=-1)
+    drawn = resample([np.arange(values.shape[-1])])
+    if drawn is None:
+        return means, np.full_like(means, np.nan), np.full_like(means, np.nan)
+    shares = np.stack([np.bincount(row, minlength=drawn.shape[1]) for row in drawn])
+    return means, *middle(values @ (shares.T / drawn.shape[1]))
 
 
 def average_curves(points: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracy and interval over seeds at every number of queries that any seed measured.
+    """Mean accuracy and spread over seeds at every number of queries that any seed measured.
 
     A seed's accuracy between two of its points is that of the earlier one: what would be deployed.
 
@@ -59,8 +107,9 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
         points: as from :func:`tidy`.
 
     Returns:
-        Columns dataset, shots, label, track (``one prediction`` or ``anchors``, by what a deployed
-        image costs), white_box, queries, accuracy, low, high.
+        Columns dataset, data_name, shots, label, track (``one prediction`` or ``anchors``, by what
+        a deployed image costs), white_box, queries, accuracy, low, high (see
+        :func:`mean_interval`), singles (accuracy of each seed, a tuple).
     """
     rows = []
     for key, group in points.groupby(_CURVE_KEY, sort=False):
@@ -69,10 +118,15 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
         )
         by_seed = by_seed.ffill().dropna()
         track = ANCHORS if (group["image_predictions"] > 1).any() else ONE_PREDICTION
-        about = (*key, track, is_white_box(group["method"].iloc[0]))
-        for queries, values in zip(by_seed.index, by_seed.to_numpy(), strict=True):
-            rows.append((*about, queries, *mean_interval(values)))
-    columns = [*_CURVE_KEY, "track", "white_box", "queries", "accuracy", "low", "high"]
+        white_box = is_white_box(group["method"].iloc[0])
+        about = (*key, group["data_name"].iloc[0], track, white_box)
+        values = by_seed.to_numpy()
+        for queries, *spread, singles in zip(
+            by_seed.index, *mean_interval(values), values, strict=True
+        ):
+            rows.append((*about, queries, *spread, tuple(singles)))
+    columns = [*_CURVE_KEY, "data_name", "track", "white_box"]
+    columns += ["queries", "accuracy", "low", "high", "singles"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -109,9 +163,10 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
         points: as from :func:`tidy`.
 
     Returns:
-        Columns dataset, shots, label, method, optimizer, seeds, queries, accuracy, low, high,
-        area, area_low, area_high (:func:`area_under_curve`), image_predictions,
-        search_predictions, refiner_predictions, seconds; means over seeds but for the first five.
+        Columns dataset, data_name, shots, label, method, optimizer, seeds, queries, accuracy, low,
+        high, singles, area, area_low, area_high, area_singles (:func:`area_under_curve`),
+        image_predictions, search_predictions, refiner_predictions, seconds; means over seeds but
+        for the first six, limits as from :func:`mean_interval`, and what each seed has (tuples).
     """
     last = last_points(points)
     rows = []
@@ -119,17 +174,26 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
         ends = last
         for column, value in zip(_CURVE_KEY, key, strict=True):
             ends = ends[ends[column] == value]
-        mean, low, high = mean_interval(ends["accuracy"].to_numpy())
-        areas = [
-            area_under_curve(
-                curve["queries"].to_numpy(), curve["accuracy"].to_numpy(), curve["budget"].iloc[0]
-            )
-            for _, curve in group.sort_values("queries", kind="stable").groupby("seed")
-        ]
-        area, area_low, area_high = mean_interval(np.array(areas))
+        accuracies = ends.sort_values("seed")["accuracy"].to_numpy()
+        areas = np.array(
+            [
+                area_under_curve(
+                    curve["queries"].to_numpy(),
+                    curve["accuracy"].to_numpy(),
+                    curve["budget"].iloc[0],
+                )
+                for _, curve in group.sort_values("queries", kind="stable").groupby("seed")
+            ]
+        )
+        mean, low, high = map(float, mean_interval(accuracies))
+        area, area_low, area_high = map(float, mean_interval(areas))
+        dataset, shots, label = key
         rows.append(
             {
-                **dict(zip(_CURVE_KEY, key, strict=True)),
+                "dataset": dataset,
+                "data_name": group["data_name"].iloc[0],
+                "shots": shots,
+                "label": label,
                 "method": group["method"].iloc[0],
                 "optimizer": group["optimizer"].iloc[0],
                 "seeds": len(ends),
@@ -137,9 +201,11 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
                 "accuracy": mean,
                 "low": low,
                 "high": high,
+                "singles": tuple(accuracies),
                 "area": area,
                 "area_low": area_low,
                 "area_high": area_high,
+                "area_singles": tuple(areas),
                 "image_predictions": ends["image_predictions"].mean(),
                 "search_predictions": ends["search_predictions"].mean(),
                 "refiner_predictions": ends["refiner_predictions"].mean(),
@@ -147,3 +213,31 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def spread(low: float, high: float, singles: Sequence[float], sign: str = "") -> str:
+    """An interval of shares as percentages, or the single seeds; nothing for one seed.
+
+    Args:
+        low: lower limit; NaN where there are too few seeds.
+        high: upper limit.
+        singles: value of each seed.
+        sign: ``+`` for differences.
+    """
+    if low == low:
+        return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f}"
+    return ", ".join(f"{100 * value:{sign}.1f}" for value in singles) if len(singles) > 1 else ""
+
+
+def few_seeds(points: pd.DataFrame) -> str:
+    """A warning where a task has too few seeds for an interval; "" where none has.
+
+    Args:
+        points: with columns dataset, shots, seed and, where it has several lines, label.
+    """
+    keys = [key for key in _CURVE_KEY if key in points]
+    least = int(points.groupby(keys)["seed"].nunique().min())
+    if least >= ENOUGH_SEEDS:
+        return ""
+    have = "One seed: nothing can be said of chance" if least == 1 else f"Only {least} seeds"
+    return f"{have}; {SINGLE_SEEDS} are shown. For intervals, bench with --seeds {ENOUGH_SEEDS}."

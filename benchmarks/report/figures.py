@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,15 +15,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from craft_zoo.benchmarks.grid import slug
 from craft_zoo.benchmarks.inference import Ranks
 from craft_zoo.benchmarks.plots import (
     LEVEL_COLOUR,
     QUERIES,
     draw_panel,
+    drawn,
     line_id,
     panels,
     scale_queries,
+    spread_words,
     style_axis,
 )
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
@@ -55,16 +57,29 @@ class Drawn(NamedTuple):
 
 
 def curves(
-    average: pd.DataFrame, styles: Styles, folder: Path, models: Collection[str]
+    average: pd.DataFrame,
+    styles: Styles,
+    folder: Path,
+    models: Collection[str],
+    files: Mapping[str, str],
 ) -> Iterator[Drawn]:
-    """Accuracy against queries, a figure a task and track; crosses are published figures."""
+    """Accuracy against queries, a figure a task and track; crosses are published figures.
+
+    Args:
+        average: as from :func:`craft_zoo.benchmarks.average_curves`.
+        styles: of the lines.
+        folder: where to write.
+        models: whose published figures are drawn.
+        files: title of a panel → part of its file's name.
+    """
     for title, panel, right in panels(average):
         figure, axis = _figure()
         draw_panel(axis, panel, right, styles)
         _add_published(axis, panel, models)
         scale_queries(axis)
         axis.set_xlabel(QUERIES)
-        yield _keep(figure, folder, f"curves-{slug(title).lower()}", title)
+        caption = f"{title}. Lines: means over seeds; {spread_words(panel)}"
+        yield _keep(figure, folder, f"curves-{files[title]}", caption)
 
 
 def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> None:
@@ -75,7 +90,9 @@ def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> 
         place = float(figure["queries"]), 100 * float(figure["accuracy"])
         axis.plot(*place, "x", color=LEVEL_COLOUR, markersize=7, markeredgewidth=1.6, zorder=5)
         name = f"{figure['method']}, published"
-        axis.annotate(name, place, xytext=(-6, 6), textcoords="offset points", ha="right", size=8)
+        axis.annotate(
+            drawn(name), place, xytext=(-6, 6), textcoords="offset points", ha="right", size=8
+        )
 
 
 def rank_plot(ranks: Ranks, folder: Path) -> Drawn:
@@ -86,7 +103,9 @@ def rank_plot(ranks: Ranks, folder: Path) -> Drawn:
     for place, rank in enumerate(order):
         axis.plot([rank - half, rank + half], [place, place], color="#56B4E9", linewidth=4)
         axis.plot(rank, place, "o", color="#0072B2", markersize=6)
-    axis.set_yticks(range(len(order)), [f"{label}  {rank:.2f}" for label, rank in order.items()])
+    axis.set_yticks(
+        range(len(order)), [drawn(f"{label}  {rank:.2f}") for label, rank in order.items()]
+    )
     axis.tick_params(axis="y", length=0)
     axis.set_xlim(0.5, len(order) + 0.5)
     axis.set_xlabel(f"average rank over {ranks.tasks} tasks, 1 is the best")
@@ -104,8 +123,8 @@ def profile_plot(scores: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
     figure, axis = _figure()
     for label in table:
         style = {**styles[str(label)], "markevery": 25, "markersize": 4}
-        axis.plot(100 * table.index, 100 * table[label], linewidth=1.6, label=label, **style)
-    _finish(axis, "test accuracy above (%)")
+        axis.plot(100 * table.index, 100 * table[label], linewidth=1.6, **style)
+    _finish(axis, list(table), "test accuracy above (%)")
     return _keep(figure, folder, "profile", "Performance profile: share of runs above an accuracy")
 
 
@@ -118,22 +137,32 @@ def runtime_plot(points: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
     for label in table:
         style = {**styles[str(label)], "markevery": 8, "markersize": 4}
         shares = 100 * table[label].to_numpy()
-        axis.plot(queries, shares, drawstyle="steps-post", linewidth=1.6, label=label, **style)
+        axis.plot(queries, shares, drawstyle="steps-post", linewidth=1.6, **style)
     scale_queries(axis)
-    _finish(axis, "queries")
+    _finish(axis, list(table), "queries")
     return _keep(figure, folder, "runtimes", "Share of (run, target) pairs reached within queries")
 
 
-def _finish(axis: Axes, xlabel: str) -> None:
+def _finish(axis: Axes, labels: Sequence[str], xlabel: str) -> None:
+    """Axes and legend of lines, one a label."""
     axis.set_xlabel(xlabel)
     axis.set_ylabel("share (%)")
     axis.set_ylim(-2, 102)
     style_axis(axis)
-    for line in axis.get_lines():
-        line.set_gid(line_id(str(line.get_label())))
-    legend = axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
-    for text in legend.get_texts():
-        text.set_gid(line_id(text.get_text()))
+    lines = axis.get_lines()
+    # Matplotlib leaves out what begins with an underscore, so the texts are set afterwards.
+    legend = axis.legend(
+        lines,
+        [f"line {i}" for i in range(len(lines))],
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+        fontsize=9,
+    )
+    for line, text, label in zip(lines, legend.get_texts(), labels, strict=True):
+        line.set_gid(line_id(label))
+        text.set_text(drawn(label))
+        text.set_gid(line_id(label))
 
 
 def _figure(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
@@ -165,4 +194,4 @@ def _for_page(svg: str, name: str, title: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)

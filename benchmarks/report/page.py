@@ -15,13 +15,26 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec, label_runs, short_name, slug
+from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec, label_runs
 from craft_zoo.benchmarks.inference import Ranks, rank, score_table
-from craft_zoo.benchmarks.plots import LEVEL_COLOUR, compared_lines, line_id, line_styles
+from craft_zoo.benchmarks.names import (
+    DatasetName,
+    distinguished,
+    file_names,
+    name_datasets,
+    printable,
+)
+from craft_zoo.benchmarks.plots import (
+    LEVEL_COLOUR,
+    compared_lines,
+    line_id,
+    line_styles,
+    panels,
+)
 from craft_zoo.benchmarks.published import SOURCES
 from craft_zoo.benchmarks.report import figures, tables
 from craft_zoo.benchmarks.results import Results
-from craft_zoo.benchmarks.statistics import average_curves, tidy
+from craft_zoo.benchmarks.statistics import SPREAD, average_curves, few_seeds, tidy
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
@@ -73,7 +86,9 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
         for part in ("figures", "tables"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         page = folder / "report.html"
-        write_atomically(page, _page(results, folder, title))
+        # A path of bytes that are no text is written as these.
+        text = _page(results, folder, title).encode("utf-8", "backslashreplace").decode()
+        write_atomically(page, text)
     except OSError as error:
         raise CraftZooError(
             f"cannot write to {folder} ({error.strerror or error}): choose another --out"
@@ -86,13 +101,16 @@ def _page(results: Results, folder: Path, title: str) -> str:
     main = {r: p for r, p in results.curves.items() if results.names[r] == "" or not named}
     variants = {r: p for r, p in results.curves.items() if r not in main}
     labels = label_runs(results.curves, results.names)
-    points = tidy(main, labels)
+    datasets = name_datasets(results.curves)
+    points = tidy(main, labels, datasets)
     average = average_curves(points)
     styles = _styles(average)
     scores, ranks = _over_tasks(points)
     drawings, sheets = folder / "figures", folder / "tables"
+    models = set(points["model"])
+    files = file_names(title for title, _, _ in panels(average))
     tasks = [
-        task._replace(figures=list(figures.curves(mine, styles, drawings, set(points["model"]))))
+        task._replace(figures=list(figures.curves(mine, styles, drawings, models, files)))
         for task, mine in _tasks(points, average, sheets, "accuracy")
     ]
     shared: dict[str, Any] = {"overview": None, "differences": None, "overall": []}
@@ -106,7 +124,7 @@ def _page(results: Results, folder: Path, title: str) -> str:
             shared["overall"].append(figures.rank_plot(ranks, drawings))
         shared["overall"].append(figures.profile_plot(scores, styles, drawings))
     shared["overall"].append(figures.runtime_plot(_searched(points), styles, drawings))
-    shared |= _beside_others(results, labels, points, sheets)
+    shared |= _beside_others(results, labels, datasets, points, sheets)
     costs = tables.costs(points)
     tables.write(costs, sheets, "costs")
     template = jinja2.Environment(
@@ -121,15 +139,19 @@ def _page(results: Results, folder: Path, title: str) -> str:
     return template.get_template("page.html").render(
         title=title,
         facts=_facts(results, main),
-        notes=_notes(results, scores, points),
+        spread=SPREAD,
+        notes=[printable(note) for note in _notes(results, scores, points)],
         methods=[
             {"label": label, "id": line_id(label), "colour": styles[label]["color"]}
             for label in styles
         ],
         tasks=tasks,
-        variants=_variants(variants, labels, sheets),
+        variants=_variants(tidy(variants, labels, datasets), sheets) if variants else [],
         costs=costs,
-        runs=[_run(run, curve, labels[run]) for run, curve in results.curves.items()],
+        runs=[
+            _run(run, curve, labels[run], datasets[run].name)
+            for run, curve in results.curves.items()
+        ],
         environment=json.dumps(results.environment, indent=1),
         ranks=ranks,
         **shared,
@@ -137,14 +159,22 @@ def _page(results: Results, folder: Path, title: str) -> str:
 
 
 def _beside_others(
-    results: Results, labels: dict[RunSpec, str], points: pd.DataFrame, sheets: Path
+    results: Results,
+    labels: dict[RunSpec, str],
+    datasets: dict[RunSpec, DatasetName],
+    points: pd.DataFrame,
+    sheets: Path,
 ) -> dict[str, Any]:
     """Tables of what solutions are worth on other data sets, and of what papers have published."""
-    tried = tables.transfers(results.transfers, labels) if results.transfers else None
+    tried = None
+    if results.transfers:
+        tried = tables.transfers(results.transfers, labels, datasets)
     published = tables.published(points, tried)
     if tried is not None:
+        names = {each.key: each.name for each in datasets.values()}
+        names = distinguished(tried["tried on"]) | names
         for column in ("tuned on", "tried on"):
-            tried[column] = tried[column].map(short_name)
+            tried[column] = tried[column].map(names)
     found = {"transfers": tried, "published": published if len(published) else None}
     for name, table in found.items():
         if table is not None:
@@ -191,20 +221,23 @@ def _tasks(
 ) -> Iterator[tuple[Task, pd.DataFrame]]:
     """Each task with its table, which is written too, and its part of the average curves."""
     curves = dict(list(average.groupby(["dataset", "shots"], sort=False)))
-    for (dataset, shots), mine in points.groupby(["dataset", "shots"], sort=False):
-        title = f"{short_name(str(dataset))}, {shots} {'shot' if shots == 1 else 'shots'}"
-        table = tables.accuracies(mine, curves[dataset, shots])
-        tables.write(table, sheets, f"{prefix}-{slug(title).lower()}")
-        yield Task(title, [], table), curves[dataset, shots]
+    tasks = dict(list(points.groupby(["dataset", "shots"], sort=False)))
+    titles = {
+        (
+            dataset,
+            shots,
+        ): f"{mine['data_name'].iloc[0]}, {shots} {'shot' if shots == 1 else 'shots'}"
+        for (dataset, shots), mine in tasks.items()
+    }
+    files = file_names(titles.values())
+    for task, mine in tasks.items():
+        table = tables.accuracies(mine, curves[task])
+        tables.write(table, sheets, f"{prefix}-{files[titles[task]]}")
+        yield Task(titles[task], [], table), curves[task]
 
 
-def _variants(
-    variants: dict[RunSpec, list[Point]], labels: dict[RunSpec, str], sheets: Path
-) -> list[Task]:
+def _variants(points: pd.DataFrame, sheets: Path) -> list[Task]:
     """Tables of what has a name of its own: ablations."""
-    if not variants:
-        return []
-    points = tidy(variants, labels)
     return [task for task, _ in _tasks(points, average_curves(points), sheets, "variants")]
 
 
@@ -212,7 +245,7 @@ def _facts(results: Results, main: dict[RunSpec, list[Point]]) -> dict[str, str]
     """What the page is about, in a few words each."""
     runs = list(results.curves)
     packages = results.environment.get("packages", {})
-    tasks = dict.fromkeys(short_name(run.dataset) for run in runs)
+    tasks = dict.fromkeys(named.name for named in name_datasets(runs).values())
     finished = f"{len(runs)}" + (f" of {len(results.names)}" if results.missing else "")
     return {
         "model": ", ".join(dict.fromkeys(run.model for run in runs)),
@@ -245,15 +278,14 @@ def _notes(results: Results, scores: pd.DataFrame, points: pd.DataFrame) -> list
             f"Of {len(scores)} pairs of task and seed {lacking} lack a method and are left out "
             f"where methods are compared over all tasks."
         )
-    if len({run.seed for run in results.curves}) < 2:
-        notes.append("One seed: nothing can be said of chance.")
-    return notes
+    few = few_seeds(points)
+    return [*notes, few] if few else notes
 
 
-def _run(run: RunSpec, points: list[Point], label: str) -> Run:
+def _run(run: RunSpec, points: list[Point], label: str, dataset: str) -> Run:
     return Run(
         label=label,
-        task=f"{short_name(run.dataset)}, {run.shots}",
+        task=f"{dataset}, {run.shots}",
         seed=run.seed,
         accuracy=100 * points[-1].accuracy,
         queries=points[-1].queries,

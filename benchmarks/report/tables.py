@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from craft_zoo.benchmarks.grid import RunSpec, short_name
+from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.inference import Ranks, aggregate, compare_all
+from craft_zoo.benchmarks.names import DatasetName, printable
 from craft_zoo.benchmarks.published import figures_for
-from craft_zoo.benchmarks.statistics import summarize
+from craft_zoo.benchmarks.statistics import spread, summarize
 from craft_zoo.files import write_atomically
 
+SPREAD_COLUMN = "95 % or seeds"  # an interval, or the single seeds
 MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 
 
 def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracy in % after so many queries, at the end with its interval, and the area.
+    """Mean accuracy in % after so many queries, at the end with its spread, and the area.
 
     Args:
         points: of one task, as from :func:`craft_zoo.benchmarks.tidy`.
@@ -36,7 +38,7 @@ def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         for mark in (*(mark for mark in MARKS if mark < budget), budget):
             known = curve[curve["queries"] <= mark]["accuracy"]
             row[f"{mark:,}"] = 100 * known.iloc[-1] if len(known) else np.nan
-        row["95 %"] = interval(end["low"], end["high"])
+        row[SPREAD_COLUMN] = spread(end["low"], end["high"], end["singles"])
         row["area"] = 100 * end["area"]
         row["queries"] = end["queries"]
         row["per image"] = end["image_predictions"]
@@ -51,8 +53,12 @@ def overview(scores: pd.DataFrame, ranks: Ranks | None) -> pd.DataFrame:
     shown = pd.DataFrame({"method": table["label"]})
     for name, title in (("iqm", "interquartile mean"), ("mean", "mean"), ("median", "median")):
         shown[title] = 100 * table[name]
-        limits = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
-        shown[f"95 % of {title}"] = [interval(low, high) for low, high in limits]
+        shown[f"{SPREAD_COLUMN}: {title}"] = [
+            spread(*limits)
+            for limits in zip(
+                *(table[f"{name}_{e}"] for e in ("low", "high", "singles")), strict=True
+            )
+        ]
     if ranks is not None:
         shown["average rank"] = table["label"].map(ranks.ranks)
     shown["runs"] = table["runs"]
@@ -62,12 +68,12 @@ def overview(scores: pd.DataFrame, ranks: Ranks | None) -> pd.DataFrame:
 def differences(scores: pd.DataFrame, base: str) -> pd.DataFrame:
     """Every method less ``base``, run for run, in points."""
     table = compare_all(scores, base).sort_values("difference", ascending=False)
-    limits = zip(table["low"], table["high"], strict=True)
+    limits = zip(table["low"], table["high"], table["singles"], strict=True)
     return pd.DataFrame(
         {
             "method": table["label"],
             f"less {base}": 100 * table["difference"],
-            "95 %": [interval(low, high) for low, high in limits],
+            SPREAD_COLUMN: [spread(*each, "+") for each in limits],
             "ahead in (% of pairs)": 100 * table["wins"],
             "p": table["p"],
             "p, corrected": table["corrected"],
@@ -77,19 +83,22 @@ def differences(scores: pd.DataFrame, base: str) -> pd.DataFrame:
 
 
 def transfers(
-    accuracies: Mapping[RunSpec, Mapping[str, float]], labels: Mapping[RunSpec, str]
+    accuracies: Mapping[RunSpec, Mapping[str, float]],
+    labels: Mapping[RunSpec, str],
+    datasets: Mapping[RunSpec, DatasetName],
 ) -> pd.DataFrame:
     """What was tuned on one data set, tried on others: mean accuracy over seeds in %.
 
     Args:
         accuracies: of each run's solution, by data set.
         labels: of the runs.
+        datasets: theirs.
 
     Returns:
-        One row a pair of data sets, shots and label.
+        One row a pair of data sets, as they were given, shots and label.
     """
     rows = [
-        (run.dataset, name, run.shots, labels[run], 100 * accuracy)
+        (datasets[run].key, name, run.shots, labels[run], 100 * accuracy)
         for run, others in accuracies.items()
         for name, accuracy in others.items()
     ]
@@ -114,13 +123,14 @@ def published(points: pd.DataFrame, tried: pd.DataFrame | None = None) -> pd.Dat
             for _, end in summarize(mine).iterrows():
                 rows.append(
                     {
-                        **_told(figure, short_name(str(dataset)), shots),
+                        **_told(figure, mine["data_name"].iloc[0], shots),
                         "measured": end["label"],
                         "its model": mine["model"].iloc[0],
                         "its accuracy": 100 * end["accuracy"],
                     }
                 )
-    for _, row in (pd.DataFrame() if tried is None else tried).iterrows():
+    others = pd.DataFrame() if tried is None else tried
+    for _, row in others.iterrows():
         figures = figures_for(row["tuned on"], row["shots"], row["tried on"])
         for _, figure in figures.iterrows():
             name = f"{row['tuned on']}, tried on {row['tried on']}"
@@ -150,7 +160,7 @@ def costs(points: pd.DataFrame) -> pd.DataFrame:
     table = summarize(points)
     return pd.DataFrame(
         {
-            "data set": table["dataset"].map(short_name),
+            "data set": table["data_name"],
             "shots": table["shots"],
             "method": table["label"],
             "queries": table["queries"],
@@ -160,11 +170,6 @@ def costs(points: pd.DataFrame) -> pd.DataFrame:
             "seconds": table["seconds"],
         }
     )
-
-
-def interval(low: float, high: float) -> str:
-    """Two shares as percentages; nothing where there is no interval."""
-    return "" if np.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def text(value: object, column: str = "") -> str:
@@ -177,7 +182,7 @@ def text(value: object, column: str = "") -> str:
         if column in ("queries", "seconds") or "predictions" in column:
             return f"{value:,.0f}"
         return f"{value:,.2f}" if "rank" in column else f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
+    return f"{value:,}" if isinstance(value, int | np.integer) else printable(str(value))
 
 
 def write(table: pd.DataFrame, folder: Path, name: str) -> None:
@@ -186,10 +191,11 @@ def write(table: pd.DataFrame, folder: Path, name: str) -> None:
     shown = pd.DataFrame(
         {column: [text(cell, column) for cell in table[column]] for column in table}
     )
-    shown.columns = [_escaped(column) for column in shown.columns]
+    # Styler's own escapes of what means something to LaTeX.
     latex = (
-        shown.map(_escaped)
-        .style.hide(axis="index")
+        shown.style.hide(axis="index")
+        .format(escape="latex")
+        .format_index(escape="latex", axis="columns")
         .to_latex(
             hrules=True, column_format="".join("l" if _is_text(table[c]) else "r" for c in table)
         )
@@ -199,9 +205,3 @@ def write(table: pd.DataFrame, folder: Path, name: str) -> None:
 
 def _is_text(column: pd.Series) -> bool:
     return not pd.api.types.is_numeric_dtype(column)
-
-
-def _escaped(value: str) -> str:
-    for sign in "&%$#_{}":
-        value = value.replace(sign, f"\\{sign}")
-    return value

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.benchmarks.grid import RunSpec, short_name
+from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.names import name_datasets
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.speed.machine import peak_memory
 from craft_zoo.benchmarks.store import RunStore
@@ -34,6 +35,7 @@ def measure_costs(vlm: VLM, runs: Sequence[RunSpec]) -> pd.DataFrame:
         without the model; NaN elsewhere than on Linux), seconds.
     """
     rows = []
+    datasets = name_datasets(runs)
     for run in runs:
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(vlm, RunStore(Path(folder)))
@@ -42,7 +44,7 @@ def measure_costs(vlm: VLM, runs: Sequence[RunSpec]) -> pd.DataFrame:
                 (points,) = bench.run([run]).values()
         rows.append(
             {
-                "data set": short_name(run.dataset),
+                "data set": datasets[run].name,
                 "method": run.label,
                 "queries": points[-1].queries,
                 "megabytes": peak.megabytes,

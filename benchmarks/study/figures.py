@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from craft_zoo.benchmarks.plots import label_ends, line_styles, save, style_axis
+from craft_zoo.benchmarks.plots import drawn, label_ends, line_styles, save, style_axis
 
 
 def plot_shots(table: pd.DataFrame, folder: Path) -> list[Path]:
@@ -36,7 +36,7 @@ def plot_shots(table: pd.DataFrame, folder: Path) -> list[Path]:
             if values.notna().iloc[-1]:
                 text = f"{row['method']}  {values.iloc[-1]:.1f}"
                 ends.append((values.iloc[-1], text, style["color"]))
-        axis.set_title(name, loc="left", fontsize=11)
+        axis.set_title(drawn(name), loc="left", fontsize=11)
         axis.set_xticks(range(len(shots)), shots)
         axis.set_xlabel("shots (training images a class)")
         axis.set_ylabel("test accuracy (%)")

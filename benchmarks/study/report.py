@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from craft_zoo.benchmarks.grid import RunSpec, short_name, slug
+from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.names import file_names, markdown_cell
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.results import write_config
-from craft_zoo.benchmarks.statistics import average_curves, tidy
+from craft_zoo.benchmarks.statistics import SPREAD, average_curves, few_seeds, tidy
 from craft_zoo.benchmarks.store import Point, environment
 from craft_zoo.benchmarks.study.figures import plot_shots
 from craft_zoo.benchmarks.study.tables import REFERENCE, accuracy_table, markdown, shots_table
@@ -41,21 +42,23 @@ def write_report(
         The page's path.
     """
     points = tidy(main)
-    parts = [_head(main)]
+    parts = [_head(main, points)]
+    files = file_names(points["data_name"].unique())
     few = shots_table(points)
     for shots in sorted(points["shots"].unique(), reverse=True):
         table = accuracy_table(points, shots)
         _csv(table, folder, f"accuracy-{shots}-shots")
         parts.append(f"## {shots} shots\n\n{_ACCURACY}")
-        for dataset, mine in points[points["shots"] == shots].groupby("dataset", sort=False):
-            name = short_name(str(dataset))
-            file = f"{slug(name).lower()}-{shots}-shots"
+        for _, mine in points[points["shots"] == shots].groupby("dataset", sort=False):
+            name = mine["data_name"].iloc[0]
+            title = f"{markdown_cell(name)}, {shots} shots"
+            file = f"{files[name]}-{shots}-shots"
             plot_curves(average_curves(mine), folder, name=file, logarithmic=True)
             rows = table[table["data set"] == name].drop(columns="data set")
             rows = rows.dropna(axis="columns", how="all")
             parts.append(
-                f"### {name}, {shots} shots\n\n{markdown(_whole(rows))}\n\n"
-                f"![Accuracy against queries, {name}, {shots} shots]({file}.png)"
+                f"### {title}\n\n{markdown(_whole(rows))}\n\n"
+                f"![Accuracy against queries, {title}]({file}.png)"
             )
     _csv(few, folder, "shots")
     plot_shots(few, folder)
@@ -83,7 +86,7 @@ def write_report(
     return page
 
 
-def _head(curves: Curves) -> str:
+def _head(curves: Curves, points: pd.DataFrame) -> str:
     runs = list(curves)
     seeds, model = sorted({run.seed for run in runs}), runs[0].model
     about = environment()
@@ -92,13 +95,14 @@ def _head(curves: Curves) -> str:
         f"{', '.join(map(str, seeds))}, {about['cores']} cores ({about['machine']}), "
         f"{about['threads']} thread(s), "
         f"torch {about['packages']['torch']}. Accuracies are on the test images, in %, means over "
-        f"the seeds. White-box references look into the model and make no query."
-    )
+        f"the seeds. White-box references look into the model and make no query. "
+        f"{few_seeds(points)}"
+    ).strip()
 
 
 _ACCURACY = (
-    "Accuracy after so many queries, in order of the area under the curve. `interval`: 95 % over "
-    f"the seeds, at the end. `reaches`: queries after which the mean is what {REFERENCE} ends at. "
+    "Accuracy after so many queries, in order of the area under the curve. `95 % or seeds`: "
+    f"at the end; {SPREAD}. `reaches`: queries after which the mean is what {REFERENCE} ends at. "
     "`per image`: predictions that a deployed image costs. `seconds`: a run's, beside whatever "
     "else the machine did. In the figure zero-shot and white-box references are level lines."
 )

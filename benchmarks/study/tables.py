@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from craft_zoo.benchmarks.grid import short_name
-from craft_zoo.benchmarks.statistics import average_curves, last_points, summarize
+from craft_zoo.benchmarks.names import markdown_cell
+from craft_zoo.benchmarks.statistics import average_curves, last_points, spread, summarize
 
 MARKS = (1, 30, 100, 250, 500, 1000, 2000, 4000, 8000)
 REFERENCE = "craft-released"  # whose end others are to reach
@@ -25,8 +25,9 @@ def accuracy_table(points: pd.DataFrame, shots: int, marks: Sequence[int] = MARK
 
     Returns:
         One row a data set and method, in order of the area under the curve: ``data set``,
-        ``method``, a column a mark, ``interval`` (95 %, at the end), ``area``, ``reaches`` (queries
-        after which the mean is what :data:`REFERENCE` ends at; NaN: never, or no reference),
+        ``method``, a column a mark, ``95 % or seeds`` (at the end: its interval, or below 5
+        seeds the single seeds), ``area``, ``reaches`` (queries after which the mean is what
+        :data:`REFERENCE` ends at; NaN: never, or no reference),
         ``per image``, ``seconds``.
     """
     mine = points[points["shots"] == shots]
@@ -40,12 +41,12 @@ def accuracy_table(points: pd.DataFrame, shots: int, marks: Sequence[int] = MARK
             curve = curves[(curves["dataset"] == dataset) & (curves["label"] == end["label"])]
             queries, accuracy = curve["queries"].to_numpy(), curve["accuracy"].to_numpy()
             there = queries[accuracy >= target]
-            row = {"data set": short_name(str(dataset)), "method": end["label"]}
+            row = {"data set": end["data_name"], "method": end["label"]}
             for mark in (*(mark for mark in marks if mark < budget), budget):
                 known = accuracy[queries <= mark]
                 row[f"{mark:,}"] = 100 * known[-1] if len(known) else np.nan
             row |= {
-                "interval": f"{100 * end['low']:.1f} to {100 * end['high']:.1f}",
+                "95 % or seeds": spread(end["low"], end["high"], end["singles"]),
                 "area": 100 * end["area"],
                 "reaches": there[0] if len(there) else np.nan,
                 "per image": end["image_predictions"],
@@ -67,9 +68,9 @@ def shots_table(points: pd.DataFrame) -> pd.DataFrame:
     gained = ends.join(base.rename("base"), on=["dataset", "shots", "seed"])
     gained["gain"] = gained["accuracy"] - gained["base"]
     rows = []
-    for (dataset, label), group in gained.groupby(["dataset", "label"], sort=False):
+    for (_, label), group in gained.groupby(["dataset", "label"], sort=False):
         means = group.groupby("shots")["accuracy"].mean()
-        row = {"data set": short_name(str(dataset)), "method": label}
+        row = {"data set": group["data_name"].iloc[0], "method": label}
         row |= {f"{shots}": 100 * mean for shots, mean in means.items()}
         rows.append(row | {"worst": 100 * group["gain"].min()})
     return pd.DataFrame(rows)
@@ -81,11 +82,11 @@ def markdown(table: pd.DataFrame, digits: int = 1) -> str:
     def text(value: object) -> str:
         if isinstance(value, float | np.floating):
             return "" if np.isnan(value) else f"{value:,.{digits}f}"
-        return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
+        return f"{value:,}" if isinstance(value, int | np.integer) else markdown_cell(str(value))
 
     numeric = [pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]
     lines = [
-        list(table.columns),
+        [markdown_cell(str(column)) for column in table.columns],
         ["--:" if number else "---" for number in numeric],
         *([text(value) for value in row] for row in table.itertuples(index=False)),
     ]

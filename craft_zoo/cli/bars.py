@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from rich.progress import Progress, TaskID
 
-from craft_zoo.benchmarks import Point, RunSpec, short_name
+from craft_zoo.benchmarks import Point, RunSpec, name_datasets
 from craft_zoo.cli.progress import ReadingBar, add_bar, show
 
 
@@ -24,6 +24,7 @@ class BenchBars:
     def __init__(self, progress: Progress, runs: Collection[RunSpec]) -> None:
         self._progress = progress
         self._runs = len(runs)
+        self._names = name_datasets(runs)
         self._grid = add_bar(progress, "", sum(run.budget for run in runs))
         self._reading: dict[RunSpec, ReadingBar] = {}
         self._bars: dict[RunSpec, TaskID] = {}
@@ -39,7 +40,7 @@ class BenchBars:
 
     def started(self, run: RunSpec) -> None:
         self._remove(run)  # of a process that has died
-        text = f"{short_name(run.dataset)} {run.label} {run.shots} shots, seed {run.seed}"
+        text = f"{self._names[run].name} {run.label} {run.shots} shots, seed {run.seed}"
         self._bars[run] = add_bar(self._progress, text, run.budget)
 
     def measured(self, run: RunSpec, point: Point) -> None:
@@ -51,7 +52,7 @@ class BenchBars:
 
     def ended(self, run: RunSpec, point: Point, reason: str) -> None:
         self._progress.console.print(
-            f"{short_name(run.dataset)} {run.label}, seed {run.seed}: ended after "
+            f"{self._names[run].name} {run.label}, seed {run.seed}: ended after "
             f"{point.queries:,} of {run.budget:,} queries ({reason})",
             soft_wrap=True,
             markup=False,

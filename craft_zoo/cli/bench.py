@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
+from rich.text import Text
 
 from craft_zoo.benchmarks import (
     DEFAULT_METHODS,
+    SPREAD,
     Plan,
+    few_seeds,
+    printable,
     read_plan,
     read_suite,
-    short_name,
+    spread,
     suite_names,
+    tidy,
     write_results,
 )
 from craft_zoo.cli.arguments import (
@@ -133,6 +137,8 @@ def run(options: argparse.Namespace) -> int:
             curves = execute(options, names, bars)
     summary = write_results(curves, options.out, names)
     console.print(_table(summary))
+    if few := few_seeds(tidy(curves, names)):
+        console.print(few, soft_wrap=True, markup=False)
     if bars.reused:
         console.print(f"{bars.reused} of {len(names)} runs were in {options.out} already.")
     files = "curves.png, curves.svg, curves.csv, summary.csv, config.json, runs/"
@@ -190,7 +196,7 @@ def _table(summary: pd.DataFrame) -> Table:
     """Curves of a data set in order of the area under them: who is ahead, query for query."""
     table = Table(
         title="Test accuracy: at the end, and on average over the queries (area under the curve)\n"
-        "mean over seeds (95 % interval); per image: predictions that a deployed image costs",
+        f"mean over seeds ({SPREAD});\nper image: predictions that a deployed image costs",
         box=None,
     )
     for column in (
@@ -204,16 +210,16 @@ def _table(summary: pd.DataFrame) -> Table:
         "seconds",
     ):
         left = column in ("data set", "method")
-        table.add_column(column, justify="left" if left else "right", no_wrap=left)
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
     ranked = summary.sort_values("area", ascending=False, kind="stable")
     for _, group in ranked.groupby(["dataset", "shots"], sort=False):
         for row in group.itertuples():
             table.add_row(
-                short_name(row.dataset),
+                Text(row.data_name),
                 str(row.shots),
-                row.label,
-                _percent(row.accuracy, row.low, row.high),
-                _percent(row.area, row.area_low, row.area_high),
+                Text(printable(row.label)),
+                _percent(row.accuracy, spread(row.low, row.high, row.singles)),
+                _percent(row.area, spread(row.area_low, row.area_high, row.area_singles)),
                 f"{row.queries:,.0f}",
                 f"{row.image_predictions:.1f}",
                 f"{row.seconds:.0f}",
@@ -221,6 +227,5 @@ def _table(summary: pd.DataFrame) -> Table:
     return table
 
 
-def _percent(mean: float, low: float, high: float) -> str:
-    interval = "" if math.isnan(low) else f" ({100 * low:.1f} to {100 * high:.1f})"
-    return f"{100 * mean:.1f} %{interval}"
+def _percent(mean: float, around: str) -> str:
+    return f"{100 * mean:.1f} %" + (f" ({around})" if around else "")

@@ -9,7 +9,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from craft_zoo.benchmarks import compare, read_results, score_table, short_name, tidy
+from craft_zoo.benchmarks import (
+    INTERVAL,
+    SINGLE_SEEDS,
+    SPREAD,
+    RunSpec,
+    compare,
+    few_seeds,
+    name_datasets,
+    printable,
+    read_results,
+    score_table,
+    short_name,
+    spread,
+    tidy,
+)
+from craft_zoo.benchmarks.names import DatasetName
 from craft_zoo.cli.bench import DEFAULT_OUT
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
@@ -23,8 +38,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "compare",
         help="is B better than A, by how much, and how sure is that?",
         description="Compare two methods run for run, over all tasks and seeds that both were run "
-        "on: the mean difference with its 95 % interval (bootstrap of the seeds within each task) "
-        "and Wilcoxon's signed-rank test.",
+        f"on: the mean difference ({SPREAD}) and Wilcoxon's signed-rank test.",
     )
     parser.add_argument("base", metavar="A", help="a method as craft-zoo bench names it")
     parser.add_argument("other", metavar="B", help="the other")
@@ -55,36 +69,35 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
-    ours = _scores(options.folder, options.base, options.measure)
-    theirs = _scores(options.folder_of_other or options.folder, options.other, options.measure)
-    names = f"A ({ours.name})", f"B ({theirs.name})"
-    both = pd.concat([ours.rename("A"), theirs.rename("B")], axis=1)
-    whole = both.dropna()
+    ours, theirs, names = _read(options)
+    whole = pd.concat([ours.rename("A"), theirs.rename("B")], axis=1).dropna().sort_index()
     if whole.empty:
         raise CraftZooError(
             f"{ours.name!r} and {theirs.name!r} were not run on the same task with the same seed: "
             f"bench both"
         )
-    found = compare(both, "A", "B")
+    found = compare(whole, "A", "B")
+    interval = not math.isnan(found.low)
     # Both must say so: of few seeds the bootstrap is too sure of itself.
-    apart = math.isnan(found.low) or found.low > 0 or found.high < 0
+    around = (found.low, found.high) if interval else found.singles
+    apart = min(around) > 0 or max(around) < 0
     sure = apart and found.p < _ENOUGH
-    better, worse = names[::-1] if found.difference >= 0 else names
+    called = f"A ({printable(str(ours.name))})", f"B ({printable(str(theirs.name))})"
+    better, worse = called[::-1] if found.difference >= 0 else called
     console = open_console()
     points = 100 * abs(found.difference)
     if sure:
         verdict = f"{better} is better than {worse} by {points:.1f} points"
     else:
         verdict = f"No telling: {better} is ahead of {worse} by {points:.1f} points"
-    if not math.isnan(found.low):
-        low, high = sorted((100 * found.low, 100 * found.high))
-        verdict += f" (B less A: {low:+.1f} to {high:+.1f} with 95 % confidence)"
+    if shown := spread(found.low, found.high, found.singles, "+"):
+        verdict += f" (B less A: {shown}; {INTERVAL if interval else SINGLE_SEEDS})"
     tasks = whole.reset_index().groupby("dataset", sort=False)["shots"].unique()
-    where = ", ".join(f"{name} ({_listed(shots)} shots)" for name, shots in tasks.items())
+    where = ", ".join(f"{names[key]} ({_listed(shots)} shots)" for key, shots in tasks.items())
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
-    console.print(f"{verdict}.", soft_wrap=True, markup=False, highlight=False)
     what = "accuracy at the end" if options.measure == "accuracy" else "area under the curve"
-    console.print(
+    sentences = [
+        f"{verdict}.",
         f"{what.capitalize()}, {found.pairs} pairs of runs (the same task and seed): {where}. "
         f"B is ahead in {found.wins:.0%} of them; Wilcoxon's signed-rank test: {p}"
         + (
@@ -92,10 +105,10 @@ def run(options: argparse.Namespace) -> int:
             if found.least_p > _ENOUGH
             else "."
         ),
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
-    )
+        few_seeds(whole.reset_index()),
+    ]
+    for sentence in filter(None, sentences):
+        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     return 0
 
 
@@ -103,11 +116,50 @@ def _listed(numbers: Iterable[int]) -> str:
     return ", ".join(str(number) for number in sorted(numbers))
 
 
-def _scores(folder: Path, name: str, measure: str) -> pd.Series:
+def _read(options: argparse.Namespace) -> tuple[pd.Series, pd.Series, dict[str, str]]:
+    """Scores of A and of B by data set, shots and seed, and what the data sets are called."""
+    folders = options.folder, options.folder_of_other or options.folder
+    results = [read_results(folder) for folder in dict.fromkeys(folders)]
+    datasets = _matched([list(each.curves) for each in results])
+    tables = [
+        tidy(each.curves, each.names, named) for each, named in zip(results, datasets, strict=True)
+    ]
+    ours = _scores(tables[0], folders[0], options.base, options.measure)
+    theirs = _scores(tables[-1], folders[1], options.other, options.measure)
+    names = {each.key: each.name for named in datasets[::-1] for each in named.values()}
+    return ours, theirs, names
+
+
+def _matched(folders: list[list[RunSpec]]) -> list[dict[RunSpec, DatasetName]]:
+    """The data sets of runs in several folders, under one key where they are the same.
+
+    A data set is known by the last part of its path, wherever it lies; where a folder of results
+    has several of that name, by what they hold too.
+    """
+    named = [name_datasets(runs) for runs in folders]
+    kinds: dict[str, int] = {}  # short name → most that a folder has of it
+    for names in named:
+        here: dict[str, set[str]] = {}
+        for run, each in names.items():
+            here.setdefault(short_name(run.dataset), set()).add(each.key)
+        for name, keys in here.items():
+            kinds[name] = max(kinds.get(name, 0), len(keys))
+
+    def key(run: RunSpec, each: DatasetName) -> str:
+        name = short_name(run.dataset)
+        if kinds[name] == 1:
+            return name
+        protocol = f"{run.source.sampling} {run.source.fewer} {run.measured_on}"
+        return f"{name} {run.data} {protocol}" if run.data else each.key
+
+    return [
+        {run: DatasetName(key(run, each), each.name) for run, each in names.items()}
+        for names in named
+    ]
+
+
+def _scores(points: pd.DataFrame, folder: Path, name: str, measure: str) -> pd.Series:
     """A method's scores by data set, shots and seed."""
-    results = read_results(folder)
-    points = tidy(results.curves, results.names)
-    points["dataset"] = points["dataset"].map(short_name)  # wherever it lies
     labels = list(points["label"].unique())
     fitting = [label for label in labels if label == name] or [
         label

@@ -7,8 +7,10 @@ import argparse
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from craft_zoo.benchmarks import Plan, RunStore, forecast
+from craft_zoo.benchmarks import Plan, RunStore, forecast, printable
+from craft_zoo.benchmarks.grid import NO_OPTIMIZER
 from craft_zoo.blackbox import VLM
 from craft_zoo.cli.arguments import open_model
 from craft_zoo.errors import CraftZooError
@@ -35,6 +37,8 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
         finished = {run: known[run.identity] for run in runs if run.identity in known}
     table = forecast(runs, vlm=vlm, finished=finished)
     console.print(_shown(table, options.price))
+    for line in _totals(table, options.price):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     for note in _notes(table, options.price, vlm, why, here):
         console.print(note, soft_wrap=True, markup=False)
     return 0
@@ -50,46 +54,53 @@ def _opened(options: argparse.Namespace) -> tuple[VLM | None, str]:
     return (None, f"asking {vlm.name} would be billed") if vlm.bills else (vlm, "")
 
 
-_TITLES = {
-    "dataset": "data set",
-    "shots": "shots",
-    "method": "method",
-    "optimizer": "optimizer",
-    "runs": "runs",
-    "done": "done",
-    "queries": "queries",
-    "predictions": "predictions",
-    "evaluation": "evaluation",
-}
+_COUNTS = ("queries", "predictions", "evaluation")
 
 
 def _shown(table: pd.DataFrame, price: float | None) -> Table:
-    shown = Table(title="At most, of the runs that are not done", box=None)
-    for column, title in _TITLES.items():
-        left = column in ("dataset", "method", "optimizer")
-        shown.add_column(title, justify="left" if left else "right", no_wrap=left)
-    shown.add_column("time", justify="right", no_wrap=True)
-    if price is not None:
-        shown.add_column("price", justify="right", no_wrap=True)
-    total = table[["runs", "done", "queries", "predictions", "evaluation", "seconds"]].sum()
+    """A line a task and method; names are folded where the terminal is narrow, numbers never."""
+    shown = Table(title="At most, of the runs that are not done", box=None, padding=(0, 1, 0, 0))
+    for title in ("data set, shots", "method"):
+        shown.add_column(title, overflow="fold")
+    for title in ("runs", *_COUNTS, "time", *(["price"] if price is not None else [])):
+        shown.add_column(title, justify="right", no_wrap=True)
     for row in table.to_dict("records"):
-        shown.add_row(*_cells(row, price))
-    everything = {"dataset": "together", "shots": "", "method": "", "optimizer": ""}
-    seconds = float("nan") if table["seconds"].isna().all() else total["seconds"]
-    shown.add_row(*_cells({**everything, **total, "seconds": seconds}, price), style="bold")
+        optimizer = "" if row["optimizer"] == NO_OPTIMIZER else f" ({row['optimizer']})"
+        done = f"{row['done']} of " if row["done"] else ""
+        shown.add_row(
+            Text(f"{row['dataset']}, {row['shots']}"),
+            Text(printable(row["method"] + optimizer)),
+            f"{done}{row['runs']}",
+            *(_short(row[name]) for name in _COUNTS),
+            _duration(row["seconds"]),
+            *([f"{_price(row, price):,.2f}"] if price is not None else []),
+        )
     return shown
 
 
-def _cells(row: dict, price: float | None) -> list[str]:
-    cells = [row[c] if isinstance(row[c], str) else _count(row[c]) for c in _TITLES]
-    cells.append(_duration(row["seconds"]))
-    if price is not None:
-        cells.append(f"{price * (row['predictions'] + row['evaluation']) / 1000:,.2f}")
-    return cells
+def _totals(table: pd.DataFrame, price: float | None) -> list[str]:
+    """All of it together, a line a number: no terminal is too narrow for that."""
+    total = table[["runs", "done", *_COUNTS]].sum().to_dict()
+    seconds = float("nan") if table["seconds"].isna().all() else table["seconds"].sum()
+    lines = [f"runs {total['runs']:,}" + (f", {total['done']:,} done" if total["done"] else "")]
+    lines += [f"{name} {total[name]:,}" for name in _COUNTS]
+    lines += [f"time {_duration(seconds)}"]
+    lines += [] if price is None else [f"price {_price(total, price):,.2f}"]
+    return ["Together, at most:", *(f"  {line}" for line in lines)]
 
 
-def _count(value: float) -> str:
-    return f"{value:,.0f}" if value < 10_000_000 else f"{value / 1e6:,.0f} M"
+def _price(row: dict, price: float) -> float:
+    return price * (row["predictions"] + row["evaluation"]) / 1000
+
+
+def _short(value: int) -> str:
+    """A number in no more than seven signs, of three digits at least."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= 1000 * size or (value >= 100 * size and size == 10**3):
+            return f"{value / size:,.0f} {unit}"
+        if value >= size and size > 10**3:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:,}"
 
 
 def _duration(seconds: float) -> str:
@@ -103,7 +114,10 @@ def _duration(seconds: float) -> str:
 def _notes(
     table: pd.DataFrame, price: float | None, vlm: VLM | None, why: str, here: bool
 ) -> list[str]:
-    notes = ["Predictions are of the search; evaluation is what measuring the curves asks for."]
+    notes = [
+        "Predictions are of search and refiner; evaluation is what measuring the curves asks for, "
+        "of runs that make all their queries."
+    ]
     if price is not None:
         notes.append("The price is of both; a model on this machine costs nothing.")
     if vlm is None:

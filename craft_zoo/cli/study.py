@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from craft_zoo.benchmarks import RunSpec, RunStore, short_name, study
+from craft_zoo.benchmarks import RunSpec, RunStore, name_datasets, study
 from craft_zoo.blackbox import model_name
 from craft_zoo.cli.arguments import (
     add_in_flight_argument,
@@ -125,11 +125,12 @@ def _deployment(
 ) -> pd.DataFrame:
     """Of the adapters that runs have left, on test images."""
     measured = []
+    names = name_datasets(runs)
     for dataset, classnames in dict.fromkeys((run.dataset, run.classnames) for run in runs):
         adapters = {
-            f"{short_name(dataset)}, {run.method}": store.adapter_path(run)
+            f"{names[run].name}, {run.method}": store.adapter_path(run)
             for run in runs
-            if run.dataset == dataset and run.method in _DEPLOYED
+            if (run.dataset, run.classnames) == (dataset, classnames) and run.method in _DEPLOYED
         }
         images = load_dataset(dataset, classnames=classnames).test.images[:_BATCH]
         measured.append(study.measure_deployment(adapters, lambda: open_model(options), images))

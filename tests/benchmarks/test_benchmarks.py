@@ -19,12 +19,15 @@ from craft_zoo.benchmarks import (
     Point,
     RunSpec,
     RunStore,
+    aggregate,
     area_under_curve,
     average_curves,
     expand,
+    few_seeds,
     label_runs,
     mean_interval,
     plot_curves,
+    score_table,
     summarize,
     tidy,
 )
@@ -81,14 +84,42 @@ def test_identities_tell_runs_apart_and_stay() -> None:
     assert RUN.identity.startswith("digits-craft-cma-16shots-seed1-")
 
 
-def test_mean_interval_is_students() -> None:
-    values = np.array([0.5, 0.6, 0.65])
+def test_mean_interval_is_the_bootstraps_from_five_seeds_on() -> None:
+    values = np.array([0.5, 0.6, 0.65, 0.7, 0.58, 0.61])
     mean, low, high = mean_interval(values)
-    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    expected = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(5)
+    ).confidence_interval
     assert mean == pytest.approx(values.mean())
-    assert (low, high) == pytest.approx((expected.low, expected.high))
-    assert np.isnan(mean_interval(np.array([0.5]))[1:]).all()
-    assert mean_interval(np.array([0.1, 0.9]))[1:] == (0.0, 1.0)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.004)
+    for seeds in range(1, 5):
+        assert np.isnan(mean_interval(values[:seeds])[1:]).all()
+    assert np.isfinite(mean_interval(values[:5])[1:]).all()
+    # Of several points of a curve at once, the same.
+    _, lows, highs = mean_interval(np.stack([values, values / 2]))
+    assert (lows[0], highs[1]) == pytest.approx((low, high / 2))
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+def test_one_number_has_one_spread_everywhere(seeds: int) -> None:
+    """A table of one task and one over all tasks, where there is only that one."""
+    made = {
+        replace(RUN, seed=seed): [point(0, 0.1), point(120, 0.6 + 0.013 * (seed % 3))]
+        for seed in range(1, seeds + 1)
+    }
+    points = tidy(made)
+    (one,) = summarize(points).itertuples()
+    (over_all,) = aggregate(score_table(points)).itertuples()
+    curve = average_curves(points).iloc[-1]
+    assert one.singles == over_all.mean_singles == curve["singles"]
+    if seeds < 5:
+        assert np.isnan([one.low, over_all.mean_low, curve["low"]]).all()
+        assert f"{5}" in few_seeds(points)
+    else:
+        assert one.low < one.accuracy < one.high
+        assert (one.low, one.high) == pytest.approx((over_all.mean_low, over_all.mean_high))
+        assert (one.low, one.high) == pytest.approx((curve["low"], curve["high"]))
+        assert few_seeds(points) == ""
 
 
 def test_between_its_points_a_seed_keeps_its_last_accuracy() -> None:
@@ -156,7 +187,12 @@ def test_plotted_lines_are_the_averages(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(plt, "close", lambda figure: drawn.setdefault("axis", figure.axes[0]))
     plot_curves(average_curves(tidy(curves())), tmp_path)
     axis = drawn["axis"]
-    zero, craft = sorted(axis.get_lines(), key=lambda line: len(line.get_xdata()))
+    *singles, zero, craft = sorted(
+        axis.get_lines(), key=lambda line: (line.get_linewidth(), len(line.get_xdata()))
+    )
+    ends = [line.get_ydata()[-1] for line in singles]
+    assert ends == pytest.approx([60, 80])  # two seeds: no band, but each of them
+    assert not axis.collections
     assert list(craft.get_xdata()) == [40, 80, 100, 120]
     assert list(craft.get_ydata()) == pytest.approx([30, 40, 55, 70])
     assert list(zero.get_ydata()) == pytest.approx([10, 10])

@@ -1,0 +1,151 @@
+"""How often a run will be measured: its method runs a little on a stand-in of a model."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from craft_zoo.benchmarks.grid import RunSpec, short_name
+from craft_zoo.benchmarks.measuring import Measuring
+from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, ImageSet, Progress, Prompts
+from craft_zoo.blackbox.meter import Meter
+from craft_zoo.blackbox.templates import as_template
+from craft_zoo.data import ImageSource
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import Problem, get_method, is_white_box
+from craft_zoo.optimizers import OptimizerError
+
+_CLASSES, _SHOTS, _SIDE = 10, 4, 32  # at most, of the task that stands for the run's
+_CONTEXT = (2, 4)
+_GENERATIONS, _QUERIES = 7, 250  # after which the rest is taken to go on alike
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a run does beside its queries.
+
+    Attributes:
+        points: of its curve.
+        anchors: texts beside the classes, which each measured image is scored on once.
+        refiner: predictions that the refiner asks for, of each training image.
+    """
+
+    points: int
+    anchors: int
+    refiner: float
+
+
+def rehearse(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
+    """What a run that makes so many queries does beside them, at most.
+
+    The method's own code makes the first generations of a small task, and the later ones are taken
+    to be as large as the smallest of those. A method that cannot run so counts as measured whenever
+    that is due.
+
+    Args:
+        run: with its optimizer, settings and budget.
+        n_classes: of its data set.
+        queries: that it makes at most.
+    """
+    if is_white_box(run.method):
+        return Rehearsed(points=1, anchors=0, refiner=0)
+    n_classes = min(n_classes, _CLASSES)
+    labels = np.repeat(np.arange(n_classes), min(run.shots, _SHOTS))
+    problem = _problem(run, labels, n_classes)
+    steps, anchors, ended = [0], 0.0, True
+    try:
+        for step in get_method(run.method)(problem):
+            steps.append(problem.meter.queries)
+            anchors = max(anchors, (step.solution.predictions - 1) * n_classes)
+            ended = step.ended is None
+            if problem.meter.queries > _QUERIES or len(set(steps)) > _GENERATIONS:
+                ended = problem.meter.remaining == 0
+                break
+    except (CraftZooError, OptimizerError):
+        steps, ended = [0, 1], False
+    asked = steps[-1]
+    if not ended:
+        seen = sorted(set(steps))
+        # The first generation may be a large one, and the refiner's first query one alone.
+        gap = min(after - before for before, after in pairwise(seen[-4:]))
+        steps += [*range(seen[-1] + gap, queries, gap), queries]
+    measuring = Measuring(run.budget)
+    points = sum(measuring.due(made) for made in steps[1:])
+    return Rehearsed(
+        points=points + (not measuring.measured(steps[-1])),
+        anchors=round(anchors),
+        refiner=problem.meter.predictions["refiner"] / len(labels) * queries / max(1, asked),
+    )
+
+
+def _problem(run: RunSpec, labels: np.ndarray, n_classes: int) -> Problem:
+    vlm = _StandInVLM()
+    images = vlm.images([np.full((_SIDE, _SIDE, 3), label, np.uint8) for label in labels])
+    return Problem(
+        vlm=vlm,
+        box=vlm.classifier([f"thing {place}" for place in range(n_classes)]),
+        images=images,
+        labels=labels,
+        meter=Meter(run.budget, n_classes),
+        budget=run.budget,
+        seed=run.seed,
+        optimizer=run.optimizer,
+        config=run.config,
+        views=[images] * run.config.views,
+        name=short_name(run.dataset),
+    )
+
+
+class _Images(ImageSet):
+    def __init__(self, sources: Sequence[ImageSource]) -> None:
+        self.sources = sources
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+class _StandIn(BlackBox):
+    """Logits are linear in the context, with random numbers; of words they are random numbers.
+
+    One prompt has the same logits each time, as optimizers look whether losses are noisy.
+    """
+
+    accepts = frozenset({"contexts", "texts"})
+
+    def __init__(self, classnames: Sequence[str], init: str) -> None:
+        self.classnames, self.template = tuple(classnames), as_template(init)
+        self.initial_context = np.ones(_CONTEXT, np.float32)
+
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        shape = len(images), len(self.classnames)
+        rng = np.random.default_rng(0)
+        start = rng.standard_normal(shape)
+        weights = rng.standard_normal((*shape, *_CONTEXT))
+        for prompt in prompts:
+            if isinstance(prompt, np.ndarray):
+                own = np.broadcast_to(prompt, (shape[1], *_CONTEXT))
+                logits = start + np.einsum("ncij,cij->nc", weights, own)
+            else:
+                seed = zlib.crc32(repr(prompt).encode())
+                logits = np.random.default_rng(seed).standard_normal(shape)
+            yield logits.astype(np.float32)
+
+
+class _StandInVLM(VLM):
+    name, image_size = "stand-in", _SIDE
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> ImageSet:
+        return _Images(images)
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        return _StandIn(classnames, init)
