@@ -10,3 +10,10 @@ class CraftZooError(ValueError):
 
 class PromptError(CraftZooError):
     """Class names or prompts that a model cannot be asked with: whoever asks can mend it."""
+
+
+class CraftZooWarning(UserWarning):
+    """One sentence on something that the user may want to change, where work goes on.
+
+    The command line prints it on standard error as it prints errors.
+    """

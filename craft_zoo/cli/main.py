@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import metadata
+from typing import TextIO
 
 from craft_zoo.cli import (
     bbob,
@@ -22,7 +24,7 @@ from craft_zoo.cli import (
     study,
     tune,
 )
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.machine import keep_freed_memory
 from craft_zoo.optimizers import OptimizerError
 
@@ -38,13 +40,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     keep_freed_memory()
     try:
-        return options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return options.run(options)
     except (CraftZooError, OptimizerError) as error:
         print(f"craft-zoo: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("craft-zoo: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print our own warnings as a sentence, others as Python does."""
+    if issubclass(category, CraftZooWarning):
+        print(f"craft-zoo: {message}", file=file or sys.stderr)
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        print(text, end="", file=file or sys.stderr)
 
 
 def build_parser() -> argparse.ArgumentParser:
