@@ -30,6 +30,7 @@ _PREFIXES = ("module.", "model.", "clip_model.")
 # Beside the weights in OpenAI's archives, and in what was saved from them.
 _OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")
 _NAMED = 4  # keys in a message
+_MOST_UNPACKED = 2**26  # bytes beyond the file: of the program in an archive, which is compressed
 _MOST_MODULES = 100_000  # of an archive: a few hundred tiny ones can name each other 2^100 times
 
 
@@ -59,7 +60,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         loaded = load_file(path)
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            _check_uncompressed(archive, path)
+            _check_unpacked(archive, path)
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 loaded, quick_gelu = _read_torchscript(archive)
             else:
@@ -206,14 +207,13 @@ def _not_read(what: str) -> CraftZooError:
     )
 
 
-def _check_uncompressed(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse what unpacks to more than the file's size; torch compresses nothing."""
-    records = archive.infolist()
-    if (
-        any(record.compress_type != zipfile.ZIP_STORED for record in records)
-        or sum(record.file_size for record in records) > path.stat().st_size
-    ):
-        raise CraftZooError("it is a compressed archive, which torch does not write: unpack it")
+def _check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse what unpacks to far more than the file's size: torch compresses no tensors."""
+    unpacked = sum(record.file_size for record in archive.infolist())
+    if unpacked > path.stat().st_size + _MOST_UNPACKED:
+        raise CraftZooError(
+            f"it unpacks to {unpacked:,} bytes, and torch compresses no weights: save it again"
+        )
 
 
 _STORAGES = {

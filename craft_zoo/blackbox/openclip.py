@@ -383,13 +383,13 @@ def _create_from_file(
     if shown and not weights.told:  # as OpenAI's weights, of which all is known
         unsure = []
     if unsure:
-        quick = ACTIVATIONS[use.quick_gelu]
+        flags = "add --quickgelu where it was trained so, as OpenAI's weights were, --no-quickgelu "
+        flags += "where it was not, or "
         said.append(
-            f"the file {file} cannot say its {' and '.join(unsure)}, in which weights for "
-            f"{weights.architecture} differ; it is used with {quick}, mean {_first(use.mean)}, std "
-            f"{_first(use.std)}, resize mode {use.resize_mode}: add --quickgelu where it comes "
-            f"from OpenAI's weights, --no-quickgelu where it was trained with GELU, or say "
-            f"--pretrained TAG@FILE to use it as open_clip's weights TAG are"
+            f"{file} cannot say its {' and '.join(unsure)}, in which weights for "
+            f"{weights.architecture} differ, and is used with {use.in_words(unsure)}: "
+            f"{flags if 'activation' in unsure else ''}say --pretrained TAG@FILE to use it as "
+            f"open_clip's weights TAG are"
         )
     built, _, preprocess = open_clip.create_model_and_transforms(
         weights.architecture,
@@ -407,10 +407,6 @@ def _create_from_file(
     else:
         said += [f"{file}: {change}" for change in load_weights(built, checkpoint.weights)]
     return built, preprocess
-
-
-def _first(values: tuple[float, ...]) -> str:
-    return f"({', '.join(f'{value:.3g}' for value in values)})"
 
 
 def _create_by_schema(

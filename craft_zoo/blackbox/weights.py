@@ -12,6 +12,7 @@ used as a tag says; ``-quickgelu`` or ``-gelu`` behind the architecture says the
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,12 +45,23 @@ class Use(NamedTuple):
     resize_mode: str
 
     def differs_in(self, other: Use) -> list[str]:
-        """The names of what is not the same."""
-        return [
-            name.replace("quick_gelu", "activation").replace("_", " ")
-            for name, one, two in zip(self._fields, self, other, strict=True)
-            if one != two
-        ]
+        """The names of what is not the same, of those in :meth:`named`."""
+        return [name for name, value in self.named().items() if value != other.named()[name]]
+
+    def in_words(self, names: Collection[str]) -> str:
+        """What has these names."""
+        return ", ".join(
+            value if name == "activation" else f"{name} {value}"
+            for name, value in self.named().items()
+            if name in names
+        )
+
+    def named(self) -> dict[str, Any]:
+        """The fields as they are called to users."""
+        fields = {"activation": ACTIVATIONS[self.quick_gelu]} | self._asdict()
+        del fields["quick_gelu"]
+        fields["resize mode"] = fields.pop("resize_mode")
+        return fields
 
 
 @dataclass(frozen=True)
