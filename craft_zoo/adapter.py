@@ -18,6 +18,7 @@ from safetensors.torch import save
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
+from craft_zoo.blackbox.weights import ACTIVATIONS, computed_before, with_activation
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
@@ -146,6 +147,7 @@ class Adapter:
                 f"the adapter was made for {self.model}, and {vlm.name} is another model or has "
                 f"other weights: open the one it was made for"
             )
+        _check_computed_alike(self.model, vlm)
         return box
 
     def save(self, path: str | Path) -> None:
@@ -387,6 +389,28 @@ def fingerprint(box: BlackBox) -> tuple[float, ...]:
     """Some of the initial words' embeddings, which differ from those of any other model."""
     values = box.initial_context.ravel()
     return tuple(float(f"{value:.6g}") for value in values[:: max(1, len(values) // 16)][:16])
+
+
+def _check_computed_alike(model: str, vlm: VLM) -> None:
+    """Complain of an adapter that was made with the same weights, used in another way.
+
+    Token embeddings, of which a fingerprint consists, are the same then.
+    """
+    before = computed_before(model)
+    if before is None:
+        return
+    architecture, then, now = before
+    differing, option = then.differs_in(now), "--quickgelu" if then.quick_gelu else "--no-quickgelu"
+    mend = "tune again"
+    if differing == ["activation"]:
+        if vlm.name.partition("@")[0] == with_activation(architecture, then.quick_gelu):
+            return
+        mend += f", or compute as then with {option}"
+    raise CraftZooError(
+        f"the adapter was made for {model} by an earlier version of craft-zoo, which computed with "
+        f"{ACTIVATIONS[then.quick_gelu]}, where these weights are now used with "
+        f"{ACTIVATIONS[now.quick_gelu]} (what differs: {', '.join(differing)}): {mend}"
+    )
 
 
 def _close(one: Sequence[float], other: Sequence[float]) -> bool:

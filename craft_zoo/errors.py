@@ -17,6 +17,13 @@ class PromptError(CraftZooError):
     """Class names or prompts that a model cannot be asked with: whoever asks can mend it."""
 
 
+class CraftZooWarning(UserWarning):
+    """One sentence on something that the user may want to change, where work goes on.
+
+    The command line prints it on standard error as it prints errors.
+    """
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The name among those known that is nearest to a mistyped one, as a question; "" if none is.
 

@@ -36,6 +36,7 @@ from craft_zoo.benchmarks.report import figures, tables
 from craft_zoo.benchmarks.results import Results
 from craft_zoo.benchmarks.statistics import SPREAD, average_curves, few_seeds, tidy
 from craft_zoo.benchmarks.store import Point
+from craft_zoo.blackbox import computed_before, with_activation
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
@@ -298,6 +299,8 @@ def _run(run: RunSpec, points: list[Point], label: str, dataset: str) -> Run:
 def command(run: RunSpec) -> str:
     """What makes a run again."""
     model, _, pretrained = run.model.partition("@")
+    if before := computed_before(run.model):  # the name means something else today
+        model = with_activation(model, before[1].quick_gelu)
     words = ["craft-zoo", "bench", "--model", model]
     words += ["--pretrained", pretrained] if pretrained else []
     words += ["--dataset", run.dataset]

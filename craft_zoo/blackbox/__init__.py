@@ -37,13 +37,13 @@ from craft_zoo.blackbox.openclip import (
     DEFAULT_MEMORY,
     PRECISIONS,
     OpenCLIP,
-    model_name,
     pretrained_models,
 )
 from craft_zoo.blackbox.recorded import RecordedVLM
 from craft_zoo.blackbox.remembering import RememberingVLM
 from craft_zoo.blackbox.remote import RemoteVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, words_before
+from craft_zoo.blackbox.weights import computed_before, model_name, with_activation
 
 __all__ = [
     "DEFAULT_INIT",
@@ -69,11 +69,13 @@ __all__ = [
     "WrappedBlackBox",
     "as_template",
     "cache_folder",
+    "computed_before",
     "fill",
     "from_callable",
     "is_address",
     "load_vlm",
     "model_name",
     "pretrained_models",
+    "with_activation",
     "words_before",
 ]

@@ -9,6 +9,7 @@ from craft_zoo.blackbox.base import VLM
 from craft_zoo.blackbox.hugging_face import SCHEME, HuggingFaceVLM
 from craft_zoo.blackbox.openclip import DEFAULT_MEMORY, OpenCLIP
 from craft_zoo.blackbox.remote import RemoteVLM
+from craft_zoo.blackbox.weights import with_activation
 from craft_zoo.errors import CraftZooError
 
 
@@ -21,6 +22,7 @@ def load_vlm(
     model: str = mini.NAME,
     pretrained: str | None = None,
     *,
+    quickgelu: bool | None = None,
     device: str | None = None,
     precision: str = "fp32",
     memory: int = DEFAULT_MEMORY,
@@ -38,7 +40,11 @@ def load_vlm(
             environment's ``CRAFT_ZOO_API_KEY``); or ``hf-api:https://ENDPOINT``, which answers
             Hugging Face's zero-shot-image-classification (``HF_TOKEN``). The settings of a model on
             this machine are then those of its owner.
-        pretrained: the weights: a tag of open_clip's or a checkpoint's path.
+        pretrained: the weights: a tag of open_clip's, a checkpoint's path, or ``TAG@PATH`` for a
+            file that is to be used as the tag's weights are.
+        quickgelu: compute with QuickGELU, as OpenAI's weights were trained (True), or with GELU
+            (False); by default as the weights' tag says, or a file shows. It becomes part of the
+            model's name.
         device: a torch device; by default the GPU where there is one.
         precision: ``fp32``, ``fp16`` or ``bf16``; half precision is for GPUs.
         memory: megabytes that scoring may take beside the model and the logits of one candidate.
@@ -53,7 +59,11 @@ def load_vlm(
 
     Raises:
         CraftZooError: the model is unknown or cannot be loaded, or a server does not answer.
+
+    Warns:
+        CraftZooWarning: how a file's weights are to be used cannot be known, or a library warns.
     """
+    model = with_activation(model, quickgelu)
     if is_address(model):
         if pretrained is not None or device is not None:
             raise CraftZooError(

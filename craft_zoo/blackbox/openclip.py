@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from craft_zoo.blackbox.base import (
     own_images,
 )
 from craft_zoo.blackbox.cache import cache_folder
+from craft_zoo.blackbox.checkpoint import load_weights, read_checkpoint
 from craft_zoo.blackbox.images import ImageEncoder
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.blackbox.text import (
@@ -40,22 +41,15 @@ from craft_zoo.blackbox.text import (
     text_encoder,
     text_tower,
 )
+from craft_zoo.blackbox.weights import ACTIVATIONS, Weights, find_weights
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError, PromptError, did_you_mean
-from craft_zoo.logs import quiet
+from craft_zoo.errors import CraftZooError, CraftZooWarning, PromptError
+from craft_zoo.logs import collected
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 DEFAULT_MEMORY = 1024
 # Logits that are computed together where they are few, in bytes.
 _LOGITS_TOGETHER = 2**23
-
-
-def model_name(model: str, pretrained: str | None = None) -> str:
-    """The :attr:`VLM.name` that a model will have, without opening it."""
-    if pretrained is None:
-        return model.rstrip("/")
-    is_file = Path(pretrained).is_file()
-    return f"{model}@{Path(pretrained).resolve() if is_file else pretrained}"
 
 
 class OpenCLIP(VLM):
@@ -111,9 +105,11 @@ class OpenCLIP(VLM):
         """Load an architecture with its weights.
 
         Args:
-            model: an open_clip architecture (``ViT-B-32``, ``hf-hub:org/name``), or the embedded
+            model: an open_clip architecture (``ViT-B-32``, ``hf-hub:org/name``), perhaps with its
+                activation (``ViT-B-32-quickgelu``, ``ViT-B-32-gelu``), or the embedded
                 ``craft-mini``.
-            pretrained: one of open_clip's tags (downloaded on first use) or a checkpoint's path.
+            pretrained: one of open_clip's tags (downloaded on first use), a checkpoint's path, or
+                ``TAG@PATH`` for a file that is to be used as the tag says.
             device: a torch device; by default the GPU where there is one.
             precision: one of ``fp32``, ``fp16``, ``bf16``.
             memory: see :class:`OpenCLIP`.
@@ -125,6 +121,7 @@ class OpenCLIP(VLM):
                 cannot be downloaded.
         """
         target = _device(device)
+        name = model.rstrip("/")
         if precision not in PRECISIONS:
             raise CraftZooError(f"unknown precision {precision!r}: choose {', '.join(PRECISIONS)}")
         if model == mini.NAME:
@@ -132,14 +129,20 @@ class OpenCLIP(VLM):
                 raise CraftZooError(f"{mini.NAME} has its weights built in: leave out --pretrained")
             built, preprocess, tokenizer = mini.create()
             built = built.to(target, dtype=_DTYPES[precision])
+        elif ":" in model:
+            if pretrained is not None:
+                raise CraftZooError(f"{model} names its weights: leave out --pretrained")
+            built, preprocess, tokenizer = _create_by_schema(model, target, precision)
         else:
-            built, preprocess, tokenizer = _create(model, pretrained, target, precision)
+            weights = find_weights(model, pretrained)
+            name = weights.name
+            built, preprocess, tokenizer = _create(weights, str(pretrained), target, precision)
         folder = (cache_folder() if cache else None) if isinstance(cache, bool) else cache
         vlm = cls(
             built,
             preprocess,
             tokenizer,
-            name=model_name(model, pretrained),
+            name=name,
             memory=memory,
             compile=compile,
             cache=folder,
@@ -336,41 +339,118 @@ def _device(name: str | None) -> torch.device:
 
 
 def _create(
-    model: str, pretrained: str | None, device: torch.device, precision: str
+    weights: Weights, given: str, device: torch.device, precision: str
 ) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
-    has_schema = ":" in model
-    if not has_schema:
-        known = [mini.NAME, *open_clip.list_models()]
-        if model not in known:
-            raise CraftZooError(
-                f"unknown model {model!r}: {did_you_mean(model, known)}use {mini.NAME}, or one of "
-                f"open_clip's architectures (python -c 'import open_clip; print(open_clip.list_models())')"
-            )
-        tags = open_clip.list_pretrained_tags_by_model(model)
-        if pretrained is None:
-            raise CraftZooError(
-                f"model {model} needs weights: add --pretrained with a checkpoint's path or one "
-                f"of {', '.join(tags) or '(open_clip has no weights for it)'}"
-            )
-        if pretrained not in tags and not Path(pretrained).is_file():
-            raise CraftZooError(
-                f"{pretrained!r} is neither a file nor weights that open_clip has for {model}: "
-                f"give a checkpoint's path or one of {', '.join(tags) or '(none)'}"
-            )
-    try:
-        with warnings.catch_warnings(), quiet():
-            warnings.filterwarnings("ignore", message="QuickGELU mismatch")
+    """Build a model with its weights, used as they are to be."""
+    use = weights.use
+    with _loading(weights.architecture, given) as said:
+        if weights.file is None:
+            # The keyword goes to the model itself, over what the architecture says.
             built, _, preprocess = open_clip.create_model_and_transforms(
-                model, pretrained, device=device, precision=precision
+                weights.architecture,
+                weights.tag,
+                device=device,
+                precision=precision,
+                force_quick_gelu=use.quick_gelu,
+                require_pretrained=True,
+                **({} if use.quick_gelu else {"quick_gelu": False}),
             )
-            return built, preprocess, open_clip.get_tokenizer(model)
+        else:
+            built, preprocess = _create_from_file(weights, device, precision, said)
+        return built, preprocess, open_clip.get_tokenizer(weights.architecture)
+
+
+def _create_from_file(
+    weights: Weights, device: torch.device, precision: str, said: list[str]
+) -> tuple[Model, Callable[..., Tensor]]:
+    file, use = weights.file, weights.use
+    assert file is not None
+    big_vision = file.suffix in (".npz", ".npy")
+    checkpoint = None if big_vision else read_checkpoint(file)
+    shown = checkpoint.quick_gelu if checkpoint else None
+    if shown is not None and weights.told and shown != use.quick_gelu:
+        said.append(
+            f"{file} was saved from a model that computes with {ACTIVATIONS[shown]}, and "
+            f"{weights.name} computes with {ACTIVATIONS[use.quick_gelu]}, as was asked for"
+        )
+    elif shown is not None and not weights.told:
+        if weights.tag is not None and shown != use.quick_gelu:
+            raise CraftZooError(
+                f"the file computes with {ACTIVATIONS[shown]}, and all of open_clip's weights for "
+                f"{weights.architecture} with {ACTIVATIONS[use.quick_gelu]}: add --quickgelu or "
+                f"--no-quickgelu"
+            )
+        use = use._replace(quick_gelu=shown)
+    unsure = [what for what in weights.unsure if shown is None or what != "activation"]
+    if shown and not weights.told:  # as OpenAI's weights, of which all is known
+        unsure = []
+    if unsure:
+        flags = "add --quickgelu where it was trained so, as OpenAI's weights were, --no-quickgelu "
+        flags += "where it was not, or "
+        said.append(
+            f"{file} cannot say its {' and '.join(unsure)}, in which weights for "
+            f"{weights.architecture} differ, and is used with {use.in_words(unsure)}: "
+            f"{flags if 'activation' in unsure else ''}say --pretrained TAG@FILE to use it as "
+            f"open_clip's weights TAG are"
+        )
+    built, _, preprocess = open_clip.create_model_and_transforms(
+        weights.architecture,
+        device=device,
+        precision=precision,
+        quick_gelu=use.quick_gelu,
+        pretrained_text=False,
+        image_mean=use.mean,
+        image_std=use.std,
+        image_interpolation=use.interpolation,
+        image_resize_mode=use.resize_mode,
+    )
+    if checkpoint is None:
+        open_clip.load_checkpoint(built, str(file))
+    else:
+        said += [f"{file}: {change}" for change in load_weights(built, checkpoint.weights)]
+    return built, preprocess
+
+
+def _create_by_schema(
+    model: str, device: torch.device, precision: str
+) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
+    """A model of the hub, or of a folder in its form, whose configuration says everything."""
+    with _loading(model, None):
+        built, _, preprocess = open_clip.create_model_and_transforms(
+            model, device=device, precision=precision, require_pretrained=True
+        )
+        return built, preprocess, open_clip.get_tokenizer(model)
+
+
+# What open_clip says while it does what was asked for:
+_EXPECTED = (
+    "QuickGELU mismatch",  # decided by find_weights
+    "No pretrained weights loaded",  # of a file: they are put in afterwards
+)
+
+
+@contextmanager
+def _loading(model: str, pretrained: str | None) -> Iterator[list[str]]:
+    """Make one sentence of whatever fails, and pass on what libraries warn of."""
+    said: list[str] = []
+    try:
+        with collected() as said:
+            yield said
     except Exception as error:  # open_clip, the hub's client and torch raise all kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        reason = textwrap.shorten(reason, 160, placeholder=" …")
+        if "could not be loaded" in reason and said:  # the reason was logged before
+            reason = said[0]
+        if isinstance(error, CraftZooError):  # of the file, with what can be done
+            mend = "check that it is the file and the architecture that are meant"
+        else:
+            reason = textwrap.shorten(reason, 160, placeholder=" …")
+            mend = "check that the file fits the architecture, or that this machine reaches the hub"
         raise CraftZooError(
-            f"model {model} with weights {pretrained!r} cannot be loaded ({reason}): "
-            f"check that the file fits the architecture, or that this machine reaches the hub"
+            f"model {model} with weights {pretrained!r} cannot be loaded ({reason}): {mend}"
         ) from error
+    for message in said:
+        if not message.startswith(_EXPECTED):
+            warnings.warn(" ".join(message.split()), CraftZooWarning, stacklevel=2)
 
 
 def _check_distinct(tokens: Tensor, classnames: Sequence[str]) -> None:

@@ -62,7 +62,14 @@ def add_model_arguments(
     group.add_argument(
         "--pretrained",
         metavar="TAG|FILE",
-        help="weights of an open_clip architecture: a tag as in 'openai', or a checkpoint's path",
+        help="weights of an open_clip architecture: a tag as in 'openai', a checkpoint's path, or "
+        "TAG@FILE for a file that is to be used as the tag's weights are",
+    )
+    group.add_argument(
+        "--quickgelu",
+        action=argparse.BooleanOptionalAction,
+        help="the activation that the weights were trained with: QuickGELU as OpenAI's, or GELU "
+        "(default: what the tag says; a file may not say it)",
     )
     group.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     group.add_argument(
@@ -128,6 +135,7 @@ def model_opener(options: argparse.Namespace, default: str = NAME) -> partial[VL
         load_vlm,
         options.model or default,
         options.pretrained,
+        quickgelu=options.quickgelu,
         device=options.device,
         precision=options.precision,
         memory=options.memory,

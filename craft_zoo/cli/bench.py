@@ -22,6 +22,7 @@ from craft_zoo.benchmarks import (
     tidy,
     write_results,
 )
+from craft_zoo.blackbox import with_activation
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -182,6 +183,12 @@ def _plan(options: argparse.Namespace) -> Plan:
             else part  # which the plan refuses
             for name, part in values["parts"].items()
         }
+    if options.quickgelu is not None:
+        parts = values.get("parts")
+        for each in (values, *(parts.values() if isinstance(parts, dict) else ())):
+            if each is values or "model" in each:
+                model = str(each.get("model", NAME))
+                each["model"] = with_activation(model, options.quickgelu)
     plan = Plan.of(values, source)
     if options.classnames is not None:
         entries = [

@@ -7,10 +7,11 @@ import io
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from craft_zoo.cli import (
     bbob,
@@ -27,7 +28,7 @@ from craft_zoo.cli import (
     study,
     tune,
 )
-from craft_zoo.errors import CraftZooError, did_you_mean
+from craft_zoo.errors import CraftZooError, CraftZooWarning, did_you_mean
 from craft_zoo.machine import keep_freed_memory
 from craft_zoo.optimizers import OptimizerError
 
@@ -65,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.refuse(surplus, options)
     keep_freed_memory()
     try:
-        code = options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = options.run(options)
         sys.stdout.flush()  # while an error can still be answered for
         return code
     except (CraftZooError, OptimizerError) as error:
@@ -127,8 +130,27 @@ def _of_files(error: OSError) -> str:
     """What a file system has refused, where no one has said it better."""
     reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
     if error.filename is None:
-        return f"the system has refused to read or write ({reason}): check the room and your rights"
-    return f"{error.filename} cannot be read or written ({reason}): check the path, its rights and the room"
+        return f"the system has refused to read or write ({reason}): check room and rights"
+    return (
+        f"{error.filename} cannot be read or written ({reason}): check the path, its rights and "
+        f"the room"
+    )
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print our own warnings as a sentence, others as Python does."""
+    if issubclass(category, CraftZooWarning):
+        print(f"craft-zoo: {message}", file=file or sys.stderr)
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        print(text, end="", file=file or sys.stderr)
 
 
 def build_parser() -> _Parser:

@@ -18,7 +18,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="list the models, with the weights that there are",
         description="List craft-mini and open_clip's architectures with their weights. Beside "
         "these, --model hf-hub:ORG/NAME takes a model of the Hugging Face hub, local-dir:PATH a "
-        "folder in its form, and --pretrained FILE a checkpoint.",
+        "folder in its form, and --pretrained FILE a checkpoint. Weights that were trained with "
+        "another activation than the architecture's are used with theirs: ViT-B-32 with 'openai' "
+        "is ViT-B-32-quickgelu.",
     )
     parser.add_argument("part", nargs="?", default="", metavar="PART", help="of the name")
     parser.set_defaults(run=run)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from craft_zoo.benchmarks import RunSpec, RunStore, name_datasets, study
-from craft_zoo.blackbox import model_name
+from craft_zoo.blackbox import model_name, with_activation
 from craft_zoo.cli.arguments import (
     add_in_flight_argument,
     add_model_arguments,
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
             raise CraftZooError(f"--{name} must be at least 1, not {getattr(options, name)}")
     tasks = [_task(text) for text in options.dataset or ["digits"]]
     shots, seeds = options.shots or study.SHOTS, range(1, options.seeds + 1)
-    model = model_name(options.model, options.pretrained)
+    model = model_name(with_activation(options.model, options.quickgelu), options.pretrained)
     main = study.main_grid(
         model,
         tasks,

@@ -183,7 +183,7 @@ def test_suites_ask_for_the_papers_experiments() -> None:
     assert names <= set(published_datasets())
     zip_paper = Plan.of(read_suite("zip-paper")).runs(look=False)
     assert {run.budget for run in zip_paper} == {5000}
-    assert {run.model for run in zip_paper} == {"ViT-B-16@openai"}
+    assert {run.model for run in zip_paper} == {"ViT-B-16-quickgelu@openai"}
     tried = {(run.dataset, run.transfer) for run in zip_paper if "@" in run.dataset}
     assert len(tried) == 12
     assert all(other == (name.replace("@base", "@new"),) for name, other in tried)

@@ -66,7 +66,7 @@ def test_the_report_shows_them_beside_what_was_measured(tmp_path: Path) -> None:
     for dataset, transfer in (("eurosat", ()), ("imagenet", ("imagenet-a", "digits"))):
         for seed in (1, 2):
             run = RunSpec(
-                *("RN50@openai", dataset, None, "craft", "logit-gn", 16, seed, 8000),
+                *("RN50-quickgelu@openai", dataset, None, "craft", "logit-gn", 16, seed, 8000),
                 transfer=transfer,
             )
             tried = dict.fromkeys(transfer, 0.2 + seed / 10)
@@ -78,8 +78,9 @@ def test_the_report_shows_them_beside_what_was_measured(tmp_path: Path) -> None:
     assert "CraFT, published" in page  # the cross on the curves, as the model is the same
     tables = tmp_path / "report" / "tables"
     beside = (tables / "published.csv").read_text()
-    assert "eurosat,16,CraFT,RN50@openai,75.3,craft (logit-gn),RN50@openai,60.0" in beside
-    assert '"imagenet, tried on imagenet-a",16,CraFT,RN50@openai,23.13,craft (logit-gn)' in beside
+    model = "RN50-quickgelu@openai"
+    assert f"eurosat,16,CraFT,{model},75.3,craft (logit-gn),{model},60.0" in beside
+    assert f'"imagenet, tried on imagenet-a",16,CraFT,{model},23.13,craft (logit-gn)' in beside
     others = (tables / "transfers.csv").read_text().splitlines()
     assert others[1:] == [
         "imagenet,imagenet-a,16,craft (logit-gn),35.0,2",

@@ -84,3 +84,28 @@ def test_an_adapter_that_was_cut_short(vlm: OpenCLIP, tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(vlm: OpenCLIP, tmp_path: Path) -> None:
     with pytest.raises(CraftZooError, match="cannot be written"):
         adapter_for(vlm, None).save(tmp_path / "nowhere" / "a")
+
+
+def test_an_adapter_for_weights_that_were_computed_otherwise(
+    vlm: OpenCLIP, small_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token embeddings, and with them fingerprints, are the same."""
+    adapter, images = adapter_for(vlm, None), small_task.test.images[:2]
+    expected = adapter.predict(vlm, images)
+    cases = {
+        "ViT-B-32@openai": ("ViT-B-32-quickgelu@openai", r"with GELU, .*with --no-quickgelu$"),
+        "ViT-B-16-SigLIP@/a/b.pt": (
+            "ViT-B-16-SigLIP@webli@/a/b.pt",
+            r"\(what differs: mean, std, resize mode\): tune again$",
+        ),
+    }
+    for before, (now, message) in cases.items():
+        adapter.model = before
+        monkeypatch.setattr(vlm, "name", now)
+        with pytest.raises(CraftZooError, match=f"made for {before} by an earlier .*{message}"):
+            adapter.predict(vlm, images)
+        adapter.model = now
+        assert np.array_equal(adapter.predict(vlm, images), expected)
+    adapter.model = "ViT-B-32@openai"
+    monkeypatch.setattr(vlm, "name", "ViT-B-32-gelu@openai")
+    assert np.array_equal(adapter.predict(vlm, images), expected)

@@ -51,15 +51,33 @@ def tokens_of(tokenizer: Tokenizer, prompts: Sequence[str]) -> Tensor:
         PromptError: a prompt is longer than the model reads.
     """
     tokens = tokenizer(prompts)
-    # A truncated prompt equals that of any longer text with the same beginning.
+    # What was cut equals that of a longer text with the same beginning; so does a prompt that just
+    # fits, which alone equals what it is where there is room for more.
     longer = tokenizer([f"{prompt} and so on" for prompt in prompts])
-    for prompt, ids, longer_ids in zip(prompts, tokens, longer, strict=True):
-        if torch.equal(ids, longer_ids):
+    doubtful = (tokens == longer).all(dim=1).nonzero().flatten().tolist()
+    fits = _fit(tokenizer, [prompts[place] for place in doubtful], tokens[doubtful])
+    for place, fitting in zip(doubtful, fits, strict=True):
+        if not fitting:
             raise PromptError(
-                f"the prompt {prompt[:60]!r}… is longer than the model's {tokens.shape[1]} tokens: "
-                f"shorten the class name"
+                f"the prompt {prompts[place][:60]!r}… is longer than the model's "
+                f"{tokens.shape[1]} tokens: shorten the class name"
             )
     return tokens
+
+
+def _fit(tokenizer: Tokenizer, prompts: Sequence[str], tokens: Tensor) -> list[bool]:
+    """Whether prompts are whole in their tokens (n, length)."""
+    if not prompts:
+        return []
+    length = tokens.shape[1]
+    try:  # open_clip's tokenizers can be given more room
+        *roomy, short = tokenizer([*prompts, "x"], context_length=length + 1)  # type: ignore[call-arg]
+    except TypeError:
+        return [False] * len(prompts)
+    return [
+        torch.equal(own, ids[:length]) and bool(ids[length] == short[length])
+        for own, ids in zip(tokens, roomy, strict=True)
+    ]
 
 
 def bytes_per_text(model: Model, length: int) -> int:

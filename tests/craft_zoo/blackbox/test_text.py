@@ -21,6 +21,7 @@ from craft_zoo.blackbox.text import (
     WordEncoder,
     text_encoder,
 )
+from craft_zoo.blackbox.text.tower import tokens_of
 from craft_zoo.errors import CraftZooError
 
 VISION = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16}
@@ -275,3 +276,43 @@ def test_words_of_one_template_are_encoded_once(monkeypatch: pytest.MonkeyPatch)
     assert not torch.equal(next(encoder(["the {}"])), first)
     assert torch.equal(next(encoder(["a {}"])), first)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+def test_a_prompt_of_exactly_the_context_length(kind: str) -> None:
+    """Start, "a photo of a", 17 words, full stop and end are 24 tokens; one more is refused."""
+    options, _ = TOWERS[kind]
+    model = build(**options)
+    names = ["cat " * 16 + "dog", "cat " * 15 + "dog", "cat"]
+    prompts = [f"{INIT} {name}." for name in names]
+    with torch.inference_mode():
+        expected = model.encode_text(TOKENIZER(prompts), normalize=True)
+    assert TOKENIZER(prompts)[0, -1] == TOKENIZER.eot_token_id
+    encoder = text_encoder(model, TOKENIZER, names, INIT, memory=10**9)
+    assert torch.allclose(features(encoder, encoder.initial_context[None])[0], expected, atol=1e-6)
+    words = WordEncoder(model, TOKENIZER, names, memory=10**9)
+    assert torch.allclose(next(words(["a photo of a {}."])), expected, atol=1e-6)
+    longer = ["cat", "cat " * 17 + "dog"]
+    with pytest.raises(CraftZooError, match="longer than the model's 24 tokens: shorten"):
+        text_encoder(model, TOKENIZER, longer, INIT, memory=10**9)
+    with pytest.raises(CraftZooError, match="longer than the model's 24 tokens: shorten"):
+        list(WordEncoder(model, TOKENIZER, longer, memory=10**9)(["a photo of a {}."]))
+
+
+class WithoutEnds:
+    """A tokenizer of words without marks at their ends, as SigLIP's, with another padding."""
+
+    def __call__(self, texts: Sequence[str], context_length: int = 6) -> torch.Tensor:
+        rows = [[100 + len(word) for word in text.split()][:context_length] for text in texts]
+        return torch.tensor([row + [1] * (context_length - len(row)) for row in rows])
+
+
+@settings(max_examples=50, deadline=None)
+@given(words=st.lists(st.integers(1, 9).map("x".__mul__), min_size=1, max_size=9))
+def test_prompts_are_refused_only_where_they_are_too_long(words: list[str]) -> None:
+    prompt = " ".join(words)
+    if len(words) <= 6:
+        assert torch.equal(tokens_of(WithoutEnds(), [prompt]), WithoutEnds()([prompt]))
+    else:
+        with pytest.raises(CraftZooError, match="longer than the model's 6 tokens"):
+            tokens_of(WithoutEnds(), [prompt])

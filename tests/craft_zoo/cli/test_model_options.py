@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.cli import main
+from craft_zoo.errors import CraftZooWarning
 from craft_zoo.machine import one_numpy_thread
 
 TUNE = ["--budget", "8", "--optimizer", "cma:popsize=4", "--shots", "2", "--set", "intrinsic_dim=4"]
@@ -124,3 +126,28 @@ def test_limits_that_each_process_would_count_for_itself_are_refused(
     assert main([*command, *several, *limit]) == 2
     assert "counted by one process" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_an_activation_that_is_not_the_users_to_say(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune(image_folder, tmp_path / "a", "--quickgelu") == 2
+    assert "the activation of craft-mini is part of it: leave out" in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warn() -> dict[str, tuple[str, ...]]:
+        warnings.warn("the file cannot say it: add --quickgelu", CraftZooWarning, stacklevel=2)
+        return {"ViT-B-32": ("openai",)}
+
+    monkeypatch.setattr("craft_zoo.cli.models.pretrained_models", warn)
+    assert main(["models"]) == 0
+    assert capsys.readouterr().err == "craft-zoo: the file cannot say it: add --quickgelu\n"
+
+
+def test_the_activation_is_part_of_a_benchs_model(capsys: pytest.CaptureFixture[str]) -> None:
+    bench = ["bench", "--dry-run", "--model", "ViT-B-32", "--pretrained", "nowhere.pt"]
+    assert main([*bench, "--quickgelu"]) == 0
+    assert "weights that open_clip has for ViT-B-32-quickgelu" in capsys.readouterr().out

@@ -1,0 +1,326 @@
+"""Checkpoint files: weights by name, read without running anything that a file holds.
+
+Of a pickle only tensors are built. What people keep beside their weights (numpy numbers, the
+arguments of a training script) is passed over; a file that names anything else is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from open_clip.convert import convert_state_dict
+from open_clip.factory import convert_to_custom_text_state_dict
+from open_clip.model import resize_pos_embed, resize_text_pos_embed
+from safetensors.torch import load_file
+from torch import Tensor
+
+from craft_zoo.errors import CraftZooError
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+_PREFIXES = ("module.", "model.", "clip_model.")
+# Beside the weights in OpenAI's archives, and in what was saved from them.
+_OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")
+_NAMED = 4  # keys in a message
+_MOST_UNPACKED = 2**26  # bytes beyond the file: of the program in an archive, which is compressed
+_MOST_MODULES = 100_000  # of an archive: a few hundred tiny ones can name each other 2^100 times
+
+
+class Checkpoint(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        weights: by name, as the model names them.
+        quick_gelu: whether they are to be computed with QuickGELU, where the file shows it.
+    """
+
+    weights: dict[str, Tensor]
+    quick_gelu: bool | None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read the weights of a model from a safetensors file, a torch checkpoint or a TorchScript
+    archive, as OpenAI's are.
+
+    Raises:
+        CraftZooError: it holds no weights, or what only a program can read.
+        Exception: of the reader, where the file is broken.
+    """
+    quick_gelu: bool | None = None
+    loaded: Any
+    if path.suffix == ".safetensors":
+        loaded = load_file(path)
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            _check_unpacked(archive, path)
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                loaded, quick_gelu = _read_torchscript(archive)
+            else:
+                loaded = _read_torch(path, mmap=True)
+    else:
+        loaded = _read_torch(path, mmap=False)
+    while isinstance(loaded, dict):
+        inner = next((loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), dict)), None)
+        if inner is None:
+            break
+        loaded = inner
+    names = loaded if isinstance(loaded, dict) else {}
+    weights = _plain_names({k: v for k, v in names.items() if isinstance(v, Tensor)})
+    if quick_gelu is None and any(key in names or key in weights for key in _OPENAI_KEYS):
+        quick_gelu = True
+    for key in _OPENAI_KEYS:
+        weights.pop(key, None)
+    if not weights:
+        raise CraftZooError("it holds no weights by name, as a state dict does")
+    return Checkpoint(weights, quick_gelu)
+
+
+def load_weights(model: Any, weights: dict[str, Tensor]) -> list[str]:
+    """Put weights into an open_clip model, adapted as open_clip's own loader does.
+
+    Args:
+        model: the model.
+        weights: as of a :class:`Checkpoint`.
+
+    Returns:
+        What was changed in them so that they fit, a sentence each.
+
+    Raises:
+        CraftZooError: keys are missing or surplus, or shapes differ; the first are named.
+    """
+    weights = convert_state_dict(model, dict(weights))
+    if "positional_embedding" in weights and not hasattr(model, "positional_embedding"):
+        weights = convert_to_custom_text_state_dict(weights)
+    own = model.state_dict()
+    for key in ("logit_scale", "logit_bias"):  # a number, or a list of one
+        if key in weights and key in own and weights[key].numel() == own[key].numel():
+            weights[key] = weights[key].reshape(own[key].shape)
+    if "logit_bias" in own and "logit_bias" not in weights:
+        weights["logit_bias"] = torch.zeros_like(own["logit_bias"])
+    # What a model makes anew and does not save may lie in an archive or an older checkpoint.
+    made = {name for name, _ in model.named_buffers()} | {
+        "text.transformer.embeddings.position_ids"
+    }
+    weights = {key: value for key, value in weights.items() if key in own or key not in made}
+    before = {key: tuple(value.shape) for key, value in weights.items()}
+    for resize in (resize_pos_embed, resize_text_pos_embed):
+        with suppress(AttributeError, AssertionError, RuntimeError):  # shapes are compared below
+            resize(weights, model)
+    misfits = _misfits(own, weights)
+    if misfits:
+        raise CraftZooError("; ".join(misfits))
+    model.load_state_dict(weights)
+    return [
+        f"{key} was resized from {_shape(before[key])} to {_shape(value.shape)}, as the weights "
+        f"are of images or texts of another size than the architecture takes, and answers may be "
+        f"worse: choose the architecture that they were trained as"
+        for key, value in weights.items()
+        if before.get(key, tuple(value.shape)) != tuple(value.shape)
+    ]
+
+
+def _misfits(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
+    missing = [key for key in own if key not in weights]
+    surplus = [key for key in weights if key not in own]
+    other = [
+        f"{key} {_shape(weights[key].shape)} instead of {_shape(own[key].shape)}"
+        for key in own
+        if key in weights and own[key].shape != weights[key].shape
+    ]
+    kinds = {
+        "keys of the model are missing": missing,
+        "keys are surplus": surplus,
+        "have another shape": other,
+    }
+    return [f"{len(keys):,} {what}: {_some(keys)}" for what, keys in kinds.items() if keys]
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:_NAMED]) + (", …" if len(keys) > _NAMED else "")
+
+
+def _shape(shape: torch.Size | tuple[int, ...]) -> str:
+    return f"({', '.join(str(side) for side in shape)})"
+
+
+def _plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without what torch.compile and wrappers of modules put before them."""
+    names = {key: key.replace("_orig_mod.", "") for key in weights}
+    while prefix := next(
+        (each for each in _PREFIXES if names and all(n.startswith(each) for n in names.values())),
+        None,
+    ):
+        names = {key: name.removeprefix(prefix) for key, name in names.items()}
+    plain = {names[key]: value for key, value in weights.items()}
+    if len(plain) < len(weights):
+        raise CraftZooError("it holds the same weights twice, with a prefix and without")
+    return plain
+
+
+class _PassedOver:
+    """Stands for an object that lies beside the weights, of which nothing is built."""
+
+    def __new__(cls, *_args: Any) -> _PassedOver:
+        return super().__new__(cls)
+
+    def __init__(self, *_args: Any) -> None:
+        pass
+
+    def __setstate__(self, _state: Any) -> None:
+        pass
+
+
+_BESIDE_WEIGHTS = (
+    *("numpy.dtype", "numpy.ndarray"),
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar",)),
+    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+    "argparse.Namespace",
+    *("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath"),
+    *("pathlib._local.PosixPath", "pathlib._local.WindowsPath"),
+)
+
+
+def _read_torch(path: Path, *, mmap: bool) -> Any:
+    """What :func:`torch.save` has written, of tensors and plain values."""
+    passed_over: list[Any] = [(_PassedOver, name) for name in _BESIDE_WEIGHTS]
+    try:
+        with torch.serialization.safe_globals(passed_over):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            raise _not_read(found[1]) from None
+        raise
+
+
+def _not_read(what: str) -> CraftZooError:
+    return CraftZooError(
+        f"it holds {what}, which is not read, as that could run a program: save the model's "
+        f"state_dict alone"
+    )
+
+
+def _check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse what unpacks to far more than the file's size: torch compresses no tensors."""
+    unpacked = sum(record.file_size for record in archive.infolist())
+    if unpacked > path.stat().st_size + _MOST_UNPACKED:
+        raise CraftZooError(
+            f"it unpacks to {unpacked:,} bytes, and torch compresses no weights: save it again"
+        )
+
+
+_STORAGES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+class _Module:
+    """A module in a TorchScript archive: its attributes by name."""
+
+    qualified_name = ""
+    attributes: Mapping[str, Any]
+
+    def __new__(cls, *_args: Any) -> _Module:
+        made = super().__new__(cls)
+        made.attributes = {}
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        self.attributes = state if isinstance(state, dict) else {}
+
+
+# Python's own unpickler in Python: the one in C reserves memory for numbers that a file names.
+class _ArchiveUnpickler(pickle._Unpickler):
+    """The modules and tensors of a TorchScript archive, and nothing else."""
+
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
+        self._archive, self._root = archive, root
+        self._storages: dict[str, Tensor] = {}
+        self._classes: dict[str, type[_Module]] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module}.{name}"
+        if module == "__torch__" or module.startswith("__torch__."):
+            if full not in self._classes:
+                self._classes[full] = type("_Module", (_Module,), {"qualified_name": full})
+            return self._classes[full]
+        known: dict[str, Callable[..., Any]] = {
+            "collections.OrderedDict": OrderedDict,
+            "torch._utils._rebuild_tensor_v2": _rebuilt,
+        }
+        if full in known:
+            return known[full]
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        if module == "torch.jit._pickle":  # lists of numbers, which are no weights
+            return _PassedOver
+        raise _not_read(full)
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        _, dtype, key, _, count = pid
+        if key not in self._storages:
+            data = bytearray(self._archive.read(f"{self._root}/data/{key}"))
+            if len(data) < count * dtype.itemsize:
+                raise CraftZooError(f"its record {key} is too short")
+            self._storages[key] = (
+                torch.frombuffer(data, dtype=dtype, count=count) if count else torch.empty(0)
+            )
+        return self._storages[key]
+
+
+def _rebuilt(storage: Tensor, offset: int, size: Any, stride: Any, *_: Any) -> Tensor:
+    return storage.as_strided(tuple(size), tuple(stride), offset)
+
+
+_SAVED = re.compile(
+    r"^class (\w+)\(Module\):\s+__parameters__ = \[(.*?)\]\s+__buffers__ = \[(.*?)\]", re.M | re.S
+)
+
+
+def _read_torchscript(archive: zipfile.ZipFile) -> tuple[dict[str, Tensor], bool]:
+    """Parameters and buffers of a TorchScript archive, and whether it computes with QuickGELU.
+
+    The archive is a program. It is not run: its modules are walked through, and the program's text
+    tells the activation, which is ``gelu`` or else the sigmoid that QuickGELU consists of.
+    """
+    root = next(name for name in archive.namelist() if name.endswith("/constants.pkl"))
+    root = root.removesuffix("/constants.pkl")
+    saved: dict[str, set[str]] = {}
+    gelu = False
+    for name in archive.namelist():
+        if name.startswith(f"{root}/code/") and name.endswith(".py"):
+            code = archive.read(name).decode("utf-8", "replace")
+            gelu = gelu or re.search(r"\bgelu_?\(", code) is not None
+            package = name.removeprefix(f"{root}/code/").removesuffix(".py").replace("/", ".")
+            for cls, *lists in _SAVED.findall(code):
+                saved[f"{package}.{cls}"] = set(re.findall(r'"([^"]*)"', " ".join(lists)))
+    weights: dict[str, Tensor] = {}
+    waiting: list[tuple[str, Any]] = [("", _ArchiveUnpickler(archive, root).load())]
+    for _ in range(_MOST_MODULES):
+        if not waiting:
+            return weights, not gelu
+        prefix, module = waiting.pop()
+        own = saved.get(getattr(module, "qualified_name", ""))
+        for name, value in getattr(module, "attributes", {}).items():
+            if isinstance(value, _Module):
+                waiting.append((f"{prefix}{name}.", value))
+            elif isinstance(value, Tensor) and (own is None or name in own):
+                weights[f"{prefix}{name}"] = value
+    raise CraftZooError(f"it is an archive of more than {_MOST_MODULES:,} modules")
