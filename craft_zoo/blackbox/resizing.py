@@ -41,9 +41,13 @@ def sparing(preprocess: Preprocess) -> Preprocess:
     def prepare(image: Image.Image) -> Tensor:
         if max(image.size) <= _THIN * min(image.size):
             return preprocess(image)
-        width, height = _resized_size(resize, image.size)
-        size = (width, height) if kept is None else (min(width, kept[1]), min(height, kept[0]))
-        return rest(_middle(image, (width, height), size, resample))
+        resized = _resized_size(resize, image.size)
+        width, height = resized
+        if kept is not None:
+            width, height = min(width, kept[1]), min(height, kept[0])
+        # Rounded as torchvision does.
+        left, top = round((resized[0] - width) / 2), round((resized[1] - height) / 2)
+        return rest(_part(image, resized, (left, top, left + width, top + height), resample))
 
     return prepare
 
@@ -65,34 +69,44 @@ def _resized_size(resize: Resize | ResizeKeepRatio, size: tuple[int, int]) -> tu
     return (short, long) if width <= height else (long, short)
 
 
-def _middle(
+def _part(
     image: Image.Image,
     resized: tuple[int, int],
-    kept: tuple[int, int],
+    window: tuple[int, int, int, int],
     resample: Image.Resampling,
 ) -> Image.Image:
-    """What is kept in the middle of an image that is resized.
+    """A part of the image that :meth:`PIL.Image.Image.resize` makes, without the rest.
 
     Args:
         image: of any size.
         resized: width and height that the whole would have.
-        kept: width and height of the middle.
+        window: left, top, right and bottom of the part.
         resample: the filter.
     """
-    spans, crops = [], []
-    for source, whole, part in zip(image.size, resized, kept, strict=True):
-        first = int(round((whole - part) / 2))  # as torchvision places it
-        scale = source / whole
-        start, stop = first * scale, (first + part) * scale
-        reach = math.ceil(_REACH * max(1.0, scale)) + 1
-        crop = max(0, math.floor(start) - reach), min(source, math.ceil(stop) + reach)
-        # Counted from the crop, as Pillow takes the box in single precision.
-        spans.append((start - crop[0], stop - crop[0]))
-        crops.append(crop)
-    (left, right), (top, bottom) = spans
-    part_of = image.crop((crops[0][0], crops[1][0], crops[0][1], crops[1][1]))
-    if part_of.height > _THIN * kept[1]:  # its rows first, of which Pillow would enlarge each
-        box = (0, top, part_of.width, bottom)
-        part_of = part_of.resize((part_of.width, kept[1]), resample, box=box)
-        top, bottom = 0, kept[1]
-    return part_of.resize(kept, resample, box=(left, top, right, bottom))
+    left, top, right, bottom = window
+    crop_left, crop_right, *across = _source(image.width, resized[0], left, right)
+    crop_top, crop_bottom, *down = _source(image.height, resized[1], top, bottom)
+    part = image.crop((crop_left, crop_top, crop_right, crop_bottom))
+    # One direction after the other, as Pillow does: the order shows where levels are clipped
+    # between. The rows of a tall image that shrinks would be too many to be enlarged first.
+    is_tall = image.height > max(image.width, resized[1])
+    for is_vertical in (True, False) if is_tall else (False, True):
+        if is_vertical:
+            size, box = (part.width, bottom - top), (0, down[0], part.width, down[1])
+        else:
+            size, box = (right - left, part.height), (across[0], 0, across[1], part.height)
+        part = part.resize(size, resample, box=box)
+    return part
+
+
+def _source(source: int, resized: int, first: int, last: int) -> tuple[int, int, float, float]:
+    """What pixels from ``first`` up to ``last`` of a resized side come from.
+
+    Returns:
+        Where all that a filter looks at begins and ends in the source, and where the pixels' own
+        places do, counted from there, as Pillow takes these in single precision.
+    """
+    scale = source / resized
+    reach = math.ceil(_REACH * max(1.0, scale)) + 1
+    begin, end = max(0, int(first * scale) - reach), min(source, math.ceil(last * scale) + reach)
+    return begin, end, first * scale - begin, last * scale - begin

@@ -34,7 +34,7 @@ def made(kind: str) -> Callable[[Image.Image], Tensor]:
 @given(
     kind=st.sampled_from(sorted(STEPS)),
     short=st.integers(1, 60),
-    ratio=st.floats(16.5, 24),
+    ratio=st.floats(17, 24),
     is_tall=st.booleans(),
     seed=st.integers(0, 99),
 )
@@ -47,9 +47,10 @@ def test_thin_images_have_the_pixels_that_the_preprocessing_gives(
     image, preprocess = Image.fromarray(pixels), made(kind)
     found, expected = (np.asarray(each(image), int) for each in (sparing(preprocess), preprocess))
     assert found.shape == expected.shape
-    # Squashing tall images, Pillow enlarges each row first and rounds; here the rows come last.
-    assert np.abs(found - expected).max() <= (2 if kind == "squash" else 1)
-    assert (found != expected).mean() < 0.02 or kind == "squash"
+    # Which direction Pillow resizes first where a tall image shrinks depends on its version.
+    shrinks = is_tall and (kind in ("longest", "squash") or min(expected.shape[1:]) < short)
+    assert np.abs(found - expected).max() <= (2 if shrinks else 1)
+    assert shrinks or (found != expected).mean() < 0.03
 
 
 @pytest.mark.parametrize("kind", sorted(STEPS))
@@ -68,14 +69,13 @@ def test_no_image_on_the_way_is_larger_than_the_source(mode: str, size: tuple[in
     resize = Image.Image.resize
 
     def watched(image: Image.Image, to: tuple[int, int], *rest: object, **more: object) -> object:
-        # Pillow's first pass has as many columns as wanted, and the rows that the box has.
-        sizes.append(to[0] * image.height)
+        sizes.append(to[0] * max(to[1], image.height))
         return resize(image, to, *rest, **more)  # type: ignore[arg-type]
 
     with patch.object(Image.Image, "resize", watched):
         tensor = preprocess(Image.new("RGB", size, "red"))
     assert tensor.shape == (3, 224, 224)
-    assert 0 < max(sizes) <= 16 * 224 * 224 + size[0] * size[1]
+    assert 0 < max(sizes) <= max(32 * 224, size[0] * size[1])
 
 
 def test_what_is_not_known_stays_as_it_is() -> None:
