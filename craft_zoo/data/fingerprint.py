@@ -15,8 +15,6 @@ from craft_zoo.data.images import (
     in_words,
     open_image,
     steps_of,
-    steps_of_array,
-    steps_of_image,
 )
 from craft_zoo.data.task import Dataset, LabelledImages
 
@@ -59,9 +57,10 @@ def describe(image: ImageSource) -> bytes:
         size = path.stat().st_size if path.exists() else -1
         return f"{path.parent.name}/{path.name}:{size}{in_words(steps_of(path))}\n".encode()
     if isinstance(image, Image.Image):
-        steps = steps_of_image(image)
+        steps = steps_of(image)
         pixels = np.asarray(open_image(image) if steps else image)
     else:
-        pixels, steps = np.asarray(image), steps_of_array(image)
+        pixels = np.asarray(image)
+        steps = steps_of(pixels)
     about = f"{pixels.shape}{pixels.dtype}{in_words(steps)}".encode()
     return about + np.ascontiguousarray(pixels).tobytes()

@@ -96,6 +96,7 @@ class ImageColumn:
     @cached_property
     def steps(self) -> list[tuple[str, ...]]:
         """Of each row whose bytes are in the table what is done to it when it is opened."""
+        import pyarrow
         import pyarrow.compute
 
         cells = self.table.with_format("arrow")[:].column(0)

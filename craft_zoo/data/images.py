@@ -17,9 +17,10 @@ from PIL import Image
 from craft_zoo.data.pixels import (
     BrokenImageError,
     as_rgb,
-    orientation_of,
+    orientation_in_memory,
     rgb_of_array,
     steps_of_file,
+    steps_of_image,
     upright_size,
 )
 from craft_zoo.errors import CraftZooError
@@ -64,7 +65,7 @@ def open_image(source: ImageSource) -> Image.Image:
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or f"of mode {source.mode}"
         with reading(name):
-            return as_rgb(source, name, orientation_of(source))
+            return as_rgb(source, name, orientation_in_memory)
     check_is_path(source)
     with reading(source), Image.open(source) as image:
         return as_rgb(image, source)
@@ -134,7 +135,7 @@ def content_key(source: ImageSource) -> bytes:
     if isinstance(source, DerivedImage):
         return source.content_key()
     if isinstance(source, np.ndarray):
-        about = f"array {source.dtype} {source.shape}{in_words(steps_of_array(source))}"
+        about = f"array {source.dtype} {source.shape}{in_words(steps_of(source))}"
         return hash_content(about, source.tobytes())
     if isinstance(source, Image.Image):
         image = open_image(source)
@@ -149,23 +150,22 @@ def file_key(content: bytes) -> bytes:
     return hash_content(f"file{in_words(steps_of(io.BytesIO(content)))}", content)
 
 
-def steps_of(file: str | Path | IO[bytes]) -> tuple[str, ...]:
-    """See :func:`craft_zoo.data.pixels.steps_of_file`; none of what cannot be opened."""
+def steps_of(source: str | Path | IO[bytes] | Image.Image | np.ndarray) -> tuple[str, ...]:
+    """What is done to an image beyond Pillow's conversion to RGB when it is opened.
+
+    See :func:`craft_zoo.data.pixels.steps_of_image`. Of a file the header tells; a file that cannot
+    be opened has no steps, as whoever opens it to look at it says what is wrong.
+    """
+    if isinstance(source, np.ndarray):
+        return ("over white",) if source.ndim == 3 and source.shape[2] == 4 else ()
     try:
-        with Image.open(file) as image:
+        if isinstance(source, Image.Image):
+            source.load()
+            return steps_of_image(source, orientation_in_memory(source))
+        with Image.open(source) as image:
             return steps_of_file(image)
-    except Exception:  # whoever opens it to look at it says what is wrong
+    except Exception:  # garbage makes decoders fail in more ways than they declare
         return ()
-
-
-def steps_of_image(image: Image.Image) -> tuple[str, ...]:
-    """As :func:`steps_of`, of an image in memory."""
-    return steps_of_file(image, orientation_of(image))
-
-
-def steps_of_array(array: np.ndarray) -> tuple[str, ...]:
-    """As :func:`steps_of`, of an array."""
-    return ("over white",) if array.ndim == 3 and array.shape[2] == 4 else ()
 
 
 def in_words(steps: tuple[str, ...]) -> str:

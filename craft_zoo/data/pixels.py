@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -53,13 +54,47 @@ _ROUNDING = 1e-6  # that a float may be outside 0 to 1 by
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 
 
-def as_rgb(image: Image.Image, name: object, orientation: int | None = None) -> Image.Image:
+def orientation_in_file(image: Image.Image) -> int:
+    """EXIF's number that stands in an image's metadata as its file had them; 1: upright.
+
+    They are strangers': Pillow's own reader keeps what they refer to, which may be gigabytes.
+    """
+    if image.format == "TIFF":  # Pillow turns these itself, their size included
+        return 1
+    exif = image.info.get("exif")
+    if exif is None and isinstance(profile := image.info.get("Raw profile type exif"), str):
+        try:
+            exif = bytes.fromhex("".join(profile.split("\n")[3:]))
+        except ValueError:
+            exif = None
+    if isinstance(exif, bytes) and (said := _in_exif(exif)) is not None:
+        return said
+    xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp")
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    found = _IN_XMP.search(xmp) if isinstance(xmp, bytes) else None
+    return int(found[1]) if found else 1
+
+
+def orientation_in_memory(image: Image.Image) -> int:
+    """As :func:`orientation_in_file`, of an image whose metadata may have been changed since."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except (ValueError, TypeError, SyntaxError, struct.error):  # garbage leaves a picture as it is
+        return 1
+
+
+def as_rgb(
+    image: Image.Image,
+    name: object,
+    orientation: Callable[[Image.Image], int] = orientation_in_file,
+) -> Image.Image:
     """A new 8-bit RGB image, upright, without metadata.
 
     Args:
         image: as Pillow has opened or made it.
         name: what to call it.
-        orientation: EXIF's number; None: the one that its file says.
+        orientation: tells EXIF's number of the image, once it is loaded.
 
     Raises:
         BrokenImageError: it has no pixels, or numbers whose range is not known.
@@ -81,7 +116,7 @@ def as_rgb(image: Image.Image, name: object, orientation: int | None = None) -> 
         rgb = _by_profile(image, io.BytesIO(image.info["icc_profile"]))
     else:
         rgb = image.convert("RGB")
-    turn = _TURNS.get(_said_by(image) if orientation is None else orientation)
+    turn = _TURNS.get(orientation(image))
     if turn is not None:
         rgb = rgb.transpose(turn)
     rgb.info.clear()  # what it says of orientation and transparency has been done
@@ -113,7 +148,7 @@ def rgb_of_array(array: np.ndarray) -> Image.Image:
         levels = array
     elif array.dtype == np.bool_:
         levels = array * np.uint8(255)
-    elif array.dtype == np.uint16:
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either order of bytes
         levels = np.array(_levels(65535), np.uint8)[array]
     elif np.issubdtype(array.dtype, np.floating):
         levels = _from_floats(array, "array")
@@ -126,21 +161,26 @@ def rgb_of_array(array: np.ndarray) -> Image.Image:
     return as_rgb(Image.fromarray(np.ascontiguousarray(flat)), "array")
 
 
+def steps_of_file(image: Image.Image) -> tuple[str, ...]:
+    """See :func:`steps_of_image`, of a file that was opened and not loaded, from its header."""
+    return steps_of_image(image, _turn_of_file(image))
+
+
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height that :func:`as_rgb` gives an image, of a file from its header alone."""
     width, height = image.size
     return (height, width) if _turn_of_file(image) in _ON_ITS_SIDE else (width, height)
 
 
-def steps_of_file(image: Image.Image, orientation: int | None = None) -> tuple[str, ...]:
-    """What :func:`as_rgb` does to a file beyond Pillow's conversion to RGB, in a word each.
+def steps_of_image(image: Image.Image, orientation: int) -> tuple[str, ...]:
+    """What :func:`as_rgb` does to an image beyond Pillow's conversion to RGB, in a word each.
 
-    It is read from the header. Transparency counts where the format provides for it, whether or
-    not a pixel is transparent. An ordinary file has no steps.
+    Transparency counts where the image provides for it, whether or not a pixel is transparent. An
+    ordinary image has no steps.
 
     Args:
-        image: opened and not loaded.
-        orientation: see :func:`as_rgb`.
+        image: any.
+        orientation: EXIF's number.
     """
     steps = []
     if image.mode.startswith("I") or image.mode == "F":
@@ -149,19 +189,9 @@ def steps_of_file(image: Image.Image, orientation: int | None = None) -> tuple[s
         steps.append("over white")
     elif _has_inks_profile(image):
         steps.append("by profile")
-    turn = _turn_of_file(image) if orientation is None else orientation
-    if turn in _TURNS:
-        steps.append(f"turned {turn}")
+    if orientation in _TURNS:
+        steps.append(f"turned {orientation}")
     return tuple(steps)
-
-
-def orientation_of(image: Image.Image) -> int:
-    """The orientation of an image in memory, whose metadata may have been changed there."""
-    try:
-        image.load()  # Pillow turns TIFF when it loads
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except (ValueError, TypeError, SyntaxError, struct.error):  # garbage leaves a picture as it is
-        return 1
 
 
 def _turn_of_file(image: Image.Image) -> int:
@@ -173,29 +203,7 @@ def _turn_of_file(image: Image.Image) -> int:
         file.seek(at)
         if any(mark in rest for mark in _PNG_METADATA):
             image.load()
-    return _said_by(image)
-
-
-def _said_by(image: Image.Image) -> int:
-    """The orientation that stands in an image's metadata as its file had them.
-
-    They are strangers': Pillow's own reader keeps what they refer to, which may be gigabytes.
-    """
-    if image.format == "TIFF":  # Pillow turns these itself, their size included
-        return 1
-    exif = image.info.get("exif")
-    if exif is None and isinstance(profile := image.info.get("Raw profile type exif"), str):
-        try:
-            exif = bytes.fromhex("".join(profile.split("\n")[3:]))
-        except ValueError:
-            exif = None
-    if isinstance(exif, bytes) and (said := _in_exif(exif)) is not None:
-        return said
-    xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    found = _IN_XMP.search(xmp) if isinstance(xmp, bytes) else None
-    return int(found[1]) if found else 1
+    return orientation_in_file(image)
 
 
 def _in_exif(exif: bytes) -> int | None:
