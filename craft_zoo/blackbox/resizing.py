@@ -92,10 +92,11 @@ def _part(
     is_tall = image.height > max(image.width, resized[1])
     for is_vertical in (True, False) if is_tall else (False, True):
         if is_vertical:
-            size, box = (part.width, bottom - top), (0, down[0], part.width, down[1])
+            rows = (0, down[0], part.width, down[1])
+            part = part.resize((part.width, bottom - top), resample, box=rows)
         else:
-            size, box = (right - left, part.height), (across[0], 0, across[1], part.height)
-        part = part.resize(size, resample, box=box)
+            columns = (across[0], 0, across[1], part.height)
+            part = part.resize((right - left, part.height), resample, box=columns)
     return part
 
 

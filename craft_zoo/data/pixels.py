@@ -293,7 +293,7 @@ def _over_white(image: Image.Image) -> Image.Image:
     return ground
 
 
-def _by_profile(image: Image.Image, profile: object) -> Image.Image:
+def _by_profile(image: Image.Image, profile: io.BytesIO | ImageCms.core.CmsProfile) -> Image.Image:
     try:
         converted = ImageCms.profileToProfile(
             image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"

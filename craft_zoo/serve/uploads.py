@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from PIL import Image, UnidentifiedImageError
 
 from craft_zoo.data.images import BrokenImageError, DerivedImage, hash_content, in_words, reading
-from craft_zoo.data.pixels import as_rgb, steps_of_file
+from craft_zoo.data.pixels import as_rgb, orientation_in_file, steps_of_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.serve.anatomy import fault_of
 
@@ -55,24 +55,25 @@ class UploadedImage(DerivedImage):
         return self._content is not None
 
     def measure(self) -> None:
-        """Find out how many pixels it has, and its key; none is decoded but of odd PNG files.
+        """Find out how many pixels it has, of which none is decoded.
 
         Raises:
             BrokenImageError: it is no image, too large, or made to be hard to decode.
         """
         with self._reading() as image:
             self.pixels = math.prod(image.size)
-            about = f"file{in_words(steps_of_file(image))}"  # as the same file has it on a disk
-        self._key = hash_content(about, bytes(self._content or b""))
 
     def check(self) -> None:
-        """Decode it once.
+        """Decode it once, and find out its key.
 
         Raises:
             BrokenImageError: as :meth:`measure`, or it is damaged.
         """
         with self._reading() as image:
             as_rgb(image, self._name)
+            steps = in_words(steps_of_image(image, orientation_in_file(image)))
+        # As the same file has it on a disk.
+        self._key = hash_content(f"file{steps}", bytes(self._content or b""))
 
     def open(self) -> Image.Image:
         """See :meth:`DerivedImage.open`."""
@@ -83,7 +84,7 @@ class UploadedImage(DerivedImage):
     def content_key(self) -> bytes:
         """See :meth:`DerivedImage.content_key`."""
         if self._key is None:
-            self.measure()
+            self.check()
         assert self._key is not None
         return self._key
 
