@@ -24,7 +24,7 @@ from craft_zoo.blackbox.base import (
     own_images,
 )
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
-from craft_zoo.data.images import ImageSource, open_image
+from craft_zoo.data.images import ImageSource, as_images, open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.threads import in_order
 
@@ -308,7 +308,7 @@ class _CallableVLM(VLM):
         keep: bool = True,
     ) -> ImageSet:
         """See :meth:`VLM.images`."""
-        check_given(images, "images")
+        images = as_images(images)
         return _Opened(images, self, self._room, progress)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:

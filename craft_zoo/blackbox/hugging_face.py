@@ -30,7 +30,7 @@ from craft_zoo.blackbox.remote.questions import Questions
 from craft_zoo.blackbox.remote.retrying import Damaged, Retrying, Transient, clamped
 from craft_zoo.blackbox.remote.spending import Spending
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
-from craft_zoo.data.images import ImageSource
+from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.wire import IDEMPOTENCY_HEADER
 
@@ -115,7 +115,7 @@ class HuggingFaceVLM(VLM):
         keep: bool = True,
     ) -> ImageSet:
         """See :meth:`VLM.images`; they stay here until they are asked about."""
-        check_given(images, "images")
+        images = as_images(images)
         return _Files(images, self, progress)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from craft_zoo.blackbox.base import Progress
 from craft_zoo.blackbox.cache import FeatureCache, module_key
+from craft_zoo.blackbox.resizing import sparing
 from craft_zoo.blackbox.text import Model
 from craft_zoo.data.images import ImageSource, content_key, open_image
 from craft_zoo.threads import in_threads
@@ -42,6 +43,7 @@ class ImageEncoder:
         self, model: Model, preprocess: Callable[..., Tensor], *, cache: Path | None = None
     ) -> None:
         self._model, self._preprocess, self._folder = model, preprocess, cache
+        self._to_tensor = sparing(preprocess)
         # In half precision some parameters stay single, not those that pixels are multiplied by.
         weight = next(
             module.weight
@@ -119,7 +121,7 @@ class ImageEncoder:
                 yield self._run(batch)
 
     def _prepare(self, source: ImageSource) -> Tensor:
-        return self._preprocess(open_image(source))
+        return self._to_tensor(open_image(source))
 
     @torch.inference_mode()
     def _run(self, pixels: list[Tensor]) -> np.ndarray:

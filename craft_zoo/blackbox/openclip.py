@@ -42,7 +42,7 @@ from craft_zoo.blackbox.text import (
     text_tower,
 )
 from craft_zoo.blackbox.weights import ACTIVATIONS, Weights, find_weights
-from craft_zoo.data.images import ImageSource
+from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError, CraftZooWarning, PromptError
 from craft_zoo.logs import collected
 
@@ -176,7 +176,7 @@ class OpenCLIP(VLM):
         Raises:
             CraftZooError: there is no image, or one is missing or corrupt.
         """
-        check_given(images, "images")
+        images = as_images(images)
         return _Features(self._encode_images(images, progress, keep=keep), self, images)
 
     def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenedWhite:

@@ -23,7 +23,7 @@ from craft_zoo.blackbox.checked import checked
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.data.fingerprint import describe
-from craft_zoo.data.images import ImageSource
+from craft_zoo.data.images import ImageSource, as_images
 
 _ANSWER_BYTES = 2**26  # that requests may bring together, as they are held whole until written
 
@@ -59,7 +59,7 @@ class RecordedVLM(VLM):
         keep: bool = True,
     ) -> ImageSet:
         """As :meth:`VLM.images`; while the journal answers, the model is not bothered with them."""
-        parts = _Parts(self, images, progress, keep)
+        parts = _Parts(self, as_images(images), progress, keep)
         if not self._journal.replaying:
             parts.hand_over()
         return parts

@@ -7,16 +7,24 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from craft_zoo.data.images import DerivedImage, ImageSource
+from craft_zoo.data.images import (
+    DerivedImage,
+    ImageSource,
+    in_words,
+    open_image,
+    steps_of,
+)
 from craft_zoo.data.task import Dataset, LabelledImages
 
 
 def fingerprint(dataset: Dataset) -> str:
     """A hash of class names, labels and images; the same wherever the images lie.
 
-    Of an image file its name, its folder's and its size count, so that no file is read: one that
-    is altered and keeps its size goes unnoticed. Of a part of a data set the whole counts too, as
+    Of an image file its name, its folder's and its size count, and whether it is turned or scaled
+    when it is opened, so that no more than its header is read: one that is altered and keeps its
+    size goes unnoticed. Of a part of a data set the whole counts too, as
     draws can depend on it.
     """
     digest = hashlib.sha256(json.dumps(dataset.classnames).encode())
@@ -38,12 +46,22 @@ def _add(digest: hashlib._Hash, part: LabelledImages) -> None:
 
 
 def describe(image: ImageSource) -> bytes:
-    """What tells an image from others in its data set."""
+    """What tells an image from others in its data set.
+
+    What is opened by Pillow's conversion to RGB alone has the description that it always had.
+    """
     if isinstance(image, DerivedImage):
         return image.identity()
     if isinstance(image, str | Path):
         path = Path(image)
         size = path.stat().st_size if path.exists() else -1
-        return f"{path.parent.name}/{path.name}:{size}\n".encode(errors="surrogateescape")
-    pixels = np.asarray(image)
-    return f"{pixels.shape}{pixels.dtype}".encode() + np.ascontiguousarray(pixels).tobytes()
+        text = f"{path.parent.name}/{path.name}:{size}{in_words(steps_of(path))}\n"
+        return text.encode(errors="surrogateescape")
+    if isinstance(image, Image.Image):
+        steps = steps_of(image)
+        pixels = np.asarray(open_image(image) if steps else image)
+    else:
+        pixels = np.asarray(image)
+        steps = steps_of(pixels)
+    about = f"{pixels.shape}{pixels.dtype}{in_words(steps)}".encode()
+    return about + np.ascontiguousarray(pixels).tobytes()

@@ -20,11 +20,14 @@ from craft_zoo.data.images import (
     BrokenImageError,
     DerivedImage,
     content_key,
-    hash_content,
+    file_key,
+    in_words,
     open_image,
     reading,
+    steps_of,
 )
 from craft_zoo.data.labels import as_label
+from craft_zoo.data.pixels import as_rgb
 from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import SPLIT_NAMES, find_splits, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
@@ -97,6 +100,19 @@ class ImageColumn:
         paths = pyarrow.compute.struct_field(cells, "path")
         return pyarrow.compute.if_else(inside, None, paths).to_pylist()
 
+    @cached_property
+    def steps(self) -> list[tuple[str, ...]]:
+        """Of each row whose bytes are in the table what is done to it when it is opened."""
+        import pyarrow
+        import pyarrow.compute
+
+        cells = self.table.with_format("arrow")[:].column(0)
+        contents = pyarrow.compute.struct_field(cells, "bytes")
+        return [
+            steps_of(pyarrow.BufferReader(content.as_buffer())) if content.is_valid else ()
+            for content in contents
+        ]
+
     def content(self, row: int) -> bytes | Path:
         """The image's file, or what would be in one.
 
@@ -123,23 +139,25 @@ class HubImage(DerivedImage):
         content = self.column.content(self.row)
         if isinstance(content, Path):
             return open_image(content)
-        with (
-            reading(f"{self.row} of {self.column.name}"),
-            Image.open(io.BytesIO(content)) as image,
-        ):
-            return image.convert("RGB")
+        name = f"{self.row} of {self.column.name}"
+        with reading(name), Image.open(io.BytesIO(content)) as image:
+            return as_rgb(image, name)
 
     def content_key(self) -> bytes:
         """See :func:`craft_zoo.data.content_key`; that of a file with the same content."""
         content = self.column.content(self.row)
-        return content_key(content) if isinstance(content, Path) else hash_content("file", content)
+        return content_key(content) if isinstance(content, Path) else file_key(content)
 
     def identity(self) -> bytes:
-        """Of a file as for a path, else the split's own fingerprint and the row: none is read."""
+        """Of a file as for a path, else the split's own fingerprint and the row.
+
+        No more than the headers are read.
+        """
         path = self.column.paths[self.row]
         if path is not None:
             return describe(path)
-        return f"{self.column.fingerprint}:{self.row}\n".encode()
+        steps = in_words(self.column.steps[self.row])
+        return f"{self.column.fingerprint}:{self.row}{steps}\n".encode()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
-from craft_zoo.data.images import BrokenImageError, DerivedImage, hash_content, reading
+from craft_zoo.data.images import BrokenImageError, DerivedImage, hash_content, in_words, reading
+from craft_zoo.data.pixels import as_rgb, orientation_in_file, steps_of_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.serve.anatomy import fault_of
 
@@ -41,7 +42,7 @@ class UploadedImage(DerivedImage):
         self._content: bytes | memoryview | None = content
         self._name, self._most = name, pixels
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self._key = hash_content("file", bytes(content))  # as the same file has it on a disk
+        self._key: bytes | None = None
         self.pixels = self.opened = 0
 
     @property
@@ -63,24 +64,28 @@ class UploadedImage(DerivedImage):
             self.pixels = math.prod(image.size)
 
     def check(self) -> None:
-        """Decode it once.
+        """Decode it once, and find out its key.
 
         Raises:
             BrokenImageError: as :meth:`measure`, or it is damaged.
         """
         with self._reading() as image:
-            image.load()
-            if image.mode != "RGB":
-                image.convert("RGB")
+            as_rgb(image, self._name)
+            steps = in_words(steps_of_image(image, orientation_in_file(image)))
+        # As the same file has it on a disk.
+        self._key = hash_content(f"file{steps}", bytes(self._content or b""))
 
     def open(self) -> Image.Image:
         """See :meth:`DerivedImage.open`."""
         self.opened += 1
         with self._reading() as image:
-            return image.convert("RGB")
+            return as_rgb(image, self._name)
 
     def content_key(self) -> bytes:
         """See :meth:`DerivedImage.content_key`."""
+        if self._key is None:
+            self.check()
+        assert self._key is not None
         return self._key
 
     def keep(self) -> None:

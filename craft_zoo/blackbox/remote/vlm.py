@@ -29,7 +29,7 @@ from craft_zoo.blackbox.remote.served import ANSWER_BYTES, served_by
 from craft_zoo.blackbox.remote.server import JSON, MISREAD, Refused, Server
 from craft_zoo.blackbox.remote.spending import Spending
 from craft_zoo.blackbox.templates import DEFAULT_INIT
-from craft_zoo.data.images import ImageSource
+from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.wire import (
     BILLED_HEADER,
@@ -137,7 +137,7 @@ class RemoteVLM(VLM):
         Raises:
             CraftZooError: an image is missing or broken, or the server does not take it.
         """
-        check_given(images, "images")
+        images = as_images(images)
         for id in self._handed.take_gone():
             self._server.tell("DELETE", paths.IMAGE_SET.format(id=id))
         together, most = self.images_together(len(images)), self.served.body_bytes

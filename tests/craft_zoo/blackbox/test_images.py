@@ -7,8 +7,10 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -87,6 +89,24 @@ def test_what_is_known_is_not_encoded_again(model: torch.nn.Module, tmp_path: Pa
     assert counting.count == 1
 
 
+@pytest.mark.parametrize("shape", [(100_000, 1, 3), (2, 50_000, 3)])
+def test_thin_images_take_no_more_memory_than_others(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, preprocess, _ = mini.create()
+    sizes: list[int] = []
+    resize = PIL.Image.Image.resize
+
+    def watched(image: PIL.Image.Image, size: tuple[int, int], *rest: Any, **more: Any) -> Any:
+        sizes.append(size[0] * max(size[1], image.height))
+        return resize(image, size, *rest, **more)
+
+    monkeypatch.setattr(PIL.Image.Image, "resize", watched)
+    thin = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert len(ImageEncoder(built.eval(), preprocess)([thin])) == 1
+    assert 0 < max(sizes) <= 224 * 224
+
+
 def test_progress_counts_to_the_end(model: torch.nn.Module, tmp_path: Path) -> None:
     encode, _ = encoder(model, tmp_path)
     encode(IMAGES[:3])
@@ -115,7 +135,7 @@ def test_what_was_encoded_before_a_bad_image_is_kept(
 ) -> None:
     encode, counting = encoder(model, tmp_path)
     with pytest.raises(CraftZooError, match="uint8 of shape"):
-        encode([*IMAGES, np.zeros((2, 2), dtype=np.float64)])
+        encode([*IMAGES, np.zeros((2, 2), dtype=np.int64)])
     counting.count = 0
     encode(IMAGES[:16])
     assert counting.count == 0

@@ -101,6 +101,35 @@ def test_fingerprints_read_no_image_and_stay_where_the_folder_is_moved(
     assert fingerprint(load_dataset(other)) != first
 
 
+def test_images_in_tables_and_in_files_are_opened_as_files_of_a_folder(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    grey, exif = Image.fromarray(pixels[..., 0]), Image.Exif()
+    exif[0x0112] = 6
+    see_through = Image.fromarray(pixels)
+    see_through.putalpha(grey)
+    deep = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    files = {}
+    for name, image in {"plain": grey, "turned": grey, "deep": deep, "alpha": see_through}.items():
+        files[name] = tmp_path / f"{name}.png"
+        image.save(files[name], **({"exif": exif} if name == "turned" else {}))
+    column = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
+    paths = [str(path) for path in files.values()]
+    inside = [{"bytes": path.read_bytes(), "path": None} for path in files.values()]
+    for cells in (paths, inside):
+        table = datasets.Dataset.from_dict({"image": cells, "label": [0, 0, 1, 1]}, column)
+        loaded = load_dataset(save(tmp_path / f"set-{len(str(cells))}", train=table, test=table))
+        for path, image in zip(files.values(), loaded.train.images, strict=True):
+            assert isinstance(image, HubImage)
+            assert np.array_equal(open_image(image), open_image(path))
+            assert content_key(image) == content_key(path)
+        plain, *others = [image.identity().decode() for image in loaded.train.images]
+        assert "," not in plain
+        for identity, step in zip(others, ("turned 6", "scaled", "over white"), strict=True):
+            assert identity.endswith(f", {step}\n")
+
+
 def test_image_folders_and_parquet_files(image_folder: Path, tmp_path: Path) -> None:
     dataset, folder = load_dataset(f"hf:{image_folder}"), load_dataset(f"folder:{image_folder}")
     assert dataset.classnames == folder.classnames

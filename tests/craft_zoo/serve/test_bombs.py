@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from craft_zoo.data.images import BrokenImageError
+from craft_zoo.data.images import BrokenImageError, content_key, open_image
 from craft_zoo.serve.uploads import UploadedImage
 
 MEGABYTE = 2**20
@@ -163,19 +163,28 @@ def profiled() -> dict[str, Any]:
         lambda: saved("MPO", save_all=True),
         lambda: saved("PNG", **profiled()),
         lambda: saved("PNG", "P"),
+        lambda: saved("PNG", "P", transparency=3),
+        lambda: saved("PNG", "LA"),
+        lambda: saved("PNG", "RGBA"),
+        lambda: saved("PNG", "I;16"),
         lambda: saved("PNG", save_all=True),
         lambda: saved("WEBP", **profiled()),
+        lambda: saved("WEBP", "RGBA", **profiled()),
         lambda: saved("WEBP", lossless=True, save_all=True),
     ],
 )
-def test_whatever_programs_save_is_taken_as_it_is(make: Callable[[], bytes]) -> None:
+def test_whatever_programs_save_is_taken_as_it_is(
+    make: Callable[[], bytes], tmp_path: Path
+) -> None:
     file = make()
     image = UploadedImage(memoryview(file), "7", 80 * 60)
     image.measure()
     image.check()
     assert image.pixels == 80 * 60
-    expected = Image.open(io.BytesIO(file)).convert("RGB")
-    assert np.array_equal(np.asarray(image.open()), np.asarray(expected))
+    assert np.array_equal(image.open(), open_image(Image.open(io.BytesIO(file))))
+    path = tmp_path / "file"
+    path.write_bytes(file)
+    assert image.content_key() == content_key(path)
     with pytest.raises(BrokenImageError, match=r"has \d\d x \d\d pixels"):
         UploadedImage(file, "7", 80 * 60 - 1).measure()
 
