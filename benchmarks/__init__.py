@@ -3,7 +3,7 @@
 Every figure comes from the points that runs have measured; a finished run is never made again.
 
 - :class:`RunSpec`, :class:`Variant`, :func:`expand`, :func:`cross`, :func:`combine`,
-  :func:`label_runs`, :func:`short_name`: the grid; :func:`name_datasets`, :func:`printable`:
+  :func:`label_runs`, :func:`short_name`: the grid; :func:`name_datasets`:
   what its data sets are called
 - :class:`Plan`, :func:`read_plan`: the grid as a file
 - :class:`Bench`, :class:`Listener`, :class:`Listeners`: running it;
@@ -42,7 +42,7 @@ from craft_zoo.benchmarks.inference import (
     score_table,
 )
 from craft_zoo.benchmarks.ledger import Listener, Listeners
-from craft_zoo.benchmarks.names import name_datasets, printable
+from craft_zoo.benchmarks.names import name_datasets
 from craft_zoo.benchmarks.plan import (
     DEFAULT_METHODS,
     Plan,
@@ -109,7 +109,6 @@ __all__ = [
     "name_datasets",
     "performance_profile",
     "plot_curves",
-    "printable",
     "published_figures",
     "rank",
     "reached",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from craft_zoo.benchmarks.grid import RunSpec, slug
+from craft_zoo.printable import printable
 
 _LONGEST = 60  # letters of a name that is drawn, and of a file's
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # categories of what prints as nothing
 
 
 class DatasetName(NamedTuple):
@@ -124,19 +123,6 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
         else f"{stem[:_LONGEST]}-{_digest(name)}".strip("-")
         for name, stem in plain.items()
     }
-
-
-def printable(name: str) -> str:
-    r"""A name in one line: what prints as nothing or moves the cursor is written as ``\x1b``."""
-    return "".join(coded(sign) if unicodedata.category(sign) in _UNSEEN else sign for sign in name)
-
-
-def coded(sign: str) -> str:
-    r"""A character as its number, as in ``\x1b`` or ``\u6a21``."""
-    number = ord(sign)
-    if number < 0x100:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def shortened(name: str, most: int = _LONGEST) -> str:

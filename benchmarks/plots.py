@@ -19,9 +19,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
-from craft_zoo.benchmarks.names import coded, printable, shortened
+from craft_zoo.benchmarks.names import shortened
 from craft_zoo.benchmarks.statistics import INTERVAL, ONE_PREDICTION, SINGLE_SEEDS
 from craft_zoo.files import replacing
+from craft_zoo.printable import coded, printable
 
 # Okabe & Ito's colours and three of Tol's, ordered so that neighbours differ in lightness, and
 # dashes: in grey print and for colour-blind readers the lines stay apart.

@@ -22,7 +22,6 @@ from craft_zoo.benchmarks.names import (
     distinguished,
     file_names,
     name_datasets,
-    printable,
 )
 from craft_zoo.benchmarks.plots import (
     LEVEL_COLOUR,
@@ -41,6 +40,7 @@ from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 from craft_zoo.methods import is_white_box
+from craft_zoo.printable import printable
 
 _DASHES = ((0, (1, 2)), (0, (6, 3)), (0, (3, 2, 1, 2)), (0, (10, 3)))  # of level lines
 REFERENCE = "craft-released"  # what others are compared with, where it was run

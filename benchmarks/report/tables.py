@@ -11,10 +11,11 @@ import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.inference import Ranks, aggregate, compare_all
-from craft_zoo.benchmarks.names import DatasetName, printable
+from craft_zoo.benchmarks.names import DatasetName
 from craft_zoo.benchmarks.published import figures_for
 from craft_zoo.benchmarks.statistics import spread, summarize
 from craft_zoo.files import write_atomically
+from craft_zoo.printable import printable
 
 SPREAD_COLUMN = "95 % or seeds"  # an interval, or the single seeds
 MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)

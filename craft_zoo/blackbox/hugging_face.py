@@ -32,6 +32,7 @@ from craft_zoo.blackbox.remote.spending import Spending
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import sentence
 from craft_zoo.wire import IDEMPOTENCY_HEADER
 
 if TYPE_CHECKING:
@@ -340,4 +341,4 @@ def _message(about: dict[str, Any]) -> str:
         said = said.get("message")
     several = said if isinstance(said, list) else [said]
     words = "; ".join(each for each in several if isinstance(each, str))
-    return " ".join(words.split())[:300]
+    return sentence(words, 300)

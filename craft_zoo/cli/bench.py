@@ -14,7 +14,6 @@ from craft_zoo.benchmarks import (
     SPREAD,
     Plan,
     few_seeds,
-    printable,
     read_plan,
     read_suite,
     spread,
@@ -42,6 +41,7 @@ from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names
 from craft_zoo.mini import NAME
+from craft_zoo.printable import printable
 
 DEFAULT_OUT = "craft-zoo-bench"
 

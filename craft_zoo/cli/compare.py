@@ -17,7 +17,6 @@ from craft_zoo.benchmarks import (
     compare,
     few_seeds,
     name_datasets,
-    printable,
     read_results,
     score_table,
     short_name,
@@ -28,6 +27,7 @@ from craft_zoo.benchmarks.names import DatasetName
 from craft_zoo.cli.bench import DEFAULT_OUT
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 _ENOUGH = 0.05
 

@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from craft_zoo.benchmarks import Plan, RunStore, forecast, printable
+from craft_zoo.benchmarks import Plan, RunStore, forecast
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
 from craft_zoo.blackbox import VLM
 from craft_zoo.cli.arguments import open_model
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 
 def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:

@@ -31,6 +31,7 @@ from craft_zoo.cli import (
 from craft_zoo.errors import CraftZooError, CraftZooWarning, did_you_mean
 from craft_zoo.machine import keep_freed_memory
 from craft_zoo.optimizers import OptimizerError
+from craft_zoo.printable import printable
 
 NOT_READ, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # while an error can still be answered for
         return code
     except (CraftZooError, OptimizerError) as error:
-        print(f"craft-zoo: {error}", file=sys.stderr)
+        print(f"craft-zoo: {_shown(error)}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:  # whoever reads the output, head for instance, has seen enough
         with suppress(OSError, ValueError):
@@ -124,6 +125,11 @@ class _Parser(argparse.ArgumentParser):
             if hint
             else f"{surplus[0]!r} is no argument of it"
         )
+
+
+def _shown(error: Exception) -> str:
+    """The error's lines without what moves a terminal's cursor, which a name in it may hold."""
+    return "\n".join(printable(line) for line in str(error).split("\n"))
 
 
 def _of_files(error: OSError) -> str:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from craft_zoo.blackbox.remote.clients import Clients
+from craft_zoo.blackbox.remote.deadlines import deadline, keep_deadlines
 from craft_zoo.blackbox.remote.retrying import Damaged, Transient, seconds_of
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import sentence
 
 if TYPE_CHECKING:
     import httpx
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 BUSY = frozenset({429, 502, 503, 504})
 _CONNECT_SECONDS = 10.0
 _SLACK = 2**20  # bytes that any answer may have: a message, JSON
+_SLOWEST = 2e4  # bytes a second at which a request is sent, at the least
 _TOO_LONG = 2  # answers that are longer than can be, until it is no accident
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
 _CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
@@ -57,7 +60,8 @@ class Http:
     Args:
         url: what all paths are relative to.
         headers: sent with every request.
-        timeout: seconds that an answer may take.
+        timeout: seconds that a whole exchange may take, from connecting to the answer's last byte;
+            a large request has more, so that it can be sent at 20 kB/s.
         transport: stands in for the network.
 
     Raises:
@@ -110,15 +114,24 @@ class Http:
         """
         import httpx
 
-        ends = time.monotonic() + self._timeout
+        began = time.monotonic()
+        allowed = self._timeout + len(body or b"") / _SLOWEST
         try:
             with (
+                deadline(allowed),
                 self._clients.client() as client,
                 client.stream(method, self.url + path, content=body, headers=headers) as response,
             ):
                 self._heard = True
+                encoding = response.headers.get("content-encoding", "identity")
+                if encoding.strip().lower() != "identity":
+                    raise Damaged(
+                        f"its answer is packed ({sentence(encoding, 40)}), which was not asked for",
+                        attempts=_TOO_LONG,
+                        billed=True,
+                    )
                 pieces, size = [], 0
-                for piece in response.iter_bytes():
+                for piece in response.iter_raw():
                     size += len(piece)
                     if size > most + _SLACK:
                         raise Damaged(
@@ -126,10 +139,12 @@ class Http:
                             attempts=_TOO_LONG,
                             billed=True,
                         )
-                    if time.monotonic() > ends:
-                        reason = f"its answer was not whole after {self._timeout:g} s"
-                        raise Transient(reason, billed=True)
                     pieces.append(piece)
+        except httpx.TimeoutException as error:
+            if time.monotonic() - began >= allowed:
+                reason = f"its answer was not whole after {allowed:.0f} s"
+                raise Transient(reason, billed=True) from None
+            self._failed(error)
         except httpx.HTTPError as error:
             self._failed(error)
         except (httpx.InvalidURL, UnicodeError) as error:  # the latter of the host's name
@@ -137,7 +152,8 @@ class Http:
         found = {name.lower(): value for name, value in response.headers.items()}
         if "location" in found and 300 <= response.status_code < 400:
             raise CraftZooError(
-                f"{self.url} redirects to {found['location']}: use the address where it is now"
+                f"{self.url} redirects to {sentence(found['location'])}: use the address where it "
+                f"is now"
             )
         return Answer(response.status_code, found, b"".join(pieces))
 
@@ -188,13 +204,15 @@ class Http:
         import httpx
 
         try:
-            return httpx.Client(
+            client = httpx.Client(
                 headers={"Accept-Encoding": "identity", **self._headers},
                 timeout=httpx.Timeout(self._timeout, connect=self._connect_seconds),
                 # Who asks limits how much is under way; a limit here would count as a time-out.
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
                 transport=self._transport,
             )
+            keep_deadlines(client)
+            return client
         except OSError as error:
             raise CraftZooError(
                 f"the certificates that {self.url} is to be checked by cannot be read "
@@ -267,4 +285,4 @@ def _variables(names: frozenset[str]) -> str:
 
 def _reason(error: Exception) -> str:
     text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return sentence(text.splitlines()[0]) if text else type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from craft_zoo.blackbox.remote.server import MISREAD, Server
+from craft_zoo.printable import printable
 from craft_zoo.wire import paths
 
 ANSWER_BYTES = 2**26  # that one request may bring
@@ -53,7 +54,7 @@ def served_by(server: Server) -> Served:
     try:
         limits, in_flight, top_k = about.get("limits") or {}, about["in_flight"], about.get("top_k")
         served = Served(
-            name=str(about["name"]),
+            name=printable(str(about["name"])),
             image_size=int(about["image_size"]),
             accepts=frozenset(about["accepts"]) & _ACCEPTS,
             answers=str(about.get("answers") or ""),

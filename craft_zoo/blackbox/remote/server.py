@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from craft_zoo.blackbox.remote.http import BUSY, Answer, Http, checked_key
 from craft_zoo.blackbox.remote.retrying import Damaged, Retrying, Transient
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import sentence
 from craft_zoo.wire import DIGEST_HEADER, ErrorCode, digest
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class Server:
     def _refusal(self, answer: Answer) -> Exception:
         try:
             error = _parsed(answer)["error"]
-            code, message = str(error["code"]), str(error["message"])
+            code, message = str(error["code"]), sentence(str(error["message"]))
         except MISREAD:
             return _strange(f"HTTP {answer.status} without a reason")
         if code == ErrorCode.BAD_DIGEST:
