@@ -422,7 +422,7 @@ def _read_folder(content: bytes, folder: Path) -> None:
 
 _TABLE = pd.DataFrame(
     {
-        "path": ["a.png", "b.png", "c.png", "d.png"] * 2,
+        "path": [f"{letter}.png" for letter in "abcdefgh"],
         "label": ["cat", "dog"] * 4,
         "split": ["train"] * 4 + ["test"] * 4,
         "classname": ["a cat", "a dog"] * 4,
@@ -443,7 +443,7 @@ def _parquet() -> list[bytes]:
 
 def _read_manifest(suffix: str) -> Callable[[bytes, Path], None]:
     def read(content: bytes, folder: Path) -> None:
-        for name in "abcd":
+        for name in "abcdefgh":
             (folder / f"{name}.png").write_bytes(_PNG)
         path = folder / f"table.{suffix}"
         path.write_bytes(content)
