@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,7 @@ from craft_zoo.benchmarks import (
     summarize,
     tidy,
 )
+from craft_zoo.benchmarks.results import read_results, write_config
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
 
@@ -293,3 +296,128 @@ def test_tracks_and_references_are_told_apart(tmp_path: Path) -> None:
         assert image.width > 1.5 * width
     summary = summarize(points)
     assert summary.set_index("label")["image_predictions"][last] == 3.5
+
+
+def record_of(folder: Path) -> Path:
+    RunStore(folder).save(RUN, [point(0, 0.2), point(40, 0.4)], None, transfer={"digits": 0.5})
+    return folder / "runs" / RUN.identity / "run.json"
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_changed_bit_is_no_other_result(
+    tmp_path_factory: pytest.TempPathFactory, where: float, bit: int
+) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    path, store = record_of(folder), RunStore(folder)
+    before = store.read_all(), store.transfers(RUN)
+    content = bytearray(path.read_bytes())
+    content[int(where * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    curves, problems = store.read_all()
+    if problems:
+        assert str(path) in problems[0]
+        assert "remove its folder to run it again" in problems[0]
+    else:  # white space
+        assert ((curves, problems), store.transfers(RUN)) == before
+
+
+def test_a_record_that_does_not_match_its_checksum_is_named(tmp_path: Path) -> None:
+    path = record_of(tmp_path)
+    path.write_text(path.read_text().replace("0.4", "0.9", 1))
+    with pytest.raises(CraftZooError, match="does not match its checksum: remove its folder"):
+        RunStore(tmp_path).load(RUN)
+
+
+def test_records_of_before_are_read_without_a_checksum(tmp_path: Path) -> None:
+    path = record_of(tmp_path)
+    record = json.loads(path.read_text())
+    for name in ("checksum", "transfer", "lost"):
+        del record[name]
+        path.write_text(json.dumps(record))
+        assert RunStore(tmp_path).load(RUN) == [point(0, 0.2), point(40, 0.4)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"points": [{}]},
+        {"points": []},
+        {"points": [[]]},
+        {"points": [{"queries": "1"}]},
+        {"accuracy": float("nan")},
+        {"accuracy": 10**400},
+        {"accuracy": "0.5"},
+        {"queries": 10**400},
+        {"queries": -1},
+        {"queries": 1.5},
+        {"seconds": float("inf")},
+        {"image_predictions": None},
+        {"run": 5},
+        {"run": {}},
+        {"seed": "1"},
+        {"shots": 10**400},
+        {"config": [1]},
+        {"source": {"root": 5}},
+        {"transfer": [5]},
+        {"surplus": 1},
+        {"environment": None},
+    ],
+)
+def test_a_record_of_a_stranger_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = record_of(tmp_path)
+    record = json.loads(path.read_text())
+    del record["checksum"]
+    (name,) = change
+    holder = record
+    if name in record["points"][0]:
+        holder = record["points"][0]
+    elif name in record["run"] and name != "transfer":
+        holder = record["run"]
+    holder |= change
+    path.write_text(json.dumps(record))
+    with pytest.raises(CraftZooError, match="cannot be read .*remove its folder"):
+        RunStore(tmp_path).load(RUN)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"\0" * 100, b" " * 2**23])
+def test_a_record_that_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
+    path = record_of(tmp_path)
+    path.write_bytes(content)
+    with pytest.raises(CraftZooError, match=str(path)):
+        RunStore(tmp_path).load(RUN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"runs": 5}, {"runs": [5]}, {"runs": [{}]}, {"runs": None}, {"environment": []}),
+        *({"environment": {"packages": [1]}}, {"surplus": 1}, {"checksum": "0"}),
+    ],
+)
+def test_a_configuration_of_a_stranger_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    record_of(tmp_path)
+    write_config([RUN], tmp_path)
+    assert list(read_results(tmp_path).curves) == [RUN]
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    del config["checksum"]
+    path.write_text(json.dumps(config | change))
+    with pytest.raises(CraftZooError, match="config.json cannot be read"):
+        read_results(tmp_path)
+
+
+def test_the_studys_records_are_read(tmp_path: Path) -> None:
+    archive = Path(__file__).parents[2] / "docs" / "results" / "study" / "records.tar.xz"
+    with tarfile.open(archive) as files:
+        members = files.getmembers()
+        some = {member.name.rpartition("/")[0] for member in members if member.isfile()}
+        chosen = sorted(some)[::25]
+        files.extractall(
+            tmp_path,
+            [each for each in members if each.name.rpartition("/")[0] in chosen],
+            filter="data",
+        )
+    curves, problems = RunStore(tmp_path).read_all()
+    assert not problems
+    assert len(curves) == len(chosen) > 10

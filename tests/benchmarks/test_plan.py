@@ -137,3 +137,87 @@ def test_bench_takes_a_plan_and_changes_it(folder: Path, tmp_path: Path) -> None
     again = ["bench", "--plan", str(plan), "--out", str(out), "--seeds", "2"]
     assert main([*again, "--method", "refine", "--budget", "40", "--set", "anchors=9"]) == 0
     assert len(list(RunStore(out).folder.glob("runs/*/run.json"))) == runs + 2
+
+
+LAUGHS = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, "repeats an earlier value: write it out"),
+        ("x: &a {b: 1}\ny:\n  <<: *a\n", "repeats an earlier value"),
+        ("seeds: 1000000000", "seeds must be at most 20,000, not 1000000000"),
+        ("seeds: [1" + "0" * 30 + "]", "seeds.0 should be less than"),
+        ("seeds: [-1]", "seeds.0 should be greater than or equal to 0"),
+        ("seeds: 20000\nshots: [1, 2]", "the grid has 80,000 runs or more"),
+        ("parts: {a: {seeds: 9000}, b: {seeds: 9000, shots: 1}}", "has 36,000 runs or more"),
+        ("seeds: " + "9" * 5000, "cannot be read"),
+        ("budgets: " + "9" * 400, "budgets.0 should be less than"),
+        ("shots: 99999999999", "shots.0 should be less than"),
+        ("settings: {intrinsic_dim: 1000000000}", "at most 1,000,000"),
+        ("settings: {scale: .inf}", "at most 1,000,000"),
+        ("datasets: " + "[" * 50_000, "nested too deeply"),
+        ("settings: " + "{a: " * 900, "nested too deeply"),
+        ("seeds: 1\nseeds: 2", "the key 'seeds' stands there twice"),
+        ("settings: {scale: 1, scale: 2}", "the key 'scale' stands there twice"),
+        ("seeds: !!int x", "the tag .* is not for plans"),
+        ("seeds: !!python/object/apply:os.system [x]", "the tag .* is not for plans"),
+        ("datasets: 2020-13-45", "cannot be read"),
+        ("datasets: null", "datasets.0 should be"),
+        ("datasets: [1]", "datasets.0 should be"),
+        ("datasets: {name: 5}", "datasets.0.name should be a valid string, not 5"),
+        ("methods: [1]", "methods.0 should be a valid string"),
+        ("model: null", "model should be a valid string"),
+        ("parts: {a: 1}", "parts.a should be a valid dictionary"),
+        ("parts: [1]", "parts should be a valid dictionary"),
+        ("variants: {a: [1]}", "variants.a should be"),
+        ('model: "\\e[31m"', "a control character in"),
+        ('datasets: "folder:\\0"', "a control character in"),
+        ("? [a]\n: 1", "cannot be read"),
+        ("#" * 200_000, "too many for a plan"),
+        ("methods: [" + ",".join(["craft"] * 5000) + "]", "at most 1000 items"),
+    ],
+)
+def test_a_plan_of_a_stranger_is_one_short_sentence(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    with pytest.raises(CraftZooError, match=message) as refused:
+        Plan.of(read_plan(path), str(path)).runs(look=False)
+    assert len(str(refused.value)) < 600
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"\xff\xfes", b"\0\1", b"x = " + b"[" * 50_000, b"a." * 20_000 + b"b = 1"),
+        *(b"seeds = 1\nseeds = 2", b"seeds = 1979-05-27", b"datasets = 1"),
+    ],
+)
+def test_so_is_one_in_toml(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_bytes(content)
+    with pytest.raises(CraftZooError):
+        Plan.of(read_plan(path), str(path)).runs(look=False)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_plan(tmp_path: Path) -> None:
+    for name, content in (("a.yaml", b"\xef\xbb\xbfseeds: 7"), ("a.toml", b"\xef\xbb\xbfseeds=7")):
+        (tmp_path / name).write_bytes(content)
+        assert read_plan(tmp_path / name) == {"seeds": 7}
+
+
+def test_a_folder_is_no_plan(tmp_path: Path) -> None:
+    with pytest.raises(CraftZooError, match="cannot be read"):
+        read_plan(tmp_path)
+
+
+def test_bench_says_what_a_part_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plan.yaml").write_text("parts: {a: 1}")
+    assert main(["bench", "--plan", str(tmp_path / "plan.yaml")]) == 2
+    assert "parts.a should be a valid dictionary" in capsys.readouterr().err

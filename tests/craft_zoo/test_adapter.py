@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
-from craft_zoo.refiner import Refiner
+from craft_zoo.refiner import ConvexRefiner, Refiner
 
 NAMES = ("cat", "dog", "annual crop land")
 
@@ -109,3 +117,170 @@ def test_an_adapter_for_weights_that_were_computed_otherwise(
     adapter.model = "ViT-B-32@openai"
     monkeypatch.setattr(vlm, "name", "ViT-B-32-gelu@openai")
     assert np.array_equal(adapter.predict(vlm, images), expected)
+
+
+STRANGE = {
+    "format": "craft-zoo adapter 4",
+    "model": "craft-mini",
+    "fingerprint": [0.0] * 16,
+    "init": "a photo of a {}.",
+    "classnames": ["a", "b"],
+    "template": "a {}",
+    "refiner": None,
+    "anchors": None,
+}
+
+
+def stranger(path: Path, about: Any, **tensors: torch.Tensor) -> Path:
+    save_file(tensors, path, metadata={"craft_zoo": json.dumps(about)})
+    return path
+
+
+def test_a_header_alone_can_be_an_adapter(tmp_path: Path) -> None:
+    loaded = Adapter.load(stranger(tmp_path / "a", STRANGE))
+    assert loaded.classnames == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classnames": [1, 2]},
+        {"classnames": "ab"},
+        {"classnames": []},
+        {"classnames": [["a"], "b"]},
+        {"classnames": ["a", "\x1b[31m"]},
+        {"classnames": ["a", "x" * 5000]},
+        {"init": None},
+        {"init": "{} {}"},
+        {"init": " "},
+        {"model": 5},
+        {"model": "\0"},
+        {"fingerprint": [float("nan")] * 16},
+        {"fingerprint": ["0"] * 16},
+        {"fingerprint": []},
+        {"template": 5},
+        {"template": ["a {}"]},
+        {"template": None},
+        {"refiner": {"hidden": 5 * 10**7}},
+        {"refiner": {"hidden": -1}},
+        {"refiner": {"hidden": True}},
+        {"refiner": {"hidden": 4.0}},
+        {"refiner": {}},
+        {"refiner": "convex"},
+        {"refiner": "concave"},
+        {"anchors": ["sea"], "anchor_templates": ["a {}"]},
+        {"anchors": [5]},
+        {"anchor_templates": ["a {}"]},
+        {"format": ["craft-zoo adapter 4"]},
+        {"format": "craft-zoo adapter 5"},
+        {"surplus": 1},
+        {"checksum": "0" * 32},
+    ],
+)
+def test_a_strange_header_is_one_sentence_before_memory_is_taken(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = stranger(tmp_path / "a", STRANGE | change)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CraftZooError, match=str(path)) as refused:
+            Adapter.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+    assert len(str(refused.value)) < 500
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "5", "null", "[" * 100_000, '{"a": ' * 100_000, '{"format": 1' + "0" * 5000 + "}"],
+)
+def test_a_header_that_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "a", metadata={"craft_zoo": text})
+    with pytest.raises(CraftZooError, match="is not an adapter|has the format"):
+        Adapter.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        ({"context": torch.zeros(4)}, "contexts"),
+        ({"context": torch.zeros(3, 4, 8)}, "of 2 classes"),
+        ({"context": torch.zeros(0, 8)}, "contexts"),
+        ({"context": torch.full((4, 8), float("nan"))}, "no number"),
+        ({"context": torch.full((4, 8), float("inf"))}, "no number"),
+        ({"context": torch.zeros(4, 8, dtype=torch.bfloat16)}, "BF16"),
+        ({"context": torch.zeros(4, 8, dtype=torch.float64)}, "F64"),
+        ({"context": torch.zeros(4, 8), "x": torch.zeros(1)}, "belongs to nothing"),
+    ],
+)
+def test_strange_tensors_are_refused(
+    tmp_path: Path, tensors: dict[str, torch.Tensor], reason: str
+) -> None:
+    path = stranger(tmp_path / "a", STRANGE | {"template": None}, **tensors)
+    with pytest.raises(CraftZooError, match=reason):
+        Adapter.load(path)
+
+
+def whole(vlm: OpenCLIP, path: Path) -> bytes:
+    """An adapter with all that one may hold."""
+    box = vlm.classifier(NAMES)
+    anchors = Anchors(("sea", "wood"), ("a photo of a {}.", "a {}"))
+    refiner = ConvexRefiner(np.ones((3 + 4, 3), np.float32), np.ones(3, np.float32))
+    Adapter.of(Solution(box.initial_context, refiner, anchors), vlm, box).save(path)
+    return path.read_bytes()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_changed_bit_is_no_other_adapter(
+    vlm: OpenCLIP, tmp_path_factory: pytest.TempPathFactory, where: float, bit: int
+) -> None:
+    path = tmp_path_factory.mktemp("adapter") / "a"
+    content = bytearray(whole(vlm, path))
+    before = Adapter.load(path)
+    content[int(where * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        after = Adapter.load(path)
+    except CraftZooError:
+        return
+    assert after.solution.refiner is not None  # white space of the header
+    assert (after.classnames, after.model, after.init, after.fingerprint) == (
+        before.classnames,
+        before.model,
+        before.init,
+        before.fingerprint,
+    )
+    assert np.array_equal(after.solution.prompt, before.solution.prompt)
+
+
+def test_a_changed_number_fails_the_checksum(vlm: OpenCLIP, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    content = bytearray(whole(vlm, path))
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CraftZooError, match="does not match its checksum"):
+        Adapter.load(path)
+
+
+def test_adapters_of_before_are_read_without_a_checksum(vlm: OpenCLIP, tmp_path: Path) -> None:
+    whole(vlm, tmp_path / "a")
+    with safe_open(tmp_path / "a", framework="pt") as file:
+        about = json.loads(file.metadata()["craft_zoo"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert about.pop("checksum")
+    for format in ("craft-zoo adapter 3", "craft-zoo adapter 4"):
+        old = stranger(tmp_path / "old", about | {"format": format}, **tensors)
+        assert Adapter.load(old).classnames == NAMES
+
+
+def test_an_adapter_is_readable_as_the_umask_says(vlm: OpenCLIP, tmp_path: Path) -> None:
+    for umask, mode in ((0o022, 0o644), (0o002, 0o664), (0o077, 0o600)):
+        before = os.umask(umask)
+        try:
+            adapter_for(vlm, None).save(tmp_path / "a")
+        finally:
+            os.umask(before)
+        assert (tmp_path / "a").stat().st_mode & 0o777 == mode

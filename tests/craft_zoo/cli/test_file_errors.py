@@ -1,0 +1,61 @@
+"""What a file system refuses is one sentence, wherever it happens; a reader that goes is none."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from craft_zoo.cli import cache, main
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            OSError(errno.EROFS, "Read-only file system", "out/config.json"),
+            "out/config.json cannot",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (FileNotFoundError(errno.ENOENT, "No such file", Path("gone")), "gone cannot be read or"),
+        (OSError(), "OSError"),
+        (OSError("several\nlines"), "several lines"),
+    ],
+)
+def test_what_a_file_system_refuses_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: OSError,
+    sentence: str,
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cache, "run", fail)
+    assert main(["cache"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("craft-zoo: ")
+    assert said.err.count("\n") == 1
+    assert sentence in said.err
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import sys; from craft_zoo.cli import cache, main\n"
+            "cache.run = lambda _: print('x' * 100)\nsys.exit(main.main(['cache']))",
+        ],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, b"")
