@@ -12,8 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.options import as_int
 
 _LARGEST = 1e100  # magnitude of a loss; optimizers square differences of them
+_FAILED = 3 * _LARGEST  # counts for a failed evaluation before any other; above every loss
 
 Outputs = Sequence[np.ndarray] | None
 """What is behind each loss (the logits), where it is known."""
@@ -48,6 +50,8 @@ class Optimizer(ABC):
 
     Attributes:
         evaluations: candidates told so far.
+        failed: (k,) bool, which of the candidates told last had no finite loss; set before
+            :meth:`_tell`, for optimizers that take differences of losses.
         output_loss: the convex function that makes losses of outputs, for optimizers that use it;
             the caller sets it before the first tell, and again whenever it has changed.
         blocks: B where outputs (..., B) and candidates come in as many equal pieces, and a column
@@ -80,14 +84,12 @@ class Optimizer(ABC):
     record of all it was told: for those that learn from outputs, which are large."""
 
     def __init__(self, dim: int, *, budget: int, seed: int) -> None:
-        for what, value, least in (("dim", dim, 1), ("budget", budget, 1), ("seed", seed, 0)):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise OptimizerError(
-                    f"an optimizer's {what} must be a whole number, at least {least}, not {value!r}"
-                )
-        self.dim, self.budget, self.seed = dim, budget, seed
-        self.rng = np.random.default_rng(seed)
+        self.dim = _whole("dim", dim, 1)
+        self.budget = _whole("budget", budget, 1)
+        self.seed = _whole("seed", seed, 0)
+        self.rng = np.random.default_rng(self.seed)
         self.evaluations = 0
+        self.failed = np.zeros(0, dtype=bool)
         self.output_loss: OutputLoss | None = None
         self.blocks = 1
         self.choices: np.ndarray | None = None
@@ -96,7 +98,7 @@ class Optimizer(ABC):
         self._told_losses: list[np.ndarray] = []
         self._told_outputs: list[np.ndarray] = []
         self._checksum = 0
-        self._worst: float | None = None  # finite loss told so far
+        self._least, self._worst = math.inf, -math.inf  # finite losses told so far
 
     @property
     def _who(self) -> str:
@@ -176,8 +178,8 @@ class Optimizer(ABC):
         Args:
             candidates: the first rows of what :meth:`ask` returned, all of them unless evaluation
                 had to end; (k, d).
-            losses: (k,), smaller is better. NaN and ±inf count as the worst finite loss of the
-                generation; where it has none, as the worst told before (as 0 at the beginning).
+            losses: (k,), smaller is better. NaN and ±inf say that the evaluation failed: it counts
+                as worse than every finite loss told so far, by the range of those.
             outputs: k arrays behind the losses (the logits), for optimizers that learn from them.
 
         Raises:
@@ -210,18 +212,25 @@ class Optimizer(ABC):
             raise OptimizerError(
                 f"{self._who} needs the convex loss of the outputs: set its output_loss"
             )
-        finite = np.isfinite(values)
-        if finite.any():
-            worst = values[finite].max()
-            self._worst = worst if self._worst is None else max(self._worst, worst)
-        else:
-            worst = self._worst or 0.0
-        values[~finite] = worst
-        values = values.clip(-_LARGEST, _LARGEST)
+        self.failed = ~np.isfinite(values)
+        values = np.where(self.failed, np.nan, values.clip(-_LARGEST, _LARGEST))
         told, self._asked = asked[:k], None
         self.evaluations += k
         self._note(told, values, outputs)
-        self._tell(told, values.copy(), outputs)
+        if not self.failed.all():
+            self._least = min(self._least, float(np.nanmin(values)))
+            self._worst = max(self._worst, float(np.nanmax(values)))
+        self._tell(told, np.where(self.failed, self._failed_loss(), values), outputs)
+
+    def _failed_loss(self) -> float:
+        """What a failed evaluation counts for: more than any finite loss told so far.
+
+        By the range of those, so that it is no outlier to optimizers that fit a model of losses.
+        """
+        if self._worst < self._least:
+            return _FAILED  # nothing finite was told
+        margin = max(self._worst - self._least, 1e-9 * abs(self._worst))
+        return max(self._worst + (margin or 1.0), float(np.nextafter(self._worst, np.inf)))
 
     def state(self) -> dict[str, np.ndarray]:
         """All that is needed to continue elsewhere, as plain arrays; see :func:`restore`.
@@ -278,7 +287,8 @@ class Optimizer(ABC):
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         """See :meth:`tell`; ``losses`` are finite, and fewer than asked for where it was cut.
 
-        ``candidates`` are read-only and may be kept.
+        A failed evaluation's is above every finite loss told so far; :attr:`failed` says which they
+        are. ``candidates`` are read-only and may be kept.
         """
 
     def _snapshot(self) -> dict[str, np.ndarray]:
@@ -295,4 +305,21 @@ class Optimizer(ABC):
 
     @abstractmethod
     def recommend(self) -> np.ndarray:
-        """(d,) the point to deploy now; before the first tell, the start. Changes nothing."""
+        """(d,) the point to deploy now; before the first tell, the start. Changes nothing.
+
+        Never one whose evaluation failed, as long as another is known.
+        """
+
+
+def _whole(what: str, value: Any, least: int) -> int:
+    """``value``, which may be numpy's, as an int.
+
+    Raises:
+        OptimizerError: it is not whole, or below ``least``.
+    """
+    number = as_int(value)
+    if number is None or number < least:
+        raise OptimizerError(
+            f"an optimizer's {what} must be a whole number, at least {least}, not {value!r}"
+        )
+    return number

@@ -55,7 +55,7 @@ class ChoiceSearch(Optimizer):
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         self._learn(candidates.astype(np.int64), losses)
         i = int(losses.argmin())
-        if losses[i] < self.best_loss:
+        if losses[i] < self.best_loss and not self.failed[i]:
             self.best, self.best_loss = candidates[i].copy(), float(losses[i])
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.options import check_at_least
 from craft_zoo.optimizers.registry import register
 
+_HUGE = 1e18  # outputs beyond would overflow where they are squared
 _ATTEMPTS = 20  # to propose something new for a block
 _LOOKS = 5  # columns whose loss is computed for a block, those that promise most
 _ROUNDS = 4  # over all blocks, at most
@@ -109,9 +111,14 @@ class Columns(Optimizer):
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         assert outputs is not None, "checked by tell"
         pieces = np.stack([self._pieces(each) for each in outputs])  # (k, B, n)
+        good = ~self.failed & (np.abs(pieces) < _HUGE).all(axis=(1, 2))  # False for NaN too
         told = candidates.astype(np.int64).reshape(len(candidates), self.blocks, -1)
         for block in range(self.blocks):
             self._seen(block).update(row.tobytes() for row in told[:, block])
+        good[good] = [math.isfinite(self._loss(each)[0]) for each in pieces[good]]
+        if not good.any():
+            return
+        candidates, told, pieces = candidates[good], told[good], pieces[good]
         if not self._columns.shape[1]:
             self._choices = np.zeros((self.blocks, 0, told.shape[2]), np.int64)
             self._columns = np.zeros((self.blocks, 0, pieces.shape[2]), np.float32)
@@ -188,7 +195,7 @@ class Columns(Optimizer):
         about = {
             "rng": rng,
             "shape": list(self._shape),
-            "blocks": self.blocks,
+            "blocks": int(self.blocks),
             "evaluated": self._outputs is not None,
             "assembled": None if self._assembled is None else self._assembled.tolist(),
             "tried": [sorted(each.hex() for each in seen) for seen in self._tried],

@@ -11,12 +11,19 @@ from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Bounded
 from craft_zoo.optimizers.options import check_above_zero, check_at_least, check_generation
 
+_PATIENCE = 3  # generations at a point of which every pair has failed
+
 
 class PairedDifferences(Bounded):
     """Follows gradients estimated from pairs of candidates on both sides of a point.
 
     For a random direction δ with entries ±1 (its own element-wise inverse, so that this is SPSA's
-    estimate), ``slope = (L(y + c δ) - L(y - c δ)) / 2c`` and ``gradient = mean of slope · δ``.
+    estimate), ``slope = (L(y + c δ) - L(y - c δ)) / 2c`` and ``gradient = mean of slope · δ``. A
+    pair with an evaluation that failed gives none.
+
+    Steps that are too long in many variables lead away from a minimum. So where the losses around a
+    point are clearly above those around the start, the search goes back to the last point where
+    they were not, and halves its steps.
 
     Args:
         c: distance of a candidate from the point, a coordinate.
@@ -30,7 +37,12 @@ class PairedDifferences(Bounded):
         check_generation(self.name, self.budget, 2)  # a pair
         self.c, self.directions = c, directions
         self._z = np.zeros(dim)
+        self._around = self._safe = np.zeros(dim)  # of the last pairs; the last no worse than z = 0
         self._deltas = np.zeros((0, dim))
+        self._shrink = 1.0  # factor of all steps
+        self._limit, self._tolerance = np.inf, 0.0  # the loss of the start, and what is noise
+        self._curvature = 0.0  # of the loss along δ at the start, where it is known
+        self._in_vain = 0  # generations in a row without a pair that succeeded
 
     def _point(self) -> np.ndarray:
         """Where the next gradient is estimated."""
@@ -42,34 +54,82 @@ class PairedDifferences(Bounded):
 
     @abstractmethod
     def _follow(self, gradient: np.ndarray) -> None:
-        """Move ``self._z``."""
+        """Move ``self._z``, by what is proportional to ``self._shrink``."""
+
+    def _halt(self) -> None:
+        """Forget momentum."""
 
     def _ask(self) -> np.ndarray:
         return self._pairs(self.directions)
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
-        slopes = self._slopes(losses)
-        if len(slopes):
-            self._step(slopes)
+        pairs = self._succeeded(losses, self.failed)
+        self._in_vain = 0 if len(pairs) else self._in_vain + 1
+        if self._in_vain >= _PATIENCE:
+            self._retreat()
+        if len(pairs):
+            if np.isinf(self._limit):
+                self._note_start(pairs)
+            if self._goes_on(pairs):
+                self._step(pairs)
 
-    def _step(self, slopes: np.ndarray) -> None:
+    def _step(self, pairs: np.ndarray) -> None:
         """Follow the mean gradient of the last pairs, and stay inside."""
-        self._follow((slopes[:, None] * self._deltas[: len(slopes)]).mean(axis=0))
+        self._follow((self._slopes(pairs)[:, None] * self._deltas).mean(axis=0))
         self._z = self._inside(self._z)
+
+    def _note_start(self, pairs: np.ndarray) -> None:
+        """The pairs around the start say what is worse than it."""
+        self._limit = self._value(pairs)
+        self._tolerance = float(np.sqrt(np.mean((pairs[:, 0] - pairs[:, 1]) ** 2)))
+
+    def _value(self, pairs: np.ndarray) -> float:
+        """The loss at the point between the pairs, but for a constant."""
+        return float(pairs.mean()) - self._curvature / 2 * self._distance() ** 2
+
+    def _goes_on(self, pairs: np.ndarray) -> bool:
+        """Whether to take a step from where the pairs are; if not, the search was put back."""
+        value = self._value(pairs)
+        if np.array_equal(self._around, self._safe):
+            if value > self._limit + self._tolerance:  # it is the function that has changed
+                self._shrink = min(1.0, 2 * self._shrink)
+            self._limit = max(self._limit, value)
+        elif value <= self._limit:
+            self._safe = self._around
+        elif value > self._limit + self._tolerance:
+            self._retreat()
+            return False
+        return True
+
+    def _retreat(self) -> None:
+        self._in_vain = 0
+        if not np.array_equal(self._around, self._safe):
+            self._z = self._safe.copy()
+            self._shrink /= 2
+            self._halt()
 
     def _pairs(self, n: int) -> np.ndarray:
         """n pairs around the point, (2n, d), each candidate followed by its mirror image."""
         self._deltas = self.rng.choice([-1.0, 1.0], size=(n, self.dim))
+        self._around = self._inside(self._point()).copy()
         moves = self._distance() * self._deltas
         both = np.stack([self._point() + moves, self._point() - moves], axis=1)
         return self._inside(both.reshape(-1, self.dim))
 
-    def _slopes(self, losses: np.ndarray) -> np.ndarray:
-        """One for each pair; a candidate whose mirror image was cut off says nothing."""
+    def _succeeded(self, losses: np.ndarray, failed: np.ndarray) -> np.ndarray:
+        """(n, 2) losses of the last pairs of which both succeeded; the others are forgotten.
+
+        A candidate whose mirror image was cut off says nothing.
+        """
         n = len(losses) // 2
-        plus, minus = losses[: 2 * n].reshape(n, 2).T
-        return (plus - minus) / (2 * self._distance())
+        good = ~failed[: 2 * n].reshape(n, 2).any(axis=1)
+        self._deltas = self._deltas[:n][good]
+        return losses[: 2 * n].reshape(n, 2)[good]
+
+    def _slopes(self, pairs: np.ndarray) -> np.ndarray:
+        """(n,) along the directions of the pairs."""
+        return (pairs[:, 0] - pairs[:, 1]) / (2 * self._distance())
 
     def recommend(self) -> np.ndarray:
-        """The current iterate."""
-        return self._z.copy()
+        """The last point with losses around it that are no worse than those around the start."""
+        return self._safe.copy()

@@ -34,4 +34,5 @@ class HillClimb(ChoiceSearch):
         return self.changed(self.best.astype(np.int64), count)
 
     def _learn(self, candidates: np.ndarray, losses: np.ndarray) -> None:
-        self._in_vain = 0 if losses.min() < self.best_loss else self._in_vain + len(losses)
+        better = losses.min() < self.best_loss and not self.failed.all()
+        self._in_vain = 0 if better else self._in_vain + len(losses)

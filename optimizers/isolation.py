@@ -2,94 +2,121 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.random import mtrand  # where numpy.random has its global generator from
 
-_WORDS = 625  # of an MT19937's state: 624 of the key, and the position
+_lock = threading.RLock()  # one borrower at a time
+_borrower: int | None = None  # identity of the thread that borrows
+_lent = np.random.RandomState(0)  # what is drawn from in that thread
 
 
 class GlobalGenerator:
-    """The state of numpy's global generator as one optimizer has left it.
+    """numpy's global generator as one optimizer alone would have it.
 
     Args:
         seed: where it starts, as after ``np.random.seed(seed)``.
     """
 
     def __init__(self, seed: int) -> None:
-        self._own = _State.of(np.random.RandomState(seed % 2**32))
+        self._own = np.random.RandomState(seed % 2**32)
 
     @contextmanager
     def swapped_in(self, *, keep: bool = True) -> Iterator[None]:
         """Inside, the global generator is this optimizer's; outside, as if nothing had been.
 
+        That is so in the thread that enters, and in those in which nevergrad lets algorithms of
+        scipy work for it. Other threads draw from the global generator as ever; they wait only
+        where they want to enter too.
+
         Args:
             keep: whether what is drawn inside counts.
         """
-        with _mersenne_twister() as live:
-            outside = _State.of(np.random)
-            _write(live, self._own, outside)
+        global _borrower, _lent
+        with _lock:
+            before = None if keep else self._own.get_state()
+            outer = _borrower, _lent
+            _borrower, _lent = threading.get_ident(), self._own
+            if outer[0] is None:
+                _put(_DISPATCHING)
             try:
                 yield
             finally:
-                inside = _read(live, self._own)
-                if keep:
-                    self._own = inside
-                _write(live, outside, inside)
+                if outer[0] is None:
+                    _put(_ORIGINALS)
+                _borrower, _lent = outer
+                if before is not None:
+                    self._own.set_state(before)
 
 
-@dataclass(frozen=True)
-class _State:
-    """A state of numpy's global generator: all of it, and its words for quick comparison."""
-
-    full: Any
-    words: np.ndarray
-
-    @classmethod
-    def of(cls, generator: Any) -> _State:
-        full = generator.get_state()
-        return cls(full, np.append(full[1], np.uint32(full[2])).astype(np.uint32))
-
-    @property
-    def has_gauss(self) -> bool:
-        """Whether the second of a pair of normal numbers waits, which is not in the words."""
-        return bool(self.full[3])
+def _borrows() -> bool:
+    """Whether this thread is to draw from what is lent."""
+    if threading.get_ident() == _borrower:
+        return True
+    return type(threading.current_thread()).__module__.startswith("nevergrad.")
 
 
-# get_state and set_state take 30 µs each, more than some optimizers do for a candidate, so the
-# words are compared and written where they are wherever that is enough.
+class _Dispatching(np.random.RandomState):
+    """Stands for numpy's global generator while one is lent: each thread draws from its own."""
 
 
-def _read(live: np.ndarray, before: _State) -> _State:
-    """The state that the global generator is in, which was in ``before``."""
-    if not before.has_gauss and np.array_equal(live, before.words):
-        return before  # without a number that waits, each draw changes the words
-    return _State.of(np.random)
+def _dispatching(name: str, original: Any) -> Callable[..., Any]:
+    def draw(*arguments: Any, **keywords: Any) -> Any:
+        function = getattr(_lent, name) if _borrows() else original
+        return function(*arguments, **keywords)
+
+    return draw
 
 
-def _write(live: np.ndarray, state: _State, now: _State) -> None:
-    """Put the global generator, which is in the state ``now``, into ``state``."""
-    if state.has_gauss or now.has_gauss:
-        np.random.set_state(state.full)
-    else:
-        live[:] = state.words
+def _waiting(name: str) -> Callable[..., Any]:
+    """For what looks for numpy's global generator itself: other threads wait until it is back."""
+    original = getattr(mtrand, name)
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        if _borrows():
+            return getattr(_lent, name, original)(*arguments, **keywords)
+        with _lock:
+            return original(*arguments, **keywords)
+
+    return call
 
 
-@contextmanager
-def _mersenne_twister() -> Iterator[np.ndarray]:
-    """The words of numpy's global generator where they live; another kind is put aside."""
-    found = mtrand.get_bit_generator()
-    used = found if type(found) is np.random.MT19937 else np.random.MT19937()
-    if used is not found:
-        mtrand.set_bit_generator(used)
-    memory = (ctypes.c_uint32 * _WORDS).from_address(used.ctypes.state_address)
-    try:
-        yield np.ctypeslib.as_array(memory)
-    finally:
-        if used is not found:
-            mtrand.set_bit_generator(found)
+_Replacement = tuple[Any, str, Any]  # a module, a name in it, and what that shall be
+
+
+def _replacements() -> tuple[list[_Replacement], list[_Replacement]]:
+    """numpy's functions that draw from the global generator, and what stands for them inside."""
+    real = mtrand._rand
+    made: dict[str, Any] = {}
+    for name in dir(np.random.RandomState):
+        original = getattr(real, name)
+        if not name.startswith("_") and callable(original):
+            made[name] = _dispatching(name, original)
+    made["seed"] = _waiting("seed")
+    for name, function in made.items():
+        setattr(_Dispatching, name, staticmethod(function))
+    made |= {"ranf": made["random_sample"], "sample": made["random_sample"]}
+    for name in ("get_bit_generator", "set_bit_generator"):
+        made[name] = _waiting(name)
+    originals, dispatching = [], []
+    for module in (np.random, mtrand):
+        for name in made:
+            if hasattr(module, name):
+                originals.append((module, name, getattr(module, name)))
+                dispatching.append((module, name, made[name]))
+    return (
+        [*originals, (mtrand, "_rand", real)],
+        [*dispatching, (mtrand, "_rand", _Dispatching(0))],
+    )
+
+
+_ORIGINALS, _DISPATCHING = _replacements()
+
+
+def _put(replacements: list[_Replacement]) -> None:
+    for module, name, value in replacements:
+        setattr(module, name, value)

@@ -23,14 +23,18 @@ class LMMAES(Population):
         super().__init__(dim, **common)
         popsize = self.popsize
         check_generation(self.name, self.budget, popsize)
-        # Algorithm 1, with its rates kept at most 1 where λ exceeds d.
+        # Algorithm 1. Its rates are made for populations that are far smaller than d: as if there
+        # were λ variables where there are fewer, they stay below 1.
         memory = np.arange(4 + int(3 * np.log(dim)))
-        self._c_sigma = min(1.0, 2 * popsize / dim)
-        self._c_d = 1 / (1.5**memory * dim)
-        self._c_c = np.minimum(1.0, popsize / (4.0**memory * dim))
+        size = max(dim, popsize)
+        self._c_sigma = min(1.0, 2 * popsize / size)
+        self._c_d = 1 / (1.5**memory * size)
+        self._c_c = popsize / (4.0**memory * size)
         weights = np.log(popsize / 2 + 0.5) - np.log(np.arange(1, popsize // 2 + 1))
         self._weights = weights / weights.sum()
         self._mueff = 1 / (self._weights**2).sum()
+        # CMA-ES's damping (Hansen 2016), which is 1 but for large populations in few variables.
+        self._damping = 1 + 2 * max(0.0, np.sqrt((self._mueff - 1) / (dim + 1)) - 1)
         self._mean, self._path = np.zeros(dim), np.zeros(dim)
         self._memory = np.zeros((len(memory), dim))  # m_i
         self._generation = 0
@@ -46,15 +50,15 @@ class LMMAES(Population):
         return self._inside(self._mean + self.sigma * moves)
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
-        if len(losses) < self.popsize:
-            return  # the weights are those of a whole generation
+        if len(losses) < self.popsize or self.failed.all():
+            return  # the weights are those of a whole generation, and there must be a best
         best = np.argsort(losses, kind="stable")[: len(self._weights)]
         step = self._weights @ self._normal[best]
         self._mean = self._inside(self._mean + self.sigma * (self._weights @ self._moves[best]))
         self._path = self._accumulate(self._path, self._c_sigma, step)
         self._memory = self._accumulate(self._memory, self._c_c[:, None], step)
         length = self._path @ self._path / self.dim
-        self.sigma *= float(np.exp(self._c_sigma / 2 * (length - 1)))
+        self.sigma *= float(np.exp(self._c_sigma / 2 * (length - 1) / self._damping))
         self._generation += 1
 
     def _accumulate(

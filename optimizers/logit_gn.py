@@ -38,7 +38,7 @@ class LogitGN(Optimizer):
     ball in each.
 
     It needs the outputs behind each loss and, as :attr:`Optimizer.output_loss`, the convex function
-    that makes losses of them; it looks at the losses that it is told no further.
+    that makes losses of them; of the losses that it is told it uses only which of them failed.
 
     Args:
         popsize: candidates a generation; with 1, steps and looks around take turns.
@@ -120,11 +120,13 @@ class LogitGN(Optimizer):
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         assert outputs is not None, "tell refuses to go without"
         told = self._flat(outputs)
-        good = (np.abs(told) < _HUGE).all(axis=(1, 2))  # False for NaN too
+        good = ~self.failed & (np.abs(told) < _HUGE).all(axis=(1, 2))  # False for NaN too
         values = np.full(len(told), np.inf)
         for row in np.flatnonzero(good):
             values[row] = self._loss(told[row])
-        if not np.isfinite(values).any():
+        good &= np.isfinite(values)
+        values[~good] = np.inf  # NaN and -inf, which an output_loss may say, are no losses
+        if not good.any():
             return
         self._memory.add(candidates[good].reshape(-1, *self._in_blocks.shape), told[good])
         if self._center_outputs is None:
@@ -229,7 +231,7 @@ class LogitGN(Optimizer):
             "radius": self._radius,
             "rejected": self._rejected,
             "looked": self._looked,
-            "blocks": self.blocks,
+            "blocks": int(self.blocks),
             "shape": self._shape,
             "evaluated": self._center_outputs is not None,
             "rng": self.rng.bit_generator.state,

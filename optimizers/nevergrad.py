@@ -72,6 +72,8 @@ class Nevergrad(Optimizer):
         self._digits: list[tuple[int, int]] = []
         self._pending: list[Any] = []
         self._told: list[tuple[Any, float]] = []
+        self._failures: set[bytes] = set()  # points whose last evaluation failed
+        self._best_loss, self._best = math.inf, np.zeros(dim)
 
     def _make(self, parametrization: Any) -> Any:
         import nevergrad as ng
@@ -114,6 +116,13 @@ class Nevergrad(Optimizer):
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         # nevergrad is told when it is asked next: to let it work takes a tenth of a millisecond.
         self._told = list(zip(self._pending, losses.tolist(), strict=False))
+        for candidate, loss, failed in zip(candidates, losses, self.failed, strict=True):
+            if failed:
+                self._failures.add(candidate.tobytes())
+                continue
+            self._failures.discard(candidate.tobytes())
+            if loss < self._best_loss:
+                self._best_loss, self._best = float(loss), candidate
 
     def _pass_on(self) -> None:
         for candidate, loss in self._told:
@@ -121,7 +130,7 @@ class Nevergrad(Optimizer):
         self._told = []
 
     def recommend(self) -> np.ndarray:
-        """What nevergrad recommends."""
+        """What nevergrad recommends; the best candidate where the evaluation of that failed."""
         if not self.evaluations:
             return np.zeros(self.dim)
         if self._told:
@@ -131,6 +140,8 @@ class Nevergrad(Optimizer):
         with self._at_work(keep=False):
             recommended = self._point(self._ng.recommend().value)
         self._random_state.set_state(before)
+        if recommended.tobytes() in self._failures:
+            return self._best.copy()  # some recommend the last, or one of the first
         return recommended
 
     @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import numbers
+import operator
 import types
 import typing
 from collections.abc import Mapping
@@ -35,16 +37,20 @@ class Option:
         """The type for people: ``int``, ``float or none``, ``csa or tpa``."""
         return " or ".join(_spell(member) for member in _members(self.type))
 
-    def check(self, value: Any, owner: str) -> None:
-        """Refuse a Python value that is not of the option's type.
+    def accept(self, value: Any, owner: str) -> Any:
+        """``value`` as a plain Python value of the option's type; numpy's numbers are converted.
 
         Raises:
-            OptimizerError: it is not.
+            OptimizerError: it is not of the type.
         """
-        if not any(_is(value, member) for member in _members(self.type)):
-            raise OptimizerError(
-                f"option {self.name!r} of {owner} must be {self.type_name}, not {value!r}"
-            )
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            value = value.item()
+        for member in _members(self.type):
+            if (plain := _plain(value, member)) is not _OTHER:
+                return plain
+        raise OptimizerError(
+            f"option {self.name!r} of {owner} must be {self.type_name}, not {value!r}"
+        )
 
     def convert(self, text: str, owner: str) -> Any:
         """``text`` as a value of the option's type.
@@ -139,14 +145,37 @@ def _spell(member: Any) -> str:
     return member if isinstance(member, str) else member.__name__
 
 
-def _is(value: Any, member: Any) -> bool:
+_OTHER = object()  # no value of an option
+
+
+def _plain(value: Any, member: Any) -> Any:
+    """``value`` as a plain value of the type or literal; :data:`_OTHER` where it is not of it."""
     if isinstance(member, str):
-        return bool(value == member)
-    if member is float:
-        return isinstance(value, float | int | np.floating) and not isinstance(value, bool)
+        return member if isinstance(value, str) and value == member else _OTHER
+    if member is bool:
+        return bool(value) if isinstance(value, bool | np.bool_) else _OTHER
     if member is int:
-        return isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return isinstance(value, member)
+        number = as_int(value)
+        return _OTHER if number is None else number
+    if member is float:
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+        return float(value) if real else _OTHER
+    return value if isinstance(value, member) else _OTHER
+
+
+def as_int(value: Any) -> int | None:
+    """``value`` as an int where it is a whole number: numpy's too, in an array of no axes too.
+
+    None where it is not: floats and booleans are none.
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def _read(text: str, member: Any) -> Any:

@@ -76,8 +76,8 @@ class Pycma(Optimizer):
         return np.array(self._solutions)
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
-        if len(losses) < self._es.sp.weights.mu:
-            return  # cut to fewer than the parents: too few to update a distribution from
+        if len(losses) < self._es.sp.weights.mu or self.failed.all():
+            return  # fewer than the parents, or none is better: too few to update a distribution
         solutions = self._solutions[: len(losses)]  # what was told, as pycma knows it
         if len(losses) == self._es.popsize:
             self._es.tell(solutions, losses)

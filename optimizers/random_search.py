@@ -26,7 +26,7 @@ class RandomSearch(Population):
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         i = int(losses.argmin())
-        if losses[i] < self._best_loss:
+        if losses[i] < self._best_loss and not self.failed[i]:
             self._best_loss, self._best = float(losses[i]), candidates[i]
 
     def recommend(self) -> np.ndarray:

@@ -117,7 +117,8 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
         dim: number of variables.
         budget: how many candidates will be evaluated in all.
         seed: seed of all its randomness.
-        **given: options as Python values; those in ``spec`` win.
+        **given: options as Python values; those in ``spec`` win. numpy's numbers will do, here as
+            for the three above.
 
     Raises:
         OptimizerError: unknown name or option, or a value of the wrong type.
@@ -127,8 +128,7 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
     declared = _declared(cls)
     owner = f"optimizer {name!r}"
     check_names(given, declared, owner)
-    for given_name, value in given.items():
-        declared[given_name].check(value, owner)
+    given = {each: declared[each].accept(value, owner) for each, value in given.items()}
     values = given | values
     for option in declared.values():
         if option.default is inspect.Parameter.empty and option.name not in values:
@@ -141,7 +141,7 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
     elif variant:
         raise OptimizerError(f"optimizer {name!r} has no variants: write {name!r}, not {spec!r}")
     optimizer = cls(dim, budget=budget, seed=seed, **values)
-    optimizer._made_from = (spec, given)
+    optimizer._made_from = (str(spec), given)
     return optimizer
 
 

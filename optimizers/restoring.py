@@ -45,7 +45,7 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
         sizes, losses = state["generations"], np.asarray(state["losses"], dtype=np.float64)
         outputs = state.get("outputs")
         checksum = about["checksum"]
-        if sizes.sum() != len(losses) or not np.isfinite(losses).all():
+        if sizes.sum() != len(losses) or np.isinf(losses).any():  # NaN: the evaluation failed
             raise ValueError("its losses are incomplete")
     except OptimizerError:
         raise

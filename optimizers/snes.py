@@ -28,8 +28,8 @@ class SNES(Population):
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         n = len(losses)
-        if n < 2:
-            return
+        if n < 2 or self.failed.all():
+            return  # nothing to compare
         samples = self._samples[:n][np.argsort(losses, kind="stable")]
         utilities = np.maximum(0, np.log(n / 2 + 1) - np.log(np.arange(1, n + 1)))  # u_k
         utilities = utilities / utilities.sum() - 1 / n

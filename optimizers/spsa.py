@@ -62,13 +62,15 @@ class SPSA(PairedDifferences):
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         if self._a is None:
-            self._starts = np.append(self._starts, losses[: self._repeats])
-            self._calibrate(self._slopes(losses[self._repeats :]))
+            starts, n = ~self.failed[: self._repeats], self._repeats
+            self._starts = np.append(self._starts, losses[:n][starts])
+            self._calibrate(self._succeeded(losses[n:], self.failed[n:]))
         else:
             super()._tell(candidates, losses, outputs)
 
-    def _calibrate(self, slopes: np.ndarray) -> None:
+    def _calibrate(self, pairs: np.ndarray) -> None:
         """Take the first step, or see to it that more is known before."""
+        slopes = self._slopes(pairs)
         self._typical = float(np.sqrt(np.mean(slopes**2))) if len(slopes) else 0.0
         if not 0 < self._typical < np.inf:
             return  # flat here: try other directions
@@ -83,11 +85,15 @@ class SPSA(PairedDifferences):
                 self.c = min(2 * self.c, self._largest_c)
                 return
         self._a = self.step * (self._stability + 1) ** _ALPHA / self._typical
-        self._step(slopes)
+        if len(self._starts):
+            bent = float(pairs.mean()) - float(self._starts.mean())
+            self._curvature = max(0.0, 2 * bent / self.c**2)
+        self._note_start(pairs)
+        self._step(pairs)
 
     def _gain(self) -> float:
         """a_k."""
-        return (self._a or 0.0) / (self._stability + self._k + 1) ** _ALPHA
+        return self._shrink * (self._a or 0.0) / (self._stability + self._k + 1) ** _ALPHA
 
     def _follow(self, gradient: np.ndarray) -> None:
         self._z = self._z - (self._gain() * gradient).clip(-self.step, self.step)

@@ -36,6 +36,9 @@ class SPSAGC(SPSA):
     def _point(self) -> np.ndarray:
         return self._z + self.momentum * self._m
 
+    def _halt(self) -> None:
+        self._m = np.zeros(self.dim)
+
     def _follow(self, gradient: np.ndarray) -> None:
         move = (self._gain() * gradient).clip(-self.step, self.step)
         self._m = self.momentum * self._m - move

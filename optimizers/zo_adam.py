@@ -29,10 +29,13 @@ class ZOAdam(PairedDifferences):
         self._m, self._v = np.zeros(dim), np.zeros(dim)
         self._k = 0
 
+    def _halt(self) -> None:
+        self._m = np.zeros(self.dim)
+
     def _follow(self, gradient: np.ndarray) -> None:
         self._k += 1
         self._m = _BETA1 * self._m + (1 - _BETA1) * gradient
         self._v = _BETA2 * self._v + (1 - _BETA2) * gradient**2
         mean = self._m / (1 - _BETA1**self._k)
         scale = np.sqrt(self._v / (1 - _BETA2**self._k)) + _EPSILON
-        self._z = self._z - self.lr * mean / scale
+        self._z = self._z - self._shrink * self.lr * mean / scale

@@ -123,6 +123,5 @@ def read_settings(values: Mapping[str, Any], base: CraftConfig | None = None) ->
         if isinstance(value, str):
             read[name] = known[name].convert(value, owner)
         else:
-            known[name].check(value, owner)
-            read[name] = float(value) if known[name].type is float else value
+            read[name] = known[name].accept(value, owner)
     return replace(base or CraftConfig(), **read)
