@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from craft_zoo.errors import CraftZooError
 
@@ -104,6 +104,9 @@ def as_rgb(
         raise BrokenImageError(f"image {name} has no pixels", "replace or remove it")
     _scale_transparent_colour(image)
     image.load()
+    if isinstance(image, ImageFile.ImageFile) and image.format == "WEBP":
+        image.fp = None  # the decoded pixels once more
+    turn = _TURNS.get(orientation(image))
     if image.mode.startswith("I"):
         rgb = _from_integers(image, name).convert("RGB")
     elif image.mode == "F":
@@ -114,9 +117,10 @@ def as_rgb(
         rgb = _by_profile(image, ImageCms.createProfile("LAB"))
     elif _has_inks_profile(image):
         rgb = _by_profile(image, io.BytesIO(image.info["icc_profile"]))
+    elif image.mode == "RGB" and turn is not None:
+        rgb = image  # which is copied as it is turned
     else:
         rgb = image.convert("RGB")
-    turn = _TURNS.get(orientation(image))
     if turn is not None:
         rgb = rgb.transpose(turn)
     rgb.info.clear()  # what it says of orientation and transparency has been done

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
-from craft_zoo.data.images import BrokenImageError, DerivedImage, hash_content, in_words, reading
-from craft_zoo.data.pixels import as_rgb, orientation_in_file, steps_of_image
+from craft_zoo.data.images import BrokenImageError, DerivedImage, file_key, reading
+from craft_zoo.data.pixels import as_rgb
 from craft_zoo.errors import CraftZooError
 from craft_zoo.serve.anatomy import fault_of
 
@@ -71,9 +71,7 @@ class UploadedImage(DerivedImage):
         """
         with self._reading() as image:
             as_rgb(image, self._name)
-            steps = in_words(steps_of_image(image, orientation_in_file(image)))
-        # As the same file has it on a disk.
-        self._key = hash_content(f"file{steps}", bytes(self._content or b""))
+        self.content_key()
 
     def open(self) -> Image.Image:
         """See :meth:`DerivedImage.open`."""
@@ -82,10 +80,10 @@ class UploadedImage(DerivedImage):
             return as_rgb(image, self._name)
 
     def content_key(self) -> bytes:
-        """See :meth:`DerivedImage.content_key`."""
+        """See :meth:`DerivedImage.content_key`; as the same file has it on a disk."""
         if self._key is None:
-            self.check()
-        assert self._key is not None
+            with self._reading():
+                self._key = file_key(bytes(self._content or b""))
         return self._key
 
     def keep(self) -> None:
