@@ -32,7 +32,7 @@ _MOST_TEXTS = 100_000
 _TEXT_CHARACTERS = 2000  # far beyond what any model reads of a prompt
 
 
-@dataclass
+@dataclass(repr=False)
 class Solution:
     """What a method has found.
 
@@ -49,6 +49,14 @@ class Solution:
     prompt: Prompt
     refiner: Refiner | ConvexRefiner | None = None
     anchors: Anchors | None = None
+
+    def __repr__(self) -> str:
+        found = self.prompt
+        prompt = f"contexts {found.shape}" if isinstance(found, np.ndarray) else "words"
+        parts = [prompt, *([type(self.refiner).__name__] if self.refiner is not None else [])]
+        if self.anchors is not None:
+            parts.append(f"{len(self.anchors)} anchors")
+        return f"<{type(self).__name__}: {', '.join(parts)}>"
 
     @property
     def predictions(self) -> float:
@@ -78,7 +86,7 @@ class Solution:
         return self.refiner.refine(logits)
 
 
-@dataclass
+@dataclass(repr=False)
 class Adapter:
     """A solution with all that is needed to use it on another day.
 
@@ -95,6 +103,9 @@ class Adapter:
     model: str
     fingerprint: tuple[float, ...]
     init: str = DEFAULT_INIT
+
+    def __repr__(self) -> str:
+        return f"<Adapter of {self.model} for {len(self.classnames):,} classes: {self.solution!r}>"
 
     @classmethod
     def of(cls, solution: Solution, vlm: VLM, box: BlackBox) -> Adapter:

@@ -115,4 +115,4 @@ def check_tuning(
     for name, number, least in (("budget", budget, 1), ("seed", seed, 0)):
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
             raise CraftZooError(f"{name} must be a whole number, at least {least}, not {number!r}")
-    check_method(method, optimizer)
+    check_method(method, optimizer, budget)

@@ -46,6 +46,9 @@ class Meter:
         self._texts_searched = 0  # texts scored on the training images, C of which are a query
         self._scores: Counter[Purpose] = Counter()  # (text, image) pairs, likewise
 
+    def __repr__(self) -> str:
+        return f"<Meter: {self.queries:,} queries, {sum(self.predictions.values()):,} predictions>"
+
     @property
     def queries(self) -> int:
         """Contexts asked for under the purpose ``search`` so far."""

@@ -103,7 +103,9 @@ def run(options: argparse.Namespace) -> int:
     console = open_console()
     config = read_config(options)
     check_in_flight(options)
-    check_method(options.method, options.optimizer)
+    if options.budget is not None and options.budget < 1:
+        raise CraftZooError(f"--budget must be a whole number, at least 1, not {options.budget}")
+    check_method(options.method, options.optimizer, options.budget or _PAID_BUDGET)
     path = Path(f"{options.out}.journal")
     _check_out(options.out, force=options.force or path.exists())
     source = read_source(options)

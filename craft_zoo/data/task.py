@@ -12,7 +12,7 @@ from craft_zoo.data.naming import printable, reads_as
 from craft_zoo.errors import CraftZooError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LabelledImages:
     """N image sources and their labels.
 
@@ -34,6 +34,9 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        return f"<{len(self):,} labelled images>"
+
     def take(self, indices: np.ndarray) -> LabelledImages:
         """The images at ``indices``, in that order."""
         return LabelledImages([self.images[i] for i in indices], self.labels[indices])
@@ -50,7 +53,7 @@ class LabelledImages:
         return LabelledImages(kept.images, np.array(relabelled, dtype=np.int64))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Class names, a pool of training images and the test images.
 
@@ -91,8 +94,11 @@ class Dataset:
                 )
             seen[read] = name
 
+    def __repr__(self) -> str:
+        return _described("Dataset", self)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Task:
     """Class names, few-shot training images and test images: what one run adapts to.
 
@@ -114,3 +120,14 @@ class Task:
     val: LabelledImages | None = None
     template: str | None = None
     unused: LabelledImages | None = None
+
+    def __repr__(self) -> str:
+        return _described("Task", self)
+
+
+def _described(kind: str, data: Dataset | Task) -> str:
+    val = "" if data.val is None else f"{len(data.val):,} validation, "
+    return (
+        f"<{kind} {data.name!r}: {len(data.classnames):,} classes, {len(data.train):,} training, "
+        f"{val}{len(data.test):,} test images>"
+    )

@@ -259,12 +259,13 @@ def is_white_box(name: str) -> bool:
     return _find(name).white_box
 
 
-def check_method(name: str, optimizer: str | None = None) -> None:
+def check_method(name: str, optimizer: str | None = None, budget: int = 8000) -> None:
     """Check that a method can be tuned with, before anything is asked.
 
     Args:
         name: of the method.
         optimizer: its spec; None: the method's default.
+        budget: in queries.
 
     Raises:
         CraftZooError: the method is unknown, or no adapter can hold what it finds.
@@ -279,12 +280,12 @@ def check_method(name: str, optimizer: str | None = None) -> None:
         )
     if optimizer is None or not entry.uses_optimizer:
         return
-    optimizers.create(optimizer, 2, budget=2, seed=0)
     if not optimizers.searches(optimizer, choices=entry.chooses):
         kind = "choices of words" if entry.chooses else "numbers"
         raise optimizers.OptimizerError(
-            f"method {name!r} searches {kind}, which {optimizer!r} cannot: leave --optimizer out"
+            f"method {name!r} searches {kind}, which {optimizer!r} cannot: leave the optimizer out"
         )
+    optimizers.create(optimizer, 2, budget=budget, seed=0)
 
 
 def most_predictions(name: str, config: CraftConfig, budget: int, images: int, classes: int) -> int:
