@@ -64,7 +64,10 @@ def _of_files(error: OSError) -> str:
     reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
     if error.filename is None:
         return f"the system has refused to read or write ({reason}): check the room and your rights"
-    return f"{error.filename} cannot be read or written ({reason}): check the path, its rights and the room"
+    return (
+        f"{error.filename} cannot be read or written ({reason}): check the path, your rights and "
+        f"the room"
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -340,7 +340,7 @@ def test_a_record_of_a_stranger_is_named(tmp_path: Path, change: dict[str, Any])
         holder = record["run"]
     holder |= change
     path.write_text(json.dumps(record))
-    with pytest.raises(CraftZooError, match="cannot be read .*remove its folder"):
+    with pytest.raises(CraftZooError, match=r"cannot be read .*remove its folder"):
         RunStore(tmp_path).load(RUN)
 
 
@@ -367,7 +367,7 @@ def test_a_configuration_of_a_stranger_is_named(tmp_path: Path, change: dict[str
     config = json.loads(path.read_text())
     del config["checksum"]
     path.write_text(json.dumps(config | change))
-    with pytest.raises(CraftZooError, match="config.json cannot be read"):
+    with pytest.raises(CraftZooError, match=r"config\.json cannot be read"):
         read_results(tmp_path)
 
 
