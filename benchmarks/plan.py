@@ -318,8 +318,9 @@ class _PlanLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     @staticmethod
-    def _refusal(reason: str, event: yaml.Event) -> yaml.MarkedYAMLError:
-        return yaml.MarkedYAMLError(problem=reason, problem_mark=event.start_mark)
+    def _refusal(reason: str, event: yaml.Event) -> ValueError:
+        line = "" if event.start_mark is None else f", line {event.start_mark.line + 1}"
+        return ValueError(reason + line)
 
 
 def _words(value: Any) -> Iterator[str]:

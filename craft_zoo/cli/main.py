@@ -136,9 +136,9 @@ def _of_files(error: OSError) -> str:
     """What a file system has refused, where no one has said it better."""
     reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
     if error.filename is None:
-        return f"the system has refused to read or write ({reason}): check room and rights"
+        return f"the system has refused to read or write ({reason}): check the room and your rights"
     return (
-        f"{error.filename} cannot be read or written ({reason}): check the path, its rights and "
+        f"{error.filename} cannot be read or written ({reason}): check the path, your rights and "
         f"the room"
     )
 

@@ -403,7 +403,7 @@ def test_a_configuration_of_a_stranger_is_named(tmp_path: Path, change: dict[str
     config = json.loads(path.read_text())
     del config["checksum"]
     path.write_text(json.dumps(config | change))
-    with pytest.raises(CraftZooError, match=r"config.json cannot be read"):
+    with pytest.raises(CraftZooError, match=r"config\.json cannot be read"):
         read_results(tmp_path)
 
 

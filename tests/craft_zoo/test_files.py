@@ -45,9 +45,14 @@ def test_no_reader_sees_half_a_file_of_several_writers(tmp_path: Path) -> None:
 def test_where_writing_fails_the_old_file_stays_alone(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a"
     path.write_text("old")
-    with pytest.raises(type(error)) as raised, replacing(path) as beside:  # noqa: PT012
-        beside.write_text("new")
-        raise error
+
+    def write() -> None:
+        with replacing(path) as beside:
+            beside.write_text("new")
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        write()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a"]
     if isinstance(raised.value, OSError):

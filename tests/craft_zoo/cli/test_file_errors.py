@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,18 +42,13 @@ def test_what_a_file_system_refuses_is_one_sentence(
     assert sentence in said.err
 
 
-def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-c"),
-            "import sys; from craft_zoo.cli import cache, main\n"
-            "cache.run = lambda _: print('x' * 100)\nsys.exit(main.main(['cache']))",
-        ],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    os.close(writing)
-    assert (ended.returncode, ended.stderr) == (1, b"")
+    with open(writing, "w") as output:  # closing it writes what could not be written before
+        monkeypatch.setattr(cache, "run", lambda _: print("x" * 100) or 0)
+        monkeypatch.setattr("sys.stdout", output)
+        assert main(["cache"]) == 1
+    assert capsys.readouterr().err == ""
