@@ -84,9 +84,9 @@ class Optimizer(ABC):
     record of all it was told: for those that learn from outputs, which are large."""
 
     def __init__(self, dim: int, *, budget: int, seed: int) -> None:
-        self.dim = _whole("dim", dim, 1)
-        self.budget = _whole("budget", budget, 1)
-        self.seed = _whole("seed", seed, 0)
+        self.dim = whole_number("dim", dim, 1)
+        self.budget = whole_number("budget", budget, 1)
+        self.seed = whole_number("seed", seed, 0)
         self.rng = np.random.default_rng(self.seed)
         self.evaluations = 0
         self.failed = np.zeros(0, dtype=bool)
@@ -311,7 +311,7 @@ class Optimizer(ABC):
         """
 
 
-def _whole(what: str, value: Any, least: int) -> int:
+def whole_number(what: str, value: Any, least: int) -> int:
     """``value``, which may be numpy's, as an int.
 
     Raises:

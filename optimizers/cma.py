@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from cma.sigma_adaptation import CMAAdaptSigmaCSA, CMAAdaptSigmaTPA
 
+from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.pycma import Pycma
 from craft_zoo.optimizers.registry import register
 
@@ -37,6 +38,10 @@ class CMA(Pycma):
         diagonal: bool = False,
         **common: Any,
     ) -> None:
+        if step == "tpa" and dim < 2:
+            raise OptimizerError(
+                f"option 'step' of {self.name!r} cannot be tpa in one variable: set csa or auto"
+            )
         self._options = {
             "CMA_active": active,
             "CMA_diagonal": diagonal,

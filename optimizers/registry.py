@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any, TypeVar
 
-from craft_zoo.optimizers.base import Optimizer
+from craft_zoo.optimizers.base import Optimizer, whole_number
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.options import Option, check_names, parse_options, split_assignment
 
@@ -130,6 +130,10 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
     check_names(given, declared, owner)
     given = {each: declared[each].accept(value, owner) for each, value in given.items()}
     values = given | values
+    dim, budget, seed = (
+        whole_number(what, value, least)
+        for what, value, least in (("dim", dim, 1), ("budget", budget, 1), ("seed", seed, 0))
+    )
     for option in declared.values():
         if option.default is inspect.Parameter.empty and option.name not in values:
             raise OptimizerError(f"{owner} needs its option {option.name!r}: set it")

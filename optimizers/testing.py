@@ -30,6 +30,8 @@ _REPEATABLE = {"determinism", "isolation"}
 _NEED_REPEATABLE = {"interleaving", "purity", "outputs", "restoring"}
 
 _DIM = 6
+_DIMENSIONS, _DIMENSIONS_BUDGET = (1, 2, 3, 5, 10, 100, 512), 300
+_WORSE = 1.1
 _BOUND = 0.5
 # What the choices of a coordinate stand for, for optimizers that search nothing else.
 _VALUES = np.array([0.0, 0.7, -0.7, 1.4, -1.4])
@@ -53,7 +55,8 @@ def check_optimizer(spec: str, *, skip: Collection[str] = ()) -> None:
     Args:
         spec: as for :func:`create`: ``mine``, ``mine:option=value``.
         skip: names of checks that are known not to hold. ``improvement`` is for what must not be
-            worse than random search, ``seed`` for what is random at all.
+            worse than random search, ``seed`` for what is random at all, ``dimensions`` for what
+            must not be worse than the start in few and in many.
 
     Raises:
         ConformanceError: rules are broken; the message has a line for each.
@@ -380,6 +383,60 @@ def check_bad_losses(subject: Subject) -> None:
             f"with one evaluation in ten failing (NaN), it recommends a loss of {end:.3g}, "
             f"the start has {start:.3g}"
         )
+
+
+@rule
+def check_failures(subject: Subject) -> None:
+    """A candidate that could not be evaluated is not recommended, whenever that happened."""
+    evaluate, draw = subject.decoded(classification(_DIM)), random.Random(5)
+    first: Callable[[int], bool] = lambda evaluations: evaluations == 0  # noqa: E731
+    for when, fails in (
+        ("in its first generation", first),
+        ("in a third of the evaluations", lambda evaluations: draw.random() < 1 / 3),
+    ):
+        for bad in (np.nan, -np.inf):
+            optimizer, failed = subject.make(budget=160), set()
+            while not optimizer.stop:
+                candidates = optimizer.ask()
+                losses, outputs = evaluate(candidates)
+                for i, candidate in enumerate(candidates):
+                    if fails(optimizer.evaluations):
+                        losses[i] = bad
+                        failed.add(candidate.tobytes())
+                    else:
+                        failed.discard(candidate.tobytes())
+                optimizer.tell(candidates, losses, outputs)
+            recommended = optimizer.recommend()
+            if recommended.any() and recommended.tobytes() in failed:
+                raise ConformanceError(
+                    f"it recommends a candidate whose loss was {bad} {when}: compare losses with "
+                    f"those that were told, of which a failed one's is the highest"
+                )
+
+
+@rule
+def check_dimensions(subject: Subject) -> None:
+    """In one variable and in hundreds it recommends nothing much worse than the start.
+
+    A step that is too long in many variables, or a rate made for many that is used in few, leads
+    away from the minimum of a convex function. The mean of an evolution strategy may be a little
+    worse before its steps are adapted.
+    """
+    for dim in _DIMENSIONS:
+        functions = [classification] if subject.make().learns_from_outputs else [sphere, ellipsoid]
+        for function in functions:
+            optimizer = subject.make(dim, budget=_DIMENSIONS_BUDGET)
+            evaluate = subject.decoded(function(dim))
+            subject.run(optimizer, evaluate)
+            start, end = (
+                float(evaluate(z[None])[0][0]) for z in (np.zeros(dim), optimizer.recommend())
+            )
+            if not end <= _WORSE * start:
+                raise ConformanceError(
+                    f"on the {function.__name__} function in {dim} dimensions it recommends a loss "
+                    f"of {end:.3g} after {_DIMENSIONS_BUDGET} evaluations, the start has "
+                    f"{start:.3g}: shorten its steps"
+                )
 
 
 @rule

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from craft_zoo.optimizers import Optimizer, OptimizerError, Outputs, create, names
+from craft_zoo.optimizers import (
+    Optimizer,
+    OptimizerError,
+    Outputs,
+    create,
+    names,
+    options,
+    restore,
+)
 
 OWN = sorted(set(names()) - {"nevergrad"})
 
@@ -29,13 +37,123 @@ class Spy(Optimizer):
         return np.zeros(self.dim)
 
 
-def test_bad_losses_count_as_the_worst_of_the_generation() -> None:
+def test_bad_losses_count_as_worse_than_all_told_so_far_by_their_range() -> None:
     spy = Spy(2, budget=100, seed=1)
-    spy.tell(spy.ask()[:2], [np.nan, np.inf])
+    spy.tell(spy.ask()[:2], [np.nan, -np.inf])
     spy.tell(spy.ask(), [1.0, np.nan, 3.0, -np.inf])
+    assert spy.failed.tolist() == [False, True, False, True]
     spy.tell(spy.ask()[:1], [2.0])
     spy.tell(spy.ask()[:2], [np.nan, np.inf])
-    assert spy.told == [[0.0, 0.0], [1.0, 3.0, 3.0, 3.0], [2.0], [3.0, 3.0]]
+    assert spy.told == [[3e100, 3e100], [1.0, 5.0, 3.0, 5.0], [2.0], [5.0, 5.0]]
+
+
+@given(st.lists(st.floats(width=64), min_size=1, max_size=12))
+def test_a_failed_evaluation_is_above_every_loss_told_so_far(losses: list[float]) -> None:
+    spy = Spy(2, budget=100, seed=1)
+    for loss in losses:
+        spy.tell(spy.ask()[:1], [loss])
+    told = np.array(spy.told)[:, 0]
+    assert np.isfinite(told**2).all()
+    for i in np.flatnonzero(~np.isfinite(losses)):
+        before = told[:i][np.isfinite(losses[:i])]
+        assert (told[i] > before).all()
+
+
+FAMILIES = [*OWN, "cma:popsize=6,restarts=bipop", "nevergrad:OnePlusOne", "nevergrad:TwoPointsDE"]
+
+
+def scaled_sphere(optimizer: Optimizer, points: np.ndarray, scale: float) -> np.ndarray:
+    goal = 1.0 if optimizer.needs_choices else 0.7
+    return scale * ((points - goal) ** 2).sum(axis=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    spec=st.sampled_from(FAMILIES),
+    dim=st.sampled_from([1, 2, 3, 4, 5, 7, 10, 30, 100, 300]),
+    budget=st.integers(40, 120),
+    first=st.booleans(),
+    share=st.sampled_from([0.0, 0.2, 0.6]),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
+    seed=st.integers(0, 5),
+)
+def test_no_failed_point_is_recommended_in_any_dimension(
+    spec: str, dim: int, budget: int, first: bool, share: float, scale: float, seed: int
+) -> None:
+    optimizer, rng = create(spec, dim, budget=budget, seed=seed), np.random.default_rng(seed)
+    if optimizer.needs_choices:
+        optimizer.choices = np.full(dim, 3)
+    optimizer.output_loss = lambda outputs: (float(outputs @ outputs), 2 * outputs)
+    failed, good = set(), set()
+    while not optimizer.stop:
+        candidates = optimizer.ask()
+        losses = scaled_sphere(optimizer, candidates, scale)
+        bad = rng.random(len(losses)) < share
+        bad |= first and not optimizer.evaluations
+        losses[bad] = rng.choice([np.nan, np.inf, -np.inf], bad.sum())
+        outputs = np.sqrt(scale) * (candidates - 0.7)
+        optimizer.tell(candidates, losses, list(outputs))
+        failed |= {each.tobytes() for each in candidates[bad]}
+        good |= {each.tobytes() for each in candidates[~bad]}
+        recommended = optimizer.recommend()
+        assert np.isfinite(recommended).all()
+        assert np.abs(recommended).max() < 100
+        assert not recommended.any() or recommended.tobytes() not in failed - good
+    if optimizer._made_from is not None and not optimizer.snapshots:
+        assert np.array_equal(restore(optimizer.state()).recommend(), optimizer.recommend())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    spec=st.sampled_from(["spsa", "spsa-gc", "zip", "zo-adam"]),
+    dim=st.sampled_from([1, 2, 5, 20, 100, 512, 2048]),
+    budget=st.sampled_from([10, 24, 50, 101, 300]),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
+    condition=st.sampled_from([1.0, 100.0]),
+    seed=st.integers(0, 5),
+)
+def test_what_follows_gradients_never_ends_worse_than_the_start(
+    spec: str, dim: int, budget: int, scale: float, condition: float, seed: int
+) -> None:
+    optimizer = create(spec, dim, budget=budget, seed=seed)
+    weights = scale * condition ** (np.arange(dim) / max(1, dim - 1))
+    while not optimizer.stop:
+        candidates = optimizer.ask()
+        optimizer.tell(candidates, (candidates - 0.7) ** 2 @ weights)
+    assert (optimizer.recommend() - 0.7) ** 2 @ weights <= 0.49 * weights.sum() * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("spec", FAMILIES)
+def test_numpys_numbers_are_as_good_as_pythons(spec: str) -> None:
+    name = spec.partition(":")[0]
+    kinds = {int: np.int64, float: np.float64, bool: np.bool_}
+    values = {each.name: each.default for each in options(name)}
+    numpys = {
+        key: kinds[type(value)](value) if type(value) in kinds else value
+        for key, value in values.items()
+    }
+    first = create(spec, 5, budget=100, seed=3, **values)
+    second = create(spec, np.int64(5), budget=np.prod([10, 10]), seed=np.array(3), **numpys)
+    asked = []
+    for optimizer in (first, second):
+        if optimizer.needs_choices:
+            optimizer.choices = np.full(5, 4, dtype=np.int32)
+        optimizer.blocks = np.int64(1)
+        optimizer.output_loss = lambda outputs: (float(outputs @ outputs), 2 * outputs)
+        candidates = optimizer.ask()
+        optimizer.tell(candidates, (candidates**2).sum(axis=1), list(candidates))
+        restored = restore(optimizer.state())
+        restored.output_loss = optimizer.output_loss
+        asked.append(restored.ask())
+    assert np.array_equal(*asked)
+
+
+@pytest.mark.parametrize("value", [True, np.True_, np.float64(3), np.array([3]), "3"])
+def test_what_is_no_whole_number_is_refused(value: object) -> None:
+    for given_as in ("dim", "budget", "seed"):
+        sizes = {"dim": 3, "budget": 100, "seed": 1} | {given_as: value}
+        with pytest.raises(OptimizerError, match=f"{given_as} must be a whole number, at least"):
+            create("random", **sizes)
 
 
 def test_a_failed_evaluation_alone_in_its_generation_is_no_success() -> None:

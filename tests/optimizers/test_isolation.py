@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from craft_zoo.optimizers import create
 from craft_zoo.optimizers.isolation import GlobalGenerator
 
 DRAWS = {
@@ -79,3 +83,63 @@ def test_another_kind_of_global_generator_is_put_aside(
     assert np.random.get_bit_generator() is another_generator
     assert another_generator.state == state
     assert np.array_equal(inside, np.random.RandomState(4).random(3))
+
+
+@pytest.fixture
+def often_switched() -> Iterator[None]:
+    """Threads take turns after every few instructions."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def searched(name: str, seed: int) -> np.ndarray:
+    """All that an optimizer of nevergrad asks for on a sphere."""
+    optimizer, asked = create(f"nevergrad:{name}", 5, budget=60, seed=seed), []
+    while not optimizer.stop:
+        asked.append(optimizer.ask())
+        optimizer.tell(asked[-1], ((asked[-1] - 0.5) ** 2).sum(axis=1))
+    return np.concatenate(asked)
+
+
+@pytest.mark.usefixtures("often_switched")
+@pytest.mark.parametrize("name", ["LognormalDiscreteOnePlusOne", "TwoPointsDE", "MultiCobyla"])
+def test_searches_in_threads_are_those_alone_and_nobody_else_notices(name: str) -> None:
+    alone = [searched(name, seed) for seed in range(3)]
+    found: dict[int, np.ndarray] = {}
+    threads = [
+        threading.Thread(target=lambda seed=seed: found.update({seed: searched(name, seed)}))
+        for seed in range(3)
+    ]
+    expected = np.random.RandomState(7)
+    np.random.seed(7)
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert np.random.random() == expected.random()
+        assert np.random.mtrand._rand.standard_normal() == expected.standard_normal()
+    assert all(np.array_equal(found[seed], alone[seed]) for seed in range(3))
+
+
+def test_another_thread_that_seeds_waits_and_what_it_copies_is_its_own() -> None:
+    np.random.seed(3)
+    seen: list[float] = []
+
+    def bystander() -> None:
+        copied = pickle.loads(pickle.dumps(np.random.mtrand._rand))
+        seen.append(copied.random())
+        seen.append(np.random.random())
+        np.random.seed(9)
+
+    thread = threading.Thread(target=bystander)
+    with GlobalGenerator(1).swapped_in():
+        inside = np.random.random()
+        thread.start()
+        while len(seen) < 2:
+            thread.join(0.001)
+        np.random.seed(5)  # its own
+    thread.join()
+    assert seen == [np.random.RandomState(3).random()] * 2
+    assert inside == np.random.RandomState(1).random()
+    assert np.random.random() == np.random.RandomState(9).random()

@@ -28,6 +28,7 @@ from craft_zoo.optimizers import registry as registry_module
         ("cma:restarts=1", "'restarts' of optimizer 'cma' must be none or ipop or bipop"),
         ("cma:popsize=2", "'popsize' of 'cma' must be at least 4"),
         ("cma:sigma=0", "'sigma' of 'cma' must be above 0"),
+        ("cma:popsize=np.int64(5)", "'popsize' of optimizer 'cma' must be int, not 'np.int64"),
         ("sep-cma:bound=-1", "'bound' of 'sep-cma' must be above 0"),
         ("vkd-cma:popsize=200", "budget of 100 is smaller than one generation of 'vkd-cma'"),
         ("cma:NGOpt", "has no variants"),
@@ -65,6 +66,11 @@ def test_options_are_what_the_constructors_declare() -> None:
     assert create("cma", 3, budget=50, seed=1, sigma=1, bound=None, popsize=np.int64(6))
     with pytest.raises(OptimizerError, match="has no option 'popsiz'"):
         create("cma", 3, budget=50, seed=1, popsiz=5)
+
+
+def test_tpa_needs_two_variables() -> None:
+    with pytest.raises(OptimizerError, match="cannot be tpa in one variable: set csa or auto"):
+        create("cma:step=tpa", 1, budget=100, seed=1)
 
 
 def test_a_child_has_its_parents_options_and_its_own_defaults() -> None:

@@ -37,7 +37,7 @@ def test_a_first_step_moves_coordinates_by_about_step_whatever_the_scale() -> No
         candidates = optimizer.ask()
         optimizer.tell(candidates, scale * (candidates @ np.linspace(-1, 1, 50)))
         # The mean over 10 directions is shorter than one of them by sqrt(10), about.
-        moved = np.abs(optimizer.recommend()).mean()
+        moved = np.abs(optimizer.ask().mean(axis=0)).mean()
         assert 0.02 < moved < 0.2
 
 
@@ -55,4 +55,14 @@ def test_the_first_step_stays_within_the_bound() -> None:
     optimizer = SPSA(5, budget=400, seed=1, step=0.3, bound=0.01)
     candidates = optimizer.ask()
     optimizer.tell(candidates, ((candidates - 0.7) ** 2).sum(axis=1))
-    assert 0 < np.abs(optimizer.recommend()).max() <= 0.01
+    assert 0 < np.abs(optimizer.ask().mean(axis=0)).max() <= 0.01
+
+
+def test_pairs_with_a_failed_evaluation_give_no_step() -> None:
+    optimizer = SPSA(5, budget=400, seed=1)
+    optimizer.tell(candidates := optimizer.ask(), ((candidates - 0.7) ** 2).sum(axis=1))
+    before = optimizer._z.copy()
+    optimizer.tell(optimizer.ask(), [np.nan, 1.0])
+    assert np.array_equal(optimizer._z, before)
+    optimizer.tell(candidates := optimizer.ask(), ((candidates - 0.7) ** 2).sum(axis=1))
+    assert not np.array_equal(optimizer._z, before)
