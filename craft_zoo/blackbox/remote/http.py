@@ -131,7 +131,7 @@ class Http:
                         billed=True,
                     )
                 pieces, size = [], 0
-                for piece in response.iter_raw():
+                for piece in response.iter_bytes():
                     size += len(piece)
                     if size > most + _SLACK:
                         raise Damaged(
