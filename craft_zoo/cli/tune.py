@@ -41,9 +41,7 @@ from craft_zoo.methods import (
     most_queries,
     recorded,
 )
-from craft_zoo.tuning import Tuned, tune
-
-_BUDGET, _PAID_BUDGET = 8000, 500  # queries
+from craft_zoo.tuning import BILLED_BUDGET, DEFAULT_BUDGET, Tuned, check_tuning, tune
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -81,7 +79,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--budget",
         type=int,
         metavar="N",
-        help=f"queries (default: {_BUDGET:,}; {_PAID_BUDGET} of a model that bills)",
+        help=f"queries (default: {DEFAULT_BUDGET:,}; {BILLED_BUDGET} of a model that bills)",
     )
     parser.add_argument(
         "--estimate",
@@ -103,7 +101,9 @@ def run(options: argparse.Namespace) -> int:
     console = open_console()
     config = read_config(options)
     check_in_flight(options)
-    check_method(options.method, options.optimizer)
+    # A budget that depends on the model is checked below, when that is open.
+    budget = DEFAULT_BUDGET if options.budget is None else options.budget
+    check_method(options.method, options.optimizer, budget=budget, config=config)
     path = Path(f"{options.out}.journal")
     _check_out(options.out, force=options.force or path.exists())
     source = read_source(options)
@@ -111,16 +111,14 @@ def run(options: argparse.Namespace) -> int:
     say_skipped(dataset.name, dataset.skipped, console)
     task = source.draw(dataset, options.shots, options.seed)
     vlm = open_model(options)
-    budget = options.budget
-    if budget is None:
-        budget = _PAID_BUDGET if vlm.bills else _BUDGET
     arguments: dict[str, Any] = {
         "method": options.method,
         "optimizer": options.optimizer,
-        "budget": budget,
+        "budget": options.budget,
         "seed": options.seed,
         "config": config,
     }
+    budget = arguments["budget"] = check_tuning(vlm, task, **arguments)
     estimate = _no_estimate(task)
     if options.estimate != "none":
         whole = options.estimate == "cross-validate"

@@ -51,7 +51,7 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
         [
             *(sys.executable, "-c"),
             "import sys; from craft_zoo.cli import cache, main\n"
-            "cache.run = lambda _: print('x' * 100)\nsys.exit(main.main(['cache']))",
+            "cache.run = lambda _: print('x' * 100)\nsys.exit(main(['cache']))",
         ],
         stdout=writing,
         stderr=subprocess.PIPE,
