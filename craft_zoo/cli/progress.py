@@ -21,12 +21,15 @@ from rich.progress import (
 from craft_zoo.console import open_console
 
 
-def query_progress(console: Console | None = None, *, transient: bool = False) -> Progress:
+def query_progress(
+    console: Console | None = None, *, transient: bool = False, disable: bool = False
+) -> Progress:
     """A bar whose unit is the query; see :func:`add_bar` and :func:`show`.
 
     Args:
         console: where it is drawn; None: standard output.
         transient: whether it goes away at the end, and stays away where there is no terminal.
+        disable: whether it is not drawn at all.
     """
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -38,6 +41,7 @@ def query_progress(console: Console | None = None, *, transient: bool = False) -
         TimeRemainingColumn(),
         console=console,
         transient=transient,
+        disable=disable,
     )
 
 

@@ -21,6 +21,7 @@ from craft_zoo.cli.arguments import (
     add_in_flight_argument,
     add_model_arguments,
     check_in_flight,
+    check_limits,
     open_model,
     read_config,
     read_source,
@@ -129,7 +130,7 @@ def run(options: argparse.Namespace) -> int:
     if vlm.bills and options.budget is None:
         console.print(f"The budget is {budget} queries, as the model bills: see --budget")
     if not path.exists():  # else some of it was asked before
-        most.check(options)
+        check_limits(options, most.total, "lower --budget")
     if options.dry_run:
         return 0
     with Journal(str(path)) as journal, query_progress() as progress:
@@ -217,26 +218,6 @@ class Cost:
     def at_most_in_words(self, price: float | None) -> str:
         """The first line of a run."""
         return f"At most {self.in_words(price)}"
-
-    def check(self, options: argparse.Namespace) -> None:
-        """Refuse what the limits do not allow, before anything is asked.
-
-        Raises:
-            CraftZooError: it may exceed one of them.
-        """
-        if options.max_predictions is not None and self.total > options.max_predictions:
-            raise CraftZooError(
-                f"the run may ask for {self.total:,} predictions, more than --max-predictions "
-                f"{options.max_predictions:,}: raise that or lower --budget"
-            )
-        if options.max_cost is None or options.price is None:
-            return
-        cost = self.total * options.price / 1000
-        if cost > options.max_cost * (1 + 1e-9):  # prices have no exact binary form
-            raise CraftZooError(
-                f"the run may cost {cost:,.2f}, more than --max-cost {options.max_cost:g}: raise "
-                f"that or lower --budget"
-            )
 
 
 def _no_estimate(task: Task) -> Choice:
