@@ -10,7 +10,10 @@ _WIDTH = 120  # where nothing tells how wide the output is: a file, a pipe
 
 
 def open_console() -> Console:
-    """Standard output, as wide as the terminal; tables in files and pipes are not folded."""
-    console = Console()
+    """Standard output, as wide as the terminal; tables in files and pipes are not folded.
+
+    Names are printed as they are: what looks like rich's markup or an emoji's name is neither.
+    """
+    console = Console(markup=False, emoji=False)
     known = console.is_terminal or "COLUMNS" in os.environ
-    return console if known else Console(width=_WIDTH)
+    return console if known else Console(width=_WIDTH, markup=False, emoji=False)

@@ -18,6 +18,8 @@ from craft_zoo.methods import Problem, check_method, default_optimizer, get_meth
 
 Callback = Callable[[Step], None]
 
+DEFAULT_BUDGET, BILLED_BUDGET = 8000, 500  # queries
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -41,7 +43,7 @@ def tune(
     *,
     method: str = "craft",
     optimizer: str | None = None,
-    budget: int = 8000,
+    budget: int | None = None,
     seed: int = 1,
     config: CraftConfig | None = None,
     callbacks: Iterable[Callback] = (),
@@ -59,7 +61,7 @@ def tune(
         task: its test images are not touched.
         method: see :func:`craft_zoo.methods.method_names`.
         optimizer: see :func:`craft_zoo.optimizers.create`; None: the method's default.
-        budget: queries that may be made.
+        budget: queries that may be made; None: 8,000, and 500 of a model that bills.
         seed: seed of all that is random; the same arguments give the same adapter.
         config: settings of the method.
         callbacks: called with every :class:`~craft_zoo.craft.Step`, as it happens.
@@ -68,7 +70,7 @@ def tune(
     Raises:
         CraftZooError: bad input, see the message.
     """
-    check_tuning(vlm, task, method=method, optimizer=optimizer, budget=budget, seed=seed)
+    budget = check_tuning(vlm, task, method, optimizer, budget=budget, seed=seed, config=config)
     problem = Problem.open(
         vlm,
         task.classnames,
@@ -92,12 +94,23 @@ def tune(
 
 
 def check_tuning(
-    vlm: VLM, task: Task, *, method: str, optimizer: str | None, budget: int, seed: int
-) -> None:
+    vlm: VLM,
+    task: Task,
+    method: str,
+    optimizer: str | None,
+    *,
+    budget: int | None,
+    seed: int,
+    config: CraftConfig | None,
+) -> int:
     """Check the arguments of :func:`tune` before anything is asked.
+
+    Returns:
+        The budget, which is the default where none was given.
 
     Raises:
         CraftZooError: one of them is wrong, see the message.
+        OptimizerError: the optimizer is, see :func:`craft_zoo.methods.check_method`.
     """
     if isinstance(task, Dataset):
         raise CraftZooError(
@@ -107,12 +120,17 @@ def check_tuning(
     for name, value, kind, make in (
         ("vlm", vlm, VLM, 'load_vlm("craft-mini")'),
         ("task", task, Task, "few_shot(dataset, shots=16, seed=1)"),
+        ("config", config or CraftConfig(), CraftConfig, "CraftConfig(scale=3.0)"),
+        ("optimizer", optimizer or "", str, '"cma:popsize=20"'),
     ):
         if not isinstance(value, kind):
             raise CraftZooError(
-                f"{name} must be a {kind.__name__}, as {make} makes it, not {type(value).__name__}"
+                f"{name} must be a {kind.__name__}, as in {make}, not {type(value).__name__}"
             )
+    if budget is None:
+        budget = BILLED_BUDGET if vlm.bills else DEFAULT_BUDGET
     for name, number, least in (("budget", budget, 1), ("seed", seed, 0)):
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
             raise CraftZooError(f"{name} must be a whole number, at least {least}, not {number!r}")
-    check_method(method, optimizer, budget)
+    check_method(method, optimizer, budget=int(budget), config=config or CraftConfig())
+    return int(budget)

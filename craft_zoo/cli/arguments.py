@@ -129,6 +129,43 @@ def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
     return open_model(options, adapter.model)
 
 
+def check_limits(
+    options: argparse.Namespace, predictions: int, mend: str = "name fewer images"
+) -> None:
+    """Refuse what ``--max-predictions`` or ``--max-cost`` may not allow, before anything is asked.
+
+    A limit that is met in the middle would lose what was paid until then.
+
+    Args:
+        options: as parsed.
+        predictions: that the command may ask for.
+        mend: what would make it ask for fewer.
+
+    Raises:
+        CraftZooError: they may exceed one of the limits.
+    """
+    most = options.max_predictions
+    if most is not None and predictions > most:
+        raise CraftZooError(
+            f"the command may ask for {predictions:,} predictions, more than --max-predictions "
+            f"{most:,}: raise that or {mend}"
+        )
+    if options.max_cost is None or options.price is None:
+        return
+    cost = predictions * options.price / 1000
+    if cost > options.max_cost * (1 + 1e-9):  # prices have no exact binary form
+        raise CraftZooError(
+            f"the command may cost {cost:,.2f}, more than --max-cost {options.max_cost:g}: raise "
+            f"that or {mend}"
+        )
+
+
+def billed_an_image(adapter: Adapter) -> int:
+    """Predictions that a service bills for an image: one for each prompt, however many texts."""
+    anchors = adapter.solution.anchors
+    return 1 if anchors is None else 1 + len(anchors.prompts)
+
+
 def model_opener(options: argparse.Namespace, default: str = NAME) -> partial[VLM]:
     """What opens the model, here or in another process; see :func:`open_model`."""
     return partial(

@@ -10,6 +10,8 @@ from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_data_arguments,
     add_model_arguments,
+    billed_an_image,
+    check_limits,
     open_adapters_model,
     read_source,
     say_skipped,
@@ -44,10 +46,12 @@ def run(options: argparse.Namespace) -> int:
     dataset = read_source(options).open(options.dataset, options.classnames)
     say_skipped(dataset.name, dataset.skipped, console)
     vlm = open_adapters_model(options, adapter)
+    known = set(dataset.classnames) <= set(adapter.classnames)
+    each = billed_an_image(adapter) if known else 1
+    check_limits(options, len(dataset.test) * each, "name a smaller data set")
     with query_progress() as progress:
         images = vlm.images(dataset.test.images, ReadingBar(progress))
         logits = transfer(adapter.solution, vlm, adapter.open(vlm), images, dataset.classnames)
-    known = set(dataset.classnames) <= set(adapter.classnames)
     part = "the adapter" if known else "the adapter's prompt with the new class names"
     console.print(
         f"{dataset.name}: {100 * accuracy(logits, dataset.test.labels):.1f} % of "

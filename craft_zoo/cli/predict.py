@@ -6,27 +6,35 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import numpy as np
+from rich.console import Console
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import VLM
-from craft_zoo.cli.arguments import add_model_arguments, open_adapters_model
-from craft_zoo.data import find_broken, find_images
-from craft_zoo.data.images import BrokenImageError
+from craft_zoo.cli.arguments import (
+    add_model_arguments,
+    billed_an_image,
+    check_limits,
+    open_adapters_model,
+)
+from craft_zoo.cli.progress import add_bar, query_progress
+from craft_zoo.data import LeftOut, find_broken, list_files, say_left_out
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import replacing
 
-_BATCH = 256
+_BATCH = 512  # images that are asked about together; each time, the class names are too
 _NAMED = 10  # broken images that are named at the end; all are counted
 _LINES = (".jsonl", ".ndjson")
-# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, CSV injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, CSV injection); some
+# take the full-width forms of these characters for them.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class Row(NamedTuple):
@@ -99,19 +107,29 @@ def run(options: argparse.Namespace) -> int:
             f"--top-k {options.top_k} is more than the {len(adapter.classnames)} classes of "
             f"{options.adapter}: lower it"
         )
-    images = list(_expand(options.images))
+    images, left_out = _expand(options.images)
     vlm = open_adapters_model(options, adapter)
+    check_limits(options, len(images) * billed_an_image(adapter))
     broken: list[str] = []
-    rows = _rows(adapter, vlm, images, options.top_k, options.threshold, broken)
-    first = next(rows, None)  # nothing is written before the model has answered
-    if first is None:
-        raise CraftZooError(f"none of {len(images):,} images can be read; the first: {broken[0]}")
-    lines = options.out is not None and options.out.suffix.lower() in _LINES
-    with _opened(options.out) as file:
-        write = _write_lines if lines else _write_csv
-        write(chain([first], rows), file, options.top_k)
-    for fault in broken[:_NAMED]:
-        print(f"craft-zoo: {fault}", file=sys.stderr)
+    console = Console(stderr=True, markup=False, emoji=False)
+    # Rows that go to the same terminal show by themselves how far it is.
+    bars_shown = options.out is not None or not sys.stdout.isatty()
+    with query_progress(console, transient=True, disable=not bars_shown) as progress:
+        tell = partial(progress.update, add_bar(progress, "images", len(images)))
+        rows = _rows(adapter, vlm, images, options, broken, lambda done: tell(completed=done))
+        first = next(rows, None)  # nothing is written before the model has answered
+        if first is None:
+            raise CraftZooError(
+                f"none of {len(images):,} images can be read; the first: {broken[0]}"
+            )
+        lines = options.out is not None and options.out.suffix.lower() in _LINES
+        with _opened(options.out) as file:
+            write = _write_lines if lines else _write_csv
+            write(chain([first], rows), file, options.top_k)
+    for sentence in (*left_out[:_NAMED], *broken[:_NAMED]):
+        print(f"craft-zoo: {sentence}", file=sys.stderr)
+    if len(left_out) > _NAMED:
+        print(f"craft-zoo: and {len(left_out) - _NAMED:,} more left out", file=sys.stderr)
     if broken:
         print(
             f"craft-zoo: {len(broken):,} of {len(images):,} images skipped, as they cannot be read",
@@ -136,31 +154,44 @@ def _check(options: argparse.Namespace) -> None:
         raise CraftZooError(f"folder {out.parent} does not exist: create it")
 
 
-def _expand(paths: Iterable[Path]) -> Iterable[Path]:
+def _expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """The images, in the order given, and what of folders was left out, in sentences."""
+    images: list[Path] = []
+    left_out: list[LeftOut] = []
     for path in paths:
         if not path.is_dir():
-            yield path
+            images.append(path)
             continue
-        found = find_images(path)
-        if not found:
-            raise CraftZooError(f"folder {path} holds no images: name another")
-        yield from found
+        found = list_files(path)
+        if not found.images:
+            raise CraftZooError(
+                " ".join([f"folder {path} holds no images: name another", *_why(found.left_out)])
+            )
+        images += found.images
+        left_out += found.left_out
+    return images, say_left_out(left_out)
+
+
+def _why(left_out: list[LeftOut]) -> list[str]:
+    """What was found in place of images, where something was."""
+    return [f"({sentence})" for sentence in say_left_out(left_out)[:1]]
 
 
 def _rows(
     adapter: Adapter,
     vlm: VLM,
     images: Sequence[Path],
-    top_k: int,
-    threshold: float,
+    options: argparse.Namespace,
     broken: list[str],
+    progress: Callable[[int], None],
 ) -> Iterator[Row]:
     """A row for each image that can be read; ``broken`` gets a sentence for each other."""
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
         try:
             answers = adapter.predict(vlm, batch)
-        except BrokenImageError:
+        except CraftZooError:
+            # A server may be the one that cannot read an image, and then calls it by no name.
             faults = find_broken(batch)
             if not faults:
                 raise
@@ -170,9 +201,10 @@ def _rows(
                 continue
             answers = adapter.predict(vlm, batch)
         for image, probabilities in zip(batch, answers, strict=True):
-            best = np.argsort(-probabilities, kind="stable")[:top_k]
+            best = np.argsort(-probabilities, kind="stable")[: options.top_k]
             found = [(adapter.classnames[place], float(probabilities[place])) for place in best]
-            yield Row(str(image), found, abstains=found[0][1] < threshold)
+            yield Row(str(image), found, abstains=found[0][1] < options.threshold)
+        progress(start + _BATCH)
 
 
 @contextmanager
@@ -191,6 +223,8 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
 def _write_csv(rows: Iterable[Row], file: TextIO, top_k: int) -> None:
     """Columns image, class, probability, and of further classes class_2, probability_2 and on."""
     writer = csv.writer(file, lineterminator="\n")
+    # A carriage return ends a row for many readers, and Python up to 3.12 does not quote it.
+    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     more = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("class", "probability")]
     writer.writerow(("image", "class", "probability", *more))
     for image, classes, abstains in rows:
@@ -198,7 +232,7 @@ def _write_csv(rows: Iterable[Row], file: TextIO, top_k: int) -> None:
         for place, (classname, probability) in enumerate(classes):
             hidden = abstains and place == 0
             cells += ["" if hidden else _text(classname), f"{probability:.4f}"]
-        writer.writerow(cells)
+        (quoting if any("\r" in cell for cell in cells) else writer).writerow(cells)
 
 
 def _text(cell: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,16 +21,27 @@ from rich.progress import (
 from craft_zoo.console import open_console
 
 
-def query_progress() -> Progress:
-    """A bar whose unit is the query; see :func:`add_bar` and :func:`show`."""
+def query_progress(
+    console: Console | None = None, *, transient: bool = False, disable: bool = False
+) -> Progress:
+    """A bar whose unit is the query; see :func:`add_bar` and :func:`show`.
+
+    Args:
+        console: where it is drawn; None: standard output.
+        transient: whether it goes away at the end, and stays away where there is no terminal.
+        disable: whether it is not drawn at all.
+    """
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[loss]} {task.fields[accuracy]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        console=console,
+        transient=transient,
+        disable=disable,
     )
 
 

@@ -21,6 +21,7 @@ from craft_zoo.cli.arguments import (
     add_in_flight_argument,
     add_model_arguments,
     check_in_flight,
+    check_limits,
     open_model,
     read_config,
     read_source,
@@ -41,9 +42,7 @@ from craft_zoo.methods import (
     most_queries,
     recorded,
 )
-from craft_zoo.tuning import Tuned, tune
-
-_BUDGET, _PAID_BUDGET = 8000, 500  # queries
+from craft_zoo.tuning import BILLED_BUDGET, DEFAULT_BUDGET, Tuned, check_tuning, tune
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -81,7 +80,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--budget",
         type=int,
         metavar="N",
-        help=f"queries (default: {_BUDGET:,}; {_PAID_BUDGET} of a model that bills)",
+        help=f"queries (default: {DEFAULT_BUDGET:,}; {BILLED_BUDGET} of a model that bills)",
     )
     parser.add_argument(
         "--estimate",
@@ -105,7 +104,9 @@ def run(options: argparse.Namespace) -> int:
     check_in_flight(options)
     if options.budget is not None and options.budget < 1:
         raise CraftZooError(f"--budget must be a whole number, at least 1, not {options.budget}")
-    check_method(options.method, options.optimizer, options.budget or _PAID_BUDGET)
+    # A budget that depends on the model is checked below, when that is open.
+    budget = DEFAULT_BUDGET if options.budget is None else options.budget
+    check_method(options.method, options.optimizer, budget=budget, config=config)
     path = Path(f"{options.out}.journal")
     _check_out(options.out, force=options.force or path.exists())
     source = read_source(options)
@@ -113,16 +114,14 @@ def run(options: argparse.Namespace) -> int:
     say_skipped(dataset.name, dataset.skipped, console)
     task = source.draw(dataset, options.shots, options.seed)
     vlm = open_model(options)
-    budget = options.budget
-    if budget is None:
-        budget = _PAID_BUDGET if vlm.bills else _BUDGET
     arguments: dict[str, Any] = {
         "method": options.method,
         "optimizer": options.optimizer,
-        "budget": budget,
+        "budget": options.budget,
         "seed": options.seed,
         "config": config,
     }
+    budget = arguments["budget"] = check_tuning(vlm, task, **arguments)
     estimate = _no_estimate(task)
     if options.estimate != "none":
         whole = options.estimate == "cross-validate"
@@ -133,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
     if vlm.bills and options.budget is None:
         console.print(f"The budget is {budget} queries, as the model bills: see --budget")
     if not path.exists():  # else some of it was asked before
-        most.check(options)
+        check_limits(options, most.total, "lower --budget")
     if options.dry_run:
         return 0
     with Journal(str(path)) as journal, query_progress() as progress:
@@ -221,26 +220,6 @@ class Cost:
     def at_most_in_words(self, price: float | None) -> str:
         """The first line of a run."""
         return f"At most {self.in_words(price)}"
-
-    def check(self, options: argparse.Namespace) -> None:
-        """Refuse what the limits do not allow, before anything is asked.
-
-        Raises:
-            CraftZooError: it may exceed one of them.
-        """
-        if options.max_predictions is not None and self.total > options.max_predictions:
-            raise CraftZooError(
-                f"the run may ask for {self.total:,} predictions, more than --max-predictions "
-                f"{options.max_predictions:,}: raise that or lower --budget"
-            )
-        if options.max_cost is None or options.price is None:
-            return
-        cost = self.total * options.price / 1000
-        if cost > options.max_cost * (1 + 1e-9):  # prices have no exact binary form
-            raise CraftZooError(
-                f"the run may cost {cost:,.2f}, more than --max-cost {options.max_cost:g}: raise "
-                f"that or lower --budget"
-            )
 
 
 def _no_estimate(task: Task) -> Choice:

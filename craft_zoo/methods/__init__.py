@@ -10,7 +10,7 @@ something new to deploy; the last one is its result. It never sees the test imag
   ``coop-csc`` and ``linear-probe``
 - :func:`get_method`, :func:`method_names`, :func:`uses_optimizer`, :func:`is_white_box`,
   :func:`settings_of`, :func:`default_optimizer`, :func:`optimizers_for`,
-  :func:`register_method`: methods by name; :func:`recorded`: behind a journal
+  :func:`readers_of`, :func:`register_method`: methods by name; :func:`recorded`: behind a journal
 """
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
@@ -27,6 +27,7 @@ from craft_zoo.methods.base import (
     most_predictions,
     most_queries,
     optimizers_for,
+    readers_of,
     recorded,
     register_method,
     settings_of,
@@ -66,6 +67,7 @@ __all__ = [
     "most_queries",
     "optimizers_for",
     "prompt",
+    "readers_of",
     "recorded",
     "refine",
     "register_method",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -84,12 +84,26 @@ class Problem:
         Raises:
             CraftZooError: the model takes words only.
         """
-        if "contexts" not in self.box.accepts:
+        self.check_accepts("contexts")
+        return self.box.initial_context
+
+    def check_accepts(self, kind: Literal["contexts", "texts"]) -> None:
+        """Check that the model can be asked with contexts, or with words.
+
+        Raises:
+            CraftZooError: it cannot.
+        """
+        if kind in self.box.accepts:
+            return
+        if kind == "contexts":
             raise CraftZooError(
                 f"{self.vlm.name} takes words only, no contexts: use a method that asks in words, "
                 f"as hard, craft-hard, refine or anchors"
             )
-        return self.box.initial_context
+        raise CraftZooError(
+            f"{self.vlm.name} takes contexts only, no words: use a method that asks with contexts, "
+            f"as craft, prompt, refine or anchors"
+        )
 
     def classifier(self, texts: Sequence[str]) -> BlackBox:
         """The model opened on other texts, under the same initial words."""
@@ -259,18 +273,19 @@ def is_white_box(name: str) -> bool:
     return _find(name).white_box
 
 
-def check_method(name: str, optimizer: str | None = None, budget: int = 8000) -> None:
+def check_method(name: str, optimizer: str | None, *, budget: int, config: CraftConfig) -> None:
     """Check that a method can be tuned with, before anything is asked.
 
     Args:
         name: of the method.
         optimizer: its spec; None: the method's default.
         budget: in queries.
+        config: the method's settings.
 
     Raises:
         CraftZooError: the method is unknown, or no adapter can hold what it finds.
-        OptimizerError: the optimizer or an option of it is unknown or has a wrong value, or it
-            cannot search what the method searches.
+        OptimizerError: the optimizer or an option of it is unknown or has a wrong value, it cannot
+            search what the method searches, or the budget has no room for one generation of it.
     """
     entry = _find(name)
     if not entry.deployable:
@@ -278,14 +293,15 @@ def check_method(name: str, optimizer: str | None = None, budget: int = 8000) ->
             f"what {name!r} finds cannot be deployed: compare with it in craft-zoo bench, and tune "
             f"with another method, as craft"
         )
-    if optimizer is None or not entry.uses_optimizer:
+    if not entry.uses_optimizer:
         return
+    optimizer = optimizer or default_optimizer(name)
     if not optimizers.searches(optimizer, choices=entry.chooses):
         kind = "choices of words" if entry.chooses else "numbers"
         raise optimizers.OptimizerError(
             f"method {name!r} searches {kind}, which {optimizer!r} cannot: leave the optimizer out"
         )
-    optimizers.create(optimizer, 2, budget=budget, seed=0)
+    optimizers.create(optimizer, config.intrinsic_dim, budget=budget, seed=0)
 
 
 def most_predictions(name: str, config: CraftConfig, budget: int, images: int, classes: int) -> int:
@@ -303,6 +319,11 @@ def most_predictions(name: str, config: CraftConfig, budget: int, images: int, c
     # which there are no more than queries in the budget.
     views = settings_of(name, config).get("views", 0)
     return (queries + (budget if views else 0)) * images
+
+
+def readers_of(setting: str) -> list[str]:
+    """The methods whose result depends on a setting, by name."""
+    return [name for name, entry in _METHODS.items() if setting in entry.settings]
 
 
 def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
@@ -340,9 +361,9 @@ def method_names() -> dict[str, str]:
 
 
 def _find(name: str) -> _Entry:
-    if name not in _METHODS:
+    if not isinstance(name, str) or name not in _METHODS:
         raise CraftZooError(
-            f"unknown method {name!r}: {did_you_mean(name, _METHODS)}"
+            f"unknown method {name!r}: {did_you_mean(str(name), _METHODS)}"
             f"choose from {', '.join(_METHODS)}"
         )
     return _METHODS[name]

@@ -1,0 +1,162 @@
+"""What tune finds out before it asks anything, and what a model that bills is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import craft_zoo as cz
+from craft_zoo.blackbox import ImageSet, Journal, OpenCLIP, Prompts, RecordedVLM
+from craft_zoo.cli import main
+from craft_zoo.craft import CraftConfig
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import check_method
+from craft_zoo.optimizers import OptimizerError
+from craft_zoo.tuning import check_tuning
+
+
+class Paid(OpenCLIP):
+    """craft-mini, as somebody's service; it counts the prompts that it is asked about."""
+
+    bills = True
+    asked = 0
+    accepts: frozenset[str] | None = None
+
+    def classifier(self, *arguments: object, **more: object) -> object:  # type: ignore[override]
+        box = super().classifier(*arguments, **more)  # type: ignore[arg-type]
+        ask = box.logits
+
+        def logits(prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+            self.asked += len(prompts)
+            return ask(prompts, images)
+
+        box.logits = logits  # type: ignore[method-assign]
+        box.accepts = self.accepts or box.accepts
+        return box
+
+
+@pytest.fixture
+def paid(monkeypatch: pytest.MonkeyPatch) -> Paid:
+    model = Paid.load("craft-mini")
+    assert isinstance(model, Paid)
+    monkeypatch.setattr("craft_zoo.cli.tune.open_model", lambda _: model)
+    return model
+
+
+@pytest.fixture
+def task(image_folder: Path) -> cz.Task:
+    return cz.few_shot(cz.load_dataset(f"folder:{image_folder}"), shots=2, seed=1)
+
+
+@pytest.fixture
+def tune(image_folder: Path, tmp_path: Path) -> Callable[..., int]:
+    def run(*more: object) -> int:
+        out = ("--out", tmp_path / "out" / "a", "--shots", 2)
+        (tmp_path / "out").mkdir(exist_ok=True)
+        return main([str(word) for word in ("tune", f"folder:{image_folder}", *out, *more)])
+
+    return run
+
+
+@pytest.mark.parametrize("spec", ["cma", "cma:popsize=8", "snes", "spsa", "logit-gn", "zip"])
+def test_an_optimizer_is_checked_with_the_budget_that_it_will_have(spec: str) -> None:
+    check_method("craft", spec, budget=100, config=CraftConfig())
+
+
+@pytest.mark.parametrize(("method", "spec", "budget"), [("craft", "cma", 39), ("prompt", "cma", 1)])
+def test_a_budget_without_room_for_a_generation_is_refused_before_the_model_is_opened(
+    method: str, spec: str, budget: int
+) -> None:
+    with pytest.raises(OptimizerError, match="smaller than one generation"):
+        check_method(method, spec, budget=budget, config=CraftConfig())
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (("--max-predictions", 2999), "may ask for 3,000 predictions, more than --max-pre"),
+        (("--price", 1, "--max-cost", 2.9), "may cost 3.00, more than --max-cost 2.9"),
+        (("--optimizer", "cma:popsize=501"), "smaller than one generation"),
+        (("--budget", 20, "--optimizer", "cma"), "smaller than one generation"),
+    ],
+)
+def test_nothing_is_asked_where_a_limit_could_be_exceeded(
+    paid: Paid,
+    tune: Callable[..., int],
+    tmp_path: Path,
+    more: tuple[object, ...],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert tune("--estimate", "none", *more) == 2
+    assert sentence in capsys.readouterr().err
+    assert paid.asked == 0
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_model_that_bills_is_asked_for_500_queries_unless_told(
+    paid: Paid, vlm: OpenCLIP, task: cz.Task, tmp_path: Path
+) -> None:
+    rest: dict[str, Any] = {"optimizer": None, "seed": 1, "config": None}
+    budgets: list[tuple[OpenCLIP, Any, int]] = [
+        (paid, None, 500),
+        (paid, 501, 501),
+        (vlm, None, 8000),
+        (vlm, np.int64(7), 7),
+    ]
+    for model, budget, expected in budgets:
+        assert check_tuning(model, task, "craft", budget=budget, **rest) == expected
+    with Journal(tmp_path / "journal") as journal:
+        recorded = RecordedVLM(paid, journal)
+        assert check_tuning(recorded, task, "craft", budget=None, **rest) == 500
+
+
+def test_the_default_budget_is_said(
+    paid: Paid, tune: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune("--estimate", "none", "--dry-run") == 0
+    assert "At most 500 queries (3,000 predictions)" in capsys.readouterr().out
+    assert paid.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "accepts", "sentence"),
+    [
+        ("craft-anchors", "texts", "takes words only"),
+        ("craft", "texts", "takes words only"),
+        ("craft-hard", "contexts", "takes contexts only"),
+        ("hard", "contexts", "takes contexts only"),
+    ],
+)
+def test_a_model_that_takes_no_such_prompts_is_not_asked(
+    paid: Paid, task: cz.Task, method: str, accepts: str, sentence: str
+) -> None:
+    paid.accepts = frozenset({accepts})
+    with pytest.raises(CraftZooError, match=sentence):
+        cz.tune(paid, task, method=method, budget=200)
+    assert paid.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"budget": True}, "budget must be a whole number"),
+        ({"budget": "8"}, "budget must be a whole number"),
+        ({"budget": 0}, "budget must be a whole number, at least 1"),
+        ({"seed": 1.0}, "seed must be a whole number"),
+        ({"seed": -1}, "seed must be a whole number, at least 0"),
+        ({"config": {"scale": 1}}, "config must be a CraftConfig"),
+        ({"optimizer": 3}, "optimizer must be a str"),
+        ({"method": "crfat"}, "did you mean 'craft'"),
+        ({"method": ["craft"]}, "unknown method"),
+    ],
+)
+def test_wrong_arguments_of_tune(
+    vlm: OpenCLIP, task: cz.Task, given: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(CraftZooError, match=sentence):
+        cz.tune(vlm, task, **given)
