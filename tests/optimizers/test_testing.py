@@ -55,7 +55,7 @@ NEVERGRAD: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("spec", OWN)
 def test_our_own_keep_the_rules(spec: str) -> None:
-    # Random search does not look at the start, and pycma has no two-point adaptation in one variable.
+    # Random search does not look at the start, and pycma has no step=tpa in one variable.
     check_optimizer(spec, skip=["dimensions"] if spec in ("random", "cma:step=tpa") else ())
 
 
