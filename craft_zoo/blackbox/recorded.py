@@ -44,7 +44,7 @@ class RecordedVLM(VLM):
 
     def __init__(self, vlm: VLM, journal: Journal, in_flight: int | None = None) -> None:
         self._vlm, self._journal = vlm, journal
-        self.name, self.image_size, self.bills = vlm.name, vlm.image_size, vlm.bills
+        self.name, self.image_size = vlm.name, vlm.image_size
         self.in_flight = in_flight or vlm.in_flight
         self.images_in_flight = vlm.images_in_flight
         self._settled = False

@@ -55,7 +55,6 @@ def anchors(problem: Problem) -> Iterator[Step]:
 def craft_anchors(problem: Problem) -> Iterator[Step]:
     """Context and refiner together, the refiner on classes and anchors (ours)."""
     yield Step(0, Solution(problem.initial_prompt))
-    problem.check_accepts("contexts")  # before anchors are asked for, and paid
     yield from search(problem, _anchored_side(problem))
 
 

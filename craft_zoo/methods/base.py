@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -84,26 +84,12 @@ class Problem:
         Raises:
             CraftZooError: the model takes words only.
         """
-        self.check_accepts("contexts")
-        return self.box.initial_context
-
-    def check_accepts(self, kind: Literal["contexts", "texts"]) -> None:
-        """Check that the model can be asked with contexts, or with words.
-
-        Raises:
-            CraftZooError: it cannot.
-        """
-        if kind in self.box.accepts:
-            return
-        if kind == "contexts":
+        if "contexts" not in self.box.accepts:
             raise CraftZooError(
                 f"{self.vlm.name} takes words only, no contexts: use a method that asks in words, "
                 f"as hard, craft-hard, refine or anchors"
             )
-        raise CraftZooError(
-            f"{self.vlm.name} takes contexts only, no words: use a method that asks with contexts, "
-            f"as craft, prompt, refine or anchors"
-        )
+        return self.box.initial_context
 
     def classifier(self, texts: Sequence[str]) -> BlackBox:
         """The model opened on other texts, under the same initial words."""

@@ -26,7 +26,6 @@ def craft_hard(problem: Problem) -> Iterator[Step]:
 
 
 def _choose(problem: Problem, side: Side) -> Iterator[Step]:
-    problem.check_accepts("texts")
     config = problem.config
     vocabulary = words_beside(problem.box.classnames)
     own = config.context == "class-specific" and optimizers.uses_blocks(problem.optimizer)
