@@ -436,7 +436,8 @@ def check_dimensions(subject: Subject) -> None:
         if not end <= _WORSE * start:
             raise ConformanceError(
                 f"on the {function.__name__} function in {dim} dimensions it recommends a loss of "
-                f"{end:.3g} after {budget} evaluations, the start has {start:.3g}: shorten its steps"
+                f"{end:.3g} after {budget} evaluations, the start has {start:.3g}: shorten its "
+                f"steps"
             )
 
 
