@@ -31,7 +31,8 @@ class GlobalGenerator:
 
         That is so in the thread that enters, and in those in which nevergrad lets algorithms of
         scipy work for it. Other threads draw from the global generator as ever; they wait only
-        where they want to enter too.
+        where they want to enter too, or to seed it. A function of numpy that a library has bound
+        to a name of its own beforehand is the global generator's; nevergrad has none.
 
         Args:
             keep: whether what is drawn inside counts.

@@ -16,6 +16,7 @@ from craft_zoo.optimizers import (
     options,
     restore,
 )
+from craft_zoo.optimizers.base import _FAILED
 
 OWN = sorted(set(names()) - {"nevergrad"})
 
@@ -44,7 +45,7 @@ def test_bad_losses_count_as_worse_than_all_told_so_far_by_their_range() -> None
     assert spy.failed.tolist() == [False, True, False, True]
     spy.tell(spy.ask()[:1], [2.0])
     spy.tell(spy.ask()[:2], [np.nan, np.inf])
-    assert spy.told == [[3e100, 3e100], [1.0, 5.0, 3.0, 5.0], [2.0], [5.0, 5.0]]
+    assert spy.told == [[_FAILED, _FAILED], [1.0, 5.0, 3.0, 5.0], [2.0], [5.0, 5.0]]
 
 
 @given(st.lists(st.floats(width=64), min_size=1, max_size=12))

@@ -17,8 +17,8 @@ from craft_zoo.optimizers.isolation import GlobalGenerator
 
 DRAWS = {
     "nothing": lambda: 0.0,
-    "uniform": np.random.random,
-    "normal": np.random.standard_normal,  # every second one comes from the first's pair
+    "uniform": lambda: np.random.random(),  # looked up at each call, as libraries do
+    "normal": lambda: np.random.standard_normal(),  # every second one comes from the first's pair
     "many": lambda: float(np.random.standard_normal(701).sum()),
 }
 

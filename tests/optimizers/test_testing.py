@@ -26,6 +26,10 @@ OWN = [
     "nevergrad:OnePlusOne",
     "nevergrad:OnePlusOne:workers=7",
 ]
+CANNOT_HOLD = {
+    "random": ("dimensions",),  # it does not look at the start
+    "cma:step=tpa": ("shapes", "dimensions"),  # it is refused in one variable
+}
 # One of each family, and what of the kit cannot hold for it.
 NEVERGRAD: dict[str, tuple[str, ...]] = {
     "OnePlusOne": (),
@@ -55,8 +59,7 @@ NEVERGRAD: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("spec", OWN)
 def test_our_own_keep_the_rules(spec: str) -> None:
-    # Random search does not look at the start, and pycma has no two-point adaptation in one variable.
-    check_optimizer(spec, skip=["dimensions"] if spec in ("random", "cma:step=tpa") else ())
+    check_optimizer(spec, skip=CANNOT_HOLD.get(spec, ()))
 
 
 @pytest.mark.slow
@@ -204,8 +207,8 @@ class LedByFailures(Climber):
 
 class TakesAFirstFailureForZero(Climber):
     def tell(self, candidates, losses, outputs=None) -> None:
-        losses = np.where(np.isfinite(losses), losses, 0.0 if np.isinf(self.loss) else 1e9)
-        super().tell(candidates, losses, outputs)
+        worth = -np.arange(1.0, 1.0 + len(losses)) if np.isinf(self.loss) else 1e9
+        super().tell(candidates, np.where(np.isfinite(losses), losses, worth), outputs)
 
 
 class TakesStepsForFewVariables(Climber):
@@ -313,7 +316,7 @@ FAULTS = [
     (Unseeded, "determinism: with the same seed it asked for other candidates"),
     (BlindToTheSeed, "seed: with another seed it asked for the same candidates"),
     (SharesItsState, "interleaving: beside another one it asked for other candidates"),
-    (WrongShape, r"shapes: .*asked for candidates of shape \(1,\): its _ask must return"),
+    (WrongShape, r"shapes, .*: .*asked for candidates of shape \(1,\): its _ask must return"),
     (WrongRecommendation, r"shapes: recommend gave the shape \(1, 1\) for 1 dimensions, not"),
     (StartsElsewhere, r"start: before the first ask, it does not recommend the start \(zeros\)"),
     (Spendthrift, "budget: it asked for 99 candidates with a budget of 97"),
@@ -327,7 +330,10 @@ FAULTS = [
     (NeedsWholeGenerations, "cut: it raised IndexError"),
     (LeavesTheBounds, r"bounds: with bound=0.5, a candidate has a coordinate of ±0.505"),
     (LedByFailures, "bad_losses: with one evaluation in ten failing"),
-    (Diverges, "bad_losses: it raised OptimizerError: Diverges asked for a candidate that is not"),
+    (
+        Diverges,
+        "bad_losses, failures: it raised OptimizerError: Diverges asked for a candidate",
+    ),
     (TakesAFirstFailureForZero, "failures: it recommends a candidate whose loss was nan in its fi"),
     (TakesStepsForFewVariables, "dimensions: on the sphere function in 100 dimensions it recommen"),
     (DivergesInOneVariable, "dimensions: on the sphere function in 1 dimensions it recommends a"),
