@@ -71,7 +71,8 @@ def _read_table(file: Path) -> dict[str, list[str]]:
         raise CraftZooError(f"manifest {file} does not exist: check the path after 'manifest:'")
     try:
         parquet = file.suffix.lower() == ".parquet"
-        frame = pandas.read_parquet(file) if parquet else _read_text(file)
+        # Text of a Parquet file is decoded when it becomes Python's, and may not be UTF-8.
+        frame = pandas.read_parquet(file).astype(object) if parquet else _read_text(file)
     except pandas.errors.EmptyDataError:
         raise CraftZooError(f"manifest {file} is empty: add columns path and label") from None
     except ImportError:
@@ -90,7 +91,7 @@ def _read_table(file: Path) -> dict[str, list[str]]:
         if list(frame.columns).count(name) > 1:
             raise CraftZooError(f"manifest {file} has the column {name!r} twice: remove one")
     table = {
-        name: _texts(name, frame[name].astype(object).tolist(), file)
+        name: _texts(name, frame[name].tolist(), file)
         for name in _COLUMNS
         if name in frame
     }

@@ -330,3 +330,15 @@ def test_parquet_holds_categories_and_lists(image_folder: Path) -> None:
     frame.to_parquet(image_folder / "list.parquet")
     with pytest.raises(CraftZooError, match="give one word or number for each image"):
         load_dataset(spec)
+
+
+def test_parquet_whose_text_is_not_utf_8(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    text = pyarrow.array([b"caf\xe9.jpg"], pyarrow.binary())
+    broken = pyarrow.StringArray.from_buffers(1, *text.buffers()[1:])
+    label = pyarrow.array(["cat"])
+    parquet.write_table(pyarrow.table({"path": broken, "label": label}), tmp_path / "a.parquet")
+    with pytest.raises(CraftZooError, match=r"a\.parquet cannot be read"):
+        load_dataset(f"manifest:{tmp_path / 'a.parquet'}")
