@@ -97,10 +97,9 @@ def _show_all_text() -> None:
 class _Parser(argparse.ArgumentParser):
     """A parser that guesses what a mistyped command or option was meant to be."""
 
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(
-            *args, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **more
-        )
+    def __init__(self, **given: Any) -> None:
+        raw = argparse.RawDescriptionHelpFormatter  # which keeps the line breaks of examples
+        super().__init__(**({"formatter_class": raw, "allow_abbrev": False} | given))
         if self.description:
             self.description = textwrap.fill(self.description, 79)
 
@@ -120,11 +119,8 @@ class _Parser(argparse.ArgumentParser):
         """End with what was given and is no argument of the command."""
         known = options.parser._option_string_actions
         hint = did_you_mean(surplus[0].partition("=")[0], known)
-        options.parser.error(
-            f"{surplus[0]!r} is no argument of it: {hint}".rstrip(": ")
-            if hint
-            else f"{surplus[0]!r} is no argument of it"
-        )
+        parser: _Parser = options.parser
+        parser.error(f"{surplus[0]!r} is no argument of it{f': {hint}' if hint else ''}".rstrip())
 
 
 def _shown(error: Exception) -> str:

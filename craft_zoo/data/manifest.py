@@ -90,11 +90,7 @@ def _read_table(file: Path) -> dict[str, list[str]]:
             raise CraftZooError(f"manifest {file} has no column {name!r} (it has {found}): add it")
         if list(frame.columns).count(name) > 1:
             raise CraftZooError(f"manifest {file} has the column {name!r} twice: remove one")
-    table = {
-        name: _texts(name, frame[name].tolist(), file)
-        for name in _COLUMNS
-        if name in frame
-    }
+    table = {name: _texts(name, frame[name].tolist(), file) for name in _COLUMNS if name in frame}
     if not any(any(texts) for texts in table.values()):
         raise CraftZooError(f"manifest {file} has no rows: add one for each image")
     return table
