@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile
+from PIL import ExifTags, Image, ImageCms
 
 from craft_zoo.errors import CraftZooError
 
@@ -104,8 +104,6 @@ def as_rgb(
         raise BrokenImageError(f"image {name} has no pixels", "replace or remove it")
     _scale_transparent_colour(image)
     image.load()
-    if isinstance(image, ImageFile.ImageFile) and image.format == "WEBP":
-        image.fp = None  # the decoded pixels once more
     turn = _TURNS.get(orientation(image))
     if image.mode.startswith("I"):
         rgb = _from_integers(image, name).convert("RGB")
@@ -283,7 +281,8 @@ def _from_floats(numbers: np.ndarray, name: object) -> np.ndarray:
             f"image {name} has floating-point numbers from {low:g} to {high:g}",
             "scale them from 0 (black) to 1 (white), or save it with 8 bits a pixel",
         )
-    return np.rint(np.clip(numbers, 0, 1) * 255).astype(np.uint8)
+    # In one precision, so that a picture has the same levels in whichever it comes.
+    return np.rint(np.multiply(np.clip(numbers, 0, 1), 255, dtype=np.float64)).astype(np.uint8)
 
 
 def _over_white(image: Image.Image) -> Image.Image:

@@ -230,7 +230,7 @@ def test_the_colour_that_png_calls_transparent_is_white(
 @given(values=st.lists(st.floats(0, 1, width=32), min_size=6, max_size=6))
 def test_floats_are_read_from_black_at_0_to_white_at_1(values: list[float]) -> None:
     numbers = np.array(values, np.float32).reshape(2, 3)
-    expected = np.rint(numbers * 255).astype(int)
+    expected = np.rint(numbers.astype(np.float64) * 255).astype(int)
     image = Image.fromarray(numbers)
     file = Image.open(io.BytesIO(saved(image, "TIFF")))
     for source in (image, file, numbers, numbers.astype(np.float64), numbers[..., None]):
