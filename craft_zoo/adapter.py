@@ -275,7 +275,9 @@ class _About(BaseModel):
 
     format: str
     model: _Text
-    fingerprint: Annotated[list[_Number], Field(min_length=1, max_length=16)]
+    fingerprint: Annotated[
+        list[_Number], Field(max_length=16)
+    ]  # none of a model that takes words only
     init: _Template
     classnames: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)]
     template: _Template | list[_Template] | None = None

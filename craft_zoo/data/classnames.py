@@ -81,7 +81,7 @@ def words_for(classes: Sequence[str], path: Path | None, mend: str = "") -> tupl
                 )
             if any("\ud800" <= letter <= "\udfff" for letter in one):
                 raise CraftZooError(
-                    f"the name of class {printable(name)!r} is no UTF-8: rename its folder"
+                    f"the name of class '{printable(name)}' is no UTF-8: rename its folder"
                 )
     else:
         names = read_classnames(path)

@@ -21,7 +21,6 @@ from craft_zoo.benchmarks import (
     average_curves,
     name_datasets,
     plot_curves,
-    printable,
     tidy,
     write_config,
 )
@@ -31,6 +30,7 @@ from craft_zoo.benchmarks.report.tables import write
 from craft_zoo.benchmarks.study import markdown
 from craft_zoo.cli import main
 from craft_zoo.data import DataSource
+from craft_zoo.printable import printable
 
 RUN = RunSpec("m", "digits", None, "craft", "logit-gn", 1, 1, 100)
 
