@@ -38,7 +38,7 @@ def test_digits_are_dark_on_light_and_complete(digits: Dataset) -> None:
 def test_unknown_data_set_names_the_choices() -> None:
     with pytest.raises(
         CraftZooError,
-        match=r"unknown data set 'imagenett': did you mean 'imagenet'\? choose from .*digits, .*folder",
+        match=r"unknown data set 'imagenett': did you mean 'imagenet'\? choose .*digits, .*folder",
     ):
         load_dataset("imagenett")
 

@@ -231,7 +231,7 @@ def test_names_and_needs() -> None:
     assert optimizers_for("hard", given) == ["genetic:popsize=5", "nevergrad:OnePlusOne"]
     assert optimizers_for("hard", ["cma"]) == ["columns"]
     assert {n for n in names if is_white_box(n)} == {"coop", "coop-csc", "linear-probe"}
-    with pytest.raises(CraftZooError, match="unknown method 'crafty': choose from prompt"):
+    with pytest.raises(CraftZooError, match="unknown method 'crafty': did you mean 'craft'"):
         get_method("crafty")
 
 
