@@ -99,7 +99,8 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **given: Any) -> None:
         raw = argparse.RawDescriptionHelpFormatter  # which keeps the line breaks of examples
-        super().__init__(**({"formatter_class": raw, "allow_abbrev": False} | given))
+        defaults: dict[str, Any] = {"formatter_class": raw, "allow_abbrev": False}
+        super().__init__(**(defaults | given))
         if self.description:
             self.description = textwrap.fill(self.description, 79)
 
