@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import textwrap
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -51,22 +52,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     archive, as OpenAI's are.
 
     Raises:
-        CraftZooError: it holds no weights, or what only a program can read.
-        Exception: of the reader, where the file is broken.
+        CraftZooError: the file is broken, holds no weights, or holds what only a program can read.
+        OSError: it cannot be opened.
     """
-    quick_gelu: bool | None = None
-    loaded: Any
-    if path.suffix == ".safetensors":
-        loaded = load_file(path)
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            _check_unpacked(archive, path)
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                loaded, quick_gelu = _read_torchscript(archive)
-            else:
-                loaded = _read_torch(path, mmap=True)
-    else:
-        loaded = _read_torch(path, mmap=False)
+    try:
+        loaded, quick_gelu = _read(path)
+    except (CraftZooError, OSError):
+        raise
+    except Exception as error:  # torch, zipfile and safetensors raise all kinds on a broken file
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise CraftZooError(
+            f"it is broken, or no file that torch or safetensors has written "
+            f"({textwrap.shorten(reason, 160, placeholder=' …')})"
+        ) from error
     while isinstance(loaded, dict):
         inner = next((loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), dict)), None)
         if inner is None:
@@ -81,6 +79,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not weights:
         raise CraftZooError("it holds no weights by name, as a state dict does")
     return Checkpoint(weights, quick_gelu)
+
+
+def _read(path: Path) -> tuple[Any, bool | None]:
+    """What a file holds, and whether it is computed with QuickGELU, where the file shows it."""
+    if path.suffix == ".safetensors":
+        return load_file(path), None
+    if not zipfile.is_zipfile(path):
+        return _read_torch(path, mmap=False), None
+    with zipfile.ZipFile(path) as archive:
+        _check_unpacked(archive, path)
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            return _read_torchscript(archive)
+    return _read_torch(path, mmap=True), None
 
 
 def load_weights(model: Any, weights: dict[str, Tensor]) -> list[str]:

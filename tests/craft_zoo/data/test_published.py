@@ -186,8 +186,9 @@ def test_zero_shot_and_craft_run(published_root: Path, vlm: OpenCLIP, name: str)
 
 @pytest.fixture(scope="module")
 def imagenet_adapter(published_root: Path, vlm: OpenCLIP) -> Adapter:
+    """Of a method without a search, whose result no number of threads changes."""
     task = few_shot(load_dataset("imagenet", root=published_root), shots=2, seed=1)
-    return cz.tune(vlm, task, budget=41, optimizer="cma:popsize=20").adapter
+    return cz.tune(vlm, task, method="refine").adapter
 
 
 @pytest.mark.parametrize("name", SHIFTS)
