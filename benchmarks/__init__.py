@@ -19,8 +19,8 @@ Every figure comes from the points that runs have measured; a finished run is ne
   :class:`Results`, :func:`read_results`: back from there
 """
 
+from craft_zoo.benchmarks.cost_estimate import estimate_costs
 from craft_zoo.benchmarks.executors import run_in_processes, run_on_ray
-from craft_zoo.benchmarks.forecast import forecast
 from craft_zoo.benchmarks.grid import (
     RunSpec,
     Variant,
@@ -30,18 +30,6 @@ from craft_zoo.benchmarks.grid import (
     label_runs,
     short_name,
 )
-from craft_zoo.benchmarks.inference import (
-    Comparison,
-    Ranks,
-    aggregate,
-    compare,
-    compare_all,
-    holm,
-    interquartile_mean,
-    rank,
-    score_table,
-)
-from craft_zoo.benchmarks.ledger import Listener, Listeners
 from craft_zoo.benchmarks.names import name_datasets
 from craft_zoo.benchmarks.plan import (
     DEFAULT_METHODS,
@@ -58,8 +46,20 @@ from craft_zoo.benchmarks.profiles import (
     runtimes,
 )
 from craft_zoo.benchmarks.published import figures_for, published_figures
+from craft_zoo.benchmarks.queue import Listener, Listeners
 from craft_zoo.benchmarks.results import Results, read_results, write_config, write_results
 from craft_zoo.benchmarks.runner import Bench
+from craft_zoo.benchmarks.significance import (
+    Comparison,
+    Ranks,
+    aggregate,
+    compare,
+    compare_all,
+    holm,
+    interquartile_mean,
+    rank,
+    score_table,
+)
 from craft_zoo.benchmarks.statistics import (
     INTERVAL,
     SINGLE_SEEDS,
@@ -98,10 +98,10 @@ __all__ = [
     "compare_all",
     "cross",
     "default_targets",
+    "estimate_costs",
     "expand",
     "few_seeds",
     "figures_for",
-    "forecast",
     "holm",
     "interquartile_mean",
     "label_runs",

@@ -23,7 +23,7 @@ from craft_zoo.data import LabelledImages, Task, few_shot, load_dataset
 from craft_zoo.estimate import cross_validate, measure
 from craft_zoo.machine import use_threads
 from craft_zoo.metrics import accuracy
-from craft_zoo.refiner import choose_strength, fit, held_out_folds
+from craft_zoo.refiner import choose_regularization, fit, held_out_folds
 from craft_zoo.tuning import tune
 
 
@@ -54,7 +54,7 @@ def _refiner_alone(adapter: Adapter, vlm: VLM, shots: LabelledImages) -> float:
     for fold in range(folds.max() + 1):
         kept, held = folds != fold, folds == fold
         mine = None if anchors is None else anchors[kept]
-        strength = choose_strength(logits[kept], shots.labels[kept], mine)
+        strength = choose_regularization(logits[kept], shots.labels[kept], mine)
         refiner = fit(logits[kept], shots.labels[kept], mine, strength=strength)
         refined[held] = refiner.refine(logits[held], None if anchors is None else anchors[held])
     return accuracy(refined, shots.labels)

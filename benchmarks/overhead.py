@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from craft_zoo import optimizers
 from craft_zoo.benchmarks.bbob.solvers import pycma_options, read_spec
 from craft_zoo.files import write_atomically
-from craft_zoo.optimizers.isolation import GlobalGenerator
+from craft_zoo.optimizers.global_rng import GlobalGenerator
 
 LIMIT = 0.05  # the share above which an overhead is marked
 

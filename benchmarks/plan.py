@@ -27,12 +27,12 @@ from craft_zoo.benchmarks.grid import (
     combine,
     cross,
 )
-from craft_zoo.blackbox import model_name
 from craft_zoo.craft import CraftConfig, read_settings
 from craft_zoo.data import DataSource, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import read_bounded
 from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, uses_optimizer
+from craft_zoo.openclip import model_name
 from craft_zoo.records import place, sentence, short
 
 DEFAULT_METHODS = ("zero-shot", "craft")

@@ -29,13 +29,13 @@ from craft_zoo.blackbox import (
     DEFAULT_INIT,
     BlackBox,
     ImageSet,
-    OpenCLIP,
     Prompts,
     WrappedBlackBox,
 )
 from craft_zoo.console import open_console
 from craft_zoo.craft import CraftConfig
 from craft_zoo.machine import use_threads
+from craft_zoo.openclip import OpenCLIP
 
 METHODS = ["refine", "craft", "craft-released", "spsa-gc"]
 SHOTS, SEEDS = [1, 4, 16], [1, 2, 3]

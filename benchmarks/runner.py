@@ -12,8 +12,13 @@ import numpy as np
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks.grid import RunSpec, short_name
-from craft_zoo.benchmarks.ledger import LOOK_AGAIN, Ledger, Listener, Outcome
 from craft_zoo.benchmarks.measuring import Measuring
+from craft_zoo.benchmarks.queue import (
+    LOOK_AGAIN,
+    Listener,
+    Outcome,
+    RunQueue,
+)
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.benchmarks.tasks import Tasks
 from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Progress
@@ -51,7 +56,7 @@ class Bench:
     Args:
         vlm: the model that every run adapts.
         store: where runs are kept and looked up.
-        in_flight: see :class:`~craft_zoo.blackbox.RecordedVLM`.
+        in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
     """
 
     def __init__(self, vlm: VLM, store: RunStore, *, in_flight: int | None = None) -> None:
@@ -73,7 +78,7 @@ class Bench:
             CraftZooError: bad input, see the message; all runs that can be are finished and kept.
         """
         self.check(runs)
-        ledger = Ledger(self.store, runs, listener)
+        ledger = RunQueue(self.store, runs, listener)
         busy = 0  # runs in a row that others are at
         while ledger.waiting:
             run = ledger.waiting.popleft()

@@ -18,10 +18,10 @@ from safetensors.torch import save
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
-from craft_zoo.blackbox.weights import ACTIVATIONS, computed_before, with_activation
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
+from craft_zoo.openclip.weights import ACTIVATIONS, computed_before, with_activation
 from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
 from craft_zoo.refiner import ConvexRefiner, Refiner
 

@@ -20,6 +20,7 @@ search stands. See :class:`Optimizer` for the loop.
 """
 
 from craft_zoo.optimizers.base import Optimizer, OutputLoss, Outputs
+from craft_zoo.optimizers.checkpoint import restore
 from craft_zoo.optimizers.choices import ChoiceSearch
 from craft_zoo.optimizers.cma import CMA
 from craft_zoo.optimizers.columns import Columns
@@ -40,7 +41,6 @@ from craft_zoo.optimizers.registry import (
     searches,
     uses_blocks,
 )
-from craft_zoo.optimizers.restoring import restore
 from craft_zoo.optimizers.sep_cma import SepCMA
 from craft_zoo.optimizers.snes import SNES
 from craft_zoo.optimizers.spsa import SPSA

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from craft_zoo.optimizers.span import Span
+from craft_zoo.optimizers.output_basis import OutputBasis
 
 # Of the mean squared distance, so that points that repeat do no harm; and where all do.
 _JITTER, _TINY = 1e-6, 1e-12
@@ -28,7 +28,7 @@ class LinearModel:
     moves: np.ndarray
     jacobian: np.ndarray
     at: np.ndarray
-    span: Span
+    span: OutputBasis
 
     def change(self, t: np.ndarray) -> np.ndarray:
         """(B, n) float32: how the outputs change by t (B, d)."""
@@ -64,7 +64,7 @@ class SecantMemory:
         self._limit, self._size = points, size
         self.points = np.zeros((0, 0, 0), dtype=np.float32)
         self.outputs = np.zeros((0, 0, 0), dtype=np.float32)
-        self.span: Span | None = None
+        self.span: OutputBasis | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -72,7 +72,7 @@ class SecantMemory:
     def add(self, points: np.ndarray, outputs: np.ndarray) -> None:
         """Remember k points (k, B, d) with their outputs (k, B, n) float32."""
         if self.span is None:
-            self.span = Span.of(outputs)
+            self.span = OutputBasis.of(outputs)
         points, outputs = points.astype(np.float32), self.span.include(outputs)
         if len(self):
             points, before = np.concatenate([self.points, points]), self.outputs
@@ -94,7 +94,7 @@ class SecantMemory:
         """Remember again what :meth:`arrays` said."""
         if "points" in arrays:
             self.points, self.outputs = np.array(arrays["points"]), np.array(arrays["outputs"])
-            self.span = Span(np.array(arrays["origin"]), arrays.get("basis"))
+            self.span = OutputBasis(np.array(arrays["origin"]), arrays.get("basis"))
 
     def model(self, center: np.ndarray, outputs: np.ndarray, reach: float) -> LinearModel | None:
         """The outputs' derivatives at a point, by Bayesian linear regression on the differences.

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer
+from craft_zoo.optimizers.checkpoint import restore
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.registry import create, options
-from craft_zoo.optimizers.restoring import restore
 
 # What is checked by comparing searches says nothing about one that is never the same twice.
 _REPEATABLE = {"determinism", "isolation"}

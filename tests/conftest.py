@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from craft_zoo.blackbox import DEFAULT_INIT, ImageSet, OpenCLIP, load_vlm
+from craft_zoo.blackbox import DEFAULT_INIT, ImageSet, load_vlm
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 from craft_zoo.machine import keep_freed_memory
+from craft_zoo.openclip import OpenCLIP
 
 keep_freed_memory()
 

@@ -13,7 +13,12 @@ from typing import Any
 
 from craft_zoo.benchmarks.executors.work import DEATHS, OpenVLM, Relay, open_bench, pass_on
 from craft_zoo.benchmarks.grid import RunSpec
-from craft_zoo.benchmarks.ledger import LOOK_AGAIN, Ledger, Listener, Outcome
+from craft_zoo.benchmarks.queue import (
+    LOOK_AGAIN,
+    Listener,
+    Outcome,
+    RunQueue,
+)
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.benchmarks.tasks import Tasks
@@ -49,7 +54,7 @@ def run_on_ray(
         address: of the cluster; ``auto``: the one on this machine; None: a new one for this call.
         cpus: of a run; it computes on so many threads.
         gpus: of a run, or a share of one.
-        in_flight: see :class:`~craft_zoo.blackbox.RecordedVLM`.
+        in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
         listener: told how it goes.
 
     Raises:
@@ -61,7 +66,7 @@ def run_on_ray(
     except ImportError:
         raise CraftZooError("Ray is not installed: pip install 'craft-zoo[ray]'") from None
     Tasks().check(runs)
-    ledger = Ledger(store, runs, listener)
+    ledger = RunQueue(store, runs, listener)
     if not ledger.waiting:
         return ledger.curves()
     ours = not ray.is_initialized()

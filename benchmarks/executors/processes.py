@@ -17,7 +17,12 @@ from typing import Any
 
 from craft_zoo.benchmarks.executors.work import DEATHS, OpenVLM, Relay, open_bench, pass_on
 from craft_zoo.benchmarks.grid import RunSpec
-from craft_zoo.benchmarks.ledger import LOOK_AGAIN, Ledger, Listener, Outcome
+from craft_zoo.benchmarks.queue import (
+    LOOK_AGAIN,
+    Listener,
+    Outcome,
+    RunQueue,
+)
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.benchmarks.tasks import Tasks
 from craft_zoo.errors import CraftZooError
@@ -41,7 +46,7 @@ def run_in_processes(
         runs: the grid.
         jobs: processes.
         threads: of each; None: the machine's cores shared out.
-        in_flight: see :class:`~craft_zoo.blackbox.RecordedVLM`.
+        in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
         listener: told how it goes.
 
     Raises:
@@ -51,7 +56,7 @@ def run_in_processes(
         raise CraftZooError(f"at least 1 job is needed, not {jobs}: raise --jobs")
     threads = threads or max(1, _cores() // jobs)
     Tasks().check(runs)
-    ledger = Ledger(store, runs, listener)
+    ledger = RunQueue(store, runs, listener)
     start = (open_vlm, store.folder, in_flight, threads)
     workers = [_Worker(start) for _ in range(min(jobs, len(ledger.waiting)))]
     deaths: Counter[RunSpec] = Counter()

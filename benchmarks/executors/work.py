@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from craft_zoo.benchmarks.ledger import Listener
+from craft_zoo.benchmarks.queue import Listener
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.store import RunStore
 from craft_zoo.blackbox import VLM

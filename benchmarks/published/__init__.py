@@ -4,6 +4,6 @@
 - :data:`SOURCES`: where they come from
 """
 
-from craft_zoo.benchmarks.published.figures import SOURCES, figures_for, published_figures
+from craft_zoo.benchmarks.published.reported import SOURCES, figures_for, published_figures
 
 __all__ = ["SOURCES", "figures_for", "published_figures"]

@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from craft_zoo.benchmarks.inference import Ranks
 from craft_zoo.benchmarks.plots import (
     LEVEL_COLOUR,
     QUERIES,
@@ -29,6 +28,7 @@ from craft_zoo.benchmarks.plots import (
 )
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
 from craft_zoo.benchmarks.published import figures_for
+from craft_zoo.benchmarks.significance import Ranks
 from craft_zoo.files import replacing
 
 _SIZE = (7.4, 4.4)

@@ -16,7 +16,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec, label_runs
-from craft_zoo.benchmarks.inference import Ranks, rank, score_table
 from craft_zoo.benchmarks.names import (
     DatasetName,
     distinguished,
@@ -33,13 +32,14 @@ from craft_zoo.benchmarks.plots import (
 from craft_zoo.benchmarks.published import SOURCES
 from craft_zoo.benchmarks.report import figures, tables
 from craft_zoo.benchmarks.results import Results
+from craft_zoo.benchmarks.significance import Ranks, rank, score_table
 from craft_zoo.benchmarks.statistics import SPREAD, average_curves, few_seeds, tidy
 from craft_zoo.benchmarks.store import Point
-from craft_zoo.blackbox import computed_before, with_activation
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 from craft_zoo.methods import is_white_box
+from craft_zoo.openclip import computed_before, with_activation
 from craft_zoo.printable import printable
 
 _DASHES = ((0, (1, 2)), (0, (6, 3)), (0, (3, 2, 1, 2)), (0, (10, 3)))  # of level lines

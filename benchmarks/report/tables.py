@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec
-from craft_zoo.benchmarks.inference import Ranks, aggregate, compare_all
 from craft_zoo.benchmarks.names import DatasetName
 from craft_zoo.benchmarks.published import figures_for
+from craft_zoo.benchmarks.significance import Ranks, aggregate, compare_all
 from craft_zoo.benchmarks.statistics import spread, summarize
 from craft_zoo.files import write_atomically
 from craft_zoo.printable import printable

@@ -15,7 +15,7 @@ from craft_zoo.benchmarks.executors import run_in_processes
 from craft_zoo.benchmarks.grid import RunSpec, combine, cross
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.store import RunStore
-from craft_zoo.blackbox import Journal, RecordedVLM, load_vlm
+from craft_zoo.blackbox import Journal, ReplayVLM, load_vlm
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import few_shot, load_dataset
 from craft_zoo.tuning import tune
@@ -47,7 +47,7 @@ def measure_journal(
                         run(vlm)
                     else:
                         with Journal(Path(folder) / "journal") as journal:
-                            run(RecordedVLM(vlm, journal, in_flight))
+                            run(ReplayVLM(vlm, journal, in_flight))
                             size = journal.path.stat().st_size
                     seconds = time.perf_counter() - began
                 rows.append(

@@ -20,10 +20,10 @@ from rich.table import Table
 from torch import Tensor
 
 from craft_zoo import mini
-from craft_zoo.blackbox import OpenCLIP
-from craft_zoo.blackbox.text import Model, Tokenizer
 from craft_zoo.logs import quiet
 from craft_zoo.machine import use_threads
+from craft_zoo.openclip import OpenCLIP
+from craft_zoo.openclip.text import Model, Tokenizer
 from craft_zoo.threads import in_threads
 
 ARCHITECTURES = (mini.NAME, "ViT-B-32", "RN50")

@@ -22,10 +22,17 @@ from rich.table import Table
 from craft_zoo import mini
 from craft_zoo.anchors import word_list
 from craft_zoo.benchmarks.speed.serving import served
-from craft_zoo.blackbox import VLM, Question, RemoteVLM, load_vlm
+from craft_zoo.blackbox import VLM, Question, load_vlm
+from craft_zoo.client import RemoteVLM
 from craft_zoo.data import ImageSource, few_shot, load_dataset
 from craft_zoo.logs import quiet
-from craft_zoo.wire import DIGEST_HEADER, IDEMPOTENCY_HEADER, digest, encode_array, paths
+from craft_zoo.protocol import (
+    DIGEST_HEADER,
+    IDEMPOTENCY_HEADER,
+    digest,
+    encode_array,
+    paths,
+)
 
 CLIENTS = 16
 MODELS = (mini.NAME, "ViT-B-32")

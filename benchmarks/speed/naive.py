@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from craft_zoo.blackbox.templates import DEFAULT_INIT
-from craft_zoo.blackbox.text import Model, Tokenizer
+from craft_zoo.openclip.text import Model, Tokenizer
 
 
 class NaiveScorer:

@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from craft_zoo.benchmarks.speed.naive import NaiveScorer
-from craft_zoo.blackbox.text import Model, Tokenizer
 from craft_zoo.data import LabelledImages, open_image
 from craft_zoo.methods.released import TABLE, ReleasedSettings
+from craft_zoo.openclip.text import Model, Tokenizer
 
 
 class _Augmented(Dataset):

@@ -21,12 +21,13 @@ from craft_zoo import mini
 from craft_zoo.benchmarks.plots import COLOURS, MARKERS, save
 from craft_zoo.benchmarks.speed.machine import fastest, peak_memory
 from craft_zoo.benchmarks.speed.scoring import IMAGE_SIZE, random_names, random_text_tower
-from craft_zoo.blackbox import Meter, OpenCLIP
+from craft_zoo.blackbox import Meter
 from craft_zoo.blackbox.templates import DEFAULT_INIT
-from craft_zoo.blackbox.text import CausalTextEncoder
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import few_shot, load_dataset
 from craft_zoo.methods import Problem, get_method
+from craft_zoo.openclip import OpenCLIP
+from craft_zoo.openclip.text import CausalTextEncoder
 from craft_zoo.tuning import tune
 
 _CANDIDATES = (5, 10, 20, 40, 80, 160)

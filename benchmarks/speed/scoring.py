@@ -20,9 +20,9 @@ from craft_zoo.benchmarks.speed.machine import fastest, gemm_rate, peak_memory
 from craft_zoo.benchmarks.speed.naive import NaiveScorer
 from craft_zoo.benchmarks.speed.operations import needed_operations
 from craft_zoo.blackbox.templates import DEFAULT_INIT
-from craft_zoo.blackbox.text import CausalTextEncoder, Model, Tokenizer
 from craft_zoo.errors import CraftZooError
 from craft_zoo.logs import quiet
+from craft_zoo.openclip.text import CausalTextEncoder, Model, Tokenizer
 
 ARCHITECTURES = ("craft-mini", "RN50", "ViT-B-32", "ViT-L-14")
 CLASSES = (10, 100, 1000)

@@ -18,10 +18,11 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from craft_zoo.blackbox import VLM, RemoteVLM, load_vlm
+from craft_zoo.blackbox import VLM, load_vlm
+from craft_zoo.client import RemoteVLM
 from craft_zoo.craft import Step
 from craft_zoo.data import Task, few_shot, load_dataset
-from craft_zoo.serve.accounts import key_hash
+from craft_zoo.server.accounts import key_hash
 from craft_zoo.tuning import tune
 
 _PATIENCE = 120.0  # seconds until a server must be there

@@ -16,13 +16,13 @@ from rich.table import Table
 from craft_zoo import mini
 from craft_zoo.benchmarks.speed.machine import peak_memory
 from craft_zoo.benchmarks.speed.released import released_loop
-from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods.released import TABLE
 from craft_zoo.metrics import accuracy
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.tuning import tune
 
 _RELEASED = TABLE["eurosat"]

@@ -6,16 +6,15 @@ from pathlib import Path
 
 from craft_zoo import mini
 from craft_zoo.blackbox.base import VLM
-from craft_zoo.blackbox.hugging_face import SCHEME, HuggingFaceVLM
-from craft_zoo.blackbox.openclip import DEFAULT_MEMORY, OpenCLIP
-from craft_zoo.blackbox.remote import RemoteVLM
-from craft_zoo.blackbox.weights import with_activation
 from craft_zoo.errors import CraftZooError
+
+DEFAULT_MEMORY = 1024  # megabytes
+HUGGING_FACE = "hf-api:"  # before an endpoint's address
 
 
 def is_address(model: str) -> bool:
     """Whether a model's name leads over a network, where keys and images would be sent."""
-    return model.startswith(("http://", "https://", SCHEME))
+    return model.startswith(("http://", "https://", HUGGING_FACE))
 
 
 def load_vlm(
@@ -51,9 +50,9 @@ def load_vlm(
         compile: run the text tower through :func:`torch.compile`: half a minute at the start, for
             long runs on a GPU.
         cache: keep image features on disk for later runs: True, in
-            :func:`craft_zoo.blackbox.cache_folder`; a folder; or False.
+            :func:`craft_zoo.openclip.cache_folder`; a folder; or False.
         max_predictions: the most that a model behind a network may be asked for; see
-            :class:`craft_zoo.blackbox.remote.Spending`, as for the two that follow.
+            :class:`craft_zoo.blackbox.CostLimit`, as for the two that follow.
         price: of one prediction.
         max_cost: of all of them.
 
@@ -63,6 +62,10 @@ def load_vlm(
     Warns:
         CraftZooWarning: how a file's weights are to be used cannot be known, or a library warns.
     """
+    # Imported here, as they implement this package's interface.
+    from craft_zoo.client import HuggingFaceVLM, RemoteVLM
+    from craft_zoo.openclip import OpenCLIP, with_activation
+
     model = with_activation(model, quickgelu)
     if is_address(model):
         if pretrained is not None or device is not None:
@@ -70,7 +73,7 @@ def load_vlm(
                 f"weights and device of {model} are its owner's: leave out --pretrained and "
                 f"--device"
             )
-        kind = HuggingFaceVLM if model.startswith(SCHEME) else RemoteVLM
+        kind = HuggingFaceVLM if model.startswith(HUGGING_FACE) else RemoteVLM
         return kind(model, max_predictions=max_predictions, price=price, max_cost=max_cost)
     if max_predictions is not None or max_cost is not None:
         raise CraftZooError(

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 
-from craft_zoo.blackbox import DEFAULT_MEMORY, PRECISIONS, VLM, is_address, load_vlm
+from craft_zoo.blackbox import VLM, is_address, load_vlm
+from craft_zoo.blackbox.load import DEFAULT_MEMORY
 from craft_zoo.craft import CraftConfig, read_settings, setting_options
 from craft_zoo.data import DataSource, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
 from craft_zoo.mini import NAME
+from craft_zoo.openclip import PRECISIONS
 from craft_zoo.optimizers.options import split_assignment
 
 if TYPE_CHECKING:

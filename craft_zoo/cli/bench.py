@@ -21,7 +21,6 @@ from craft_zoo.benchmarks import (
     tidy,
     write_results,
 )
-from craft_zoo.blackbox import with_activation
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -41,6 +40,7 @@ from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names
 from craft_zoo.mini import NAME
+from craft_zoo.openclip import with_activation
 from craft_zoo.printable import printable
 
 DEFAULT_OUT = "craft-zoo-bench"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from craft_zoo.blackbox import cache_folder
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
+from craft_zoo.openclip import cache_folder
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from craft_zoo.benchmarks import Plan, RunStore, forecast
+from craft_zoo.benchmarks import Plan, RunStore, estimate_costs
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
 from craft_zoo.blackbox import VLM
 from craft_zoo.cli.arguments import open_model
@@ -36,7 +36,7 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
         curves, _ = RunStore(options.out).read_all()
         known = {run.identity: points[-1].seconds for run, points in curves.items()}
         finished = {run: known[run.identity] for run in runs if run.identity in known}
-    table = forecast(runs, vlm=vlm, finished=finished)
+    table = estimate_costs(runs, vlm=vlm, finished=finished)
     console.print(_shown(table, options.price))
     for line in _totals(table, options.price):
         console.print(line, soft_wrap=True, markup=False, highlight=False)

@@ -6,9 +6,9 @@ import argparse
 
 from rich.table import Table
 
-from craft_zoo.blackbox import pretrained_models
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
+from craft_zoo.openclip import pretrained_models
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:

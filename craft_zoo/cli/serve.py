@@ -13,7 +13,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers.options import split_assignment
 
 if TYPE_CHECKING:
-    from craft_zoo.serve import Accounts, Limits
+    from craft_zoo.server import Accounts, Limits
 
 _ANSWERS = ("logits", "log-probabilities")
 _LAST_PORT = 65_535
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     try:
         from craft_zoo import serve
-        from craft_zoo.serve.probe import public_name
+        from craft_zoo.server.capabilities import public_name
     except ImportError as error:
         raise CraftZooError(
             f"serving needs the package {error.name}: pip install 'craft-zoo[serve]'"
@@ -149,7 +149,7 @@ def _check_running(options: argparse.Namespace) -> None:
 
 
 def _make_key(options: argparse.Namespace) -> int:
-    from craft_zoo.serve import add_account
+    from craft_zoo.server import add_account
 
     if options.keys is None:
         raise CraftZooError("--new-key writes a hash of the key to a file: name it with --keys")
@@ -160,7 +160,7 @@ def _make_key(options: argparse.Namespace) -> int:
 
 
 def _accounts(options: argparse.Namespace) -> Accounts:
-    from craft_zoo.serve import Accounts, new_account
+    from craft_zoo.server import Accounts, new_account
 
     if options.keys is not None:
         return Accounts.read(options.keys)
@@ -170,7 +170,7 @@ def _accounts(options: argparse.Namespace) -> Accounts:
 
 
 def _limits(assignments: list[str]) -> Limits:
-    from craft_zoo.serve import Limits
+    from craft_zoo.server import Limits
 
     defaults = asdict(Limits())
     given: dict[str, Any] = {}

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pandas as pd
 
 from craft_zoo.benchmarks import RunSpec, RunStore, name_datasets, study
-from craft_zoo.blackbox import model_name, with_activation
 from craft_zoo.cli.arguments import (
     add_in_flight_argument,
     add_model_arguments,
@@ -22,6 +21,7 @@ from craft_zoo.cli.progress import query_progress, saying, stopped
 from craft_zoo.console import open_console
 from craft_zoo.data import load_dataset
 from craft_zoo.errors import CraftZooError
+from craft_zoo.openclip import model_name, with_activation
 
 DEFAULT_OUT = "craft-zoo-study"
 _COST_BUDGET = 400

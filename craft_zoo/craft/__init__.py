@@ -4,25 +4,27 @@ Wang et al., "Connecting the Dots: Collaborative Fine-tuning for Black-Box Visio
 ICML 2024. Of the model only the black box's interface is used here.
 
 - :func:`collaborate`: the loop; :class:`Step`: where it stands
-- :class:`ConvexSide`, :class:`NetworkSide`, :class:`PlainSide`: the refiner's side of it
+- :class:`Objective`: turns logits into losses and updates the refiner; :class:`ConvexObjective`,
+  :class:`NetworkObjective`: with the convex refiner, the paper's; :class:`CrossEntropyObjective`:
+  without a refiner
 - :class:`CraftConfig`: settings; :func:`read_settings`, :func:`setting_options`: by name;
   :data:`DATASET_TEMPLATE`: the value of ``template`` that asks for the data set's own
 """
 
 from craft_zoo.craft.config import DATASET_TEMPLATE, CraftConfig, read_settings, setting_options
-from craft_zoo.craft.convex import ConvexSide
+from craft_zoo.craft.convex_objective import ConvexObjective
 from craft_zoo.craft.loop import collaborate
-from craft_zoo.craft.network import NetworkSide
-from craft_zoo.craft.side import PlainSide, Side
+from craft_zoo.craft.network_objective import NetworkObjective
+from craft_zoo.craft.objective import CrossEntropyObjective, Objective
 from craft_zoo.craft.step import Step
 
 __all__ = [
     "DATASET_TEMPLATE",
-    "ConvexSide",
+    "ConvexObjective",
     "CraftConfig",
-    "NetworkSide",
-    "PlainSide",
-    "Side",
+    "CrossEntropyObjective",
+    "NetworkObjective",
+    "Objective",
     "Step",
     "collaborate",
     "read_settings",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-_FEWEST = 100  # images that can have a say: 10 and 40 did not notice gains of 15 and 7 points
-_EXPECTED, _SPREAD = -0.2, 0.2  # what a search changes in a cross-entropy, before looking
-_SURE = 3.0  # standard errors, as there are many looks
-_LEAST = 1e-3  # error, where hardly anything has changed
-_SCALES = [2.0 ** (k / 4) for k in range(-16, 5)]
+_MIN_IMAGES = 100  # images that can have a say: 10 and 40 did not notice gains of 15 and 7 points
+_PRIOR_MEAN, _PRIOR_STD = -0.2, 0.2  # what a search changes in a cross-entropy, before looking
+_Z_RELEASE = 3.0  # standard errors, as there are many looks
+_MIN_STANDARD_ERROR = 1e-3  # error, where hardly anything has changed
+_INVERSE_TEMPERATURES = [2.0 ** (k / 4) for k in range(-16, 5)]
 
 
 class HeldOut:
@@ -38,10 +38,10 @@ class HeldOut:
         self._targets, self._patience = targets, patience
         self._first: Tensor | None = None
         self._since: int | None = None  # queries at which the first of these verdicts fell
-        self.released = patience == 0 or len(targets) < _FEWEST
+        self.released = patience == 0 or len(targets) < _MIN_IMAGES
         self.against = self.hopeless = False
 
-    def hear(self, refined: Tensor, queries: int) -> None:
+    def observe(self, refined: Tensor, queries: int) -> None:
         """Judge (n, C) refined logits under the searched context; first, under the initial one."""
         if self.released:
             return
@@ -51,9 +51,9 @@ class HeldOut:
             return
         difference = losses - self._first
         mean = float(difference.mean())
-        error = max(float(difference.std()) / len(losses) ** 0.5, _LEAST)
-        self.released = mean < -_SURE * error
-        self.against = mean / error**2 + _EXPECTED / _SPREAD**2 > 0
+        error = max(float(difference.std()) / len(losses) ** 0.5, _MIN_STANDARD_ERROR)
+        self.released = mean < -_Z_RELEASE * error
+        self.against = mean / error**2 + _PRIOR_MEAN / _PRIOR_STD**2 > 0
         if not self.against:
             self._since = None
         elif self._since is None:
@@ -62,5 +62,8 @@ class HeldOut:
             self.hopeless = queries - self._since >= self._patience
 
     def _losses(self, refined: Tensor) -> Tensor:
-        scaled = [F.cross_entropy(s * refined, self._targets, reduction="none") for s in _SCALES]
+        scaled = [
+            F.cross_entropy(s * refined, self._targets, reduction="none")
+            for s in _INVERSE_TEMPERATURES
+        ]
         return min(scaled, key=lambda losses: float(losses.mean()))

@@ -9,7 +9,7 @@ import numpy as np
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import BlackBox, ImageSet
 from craft_zoo.blackbox.meter import Meter
-from craft_zoo.craft.side import Side
+from craft_zoo.craft.objective import Objective
 from craft_zoo.craft.step import Step
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import Optimizer
@@ -29,7 +29,7 @@ def collaborate(
     meter: Meter,
     optimizer: Optimizer,
     space: PromptSpace,
-    side: Side,
+    objective: Objective,
     seed: int,
 ) -> Iterator[Step]:
     """Search the prompt until budget, optimizer or side have come to their end.
@@ -40,7 +40,7 @@ def collaborate(
         meter: counts all that is asked; it must have a budget.
         optimizer: searches the space.
         space: maps its candidates to prompts.
-        side: makes the losses, and learns as the search goes on.
+        objective: makes the losses, and learns as the search goes on.
         seed: of the choice of images that optimizers are told outputs of, where not of all.
 
     Yields:
@@ -51,26 +51,26 @@ def collaborate(
         yield Step(0, Solution(space.start))
     search = meter.wrap(box, "search")
     prompt = space.start
-    first = side.begin(search, images, prompt)
+    first = objective.begin(search, images, prompt)
     if first is not None:
-        learnt = accuracy(side.refine(first), side.labels)
-        yield Step(meter.queries, side.solution(prompt), train_accuracy=learnt)
-    rows = _told_images(side.labels, len(box.classnames), seed)
+        learnt = accuracy(objective.refine(first), objective.labels)
+        yield Step(meter.queries, objective.solution(prompt), train_accuracy=learnt)
+    rows = _told_images(objective.labels, len(box.classnames), seed)
     deployed: np.ndarray | None = None  # logits under the prompt, where they are known
-    while meter.remaining and not (optimizer.stop or side.ended):
+    while meter.remaining and not (optimizer.stop or objective.ended):
         if optimizer.needs_output_loss:
-            optimizer.output_loss = side.output_loss(rows)
+            optimizer.output_loss = objective.output_loss(rows)
         candidates = optimizer.ask()[: meter.remaining]
         losses: list[float] = []
         outputs: list[np.ndarray] = []
         best = None
         answers = search.logits(space.prompts(candidates), images)
-        for block in _together(answers, side.width):
-            for logits, loss in zip(block, side.losses(block), strict=True):
+        for block in _together(answers, objective.width):
+            for logits, loss in zip(block, objective.losses(block), strict=True):
                 if best is None or loss < min(losses):
                     best = logits
                 losses.append(loss)
-                side.listen(logits, loss)
+                objective.observe(logits, loss)
                 if optimizer.learns_from_outputs:
                     outputs.append(logits if len(rows) == len(logits) else logits[rows])
         assert best is not None, "a generation has at least one candidate"
@@ -82,13 +82,13 @@ def collaborate(
         elif not np.array_equal(moved, prompt):
             deployed = None
         prompt = moved
-        side.learn(prompt, deployed)
+        objective.update(prompt, deployed)
         yield Step(
             meter.queries,
-            side.solution(prompt),
+            objective.solution(prompt),
             min(losses),
-            accuracy(side.refine(best), side.labels),
-            (optimizer.stop or side.ended) if meter.remaining else None,
+            accuracy(objective.refine(best), objective.labels),
+            (optimizer.stop or objective.ended) if meter.remaining else None,
         )
 
 

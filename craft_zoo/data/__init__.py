@@ -18,6 +18,7 @@ order.
 - :func:`read_classnames`, :func:`readable`: words for class folders
 """
 
+from craft_zoo.data.base_to_new import part_of, split_part
 from craft_zoo.data.broken import find_broken
 from craft_zoo.data.classnames import read_classnames, readable
 from craft_zoo.data.digits import load_digits
@@ -40,7 +41,6 @@ from craft_zoo.data.images import (
     open_image,
 )
 from craft_zoo.data.manifest import load_manifest
-from craft_zoo.data.parts import part_of, split_part
 from craft_zoo.data.published import Finding, Published, check_datasets, published_datasets
 from craft_zoo.data.registry import DatasetRequest, dataset_names, load_dataset, register_dataset
 from craft_zoo.data.sampling import Fewer, Sampling, few_shot

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from craft_zoo.data.classnames import in_order, words_for
-from craft_zoo.data.faults import Faults
 from craft_zoo.data.image_files import list_files
 from craft_zoo.data.naming import composed, printable
+from craft_zoo.data.problems import SkippedParts
 from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import find_splits, halve, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
@@ -38,7 +38,7 @@ def load_folder(request: DatasetRequest) -> Dataset:
         raise CraftZooError(
             f"folder {printable(root)} does not exist: check the path after 'folder:'"
         )
-    faults = Faults(request.skip_bad)
+    faults = SkippedParts(request.skip_bad)
     splits = _find_splits(root)
     if splits:
         parts = {name: _read_classes(folder, faults) for name, folder in splits.items()}
@@ -82,7 +82,7 @@ def _find_splits(root: Path) -> dict[str, Path]:
     return {}
 
 
-def _read_classes(folder: Path, faults: Faults) -> _Classes:
+def _read_classes(folder: Path, faults: SkippedParts) -> _Classes:
     listed = list_files(folder, below=False)
     faults.files += listed.left_out
     _check_count(folder, len(listed.folders), "class folders")
@@ -129,11 +129,11 @@ def _check_no_splits(folder: Path, inside: Iterable[Path]) -> None:
         )
 
 
-def _add_unlabelled(path: Path, faults: Faults) -> None:
+def _add_unlabelled(path: Path, faults: SkippedParts) -> None:
     faults.add(f"image {printable(path)} lies in no class folder", "move it into a class folder")
 
 
-def _look_beside(root: Path, splits: Iterable[Path], faults: Faults) -> None:
+def _look_beside(root: Path, splits: Iterable[Path], faults: SkippedParts) -> None:
     """Complain of images beside the splits' folders, and note files and folders there."""
     listed, used = list_files(root, below=False), set(splits)
     for path in listed.images:

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 from craft_zoo.data.classnames import classes_of, words_for
-from craft_zoo.data.faults import Faults
 from craft_zoo.data.fingerprint import describe
 from craft_zoo.data.images import (
     BrokenImageError,
@@ -28,6 +27,7 @@ from craft_zoo.data.images import (
 )
 from craft_zoo.data.labels import as_label
 from craft_zoo.data.pixels import as_rgb
+from craft_zoo.data.problems import SkippedParts
 from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import SPLIT_NAMES, find_splits, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
@@ -57,7 +57,7 @@ def load_hugging_face(request: DatasetRequest) -> Dataset:
     name, options = _parse(request.argument)
     splits = _open(name, options.get("config"))
     chosen = _choose_splits(splits, options, name)
-    faults = Faults(request.skip_bad)
+    faults = SkippedParts(request.skip_bad)
     if not {"train", "val", "test"} & options.keys():
         faults.found += [
             f"split {split!r} of hf:{name} is not used"
@@ -171,7 +171,7 @@ class _Columns:
 
     @classmethod
     def of(
-        cls, split: datasets.Dataset, options: Mapping[str, str], name: str, faults: Faults
+        cls, split: datasets.Dataset, options: Mapping[str, str], name: str, faults: SkippedParts
     ) -> _Columns:
         import datasets
 

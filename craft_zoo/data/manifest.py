@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from craft_zoo.data.classnames import classes_of
-from craft_zoo.data.faults import Faults
 from craft_zoo.data.labels import as_label, as_text
 from craft_zoo.data.naming import composed, printable
+from craft_zoo.data.problems import SkippedParts
 from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import SPLIT_NAMES, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
@@ -45,7 +45,7 @@ def load_manifest(request: DatasetRequest) -> Dataset:
         raise CraftZooError("data set 'manifest' needs a file: write manifest:FILE")
     file = Path(request.argument).expanduser()
     table = _read_table(file)
-    faults = Faults(request.skip_bad)
+    faults = SkippedParts(request.skip_bad)
     rows = _check_rows(table, file, faults)
     given = _given_words(rows, file) if "classname" in table else None
     classes = classes_of(
@@ -181,7 +181,9 @@ class _Images:
         return self._listings[folder]
 
 
-def _check_rows(table: dict[str, list[str]], file: Path, faults: Faults) -> list[dict[str, str]]:
+def _check_rows(
+    table: dict[str, list[str]], file: Path, faults: SkippedParts
+) -> list[dict[str, str]]:
     """The rows that are whole, with absolute paths and splits by one name."""
     images, rows, seen = _Images(file.resolve().parent), [], set()
     for number, cells in enumerate(zip(*table.values(), strict=True), start=1):

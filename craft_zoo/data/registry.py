@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from craft_zoo.data.base_to_new import part_of, split_part
 from craft_zoo.data.broken import without_broken
-from craft_zoo.data.parts import part_of, split_part
 from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError, did_you_mean
 

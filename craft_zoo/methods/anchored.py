@@ -16,7 +16,7 @@ from craft_zoo.anchors import (
     words_beside,
 )
 from craft_zoo.blackbox.base import several
-from craft_zoo.craft import ConvexSide, CraftConfig, Step
+from craft_zoo.craft import ConvexObjective, CraftConfig, Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.base import (
     ANCHOR_SETTINGS,
@@ -26,7 +26,7 @@ from craft_zoo.methods.base import (
     Problem,
     register_method,
 )
-from craft_zoo.methods.collaborative import convex_side, refine_once, search, subspace
+from craft_zoo.methods.collaborative import convex_objective, refine_once, search, subspace
 from craft_zoo.seeding import generator
 
 _POOL = 4  # times as many words are asked for where anchors are chosen
@@ -59,7 +59,7 @@ def craft_anchors(problem: Problem) -> Iterator[Step]:
     yield from search(problem, _anchored_side(problem))
 
 
-def _anchored_side(problem: Problem) -> ConvexSide:
+def _anchored_side(problem: Problem) -> ConvexObjective:
     """Asks for the anchors' logits on the training images."""
     if problem.meter.affordable_texts() <= len(problem.box.classnames):
         raise CraftZooError(
@@ -68,7 +68,7 @@ def _anchored_side(problem: Problem) -> ConvexSide:
         )
     bank = _contexts if problem.config.anchor_bank == "contexts" else _words
     asked, logits = bank(problem)
-    return convex_side(problem, anchors=asked, anchor_logits=logits)
+    return convex_objective(problem, anchors=asked, anchor_logits=logits)
 
 
 def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:

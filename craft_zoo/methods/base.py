@@ -12,7 +12,7 @@ from craft_zoo import optimizers
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompt
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.meter import Meter
-from craft_zoo.blackbox.recorded import RecordedVLM
+from craft_zoo.blackbox.replay import ReplayVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, words_before
 from craft_zoo.craft import DATASET_TEMPLATE, CraftConfig, Step
 from craft_zoo.data.augment import augmented
@@ -347,9 +347,9 @@ def recorded(vlm: VLM, method: str, journal: Journal, in_flight: int | None = No
         vlm: the model.
         method: name of the method that will ask it.
         journal: what the method asked before it was interrupted.
-        in_flight: see :class:`~craft_zoo.blackbox.RecordedVLM`.
+        in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
     """
-    return vlm if is_white_box(method) else RecordedVLM(vlm, journal, in_flight)
+    return vlm if is_white_box(method) else ReplayVLM(vlm, journal, in_flight)
 
 
 def method_names() -> dict[str, str]:

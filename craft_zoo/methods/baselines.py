@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from craft_zoo.craft import PlainSide, Step
+from craft_zoo.craft import CrossEntropyObjective, Step
 from craft_zoo.methods.base import (
     SEARCH_SETTINGS,
     Problem,
@@ -34,4 +34,4 @@ def zip_(problem: Problem) -> Iterator[Step]:
 
 
 def _prompt_alone(problem: Problem, optimizer: str) -> Iterator[Step]:
-    return search(replace(problem, optimizer=optimizer), PlainSide(problem.labels))
+    return search(replace(problem, optimizer=optimizer), CrossEntropyObjective(problem.labels))

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from craft_zoo import optimizers
-from craft_zoo.craft import ConvexSide, NetworkSide, PlainSide, Side, Step, collaborate
+from craft_zoo.craft import (
+    ConvexObjective,
+    CrossEntropyObjective,
+    NetworkObjective,
+    Objective,
+    Step,
+    collaborate,
+)
 from craft_zoo.methods.base import (
     REFINER_SETTINGS,
     SEARCH_SETTINGS,
@@ -22,26 +29,26 @@ from craft_zoo.seeding import derived_seed
 @register_method("prompt", settings=SEARCH_SETTINGS)
 def prompt(problem: Problem) -> Iterator[Step]:
     """The prompt side alone: a context searched without gradients (as BBT, Sun et al. 2022)."""
-    return search(problem, PlainSide(problem.labels))
+    return search(problem, CrossEntropyObjective(problem.labels))
 
 
 @register_method("refine", uses_optimizer=False, settings=REFINER_SETTINGS, queries=lambda *_: 1)
 def refine(problem: Problem) -> Iterator[Step]:
     """The refiner alone, on the logits of the initial prompt: one query."""
     if problem.config.refiner == "convex":
-        return refine_once(problem, convex_side(problem))
-    return network_side(problem).alone(problem.images, problem.budget, problem.initial_prompt)
+        return refine_once(problem, convex_objective(problem))
+    return network_objective(problem).alone(problem.images, problem.budget, problem.initial_prompt)
 
 
 @register_method("craft", settings=SEARCH_SETTINGS | REFINER_SETTINGS)
 def craft(problem: Problem) -> Iterator[Step]:
     """Context and refiner together (after CraFT, Wang et al. 2024); refiner=network: as there."""
     if problem.config.refiner == "convex":
-        return search(problem, convex_side(problem))
-    return search(problem, network_side(problem))
+        return search(problem, convex_objective(problem))
+    return search(problem, network_objective(problem))
 
 
-def search(problem: Problem, side: Side) -> Iterator[Step]:
+def search(problem: Problem, objective: Objective) -> Iterator[Step]:
     """The collaborative loop on a problem, with the optimizer and subspace that it asks for."""
     config, n_classes = problem.config, None
     dim, seed = config.intrinsic_dim, derived_seed(problem.seed, "optimizer")
@@ -58,7 +65,7 @@ def search(problem: Problem, side: Side) -> Iterator[Step]:
         meter=problem.meter,
         optimizer=optimizer,
         space=subspace(problem, n_classes),
-        side=side,
+        objective=objective,
         seed=problem.seed,
     )
 
@@ -75,21 +82,21 @@ def subspace(problem: Problem, n_classes: int | None = None) -> Subspace:
     )
 
 
-def refine_once(problem: Problem, side: ConvexSide) -> Iterator[Step]:
+def refine_once(problem: Problem, objective: ConvexObjective) -> Iterator[Step]:
     """The convex refiner on what one query, that of the initial prompt, has returned."""
     start = problem.initial_prompt
-    logits = side.begin(problem.meter.wrap(problem.box, "search"), problem.images, start)
-    learnt = accuracy(side.refine(logits), problem.labels)
+    logits = objective.begin(problem.meter.wrap(problem.box, "search"), problem.images, start)
+    learnt = accuracy(objective.refine(logits), problem.labels)
     yield Step(
         problem.meter.queries,
-        side.solution(start),
+        objective.solution(start),
         train_accuracy=learnt,
     )
 
 
-def convex_side(problem: Problem, **anchors: Any) -> ConvexSide:
+def convex_objective(problem: Problem, **anchors: Any) -> ConvexObjective:
     """The convex refiner's side, with anchors or without."""
-    return ConvexSide(
+    return ConvexObjective(
         problem.labels,
         meter=problem.meter,
         refit_queries=problem.config.refit_queries,
@@ -99,10 +106,10 @@ def convex_side(problem: Problem, **anchors: Any) -> ConvexSide:
     )
 
 
-def network_side(problem: Problem) -> NetworkSide:
-    """The network refiner's side."""
+def network_objective(problem: Problem) -> NetworkObjective:
+    """The network refiner's objective."""
     config = problem.config
-    return NetworkSide(
+    return NetworkObjective(
         problem.box,
         problem.labels,
         meter=problem.meter,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from craft_zoo import optimizers
 from craft_zoo.anchors import words_beside
-from craft_zoo.craft import PlainSide, Side, Step, collaborate
+from craft_zoo.craft import CrossEntropyObjective, Objective, Step, collaborate
 from craft_zoo.methods.base import CONVEX_SETTINGS, HARD_SETTINGS, Problem, register_method
-from craft_zoo.methods.collaborative import convex_side
+from craft_zoo.methods.collaborative import convex_objective
 from craft_zoo.prompts import TEMPLATES, HardSpace
 from craft_zoo.seeding import derived_seed
 
@@ -16,16 +16,16 @@ from craft_zoo.seeding import derived_seed
 @register_method("hard", chooses=True, settings=HARD_SETTINGS)
 def hard(problem: Problem) -> Iterator[Step]:
     """Template and words for each class, chosen by the training images' loss; words only (ours)."""
-    return _choose(problem, PlainSide(problem.labels))
+    return _choose(problem, CrossEntropyObjective(problem.labels))
 
 
 @register_method("craft-hard", chooses=True, settings=HARD_SETTINGS | CONVEX_SETTINGS)
 def craft_hard(problem: Problem) -> Iterator[Step]:
     """Words and refiner together; words only (ours)."""
-    return _choose(problem, convex_side(problem))
+    return _choose(problem, convex_objective(problem))
 
 
-def _choose(problem: Problem, side: Side) -> Iterator[Step]:
+def _choose(problem: Problem, objective: Objective) -> Iterator[Step]:
     problem.check_accepts("texts")
     config = problem.config
     vocabulary = words_beside(problem.box.classnames)
@@ -49,6 +49,6 @@ def _choose(problem: Problem, side: Side) -> Iterator[Step]:
         meter=problem.meter,
         optimizer=optimizer,
         space=space,
-        side=side,
+        objective=objective,
         seed=problem.seed,
     )

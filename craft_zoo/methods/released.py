@@ -9,7 +9,7 @@ import numpy as np
 
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.methods.base import Problem, register_method
-from craft_zoo.methods.collaborative import network_side, search
+from craft_zoo.methods.collaborative import network_objective, search
 
 
 @dataclass(frozen=True)
@@ -85,4 +85,4 @@ def craft_released(problem: Problem) -> Iterator[Step]:
     settings = TABLE.get(problem.name, COMMON)
     config = replace(settings.config(problem.initial_context), views=problem.config.views)
     same = replace(problem, config=config, optimizer=settings.optimizer)
-    return search(same, network_side(same))
+    return search(same, network_objective(same))

@@ -11,13 +11,13 @@ import torch
 
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import BlackBox, ImageSet
-from craft_zoo.blackbox.openclip import OpenCLIP
 from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.metrics import accuracy
-from craft_zoo.refiner import ConvexRefiner, choose_strength, fit
+from craft_zoo.openclip.model import OpenCLIP
+from craft_zoo.refiner import ConvexRefiner, choose_regularization, fit
 
 _STEPS = 300
 _STEP_SIZE = 0.2  # of Adam, in units of the initial context's root mean square
@@ -68,7 +68,7 @@ def linear_probe(problem: Problem) -> Iterator[Step]:
     vlm = _local(problem)
     features = vlm.features(problem.images)
     nothing = np.zeros((len(features), len(problem.box.classnames)), dtype=np.float32)
-    strength = choose_strength(nothing, problem.labels, features)
+    strength = choose_regularization(nothing, problem.labels, features)
     probe = fit(nothing, problem.labels, features, strength=strength)
     solution = LinearProbe(problem.box.initial_context, probe, vlm=vlm)
     yield Step(

@@ -1,20 +1,20 @@
 """Refiners: what corrects the logits that a black box has returned.
 
-- :class:`ConvexRefiner`, :func:`fit`, :func:`choose_strength`: linear, solved to the optimum, its
-  strength cross-validated on the few shots
+- :class:`ConvexRefiner`, :func:`fit`, :func:`choose_regularization`: linear, solved to the
+  optimum; :class:`Regularization`: its strength, cross-validated on the few shots
 - :class:`Refiner`, :class:`RefinerTrainer`: the residual network of Wang et al. 2024
 """
 
-from craft_zoo.refiner.convex import ConvexRefiner, Strength, fit
+from craft_zoo.refiner.convex import ConvexRefiner, Regularization, fit
 from craft_zoo.refiner.network import Refiner, RefinerTrainer
-from craft_zoo.refiner.selection import choose_strength, held_out_folds
+from craft_zoo.refiner.selection import choose_regularization, held_out_folds
 
 __all__ = [
     "ConvexRefiner",
     "Refiner",
     "RefinerTrainer",
-    "Strength",
-    "choose_strength",
+    "Regularization",
+    "choose_regularization",
     "fit",
     "held_out_folds",
 ]

@@ -18,7 +18,7 @@ _TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class Strength:
+class Regularization:
     """How strongly the correction is held back.
 
     Attributes:
@@ -97,7 +97,7 @@ def fit(
     labels: np.ndarray,
     anchors: np.ndarray | None = None,
     *,
-    strength: Strength,
+    strength: Regularization,
     start: ConvexRefiner | None = None,
 ) -> ConvexRefiner:
     """The refiner of least penalised cross-entropy.
@@ -106,7 +106,7 @@ def fit(
         logits: (N, C) of the classes.
         labels: (N,) int64.
         anchors: (N, M) of the anchors.
-        strength: see :func:`craft_zoo.refiner.choose_strength`.
+        strength: see :func:`craft_zoo.refiner.choose_regularization`.
         start: where to begin, a refiner of nearly the same logits; None: no correction.
     """
     x = features(logits, anchors)

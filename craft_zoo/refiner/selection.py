@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from craft_zoo.refiner.convex import Scaling, Strength, features, solve_path
+from craft_zoo.refiner.convex import Regularization, Scaling, features, solve_path
 
 _FOLDS = 4
 _WHITENINGS = (None, 0.1)
@@ -14,9 +14,9 @@ _PENALTIES = [10.0**-k for k in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5)]
 _ONE_SHOT_VARIANCE = 30.0  # at most, see _one_shot_variance
 
 
-def choose_strength(
+def choose_regularization(
     logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
-) -> Strength:
+) -> Regularization:
     """The strength of least cross-entropy on held-out shots, 4-fold (as many as shots, if fewer).
 
     Args:
@@ -27,7 +27,9 @@ def choose_strength(
     n_classes = logits.shape[1]
     folds = held_out_folds(labels)
     if folds is None:
-        return Strength(1 / (len(labels) * _one_shot_variance(n_classes, anchors is not None)))
+        return Regularization(
+            1 / (len(labels) * _one_shot_variance(n_classes, anchors is not None))
+        )
     x = features(logits, anchors)
     losses = np.zeros((len(_WHITENINGS), len(_PENALTIES)))
     for fold in range(folds.max() + 1):
@@ -41,7 +43,7 @@ def choose_strength(
                     x[held] @ refined.weight + refined.bias + logits[held], labels[held]
                 )
     best = divmod(int(losses.argmin()), len(_PENALTIES))
-    return Strength(_PENALTIES[best[1]], _WHITENINGS[best[0]])
+    return Regularization(_PENALTIES[best[1]], _WHITENINGS[best[0]])
 
 
 def _one_shot_variance(n_classes: int, with_anchors: bool) -> float:

@@ -26,11 +26,12 @@ from craft_zoo.benchmarks import (
     run_in_processes,
     run_on_ray,
 )
-from craft_zoo.blackbox import OpenCLIP, load_vlm
+from craft_zoo.blackbox import load_vlm
 from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
+from craft_zoo.openclip import OpenCLIP
 
 OPEN = functools.partial(load_vlm, "craft-mini")
 

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from craft_zoo.benchmarks import Bench, RunSpec, RunStore, expand
-from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import fingerprint, load_dataset
 from craft_zoo.methods import is_white_box, method_names, settings_of
+from craft_zoo.openclip import OpenCLIP
 
 OTHERS = CraftConfig(
     template="a sketch of a {}.",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from craft_zoo.benchmarks import Bench, RunStore, combine, cross
-from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DataSource, Sampling, few_shot, load_dataset
+from craft_zoo.openclip import OpenCLIP
 
 # Class folders → CoOp's words.
 NAMES = {

@@ -14,17 +14,17 @@ from craft_zoo.benchmarks import (
     RunStore,
     combine,
     cross,
-    forecast,
+    estimate_costs,
     read_plan,
     read_suite,
     suite_names,
 )
-from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Dataset, DataSource, few_shot, load_dataset, published_datasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.metrics import accuracy
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.transfer import transfer
 
 
@@ -220,7 +220,7 @@ def test_a_forecast_counts_what_runs_ask_for(vlm: OpenCLIP, tmp_path: Path) -> N
         *grid("digits", "craft"),
         *grid("digits", "hard"),
     ]
-    table = forecast(runs, vlm=vlm).set_index("method")
+    table = estimate_costs(runs, vlm=vlm).set_index("method")
     assert (table["seconds"] > 0).all()
     curves = Bench(vlm, RunStore(tmp_path)).run(runs)
     for run, points in curves.items():
@@ -228,7 +228,7 @@ def test_a_forecast_counts_what_runs_ask_for(vlm: OpenCLIP, tmp_path: Path) -> N
         assert asked["queries"] == end.queries
         assert asked["predictions"] == end.search_predictions
         assert 1 <= asked["evaluation"] / end.evaluation_predictions <= 1.05, run.method
-    done = forecast(runs, finished=dict.fromkeys(runs, 1.0))
+    done = estimate_costs(runs, finished=dict.fromkeys(runs, 1.0))
     assert done["done"].sum() == 5
     assert done["queries"].sum() == 0
 
@@ -272,7 +272,7 @@ def test_a_forecast_knows_generations_of_every_size(
     plan = {"methods": "prompt", "optimizers": optimizer, "budgets": 90, "shots": 1, "seeds": 1}
     runs = list(Plan.of(plan).runs())
     [points] = Bench(vlm, RunStore(tmp_path)).run(runs).values()
-    asked = forecast(runs)["evaluation"].item()
+    asked = estimate_costs(runs)["evaluation"].item()
     assert 1 <= asked / points[-1].evaluation_predictions <= 1.05
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from craft_zoo.benchmarks import Bench, Point, RunSpec, RunStore, expand
-from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
+from craft_zoo.openclip import OpenCLIP
 
 METHODS = ["craft", "craft-released", "craft-anchors", "prompt", "spsa-gc", "zip", "blackvip"]
 

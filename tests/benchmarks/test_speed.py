@@ -20,9 +20,9 @@ from craft_zoo.benchmarks.speed.images import BATCH, KINDS, measure_images, writ
 from craft_zoo.benchmarks.speed.machine import peak_memory
 from craft_zoo.benchmarks.speed.operations import needed_operations
 from craft_zoo.benchmarks.speed.scoring import random_names, random_text_tower
-from craft_zoo.blackbox.images import ImageEncoder
-from craft_zoo.blackbox.text import CausalTextEncoder
 from craft_zoo.data import open_image
+from craft_zoo.openclip.images import ImageEncoder
+from craft_zoo.openclip.text import CausalTextEncoder
 
 INIT = "a photo of a"
 

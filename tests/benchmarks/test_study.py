@@ -12,10 +12,11 @@ import pytest
 
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.benchmarks import Point, RunSpec, study, tidy
-from craft_zoo.blackbox import OpenCLIP, load_vlm
+from craft_zoo.blackbox import load_vlm
 from craft_zoo.cli.main import main
 from craft_zoo.data import Dataset
 from craft_zoo.methods import method_names
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner
 
 

@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.anchors import Anchors
-from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner, Refiner
 
 NAMES = ("cat", "dog", "annual crop land")

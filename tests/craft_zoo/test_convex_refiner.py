@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from craft_zoo.errors import CraftZooError
-from craft_zoo.refiner import ConvexRefiner, Strength, choose_strength, fit, held_out_folds
+from craft_zoo.refiner import (
+    ConvexRefiner,
+    Regularization,
+    choose_regularization,
+    fit,
+    held_out_folds,
+)
 from craft_zoo.refiner.convex import Scaling, features, solve_path
 
 
@@ -54,7 +60,7 @@ def test_constants_an_image_change_nothing(seed: int, shots: int) -> None:
     logits, labels, anchors = problem(seed, shots=shots)
     rng = np.random.default_rng(seed)
     shift, other = rng.standard_normal((2, len(labels), 1)).astype(np.float32)
-    strength = Strength(0.01)
+    strength = Regularization(0.01)
     probabilities = [
         torch.from_numpy(fit(own, labels, beside, strength=strength).refine(own, beside))
         .softmax(-1)
@@ -66,18 +72,18 @@ def test_constants_an_image_change_nothing(seed: int, shots: int) -> None:
 
 def test_a_strong_penalty_leaves_the_logits_as_they_are() -> None:
     logits, labels, anchors = problem(1)
-    refined = fit(logits, labels, anchors, strength=Strength(1e6)).refine(logits, anchors)
+    refined = fit(logits, labels, anchors, strength=Regularization(1e6)).refine(logits, anchors)
     bias = (refined - logits).mean(axis=0)
     assert np.allclose(refined - logits, bias, atol=1e-3)
 
 
 def test_weak_where_the_features_are_clear_strong_where_they_are_noise() -> None:
     logits, labels, anchors = problem(3, shots=8, noise=0.05)
-    clear = choose_strength(logits, labels, anchors)
+    clear = choose_regularization(logits, labels, anchors)
     noise = np.random.default_rng(0).standard_normal(anchors.shape).astype(np.float32)
     good = 2 * np.eye(4, dtype=np.float32)[labels] + logits  # needs no correction, but is not sure
     assert clear.penalty <= 1e-3
-    assert choose_strength(good, labels, noise).penalty >= 10 * clear.penalty
+    assert choose_regularization(good, labels, noise).penalty >= 10 * clear.penalty
 
 
 def test_anchors_tell_what_the_classes_do_not() -> None:
@@ -86,7 +92,7 @@ def test_anchors_tell_what_the_classes_do_not() -> None:
     right = {}
     for name, beside in (("own", None), ("anchors", anchors)):
         chosen = None if beside is None else beside[kept]
-        strength = choose_strength(logits[kept], labels[kept], chosen)
+        strength = choose_regularization(logits[kept], labels[kept], chosen)
         refiner = fit(logits[kept], labels[kept], chosen, strength=strength)
         refined = refiner.refine(logits[~kept], None if beside is None else beside[~kept])
         right[name] = (refined.argmax(1) == labels[~kept]).mean()
@@ -98,8 +104,12 @@ def test_a_single_shot_is_not_held_out(n_classes: int, variance: float) -> None:
     """The fewer classes, the less a single image of each is trusted."""
     assert held_out_folds(np.arange(3)) is None
     logits, labels, anchors = problem(1, shots=1, n_classes=n_classes)
-    assert choose_strength(logits, labels).penalty == pytest.approx(1 / (n_classes * variance))
-    assert choose_strength(logits, labels, anchors).penalty == pytest.approx(1 / (30 * n_classes))
+    assert choose_regularization(logits, labels).penalty == pytest.approx(
+        1 / (n_classes * variance)
+    )
+    assert choose_regularization(logits, labels, anchors).penalty == pytest.approx(
+        1 / (30 * n_classes)
+    )
 
 
 @given(shots=st.integers(2, 9), n_classes=st.integers(2, 6))
@@ -122,7 +132,7 @@ def test_anchors_that_are_missing_or_too_many_are_named() -> None:
 
 def test_the_slope_is_the_derivative() -> None:
     logits, labels, anchors = problem(2)
-    refiner = fit(logits, labels, anchors, strength=Strength(0.01, 0.1))
+    refiner = fit(logits, labels, anchors, strength=Regularization(0.01, 0.1))
     moved = refiner.refine(logits + 1, anchors), refiner.refine(logits[:, ::-1] * 0, anchors)
     expected = (logits + 1) @ refiner.slope + (moved[1])
     assert np.allclose(moved[0], expected, atol=1e-3)

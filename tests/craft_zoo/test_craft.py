@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from craft_zoo.blackbox import Meter, OpenCLIP
-from craft_zoo.craft import CraftConfig, NetworkSide, Step, collaborate
+from craft_zoo.blackbox import Meter
+from craft_zoo.craft import CraftConfig, NetworkObjective, Step, collaborate
 from craft_zoo.data import Task
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers import Optimizer, create
 from craft_zoo.optimizers.base import Outputs
 from craft_zoo.prompts import Subspace
@@ -27,7 +28,7 @@ def run(vlm: OpenCLIP, task: Task, optimizer: Optimizer | None = None) -> list[S
             meter=meter,
             optimizer=optimizer or create("cma:popsize=10", 8, budget=40, seed=1),
             space=Subspace.relative(box.initial_context, 8, scale=3.0, seed=1),
-            side=NetworkSide(
+            objective=NetworkObjective(
                 box,
                 task.train.labels,
                 meter=meter,
@@ -59,7 +60,7 @@ def test_the_refiner_learns_from_the_better_answers_within_its_memory(
     """With room for one answer, that of the best context is the whole lesson."""
     lessons: list[np.ndarray] = []
     monkeypatch.setattr(
-        "craft_zoo.craft.network.RefinerTrainer.epoch",
+        "craft_zoo.craft.network_objective.RefinerTrainer.epoch",
         lambda self, logits, labels, consistency: lessons.append(logits.numpy()),
     )
     answers: list[np.ndarray] = []
@@ -87,7 +88,7 @@ def test_the_refiner_learns_from_the_better_answers_within_its_memory(
     assert len(set.union(*rows)) > 2
 
     lessons.clear()
-    monkeypatch.setattr("craft_zoo.craft.network._HEARD_BYTES", answers[0].nbytes)
+    monkeypatch.setattr("craft_zoo.craft.network_objective._REPLAY_BYTES", answers[0].nbytes)
     run(vlm, small_task, search())
     assert np.array_equal(lessons[0], answers[better[0]])
 

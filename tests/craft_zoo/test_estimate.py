@@ -16,7 +16,6 @@ from craft_zoo.blackbox import (
     VLM,
     BlackBox,
     ImageSet,
-    OpenCLIP,
     Prompts,
     RememberingVLM,
     WrappedBlackBox,
@@ -26,6 +25,7 @@ from craft_zoo.data import Dataset, LabelledImages, Task, few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Estimate, choose_estimate, cross_validate, measure
 from craft_zoo.metrics import interval
+from craft_zoo.openclip import OpenCLIP
 
 
 class Counting(WrappedBlackBox):

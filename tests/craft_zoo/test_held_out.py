@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.craft import CraftConfig
 from craft_zoo.craft.held_out import HeldOut
 from craft_zoo.data import Dataset, Task, few_shot
 from craft_zoo.methods import Problem, get_method
-from craft_zoo.methods.collaborative import convex_side
+from craft_zoo.methods.collaborative import convex_objective
+from craft_zoo.openclip import OpenCLIP
 
 CONFIG = CraftConfig(intrinsic_dim=32)
 
@@ -29,7 +29,7 @@ def heard(*margins: float, n: int = 100, patience: int = 100) -> HeldOut:
     targets = torch.arange(n) % 5
     judge = HeldOut(targets, patience=patience)
     for number, margin in enumerate(margins):
-        judge.hear(logits(targets, margin), 50 * number)
+        judge.observe(logits(targets, margin), 50 * number)
     return judge
 
 
@@ -50,8 +50,8 @@ def test_a_worse_context_is_not_deployed_and_given_up_in_the_end() -> None:
 def test_being_too_sure_is_not_held_against_it() -> None:
     targets = torch.arange(100) % 5
     judge = HeldOut(targets, patience=100)
-    judge.hear(logits(targets, 1.0), 1)
-    judge.hear(8 * logits(targets, 1.0), 20)
+    judge.observe(logits(targets, 1.0), 1)
+    judge.observe(8 * logits(targets, 1.0), 20)
     assert not judge.against
 
 
@@ -77,19 +77,19 @@ def test_the_search_does_not_see_them(vlm: OpenCLIP, task: Task) -> None:
     for patience, unseen in ((200, 30), (0, 0)):
         config = replace(CONFIG, patience=patience)
         problem = Problem.open(vlm, task.classnames, task.train, budget=9, seed=1, config=config)
-        side = convex_side(problem)
-        answer = side.begin(
+        objective = convex_objective(problem)
+        answer = objective.begin(
             problem.meter.wrap(problem.box, "search"), problem.images, problem.initial_prompt
         )
         everything = np.arange(120)
-        value, slope = side.output_loss(everything)(answer)
+        value, slope = objective.output_loss(everything)(answer)
         blind = np.flatnonzero((slope == 0).all(axis=1))
         assert len(blind) == unseen
         assert sorted(problem.labels[blind].tolist()) == sorted(3 * list(range(10)))[:unseen]
         changed = answer.copy()
         changed[blind] += np.random.default_rng(0).standard_normal((unseen, 10))
-        assert side.losses(changed[None])[0] == pytest.approx(value, rel=1e-5)
-        assert side.output_loss(everything)(changed)[0] == pytest.approx(value, rel=1e-5)
+        assert objective.losses(changed[None])[0] == pytest.approx(value, rel=1e-5)
+        assert objective.output_loss(everything)(changed)[0] == pytest.approx(value, rel=1e-5)
 
 
 @pytest.mark.usefixtures("thirty_are_enough")

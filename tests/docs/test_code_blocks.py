@@ -33,8 +33,8 @@ import yaml
 import craft_zoo
 from craft_zoo import data, optimizers
 from craft_zoo.benchmarks import Plan, read_plan
-from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.cli.main import build_parser
+from craft_zoo.openclip import OpenCLIP
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -46,8 +46,8 @@ from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks import Plan, RunSpec, read_plan, read_results, tidy
 from craft_zoo.benchmarks.statistics import summarize
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.blackbox import Journal, RemoteVLM, load_vlm
-from craft_zoo.blackbox.remote import Retrying
+from craft_zoo.blackbox import Journal, load_vlm
+from craft_zoo.client import RemoteVLM, Retrying
 from craft_zoo.craft import read_settings
 from craft_zoo.data import load_dataset
 from craft_zoo.data.classnames import read_classnames
@@ -56,19 +56,24 @@ from craft_zoo.data.published.catalogue import published_datasets
 from craft_zoo.data.published.split import parse_split
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers import OptimizerError
-from craft_zoo.records import sealed
-from craft_zoo.refiner import ConvexRefiner, Refiner
-from craft_zoo.serve.accounts import Accounts
-from craft_zoo.serve.bodies import parse
-from craft_zoo.serve.refusal import Refusal
-from craft_zoo.serve.schemas import Announcement, Opening, TaskRequest, Templates
-from craft_zoo.wire import (
+from craft_zoo.protocol import (
     DIGEST_HEADER,
     decode_array,
     decode_files,
     digest,
     encode_array,
     encode_files,
+)
+from craft_zoo.records import sealed
+from craft_zoo.refiner import ConvexRefiner, Refiner
+from craft_zoo.server.accounts import Accounts
+from craft_zoo.server.bodies import parse
+from craft_zoo.server.errors import Refusal
+from craft_zoo.server.schemas import (
+    Announcement,
+    Opening,
+    TaskRequest,
+    Templates,
 )
 
 MEMORY = 2**30  # bytes beside what the imports take
@@ -560,7 +565,7 @@ def _read_answers(content: bytes, _: Path) -> None:
 
 
 def _read_checkpoint(content: bytes, folder: Path) -> None:
-    from craft_zoo.blackbox.checkpoint import read_checkpoint
+    from craft_zoo.openclip.checkpoint import read_checkpoint
 
     (folder / "weights.pt").write_bytes(content)
     read_checkpoint(folder / "weights.pt")
@@ -610,7 +615,7 @@ def targets() -> dict[str, Target]:
         Target("answers", [_answers()], _read_answers, changed_json),
     ]
     try:
-        import craft_zoo.blackbox.checkpoint  # noqa: F401
+        import craft_zoo.openclip.checkpoint  # noqa: F401
 
         found.append(Target("checkpoint", _checkpoints(), _read_checkpoint))
     except ImportError:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from craft_zoo.optimizers import Optimizer, OptimizerError, create, restore
+from craft_zoo.optimizers.output_basis import OutputBasis
 from craft_zoo.optimizers.secants import LinearModel, SecantMemory
-from craft_zoo.optimizers.span import Span
 from craft_zoo.optimizers.testing import classification, mean_cross_entropy
 from craft_zoo.optimizers.trust_region import BallMinimizer
 
@@ -133,7 +133,7 @@ def low_rank(rng: np.random.Generator, count: int, rank: int) -> np.ndarray:
 
 def test_outputs_of_low_rank_take_few_numbers() -> None:
     outputs = low_rank(np.random.default_rng(1), 30, 8)
-    span = Span.of(outputs)
+    span = OutputBasis.of(outputs)
     assert span.basis is not None
     assert span.basis.shape == (8, 40)
     written = span.coordinates(outputs)
@@ -141,9 +141,9 @@ def test_outputs_of_low_rank_take_few_numbers() -> None:
     gradient = np.ones((5, 40), np.float32)
     slope = np.vdot(span.slope(gradient), written[3])
     assert slope == pytest.approx(np.vdot(gradient, outputs[3] - span.origin), rel=1e-4)
-    assert Span.of(low_rank(np.random.default_rng(1), 30, 25)).basis is None
-    assert Span.of(outputs[:3]).basis is None, "too few to tell"
-    assert Span.of(1e18 * outputs).basis is None, "too large to square"
+    assert OutputBasis.of(low_rank(np.random.default_rng(1), 30, 25)).basis is None
+    assert OutputBasis.of(outputs[:3]).basis is None, "too few to tell"
+    assert OutputBasis.of(1e18 * outputs).basis is None, "too large to square"
 
 
 def test_the_space_grows_and_what_is_remembered_stays() -> None:
@@ -166,7 +166,7 @@ def test_the_minimum_in_balls() -> None:
     jacobian = rng.standard_normal((2, 3, 8)).astype(np.float32)
     at = 3 * rng.standard_normal((2, 8)).astype(np.float32)
     unit = np.broadcast_to(np.eye(3, dtype=np.float32), (2, 3, 3))
-    model = LinearModel(unit, jacobian, at, Span(at))
+    model = LinearModel(unit, jacobian, at, OutputBasis(at))
     center = rng.standard_normal((2, 3))
 
     def loss(outputs: np.ndarray) -> tuple[float, np.ndarray]:
@@ -216,8 +216,8 @@ def test_blocks_are_learnt_side_by_side() -> None:
 def test_few_numbers_lead_as_far_as_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs repeated 6 times (so of low rank) are learnt from as if nobody had noticed."""
     ends = []
-    for of in (Span.of, lambda outputs: Span(outputs[0])):
-        monkeypatch.setattr(Span, "of", of)
+    for of in (OutputBasis.of, lambda outputs: OutputBasis(outputs[0])):
+        monkeypatch.setattr(OutputBasis, "of", of)
         optimizer = create("logit-gn:shrink=0", 160, budget=200, seed=1)
         optimizer.output_loss, optimizer.blocks = squares, 8
         first = optimizer

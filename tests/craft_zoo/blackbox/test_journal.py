@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from craft_zoo.blackbox import Busy, Journal, OpenCLIP, RecordedVLM
+from craft_zoo.blackbox import Busy, Journal, ReplayVLM
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
+from craft_zoo.openclip import OpenCLIP
 
 RNG = np.random.default_rng(0)
 DIGESTS = [bytes([i]) * 16 for i in range(4)]
@@ -226,7 +227,7 @@ def test_a_model_is_not_asked_twice(
 
     def ask() -> list[np.ndarray]:
         with Journal(tmp_path / "journal") as journal:
-            vlm = RecordedVLM(model, journal, in_flight)
+            vlm = ReplayVLM(model, journal, in_flight)
             handed = vlm.images(small_task.train.images[:5])
             return list(vlm.classifier(["one", "two"]).logits(contexts, handed))
 
@@ -248,7 +249,7 @@ def test_an_answer_that_cannot_be_used_is_not_kept(
 ) -> None:
     model = vlm
     with Journal(tmp_path / "journal") as journal:
-        recorded = RecordedVLM(model, journal)
+        recorded = ReplayVLM(model, journal)
         images = recorded.images(small_task.train.images[:5])
         box = recorded.classifier(["one", "two"])
         broken = np.full_like(box.initial_context, np.nan)
@@ -256,6 +257,6 @@ def test_an_answer_that_cannot_be_used_is_not_kept(
             box.score(broken, images)
         box.score(box.initial_context, images)
     with Journal(tmp_path / "journal") as journal:
-        box = RecordedVLM(model, journal).classifier(["one", "two"])
+        box = ReplayVLM(model, journal).classifier(["one", "two"])
         assert np.isfinite(box.score(box.initial_context, images)).all()
         assert not journal.replaying

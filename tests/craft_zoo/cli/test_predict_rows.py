@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import craft_zoo as cz
-from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.cli import main
 from craft_zoo.cli.predict import Row, _write_csv, _write_lines
 from craft_zoo.errors import CraftZooError
+from craft_zoo.openclip import OpenCLIP
 
 
 @pytest.fixture

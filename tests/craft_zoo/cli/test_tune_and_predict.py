@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 import craft_zoo as cz
-from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.cli.main import main
 from craft_zoo.data import Dataset
 from craft_zoo.errors import CraftZooError
+from craft_zoo.openclip import OpenCLIP
 
 REFINE = ("--method", "refine", "--shots", "4")
 

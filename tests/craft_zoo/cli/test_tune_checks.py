@@ -10,11 +10,17 @@ import numpy as np
 import pytest
 
 import craft_zoo as cz
-from craft_zoo.blackbox import ImageSet, Journal, OpenCLIP, Prompts, RecordedVLM
+from craft_zoo.blackbox import (
+    ImageSet,
+    Journal,
+    Prompts,
+    ReplayVLM,
+)
 from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import check_method
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers import OptimizerError
 from craft_zoo.tuning import check_tuning
 
@@ -111,7 +117,7 @@ def test_a_model_that_bills_is_asked_for_500_queries_unless_told(
     for model, budget, expected in budgets:
         assert check_tuning(model, task, "craft", budget=budget, **rest) == expected
     with Journal(tmp_path / "journal") as journal:
-        recorded = RecordedVLM(paid, journal)
+        recorded = ReplayVLM(paid, journal)
         assert check_tuning(recorded, task, "craft", budget=None, **rest) == 500
 
 

@@ -11,9 +11,9 @@ from scipy.io import loadmat
 
 import craft_zoo as cz
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import OpenCLIP
 from craft_zoo.data import LabelledImages, dataset_names, few_shot, load_dataset, open_image
 from craft_zoo.data.published import published_datasets
+from craft_zoo.openclip import OpenCLIP
 
 TRAINED = {
     "imagenet": ("tench", "missile", "projectile"),

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from craft_zoo.blackbox import ImageSet, OpenCLIP, load_vlm
+from craft_zoo.blackbox import ImageSet, load_vlm
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Task
 from craft_zoo.methods import Problem, get_method
 from craft_zoo.methods.blackvip import VisualPrompt
+from craft_zoo.openclip import OpenCLIP
 
 
 def problem_of(

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from craft_zoo.adapter import Adapter, Solution
-from craft_zoo.blackbox import VLM, BlackBox, ImageSet, OpenCLIP
-from craft_zoo.craft import ConvexSide, CraftConfig, PlainSide, Step, collaborate
+from craft_zoo.blackbox import VLM, BlackBox, ImageSet
+from craft_zoo.craft import ConvexObjective, CraftConfig, CrossEntropyObjective, Step, collaborate
 from craft_zoo.data import Dataset, LabelledImages, Task, few_shot
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import (
@@ -25,8 +25,9 @@ from craft_zoo.methods import (
     optimizers_for,
     uses_optimizer,
 )
-from craft_zoo.methods.collaborative import convex_side
+from craft_zoo.methods.collaborative import convex_objective
 from craft_zoo.metrics import accuracy
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers import Optimizer
 from craft_zoo.prompts import Subspace
 
@@ -261,7 +262,7 @@ def test_an_optimizer_may_end_the_search_and_says_why(vlm: OpenCLIP, small_task:
             meter=problem.meter,
             optimizer=Restless(4, budget=30, seed=1),
             space=Subspace.relative(problem.box.initial_context, 4, scale=1.0, seed=1),
-            side=PlainSide(problem.labels),
+            objective=CrossEntropyObjective(problem.labels),
             seed=1,
         )
     )
@@ -411,18 +412,18 @@ def test_the_loss_that_learners_are_given_is_that_of_the_candidates(
 ) -> None:
     """On all images, and its gradient is that of finite differences."""
     problem = open_problem(vlm, small_task.train, small_task.classnames)
-    for side in (PlainSide(problem.labels), convex_side(problem)):
-        side.begin(
+    for objective in (CrossEntropyObjective(problem.labels), convex_objective(problem)):
+        objective.begin(
             problem.meter.wrap(problem.box, "search"), problem.images, problem.initial_prompt
         )
         logits = next(problem.box.logits(problem.box.initial_context[None], problem.images)) + 0.1
-        loss = side.output_loss(np.arange(20))
+        loss = objective.output_loss(np.arange(20))
         value, slope = loss(logits)
-        assert value == pytest.approx(side.losses(logits[None])[0], rel=1e-4)
+        assert value == pytest.approx(objective.losses(logits[None])[0], rel=1e-4)
         direction = np.random.default_rng(0).standard_normal(logits.shape).astype(np.float32)
         change = loss(logits + 0.01 * direction)[0] - loss(logits - 0.01 * direction)[0]
         assert change == pytest.approx(0.02 * float((slope * direction).sum()), rel=0.02)
-        some = side.output_loss(np.array([0, 3, 19]))
+        some = objective.output_loss(np.array([0, 3, 19]))
         assert some(logits[[0, 3, 19]])[1].shape == (3, 10)
 
 
@@ -432,22 +433,22 @@ def test_a_large_generation_is_judged_by_a_refiner_that_knows_its_spread(
     """It is fitted to the better half of the answers; after a small one, to what is deployed."""
     problem = open_problem(vlm, small_task.train, small_task.classnames, budget=100)
     lessons: list[np.ndarray] = []
-    judged_by = ConvexSide._cross_fit
+    judged_by = ConvexObjective._cross_fit
     monkeypatch.setattr(
-        ConvexSide,
+        ConvexObjective,
         "_cross_fit",
-        lambda side, logits: lessons.append(logits) or judged_by(side, logits),
+        lambda objective, logits: lessons.append(logits) or judged_by(objective, logits),
     )
-    side = convex_side(problem)
-    deployed = side.begin(
+    objective = convex_objective(problem)
+    deployed = objective.begin(
         problem.meter.wrap(problem.box, "search"), problem.images, problem.initial_prompt
     )
     answers = [deployed + number for number in range(24)]
     for size in (24, 6):
         problem.meter.charge(20, 20, "search")
         for number in range(size):
-            side.listen(answers[number], loss=float(number))
-        side.learn(problem.box.initial_context, None)
+            objective.observe(answers[number], loss=float(number))
+        objective.update(problem.box.initial_context, None)
     first, spread, near = lessons
     assert np.array_equal(first, deployed)
     assert np.allclose(near, deployed)

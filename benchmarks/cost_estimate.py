@@ -1,0 +1,179 @@
+"""What a grid will ask for, before anything is asked."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.names import name_datasets
+from craft_zoo.benchmarks.rehearsal import Rehearsed, rehearse
+from craft_zoo.blackbox import VLM
+from craft_zoo.blackbox.base import several
+from craft_zoo.data import published_datasets, split_part
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import is_white_box, most_queries, settings_of
+
+_TRIAL = 8  # images, and contexts, that speed is measured on
+_NAMES = 20
+_SIDE = 224  # of a trial's images, in pixels
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What of a data set costs.
+
+    Attributes:
+        n_classes: number of classes.
+        n_test: test images.
+        name: as given.
+        here: whether the data set was opened, or is known by what was published of it.
+    """
+
+    n_classes: int
+    n_test: int
+    name: str
+    here: bool
+
+
+def extent_of(run: RunSpec, name: str | None = None) -> Extent:
+    """Classes and images of a run's data set, or of one that it is tried on.
+
+    Raises:
+        CraftZooError: it is not here, and its sizes were not published.
+    """
+    name = name or run.dataset
+    source, part = split_part(name)
+    published = published_datasets().get(source)
+    try:
+        classnames = run.classnames if name == run.dataset else None
+        dataset = run.source.open(name, classnames)
+    except CraftZooError:
+        if published is None:
+            raise
+        n_classes, n_test = published.n_classes, published.sizes.test
+        if part is not None:
+            base = math.ceil(n_classes / 2)
+            n_classes = base if part == "base" else n_classes - base
+            n_test = round(n_test * n_classes / published.n_classes)
+        return Extent(n_classes, n_test, name, here=False)
+    return Extent(len(dataset.classnames), len(dataset.test), name, here=True)
+
+
+def estimate_costs(
+    runs: Iterable[RunSpec],
+    *,
+    vlm: VLM | None = None,
+    finished: Mapping[RunSpec, float] | None = None,
+) -> pd.DataFrame:
+    """What the runs of a grid will ask for at most.
+
+    Evaluation is what runs ask for that make all the queries they may (within 2 % where generations
+    stay as large as they begin); those that end before, by themselves, ask for less.
+
+    Args:
+        runs: of the grid.
+        vlm: the model, whose speed on this machine is measured; None: no seconds.
+        finished: seconds of runs that a store has already, which are not made again.
+
+    Returns:
+        One row a task, method and optimizer: columns dataset, shots, method, optimizer, budget,
+        here (whether the data were looked at), runs, done, queries, predictions, evaluation and
+        seconds, all totals of the runs that are not done.
+
+    Raises:
+        CraftZooError: a data set is not here, and its sizes were not published.
+    """
+    extents: dict[tuple[object, ...], Extent] = {}
+
+    def extent(run: RunSpec, name: str) -> Extent:
+        key = (name, run.classnames, run.source)
+        if key not in extents:
+            extents[key] = extent_of(run, name)
+        return extents[key]
+
+    rehearsed: dict[tuple[object, ...], Rehearsed] = {}
+
+    def beside(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
+        settings = tuple(settings_of(run.method, run.config).items())
+        key = (run.method, run.optimizer, settings, run.budget, run.shots, n_classes)
+        if key not in rehearsed:
+            rehearsed[key] = rehearse(run, n_classes, queries)
+        return rehearsed[key]
+
+    runs = list(runs)
+    names = name_datasets(runs)
+    speed = None if vlm is None else _Speed(vlm)
+    encoded: set[Extent] = set()
+    rows: dict[tuple[object, ...], dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for run in runs:
+        mine = extent(run, run.dataset)
+        key = (names[run].name, run.shots, run.method, run.optimizer, run.budget, mine.here)
+        row = rows[key]
+        row["runs"] += 1
+        if finished and run in finished:
+            row["done"] += 1
+            continue
+        n_train = run.shots * mine.n_classes
+        n_measured = min(run.shots, 4) * mine.n_classes
+        n_measured = mine.n_test if run.measured_on == "test" else n_measured
+        queries = most_queries(run.method, run.config, run.budget, mine.n_classes)
+        others = [extent(run, name) for name in run.transfer]
+        trial = beside(run, mine.n_classes, queries)
+        points = trial.points
+        row["queries"] += queries
+        row["predictions"] += math.ceil((queries + trial.refiner) * n_train)
+        row["evaluation"] += math.ceil((points + trial.anchors / mine.n_classes) * n_measured)
+        for other in others:
+            row["evaluation"] += math.ceil((1 + trial.anchors / other.n_classes) * other.n_test)
+        if speed is not None and not is_white_box(run.method):
+            row["seconds"] += (queries + points) * speed.context(mine.n_classes)
+            row["seconds"] += n_train * speed.image
+            for other in others:
+                row["seconds"] += speed.context(other.n_classes)
+            for opened in {mine, *others} - encoded:  # test images are encoded once
+                encoded.add(opened)
+                row["seconds"] += opened.n_test * speed.image
+    columns = ["dataset", "shots", "method", "optimizer", "budget", "here"]
+    counts = ["runs", "done", "queries", "predictions", "evaluation", "seconds"]
+    table = pd.DataFrame(
+        [[*key, *(row.get(name, 0.0) for name in counts)] for key, row in rows.items()],
+        columns=[*columns, *counts],
+    )
+    whole = counts[:-1]
+    table[whole] = table[whole].astype(np.int64)
+    if speed is None:
+        table["seconds"] = np.nan
+    return table
+
+
+class _Speed:
+    """Seconds that the model takes here, measured on a few images and prompts.
+
+    Multiplying features, which a graphics card or a large model makes negligible, is left out, and
+    so is what optimizer and refiner take.
+    """
+
+    def __init__(self, vlm: VLM) -> None:
+        rng = np.random.default_rng(0)
+        pixels = [rng.integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8) for _ in range(_TRIAL)]
+        images = vlm.images(pixels, keep=False)  # the first time takes longer
+        began = time.perf_counter()
+        vlm.images(pixels, keep=False)
+        self.image = (time.perf_counter() - began) / _TRIAL
+        box = vlm.classifier([f"thing number {place}" for place in range(_NAMES)])
+        prompts = several(box.initial_prompt, _TRIAL)
+        list(box.logits(prompts[:2], images))
+        began = time.perf_counter()
+        list(box.logits(prompts, images))
+        self._text = (time.perf_counter() - began) / (_TRIAL * _NAMES)
+
+    def context(self, n_classes: int) -> float:
+        """Of scoring one context."""
+        return n_classes * self._text

@@ -1,0 +1,223 @@
+"""A model behind a journal: what was answered once is not asked again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from craft_zoo.blackbox.base import (
+    VLM,
+    BlackBox,
+    ImageSet,
+    Progress,
+    Prompts,
+    WrappedBlackBox,
+)
+from craft_zoo.blackbox.checked import checked
+from craft_zoo.blackbox.journal import Journal
+from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.data.fingerprint import describe
+from craft_zoo.data.images import ImageSource, as_images
+
+_ANSWER_BYTES = 2**26  # that requests may bring together, as they are held whole until written
+
+
+class ReplayVLM(VLM):
+    """A model whose answers are kept in a journal, and come from there as long as it has them.
+
+    A request is of some contexts and some images, and a kill or a failure loses the one that is
+    under way. How many they are is noted in the journal with the first: the program that is begun
+    again asks in the same requests, whatever it is told and the model likes by then.
+
+    Args:
+        vlm: the model.
+        journal: what was asked of it before by the same program.
+        in_flight: contexts that a request holds; None: as many as the model likes to be asked at
+            once, :attr:`VLM.in_flight`.
+    """
+
+    def __init__(self, vlm: VLM, journal: Journal, in_flight: int | None = None) -> None:
+        self._vlm, self._journal = vlm, journal
+        self.name, self.image_size, self.bills = vlm.name, vlm.image_size, vlm.bills
+        self.in_flight = in_flight or vlm.in_flight
+        self.images_in_flight = vlm.images_in_flight
+        self._settled = False
+        self._names = _Names(journal) if vlm.bills else None
+        self._handed: WeakKeyDictionary[ImageSet, _Parts] = WeakKeyDictionary()
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> ImageSet:
+        """As :meth:`VLM.images`; while the journal answers, the model is not bothered with them."""
+        parts = _Parts(self, as_images(images), progress, keep)
+        if not self._journal.replaying:
+            parts.hand_over()
+        return parts
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.classifier`."""
+        return _ReplayBox(self._vlm.classifier(classnames, init), self, init)
+
+    def _settle(self) -> None:
+        """Ask as the journal was begun. Not before a question is: without one, none stays."""
+        if not self._settled:
+            noted = self._journal.note(
+                {"in_flight": self.in_flight, "images_in_flight": self.images_in_flight}
+            )
+            self.in_flight, self.images_in_flight = noted["in_flight"], noted["images_in_flight"]
+            self._settled = True
+
+    def _parts_of(self, images: ImageSet) -> _Parts:
+        """Also of a set that the model itself was handed."""
+        if isinstance(images, _Parts):
+            return images
+        if images not in self._handed:
+            self._handed[images] = _Parts(self, images.sources)
+        return self._handed[images]
+
+
+class _Names:
+    """A name for each request, the same when the program is begun again.
+
+    A request that was under way when the program was killed is then not paid twice.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._session: str | None = None
+        self._count = 0  # since the program's beginning, what the journal answered included
+
+    def next(self) -> str:
+        if self._session is None:
+            self._session = str(self._journal.note({"session": secrets.token_hex(16)})["session"])
+        self._count += 1
+        return f"{self._session}/{self._count}"
+
+
+class _Parts(ImageSet):
+    """Images in parts, one a request, each of which is a set of its own for the model.
+
+    They are handed over when the model is first asked about one of them, if not before.
+    """
+
+    def __init__(
+        self,
+        owner: ReplayVLM,
+        sources: Sequence[ImageSource],
+        progress: Progress | None = None,
+        keep: bool = True,
+    ) -> None:
+        self.sources = sources
+        self._owner, self._progress, self._keep = owner, progress, keep
+        self._sets: list[ImageSet] = []
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What tells these images in this order from others."""
+        digest = hashlib.blake2b(digest_size=16)
+        for source in self.sources:
+            about = describe(source)
+            digest.update(len(about).to_bytes(8, "little"))
+            digest.update(about)
+        return digest.digest()
+
+    @cached_property
+    def places(self) -> list[slice]:
+        """Of each part in the whole; to be looked at when the owner knows how large they are."""
+        size = self._owner.images_in_flight or len(self)
+        if size >= len(self):
+            return [slice(0, len(self))]
+        return [slice(at, min(at + size, len(self))) for at in range(0, len(self), size)]
+
+    def hand_over(self) -> None:
+        """Give the model all parts, once."""
+        if not self._sets:
+            self._sets = [self._give(place) for place in self.places]
+
+    def handed(self, part: int, asked: ImageSet) -> ImageSet:
+        """The model's own set of a part.
+
+        Args:
+            part: its number.
+            asked: what the question is about: these parts, or a set of the model's from which they
+                were made.
+        """
+        if asked is not self and len(self.places) == 1:
+            return asked
+        self.hand_over()
+        return self._sets[part]
+
+    def _give(self, place: slice) -> ImageSet:
+        vlm, progress = self._owner._vlm, self._progress
+        if len(self.places) == 1:
+            return vlm.images(self.sources, progress, keep=self._keep)
+
+        def tell(done: int, of: int) -> None:
+            assert progress is not None
+            progress(place.stop if done >= of else place.start + done, len(self))
+
+        return vlm.images(self.sources[place], progress and tell, keep=self._keep)
+
+
+class _ReplayBox(WrappedBlackBox):
+    def __init__(self, box: BlackBox, owner: ReplayVLM, init: str) -> None:
+        super().__init__(box)
+        self._owner = owner
+        self._opened = json.dumps([owner.name, init, *box.classnames]).encode()
+
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        """See :meth:`BlackBox.logits`; asked in requests of a size that prompts do not change."""
+        if not len(prompts):
+            return
+        self._owner._settle()
+        parts = self._owner._parts_of(images)
+        size = 4 * max(1, len(parts)) * len(self.classnames)
+        together = max(1, min(self._owner.in_flight, _ANSWER_BYTES // size))
+        for first in range(0, len(prompts), together):
+            some = prompts[first : first + together]
+            if len(parts.places) == 1:
+                yield from self._request(some, parts, 0, images)
+                continue
+            answer = np.empty((len(some), len(parts), len(self.classnames)), np.float32)
+            for part, place in enumerate(parts.places):
+                answer[:, place] = self._request(some, parts, part, images)
+            yield from answer
+
+    def _request(self, prompts: Prompts, parts: _Parts, part: int, images: ImageSet) -> np.ndarray:
+        """(P, n, C) logits of the n images of a part, see :meth:`_Parts.handed`."""
+        owner, journal, place = self._owner, self._owner._journal, parts.places[part]
+        shape = len(prompts), place.stop - place.start, len(self.classnames)
+        digest = self._digest(prompts, parts, place)
+        name = owner._names.next() if owner._names else None
+        answer = journal.answer(digest, shape)
+        if answer is None:
+            handed = parts.handed(part, images)
+            journal.ask(digest, shape)
+            if name is not None:
+                owner._vlm.next_question(name)
+            answer = np.stack(list(checked(self._box.logits(prompts, handed), shape)))
+            journal.keep(answer)
+        return answer
+
+    def _digest(self, prompts: Prompts, parts: _Parts, place: slice) -> bytes:
+        digest = hashlib.blake2b(self._opened, digest_size=16)
+        digest.update(parts.digest + place.start.to_bytes(8, "little"))
+        if isinstance(prompts, np.ndarray):
+            digest.update(str(prompts.shape).encode())
+            digest.update(np.ascontiguousarray(prompts, dtype="<f4").tobytes())
+        else:
+            digest.update(json.dumps(list(prompts)).encode())
+        return digest.digest()

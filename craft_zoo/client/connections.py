@@ -1,0 +1,72 @@
+"""The httpx client that all threads of a process share, and how it is left."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class _Shared:
+    """A client, and how many requests are under way in it."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self.client, self.users, self.left = client, 0, False
+
+
+class SharedClient:
+    """One client for all threads, made when it is first needed.
+
+    Args:
+        make: makes one; what it raises comes out of :meth:`client`.
+    """
+
+    def __init__(self, make: Callable[[], httpx.Client]) -> None:
+        self._make = make
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._shared: _Shared | None = None
+        self._process = os.getpid()  # last, as another thread may look at it meanwhile
+
+    def _mine(self) -> threading.Lock:
+        """The lock of this process.
+
+        No connection survives a fork, nor does a thread, one of which may have held the lock.
+        """
+        if self._process != os.getpid():
+            self._begin()
+        return self._lock
+
+    @contextmanager
+    def client(self) -> Iterator[httpx.Client]:
+        """The client, for one request."""
+        with self._mine():
+            if self._shared is None:
+                self._shared = _Shared(self._make())
+            mine = self._shared
+            mine.users += 1
+        try:
+            yield mine.client
+        finally:
+            with self._lock:
+                mine.users -= 1
+                unused = mine.left and not mine.users
+            if unused:
+                mine.client.close()
+
+    def leave(self) -> None:
+        """Have another client from now on; this one is closed when no request uses it."""
+        with self._mine():
+            mine, self._shared = self._shared, None
+            if mine is not None:
+                mine.left = True
+            unused = mine is not None and not mine.users
+        if mine is not None and unused:
+            mine.client.close()

@@ -1,0 +1,288 @@
+"""Requests over HTTP: what comes back, or that it may come back another time."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
+
+from craft_zoo.client.connections import SharedClient
+from craft_zoo.client.deadlines import deadline, keep_deadlines
+from craft_zoo.client.retrying import Damaged, Transient, seconds_of
+from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import sentence
+
+if TYPE_CHECKING:
+    import httpx
+
+BUSY = frozenset({429, 502, 503, 504})
+_CONNECT_SECONDS = 10.0
+_SLACK = 2**20  # bytes that any answer may have: a message, JSON
+_SLOWEST = 2e4  # bytes a second at which a request is sent, at the least
+_TOO_LONG = 2  # answers that are longer than can be, until it is no accident
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
+_CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        status: of HTTP.
+        headers: by name, in small letters.
+        body: as it came.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @cached_property
+    def kind(self) -> str:
+        """Its content type, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the server wants to be left alone for."""
+        return seconds_of(self.headers.get("retry-after"))
+
+
+class Http:
+    """A pool of connections to one address.
+
+    Args:
+        url: what all paths are relative to.
+        headers: sent with every request.
+        timeout: seconds that a whole exchange may take, from connecting to the answer's last byte;
+            a large request has more, so that it can be sent at 20 kB/s.
+        transport: stands in for the network.
+
+    Raises:
+        CraftZooError: the package httpx is missing, or the URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: float,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = checked_url(url)
+        try:
+            import httpx  # noqa: F401
+        except ImportError:
+            raise CraftZooError(
+                f"{self.url} needs the package httpx: pip install 'craft-zoo[remote]'"
+            ) from None
+        if not timeout > 0:
+            raise CraftZooError(f"the time-out must be more than 0 s, not {timeout:g}")
+        self._headers, self._timeout, self._transport = headers, timeout, transport
+        self._clients = SharedClient(self._client)
+        self._heard = False  # of the other side, ever
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        most: int = 0,
+    ) -> Answer:
+        """Ask once.
+
+        Args:
+            method: of HTTP.
+            path: behind the URL, with the query.
+            body: of the request.
+            headers: beside those of every request.
+            most: bytes of the answer that is expected.
+
+        Raises:
+            Transient: no whole answer came in time, or one that is longer than can be.
+            CraftZooError: the address redirects elsewhere, its certificate cannot be trusted, the
+                request cannot be sent, or the environment names a proxy or certificates that
+                cannot be used.
+        """
+        import httpx
+
+        began = time.monotonic()
+        allowed = self._timeout + len(body or b"") / _SLOWEST
+        try:
+            with (
+                deadline(allowed),
+                self._clients.client() as client,
+                client.stream(method, self.url + path, content=body, headers=headers) as response,
+            ):
+                self._heard = True
+                encoding = response.headers.get("content-encoding", "identity")
+                if encoding.strip().lower() != "identity":
+                    raise Damaged(
+                        f"its answer is packed ({sentence(encoding, 40)}), which was not asked for",
+                        attempts=_TOO_LONG,
+                        billed=True,
+                    )
+                pieces, size = [], 0
+                for piece in response.iter_bytes():
+                    size += len(piece)
+                    if size > most + _SLACK:
+                        raise Damaged(
+                            f"it sends more than the {most + _SLACK:,} bytes that were expected",
+                            attempts=_TOO_LONG,
+                            billed=True,
+                        )
+                    pieces.append(piece)
+        except httpx.TimeoutException as error:
+            if time.monotonic() - began >= allowed:
+                reason = f"its answer was not whole after {allowed:.0f} s"
+                raise Transient(reason, billed=True) from None
+            self._failed(error)
+        except httpx.HTTPError as error:
+            self._failed(error)
+        except (httpx.InvalidURL, UnicodeError) as error:  # the latter of the host's name
+            raise CraftZooError(f"{self.url} is no URL ({_reason(error)}): check it") from None
+        found = {name.lower(): value for name, value in response.headers.items()}
+        if "location" in found and 300 <= response.status_code < 400:
+            raise CraftZooError(
+                f"{self.url} redirects to {sentence(found['location'])}: use the address where it "
+                f"is now"
+            )
+        return Answer(response.status_code, found, b"".join(pieces))
+
+    def reconnect(self) -> None:
+        """Leave the connections that there are: what comes on them may belong to another request.
+
+        Those in use by other threads are closed when these are done.
+        """
+        self._clients.leave()
+
+    def _failed(self, error: httpx.HTTPError) -> NoReturn:
+        """Raise what is to be said of connections that are refused, broken or out of step."""
+        import httpx
+
+        if isinstance(error, httpx.LocalProtocolError):  # its text quotes headers, so keys
+            raise CraftZooError(
+                f"a request to {self.url} cannot be sent, as HTTP does not allow one of its "
+                f"headers: check the key"
+            ) from None
+        fault = _certificate_fault(error)
+        if fault is not None:
+            raise CraftZooError(
+                f"the certificate of {self.url} cannot be trusted ({fault}): check the address and "
+                f"this machine's clock, or name the owner's authority in SSL_CERT_FILE"
+            ) from None
+        if isinstance(error, httpx.ConnectTimeout):
+            reason = f"no connection in {self._connect_seconds:g} s"
+        elif isinstance(error, httpx.TimeoutException):
+            reason = f"no answer in {self._timeout:g} s"
+        else:
+            reason = _reason(error)
+        slow = httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout  # but connected
+        unsent = (
+            *(httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError),
+            *(httpx.PoolTimeout, httpx.WriteTimeout, httpx.WriteError),
+        )
+        raise Transient(
+            reason,
+            unheard=not (self._heard or isinstance(error, slow)),
+            billed=not isinstance(error, unsent),
+        ) from None
+
+    @property
+    def _connect_seconds(self) -> float:
+        return min(_CONNECT_SECONDS, self._timeout)
+
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        try:
+            client = httpx.Client(
+                headers={"Accept-Encoding": "identity", **self._headers},
+                timeout=httpx.Timeout(self._timeout, connect=self._connect_seconds),
+                # Who asks limits how much is under way; a limit here would count as a time-out.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+                transport=self._transport,
+            )
+            keep_deadlines(client)
+            return client
+        except OSError as error:
+            raise CraftZooError(
+                f"the certificates that {self.url} is to be checked by cannot be read "
+                f"({_reason(error)}): check {_variables(_CERTIFICATES)}"
+            ) from None
+        except ImportError:
+            raise CraftZooError(
+                f"{self.url} is to be reached by a SOCKS proxy, which needs the package socksio: "
+                f"pip install 'httpx[socks]', or change {_variables(_PROXIES)}"
+            ) from None
+        except (ValueError, httpx.InvalidURL):  # whose texts may hold the proxy's password
+            raise CraftZooError(
+                f"{self.url} is to be reached by a proxy whose address is none: check "
+                f"{_variables(_PROXIES)}"
+            ) from None
+
+
+def checked_key(key: str, variable: str) -> str:
+    """The key without spaces around it.
+
+    Args:
+        key: as it was given.
+        variable: of the environment, that it comes from where it is not given.
+
+    Raises:
+        CraftZooError: no header may hold it; the sentence does not show it.
+    """
+    key = key.strip()
+    if not key.isascii() or not key.isprintable():
+        raise CraftZooError(f"the API key holds signs that no key has: check {variable}")
+    return key
+
+
+def checked_url(url: str) -> str:
+    """The URL without a slash at its end.
+
+    Raises:
+        CraftZooError: it is not of a server.
+    """
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise CraftZooError(f"{url} is no URL of a server: write https://HOST or https://HOST:PORT")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise CraftZooError(
+            f"the URL of {parts.hostname} must hold no key, query or fragment: it is written "
+            f"into adapters; keys belong into the environment"
+        )
+    return url.rstrip("/")
+
+
+def _certificate_fault(error: BaseException | None) -> str | None:
+    """Why a certificate was not trusted; None where it is not about one."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message.rstrip(".") or "it cannot be verified"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _variables(names: frozenset[str]) -> str:
+    """Those of the names that the environment has, in capitals or not."""
+    found = sorted(name for name in os.environ if name.upper() in names)
+    return " and ".join(found) or "the system's settings"
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    return sentence(text.splitlines()[0]) if text else type(error).__name__

@@ -1,0 +1,354 @@
+"""Endpoints of Hugging Face's task API for zero-shot image classification, seen as a black box."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from craft_zoo.blackbox.base import (
+    VLM,
+    BlackBox,
+    ImageSet,
+    Progress,
+    Prompts,
+    check_given,
+    own_images,
+)
+from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.load import HUGGING_FACE
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
+from craft_zoo.client.callables import filled_of, log_of
+from craft_zoo.client.files import file_of
+from craft_zoo.client.http import (
+    BUSY,
+    Answer,
+    Http,
+    checked_key,
+)
+from craft_zoo.client.idempotency import QuestionKeys
+from craft_zoo.client.prefetch import prefetched
+from craft_zoo.client.retrying import (
+    Damaged,
+    Retrying,
+    Transient,
+    clamped,
+)
+from craft_zoo.data.images import ImageSource, as_images
+from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import sentence
+from craft_zoo.protocol import IDEMPOTENCY_HEADER
+
+if TYPE_CHECKING:
+    import httpx
+
+_LABEL_BYTES = 1000  # that an answer takes for a label, at the most
+_PROXY_TIMED_OUT = frozenset({504, 524})  # of a proxy, while the model may have answered
+_FAILURES = 3  # of the model itself (500), some of which pass, until no more is asked
+_NO_JSON = 2  # answers, until it is no accident
+_NONE = object()  # where there is no JSON
+
+
+class HuggingFaceVLM(VLM):
+    """A model behind the task API ``zero-shot-image-classification``.
+
+    It takes words, one template and image a request, and returns probabilities, whose logarithms
+    stand for logits. Such an endpoint keeps no images, so every question sends its image along.
+
+    Each request carries a name (``Idempotency-Key``), the same when it is sent again, and when a
+    killed run goes on: ``craft-zoo serve``, which answers this API too, bills it once by that.
+    Other endpoints ignore the name and may bill it again: a request that may have been billed
+    counts once more towards the limits when it is sent again.
+
+    Args:
+        url: of the endpoint, with or without ``hf-api:`` before it.
+        token: sent as the key; None: the environment's ``HF_TOKEN``, if there is one.
+        session: a name for what is asked with this object; None: a random one.
+        concurrency: requests that may be under way at once.
+        max_predictions: see :class:`~craft_zoo.blackbox.CostLimit`.
+        price: likewise, of one prediction.
+        max_cost: likewise.
+        timeout: seconds that an answer may take.
+        retrying: how long a request is tried.
+        transport: stands in for the network.
+
+    Attributes:
+        cost_limit: what was asked for so far.
+
+    Raises:
+        CraftZooError: an argument is wrong, or the package httpx is missing.
+    """
+
+    bills = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        session: str | None = None,
+        concurrency: int = 8,
+        max_predictions: int | None = None,
+        price: float | None = None,
+        max_cost: float | None = None,
+        timeout: float = 60.0,
+        retrying: Retrying | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        if concurrency < 1:
+            raise CraftZooError(f"at least 1 request must be under way, not {concurrency}")
+        token = os.environ.get("HF_TOKEN", "") if token is None else token
+        token = checked_key(token, "HF_TOKEN")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = Http(url.removeprefix(HUGGING_FACE), headers, timeout, transport)
+        self.name = f"{HUGGING_FACE}{self._http.url}"
+        self.cost_limit = CostLimit(max_predictions, price, max_cost)
+        self._retrying, self._concurrency = retrying or Retrying(), concurrency
+        self._questions = QuestionKeys(session)
+        self.images_in_flight = 4 * concurrency
+
+    def next_question(self, name: str) -> None:
+        """See :meth:`VLM.next_question`; only ``craft-zoo serve`` looks at it."""
+        self._questions.name_next(name)
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> ImageSet:
+        """See :meth:`VLM.images`; they stay here until they are asked about."""
+        images = as_images(images)
+        return _Files(images, self, progress)
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.classifier`."""
+        check_given(classnames, "class names")
+        twice = sorted({name for name in classnames if list(classnames).count(name) > 1})
+        if twice:
+            raise CraftZooError(
+                f"the class name {twice[0]!r} occurs twice, and the endpoint answers by name: "
+                f"give the classes different names"
+            )
+        return _Endpoint(self, classnames, init)
+
+    def ask(
+        self,
+        image: bytes,
+        labels: Sequence[str],
+        template: str,
+        *,
+        name: str | None = None,
+        stop: threading.Event | None = None,
+    ) -> np.ndarray:
+        """(C,) probabilities of one image's labels, in their order.
+
+        Args:
+            image: its file.
+            labels: C of them.
+            template: in which they stand in place of ``{}``.
+            name: of what is asked, see :meth:`next_question`.
+            stop: see :class:`~craft_zoo.client.Retrying`.
+
+        Raises:
+            CraftZooError: the endpoint does not answer, or not as it should; or to ask once more
+                would cost too much.
+        """
+        body = json.dumps(
+            {
+                "inputs": base64.b64encode(image).decode(),
+                "parameters": {"candidate_labels": list(labels), "hypothesis_template": template},
+            }
+        ).encode()
+        key = self._questions.key(body, name)
+        headers = {"Content-Type": "application/json", IDEMPOTENCY_HEADER: key}
+        most = _LABEL_BYTES * len(labels)
+        before: Transient | None = None
+
+        def attempt() -> np.ndarray:
+            nonlocal before
+            if before is not None and before.billed:
+                self._charge_again(before)
+            try:
+                answer = self._http.send("POST", "", body, headers, most=most)
+                if answer.status != 200:
+                    raise self._refused(answer)
+                return self._scores(answer, labels)
+            except Transient as failure:
+                before = failure
+                if isinstance(failure, Damaged):
+                    self._http.reconnect()
+                raise
+
+        return self._retrying(attempt, f"endpoint {self._http.url}", stop)
+
+    def _charge_again(self, failure: Transient) -> None:
+        try:
+            self.cost_limit.charge(1)
+        except CraftZooError as limit:
+            raise CraftZooError(
+                f"to ask {self._http.url} again ({failure.reason}) may be billed again, and {limit}"
+            ) from None
+
+    def _refused(self, answer: Answer) -> Exception:
+        said = _parsed(answer.body)
+        about = said if isinstance(said, dict) else {}
+        message = _message(about) or f"HTTP {answer.status}"
+        # What is above 520 is of proxies before it.
+        if answer.status in BUSY or answer.status == 500 or answer.status >= 520:
+            loading = about.get("estimated_time")
+            after = clamped(loading) if isinstance(loading, int | float) else 0.0
+            return Transient(
+                message,
+                max(answer.retry_after, after),
+                attempts=_FAILURES if answer.status == 500 else None,
+                billed=answer.status in _PROXY_TIMED_OUT,
+            )
+        mend = "set HF_TOKEN" if answer.status in (401, 403) else "check the endpoint and its task"
+        return CraftZooError(f"endpoint {self._http.url} refused the question ({message}): {mend}")
+
+    def _scores(self, answer: Answer, labels: Sequence[str]) -> np.ndarray:
+        said = _parsed(answer.body)
+        if said is _NONE:
+            raise Damaged("its answer is no JSON", attempts=_NO_JSON, billed=True)
+        scores: dict[str, float] = {}
+        try:
+            for each in said:
+                label, score = each["label"], float(each["score"])
+                if label in scores:
+                    raise self._wrong(f"has the label {label!r:.100} twice")
+                if not 0 <= score <= 1.001:
+                    raise self._wrong(f"has {score:g} for {label!r:.100}, which is no probability")
+                scores[label] = score
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
+            if isinstance(error, CraftZooError):
+                raise
+            raise self._wrong("is no list of labels with scores") from None
+        missing = [label for label in labels if label not in scores]
+        if missing:
+            raise self._wrong(f"has no label {missing[0]!r}")
+        if len(scores) != len(labels):
+            other = next(label for label in scores if label not in labels)
+            raise self._wrong(f"has the label {other!r:.100}, which was not asked about")
+        return np.array([scores[label] for label in labels])
+
+    def _wrong(self, what: str) -> CraftZooError:
+        return CraftZooError(
+            f"the answer of {self._http.url} {what}: check that its task is "
+            f"zero-shot-image-classification"
+        )
+
+    def ask_all(
+        self, labels: Sequence[str], template: str, images: _Files, name: str | None = None
+    ) -> np.ndarray:
+        """(N, C) probabilities; of images that are the same only one is asked about.
+
+        When one request fails, no other is begun or sent again.
+
+        Raises:
+            CraftZooError: see :meth:`ask`; or it would cost too much, then nothing is asked.
+        """
+        first = {key: place for place, key in reversed(list(enumerate(images.keys)))}
+        places = sorted(first.values())
+        self.cost_limit.check(len(places))
+        stop = threading.Event()
+
+        def files() -> Iterator[bytes]:
+            for place in places:
+                content = file_of(images.sources[place])
+                self.cost_limit.charge(1)
+                yield content
+
+        def ask(content: bytes) -> np.ndarray:
+            return self.ask(content, labels, template, name=name, stop=stop)
+
+        try:
+            rows = dict(zip(places, prefetched(ask, files(), self._concurrency), strict=True))
+        finally:
+            stop.set()
+        return np.stack([rows[first[key]] for key in images.keys])
+
+
+class _Files(ImageSet):
+    """Images that are sent with each question."""
+
+    def __init__(
+        self, sources: Sequence[ImageSource], owner: VLM, progress: Progress | None
+    ) -> None:
+        self.sources, self.owner = sources, owner
+        self.keys: list[bytes] = []
+        for source in sources:
+            self.keys.append(hashlib.sha256(file_of(source)).digest())
+            if progress:
+                progress(len(self.keys), len(sources))
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+class _Endpoint(BlackBox):
+    accepts = frozenset({"texts"})
+
+    def __init__(self, owner: HuggingFaceVLM, classnames: Sequence[str], init: str) -> None:
+        self._owner = owner
+        self.classnames, self.template = tuple(classnames), as_template(init)
+        self.initial_context = np.zeros((0, 0), np.float32)
+
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        """See :meth:`BlackBox.logits`."""
+        name = self._owner._questions.take_name()
+        files = own_images(images, _Files, self._owner)
+        if isinstance(prompts, np.ndarray):
+            raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
+        return self._ask_all(prompts, files, name)
+
+    def _ask_all(
+        self, prompts: Sequence[str | tuple[str, ...]], images: _Files, name: str | None
+    ) -> Iterator[np.ndarray]:
+        again, answers = Counter(prompts), dict[str | tuple[str, ...], np.ndarray]()
+        for prompt in prompts:
+            again[prompt] -= 1
+            answer = answers.pop(prompt, None)
+            if answer is None:
+                answer = log_of(self._ask(prompt, images, name))
+            if again[prompt]:
+                answers[prompt] = answer
+            yield answer.copy()
+
+    def _ask(self, prompt: str | tuple[str, ...], images: _Files, name: str | None) -> np.ndarray:
+        if isinstance(prompt, str):
+            return self._owner.ask_all(self.classnames, prompt, images, name)
+        # The API knows one template for all classes: whole prompts are labels, too.
+        labels = filled_of(prompt, self.classnames)
+        if len(set(labels)) < len(labels):
+            raise CraftZooError(
+                f"{self._owner.name} answers by prompt, and two classes have the same: give each "
+                f"its own"
+            )
+        return self._owner.ask_all(labels, "{}", images, name)
+
+
+def _parsed(body: bytes) -> Any:
+    """The JSON that it is, or ``_NONE``."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return _NONE
+
+
+def _message(about: dict[str, Any]) -> str:
+    """What the endpoint says of a refusal, in one line; empty where it says nothing."""
+    said = about.get("error") or about.get("message")
+    if isinstance(said, dict):
+        said = said.get("message")
+    several = said if isinstance(said, list) else [said]
+    words = "; ".join(each for each in several if isinstance(each, str))
+    return sentence(words, 300)

@@ -1,0 +1,389 @@
+"""A model behind a server, seen as any other."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from craft_zoo.blackbox.base import (
+    VLM,
+    BlackBox,
+    ImageSet,
+    Progress,
+    Prompts,
+    check_given,
+    own_images,
+)
+from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.client.http import Answer
+from craft_zoo.client.idempotency import QuestionKeys
+from craft_zoo.client.image_lifetimes import ImageLifetimes
+from craft_zoo.client.images import TURNS, Part, RemoteImages
+from craft_zoo.client.retrying import Damaged, Retrying
+from craft_zoo.client.server import (
+    JSON,
+    MISREAD,
+    Refused,
+    Server,
+)
+from craft_zoo.client.server_info import ANSWER_BYTES, fetch_server_info
+from craft_zoo.data.images import ImageSource, as_images
+from craft_zoo.errors import CraftZooError
+from craft_zoo.protocol import (
+    BILLED_HEADER,
+    IDEMPOTENCY_HEADER,
+    ErrorCode,
+    decode_array,
+    encode_array,
+    paths,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+_ARRAY = "application/octet-stream"
+_HEAD_BYTES = 2**12  # of a request, for what is beside the numbers
+_FORGOTTEN = (ErrorCode.UNKNOWN_IMAGE_SET, ErrorCode.UNKNOWN_CLASSIFIER)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a server has counted for an account.
+
+    Attributes:
+        predictions: (prompt, image) pairs.
+        scores: (prompt, image, text) triples.
+        requests: that were billed.
+        quota: predictions that the account may make; None: any number.
+        remaining: of these; None likewise.
+    """
+
+    predictions: int
+    scores: int
+    requests: int
+    quota: int | None = None
+    remaining: int | None = None
+
+
+class RemoteVLM(VLM):
+    """A model that somebody serves with ``craft-zoo serve``.
+
+    What fails on its way is sent again, under one name, so that the server answers and bills it
+    once. What the server has forgotten is handed over again, unless it serves another model by
+    then. More images than it takes at once are several sets over there, asked about one by one.
+
+    Args:
+        url: ``https://HOST`` or ``https://HOST:PORT``, where the server is.
+        api_key: None: the environment's ``CRAFT_ZOO_API_KEY``.
+        session: a name for what is asked with this object; None: a random one. Two that have the
+            same name and ask the same are billed once.
+        max_predictions: see :class:`~craft_zoo.blackbox.CostLimit`.
+        price: likewise, of one prediction.
+        max_cost: likewise.
+        timeout: seconds that an answer may take.
+        retrying: how long a request is tried.
+        transport: stands in for the network.
+
+    Attributes:
+        cost_limit: what was asked for so far.
+        served: what the server says of the model.
+
+    Raises:
+        CraftZooError: an argument is wrong, the package httpx is missing, or the server does not
+            answer or know the key.
+    """
+
+    bills = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        session: str | None = None,
+        max_predictions: int | None = None,
+        price: float | None = None,
+        max_cost: float | None = None,
+        timeout: float = 120.0,
+        retrying: Retrying | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.cost_limit = CostLimit(max_predictions, price, max_cost)
+        self._server = Server(url, api_key, timeout, retrying or Retrying(), transport)
+        self._questions = QuestionKeys(session)
+        self._contexts: dict[str, np.ndarray] = {}
+        self._handed = ImageLifetimes()
+        self.name, self.served = self._server.url, fetch_server_info(self._server)
+        self.image_size, self.in_flight = self.served.image_size, self.served.in_flight
+
+    def next_question(self, name: str) -> None:
+        """See :meth:`VLM.next_question`."""
+        self._questions.name_next(name)
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> RemoteImages:
+        """See :meth:`VLM.images`; of images that the server knows, hashes are sent alone.
+
+        Images that are not to be kept are forgotten there once nobody holds them here and others
+        are handed over: they would push out those that will be asked about again.
+
+        Raises:
+            CraftZooError: an image is missing or broken, or the server does not take it.
+        """
+        images = as_images(images)
+        for id in self._handed.take_gone():
+            self._server.tell("DELETE", paths.IMAGE_SET.format(id=id))
+        together, most = self.images_together(len(images)), self.served.body_bytes
+        handed = RemoteImages(images, self, self._server, together, progress, most=most)
+        self._handed.add(handed, keep)
+        return handed
+
+    def forget(self, images: ImageSet) -> None:
+        """Have the server forget images, which makes room there.
+
+        Images that are asked about after all are handed over again.
+        """
+        for id in own_images(images, RemoteImages, self).ids:
+            try:
+                self._server.ask("DELETE", paths.IMAGE_SET.format(id=id), lambda _: None)
+            except Refused as refusal:
+                if refusal.code != ErrorCode.UNKNOWN_IMAGE_SET:
+                    raise
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> RemoteClassifier:
+        """See :meth:`VLM.classifier`."""
+        check_given(classnames, "class names")
+        return RemoteClassifier(self, tuple(classnames), init)
+
+    def usage(self) -> Usage:
+        """What the server has counted for the account of the key."""
+        about = self._server.ask_json("GET", paths.USAGE)
+        try:
+            return Usage(
+                *(int(about[name]) for name in ("predictions", "scores", "requests")),
+                *(_optional(about.get(name)) for name in ("quota", "remaining")),
+            )
+        except MISREAD:
+            raise self._server.strange("counts in a way that cannot be understood") from None
+
+    def together(self, prompts: Prompts, images: ImageSet, texts: int) -> int:
+        """How many of the prompts one request may hold."""
+        answer = min(ANSWER_BYTES, self.served.answer_bytes) // (4 * len(images) * texts)
+        if isinstance(prompts, np.ndarray):
+            body = (self.served.body_bytes - _HEAD_BYTES) // (4 * max(1, prompts[:1].size))
+        else:
+            body = self.in_flight
+        return max(1, min(self.in_flight, answer, body))
+
+    def images_together(self, images: int, texts: int = 0) -> int:
+        """How many of the images one set over there may have.
+
+        It depends on the texts only where the answer to one prompt would be larger than the server
+        allows.
+
+        Raises:
+            CraftZooError: the answer for one image would be.
+        """
+        together = min(images, self.served.images)
+        while together and 4 * together * texts > self.served.answer_bytes:
+            together //= 2
+        if not together:
+            raise CraftZooError(
+                f"{self.name} answers with at most {self.served.answer_bytes:,} bytes, too few for "
+                f"an image's {texts:,} classes: ask with fewer classes, or ask its owner to raise "
+                f"the limit answer_bytes"
+            )
+        return together
+
+
+class _Opened(NamedTuple):
+    """The model opened on class names, as the server says."""
+
+    id: str
+    template: str
+    shape: tuple[int, ...]  # of a context
+    start: np.ndarray  # the initial context
+
+    def is_like(self, other: _Opened) -> bool:
+        """Whether a search that began with the one can go on with the other."""
+        return (self.template, self.shape, self.start.tobytes()) == (
+            other.template,
+            other.shape,
+            other.start.tobytes(),
+        )
+
+
+class RemoteClassifier(BlackBox):
+    """The model opened on class names, over there.
+
+    Attributes:
+        id: what the server calls it.
+    """
+
+    def __init__(self, owner: RemoteVLM, classnames: tuple[str, ...], init: str) -> None:
+        self._owner, self._server, self._init = owner, owner._server, init
+        self.classnames, self.accepts = classnames, owner.served.accepts
+        self._opened = self._open(owner._contexts)
+        self.id, self.template = self._opened.id, self._opened.template
+        self.initial_context = self._opened.start.copy()
+
+    def _open(self, known: dict[str, np.ndarray]) -> _Opened:
+        """Have the server open it.
+
+        Args:
+            known: initial contexts by id; it gets those that are fetched.
+        """
+        for _ in range(TURNS):
+            id, template, shape = self._announce()
+            try:
+                if id not in known:
+                    known[id] = self._fetch(id, shape)
+                return _Opened(id, template, shape, known[id])
+            except Refused as refusal:
+                if refusal.code != ErrorCode.UNKNOWN_CLASSIFIER:
+                    raise
+        raise self._server.forgetful()
+
+    def _open_again(self) -> None:
+        """Have the server, which has forgotten something, open it as it was.
+
+        Raises:
+            CraftZooError: the server serves another model by now.
+        """
+        if fetch_server_info(self._server) != self._owner.served:
+            raise self._server.replaced()
+        opened = self._open({})
+        if not opened.is_like(self._opened):
+            raise self._server.replaced()
+        self.id = opened.id
+
+    def _announce(self) -> tuple[str, str, tuple[int, ...]]:
+        """Name the classes: id, template, and shape of a context."""
+        about = {"classnames": list(self.classnames), "init": self._init}
+        most = 100 + 10 * sum(len(name) for name in self.classnames)
+        answer = self._server.ask_json("POST", paths.CLASSIFIERS, about, most=most)
+        try:
+            id, template = str(answer["id"]), str(answer["template"])
+            names, shape = tuple(answer["classnames"]), tuple(int(n) for n in answer["shape"])
+        except MISREAD:
+            raise self._server.strange("opens class names in a way of its own") from None
+        if names != self.classnames:
+            raise self._server.strange("has opened other class names than it was asked to")
+        if len(shape) != 2 or min(shape) < 0 or 4 * math.prod(shape) > ANSWER_BYTES:
+            raise self._server.strange(f"has contexts of the shape {shape}")
+        return id, template, shape
+
+    def _fetch(self, id: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The initial context."""
+        if "contexts" not in self.accepts:
+            return np.zeros((0, 0), np.float32)
+        return self._server.ask(
+            "GET",
+            paths.INITIAL_CONTEXT.format(id=id),
+            lambda answer: self._array(answer, shape),
+            most=4 * math.prod(shape),
+        )
+
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        """See :meth:`BlackBox.logits`.
+
+        Raises:
+            CraftZooError: it would cost more than it may, then nothing is asked; or the server does
+                not answer, or with what cannot be used.
+        """
+        mine = own_images(images, RemoteImages, self._owner)
+        name = self._owner._questions.take_name()
+        return self._ask_all(prompts, mine, name)
+
+    def _ask_all(
+        self, prompts: Prompts, images: RemoteImages, name: str | None
+    ) -> Iterator[np.ndarray]:
+        self._owner.cost_limit.check(len(prompts) * len(images))
+        texts = len(self.classnames)
+        parts = images.parts(self._owner.images_together(len(images), texts))
+        together = self._owner.together(prompts, images, texts)
+        for first in range(0, len(prompts), together):
+            some = prompts[first : first + together]
+            yield from self._ask(some, parts, name and f"{name}/{first}")
+
+    def _ask(self, prompts: Prompts, parts: Sequence[Part], name: str | None) -> np.ndarray:
+        """(P, N, C) scores of the prompts on all images."""
+        if len(parts) == 1:
+            return self._ask_part(prompts, parts[0], name)
+        scores = np.empty((len(prompts), parts[-1].stop, len(self.classnames)), np.float32)
+        for part in parts:
+            scores[:, part.start : part.stop] = self._ask_part(
+                prompts, part, name and f"{name}/{part.start}"
+            )
+        return scores
+
+    def _ask_part(self, prompts: Prompts, part: Part, name: str | None) -> np.ndarray:
+        if isinstance(prompts, np.ndarray):
+            kind, body = _ARRAY, encode_array(np.ascontiguousarray(prompts, dtype=np.float32))
+        else:
+            kind, body = JSON, json.dumps({"templates": list(prompts)}).encode()
+        # The ids are hashes of what they stand for, so they say what is asked about.
+        about = json.dumps([self.id, part.id, kind]).encode()
+        key = self._owner._questions.key(about + b"\0" + body, name)
+        self._owner.cost_limit.charge(len(prompts) * len(part))
+        shape = len(prompts), len(part), len(self.classnames)
+        for _ in range(TURNS):
+            try:
+                return self._server.ask(
+                    "POST",
+                    f"{paths.SCORES.format(id=self.id)}?images={part.id}",
+                    lambda answer: self._scores(answer, shape, key),
+                    body=body,
+                    kind=kind,
+                    headers={IDEMPOTENCY_HEADER: key},
+                    most=4 * math.prod(shape),
+                )
+            except Refused as refusal:
+                if refusal.code not in _FORGOTTEN:
+                    raise
+                self._open_again()  # who has forgotten one has most likely forgotten both
+                part.hand_over()
+        raise self._server.forgetful()
+
+    def _scores(self, answer: Answer, shape: tuple[int, ...], key: str) -> np.ndarray:
+        echoed = answer.headers.get(IDEMPOTENCY_HEADER.lower(), key)
+        if echoed != key:
+            raise Damaged("it answered another question")
+        scores = self._array(answer, shape)
+        billed = answer.headers.get(BILLED_HEADER.lower())
+        if billed != str(shape[0] * shape[1]):
+            warnings.warn(
+                f"{self._server.url} billed {billed or 'an unknown number of'} predictions instead "
+                f"of {shape[0] * shape[1]}: compare its usage with your own count",
+                stacklevel=2,
+            )
+        return scores
+
+    def _array(self, answer: Answer, shape: tuple[int, ...]) -> np.ndarray:
+        try:
+            array = decode_array(answer.body)
+        except CraftZooError as error:
+            raise self._server.strange(f"answered with no array ({error})") from None
+        if array.shape != shape or array.dtype != np.float32:
+            raise self._server.strange(
+                f"answered with {array.dtype} of shape {array.shape} instead of float32 {shape}"
+            )
+        if not np.isfinite(array).all():
+            raise self._server.strange("answered with NaN or infinity")
+        return array
+
+
+def _optional(value: Any) -> int | None:
+    return None if value is None else int(value)

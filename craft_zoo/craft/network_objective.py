@@ -1,0 +1,145 @@
+"""The network refiner's side of the loop, as in the paper: trained as the search goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from craft_zoo.adapter import Solution
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
+from craft_zoo.blackbox.meter import Meter
+from craft_zoo.craft.config import CraftConfig
+from craft_zoo.craft.objective import Objective
+from craft_zoo.craft.replay_buffer import ReplayBuffer
+from craft_zoo.craft.step import Step
+from craft_zoo.errors import CraftZooError
+from craft_zoo.losses import collaborative_loss
+from craft_zoo.metrics import accuracy
+from craft_zoo.optimizers import OutputLoss
+from craft_zoo.refiner import Refiner, RefinerTrainer
+from craft_zoo.seeding import derived_seed, generator
+
+_REPLAY_BYTES = 2**30  # logits that are kept for the refiner's next lesson
+
+
+class NetworkObjective(Objective):
+    """Trains the refiner, one epoch each ``epoch_queries`` queries.
+
+    The lesson is drawn from the better half of what the queries since the last epoch have returned,
+    logits under contexts near to the one that would be deployed: their spread is its augmentation.
+
+    Args:
+        box: the black box, not yet metered.
+        labels: (N,) int64.
+        meter: counts what is asked.
+        refiner: trained in place.
+        config: settings.
+        seed: of the training order.
+        views: augmented views of the training images, see :attr:`CraftConfig.views`.
+    """
+
+    def __init__(
+        self,
+        box: BlackBox,
+        labels: np.ndarray,
+        *,
+        meter: Meter,
+        refiner: Refiner,
+        config: CraftConfig,
+        seed: int,
+        views: Sequence[ImageSet] = (),
+    ) -> None:
+        super().__init__(labels)
+        self._plain_box, self._box = box, meter.wrap(box, "refiner")
+        self._refiner = refiner
+        self._meter, self._config, self._views = meter, config, views
+        self._trainer = RefinerTrainer(
+            refiner,
+            lr=config.lr,
+            batch_size=config.batch_size,
+            seed=derived_seed(seed, "refiner order"),
+        )
+        self._answers = ReplayBuffer(_REPLAY_BYTES, generator(seed, "refiner lessons"))
+        self._epochs = 0
+
+    @property
+    def width(self) -> int:
+        """See :meth:`Objective.width`."""
+        return self._config.hidden
+
+    def losses(self, logits: np.ndarray) -> list[float]:
+        """The prompt side's prediction-consistent losses."""
+        with torch.inference_mode():
+            returned = torch.from_numpy(logits)
+            refined = self._refiner(returned)
+            weight = self._config.consistency
+            return collaborative_loss(returned, refined, self._targets, weight).tolist()
+
+    def output_loss(self, rows: np.ndarray) -> OutputLoss:
+        """There is none.
+
+        Raises:
+            CraftZooError: always; the loss is not convex in the logits.
+        """
+        raise CraftZooError(
+            "an optimizer that learns from outputs needs a convex loss, which the network refiner "
+            "has not: use refiner=convex, or another optimizer"
+        )
+
+    def solution(self, prompt: Prompt) -> Solution:
+        """Context and refiner."""
+        return Solution(prompt, self._refiner)
+
+    def refine(self, logits: np.ndarray) -> np.ndarray:
+        """See :meth:`Objective.refine`."""
+        return self._refiner.refine(logits)
+
+    def alone(self, images: ImageSet, budget: int, prompt: Prompt) -> Iterator[Step]:
+        """Train under one prompt, for as many epochs as the loop would in ``budget``.
+
+        Yields:
+            One step. It has cost one query; with views, none, but N predictions an epoch.
+        """
+        logits = None
+        if not self._views:
+            search = self._meter.wrap(self._plain_box, "search")
+            logits = search.score(prompt, images)
+        for _ in range(max(1, budget // self._config.epoch_queries)):
+            if logits is not None:
+                self.learn_epoch(torch.from_numpy(logits))
+            else:
+                self.learn_views(prompt)
+        learnt = float("nan") if logits is None else accuracy(self.refine(logits), self.labels)
+        yield Step(self._meter.queries, self.solution(prompt), train_accuracy=learnt)
+
+    def observe(self, logits: np.ndarray, loss: float) -> None:
+        """Take note of what a query has returned."""
+        if not self._views:
+            self._answers.add(logits, loss)
+
+    def update(self, prompt: Prompt, logits: np.ndarray | None) -> None:
+        """Train if it is time."""
+        if self._meter.queries < (self._epochs + 1) * self._config.epoch_queries:
+            return
+        self._epochs = self._meter.queries // self._config.epoch_queries
+        if self._views:
+            self.learn_views(prompt)
+        else:
+            self.learn_epoch(torch.from_numpy(self._answers.sample()))
+        self._answers.clear()
+
+    def learn_views(self, prompt: Prompt) -> None:
+        """One epoch on an augmented view under ``prompt``; N predictions."""
+        view = self._views[
+            self._meter.predictions["refiner"] // len(self.labels) % len(self._views)
+        ]
+        self.learn_epoch(torch.from_numpy(self._box.score(prompt, view)))
+
+    def learn_epoch(self, logits: Tensor) -> None:
+        """One epoch on (N, C) logits of the training images."""
+        budget = self._meter.budget or 0
+        early = self._meter.queries <= self._config.consistency_share * budget
+        self._trainer.epoch(logits, self._targets, self._config.consistency if early else 0.0)

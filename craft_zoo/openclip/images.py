@@ -1,0 +1,133 @@
+"""The image side of a model: features of images, each encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from craft_zoo.blackbox.base import Progress
+from craft_zoo.data.images import ImageSource, content_key, open_image
+from craft_zoo.openclip.cache import FeatureCache, module_key
+from craft_zoo.openclip.resizing import sparing
+from craft_zoo.openclip.text import Model
+from craft_zoo.threads import in_threads
+
+# A large batch spends a CPU's time on fresh memory for activations.
+_BATCH = {"cpu": 4, "cuda": 64}
+_KEPT_TOGETHER = 256  # images whose features are written to the cache at once
+
+
+class ImageEncoder:
+    """Normalised float32 features of images.
+
+    Images are opened and prepared in parallel; on a CPU each thread also encodes what it has
+    prepared. All batches have one size, the last one padded: an image's features are then the same
+    to the last bit in whatever company and by however many threads they are computed.
+
+    Args:
+        model: an open_clip model.
+        preprocess: PIL image → tensor (3, H, W).
+        cache: folder where features are kept between runs; None: nowhere. Nothing is kept either
+            where the text form of ``preprocess`` does not tell what it does.
+    """
+
+    def __init__(
+        self, model: Model, preprocess: Callable[..., Tensor], *, cache: Path | None = None
+    ) -> None:
+        self._model, self._preprocess, self._folder = model, preprocess, cache
+        self._to_tensor = sparing(preprocess)
+        # In half precision some parameters stay single, not those that pixels are multiplied by.
+        weight = next(
+            module.weight
+            for module in model.visual.modules()
+            if isinstance(module, nn.Conv2d | nn.Linear)
+        )
+        self._device, self._dtype = weight.device, weight.dtype
+        self._batch = _BATCH.get(self._device.type, 32)
+
+    def __call__(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> Tensor:
+        """(N, embed_dim) on the model's device.
+
+        Args:
+            images: N images.
+            progress: called as they are done.
+            keep: look them up in the cache and put them there.
+
+        Raises:
+            CraftZooError: an image is missing or corrupt; what was encoded before it is kept.
+        """
+        cache = self._cache if keep else None
+        if cache is None:
+            keys = [str(place).encode() for place in range(len(images))]
+            known: dict[bytes, np.ndarray] = {}
+        else:
+            keys = list(in_threads(content_key, images))
+            known = cache.get(keys)
+        unknown = {key: image for key, image in zip(keys, images, strict=True) if key not in known}
+        names, n_known = list(unknown), len(known)
+        rows: list[np.ndarray] = []
+        n_kept = 0
+        try:
+            for features in self._encode(list(unknown.values())):
+                rows += list(features)
+                if cache and len(rows) >= n_kept + _KEPT_TOGETHER:
+                    cache.put(names[n_kept : len(rows)], np.stack(rows[n_kept:]))
+                    n_kept = len(rows)
+                if progress:
+                    progress(n_known + len(rows), n_known + len(names))
+        finally:
+            if cache and rows[n_kept:]:
+                cache.put(names[n_kept : len(rows)], np.stack(rows[n_kept:]))
+        known.update(zip(names, rows, strict=True))
+        return torch.from_numpy(np.stack([known[key] for key in keys])).to(self._device)
+
+    @cached_property
+    def _cache(self) -> FeatureCache | None:
+        if self._folder is None:
+            return None
+        preprocess = repr(self._preprocess)
+        if " at 0x" in preprocess:  # the text does not tell what it does
+            return None
+        versions = torch.__version__, PIL.__version__
+        return FeatureCache(
+            module_key(self._model.visual, preprocess, versions, self._device.type), self._folder
+        )
+
+    def _encode(self, images: Sequence[ImageSource]) -> Iterator[np.ndarray]:
+        """Features of one batch after another, (at most batch, embed_dim)."""
+        if self._device.type == "cpu":
+            starts = range(0, len(images), self._batch)
+            batches = (images[start : start + self._batch] for start in starts)
+            yield from in_threads(
+                lambda batch: self._run([self._prepare(image) for image in batch]), batches
+            )
+        else:
+            pixels = in_threads(self._prepare, images, ahead=2 * self._batch)
+            while batch := list(islice(pixels, self._batch)):
+                yield self._run(batch)
+
+    def _prepare(self, source: ImageSource) -> Tensor:
+        return self._to_tensor(open_image(source))
+
+    @torch.inference_mode()
+    def _run(self, pixels: list[Tensor]) -> np.ndarray:
+        padding = [pixels[-1]] * (self._batch - len(pixels))
+        batch = torch.stack(pixels + padding).to(
+            self._device, self._dtype, memory_format=torch.channels_last
+        )
+        features = self._model.encode_image(batch)[: len(pixels)].float()
+        return F.normalize(features, dim=-1).cpu().numpy()

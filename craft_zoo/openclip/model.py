@@ -1,0 +1,465 @@
+"""Any open_clip model on this machine, seen as a black box."""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from torch import Tensor
+
+from craft_zoo import mini
+from craft_zoo.blackbox.base import (
+    VLM,
+    BlackBox,
+    ImageSet,
+    Progress,
+    Prompts,
+    Question,
+    check_given,
+    own_images,
+)
+from craft_zoo.blackbox.load import DEFAULT_MEMORY
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
+from craft_zoo.data.images import ImageSource, as_images
+from craft_zoo.errors import CraftZooError, CraftZooWarning, PromptError
+from craft_zoo.logs import collected
+from craft_zoo.openclip.cache import cache_folder
+from craft_zoo.openclip.checkpoint import load_weights, read_checkpoint
+from craft_zoo.openclip.images import ImageEncoder
+from craft_zoo.openclip.text import (
+    ForwardTextEncoder,
+    Model,
+    TextEncoder,
+    Tokenizer,
+    WordEncoder,
+    end_positions,
+    is_plainly_causal,
+    shortened,
+    text_encoder,
+    text_tower,
+)
+from craft_zoo.openclip.weights import ACTIVATIONS, Weights, find_weights
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+# Logits that are computed together where they are few, in bytes.
+_LOGITS_TOGETHER = 2**23
+
+
+class OpenCLIP(VLM):
+    """An open_clip model and what goes with it.
+
+    Args:
+        model: the model, in evaluation mode.
+        preprocess: PIL image → tensor (3, H, W).
+        tokenizer: texts → token ids (n, context_length).
+        name: see :attr:`VLM.name`.
+        memory: megabytes that scoring may take beside the model and the logits of one candidate.
+        compile: run the text tower through :func:`torch.compile`.
+        cache: folder where features of images are kept between runs; None: nowhere.
+    """
+
+    in_flight = 40  # a generation, so that small label sets are encoded together
+
+    def __init__(
+        self,
+        model: Model,
+        preprocess: Callable[..., Tensor],
+        tokenizer: Tokenizer,
+        *,
+        name: str,
+        memory: int = DEFAULT_MEMORY,
+        compile: bool = False,
+        cache: str | Path | None = None,
+    ) -> None:
+        if memory < 1:
+            raise CraftZooError(f"the memory for scoring must be at least 1 MB, not {memory}")
+        self._model = model.eval().requires_grad_(False)
+        self._model.visual.to(memory_format=torch.channels_last)  # faster convolutions
+        self._preprocess, self._tokenizer = preprocess, tokenizer
+        self._memory, self._compile = memory, compile
+        folder = None if cache is None else Path(cache).expanduser()
+        self._encode_images = ImageEncoder(self._model, preprocess, cache=folder)
+        self.name = name
+        size = self._model.visual.image_size
+        self.image_size = int(size if isinstance(size, int) else size[0])
+
+    @classmethod
+    def load(
+        cls,
+        model: str = mini.NAME,
+        pretrained: str | None = None,
+        *,
+        device: str | None = None,
+        precision: str = "fp32",
+        memory: int = DEFAULT_MEMORY,
+        compile: bool = False,
+        cache: bool | str | Path = True,
+    ) -> OpenCLIP:
+        """Load an architecture with its weights.
+
+        Args:
+            model: an open_clip architecture (``ViT-B-32``, ``hf-hub:org/name``), perhaps with its
+                activation (``ViT-B-32-quickgelu``, ``ViT-B-32-gelu``), or the embedded
+                ``craft-mini``.
+            pretrained: one of open_clip's tags (downloaded on first use), a checkpoint's path, or
+                ``TAG@PATH`` for a file that is to be used as the tag says.
+            device: a torch device; by default the GPU where there is one.
+            precision: one of ``fp32``, ``fp16``, ``bf16``.
+            memory: see :class:`OpenCLIP`.
+            compile: see :class:`OpenCLIP`.
+            cache: keep features in :func:`craft_zoo.blackbox.cache_folder`, or in a folder.
+
+        Raises:
+            CraftZooError: unknown model, tag, device or precision; the weights do not fit or
+                cannot be downloaded.
+        """
+        target = _device(device)
+        name = model.rstrip("/")
+        if precision not in PRECISIONS:
+            raise CraftZooError(f"unknown precision {precision!r}: choose {', '.join(PRECISIONS)}")
+        if model == mini.NAME:
+            if pretrained is not None:
+                raise CraftZooError(f"{mini.NAME} has its weights built in: leave out --pretrained")
+            built, preprocess, tokenizer = mini.create()
+            built = built.to(target, dtype=_DTYPES[precision])
+        elif ":" in model:
+            if pretrained is not None:
+                raise CraftZooError(f"{model} names its weights: leave out --pretrained")
+            built, preprocess, tokenizer = _create_by_schema(model, target, precision)
+        else:
+            weights = find_weights(model, pretrained)
+            name = weights.name
+            built, preprocess, tokenizer = _create(weights, str(pretrained), target, precision)
+        folder = (cache_folder() if cache else None) if isinstance(cache, bool) else cache
+        vlm = cls(
+            built,
+            preprocess,
+            tokenizer,
+            name=name,
+            memory=memory,
+            compile=compile,
+            cache=folder,
+        )
+        if precision != "fp32":
+            vlm._check_precision(precision)
+        return vlm
+
+    def _check_precision(self, precision: str) -> None:
+        # open_clip converts some parts of a model only, and not all go together.
+        pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+        try:
+            images = self.images([pixels], keep=False)
+            box = self.classifier(["cat"])
+            list(box.logits(box.initial_context[None], images))
+        except RuntimeError as error:
+            raise CraftZooError(
+                f"{self.name} cannot compute in {precision} ({str(error).splitlines()[0]}): "
+                f"use --precision fp32"
+            ) from error
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> _Features:
+        """Encode images once, see :meth:`VLM.images`.
+
+        Raises:
+            CraftZooError: there is no image, or one is missing or corrupt.
+        """
+        images = as_images(images)
+        return _Features(self._encode_images(images, progress, keep=keep), self, images)
+
+    def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenedWhite:
+        """Open the model on class names with gradients; no part of the black box's interface."""
+        return OpenedWhite(self._model, self._tokenizer, classnames, init)
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        """(N, embed_dim) hidden features; no part of the black box's interface."""
+        assert isinstance(images, _Features)
+        return images.features.cpu().numpy()
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenCLIPClassifier:
+        """Open the model on class names.
+
+        Raises:
+            CraftZooError: no class names, one is too long for the model, or two are the same
+                tokens.
+        """
+        check_given(classnames, "class names")
+        encoder = text_encoder(
+            self._model,
+            self._tokenizer,
+            classnames,
+            init,
+            memory=self._memory * 2**20,
+            compile=self._compile,
+        )
+        _check_distinct(encoder.tokens, classnames)
+        words = WordEncoder(self._model, self._tokenizer, classnames, memory=self._memory * 2**20)
+        return OpenCLIPClassifier(self, self._model, encoder, words, classnames, as_template(init))
+
+    def kind(self, question: Question) -> Hashable:
+        """See :meth:`VLM.kind`. Words go together, and contexts of one length where the text tower
+        is plainly causal, whatever the classes and the images."""
+        kind = "texts" if question.in_words else _of_openclip(question.box)._encoder.kind()
+        return super().kind(question) if kind is None else kind
+
+    def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
+        """See :meth:`VLM.answer`; the texts of all questions are encoded together."""
+        boxes = [_of_openclip(question.box) for question in questions]
+        if len(questions) == 1 or self.kind(questions[0]) == super().kind(questions[0]):
+            return super().answer(questions)
+        if questions[0].in_words:
+            words = [(box._words, list(q.prompts)) for box, q in zip(boxes, questions, strict=True)]
+            texts = boxes[0]._words.together(words)
+        else:
+            contexts = [
+                (box._encoder, box._contexts(np.asarray(question.prompts)))
+                for box, question in zip(boxes, questions, strict=True)
+            ]
+            texts = boxes[0]._encoder.together(contexts)
+        return [
+            np.stack(list(box._scores(iter(own), question.images)))
+            for box, own, question in zip(boxes, texts, questions, strict=True)
+        ]
+
+
+def _of_openclip(box: BlackBox) -> OpenCLIPClassifier:
+    assert isinstance(box, OpenCLIPClassifier)
+    return box
+
+
+class OpenedWhite:
+    """A local model opened on class names with gradients, for white-box references."""
+
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, classnames: Sequence[str], init: str
+    ) -> None:
+        self._scale = float(model.logit_scale.exp())
+        self._model = model
+        # Its memory bounds what is encoded at once without gradients; here it is not used.
+        self._encoder = ForwardTextEncoder(model, tokenizer, classnames, init, memory=2**30)
+        self._tokens = self._encoder.tokens
+        self._cut = is_plainly_causal(model)
+        if self._cut:  # nothing behind the last end of a text can reach an answer
+            ends = end_positions(text_tower(model), self._tokens)
+            self._tokens = self._tokens[:, : int(ends.max()) + 1]
+
+    def logits(self, context: Tensor, images: ImageSet) -> Tensor:
+        """(N, C) logits under a context (n_ctx, dim) or (C, n_ctx, dim), differentiable in it."""
+        assert isinstance(images, _Features)
+        length = self._tokens.shape[1]
+        with shortened(self._model, length) if self._cut else nullcontext():
+            texts = self._encoder.encode(context[None], self._tokens)[0]
+        return self._scale * images.features @ texts.T
+
+
+class _Features(ImageSet):
+    """Normalised image features (N, embed_dim), for the eyes of their model only."""
+
+    def __init__(self, features: Tensor, owner: OpenCLIP, sources: Sequence[ImageSource]) -> None:
+        self.features, self.owner, self.sources = features, owner, sources
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+class OpenCLIPClassifier(BlackBox):
+    """An open_clip model opened on class names; logits = logit scale · cosine (+ bias)."""
+
+    accepts = frozenset({"contexts", "texts"})
+
+    def __init__(
+        self,
+        owner: OpenCLIP,
+        model: Model,
+        encoder: TextEncoder,
+        words: WordEncoder,
+        classnames: Sequence[str],
+        template: str,
+    ) -> None:
+        self._owner, self._encoder, self._words = owner, encoder, words
+        self._device = encoder.initial_context.device
+        self.template = template
+        self._scale = float(model.logit_scale.exp())
+        bias = getattr(model, "logit_bias", None)
+        self._bias = 0.0 if bias is None else float(bias)
+        self.classnames = tuple(classnames)
+        self.initial_context = encoder.initial_context.float().cpu().numpy()
+
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        """See :meth:`BlackBox.logits`."""
+        if isinstance(prompts, np.ndarray):
+            texts = self._encoder(self._contexts(prompts))
+        else:
+            texts = self._words(prompts)
+        yield from self._scores(texts, images)
+
+    def _contexts(self, prompts: np.ndarray) -> Tensor:
+        return torch.as_tensor(prompts, dtype=torch.float32, device=self._device)
+
+    def _scores(self, texts: Iterator[Tensor], images: ImageSet) -> Iterator[np.ndarray]:
+        """Logits (N, C) of one prompt after another, whose features (C, embed_dim) are given."""
+        features = own_images(images, _Features, self._owner).features
+        together = max(1, _LOGITS_TOGETHER // (4 * len(images) * len(self.classnames)))
+        while some := list(islice(texts, together)):
+            logits = torch.matmul(features, torch.stack(some).transpose(1, 2))
+            yield from logits.mul_(self._scale).add_(self._bias).cpu().numpy()
+
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def pretrained_models() -> dict[str, tuple[str, ...]]:
+    """Every model by name, with the tags of its weights; ``craft-mini`` needs none."""
+    models: dict[str, tuple[str, ...]] = {mini.NAME: ()}
+    for name, tag in open_clip.list_pretrained():
+        models[name] = (*models.get(name, ()), tag)
+    return models
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise CraftZooError(f"unknown device {name!r}: use cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise CraftZooError("no CUDA device is available here: use --device cpu")
+    return device
+
+
+def _create(
+    weights: Weights, given: str, device: torch.device, precision: str
+) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
+    """Build a model with its weights, used as they are to be."""
+    use = weights.use
+    with _loading(weights.architecture, given) as said:
+        if weights.file is None:
+            # The keyword goes to the model itself, over what the architecture says.
+            built, _, preprocess = open_clip.create_model_and_transforms(
+                weights.architecture,
+                weights.tag,
+                device=device,
+                precision=precision,
+                force_quick_gelu=use.quick_gelu,
+                require_pretrained=True,
+                **({} if use.quick_gelu else {"quick_gelu": False}),
+            )
+        else:
+            built, preprocess = _create_from_file(weights, device, precision, said)
+        return built, preprocess, open_clip.get_tokenizer(weights.architecture)
+
+
+def _create_from_file(
+    weights: Weights, device: torch.device, precision: str, said: list[str]
+) -> tuple[Model, Callable[..., Tensor]]:
+    file, use = weights.file, weights.use
+    assert file is not None
+    big_vision = file.suffix in (".npz", ".npy")
+    checkpoint = None if big_vision else read_checkpoint(file)
+    shown = checkpoint.quick_gelu if checkpoint else None
+    if shown is not None and weights.told and shown != use.quick_gelu:
+        said.append(
+            f"{file} was saved from a model that computes with {ACTIVATIONS[shown]}, and "
+            f"{weights.name} computes with {ACTIVATIONS[use.quick_gelu]}, as was asked for"
+        )
+    elif shown is not None and not weights.told:
+        if weights.tag is not None and shown != use.quick_gelu:
+            raise CraftZooError(
+                f"the file computes with {ACTIVATIONS[shown]}, and all of open_clip's weights for "
+                f"{weights.architecture} with {ACTIVATIONS[use.quick_gelu]}: add --quickgelu or "
+                f"--no-quickgelu"
+            )
+        use = use._replace(quick_gelu=shown)
+    unsure = [what for what in weights.unsure if shown is None or what != "activation"]
+    if shown and not weights.told:  # as OpenAI's weights, of which all is known
+        unsure = []
+    if unsure:
+        flags = "add --quickgelu where it was trained so, as OpenAI's weights were, --no-quickgelu "
+        flags += "where it was not, or "
+        said.append(
+            f"{file} cannot say its {' and '.join(unsure)}, in which weights for "
+            f"{weights.architecture} differ, and is used with {use.in_words(unsure)}: "
+            f"{flags if 'activation' in unsure else ''}say --pretrained TAG@FILE to use it as "
+            f"open_clip's weights TAG are"
+        )
+    built, _, preprocess = open_clip.create_model_and_transforms(
+        weights.architecture,
+        device=device,
+        precision=precision,
+        quick_gelu=use.quick_gelu,
+        pretrained_text=False,
+        image_mean=use.mean,
+        image_std=use.std,
+        image_interpolation=use.interpolation,
+        image_resize_mode=use.resize_mode,
+    )
+    if checkpoint is None:
+        open_clip.load_checkpoint(built, str(file))
+    else:
+        said += [f"{file}: {change}" for change in load_weights(built, checkpoint.weights)]
+    return built, preprocess
+
+
+def _create_by_schema(
+    model: str, device: torch.device, precision: str
+) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
+    """A model of the hub, or of a folder in its form, whose configuration says everything."""
+    with _loading(model, None):
+        built, _, preprocess = open_clip.create_model_and_transforms(
+            model, device=device, precision=precision, require_pretrained=True
+        )
+        return built, preprocess, open_clip.get_tokenizer(model)
+
+
+# What open_clip says while it does what was asked for:
+_EXPECTED = (
+    "QuickGELU mismatch",  # decided by find_weights
+    "No pretrained weights loaded",  # of a file: they are put in afterwards
+)
+
+
+@contextmanager
+def _loading(model: str, pretrained: str | None) -> Iterator[list[str]]:
+    """Make one sentence of whatever fails, and pass on what libraries warn of."""
+    said: list[str] = []
+    try:
+        with collected() as said:
+            yield said
+    except Exception as error:  # open_clip, the hub's client and torch raise all kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        if "could not be loaded" in reason and said:  # the reason was logged before
+            reason = said[0]
+        if isinstance(error, CraftZooError):  # of the file, with what can be done
+            mend = "check that it is the file and the architecture that are meant"
+        else:
+            reason = textwrap.shorten(reason, 160, placeholder=" …")
+            mend = "check that the file fits the architecture, or that this machine reaches the hub"
+        raise CraftZooError(
+            f"model {model} with weights {pretrained!r} cannot be loaded ({reason}): {mend}"
+        ) from error
+    for message in said:
+        if not message.startswith(_EXPECTED):
+            warnings.warn(" ".join(message.split()), CraftZooWarning, stacklevel=2)
+
+
+def _check_distinct(tokens: Tensor, classnames: Sequence[str]) -> None:
+    """That no two rows of tokens (C, length) are the same: the model could not tell them apart."""
+    seen: dict[bytes, int] = {}
+    for label, row in enumerate(tokens.cpu().numpy()):
+        other = seen.setdefault(row.tobytes(), label)
+        if other != label:
+            raise PromptError(
+                f"the model reads the class names {classnames[other]!r} and "
+                f"{classnames[label]!r} as the same tokens: give distinct names"
+            )

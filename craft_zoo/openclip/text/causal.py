@@ -1,0 +1,410 @@
+"""The engine: a causal text tower from only the positions that reach the answer, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from craft_zoo.errors import CraftZooError
+from craft_zoo.openclip.text.encoder import TextEncoder
+from craft_zoo.openclip.text.packing import pack
+from craft_zoo.openclip.text.tower import end_positions, text_tower
+
+# More rows in a block than this make a CPU no faster: its matrix products are at their best.
+_CPU_ROWS = 4096
+# Blocks between two answers, so that who asks can see to something else in the meantime.
+_BLOCKS = 2
+
+
+@dataclass(frozen=True)
+class _Sequences:
+    """m sequences of one length, beside each other in the rows of a block, with one mask.
+
+    Attributes:
+        count: m.
+        length: tokens of a sequence.
+        mask: (length, past + length), 0 where a token sees another and -inf where it doesn't.
+        ends: (k,) positions whose features are asked for.
+        first: (m,) the class of each sequence's first name, which is its only one where each class
+            stands behind a context of its own.
+    """
+
+    count: int
+    length: int
+    mask: Tensor
+    ends: Tensor
+    first: Tensor
+
+    @property
+    def rows(self) -> int:
+        return self.count * self.length
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """Class names of one label set that are encoded together.
+
+    Attributes:
+        sequences: how they are laid out.
+        names: (rows, dim), their embeddings with positions.
+        projected: (rows, 3 dim), queries, keys and values of the first layer, where names have not
+            met a context yet.
+        classes: (C',) index of the class behind each feature.
+    """
+
+    sequences: tuple[_Sequences, ...]
+    names: Tensor
+    projected: Tensor
+    classes: Tensor
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A pack behind some contexts: what a block is made of.
+
+    Attributes:
+        past: of each layer, keys and values of P contexts: (P, n, …) of contexts that all names
+            share, (P, C, n, …) of those of each class.
+        names: the pack.
+        features: (P, C, embed_dim), where the names' are written to.
+    """
+
+    past: list[Tensor]
+    names: _Pack
+    features: Tensor
+
+    @property
+    def rows(self) -> int:
+        return len(self.features) * len(self.names.names)
+
+
+class CausalTextEncoder(TextEncoder):
+    """The same features for a causal tower, from only the positions that reach the answer.
+
+    Nothing after the end-of-text token can reach it, so the sequence ends there. ``[SOS] ctx``
+    cannot see the class name, so its keys and values are computed once a context and shared by all
+    classes, those of ``[SOS]`` once for good. The names' tokens are packed into sequences of about
+    equal length, without padding, in which a mask keeps the names apart. In the last layer only the
+    end-of-text positions are asked for. Where each class has a context of its own, nothing but
+    ``[SOS]`` is shared and each name is a sequence.
+    """
+
+    def _prepare(self) -> None:
+        self.tower = text_tower(self.model)
+        self.blocks: list[ResidualAttentionBlock] = list(self.tower.transformer.resblocks)
+        self._width = self.embedding.embedding_dim
+        self._heads = self.blocks[0].attn.num_heads
+        self._compiled = torch.compile(self._encode_names) if self._compile else None
+        start, stop = self.start, self.stop
+        dtype = self.tower.transformer.get_cast_dtype()
+        position = self.tower.positional_embedding.detach().to(dtype)
+        self._context_position = position[start:stop]
+        nothing = position.new_empty(1, 0, 2, self._heads, self._width // self._heads)
+        self._sos = [nothing for _ in self.blocks]
+        if start:
+            sos = self.embedding(self.tokens[0, :start]).to(dtype) + position[:start]
+            self._sos = self._encode_prefix(sos[None], self._sos)
+        self._ends = (end_positions(self.tower, self.tokens) + 1).tolist()
+        self._packs = self._lay_out()
+        self._apart: list[_Pack] = []  # names each by itself, once they are needed
+
+    def _lay_out(self, **bins: int) -> list[_Pack]:
+        """The names in packs; see :func:`pack` for ``bin_tokens``."""
+        stop, ends = self.stop, self._ends
+        position = self.tower.positional_embedding.detach().to(self._context_position.dtype)
+        device, dtype = position.device, position.dtype
+        packs = []
+        for alike_bins in pack([end - stop for end in ends], self._most_rows(), **bins):
+            sequences = tuple(
+                _Sequences(
+                    count=len(alike.members),
+                    length=sum(alike.lengths),
+                    mask=_mask(stop, alike.lengths).to(device, dtype),
+                    ends=(torch.tensor(alike.lengths).cumsum(0) - 1).to(device),
+                    first=torch.tensor([members[0] for members in alike.members], device=device),
+                )
+                for alike in alike_bins
+            )
+            classes = [
+                name for alike in alike_bins for members in alike.members for name in members
+            ]
+            names = torch.cat(
+                [
+                    self.embedding(self.tokens[c, stop : ends[c]]).to(dtype)
+                    + position[stop : ends[c]]
+                    for c in classes
+                ]
+            )
+            projected = _project(self.blocks[0], self.blocks[0].ln_1(names))
+            packs.append(_Pack(sequences, names, projected, torch.tensor(classes, device=device)))
+        return packs
+
+    def _most_rows(self) -> int:
+        """Rows that a block may have: what memory allows, and on a CPU what makes it faster."""
+        hidden = max(block.mlp.c_fc.out_features for block in self.blocks)
+        floats = 6 * self._width + 2 * hidden  # a row's activations at their widest
+        weight = self.embedding.weight
+        fitting = max(1, self._memory // 2 // (floats * weight.element_size()))
+        return min(fitting, _CPU_ROWS) if weight.device.type == "cpu" else fitting
+
+    def _contexts_per_wave(self, prefixes: int) -> int:
+        """Contexts that are encoded before the first is handed out; see _prefixes.
+
+        Their features, keys and values are held together.
+        """
+        keys_values = 2 * prefixes * self.stop * self._width * len(self.blocks)
+        floats = len(self.tokens) * self._feature_dim() + keys_values
+        rows = sum(len(names.names) for names in self._packs)
+        in_blocks = self._most_rows() // rows * _BLOCKS
+        return max(1, min(in_blocks, self._memory // 2 // (4 * floats)))
+
+    @torch.inference_mode()
+    def __call__(self, contexts: Tensor) -> Iterator[Tensor]:
+        """See :meth:`TextEncoder.__call__`."""
+        for wave in contexts.split(self._contexts_per_wave(_prefixes(contexts))):
+            yield from self._encode_wave([(self, wave)])[0]
+
+    def kind(self) -> Hashable:
+        """See :meth:`TextEncoder.kind`."""
+        return super().kind() if self._compile else (self.model, self.start, self.stop)
+
+    @torch.inference_mode()
+    def together(self, asked: Sequence[tuple[TextEncoder, Tensor]]) -> list[Tensor]:
+        """See :meth:`TextEncoder.together`; matrix products run over the rows of all."""
+        # Contexts of one label set share its names' layout, and with it attention.
+        sets: dict[tuple[TextEncoder, int], list[int]] = {}
+        for place, (encoder, contexts) in enumerate(asked):
+            sets.setdefault((encoder, contexts.ndim), []).append(place)
+        wave: list[tuple[CausalTextEncoder, Tensor]] = []
+        encoded: list[Tensor] = []
+        room = 1.0
+        for (encoder, _), places in sets.items():
+            assert isinstance(encoder, CausalTextEncoder)
+            contexts = torch.cat([asked[place][1] for place in places])
+            share = len(contexts) / encoder._contexts_per_wave(_prefixes(contexts))
+            if wave and share > room:
+                encoded += self._encode_wave(wave)
+                wave, room = [], 1.0
+            if share > 1:
+                encoded += super().together([(encoder, contexts)])
+                continue
+            wave.append((encoder, contexts))
+            room -= share
+        encoded += self._encode_wave(wave) if wave else []
+        features: dict[int, Tensor] = {}
+        for places, of_set in zip(sets.values(), encoded, strict=True):
+            parts = of_set.split([len(asked[place][1]) for place in places])
+            features.update(zip(places, parts, strict=True))
+        return [features[place] for place in range(len(asked))]
+
+    def _encode_wave(self, asked: Sequence[tuple[CausalTextEncoder, Tensor]]) -> list[Tensor]:
+        """Features (P, C, embed_dim) of each label set under its contexts, block by block."""
+        dtype, dim = self._context_position.dtype, self._feature_dim()
+        given = [contexts.to(dtype) for _, contexts in asked]
+        flat = [contexts.view(-1, *contexts.shape[-2:]) for contexts in given]
+        past = self._encode_contexts(torch.cat(flat) if len(flat) > 1 else flat[0])
+        counts = [len(contexts) for contexts in flat]
+        of_each = zip(*(layer.split(counts) for layer in past), strict=True)
+        features: list[Tensor] = []
+        pieces: list[_Piece] = []
+        for (encoder, contexts), own_past in zip(asked, of_each, strict=True):
+            shape = len(contexts), len(encoder.tokens), dim
+            features.append(torch.empty(shape, device=contexts.device))
+            pieces += encoder._pieces(contexts, list(own_past), features[-1])
+        block: list[_Piece] = []
+        for piece in pieces:
+            if block and sum(each.rows for each in block) + piece.rows > self._most_rows():
+                self._encode_block(block)
+                block = []
+            block.append(piece)
+        self._encode_block(block)
+        return features
+
+    def _pieces(self, contexts: Tensor, past: list[Tensor], features: Tensor) -> Iterator[_Piece]:
+        """The names behind the contexts, in pieces that a block has room for."""
+        packs = self._packs
+        if contexts.ndim == 4:
+            past = [layer.unflatten(0, contexts.shape[:2]) for layer in past]
+            packs = self._apart = self._apart or self._lay_out(bin_tokens=1)
+        for names in packs:
+            step = max(1, self._most_rows() // len(names.names))
+            for first in range(0, len(contexts), step):
+                some = slice(first, first + step)
+                yield _Piece([layer[some] for layer in past], names, features[some])
+
+    def _encode_block(self, pieces: list[_Piece]) -> None:
+        """Write the features of pieces."""
+        encoded = self._encode([(piece.past, piece.names) for piece in pieces])
+        for piece, features in zip(pieces, encoded, strict=True):
+            piece.features[:, piece.names.classes] = F.normalize(features.float(), dim=-1)
+
+    def _feature_dim(self) -> int:
+        projection = self.tower.text_projection
+        if projection is None:
+            return self._width
+        return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
+
+    def _encode_contexts(self, contexts: Tensor) -> list[Tensor]:
+        """Keys and values of ``[SOS] ctx`` in every layer, for K contexts block by block."""
+        step = max(1, self._most_rows() // contexts.shape[1])
+        blocks = [
+            self._encode_prefix(some + self._context_position, self._sos)
+            for some in contexts.split(step)
+        ]
+        return [
+            torch.cat(layer) if len(layer) > 1 else layer[0] for layer in zip(*blocks, strict=True)
+        ]
+
+    def _encode_prefix(self, x: Tensor, past: list[Tensor]) -> list[Tensor]:
+        """Keys and values of a sequence and of what stands before it, in every layer.
+
+        Args:
+            x: (P, length, dim).
+            past: of each layer, (P or 1, n, 2, heads, head_dim).
+
+        Returns:
+            Of each layer, (P, n + length, 2, heads, head_dim).
+        """
+        n_sequences, length, width = x.shape
+        mask = _mask(past[0].shape[1], (length,)).to(x)
+        x = x.reshape(-1, width)
+        extended = []
+        for block, before in zip(self.blocks, past, strict=True):
+            projected = self._split(_project(block, block.ln_1(x)), n_sequences, 1, length)
+            key_value = _extend(before[:, None], projected[:, :, :, 1:])
+            extended.append(key_value[:, 0])
+            if block is not self.blocks[-1]:
+                x = _finish(block, x, _attend(projected[:, :, :, 0], key_value, mask))
+        return extended
+
+    def _encode(self, pieces: list[tuple[list[Tensor], _Pack]]) -> list[Tensor]:
+        if self._compiled is None:
+            return self._encode_names(pieces)
+        try:
+            return self._compiled(pieces)
+        except RuntimeError as error:  # what dynamo and inductor raise
+            reason = str(error).strip().splitlines()[0]
+            raise CraftZooError(
+                f"torch.compile cannot be used here ({reason}): leave out --compile"
+            ) from error
+
+    def _encode_names(self, pieces: list[tuple[list[Tensor], _Pack]]) -> list[Tensor]:
+        """Features (P, C', embed_dim) of each piece: of a pack's names behind P contexts.
+
+        Args:
+            pieces: ``past`` and ``names`` as of a :class:`_Piece`.
+
+        Rows lie in the order (piece, kind of sequences, context, sequence, token), so that each
+        kind is a stretch of them.
+        """
+        kinds = [
+            (place, len(past[0]), kind)
+            for place, (past, names) in enumerate(pieces)
+            for kind in names.sequences
+        ]
+        sizes = [n_contexts * kind.rows for _, n_contexts, kind in kinds]
+
+        def repeat(rows: list[Tensor]) -> list[Tensor]:
+            stretches = (
+                stretch
+                for own, (_, names) in zip(rows, pieces, strict=True)
+                for stretch in own.split([kind.rows for kind in names.sequences])
+            )
+            return [
+                stretch.repeat(n_contexts, 1)
+                for stretch, (_, n_contexts, _) in zip(stretches, kinds, strict=True)
+            ]
+
+        x = torch.cat(repeat([names.names for _, names in pieces]))
+        for depth, block in enumerate(self.blocks):
+            if depth == 0:
+                projected = repeat([names.projected for _, names in pieces])
+            else:
+                projected = list(_project(block, block.ln_1(x)).split(sizes))
+            last = block is self.blocks[-1]
+            asked, attended = [], []
+            for rows, stretch, (place, n_contexts, kind) in zip(
+                x.split(sizes), projected, kinds, strict=True
+            ):
+                shape = n_contexts, kind.count, kind.length
+                parts, mask = self._split(stretch, *shape), kind.mask
+                query, key_value = parts[:, :, :, 0], parts[:, :, :, 1:]
+                if last:
+                    query, mask = query[:, :, kind.ends], mask[kind.ends]
+                    asked.append(rows.view(*shape, -1)[:, :, kind.ends].flatten(0, 2))
+                before = pieces[place][0][depth]
+                behind = before[:, None] if before.ndim == 5 else before[:, kind.first]
+                attended.append(_attend(query, _extend(behind, key_value), mask))
+            x = _finish(block, torch.cat(asked) if last else x, torch.cat(attended))
+        x = self.tower.ln_final(x)
+        projection = self.tower.text_projection
+        if projection is not None:
+            x = projection(x) if isinstance(projection, nn.Module) else x @ projection
+        ends = [n_contexts * kind.count * len(kind.ends) for _, n_contexts, kind in kinds]
+        features: list[list[Tensor]] = [[] for _ in pieces]
+        for stretch, (place, n_contexts, _) in zip(x.split(ends), kinds, strict=True):
+            features[place].append(stretch.view(n_contexts, -1, x.shape[-1]))
+        return [torch.cat(some, dim=1) for some in features]
+
+    def _split(self, projected: Tensor, *shape: int) -> Tensor:
+        """(P, m, length, 3, heads, head_dim)."""
+        return projected.reshape(*shape, 3, self._heads, -1)
+
+
+def _prefixes(contexts: Tensor) -> int:
+    """Of a context: 1, or one for each class."""
+    return contexts.shape[1] if contexts.ndim == 4 else 1
+
+
+def _mask(past: int, lengths: Sequence[int]) -> Tensor:
+    """(sum, past + sum): a token sees what is past and its own name up to itself."""
+    own = torch.block_diag(*[torch.ones(n, n).tril() for n in lengths])
+    seen = torch.cat([torch.ones(len(own), past), own], dim=1)
+    return torch.zeros_like(seen).masked_fill(seen == 0, float("-inf"))
+
+
+def _project(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+    """Queries, keys and values, (rows, dim) → (rows, 3 dim)."""
+    return F.linear(x, block.attn.in_proj_weight, block.attn.in_proj_bias)
+
+
+def _extend(past: Tensor, key_value: Tensor) -> Tensor:
+    """(P, m, n + length, 2, …): keys and values behind those of pasts (P or 1, m or 1, n, 2, …)."""
+    past = past.expand(*key_value.shape[:2], *past.shape[2:])
+    return torch.cat([past, key_value], dim=2)
+
+
+def _attend(query: Tensor, key_value: Tensor, mask: Tensor) -> Tensor:
+    """(P, m, q, heads, head_dim), (P, m, n, 2, heads, head_dim), (q, n) → (P·m·q, dim)."""
+    key, value = key_value.flatten(0, 1).unbind(2)
+    attended = F.scaled_dot_product_attention(
+        query.flatten(0, 1).transpose(1, 2),
+        key.transpose(1, 2),
+        value.transpose(1, 2),
+        attn_mask=mask,
+    )
+    return attended.transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def _finish(block: ResidualAttentionBlock, x: Tensor, attended: Tensor) -> Tensor:
+    """The rest of the block after attention, on rows."""
+    x = x + block.ls_1(block.attn.out_proj(attended))
+    return x + block.ls_2(_mlp(block.mlp, block.ln_2(x)))
+
+
+def _mlp(mlp: nn.Sequential, x: Tensor) -> Tensor:
+    if not isinstance(mlp.gelu, QuickGELU):
+        return mlp(x)
+    # x · sigmoid(1.702 x) in four passes over the widest activations; SiLU does it in one, with
+    # the factor carried by the matrix products on its sides.
+    hidden, out = mlp.get_submodule("c_fc"), mlp.get_submodule("c_proj")
+    assert isinstance(hidden, nn.Linear)
+    assert isinstance(out, nn.Linear)
+    x = torch.addmm(1.702 * hidden.bias, x, hidden.weight.T, alpha=1.702)
+    x = F.silu(x, inplace=True)
+    return torch.addmm(out.bias, x, out.weight.T, alpha=1 / 1.702)

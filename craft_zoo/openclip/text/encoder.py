@@ -1,0 +1,143 @@
+"""Text towers with soft contexts: ``[SOS] ctx_1 … ctx_n [name of c] . [EOS]`` for each class c."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from craft_zoo.blackbox.templates import as_template, fill, words_before
+from craft_zoo.errors import PromptError
+from craft_zoo.openclip.text.tower import (
+    Model,
+    Tokenizer,
+    bytes_per_text,
+    token_embedding,
+    tokens_of,
+)
+
+
+class TextEncoder(ABC):
+    """Features of C class prompts under P contexts.
+
+    Args:
+        model: an open_clip model.
+        tokenizer: its tokenizer.
+        classnames: C names in words.
+        init: the words that the context replaces, or a template whose words before the class name
+            it replaces; their tokens are the context's positions.
+        memory: bytes that may be held while encoding, beside the model.
+        compile: run a causal tower through :func:`torch.compile`.
+
+    Attributes:
+        initial_context: (n_ctx, dim) embeddings of ``init``.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        classnames: Sequence[str],
+        init: str,
+        *,
+        memory: int,
+        compile: bool = False,
+    ) -> None:
+        self.model, self._memory, self._compile = model, memory, compile
+        self.embedding = token_embedding(model)
+        device = self.embedding.weight.device
+        template = as_template(init)
+        self.tokens = tokens_of(tokenizer, [fill(template, name) for name in classnames]).to(device)
+        self.start, self.stop = _context_span(tokenizer, template)
+        context_ids = self.tokens[:, self.start : self.stop]
+        if not (context_ids == context_ids[0]).all():
+            raise PromptError(f"the initial words {init!r} merge with a class name: change them")
+        self.initial_context = self.embedding(context_ids[0]).detach()
+        with torch.inference_mode():
+            self._prepare()
+
+    def _prepare(self) -> None:  # noqa: B027, not every encoder has something to prepare
+        """Work out what stays the same for all contexts."""
+
+    @abstractmethod
+    def __call__(self, contexts: Tensor) -> Iterator[Tensor]:
+        """Normalised float32 features under one context after another.
+
+        Args:
+            contexts: (P, n_ctx, dim), or (P, C, n_ctx, dim): each class behind its own.
+
+        Returns:
+            P tensors (C, embed_dim).
+        """
+
+    def kind(self) -> Hashable:
+        """What encoders have in common that are faster :meth:`together`; None: nothing."""
+        return None
+
+    def together(self, asked: Sequence[tuple[TextEncoder, Tensor]]) -> list[Tensor]:
+        """Features (P, C, embed_dim) of each label set under its contexts.
+
+        Args:
+            asked: encoders of one :meth:`kind`, and for each the contexts as it is called with.
+        """
+        return [torch.stack(list(encoder(contexts))) for encoder, contexts in asked]
+
+
+class ForwardTextEncoder(TextEncoder):
+    """Features by the model's own ``encode_text``, so right for every tower.
+
+    The contexts are put in by a hook on the token embedding: nothing is assumed of the tower but
+    that it embeds tokens one by one.
+    """
+
+    @torch.inference_mode()
+    def __call__(self, contexts: Tensor) -> Iterator[Tensor]:
+        """See :meth:`TextEncoder.__call__`."""
+        texts = max(1, self._memory // bytes_per_text(self.model, self.tokens.shape[1]))
+        if texts >= len(self.tokens):
+            for some in contexts.split(texts // len(self.tokens)):
+                yield from self.encode(some, self.tokens)
+        else:
+            for context in contexts.split(1):
+                tokens = self.tokens.split(texts)
+                own = context.split(texts, dim=1) if contexts.ndim == 4 else [context] * len(tokens)
+                yield torch.cat([self.encode(*some)[0] for some in zip(own, tokens, strict=True)])
+
+    def encode(self, contexts: Tensor, tokens: Tensor) -> Tensor:
+        """(k, n_ctx, dim) contexts, (c, length) tokens → (k, c, embed_dim), with gradients.
+
+        Contexts may be (k, c, n_ctx, dim) too.
+        """
+        span = slice(self.start, self.stop)
+
+        def put_contexts(_module: nn.Module, _inputs: object, embedded: Tensor) -> Tensor:
+            by_context = embedded.view(len(contexts), len(tokens), *embedded.shape[1:]).clone()
+            by_context[:, :, span] = contexts.view(len(contexts), -1, *contexts.shape[-2:]).to(
+                embedded.dtype
+            )
+            return by_context.view_as(embedded)
+
+        hook = self.embedding.register_forward_hook(put_contexts)
+        try:
+            features = self.model.encode_text(tokens.repeat(len(contexts), 1))
+        finally:
+            hook.remove()
+        features = F.normalize(features.float(), dim=-1)
+        return features.view(len(contexts), len(tokens), -1)
+
+
+def _context_span(tokenizer: Tokenizer, template: str) -> tuple[int, int]:
+    """First position of the tokens of the words before the class name, and that after the last."""
+    before = words_before(template)
+    if not before:
+        raise PromptError(
+            f"the prompt {template!r} has no words before the class name, where a context would "
+            f"stand: begin it with some, as in 'a photo of a'"
+        )
+    x, y, prompt = (tokenizer([text])[0] for text in ("x", "y", f"{before} x"))
+    start = int((x != y).nonzero()[0])  # 1 behind a start-of-text token, 0 in towers without one
+    stop = int((prompt == x[start]).nonzero()[-1])
+    return start, stop

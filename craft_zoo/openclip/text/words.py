@@ -1,0 +1,121 @@
+"""Features of prompts in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import chain
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from craft_zoo.blackbox.templates import fill
+from craft_zoo.openclip.text.tower import (
+    Model,
+    Tokenizer,
+    bytes_per_text,
+    end_positions,
+    is_plainly_causal,
+    shortened,
+    text_tower,
+    token_embedding,
+    tokens_of,
+)
+
+_TEXTS = 512  # encoded together where memory allows; more are not faster
+
+
+class WordEncoder:
+    """Features of C class names under templates, by the model's own ``encode_text``.
+
+    Those of a single template are remembered until another is asked about, as images are often
+    classified in one call after another with the same words.
+
+    Args:
+        model: an open_clip model.
+        tokenizer: its tokenizer.
+        classnames: C names in words.
+        memory: bytes that may be held while encoding, beside the model.
+    """
+
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, classnames: Sequence[str], *, memory: int
+    ) -> None:
+        self._model, self._tokenizer, self._names = model, tokenizer, tuple(classnames)
+        self._memory = memory
+        self._device = token_embedding(model).weight.device
+        self._causal = is_plainly_causal(model)
+        self._last: tuple[str | tuple[str, ...], Tensor] | None = None
+
+    @torch.inference_mode()
+    def __call__(self, templates: Sequence[str | tuple[str, ...]]) -> Iterator[Tensor]:
+        """Normalised float32 features (C, embed_dim) under one template after another.
+
+        A tuple has a template for each class.
+
+        Raises:
+            CraftZooError: a prompt is longer than the model reads.
+        """
+        if len(templates) == 1:
+            if self._last is None or self._last[0] != templates[0]:
+                self._last = templates[0], self.together([(self, templates)])[0][0]
+            yield self._last[1]
+            return
+        each = self._most_texts()
+        together = max(1, min(_TEXTS, each) // len(self._names))
+        for first in range(0, len(templates), together):
+            some = templates[first : first + together]
+            tokens = tokens_of(self._tokenizer, self._prompts(some)).to(self._device)
+            features = torch.cat([self._encode(part) for part in tokens.split(each)])
+            yield from features.view(len(some), len(self._names), -1)
+
+    @torch.inference_mode()
+    def together(
+        self, asked: Sequence[tuple[WordEncoder, Sequence[str | tuple[str, ...]]]]
+    ) -> list[Tensor]:
+        """Features (P, C, embed_dim) of several label sets of one model, equal texts encoded once.
+
+        Args:
+            asked: encoders, and for each its templates.
+
+        Raises:
+            CraftZooError: a prompt is longer than the model reads.
+        """
+        prompts = [encoder._prompts(templates) for encoder, templates in asked]
+        places: dict[str, int] = {}
+        for prompt in chain.from_iterable(prompts):
+            places.setdefault(prompt, len(places))
+        tokens = tokens_of(self._tokenizer, list(places)).to(self._device)
+        parts = tokens.split(min(_TEXTS, self._most_texts()))
+        features = torch.cat([self._encode(part) for part in parts])
+        return [
+            features[[places[prompt] for prompt in some]].unflatten(
+                0, (len(templates), len(encoder._names))
+            )
+            for some, (encoder, templates) in zip(prompts, asked, strict=True)
+        ]
+
+    def _most_texts(self) -> int:
+        """Texts that memory allows together."""
+        length = self._tokenizer(["x"]).shape[1]
+        return max(1, self._memory // bytes_per_text(self._model, length))
+
+    def _prompts(self, templates: Sequence[str | tuple[str, ...]]) -> list[str]:
+        """The P · C prompts in words."""
+        return [
+            fill(own, name)
+            for template in templates
+            for own, name in zip(self._of_each(template), self._names, strict=True)
+        ]
+
+    def _of_each(self, template: str | tuple[str, ...]) -> tuple[str, ...]:
+        return (template,) * len(self._names) if isinstance(template, str) else template
+
+    def _encode(self, tokens: Tensor) -> Tensor:
+        length = tokens.shape[1]
+        if self._causal:  # nothing behind the last end of a text can reach an answer
+            length = int(end_positions(text_tower(self._model), tokens).max()) + 1
+        with shortened(self._model, length) if self._causal else nullcontext():
+            tokens = tokens[:, :length]
+            return F.normalize(self._model.encode_text(tokens).float(), dim=-1)

@@ -1,0 +1,140 @@
+"""How much is under way at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakValueDictionary
+
+from craft_zoo.protocol import ErrorCode
+from craft_zoo.server.errors import Refusal, busy
+from craft_zoo.server.limits import Limits
+
+
+class Admission:
+    """Lets requests in as long as there is room. Bytes may be held by any thread, all else is for
+    the event loop's.
+
+    A request takes one of its account's places while its body comes in, and one of all accounts'
+    places only from then on: who sends slowly is in nobody's way.
+
+    Args:
+        limits: ``waiting``, ``waiting_each`` and ``held_bytes`` of them.
+
+    Attributes:
+        held: bytes of requests and answers.
+        most: bytes that an account may hold.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self.most = limits, limits.held_each
+        self._inside: Counter[str] = Counter()
+        self._begun = 0
+        self._lock = threading.Lock()
+        self._held_each: Counter[str] = Counter()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.held = 0
+
+    @property
+    def inside(self) -> int:
+        """Requests that are under way, those included whose bodies are coming in."""
+        return self._inside.total()
+
+    @contextmanager
+    def enter(self, account: str) -> Iterator[Reservation]:
+        """Hold a place for a request.
+
+        Raises:
+            Refusal: there is none.
+        """
+        if self._inside[account] >= self._limits.waiting_each:
+            raise busy(f"{self._inside[account]} requests of this account are under way")
+        self._check_places()
+        self._inside[account] += 1
+        load = Reservation(self, account)
+        try:
+            yield load
+        finally:
+            self._inside[account] -= 1
+            self._inside += Counter()  # forgets accounts that have none
+            self._begun -= load.is_begun
+            self.release(account, load.bytes)
+
+    def begin(self) -> None:
+        """Take one of all accounts' places, see :meth:`Reservation.begin`.
+
+        Raises:
+            Refusal: there is none.
+        """
+        self._check_places()
+        self._begun += 1
+
+    def hold(self, account: str, size: int) -> None:
+        """Count bytes as held.
+
+        Raises:
+            Refusal: there are too many.
+        """
+        with self._lock:
+            if self.held + size > self._limits.held_bytes:
+                raise busy("the server's memory is in use")
+            if self._held_each[account] + size > self.most:
+                raise busy("the account's share of the server's memory is in use")
+            self.held += size
+            self._held_each[account] += size
+
+    def release(self, account: str, size: int) -> None:
+        """Count bytes as held no longer."""
+        with self._lock:
+            self.held -= size
+            self._held_each[account] -= size
+            self._held_each += Counter()
+
+    def turn(self, account: str) -> asyncio.Lock:
+        """Whoever holds this works for the account, one at a time, so that accounts take turns."""
+        turn = self._turns.get(account)
+        if turn is None:
+            self._turns[account] = turn = asyncio.Lock()
+        return turn
+
+    def _check_places(self) -> None:
+        if self._begun >= self._limits.waiting:
+            raise busy(f"{self._begun} requests are under way")
+
+
+class Reservation:
+    """What one request holds.
+
+    Attributes:
+        bytes: so many.
+        is_begun: whether all of it is there and it is being worked on.
+    """
+
+    def __init__(self, gate: Admission, account: str) -> None:
+        self._gate, self._account = gate, account
+        self.bytes = 0
+        self.is_begun = False
+
+    def begin(self) -> None:
+        """Its body is in, see :meth:`Admission.begin`."""
+        if not self.is_begun:
+            self._gate.begin()
+            self.is_begun = True
+
+    def add(self, size: int) -> None:
+        """Hold more, see :meth:`Admission.hold`.
+
+        Raises:
+            Refusal: likewise; or no request may hold so much.
+        """
+        if self.bytes + size > self._gate.most:
+            raise Refusal(
+                ErrorCode.TOO_LARGE,
+                f"the request takes more than {self._gate.most:,} bytes with all that it brings: "
+                f"ask for less at a time",
+            )
+        self._gate.hold(self._account, size)
+        self.bytes += size

@@ -1,0 +1,98 @@
+"""The app: routes behind a guard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from craft_zoo.blackbox import VLM
+from craft_zoo.protocol import ErrorCode
+from craft_zoo.server.errors import Refusal, bad, response_to
+from craft_zoo.server.middleware import RequestMiddleware
+from craft_zoo.server.routes import ROUTERS
+from craft_zoo.server.schemas import ErrorAnswer, TaskErrorAnswer
+from craft_zoo.server.service import Service
+from craft_zoo.server.settings import ServeSettings
+
+
+def create_app(
+    vlm: VLM, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
+) -> FastAPI:
+    """An ASGI app that serves a model. Its lifespan must be run, as all servers do.
+
+    One process serves a model, with one worker: a second one would not know what the first holds.
+
+    Args:
+        vlm: the model.
+        settings: how.
+        clock: seconds that only grow, for the rate of requests.
+    """
+    service = Service(vlm, settings, clock)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(
+        title="craft-zoo",
+        summary="A vision-language model that can only be queried.",
+        version=metadata.version("craft-zoo"),
+        lifespan=lifespan,
+        redirect_slashes=False,  # behind a proxy it would lead to an address without encryption
+    )
+    app.state.service = service
+    app.add_middleware(RequestMiddleware, service=service)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(HTTPException, _not_routed)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    for router in ROUTERS:
+        app.include_router(router)
+    _describe_errors(app)
+    return app
+
+
+def _describe_errors(app: FastAPI) -> None:
+    """Put into the schema what routes refer to and none has for an answer of its own."""
+    schema = app.openapi()  # from now on FastAPI returns this one
+    models = schema["components"]["schemas"]
+    for model in (ErrorAnswer, TaskErrorAnswer):
+        about = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        models.update(about.pop("$defs", {}))
+        models[model.__name__] = about
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return response_to(error, request.url.path)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        refusal = Refusal(ErrorCode.NOT_FOUND, "there is nothing at this path: see /openapi.json")
+    else:
+        refusal = Refusal(
+            ErrorCode.BAD_REQUEST,
+            f"{error.detail}: see /openapi.json".replace("\n", " "),
+            status=error.status_code,
+            headers=error.headers,
+        )
+    return response_to(refusal, request.url.path)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = " ".join(str(part) for part in first["loc"])
+    return response_to(bad(f"{place}: {first['msg']}: see /openapi.json"), request.url.path)

@@ -1,0 +1,274 @@
+"""The bill and the answers, in a file that survives whatever happens to the process."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from craft_zoo.errors import CraftZooError
+from craft_zoo.protocol import ErrorCode
+from craft_zoo.server.accounts import Account
+from craft_zoo.server.errors import Refusal
+
+_FILE = "serve-1.sqlite"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS requests (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, key TEXT NOT NULL,
+    digest BLOB NOT NULL, predictions INTEGER NOT NULL, scores INTEGER NOT NULL,
+    time REAL NOT NULL, UNIQUE (account, key)
+);
+CREATE TABLE IF NOT EXISTS answers (
+    number INTEGER PRIMARY KEY REFERENCES requests, account TEXT NOT NULL,
+    size INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS answers_by_account ON answers (account, number, size);
+CREATE TABLE IF NOT EXISTS usage (
+    account TEXT PRIMARY KEY, predictions INTEGER NOT NULL, scores INTEGER NOT NULL,
+    requests INTEGER NOT NULL, stored INTEGER NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What an answer costs.
+
+    Attributes:
+        predictions: (prompt, image) pairs.
+        scores: (prompt, image, text) triples.
+    """
+
+    predictions: int
+    scores: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A request that is to be billed.
+
+    Attributes:
+        account: whose it is.
+        key: its name.
+        digest: of all that it asks.
+        bill: what it costs.
+        body: of its answer.
+        is_kept: whether the answer is stored, to be sent again.
+    """
+
+    account: Account
+    key: str
+    digest: bytes
+    bill: Bill
+    body: bytes
+    is_kept: bool = True
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A request that was billed.
+
+    Attributes:
+        bill: what it cost.
+        body: of the answer; None: it is stored no longer.
+    """
+
+    bill: Bill
+    body: bytes | None
+
+
+@dataclass(frozen=True)
+class Used:
+    """What an account has used.
+
+    Attributes:
+        predictions: see :class:`Bill`.
+        scores: likewise.
+        requests: that were billed.
+    """
+
+    predictions: int = 0
+    scores: int = 0
+    requests: int = 0
+
+
+class State:
+    """Requests that were billed, and their answers. May be used by several threads.
+
+    Args:
+        folder: where the file lies; created when needed; None: in memory.
+        stored_bytes: of answers that are kept of an account, beside the last one.
+
+    Raises:
+        CraftZooError: the folder cannot be used, or another process uses it.
+    """
+
+    def __init__(self, folder: Path | None, stored_bytes: int) -> None:
+        self._stored_bytes = stored_bytes
+        self._mutex = threading.Lock()
+        self._lock = None if folder is None else _locked(folder)
+        path = ":memory:" if folder is None else str(folder / _FILE)
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            # A bill that was answered must be on the disk, whatever happens to the power.
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.executescript(_TABLES)
+        except sqlite3.Error as error:
+            if self._lock:
+                self._lock.release()
+            raise CraftZooError(
+                f"the state in {folder} cannot be used ({error}): check the disk, or name another "
+                f"folder"
+            ) from None
+
+    def find(self, account: str, key: str, digest: bytes) -> tuple[Recorded | None, Used]:
+        """The request of that key, if it was billed, and what the account has used.
+
+        Raises:
+            Refusal: the key belongs to another request.
+        """
+        with self._mutex:
+            return self._find(account, key, digest), self._usage(account)
+
+    def record(self, entries: Sequence[Entry]) -> list[Recorded | Refusal]:
+        """Bill requests and store their answers, with one wait for the disk.
+
+        Returns:
+            Each request as it was recorded: before, under the same key, and then not billed again;
+            or why it is not billed, because the quota does not cover it or the key belongs to
+            another request.
+        """
+        with self._mutex, self._transaction():
+            return [self._recorded(entry) for entry in entries]
+
+    def usage(self, account: str) -> Used:
+        """What an account has used."""
+        with self._mutex:
+            return self._usage(account)
+
+    def close(self) -> None:
+        """Close the file; what was recorded is there already."""
+        with self._mutex:
+            self._database.close()
+            if self._lock:
+                self._lock.release()
+
+    def _recorded(self, entry: Entry) -> Recorded | Refusal:
+        account, key, digest = entry.account, entry.key, entry.digest
+        try:  # nothing of an entry is written before all is checked
+            known = self._find(account.name, key, digest)
+            if known is None:
+                check_quota(account, self._usage(account.name), entry.bill)
+        except Refusal as refusal:
+            return refusal
+        if known and known.body is not None:
+            return known
+        if known is None:
+            self._add(account.name, key, digest, entry.bill)
+        if entry.is_kept:
+            self._store(account.name, key, entry.body)
+        return Recorded(known.bill if known else entry.bill, entry.body)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def _find(self, account: str, key: str, digest: bytes) -> Recorded | None:
+        row = self._database.execute(
+            "SELECT digest, predictions, scores, body FROM requests LEFT JOIN answers "
+            "USING (number) WHERE requests.account = ? AND key = ?",
+            (account, key),
+        ).fetchone()
+        if row is None:
+            return None
+        if row[0] != digest:
+            raise Refusal(
+                ErrorCode.CONFLICT,
+                "the Idempotency-Key was used for another request: use a new one for each question",
+            )
+        return Recorded(Bill(row[1], row[2]), row[3])
+
+    def _usage(self, account: str) -> Used:
+        row = self._database.execute(
+            "SELECT predictions, scores, requests FROM usage WHERE account = ?", (account,)
+        ).fetchone()
+        return Used(*row) if row else Used()
+
+    def _add(self, account: str, key: str, digest: bytes, bill: Bill) -> None:
+        self._database.execute(
+            "INSERT INTO requests (account, key, digest, predictions, scores, time) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (account, key, digest, bill.predictions, bill.scores, time.time()),
+        )
+        self._database.execute(
+            "INSERT INTO usage VALUES (?, ?, ?, 1, 0) ON CONFLICT (account) DO UPDATE SET "
+            "predictions = predictions + excluded.predictions, "
+            "scores = scores + excluded.scores, requests = requests + 1",
+            (account, bill.predictions, bill.scores),
+        )
+
+    def _store(self, account: str, key: str, body: bytes) -> None:
+        (number,) = self._database.execute(
+            "SELECT number FROM requests WHERE account = ? AND key = ?", (account, key)
+        ).fetchone()
+        self._database.execute(
+            "INSERT INTO answers VALUES (?, ?, ?, ?)", (number, account, len(body), body)
+        )
+        (stored,) = self._database.execute(
+            "UPDATE usage SET stored = stored + ? WHERE account = ? RETURNING stored",
+            (len(body), account),
+        ).fetchone()
+        while stored > self._stored_bytes:
+            oldest = self._database.execute(
+                "SELECT number, size FROM answers WHERE account = ? AND number != ? "
+                "ORDER BY number LIMIT 1",
+                (account, number),
+            ).fetchone()
+            if oldest is None:
+                break
+            self._database.execute("DELETE FROM answers WHERE number = ?", oldest[:1])
+            stored -= oldest[1]
+        self._database.execute("UPDATE usage SET stored = ? WHERE account = ?", (stored, account))
+
+
+def check_quota(account: Account, used: Used, bill: Bill) -> None:
+    """Make sure that an account may spend so much more.
+
+    Raises:
+        Refusal: it may not.
+    """
+    if account.quota is not None and used.predictions + bill.predictions > account.quota:
+        raise Refusal(
+            ErrorCode.QUOTA_EXCEEDED,
+            f"{bill.predictions:,} more predictions would exceed the quota of {account.quota:,} "
+            f"({used.predictions:,} made): ask for fewer, or the model's owner for more",
+        )
+
+
+def _locked(folder: Path) -> FileLock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock", thread_local=False)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CraftZooError(
+            f"another server keeps its state in {folder}: stop it, or name another folder"
+        ) from None
+    except OSError as error:
+        raise CraftZooError(
+            f"the folder {folder} cannot be used ({error.strerror}): name another"
+        ) from None
+    return lock

@@ -1,0 +1,226 @@
+"""What accounts have opened: image sets and classifiers, equal ones computed once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
+
+from craft_zoo.blackbox import BlackBox, ImageSet
+from craft_zoo.protocol import ErrorCode
+from craft_zoo.server.errors import Refusal
+from craft_zoo.server.uploads import UploadedImage
+
+Thing = TypeVar("Thing")
+
+
+_IMAGE_BYTES = 2**12  # of an encoded image: its features, its hash, and what leads to them
+_CLASS_BYTES = 2**15  # of an opened class: measured, 31 to 51 kB with a small model
+
+
+class AccountCache(Generic[Thing]):
+    """Things by account and id; no account sees another's.
+
+    Of too many or too large ones, those that an account used longest ago go first; one alone may
+    be as large as it is.
+
+    Args:
+        most: things of an account.
+        code: of the refusal where there is none of that id.
+        missing: its sentence.
+        room: bytes that an account's things may take.
+        size: bytes that a thing takes, which may change.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        code: ErrorCode,
+        missing: str,
+        *,
+        room: int | None = None,
+        size: Callable[[Thing], int] = lambda _: 0,
+    ) -> None:
+        self._most, self._code, self._missing = most, code, missing
+        self._room, self._size = room, size
+        self._shelves: dict[str, OrderedDict[str, Thing]] = {}
+
+    def put(self, account: str, id: str, thing: Thing) -> None:
+        """Keep a thing; those that have not been used for longest may go."""
+        shelf = self._shelves.setdefault(account, OrderedDict())
+        shelf[id] = thing
+        shelf.move_to_end(id)
+        self.make_room(account)
+
+    def make_room(self, account: str) -> None:
+        """Let things go until those of the account fit, for when one has grown."""
+        shelf = self._shelves.get(account, OrderedDict())
+        while len(shelf) > 1 and (len(shelf) > self._most or self._is_full(shelf)):
+            shelf.popitem(last=False)
+
+    def find(self, account: str, id: str) -> Thing | None:
+        """The thing of that id, used now."""
+        shelf = self._shelves.get(account, OrderedDict())
+        if id in shelf:
+            shelf.move_to_end(id)
+        return shelf.get(id)
+
+    def get(self, account: str, id: str) -> Thing:
+        """As :meth:`find`.
+
+        Raises:
+            Refusal: the account has none.
+        """
+        thing = self.find(account, id)
+        if thing is None:
+            raise Refusal(self._code, self._missing)
+        return thing
+
+    def remove(self, account: str, id: str) -> None:
+        """Forget a thing, see :meth:`get`."""
+        self.get(account, id)
+        del self._shelves[account][id]
+
+    def all_of(self, account: str) -> list[Thing]:
+        """The things of an account."""
+        return list(self._shelves.get(account, {}).values())
+
+    def _is_full(self, shelf: OrderedDict[str, Thing]) -> bool:
+        return self._room is not None and sum(map(self._size, shelf.values())) > self._room
+
+
+class SharedCache(Generic[Thing]):
+    """Things by their content, as long as somebody holds them."""
+
+    def __init__(self) -> None:
+        self._things: WeakValueDictionary[Hashable, Thing] = WeakValueDictionary()
+
+    def get(self, content: Hashable, make: Callable[[], Thing]) -> Thing:
+        """The thing, made where there is none. For one thread only, as two could both make it."""
+        thing = self._things.get(content)
+        if thing is None:
+            thing = make()
+            self._things[content] = thing
+        return thing
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+
+@dataclass(eq=False)
+class Encoded:
+    """Images that the model has encoded, for all accounts that have sent them.
+
+    Attributes:
+        images: the model's.
+    """
+
+    images: ImageSet
+
+
+@dataclass(eq=False)
+class Opened:
+    """The model opened on class names, for all accounts that have asked for them.
+
+    Attributes:
+        box: the model's.
+    """
+
+    box: BlackBox
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, estimated."""
+        return _CLASS_BYTES * len(self.box.classnames)
+
+
+class AccountImages:
+    """An image set of an account.
+
+    Args:
+        digests: SHA-256 of each image's file, hexadecimal, in order.
+
+    Attributes:
+        digests: as given.
+        images: those that came, by digest; none any more where the set is encoded and their files
+            are not kept.
+        encoded: all of them, once the model has them.
+        keeps_files: whether their files are kept until all have come, as the model has forgotten
+            some of them.
+        kept_bytes: of files.
+    """
+
+    def __init__(self, digests: tuple[str, ...]) -> None:
+        self.digests = digests
+        self.images: dict[str, UploadedImage] = {}
+        self.encoded: Encoded | None = None
+        self.keeps_files = False
+        self.kept_bytes = 0
+        self._missing = self._places()
+
+    @property
+    def missing(self) -> list[int]:
+        """Places of the images that have not come, of equal ones the first."""
+        return list(self._missing.values())
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all have come."""
+        return not self._missing
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, estimated."""
+        return _IMAGE_BYTES * len(self.digests) + self.kept_bytes
+
+    def has(self, digest: str) -> bool:
+        """Whether an image has come."""
+        return digest not in self._missing
+
+    def take(self, images: Iterable[UploadedImage]) -> None:
+        """Add images that have come."""
+        for image in images:
+            if self._missing.pop(image.sha256, None) is not None:
+                self.images[image.sha256] = image
+                self.kept_bytes += image.size
+
+    def forget_files(self, images: Iterable[UploadedImage]) -> None:
+        """Let go of the files of some of its images."""
+        for image in images:
+            if self.images.get(image.sha256) is image:
+                self.kept_bytes -= image.size
+            image.forget()
+
+    def forget_images(self) -> None:
+        """Let go of all images, which are encoded."""
+        self.forget_files(self.images.values())
+        self.images = {}
+
+    def lose(self) -> None:
+        """The model has forgotten images: those whose files are gone are missing again, and from
+        now on files are kept."""
+        self.keeps_files = True
+        self.images = {digest: each for digest, each in self.images.items() if each.is_held}
+        for image in self.images.values():
+            image.keep()
+        places = self._places()
+        self._missing = {each: places[each] for each in places if each not in self.images}
+
+    def _places(self) -> dict[str, int]:
+        """Where each image is first."""
+        places: dict[str, int] = {}
+        for place, digest in enumerate(self.digests):
+            places.setdefault(digest, place)
+        return places
+
+
+def content_id(kind: str, account: str, *content: str) -> str:
+    """An id that an account's equal things share, and nobody else's."""
+    digest = hashlib.sha256()
+    for part in (kind, account, *content):
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,109 @@
+"""Image files that would make a decoder work for hours or fill the memory, found before decoding.
+
+A decoder keeps whatever a file holds beside its pixels and does whatever the file demands, so a few
+kilobytes are enough for an attack. Here the segments or chunks of a JPEG, PNG or WebP file are
+counted; those that cost a decoder time or memory are limited.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
+_JPEG_AFTER_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # restarts belong to it
+_JPEG_SEGMENTS = 512  # a profile or a preview in segments of 64 kB has dozens
+_JPEG_SCANS = 64  # encoders write some ten; each makes the decoder pass over all pixels
+_JPEG_TABLE_BYTES = 2**16
+_JPEG_JUNK_BYTES = 2**16  # which Pillow skips one by one
+_JPEG_FRAME_BYTES = 32  # of the header of a frame with four components
+_JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xDE}
+_JPEG_NOTES = frozenset({*range(0xE0, 0xF0), 0xFE})  # application data and comments
+# Markers without a length, or of unknown length.
+_JPEG_BARE = frozenset({0x01, 0xC8, *range(0xD0, 0xD9), *range(0xF0, 0xFE)})
+
+_PNG_CHUNK = struct.Struct(">I4s")
+_PNG_CHUNK_OVERHEAD = 12  # bytes of a chunk's length, name and checksum
+_PNG_PIXELS = frozenset({b"IDAT", b"fdAT", b"fcTL"})
+_PNG_PIXEL_CHUNKS = 2**16  # encoders write some kilobytes into one
+_PNG_OTHER_CHUNKS = 256
+
+_WEBP_CHUNK = struct.Struct("<4sI")
+_WEBP_HEADER_BYTES = 12
+_WEBP_CHUNKS = 10_000  # each frame of an animation is one
+
+
+def fault_of(content: bytes | memoryview) -> str | None:
+    """Why an image file is not decoded, as the end of a sentence; None where it may be.
+
+    Args:
+        content: of the file, in any format.
+    """
+    head = bytes(content[:4])
+    for start, check in (
+        (b"\xff\xd8", _fault_of_jpeg),
+        (b"\x89PNG", _fault_of_png),
+        (b"RIFF", _fault_of_webp),
+    ):
+        if head.startswith(start):
+            return check(content)
+    return None
+
+
+def _fault_of_jpeg(content: bytes | memoryview) -> str | None:
+    at, segments, scans, frames, tables, junk = 2, 0, 0, 0, 0, 0
+    is_in_scan = False
+    while found := (_JPEG_AFTER_SCAN if is_in_scan else _JPEG_MARKER).search(content, at):
+        if not is_in_scan:
+            junk += found.end() - at - 2
+        at, marker, is_in_scan = found.end(), found[1][0], False
+        if marker == _JPEG_END and scans:
+            return None
+        segments += 1
+        length = int.from_bytes(content[at : at + 2], "big")
+        if marker == _JPEG_SCAN:
+            scans += 1
+            is_in_scan = True
+        elif marker in _JPEG_FRAMES:
+            frames += 1
+            if frames > 1 or length > _JPEG_FRAME_BYTES:
+                return "holds more than one frame"
+        elif marker not in _JPEG_NOTES and marker not in _JPEG_BARE and marker != _JPEG_END:
+            tables += length
+        if marker not in _JPEG_BARE and marker != _JPEG_END:
+            at += max(2, length)
+        if scans > _JPEG_SCANS:
+            return f"has more than {_JPEG_SCANS} scans"
+        if segments > _JPEG_SEGMENTS or tables > _JPEG_TABLE_BYTES or junk > _JPEG_JUNK_BYTES:
+            return "holds much beside its pixels"
+    if not scans and junk + len(content) - at > _JPEG_JUNK_BYTES:
+        return "holds much beside its pixels"
+    return None
+
+
+def _fault_of_png(content: bytes | memoryview) -> str | None:
+    at, pixel_chunks, other_chunks = 8, 0, 0
+    while at + _PNG_CHUNK.size <= len(content):
+        length, name = _PNG_CHUNK.unpack_from(content, at)
+        if name == b"IEND":
+            return None
+        if name in _PNG_PIXELS:
+            pixel_chunks += 1
+        else:
+            other_chunks += 1
+        if pixel_chunks > _PNG_PIXEL_CHUNKS or other_chunks > _PNG_OTHER_CHUNKS:
+            return "consists of too many chunks"
+        at += _PNG_CHUNK_OVERHEAD + length
+    return None
+
+
+def _fault_of_webp(content: bytes | memoryview) -> str | None:
+    at, chunks = _WEBP_HEADER_BYTES, 0
+    while at + _WEBP_CHUNK.size <= len(content):
+        _, size = _WEBP_CHUNK.unpack_from(content, at)
+        at += _WEBP_CHUNK.size + size + size % 2
+        chunks += 1
+        if chunks > _WEBP_CHUNKS:
+            return "consists of too many chunks"
+    return None

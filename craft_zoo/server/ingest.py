@@ -1,0 +1,167 @@
+"""Images on their way into the model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+from starlette.requests import ClientDisconnect
+
+from craft_zoo.data.images import BrokenImageError
+from craft_zoo.errors import CraftZooError
+from craft_zoo.protocol import ErrorCode, decode_files
+from craft_zoo.server.caches import AccountImages, Encoded
+from craft_zoo.server.errors import Refusal, bad
+from craft_zoo.server.service import Service
+from craft_zoo.server.uploads import ForgottenImageError, UploadedImage
+
+_LOG = logging.getLogger("craft_zoo.server")
+# What is done before it is another account's turn, of images the first in any case.
+_ENCODED, _ENCODED_PIXELS = 16, 2**25
+_DECODED, _DECODED_PIXELS = 64, 2**23
+
+
+async def take_in(
+    service: Service,
+    account: str,
+    held: AccountImages,
+    body: bytes,
+    is_gone: Callable[[], Awaitable[bool]],
+) -> None:
+    """Encode the images that a request brings; with the last one, the set is complete.
+
+    Args:
+        service: whose model encodes.
+        account: whose turn it takes.
+        held: the set.
+        body: files by their places in it.
+        is_gone: whether nobody waits any more.
+
+    Raises:
+        Refusal: one of them does not belong there or is no image; none of them is taken.
+        ClientDisconnect: nobody waits.
+    """
+    images = await service.read(_announced, held.digests, body, service.settings.limits.pixels)
+    # Equal ones once, and none that is here already.
+    new = list({each.sha256: each for each in images if not held.has(each.sha256)}.values())
+    _check_room(service, account, new)
+    await _check(service, account, new, is_gone)
+    keeps = held.keeps_files or not service.model.remembers
+    if keeps:
+        for image in new:
+            image.keep()
+    else:  # each piece at its time; they are put together from memory
+        for some in _pieces(new, _ENCODED, _ENCODED_PIXELS):
+            await _stop_if(is_gone)
+            await service.compute(account, "images", partial(service.vlm.images, some))
+    held.take(new)
+    if held.is_whole and held.encoded is None:
+        await _complete(service, account, held)
+    if not held.keeps_files and service.model.remembers:
+        held.forget_files(new)
+    service.image_sets.make_room(account)
+
+
+async def _complete(service: Service, account: str, held: AccountImages) -> None:
+    sources = [held.images[digest] for digest in held.digests]
+
+    def encode() -> Encoded:
+        progress = service.interlude
+        return service.encoded.get(
+            held.digests, lambda: Encoded(service.vlm.images(sources, progress))
+        )
+
+    try:
+        held.encoded = await service.compute(account, "images", encode)
+    except ForgottenImageError:
+        _LOG.warning("the model has forgotten images: a set's files are kept until all have come")
+        held.lose()
+    else:
+        if service.model.remembers:
+            held.forget_images()
+
+
+async def _check(
+    service: Service,
+    account: str,
+    images: Sequence[UploadedImage],
+    is_gone: Callable[[], Awaitable[bool]],
+) -> None:
+    """Decode images, some at a time, between which others have theirs decoded."""
+    most = service.settings.limits.request_pixels
+    try:
+        for some in _pieces(images, _DECODED, _DECODED_PIXELS):
+            async with service.gate.turn(account):
+                await service.decode(_measure, some)
+        pixels = sum(image.pixels for image in images)
+        if pixels > most:
+            raise Refusal(
+                ErrorCode.TOO_LARGE,
+                f"the request's images have {pixels:,} pixels: send at most {most:,} at a time",
+            )
+        for some in _pieces(images, _DECODED, _DECODED_PIXELS):
+            await _stop_if(is_gone)
+            async with service.gate.turn(account):
+                await service.decode(_decode, some)
+    except BrokenImageError as error:
+        raise Refusal(ErrorCode.BAD_IMAGE, str(error)) from None
+
+
+def _measure(images: Iterable[UploadedImage]) -> None:
+    for image in images:
+        image.measure()
+
+
+def _decode(images: Iterable[UploadedImage]) -> None:
+    for image in images:
+        image.check()
+
+
+def _pieces(
+    images: Sequence[UploadedImage], most: int, pixels: int
+) -> Iterator[Sequence[UploadedImage]]:
+    """So many images at a time, or fewer that together have so many pixels."""
+    first = total = 0
+    for place, image in enumerate(images):
+        if place > first and (place - first == most or total + image.pixels > pixels):
+            yield images[first:place]
+            first, total = place, 0
+        total += image.pixels
+    if images:
+        yield images[first:]
+
+
+async def _stop_if(is_gone: Callable[[], Awaitable[bool]]) -> None:
+    if await is_gone():
+        raise ClientDisconnect
+
+
+def _announced(digests: Sequence[str], body: bytes, pixels: int) -> list[UploadedImage]:
+    """The images of a body, each of which is the one that was announced."""
+    try:
+        files = decode_files(body)
+    except CraftZooError as error:
+        raise bad(str(error), 400) from None
+    images = []
+    for place, content in files.items():
+        if place >= len(digests):
+            raise bad(f"there is no image {place} in the set of {len(digests)}: count from 0", 400)
+        image = UploadedImage(content, str(place), pixels)
+        if image.sha256 != digests[place]:
+            raise Refusal(
+                ErrorCode.BAD_IMAGE,
+                f"image {place} is not the file that was announced: its SHA-256 is {image.sha256}",
+            )
+        images.append(image)
+    return images
+
+
+def _check_room(service: Service, account: str, images: Sequence[UploadedImage]) -> None:
+    kept = sum(held.kept_bytes for held in service.image_sets.all_of(account))
+    most = service.settings.limits.kept_bytes
+    if kept + sum(image.size for image in images) > most:
+        raise Refusal(
+            ErrorCode.TOO_LARGE,
+            f"the account's images take more than {most:,} bytes: delete sets that you do not need",
+        )

@@ -1,0 +1,96 @@
+"""What a server writes about itself: lines of JSON, and not the same one all the time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TextIO
+
+from craft_zoo.server.middleware import REQUEST_LOG
+
+# asyncio tells of each connection that it cannot take, py.warnings of whatever libraries warn of.
+_LOGGERS = {
+    "craft_zoo.server": logging.INFO,
+    "uvicorn": logging.INFO,
+    "asyncio": logging.WARNING,
+    "py.warnings": logging.WARNING,
+}
+_MOST = 5  # records of one kind
+_SECONDS = 60.0
+_KINDS = 1000
+
+
+class Lines(logging.Formatter):
+    """Records as lines of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See :meth:`logging.Formatter.format`."""
+        if record.name == REQUEST_LOG:
+            return record.getMessage()
+        line: dict[str, object] = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage().strip(),
+        }
+        if left_out := getattr(record, "left_out", 0):
+            line["left_out"] = left_out
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+@dataclass
+class _Told:
+    since: float = float("-inf")
+    count: int = 0
+    left_out: int = 0
+
+
+class Sparing(logging.Filter):
+    """Lets few records of one kind pass in a minute; the next one says how many it has left out.
+
+    Requests all pass: each is one line.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._told: dict[tuple[str, str, str], _Told] = defaultdict(_Told)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See :meth:`logging.Filter.filter`."""
+        if record.name == REQUEST_LOG:
+            return True
+        if len(self._told) > _KINDS:
+            self._told.clear()
+        error = type(record.exc_info[1]).__name__ if record.exc_info else ""
+        what = str(record.msg).partition("\n")[0][:200]  # before it is told which connection
+        told, now = self._told[record.name, what, error], self._clock()
+        if now >= told.since + _SECONDS:
+            told.since, told.count = now, 0
+        if told.count == _MOST:
+            told.left_out += 1
+            return False
+        told.count += 1
+        record.left_out, told.left_out = told.left_out, 0
+        return True
+
+
+def log_to(stream: TextIO) -> None:
+    """Write all that a server's process has to say to a stream."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Lines())
+    handler.addFilter(Sparing())
+    for name, level in _LOGGERS.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
+    logging.captureWarnings(True)

@@ -1,0 +1,46 @@
+"""The model, and what an account has used of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from fastapi import Request
+
+from craft_zoo.protocol import paths
+from craft_zoo.server.capabilities import public_name
+from craft_zoo.server.routes.common import (
+    account_of,
+    errors,
+    guarded,
+    service_of,
+)
+from craft_zoo.server.schemas import ModelAnswer, UsageAnswer
+
+router = guarded("model")
+
+
+@router.get(paths.MODEL, responses=errors())
+async def read_model(request: Request) -> ModelAnswer:
+    """What is served, and what is taken of a request."""
+    account_of(request)
+    service = service_of(request)
+    settings = service.settings
+    return ModelAnswer(
+        name=settings.name or public_name(service.vlm.name),
+        image_size=service.vlm.image_size,
+        in_flight=min(service.vlm.in_flight, settings.limits.contexts),
+        accepts=sorted(service.model.accepts),
+        answers=settings.answers,
+        top_k=settings.top_k,
+        limits=asdict(settings.limits),
+    )
+
+
+@router.get(paths.USAGE, responses=errors())
+async def read_usage(request: Request) -> UsageAnswer:
+    """What was billed."""
+    account = account_of(request)
+    service = service_of(request)
+    used = await service.file(service.state.usage, account.name)
+    remaining = None if account.quota is None else max(0, account.quota - used.predictions)
+    return UsageAnswer(**asdict(used), quota=account.quota, remaining=remaining)

@@ -1,0 +1,35 @@
+"""Routes for whoever runs the server; they need no key and tell nothing of the model."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from craft_zoo.protocol import paths
+from craft_zoo.server.routes.common import service_of
+from craft_zoo.server.schemas import Health
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get(paths.HEALTH)
+async def read_health() -> Health:
+    """Whether the process lives."""
+    return Health(status="ok")
+
+
+@router.get(paths.READY, response_model=Health, responses={503: {"model": Health}})
+async def read_readiness(request: Request) -> Response:
+    """Whether requests are taken."""
+    service = service_of(request)
+    if service.is_ready and not service.is_closing:
+        return JSONResponse({"status": "ready"})
+    status = "stopping" if service.is_closing else "starting"
+    return JSONResponse({"status": status}, 503, {"Retry-After": "1"})
+
+
+@router.get(paths.METRICS, response_class=PlainTextResponse)
+async def read_metrics(request: Request) -> Response:
+    """Numbers for Prometheus."""
+    text, kind = service_of(request).metrics.text()
+    return Response(text, headers={"Content-Type": kind})

@@ -1,0 +1,48 @@
+"""Prompts that are scored on images, several requests' together."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import numpy as np
+
+from craft_zoo.blackbox import VLM, Question
+from craft_zoo.server.errors import bad
+
+
+def ask(vlm: VLM, questions: Sequence[Question]) -> Generator[None, None, list[np.ndarray]]:
+    """Ask questions in one call of the model, or a single one prompt by prompt.
+
+    Args:
+        vlm: the model.
+        questions: of one :meth:`VLM.kind`.
+
+    Yields:
+        Wherever somebody else may ask.
+
+    Returns:
+        Logits (P, N, C) float32 of each question.
+
+    Raises:
+        Refusal: an answer holds NaN or infinity, which prompts far from words may lead to.
+    """
+    alone = len(questions) == 1
+    answers = [(yield from _one(questions[0]))] if alone else vlm.answer(questions)
+    for question, logits in zip(questions, answers, strict=True):
+        expected = len(question.prompts), len(question.images), len(question.box.classnames)
+        if logits.shape != expected:
+            raise RuntimeError(f"the model answered {logits.shape} instead of {expected}")
+        if not np.isfinite(logits).all():
+            raise bad("the model's answer is not finite: keep contexts nearer to the initial one")
+    return answers
+
+
+def _one(question: Question) -> Generator[None, None, np.ndarray]:
+    prompts, box = len(question.prompts), question.box
+    logits = np.empty((prompts, len(question.images), len(box.classnames)), np.float32)
+    count = 0
+    for count, scores in enumerate(box.logits(question.prompts, question.images), 1):
+        logits[count - 1] = scores
+        if count < prompts:
+            yield
+    return logits[:count]

@@ -1,0 +1,394 @@
+"""What all routes work with: the model in its thread, the state, and what is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from craft_zoo.blackbox import DEFAULT_INIT, VLM, Question
+from craft_zoo.data.images import BrokenImageError
+from craft_zoo.errors import CraftZooError, PromptError
+from craft_zoo.protocol import ErrorCode, digest
+from craft_zoo.server.accounts import Account
+from craft_zoo.server.admission import Admission
+from craft_zoo.server.billing import (
+    Bill,
+    Entry,
+    Recorded,
+    State,
+    check_quota,
+)
+from craft_zoo.server.caches import (
+    AccountCache,
+    AccountImages,
+    Encoded,
+    Opened,
+    SharedCache,
+    content_id,
+)
+from craft_zoo.server.capabilities import Capabilities, capabilities_of
+from craft_zoo.server.errors import bad, busy
+from craft_zoo.server.metrics import Metrics
+from craft_zoo.server.rate_limit import RateLimit
+from craft_zoo.server.scoring import ask
+from craft_zoo.server.settings import ServeSettings
+from craft_zoo.server.uploads import ForgottenImageError
+from craft_zoo.server.worker import (
+    Job,
+    Run,
+    StoppedError,
+    Worker,
+    whole,
+)
+
+Result = TypeVar("Result")
+
+_LOG = logging.getLogger("craft_zoo.server")
+_READERS = 2  # threads that read bodies and write answers
+_SMALL = 2**16  # bytes that are read sooner than another thread is woken
+_TASKS = 4  # label sets of Hugging Face's tasks that are kept of an account
+_OWNER = ""  # whose turn the server's own work takes; no account has this name
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A question that can be answered.
+
+    Attributes:
+        bill: what it will cost.
+        answer: computes the answer's body.
+    """
+
+    bill: Bill
+    answer: Callable[[], Awaitable[bytes]]
+
+
+class Service:
+    """A model being served. Its attributes are for the event loop's thread.
+
+    Args:
+        vlm: the model.
+        settings: how.
+        clock: seconds that only grow.
+    """
+
+    model: Capabilities
+
+    def __init__(
+        self, vlm: VLM, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.vlm, self.settings, limits = vlm, settings, settings.limits
+        # What an id or an answer holds for: not for what another server's state has of old.
+        self._served = json.dumps([vlm.name, settings.answers, settings.top_k])
+        self.metrics = Metrics(lambda: self._worker.waiting)
+        self.gate = Admission(limits)
+        self.buckets = RateLimit(limits.requests_per_second, limits.burst, clock)
+        self.image_sets: AccountCache[AccountImages] = AccountCache(
+            limits.image_sets,
+            ErrorCode.UNKNOWN_IMAGE_SET,
+            "there is no image set of this id: announce it with POST /v1/image-sets",
+            room=limits.opened_bytes,
+            size=lambda held: held.size,
+        )
+        self.classifiers: AccountCache[Opened] = AccountCache(
+            limits.classifiers,
+            ErrorCode.UNKNOWN_CLASSIFIER,
+            "there is no classifier of this id: open it with POST /v1/classifiers",
+            room=limits.opened_bytes,
+            size=lambda opened: opened.size,
+        )
+        # Of Hugging Face's tasks, beside those which an account's client has opened and knows.
+        self.tasks: AccountCache[Opened] = AccountCache(
+            _TASKS,
+            ErrorCode.UNKNOWN_CLASSIFIER,
+            "",
+            room=limits.opened_bytes // 8,
+            size=lambda opened: opened.size,
+        )
+        self.encoded: SharedCache[Encoded] = SharedCache()  # both used by the worker's thread
+        self.opened: SharedCache[Opened] = SharedCache()
+        self.is_ready = self.is_closing = self._is_ending = False
+        self._worker = self._new_worker()
+        self._asking: dict[tuple[str, str], _SameQuestion] = {}
+        self._answering: set[asyncio.Future[Recorded]] = set()
+        self._unrecorded: list[tuple[Entry, asyncio.Future[Recorded]]] = []
+        self._recording = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Open the state and get to know the model.
+
+        Raises:
+            CraftZooError: one of them cannot be used.
+        """
+        self.is_closing = self._is_ending = False
+        self.state = State(self.settings.state, self.settings.limits.stored_bytes)
+        self._readers = ThreadPoolExecutor(_READERS, "craft-zoo-read")
+        self._decoder = ThreadPoolExecutor(1, "craft-zoo-decode")
+        self._clerk = ThreadPoolExecutor(1, "craft-zoo-bill")
+        self._worker.start()
+        self.model = await self.compute(
+            _OWNER, "capabilities_of", lambda: capabilities_of(self.vlm)
+        )
+        self.is_ready = True
+
+    def close(self) -> None:
+        """Refuse what is new; what is under way goes on. May be called from a signal's handler."""
+        self.is_closing = True
+
+    async def stop(self) -> None:
+        """End. Who waits still is not answered, and not billed; the server has given them time."""
+        self.close()
+        self._is_ending = True
+        await asyncio.to_thread(self._worker.stop)
+        await asyncio.gather(*self._answering, return_exceptions=True)
+        self.is_ready = False
+        for pool in (self._readers, self._decoder, self._clerk):
+            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+        self.state.close()
+        self._worker = self._new_worker()  # the app may be started again
+
+    async def read(
+        self, function: Callable[..., Result], *arguments: Any, size: int = _SMALL
+    ) -> Result:
+        """What a function returns that reads or writes so many bytes, of many in another thread."""
+        if size < _SMALL:
+            return function(*arguments)
+        return await self._in(self._readers, function, *arguments)
+
+    async def decode(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """What a function returns that decodes images, in a thread of its own."""
+        return await self._in(self._decoder, function, *arguments)
+
+    async def digest(self, body: bytes) -> str:
+        """The digest of a body, see :func:`craft_zoo.protocol.digest`."""
+        return await self.read(digest, body, size=len(body))
+
+    async def compute(self, account: str, kind: str, function: Callable[[], Result]) -> Result:
+        """What a function returns that needs the model, when it is the account's turn.
+
+        Raises:
+            Refusal: the model does not take what it is given.
+        """
+        return await self._done(Job(account, kind, whole(function)))
+
+    async def ask(self, account: str, question: Question) -> np.ndarray:
+        """Logits (P, N, C), of one call of the model perhaps with those of other requests.
+
+        Raises:
+            Refusal: see :meth:`compute`.
+        """
+        return await self.score(
+            account,
+            partial(ask, self.vlm),
+            question,
+            self.vlm.kind(question),
+            question.texts,
+        )
+
+    async def score(
+        self, account: str, run: Run, payload: object, together: Hashable, texts: int
+    ) -> Any:
+        """What ``run`` returns for a payload, perhaps in one call with others of the same kind.
+
+        Args:
+            account: who asks.
+            run: see :data:`craft_zoo.server.worker.Run`.
+            payload: what it asks.
+            together: payloads of the same value may go together.
+            texts: that are scored; those of a call are bounded.
+
+        Raises:
+            Refusal: see :meth:`compute`.
+        """
+        if self.settings.max_batch == 1:
+            together = None
+        return await self._done(
+            Job(account, "scores", run, payload, together, texts, is_brief=True)
+        )
+
+    def interlude(self, *_: int) -> None:
+        """Let others ask in the midst of a long computation, in the worker's thread."""
+        self._worker.interlude()
+
+    async def open(
+        self,
+        account: str,
+        classnames: tuple[str, ...],
+        init: str = DEFAULT_INIT,
+        shelves: AccountCache[Opened] | None = None,
+    ) -> tuple[str, Opened]:
+        """Open the model on class names for an account; their id, and what was opened.
+
+        Args:
+            account: whose it is.
+            classnames: see :meth:`craft_zoo.blackbox.VLM.classifier`.
+            init: likewise.
+            shelves: where it is kept; None: among the classifiers.
+
+        Raises:
+            Refusal: the model does not take them.
+        """
+        shelves = self.classifiers if shelves is None else shelves
+        id = content_id("classifier", account, self._served, init, *classnames)
+        opened = shelves.find(account, id)
+        if opened is None:
+            content = classnames, init
+            opened = await self.compute(
+                account,
+                "classifier",
+                lambda: self.opened.get(
+                    content, lambda: Opened(self.vlm.classifier(classnames, init))
+                ),
+            )
+        shelves.put(account, id, opened)
+        return id, opened
+
+    def question(self, *about: str) -> bytes:
+        """Digest of a question, of all that determines its answer.
+
+        Args:
+            about: what is asked, in a few words.
+        """
+        return hashlib.sha256(json.dumps([self._served, *about]).encode()).digest()
+
+    async def answer_once(
+        self,
+        account: Account,
+        key: str,
+        question: bytes,
+        prepare: Callable[[], Awaitable[Prepared]],
+        *,
+        is_kept: bool = True,
+    ) -> Recorded:
+        """Answer a request, or send again what it was answered; see the protocol.
+
+        Args:
+            account: who asks.
+            key: name of the request.
+            question: digest of all that it asks.
+            prepare: called where the answer must be computed.
+            is_kept: whether the answer is stored, to be sent again.
+
+        Raises:
+            Refusal: nothing was billed.
+        """
+        # To its end even if the client is gone: it will ask again.
+        answering = asyncio.ensure_future(
+            self._answer_once(account, key, question, prepare, is_kept)
+        )
+        self._answering.add(answering)
+        answering.add_done_callback(self._answering.discard)
+        return await asyncio.shield(answering)
+
+    async def _answer_once(
+        self,
+        account: Account,
+        key: str,
+        question: bytes,
+        prepare: Callable[[], Awaitable[Prepared]],
+        is_kept: bool,
+    ) -> Recorded:
+        name = account.name
+        turnstile = self._asking.setdefault((name, key), _SameQuestion())
+        turnstile.users += 1
+        try:
+            async with turnstile.lock:
+                known, used = await self.file(self.state.find, name, key, question)
+                if known and known.body is not None:
+                    return known
+                prepared = await prepare()
+                if known is None:
+                    check_quota(account, used, prepared.bill)
+                body = await prepared.answer()
+                entry = Entry(account, key, question, prepared.bill, body, is_kept)
+                recorded = await self._record(entry)
+                if known is None:
+                    self.metrics.predictions.labels(name).inc(prepared.bill.predictions)
+                return recorded
+        finally:
+            turnstile.users -= 1
+            if not turnstile.users:
+                del self._asking[name, key]
+
+    async def _record(self, entry: Entry) -> Recorded:
+        """Record a request, with all that come while the disk is busy with others."""
+        if self._is_ending:
+            raise busy("the server is being stopped")
+        future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        self._unrecorded.append((entry, future))
+        if len(self._unrecorded) == 1:
+            await self._recording.acquire()
+            try:
+                entries, self._unrecorded = self._unrecorded, []
+                outcomes: Sequence[Recorded | Exception] = await self.file(
+                    self.state.record, [each for each, _ in entries]
+                )
+            except Exception as error:  # all who wait for the outcome must get one
+                outcomes = [error] * len(entries)
+            finally:
+                self._recording.release()
+            for (_, each), outcome in zip(entries, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    each.set_exception(outcome)
+                else:
+                    each.set_result(outcome)
+        return await future
+
+    async def file(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """What a function of the state returns.
+
+        Raises:
+            Refusal: the disk does not take it.
+        """
+        try:
+            return await self._in(self._clerk, function, *arguments)
+        except sqlite3.Error:
+            _LOG.exception("the state cannot be used")
+            raise busy("the server cannot write to its disk") from None
+
+    async def _in(
+        self, pool: ThreadPoolExecutor, function: Callable[..., Result], *arguments: Any
+    ) -> Result:
+        if self._is_ending:
+            raise busy("the server is being stopped")
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+
+    def _new_worker(self) -> Worker:
+        threads = torch.get_num_threads()  # a new thread's number may be another
+        return Worker(
+            self.settings.max_batch,
+            lambda: torch.set_num_threads(threads),
+            self.metrics.observe_call,
+        )
+
+    async def _done(self, job: Job) -> Any:
+        try:
+            return await asyncio.wrap_future(self._worker.submit(job))
+        except StoppedError:
+            raise busy("the server is being stopped") from None
+        except ForgottenImageError:
+            raise
+        except (PromptError, BrokenImageError) as error:
+            raise bad(str(error), 400) from None
+        except CraftZooError as error:  # what it says is for the owner
+            raise RuntimeError("the model cannot be used") from error
+
+
+class _SameQuestion:
+    """Lets requests of one key through one by one."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0

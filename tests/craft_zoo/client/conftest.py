@@ -1,0 +1,92 @@
+"""Fixtures: a server of the protocol, clients that do not sleep, a network that harms."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from craft_zoo.client import RemoteVLM, Retrying
+from craft_zoo.openclip import OpenCLIP
+
+_HERE = Path(__file__).parent
+
+
+class Time:
+    """Passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def retrying(self, **settings: Any) -> Retrying:
+        settings = {"draw": lambda: 0.5, **settings}
+        return Retrying(sleep=self.sleep, clock=lambda: self.now, **settings)
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture(scope="session")
+def fakes() -> dict[str, Any]:
+    """What fake_server.py holds."""
+    return runpy.run_path(str(_HERE / "fake_server.py"))
+
+
+@pytest.fixture(scope="session")
+def faulty_proxy() -> Any:
+    """The class FaultyProxy."""
+    return runpy.run_path(str(_HERE / "faults.py"))["FaultyProxy"]
+
+
+@pytest.fixture
+def server(vlm: OpenCLIP, fakes: dict[str, Any]) -> Iterator[Any]:
+    with fakes["FakeServer"](vlm) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(server: Any, time: Time) -> Callable[..., RemoteVLM]:
+    """Opens the model of ``server``."""
+
+    def open_remote(**settings: Any) -> RemoteVLM:
+        return RemoteVLM(
+            settings.pop("url", server.url),
+            **{"api_key": "secret", "retrying": time.retrying(), "timeout": 20.0, **settings},
+        )
+
+    return open_remote
+
+
+class Mortal(httpx.BaseTransport):
+    """Kills when so many questions were answered, before anybody has seen the last answer."""
+
+    class Died(BaseException):
+        """The process is killed here."""
+
+    def __init__(self, questions: int) -> None:
+        self._left, self._inner = questions, httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self._inner.handle_request(request)
+        if request.url.path.endswith("scores"):
+            self._left -= 1
+            if self._left == 0:
+                response.read()
+                raise self.Died
+        return response
+
+
+@pytest.fixture
+def mortal() -> type[Mortal]:
+    return Mortal

@@ -1,0 +1,61 @@
+"""``craft-zoo serve`` in a thread, begun anew at any moment."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+from craft_zoo.blackbox import VLM
+from craft_zoo.server import (
+    Accounts,
+    Limits,
+    ServeSettings,
+    create_app,
+    new_account,
+)
+from craft_zoo.server.uvicorn_server import Server, server_of
+
+
+class RealServer:
+    """Serves a model to one account.
+
+    Args:
+        vlm: the model.
+        state: folder of the bill.
+        limits: of what it takes.
+    """
+
+    def __init__(self, vlm: VLM, state: Path, **limits: int) -> None:
+        account, self.key = new_account("someone")
+        self._settings = ServeSettings(
+            Accounts([account]),
+            state=state,
+            limits=Limits(requests_per_second=1e6, burst=10**6, **limits),  # tests do not wait
+        )
+        self._vlm = vlm
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> RealServer:
+        self._server: Server = server_of(
+            create_app(self._vlm, self._settings), "127.0.0.1", self.port, 1.0
+        )
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive(), "the server has not started"
+            time.sleep(0.005)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+    def restart(self) -> None:
+        """End it, whoever is waiting for an answer, and begin anew with the same bill."""
+        self.__exit__()
+        self.__enter__()

@@ -1,0 +1,104 @@
+"""Work that is begun a little ahead of need: its order, its failures, its end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import pytest
+
+from craft_zoo.client.prefetch import prefetched
+from craft_zoo.threads import in_order
+
+
+class Begun:
+    """Futures that are done when a test says so."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[int]] = []
+
+    def __call__(self, item: int) -> Future[int]:
+        self.futures.append(Future())
+        return self.futures[-1]
+
+    def results(self, *, fail_fast: bool = False) -> Iterator[int]:
+        return in_order(self, range(100), 3, fail_fast=fail_fast)
+
+
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_results_wait_for_their_turn(fail_fast: bool) -> None:
+    begun = Begun()
+    results = begun.results(fail_fast=fail_fast)
+    timer = threading.Timer(0.02, lambda: [begun.futures[at].set_result(at) for at in (2, 1, 0)])
+    timer.start()
+    assert next(results) == 0
+    assert len(begun.futures) == 3
+    assert next(results) == 1
+    assert len(begun.futures) == 4
+
+
+def test_a_failure_waits_for_its_turn_or_does_not() -> None:
+    for fail_fast in (True, False):
+        begun = Begun()
+        results = begun.results(fail_fast=fail_fast)
+        threading.Timer(0.02, lambda b=begun: b.futures[1].set_exception(KeyError("b"))).start()
+        if not fail_fast:
+            threading.Timer(0.04, lambda b=begun: b.futures[0].set_result(0)).start()
+            assert next(results) == 0
+        with pytest.raises(KeyError, match="b"):
+            next(results)
+        assert begun.futures[2].cancelled()
+
+
+def test_after_a_failure_nothing_more_is_begun_and_what_is_done_still_comes() -> None:
+    begun = Begun()
+    results = begun.results(fail_fast=True)
+    threading.Timer(0.02, lambda: begun.futures[0].set_result(0)).start()
+    assert next(results) == 0
+    begun.futures[2].set_exception(KeyError("c"))
+    begun.futures[1].set_result(1)
+    assert next(results) == 1
+    with pytest.raises(KeyError, match="c"):
+        next(results)
+    assert len(begun.futures) == 3
+
+
+def interrupt(seconds: float) -> None:
+    """As by Ctrl-C, after so many."""
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGINT)).start()
+
+
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_an_interruption_cancels_what_was_being_waited_for(fail_fast: bool) -> None:
+    begun = Begun()
+    interrupt(0.05)
+    with pytest.raises(KeyboardInterrupt):
+        next(begun.results(fail_fast=fail_fast))
+    assert [future.cancelled() for future in begun.futures] == [True] * 3
+
+
+def test_blocked_threads_hold_up_nobody() -> None:
+    release, threads = threading.Event(), list[threading.Thread]()
+
+    def work(number: int) -> int:
+        threads.append(threading.current_thread())
+        if number == 1:
+            raise KeyError("mine")
+        release.wait(60)
+        return number
+
+    began = time.monotonic()
+    with pytest.raises(KeyError, match="mine"):
+        list(prefetched(work, range(100), 3))
+    interrupt(0.05)
+    with pytest.raises(KeyboardInterrupt):
+        list(prefetched(work, [0, 2], 3))
+    assert time.monotonic() - began < 10
+    assert all(thread.daemon for thread in threads)  # nor does the interpreter's end wait
+    release.set()
+    assert list(prefetched(work, range(2, 30), 4)) == list(range(2, 30))

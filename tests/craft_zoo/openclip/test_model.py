@@ -1,0 +1,210 @@
+"""open_clip models behind the interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from craft_zoo import mini
+from craft_zoo.blackbox import VLM, load_vlm
+from craft_zoo.data import Task, open_image
+from craft_zoo.errors import CraftZooError
+from craft_zoo.openclip import OpenCLIP
+from craft_zoo.openclip.text import CausalTextEncoder, ForwardTextEncoder
+from craft_zoo.tuning import tune
+
+NAMES = ["cat", "annual crop land", "forklift truck"]
+
+
+def test_logits_are_open_clips_own(vlm: OpenCLIP, small_task: Task) -> None:
+    assert_open_clips_logits(vlm, small_task)
+
+
+@pytest.fixture(scope="module")
+def vit_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ViT-B-32 without pretraining, saved to a file."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "vit.pt"
+    torch.save(open_clip.create_model("ViT-B-32").state_dict(), path)
+    return path
+
+
+def test_vit_b_32_from_a_local_file(vit_checkpoint: Path, small_task: Task) -> None:
+    vlm = load_vlm("ViT-B-32", str(vit_checkpoint))
+    assert vlm.name == f"ViT-B-32@{vit_checkpoint}"
+    assert_open_clips_logits(vlm, small_task)
+    assert load_vlm(vlm.name).name == vlm.name
+
+
+def assert_open_clips_logits(vlm: OpenCLIP, task: Task) -> None:
+    """Equal to logit_scale · encode_image · encode_text of the same sentence, to 1e-4."""
+    images = task.test.images[:12]
+    box = vlm.classifier(NAMES)
+    ours = next(box.logits(box.initial_context[None], vlm.images(images)))
+    model, preprocess, tokenizer = vlm._model, vlm._preprocess, vlm._tokenizer
+    with torch.inference_mode():
+        pixels = torch.stack([preprocess(open_image(image)) for image in images])
+        texts = tokenizer([f"a photo of a {name}." for name in NAMES])
+        theirs, _ = model.get_logits(pixels, texts)
+    assert ours.shape == (12, 3)
+    assert ours.dtype == np.float32
+    assert np.abs(ours - theirs.numpy()).max() < 1e-4
+
+
+def test_contexts_are_answered_in_order_and_alone_as_together(
+    vlm: OpenCLIP, small_task: Task
+) -> None:
+    box, images = vlm.classifier(NAMES), vlm.images(small_task.test.images[:5])
+    rng = np.random.default_rng(0)
+    contexts = box.initial_context + 0.3 * rng.standard_normal((5, 4, 256)).astype(np.float32)
+    together = list(box.logits(contexts, images))
+    for context, logits in zip(contexts, together, strict=True):
+        assert np.abs(next(box.logits(context[None], images)) - logits).max() < 1e-4
+
+
+def test_several_label_sets_on_the_same_images(vlm: OpenCLIP, small_task: Task) -> None:
+    images = vlm.images(small_task.test.images[:3])
+    for names in (["cat"], NAMES):
+        box = vlm.classifier(names)
+        assert next(box.logits(box.initial_context[None], images)).shape == (3, len(names))
+
+
+def test_images_of_another_model_are_refused(vlm: OpenCLIP, small_task: Task) -> None:
+    images = load_vlm("craft-mini").images(small_task.test.images[:2])
+    box = vlm.classifier(NAMES)
+    with pytest.raises(CraftZooError, match="another model"):
+        next(box.logits(box.initial_context[None], images))
+
+
+def test_features_are_not_visible_through_the_interface(vlm: OpenCLIP, small_task: Task) -> None:
+    from craft_zoo.blackbox import BlackBox, ImageSet
+
+    assert {name for name in vars(ImageSet) if not name.startswith("_")} == set()
+    seen = {"logits", "score", "template", "initial_prompt"}
+    assert {name for name in vars(BlackBox) if not name.startswith("_")} == seen
+
+
+def test_weights_that_do_not_fit(vit_checkpoint: Path) -> None:
+    with pytest.raises(CraftZooError, match=r"RN50 with weights .* cannot be loaded"):
+        load_vlm("RN50", str(vit_checkpoint))
+
+
+def test_a_file_that_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_text("no weights")
+    with pytest.raises(CraftZooError, match="cannot be loaded"):
+        load_vlm("ViT-B-32", str(path))
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "message"),
+    [
+        ("ViT-B-33", None, "unknown model 'ViT-B-33': did you mean 'ViT-B-32'"),
+        ("ViT-B-32", None, "needs weights: add --pretrained .*openai"),
+        ("ViT-B-32", "nowhere.pt", "neither a file nor weights"),
+        ("ViT-B-32", "openai", "cannot be loaded .*reaches the hub"),
+        ("craft-mini", "openai", "weights built in"),
+    ],
+)
+def test_models_that_cannot_be_had(model: str, pretrained: str | None, message: str) -> None:
+    with pytest.raises(CraftZooError, match=message):
+        load_vlm(model, pretrained)
+
+
+def test_unknown_precision_and_device() -> None:
+    with pytest.raises(CraftZooError, match="unknown precision 'fp8': choose fp32"):
+        load_vlm("craft-mini", precision="fp8")
+    with pytest.raises(CraftZooError, match="unknown device 'gpu'"):
+        load_vlm("craft-mini", device="gpu")
+
+
+def test_no_class_names(vlm: OpenCLIP) -> None:
+    with pytest.raises(CraftZooError, match="no class names"):
+        vlm.classifier([])
+
+
+def test_logits_do_not_depend_on_the_memory_for_scoring(vlm: OpenCLIP, small_task: Task) -> None:
+    answers = []
+    for memory in (1, 1024):
+        model = load_vlm("craft-mini", memory=memory)
+        box, images = model.classifier(NAMES), model.images(small_task.test.images[:5])
+        contexts = box.initial_context * np.linspace(0.5, 3, 50, dtype=np.float32)[:, None, None]
+        answers.append(np.stack(list(box.logits(contexts, images))))
+    assert np.abs(answers[0] - answers[1]).max() < 1e-4
+    with pytest.raises(CraftZooError, match="at least 1 MB, not 0"):
+        load_vlm("craft-mini", memory=0)
+
+
+def test_half_precision_is_the_same_model_in_other_numbers(vlm: OpenCLIP, small_task: Task) -> None:
+    half = load_vlm("craft-mini", precision="fp16")
+    answers = [_answer(model, small_task) for model in (vlm, half)]
+    difference = np.abs(answers[0] - answers[1]).max()
+    assert 0 < difference < 0.02 * np.abs(answers[0]).max()
+    assert answers[1].dtype == np.float32
+
+
+def test_an_adapter_goes_from_single_to_half_precision(vlm: OpenCLIP, small_task: Task) -> None:
+    tuned = tune(vlm, small_task, method="zero-shot", budget=1).adapter
+    half = load_vlm("craft-mini", precision="fp16")
+    images = small_task.test.images[:4]
+    assert np.allclose(tuned.predict(half, images), tuned.predict(vlm, images), atol=0.02)
+
+
+def test_the_mixed_half_precision_of_open_clip(small_task: Task) -> None:
+    torch.manual_seed(0)
+    answers = []
+    for precision in ("fp32", "fp16"):
+        torch.manual_seed(0)
+        model, _, preprocess = open_clip.create_model_and_transforms("RN50", precision=precision)
+        tokenizer = open_clip.get_tokenizer("RN50")
+        answers.append(_answer(OpenCLIP(model, preprocess, tokenizer, name="RN50"), small_task))
+    assert 0 < np.abs(answers[0] - answers[1]).max() < 0.02
+
+
+def test_a_model_that_cannot_compute_in_half_precision_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("mat1 and mat2 must have the same dtype\nand more")
+
+    monkeypatch.setattr("craft_zoo.openclip.model.ImageEncoder.__call__", fail)
+    with pytest.raises(CraftZooError, match=r"cannot compute in fp16 \(mat1 .*dtype\): use"):
+        load_vlm("craft-mini", precision="fp16")
+
+
+def _answer(model: VLM, task: Task) -> np.ndarray:
+    box = model.classifier(NAMES)
+    return next(box.logits(box.initial_context[None], model.images(task.test.images[:8])))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.01), ("fp16", 0.2), ("bf16", 1.0)])
+def test_gpu_agrees_with_cpu(
+    vlm: OpenCLIP, small_task: Task, precision: str, tolerance: float
+) -> None:
+    on_gpu = load_vlm("craft-mini", device="cuda", precision=precision)
+    answers = [_answer(model, small_task) for model in (vlm, on_gpu)]
+    assert np.abs(answers[0] - answers[1]).max() < tolerance
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("memory", [1, 1024])
+def test_on_a_gpu_the_engine_agrees_with_the_towers_own_pass(memory: int) -> None:
+    model, _, tokenizer = mini.create()
+    model = model.cuda()
+    options = {"init": "a photo of a", "memory": memory * 2**20}
+    causal = CausalTextEncoder(model, tokenizer, NAMES, **options)
+    forward = ForwardTextEncoder(model, tokenizer, NAMES, **options)
+    contexts = causal.initial_context + 0.1 * torch.randn(7, 4, 256, device="cuda")
+    for ours, theirs in zip(causal(contexts), forward(contexts), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("names", [["cat", "dog", "Cat"], ["dog", "dog"], ["a  cat", "a cat"]])
+def test_class_names_of_the_same_tokens_are_refused(vlm: OpenCLIP, names: list[str]) -> None:
+    with pytest.raises(CraftZooError, match=r"the model reads .* as the same tokens"):
+        vlm.classifier(names)

@@ -1,0 +1,187 @@
+"""A served craft-mini, and someone who asks it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from craft_zoo.blackbox import VLM
+from craft_zoo.protocol import (
+    DIGEST_HEADER,
+    IDEMPOTENCY_HEADER,
+    decode_array,
+    digest,
+    encode_array,
+    encode_files,
+)
+from craft_zoo.server import (
+    Account,
+    Accounts,
+    Limits,
+    ServeSettings,
+    create_app,
+)
+from craft_zoo.server.accounts import key_hash
+
+CLASSNAMES = ["cat", "dog", "red square"]
+
+
+@pytest.fixture(scope="session")
+def png() -> Callable[..., bytes]:
+    """Makes the file of a noisy image."""
+    return _png
+
+
+@pytest.fixture(scope="session")
+def refused() -> Callable[..., str]:
+    """Checks how a request was refused; the sentence."""
+    return _refused
+
+
+def _png(seed: int, size: tuple[int, int] = (24, 20)) -> bytes:
+    """The file of a noisy image."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+class User:
+    """Asks as a client of the protocol does.
+
+    Args:
+        client: a connection.
+        key: of the account.
+    """
+
+    def __init__(self, client: httpx.Client, key: str) -> None:
+        self.client, self.headers = client, {"Authorization": f"Bearer {key}"}
+        self._asked = 0
+
+    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A request; the digest of whatever is answered is checked."""
+        headers = {**self.headers, **options.pop("headers", {})}
+        response = self.client.request(method, path, headers=headers, **options)
+        assert response.headers[DIGEST_HEADER] == digest(response.content)
+        return response
+
+    def announce(self, files: Sequence[bytes]) -> dict[str, Any]:
+        digests = [hashlib.sha256(file).hexdigest() for file in files]
+        response = self.send("POST", "/v1/image-sets", json={"images": digests})
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def put(self, id: str, files: dict[int, bytes]) -> httpx.Response:
+        return self.send("PUT", f"/v1/image-sets/{id}/images", content=encode_files(files))
+
+    def upload(self, files: Sequence[bytes]) -> str:
+        """Hand images over; the id of their set."""
+        answer = self.announce(files)
+        if answer["missing"]:
+            response = self.put(answer["id"], {place: files[place] for place in answer["missing"]})
+            assert response.json() == {"missing": []}, response.text
+        id: str = answer["id"]
+        return id
+
+    def classifier(self, classnames: Sequence[str] = CLASSNAMES, **more: str) -> str:
+        """Open class names; their id."""
+        body = {"classnames": list(classnames), **more}
+        response = self.send("POST", "/v1/classifiers", json=body)
+        assert response.status_code == 200, response.text
+        id: str = response.json()["id"]
+        return id
+
+    def initial_context(self, classifier: str) -> np.ndarray:
+        response = self.send("GET", f"/v1/classifiers/{classifier}/initial-context")
+        return decode_array(response.content)
+
+    def score(
+        self,
+        classifier: str,
+        images: str,
+        prompts: np.ndarray | list[Any] | bytes,
+        key: str | None = None,
+    ) -> httpx.Response:
+        """Score prompts under a key of their own, where none is given."""
+        self._asked += 1
+        headers = {
+            IDEMPOTENCY_HEADER: key or f"question {self._asked}".replace(" ", "-"),
+            "Content-Type": "application/octet-stream",
+        }
+        if isinstance(prompts, list):
+            headers["Content-Type"] = "application/json"
+            body = json.dumps({"templates": prompts}).encode()
+        else:
+            body = prompts if isinstance(prompts, bytes) else encode_array(prompts)
+        headers[DIGEST_HEADER] = digest(body)
+        path = f"/v1/classifiers/{classifier}/scores"
+        return self.send("POST", path, params={"images": images}, content=body, headers=headers)
+
+    def usage(self) -> dict[str, Any]:
+        usage: dict[str, Any] = self.send("GET", "/v1/usage").json()
+        return usage
+
+
+def _refused(response: httpx.Response, status: int, code: str) -> str:
+    """The sentence that a request was refused with."""
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert error["code"] == code, error
+    message: str = error["message"]
+    assert len(message) > 20
+    assert "\n" not in message
+    return message
+
+
+ACCOUNTS = Accounts(
+    [
+        Account("ann", key_hash("key-of-ann")),
+        Account("bob", key_hash("key-of-bob")),
+        Account("poor", key_hash("key-of-poor"), quota=10),
+    ]
+)
+
+
+class Served:
+    """A running app, whose accounts ask in this process.
+
+    Args:
+        client: of the app.
+    """
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+        self.service = client.app.state.service  # type: ignore[attr-defined]
+        self.ann, self.bob, self.poor = (
+            User(client, f"key-of-{name}") for name in ("ann", "bob", "poor")
+        )
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve(vlm: VLM) -> Iterator[Serve]:
+    """Serves craft-mini, or the model and with the settings and limits that it is given."""
+    with ExitStack() as stack:
+
+        def start(model: VLM = vlm, limits: dict[str, Any] | None = None, **given: Any) -> Served:
+            clock = given.pop("clock", lambda: 0.0)
+            most = {"burst": 10**6, **(limits or {})}
+            settings = replace(ServeSettings(ACCOUNTS, limits=Limits(**most)), **given)
+            app = create_app(model, settings, clock)
+            return Served(stack.enter_context(TestClient(app, raise_server_exceptions=False)))
+
+        yield start

@@ -1,0 +1,288 @@
+"""What accounts hold, and what requests take, is bounded; nobody alone is in everybody's way."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from craft_zoo.protocol import ErrorCode, encode_files
+from craft_zoo.protocol.files import decode_files
+from craft_zoo.server import Limits
+from craft_zoo.server.admission import Admission
+from craft_zoo.server.bodies import parse, read_body
+from craft_zoo.server.caches import AccountCache, AccountImages
+from craft_zoo.server.errors import Refusal
+from craft_zoo.server.responses import log_softmax, scores_to_return
+from craft_zoo.server.schemas import (
+    Announcement,
+    Opening,
+    TaskRequest,
+    Templates,
+)
+from craft_zoo.server.uploads import UploadedImage
+
+Refused = Callable[..., str]
+
+MEGABYTE = 2**20
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def peak(work: Callable[[], object]) -> int:
+    """Bytes that Python's own memory grows by at the most."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@contextmanager
+def no_more_than(megabytes: int) -> Iterator[None]:
+    """Fails where what is done inside takes more, of all memory; on Linux."""
+    gc.collect()
+    if _CLEAR.exists():
+        _CLEAR.write_text("5")  # begins to measure the peak anew
+    before = _kilobytes("VmRSS")
+    yield
+    assert _kilobytes("VmHWM") - before < 1024 * megabytes
+
+
+def _kilobytes(name: str) -> int:
+    if not _CLEAR.exists():
+        return 0
+    lines = (line for line in _STATUS.read_text().splitlines() if line.startswith(name))
+    return int(next(lines).split()[1])
+
+
+def filled(start: bytes, part: bytes, end: bytes, size: int = 16 * MEGABYTE) -> bytes:
+    return start + part * ((size - len(start) - len(end)) // len(part)) + end
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        (Templates, filled(b'{"templates":[', b"0,", b"0]}")),
+        (Templates, filled(b'{"templates":[[', b"0,", b"0]]}")),
+        (Templates, filled(b'{"templates":[', b"[],", b"0]}")),
+        (Templates, filled(b'{"templates":[', b"[0],", b"0]}")),
+        (Templates, filled(b'{"templates":[', b'"",', b'""]}')),
+        (Templates, filled(b'{"templates":["{}"],"x":[', b"{},", b"0]}")),
+        (Templates, b"{" + b",".join(b'"%d":0' % n for n in range(10**6)) + b"}"),
+        (Templates, filled(b"", b"[", b"")),
+        (Templates, filled(b'{"templates":["', b"\\", b"")),
+        (Announcement, filled(b'{"images":[', b"0,", b"0]}")),
+        (Opening, filled(b'{"classnames":[', b"null,", b"0]}")),
+        (TaskRequest, filled(b'{"inputs":"","parameters":{"candidate_labels":[', b"0,", b"0]}}")),
+        (TaskRequest, filled(b'{"inputs":[', b"0,", b"0]}")),
+    ],
+)
+def test_json_does_not_become_much_more_than_it_is(model: type[BaseModel], body: bytes) -> None:
+    with no_more_than(40), pytest.raises(Refusal) as refused:
+        parse(model, body)
+    assert refused.value.status in (413, 422)
+    assert "\n" not in refused.value.message
+
+
+def test_of_many_wrong_values_the_first_is_told() -> None:
+    for body, place in (
+        ([0] * 50_000, "templates.0"),
+        (["{}"] * 1000 + [0] * 50_000, "templates.1000"),
+        ([["{}"] * 9 + [0] * 50_000], "templates.0"),
+    ):
+        with no_more_than(30), pytest.raises(Refusal, match=place):
+            parse(Templates, json.dumps({"templates": body}).encode())
+    names = {"classnames": ["cat", *[0] * 50_000]}
+    with no_more_than(30), pytest.raises(Refusal, match=r"classnames\.1: Input should be"):
+        parse(Opening, json.dumps(names).encode())
+
+
+def test_values_are_counted_and_signs_in_strings_are_not() -> None:
+    gate = Admission(Limits())
+    with gate.enter("ann") as load:
+        parse(Templates, json.dumps({"templates": ['a "{}", [[{,,:: \\'] * 1000}).encode(), load)
+        few = load.bytes
+        assert 50_000 < few < 200_000
+        images = {"images": ["0" * 64] * 100_000}
+        with pytest.raises(Refusal, match="more than 65,536 values"):
+            parse(Announcement, json.dumps(images).encode(), load)
+        assert load.bytes == few
+        parse(Announcement, json.dumps(images).encode(), load, values=100_000)
+        assert load.bytes > 10**6
+    assert gate.held == 0
+
+
+def test_a_task_without_a_template_of_its_own_has_the_default() -> None:
+    about: dict[str, Any] = {"candidate_labels": ["cat"]}
+    for template in ({}, {"hypothesis_template": None}):
+        body = json.dumps({"inputs": "", "parameters": about | template}).encode()
+        assert parse(TaskRequest, body).parameters.hypothesis_template == "This is a photo of {}."
+
+
+def a_request(pieces: list[bytes]) -> Request:
+    left = iter(pieces)
+
+    async def receive() -> dict[str, Any]:
+        piece = next(left, None)
+        return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
+
+    return Request({"type": "http", "headers": []}, receive)
+
+
+def test_a_body_is_in_memory_once() -> None:
+    piece, gate = bytes(2**16), Admission(Limits())
+    pieces = [piece] * 512
+    with gate.enter("ann") as load:
+
+        async def read() -> int:  # asyncio.run would write a body itself out in full
+            return len(await read_body(a_request(pieces), load, Limits(), most=2**26))
+
+        assert peak(lambda: asyncio.run(read())) < 1.3 * 32 * MEGABYTE
+        assert load.bytes == gate.held == 32 * MEGABYTE
+        assert load.is_begun
+
+
+def test_files_of_a_body_are_parts_of_it() -> None:
+    body = encode_files({place: bytes([place]) * MEGABYTE for place in range(20)})
+    assert peak(lambda: decode_files(body)) < MEGABYTE
+    assert decode_files(body)[7] == bytes([7]) * MEGABYTE
+    image = UploadedImage(decode_files(body)[7], "7", 1)
+    assert image.size == MEGABYTE
+    image.keep()
+    assert image.size == MEGABYTE
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 5])
+@pytest.mark.parametrize("shape", [(30, 100, 1000), (3, 10**6, 1), (1, 3, 10**6)])
+def test_an_answer_is_written_in_its_own_room(shape: tuple[int, ...], top_k: int | None) -> None:
+    logits = np.random.default_rng(0).normal(0, 10, shape).astype(np.float32)
+    most = logits.nbytes + 40 * max(2**17, shape[-1])
+    assert peak(lambda: scores_to_return(logits, "log_probabilities", top_k)) < most
+
+
+def test_pieces_of_an_answer_are_those_of_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((2, 300, 1000), (4, 5), (1, 2, 200_000)):
+        for given in (rng.normal(0, 9, shape), rng.integers(0, 4, shape)):
+            logits = given.astype(np.float32)
+            scores = log_softmax(logits)
+            assert np.array_equal(scores_to_return(logits, "log_probabilities", None), scores)
+            for k in (1, 2, 3):
+                order = np.argsort(-scores, axis=-1, kind="stable")
+                answer = scores_to_return(logits, "log_probabilities", k)
+                best = np.take_along_axis(scores, order[..., :k], axis=-1)
+                assert np.array_equal(np.take_along_axis(answer, order[..., :k], axis=-1), best)
+                others = np.take_along_axis(answer, order[..., k:], axis=-1)
+                floor = best[..., -1:] - np.float32(np.log(shape[-1]))
+                assert np.array_equal(others, np.broadcast_to(floor, others.shape))
+
+
+def test_bodies_that_come_slowly_take_nobodys_place() -> None:
+    gate = Admission(Limits(waiting=4, waiting_each=3))
+    with ExitStack() as stack:
+        for account in "abc":  # 9 bodies are coming in
+            for _ in range(3):
+                stack.enter_context(gate.enter(account))
+            with pytest.raises(Refusal, match="3 requests of this account"):
+                stack.enter_context(gate.enter(account))
+        loads = [stack.enter_context(gate.enter(account)) for account in "deffg"]
+        for load in loads[:4]:
+            load.begin()
+        with pytest.raises(Refusal, match="4 requests are under way"):
+            loads[4].begin()
+        with pytest.raises(Refusal, match="4 requests are under way"):
+            stack.enter_context(gate.enter("h"))
+        assert gate.inside == 14
+    assert gate.inside == gate.held == 0
+    with gate.enter("h") as load:
+        load.begin()
+        load.begin()  # which it has done already
+
+
+def test_an_account_has_a_share_of_the_memory() -> None:
+    limits = Limits(held_bytes=10_000, body_bytes=1000, answer_bytes=1000)
+    gate = Admission(limits)
+    with gate.enter("ann") as first, gate.enter("ann") as second, gate.enter("bob") as bob:
+        first.add(3000)
+        with pytest.raises(Refusal, match="the account's share"):
+            second.add(2001)
+        second.add(2000)
+        bob.add(4000)
+        with gate.enter("carl") as carl, pytest.raises(Refusal, match="server's memory is in use"):
+            carl.add(1001)
+        with pytest.raises(Refusal, match="more than 5,000 bytes") as refused:
+            bob.add(1001)
+        assert refused.value.code == ErrorCode.TOO_LARGE  # waiting would not help
+    assert gate.held == 0
+    assert Limits(held_bytes=3000, body_bytes=1000, answer_bytes=1000).held_each == 3000
+
+
+def test_shelves_have_room_for_so_many_bytes() -> None:
+    shelves: AccountCache[bytearray] = AccountCache(
+        4, ErrorCode.UNKNOWN_IMAGE_SET, "there is none", room=100, size=len
+    )
+    for name in "abc":
+        shelves.put("ann", name, bytearray(30))
+    shelves.put("bob", "a", bytearray(100))
+    shelves.find("ann", "a")
+    shelves.put("ann", "d", bytearray(40))
+    assert [shelves.find("ann", name) is not None for name in "abcd"] == [True, False, True, True]
+    grown = shelves.get("ann", "d")
+    grown.extend(bytes(20))
+    shelves.make_room("ann")
+    assert [shelves.find("ann", name) is not None for name in "acd"] == [False, True, True]
+    shelves.put("ann", "e", bytearray(1000))  # one alone may be as large as it is
+    assert len(shelves.all_of("ann")) == 1
+    assert shelves.find("bob", "a") is not None
+
+
+def test_sets_and_classifiers_that_are_too_large_push_out_others(
+    serve: Callable[..., Any], png: Callable[..., bytes], refused: Refused
+) -> None:
+    room = 3 * 2**15  # three classes, or 24 images
+    ann = serve(limits={"opened_bytes": room}).ann
+    context = ann.initial_context(ann.classifier())[None]
+    first, second = ann.classifier(["a", "b"]), ann.classifier(["c"])
+    images = ann.upload([png(0)])
+    assert ann.score(first, images, context).is_success
+    third = ann.classifier(["d"])
+    assert ann.score(first, images, context).is_success
+    refused(ann.score(second, images, context), 404, "unknown_classifier")
+    many = ann.announce([b"%d" % number for number in range(24)])["id"]
+    refused(ann.score(third, images, context), 404, "unknown_image_set")
+    assert len(ann.announce([b"%d" % number for number in range(24)])["missing"]) == 24
+    assert ann.send("DELETE", f"/v1/image-sets/{many}").status_code == 204
+
+
+def test_places_of_missing_images_are_not_counted_again_and_again() -> None:
+    digests = tuple(f"{number % 40_000:064x}" for number in range(50_000))
+    held = AccountImages(digests)
+    assert held.missing == list(range(40_000))
+    images = [UploadedImage(b"%d" % number, "", 1) for number in range(100)]
+    for number, image in enumerate(images):
+        image.sha256 = digests[3 * number]
+    held.take(images)
+    held.take(images)
+    assert held.kept_bytes == sum(image.size for image in images) == 190
+    assert held.missing[:3] == [1, 2, 4]
+    assert len(held.missing) == 39_900
+    assert held.has(digests[3])
+    assert not held.has(digests[1])
+    held.forget_files(images[:10])
+    assert held.kept_bytes == 180
+    held.lose()
+    assert held.missing[:4] == [0, 1, 2, 3]
+    assert held.kept_bytes == 180
+    held.forget_images()
+    assert held.kept_bytes == 0
