@@ -54,8 +54,8 @@ def _refiner_alone(adapter: Adapter, vlm: VLM, shots: LabelledImages) -> float:
     for fold in range(folds.max() + 1):
         kept, held = folds != fold, folds == fold
         mine = None if anchors is None else anchors[kept]
-        strength = choose_regularization(logits[kept], shots.labels[kept], mine)
-        refiner = fit(logits[kept], shots.labels[kept], mine, strength=strength)
+        regularization = choose_regularization(logits[kept], shots.labels[kept], mine)
+        refiner = fit(logits[kept], shots.labels[kept], mine, regularization=regularization)
         refined[held] = refiner.refine(logits[held], None if anchors is None else anchors[held])
     return accuracy(refined, shots.labels)
 

@@ -1,9 +1,9 @@
-"""CraFT's collaborative loop: a prompt searched without gradients, a refiner that goes along.
+"""CraFT's collaborative loop: a prompt searched without gradients together with a refiner.
 
 Wang et al., "Connecting the Dots: Collaborative Fine-tuning for Black-Box Vision-Language Models",
-ICML 2024. Of the model only the black box's interface is used here.
+ICML 2024. It uses only the interface of the black box.
 
-- :func:`collaborate`: the loop; :class:`Step`: where it stands
+- :func:`collaborate`: the loop; :class:`Step`: its state after a generation
 - :class:`Objective`: turns logits into losses and updates the refiner; :class:`ConvexObjective`,
   :class:`NetworkObjective`: with the convex refiner, the paper's; :class:`CrossEntropyObjective`:
   without a refiner

@@ -1,4 +1,4 @@
-"""The convex refiner's side of the loop: solved again as the context moves."""
+"""The objective with the convex refiner, which is solved again as the prompt changes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from craft_zoo.refiner import (
 from craft_zoo.refiner.convex import cross_entropy_and_slope
 from craft_zoo.seeding import generator
 
-_REPLAY_BYTES = 2**29  # answers that are kept for the next lesson
+_REPLAY_BYTES = 2**29
 _FOLDS_TO_HOLD_OUT = 4  # with fewer, one of them is too large a part of the shots
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The refiner that judges some of the images: ``logits @ slope + shift``."""
+    """The refiner that computes the losses of some of the images: ``logits @ slope + shift``."""
 
     refiner: ConvexRefiner
     rows: Tensor
@@ -42,7 +42,7 @@ class _Part:
     shift: Tensor
 
     def refined(self, returned: Tensor) -> Tensor:
-        """(..., n, C) of its images, from what was returned for all, (..., N, C)."""
+        """Refined logits (..., n, C) of its images, from the logits (..., N, C) of all."""
         return returned[..., self.rows, :] @ self.slope + self.shift
 
 
@@ -54,17 +54,18 @@ class ConvexObjective(Objective):
     the few shots perfectly would leave the context nothing to learn. The loss is convex in the
     logits, as each refiner is linear.
 
-    Where the last of four folds is large enough to judge by (see :class:`HeldOut`), the search is
-    not given it until the context has proved better on it than the initial one, which is deployed
-    where it seems worse.
+    Where the last of four folds is large enough (see :class:`HeldOut`), the search does not use it
+    until the searched context has a lower loss on it than the initial one; while the searched
+    context seems worse, the initial one is deployed.
 
     Args:
         labels: (N,) int64.
-        meter: says how many queries were made.
-        refit_queries: see :class:`CraftConfig`, as for patience.
-        seed: of what it draws.
+        meter: counts the queries.
+        refit_queries: see :class:`CraftConfig`.
+        patience: see :class:`CraftConfig`.
+        seed: of its random draws.
         anchors: the anchors that are deployed, if any.
-        anchor_logits: (N, M), theirs on the training images.
+        anchor_logits: (N, M) logits of the anchors on the training images.
     """
 
     def __init__(
@@ -82,50 +83,50 @@ class ConvexObjective(Objective):
         self._meter, self._every = meter, refit_queries
         self._anchors, self._anchor_logits = anchors, anchor_logits
         self._folds = held_out_folds(labels)
-        self._strength: Regularization | None = None
+        self._regularization: Regularization | None = None
         self._next_fit = 0
         self._refiner: ConvexRefiner | None = None
         self._parts: list[_Part] = []
         self._held_out = HeldOut(self._targets[self._last_fold()], patience=patience)
         self._first: Solution | None = None
-        self._answers = ReplayBuffer(_REPLAY_BYTES, generator(seed, "refiner lessons"))
+        self._replay = ReplayBuffer(_REPLAY_BYTES, generator(seed, "refiner lessons"))
 
     def observe(self, logits: np.ndarray, loss: float) -> None:
-        """Keep the better answers of the generation."""
-        self._answers.add(logits, loss)
+        """See :meth:`Objective.observe`."""
+        self._replay.add(logits, loss)
 
     def begin(self, search: BlackBox, images: ImageSet, start: Prompt) -> np.ndarray:
-        """Ask for the initial prompt, which the first refiner is fitted to."""
+        """Query the initial prompt, on whose logits the first refiner is fitted."""
         self._search, self._images = search, images
         logits = search.score(start, images)
-        self.learn(start, logits)
+        self.update(start, logits)
         return logits
 
     def update(self, prompt: Prompt, logits: np.ndarray | None) -> None:
-        """Solve the refiner on the logits of the prompt, asked for where they are not known."""
-        # Candidates that are spread around the deployed context would all look bad to a refiner
-        # that was fitted to that context alone: cma then finds nothing. In a small generation
-        # an optimizer compares candidates that are near to each other.
-        lesson = self._answers.sample() if self._answers.heard >= self._every else None
-        self._answers.clear()
+        """Solve the refiner again if it is due; queries the prompt where its logits are missing."""
+        # Candidates that are spread around the deployed context would all have high losses under a
+        # refiner that was fitted on that context alone, and cma would find nothing. The candidates
+        # of a small generation are close to each other, so it is not needed there.
+        sample = self._replay.sample() if self._replay.seen >= self._every else None
+        self._replay.clear()
         if self._meter.queries < self._next_fit:
             return
         if logits is not None:
-            lesson = logits  # of one of the candidates, judged as it is
+            sample = logits  # of one of the candidates
         elif self._meter.remaining:
             logits = self._search.score(prompt, self._images)
         else:
             return
         self._next_fit = self._meter.queries + self._every
-        if self._strength is None:
-            # Not again later: a context that was searched on all shots makes those held out look
-            # easy too, so that ever weaker strengths are chosen and the search fits noise.
-            self._strength = choose_regularization(logits, self.labels, self._anchor_logits)
+        if self._regularization is None:
+            # Chosen once: a context that was searched on all shots also fits those held out here,
+            # so that ever weaker regularization would be chosen and the search would fit noise.
+            self._regularization = choose_regularization(logits, self.labels, self._anchor_logits)
         everything = np.arange(len(self.labels))
         self._refiner = self._fit(logits, everything, self._refiner)
         if self._first is None:
             self._first = Solution(prompt, self._refiner, self._anchors)
-        self._parts = self._cross_fit(logits if lesson is None else lesson)
+        self._parts = self._cross_fit(logits if sample is None else sample)
         if not self._held_out.released:
             refined = self._parts[-1].refined(torch.from_numpy(logits))
             self._held_out.observe(refined, self._meter.queries)
@@ -135,15 +136,15 @@ class ConvexObjective(Objective):
         with torch.inference_mode():
             returned = torch.from_numpy(logits)
             total = torch.zeros(len(logits))
-            for part in self._given:
+            for part in self._search_parts:
                 loss = cross_entropy(part.refined(returned), self._targets[part.rows])
                 total += len(part.rows) * loss
-            return (total / sum(len(part.rows) for part in self._given)).tolist()
+            return (total / sum(len(part.rows) for part in self._search_parts)).tolist()
 
     def output_loss(self, rows: np.ndarray) -> OutputLoss:
-        """Their cross-entropy, convex in the logits."""
+        """Cross-entropy of the refined logits, convex in the logits."""
         pieces = []
-        for part in self._given:
+        for part in self._search_parts:
             judged = part.rows.numpy()
             mine = np.flatnonzero(np.isin(judged, rows))
             where = torch.from_numpy(np.searchsorted(rows, judged[mine]))
@@ -164,8 +165,8 @@ class ConvexObjective(Objective):
         return loss
 
     def solution(self, prompt: Prompt) -> Solution:
-        """Prompt, refiner and anchors; the initial prompt's where held-out shots say so."""
-        if self._held_out.against and self._first is not None:
+        """Prompt, refiner and anchors; the initial ones while :attr:`HeldOut.worse` holds."""
+        if self._held_out.worse and self._first is not None:
             return self._first
         return Solution(prompt, self._fitted, self._anchors)
 
@@ -176,23 +177,23 @@ class ConvexObjective(Objective):
     @property
     def ended(self) -> str | None:
         """See :meth:`Objective.ended`."""
-        if not self._held_out.hopeless:
+        if not self._held_out.given_up:
             return None
         return "held-out shots find the searched context worse than the initial one"
 
     @property
-    def _given(self) -> list[_Part]:
-        """The parts that the search is given."""
+    def _search_parts(self) -> list[_Part]:
+        """The parts that the search uses."""
         return self._parts if self._held_out.released else self._parts[:-1]
 
     @property
     def _fitted(self) -> ConvexRefiner:
         if self._refiner is None:
-            raise CraftZooError("the refiner's side was not begun: call begin before the search")
+            raise CraftZooError("the objective was not prepared: call begin before the search")
         return self._refiner
 
     def _last_fold(self) -> np.ndarray:
-        """Images that can be held out from the search."""
+        """Indices of the images that can be held out from the search."""
         if self._folds is None or self._folds.max() + 1 < _FOLDS_TO_HOLD_OUT:
             return np.zeros(0, dtype=np.int64)
         return np.flatnonzero(self._folds == self._folds.max())
@@ -200,9 +201,15 @@ class ConvexObjective(Objective):
     def _fit(
         self, logits: np.ndarray, rows: np.ndarray, start: ConvexRefiner | None
     ) -> ConvexRefiner:
-        assert self._strength is not None
+        assert self._regularization is not None
         anchors = None if self._anchor_logits is None else self._anchor_logits[rows]
-        return fit(logits[rows], self.labels[rows], anchors, strength=self._strength, start=start)
+        return fit(
+            logits[rows],
+            self.labels[rows],
+            anchors,
+            regularization=self._regularization,
+            start=start,
+        )
 
     def _cross_fit(self, logits: np.ndarray) -> list[_Part]:
         if self._folds is None:

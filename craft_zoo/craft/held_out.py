@@ -1,48 +1,54 @@
-"""Held-out shots' say on whether the searched context is worth deploying."""
+"""Held-out images decide whether the searched context is better than the initial one."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
 
-_MIN_IMAGES = 100  # images that can have a say: 10 and 40 did not notice gains of 15 and 7 points
-_PRIOR_MEAN, _PRIOR_STD = -0.2, 0.2  # what a search changes in a cross-entropy, before looking
-_Z_RELEASE = 3.0  # standard errors, as there are many looks
-_MIN_STANDARD_ERROR = 1e-3  # error, where hardly anything has changed
+_MIN_IMAGES = 100  # 10 and 40 held-out images missed gains of 15 and 7 points
+_PRIOR_MEAN, _PRIOR_STD = -0.2, 0.2  # of the change of the cross-entropy by a search
+_Z_RELEASE = 3.0  # standard errors; above 2, as the test is repeated many times
+_MIN_STANDARD_ERROR = 1e-3  # where hardly any logit has changed
 _INVERSE_TEMPERATURES = [2.0 ** (k / 4) for k in range(-16, 5)]
 
 
 class HeldOut:
-    """Compares the searched context with the initial one on shots that the search is not given.
+    """Compares the searched context with the initial one on images that the search does not use.
 
-    By the mean difference of the images' cross-entropies, in its standard errors. The refined
-    logits are scaled first so that theirs is least: where a refiner is merely too sure of itself,
-    the predictions may be better all the same.
+    The statistic is the mean difference of the images' cross-entropies and its standard error. The
+    refined logits are first divided by the temperature that minimizes their cross-entropy, so that
+    an overconfident refiner with better predictions does not count as worse.
 
-    A few images say little, and most searches pay, so the doubt is to the search's benefit: the
-    searched context is deployed unless what is to be believed after looking (normal, from what was
-    to be expected before) is that it is worse. Once it is better by three standard errors, the
-    shots are given to the search.
+    The prior favours the search, as most searches pay and the mean of few images is noisy: its
+    context is deployed unless the posterior mean difference is positive (normal prior and
+    likelihood). Once the difference is negative by three standard errors, the search receives the
+    held-out images too.
 
     Args:
-        targets: (n,) int64, of the images held out.
-        patience: queries after which a search that they speak against all the while is given up.
+        targets: (n,) int64 labels of the held-out images.
+        patience: queries after which a search that has been worse all the time is given up.
 
     Attributes:
-        released: the search has been found worth it.
-        against: what is searched now is worse.
-        hopeless: it has been so for long.
+        released: the search may use the held-out images.
+        worse: the posterior mean says that the searched context is worse.
+        given_up: it has been worse for ``patience`` queries.
     """
 
     def __init__(self, targets: Tensor, *, patience: int) -> None:
         self._targets, self._patience = targets, patience
         self._first: Tensor | None = None
-        self._since: int | None = None  # queries at which the first of these verdicts fell
+        self._worse_since: int | None = None  # queries
         self.released = patience == 0 or len(targets) < _MIN_IMAGES
-        self.against = self.hopeless = False
+        self.worse = self.given_up = False
 
     def observe(self, refined: Tensor, queries: int) -> None:
-        """Judge (n, C) refined logits under the searched context; first, under the initial one."""
+        """Update the decision.
+
+        Args:
+            refined: (n, C) refined logits; in the first call under the initial context, then under
+                the searched one.
+            queries: made so far.
+        """
         if self.released:
             return
         losses = self._losses(refined)
@@ -53,13 +59,13 @@ class HeldOut:
         mean = float(difference.mean())
         error = max(float(difference.std()) / len(losses) ** 0.5, _MIN_STANDARD_ERROR)
         self.released = mean < -_Z_RELEASE * error
-        self.against = mean / error**2 + _PRIOR_MEAN / _PRIOR_STD**2 > 0
-        if not self.against:
-            self._since = None
-        elif self._since is None:
-            self._since = queries
+        self.worse = mean / error**2 + _PRIOR_MEAN / _PRIOR_STD**2 > 0
+        if not self.worse:
+            self._worse_since = None
+        elif self._worse_since is None:
+            self._worse_since = queries
         else:
-            self.hopeless = queries - self._since >= self._patience
+            self.given_up = queries - self._worse_since >= self._patience
 
     def _losses(self, refined: Tensor) -> Tensor:
         scaled = [

@@ -1,4 +1,4 @@
-"""The loop: candidates, logits, losses, and what the refiner's side learns of them."""
+"""The collaborative loop of an optimizer, which proposes prompts, and a refiner of their logits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from craft_zoo.optimizers import Optimizer
 from craft_zoo.prompts import PromptSpace
 from craft_zoo.seeding import generator
 
-_BLOCK_BYTES = 2**24  # activations of the refiner, for logits whose losses are computed together
-# Logits of a context that an optimizer that learns from outputs is told, on a part of the images
-# where there are more.
+_BLOCK_BYTES = 2**24  # of the refiner's activations, for logits whose losses are computed together
+# Logits of one candidate that an optimizer that learns from outputs receives; where there are more,
+# it receives those of some images.
 _OUTPUTS = 2**16
 
 
@@ -32,19 +32,19 @@ def collaborate(
     objective: Objective,
     seed: int,
 ) -> Iterator[Step]:
-    """Search the prompt until budget, optimizer or side have come to their end.
+    """Search the prompt until the budget is spent or the optimizer or the objective stops.
 
     Args:
         box: the black box, not yet metered.
         images: the N training images.
-        meter: counts all that is asked; it must have a budget.
+        meter: counts the queries; it must have a budget.
         optimizer: searches the space.
-        space: maps its candidates to prompts.
-        objective: makes the losses, and learns as the search goes on.
-        seed: of the choice of images that optimizers are told outputs of, where not of all.
+        space: maps the optimizer's candidates to prompts.
+        objective: computes the losses and trains the refiner as the search goes on.
+        seed: of the choice of images whose logits optimizers receive, where not of all.
 
     Yields:
-        Where the search stands: first the model as it comes (unless queries were made before),
+        The state of the search: first of the model as it comes (unless queries were made before),
         then after each generation.
     """
     if not meter.queries:
@@ -53,9 +53,9 @@ def collaborate(
     prompt = space.start
     first = objective.begin(search, images, prompt)
     if first is not None:
-        learnt = accuracy(objective.refine(first), objective.labels)
-        yield Step(meter.queries, objective.solution(prompt), train_accuracy=learnt)
-    rows = _told_images(objective.labels, len(box.classnames), seed)
+        trained = accuracy(objective.refine(first), objective.labels)
+        yield Step(meter.queries, objective.solution(prompt), train_accuracy=trained)
+    rows = _output_images(objective.labels, len(box.classnames), seed)
     deployed: np.ndarray | None = None  # logits under the prompt, where they are known
     while meter.remaining and not (optimizer.stop or objective.ended):
         if optimizer.needs_output_loss:
@@ -65,7 +65,7 @@ def collaborate(
         outputs: list[np.ndarray] = []
         best = None
         answers = search.logits(space.prompts(candidates), images)
-        for block in _together(answers, objective.width):
+        for block in _blocks(answers, objective.width):
             for logits, loss in zip(block, objective.losses(block), strict=True):
                 if best is None or loss < min(losses):
                     best = logits
@@ -92,8 +92,8 @@ def collaborate(
         )
 
 
-def _told_images(labels: np.ndarray, n_classes: int, seed: int) -> np.ndarray:
-    """Which images an optimizer is told the logits of: equally many of each class."""
+def _output_images(labels: np.ndarray, n_classes: int, seed: int) -> np.ndarray:
+    """Indices of the images whose logits an optimizer receives, equally many of each class."""
     shots = int(np.bincount(labels).max())
     most = max(1, _OUTPUTS // n_classes**2)
     if shots <= most:
@@ -103,8 +103,8 @@ def _told_images(labels: np.ndarray, n_classes: int, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def _together(answers: Iterator[np.ndarray], width: int) -> Iterator[np.ndarray]:
-    """(p, N, C) logits of p candidates, as many as are small enough to be handled at once."""
+def _blocks(answers: Iterator[np.ndarray], width: int) -> Iterator[np.ndarray]:
+    """(p, N, C) logits of p candidates, of which each block has at most ``_BLOCK_BYTES``."""
     block: list[np.ndarray] = []
     for logits in answers:
         block.append(logits)

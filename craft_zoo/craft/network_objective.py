@@ -1,4 +1,4 @@
-"""The network refiner's side of the loop, as in the paper: trained as the search goes on."""
+"""The objective of the paper, with the network refiner, which is trained as the search goes on."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from craft_zoo.optimizers import OutputLoss
 from craft_zoo.refiner import Refiner, RefinerTrainer
 from craft_zoo.seeding import derived_seed, generator
 
-_REPLAY_BYTES = 2**30  # logits that are kept for the refiner's next lesson
+_REPLAY_BYTES = 2**30
 
 
 class NetworkObjective(Objective):
     """Trains the refiner, one epoch each ``epoch_queries`` queries.
 
-    The lesson is drawn from the better half of what the queries since the last epoch have returned,
-    logits under contexts near to the one that would be deployed: their spread is its augmentation.
+    It is trained on the better half of the logits that queries have returned since the last epoch,
+    under contexts close to the one that would be deployed: their spread serves as augmentation.
 
     Args:
         box: the black box, not yet metered.
         labels: (N,) int64.
-        meter: counts what is asked.
+        meter: counts the queries.
         refiner: trained in place.
         config: settings.
         seed: of the training order.
@@ -62,7 +62,7 @@ class NetworkObjective(Objective):
             batch_size=config.batch_size,
             seed=derived_seed(seed, "refiner order"),
         )
-        self._answers = ReplayBuffer(_REPLAY_BYTES, generator(seed, "refiner lessons"))
+        self._replay = ReplayBuffer(_REPLAY_BYTES, generator(seed, "refiner lessons"))
         self._epochs = 0
 
     @property
@@ -71,7 +71,7 @@ class NetworkObjective(Objective):
         return self._config.hidden
 
     def losses(self, logits: np.ndarray) -> list[float]:
-        """The prompt side's prediction-consistent losses."""
+        """The prediction-consistent losses of the prompt."""
         with torch.inference_mode():
             returned = torch.from_numpy(logits)
             refined = self._refiner(returned)
@@ -79,10 +79,10 @@ class NetworkObjective(Objective):
             return collaborative_loss(returned, refined, self._targets, weight).tolist()
 
     def output_loss(self, rows: np.ndarray) -> OutputLoss:
-        """There is none.
+        """Not available.
 
         Raises:
-            CraftZooError: always; the loss is not convex in the logits.
+            CraftZooError: always, as the loss is not convex in the logits.
         """
         raise CraftZooError(
             "an optimizer that learns from outputs needs a convex loss, which the network refiner "
@@ -97,11 +97,11 @@ class NetworkObjective(Objective):
         """See :meth:`Objective.refine`."""
         return self._refiner.refine(logits)
 
-    def alone(self, images: ImageSet, budget: int, prompt: Prompt) -> Iterator[Step]:
-        """Train under one prompt, for as many epochs as the loop would in ``budget``.
+    def train_alone(self, images: ImageSet, budget: int, prompt: Prompt) -> Iterator[Step]:
+        """Train under one prompt, for as many epochs as the loop would within ``budget``.
 
         Yields:
-            One step. It has cost one query; with views, none, but N predictions an epoch.
+            One step. It takes one query; with views none, but N predictions an epoch.
         """
         logits = None
         if not self._views:
@@ -109,36 +109,36 @@ class NetworkObjective(Objective):
             logits = search.score(prompt, images)
         for _ in range(max(1, budget // self._config.epoch_queries)):
             if logits is not None:
-                self.learn_epoch(torch.from_numpy(logits))
+                self.train_epoch(torch.from_numpy(logits))
             else:
-                self.learn_views(prompt)
-        learnt = float("nan") if logits is None else accuracy(self.refine(logits), self.labels)
-        yield Step(self._meter.queries, self.solution(prompt), train_accuracy=learnt)
+                self.train_views(prompt)
+        trained = float("nan") if logits is None else accuracy(self.refine(logits), self.labels)
+        yield Step(self._meter.queries, self.solution(prompt), train_accuracy=trained)
 
     def observe(self, logits: np.ndarray, loss: float) -> None:
-        """Take note of what a query has returned."""
+        """See :meth:`Objective.observe`."""
         if not self._views:
-            self._answers.add(logits, loss)
+            self._replay.add(logits, loss)
 
     def update(self, prompt: Prompt, logits: np.ndarray | None) -> None:
-        """Train if it is time."""
+        """Train one epoch if it is due."""
         if self._meter.queries < (self._epochs + 1) * self._config.epoch_queries:
             return
         self._epochs = self._meter.queries // self._config.epoch_queries
         if self._views:
-            self.learn_views(prompt)
+            self.train_views(prompt)
         else:
-            self.learn_epoch(torch.from_numpy(self._answers.sample()))
-        self._answers.clear()
+            self.train_epoch(torch.from_numpy(self._replay.sample()))
+        self._replay.clear()
 
-    def learn_views(self, prompt: Prompt) -> None:
+    def train_views(self, prompt: Prompt) -> None:
         """One epoch on an augmented view under ``prompt``; N predictions."""
         view = self._views[
             self._meter.predictions["refiner"] // len(self.labels) % len(self._views)
         ]
-        self.learn_epoch(torch.from_numpy(self._box.score(prompt, view)))
+        self.train_epoch(torch.from_numpy(self._box.score(prompt, view)))
 
-    def learn_epoch(self, logits: Tensor) -> None:
+    def train_epoch(self, logits: Tensor) -> None:
         """One epoch on (N, C) logits of the training images."""
         budget = self._meter.budget or 0
         early = self._meter.queries <= self._config.consistency_share * budget

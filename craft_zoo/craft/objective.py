@@ -1,4 +1,4 @@
-"""The refiner's side of the loop: what the loop asks of it."""
+"""What the collaborative loop minimizes: losses of (refined) logits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from craft_zoo.refiner.convex import cross_entropy_and_slope
 
 
 class Objective(ABC):
-    """Makes losses of the logits that queries return, and learns from them.
+    """Turns logits into losses and updates the refiner.
 
     Args:
         labels: (N,) int64 of the training images.
@@ -27,54 +27,67 @@ class Objective(ABC):
 
     @property
     def width(self) -> int:
-        """Numbers an image that computing a loss takes, beside the logits."""
+        """Numbers that computing a loss keeps in memory for each image, beside its logits."""
         return 1
 
     @property
     def ended(self) -> str | None:
-        """Why the search should end now, if it should."""
+        """Why the search should stop before the budget is spent; None: it should go on."""
         return None
 
     def begin(self, search: BlackBox, images: ImageSet, start: Prompt) -> np.ndarray | None:
-        """Called before the search, with the metered box and the prompt that it starts from.
+        """Prepare for the search; called once before it.
+
+        Args:
+            search: the metered black box.
+            images: the N training images.
+            start: the initial prompt.
 
         Returns:
-            (N, C) logits under the initial prompt, where it has asked for them.
+            (N, C) logits under the initial prompt; None where they were not queried.
         """
         return None
 
     @abstractmethod
     def losses(self, logits: np.ndarray) -> list[float]:
-        """The prompt side's loss for each of p candidates, (p, N, C) logits."""
+        """The loss of each of p candidates, which the optimizer minimizes.
+
+        Args:
+            logits: (p, N, C).
+        """
 
     @abstractmethod
     def output_loss(self, rows: np.ndarray) -> OutputLoss:
-        """The convex loss of one candidate's logits on the images ``rows``, (n, C)."""
-
-    def observe(self, logits: np.ndarray, loss: float) -> None:  # noqa: B027, not every side does
-        """Take note of what a query has returned, (N, C)."""
-
-    def update(  # noqa: B027, not every side does
-        self, prompt: Prompt, logits: np.ndarray | None
-    ) -> None:
-        """Learn, if it is time, after a generation.
+        """The loss as a convex function of one candidate's logits (n, C).
 
         Args:
-            prompt: what would be deployed now.
-            logits: (N, C) under it, where they are known.
+            rows: (n,) indices of the images that the logits are of.
+        """
+
+    def observe(self, logits: np.ndarray, loss: float) -> None:  # noqa: B027, optional
+        """Record the logits (N, C) that a query has returned, and their loss."""
+
+    def update(  # noqa: B027, optional
+        self, prompt: Prompt, logits: np.ndarray | None
+    ) -> None:
+        """Train the refiner if an update is due; called after each generation.
+
+        Args:
+            prompt: the prompt that would be deployed now.
+            logits: (N, C) under it; None where they were not queried.
         """
 
     @abstractmethod
     def solution(self, prompt: Prompt) -> Solution:
-        """What would be deployed with ``prompt``."""
+        """The solution that would be deployed with ``prompt``."""
 
     def refine(self, logits: np.ndarray) -> np.ndarray:
-        """Logits of the training images as the refiner leaves them."""
+        """Refined logits of the training images."""
         return logits
 
 
 class CrossEntropyObjective(Objective):
-    """No refiner: the prompt side alone."""
+    """Cross-entropy of the logits as they are, without a refiner."""
 
     def losses(self, logits: np.ndarray) -> list[float]:
         """Cross-entropies."""

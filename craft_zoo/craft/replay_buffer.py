@@ -1,4 +1,4 @@
-"""The better ones of the answers that queries have returned, for a refiner to learn from."""
+"""The logits of least loss that queries have returned, on which a refiner is trained."""
 
 from __future__ import annotations
 
@@ -8,33 +8,36 @@ import numpy as np
 
 
 class ReplayBuffer:
-    """Answers in order of loss, the best of them where all would take too much memory.
+    """Logits in order of loss; the largest losses are dropped where memory runs out.
 
     Args:
-        size: bytes that may be kept; one answer always is.
-        rng: draws the lessons.
+        size: bytes that may be kept; the logits of one query are always kept.
+        rng: draws the samples.
+
+    Attributes:
+        seen: queries since the buffer was last cleared, whether their logits were kept or not.
     """
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self._size, self._rng = size, rng
-        self._answers: list[tuple[float, int, np.ndarray]] = []
-        self.heard = 0  # answers since the last clear, kept or not
+        self._entries: list[tuple[float, int, np.ndarray]] = []
+        self.seen = 0
 
     def add(self, logits: np.ndarray, loss: float) -> None:
-        """Take note of an answer (N, C)."""
+        """Add the logits (N, C) of a query and their loss."""
         if logits.base is not None and logits.base.nbytes > logits.nbytes:
             logits = logits.copy()  # a view would keep all that it was computed with
-        bisect.insort(self._answers, (loss, self.heard, logits), key=lambda entry: entry[:2])
-        self.heard += 1
-        del self._answers[max(1, self._size // logits.nbytes) :]
+        bisect.insort(self._entries, (loss, self.seen, logits), key=lambda entry: entry[:2])
+        self.seen += 1
+        del self._entries[max(1, self._size // logits.nbytes) :]
 
     def sample(self) -> np.ndarray:
-        """(N, C): for each image its logits in one answer of the better half, at random."""
-        better = self._answers[: (self.heard + 1) // 2]
+        """(N, C) logits, each image's drawn from a random query of the better half."""
+        better = self._entries[: (self.seen + 1) // 2]
         chosen = self._rng.integers(len(better), size=len(better[0][2]))
         return np.stack([better[place][2][image] for image, place in enumerate(chosen)])
 
     def clear(self) -> None:
-        """Forget them."""
-        self._answers.clear()
-        self.heard = 0
+        """Remove all entries."""
+        self._entries.clear()
+        self.seen = 0

@@ -1,4 +1,4 @@
-"""Where a method stands."""
+"""The state of a method after a generation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from craft_zoo.adapter import Solution
 
 @dataclass(frozen=True)
 class Step:
-    """Where a method stands.
+    """The state of a method after a generation.
 
     Attributes:
-        queries: made so far.
-        solution: what would be deployed now. Its refiner may go on training: use it before the
-            method goes on.
+        queries: number made so far.
+        solution: the solution that would be deployed now. Its refiner may be trained further: use
+            it before the method goes on.
         loss: the smallest loss of the generation, NaN where no loss was computed.
-        train_accuracy: of the best candidate on the training images, as deployed; NaN likewise.
-        ended: why the search has ended before the budget, in words for the user.
+        train_accuracy: of the best candidate on the training images, with the refiner; NaN where no
+            loss was computed.
+        ended: why the search ended before the budget was spent, as a sentence for the user.
     """
 
     queries: int

@@ -37,7 +37,9 @@ def refine(problem: Problem) -> Iterator[Step]:
     """The refiner alone, on the logits of the initial prompt: one query."""
     if problem.config.refiner == "convex":
         return refine_once(problem, convex_objective(problem))
-    return network_objective(problem).alone(problem.images, problem.budget, problem.initial_prompt)
+    return network_objective(problem).train_alone(
+        problem.images, problem.budget, problem.initial_prompt
+    )
 
 
 @register_method("craft", settings=SEARCH_SETTINGS | REFINER_SETTINGS)

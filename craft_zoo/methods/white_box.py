@@ -68,8 +68,8 @@ def linear_probe(problem: Problem) -> Iterator[Step]:
     vlm = _local(problem)
     features = vlm.features(problem.images)
     nothing = np.zeros((len(features), len(problem.box.classnames)), dtype=np.float32)
-    strength = choose_regularization(nothing, problem.labels, features)
-    probe = fit(nothing, problem.labels, features, strength=strength)
+    regularization = choose_regularization(nothing, problem.labels, features)
+    probe = fit(nothing, problem.labels, features, regularization=regularization)
     solution = LinearProbe(problem.box.initial_context, probe, vlm=vlm)
     yield Step(
         0, solution, train_accuracy=accuracy(probe.refine(nothing, features), problem.labels)

@@ -97,7 +97,7 @@ def fit(
     labels: np.ndarray,
     anchors: np.ndarray | None = None,
     *,
-    strength: Regularization,
+    regularization: Regularization,
     start: ConvexRefiner | None = None,
 ) -> ConvexRefiner:
     """The refiner of least penalised cross-entropy.
@@ -106,13 +106,13 @@ def fit(
         logits: (N, C) of the classes.
         labels: (N,) int64.
         anchors: (N, M) of the anchors.
-        strength: see :func:`craft_zoo.refiner.choose_regularization`.
+        regularization: see :func:`craft_zoo.refiner.choose_regularization`.
         start: where to begin, a refiner of nearly the same logits; None: no correction.
     """
     x = features(logits, anchors)
-    scaling = Scaling.of(x, labels, logits.shape[1], strength.whitening)
+    scaling = Scaling.of(x, labels, logits.shape[1], regularization.whitening)
     begin = None if start is None else scaling.solution(start)
-    path = solve_path(scaling(x), logits, labels, [strength.penalty], begin)
+    path = solve_path(scaling(x), logits, labels, [regularization.penalty], begin)
     return scaling.refiner(next(path))
 
 

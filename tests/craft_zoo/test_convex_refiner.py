@@ -60,9 +60,11 @@ def test_constants_an_image_change_nothing(seed: int, shots: int) -> None:
     logits, labels, anchors = problem(seed, shots=shots)
     rng = np.random.default_rng(seed)
     shift, other = rng.standard_normal((2, len(labels), 1)).astype(np.float32)
-    strength = Regularization(0.01)
+    regularization = Regularization(0.01)
     probabilities = [
-        torch.from_numpy(fit(own, labels, beside, strength=strength).refine(own, beside))
+        torch.from_numpy(
+            fit(own, labels, beside, regularization=regularization).refine(own, beside)
+        )
         .softmax(-1)
         .numpy()
         for own, beside in ((logits, anchors), (logits + shift, anchors + other))
@@ -72,7 +74,9 @@ def test_constants_an_image_change_nothing(seed: int, shots: int) -> None:
 
 def test_a_strong_penalty_leaves_the_logits_as_they_are() -> None:
     logits, labels, anchors = problem(1)
-    refined = fit(logits, labels, anchors, strength=Regularization(1e6)).refine(logits, anchors)
+    refined = fit(logits, labels, anchors, regularization=Regularization(1e6)).refine(
+        logits, anchors
+    )
     bias = (refined - logits).mean(axis=0)
     assert np.allclose(refined - logits, bias, atol=1e-3)
 
@@ -92,8 +96,8 @@ def test_anchors_tell_what_the_classes_do_not() -> None:
     right = {}
     for name, beside in (("own", None), ("anchors", anchors)):
         chosen = None if beside is None else beside[kept]
-        strength = choose_regularization(logits[kept], labels[kept], chosen)
-        refiner = fit(logits[kept], labels[kept], chosen, strength=strength)
+        regularization = choose_regularization(logits[kept], labels[kept], chosen)
+        refiner = fit(logits[kept], labels[kept], chosen, regularization=regularization)
         refined = refiner.refine(logits[~kept], None if beside is None else beside[~kept])
         right[name] = (refined.argmax(1) == labels[~kept]).mean()
     assert right["anchors"] > right["own"] + 0.3
@@ -132,7 +136,7 @@ def test_anchors_that_are_missing_or_too_many_are_named() -> None:
 
 def test_the_slope_is_the_derivative() -> None:
     logits, labels, anchors = problem(2)
-    refiner = fit(logits, labels, anchors, strength=Regularization(0.01, 0.1))
+    refiner = fit(logits, labels, anchors, regularization=Regularization(0.01, 0.1))
     moved = refiner.refine(logits + 1, anchors), refiner.refine(logits[:, ::-1] * 0, anchors)
     expected = (logits + 1) @ refiner.slope + (moved[1])
     assert np.allclose(moved[0], expected, atol=1e-3)

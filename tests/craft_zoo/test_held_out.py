@@ -40,11 +40,11 @@ def test_a_better_context_is_trusted_with_all_shots() -> None:
 
 
 def test_a_worse_context_is_not_deployed_and_given_up_in_the_end() -> None:
-    assert not heard(1.0).against
-    assert heard(1.0, 0.2).against
-    assert not heard(1.0, 0.2, 0.2).hopeless
-    assert heard(1.0, 0.2, 0.2, 0.2).hopeless
-    assert not heard(1.0, 0.2, 0.2, 1.0, 0.2).hopeless, "patience begins anew"
+    assert not heard(1.0).worse
+    assert heard(1.0, 0.2).worse
+    assert not heard(1.0, 0.2, 0.2).given_up
+    assert heard(1.0, 0.2, 0.2, 0.2).given_up
+    assert not heard(1.0, 0.2, 0.2, 1.0, 0.2).given_up, "patience begins anew"
 
 
 def test_being_too_sure_is_not_held_against_it() -> None:
@@ -52,7 +52,7 @@ def test_being_too_sure_is_not_held_against_it() -> None:
     judge = HeldOut(targets, patience=100)
     judge.observe(logits(targets, 1.0), 1)
     judge.observe(8 * logits(targets, 1.0), 20)
-    assert not judge.against
+    assert not judge.worse
 
 
 def test_few_images_or_no_patience_have_no_say() -> None:
@@ -68,7 +68,7 @@ def task(digits: Dataset) -> Task:
 
 @pytest.fixture
 def thirty_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("craft_zoo.craft.held_out._FEWEST", 30)
+    monkeypatch.setattr("craft_zoo.craft.held_out._MIN_IMAGES", 30)
 
 
 @pytest.mark.usefixtures("thirty_are_enough")
@@ -96,7 +96,7 @@ def test_the_search_does_not_see_them(vlm: OpenCLIP, task: Task) -> None:
 def test_a_search_that_they_speak_against_ends_with_the_initial_context(
     vlm: OpenCLIP, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for belief in ("_EXPECTED", "_SURE"):  # every verdict is against it
+    for belief in ("_PRIOR_MEAN", "_Z_RELEASE"):  # so that every search is worse
         monkeypatch.setattr(f"craft_zoo.craft.held_out.{belief}", 1e9)
     problem = Problem.open(vlm, task.classnames, task.train, budget=900, seed=1, config=CONFIG)
     steps = list(get_method("craft")(problem))

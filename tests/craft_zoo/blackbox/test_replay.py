@@ -22,7 +22,7 @@ from craft_zoo.blackbox import (
     Progress,
     Prompts,
     ReplayVLM,
-    recorded,
+    replay,
 )
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
@@ -238,7 +238,7 @@ def test_files_are_told_by_name_and_size_and_may_have_moved(tmp_path: Path) -> N
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
         with Journal(tmp_path / folder / "journal") as journal:
-            return recorded._Parts(ReplayVLM(Service(), journal), [path]).digest
+            return replay._Parts(ReplayVLM(Service(), journal), [path]).digest
 
     first = describe_in("a", b"1")
     assert describe_in("b", b"1") == first
@@ -287,8 +287,8 @@ def test_parts_of_a_set_are_described_and_handed_over_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described: list[ImageSource] = []
-    describe = recorded.describe
-    monkeypatch.setattr(recorded, "describe", lambda s: described.append(s) or describe(s))
+    describe = replay.describe
+    monkeypatch.setattr(replay, "describe", lambda s: described.append(s) or describe(s))
     service = Service(images_in_flight=2)
     told: list[tuple[int, int]] = []
     with Journal(tmp_path / "journal") as journal:
@@ -336,7 +336,7 @@ def test_requests_hold_fewer_contexts_where_answers_are_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole of the images counts, as their parts are put together again."""
-    monkeypatch.setattr(recorded, "_ANSWER_BYTES", 2 * 4 * 6 * len(CLASSES))
+    monkeypatch.setattr(replay, "_ANSWER_BYTES", 2 * 4 * 6 * len(CLASSES))
     service = Service(40, images_in_flight=4)
     with Journal(tmp_path / "journal") as journal:
         vlm = ReplayVLM(service, journal)
