@@ -1,4 +1,4 @@
-"""What a model behind a network may cost."""
+"""Limits of predictions and of money for models that bill."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from craft_zoo.errors import CraftZooError
 
 
 class CostLimit:
-    """Counts predictions and refuses those that would cost too much.
+    """Counts predictions and refuses those that would exceed a limit.
 
-    It stands beside the query meter: a budget of queries is what methods are compared at, this one
-    is what somebody pays.
+    It is independent of the query meter: methods are compared at a budget of queries, and this
+    limits what is paid.
 
     Args:
-        max_predictions: the most that may be asked for; None: no limit.
-        price: of one prediction, in whatever currency.
-        max_cost: the most that all may cost; None: no limit.
+        max_predictions: the most predictions; None: no limit.
+        price: of one prediction, in any currency.
+        max_cost: the most that all predictions may cost; None: no limit.
 
     Attributes:
-        predictions: asked for so far; a question that is sent again is counted again only where it
-            may be billed again.
+        predictions: number requested so far; a request that is sent again counts again only where
+            it may be billed again.
 
     Raises:
         CraftZooError: a limit is negative, or a cost is limited without a price.
@@ -47,14 +47,14 @@ class CostLimit:
 
     @property
     def cost(self) -> float:
-        """Of the predictions so far; 0 where no price is known."""
+        """Cost of the predictions so far; 0 where no price is known."""
         return self.predictions * (self._price or 0.0)
 
     def check(self, predictions: int) -> None:
-        """Refuse so many more where they would exceed a limit.
+        """Check a number of further predictions against the limits.
 
         Raises:
-            CraftZooError: they would.
+            CraftZooError: they would exceed one.
         """
         total = self.predictions + predictions
         more = f"{predictions:,} more prediction{'s' if predictions != 1 else ''}"
@@ -73,7 +73,7 @@ class CostLimit:
             )
 
     def charge(self, predictions: int) -> None:
-        """Count so many, see :meth:`check`."""
+        """Count further predictions; raises as :meth:`check` does."""
         with self._lock:
             self.check(predictions)
             self.predictions += predictions

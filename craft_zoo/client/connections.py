@@ -1,4 +1,4 @@
-"""The httpx client that all threads of a process share, and how it is left."""
+"""The httpx client that all threads of a process share."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class _Shared:
-    """A client, and how many requests are under way in it."""
+    """A client and the number of requests that use it."""
 
     def __init__(self, client: httpx.Client) -> None:
-        self.client, self.users, self.left = client, 0, False
+        self.client, self.users, self.retired = client, 0, False
 
 
 class SharedClient:
-    """One client for all threads, made when it is first needed.
+    """One client for all threads, created when it is first needed.
 
     Args:
-        make: makes one; what it raises comes out of :meth:`client`.
+        make: creates a client; its exceptions propagate from :meth:`client`.
     """
 
     def __init__(self, make: Callable[[], httpx.Client]) -> None:
@@ -33,12 +33,13 @@ class SharedClient:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._shared: _Shared | None = None
-        self._process = os.getpid()  # last, as another thread may look at it meanwhile
+        self._process = os.getpid()  # last: another thread may read it meanwhile
 
     def _mine(self) -> threading.Lock:
         """The lock of this process.
 
-        No connection survives a fork, nor does a thread, one of which may have held the lock.
+        After a fork everything is created anew: connections cannot be shared with the parent, and a
+        thread that does not exist in the child may have held the lock.
         """
         if self._process != os.getpid():
             self._begin()
@@ -57,16 +58,16 @@ class SharedClient:
         finally:
             with self._lock:
                 mine.users -= 1
-                unused = mine.left and not mine.users
+                unused = mine.retired and not mine.users
             if unused:
                 mine.client.close()
 
-    def leave(self) -> None:
-        """Have another client from now on; this one is closed when no request uses it."""
+    def retire(self) -> None:
+        """Use a new client from now on; the present one is closed when no request uses it."""
         with self._mine():
             mine, self._shared = self._shared, None
             if mine is not None:
-                mine.left = True
+                mine.retired = True
             unused = mine is not None and not mine.users
         if mine is not None and unused:
             mine.client.close()

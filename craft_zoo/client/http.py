@@ -162,7 +162,7 @@ class Http:
 
         Those in use by other threads are closed when these are done.
         """
-        self._clients.leave()
+        self._clients.retire()
 
     def _failed(self, error: httpx.HTTPError) -> NoReturn:
         """Raise what is to be said of connections that are refused, broken or out of step."""

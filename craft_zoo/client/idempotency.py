@@ -1,4 +1,4 @@
-"""Names of questions, by which a server answers a repeated one from memory and bills it once."""
+"""Idempotency keys: a server that receives one twice answers from memory and bills once."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections import Counter
 class QuestionKeys:
     """Makes the key of each question.
 
-    It is a hash of the session, of the question, and of how often this was asked before in the
-    session: to ask the same on purpose is another question, to send it again is not. Where the
-    asker has a name for what is asked next, the name is the session, so that another process that
-    goes on with the work finds the same key.
+    A key is a hash of the session, of the question, and of how often the session has asked it
+    before: asking it anew on purpose makes another key, sending it again after an error does not.
+    A named question has its name in place of the session, so that another process that continues
+    the work makes the same key.
 
     Args:
         session: any text; None: a random one.
@@ -24,14 +24,14 @@ class QuestionKeys:
         self._session = secrets.token_hex(16) if session is None else session
         self._asked: Counter[bytes] = Counter()
         self._lock = threading.Lock()
-        self._next = threading.local()  # who names a question asks it
+        self._next = threading.local()  # the thread that names a question also asks it
 
     def name_next(self, name: str) -> None:
-        """Name what this thread asks next."""
+        """Name the question that this thread asks next."""
         self._next.name = name
 
     def take_name(self) -> str | None:
-        """The name, which is then used up."""
+        """The name of the next question, which is then cleared; None: it has none."""
         name = getattr(self._next, "name", None)
         self._next.name = None
         return name
@@ -40,8 +40,8 @@ class QuestionKeys:
         """The key of a question that is asked now.
 
         Args:
-            question: all of it, or its hash.
-            name: that it was given.
+            question: its content, or a hash of it.
+            name: see :meth:`take_name`.
         """
         content = hashlib.sha256(question).digest()
         if name is not None:

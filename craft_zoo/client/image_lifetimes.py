@@ -1,4 +1,4 @@
-"""Which image sets a server need not keep any longer."""
+"""Which uploaded image sets the server may delete."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from craft_zoo.client.images import RemoteImages
 
 
 class ImageLifetimes:
-    """Remembers what was handed over, without holding it."""
+    """Follows uploaded image sets by weak references."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: WeakSet[RemoteImages] = WeakSet()
-        self._passing: set[str] = set()  # ids of sets that need not outlive their images here
+        self._alive: WeakSet[RemoteImages] = WeakSet()
+        self._temporary: set[str] = set()  # ids of sets to be deleted when unused here
 
     def add(self, images: RemoteImages, keep: bool) -> None:
-        """Remember images; see :meth:`VLM.images` for ``keep``."""
+        """Follow an image set; see :meth:`VLM.images` for ``keep``."""
         with self._lock:
-            self._held.add(images)
+            self._alive.add(images)
             if keep:
-                self._passing -= images.ids
+                self._temporary -= images.ids
             else:
-                self._passing |= images.ids
+                self._temporary |= images.ids
 
     def take_gone(self) -> list[str]:
-        """Ids of the sets that were not to be kept and that nobody holds any more, each once."""
+        """Ids of the temporary sets that are no longer used here; each is returned once."""
         with self._lock:
-            # Equal images have one id, whoever hands them over.
-            gone = self._passing - {id for images in self._held for id in images.ids}
-            self._passing -= gone
+            # Two sets of equal images share their ids.
+            gone = self._temporary - {id for images in self._alive for id in images.ids}
+            self._temporary -= gone
         return sorted(gone)

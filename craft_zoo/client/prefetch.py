@@ -1,4 +1,4 @@
-"""Work that waits for others rather than computes, begun a little ahead of need."""
+"""Requests that are sent ahead of need, in threads of their own."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Result = TypeVar("Result")
 def prefetched(
     function: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """Results in the order of the items, each from a thread that nobody needs to wait for.
+    """Results of a function in the order of its items, each computed in a daemon thread.
 
-    The first failure is raised at once. Threads that block then are left to themselves, and hold up
-    neither an interrupted program nor the interpreter's end, as those of an executor do.
+    The first failure is raised at once. Threads that still block then are abandoned: unlike the
+    threads of an executor, they delay neither an interrupted program nor the interpreter's exit.
 
     Args:
         function: called on each item.
-        items: taken, by the caller's thread, only as they are begun.
-        ahead: how many are under way at once.
+        items: consumed by the caller's thread, each when its call begins.
+        ahead: the most calls at the same time.
     """
-    return in_order(lambda item: _begun(function, item), items, ahead, fail_fast=True)
+    return in_order(lambda item: _start(function, item), items, ahead, fail_fast=True)
 
 
-def _begun(function: Callable[[Item], Result], item: Item) -> Future[Result]:
+def _start(function: Callable[[Item], Result], item: Item) -> Future[Result]:
     future: Future[Result] = Future()
 
     def run() -> None:

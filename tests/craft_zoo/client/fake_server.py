@@ -97,7 +97,7 @@ class FakeServer:
             daemon_threads = True
 
             def handle_error(self, *_: object) -> None:
-                """SharedClient that go away are nothing new."""
+                """Clients that go away are nothing new."""
 
         self._http = Quiet(("127.0.0.1", 0), Handler)
         self.port = self._http.server_address[1]

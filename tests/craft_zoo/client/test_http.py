@@ -160,17 +160,17 @@ class Client:
 
 def test_a_client_that_was_left_is_closed_when_nobody_uses_it() -> None:
     clients: Any = SharedClient(Client)  # type: ignore[arg-type]
-    clients.leave()
+    clients.retire()
     with clients.client() as first, clients.client() as again:
         assert first is again
-        clients.leave()
-        clients.leave()
+        clients.retire()
+        clients.retire()
         with clients.client() as second:
             assert second is not first
         assert not first.closed
     assert first.closed
     assert not second.closed
-    clients.leave()
+    clients.retire()
     assert second.closed
 
 
@@ -185,7 +185,7 @@ def test_a_forked_process_has_connections_of_its_own() -> None:
         if not child:
             signal.alarm(10)
             try:
-                clients.leave()
+                clients.retire()
                 with clients.client() as second:
                     os._exit(int(first is second or first.closed))
             finally:
