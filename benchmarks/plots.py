@@ -34,6 +34,11 @@ _DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (4, 1)), (0
 LEVEL_COLOUR = "#555555"  # of what is a level line
 MARKERS = "osD^vPX"
 QUERIES = "queries (contexts scored on the training images)"
+NO_DATE: dict[str, dict[str, Any]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
 _RANKED = 3  # from so many lines on, a second row says who is ahead
 _RANKINGS = 10  # budgets at which it does
 _ZERO_SHOT = "zero-shot"
@@ -153,15 +158,18 @@ def is_level(curves: pd.DataFrame) -> pd.Series:
     return curves["white_box"] | (curves["label"] == _ZERO_SHOT)
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write ``name.png`` and ``name.svg`` and close the figure; the same figure, the same files."""
-    files = [folder / f"{name}.png", folder / f"{name}.svg"]
-    # Without a date and with fixed ids in the SVG, the same result gives the same file.
-    with plt.rc_context({"svg.hashsalt": "craft-zoo"}):
-        for file in files:
-            about = {"Date": None} if file.suffix == ".svg" else None
+def save(
+    figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png", "svg")
+) -> list[Path]:
+    """Write ``name.FORMAT`` for each format and close the figure.
+
+    The files have neither a date nor random ids, so that the same figure makes the same files.
+    """
+    files = [folder / f"{name}.{kind}" for kind in formats]
+    with plt.rc_context({"svg.hashsalt": name, "pdf.fonttype": 42}):
+        for file, kind in zip(files, formats, strict=True):
             with replacing(file) as beside:
-                figure.savefig(beside, format=file.suffix[1:], dpi=160, metadata=about)
+                figure.savefig(beside, format=kind, dpi=160, metadata=NO_DATE[kind])
     plt.close(figure)
     return files
 

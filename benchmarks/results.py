@@ -109,7 +109,7 @@ class Results:
 
 
 def read_results(folder: Path) -> Results:
-    """What ``craft-zoo bench`` or ``study`` has left in a folder, or has come to so far.
+    """What ``craft-zoo bench`` has left in a folder, or has come to so far.
 
     The grid is that of ``config.json``; while there is none yet, all finished runs.
 

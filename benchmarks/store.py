@@ -22,7 +22,7 @@ from craft_zoo.records import check, parse, seal_holds, sealed
 
 _PACKAGES = ("craft-zoo", "torch", "open_clip_torch", "nevergrad", "cma", "numpy")
 _RECORD, _ADAPTER, _JOURNAL = "run.json", "adapter.safetensors", "journal"
-_RECORD_BYTES = 2**22  # sixty times the largest of the study
+_RECORD_BYTES = 2**22  # sixty times the largest in docs/results
 
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Share = Annotated[float, Field(ge=0, le=1)]

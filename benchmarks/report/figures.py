@@ -17,11 +17,14 @@ from matplotlib.figure import Figure
 
 from craft_zoo.benchmarks.plots import (
     LEVEL_COLOUR,
+    NO_DATE,
     QUERIES,
     draw_panel,
     drawn,
+    label_ends,
     line_id,
     panels,
+    save,
     scale_queries,
     spread_words,
     style_axis,
@@ -29,16 +32,10 @@ from craft_zoo.benchmarks.plots import (
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
 from craft_zoo.benchmarks.published import figures_for
 from craft_zoo.benchmarks.significance import Ranks
-from craft_zoo.files import replacing
 
 _SIZE = (7.4, 4.4)
 _FORMATS = ("png", "svg", "pdf")
 _STEPS = 60
-_NO_DATE: dict[str, dict[str, Any]] = {
-    "png": {},
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-}
 Styles = dict[str, dict[str, Any]]
 
 
@@ -93,6 +90,37 @@ def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> 
         axis.annotate(
             drawn(name), place, xytext=(-6, 6), textcoords="offset points", ha="right", size=8
         )
+
+
+def shots_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
+    """Accuracy at the end of the budget against shots, an axis a data set.
+
+    Args:
+        table: as from :func:`craft_zoo.benchmarks.report.tables.by_shots`.
+        styles: of the lines.
+        folder: where to write.
+    """
+    names = list(table["data set"].unique())
+    shots = [column for column in table.columns if column.isdigit()]
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(6.4 * len(names), _SIZE[1]), squeeze=False, layout="constrained"
+    )
+    for axis, name in zip(axes[0], names, strict=True):
+        ends = []
+        for _, row in table[table["data set"] == name].iterrows():
+            style, values = styles[row["method"]], row[shots].astype(float)
+            (line,) = axis.plot(range(len(shots)), values, **style, linewidth=1.6, markersize=4)
+            line.set_gid(line_id(row["method"]))
+            if values.notna().iloc[-1]:
+                text = f"{row['method']}  {values.iloc[-1]:.1f}"
+                ends.append((values.iloc[-1], text, style["color"]))
+        axis.set_title(drawn(name), loc="left", fontsize=11)
+        axis.set_xticks(range(len(shots)), shots)
+        axis.set_xlabel("shots (training images a class)")
+        axis.set_ylabel("test accuracy (%)")
+        style_axis(axis)
+        label_ends(axis, ends)
+    return _keep(figure, folder, "shots", "Accuracy at the end of the budget against shots")
 
 
 def rank_plot(ranks: Ranks, folder: Path) -> Drawn:
@@ -171,14 +199,10 @@ def _figure(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
 
 def _keep(figure: Figure, folder: Path, name: str, title: str) -> Drawn:
     """Write the figure's files, and make what the page shows of it."""
-    for kind in _FORMATS:
-        settings = plt.rc_context({"svg.hashsalt": name, "pdf.fonttype": 42})
-        with settings, replacing(folder / f"{name}.{kind}") as beside:
-            figure.savefig(beside, format=kind, dpi=200, metadata=_NO_DATE[kind])
     page = io.StringIO()
     with plt.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure.savefig(page, format="svg", transparent=True, metadata=_NO_DATE["svg"])
-    plt.close(figure)
+        figure.savefig(page, format="svg", transparent=True, metadata=NO_DATE["svg"])
+    save(figure, folder, name, _FORMATS)
     return Drawn(name, title, _for_page(page.getvalue(), name, title))
 
 

@@ -20,6 +20,7 @@ from craft_zoo.benchmarks.names import (
     DatasetName,
     distinguished,
     file_names,
+    markdown_cell,
     name_datasets,
 )
 from craft_zoo.benchmarks.plots import (
@@ -43,7 +44,6 @@ from craft_zoo.openclip import computed_before, with_activation
 from craft_zoo.printable import printable
 
 _DASHES = ((0, (1, 2)), (0, (6, 3)), (0, (3, 2, 1, 2)), (0, (10, 3)))  # of level lines
-REFERENCE = "craft-released"  # what others are compared with, where it was run
 
 
 class Task(NamedTuple):
@@ -68,9 +68,10 @@ class Run(NamedTuple):
 
 
 def write_report(results: Results, folder: Path, title: str) -> Path:
-    """Write ``report.html`` with ``figures/`` and ``tables/`` beside it.
+    """Write ``report.html`` and ``report.md``, with ``figures/`` and ``tables/`` beside them.
 
-    The page needs nothing but itself; what is beside it is for papers.
+    The HTML page needs no other file. The Markdown page shows the same tables, and the figures of
+    ``figures/``, for a repository's pages.
 
     Args:
         results: as from :func:`craft_zoo.benchmarks.read_results`.
@@ -78,7 +79,7 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
         title: of the page.
 
     Returns:
-        The page's path.
+        The HTML page's path.
 
     Raises:
         CraftZooError: the folder cannot be written.
@@ -86,18 +87,21 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
     try:
         for part in ("figures", "tables"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        page = folder / "report.html"
-        # A path of bytes that are no text is written as these.
-        text = _page(results, folder, title).encode("utf-8", "backslashreplace").decode()
-        write_atomically(page, text)
+        content = _content(results, folder, title)
+        for name in ("html", "md"):
+            text = _render(f"page.{name}", content)
+            # Bytes of a path that are no text are written as their numbers.
+            text = text.encode("utf-8", "backslashreplace").decode()
+            write_atomically(folder / f"report.{name}", text)
     except OSError as error:
         raise CraftZooError(
             f"cannot write to {folder} ({error.strerror or error}): choose another --out"
         ) from None
-    return page
+    return folder / "report.html"
 
 
-def _page(results: Results, folder: Path, title: str) -> str:
+def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
+    """What the pages show; figures and tables are written too."""
     named = any(results.names[run] == "" for run in results.curves)
     main = {r: p for r, p in results.curves.items() if results.names[r] == "" or not named}
     variants = {r: p for r, p in results.curves.items() if r not in main}
@@ -114,7 +118,11 @@ def _page(results: Results, folder: Path, title: str) -> str:
         task._replace(figures=list(figures.curves(mine, styles, drawings, models, files)))
         for task, mine in _tasks(points, average, sheets, "accuracy")
     ]
-    shared: dict[str, Any] = {"overview": None, "differences": None, "overall": []}
+    shared: dict[str, Any] = {"overview": None, "differences": None, "overall": [], "shots": None}
+    if points.groupby("dataset")["shots"].nunique().max() > 1:
+        shared["shots"] = tables.by_shots(points)
+        tables.write(shared["shots"], sheets, "shots")
+        shared["shots_figure"] = figures.shots_plot(shared["shots"], styles, drawings)
     if len(scores.columns) > 1 and len(scores.dropna()):
         shared["overview"] = tables.overview(scores, ranks)
         tables.write(shared["overview"], sheets, "overview")
@@ -128,35 +136,44 @@ def _page(results: Results, folder: Path, title: str) -> str:
     shared |= _beside_others(results, labels, datasets, points, sheets)
     costs = tables.costs(points)
     tables.write(costs, sheets, "costs")
-    template = jinja2.Environment(
+    return shared | {
+        "title": title,
+        "facts": _facts(results, main),
+        "spread": SPREAD,
+        "reference": tables.REFERENCE,
+        "notes": [printable(note) for note in _notes(results, scores, points)],
+        "methods": [
+            {"label": label, "id": line_id(label), "colour": styles[label]["color"]}
+            for label in styles
+        ],
+        "tasks": tasks,
+        "variants": _variants(tidy(variants, labels, datasets), sheets) if variants else [],
+        "costs": costs,
+        "runs": [
+            _run(run, curve, labels[run], datasets[run].name)
+            for run, curve in results.curves.items()
+        ],
+        "environment": json.dumps(results.environment, indent=1),
+        "ranks": ranks,
+    }
+
+
+def _render(template: str, content: dict[str, Any]) -> str:
+    environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
-        autoescape=True,
+        autoescape=template.endswith(".html"),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    template.filters |= {"svg": Markup, "cell": tables.text}
-    template.globals["cells"] = lambda table, row: list(zip(table.columns, row, strict=True))
-    return template.get_template("page.html").render(
-        title=title,
-        facts=_facts(results, main),
-        spread=SPREAD,
-        notes=[printable(note) for note in _notes(results, scores, points)],
-        methods=[
-            {"label": label, "id": line_id(label), "colour": styles[label]["color"]}
-            for label in styles
-        ],
-        tasks=tasks,
-        variants=_variants(tidy(variants, labels, datasets), sheets) if variants else [],
-        costs=costs,
-        runs=[
-            _run(run, curve, labels[run], datasets[run].name)
-            for run, curve in results.curves.items()
-        ],
-        environment=json.dumps(results.environment, indent=1),
-        ranks=ranks,
-        **shared,
-    )
+    environment.filters |= {
+        "svg": Markup,
+        "cell": tables.text,
+        "markdown": tables.markdown,
+        "escaped": markdown_cell,
+    }
+    environment.globals["cells"] = lambda table, row: list(zip(table.columns, row, strict=True))
+    return environment.get_template(template).render(content)
 
 
 def _beside_others(
@@ -214,7 +231,7 @@ def _searched(points: pd.DataFrame) -> pd.DataFrame:
 def _base(points: pd.DataFrame, labels: Sequence[str]) -> str:
     """What all others are compared with: CraFT as released, or what comes first."""
     methods = points.drop_duplicates("label").set_index("label")["method"]
-    return next((label for label in labels if methods[label] == REFERENCE), labels[0])
+    return next((label for label in labels if methods[label] == tables.REFERENCE), labels[0])
 
 
 def _tasks(

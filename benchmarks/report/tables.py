@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec
-from craft_zoo.benchmarks.names import DatasetName
+from craft_zoo.benchmarks.names import DatasetName, markdown_cell
 from craft_zoo.benchmarks.published import figures_for
 from craft_zoo.benchmarks.significance import Ranks, aggregate, compare_all
-from craft_zoo.benchmarks.statistics import spread, summarize
+from craft_zoo.benchmarks.statistics import last_points, spread, summarize
 from craft_zoo.files import write_atomically
 from craft_zoo.printable import printable
 
 SPREAD_COLUMN = "95 % or seeds"  # an interval, or the single seeds
+REFERENCE = "craft-released"  # what others are compared with, where it was run
+_BASE = "zero-shot"
 MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 
 
@@ -29,11 +31,15 @@ def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         curves: their average, as from :func:`craft_zoo.benchmarks.average_curves`.
 
     Returns:
-        One row a label, in order of the area under the curve.
+        One row a label, in order of the area under the curve. ``reaches``, where the method
+        :data:`REFERENCE` was run: queries after which the mean accuracy is at least the one that
+        the reference ends at, NaN where it never is.
     """
     budget = int(points["budget"].max())
+    summary = summarize(points).sort_values("area", ascending=False)
+    target = summary.loc[summary["method"] == REFERENCE, "accuracy"].max()
     rows = []
-    for _, end in summarize(points).sort_values("area", ascending=False).iterrows():
+    for _, end in summary.iterrows():
         curve = curves[curves["label"] == end["label"]]
         row: dict[str, Any] = {"method": end["label"]}
         for mark in (*(mark for mark in MARKS if mark < budget), budget):
@@ -41,11 +47,39 @@ def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
             row[f"{mark:,}"] = 100 * known.iloc[-1] if len(known) else np.nan
         row[SPREAD_COLUMN] = spread(end["low"], end["high"], end["singles"])
         row["area"] = 100 * end["area"]
+        if not np.isnan(target):
+            row["reaches"] = curve[curve["accuracy"] >= target]["queries"].min()
         row["queries"] = end["queries"]
         row["per image"] = end["image_predictions"]
         row["seeds"] = int(end["seeds"])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def by_shots(points: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy in % at the end of the budget for each number of shots.
+
+    Args:
+        points: of several tasks, as from :func:`craft_zoo.benchmarks.tidy`.
+
+    Returns:
+        One row a data set and label: ``data set``, ``method``, a column a number of shots, and
+        ``worst run``: the least gain over zero-shot of all single runs, in points; NaN where
+        zero-shot was not run.
+    """
+    ends = last_points(points)
+    key = ["dataset", "shots", "seed"]
+    base = ends[ends["method"] == _BASE].drop_duplicates(key).set_index(key)["accuracy"]
+    ends = ends.join(base.rename("base"), on=key)
+    rows = []
+    for (_, label), group in ends.groupby(["dataset", "label"], sort=False):
+        row = {"data set": group["data_name"].iloc[0], "method": label}
+        for shots, mean in group.groupby("shots")["accuracy"].mean().items():
+            row[f"{shots}"] = 100 * mean
+        rows.append(row | {"worst run": 100 * (group["accuracy"] - group["base"]).min()})
+    table = pd.DataFrame(rows)
+    shots = sorted((column for column in table if column.isdigit()), key=int)
+    return table[["data set", "method", *shots, "worst run"]]
 
 
 def overview(scores: pd.DataFrame, ranks: Ranks | None) -> pd.DataFrame:
@@ -180,10 +214,24 @@ def text(value: object, column: str = "") -> str:
             return ""
         if column in ("p", "p, corrected"):
             return "< 0.001" if value < 0.001 else f"{value:.3f}"
-        if column in ("queries", "seconds") or "predictions" in column:
+        if column in ("queries", "reaches", "seconds") or "predictions" in column:
             return f"{value:,.0f}"
         return f"{value:,.2f}" if "rank" in column else f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int | np.integer) else printable(str(value))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown."""
+    aligned = ["---" if _is_text(table[column]) else "--:" for column in table]
+    lines = [
+        [markdown_cell(str(column)) for column in table.columns],
+        aligned,
+        *(
+            [markdown_cell(text(value, column)) for column, value in zip(table, row, strict=True)]
+            for row in table.itertuples(index=False)
+        ),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def write(table: pd.DataFrame, folder: Path, name: str) -> None:

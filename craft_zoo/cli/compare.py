@@ -48,7 +48,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         type=Path,
         default=Path(DEFAULT_OUT),
         metavar="DIR",
-        help=f"the results of craft-zoo bench or study that hold A (default: {DEFAULT_OUT})",
+        help=f"the results of craft-zoo bench that hold A (default: {DEFAULT_OUT})",
     )
     parser.add_argument(
         "--and-in",

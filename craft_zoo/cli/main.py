@@ -25,7 +25,6 @@ from craft_zoo.cli import (
     predict,
     report,
     serve,
-    study,
     tune,
 )
 from craft_zoo.errors import CraftZooError, CraftZooWarning, did_you_mean
@@ -39,7 +38,6 @@ _EXAMPLES = {
     "bench": "craft-zoo bench --dataset folder:pets --optimizer cma --optimizer logit-gn",
     "report": "craft-zoo report craft-zoo-bench",
     "compare": "craft-zoo compare refine craft --in craft-zoo-bench",
-    "study": "craft-zoo study --out craft-zoo-study",
     "bbob": "craft-zoo bbob --optimizer cma --optimizer spsa",
     "tune": "craft-zoo tune folder:pets --budget 2000 --out pets.adapter",
     "predict": "craft-zoo predict pets.adapter new-pictures/ --out pets.csv",
@@ -166,7 +164,7 @@ def build_parser() -> _Parser:
         "--version", action="version", version=f"craft-zoo {metadata.version('craft-zoo')}"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    benches = bench, report, compare, study, bbob
+    benches = bench, report, compare, bbob
     for module in (*benches, tune, predict, evaluate, serve, cache, datasets, models):
         module.add_command(commands)
     listing.add_commands(commands)

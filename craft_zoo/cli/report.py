@@ -16,10 +16,10 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "report",
         help="results as one page, and as figures and tables for a paper",
         description="Write report.html: one file that needs no network, with curves, tables, "
-        "statistics, costs and every run's configuration; figures/ (PNG, SVG, PDF) and tables/ "
-        "(LaTeX, CSV) beside it. A grid that still runs is reported as far as it has come.",
+        "statistics, costs and every run's configuration; report.md, figures/ (PNG, SVG, PDF) and "
+        "tables/ (LaTeX, CSV) beside it. A grid that still runs is reported as far as it has come.",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the --out of a bench or study")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the --out of a bench")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where to write (default: DIR/report)"
     )
@@ -35,5 +35,7 @@ def run(options: argparse.Namespace) -> int:
     console = open_console()
     for problem in results.broken:
         console.print(f"Left out: {problem}", soft_wrap=True, markup=False)
-    console.print(f"The report is {page}, with figures/ and tables/ beside it.", soft_wrap=True)
+    console.print(
+        f"The report is {page}, with report.md, figures/ and tables/ beside it.", soft_wrap=True
+    )
     return 0

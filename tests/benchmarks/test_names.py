@@ -26,8 +26,7 @@ from craft_zoo.benchmarks import (
 )
 from craft_zoo.benchmarks.names import distinguished, file_names, markdown_cell, shortened
 from craft_zoo.benchmarks.plots import drawn
-from craft_zoo.benchmarks.report.tables import write
-from craft_zoo.benchmarks.study import markdown
+from craft_zoo.benchmarks.report.tables import markdown, write
 from craft_zoo.cli import main
 from craft_zoo.data import DataSource
 from craft_zoo.printable import printable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Dataset, DataSource, few_shot, load_dataset, published_datasets
 from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import method_names
 from craft_zoo.metrics import accuracy
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.transfer import transfer
@@ -167,8 +169,16 @@ def test_parts_that_are_wrong(change: str, complaint: str, tmp_path: Path) -> No
         Plan.of(read_plan(path), str(path)).runs()
 
 
+ABLATIONS = (
+    *("craft", "without a refiner", "unified context", "refiner solved once"),
+    *("no shots held out", "256 dimensions", "cma for logit-gn", "spsa-gc for logit-gn"),
+    *("zip for logit-gn", "cma, network refiner", "anchors: 16", "anchors: 64", "anchors: 256"),
+    *("anchors: 1,000", "anchors: by spread", "anchors: by information", "anchors: contexts"),
+)
+
+
 def test_suites_ask_for_the_papers_experiments() -> None:
-    assert suite_names() == ["craft-paper", "zip-paper"]
+    assert suite_names() == ["craft-paper", "study", "zip-paper"]
     craft = Plan.of(read_suite("craft-paper")).runs(look=False)
     few = [run for run in craft if not run.transfer]
     assert len(few) == 11 * 5 * 3 * 4  # data sets, shots, seeds, methods
@@ -181,6 +191,13 @@ def test_suites_ask_for_the_papers_experiments() -> None:
     assert {run.source.sampling for run in craft} == {"coop"}
     names = {name.partition("@")[0] for run in craft for name in (run.dataset, *run.transfer)}
     assert names <= set(published_datasets())
+    study = Plan.of(read_suite("study")).runs(look=False)
+    assert Counter(study.values()) == {"": 13 * 3 * 3, **dict.fromkeys(ABLATIONS, 3)}
+    assert {run.method for run, name in study.items() if not name} == set(method_names()) - {
+        *("prompt", "hard", "craft-hard"),
+        "blackvip",  # each of its queries encodes all training images again
+    }
+    assert {run.budget for run, name in study.items() if name} == {2000}
     zip_paper = Plan.of(read_suite("zip-paper")).runs(look=False)
     assert {run.budget for run in zip_paper} == {5000}
     assert {run.model for run in zip_paper} == {"ViT-B-16-quickgelu@openai"}

@@ -15,8 +15,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from craft_zoo.benchmarks import Point, RunSpec, RunStore, read_results, write_config
-from craft_zoo.benchmarks.report import write_report
+from craft_zoo.benchmarks import (
+    Point,
+    RunSpec,
+    RunStore,
+    average_curves,
+    read_results,
+    tidy,
+    write_config,
+)
+from craft_zoo.benchmarks.names import markdown_cell
+from craft_zoo.benchmarks.report import tables, write_report
 from craft_zoo.benchmarks.report.page import command
 from craft_zoo.cli import main
 from craft_zoo.cli.main import build_parser
@@ -100,6 +109,74 @@ def test_the_page_needs_nothing_but_itself(folder: Path) -> None:
     assert set(re.findall(r"url\(([^)]*)\)", text)) <= {f"#{name}" for name in page.ids}
     assert "Trial &amp; error" in text
     assert "one &lt;context&gt;" in text
+
+
+def test_the_page_in_markdown_shows_the_same_tables_and_existing_figures(folder: Path) -> None:
+    text = (folder / "report" / "report.md").read_text()
+    assert text.startswith("# Trial & error\n")
+    pictures = re.findall(r"\]\((.+?)\)", text)
+    assert "figures/shots.png" in pictures
+    for picture in pictures:
+        assert (folder / "report" / picture).stat().st_size > 10_000
+    for name in ("overview", "differences", "shots", "costs", "variants-digits-16-shots"):
+        table = pd.read_csv(folder / "report" / "tables" / f"{name}.csv")
+        assert f"| {' | '.join(map(markdown_cell, table.columns))} |" in text
+    assert text.count("| craft (logit-gn) |") >= 5
+
+
+def points(method: str, seed: int, *curve: tuple[int, float], shots: int = 16) -> pd.DataFrame:
+    run = RunSpec("m", "folder:a/b", None, method, "none", shots, seed, 100)
+    about = {"train_accuracy": 1.0, "loss": 0.0, "seconds": 2.0}
+    about |= {"search_predictions": 1, "refiner_predictions": 0, "evaluation_predictions": 0}
+    return tidy({run: [Point(queries=q, accuracy=a, **about) for q, a in curve]})  # type: ignore[arg-type]
+
+
+def test_accuracies_are_read_off_the_mean_curve() -> None:
+    measured = pd.concat(
+        [
+            points("craft-released", 1, (0, 0.1), (50, 0.5), (100, 0.6)),
+            points("craft-released", 2, (0, 0.1), (40, 0.3), (100, 0.8)),
+            points("refine", 1, (0, 0.1), (1, 0.7)),
+            points("refine", 2, (0, 0.1), (1, 0.75)),
+            points("zip", 1, (0, 0.1), (100, 0.2)),
+            points("zip", 2, (0, 0.1), (100, 0.2)),
+        ]
+    )
+    table = tables.accuracies(measured, average_curves(measured)).set_index("method")
+    assert list(table.index) == ["refine", "craft-released", "zip"]  # by area
+    assert list(table.loc["refine", ["1", "10", "100"]]) == pytest.approx([72.5, 72.5, 72.5])
+    assert list(table.loc["craft-released", ["1", "10", "100"]]) == pytest.approx([10, 10, 70])
+    assert table.loc["refine", "reaches"] == 1
+    assert table.loc["craft-released", "reaches"] == 100
+    assert np.isnan(table.loc["zip", "reaches"])
+    alone = points("zip", 1, (0, 0.1), (100, 0.2))
+    assert "reaches" not in tables.accuracies(alone, average_curves(alone))
+
+
+def test_the_worst_single_run_is_compared_with_zero_shot() -> None:
+    table = tables.by_shots(
+        pd.concat(
+            [
+                points("zero-shot", 1, (0, 0.3), shots=1),
+                points("zero-shot", 2, (0, 0.3), shots=1),
+                points("refine", 1, (0, 0.3), (1, 0.5), shots=1),
+                points("refine", 2, (0, 0.3), (1, 0.25), shots=1),
+                points("zero-shot", 1, (0, 0.3)),
+                points("refine", 1, (0, 0.3), (1, 0.9)),
+            ]
+        )
+    ).set_index("method")
+    assert list(table.columns) == ["data set", "1", "16", "worst run"]
+    row = table.loc["refine", ["1", "16", "worst run"]]
+    assert row.astype(float).tolist() == pytest.approx([37.5, 90, -5])
+    assert table.loc["zero-shot", "worst run"] == 0
+
+
+def test_markdown_rounds_and_leaves_missing_values_empty() -> None:
+    table = pd.DataFrame({"a": ["x|", "y"], "b": [1.26, np.nan], "c": [1000, 2]})
+    assert tables.markdown(table).splitlines() == [
+        *("| a | b | c |", "| --- | --: | --: |", "| x\\| | 1.3 | 1,000 |", "| y |  | 2 |")
+    ]
 
 
 def test_files_for_a_paper(folder: Path) -> None:

@@ -1,7 +1,11 @@
-"""What the methods cost beside queries: memory and seconds, and memory once deployed."""
+"""Memory and time of methods, and memory of a deployed client.
+
+``python -m craft_zoo.benchmarks.costs --dataset digits`` prints both tables.
+"""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -11,16 +15,21 @@ import numpy as np
 import pandas as pd
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.grid import RunSpec, expand
 from craft_zoo.benchmarks.names import name_datasets
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.speed.machine import peak_memory
 from craft_zoo.benchmarks.store import RunStore
-from craft_zoo.blackbox import VLM
-from craft_zoo.data import ImageSource
-from craft_zoo.machine import one_numpy_thread
+from craft_zoo.blackbox import VLM, load_vlm
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import ImageSource, load_dataset
+from craft_zoo.machine import one_numpy_thread, use_threads
+from craft_zoo.methods import DEFAULT_OPTIMIZER
+from craft_zoo.mini import NAME
 
 _MEBIBYTE = 2**20
+_METHODS = ("refine", "craft", "anchors", "craft-released")
+_IMAGES = 64  # that a deployed client predicts in one batch
 
 
 def measure_costs(vlm: VLM, runs: Sequence[RunSpec]) -> pd.DataFrame:
@@ -93,3 +102,40 @@ def measure_deployment(
             }
         )
     return pd.DataFrame(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--method", action="append", help="repeatable")
+    parser.add_argument("--shots", type=int, default=16)
+    parser.add_argument("--budget", type=int, default=400)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    use_threads(options.threads)
+    vlm, methods = load_vlm(), options.method or list(_METHODS)
+    runs = expand(
+        model=NAME,
+        datasets=[options.dataset],
+        methods=methods,
+        optimizer_specs=[DEFAULT_OPTIMIZER],
+        shots=[options.shots],
+        seeds=[1],
+        budget=options.budget,
+        config=CraftConfig(),
+    )
+    print(measure_costs(vlm, runs).round(1).to_string(index=False))
+    with tempfile.TemporaryDirectory() as folder:
+        store = RunStore(Path(folder))
+        Bench(vlm, store).run(runs)
+        adapters = {run.method: store.adapter_path(run) for run in runs}
+        images = load_dataset(options.dataset).test.images[:_IMAGES]
+        table = measure_deployment(
+            {k: v for k, v in adapters.items() if v.exists()}, load_vlm, images
+        )
+    print(table.round(2).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
