@@ -55,9 +55,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CraftZooError: the file is broken, holds no weights, or holds what only a program can read.
         OSError: it cannot be opened.
     """
+    with path.open("rb"):  # so that an OSError below comes of the content
+        pass
     try:
         loaded, quick_gelu = _read(path)
-    except (CraftZooError, OSError):
+    except CraftZooError:
         raise
     except Exception as error:  # torch, zipfile and safetensors raise all kinds on a broken file
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__

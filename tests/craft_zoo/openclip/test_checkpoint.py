@@ -83,6 +83,32 @@ def test_checkpoints_as_people_have_them(tmp_path: Path, form: str, legacy: bool
         assert torch.allclose(value, STATE[key], atol=1e-3), key
 
 
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+@settings(max_examples=40, deadline=None)
+@given(where=st.floats(0, 1, exclude_max=True), change=st.sampled_from(["cut", "zero", "flip"]))
+def test_a_broken_file_is_read_or_refused_in_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, where: float, change: str
+) -> None:
+    path = tmp_path_factory.mktemp("broken") / ("w.safetensors" if kind == "safetensors" else "w")
+    if kind == "safetensors":
+        save_file(STATE, path)
+    else:
+        torch.save(STATE, path, _use_new_zipfile_serialization=kind == "zip")
+    content = bytearray(path.read_bytes())
+    place = int(where * len(content))
+    if change == "cut":
+        del content[place:]
+    else:
+        content[place] = 0 if change == "zero" else content[place] ^ 255
+    path.write_bytes(content)
+    try:
+        read_checkpoint(path)
+    except CraftZooError as error:
+        assert len(str(error).splitlines()) == 1
+    with pytest.raises(FileNotFoundError):
+        read_checkpoint(path.with_name("missing"))
+
+
 def test_safetensors(tmp_path: Path) -> None:
     save_file(prefixed("module.")(STATE), tmp_path / "w.safetensors")
     assert set(read_checkpoint(tmp_path / "w.safetensors").weights) == set(STATE)
