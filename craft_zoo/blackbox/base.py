@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -86,6 +86,11 @@ class BlackBox(ABC):
     def initial_prompt(self) -> Prompt:
         """What a search starts from: the initial context, or the template in words."""
         return self.initial_context if "contexts" in self.accepts else self.template
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that it holds now, beside the model and the class names."""
+        return self.initial_context.nbytes
 
     @abstractmethod
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
@@ -188,6 +193,14 @@ class VLM(ABC):
             init: the prompt to start from, as words before the class name ("a photo of a") or as a
                 template ("a photo of a {}, a type of pet."); a context replaces the words before.
         """
+
+    def opening(
+        self, classnames: Sequence[str], init: str = DEFAULT_INIT
+    ) -> Generator[None, None, BlackBox]:
+        """Open the model as :meth:`classifier` does, which it returns, in parts of a fraction of a
+        second: wherever it yields, something else may be done. Here: in one part."""
+        yield from ()
+        return self.classifier(classnames, init)
 
     def kind(self, question: Question) -> Hashable:
         """What questions have in common that this model answers faster in one call of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,7 @@ from craft_zoo.blackbox.base import (
     own_images,
 )
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
-from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError, CraftZooWarning, PromptError
 from craft_zoo.logs import collected
@@ -44,6 +44,7 @@ from craft_zoo.openclip.text import (
     shortened,
     text_encoder,
     text_tower,
+    tokens_in_parts,
 )
 from craft_zoo.openclip.weights import ACTIVATIONS, Weights, find_weights
 
@@ -195,7 +196,19 @@ class OpenCLIP(VLM):
             CraftZooError: no class names, one is too long for the model, or two are the same
                 tokens.
         """
+        opening = self.opening(classnames, init)
+        while True:
+            try:
+                next(opening)
+            except StopIteration as end:
+                return end.value
+
+    def opening(
+        self, classnames: Sequence[str], init: str = DEFAULT_INIT
+    ) -> Generator[None, None, OpenCLIPClassifier]:
+        """See :meth:`VLM.opening`."""
         check_given(classnames, "class names")
+        prompts = [fill(as_template(init), name) for name in classnames]
         encoder = text_encoder(
             self._model,
             self._tokenizer,
@@ -203,6 +216,7 @@ class OpenCLIP(VLM):
             init,
             memory=self._memory * 2**20,
             compile=self._compile,
+            tokens=(yield from tokens_in_parts(self._tokenizer, prompts)),
         )
         _check_distinct(encoder.tokens, classnames)
         words = WordEncoder(self._model, self._tokenizer, classnames, memory=self._memory * 2**20)
@@ -296,6 +310,11 @@ class OpenCLIPClassifier(BlackBox):
         self._bias = 0.0 if bias is None else float(bias)
         self.classnames = tuple(classnames)
         self.initial_context = encoder.initial_context.float().cpu().numpy()
+
+    @property
+    def held_bytes(self) -> int:
+        """See :attr:`BlackBox.held_bytes`."""
+        return self._encoder.held_bytes + self._words.held_bytes + self.initial_context.nbytes
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""

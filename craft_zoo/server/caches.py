@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -18,7 +20,7 @@ Thing = TypeVar("Thing")
 
 
 _IMAGE_BYTES = 2**12  # of an encoded image: its features, its hash, and what leads to them
-_CLASS_BYTES = 2**15  # of an opened class: measured, 31 to 51 kB with a small model
+_OPENED_BYTES = 2**14  # of what is opened on no name at all: measured, 10 to 16 kB
 
 
 class AccountCache(Generic[Thing]):
@@ -100,11 +102,16 @@ class SharedCache(Generic[Thing]):
 
     def get(self, content: Hashable, make: Callable[[], Thing]) -> Thing:
         """The thing, made where there is none. For one thread only, as two could both make it."""
-        thing = self._things.get(content)
-        if thing is None:
-            thing = make()
-            self._things[content] = thing
-        return thing
+        thing = self.find(content)
+        return self.put(content, make()) if thing is None else thing
+
+    def find(self, content: Hashable) -> Thing | None:
+        """The thing, None where there is none."""
+        return self._things.get(content)
+
+    def put(self, content: Hashable, thing: Thing) -> Thing:
+        """The thing, or the one that came first."""
+        return self._things.setdefault(content, thing)
 
     def __len__(self) -> int:
         return len(self._things)
@@ -131,10 +138,14 @@ class Opened:
 
     box: BlackBox
 
+    @cached_property
+    def _names_bytes(self) -> int:
+        return sum(sys.getsizeof(name) for name in self.box.classnames)
+
     @property
     def size(self) -> int:
-        """Bytes that it takes, estimated."""
-        return _CLASS_BYTES * len(self.box.classnames)
+        """Bytes that it takes now."""
+        return _OPENED_BYTES + self._names_bytes + self.box.held_bytes
 
 
 class AccountImages:
@@ -142,22 +153,24 @@ class AccountImages:
 
     Args:
         digests: SHA-256 of each image's file, hexadecimal, in order.
+        is_cached: whether the model's feature cache may get them.
 
     Attributes:
         digests: as given.
+        is_cached: as given.
         images: those that came, by digest; none any more where the set is encoded and their files
             are not kept.
         encoded: all of them, once the model has them.
         keeps_files: whether their files are kept until all have come, as the model has forgotten
-            some of them.
+            some of them or is to remember none.
         kept_bytes: of files.
     """
 
-    def __init__(self, digests: tuple[str, ...]) -> None:
-        self.digests = digests
+    def __init__(self, digests: tuple[str, ...], *, is_cached: bool = True) -> None:
+        self.digests, self.is_cached = digests, is_cached
         self.images: dict[str, UploadedImage] = {}
         self.encoded: Encoded | None = None
-        self.keeps_files = False
+        self.keeps_files = not is_cached
         self.kept_bytes = 0
         self._missing = self._places()
 

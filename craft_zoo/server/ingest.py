@@ -55,6 +55,7 @@ async def take_in(
         for some in _pieces(new, _ENCODED, _ENCODED_PIXELS):
             await _stop_if(is_gone)
             await service.compute(account, "images", partial(service.vlm.images, some))
+            service.cached[account] += len(some)
     held.take(new)
     if held.is_whole and held.encoded is None:
         await _complete(service, account, held)
@@ -69,7 +70,8 @@ async def _complete(service: Service, account: str, held: AccountImages) -> None
     def encode() -> Encoded:
         progress = service.interlude
         return service.encoded.get(
-            held.digests, lambda: Encoded(service.vlm.images(sources, progress))
+            held.digests,
+            lambda: Encoded(service.vlm.images(sources, progress, keep=held.is_cached)),
         )
 
     try:

@@ -29,6 +29,10 @@ class Limits:
         request_pixels: of a request's images, together.
         classes: of a classifier.
         classifiers: of an account, as image sets.
+        names_per_second: class names that an account may open in the long run; those of two
+            classifiers at once after a rest.
+        cached_images: of an account, that the model's feature cache on disk gets of it between
+            two starts of the server; those of further sets are encoded and not kept there.
         name_length: characters of a class name.
         template_length: characters of a template.
         contexts: or templates of a request.
@@ -55,6 +59,8 @@ class Limits:
     request_pixels: int = 2**29
     classes: int = 10_000
     classifiers: int = 32
+    names_per_second: float = 500.0
+    cached_images: int = 1_000_000
     name_length: int = 200
     template_length: int = 500
     contexts: int = 256

@@ -1,4 +1,4 @@
-"""Requests a second."""
+"""So much a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class RateLimit:
-    """One bucket an account: each request takes a token, and tokens come back in time.
+    """One bucket an account: what it asks for takes tokens, and tokens come back in time.
 
     Args:
         rate: tokens that come back in a second.
@@ -19,13 +19,14 @@ class RateLimit:
         self._rate, self._burst, self._clock = rate, burst, clock
         self._buckets: dict[str, tuple[float, float]] = {}  # tokens, when they were counted
 
-    def take(self, account: str) -> int:
-        """Take a token; 0, or after how many whole seconds there will be one."""
+    def take(self, account: str, count: int = 1) -> int:
+        """Take tokens, no more than a bucket holds; 0, or after how many whole seconds there will
+        be as many, and none is taken."""
         now = self._clock()
         tokens, counted = self._buckets.get(account, (float(self._burst), now))
         tokens = min(self._burst, tokens + (now - counted) * self._rate)
-        if tokens < 1:
+        if tokens < count:
             self._buckets[account] = tokens, now
-            return math.ceil((1 - tokens) / self._rate)
-        self._buckets[account] = tokens - 1, now
+            return math.ceil((count - tokens) / self._rate)
+        self._buckets[account] = tokens - count, now
         return 0

@@ -8,7 +8,8 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +40,7 @@ from craft_zoo.server.caches import (
     content_id,
 )
 from craft_zoo.server.capabilities import Capabilities, capabilities_of
-from craft_zoo.server.errors import bad, busy
+from craft_zoo.server.errors import Refusal, bad, busy
 from craft_zoo.server.metrics import Metrics
 from craft_zoo.server.rate_limit import RateLimit
 from craft_zoo.server.scoring import ask
@@ -95,6 +96,8 @@ class Service:
         self.metrics = Metrics(lambda: self._worker.waiting)
         self.gate = Admission(limits)
         self.buckets = RateLimit(limits.requests_per_second, limits.burst, clock)
+        self._names = RateLimit(limits.names_per_second, 2 * limits.classes, clock)
+        self.cached: Counter[str] = Counter()  # images that the feature cache got of an account
         self.image_sets: AccountCache[AccountImages] = AccountCache(
             limits.image_sets,
             ErrorCode.UNKNOWN_IMAGE_SET,
@@ -189,13 +192,15 @@ class Service:
         Raises:
             Refusal: see :meth:`compute`.
         """
-        return await self.score(
+        logits = await self.score(
             account,
             partial(ask, self.vlm),
             question,
             self.vlm.kind(question),
             question.texts,
         )
+        self.classifiers.make_room(account)  # what was opened may hold more now
+        return logits
 
     async def score(
         self, account: str, run: Run, payload: object, together: Hashable, texts: int
@@ -238,22 +243,46 @@ class Service:
             shelves: where it is kept; None: among the classifiers.
 
         Raises:
-            Refusal: the model does not take them.
+            Refusal: the model does not take them, or the account opens too many.
         """
         shelves = self.classifiers if shelves is None else shelves
         id = content_id("classifier", account, self._served, init, *classnames)
         opened = shelves.find(account, id)
         if opened is None:
-            content = classnames, init
-            opened = await self.compute(
-                account,
-                "classifier",
-                lambda: self.opened.get(
-                    content, lambda: Opened(self.vlm.classifier(classnames, init))
-                ),
+            self._charge_names(account, len(classnames))
+            opened = await self._done(
+                Job(account, "classifier", lambda _: self._opening(classnames, init))
             )
         shelves.put(account, id, opened)
         return id, opened
+
+    def _opening(
+        self, classnames: tuple[str, ...], init: str
+    ) -> Generator[None, None, list[Opened]]:
+        """Open the model on class names in parts, in the worker's thread."""
+        opened = self.opened.find((classnames, init))
+        if opened is None:
+            box = yield from self.vlm.opening(classnames, init)
+            opened = self.opened.put((classnames, init), Opened(box))
+        return [opened]
+
+    def _charge_names(self, account: str, count: int) -> None:
+        """Opening is not billed, so its pace is bounded.
+
+        Raises:
+            Refusal: the account has opened too many class names of late.
+        """
+        if seconds := self._names.take(account, count):
+            raise Refusal(
+                ErrorCode.RATE_LIMITED,
+                f"too many new class names: wait {seconds} s and open at most "
+                f"{self.settings.limits.names_per_second:g} a second",
+                retry_after=seconds,
+            )
+
+    def may_cache(self, account: str, images: int) -> bool:
+        """Whether the model's feature cache may get so many images more of an account."""
+        return self.cached[account] + images <= self.settings.limits.cached_images
 
     def question(self, *about: str) -> bytes:
         """Digest of a question, of all that determines its answer.

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from craft_zoo.openclip.text.causal import CausalTextEncoder
 from craft_zoo.openclip.text.encoder import ForwardTextEncoder, TextEncoder
 from craft_zoo.openclip.text.tower import (
@@ -19,6 +21,7 @@ from craft_zoo.openclip.text.tower import (
     shortened,
     text_tower,
     token_embedding,
+    tokens_in_parts,
 )
 from craft_zoo.openclip.text.words import WordEncoder
 
@@ -35,6 +38,7 @@ __all__ = [
     "text_encoder",
     "text_tower",
     "token_embedding",
+    "tokens_in_parts",
 ]
 
 
@@ -46,6 +50,7 @@ def text_encoder(
     *,
     memory: int,
     compile: bool = False,
+    tokens: Tensor | None = None,
 ) -> TextEncoder:
     """The fastest encoder that is right for the model's text tower.
 
@@ -55,4 +60,6 @@ def text_encoder(
         CraftZooError: a class name is too long, or merges with the initial words.
     """
     encoder = CausalTextEncoder if is_plainly_causal(model) else ForwardTextEncoder
-    return encoder(model, tokenizer, classnames, init, memory=memory, compile=compile)
+    return encoder(
+        model, tokenizer, classnames, init, memory=memory, compile=compile, tokens=tokens
+    )

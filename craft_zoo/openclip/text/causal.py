@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
@@ -19,6 +19,10 @@ from craft_zoo.openclip.text.tower import end_positions, text_tower
 _CPU_ROWS = 4096
 # Blocks between two answers, so that who asks can see to something else in the meantime.
 _BLOCKS = 2
+# Of a label set's names before they meet a context: where they take more, they are computed anew
+# for each block, which costs a few hundredths of its time.
+_KEPT_BYTES = 2**26
+_ENTRY_BYTES = 8  # of a list, whose small numbers are shared
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,27 @@ class _Pack:
 
     Attributes:
         sequences: how they are laid out.
-        names: (rows, dim), their embeddings with positions.
-        projected: (rows, 3 dim), queries, keys and values of the first layer, where names have not
-            met a context yet.
+        tokens: (rows,) ids of their tokens.
+        positions: (rows,) of the tokens in their prompts.
         classes: (C',) index of the class behind each feature.
+        kept: what :meth:`CausalTextEncoder._embed` makes of it, where it is small enough to keep.
     """
 
     sequences: tuple[_Sequences, ...]
-    names: Tensor
-    projected: Tensor
+    tokens: Tensor
+    positions: Tensor
     classes: Tensor
+    kept: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def rows(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def held_bytes(self) -> int:
+        own = self.tokens, self.positions, self.classes, *(self.kept or ())
+        layout = [each for kind in self.sequences for each in (kind.mask, kind.ends, kind.first)]
+        return sum(tensor.nbytes for tensor in (*own, *layout))
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,7 @@ class _Piece:
 
     @property
     def rows(self) -> int:
-        return len(self.features) * len(self.names.names)
+        return len(self.features) * self.names.rows
 
 
 class CausalTextEncoder(TextEncoder):
@@ -116,8 +131,9 @@ class CausalTextEncoder(TextEncoder):
     def _lay_out(self, **bins: int) -> list[_Pack]:
         """The names in packs; see :func:`pack` for ``bin_tokens``."""
         stop, ends = self.stop, self._ends
-        position = self.tower.positional_embedding.detach().to(self._context_position.dtype)
-        device, dtype = position.device, position.dtype
+        device, dtype = self._context_position.device, self._context_position.dtype
+        row_bytes = 4 * self._width * self._context_position.element_size()
+        is_kept = row_bytes * (sum(ends) - stop * len(ends)) <= _KEPT_BYTES
         packs = []
         for alike_bins in pack([end - stop for end in ends], self._most_rows(), **bins):
             sequences = tuple(
@@ -130,19 +146,37 @@ class CausalTextEncoder(TextEncoder):
                 )
                 for alike in alike_bins
             )
-            classes = [
-                name for alike in alike_bins for members in alike.members for name in members
-            ]
-            names = torch.cat(
-                [
-                    self.embedding(self.tokens[c, stop : ends[c]]).to(dtype)
-                    + position[stop : ends[c]]
-                    for c in classes
-                ]
-            )
-            projected = _project(self.blocks[0], self.blocks[0].ln_1(names))
-            packs.append(_Pack(sequences, names, projected, torch.tensor(classes, device=device)))
+            names = [name for alike in alike_bins for members in alike.members for name in members]
+            lengths = torch.tensor([ends[name] - stop for name in names], device=device)
+            classes = torch.tensor(names, device=device)
+            first = lengths.cumsum(0) - lengths  # row of each name
+            rows = torch.arange(int(lengths.sum()), device=device)
+            positions = stop + rows - first.repeat_interleave(lengths)
+            tokens = self.tokens[classes.repeat_interleave(lengths), positions]
+            packed = _Pack(sequences, tokens, positions, classes)
+            packs.append(replace(packed, kept=self._embed(packed)) if is_kept else packed)
         return packs
+
+    def _embed(self, names: _Pack) -> tuple[Tensor, Tensor]:
+        """A pack's rows before they have met a context.
+
+        Returns:
+            (rows, dim), their embeddings with positions, and (rows, 3 dim), queries, keys and
+            values of the first layer.
+        """
+        if names.kept is not None:
+            return names.kept
+        dtype = self._context_position.dtype
+        position = self.tower.positional_embedding.detach().to(dtype)
+        embedded = self.embedding(names.tokens).to(dtype) + position[names.positions]
+        return embedded, _project(self.blocks[0], self.blocks[0].ln_1(embedded))
+
+    @property
+    def held_bytes(self) -> int:
+        """See :attr:`TextEncoder.held_bytes`."""
+        packs = sum(each.held_bytes for each in (*self._packs, *self._apart))
+        prefix = sum(each.nbytes for each in (*self._sos, self._context_position))
+        return super().held_bytes + packs + prefix + _ENTRY_BYTES * len(self._ends)
 
     def _most_rows(self) -> int:
         """Rows that a block may have: what memory allows, and on a CPU what makes it faster."""
@@ -159,7 +193,7 @@ class CausalTextEncoder(TextEncoder):
         """
         keys_values = 2 * prefixes * self.stop * self._width * len(self.blocks)
         floats = len(self.tokens) * self._feature_dim() + keys_values
-        rows = sum(len(names.names) for names in self._packs)
+        rows = sum(names.rows for names in self._packs)
         in_blocks = self._most_rows() // rows * _BLOCKS
         return max(1, min(in_blocks, self._memory // 2 // (4 * floats)))
 
@@ -232,7 +266,7 @@ class CausalTextEncoder(TextEncoder):
             past = [layer.unflatten(0, contexts.shape[:2]) for layer in past]
             packs = self._apart = self._apart or self._lay_out(bin_tokens=1)
         for names in packs:
-            step = max(1, self._most_rows() // len(names.names))
+            step = max(1, self._most_rows() // names.rows)
             for first in range(0, len(contexts), step):
                 some = slice(first, first + step)
                 yield _Piece([layer[some] for layer in past], names, features[some])
@@ -320,10 +354,11 @@ class CausalTextEncoder(TextEncoder):
                 for stretch, (_, n_contexts, _) in zip(stretches, kinds, strict=True)
             ]
 
-        x = torch.cat(repeat([names.names for _, names in pieces]))
+        embedded = [self._embed(names) for _, names in pieces]
+        x = torch.cat(repeat([rows for rows, _ in embedded]))
         for depth, block in enumerate(self.blocks):
             if depth == 0:
-                projected = repeat([names.projected for _, names in pieces])
+                projected = repeat([rows for _, rows in embedded])
             else:
                 projected = list(_project(block, block.ln_1(x)).split(sizes))
             last = block is self.blocks[-1]

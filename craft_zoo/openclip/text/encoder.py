@@ -31,6 +31,7 @@ class TextEncoder(ABC):
             it replaces; their tokens are the context's positions.
         memory: bytes that may be held while encoding, beside the model.
         compile: run a causal tower through :func:`torch.compile`.
+        tokens: (C, context_length) ids of the prompts, where they are known already.
 
     Attributes:
         initial_context: (n_ctx, dim) embeddings of ``init``.
@@ -45,12 +46,15 @@ class TextEncoder(ABC):
         *,
         memory: int,
         compile: bool = False,
+        tokens: Tensor | None = None,
     ) -> None:
         self.model, self._memory, self._compile = model, memory, compile
         self.embedding = token_embedding(model)
         device = self.embedding.weight.device
         template = as_template(init)
-        self.tokens = tokens_of(tokenizer, [fill(template, name) for name in classnames]).to(device)
+        if tokens is None:
+            tokens = tokens_of(tokenizer, [fill(template, name) for name in classnames])
+        self.tokens = tokens.to(device)
         self.start, self.stop = _context_span(tokenizer, template)
         context_ids = self.tokens[:, self.start : self.stop]
         if not (context_ids == context_ids[0]).all():
@@ -58,6 +62,11 @@ class TextEncoder(ABC):
         self.initial_context = self.embedding(context_ids[0]).detach()
         with torch.inference_mode():
             self._prepare()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that it holds now, beside the model."""
+        return self.tokens.nbytes + self.initial_context.nbytes
 
     def _prepare(self) -> None:  # noqa: B027, not every encoder has something to prepare
         """Work out what stays the same for all contexts."""

@@ -48,6 +48,11 @@ class WordEncoder:
         self._causal = is_plainly_causal(model)
         self._last: tuple[str | tuple[str, ...], Tensor] | None = None
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that it holds now, beside the model and the class names."""
+        return self._last[1].nbytes if self._last else 0
+
     @torch.inference_mode()
     def __call__(self, templates: Sequence[str | tuple[str, ...]]) -> Iterator[Tensor]:
         """Normalised float32 features (C, embed_dim) under one template after another.

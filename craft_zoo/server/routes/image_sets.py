@@ -46,22 +46,24 @@ async def announce(request: Request) -> ImageSetAnswer:
     load = enter(request)
     body = await read_body(request, load, limits, most=limits.json_bytes)
     id, announced = await service.read(_announced, account, body, load, limits, size=len(body))
-    held = service.image_sets.find(account, id) or announced
+    held = service.image_sets.find(account, id)
+    if held is None:
+        held = AccountImages(announced, is_cached=service.may_cache(account, len(announced)))
     service.image_sets.put(account, id, held)
     return ImageSetAnswer(id=id, missing=held.missing)
 
 
 def _announced(
     account: str, body: bytes, load: Reservation, limits: Limits
-) -> tuple[str, AccountImages]:
-    """The id of the set that a body announces, and a new one."""
+) -> tuple[str, tuple[str, ...]]:
+    """The id of the set that a body announces, and its digests."""
     digests = parse(Announcement, body, load, values=limits.images).images
     if len(digests) > limits.images:
         raise Refusal(
             ErrorCode.TOO_LARGE,
             f"{len(digests):,} images are too many for a set: send at most {limits.images:,}",
         )
-    return content_id("image set", account, *digests), AccountImages(tuple(digests))
+    return content_id("image set", account, *digests), tuple(digests)
 
 
 @router.put(
