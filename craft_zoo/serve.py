@@ -1,0 +1,7 @@
+"""The former name of :mod:`craft_zoo.server`, which scripts outside this repository still import."""
+
+import sys
+
+import craft_zoo.server
+
+sys.modules[__name__] = craft_zoo.server
