@@ -92,7 +92,7 @@ def killing(find: Callable[[], list[int]], store: RunStore, kills: list[int]) ->
     """Kills one of the processes that ``find`` finds, once a run has asked something."""
 
     def kill() -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600  # of a busy machine; Ray's workers have a low priority
         while time.monotonic() < deadline:
             with suppress(FileNotFoundError):  # a run that has just finished
                 sizes = [path.stat().st_size for path in store.folder.glob("runs/*/journal")]
