@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from craft_zoo.optimizers.plugins import did_you_mean
+
+__all__ = ["CraftZooError", "CraftZooWarning", "PromptError", "did_you_mean"]
 
 
 class CraftZooError(ValueError):
@@ -22,13 +23,3 @@ class CraftZooWarning(UserWarning):
 
     The command line prints it on standard error as it prints errors.
     """
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The name among those known that is nearest to a mistyped one, as a question; "" if none is.
-
-    It ends with a space, so that a sentence can go on behind it.
-    """
-    lower = {each.lower(): each for each in known}
-    similar = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f"did you mean {lower[similar[0]]!r}? " if similar else ""

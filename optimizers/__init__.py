@@ -19,35 +19,73 @@ search stands. See :class:`Optimizer` for the loop.
 - :mod:`craft_zoo.optimizers.testing`: does an optimizer keep the rules?
 """
 
-from craft_zoo.optimizers.base import Optimizer, OutputLoss, Outputs
-from craft_zoo.optimizers.checkpoint import restore
-from craft_zoo.optimizers.choices import ChoiceSearch
-from craft_zoo.optimizers.cma import CMA
-from craft_zoo.optimizers.columns import Columns
-from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.genetic import Genetic
-from craft_zoo.optimizers.hill_climb import HillClimb
-from craft_zoo.optimizers.lm_ma_es import LMMAES
-from craft_zoo.optimizers.logit_gn import LogitGN
-from craft_zoo.optimizers.nevergrad import Nevergrad
-from craft_zoo.optimizers.options import Option
-from craft_zoo.optimizers.random_search import RandomSearch
-from craft_zoo.optimizers.registry import (
-    create,
-    names,
-    options,
-    parse_spec,
-    register,
-    searches,
-    uses_blocks,
-)
-from craft_zoo.optimizers.sep_cma import SepCMA
-from craft_zoo.optimizers.snes import SNES
-from craft_zoo.optimizers.spsa import SPSA
-from craft_zoo.optimizers.spsa_gc import SPSAGC
-from craft_zoo.optimizers.vkd_cma import VkdCMA
-from craft_zoo.optimizers.zip import ZIP
-from craft_zoo.optimizers.zo_adam import ZOAdam
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from craft_zoo.optimizers.base import Optimizer, OutputLoss, Outputs
+    from craft_zoo.optimizers.checkpoint import restore
+    from craft_zoo.optimizers.choices import ChoiceSearch
+    from craft_zoo.optimizers.cma import CMA
+    from craft_zoo.optimizers.columns import Columns
+    from craft_zoo.optimizers.errors import OptimizerError
+    from craft_zoo.optimizers.genetic import Genetic
+    from craft_zoo.optimizers.hill_climb import HillClimb
+    from craft_zoo.optimizers.lm_ma_es import LMMAES
+    from craft_zoo.optimizers.logit_gn import LogitGN
+    from craft_zoo.optimizers.nevergrad import Nevergrad
+    from craft_zoo.optimizers.option import Option
+    from craft_zoo.optimizers.random_search import RandomSearch
+    from craft_zoo.optimizers.registry import (
+        create,
+        names,
+        options,
+        parse_spec,
+        register,
+        searches,
+        uses_blocks,
+    )
+    from craft_zoo.optimizers.sep_cma import SepCMA
+    from craft_zoo.optimizers.snes import SNES
+    from craft_zoo.optimizers.spsa import SPSA
+    from craft_zoo.optimizers.spsa_gc import SPSAGC
+    from craft_zoo.optimizers.vkd_cma import VkdCMA
+    from craft_zoo.optimizers.zip import ZIP
+    from craft_zoo.optimizers.zo_adam import ZOAdam
+
+_HOMES = {
+    "CMA": "cma",
+    "ChoiceSearch": "choices",
+    "Columns": "columns",
+    "Genetic": "genetic",
+    "HillClimb": "hill_climb",
+    "LMMAES": "lm_ma_es",
+    "LogitGN": "logit_gn",
+    "Nevergrad": "nevergrad",
+    "Optimizer": "base",
+    "OptimizerError": "errors",
+    "Option": "option",
+    "OutputLoss": "base",
+    "Outputs": "base",
+    "RandomSearch": "random_search",
+    "SNES": "snes",
+    "SPSA": "spsa",
+    "SPSAGC": "spsa_gc",
+    "SepCMA": "sep_cma",
+    "VkdCMA": "vkd_cma",
+    "ZIP": "zip",
+    "ZOAdam": "zo_adam",
+    "create": "registry",
+    "names": "registry",
+    "options": "registry",
+    "parse_spec": "registry",
+    "register": "registry",
+    "restore": "checkpoint",
+    "searches": "registry",
+    "uses_blocks": "registry",
+}
 
 __all__ = [
     "CMA",
@@ -80,3 +118,10 @@ __all__ = [
     "searches",
     "uses_blocks",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that an optimizer's libraries are loaded only where it is used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

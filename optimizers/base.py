@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.options import as_int
+from craft_zoo.optimizers.option import as_int
 
 _LARGEST = 1e100  # magnitude of a loss; optimizers square differences of them
 _FAILED = 3 * _LARGEST  # counts for a failed evaluation before any other; above every loss

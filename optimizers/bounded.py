@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer
-from craft_zoo.optimizers.options import check_above_zero, check_at_least
+from craft_zoo.optimizers.option import check_above_zero, check_at_least
 
 
 class Bounded(Optimizer):

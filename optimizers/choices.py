@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer, Outputs
-from craft_zoo.optimizers.options import check_at_least
+from craft_zoo.optimizers.option import check_at_least
 
 _ATTEMPTS = 50  # to propose something new, before it is drawn at random
 

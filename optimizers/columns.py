@@ -11,7 +11,7 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.options import check_at_least
+from craft_zoo.optimizers.option import check_at_least
 from craft_zoo.optimizers.registry import register
 
 _HUGE = 1e18  # outputs beyond would overflow where they are squared

@@ -9,7 +9,7 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Bounded
-from craft_zoo.optimizers.options import check_above_zero, check_at_least, check_generation
+from craft_zoo.optimizers.option import check_above_zero, check_at_least, check_generation
 
 _PATIENCE = 3  # generations at a point of which every pair has failed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from craft_zoo.optimizers.choices import ChoiceSearch
-from craft_zoo.optimizers.options import check_at_least
+from craft_zoo.optimizers.option import check_at_least
 from craft_zoo.optimizers.registry import register
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Population
-from craft_zoo.optimizers.options import check_generation
+from craft_zoo.optimizers.option import check_generation
 from craft_zoo.optimizers.registry import register
 
 

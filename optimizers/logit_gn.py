@@ -11,7 +11,7 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.options import check_above_zero, check_at_least
+from craft_zoo.optimizers.option import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
 from craft_zoo.optimizers.secants import LinearModel, SecantMemory
 from craft_zoo.optimizers.trust_region import BallMinimizer

@@ -14,7 +14,7 @@ import numpy as np
 from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.global_rng import GlobalGenerator
-from craft_zoo.optimizers.options import check_above_zero, check_at_least
+from craft_zoo.optimizers.option import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
 
 _MOST_ALTERNATIVES = 12  # that a parameter is given

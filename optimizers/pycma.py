@@ -9,7 +9,7 @@ import cma
 import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer, Outputs
-from craft_zoo.optimizers.options import check_above_zero, check_at_least, check_generation
+from craft_zoo.optimizers.option import check_above_zero, check_at_least, check_generation
 from craft_zoo.optimizers.restarts import Policy, Restarts
 
 _SMALLEST = 4  # population that pycma can sample and learn from

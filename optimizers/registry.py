@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import re
 import typing
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any, TypeVar
 
 from craft_zoo.optimizers.base import Optimizer, whole_number
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.options import Option, check_names, parse_options, split_assignment
+from craft_zoo.optimizers.option import Option, check_names, parse_options, split_assignment
+from craft_zoo.optimizers.plugins import Registry
 
 ENTRY_POINT_GROUP = "craft_zoo.optimizers"
 
@@ -22,9 +21,16 @@ _GIVEN = ("budget", "seed", "variant")
 
 O = TypeVar("O", bound=type[Optimizer])  # noqa: E741
 
-_CLASSES: dict[str, type[Optimizer]] = {}
-_BROKEN: dict[str, str] = {}  # plug-ins that cannot be imported, and why
-_loaded_plugins = False
+
+def _offered(name: str, thing: Any) -> None:
+    """An entry point may name a class that no decorator has registered."""
+    if isinstance(thing, type) and issubclass(thing, Optimizer):
+        register(name)(thing)
+
+
+REGISTRY: Registry[type[Optimizer]] = Registry(
+    "optimizer", "craft_zoo.optimizers", ENTRY_POINT_GROUP, OptimizerError, _offered
+)
 
 
 def register(name: str) -> Callable[[O], O]:
@@ -39,9 +45,7 @@ def register(name: str) -> Callable[[O], O]:
         )
 
     def decorate(cls: O) -> O:
-        if _CLASSES.get(name, cls).__qualname__ != cls.__qualname__:
-            raise OptimizerError(f"an optimizer named {name!r} exists already: choose another name")
-        _CLASSES[name] = cls
+        REGISTRY.add(name, cls, cls)
         cls.name = name
         return cls
 
@@ -50,8 +54,8 @@ def register(name: str) -> Callable[[O], O]:
 
 def names() -> dict[str, str]:
     """Every optimizer's name with its one-line description; plug-ins included."""
-    _load_plugins()
-    return {name: _summary(cls) for name, cls in sorted(_CLASSES.items())} | _BROKEN
+    REGISTRY.load()
+    return {name: _summary(cls) for name, cls in sorted(REGISTRY.things.items())} | REGISTRY.broken
 
 
 def options(name: str) -> list[Option]:
@@ -162,36 +166,7 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, Any]]:
 
 
 def _find(name: str) -> type[Optimizer]:
-    _load_plugins()
-    if name in _BROKEN:
-        raise OptimizerError(_BROKEN[name])
-    if name not in _CLASSES:
-        similar = difflib.get_close_matches(name, _CLASSES, n=1)
-        hint = f"did you mean {similar[0]!r}? " if similar else ""
-        raise OptimizerError(
-            f"unknown optimizer {name!r}: {hint}choose from {', '.join(sorted(_CLASSES))} "
-            f"(any of nevergrad's as nevergrad:NAME)"
-        )
-    return _CLASSES[name]
-
-
-def _load_plugins() -> None:
-    """Import the modules that other packages registered; each uses the decorator itself."""
-    global _loaded_plugins
-    if _loaded_plugins:
-        return
-    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            loaded = point.load()
-        except (Exception, SystemExit) as error:  # the others can be used nevertheless
-            _BROKEN[point.name] = (
-                f"the optimizer plug-in {point.name!r} ({point.value}) cannot be imported "
-                f"({type(error).__name__}: {error}): repair or uninstall it"
-            )
-            continue
-        if isinstance(loaded, type) and issubclass(loaded, Optimizer):
-            register(point.name)(loaded)
-    _loaded_plugins = True
+    return REGISTRY.find(name, " (any of nevergrad's as nevergrad:NAME)")
 
 
 def _parameters(cls: type) -> list[inspect.Parameter]:

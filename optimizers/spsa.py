@@ -8,7 +8,7 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.differences import PairedDifferences
-from craft_zoo.optimizers.options import check_above_zero, check_at_least
+from craft_zoo.optimizers.option import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
 
 # Spall (1998), "Implementation of the simultaneous perturbation algorithm", section III.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from craft_zoo.optimizers.differences import PairedDifferences
-from craft_zoo.optimizers.options import check_above_zero
+from craft_zoo.optimizers.option import check_above_zero
 from craft_zoo.optimizers.registry import register
 
 # Kingma & Ba (2015).

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from craft_zoo import data, methods, optimizers
 from craft_zoo.blackbox import DEFAULT_INIT, ImageSet, load_vlm
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 from craft_zoo.machine import keep_freed_memory
@@ -29,6 +30,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CRAFT_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the test registers is forgotten after it."""
+    for registry in (optimizers.registry, data.registry, methods.base):
+        registry.REGISTRY.load()
+        for name in ("things", "broken", "_sources"):
+            monkeypatch.setattr(registry.REGISTRY, name, dict(getattr(registry.REGISTRY, name)))
 
 
 @pytest.fixture(scope="session")

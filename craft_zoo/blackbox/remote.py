@@ -1,4 +1,4 @@
-"""The former name of :mod:`craft_zoo.client`, which scripts outside this repository still import."""
+"""The former name of :mod:`craft_zoo.client`, which scripts outside still import."""
 
 import sys
 

@@ -18,7 +18,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
 from craft_zoo.mini import NAME
 from craft_zoo.openclip import PRECISIONS
-from craft_zoo.optimizers.options import split_assignment
+from craft_zoo.optimizers.option import split_assignment
 
 if TYPE_CHECKING:
     from craft_zoo.adapter import Adapter

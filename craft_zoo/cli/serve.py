@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from craft_zoo.cli.arguments import add_model_arguments, open_model
 from craft_zoo.errors import CraftZooError
-from craft_zoo.optimizers.options import split_assignment
+from craft_zoo.optimizers.option import split_assignment
 
 if TYPE_CHECKING:
     from craft_zoo.server import Accounts, Limits

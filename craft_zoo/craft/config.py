@@ -8,7 +8,7 @@ from typing import Any, Literal, get_type_hints
 
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.errors import CraftZooError
-from craft_zoo.optimizers.options import Option, check_names
+from craft_zoo.optimizers.option import Option, check_names
 
 DATASET_TEMPLATE = "dataset"
 _MOST = 1_000_000  # of any number among the settings: some of them are sizes in memory

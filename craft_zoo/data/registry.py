@@ -11,6 +11,7 @@ from craft_zoo.data.base_to_new import part_of, split_part
 from craft_zoo.data.broken import without_broken
 from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError, did_you_mean
+from craft_zoo.optimizers.plugins import Registry
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,20 @@ class DatasetRequest:
 
 Loader = Callable[[DatasetRequest], Dataset]
 
-_LOADERS: dict[str, Loader] = {}
+REGISTRY: Registry[Loader] = Registry(
+    "data set", "craft_zoo.data", "craft_zoo.datasets", CraftZooError
+)
 
 
 def register_dataset(name: str) -> Callable[[Loader], Loader]:
-    """Decorator: make a loader known as ``name``; its docstring's first line describes it."""
+    """Decorator: make a loader known as ``name``; its docstring's first line describes it.
+
+    Raises:
+        CraftZooError: another loader has the name.
+    """
 
     def register(loader: Loader) -> Loader:
-        _LOADERS[name] = loader
+        REGISTRY.add(name, loader, loader)
         return loader
 
     return register
@@ -51,10 +58,11 @@ def register_dataset(name: str) -> Callable[[Loader], Loader]:
 
 def dataset_names() -> dict[str, str]:
     """Every registered name with its one-line description."""
+    REGISTRY.load()
     return {
-        name: (loader.__doc__ or "").strip().splitlines()[0]
-        for name, loader in sorted(_LOADERS.items())
-    }
+        name: (loader.__doc__ or "no description").strip().splitlines()[0]
+        for name, loader in sorted(REGISTRY.things.items())
+    } | REGISTRY.broken
 
 
 def load_dataset(
@@ -84,20 +92,21 @@ def load_dataset(
     """
     source, part = split_part(spec)
     name, _, argument = source.partition(":")
-    if name not in _LOADERS:
-        hint = did_you_mean(name, _LOADERS)
+    REGISTRY.load()
+    if name not in REGISTRY.things:
+        hint = did_you_mean(name, REGISTRY.things)
         if Path(spec).expanduser().is_dir():  # whatever it is called, that is what was meant
             hint = f"did you mean folder:{spec}? "
         elif Path(spec).expanduser().is_file():
             hint = f"did you mean manifest:{spec}? "
         raise CraftZooError(
-            f"unknown data set {spec!r}: {hint}choose from {', '.join(sorted(_LOADERS))} "
+            f"unknown data set {spec!r}: {hint}choose from {', '.join(sorted(REGISTRY.things))} "
             f"(your own images: folder:PATH)"
         )
     path = Path(classnames).expanduser() if classnames is not None else None
     root = root or os.environ.get("CRAFT_ZOO_DATA") or None
     folder = None if root is None else Path(root).expanduser()
-    dataset = _LOADERS[name](
+    dataset = REGISTRY.find(name)(
         DatasetRequest(argument, path, split_seed, folder, download=download, skip_bad=skip_bad)
     )
     if skip_bad:

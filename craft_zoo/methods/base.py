@@ -17,7 +17,8 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, words_before
 from craft_zoo.craft import DATASET_TEMPLATE, CraftConfig, Step
 from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
-from craft_zoo.errors import CraftZooError, did_you_mean
+from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers.plugins import Registry
 from craft_zoo.seeding import generator
 
 DEFAULT_OPTIMIZER = "logit-gn"
@@ -183,7 +184,9 @@ class _Entry:
     deployable: bool
 
 
-_METHODS: dict[str, _Entry] = {}
+REGISTRY: Registry[_Entry] = Registry(
+    "method", "craft_zoo.methods", "craft_zoo.methods", CraftZooError
+)
 
 
 def register_method(
@@ -217,7 +220,8 @@ def register_method(
 
     def register(method: Method) -> Method:
         flags = uses_optimizer, chooses, white_box
-        _METHODS[name] = _Entry(method, *flags, frozenset(used), queries, deployable)
+        entry = _Entry(method, *flags, frozenset(used), queries, deployable)
+        REGISTRY.add(name, entry, method)
         return method
 
     return register
@@ -323,7 +327,8 @@ def most_predictions(name: str, config: CraftConfig, budget: int, images: int, c
 
 def readers_of(setting: str) -> list[str]:
     """The methods whose result depends on a setting, by name."""
-    return [name for name, entry in _METHODS.items() if setting in entry.settings]
+    REGISTRY.load()
+    return [name for name, entry in REGISTRY.things.items() if setting in entry.settings]
 
 
 def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
@@ -354,16 +359,12 @@ def recorded(vlm: VLM, method: str, journal: Journal, in_flight: int | None = No
 
 def method_names() -> dict[str, str]:
     """Every method's name with its one-line description."""
+    REGISTRY.load()
     return {
-        name: (entry.method.__doc__ or "").strip().splitlines()[0]
-        for name, entry in _METHODS.items()
-    }
+        name: (entry.method.__doc__ or "no description").strip().splitlines()[0]
+        for name, entry in REGISTRY.things.items()
+    } | REGISTRY.broken
 
 
 def _find(name: str) -> _Entry:
-    if not isinstance(name, str) or name not in _METHODS:
-        raise CraftZooError(
-            f"unknown method {name!r}: {did_you_mean(str(name), _METHODS)}"
-            f"choose from {', '.join(_METHODS)}"
-        )
-    return _METHODS[name]
+    return REGISTRY.find(name)

@@ -31,7 +31,7 @@ import pytest
 import yaml
 
 import craft_zoo
-from craft_zoo import data, optimizers
+from craft_zoo import data
 from craft_zoo.benchmarks import Plan, read_plan
 from craft_zoo.cli.main import build_parser
 from craft_zoo.openclip import OpenCLIP
@@ -102,6 +102,7 @@ def test_the_reader_finds_blocks() -> None:
 @pytest.fixture
 def replaced(
     monkeypatch: pytest.MonkeyPatch,
+    registered: None,
     vlm: OpenCLIP,
     image_folder: Path,
     published_root: Path,
@@ -133,9 +134,6 @@ def replaced(
         return vlm
 
     monkeypatch.setattr(craft_zoo, "load_vlm", load_vlm)
-    monkeypatch.setattr(
-        optimizers.registry, "_CLASSES", dict(optimizers.registry._CLASSES), raising=True
-    )
     return lambda code: code.replace('"/data"', repr(str(published_root)))
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from craft_zoo.optimizers import CMA, Optimizer, OptimizerError, create, register, restore
-from craft_zoo.optimizers import registry as registry_module
 
 
 def advance(optimizer: Optimizer, generations: int) -> list[np.ndarray]:
@@ -34,6 +33,7 @@ def test_through_a_file_without_pickle(spec: str, tmp_path: Path) -> None:
         assert np.array_equal(first, second)
 
 
+@pytest.mark.usefixtures("registered")
 def test_outputs_are_replayed_to_who_learns_from_them() -> None:
     @register("logits-learner")
     class Learner(Optimizer):
@@ -57,14 +57,11 @@ def test_outputs_are_replayed_to_who_learns_from_them() -> None:
         def recommend(self) -> np.ndarray:
             return self.z.copy()
 
-    try:
-        optimizer = create("logits-learner", 3, budget=20, seed=1)
-        for _ in range(3):
-            candidates = optimizer.ask()
-            optimizer.tell(candidates, [1.0, 2.0], [candidates[:1], candidates[1:]])
-        assert np.array_equal(restore(optimizer.state()).ask(), optimizer.ask())
-    finally:
-        del registry_module._CLASSES["logits-learner"]
+    optimizer = create("logits-learner", 3, budget=20, seed=1)
+    for _ in range(3):
+        candidates = optimizer.ask()
+        optimizer.tell(candidates, [1.0, 2.0], [candidates[:1], candidates[1:]])
+    assert np.array_equal(restore(optimizer.state()).ask(), optimizer.ask())
 
 
 def test_another_search_is_noticed() -> None:

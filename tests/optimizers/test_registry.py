@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 import pytest
 
-from craft_zoo.optimizers import Optimizer, OptimizerError, create, names, options, register
-from craft_zoo.optimizers import registry as registry_module
+from craft_zoo.optimizers import (
+    Optimizer,
+    OptimizerError,
+    create,
+    names,
+    options,
+    plugins,
+    register,
+)
+from craft_zoo.optimizers.registry import REGISTRY
 
 
 @pytest.mark.parametrize(
@@ -78,15 +85,6 @@ def test_a_child_has_its_parents_options_and_its_own_defaults() -> None:
     assert set(gc) == {"c", "directions", "bound", "step", "calibration", "momentum"}
     assert {option.name: option.default for option in options("zo-adam")}["directions"] == 5
     assert gc["c"].help.startswith("distance of a candidate")
-
-
-@pytest.fixture
-def registered() -> Iterator[None]:
-    """Forget what the test registers."""
-    before = dict(registry_module._CLASSES)
-    yield
-    registry_module._CLASSES.clear()
-    registry_module._CLASSES.update(before)
 
 
 @pytest.mark.usefixtures("registered")
@@ -163,9 +161,8 @@ class BrokenPoint:
 def test_a_broken_plugin_is_named_and_leaves_the_others_usable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registry_module, "_loaded_plugins", False)
-    monkeypatch.setattr(registry_module, "_BROKEN", {})
-    monkeypatch.setattr(registry_module.metadata, "entry_points", lambda group: [BrokenPoint()])
+    monkeypatch.setattr(REGISTRY, "_is_loaded", False)
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [BrokenPoint()])
     assert create("cma", 3, budget=50, seed=1)
     message = r"plug-in 'broken' \(broken_package:Broken\) cannot be imported \(SystemExit: bye\)"
     with pytest.raises(OptimizerError, match=message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import numbers
 import operator
 import types
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.plugins import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def check_names(given: Mapping[str, Any], declared: Mapping[str, Option], owner:
     for name in given:
         if name not in declared:
             known = ", ".join(declared) or "none"
-            similar = difflib.get_close_matches(name, declared, n=1)
-            hint = f"did you mean {similar[0]!r}? " if similar else ""
-            raise OptimizerError(f"{owner} has no option {name!r}: {hint}it has {known}")
+            raise OptimizerError(
+                f"{owner} has no option {name!r}: {did_you_mean(name, declared)}it has {known}"
+            )
 
 
 def check_above_zero(owner: str, **values: float | None) -> None:
