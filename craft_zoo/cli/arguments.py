@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from craft_zoo.craft import CraftConfig, read_settings, setting_options
 from craft_zoo.data import DataSource, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
+from craft_zoo.methods import method_names, readers_of
 from craft_zoo.mini import NAME
 from craft_zoo.openclip import PRECISIONS
 from craft_zoo.optimizers.option import split_assignment
@@ -23,6 +25,7 @@ from craft_zoo.optimizers.option import split_assignment
 if TYPE_CHECKING:
     from craft_zoo.adapter import Adapter
 
+_HELP_WIDTH = 79
 _NAMED = 10  # of what was left out
 
 
@@ -39,7 +42,7 @@ def add_model_arguments(
         default: the model where none is named; None: the command decides.
         otherwise: what it then is, in words.
     """
-    group = parser.add_argument_group("model")
+    group, money = group_of(parser, "model"), group_of(parser, "money")
     group.add_argument(
         "--model",
         default=default,
@@ -48,19 +51,21 @@ def add_model_arguments(
         "a served model, https://… or hf-api:https://… "
         f"(default: {default or otherwise})",
     )
-    group.add_argument(
+    money.add_argument(
         "--max-predictions",
         type=int,
         metavar="N",
         help="the most that a model behind a network may be asked for by this command",
     )
-    group.add_argument(
+    money.add_argument(
         "--price",
         type=float,
         metavar="P",
-        help="of 1,000 predictions (--max-cost, --dry-run)",
+        help="what 1,000 predictions cost, in your currency",
     )
-    group.add_argument("--max-cost", type=float, metavar="M", help="likewise, in money")
+    money.add_argument(
+        "--max-cost", type=float, metavar="M", help="the most that they may cost, by --price"
+    )
     group.add_argument(
         "--pretrained",
         metavar="TAG|FILE",
@@ -188,7 +193,7 @@ def model_opener(options: argparse.Namespace, default: str = NAME) -> partial[VL
 
 def add_classnames_argument(parser: argparse.ArgumentParser) -> None:
     """--classnames."""
-    parser.add_argument(
+    group_of(parser, "data").add_argument(
         "--classnames",
         metavar="FILE",
         help="words for the classes, one a line: folder name, tab, words "
@@ -201,7 +206,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
     Nothing is given by default, as a plan may say it.
     """
-    group = parser.add_argument_group("data")
+    group = group_of(parser, "data")
     group.add_argument(
         "--data-root",
         metavar="DIR",
@@ -259,7 +264,7 @@ def say_skipped(name: str, skipped: Sequence[str], console: Console) -> None:
 
 def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
     """--out, the folder for what a command that can go on has finished."""
-    parser.add_argument(
+    group_of(parser, "output").add_argument(
         "--out",
         type=Path,
         default=Path(default),
@@ -270,7 +275,7 @@ def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
 
 def add_in_flight_argument(parser: argparse.ArgumentParser) -> None:
     """--in-flight."""
-    parser.add_argument(
+    group_of(parser, "model").add_argument(
         "--in-flight",
         type=int,
         metavar="N",
@@ -292,14 +297,39 @@ def check_in_flight(options: argparse.Namespace) -> None:
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
     """--set."""
-    known = ", ".join(f"{option.name}={option.default}" for option in setting_options().values())
-    parser.add_argument(
+    group_of(parser, "method").add_argument(
         "--set",
         action="append",
         default=[],
         metavar="OPTION=VALUE",
-        help=f"change a setting of the method; repeatable. Settings and defaults: {known}",
+        help="change a setting of the method; repeatable; see the settings below",
     )
+    parser.epilog = f"{parser.epilog}\n\n{settings_help()}"
+
+
+def settings_help() -> str:
+    """The settings with their defaults, and the methods that read them, 80 columns wide."""
+    readers: dict[tuple[str, ...], list[str]] = {}
+    for option in setting_options().values():
+        text = f"{option.name}={option.default}"
+        readers.setdefault(tuple(readers_of(option.name)), []).append(text)
+    lines = ["settings for --set, with their defaults, by the methods that read them:"]
+    for names, texts in readers.items():
+        everyone = len(names) == len(method_names())
+        lines += textwrap.wrap(
+            f"{'all' if everyone else ', '.join(names)}: {', '.join(texts)}",
+            _HELP_WIDTH,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
+
+
+def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
+    """The group of arguments that has a title in the help, made where there is none."""
+    groups = {group.title: group for group in parser._action_groups}
+    return groups.get(title) or parser.add_argument_group(title)
 
 
 def read_assignments(options: argparse.Namespace) -> dict[str, str]:

@@ -24,7 +24,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "bbob",
-        help="compare optimizers on COCO's BBOB functions, without a model",
         description="Run optimizers on the 24 BBOB functions and draw the share of targets "
         "reached against evaluations. The same command on the same --out goes on where it was "
         "stopped: finished runs are not made again. Needs craft-zoo[bbob].",

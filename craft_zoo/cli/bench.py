@@ -50,7 +50,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "bench",
-        help="compare methods and optimizers by accuracy per query",
         description="Run a grid of data sets x methods x optimizers x shots x seeds on one model "
         "and draw accuracy against queries. The same command on the same --out goes on where it "
         "was stopped: finished runs are not made again.",

@@ -13,7 +13,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "cache",
-        help="show or clear the image features that are kept between runs",
         description="Features of images are kept on disk, so that no image is encoded twice by the "
         "same model. The folder is CRAFT_ZOO_CACHE, or the user's cache folder.",
     )

@@ -36,7 +36,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "compare",
-        help="is B better than A, by how much, and how sure is that?",
         description="Compare two methods run for run, over all tasks and seeds that both were run "
         f"on: the mean difference ({SPREAD}) and Wilcoxon's signed-rank test.",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from craft_zoo.cli.progress import ReadingBar, query_progress
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, print_names
 from craft_zoo.data import dataset_names
 from craft_zoo.data.published import Finding, check_datasets, published_datasets
 from craft_zoo.errors import CraftZooError
@@ -21,7 +21,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "datasets",
-        help="list the data sets, or check those under a data root",
         description="List the data sets. Those that the field shares lie in folders of their own "
         "under one data root, see docs/datasets.md.",
     )
@@ -49,11 +48,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List the data sets."""
-    table = Table(box=None, show_header=False)
-    for name, text in dataset_names().items():
-        table.add_row(name, text)
-    open_console().print(table)
-    return 0
+    return print_names(dataset_names())
 
 
 def run_check(options: argparse.Namespace) -> int:

@@ -26,7 +26,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "evaluate",
-        help="how good a saved adapter is on a data set",
         description="Accuracy of an adapter on a data set's test images. Where the class names are "
         "among those that it was tuned for (a distribution shift), all of it is used; for others "
         "its prompt alone, as the refiner knows only the old ones.",

@@ -8,47 +8,84 @@ import os
 import sys
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from importlib import metadata
-from typing import Any, NoReturn, TextIO
+from importlib import import_module, metadata
+from typing import Any, NamedTuple, NoReturn, TextIO
 
-from craft_zoo.cli import (
-    bbob,
-    bench,
-    cache,
-    compare,
-    datasets,
-    evaluate,
-    listing,
-    models,
-    predict,
-    report,
-    serve,
-    tune,
-)
 from craft_zoo.errors import CraftZooError, CraftZooWarning, did_you_mean
-from craft_zoo.machine import keep_freed_memory
-from craft_zoo.optimizers import OptimizerError
 from craft_zoo.printable import printable
 
 NOT_READ, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
-_EXAMPLES = {
-    "bench": "craft-zoo bench --dataset folder:pets --optimizer cma --optimizer logit-gn",
-    "report": "craft-zoo report craft-zoo-bench",
-    "compare": "craft-zoo compare refine craft --in craft-zoo-bench",
-    "bbob": "craft-zoo bbob --optimizer cma --optimizer spsa",
-    "tune": "craft-zoo tune folder:pets --budget 2000 --out pets.adapter",
-    "predict": "craft-zoo predict pets.adapter new-pictures/ --out pets.csv",
-    "evaluate": "craft-zoo evaluate pets.adapter folder:pets",
-    "serve": "craft-zoo serve --keys keys.json --state served",
-    "cache": "craft-zoo cache --clear",
-    "datasets": "craft-zoo datasets check ~/data",
-    "models": "craft-zoo models ViT-B",
-    "optimizers": "craft-zoo optimizers cma",
-    "methods": "craft-zoo methods",
+
+class Command(NamedTuple):
+    """What is said of a command.
+
+    Attributes:
+        summary: a line.
+        example: how it may be called.
+    """
+
+    summary: str
+    example: str
+
+
+COMMANDS = {  # by the name of the module below craft_zoo.cli
+    "bench": Command(
+        "compare methods and optimizers by accuracy per query",
+        "craft-zoo bench --dataset folder:pets --optimizer cma --optimizer logit-gn",
+    ),
+    "report": Command(
+        "results as one page, and as figures and tables for a paper",
+        "craft-zoo report craft-zoo-bench",
+    ),
+    "compare": Command(
+        "is B better than A, by how much, and how sure is that?",
+        "craft-zoo compare refine craft --in craft-zoo-bench",
+    ),
+    "bbob": Command(
+        "compare optimizers on COCO's BBOB functions, without a model",
+        "craft-zoo bbob --optimizer cma --optimizer spsa",
+    ),
+    "tune": Command(
+        "adapt a model to your images and save the adapter",
+        "craft-zoo tune folder:pets --budget 2000 --out pets.adapter",
+    ),
+    "predict": Command(
+        "classify images with a saved adapter",
+        "craft-zoo predict pets.adapter new-pictures/ --out pets.csv",
+    ),
+    "evaluate": Command(
+        "how good a saved adapter is on a data set",
+        "craft-zoo evaluate pets.adapter folder:pets",
+    ),
+    "serve": Command(
+        "let others query a model, and count what they ask",
+        "craft-zoo serve --keys keys.json --state served",
+    ),
+    "cache": Command(
+        "show or clear the image features that are kept between runs",
+        "craft-zoo cache --clear",
+    ),
+    "datasets": Command(
+        "list the data sets, or check those under a data root",
+        "craft-zoo datasets check ~/data",
+    ),
+    "models": Command(
+        "list the models, with the weights that there are",
+        "craft-zoo models ViT-B",
+    ),
+    "optimizers": Command(
+        "list the optimizers, or the options of one",
+        "craft-zoo optimizers cma",
+    ),
+    "methods": Command(
+        "list the methods, and the settings that they read",
+        "craft-zoo methods",
+    ),
 }
+"""What the help lists. A command's module, which may load PyTorch, is imported on its call."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,10 +96,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         1 where nobody reads the output any more.
     """
     _show_all_text()
-    parser = build_parser()
+    try:
+        return _run(_parse(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        print("craft-zoo: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    parser = build_parser([command])
     options, surplus = parser.parse_known_args(arguments)
     if surplus:
-        parser.refuse(surplus, options)
+        options.parser.error(f"{surplus[0]!r} is no argument of it")
+    return options
+
+
+def _run(options: argparse.Namespace) -> int:
+    # These load PyTorch and SciPy, without which help and mistyped options are quicker.
+    from craft_zoo.machine import keep_freed_memory
+    from craft_zoo.optimizers import OptimizerError
+
     keep_freed_memory()
     try:
         with warnings.catch_warnings():
@@ -80,9 +134,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"craft-zoo: {_of_files(error)}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        print("craft-zoo: interrupted", file=sys.stderr)
-        return INTERRUPTED
 
 
 def _show_all_text() -> None:
@@ -110,16 +161,33 @@ class _Parser(argparse.ArgumentParser):
         choices = action.choices
         if choices is not None and value not in choices:
             names = [str(choice) for choice in choices]
-            message = f"{value!r} is none of {', '.join(names)}"
-            hint = did_you_mean(str(value), names)
-            raise argparse.ArgumentError(action, f"{message}: {hint}" if hint else message)
+            message = f"{value!r} is none of {', '.join(names)}: {did_you_mean(value, names)}"
+            raise argparse.ArgumentError(action, message.rstrip(": "))
 
-    def refuse(self, surplus: Sequence[str], options: argparse.Namespace) -> NoReturn:
-        """End with what was given and is no argument of the command."""
-        known = options.parser._option_string_actions
-        hint = did_you_mean(surplus[0].partition("=")[0], known)
-        parser: _Parser = options.parser
-        parser.error(f"{surplus[0]!r} is no argument of it{f': {hint}' if hint else ''}".rstrip())
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but a mistyped option is said before one that is missing."""
+        words = sys.argv[1:] if args is None else list(args)
+        known = self._option_string_actions
+        for word in words:
+            # What follows the name of a command of its own is for that one's parser.
+            if word == "--" or (self._subparsers is not None and not word.startswith("-")):
+                break
+            name = word.partition("=")[0]
+            if word.startswith("--") and " " not in word and name not in known:
+                self.error(f"{name} is no option of it: {did_you_mean(name, known)}".rstrip(": "))
+        return super().parse_known_args(words, namespace)
+
+
+class _Commands(argparse._SubParsersAction):
+    """Commands, with what :data:`COMMANDS` says of them."""
+
+    def add_parser(self, name: str, **more: Any) -> Any:
+        """See :meth:`argparse._SubParsersAction.add_parser`."""
+        about = COMMANDS[name]
+        example = f"example:\n  {about.example}"
+        parser = super().add_parser(name, help=about.summary, epilog=example, **more)
+        parser.set_defaults(parser=parser)
+        return parser
 
 
 def _shown(error: Exception) -> str:
@@ -154,8 +222,12 @@ def _show_warning(
         print(text, end="", file=file or sys.stderr)
 
 
-def build_parser() -> _Parser:
-    """The parser of the whole command."""
+def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> _Parser:
+    """The parser of the whole command.
+
+    Args:
+        wanted: the commands whose arguments it knows; of the others it knows the names alone.
+    """
     parser = _Parser(
         prog="craft-zoo",
         description="Adapt a vision-language model that you can only query.",
@@ -163,14 +235,10 @@ def build_parser() -> _Parser:
     parser.add_argument(
         "--version", action="version", version=f"craft-zoo {metadata.version('craft-zoo')}"
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    benches = bench, report, compare, bbob
-    for module in (*benches, tune, predict, evaluate, serve, cache, datasets, models):
-        module.add_command(commands)
-    listing.add_commands(commands)
-    for name, command in commands.choices.items():
-        command.set_defaults(parser=command)
-        example = textwrap.indent(_EXAMPLES[name], "  ")
-        command.epilog = f"{command.epilog}\n\n" if command.epilog else ""
-        command.epilog += f"example:\n{example}"
+    commands = parser.add_subparsers(action=_Commands, metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        if name in wanted:
+            import_module(f"craft_zoo.cli.{name}").add_command(commands)
+        else:
+            commands.add_parser(name)
     return parser

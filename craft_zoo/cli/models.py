@@ -15,7 +15,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "models",
-        help="list the models, with the weights that there are",
         description="List craft-mini and open_clip's architectures with their weights. Beside "
         "these, --model hf-hub:ORG/NAME takes a model of the Hugging Face hub, local-dir:PATH a "
         "folder in its form, and --pretrained FILE a checkpoint. Weights that were trained with "

@@ -22,6 +22,7 @@ from craft_zoo.cli.arguments import (
     add_model_arguments,
     billed_an_image,
     check_limits,
+    group_of,
     open_adapters_model,
 )
 from craft_zoo.cli.progress import add_bar, query_progress
@@ -55,7 +56,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "predict",
-        help="classify images with a saved adapter",
         description="Print a CSV row for each image, in the order given: its path, the class and "
         "its probability.",
     )
@@ -67,7 +67,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         metavar="IMAGES",
         help="image files, or folders of them, which are searched with all folders below",
     )
-    group = parser.add_argument_group("output")
+    group = group_of(parser, "output")
     group.add_argument(
         "--out",
         type=Path,

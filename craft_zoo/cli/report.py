@@ -14,7 +14,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "report",
-        help="results as one page, and as figures and tables for a paper",
         description="Write report.html: one file that needs no network, with curves, tables, "
         "statistics, costs and every run's configuration; report.md, figures/ (PNG, SVG, PDF) and "
         "tables/ (LaTeX, CSV) beside it. A grid that still runs is reported as far as it has come.",

@@ -24,7 +24,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "serve",
-        help="let others query a model, and count what they ask",
         description="Serve a model over HTTP: images and prompts go in, scores come out, and "
         "nothing else of the model. See docs/serving.md for TLS and for what a user can learn.",
     )

@@ -22,7 +22,9 @@ from craft_zoo.cli.arguments import (
     add_model_arguments,
     check_in_flight,
     check_limits,
+    group_of,
     open_model,
+    read_assignments,
     read_config,
     read_source,
     say_skipped,
@@ -40,6 +42,7 @@ from craft_zoo.methods import (
     method_names,
     most_predictions,
     most_queries,
+    readers_of,
     recorded,
 )
 from craft_zoo.tuning import BILLED_BUDGET, DEFAULT_BUDGET, Tuned, check_tuning, tune
@@ -49,51 +52,53 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "tune",
-        help="adapt a model to your images and save the adapter",
         description="Adapt a model to a few images of each class and save what was learned. "
         "Stopped or killed, the same command goes on where it was, and asks nothing again that "
         "was answered.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the adapter")
-    parser.add_argument(
-        "--force", action="store_true", help="replace the adapter that --out names, if there is one"
+    data, method = group_of(parser, "data"), group_of(parser, "method")
+    output = group_of(parser, "output")
+    data.add_argument("--shots", type=int, default=16, help="training images a class (default: 16)")
+    add_classnames_argument(parser)
+    add_data_arguments(parser)
+    method.add_argument(
+        "--method",
+        default="craft",
+        metavar="NAME",
+        help=f"{', '.join(method_names())} (default: craft)",
     )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say what the run may cost, ask nothing and write nothing",
-    )
-    parser.add_argument(
-        "--method", default="craft", metavar="NAME", help=f"{', '.join(method_names())} (craft)"
-    )
-    parser.add_argument(
+    method.add_argument(
         "--optimizer",
         metavar="SPEC",
         help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}, or {DEFAULT_CHOOSER})",
     )
-    add_classnames_argument(parser)
-    parser.add_argument(
-        "--shots", type=int, default=16, help="training images a class (default: 16)"
-    )
-    parser.add_argument(
+    method.add_argument(
         "--budget",
         type=int,
         metavar="N",
         help=f"queries (default: {DEFAULT_BUDGET:,}; {BILLED_BUDGET} of a model that bills)",
     )
-    parser.add_argument(
+    method.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    add_config_argument(parser)
+    output.add_argument("--out", type=Path, required=True, metavar="FILE", help="the adapter")
+    output.add_argument(
+        "--force", action="store_true", help="replace the adapter that --out names, if there is one"
+    )
+    output.add_argument(
         "--estimate",
         choices=("auto", "cross-validate", "none"),
         default="auto",
         help="how the accuracy on new images is estimated at the end: at little cost, by tuning "
         "four times more without a quarter of the shots, or not (default: auto)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
-    add_data_arguments(parser)
-    add_config_argument(parser)
-    add_in_flight_argument(parser)
     add_model_arguments(parser)
+    add_in_flight_argument(parser)
+    group_of(parser, "money").add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what the run may cost, ask nothing and write nothing",
+    )
     parser.set_defaults(run=run)
 
 
@@ -107,6 +112,9 @@ def run(options: argparse.Namespace) -> int:
     # A budget that depends on the model is checked below, when that is open.
     budget = DEFAULT_BUDGET if options.budget is None else options.budget
     check_method(options.method, options.optimizer, budget=budget, config=config)
+    for setting in read_assignments(options):
+        if options.method not in readers_of(setting):
+            console.print(f"{options.method} does not read the setting {setting}: see --help")
     path = Path(f"{options.out}.journal")
     _check_out(options.out, force=options.force or path.exists())
     source = read_source(options)

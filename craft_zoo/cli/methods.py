@@ -1,0 +1,24 @@
+"""``craft-zoo methods``: which there are, and the settings that they read."""
+
+from __future__ import annotations
+
+import argparse
+
+from craft_zoo.cli.arguments import settings_help
+from craft_zoo.console import open_console, print_names
+from craft_zoo.methods import method_names
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "methods", description="List the methods, and the settings that they read."
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out."""
+    print_names(method_names())
+    open_console().print(f"\n{settings_help()}", soft_wrap=True, highlight=False)
+    return 0

@@ -1,0 +1,36 @@
+"""``craft-zoo optimizers``: which there are, and the options of one."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.table import Table
+
+from craft_zoo import optimizers
+from craft_zoo.console import open_console, print_names
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "optimizers", description="List the optimizers, or the options of one."
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show this one's options")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out."""
+    if options.name is None:
+        return print_names(optimizers.names())
+    name = options.name.partition(":")[0]
+    table = Table("option", "type", "default", "", box=None)
+    for option in optimizers.options(name):
+        default = str(option.default).lower() if option.default is None else str(option.default)
+        table.add_row(option.name, option.type_name, default, option.help)
+    console = open_console()
+    console.print(optimizers.names()[name])
+    console.print(table)
+    usage = "nevergrad:NAME" if name == "nevergrad" else name
+    console.print(f"Use: --optimizer {usage}:option=value,option=value")
+    return 0
