@@ -216,7 +216,7 @@ def _show_warning(
 ) -> None:
     """Print our own warnings as a sentence, others as Python does."""
     if issubclass(category, CraftZooWarning):
-        print(f"craft-zoo: {message}", file=file or sys.stderr)
+        print(f"craft-zoo: {printable(str(message))}", file=file or sys.stderr)
     else:
         text = warnings.formatwarning(message, category, filename, lineno, line)
         print(text, end="", file=file or sys.stderr)

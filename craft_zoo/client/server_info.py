@@ -57,7 +57,7 @@ def fetch_server_info(server: Server) -> ServerInfo:
             name=printable(str(about["name"])),
             image_size=int(about["image_size"]),
             accepts=frozenset(about["accepts"]) & _ACCEPTS,
-            answers=str(about.get("answers") or ""),
+            answers=printable(str(about.get("answers") or "")),
             top_k=None if top_k is None else int(top_k),
             in_flight=min(int(in_flight), int(limits.get("contexts", in_flight))),
             images=min(_IMAGES, int(limits.get("images", _IMAGES))),

@@ -36,6 +36,7 @@ from craft_zoo.client.server import (
 from craft_zoo.client.server_info import ANSWER_BYTES, fetch_server_info
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import sentence
 from craft_zoo.protocol import (
     BILLED_HEADER,
     IDEMPOTENCY_HEADER,
@@ -364,8 +365,9 @@ class RemoteClassifier(BlackBox):
         scores = self._array(answer, shape)
         billed = answer.headers.get(BILLED_HEADER.lower())
         if billed != str(shape[0] * shape[1]):
+            said = sentence(billed or "an unknown number of", 40)
             warnings.warn(
-                f"{self._server.url} billed {billed or 'an unknown number of'} predictions instead "
+                f"{self._server.url} billed {said} predictions instead "
                 f"of {shape[0] * shape[1]}: compare its usage with your own count",
                 stacklevel=2,
             )

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from craft_zoo.data.images import BrokenImageError, ImageSource, open_image
-from craft_zoo.data.naming import printable
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 
 def find_broken(

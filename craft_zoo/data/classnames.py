@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from craft_zoo.data.labels import check_single
-from craft_zoo.data.naming import composed, has_letter, printable, reads_as
+from craft_zoo.data.naming import composed, has_letter, reads_as
 from craft_zoo.data.text_files import read_text
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NUMBER = re.compile(r"-?\d+")

@@ -9,12 +9,13 @@ import numpy as np
 
 from craft_zoo.data.classnames import in_order, words_for
 from craft_zoo.data.image_files import list_files
-from craft_zoo.data.naming import composed, printable
+from craft_zoo.data.naming import composed
 from craft_zoo.data.problems import SkippedParts
 from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import find_splits, halve, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 _Classes = dict[str, list[Path]]  # class folder's name → its images, both sorted
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from craft_zoo.data.naming import printable
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 try:
     from pillow_heif import register_heif_opener

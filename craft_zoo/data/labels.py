@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from craft_zoo.data.naming import composed, printable
+from craft_zoo.data.naming import composed
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _MISSING = frozenset({"nan", "<na>"})  # in small letters; "none" and "NA" are words

@@ -1,29 +1,14 @@
-"""Names as files and people write them: which are the same, and how to print them."""
+"""Which names, as files and people write them, are the same."""
 
 from __future__ import annotations
 
 import html
 import unicodedata
-from pathlib import Path
 
 
 def composed(name: str) -> str:
     """The name in Unicode's normal form C: macOS writes é as two characters, others as one."""
     return unicodedata.normalize("NFC", name)
-
-
-def printable(name: str | Path) -> str:
-    """The name with backslash escapes for bytes that are no UTF-8 and for control characters."""
-    text = str(name)
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() or one == " " else _escaped(one) for one in text)
-
-
-def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # Python's stand-in for such a byte
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
 
 
 def reads_as(words: str) -> str:

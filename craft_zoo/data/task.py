@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from craft_zoo.data.images import ImageSource
-from craft_zoo.data.naming import printable, reads_as
+from craft_zoo.data.naming import reads_as
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from craft_zoo.data.naming import printable
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 # UTF-32's marks are looked for first: the little-endian one begins with UTF-16's.
 _MARKS = (

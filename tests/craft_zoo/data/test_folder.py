@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from craft_zoo.data import fingerprint, load_dataset
-from craft_zoo.data.naming import printable
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 
 def test_train_and_test_folders_are_read_in_sorted_order(image_folder: Path) -> None:

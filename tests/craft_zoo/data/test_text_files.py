@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from craft_zoo.data import read_classnames, readable
-from craft_zoo.data.naming import composed, printable, reads_as
+from craft_zoo.data.naming import composed, reads_as
 from craft_zoo.data.text_files import read_text
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 # What a class can be called in a line of a file: no separators of lines or columns, no "#" first.
 WORDS = st.from_regex(r"[^\W_][\w '’&+-]{0,8}[^\W_]", fullmatch=True)
