@@ -89,6 +89,14 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="change a limit, as in pixels=4000000; repeatable (all are in docs/serving.md)",
     )
     group.add_argument(
+        "--metrics-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="host name under which /metrics may be asked for, beside IP addresses, names without "
+        "dots and this machine's own; repeatable",
+    )
+    group.add_argument(
         "--grace",
         type=float,
         default=60.0,
@@ -101,7 +109,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     try:
-        from craft_zoo import serve
+        from craft_zoo import server
         from craft_zoo.server.capabilities import public_name
     except ImportError as error:
         raise CraftZooError(
@@ -114,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
     _check_running(options)
     limits = _limits(options.limit)
     accounts = _accounts(options)
-    settings = serve.ServeSettings(
+    settings = server.ServeSettings(
         accounts,
         state=options.state,
         answers="logits" if options.answers == "logits" else "log_probabilities",
@@ -122,11 +130,12 @@ def run(options: argparse.Namespace) -> int:
         max_batch=options.max_batch,
         limits=limits,
         name=options.name,
+        metrics_hosts=tuple(options.metrics_host),
     )
     vlm = open_model(options)
     name = settings.name or public_name(vlm.name)
-    serve.run(
-        serve.create_app(vlm, settings),
+    server.run(
+        server.create_app(vlm, settings),
         options.host,
         options.port,
         grace=options.grace,

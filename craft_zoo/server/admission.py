@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from weakref import WeakValueDictionary
 
 from craft_zoo.protocol import ErrorCode
 from craft_zoo.server.errors import Refusal, busy
 from craft_zoo.server.limits import Limits
+
+_LAST_SECONDS = 2.0  # that bodies have to come in once the server is being stopped
 
 
 class Admission:
@@ -27,6 +29,7 @@ class Admission:
     Attributes:
         held: bytes of requests and answers.
         most: bytes that an account may hold.
+        is_hurried: the server is being stopped, see :meth:`hurry`.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -36,6 +39,8 @@ class Admission:
         self._lock = threading.Lock()
         self._held_each: Counter[str] = Counter()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._arriving: set[tuple[asyncio.AbstractEventLoop, asyncio.Timeout]] = set()
+        self.is_hurried = False
         self.held = 0
 
     @property
@@ -93,6 +98,29 @@ class Admission:
             self._held_each[account] -= size
             self._held_each += Counter()
 
+    def hurry(self) -> None:
+        """Let bodies that are coming in take a few seconds more at most; from any thread."""
+        self.is_hurried = True
+        for loop, limit in list(self._arriving):
+            loop.call_soon_threadsafe(_shorten, limit)
+
+    @asynccontextmanager
+    async def arriving(self, seconds: float) -> AsyncIterator[None]:
+        """Limit the time in which a body comes in.
+
+        Raises:
+            TimeoutError: it has not come.
+        """
+        async with asyncio.timeout(seconds) as limit:
+            mine = asyncio.get_running_loop(), limit
+            self._arriving.add(mine)
+            if self.is_hurried:
+                _shorten(limit)
+            try:
+                yield
+            finally:
+                self._arriving.discard(mine)
+
     def turn(self, account: str) -> asyncio.Lock:
         """Whoever holds this works for the account, one at a time, so that accounts take turns."""
         turn = self._turns.get(account)
@@ -103,6 +131,12 @@ class Admission:
     def _check_places(self) -> None:
         if self._begun >= self._limits.waiting:
             raise busy(f"{self._begun} requests are under way")
+
+
+def _shorten(limit: asyncio.Timeout) -> None:
+    ends = asyncio.get_running_loop().time() + _LAST_SECONDS
+    if not limit.expired():
+        limit.reschedule(min(limit.when() or ends, ends))
 
 
 class Reservation:
@@ -117,6 +151,15 @@ class Reservation:
         self._gate, self._account = gate, account
         self.bytes = 0
         self.is_begun = False
+
+    @property
+    def is_hurried(self) -> bool:
+        """See :class:`Admission`."""
+        return self._gate.is_hurried
+
+    def arriving(self, seconds: float) -> AbstractAsyncContextManager[None]:
+        """See :meth:`Admission.arriving`."""
+        return self._gate.arriving(seconds)
 
     def begin(self) -> None:
         """Its body is in, see :meth:`Admission.begin`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import io
@@ -53,7 +52,7 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
         raise _too_large(most)
     body, size, digest = io.BytesIO(), 0, hashlib.sha256()
     try:
-        async with asyncio.timeout(limits.body_seconds):
+        async with load.arriving(limits.body_seconds):
             async for piece in request.stream():
                 size += len(piece)
                 if size > most:
@@ -62,6 +61,8 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
                 body.write(piece)
                 digest.update(piece)
     except TimeoutError:
+        if load.is_hurried:
+            raise busy("the server is being stopped") from None
         raise busy(f"the body did not come in {limits.body_seconds:g} s") from None
     expected = request.headers.get(DIGEST_HEADER)
     if expected is not None and not hmac.compare_digest(

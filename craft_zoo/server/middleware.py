@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -61,6 +62,11 @@ class RequestMiddleware:
             await response_to(refusal, scope["path"])(scope, receive, answer)
         except ClientDisconnect:
             answer.status = _GONE
+        except asyncio.CancelledError:  # the server is stopped, and the grace is over
+            answer.status = answer.status or ErrorCode.BUSY.status
+            if not answer.is_begun:
+                refusal = busy("the server is being stopped")
+                await response_to(refusal, scope["path"])(scope, receive, answer)
         except Exception:
             _LOG.exception("a request failed")
             if not answer.is_begun:

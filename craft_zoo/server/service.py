@@ -135,7 +135,7 @@ class Service:
         Raises:
             CraftZooError: one of them cannot be used.
         """
-        self.is_closing = self._is_ending = False
+        self.is_closing = self._is_ending = self.gate.is_hurried = False
         self.state = State(self.settings.state, self.settings.limits.stored_bytes)
         self._readers = ThreadPoolExecutor(_READERS, "craft-zoo-read")
         self._decoder = ThreadPoolExecutor(1, "craft-zoo-decode")
@@ -149,6 +149,7 @@ class Service:
     def close(self) -> None:
         """Refuse what is new; what is under way goes on. May be called from a signal's handler."""
         self.is_closing = True
+        self.gate.hurry()
 
     async def stop(self) -> None:
         """End. Who waits still is not answered, and not billed; the server has given them time."""

@@ -26,6 +26,8 @@ class ServeSettings:
             never several requests.
         limits: what is taken at the most.
         name: what the model is called; None: as it calls itself.
+        metrics_hosts: host names under which the metrics may be asked for, beside IP addresses,
+            names without dots and this machine's own.
     """
 
     accounts: Accounts
@@ -35,6 +37,7 @@ class ServeSettings:
     max_batch: int = 1024
     limits: Limits = field(default_factory=Limits)
     name: str | None = None
+    metrics_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.answers not in ("logits", "log_probabilities"):

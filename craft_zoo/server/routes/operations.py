@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from craft_zoo.protocol import paths
+from craft_zoo.server.hosts import check_host
 from craft_zoo.server.routes.common import service_of
 from craft_zoo.server.schemas import Health
 
@@ -30,6 +31,8 @@ async def read_readiness(request: Request) -> Response:
 
 @router.get(paths.METRICS, response_class=PlainTextResponse)
 async def read_metrics(request: Request) -> Response:
-    """Numbers for Prometheus."""
-    text, kind = service_of(request).metrics.text()
+    """Numbers for Prometheus, for hosts that no web page can stand for."""
+    service = service_of(request)
+    check_host(request.headers.get("host", ""), service.settings.metrics_hosts)
+    text, kind = service.metrics.text()
     return Response(text, headers={"Content-Type": kind})

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from craft_zoo import mini
 from craft_zoo.benchmarks.speed.naive import NaiveScorer
 from craft_zoo.errors import CraftZooError
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.openclip.text import (
     CausalTextEncoder,
     ForwardTextEncoder,
@@ -250,6 +251,59 @@ def test_what_does_not_go_together_is_of_another_kind() -> None:
     contexts = encoder.initial_context.repeat(2, 1, 1)
     (encoded,) = encoder.together([(encoder, contexts)])
     assert torch.equal(encoded, features(encoder, contexts))
+
+
+def tensors(thing: Any, seen: set[int]) -> int:
+    """Bytes of the tensors that lie in something, beside a model."""
+    if id(thing) in seen or isinstance(thing, torch.nn.Module):
+        return 0
+    seen.add(id(thing))
+    if isinstance(thing, torch.Tensor):
+        storage = thing.untyped_storage()
+        known = storage.data_ptr() in seen  # of a view
+        seen.add(storage.data_ptr())
+        return 0 if known else storage.nbytes()
+    if isinstance(thing, list | tuple):
+        return sum(tensors(each, seen) for each in thing)
+    if isinstance(thing, dict):
+        return sum(tensors(each, seen) for each in thing.values())
+    return tensors(vars(thing), seen) if hasattr(thing, "__dict__") else 0
+
+
+def test_large_label_sets_hold_token_ids_and_give_the_same_logits(
+    vlm: OpenCLIP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"thing {number} of {number % 7}" for number in range(200)]
+    images = vlm.images([np.full((8, 8, 3), shade, np.uint8) for shade in (0, 99, 255)])
+    small = vlm.classifier(names)
+    monkeypatch.setattr("craft_zoo.openclip.text.causal._KEPT_BYTES", 0)
+    large = vlm.classifier(names)
+    contexts = np.stack([small.initial_context, small.initial_context + 0.01])
+    many = np.repeat(contexts[:, None], len(names), axis=1)
+    for prompts in (contexts, many):  # one context for all classes, or each its own
+        for one, other in zip(
+            small.logits(prompts, images), large.logits(prompts, images), strict=True
+        ):
+            assert np.array_equal(one, other)
+    assert 10 * large.held_bytes < small.held_bytes
+    for box in (small, large):
+        held = tensors(box._encoder, {id(vlm._model)})
+        assert held <= box.held_bytes <= 1.2 * held + 10_000
+
+
+def test_names_are_opened_in_parts(vlm: OpenCLIP) -> None:
+    names = [f"thing {number}" for number in range(200)]
+    opening, parts = vlm.opening(names), 0
+    while True:
+        try:
+            next(opening)
+        except StopIteration as end:
+            box = end.value
+            break
+        parts += 1
+    assert parts == 3  # of 64 names each but the last
+    assert box.classnames == tuple(names)
+    assert np.array_equal(box.initial_context, vlm.classifier(names).initial_context)
 
 
 def test_words_together_have_the_features_that_they_have_alone() -> None:

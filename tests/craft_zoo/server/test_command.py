@@ -6,8 +6,10 @@ import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -148,6 +150,41 @@ serve.add_command(parser.add_subparsers())
 options = parser.parse_args(sys.argv[1:])
 sys.exit(options.run(options))
 """
+
+
+def test_a_signal_in_the_middle_of_uploads_ends_the_server_quietly(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _MAIN, "serve", "--port", "0", "--state", str(tmp_path / "state")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    key = process.stdout.readline().rpartition(" ")[2].strip()
+    url = process.stdout.readline().strip().rpartition(" ")[2]
+    port = int(url.rpartition(":")[2])
+    who = f"Host: a\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+    begun = (
+        f"POST /v1/image-sets HTTP/1.1\r\n{who}Content-Length: 100000\r\n\r\n{{",
+        f"POST /v1/classifiers HTTP/1.1\r\n{who}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n",
+        f"POST /v1/classifiers HTTP/1.1\r\n{who}",
+    )
+    with ExitStack() as stack:
+        sockets = []
+        for part in begun:
+            sockets.append(stack.enter_context(socket.create_connection(("127.0.0.1", port), 30)))
+            sockets[-1].sendall(part.encode())
+        answer = httpx.get(f"{url}/v1/model", headers={"Authorization": f"Bearer {key}"})
+        assert answer.is_success  # so that what came before has been read
+        process.send_signal(signal.SIGTERM)
+        for each in sockets[:2]:
+            assert b" 503 " in each.recv(2**16)
+        _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in log
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert [line.get("status") for line in lines].count(503) == 2
+    assert not [line for line in lines if line.get("level") == "error"]
 
 
 @pytest.mark.slow

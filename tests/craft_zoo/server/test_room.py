@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import json
+import threading
+import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ import pytest
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from craft_zoo.blackbox import DEFAULT_INIT
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import ErrorCode, encode_files
 from craft_zoo.protocol.files import decode_files
 from craft_zoo.server import Limits
@@ -250,7 +255,10 @@ def test_shelves_have_room_for_so_many_bytes() -> None:
 def test_sets_and_classifiers_that_are_too_large_push_out_others(
     serve: Callable[..., Any], png: Callable[..., bytes], refused: Refused
 ) -> None:
-    room = 3 * 2**15  # three classes, or 24 images
+    measured = serve()
+    id = measured.ann.classifier(["a", "b"])
+    room = int(2.5 * measured.service.classifiers.get("ann", id).size)  # two classifiers
+    images_that_fill_it = room // 2**12
     ann = serve(limits={"opened_bytes": room}).ann
     context = ann.initial_context(ann.classifier())[None]
     first, second = ann.classifier(["a", "b"]), ann.classifier(["c"])
@@ -259,10 +267,97 @@ def test_sets_and_classifiers_that_are_too_large_push_out_others(
     third = ann.classifier(["d"])
     assert ann.score(first, images, context).is_success
     refused(ann.score(second, images, context), 404, "unknown_classifier")
-    many = ann.announce([b"%d" % number for number in range(24)])["id"]
+    files = [b"%d" % number for number in range(images_that_fill_it)]
+    many = ann.announce(files)["id"]
     refused(ann.score(third, images, context), 404, "unknown_image_set")
-    assert len(ann.announce([b"%d" % number for number in range(24)])["missing"]) == 24
+    assert len(ann.announce(files)["missing"]) == images_that_fill_it
     assert ann.send("DELETE", f"/v1/image-sets/{many}").status_code == 204
+
+
+def test_new_class_names_are_limited_in_their_pace(
+    serve: Callable[..., Any], refused: Refused
+) -> None:
+    now = [0.0]
+    limits = {"classes": 10, "names_per_second": 2}
+    served = serve(limits=limits, clock=lambda: now[0])
+    for first in (0, 10):  # two label sets at once
+        served.ann.classifier([f"thing {number}" for number in range(first, first + 10)])
+    served.ann.classifier([f"thing {number}" for number in range(10)])  # open already
+    more = {"classnames": ["a", "b", "c"]}
+    answer = served.ann.send("POST", "/v1/classifiers", json=more)
+    assert "at most 2 a second" in refused(answer, 429, "rate_limited")
+    assert answer.headers["Retry-After"] == "2"
+    served.bob.classifier(["a", "b", "c"])
+    now[0] = 2.0
+    served.ann.classifier(["a", "b", "c"])
+
+
+def test_images_beyond_the_limit_are_not_kept_in_the_models_cache(
+    vlm: OpenCLIP, serve: Callable[..., Any], png: Callable[..., bytes]
+) -> None:
+    kept: list[tuple[int, bool]] = []
+    model = copy.copy(vlm)
+
+    def images(sources: Any, progress: Any = None, *, keep: bool = True) -> Any:
+        kept.append((len(sources), keep))
+        return OpenCLIP.images(model, sources, progress, keep=keep)
+
+    model.images = images  # type: ignore[method-assign]
+    served = serve(model, limits={"cached_images": 3})
+    kept.clear()  # the server's own look at the model
+    first, second = served.ann.upload([png(1), png(2)]), served.ann.upload([png(3), png(4)])
+    assert all(keep for size, keep in kept if size == 2) is False
+    assert kept[-1] == (2, False)
+    assert kept[0][1]
+    classifier = served.ann.classifier()
+    context = served.ann.initial_context(classifier)[None]
+    for id in (first, second):
+        assert served.ann.score(classifier, id, context).is_success
+    kept.clear()
+    served.bob.upload([png(5), png(6)])
+    assert all(keep for _, keep in kept)
+
+
+def test_others_are_answered_while_many_names_are_opened(
+    vlm: OpenCLIP, serve: Callable[..., Any], png: Callable[..., bytes]
+) -> None:
+    begun, answered = threading.Event(), threading.Event()
+    model = copy.copy(vlm)
+
+    def opening(classnames: Sequence[str], init: str = DEFAULT_INIT) -> Any:
+        if len(classnames) < 100:
+            return OpenCLIP.opening(model, classnames, init)
+        return opening_many(classnames, init)
+
+    def opening_many(classnames: Sequence[str], init: str) -> Any:
+        parts = 0
+        begun.set()
+        deadline = time.monotonic() + 30
+        opened = OpenCLIP.opening(model, classnames, init)
+        while True:
+            try:
+                next(opened)
+            except StopIteration as end:
+                assert parts > 1
+                return end.value
+            parts += 1
+            while not answered.is_set():  # as if this part took as long as that
+                assert time.monotonic() < deadline, "nobody else had a turn"
+                yield
+            yield
+
+    model.opening = opening  # type: ignore[method-assign]
+    served = serve(model)
+    images, classifier = served.bob.upload([png(0)]), served.bob.classifier(["a", "b"])
+    context = served.bob.initial_context(classifier)[None]
+    names = [f"thing {number}" for number in range(300)]
+    thread = threading.Thread(target=served.ann.classifier, args=(names,))
+    thread.start()
+    assert begun.wait(30)
+    assert served.bob.score(classifier, images, context).is_success
+    answered.set()
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_places_of_missing_images_are_not_counted_again_and_again() -> None:
