@@ -30,7 +30,7 @@ from craft_zoo.benchmarks.grid import (
 from craft_zoo.craft import CraftConfig, read_settings
 from craft_zoo.data import DataSource, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
-from craft_zoo.files import read_bounded
+from craft_zoo.files import expanded, read_bounded
 from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, uses_optimizer
 from craft_zoo.openclip import model_name
 from craft_zoo.records import place, sentence, short
@@ -265,7 +265,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
                 if key in each:
                     each[key] = _beside(each[key], path.parent)
             if isinstance(each.get("data_root"), str):
-                each["data_root"] = str(path.parent / Path(each["data_root"]).expanduser())
+                each["data_root"] = str(path.parent / expanded(each["data_root"]))
     return values
 
 
@@ -355,14 +355,14 @@ def _beside(datasets: Any, folder: Path) -> Any:
         return [_beside(each, folder) for each in datasets]
     if isinstance(datasets, str):
         kind, _, argument = datasets.partition(":")
-        moved_to = f"{kind}:{folder / Path(argument).expanduser()}"
+        moved_to = f"{kind}:{folder / expanded(argument)}"
         return moved_to if kind in _WITH_PATHS and argument else datasets
     if isinstance(datasets, dict):
         moved = dict(datasets)
         if isinstance(moved.get("name"), str):
             moved["name"] = _beside(moved["name"], folder)
         if isinstance(moved.get("classnames"), str):
-            moved["classnames"] = str(folder / Path(moved["classnames"]).expanduser())
+            moved["classnames"] = str(folder / expanded(moved["classnames"]))
         return moved
     return datasets
 

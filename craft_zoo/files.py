@@ -14,6 +14,15 @@ _PARTIAL = ".new"
 _NAME_CHARACTERS = 40  # of the target's name, as a file's name is limited to 255 bytes
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with ``~`` and ``~ann`` at its beginning made the folder of that user.
+
+    Unlike :meth:`Path.expanduser` it leaves the name of an unknown user as it is: a file may be
+    called so, and if none is, the path is reported as missing.
+    """
+    return Path(os.path.expanduser(path))
+
+
 @contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Give a new empty file beside ``path`` to write to, then put it in place in one step.

@@ -11,8 +11,10 @@ def as_template(words: str) -> str:
     """A template as it is; words to stand before the class name, made into one.
 
     Raises:
-        PromptError: ``{}`` occurs twice, or there are no words.
+        PromptError: ``{}`` occurs twice, there are no words, or it is no text.
     """
+    if not isinstance(words, str):
+        raise PromptError(f"a template must be text, as in {DEFAULT_INIT!r}, not {words!r:.60}")
     words = " ".join(words.split())
     if not words:
         raise PromptError(f"the prompt is empty: give words, as in {DEFAULT_INIT!r}")

@@ -13,6 +13,7 @@ from craft_zoo.console import open_console, print_names
 from craft_zoo.data import dataset_names
 from craft_zoo.data.published import Finding, check_datasets, published_datasets
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import expanded
 
 _BROKEN = 2  # exit code
 
@@ -56,7 +57,7 @@ def run_check(options: argparse.Namespace) -> int:
     root = options.root or os.environ.get("CRAFT_ZOO_DATA")
     if not root:
         raise CraftZooError("the data root is not known: write craft-zoo datasets check DIR")
-    root = Path(root).expanduser()
+    root = expanded(root)
     if not root.is_dir():
         raise CraftZooError(f"data root {root} does not exist: check the path")
     with query_progress() as progress:

@@ -15,6 +15,7 @@ from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import find_splits, halve, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import expanded
 from craft_zoo.printable import printable
 
 _Classes = dict[str, list[Path]]  # class folder's name → its images, both sorted
@@ -34,7 +35,7 @@ def load_folder(request: DatasetRequest) -> Dataset:
     """
     if not request.argument:
         raise CraftZooError("data set 'folder' needs a path: write folder:PATH")
-    root = Path(request.argument).expanduser()
+    root = expanded(request.argument)
     if not root.is_dir():
         raise CraftZooError(
             f"folder {printable(root)} does not exist: check the path after 'folder:'"

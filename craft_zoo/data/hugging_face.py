@@ -32,6 +32,7 @@ from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import SPLIT_NAMES, find_splits, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import expanded
 
 if TYPE_CHECKING:
     import datasets
@@ -71,7 +72,7 @@ def load_hugging_face(request: DatasetRequest) -> Dataset:
     keys, words = _name_classes(list(columns.values()), name, request.classnames)
     found = {part: column.labelled(keys) for part, column in columns.items()}
     train, val, test = three_splits(found, keys, request.split_seed)
-    path = Path(name).expanduser()
+    path = expanded(name)
     title = path.resolve().name if path.exists() else name
     return Dataset(title, words, train, test, val, skipped=faults.sentences())
 
@@ -222,7 +223,7 @@ def _open(name: str, config: str | None) -> Mapping[str, datasets.Dataset]:
         raise CraftZooError(
             "data set 'hf' needs the package datasets: pip install 'craft-zoo[hf]'"
         ) from None
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not path.exists():
         _check_hub(name)
     if path.is_file() and path.suffix.lower() != ".parquet":

@@ -19,6 +19,7 @@ from craft_zoo.data.splits import SPLIT_NAMES, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.data.text_files import read_text
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import expanded
 from craft_zoo.printable import printable
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def load_manifest(request: DatasetRequest) -> Dataset:
     """
     if not request.argument:
         raise CraftZooError("data set 'manifest' needs a file: write manifest:FILE")
-    file = Path(request.argument).expanduser()
+    file = expanded(request.argument)
     table = _read_table(file)
     faults = SkippedParts(request.skip_bad)
     rows = _check_rows(table, file, faults)
@@ -152,7 +153,7 @@ class _Images:
         """The path on this disk, absolute: also of a path with Windows' separators, or one that
         is in another of Unicode's normal forms than the disk has it."""
         try:
-            asked = os.path.normpath(self._folder / Path(path).expanduser())
+            asked = os.path.normpath(self._folder / expanded(path))
         except RuntimeError:  # of a user who is not here
             asked = os.path.normpath(self._folder / path)
         if os.path.exists(asked):

@@ -11,6 +11,7 @@ from craft_zoo.data.base_to_new import part_of, split_part
 from craft_zoo.data.broken import without_broken
 from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError, did_you_mean
+from craft_zoo.files import expanded
 from craft_zoo.optimizers.plugins import Registry
 
 
@@ -95,17 +96,17 @@ def load_dataset(
     REGISTRY.load()
     if name not in REGISTRY.things:
         hint = did_you_mean(name, REGISTRY.things)
-        if Path(spec).expanduser().is_dir():  # whatever it is called, that is what was meant
+        if expanded(spec).is_dir():  # whatever it is called, that is what was meant
             hint = f"did you mean folder:{spec}? "
-        elif Path(spec).expanduser().is_file():
+        elif expanded(spec).is_file():
             hint = f"did you mean manifest:{spec}? "
         raise CraftZooError(
             f"unknown data set {spec!r}: {hint}choose from {', '.join(sorted(REGISTRY.things))} "
             f"(your own images: folder:PATH)"
         )
-    path = Path(classnames).expanduser() if classnames is not None else None
+    path = expanded(classnames) if classnames is not None else None
     root = root or os.environ.get("CRAFT_ZOO_DATA") or None
-    folder = None if root is None else Path(root).expanduser()
+    folder = None if root is None else expanded(root)
     dataset = REGISTRY.find(name)(
         DatasetRequest(argument, path, split_seed, folder, download=download, skip_bad=skip_bad)
     )

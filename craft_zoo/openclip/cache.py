@@ -16,6 +16,8 @@ import platformdirs
 import torch
 from torch import nn
 
+from craft_zoo.files import expanded
+
 _VERSION = "1"  # raised when the same key would mean other features
 _VARIABLES = 500  # SQLite allows 999 variables in a statement
 _PATIENCE = 10  # seconds for another process to finish writing
@@ -24,7 +26,7 @@ _PATIENCE = 10  # seconds for another process to finish writing
 def cache_folder() -> Path:
     """Where features are kept: ``$CRAFT_ZOO_CACHE``, or the user's cache folder."""
     chosen = os.environ.get("CRAFT_ZOO_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("craft-zoo"))
+    return expanded(chosen) if chosen else Path(platformdirs.user_cache_dir("craft-zoo"))
 
 
 class FeatureCache:

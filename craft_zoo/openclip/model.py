@@ -29,6 +29,7 @@ from craft_zoo.blackbox.load import DEFAULT_MEMORY
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError, CraftZooWarning, PromptError
+from craft_zoo.files import expanded
 from craft_zoo.logs import collected
 from craft_zoo.openclip.cache import cache_folder
 from craft_zoo.openclip.checkpoint import load_weights, read_checkpoint
@@ -85,7 +86,7 @@ class OpenCLIP(VLM):
         self._model.visual.to(memory_format=torch.channels_last)  # faster convolutions
         self._preprocess, self._tokenizer = preprocess, tokenizer
         self._memory, self._compile = memory, compile
-        folder = None if cache is None else Path(cache).expanduser()
+        folder = None if cache is None else expanded(cache)
         self._encode_images = ImageEncoder(self._model, preprocess, cache=folder)
         self.name = name
         size = self._model.visual.image_size

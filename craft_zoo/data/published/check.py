@@ -12,6 +12,7 @@ from craft_zoo.data.published.catalogue import Published, Sizes, published_datas
 from craft_zoo.data.registry import load_dataset
 from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import expanded
 
 _NAMED = 10  # broken images
 
@@ -60,7 +61,7 @@ def check_datasets(
     Raises:
         CraftZooError: a name is unknown.
     """
-    known, folder = published_datasets(), Path(root).expanduser()
+    known, folder = published_datasets(), expanded(root)
     chosen = list(known if names is None else dict.fromkeys(names))
     for name in chosen:
         if name not in known:
