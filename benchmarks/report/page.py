@@ -95,7 +95,7 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
             write_atomically(folder / f"report.{name}", text)
     except OSError as error:
         raise CraftZooError(
-            f"cannot write to {folder} ({error.strerror or error}): choose another --out"
+            f"cannot write to {folder} ({error.strerror or error}): choose another folder (--out)"
         ) from None
     return folder / "report.html"
 
