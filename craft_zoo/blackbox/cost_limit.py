@@ -61,7 +61,7 @@ class CostLimit:
         if self._most is not None and total > self._most:
             raise CraftZooError(
                 f"{more} would exceed the limit of {self._most:,} "
-                f"({self.predictions:,} made): raise --max-predictions"
+                f"({self.predictions:,} made): raise max_predictions (--max-predictions)"
             )
         if self._price is None or self._max_cost is None:
             return
@@ -69,7 +69,8 @@ class CostLimit:
         if total * self._price > self._max_cost * (1 + 1e-9):
             raise CraftZooError(
                 f"{more} would cost {predictions * self._price:g} and "
-                f"exceed the limit of {self._max_cost:g} ({self.cost:g} spent): raise --max-cost"
+                f"exceed the limit of {self._max_cost:g} ({self.cost:g} spent): raise max_cost "
+                f"(--max-cost)"
             )
 
     def charge(self, predictions: int) -> None:
