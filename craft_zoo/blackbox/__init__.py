@@ -13,7 +13,9 @@ network, and functions of your own).
 - :class:`CostLimit`: limits of predictions and of money
 - :class:`Journal`, :class:`ReplayVLM`: answers on disk, so that a killed run goes on without paying
   again; :class:`Busy`: another process uses the journal; :class:`RememberingVLM`: answers in memory
-- :func:`load_vlm`: open a model by name; :func:`is_address`: whether that name leads over a network
+- :func:`load_vlm`, :class:`ModelSpec`: open a model by name; :func:`is_address`: whether that name
+  leads over a network; :func:`register_model`, :func:`model_schemes`: kinds of models by the
+  beginning of their names, as ``hf-api:``
 """
 
 from craft_zoo.blackbox.base import (
@@ -28,7 +30,13 @@ from craft_zoo.blackbox.base import (
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.journal import Busy, Journal
-from craft_zoo.blackbox.load import is_address, load_vlm
+from craft_zoo.blackbox.load import (
+    ModelSpec,
+    is_address,
+    load_vlm,
+    model_schemes,
+    register_model,
+)
 from craft_zoo.blackbox.meter import BudgetExceeded, Meter, MeteredBlackBox
 from craft_zoo.blackbox.remembering import RememberingVLM
 from craft_zoo.blackbox.replay import ReplayVLM
@@ -45,6 +53,7 @@ __all__ = [
     "Journal",
     "Meter",
     "MeteredBlackBox",
+    "ModelSpec",
     "Progress",
     "Prompt",
     "Prompts",
@@ -56,5 +65,7 @@ __all__ = [
     "fill",
     "is_address",
     "load_vlm",
+    "model_schemes",
+    "register_model",
     "words_before",
 ]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 
-from craft_zoo.blackbox import VLM, is_address, load_vlm
+from craft_zoo.blackbox import VLM, ModelSpec, is_address
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
 from craft_zoo.craft import CraftConfig, read_settings, setting_options
 from craft_zoo.data import DataSource, Fewer, Sampling
@@ -118,7 +117,7 @@ def open_model(options: argparse.Namespace, default: str = NAME) -> VLM:
     """
     if options.threads is not None:
         use_threads(options.threads)
-    return model_opener(options, default)()
+    return read_model(options, default).open()
 
 
 def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
@@ -173,10 +172,14 @@ def billed_an_image(adapter: Adapter) -> int:
     return 1 if anchors is None else 1 + len(anchors.prompts)
 
 
-def model_opener(options: argparse.Namespace, default: str = NAME) -> partial[VLM]:
-    """What opens the model, here or in another process; see :func:`open_model`."""
-    return partial(
-        load_vlm,
+def read_model(options: argparse.Namespace, default: str = NAME) -> ModelSpec:
+    """The model that :func:`add_model_arguments` describes.
+
+    Args:
+        options: as parsed.
+        default: the model where ``--model`` names none.
+    """
+    return ModelSpec(
         options.model or default,
         options.pretrained,
         quickgelu=options.quickgelu,

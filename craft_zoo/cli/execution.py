@@ -19,7 +19,7 @@ from craft_zoo.benchmarks import (
 )
 from craft_zoo.benchmarks.tasks import Tasks
 from craft_zoo.benchmarks.tensorboard import TensorBoard
-from craft_zoo.cli.arguments import model_opener, open_model, say_skipped
+from craft_zoo.cli.arguments import open_model, read_model, say_skipped
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 
@@ -107,7 +107,7 @@ def execute(
         return Bench(vlm, store, in_flight=options.in_flight).run(runs, listener)
     if options.executor is not None:
         return run_on_ray(
-            model_opener(options),
+            read_model(options).open,
             store,
             runs,
             address=options.executor.partition(":")[2] or None,
@@ -117,7 +117,7 @@ def execute(
             listener=listener,
         )
     return run_in_processes(
-        model_opener(options),
+        read_model(options).open,
         store,
         runs,
         jobs=options.jobs,

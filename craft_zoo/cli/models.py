@@ -6,6 +6,7 @@ import argparse
 
 from rich.table import Table
 
+from craft_zoo.blackbox import model_schemes
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import pretrained_models
@@ -32,10 +33,13 @@ def run(options: argparse.Namespace) -> int:
         for name, tags in pretrained_models().items()
         if options.part.casefold() in name.casefold()
     }
-    if not found:
+    schemes = {scheme: about for scheme, about in model_schemes().items() if options.part in scheme}
+    if not found and not schemes:
         raise CraftZooError(f"no model's name holds {options.part!r}: see craft-zoo models")
     table = Table("--model", "--pretrained", box=None)
     for name, tags in found.items():
         table.add_row(name, ", ".join(tags) or "built in")
+    for scheme, about in schemes.items():
+        table.add_row(f"{scheme}…", f"({about.rstrip('.')})")
     open_console().print(table)
     return 0

@@ -23,7 +23,7 @@ from craft_zoo.blackbox.base import (
     own_images,
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
-from craft_zoo.blackbox.load import HUGGING_FACE
+from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.client.callables import filled_of, log_of
 from craft_zoo.client.files import file_of
@@ -49,6 +49,7 @@ from craft_zoo.protocol import IDEMPOTENCY_HEADER
 if TYPE_CHECKING:
     import httpx
 
+SCHEME = "hf-api:"
 _LABEL_BYTES = 1000  # that an answer takes for a label, at the most
 _PROXY_TIMED_OUT = frozenset({504, 524})  # of a proxy, while the model may have answered
 _FAILURES = 3  # of the model itself (500), some of which pass, until no more is asked
@@ -107,8 +108,8 @@ class HuggingFaceVLM(VLM):
         token = os.environ.get("HF_TOKEN", "") if token is None else token
         token = checked_key(token, "HF_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = Http(url.removeprefix(HUGGING_FACE), headers, timeout, transport)
-        self.name = f"{HUGGING_FACE}{self._http.url}"
+        self._http = Http(url.removeprefix(SCHEME), headers, timeout, transport)
+        self.name = f"{SCHEME}{self._http.url}"
         self.cost_limit = CostLimit(max_predictions, price, max_cost)
         self._retrying, self._concurrency = retrying or Retrying(), concurrency
         self._questions = QuestionKeys(session)
@@ -352,3 +353,14 @@ def _message(about: dict[str, Any]) -> str:
     several = said if isinstance(said, list) else [said]
     words = "; ".join(each for each in several if isinstance(each, str))
     return sentence(words, 300)
+
+
+@register_model(SCHEME)
+def open_hugging_face(spec: ModelSpec) -> HuggingFaceVLM:
+    """A model behind Hugging Face's zero-shot-image-classification API, hf-api:https://ENDPOINT."""
+    return HuggingFaceVLM(
+        spec.model,
+        max_predictions=spec.max_predictions,
+        price=spec.price,
+        max_cost=spec.max_cost,
+    )

@@ -21,6 +21,7 @@ from craft_zoo.blackbox.base import (
     own_images,
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.client.http import Answer
 from craft_zoo.client.idempotency import QuestionKeys
@@ -389,3 +390,14 @@ class RemoteClassifier(BlackBox):
 
 def _optional(value: Any) -> int | None:
     return None if value is None else int(value)
+
+
+@register_model("http://", "https://")
+def open_served(spec: ModelSpec) -> RemoteVLM:
+    """A model that craft-zoo serve serves, https://HOST."""
+    return RemoteVLM(
+        spec.model,
+        max_predictions=spec.max_predictions,
+        price=spec.price,
+        max_cost=spec.max_cost,
+    )
