@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module, metadata
 from pkgutil import iter_modules
 from typing import Any, Generic, TypeVar
@@ -90,7 +91,7 @@ class Registry(Generic[Thing]):
         self._is_loaded = True  # a module may look names up while it is imported
         for module in iter_modules(import_module(self._package).__path__):
             whole = f"{self._package}.{module.name}"
-            self._import(module.name, whole, lambda whole=whole: import_module(whole))
+            self._import(module.name, whole, partial(import_module, whole))
         for point in metadata.entry_points(group=self._group):
             thing = self._import(point.name, point.value, point.load)
             if thing is not None:

@@ -24,7 +24,7 @@ ALLOWED = {
     "craft_zoo.server": (*BASICS, "blackbox", "protocol", "data.images", "data.pixels"),
     "craft_zoo.client": (*BASICS, "blackbox", "protocol", "data"),
     "craft_zoo.openclip": (*BASICS, "blackbox", "data", "mini"),
-    "craft_zoo.blackbox": (*BASICS, "data", "mini", "openclip", "client"),
+    "craft_zoo.blackbox": (*BASICS, "data", "mini", "openclip", "client", "optimizers.plugins"),
     "craft_zoo.refiner": (*BASICS, "losses"),
     "craft_zoo.prompts": (*BASICS, "blackbox", "optimizers", "data"),
     "craft_zoo.craft": (

@@ -23,7 +23,7 @@ class Standing(Optimizer):
     def _ask(self):
         return np.zeros((1, self.dim))
 
-    def _tell(self, candidates, losses):
+    def _tell(self, candidates, losses, outputs=None):
         pass
 
     def recommend(self):

@@ -65,8 +65,8 @@ class RequestMiddleware:
         except asyncio.CancelledError:  # the server is stopped, and the grace is over
             answer.status = answer.status or ErrorCode.BUSY.status
             if not answer.is_begun:
-                refusal = busy("the server is being stopped")
-                await response_to(refusal, scope["path"])(scope, receive, answer)
+                stopped = busy("the server is being stopped")
+                await response_to(stopped, scope["path"])(scope, receive, answer)
         except Exception:
             _LOG.exception("a request failed")
             if not answer.is_begun:
