@@ -1,4 +1,4 @@
-"""How much is under way at once."""
+"""Limits of the requests, and of their bytes, that the server works on at once."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ _LAST_SECONDS = 2.0  # that bodies have to come in once the server is being stop
 
 
 class Admission:
-    """Lets requests in as long as there is room. Bytes may be held by any thread, all else is for
-    the event loop's.
+    """Admits requests while there are places and memory for them. Bytes may be counted from any
+    thread; everything else belongs to the event loop's.
 
-    A request takes one of its account's places while its body comes in, and one of all accounts'
-    places only from then on: who sends slowly is in nobody's way.
+    A request takes one of its account's places while its body arrives, and one of the server's
+    places only from then on, so that slow clients do not block others.
 
     Args:
-        limits: ``waiting``, ``waiting_each`` and ``held_bytes`` of them.
+        limits: of which ``waiting``, ``waiting_each`` and ``held_bytes`` are used.
 
     Attributes:
-        held: bytes of requests and answers.
-        most: bytes that an account may hold.
+        held: bytes of all requests and answers.
+        most: bytes that one account may hold: half of ``held_bytes``, so that it cannot block the
+            others.
         is_hurried: the server is being stopped, see :meth:`hurry`.
     """
 
@@ -45,15 +46,15 @@ class Admission:
 
     @property
     def inside(self) -> int:
-        """Requests that are under way, those included whose bodies are coming in."""
+        """Number of requests being worked on, or whose bodies are arriving."""
         return self._inside.total()
 
     @contextmanager
     def enter(self, account: str) -> Iterator[Reservation]:
-        """Hold a place for a request.
+        """Hold a place for a request while the context lasts.
 
         Raises:
-            Refusal: there is none.
+            Refusal: all places are taken.
         """
         if self._inside[account] >= self._limits.waiting_each:
             raise busy(f"{self._inside[account]} requests of this account are under way")
@@ -69,10 +70,10 @@ class Admission:
             self.release(account, load.bytes)
 
     def begin(self) -> None:
-        """Take one of all accounts' places, see :meth:`Reservation.begin`.
+        """Take one of the server's places, see :meth:`Reservation.begin`.
 
         Raises:
-            Refusal: there is none.
+            Refusal: all places are taken.
         """
         self._check_places()
         self._begun += 1
@@ -81,7 +82,7 @@ class Admission:
         """Count bytes as held.
 
         Raises:
-            Refusal: there are too many.
+            Refusal: the server or the account would hold more than its limit.
         """
         with self._lock:
             if self.held + size > self._limits.held_bytes:
@@ -92,14 +93,14 @@ class Admission:
             self._held_each[account] += size
 
     def release(self, account: str, size: int) -> None:
-        """Count bytes as held no longer."""
+        """Count bytes as released."""
         with self._lock:
             self.held -= size
             self._held_each[account] -= size
             self._held_each += Counter()
 
     def hurry(self) -> None:
-        """Let bodies that are coming in take a few seconds more at most; from any thread."""
+        """Give bodies that are arriving two seconds more at most; may be called from any thread."""
         self.is_hurried = True
         for loop, limit in list(self._arriving):
             loop.call_soon_threadsafe(_shorten, limit)
@@ -122,7 +123,7 @@ class Admission:
                 self._arriving.discard(mine)
 
     def turn(self, account: str) -> asyncio.Lock:
-        """Whoever holds this works for the account, one at a time, so that accounts take turns."""
+        """A lock that work for the account holds, one piece at a time, so that accounts take turns."""
         turn = self._turns.get(account)
         if turn is None:
             self._turns[account] = turn = asyncio.Lock()
@@ -140,11 +141,11 @@ def _shorten(limit: asyncio.Timeout) -> None:
 
 
 class Reservation:
-    """What one request holds.
+    """The place and the bytes that one request holds.
 
     Attributes:
-        bytes: so many.
-        is_begun: whether all of it is there and it is being worked on.
+        bytes: number of bytes held.
+        is_begun: whether the body is complete and the request holds one of the server's places.
     """
 
     def __init__(self, gate: Admission, account: str) -> None:
@@ -162,16 +163,16 @@ class Reservation:
         return self._gate.arriving(seconds)
 
     def begin(self) -> None:
-        """Its body is in, see :meth:`Admission.begin`."""
+        """The body is complete: take one of the server's places, see :meth:`Admission.begin`."""
         if not self.is_begun:
             self._gate.begin()
             self.is_begun = True
 
     def add(self, size: int) -> None:
-        """Hold more, see :meth:`Admission.hold`.
+        """Hold more bytes, see :meth:`Admission.hold`.
 
         Raises:
-            Refusal: likewise; or no request may hold so much.
+            Refusal: as there; or the request alone would hold more than an account may.
         """
         if self.bytes + size > self._gate.most:
             raise Refusal(

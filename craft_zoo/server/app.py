@@ -1,4 +1,4 @@
-"""The app: routes behind a guard."""
+"""The ASGI app: routes behind the middleware."""
 
 from __future__ import annotations
 

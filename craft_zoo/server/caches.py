@@ -1,4 +1,4 @@
-"""What accounts have opened: image sets and classifiers, equal ones computed once."""
+"""Caches of image sets and opened classifiers by account; equal ones are computed once."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Thing = TypeVar("Thing")
 
 
 _IMAGE_BYTES = 2**12  # of an encoded image: its features, its hash, and what leads to them
-_OPENED_BYTES = 2**14  # of what is opened on no name at all: measured, 10 to 16 kB
+_OPENED_BYTES = 2**14  # of a classifier beside its tensors and names; 10 to 16 kB were measured
 
 
 class AccountCache(Generic[Thing]):
     """Things by account and id; no account sees another's.
 
-    Of too many or too large ones, those that an account used longest ago go first; one alone may
-    be as large as it is.
+    Where an account has too many or too large things, the least recently used are dropped; a
+    single thing may exceed the limit.
 
     Args:
-        most: things of an account.
-        code: of the refusal where there is none of that id.
-        missing: its sentence.
+        most: things that an account may have.
+        code: of the refusal where an id is unknown.
+        missing: the sentence of that refusal.
         room: bytes that an account's things may take.
-        size: bytes that a thing takes, which may change.
+        size: returns the bytes that a thing takes now.
     """
 
     def __init__(
@@ -51,20 +51,20 @@ class AccountCache(Generic[Thing]):
         self._shelves: dict[str, OrderedDict[str, Thing]] = {}
 
     def put(self, account: str, id: str, thing: Thing) -> None:
-        """Keep a thing; those that have not been used for longest may go."""
+        """Keep a thing; the least recently used may be dropped."""
         shelf = self._shelves.setdefault(account, OrderedDict())
         shelf[id] = thing
         shelf.move_to_end(id)
         self.make_room(account)
 
     def make_room(self, account: str) -> None:
-        """Let things go until those of the account fit, for when one has grown."""
+        """Drop the account's least recently used things until the others fit, after one has grown."""
         shelf = self._shelves.get(account, OrderedDict())
         while len(shelf) > 1 and (len(shelf) > self._most or self._is_full(shelf)):
             shelf.popitem(last=False)
 
     def find(self, account: str, id: str) -> Thing | None:
-        """The thing of that id, used now."""
+        """The thing of an id, which counts as used now; None: there is none."""
         shelf = self._shelves.get(account, OrderedDict())
         if id in shelf:
             shelf.move_to_end(id)
@@ -95,13 +95,13 @@ class AccountCache(Generic[Thing]):
 
 
 class SharedCache(Generic[Thing]):
-    """Things by their content, as long as somebody holds them."""
+    """Things by their content, for as long as an account's cache holds them."""
 
     def __init__(self) -> None:
         self._things: WeakValueDictionary[Hashable, Thing] = WeakValueDictionary()
 
     def get(self, content: Hashable, make: Callable[[], Thing]) -> Thing:
-        """The thing, made where there is none. For one thread only, as two could both make it."""
+        """The thing, made if there is none. For one thread only, as two threads could both make it."""
         thing = self.find(content)
         return self.put(content, make()) if thing is None else thing
 
@@ -119,7 +119,7 @@ class SharedCache(Generic[Thing]):
 
 @dataclass(eq=False)
 class Encoded:
-    """Images that the model has encoded, for all accounts that have sent them.
+    """Images that the model has encoded, shared by all accounts that have sent them.
 
     Attributes:
         images: the model's.
@@ -130,7 +130,7 @@ class Encoded:
 
 @dataclass(eq=False)
 class Opened:
-    """The model opened on class names, for all accounts that have asked for them.
+    """The model opened on class names, shared by all accounts that have asked for them.
 
     Attributes:
         box: the model's.
@@ -201,14 +201,14 @@ class AccountImages:
                 self.kept_bytes += image.size
 
     def forget_files(self, images: Iterable[UploadedImage]) -> None:
-        """Let go of the files of some of its images."""
+        """Drop the files of some of its images."""
         for image in images:
             if self.images.get(image.sha256) is image:
                 self.kept_bytes -= image.size
             image.forget()
 
     def forget_images(self) -> None:
-        """Let go of all images, which are encoded."""
+        """Drop all images, which are encoded."""
         self.forget_files(self.images.values())
         self.images = {}
 

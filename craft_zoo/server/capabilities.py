@@ -1,4 +1,4 @@
-"""What a server finds out about its model before anybody asks."""
+"""Capabilities of a model, which the server finds out by trying before it accepts requests."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FOLDER = "local-dir:"  # of open_clip, before a model's folder
 
 @dataclass
 class Capabilities:
-    """What was found out.
+    """Capabilities of a model.
 
     Attributes:
-        accepts: what it can be asked with, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
-        remembers: whether it knows an image again without opening it, so that a set may be encoded
-            in pieces and its files forgotten.
+        accepts: prompts that it can be queried with, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
+        remembers: whether it caches features, so that an image set may be encoded in pieces whose
+            files are then dropped.
     """
 
     accepts: frozenset[str]
@@ -30,7 +30,7 @@ class Capabilities:
 
 
 def capabilities_of(vlm: VLM) -> Capabilities:
-    """Open the model on a class, and hand it the same image twice."""
+    """Open the model on a class, and encode the same image twice."""
     file = io.BytesIO()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(file, "PNG")
     image = UploadedImage(file.getvalue(), "of the capabilities_of", 64)
@@ -41,9 +41,9 @@ def capabilities_of(vlm: VLM) -> Capabilities:
 
 
 def public_name(name: str) -> str:
-    """What a model is called to those who ask: its own name, of files without their folders.
+    """The name that clients see: the model's own, without the folders of its files.
 
-    A path would tell of the owner's machine: ``ViT-B-32@/home/ann/secret/mine.pt`` becomes
+    A path would reveal details of the owner's machine: ``ViT-B-32@/home/ann/secret/mine.pt`` becomes
     ``ViT-B-32@mine``.
     """
     if "://" in name:  # a model that is itself asked over the network

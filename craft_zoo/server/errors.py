@@ -1,4 +1,4 @@
-"""Requests that are refused, and how it is said."""
+"""Refusals: errors with which the server answers a request."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from craft_zoo.protocol.paths import ZERO_SHOT
 
 
 class Refusal(Exception):  # noqa: N818, an answer rather than a mistake
-    """A request is not answered.
+    """The error with which a request is answered.
 
     Args:
-        code: why, in a word.
-        message: why, in a sentence that names the thing and the mend.
-        status: of HTTP, where it is not the code's own.
-        retry_after: seconds after which it may be sent again.
-        headers: further ones.
+        code: the reason, for programs.
+        message: the reason in a sentence that names the thing and the mend.
+        status: HTTP status, where it is not the code's own.
+        retry_after: seconds after which the request may be sent again.
+        headers: further headers of the response.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class Refusal(Exception):  # noqa: N818, an answer rather than a mistake
 
 
 def busy(why: str) -> Refusal:
-    """There is too much to do."""
+    """The server is too busy; the request may be sent again in a second."""
     return Refusal(ErrorCode.BUSY, f"{why}: ask again in a second", retry_after=1)
 
 
 def bad(message: str, status: int = 422) -> Refusal:
-    """The request is not as it should be."""
+    """The request is malformed."""
     return Refusal(ErrorCode.BAD_REQUEST, message, status=status)
 
 
 def response_to(refusal: Refusal, path: str) -> JSONResponse:
-    """What is answered; under Hugging Face's path in the form that its clients read."""
+    """The response of a refusal; under Hugging Face's path in the form that its clients read."""
     error: Any = {"code": str(refusal.code), "message": refusal.message}
     if path == ZERO_SHOT:
         error = refusal.message

@@ -1,4 +1,4 @@
-"""What every request passes first: keys, rates, the log, and the digest of its answer."""
+"""Middleware of every request: authentication, rate limits, the log, the digest of the answer."""
 
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ _LOG = logging.getLogger("craft_zoo.server")
 _REQUESTS = logging.getLogger(REQUEST_LOG)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _PIECE = 2**18  # bytes
-_GONE = 499  # of a client that did not wait, in the log
+_GONE = 499  # logged for clients that disconnected
 
 
 class RequestMiddleware:
-    """ASGI middleware. Whatever lies under the interface's path is refused without a key, be there
-    something or not.
+    """ASGI middleware. Every path of the API is refused without a key, whether it exists or not.
 
     Args:
-        app: what is guarded.
-        service: whose accounts may ask.
+        app: the application behind it.
+        service: has the accounts.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:

@@ -1,4 +1,4 @@
-"""So much a second."""
+"""A token bucket for each account: limits of requests and of class names a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class RateLimit:
-    """One bucket an account: what it asks for takes tokens, and tokens come back in time.
+    """Token buckets: each request takes tokens from its account's, which fills up again with time.
 
     Args:
         rate: tokens that come back in a second.
@@ -20,8 +20,16 @@ class RateLimit:
         self._buckets: dict[str, tuple[float, float]] = {}  # tokens, when they were counted
 
     def take(self, account: str, count: int = 1) -> int:
-        """Take tokens, no more than a bucket holds; 0, or after how many whole seconds there will
-        be as many, and none is taken."""
+        """Take tokens.
+
+        Args:
+            account: whose bucket.
+            count: at most as many as a bucket holds.
+
+        Returns:
+            0; or, where there are too few and none is taken, the whole seconds until there will be
+            enough.
+        """
         now = self._clock()
         tokens, counted = self._buckets.get(account, (float(self._burst), now))
         tokens = min(self._burst, tokens + (now - counted) * self._rate)

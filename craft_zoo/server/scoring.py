@@ -1,4 +1,4 @@
-"""Prompts that are scored on images, several requests' together."""
+"""Scoring of prompts on images, of several requests in one call of the model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from craft_zoo.server.errors import bad
 
 
 def ask(vlm: VLM, questions: Sequence[Question]) -> Generator[None, None, list[np.ndarray]]:
-    """Ask questions in one call of the model, or a single one prompt by prompt.
+    """Score several questions in one call of the model, or a single one prompt by prompt.
 
     Args:
         vlm: the model.
         questions: of one :meth:`VLM.kind`.
 
     Yields:
-        Wherever somebody else may ask.
+        Between parts of the work, when other accounts may have their turn.
 
     Returns:
         Logits (P, N, C) float32 of each question.

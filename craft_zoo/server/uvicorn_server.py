@@ -1,4 +1,4 @@
-"""An app on a port, until a signal comes."""
+"""uvicorn, set up to serve an app until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from craft_zoo.server.connection import connections_with
 from craft_zoo.server.logs import log_to
 
 Listening = Callable[[str], None]
-"""Told the address once a server listens."""
+"""Called with the address once the server listens."""
 
-# That a connection may rest between two requests: longer than proxies let those rest which they
-# keep (nginx 60, Caddy 120), or they would send a request into one that is being closed.
+# Of an idle connection: longer than proxies keep theirs (nginx 60, Caddy 120), which would else send
+# a request into one that is being closed.
 _REST_SECONDS = 150
 _BACKLOG = 128  # connections that wait to be taken
 _OTHER_FILES = 100
 
 
 class Server(uvicorn.Server):
-    """Refuses what is new as soon as it is told to stop; what is under way is answered.
+    """Refuses new requests as soon as it is told to stop; those under way are answered.
 
     Args:
         config: see uvicorn.
