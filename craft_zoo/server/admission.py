@@ -123,7 +123,7 @@ class Admission:
                 self._arriving.discard(mine)
 
     def turn(self, account: str) -> asyncio.Lock:
-        """A lock that work for the account holds, one piece at a time, so that accounts take turns."""
+        """The lock under which the account is worked for, so that accounts take turns."""
         turn = self._turns.get(account)
         if turn is None:
             self._turns[account] = turn = asyncio.Lock()

@@ -58,7 +58,7 @@ class AccountCache(Generic[Thing]):
         self.make_room(account)
 
     def make_room(self, account: str) -> None:
-        """Drop the account's least recently used things until the others fit, after one has grown."""
+        """Drop the account's least recently used things until the rest fits."""
         shelf = self._shelves.get(account, OrderedDict())
         while len(shelf) > 1 and (len(shelf) > self._most or self._is_full(shelf)):
             shelf.popitem(last=False)
@@ -101,7 +101,7 @@ class SharedCache(Generic[Thing]):
         self._things: WeakValueDictionary[Hashable, Thing] = WeakValueDictionary()
 
     def get(self, content: Hashable, make: Callable[[], Thing]) -> Thing:
-        """The thing, made if there is none. For one thread only, as two threads could both make it."""
+        """The thing, made if there is none; for one thread only, as two could both make it."""
         thing = self.find(content)
         return self.put(content, make()) if thing is None else thing
 

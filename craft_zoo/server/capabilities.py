@@ -20,7 +20,7 @@ class Capabilities:
     """Capabilities of a model.
 
     Attributes:
-        accepts: prompts that it can be queried with, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
+        accepts: kinds of prompts, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
         remembers: whether it caches features, so that an image set may be encoded in pieces whose
             files are then dropped.
     """
@@ -43,8 +43,8 @@ def capabilities_of(vlm: VLM) -> Capabilities:
 def public_name(name: str) -> str:
     """The name that clients see: the model's own, without the folders of its files.
 
-    A path would reveal details of the owner's machine: ``ViT-B-32@/home/ann/secret/mine.pt`` becomes
-    ``ViT-B-32@mine``.
+    A path would reveal details of the owner's machine: ``ViT-B-32@/home/ann/secret/mine.pt``
+    becomes ``ViT-B-32@mine``.
     """
     if "://" in name:  # a model that is itself asked over the network
         return name

@@ -21,8 +21,8 @@ from craft_zoo.server.logs import log_to
 Listening = Callable[[str], None]
 """Called with the address once the server listens."""
 
-# Of an idle connection: longer than proxies keep theirs (nginx 60, Caddy 120), which would else send
-# a request into one that is being closed.
+# Of an idle connection: longer than proxies keep theirs (nginx 60, Caddy 120), which would
+# otherwise send a request into one that is being closed.
 _REST_SECONDS = 150
 _BACKLOG = 128  # connections that wait to be taken
 _OTHER_FILES = 100
