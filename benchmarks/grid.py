@@ -190,7 +190,7 @@ def cross(
     for budget in every:
         if budget < 1:
             raise CraftZooError(
-                f"the budget must be at least 1 query, not {budget}: raise --budget"
+                f"the budget must be at least 1 query, not {budget}: raise budget (--budget)"
             )
     for variant in variants:
         get_method(variant.method)

@@ -117,7 +117,9 @@ def read_results(folder: Path) -> Results:
         CraftZooError: there is no finished run, or ``config.json`` cannot be read.
     """
     if not (folder / "runs").is_dir():
-        raise CraftZooError(f"{folder} holds no results: give the --out of a craft-zoo bench")
+        raise CraftZooError(
+            f"{folder} holds no results: give the folder of a craft-zoo bench (--out)"
+        )
     store = RunStore(folder)
     found, broken = store.read_all()
     names, about = dict.fromkeys(found, ""), environment()

@@ -240,4 +240,5 @@ def few_seeds(points: pd.DataFrame) -> str:
     if least >= ENOUGH_SEEDS:
         return ""
     have = "One seed: nothing can be said of chance" if least == 1 else f"Only {least} seeds"
-    return f"{have}; {SINGLE_SEEDS} are shown. For intervals, bench with --seeds {ENOUGH_SEEDS}."
+    mend = f"For intervals, bench with {ENOUGH_SEEDS} seeds (--seeds)."
+    return f"{have}; {SINGLE_SEEDS} are shown. {mend}"

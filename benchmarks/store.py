@@ -88,7 +88,7 @@ class RunStore:
             (folder / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CraftZooError(
-                f"cannot write to {folder} ({error}): choose another --out"
+                f"cannot write to {folder} ({error}): choose another folder (--out)"
             ) from None
 
     def load(self, run: RunSpec) -> list[Point] | None:

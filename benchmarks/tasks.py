@@ -37,7 +37,7 @@ class Tasks:
             if run.measured_on == "val" and task.val is None:
                 raise CraftZooError(
                     f"{task.name} has no validation images and no training images are left for "
-                    f"them: lower --shots, or measure on the test images"
+                    f"them: lower shots (--shots), or measure on the test images"
                 )
             for name in run.transfer:
                 self.dataset(name, run)

@@ -413,12 +413,13 @@ def _check_computed_alike(model: str, vlm: VLM) -> None:
     if before is None:
         return
     architecture, then, now = before
-    differing, option = then.differs_in(now), "--quickgelu" if then.quick_gelu else "--no-quickgelu"
+    differing = then.differs_in(now)
     mend = "tune again"
     if differing == ["activation"]:
         if vlm.name.partition("@")[0] == with_activation(architecture, then.quick_gelu):
             return
-        mend += f", or compute as then with {option}"
+        flag = "--quickgelu" if then.quick_gelu else "--no-quickgelu"
+        mend += f", or compute as then with quickgelu={then.quick_gelu} ({flag})"
     raise CraftZooError(
         f"the adapter was made for {model} by an earlier version of craft-zoo, which computed with "
         f"{ACTIVATIONS[then.quick_gelu]}, where these weights are now used with "

@@ -110,7 +110,8 @@ def run_bare(spec: str, problem: Problem, budget: int, seed: int) -> None:
             _BARE[name](*read_spec(spec), problem, budget, seed)
         except Exception as error:
             raise CraftZooError(
-                f"the bare library behind {spec!r} fails ({error}): leave --bare or {spec!r} out"
+                f"the bare library behind {spec!r} fails ({error}): leave bare (--bare) or "
+                f"{spec!r} out"
             ) from error
 
 

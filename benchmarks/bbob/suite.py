@@ -57,7 +57,7 @@ class Suite:
         if self.budget < 2:
             raise CraftZooError(
                 f"the budget must be at least 2 evaluations a dimension, not {self.budget}: "
-                f"raise --budget"
+                f"raise budget (--budget)"
             )
         for function in self.functions:
             for instance in self.instances:
@@ -95,12 +95,14 @@ def run(
             budget.
     """
     if jobs < 1:
-        raise CraftZooError(f"at least 1 process is needed, not {jobs}: raise --jobs")
+        raise CraftZooError(f"at least 1 process is needed, not {jobs}: raise jobs (--jobs)")
     suite.check(solvers)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CraftZooError(f"cannot write to {folder} ({error}): choose another --out") from None
+        raise CraftZooError(
+            f"cannot write to {folder} ({error}): choose another folder (--out)"
+        ) from None
     tables = {solver: _load(solver, suite, folder) for solver in solvers}
     units = []
     for function in suite.functions:
@@ -123,7 +125,7 @@ def run(
                     advance(len(instances))
             except BrokenProcessPool:
                 raise CraftZooError(
-                    "a process ended while it ran (out of memory?): lower --jobs, "
+                    "a process ended while it ran (out of memory?): lower jobs (--jobs), "
                     "the same command goes on"
                 ) from None
             except BaseException:
@@ -205,6 +207,6 @@ def _load(solver: Solver, suite: Suite, folder: Path) -> pd.DataFrame:
         if others:
             raise CraftZooError(
                 f"{path} holds runs with a {column} of {others.pop()}, not {ours}: "
-                f"choose another --out"
+                f"choose another folder (--out)"
             )
     return table

@@ -48,7 +48,7 @@ def run_in_processes(
         CraftZooError: bad input, see the message; all runs that can be are finished and kept.
     """
     if jobs < 1:
-        raise CraftZooError(f"at least 1 job is needed, not {jobs}: raise --jobs")
+        raise CraftZooError(f"at least 1 job is needed, not {jobs}: raise jobs (--jobs)")
     threads = threads or max(1, _cores() // jobs)
     Tasks().check(runs)
     ledger = Ledger(store, runs, listener)
@@ -75,7 +75,7 @@ def run_in_processes(
                     else:
                         reason = (
                             f"its process was killed {DEATHS} times: is there memory for "
-                            f"--jobs {jobs}?"
+                            f"{jobs} jobs (--jobs)?"
                         )
                         ledger.settle(run, Outcome(reason=reason))
     finally:

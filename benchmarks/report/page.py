@@ -92,7 +92,7 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
         write_atomically(page, text)
     except OSError as error:
         raise CraftZooError(
-            f"cannot write to {folder} ({error.strerror or error}): choose another --out"
+            f"cannot write to {folder} ({error.strerror or error}): choose another folder (--out)"
         ) from None
     return page
 

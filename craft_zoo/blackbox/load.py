@@ -67,8 +67,8 @@ def load_vlm(
     if is_address(model):
         if pretrained is not None or device is not None:
             raise CraftZooError(
-                f"weights and device of {model} are its owner's: leave out --pretrained and "
-                f"--device"
+                f"weights and device of {model} are its owner's: leave out pretrained "
+                f"(--pretrained) and device (--device)"
             )
         kind = HuggingFaceVLM if model.startswith(SCHEME) else RemoteVLM
         return kind(model, max_predictions=max_predictions, price=price, max_cost=max_cost)

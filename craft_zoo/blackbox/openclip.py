@@ -126,12 +126,16 @@ class OpenCLIP(VLM):
             raise CraftZooError(f"unknown precision {precision!r}: choose {', '.join(PRECISIONS)}")
         if model == mini.NAME:
             if pretrained is not None:
-                raise CraftZooError(f"{mini.NAME} has its weights built in: leave out --pretrained")
+                raise CraftZooError(
+                    f"{mini.NAME} has its weights built in: leave out pretrained (--pretrained)"
+                )
             built, preprocess, tokenizer = mini.create()
             built = built.to(target, dtype=_DTYPES[precision])
         elif ":" in model:
             if pretrained is not None:
-                raise CraftZooError(f"{model} names its weights: leave out --pretrained")
+                raise CraftZooError(
+                    f"{model} names its weights: leave out pretrained (--pretrained)"
+                )
             built, preprocess, tokenizer = _create_by_schema(model, target, precision)
         else:
             weights = find_weights(model, pretrained)
@@ -161,7 +165,7 @@ class OpenCLIP(VLM):
         except RuntimeError as error:
             raise CraftZooError(
                 f"{self.name} cannot compute in {precision} ({str(error).splitlines()[0]}): "
-                f"use --precision fp32"
+                f"use precision='fp32' (--precision fp32)"
             ) from error
 
     def images(
@@ -334,7 +338,7 @@ def _device(name: str | None) -> torch.device:
     except RuntimeError:
         raise CraftZooError(f"unknown device {name!r}: use cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise CraftZooError("no CUDA device is available here: use --device cpu")
+        raise CraftZooError("no CUDA device is available here: use device='cpu' (--device cpu)")
     return device
 
 
@@ -377,20 +381,21 @@ def _create_from_file(
         if weights.tag is not None and shown != use.quick_gelu:
             raise CraftZooError(
                 f"the file computes with {ACTIVATIONS[shown]}, and all of open_clip's weights for "
-                f"{weights.architecture} with {ACTIVATIONS[use.quick_gelu]}: add --quickgelu or "
-                f"--no-quickgelu"
+                f"{weights.architecture} with {ACTIVATIONS[use.quick_gelu]}: say "
+                f"quickgelu=True (--quickgelu) or quickgelu=False (--no-quickgelu)"
             )
         use = use._replace(quick_gelu=shown)
     unsure = [what for what in weights.unsure if shown is None or what != "activation"]
     if shown and not weights.told:  # as OpenAI's weights, of which all is known
         unsure = []
     if unsure:
-        flags = "add --quickgelu where it was trained so, as OpenAI's weights were, --no-quickgelu "
-        flags += "where it was not, or "
+        flags = "say quickgelu=True (--quickgelu) where it was trained so, as OpenAI's weights "
+        flags += "were, quickgelu=False (--no-quickgelu) where it was not, or "
         said.append(
             f"{file} cannot say its {' and '.join(unsure)}, in which weights for "
             f"{weights.architecture} differ, and is used with {use.in_words(unsure)}: "
-            f"{flags if 'activation' in unsure else ''}say --pretrained TAG@FILE to use it as "
+            f"{flags if 'activation' in unsure else ''}give "
+            f"pretrained='TAG@FILE' (--pretrained TAG@FILE) to use it as "
             f"open_clip's weights TAG are"
         )
     built, _, preprocess = open_clip.create_model_and_transforms(

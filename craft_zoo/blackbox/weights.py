@@ -117,7 +117,8 @@ def with_activation(model: str, quickgelu: bool | None) -> str:
     architecture, at, weights = model.partition("@")
     if architecture == mini.NAME or ":" in architecture:
         raise CraftZooError(
-            f"the activation of {model} is part of it: leave out --quickgelu and --no-quickgelu"
+            f"the activation of {model} is part of it: leave out quickgelu "
+            f"(--quickgelu, --no-quickgelu)"
         )
     found = _architecture(architecture)
     if found is None:  # unknown, of which whoever opens it is told
@@ -155,8 +156,8 @@ def find_weights(model: str, pretrained: str | None) -> Weights:
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained is None:
         raise CraftZooError(
-            f"model {model} needs weights: add --pretrained with a checkpoint's path or one "
-            f"of {', '.join(tags) or '(open_clip has no weights for it)'}"
+            f"model {model} needs weights: add pretrained (--pretrained), a checkpoint's path "
+            f"or one of {', '.join(tags) or '(open_clip has no weights for it)'}"
         )
     if pretrained in tags:
         return _of_tag(architecture, pretrained, quick)
@@ -242,13 +243,13 @@ def _of_tag(architecture: str, tag: str, quick: bool | None) -> Weights:
         # accident, so that neither is to be believed without asking.
         raise CraftZooError(
             f"open_clip's configurations contradict each other on {said}: the architecture says "
-            f"QuickGELU, the tag does not: add --quickgelu, as earlier versions computed, or "
-            f"--no-quickgelu"
+            f"QuickGELU, the tag does not: say quickgelu=True (--quickgelu), as earlier "
+            f"versions computed, or quickgelu=False (--no-quickgelu)"
         )
     if quick and not own and not use.quick_gelu:
         raise CraftZooError(
-            f"the weights {said} were trained with GELU: leave out --quickgelu, or -quickgelu in "
-            f"the model's name"
+            f"the weights {said} were trained with GELU: leave out quickgelu=True "
+            f"(--quickgelu), or -quickgelu in the model's name"
         )
     if quick is None:
         quick = use.quick_gelu

@@ -64,13 +64,13 @@ def words_for(classes: Sequence[str], path: Path | None, mend: str = "") -> tupl
     Args:
         classes: names of folders, or labels.
         path: a file of class names.
-        mend: another way to give words, for an error, as "or in a column 'classname'".
+        mend: another way to give words, for an error, as ", or in a column 'classname'".
 
     Raises:
         CraftZooError: the file cannot be read or has no words for a class, the name of a class has
             no letters and so no words, or two classes read alike.
     """
-    given = f"--classnames FILE (a line for each class: name, tab, words){mend}"
+    given = f"classnames (--classnames FILE), a line for each class: name, tab, words{mend}"
     if path is None:
         words = tuple(readable(name) for name in classes)
         for name, one in zip(classes, words, strict=True):
@@ -134,9 +134,10 @@ def classes_of(
         return {label: words[label] for label in classes}
     if path is None and all(_NUMBER.fullmatch(label) for label in classes):
         raise CraftZooError(
-            f"labels of {source} are numbers: give words for them with --classnames FILE "
-            f"(a line for each, as in '{classes[0]}<tab>words') or in a column 'classname'"
+            f"labels of {source} are numbers: give words for them with classnames "
+            f"(--classnames FILE), a line for each, as in '{classes[0]}<tab>words', or in a column "
+            f"'classname'"
         )
     if path is None:
         check_single(classes, source)
-    return dict(zip(classes, words_for(classes, path, " or in a column 'classname'"), strict=True))
+    return dict(zip(classes, words_for(classes, path, ", or in a column 'classname'"), strict=True))

@@ -29,7 +29,7 @@ class Faults:
             CraftZooError: broken parts are to be complained of; with what would mend this one.
         """
         if not self.skip:
-            raise CraftZooError(f"{fault}: {mend} or add --skip-bad")
+            raise CraftZooError(f"{fault}: {mend} or add skip_bad=True (--skip-bad)")
         self.found.append(fault)
 
     def sentences(self) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def _check(dataset: Dataset, shots: int, sampling: str, fewer: str) -> None:
     if not len(dataset.train):
         raise CraftZooError(
             f"{dataset.name} is only for testing: tune on another data set and give it with "
-            f"--transfer"
+            f"transfer (--transfer)"
         )
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classnames))
     for classname, count in zip(dataset.classnames, counts, strict=True):
@@ -87,7 +87,7 @@ def _check(dataset: Dataset, shots: int, sampling: str, fewer: str) -> None:
         if count < shots and fewer == "error":
             raise CraftZooError(
                 f"class {classname!r} of {dataset.name} has {count} training images, "
-                f"fewer than {shots} shots: add images or lower --shots"
+                f"fewer than {shots} shots: add images or lower shots (--shots)"
             )
 
 

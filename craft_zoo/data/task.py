@@ -90,7 +90,7 @@ class Dataset:
                 fault = f"the class name {name!r} twice{twice}" if read else "a class without words"
                 raise CraftZooError(
                     f"data set {printable(self.name)} has {fault}: "
-                    f"give distinct names with --classnames FILE"
+                    f"give distinct names with classnames (--classnames FILE)"
                 )
             seen[read] = name
 

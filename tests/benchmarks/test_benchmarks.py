@@ -269,7 +269,7 @@ def test_runs_that_differ_have_different_names() -> None:
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CraftZooError, match="choose another --out"):
+    with pytest.raises(CraftZooError, match=r"choose another folder \(--out\)"):
         RunStore(tmp_path / "file")
 
 

@@ -144,7 +144,7 @@ def test_what_fails_in_a_process_is_said(folder: Path, tmp_path: Path) -> None:
     mistake: Any = functools.partial(int, "no number")
     with pytest.raises(CraftZooError, match=r"4 of 4 runs failed.*ValueError: invalid literal"):
         run_in_processes(mistake, RunStore(tmp_path), grid(folder), jobs=2)
-    with pytest.raises(CraftZooError, match="raise --jobs"):
+    with pytest.raises(CraftZooError, match="raise jobs"):
         run_in_processes(OPEN, RunStore(tmp_path), grid(folder), jobs=0)
 
 

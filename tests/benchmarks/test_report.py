@@ -149,7 +149,7 @@ def test_one_run_has_a_report_too(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["report", str(tmp_path / "nowhere")]) == 2
     assert "holds no results" in capsys.readouterr().err
     assert main(["report", str(tmp_path), "--out", "/proc/nowhere"]) == 2
-    assert "choose another --out" in capsys.readouterr().err
+    assert "choose another folder (--out)" in capsys.readouterr().err
 
 
 def test_a_runs_command_makes_it_again() -> None:

@@ -1,10 +1,23 @@
-"""What a model behind a network may cost."""
+"""What predictions cost, and what a model behind a network may cost."""
 
 from __future__ import annotations
 
 import threading
 
 from craft_zoo.errors import CraftZooError
+
+
+def cost_of(predictions: int, price: float) -> float:
+    """Of so many predictions at the price of one."""
+    return predictions * price
+
+
+def exceeds(cost: float, limit: float) -> bool:
+    """Whether a cost is above a limit.
+
+    A price such as 0.0001 has no exact binary form: a limit that is met exactly holds.
+    """
+    return cost > limit * (1 + 1e-9)
 
 
 class Spending:
@@ -48,7 +61,7 @@ class Spending:
     @property
     def cost(self) -> float:
         """Of the predictions so far; 0 where no price is known."""
-        return self.predictions * (self._price or 0.0)
+        return cost_of(self.predictions, self._price or 0.0)
 
     def check(self, predictions: int) -> None:
         """Refuse so many more where they would exceed a limit.
@@ -61,15 +74,15 @@ class Spending:
         if self._most is not None and total > self._most:
             raise CraftZooError(
                 f"{more} would exceed the limit of {self._most:,} "
-                f"({self.predictions:,} made): raise --max-predictions"
+                f"({self.predictions:,} made): raise max_predictions (--max-predictions)"
             )
         if self._price is None or self._max_cost is None:
             return
-        # A price such as 0.0001 has no exact binary form: a limit that is met exactly holds.
-        if total * self._price > self._max_cost * (1 + 1e-9):
+        if exceeds(cost_of(total, self._price), self._max_cost):
             raise CraftZooError(
-                f"{more} would cost {predictions * self._price:g} and "
-                f"exceed the limit of {self._max_cost:g} ({self.cost:g} spent): raise --max-cost"
+                f"{more} would cost {cost_of(predictions, self._price):g} and "
+                f"exceed the limit of {self._max_cost:g} ({self.cost:g} spent): raise max_cost "
+                f"(--max-cost)"
             )
 
     def charge(self, predictions: int) -> None:

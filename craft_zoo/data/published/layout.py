@@ -37,7 +37,9 @@ def require_files(published: Published, root: Path) -> None:
     """
     for path in missing_files(published, root):
         is_split = path == published.split_path(root)
-        fetched = ", or add --download" if is_split or published.by_hand is None else ""
+        fetched = ""
+        if is_split or published.by_hand is None:
+            fetched = ", or add download=True (--download)"
         raise CraftZooError(
             f"data set {published.name} needs {path}, which is missing: download it from "
             f"{published.split_from if is_split else published.images_from}{fetched} "
@@ -120,7 +122,7 @@ def with_present_images(dataset: Dataset, published: Published, request: Dataset
         raise CraftZooError(
             f"{count:,} of {total:,} images of data set {dataset.name} are missing, the first "
             f"{skipped[-count].removeprefix('image ').removesuffix(' does not exist')}: get them "
-            f"from {published.images_from} or add --skip-bad"
+            f"from {published.images_from} or add skip_bad=True (--skip-bad)"
         )
     train, val, test = kept["training"], kept["validation"], kept["test"]
     assert train is not None

@@ -44,8 +44,8 @@ def _loader(published: Published) -> Loader:
             )
         if request.root is None:
             raise CraftZooError(
-                f"data set {published.name} needs its folder: add --data-root DIR, the folder "
-                f"that holds {published.folder}/"
+                f"data set {published.name} needs its folder: add root (--data-root DIR), the "
+                f"folder that holds {published.folder}/"
             )
         if request.download:
             download(published, request.root)

@@ -251,7 +251,7 @@ def test_what_may_have_been_billed_is_not_sent_again_beyond_the_limit(
     failures += [slow, slow]
     sentence = (
         rf"to ask {URL} again \(no answer in 60 s\) may be billed again, and 1 more prediction "
-        rf"would exceed the limit of 5 \(5 made\): raise --max-predictions"
+        rf"would exceed the limit of 5 \(5 made\): raise max_predictions \(--max-predictions\)"
     )
     with pytest.raises(CraftZooError, match=sentence):
         box.score("{}", images)

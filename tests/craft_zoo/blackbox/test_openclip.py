@@ -103,7 +103,7 @@ def test_a_file_that_is_no_checkpoint(tmp_path: Path) -> None:
     ("model", "pretrained", "message"),
     [
         ("ViT-B-33", None, "unknown model 'ViT-B-33': did you mean 'ViT-B-32'"),
-        ("ViT-B-32", None, "needs weights: add --pretrained .*openai"),
+        ("ViT-B-32", None, r"needs weights: add pretrained \(--pretrained\).*openai"),
         ("ViT-B-32", "nowhere.pt", "neither a file nor weights"),
         ("ViT-B-32", "openai", "cannot be loaded .*reaches the hub"),
         ("craft-mini", "openai", "weights built in"),

@@ -132,7 +132,9 @@ def test_a_name_changes_where_the_answers_changed_and_nowhere_else() -> None:
 
 
 def test_configurations_that_contradict_each_other_are_asked_about() -> None:
-    with pytest.raises(CraftZooError, match=r"contradict .*roberta.*: add --quickgelu, as earlier"):
+    with pytest.raises(
+        CraftZooError, match=r"contradict .*roberta.*quickgelu=True \(--quickgelu\), as earlier"
+    ):
         load_vlm(*AMBIGUOUS)
     for told, suffix in ((True, "-quickgelu"), (False, "-gelu")):
         model = with_activation(AMBIGUOUS[0], told)
@@ -144,12 +146,17 @@ def test_configurations_that_contradict_each_other_are_asked_about() -> None:
     ("model", "weights", "quickgelu", "message"),
     [
         ("ViT-B-32", "laion2b_e16", True, "neither a file nor weights .* ViT-B-32-quickgelu: "),
-        ("t-small", "gelu", True, r"t-small@gelu were trained with GELU: leave out --quickgelu"),
+        (
+            "t-small",
+            "gelu",
+            True,
+            r"t-small@gelu were trained with GELU: leave out quickgelu=True \(--quickgelu",
+        ),
         ("ViT-B-32-quickgelu", "openai", False, "says QuickGELU and the option GELU: leave out"),
-        ("craft-mini", None, True, "activation of craft-mini is part of it: leave out --quickgelu"),
+        ("craft-mini", None, True, "activation of craft-mini is part of it: leave out quickgelu"),
         ("hf-hub:a/b", None, False, "is part of it: leave out"),
         ("https://there", None, True, "is part of it: leave out"),
-        ("hf-hub:a/b", "openai", None, "names its weights: leave out --pretrained"),
+        ("hf-hub:a/b", "openai", None, "names its weights: leave out pretrained"),
     ],
 )
 def test_activations_that_cannot_be_asked_for(
@@ -192,8 +199,8 @@ def test_a_file_of_which_the_activation_cannot_be_known(small: Path) -> None:
     assert (vlm.name, activations(vlm)) == (f"t-small@{small}", {torch.nn.GELU})
     assert len(said) == 1
     assert "cannot say its activation, in which weights for t-small differ" in said[0]
-    assert "is used with GELU: add --quickgelu where it was trained so" in said[0]
-    assert "--pretrained TAG@FILE" in said[0]
+    assert "is used with GELU: say quickgelu=True (--quickgelu) where it was trained so" in said[0]
+    assert "give pretrained='TAG@FILE' (--pretrained TAG@FILE)" in said[0]
     for quick, suffix in ((True, "-quickgelu"), (False, "-gelu")):
         vlm, said = opened("t-small", small, quickgelu=quick)
         assert said == []

@@ -55,7 +55,7 @@ def test_an_adapter_is_not_replaced_unasked(
         (("--optimizer", "cmma"), "did you mean 'cma'"),
         (("--optimizer", "cma:popsize=many"), "popsize"),
         (("--method", "hard", "--optimizer", "cma"), "choices of words"),
-        (("--budget", "0"), "--budget must be a whole number, at least 1"),
+        (("--budget", "0"), "budget must be a whole number, at least 1"),
         (("--out", "/nowhere/a.adapter"), "/nowhere does not exist"),
         (("--out", "/"), "is a folder"),
     ],
@@ -90,7 +90,7 @@ def test_a_run_says_what_it_may_cost_and_did_cost_and_how_good_it_is(
     arguments = command("tune", f"folder:{image_folder}", "--out", tmp_path / "a", *REFINE)
     assert main(arguments) == 0
     words = said(capsys)
-    assert words.startswith("At most 1 queries (12 predictions)")
+    assert words.startswith("At most 1 query (12 predictions)")
     assert "Training accuracy, of the 12 images that it was fitted to: " in words
     assert "Accuracy on new images, an estimate: " in words
     assert "cross-validated on the 12 training images, in 4 parts" in words

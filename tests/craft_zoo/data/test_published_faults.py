@@ -51,8 +51,8 @@ def test_no_root(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = published_datasets()[name].folder
     with pytest.raises(
         CraftZooError,
-        match=rf"^data set {name} needs its folder: add --data-root DIR, the folder that holds "
-        rf"{folder}/$",
+        match=rf"^data set {name} needs its folder: add root \(--data-root DIR\), the "
+        rf"folder that holds {folder}/$",
     ):
         load_dataset(name)
 
@@ -64,7 +64,7 @@ def test_an_empty_root(name: str, tmp_path: Path) -> None:
         load_dataset(name, root=tmp_path)
     found = re.fullmatch(
         r"data set \S+ needs (\S+), which is missing: download it from (https?://[^\s,]+)"
-        r"(, or add --download)? \(docs/datasets\.md\)",
+        r"(, or add download=True \(--download\))? \(docs/datasets\.md\)",
         str(caught.value),
     )
     assert found is not None

@@ -379,7 +379,7 @@ def test_budgets_refuse_before_anything_is_asked(
 ) -> None:
     server.in_flight = 2
     for limits, sentence in (
-        ({"max_predictions": 60}, r"40 more .* limit of 60 \(40 made\): raise --max-predictions"),
+        ({"max_predictions": 60}, r"40 more .* limit of 60 \(40 made\): raise max_predictions "),
         ({"price": 0.01, "max_cost": 0.6}, r"cost 0.4 and exceed .* of 0.6 \(0.4 spent\)"),
     ):
         remote = connect(**limits)
