@@ -21,11 +21,19 @@ from typing import Any, Literal
 import numpy as np
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import VLM, Progress
+from craft_zoo.blackbox import VLM, Progress, words_before
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import most_queries
+from craft_zoo.methods import (
+    asks_initial,
+    is_white_box,
+    most_predictions,
+    most_prompts,
+    most_queries,
+    prompts_an_image,
+    starting_template,
+)
 from craft_zoo.metrics import interval
 from craft_zoo.refiner import held_out_folds
 from craft_zoo.seeding import generator
@@ -130,7 +138,7 @@ class Choice:
             ``refine`` in place of one that searches; ``whole``: of the method itself, asking anew;
             ``none``: there is nothing to hold out.
         images: labelled images outside the shots.
-        predictions: at most so many are asked for, beside those of the run.
+        predictions: at most so many are billed, beside those of the run.
         words: what it is measured on, to stand behind the figure.
     """
 
@@ -161,26 +169,59 @@ def choose_estimate(
         bills: whether the model bills; images outside the shots may then cost a tenth of the run.
         whole: cross-validate the method itself, whatever it costs.
     """
-    n_shots, none = len(task.train), task.train.take(np.zeros(0, np.int64))
-    queries = most_queries(method, config, budget, len(task.classnames))
+    n_shots, n_classes = len(task.train), len(task.classnames)
+    none = task.train.take(np.zeros(0, np.int64))
     folds = held_out_folds(task.train.labels)
     n_folds = 0 if folds is None else int(folds.max()) + 1
     on_shots = f"cross-validated on the {n_shots:,} training images, in {n_folds} parts"
+    asked = most_predictions(method, config, budget, n_shots, n_classes)
+    # To be measured, an image is asked about as a deployed one is, and under the initial prompt.
+    measured = prompts_an_image(method, config, budget, n_classes) + 1
     if whole and n_folds:
-        asked = (n_folds - 1) * queries * n_shots + 2 * n_shots
-        return Choice("whole", none, asked, on_shots)
+        # Each part is tuned on what is left without one fold.
+        return Choice("whole", none, (n_folds - 1) * asked + measured * n_shots, on_shots)
     # A method that asks about few prompts at any budget searches nothing.
-    if n_folds and most_queries(method, config, 10**9, len(task.classnames)) <= _FEW_QUERIES:
-        return Choice("shots", none, 0 if queries else n_shots, on_shots)
+    searches = most_queries(method, config, 10**9, n_classes) > _FEW_QUERIES
+    if n_folds and not searches and not is_white_box(method):
+        beside = _beside_what_is_known(task, method, config, budget, n_folds)
+        return Choice("shots", none, beside, on_shots)
     unused = task.train.take(np.zeros(0, np.int64)) if task.unused is None else task.unused
     most = min(len(unused), _MOST_OUTSIDE, max(200, 2 * n_shots))
     if bills:
-        most = min(most, queries * n_shots // (2 * _SHARE))
+        most = min(most, asked // (measured * _SHARE))
     if most >= _FEWEST_OUTSIDE:
         chosen = generator(seed, "estimate").permutation(len(unused))[:most]
         words = f"measured on {most:,} labelled images outside the {n_shots:,} training images"
-        return Choice("outside", unused.take(np.sort(chosen)), 2 * most, words)
+        return Choice("outside", unused.take(np.sort(chosen)), measured * most, words)
     if n_folds:
         words = f"of the method refine, {on_shots}, as the search has seen them all"
-        return Choice("refine", none, n_shots, words)
+        beside = n_shots + _beside_what_is_known(task, "refine", config, budget, n_folds)
+        return Choice("refine", none, beside, words)
     return Choice("none", none, 0, "no class has an image to spare")
+
+
+def _beside_what_is_known(
+    task: Task, method: str, config: CraftConfig, budget: int, n_folds: int
+) -> int:
+    """Predictions that cross-validation bills where all answers about the shots are remembered.
+
+    Args:
+        task: what is tuned on.
+        method: one that searches nothing, and was tuned on all shots.
+        config: its settings.
+        budget: in queries.
+        n_folds: parts that the shots are divided into.
+    """
+    n_shots, n_classes = len(task.train), len(task.classnames)
+    # Augmented views are made anew each time, and no memory has them.
+    anew = most_predictions(method, config, budget, n_shots, n_classes)
+    anew -= most_prompts(method, config, budget, n_classes) * n_shots
+    has_anchors = prompts_an_image(method, config, budget, n_classes) > 1
+    new = [
+        not asks_initial(method),
+        # Then no context stands for the template, and the model as it comes has another prompt.
+        not words_before(starting_template(config, task.template)),
+        # Words that each part chooses for itself are a label set of their own.
+        has_anchors and config.anchor_bank in ("spread", "information"),
+    ]
+    return (n_folds - 1) * anew + sum(new) * n_shots

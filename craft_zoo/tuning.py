@@ -105,6 +105,15 @@ def check_tuning(
 ) -> int:
     """Check the arguments of :func:`tune` before anything is asked.
 
+    Args:
+        vlm: the model.
+        task: to adapt to.
+        method: and what follows: see :func:`check_settings`.
+        optimizer: its spec.
+        budget: in queries.
+        seed: of all that is random.
+        config: settings.
+
     Returns:
         The budget, which is the default where none was given.
 
@@ -120,17 +129,46 @@ def check_tuning(
     for name, value, kind, make in (
         ("vlm", vlm, VLM, 'load_vlm("craft-mini")'),
         ("task", task, Task, "few_shot(dataset, shots=16, seed=1)"),
-        ("config", config or CraftConfig(), CraftConfig, "CraftConfig(scale=3.0)"),
-        ("optimizer", optimizer or "", str, '"cma:popsize=20"'),
     ):
-        if not isinstance(value, kind):
-            raise CraftZooError(
-                f"{name} must be a {kind.__name__}, as in {make}, not {type(value).__name__}"
-            )
+        _check_kind(name, value, kind, make)
     if budget is None:
         budget = BILLED_BUDGET if vlm.bills else DEFAULT_BUDGET
+    check_settings(method, optimizer, budget=budget, seed=seed, config=config)
+    return int(budget)
+
+
+def check_settings(
+    method: str,
+    optimizer: str | None,
+    *,
+    budget: int | None,
+    seed: int,
+    config: CraftConfig | None,
+) -> None:
+    """Check what can be checked without a model.
+
+    Args:
+        method: its name.
+        optimizer: its spec; None: the method's default.
+        budget: in queries; None: the model decides, and the larger default is checked.
+        seed: of all that is random.
+        config: settings of the method.
+
+    Raises:
+        CraftZooError: one of them is wrong, see the message.
+        OptimizerError: the optimizer is, see :func:`craft_zoo.methods.check_method`.
+    """
+    _check_kind("config", config or CraftConfig(), CraftConfig, "CraftConfig(scale=3.0)")
+    _check_kind("optimizer", optimizer or "", str, '"cma:popsize=20"')
+    budget = DEFAULT_BUDGET if budget is None else budget
     for name, number, least in (("budget", budget, 1), ("seed", seed, 0)):
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
             raise CraftZooError(f"{name} must be a whole number, at least {least}, not {number!r}")
     check_method(method, optimizer, budget=int(budget), config=config or CraftConfig())
-    return int(budget)
+
+
+def _check_kind(name: str, value: object, kind: type, make: str) -> None:
+    if not isinstance(value, kind):
+        raise CraftZooError(
+            f"{name} must be a {kind.__name__}, as in {make}, not {type(value).__name__}"
+        )

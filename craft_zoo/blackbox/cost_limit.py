@@ -7,6 +7,24 @@ import threading
 from craft_zoo.errors import CraftZooError
 
 
+def cost_of(predictions: int, price: float) -> float:
+    """The cost of a number of predictions.
+
+    Args:
+        predictions: their number.
+        price: of one.
+    """
+    return predictions * price
+
+
+def exceeds(cost: float, limit: float) -> bool:
+    """Whether a cost is above a limit.
+
+    A price such as 0.0001 has no exact binary form: a limit that is met exactly holds.
+    """
+    return cost > limit * (1 + 1e-9)
+
+
 class CostLimit:
     """Counts predictions and refuses those that would exceed a limit.
 
@@ -48,7 +66,7 @@ class CostLimit:
     @property
     def cost(self) -> float:
         """Cost of the predictions so far; 0 where no price is known."""
-        return self.predictions * (self._price or 0.0)
+        return cost_of(self.predictions, self._price or 0.0)
 
     def check(self, predictions: int) -> None:
         """Check a number of further predictions against the limits.
@@ -65,10 +83,9 @@ class CostLimit:
             )
         if self._price is None or self._max_cost is None:
             return
-        # A price such as 0.0001 has no exact binary form: a limit that is met exactly holds.
-        if total * self._price > self._max_cost * (1 + 1e-9):
+        if exceeds(cost_of(total, self._price), self._max_cost):
             raise CraftZooError(
-                f"{more} would cost {predictions * self._price:g} and "
+                f"{more} would cost {cost_of(predictions, self._price):g} and "
                 f"exceed the limit of {self._max_cost:g} ({self.cost:g} spent): raise max_cost "
                 f"(--max-cost)"
             )

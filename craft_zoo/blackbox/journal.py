@@ -58,6 +58,8 @@ class Journal:
         lost: contexts that were asked about without an answer having been written, be it on some
             of the images alone; they are asked about again. A service that is told the names of
             questions, :meth:`VLM.next_question`, bills these once all the same.
+        answered: predictions that the file had answers to when it was opened, one for each context
+            and image.
 
     Raises:
         Busy: another process holds the journal.
@@ -66,7 +68,7 @@ class Journal:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.lost = 0
+        self.lost = self.answered = 0
         self._recorded: deque[_Entry] = deque()
         self._lock = FileLock(f"{self.path}.lock")
         self._synced = time.monotonic()
@@ -190,6 +192,7 @@ class Journal:
                 continue
             if entry.kind == _ANSWERED and question is not None:
                 self.lost -= question[1]
+                self.answered += question[1] * question[2]
             self._recorded.append(entry._replace(question=question))
             question = None
 

@@ -26,7 +26,8 @@ class Meter:
     A query is one context scored on a task's training images; only the purpose ``search`` makes
     queries. A prediction is one (context, image) pair and is counted under every purpose. Both are
     of the task's C classes: other texts (anchors) are charged pro rata, M of them at M / C, and
-    totals are rounded up.
+    totals are rounded up. A service bills otherwise: a prediction for each prompt and image,
+    however many texts the prompt is filled with.
 
     Args:
         budget: the most queries that may be made, or None for no limit.
@@ -35,6 +36,7 @@ class Meter:
     Attributes:
         budget: as given.
         n_classes: as given.
+        billed: predictions that a service would bill for all that was asked.
     """
 
     def __init__(self, budget: int | None = None, n_classes: int | None = None) -> None:
@@ -45,6 +47,7 @@ class Meter:
         self.budget, self.n_classes = budget, n_classes
         self._texts_searched = 0  # texts scored on the training images, C of which are a query
         self._scores: Counter[Purpose] = Counter()  # (text, image) pairs, likewise
+        self.billed = 0
 
     def __repr__(self) -> str:
         return f"<Meter: {self.queries:,} queries, {sum(self.predictions.values()):,} predictions>"
@@ -94,6 +97,7 @@ class Meter:
                 )
             self._texts_searched += contexts * texts
         self._scores[purpose] += contexts * images * texts
+        self.billed += contexts * images
 
     def _in_classes(self, texts: int) -> int:
         return math.ceil(texts / (self.n_classes or 1))

@@ -40,6 +40,10 @@ class ReplayVLM(VLM):
         journal: what was asked of it before by the same program.
         in_flight: contexts that a request holds; None: as many as the model likes to be asked at
             once, :attr:`VLM.in_flight`.
+
+    Attributes:
+        predictions: that a service bills for all that was asked, what the journal answered
+            included: one for each prompt and image.
     """
 
     def __init__(self, vlm: VLM, journal: Journal, in_flight: int | None = None) -> None:
@@ -47,6 +51,7 @@ class ReplayVLM(VLM):
         self.name, self.image_size, self.bills = vlm.name, vlm.image_size, vlm.bills
         self.in_flight = in_flight or vlm.in_flight
         self.images_in_flight = vlm.images_in_flight
+        self.predictions = 0
         self._settled = False
         self._names = _Names(journal) if vlm.bills else None
         self._handed: WeakKeyDictionary[ImageSet, _Parts] = WeakKeyDictionary()
@@ -210,6 +215,7 @@ class _ReplayBox(WrappedBlackBox):
                 owner._vlm.next_question(name)
             answer = np.stack(list(checked(self._box.logits(prompts, handed), shape)))
             journal.keep(answer)
+        owner.predictions += shape[0] * shape[1]
         return answer
 
     def _digest(self, prompts: Prompts, parts: _Parts, place: slice) -> bytes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from rich.console import Console
 
 from craft_zoo.blackbox import VLM, ModelSpec, is_address
+from craft_zoo.blackbox.cost_limit import cost_of, exceeds
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
 from craft_zoo.craft import CraftConfig, read_settings, setting_options
 from craft_zoo.data import DataSource, Fewer, Sampling
@@ -158,8 +159,8 @@ def check_limits(
         )
     if options.max_cost is None or options.price is None:
         return
-    cost = predictions * options.price / 1000
-    if cost > options.max_cost * (1 + 1e-9):  # prices have no exact binary form
+    cost = cost_of(predictions, options.price / 1000)
+    if exceeds(cost, options.max_cost):
         raise CraftZooError(
             f"the command may cost {cost:,.2f}, more than --max-cost {options.max_cost:g}: raise "
             f"that or {mend}"

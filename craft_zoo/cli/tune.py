@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import VLM, Journal, Progress, RememberingVLM, fill
+from craft_zoo.blackbox import VLM, Journal, Progress, RememberingVLM, ReplayVLM, fill
+from craft_zoo.blackbox.cost_limit import cost_of
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -31,6 +32,7 @@ from craft_zoo.cli.arguments import (
 )
 from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show
 from craft_zoo.console import open_console
+from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
@@ -38,14 +40,20 @@ from craft_zoo.estimate import Choice, choose_estimate, cross_validate, measure
 from craft_zoo.methods import (
     DEFAULT_CHOOSER,
     DEFAULT_OPTIMIZER,
-    check_method,
     method_names,
     most_predictions,
     most_queries,
     readers_of,
     recorded,
 )
-from craft_zoo.tuning import BILLED_BUDGET, DEFAULT_BUDGET, Tuned, check_tuning, tune
+from craft_zoo.tuning import (
+    BILLED_BUDGET,
+    DEFAULT_BUDGET,
+    Tuned,
+    check_settings,
+    check_tuning,
+    tune,
+)
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -107,21 +115,6 @@ def run(options: argparse.Namespace) -> int:
     console = open_console()
     config = read_config(options)
     check_in_flight(options)
-    if options.budget is not None and options.budget < 1:
-        raise CraftZooError(f"--budget must be a whole number, at least 1, not {options.budget}")
-    # A budget that depends on the model is checked below, when that is open.
-    budget = DEFAULT_BUDGET if options.budget is None else options.budget
-    check_method(options.method, options.optimizer, budget=budget, config=config)
-    for setting in read_assignments(options):
-        if options.method not in readers_of(setting):
-            console.print(f"{options.method} does not read the setting {setting}: see --help")
-    path = Path(f"{options.out}.journal")
-    _check_out(options.out, force=options.force or path.exists())
-    source = read_source(options)
-    dataset = source.open(options.dataset, options.classnames)
-    say_skipped(dataset.name, dataset.skipped, console)
-    task = source.draw(dataset, options.shots, options.seed)
-    vlm = open_model(options)
     arguments: dict[str, Any] = {
         "method": options.method,
         "optimizer": options.optimizer,
@@ -129,6 +122,16 @@ def run(options: argparse.Namespace) -> int:
         "seed": options.seed,
         "config": config,
     }
+    check_settings(**arguments)  # before data and model are opened, which takes time
+    for setting in read_assignments(options):
+        if options.method not in readers_of(setting):
+            console.print(f"{options.method} does not read the setting {setting}: see --help")
+    _check_out(options.out, force=options.force)
+    source = read_source(options)
+    dataset = source.open(options.dataset, options.classnames)
+    say_skipped(dataset.name, dataset.skipped, console)
+    task = source.draw(dataset, options.shots, options.seed)
+    vlm = open_model(options)
     budget = arguments["budget"] = check_tuning(vlm, task, **arguments)
     estimate = _no_estimate(task)
     if options.estimate != "none":
@@ -136,11 +139,13 @@ def run(options: argparse.Namespace) -> int:
         choice = options.method, config, budget
         estimate = choose_estimate(task, *choice, seed=options.seed, bills=vlm.bills, whole=whole)
     most = Cost.at_most(task, options.method, config, budget, estimate.predictions)
-    console.print(most.at_most_in_words(options.price), soft_wrap=True, markup=False)
+    path = Path(f"{options.out}.journal")
+    answered = _answered(path)
+    known = f", of which {counted(answered, 'prediction')} were answered before" if answered else ""
+    console.print(f"At most {most.in_words(options.price)}{known}", soft_wrap=True, markup=False)
     if vlm.bills and options.budget is None:
         console.print(f"The budget is {budget} queries, as the model bills: see --budget")
-    if not path.exists():  # else some of it was asked before
-        check_limits(options, most.total, "lower --budget")
+    check_limits(options, most.total - answered, "lower --budget")
     if options.dry_run:
         return 0
     with Journal(str(path)) as journal, query_progress() as progress:
@@ -155,17 +160,21 @@ def run(options: argparse.Namespace) -> int:
                 text = f"The search ended after {step.queries:,} queries: {step.ended}"
                 progress.console.print(text, soft_wrap=True, markup=False)
 
-        asked: VLM = recorded(vlm, options.method, journal, options.in_flight)
-        if estimate.kind == "shots":
-            asked = RememberingVLM(asked)
+        behind = recorded(vlm, options.method, journal, options.in_flight)
+        # Of a method that searches nothing, what was asked in tuning is known to the estimate.
+        asked = RememberingVLM(behind) if estimate.kind == "shots" else behind
         with saying(progress, "Stopped. The same command goes on, and asks nothing again."):
             tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
+            if estimate.kind == "refine":
+                asked = RememberingVLM(behind)
             figures = _estimated(tuned, asked, task, estimate, arguments, reading)
         tuned.adapter.save(options.out)
         journal.remove()
     for line in (*_in_words(tuned.adapter), *figures):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    made = Cost(tuned.meter.queries, sum(tuned.meter.predictions.values()), estimate.predictions)
+    made = Cost(tuned.meter.queries, tuned.meter.billed, estimate.predictions)
+    if isinstance(behind, ReplayVLM):
+        made = replace(made, estimate=behind.predictions - made.predictions)
     console.print(
         f"Saved {options.out} ({options.out.stat().st_size / 1024:.0f} KB) after "
         f"{made.in_words(options.price)}. Use it: craft-zoo predict {options.out} IMAGES…",
@@ -197,8 +206,8 @@ class Cost:
 
     Attributes:
         queries: of the search.
-        predictions: of search and refiner.
-        estimate: predictions for the estimate at the end.
+        predictions: that a service bills for search and refiner.
+        estimate: that it bills for the estimate at the end.
     """
 
     queries: int
@@ -221,13 +230,23 @@ class Cost:
 
     def in_words(self, price: float | None) -> str:
         """As counted; ``price`` is of 1,000 predictions."""
-        words = f"{self.queries:,} queries ({self.predictions:,} predictions"
+        words = f"{counted(self.queries, 'query')} ({counted(self.predictions, 'prediction')}"
         words += f", and {self.estimate:,} for the estimate)" if self.estimate else ")"
-        return words if price is None else f"{words}, a price of {self.total * price / 1000:,.2f}"
+        if price is None:
+            return words
+        return f"{words}, a price of {cost_of(self.total, price / 1000):,.2f}"
 
-    def at_most_in_words(self, price: float | None) -> str:
-        """The first line of a run."""
-        return f"At most {self.in_words(price)}"
+
+def _answered(journal: Path) -> int:
+    """Predictions that a run which was stopped has in its journal, and does not ask for again.
+
+    Raises:
+        CraftZooError: it cannot be read, or another process is at work on it.
+    """
+    if not journal.exists():
+        return 0
+    with Journal(journal) as begun:
+        return begun.answered
 
 
 def _no_estimate(task: Task) -> Choice:

@@ -10,7 +10,10 @@ something new to deploy; the last one is its result. It never sees the test imag
   ``coop-csc`` and ``linear-probe``
 - :func:`get_method`, :func:`method_names`, :func:`uses_optimizer`, :func:`is_white_box`,
   :func:`settings_of`, :func:`default_optimizer`, :func:`optimizers_for`,
-  :func:`readers_of`, :func:`register_method`: methods by name; :func:`recorded`: behind a journal
+  :func:`readers_of`, :func:`asks_initial`, :func:`starting_template`, :func:`register_method`:
+  methods by name; :func:`recorded`: behind a journal
+- :func:`most_queries`, :func:`most_prompts`, :func:`most_predictions`, :func:`prompts_an_image`:
+  what a method may ask for
 """
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
@@ -19,18 +22,22 @@ from craft_zoo.methods.base import (
     DEFAULT_OPTIMIZER,
     Method,
     Problem,
+    asks_initial,
     check_method,
     default_optimizer,
     get_method,
     is_white_box,
     method_names,
     most_predictions,
+    most_prompts,
     most_queries,
     optimizers_for,
+    prompts_an_image,
     readers_of,
     recorded,
     register_method,
     settings_of,
+    starting_template,
     uses_optimizer,
 )
 from craft_zoo.methods.baselines import bbt, spsa_gc, zip_
@@ -48,6 +55,7 @@ __all__ = [
     "Method",
     "Problem",
     "anchors",
+    "asks_initial",
     "bbt",
     "blackvip",
     "check_method",
@@ -64,15 +72,18 @@ __all__ = [
     "linear_probe",
     "method_names",
     "most_predictions",
+    "most_prompts",
     "most_queries",
     "optimizers_for",
     "prompt",
+    "prompts_an_image",
     "readers_of",
     "recorded",
     "refine",
     "register_method",
     "settings_of",
     "spsa_gc",
+    "starting_template",
     "templates",
     "uses_optimizer",
     "zero_shot",

@@ -33,10 +33,32 @@ _POOL = 4  # times as many words are asked for where anchors are chosen
 
 
 def _most_queries(config: CraftConfig, _budget: int, n_classes: int) -> int:
-    asked = config.anchors
-    if config.anchor_bank in ("spread", "information"):
-        asked = max(asked, min(_POOL * asked, len(word_list())))
-    return 1 + -(-asked // n_classes)
+    return 1 + -(-_asked_for(config, len(word_list())) // n_classes)
+
+
+def _asked_for(config: CraftConfig, n_words: int) -> int:
+    """How many anchors are asked for, of so many words."""
+    chosen = config.anchor_bank in ("spread", "information")
+    return max(config.anchors, min(_POOL * config.anchors, n_words)) if chosen else config.anchors
+
+
+def _anchor_prompts(config: CraftConfig, budget: int, n_classes: int) -> int:
+    """One, which all words are filled into; or contexts, each for all class names."""
+    if config.anchor_bank != "contexts":
+        return 1
+    return min(-(-config.anchors // n_classes), budget - 1)
+
+
+def _prompts_alone(config: CraftConfig, budget: int, n_classes: int) -> int:
+    return 1 + _anchor_prompts(config, budget, n_classes)
+
+
+def _prompts_with_search(config: CraftConfig, budget: int, n_classes: int) -> int:
+    """What the anchors leave of the budget, and their prompts."""
+    # Each class name may be one of the words, which is then not asked for.
+    asked = _asked_for(config, len(word_list()) - n_classes)
+    taken = min(-(-asked // n_classes), budget - 1)
+    return budget - taken + _anchor_prompts(config, budget, n_classes)
 
 
 @register_method(
@@ -44,6 +66,8 @@ def _most_queries(config: CraftConfig, _budget: int, n_classes: int) -> int:
     uses_optimizer=False,
     settings=SUBSPACE_SETTINGS | CONVEX_SETTINGS | ANCHOR_SETTINGS,
     queries=_most_queries,
+    prompts=_prompts_alone,
+    anchor_prompts=_anchor_prompts,
 )
 def anchors(problem: Problem) -> Iterator[Step]:
     """A convex refiner on the logits of classes and anchors (ours): 1 + M / C queries."""
@@ -51,7 +75,12 @@ def anchors(problem: Problem) -> Iterator[Step]:
     yield from refine_once(problem, _anchored_side(problem))
 
 
-@register_method("craft-anchors", settings=SEARCH_SETTINGS | CONVEX_SETTINGS | ANCHOR_SETTINGS)
+@register_method(
+    "craft-anchors",
+    settings=SEARCH_SETTINGS | CONVEX_SETTINGS | ANCHOR_SETTINGS,
+    prompts=_prompts_with_search,
+    anchor_prompts=_anchor_prompts,
+)
 def craft_anchors(problem: Problem) -> Iterator[Step]:
     """Context and refiner together, the refiner on classes and anchors (ours)."""
     yield Step(0, Solution(problem.initial_prompt))
@@ -74,10 +103,7 @@ def _anchored_side(problem: Problem) -> ConvexObjective:
 def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
     """Words under the initial context, drawn or chosen of more; a query for each C asked for."""
     config, classnames = problem.config, problem.box.classnames
-    chosen = config.anchor_bank != "words"
-    count = config.anchors
-    if chosen:
-        count = max(count, min(_POOL * count, len(words_beside(classnames))))
+    count = _asked_for(config, len(words_beside(classnames)))
     # One query is left for the initial context.
     count = min(count, problem.meter.affordable_texts() - len(classnames))
     words = anchor_words(count, without=classnames, rng=generator(problem.seed, "anchors"))
@@ -86,7 +112,7 @@ def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
     logits = Anchors(words, prompts).logits(
         problem.meter.wrap(problem.classifier(words), "search"), problem.images
     )
-    if chosen:
+    if config.anchor_bank != "words":
         keep = min(config.anchors, count)
         if config.anchor_bank == "spread":
             columns = most_spread(logits, keep)

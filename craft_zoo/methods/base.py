@@ -143,10 +143,7 @@ class Problem:
             CraftZooError: an image or a class name is bad.
         """
         config = config or CraftConfig()
-        words = config.template
-        if words == DATASET_TEMPLATE:
-            words = template or DEFAULT_INIT
-        prompt = as_template(words)
+        prompt = starting_template(config, template)
         rng = generator(seed, "views")
         views = [vlm.images(augmented(shots.images, rng), progress) for _ in range(config.views)]
         return cls(
@@ -166,6 +163,17 @@ class Problem:
         )
 
 
+def starting_template(config: CraftConfig, own: str | None) -> str:
+    """The prompt that a method starts from.
+
+    Args:
+        config: its settings, which may ask for the data set's own template.
+        own: that one; None: the data set has none.
+    """
+    words = config.template
+    return as_template((own or DEFAULT_INIT) if words == DATASET_TEMPLATE else words)
+
+
 Method = Callable[[Problem], Iterator[Step]]
 
 
@@ -181,6 +189,9 @@ class _Entry:
     white_box: bool
     settings: frozenset[str]
     queries: Queries
+    prompts: Queries
+    anchor_prompts: Queries
+    asks_initial: bool
     deployable: bool
 
 
@@ -197,6 +208,9 @@ def register_method(
     white_box: bool = False,
     settings: Iterable[str] | None = None,
     queries: Queries | None = None,
+    prompts: Queries | None = None,
+    anchor_prompts: Queries | None = None,
+    asks_initial: bool = True,
     deployable: bool = True,
 ) -> Callable[[Method], Method]:
     """Decorator: make a method known as ``name``; its docstring's first line describes it.
@@ -209,6 +223,11 @@ def register_method(
         settings: the fields of :class:`CraftConfig` that its result depends on beside the template;
             None: all.
         queries: how many it makes at most; None: the budget, or none where it looks into the model.
+        prompts: under how many the training images are asked about at most, which is what a service
+            bills; None: as many as queries.
+        anchor_prompts: under how many an image is asked about its anchors, when deployed too; None:
+            it has no anchors.
+        asks_initial: whether it asks about the training images under the initial prompt.
         deployable: whether an adapter can hold what it finds.
     """
     known = {field.name for field in fields(CraftConfig)}
@@ -217,10 +236,11 @@ def register_method(
 
     if queries is None:
         queries = _none if white_box else _all_of_them
+    asked = queries, prompts or queries, anchor_prompts or _none, asks_initial
 
     def register(method: Method) -> Method:
         flags = uses_optimizer, chooses, white_box
-        entry = _Entry(method, *flags, frozenset(used), queries, deployable)
+        entry = _Entry(method, *flags, frozenset(used), *asked, deployable)
         REGISTRY.add(name, entry, method)
         return method
 
@@ -238,6 +258,25 @@ def _all_of_them(_config: CraftConfig, budget: int, _n_classes: int) -> int:
 def most_queries(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
     """How many queries the method makes at most."""
     return min(budget, _find(name).queries(config, budget, n_classes))
+
+
+def most_prompts(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
+    """Under how many prompts the method asks about its training images at most.
+
+    A service bills as many predictions of each image. They are fewer than the queries where many
+    texts are asked about under one prompt, as anchors are.
+    """
+    return min(budget, _find(name).prompts(config, budget, n_classes))
+
+
+def prompts_an_image(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
+    """Under how many prompts a deployed image is asked about, each of which a service bills."""
+    return 1 + _find(name).anchor_prompts(config, budget, n_classes)
+
+
+def asks_initial(name: str) -> bool:
+    """Whether the method asks about its training images under the initial prompt."""
+    return _find(name).asks_initial
 
 
 def get_method(name: str) -> Method:
@@ -309,7 +348,7 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
 
 
 def most_predictions(name: str, config: CraftConfig, budget: int, images: int, classes: int) -> int:
-    """How many predictions the method asks for at most, on its training images.
+    """How many predictions a service bills for tuning with the method at most.
 
     Args:
         name: of the method.
@@ -318,11 +357,11 @@ def most_predictions(name: str, config: CraftConfig, budget: int, images: int, c
         images: N training images.
         classes: C.
     """
-    queries = most_queries(name, config, budget, classes)
-    # A network refiner that learns from augmented views asks about one for each of its epochs, of
-    # which there are no more than queries in the budget.
-    views = settings_of(name, config).get("views", 0)
-    return (queries + (budget if views else 0)) * images
+    prompts = most_prompts(name, config, budget, classes)
+    # A network refiner that learns from augmented views asks about one for each of its epochs.
+    if settings_of(name, config).get("views", 0):
+        prompts += max(1, budget // config.epoch_queries)
+    return prompts * images
 
 
 def readers_of(setting: str) -> list[str]:

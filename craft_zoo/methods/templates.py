@@ -8,15 +8,26 @@ import torch
 
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.templates import as_template
-from craft_zoo.craft import Step
+from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import TEMPLATES
 
 
+def _most_queries(config: CraftConfig, _budget: int, _n_classes: int) -> int:
+    """One each, the prompt that methods start from among them."""
+    bank = {as_template(each) for each in TEMPLATES}
+    # That of the data set is not known here, and may be another.
+    return len(bank | {as_template(config.template)})
+
+
 @register_method(
-    "templates", uses_optimizer=False, settings=(), queries=lambda *_: 1 + len(TEMPLATES)
+    "templates",
+    uses_optimizer=False,
+    settings=(),
+    queries=_most_queries,
+    asks_initial=False,  # in words, and that is another prompt than a context that stands for them
 )
 def templates(problem: Problem) -> Iterator[Step]:
     """The best of a bank of hand-written prompts, by the training images' loss: a query each.

@@ -9,7 +9,9 @@ from craft_zoo.craft import Step
 from craft_zoo.methods.base import Problem, register_method
 
 
-@register_method("zero-shot", uses_optimizer=False, settings=(), queries=lambda *_: 0)
+@register_method(
+    "zero-shot", uses_optimizer=False, settings=(), queries=lambda *_: 0, asks_initial=False
+)
 def zero_shot(problem: Problem) -> Iterator[Step]:
     """The initial prompt as it is: no query, nothing learned."""
     yield Step(queries=0, solution=Solution(problem.initial_prompt))

@@ -72,8 +72,7 @@ def test_the_released_loop_learns(image_folder: Path) -> None:
 
 
 def test_scoring_is_written_with_its_ratios(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     arguments = ["scoring", "--model", "craft-mini", "--classes", "3", "--popsize", "2"]

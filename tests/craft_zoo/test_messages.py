@@ -1,0 +1,85 @@
+"""Messages serve both who uses Python and who uses the command line."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# A flag stands in parentheses behind the argument that it sets, as in "skip_bad=True (--skip-bad)".
+FLAG = re.compile(r"--[a-z][a-z-]*")
+BESIDE = re.compile(r"[\w)\]}'…] \([^()]*$")
+# Only the command line starts these, or only it reads what they say.
+COMMANDS = ("craft_zoo/cli/", "craft_zoo/serve/", "craft_zoo/blackbox/text/")
+
+
+def modules() -> list[Path]:
+    """All but commands, scripts included, which read their own flags."""
+    found = [
+        path.relative_to(ROOT)
+        for folder in ("craft_zoo", "optimizers", "benchmarks")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
+    return [
+        path
+        for path in found
+        if not str(path).startswith(COMMANDS)
+        and "import argparse" not in (ROOT / path).read_text("utf-8")
+    ]
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """What a module may say: its strings without docstrings, ``{}`` for a value put in."""
+    docstrings = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    parts: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts.update(map(id, node.values))
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values
+            )
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in docstrings | parts
+        ):
+            yield node.value
+
+
+def speaks_of_flags_alone(text: str) -> bool:
+    """Whether a flag is named without its argument; a whole command may be named."""
+    for flag in FLAG.finditer(text):
+        before = text[: flag.start()]
+        of_command = text == flag.group() or re.search("craft-zoo |pip install ", before)
+        if not of_command and not BESIDE.search(before):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("module", modules(), ids=str)
+def test_a_flag_stands_behind_the_argument_that_it_sets(module: Path) -> None:
+    tree = ast.parse((ROOT / module).read_text("utf-8"))
+    assert [text for text in texts(tree) if speaks_of_flags_alone(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "alone"),
+    [
+        ("add --skip-bad", True),
+        ("add skip_bad=True (--skip-bad)", False),
+        ("leave out quickgelu (--quickgelu, --no-quickgelu)", False),
+        ("add (--skip-bad) or --fewer", True),
+        ("run craft-zoo tune DATASET --force", False),
+        ("--model", False),
+    ],
+)
+def test_the_rule(text: str, alone: bool) -> None:
+    assert speaks_of_flags_alone(text) is alone
