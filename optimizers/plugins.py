@@ -75,9 +75,10 @@ class Registry(Generic[Thing]):
             Exception: of the kind ``error``: there is none, or its module cannot be imported.
         """
         self.load()
-        if name in self.broken:
+        is_name = isinstance(name, str)
+        if is_name and name in self.broken:
             raise self._error(self.broken[name])
-        if not isinstance(name, str) or name not in self.things:
+        if not is_name or name not in self.things:
             raise self._error(
                 f"unknown {self.kind} {name!r}: {did_you_mean(str(name), self.things)}choose from "
                 f"{', '.join(sorted(self.things))}{choices}"

@@ -11,6 +11,7 @@ from typing import Any
 # A missing download fails at once instead of after retries; read when the hub's client is loaded.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,6 +23,10 @@ from craft_zoo.machine import keep_freed_memory
 from craft_zoo.openclip import OpenCLIP
 
 keep_freed_memory()
+
+# How long an example takes depends on the machine.
+hypothesis.settings.register_profile("craft-zoo", deadline=None)
+hypothesis.settings.load_profile("craft-zoo")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -36,6 +36,6 @@ def check_host(host: str, allowed: Collection[str] = ()) -> None:
             raise Refusal(
                 ErrorCode.BAD_REQUEST,
                 "metrics are not shown under this host name: ask by the server's IP address, or "
-                "have its owner allow the name with --metrics-host",
+                "have its owner allow the name in metrics_hosts (--metrics-host)",
                 status=403,
             ) from None

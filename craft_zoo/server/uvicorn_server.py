@@ -119,7 +119,7 @@ def run(
         server.run()
     except SystemExit:  # uvicorn's word for a failed start
         raise CraftZooError(
-            f"the server cannot start at {host}:{port} (see above): choose another --port"
+            f"the server cannot start at {host}:{port} (see above): choose another port (--port)"
         ) from None
     if not server.started:
         raise CraftZooError(f"the server did not start at {host}:{port}: see the log above")

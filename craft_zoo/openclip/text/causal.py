@@ -324,7 +324,7 @@ class CausalTextEncoder(TextEncoder):
         except RuntimeError as error:  # what dynamo and inductor raise
             reason = str(error).strip().splitlines()[0]
             raise CraftZooError(
-                f"torch.compile cannot be used here ({reason}): leave out --compile"
+                f"torch.compile cannot be used here ({reason}): leave out compile (--compile)"
             ) from error
 
     def _encode_names(self, pieces: list[tuple[list[Tensor], _Pack]]) -> list[Tensor]:

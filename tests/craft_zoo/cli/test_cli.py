@@ -202,7 +202,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["bench", "--set", "scale"], "write option=value"),
         (["bench", "--set", "lr=-1"], "setting lr must be above 0"),
         (["bench", "--model", "ViT-B-33"], "unknown model 'ViT-B-33'"),
-        (["bench", "--model", "ViT-B-32"], "add --pretrained"),
+        (["bench", "--model", "ViT-B-32"], "add pretrained (--pretrained)"),
         (["bench", "--model", "ViT-B-32", "--pretrained", "openai"], "reaches the hub"),
         (["bench", "--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
         (["tune", "digits", "--out", "/nowhere/a"], "folder /nowhere does not exist"),

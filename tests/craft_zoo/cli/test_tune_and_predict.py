@@ -95,7 +95,7 @@ def test_a_run_says_what_it_may_cost_and_did_cost_and_how_good_it_is(
     assert "Accuracy on new images, an estimate: " in words
     assert "cross-validated on the 12 training images, in 4 parts" in words
     assert "zero-shot" in words
-    assert "after 1 queries (12 predictions)" in words
+    assert "after 1 query (12 predictions)" in words
 
 
 def test_a_whole_data_set_is_no_task(vlm: Any, image_folder: Path) -> None:

@@ -506,6 +506,10 @@ def test_memory_is_bounded_over_all_requests(
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(ann.score, classifier, images, three, f"{i}") for i in (1, 2)]
         wait_for(lambda: served.service.gate.held > 24_000)
+        held = 0
+        while held != served.service.gate.held:  # until both have all that they need
+            held = served.service.gate.held
+            time.sleep(0.3)
         response = ann.score(classifier, images, three, "3")
         assert "memory" in refused(response, 503, "busy")
         slow.go.set()
