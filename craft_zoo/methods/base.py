@@ -234,13 +234,21 @@ def register_method(
     used = known if settings is None else frozenset(settings) | {"template"}
     assert used <= known, f"no settings: {used - known}"
 
-    if queries is None:
-        queries = _none if white_box else _all_of_them
-    asked = queries, prompts or queries, anchor_prompts or _none, asks_initial
+    made = queries or (_none if white_box else _all_of_them)
 
     def register(method: Method) -> Method:
-        flags = uses_optimizer, chooses, white_box
-        entry = _Entry(method, *flags, frozenset(used), *asked, deployable)
+        entry = _Entry(
+            method,
+            uses_optimizer,
+            chooses,
+            white_box,
+            frozenset(used),
+            queries=made,
+            prompts=prompts or made,
+            anchor_prompts=anchor_prompts or _none,
+            asks_initial=asks_initial,
+            deployable=deployable,
+        )
         REGISTRY.add(name, entry, method)
         return method
 
