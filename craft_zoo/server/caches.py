@@ -20,7 +20,7 @@ Thing = TypeVar("Thing")
 
 
 _IMAGE_BYTES = 2**12  # of an encoded image: its features, its hash, and what leads to them
-_OPENED_BYTES = 2**14  # of a classifier beside its tensors and names; 10 to 16 kB were measured
+_OPENED_BYTES = 2**13  # of a classifier beside its tensors and names; 2.5 to 5 kB were measured
 
 
 class AccountCache(Generic[Thing]):
@@ -178,6 +178,11 @@ class AccountImages:
     def missing(self) -> list[int]:
         """Places of the images that have not come, of equal ones the first."""
         return list(self._missing.values())
+
+    @property
+    def awaited(self) -> int:
+        """Number of images that have not come, equal ones once."""
+        return len(self._missing)
 
     @property
     def is_whole(self) -> bool:

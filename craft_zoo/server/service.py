@@ -282,8 +282,11 @@ class Service:
             )
 
     def may_cache(self, account: str, images: int) -> bool:
-        """Whether the model's feature cache may get so many images more of an account."""
-        return self.cached[account] + images <= self.settings.limits.cached_images
+        """Whether the model's feature cache may get a number of further images of an account."""
+        sets = self.image_sets.all_of(account)
+        announced = sum(each.awaited for each in sets if each.is_cached)
+        total = self.cached[account] + announced + images
+        return total <= self.settings.limits.cached_images
 
     def question(self, *about: str) -> bytes:
         """Digest of a question, of all that determines its answer.

@@ -318,6 +318,14 @@ def test_images_beyond_the_limit_are_not_kept_in_the_models_cache(
     assert all(keep for _, keep in kept)
 
 
+def test_sets_that_are_announced_at_once_count_together(serve: Callable[..., Any]) -> None:
+    served = serve(limits={"cached_images": 3})
+    for number in range(3):
+        served.ann.announce([b"%d %d" % (number, image) for image in range(2)])
+    sets = served.service.image_sets.all_of("ann")
+    assert [each.is_cached for each in sets] == [True, False, False]
+
+
 def test_others_are_answered_while_many_names_are_opened(
     vlm: OpenCLIP, serve: Callable[..., Any], png: Callable[..., bytes]
 ) -> None:
