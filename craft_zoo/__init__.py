@@ -23,7 +23,16 @@ The library in one screen::
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from craft_zoo.adapter import Adapter, Solution
+    from craft_zoo.blackbox import Meter, load_vlm
+    from craft_zoo.craft import CraftConfig, Step
+    from craft_zoo.data import Dataset, LabelledImages, Task, few_shot, load_dataset
+    from craft_zoo.errors import CraftZooError
+    from craft_zoo.methods import Problem
+    from craft_zoo.tuning import tune
 
 _HOMES = {
     "Adapter": "adapter",
@@ -42,14 +51,31 @@ _HOMES = {
     "tune": "tuning",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "Adapter",
+    "CraftConfig",
+    "CraftZooError",
+    "Dataset",
+    "LabelledImages",
+    "Meter",
+    "Problem",
+    "Solution",
+    "Step",
+    "Task",
+    "few_shot",
+    "load_dataset",
+    "load_vlm",
+    "tune",
+]
 
 
-def __getattr__(name: str) -> Any:
-    """Import on first use: ``craft_zoo.optimizers`` alone need not load torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # so that a type checker reports names that there are not
+
+    def __getattr__(name: str) -> Any:
+        """Import on first use: ``craft_zoo.optimizers`` alone need not load torch."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
