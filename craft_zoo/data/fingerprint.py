@@ -48,7 +48,8 @@ def _add(digest: hashlib._Hash, part: LabelledImages) -> None:
 def describe(image: ImageSource) -> bytes:
     """What tells an image from others in its data set.
 
-    What is opened by Pillow's conversion to RGB alone has the description that it always had.
+    An image that needs no more than Pillow's conversion to RGB has the description that it always
+    had, except for images in memory with a palette.
     """
     if isinstance(image, DerivedImage):
         return image.identity()
@@ -59,7 +60,9 @@ def describe(image: ImageSource) -> bytes:
         return text.encode(errors="surrogateescape")
     if isinstance(image, Image.Image):
         steps = steps_of(image)
-        pixels = np.asarray(open_image(image) if steps else image)
+        # The numbers of a palette's entries say nothing of its colours.
+        shown = steps or image.mode in ("P", "PA")
+        pixels = np.asarray(open_image(image) if shown else image)
     else:
         pixels = np.asarray(image)
         steps = steps_of(pixels)
