@@ -6,7 +6,8 @@ network, and functions of your own).
 
 - :class:`VLM`, :class:`BlackBox`, :class:`ImageSet`: the interface, all that the method may import;
   :class:`WrappedBlackBox`: the base of a black box that passes queries on to another
-- :class:`Question`: a query of the server, which may be answered together with others
+- :class:`ServingVLM`, :func:`serving`: optional ways to serve several clients at once;
+  :class:`Question`: a query of one of them
 - :data:`Prompt`, :data:`Prompts`: what a query consists of; :func:`as_template`, :func:`fill`,
   :func:`words_before`: prompts in words
 - :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: counting and the budget
@@ -25,7 +26,6 @@ from craft_zoo.blackbox.base import (
     Progress,
     Prompt,
     Prompts,
-    Question,
     WrappedBlackBox,
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
@@ -40,6 +40,7 @@ from craft_zoo.blackbox.load import (
 from craft_zoo.blackbox.meter import BudgetExceeded, Meter, MeteredBlackBox
 from craft_zoo.blackbox.remembering import RememberingVLM
 from craft_zoo.blackbox.replay import ReplayVLM
+from craft_zoo.blackbox.serving import Question, ServingVLM, serving
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, words_before
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "Question",
     "RememberingVLM",
     "ReplayVLM",
+    "ServingVLM",
     "WrappedBlackBox",
     "as_template",
     "fill",
@@ -67,5 +69,6 @@ __all__ = [
     "load_vlm",
     "model_schemes",
     "register_model",
+    "serving",
     "words_before",
 ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -112,31 +111,6 @@ class BlackBox(ABC):
         return next(iter(self.logits(several(prompt), images)))
 
 
-@dataclass(frozen=True)
-class Question:
-    """Something to be asked.
-
-    Attributes:
-        box: the model, opened on C class names.
-        prompts: P, see :meth:`BlackBox.logits`.
-        images: N images of the same model.
-    """
-
-    box: BlackBox
-    prompts: Prompts
-    images: ImageSet
-
-    @property
-    def in_words(self) -> bool:
-        """Whether its prompts are templates."""
-        return not isinstance(self.prompts, np.ndarray)
-
-    @property
-    def texts(self) -> int:
-        """P · C."""
-        return len(self.prompts) * len(self.box.classnames)
-
-
 class WrappedBlackBox(BlackBox):
     """Something before a black box, which shows of itself what that shows.
 
@@ -193,33 +167,6 @@ class VLM(ABC):
             init: the prompt to start from, as words before the class name ("a photo of a") or as a
                 template ("a photo of a {}, a type of pet."); a context replaces the words before.
         """
-
-    def opening(
-        self, classnames: Sequence[str], init: str = DEFAULT_INIT
-    ) -> Generator[None, None, BlackBox]:
-        """Open the model as :meth:`classifier` does, which it returns, in parts of a fraction of a
-        second: wherever it yields, something else may be done. Here: in one part."""
-        yield from ()
-        return self.classifier(classnames, init)
-
-    def kind(self, question: Question) -> Hashable:
-        """What questions have in common that this model answers faster in one call of
-        :meth:`answer` than one by one. Here: classes, images and the form of the prompts."""
-        form = 0 if question.in_words else np.ndim(question.prompts)
-        return question.box, question.images, form
-
-    def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
-        """Logits (P, N, C) of questions of one :meth:`kind`."""
-        first = questions[0]
-        if len(questions) == 1:
-            prompts = first.prompts
-        elif first.in_words:
-            prompts = [prompt for question in questions for prompt in question.prompts]
-        else:
-            prompts = np.concatenate([np.asarray(question.prompts) for question in questions])
-        logits = np.stack(list(first.box.logits(prompts, first.images)))
-        ends = np.cumsum([len(question.prompts) for question in questions])[:-1]
-        return np.split(logits, ends)
 
     def next_question(self, name: str) -> None:  # noqa: B027, most models need not know
         """The name of the question that is asked next.

@@ -16,16 +16,15 @@ from torch import Tensor
 
 from craft_zoo import mini
 from craft_zoo.blackbox.base import (
-    VLM,
     BlackBox,
     ImageSet,
     Progress,
     Prompts,
-    Question,
     check_given,
     own_images,
 )
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
+from craft_zoo.blackbox.serving import Question, ServingVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError, CraftZooWarning, PromptError
@@ -54,7 +53,7 @@ PRECISIONS = ("fp32", "fp16", "bf16")
 _LOGITS_TOGETHER = 2**23
 
 
-class OpenCLIP(VLM):
+class OpenCLIP(ServingVLM):
     """An open_clip model and what goes with it.
 
     Args:
@@ -211,7 +210,7 @@ class OpenCLIP(VLM):
     def opening(
         self, classnames: Sequence[str], init: str = DEFAULT_INIT
     ) -> Generator[None, None, OpenCLIPClassifier]:
-        """See :meth:`VLM.opening`."""
+        """See :meth:`ServingVLM.opening`."""
         check_given(classnames, "class names")
         prompts = [fill(as_template(init), name) for name in classnames]
         encoder = text_encoder(
@@ -227,16 +226,17 @@ class OpenCLIP(VLM):
         words = WordEncoder(self._model, self._tokenizer, classnames, memory=self._memory * 2**20)
         return OpenCLIPClassifier(self, self._model, encoder, words, classnames, as_template(init))
 
-    def kind(self, question: Question) -> Hashable:
-        """See :meth:`VLM.kind`. Words go together, and contexts of one length where the text tower
-        is plainly causal, whatever the classes and the images."""
-        kind = "texts" if question.in_words else _of_openclip(question.box)._encoder.kind()
-        return super().kind(question) if kind is None else kind
+    def batching_key(self, question: Question) -> Hashable:
+        """See :meth:`ServingVLM.batching_key`. Words go together, and contexts of one length where
+        the text tower is plainly causal, whatever the classes and the images."""
+        key = "texts" if question.in_words else _of_openclip(question.box)._encoder.kind()
+        return super().batching_key(question) if key is None else key
 
     def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
-        """See :meth:`VLM.answer`; the texts of all questions are encoded together."""
+        """See :meth:`ServingVLM.answer`; the texts of all questions are encoded together."""
         boxes = [_of_openclip(question.box) for question in questions]
-        if len(questions) == 1 or self.kind(questions[0]) == super().kind(questions[0]):
+        first = questions[0]
+        if len(questions) == 1 or self.batching_key(first) == super().batching_key(first):
             return super().answer(questions)
         if questions[0].in_words:
             words = [(box._words, list(q.prompts)) for box, q in zip(boxes, questions, strict=True)]

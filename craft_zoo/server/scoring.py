@@ -6,16 +6,16 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from craft_zoo.blackbox import VLM, Question
+from craft_zoo.blackbox import Question, ServingVLM
 from craft_zoo.server.errors import bad
 
 
-def ask(vlm: VLM, questions: Sequence[Question]) -> Generator[None, None, list[np.ndarray]]:
+def ask(vlm: ServingVLM, questions: Sequence[Question]) -> Generator[None, None, list[np.ndarray]]:
     """Score several questions in one call of the model, or a single one prompt by prompt.
 
     Args:
         vlm: the model.
-        questions: of one :meth:`VLM.kind`.
+        questions: of one :meth:`ServingVLM.batching_key`.
 
     Yields:
         Between parts of the work, when other accounts may have their turn.

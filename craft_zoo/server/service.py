@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from craft_zoo.blackbox import DEFAULT_INIT, VLM, Question
+from craft_zoo.blackbox import DEFAULT_INIT, VLM, Question, serving
 from craft_zoo.data.images import BrokenImageError
 from craft_zoo.errors import CraftZooError, PromptError
 from craft_zoo.protocol import ErrorCode, digest
@@ -90,7 +90,7 @@ class Service:
     def __init__(
         self, vlm: VLM, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.vlm, self.settings, limits = vlm, settings, settings.limits
+        self.vlm, self.settings, limits = serving(vlm), settings, settings.limits
         # What an id or an answer holds for: not for what another server's state has of old.
         self._served = json.dumps([vlm.name, settings.answers, settings.top_k])
         self.metrics = Metrics(lambda: self._worker.waiting)
@@ -197,7 +197,7 @@ class Service:
             account,
             partial(ask, self.vlm),
             question,
-            self.vlm.kind(question),
+            self.vlm.batching_key(question),
             question.texts,
         )
         self.classifiers.make_room(account)  # what was opened may hold more now

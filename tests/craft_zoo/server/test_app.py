@@ -29,7 +29,9 @@ from craft_zoo.blackbox import (
     ImageSet,
     Prompts,
     Question,
+    ServingVLM,
     WrappedBlackBox,
+    serving,
 )
 from craft_zoo.client import from_callable
 from craft_zoo.openclip import OpenCLIP
@@ -68,19 +70,19 @@ class Slow(VLM):
         return _SlowBox(self._vlm.classifier(classnames, init), self)
 
 
-class Together(Slow):
+class Together(Slow, ServingVLM):
     """It notes how many questions it answers together, too."""
 
     def __init__(self, vlm: VLM) -> None:
         super().__init__(vlm)
         self.together: list[int] = []
 
-    def kind(self, question: Question) -> Hashable:
-        return self._vlm.kind(self._bare(question))
+    def batching_key(self, question: Question) -> Hashable:
+        return serving(self._vlm).batching_key(self._bare(question))
 
     def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
         self.together.append(len(questions))
-        return self._vlm.answer([self._bare(question) for question in questions])
+        return serving(self._vlm).answer([self._bare(question) for question in questions])
 
     def _bare(self, question: Question) -> Question:
         assert isinstance(question.box, _SlowBox)

@@ -1,0 +1,104 @@
+"""Optional interface of models that serve several clients at once.
+
+The server uses it. A model without it is served too, see :func:`serving`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts
+from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.data.images import ImageSource
+
+
+@dataclass(frozen=True)
+class Question:
+    """A query of one client.
+
+    Attributes:
+        box: the model, opened on C class names.
+        prompts: P, see :meth:`BlackBox.logits`.
+        images: N images of the same model.
+    """
+
+    box: BlackBox
+    prompts: Prompts
+    images: ImageSet
+
+    @property
+    def in_words(self) -> bool:
+        """Whether its prompts are templates."""
+        return not isinstance(self.prompts, np.ndarray)
+
+    @property
+    def texts(self) -> int:
+        """P · C."""
+        return len(self.prompts) * len(self.box.classnames)
+
+
+class ServingVLM(VLM):
+    """A model with faster ways to serve several clients; every method has a default."""
+
+    def opening(
+        self, classnames: Sequence[str], init: str = DEFAULT_INIT
+    ) -> Generator[None, None, BlackBox]:
+        """Open the model in parts of a fraction of a second, see :meth:`VLM.classifier`.
+
+        Yields:
+            Between the parts, when other work may be done.
+
+        Returns:
+            The classifier.
+        """
+        yield from ()
+        return self.classifier(classnames, init)
+
+    def batching_key(self, question: Question) -> Hashable:
+        """Batching key: questions of equal keys are answered faster in one call of :meth:`answer`
+        than one by one. By default the classes, the images and the form of the prompts."""
+        form = 0 if question.in_words else np.ndim(question.prompts)
+        return question.box, question.images, form
+
+    def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
+        """Logits (P, N, C) of each of several questions with the same :meth:`batching_key`."""
+        first = questions[0]
+        if len(questions) == 1:
+            prompts = first.prompts
+        elif first.in_words:
+            prompts = [prompt for question in questions for prompt in question.prompts]
+        else:
+            prompts = np.concatenate([np.asarray(question.prompts) for question in questions])
+        logits = np.stack(list(first.box.logits(prompts, first.images)))
+        ends = np.cumsum([len(question.prompts) for question in questions])[:-1]
+        return np.split(logits, ends)
+
+
+class _Plain(ServingVLM):
+    """A model that has no such ways of its own."""
+
+    def __init__(self, vlm: VLM) -> None:
+        self._vlm = vlm
+        self.name, self.image_size = vlm.name, vlm.image_size
+        self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
+        self.bills = vlm.bills
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> ImageSet:
+        return self._vlm.images(images, progress, keep=keep)
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        return self._vlm.classifier(classnames, init)
+
+
+def serving(vlm: VLM) -> ServingVLM:
+    """The model itself where it has this interface, otherwise the model with the defaults."""
+    return vlm if isinstance(vlm, ServingVLM) else _Plain(vlm)
