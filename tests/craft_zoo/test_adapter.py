@@ -101,7 +101,7 @@ def test_an_adapter_for_weights_that_were_computed_otherwise(
     adapter, images = adapter_for(vlm, None), small_task.test.images[:2]
     expected = adapter.predict(vlm, images)
     cases = {
-        "ViT-B-32@openai": ("ViT-B-32-quickgelu@openai", r"with GELU, .*with --no-quickgelu$"),
+        "ViT-B-32@openai": ("ViT-B-32-quickgelu@openai", r"with GELU, .* \(--no-quickgelu\)$"),
         "ViT-B-16-SigLIP@/a/b.pt": (
             "ViT-B-16-SigLIP@webli@/a/b.pt",
             r"\(what differs: mean, std, resize mode\): tune again$",
