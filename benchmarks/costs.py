@@ -32,12 +32,13 @@ _METHODS = ("refine", "craft", "anchors", "craft-released")
 _IMAGES = 64  # that a deployed client predicts in one batch
 
 
-def measure_costs(vlm: VLM, runs: Sequence[RunSpec]) -> pd.DataFrame:
+def measure_costs(vlm: VLM, runs: Sequence[RunSpec], store: RunStore) -> pd.DataFrame:
     """Memory at the peak and seconds of runs, which are made for this alone.
 
     Args:
         vlm: the model.
         runs: one a data set and method, with a small budget.
+        store: gets them; none of them may be in it.
 
     Returns:
         Columns data set, method, queries, megabytes (above what the process held before, so
@@ -46,11 +47,10 @@ def measure_costs(vlm: VLM, runs: Sequence[RunSpec]) -> pd.DataFrame:
     rows = []
     datasets = name_datasets(runs)
     for run in runs:
-        with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(vlm, RunStore(Path(folder)))
-            bench.check([run])  # the data set is opened before
-            with peak_memory() as peak:
-                (points,) = bench.run([run]).values()
+        bench = Bench(vlm, store)
+        bench.check([run])  # the data set is opened before
+        with peak_memory() as peak:
+            (points,) = bench.run([run]).values()
         rows.append(
             {
                 "data set": datasets[run].name,
@@ -125,10 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         budget=options.budget,
         config=CraftConfig(),
     )
-    print(measure_costs(vlm, runs).round(1).to_string(index=False))
     with tempfile.TemporaryDirectory() as folder:
         store = RunStore(Path(folder))
-        Bench(vlm, store).run(runs)
+        print(measure_costs(vlm, runs, store).round(1).to_string(index=False))
         adapters = {run.method: store.adapter_path(run) for run in runs}
         images = load_dataset(options.dataset).test.images[:_IMAGES]
         table = measure_deployment(

@@ -185,7 +185,7 @@ def choose_estimate(
     if n_folds and not searches and not is_white_box(method):
         beside = _beside_what_is_known(task, method, config, budget, n_folds)
         return Choice("shots", none, beside, on_shots)
-    unused = task.train.take(np.zeros(0, np.int64)) if task.unused is None else task.unused
+    unused = none if task.unused is None else task.unused
     most = min(len(unused), _MOST_OUTSIDE, max(200, 2 * n_shots))
     if bills:
         most = min(most, asked // (measured * _SHARE))

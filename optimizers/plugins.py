@@ -7,6 +7,7 @@ offers as an entry point, is imported when a name is first looked up, and regist
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module, metadata
@@ -43,7 +44,7 @@ class Registry(Generic[Thing]):
         self.kind, self._package, self._group = kind, package, group
         self._error, self._offered = error, offered
         self.things: dict[str, Thing] = {}
-        self._sources: dict[str, tuple[str, str]] = {}
+        self._sources: dict[str, Any] = {}
         self.broken: dict[str, str] = {}
         self._is_loaded = False
 
@@ -59,10 +60,10 @@ class Registry(Generic[Thing]):
         Raises:
             Exception: of the kind ``error``: another class or function has the name.
         """
-        defined = source.__module__, source.__qualname__
-        if self._sources.setdefault(name, defined) != defined:
+        known = self._sources.get(name, source)
+        if (known.__module__, known.__qualname__) != (source.__module__, source.__qualname__):
             raise self._error(f"the {self.kind} {name!r} exists already: choose another name")
-        self.things[name] = thing
+        self.things[name], self._sources[name] = thing, source
 
     def find(self, name: str, choices: str = "") -> Thing:
         """The thing of a name.
@@ -84,6 +85,19 @@ class Registry(Generic[Thing]):
                 f"{', '.join(sorted(self.things))}{choices}"
             )
         return self.things[name]
+
+    def summaries(self, *, by_name: bool = True) -> dict[str, str]:
+        """Every name with the first line of its source's docstring, and behind them those that
+        cannot be imported, with the reason.
+
+        Args:
+            by_name: sort the names; otherwise they are in the order of registration.
+        """
+        self.load()
+        return {
+            name: (inspect.getdoc(self._sources[name]) or "no description").splitlines()[0]
+            for name in (sorted(self.things) if by_name else self.things)
+        } | self.broken
 
     def load(self) -> None:
         """Import the modules of the package and the entry points, unless that was done before."""

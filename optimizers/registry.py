@@ -54,8 +54,7 @@ def register(name: str) -> Callable[[O], O]:
 
 def names() -> dict[str, str]:
     """Every optimizer's name with its one-line description; plug-ins included."""
-    REGISTRY.load()
-    return {name: _summary(cls) for name, cls in sorted(REGISTRY.things.items())} | REGISTRY.broken
+    return REGISTRY.summaries()
 
 
 def options(name: str) -> list[Option]:
@@ -172,11 +171,6 @@ def _find(name: str) -> type[Optimizer]:
 def _parameters(cls: type) -> list[inspect.Parameter]:
     """Of a class's own constructor."""
     return list(inspect.signature(vars(cls)["__init__"]).parameters.values())
-
-
-def _summary(cls: type[Optimizer]) -> str:
-    """The docstring's first paragraph, which PEP 257 keeps to a line."""
-    return (inspect.getdoc(cls) or "no description").splitlines()[0]
 
 
 def _argument_helps(cls: type) -> dict[str, str]:

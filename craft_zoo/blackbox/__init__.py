@@ -5,7 +5,7 @@ Every query passes a :class:`Meter`, which counts queries and predictions. Imple
 network, and functions of your own).
 
 - :class:`VLM`, :class:`BlackBox`, :class:`ImageSet`: the interface, all that the method may import;
-  :class:`WrappedBlackBox`: the base of a black box that passes queries on to another
+  :class:`WrappedBlackBox`, :class:`WrappedVLM`: bases of those that pass queries on to another
 - :class:`ServingVLM`, :func:`serving`: optional ways to serve several clients at once;
   :class:`Question`: a query of one of them
 - :data:`Prompt`, :data:`Prompts`: what a query consists of; :func:`as_template`, :func:`fill`,
@@ -27,6 +27,7 @@ from craft_zoo.blackbox.base import (
     Prompt,
     Prompts,
     WrappedBlackBox,
+    WrappedVLM,
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.journal import Busy, Journal
@@ -63,6 +64,7 @@ __all__ = [
     "ReplayVLM",
     "ServingVLM",
     "WrappedBlackBox",
+    "WrappedVLM",
     "as_template",
     "fill",
     "is_address",

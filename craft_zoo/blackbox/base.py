@@ -173,3 +173,34 @@ class VLM(ABC):
 
         A service that is asked twice under one name answers it once, and bills it once.
         """
+
+
+class WrappedVLM(VLM):
+    """A model that passes everything on to another, whose attributes it has.
+
+    Args:
+        vlm: the other model.
+    """
+
+    def __init__(self, vlm: VLM) -> None:
+        self._vlm = vlm
+        self.name, self.image_size, self.bills = vlm.name, vlm.image_size, vlm.bills
+        self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> ImageSet:
+        """See :meth:`VLM.images`."""
+        return self._vlm.images(images, progress, keep=keep)
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.classifier`."""
+        return self._vlm.classifier(classnames, init)
+
+    def next_question(self, name: str) -> None:
+        """See :meth:`VLM.next_question`."""
+        self._vlm.next_question(name)

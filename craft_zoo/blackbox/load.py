@@ -125,11 +125,7 @@ def register_model(*schemes: str, over_network: bool = True) -> Callable[[Opener
 
 def model_schemes() -> dict[str, str]:
     """Every registered scheme with its one-line description."""
-    REGISTRY.load()
-    return {
-        scheme: (found.opener.__doc__ or "no description").strip().splitlines()[0]
-        for scheme, found in sorted(REGISTRY.things.items())
-    } | REGISTRY.broken
+    return REGISTRY.summaries()
 
 
 def is_address(model: str) -> bool:

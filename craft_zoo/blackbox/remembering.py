@@ -13,13 +13,14 @@ from craft_zoo.blackbox.base import (
     Progress,
     Prompts,
     WrappedBlackBox,
+    WrappedVLM,
     own_images,
 )
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.data.images import ImageSource
 
 
-class RememberingVLM(VLM):
+class RememberingVLM(WrappedVLM):
     """A model that is asked about an image under a prompt once, whatever set the image is in.
 
     Images are told apart as Python objects. All answers are kept, one row of C numbers for each
@@ -30,9 +31,7 @@ class RememberingVLM(VLM):
     """
 
     def __init__(self, vlm: VLM) -> None:
-        self._vlm = vlm
-        self.name, self.image_size, self.bills = vlm.name, vlm.image_size, vlm.bills
-        self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
+        super().__init__(vlm)
         self._boxes: dict[tuple[tuple[str, ...], str], _RememberingBox] = {}
         self._handed: dict[tuple[int, ...], ImageSet] = {}
         self._sources: dict[int, ImageSource] = {}  # held, so that no other object gets their id
@@ -53,10 +52,6 @@ class RememberingVLM(VLM):
         if key not in self._boxes:
             self._boxes[key] = _RememberingBox(self._vlm.classifier(classnames, init), self)
         return self._boxes[key]
-
-    def next_question(self, name: str) -> None:
-        """See :meth:`VLM.next_question`."""
-        self._vlm.next_question(name)
 
     def _hand_over(self, images: _Images, places: Sequence[int]) -> ImageSet:
         sources = [images.sources[place] for place in places]

@@ -18,6 +18,7 @@ from craft_zoo.blackbox.base import (
     Progress,
     Prompts,
     WrappedBlackBox,
+    WrappedVLM,
 )
 from craft_zoo.blackbox.checked import checked
 from craft_zoo.blackbox.journal import Journal
@@ -28,7 +29,7 @@ from craft_zoo.data.images import ImageSource, as_images
 _ANSWER_BYTES = 2**26  # that requests may bring together, as they are held whole until written
 
 
-class ReplayVLM(VLM):
+class ReplayVLM(WrappedVLM):
     """A model whose answers are kept in a journal, and come from there as long as it has them.
 
     A request is of some contexts and some images, and a kill or a failure loses the one that is
@@ -47,10 +48,9 @@ class ReplayVLM(VLM):
     """
 
     def __init__(self, vlm: VLM, journal: Journal, in_flight: int | None = None) -> None:
-        self._vlm, self._journal = vlm, journal
-        self.name, self.image_size, self.bills = vlm.name, vlm.image_size, vlm.bills
+        super().__init__(vlm)
+        self._journal = journal
         self.in_flight = in_flight or vlm.in_flight
-        self.images_in_flight = vlm.images_in_flight
         self.predictions = 0
         self._settled = False
         self._names = _Names(journal) if vlm.bills else None

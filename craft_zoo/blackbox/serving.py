@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts, WrappedVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT
-from craft_zoo.data.images import ImageSource
 
 
 @dataclass(frozen=True)
@@ -77,26 +76,8 @@ class ServingVLM(VLM):
         return np.split(logits, ends)
 
 
-class _Plain(ServingVLM):
-    """A model that has no such ways of its own."""
-
-    def __init__(self, vlm: VLM) -> None:
-        self._vlm = vlm
-        self.name, self.image_size = vlm.name, vlm.image_size
-        self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
-        self.bills = vlm.bills
-
-    def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
-    ) -> ImageSet:
-        return self._vlm.images(images, progress, keep=keep)
-
-    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
-        return self._vlm.classifier(classnames, init)
+class _Plain(WrappedVLM, ServingVLM):
+    """A model that has no such ways of its own, with the defaults."""
 
 
 def serving(vlm: VLM) -> ServingVLM:

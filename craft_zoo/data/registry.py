@@ -59,11 +59,7 @@ def register_dataset(name: str) -> Callable[[Loader], Loader]:
 
 def dataset_names() -> dict[str, str]:
     """Every registered name with its one-line description."""
-    REGISTRY.load()
-    return {
-        name: (loader.__doc__ or "no description").strip().splitlines()[0]
-        for name, loader in sorted(REGISTRY.things.items())
-    } | REGISTRY.broken
+    return REGISTRY.summaries()
 
 
 def load_dataset(

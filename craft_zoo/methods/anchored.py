@@ -72,7 +72,7 @@ def _prompts_with_search(config: CraftConfig, budget: int, n_classes: int) -> in
 def anchors(problem: Problem) -> Iterator[Step]:
     """A convex refiner on the logits of classes and anchors (ours): 1 + M / C queries."""
     yield Step(0, Solution(problem.initial_prompt))
-    yield from refine_once(problem, _anchored_side(problem))
+    yield from refine_once(problem, _anchored_objective(problem))
 
 
 @register_method(
@@ -85,10 +85,10 @@ def craft_anchors(problem: Problem) -> Iterator[Step]:
     """Context and refiner together, the refiner on classes and anchors (ours)."""
     yield Step(0, Solution(problem.initial_prompt))
     problem.check_accepts("contexts")  # before anchors are asked for, and paid
-    yield from search(problem, _anchored_side(problem))
+    yield from search(problem, _anchored_objective(problem))
 
 
-def _anchored_side(problem: Problem) -> ConvexObjective:
+def _anchored_objective(problem: Problem) -> ConvexObjective:
     """Asks for the anchors' logits on the training images."""
     if problem.meter.affordable_texts() <= len(problem.box.classnames):
         raise CraftZooError(

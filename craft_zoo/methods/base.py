@@ -406,11 +406,7 @@ def recorded(vlm: VLM, method: str, journal: Journal, in_flight: int | None = No
 
 def method_names() -> dict[str, str]:
     """Every method's name with its one-line description."""
-    REGISTRY.load()
-    return {
-        name: (entry.method.__doc__ or "no description").strip().splitlines()[0]
-        for name, entry in REGISTRY.things.items()
-    } | REGISTRY.broken
+    return REGISTRY.summaries(by_name=False)
 
 
 def _find(name: str) -> _Entry:
