@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 # A missing download fails at once instead of after retries; read when the hub's client is loaded.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Tables and help are as wide everywhere: without a terminal, and in a worker of pytest-xdist.
+os.environ["COLUMNS"] = "120"
 
 import hypothesis
 import numpy as np
@@ -52,6 +55,14 @@ def vlm() -> OpenCLIP:
     model = load_vlm("craft-mini")
     assert isinstance(model, OpenCLIP)
     return model
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt; the workers of pytest-xdist ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Mortal(OpenCLIP):

@@ -301,6 +301,7 @@ def test_a_refusal_waits_for_no_other_request(
         assert not thread.is_alive()
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_waits_for_no_request(
     endpoint: Endpoint, patient: HuggingFaceVLM, small_task: Task
 ) -> None:

@@ -67,12 +67,13 @@ def test_after_a_failure_nothing_more_is_begun_and_what_is_done_still_comes() ->
 
 
 def interrupt(seconds: float) -> None:
-    """As by Ctrl-C, after so many."""
+    """Interrupt the main thread as Ctrl-C does, after this many seconds."""
     main = threading.main_thread().ident
     assert main is not None
     threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGINT)).start()
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_an_interruption_cancels_what_was_being_waited_for(fail_fast: bool) -> None:
     begun = Begun()
@@ -82,6 +83,7 @@ def test_an_interruption_cancels_what_was_being_waited_for(fail_fast: bool) -> N
     assert [future.cancelled() for future in begun.futures] == [True] * 3
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_blocked_threads_hold_up_nobody() -> None:
     release, threads = threading.Event(), list[threading.Thread]()
 
