@@ -2,7 +2,7 @@
 
 Every figure comes from the points that runs have measured; a finished run is never made again.
 
-- :class:`RunSpec`, :class:`Variant`, :func:`expand`, :func:`cross`, :func:`combine`,
+- :class:`RunSpec`, :class:`Variant`, :func:`cross`, :func:`combine`,
   :func:`label_runs`, :func:`short_name`: the grid; :func:`name_datasets`:
   what its data sets are called
 - :class:`Plan`, :func:`read_plan`: the grid as a file
@@ -26,7 +26,6 @@ from craft_zoo.benchmarks.grid import (
     Variant,
     combine,
     cross,
-    expand,
     label_runs,
     short_name,
 )
@@ -99,7 +98,6 @@ __all__ = [
     "cross",
     "default_targets",
     "estimate_costs",
-    "expand",
     "few_seeds",
     "figures_for",
     "holm",

@@ -16,7 +16,7 @@ from craft_zoo.benchmarks.names import name_datasets
 from craft_zoo.benchmarks.rehearsal import Rehearsed, rehearse
 from craft_zoo.blackbox import VLM
 from craft_zoo.blackbox.base import several
-from craft_zoo.data import published_datasets, split_part
+from craft_zoo.data import DatasetSpec, OpenedDatasets, published_datasets, split_part
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import is_white_box, most_queries, settings_of
 
@@ -32,28 +32,26 @@ class Extent:
     Attributes:
         n_classes: number of classes.
         n_test: test images.
-        name: as given.
+        dataset: which one.
         here: whether the data set was opened, or is known by what was published of it.
     """
 
     n_classes: int
     n_test: int
-    name: str
+    dataset: DatasetSpec
     here: bool
 
 
-def extent_of(run: RunSpec, name: str | None = None) -> Extent:
-    """Classes and images of a run's data set, or of one that it is tried on.
+def extent_of(spec: DatasetSpec, opened: OpenedDatasets) -> Extent:
+    """Classes and images of a data set.
 
     Raises:
         CraftZooError: it is not here, and its sizes were not published.
     """
-    name = name or run.dataset
-    source, part = split_part(name)
+    source, part = split_part(spec.name)
     published = published_datasets().get(source)
     try:
-        classnames = run.classnames if name == run.dataset else None
-        dataset = run.source.open(name, classnames)
+        dataset = opened.open(spec)
     except CraftZooError:
         if published is None:
             raise
@@ -62,8 +60,8 @@ def extent_of(run: RunSpec, name: str | None = None) -> Extent:
             base = math.ceil(n_classes / 2)
             n_classes = base if part == "base" else n_classes - base
             n_test = round(n_test * n_classes / published.n_classes)
-        return Extent(n_classes, n_test, name, here=False)
-    return Extent(len(dataset.classnames), len(dataset.test), name, here=True)
+        return Extent(n_classes, n_test, spec, here=False)
+    return Extent(len(dataset.classnames), len(dataset.test), spec, here=True)
 
 
 def estimate_costs(
@@ -71,6 +69,7 @@ def estimate_costs(
     *,
     vlm: VLM | None = None,
     finished: Mapping[RunSpec, float] | None = None,
+    opened: OpenedDatasets | None = None,
 ) -> pd.DataFrame:
     """What the runs of a grid will ask for at most.
 
@@ -81,6 +80,7 @@ def estimate_costs(
         runs: of the grid.
         vlm: the model, whose speed on this machine is measured; None: no seconds.
         finished: seconds of runs that a store has already, which are not made again.
+        opened: data sets opened before.
 
     Returns:
         One row a task, method and optimizer: columns dataset, shots, method, optimizer, budget,
@@ -90,13 +90,13 @@ def estimate_costs(
     Raises:
         CraftZooError: a data set is not here, and its sizes were not published.
     """
-    extents: dict[tuple[object, ...], Extent] = {}
+    datasets = opened or OpenedDatasets()
+    extents: dict[DatasetSpec, Extent] = {}
 
-    def extent(run: RunSpec, name: str) -> Extent:
-        key = (name, run.classnames, run.source)
-        if key not in extents:
-            extents[key] = extent_of(run, name)
-        return extents[key]
+    def extent(spec: DatasetSpec) -> Extent:
+        if spec not in extents:
+            extents[spec] = extent_of(spec, datasets)
+        return extents[spec]
 
     rehearsed: dict[tuple[object, ...], Rehearsed] = {}
 
@@ -113,7 +113,7 @@ def estimate_costs(
     encoded: set[Extent] = set()
     rows: dict[tuple[object, ...], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for run in runs:
-        mine = extent(run, run.dataset)
+        mine = extent(run.dataset)
         key = (names[run].name, run.shots, run.method, run.optimizer, run.budget, mine.here)
         row = rows[key]
         row["runs"] += 1
@@ -124,7 +124,7 @@ def estimate_costs(
         n_measured = min(run.shots, 4) * mine.n_classes
         n_measured = mine.n_test if run.measured_on == "test" else n_measured
         queries = most_queries(run.method, run.config, run.budget, mine.n_classes)
-        others = [extent(run, name) for name in run.transfer]
+        others = [extent(run.dataset.other(name)) for name in run.transfer]
         trial = beside(run, mine.n_classes, queries)
         points = trial.points
         row["queries"] += queries
@@ -137,9 +137,9 @@ def estimate_costs(
             row["seconds"] += n_train * speed.image
             for other in others:
                 row["seconds"] += speed.context(other.n_classes)
-            for opened in {mine, *others} - encoded:  # test images are encoded once
-                encoded.add(opened)
-                row["seconds"] += opened.n_test * speed.image
+            for each in {mine, *others} - encoded:  # test images are encoded once
+                encoded.add(each)
+                row["seconds"] += each.n_test * speed.image
     columns = ["dataset", "shots", "method", "optimizer", "budget", "here"]
     counts = ["runs", "done", "queries", "predictions", "evaluation", "seconds"]
     table = pd.DataFrame(

@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.benchmarks.grid import RunSpec, expand
+from craft_zoo.benchmarks.grid import RunSpec, combine, cross
 from craft_zoo.benchmarks.names import name_datasets
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.speed.machine import peak_memory
 from craft_zoo.benchmarks.store import RunStore
 from craft_zoo.blackbox import VLM, load_vlm
 from craft_zoo.craft import CraftConfig
-from craft_zoo.data import ImageSource, load_dataset
+from craft_zoo.data import DatasetSpec, ImageSource, load_dataset
 from craft_zoo.machine import one_numpy_thread, use_threads
 from craft_zoo.methods import DEFAULT_OPTIMIZER
 from craft_zoo.mini import NAME
@@ -115,15 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     use_threads(options.threads)
     vlm, methods = load_vlm(), options.method or list(_METHODS)
-    runs = expand(
-        model=NAME,
-        datasets=[options.dataset],
-        methods=methods,
-        optimizer_specs=[DEFAULT_OPTIMIZER],
+    runs = cross(
+        NAME,
+        [DatasetSpec(options.dataset)],
+        combine(methods, [DEFAULT_OPTIMIZER], CraftConfig()),
         shots=[options.shots],
         seeds=[1],
-        budget=options.budget,
-        config=CraftConfig(),
+        budgets=[options.budget],
     )
     with tempfile.TemporaryDirectory() as folder:
         store = RunStore(Path(folder))

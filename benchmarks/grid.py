@@ -16,12 +16,14 @@ from pydantic import Field, TypeAdapter
 
 from craft_zoo import optimizers
 from craft_zoo.craft import CraftConfig
-from craft_zoo.data import DataSource, fingerprint
+from craft_zoo.data import DatasetSpec, OpenedDatasets, fingerprint
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import get_method, optimizers_for, settings_of, uses_optimizer
 from craft_zoo.records import check
 
 NO_OPTIMIZER = "none"
+# How a grid's data sets are opened and drawn from: these fields of a DatasetSpec.
+OPENING = ("root", "download", "skip_bad", "sampling", "fewer")
 MOST_RUNS = 20_000  # of a grid: what more of them take in memory and time was hardly meant
 
 MOST_SHOTS, LARGEST_SEED, LARGEST_BUDGET = 10**6, 2**63 - 1, 10**12
@@ -36,24 +38,22 @@ class RunSpec:
 
     Attributes:
         model: see :attr:`craft_zoo.blackbox.VLM.name`.
-        dataset: as given to :func:`craft_zoo.data.load_dataset`.
-        classnames: file with class names, or None.
+        dataset: the data set, and how the shots are drawn.
         method: name of a method.
         optimizer: spec of an optimizer, or ``none`` for a method without one.
         shots: training images a class.
         seed: seed of the shots and of all else that is random.
         budget: queries that may be made.
         config: settings of the method.
-        data: fingerprint of what ``dataset`` and ``classnames`` hold, see
-            :func:`craft_zoo.data.fingerprint`; "" where it was not looked at.
-        source: how the data set is opened and the shots are drawn.
+        data: fingerprint of the data set's content, see :func:`craft_zoo.data.fingerprint`; ""
+            where it was not opened.
         measured_on: ``test``, or ``val``: the validation images, for choices.
-        transfer: data sets that the solution is tried on at the end, opened in the same way.
+        transfer: names of data sets that the solution is tried on at the end, opened as
+            ``dataset`` is.
     """
 
     model: str
-    dataset: str
-    classnames: str | None
+    dataset: DatasetSpec
     method: str
     optimizer: str
     shots: Shots
@@ -61,7 +61,6 @@ class RunSpec:
     budget: Budget
     config: CraftConfig = field(default_factory=CraftConfig)
     data: str = ""
-    source: DataSource = field(default_factory=DataSource)
     measured_on: str = "test"
     transfer: tuple[str, ...] = ()
 
@@ -73,7 +72,7 @@ class RunSpec:
         method looks at it.
         """
         described = self.to_json() | {
-            "dataset": short_name(self.dataset),
+            "dataset": short_name(self.dataset.name),
             "config": settings_of(self.method, self.config),
         }
         del described["classnames"]  # they are part of the data
@@ -85,7 +84,7 @@ class RunSpec:
         described |= {name: value for name, value in later.items() if value != before[name]}
         text = json.dumps(described, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        words = (short_name(self.dataset), self.method, self.optimizer)
+        words = (short_name(self.dataset.name), self.method, self.optimizer)
         return f"{slug('-'.join(words))[:60]}-{self.shots}shots-seed{self.seed}-{digest}"
 
     @property
@@ -97,7 +96,9 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The description as plain values."""
-        return asdict(self)
+        spec, values = self.dataset, asdict(self)
+        source = {name: getattr(spec, name) for name in OPENING}
+        return values | {"dataset": spec.name, "classnames": spec.classnames, "source": source}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RunSpec:
@@ -107,10 +108,11 @@ class RunSpec:
             TypeError, KeyError, ValueError: it describes no run.
         """
         read = {**values, "config": CraftConfig(**values["config"])}
-        read["source"] = DataSource(**values.get("source", {}))
+        source = read.pop("source", {})
+        read["dataset"] = DatasetSpec(values["dataset"], read.pop("classnames"), **source)
         read["transfer"] = tuple(values.get("transfer", ()))
         run = cls(**read)
-        check(_described(), run.to_json())
+        check(_described(), asdict(run))
         return run
 
 
@@ -150,15 +152,15 @@ def combine(
 
 def cross(
     model: str,
-    datasets: Sequence[tuple[str, str | None]],
+    datasets: Sequence[DatasetSpec],
     variants: Sequence[Variant],
     *,
     shots: Sequence[int],
     seeds: Sequence[int],
     budgets: Sequence[int] | Mapping[int, int],
-    source: DataSource | None = None,
     measured_on: str = "test",
     transfer: Sequence[str] = (),
+    opened: OpenedDatasets | None = None,
     look: bool = True,
 ) -> list[RunSpec]:
     """All runs of a grid, in order of data set, shots, seed, budget, variant.
@@ -167,21 +169,21 @@ def cross(
 
     Args:
         model: see :class:`RunSpec`.
-        datasets: each with its file of class names, or None.
+        datasets: what is adapted to.
         variants: what is run on each task.
         shots: training images a class.
         seeds: of the shots and of all else that is random.
         budgets: queries; or, by shots, how many.
-        source: see :class:`RunSpec`, as for the two that follow.
-        measured_on: of each run.
-        transfer: of each run.
-        look: open the data sets; without, runs have no identity that a store would know.
+        measured_on: see :class:`RunSpec`.
+        transfer: see :class:`RunSpec`.
+        opened: data sets opened before; those that are opened here are added.
+        look: open the data sets. Without, the runs have no identity that a store would know.
 
     Raises:
         CraftZooError: a data set that cannot be opened, an unknown method, a value out of range.
         OptimizerError: an unknown optimizer or a wrong option.
     """
-    source = source or DataSource()
+    opened = opened or OpenedDatasets()
     by_shots = _by_shots(budgets, shots)
     seeds = list(islice(seeds, MOST_RUNS + 1))  # of a range that may have no end
     pairs = sum(len(by_shots[n]) for n in shots)  # of shots and budget
@@ -196,14 +198,13 @@ def cross(
         get_method(variant.method)
     _check_optimizers(variants, every)
     runs: dict[RunSpec, None] = {}
-    for dataset, classnames in dict.fromkeys(datasets):
-        data = fingerprint(source.open(dataset, classnames)) if look else ""
+    for dataset in dict.fromkeys(datasets):
+        data = fingerprint(opened.open(dataset)) if look else ""
         for n_shots, seed in product(shots, seeds):
             for budget, (method, spec, config) in product(by_shots[n_shots], variants):
                 run = RunSpec(
-                    *(model, dataset, classnames, method, spec, n_shots, seed, budget, config),
+                    *(model, dataset, method, spec, n_shots, seed, budget, config),
                     data=data,
-                    source=source,
                     measured_on=measured_on,
                     transfer=tuple(transfer),
                 )
@@ -234,29 +235,6 @@ def _by_shots(
     if lacking:
         raise CraftZooError(f"the budgets say nothing of {lacking[0]} shots: add a line for them")
     return {n: [budgets[n]] for n in shots}
-
-
-def expand(
-    *,
-    model: str,
-    datasets: list[str],
-    methods: list[str],
-    optimizer_specs: list[str],
-    shots: list[int],
-    seeds: list[int],
-    budget: int,
-    config: CraftConfig,
-    classnames: str | None = None,
-) -> list[RunSpec]:
-    """The runs of methods x optimizers under one configuration, see :func:`cross`."""
-    return cross(
-        model,
-        [(dataset, classnames) for dataset in datasets],
-        combine(methods, optimizer_specs, config),
-        shots=shots,
-        seeds=seeds,
-        budgets=[budget],
-    )
 
 
 def _check_optimizers(variants: Sequence[Variant], budgets: Sequence[int]) -> None:

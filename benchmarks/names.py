@@ -38,7 +38,7 @@ def name_datasets(runs: Iterable[RunSpec]) -> dict[RunSpec, DatasetName]:
     runs = list(runs)
     kinds: dict[str, dict[tuple[Any, ...], RunSpec]] = defaultdict(dict)
     for run in runs:
-        kinds[run.dataset].setdefault(_kind(run), run)
+        kinds[run.dataset.name].setdefault(_kind(run), run)
     short = distinguished(kinds)
     notes = {
         (dataset, kind): note
@@ -47,8 +47,8 @@ def name_datasets(runs: Iterable[RunSpec]) -> dict[RunSpec, DatasetName]:
     }
     named = {}
     for run in runs:
-        note = notes[run.dataset, _kind(run)]
-        both = run.dataset + note, short[run.dataset] + note
+        note = notes[run.dataset.name, _kind(run)]
+        both = run.dataset.name + note, short[run.dataset.name] + note
         named[run] = DatasetName(*map(printable, both))
     return named
 
@@ -77,8 +77,9 @@ def _ends(path: str) -> list[str]:
 
 def _kind(run: RunSpec) -> tuple[Any, ...]:
     """What two runs on one task have in common beside the data set's name and the shots."""
-    protocol = (run.source.sampling, run.source.fewer, run.measured_on)
-    where = (run.classnames, run.source.root, run.source.skip_bad)
+    spec = run.dataset
+    protocol = (spec.sampling, spec.fewer, run.measured_on)
+    where = (spec.classnames, spec.root, spec.skip_bad)
     return (*protocol, run.data) if run.data else (*protocol, *where)
 
 
@@ -86,18 +87,19 @@ def _notes(runs: list[RunSpec]) -> list[str]:
     """What tells runs on a data set of one name apart, in words; "" for a single one."""
     if len(runs) == 1:
         return [""]
-    files = distinguished(run.classnames for run in runs if run.classnames)
-    roots = distinguished(run.source.root for run in runs if run.source.root)
+    specs = [run.dataset for run in runs]
+    files = distinguished(spec.classnames for spec in specs if spec.classnames)
+    roots = distinguished(spec.root for spec in specs if spec.root)
     told = [
         {
-            "classnames": files.get(run.classnames or "", ""),
-            "root": f"in {roots[run.source.root]}" if run.source.root else "",
-            "sampling": "" if run.source.sampling == "uniform" else f"{run.source.sampling} shots",
-            "fewer": "" if run.source.fewer == "error" else f"fewer={run.source.fewer}",
-            "skip_bad": "without broken images" if run.source.skip_bad else "",
+            "classnames": files.get(spec.classnames or "", ""),
+            "root": f"in {roots[spec.root]}" if spec.root else "",
+            "sampling": "" if spec.sampling == "uniform" else f"{spec.sampling} shots",
+            "fewer": "" if spec.fewer == "error" else f"fewer={spec.fewer}",
+            "skip_bad": "without broken images" if spec.skip_bad else "",
             "measured_on": "" if run.measured_on == "test" else f"on {run.measured_on}",
         }
-        for run in runs
+        for run, spec in zip(runs, specs, strict=True)
     ]
     varied = [name for name in told[0] if len({each[name] for each in told}) > 1]
     notes = [", ".join(each[name] for name in varied if each[name]) for each in told]

@@ -10,14 +10,22 @@ from collections.abc import Hashable, Iterator, Mapping
 from importlib import resources
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 
 from craft_zoo.benchmarks.grid import (
     MOST_RUNS,
     NO_OPTIMIZER,
+    OPENING,
     Budget,
     RunSpec,
     Seed,
@@ -28,7 +36,7 @@ from craft_zoo.benchmarks.grid import (
     cross,
 )
 from craft_zoo.craft import CraftConfig, read_settings
-from craft_zoo.data import DataSource, Fewer, Sampling
+from craft_zoo.data import DatasetSpec, Fewer, OpenedDatasets, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded, read_bounded
 from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, uses_optimizer
@@ -46,16 +54,16 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class DatasetEntry(_Part):
-    """A data set of a plan.
-
-    Attributes:
-        name: as given to :func:`craft_zoo.data.load_dataset`.
-        classnames: file with class names, or None.
-    """
-
-    name: str
-    classnames: str | None = None
+# A data set of a plan: those fields of a DatasetSpec in which it differs from the plan's.
+_FIELDS: dict[str, Any] = {
+    name: (kind, getattr(DatasetSpec, name, ...))
+    for name, kind in get_type_hints(DatasetSpec).items()
+    if name in ("name", "classnames", *OPENING)
+}
+if TYPE_CHECKING:
+    DatasetEntry = _Part
+else:
+    DatasetEntry = create_model("DatasetEntry", __base__=_Part, **_FIELDS)
 
 
 class VariantEntry(_Part):
@@ -78,7 +86,7 @@ class Plan(_Part):
     Attributes:
         model: for :func:`craft_zoo.load_vlm`.
         pretrained: likewise.
-        datasets: as names, or with a file of class names each.
+        datasets: as names, or as fields of :class:`craft_zoo.data.DatasetSpec`.
         methods: names.
         optimizers: specs.
         shots: training images a class.
@@ -87,11 +95,11 @@ class Plan(_Part):
         budgets_by_shots: queries of runs with so many shots, in place of ``budgets``.
         settings: of the methods, where they differ from the defaults.
         variants: by name.
-        data_root: folder that the field's data sets lie in, from where the plan's file lies.
-        download: fetch data sets that are missing, where that can be done.
-        skip_bad: leave broken images and the like out.
-        sampling: of the few shots, see :func:`craft_zoo.data.few_shot`, as for the next.
-        fewer: what to do where a class has too few images.
+        data_root: ``root`` of all data sets, from where the plan's file lies.
+        download: of all data sets, see :class:`craft_zoo.data.DatasetSpec`.
+        skip_bad: of all data sets.
+        sampling: of all data sets.
+        fewer: of all data sets.
         measured_on: ``test``, or ``val`` for choices.
         transfer: data sets that each solution is tried on.
         parts: plans of their own, by name, each of what differs from this one; the grid is all of
@@ -100,7 +108,9 @@ class Plan(_Part):
 
     model: str = "craft-mini"
     pretrained: str | None = None
-    datasets: Annotated[tuple[DatasetEntry, ...], _Several] = (DatasetEntry(name="digits"),)
+    datasets: Annotated[tuple[DatasetEntry, ...], _Several] = (
+        DatasetEntry.model_validate({"name": "digits"}),
+    )
     methods: Annotated[tuple[str, ...], _Several] = DEFAULT_METHODS
     optimizers: Annotated[tuple[str, ...], _Several] = (DEFAULT_OPTIMIZER,)
     shots: Annotated[tuple[Shots, ...], _Several] = (16,)
@@ -174,10 +184,13 @@ class Plan(_Part):
         except ValidationError as error:
             raise CraftZooError(f"{source}: {_sentence(error)}") from None
 
-    def runs(self, *, look: bool = True) -> dict[RunSpec, str]:
+    def runs(
+        self, opened: OpenedDatasets | None = None, *, look: bool = True
+    ) -> dict[RunSpec, str]:
         """Every run with its variant's name, "" for one of methods x optimizers.
 
         Args:
+            opened: data sets opened before; those that are opened here are added.
             look: open the data sets, see :func:`cross`.
 
         Raises:
@@ -187,33 +200,31 @@ class Plan(_Part):
         if self.parts:
             common = self.model_dump(exclude={"parts"}, exclude_unset=True)
             together: dict[RunSpec, str] = {}
+            opened = opened or OpenedDatasets()
             for name, part in self.parts.items():
                 if "parts" in part:
                     raise CraftZooError(
                         f"part {short(name)} has parts itself: write them beside it"
                     )
                 plan = Plan.of(common | part, f"part {short(name)} of the plan")
-                together |= plan.runs(look=look)
+                together |= plan.runs(opened, look=look)
                 check_count(len(together))
             return together
         config = read_settings(self.settings)
         named = {self._variant(name, entry, config): name for name, entry in self.variants.items()}
+        shared = {name: getattr(self, name) for name in OPENING if name != "root"}
+        shared |= {"root": self.data_root}
+        given = [entry.model_dump(exclude_unset=True) for entry in self.datasets]
         runs = cross(
             model_name(self.model, self.pretrained),
-            [(entry.name, entry.classnames) for entry in self.datasets],
+            [DatasetSpec(**shared | entry) for entry in given],
             [*combine(self.methods, self.optimizers, config), *named],
             shots=self.shots,
             seeds=self.seeds,
             budgets=self.budgets_by_shots or self.budgets,
-            source=DataSource(
-                root=self.data_root,
-                download=self.download,
-                skip_bad=self.skip_bad,
-                sampling=self.sampling,
-                fewer=self.fewer,
-            ),
             measured_on=self.measured_on,
             transfer=self.transfer,
+            opened=opened,
             look=look,
         )
         return {run: named.get(Variant(run.method, run.optimizer, run.config), "") for run in runs}
@@ -361,8 +372,9 @@ def _beside(datasets: Any, folder: Path) -> Any:
         moved = dict(datasets)
         if isinstance(moved.get("name"), str):
             moved["name"] = _beside(moved["name"], folder)
-        if isinstance(moved.get("classnames"), str):
-            moved["classnames"] = str(folder / expanded(moved["classnames"]))
+        for key in ("classnames", "root"):
+            if isinstance(moved.get(key), str):
+                moved[key] = str(folder / expanded(moved[key]))
         return moved
     return datasets
 

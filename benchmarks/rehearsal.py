@@ -96,7 +96,7 @@ def _problem(run: RunSpec, labels: np.ndarray, n_classes: int) -> Problem:
         optimizer=run.optimizer,
         config=run.config,
         views=[images] * run.config.views,
-        name=short_name(run.dataset),
+        name=short_name(run.dataset.name),
     )
 
 

@@ -34,6 +34,7 @@ from craft_zoo.blackbox import (
 )
 from craft_zoo.console import open_console
 from craft_zoo.craft import CraftConfig
+from craft_zoo.data import DatasetSpec
 from craft_zoo.machine import use_threads
 from craft_zoo.openclip import OpenCLIP
 
@@ -116,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 def _grid(budget: int) -> list[RunSpec]:
     return cross(
         "craft-mini",
-        [("digits", None)],
+        [DatasetSpec("digits")],
         combine(METHODS, ["logit-gn"], CraftConfig()),
         shots=SHOTS,
         seeds=SEEDS,

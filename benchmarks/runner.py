@@ -20,10 +20,10 @@ from craft_zoo.benchmarks.queue import (
     RunQueue,
 )
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.benchmarks.tasks import Tasks
+from craft_zoo.benchmarks.tasks import check_tasks, task_of
 from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Progress
 from craft_zoo.craft import Step
-from craft_zoo.data import LabelledImages
+from craft_zoo.data import LabelledImages, OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import Problem, get_method, recorded
@@ -57,11 +57,19 @@ class Bench:
         vlm: the model that every run adapts.
         store: where runs are kept and looked up.
         in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
+        datasets: data sets opened before.
     """
 
-    def __init__(self, vlm: VLM, store: RunStore, *, in_flight: int | None = None) -> None:
+    def __init__(
+        self,
+        vlm: VLM,
+        store: RunStore,
+        *,
+        in_flight: int | None = None,
+        datasets: OpenedDatasets | None = None,
+    ) -> None:
         self.vlm, self.store, self.in_flight = vlm, store, in_flight
-        self._tasks = Tasks()
+        self._datasets = datasets or OpenedDatasets()
         self._measured: dict[tuple[Any, ...], ImageSet] = {}
 
     def run(
@@ -105,8 +113,8 @@ class Bench:
         return Outcome(done=True)
 
     def check(self, runs: Sequence[RunSpec]) -> None:
-        """See :meth:`Tasks.check`."""
-        self._tasks.check(runs)
+        """See :func:`check_tasks`."""
+        check_tasks(runs, self._datasets)
 
     def _images(
         self, images: LabelledImages, key: tuple[Any, ...], progress: Progress | None
@@ -122,8 +130,9 @@ class Bench:
         """Accuracy of what was found on the other data sets that the run names."""
         accuracies = {}
         for name in run.transfer:
-            other = self._tasks.dataset(name, run)
-            images = self._images(other.test, (name, run.source), progress)
+            spec = run.dataset.other(name)
+            other = self._datasets.open(spec)
+            images = self._images(other.test, (spec,), progress)
             logits = transfer(
                 solution, problem.vlm, problem.box, images, other.classnames, problem.meter
             )
@@ -131,10 +140,10 @@ class Bench:
         return accuracies
 
     def _execute(self, run: RunSpec, journal: Journal, listener: Listener | None) -> None:
-        task = self._tasks.of(run)
+        task = task_of(run, self._datasets)
         progress = functools.partial(listener.reading, run) if listener else None
         measured = task.test
-        key: tuple[Any, ...] = (run.dataset, run.classnames, run.source)
+        key: tuple[Any, ...] = (run.dataset,)
         if run.measured_on == "val":
             assert task.val is not None, "checked before"
             measured, key = task.val, (*key, run.shots, run.seed)
@@ -148,7 +157,7 @@ class Bench:
             optimizer=run.optimizer,
             config=run.config,
             progress=progress,
-            name=short_name(run.dataset),
+            name=short_name(run.dataset.name),
             template=task.template,
         )
         if listener:

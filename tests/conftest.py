@@ -43,7 +43,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the test registers is forgotten after it."""
-    for registry in (optimizers.registry, data.registry, methods.base):
+    for registry in (optimizers.registry, data.load, methods.base):
         registry.REGISTRY.load()
         for name in ("things", "broken", "_sources"):
             monkeypatch.setattr(registry.REGISTRY, name, dict(getattr(registry.REGISTRY, name)))

@@ -31,7 +31,7 @@ class Standing(Optimizer):
 """,
     "data/two_colours.py": """
 import numpy as np
-from craft_zoo.data.registry import register_dataset
+from craft_zoo.data.load import register_dataset
 from craft_zoo.data.task import Dataset, LabelledImages
 
 @register_dataset("two-colours")

@@ -21,7 +21,8 @@ from craft_zoo.benchmarks.queue import (
 )
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.benchmarks.tasks import Tasks
+from craft_zoo.benchmarks.tasks import check_tasks
+from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 
@@ -38,6 +39,7 @@ def run_on_ray(
     cpus: int = 1,
     gpus: float = 0,
     in_flight: int | None = None,
+    datasets: OpenedDatasets | None = None,
     listener: Listener | None = None,
 ) -> dict[RunSpec, list[Point]]:
     """As :meth:`Bench.run`, on a Ray cluster; needs the extra ``ray``.
@@ -55,6 +57,7 @@ def run_on_ray(
         cpus: of a run; it computes on so many threads.
         gpus: of a run, or a share of one.
         in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
+        datasets: data sets opened before; each worker gets a copy.
         listener: told how it goes.
 
     Raises:
@@ -65,7 +68,8 @@ def run_on_ray(
         from ray.util.queue import Queue
     except ImportError:
         raise CraftZooError("Ray is not installed: pip install 'craft-zoo[ray]'") from None
-    Tasks().check(runs)
+    datasets = datasets or OpenedDatasets()
+    check_tasks(runs, datasets)
     ledger = RunQueue(store, runs, listener)
     if not ledger.waiting:
         return ledger.curves()
@@ -88,9 +92,11 @@ def run_on_ray(
         # Ray itself gives a task whose worker was lost to another.
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=DEATHS - 1)(_remote_run)
         place = (store.folder.resolve(), _mark(store))
+        # In a list, as Ray would fetch a reference among the arguments for each task anew.
+        shared = [ray.put(datasets)]
 
         def submit(run: RunSpec) -> Any:
-            return task.remote(open_vlm, run, place, in_flight, cpus, queue)
+            return task.remote(open_vlm, run, place, in_flight, cpus, shared, queue)
 
         running = {submit(run): run for run in ledger.waiting}
         ledger.waiting.clear()
@@ -167,6 +173,7 @@ def _remote_run(
     place: tuple[Path, str],
     in_flight: int | None,
     cpus: int,
+    datasets: list[Any],
     queue: Any,
 ) -> tuple[Outcome, dict[str, bytes]]:
     """Do a run on a worker; its files, where the store's folder is not seen from there."""
@@ -176,7 +183,9 @@ def _remote_run(
     store = RunStore(folder if shared else Path(tempfile.gettempdir()) / f"craft-zoo-{mark}")
     try:
         if mark not in _BENCHES:
-            _BENCHES[mark] = open_bench(open_vlm, store, in_flight, cpus)
+            import ray
+
+            _BENCHES[mark] = open_bench(open_vlm, store, in_flight, cpus, ray.get(datasets[0]))
         relay: Any = Relay(queue.put_nowait)
         outcome = _BENCHES[mark].attempt(run, relay)
     except CraftZooError as error:

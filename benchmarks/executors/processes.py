@@ -24,7 +24,8 @@ from craft_zoo.benchmarks.queue import (
     RunQueue,
 )
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.benchmarks.tasks import Tasks
+from craft_zoo.benchmarks.tasks import check_tasks
+from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 
 
@@ -36,6 +37,7 @@ def run_in_processes(
     jobs: int,
     threads: int | None = None,
     in_flight: int | None = None,
+    datasets: OpenedDatasets | None = None,
     listener: Listener | None = None,
 ) -> dict[RunSpec, list[Point]]:
     """As :meth:`Bench.run`, several runs at a time.
@@ -47,6 +49,7 @@ def run_in_processes(
         jobs: processes.
         threads: of each; None: the machine's cores shared out.
         in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
+        datasets: data sets opened before; each process gets a copy.
         listener: told how it goes.
 
     Raises:
@@ -55,9 +58,10 @@ def run_in_processes(
     if jobs < 1:
         raise CraftZooError(f"at least 1 job is needed, not {jobs}: raise jobs (--jobs)")
     threads = threads or max(1, _cores() // jobs)
-    Tasks().check(runs)
+    datasets = datasets or OpenedDatasets()
+    check_tasks(runs, datasets)
     ledger = RunQueue(store, runs, listener)
-    start = (open_vlm, store.folder, in_flight, threads)
+    start = (open_vlm, store.folder, in_flight, threads, datasets)
     workers = [_Worker(start) for _ in range(min(jobs, len(ledger.waiting)))]
     deaths: Counter[RunSpec] = Counter()
     try:
@@ -146,7 +150,12 @@ class _Worker:
 
 
 def _work(
-    link: Connection, open_vlm: OpenVLM, folder: Path, in_flight: int | None, threads: int
+    link: Connection,
+    open_vlm: OpenVLM,
+    folder: Path,
+    in_flight: int | None,
+    threads: int,
+    datasets: OpenedDatasets,
 ) -> None:
     """Do the runs that come, until the other side is gone."""
     # Ctrl-C in a terminal reaches all of a command's processes; the first one ends the others.
@@ -157,7 +166,9 @@ def _work(
         while True:
             run = link.recv()
             try:
-                bench = bench or open_bench(open_vlm, RunStore(folder), in_flight, threads)
+                bench = bench or open_bench(
+                    open_vlm, RunStore(folder), in_flight, threads, datasets
+                )
                 outcome = bench.attempt(run, relay)
             except ConnectionError:  # nobody listens any more
                 raise

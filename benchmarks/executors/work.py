@@ -9,6 +9,7 @@ from craft_zoo.benchmarks.queue import Listener
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.store import RunStore
 from craft_zoo.blackbox import VLM
+from craft_zoo.data import OpenedDatasets
 from craft_zoo.machine import keep_freed_memory, use_threads
 
 DEATHS = 3  # of workers, after which a run is given up
@@ -40,8 +41,14 @@ def pass_on(listener: Listener | None, message: tuple[str, tuple[Any, ...]]) -> 
         getattr(listener, name)(*arguments)
 
 
-def open_bench(open_vlm: OpenVLM, store: RunStore, in_flight: int | None, threads: int) -> Bench:
+def open_bench(
+    open_vlm: OpenVLM,
+    store: RunStore,
+    in_flight: int | None,
+    threads: int,
+    datasets: OpenedDatasets,
+) -> Bench:
     """A bench in a process of its own."""
     keep_freed_memory()
     use_threads(threads)
-    return Bench(open_vlm(), store, in_flight=in_flight)
+    return Bench(open_vlm(), store, in_flight=in_flight, datasets=datasets)

@@ -320,17 +320,17 @@ def command(run: RunSpec) -> str:
         model = with_activation(model, before[1].quick_gelu)
     words = ["craft-zoo", "bench", "--model", model]
     words += ["--pretrained", pretrained] if pretrained else []
-    words += ["--dataset", run.dataset]
-    words += ["--classnames", run.classnames] if run.classnames else []
+    spec = run.dataset
+    words += ["--dataset", spec.name]
+    words += ["--classnames", spec.classnames] if spec.classnames else []
     words += ["--method", run.method]
     words += [] if run.optimizer == NO_OPTIMIZER else ["--optimizer", run.optimizer]
     words += ["--shots", str(run.shots), "--seed", str(run.seed), "--budget", str(run.budget)]
     given = asdict(run.config)
-    source = run.source
-    words += ["--data-root", source.root] if source.root else []
-    words += ["--skip-bad"] if source.skip_bad else []
-    words += [] if source.sampling == "uniform" else ["--sampling", source.sampling]
-    words += [] if source.fewer == "error" else ["--fewer", source.fewer]
+    words += ["--data-root", spec.root] if spec.root else []
+    words += ["--skip-bad"] if spec.skip_bad else []
+    words += [] if spec.sampling == "uniform" else ["--sampling", spec.sampling]
+    words += [] if spec.fewer == "error" else ["--fewer", spec.fewer]
     words += [] if run.measured_on == "test" else ["--measured-on", run.measured_on]
     for name in run.transfer:
         words += ["--transfer", name]

@@ -17,7 +17,7 @@ from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.store import RunStore
 from craft_zoo.blackbox import Journal, ReplayVLM, load_vlm
 from craft_zoo.craft import CraftConfig
-from craft_zoo.data import few_shot, load_dataset
+from craft_zoo.data import DatasetSpec, few_shot, load_dataset
 from craft_zoo.tuning import tune
 
 OPTIMIZERS = ("logit-gn", "cma")
@@ -93,7 +93,7 @@ def measure_parallel(
 def _equal_runs(budget: int, seeds: int) -> list[RunSpec]:
     return cross(
         "craft-mini",
-        [("digits", None)],
+        [DatasetSpec("digits")],
         combine(["craft"], ["logit-gn"], CraftConfig()),
         shots=[16],
         seeds=range(1, seeds + 1),

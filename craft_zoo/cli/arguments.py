@@ -14,9 +14,8 @@ from craft_zoo.blackbox import VLM, ModelSpec, is_address
 from craft_zoo.blackbox.cost_limit import cost_of, exceeds
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
 from craft_zoo.craft import CraftConfig, read_settings, setting_options
-from craft_zoo.data import DataSource, Fewer, Sampling
+from craft_zoo.data import DatasetSpec, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
-from craft_zoo.machine import use_threads
 from craft_zoo.methods import method_names, readers_of
 from craft_zoo.mini import NAME
 from craft_zoo.openclip import PRECISIONS
@@ -106,26 +105,11 @@ def add_model_arguments(
     )
 
 
-def open_model(options: argparse.Namespace, default: str = NAME) -> VLM:
-    """The model that :func:`add_model_arguments` describes.
-
-    Args:
-        options: as parsed.
-        default: the model where ``--model`` names none.
-
-    Raises:
-        CraftZooError: it is unknown or cannot be loaded, or an option is out of range.
-    """
-    if options.threads is not None:
-        use_threads(options.threads)
-    return read_model(options, default).open()
-
-
 def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
     """The model that an adapter belongs to, or which ``--model`` names.
 
     Raises:
-        CraftZooError: see :func:`open_model`; or it is behind an address that only the adapter
+        CraftZooError: see :func:`load_vlm`; or it is behind an address that only the adapter
             names. Whoever wrote the adapter could have keys and images sent there.
     """
     if options.model is None and is_address(adapter.model):
@@ -133,7 +117,7 @@ def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
             f"{options.adapter} belongs to the model at {adapter.model}, where your images and "
             f"your key would be sent: say --model {adapter.model} if that is meant"
         )
-    return open_model(options, adapter.model)
+    return read_model(options, adapter.model).open()
 
 
 def check_limits(
@@ -248,11 +232,11 @@ def given_data(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def read_source(options: argparse.Namespace) -> DataSource:
-    """How data sets are to be opened."""
+def read_dataset(options: argparse.Namespace) -> DatasetSpec:
+    """The data set of a command that takes one, and how it is opened."""
     given = given_data(options)
     root = given.pop("data_root", None)
-    return DataSource(root=root, **given)
+    return DatasetSpec(options.dataset, options.classnames, root, **given)
 
 
 def say_skipped(name: str, skipped: Sequence[str], console: Console) -> None:

@@ -33,10 +33,11 @@ from craft_zoo.cli.arguments import (
     read_assignments,
 )
 from craft_zoo.cli.bars import BenchBars
-from craft_zoo.cli.dry_run import dry_run
+from craft_zoo.cli.dry_run import dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
 from craft_zoo.cli.progress import query_progress, saying, stopped
 from craft_zoo.console import open_console
+from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names
 from craft_zoo.mini import NAME
@@ -129,12 +130,12 @@ def run(options: argparse.Namespace) -> int:
     plan = _plan(options)
     if options.dry_run:
         return dry_run(plan, options, console)
-    names = plan.runs()
-    options.model, options.pretrained = plan.model, plan.pretrained
+    datasets = OpenedDatasets()
+    names = plan.runs(datasets)
     with query_progress() as progress:
         bars = BenchBars(progress, names)
         with saying(progress, stopped(options.out)):
-            curves = execute(options, names, bars)
+            curves = execute(options, plan_model(plan, options), names, datasets, bars)
     summary = write_results(curves, options.out, names)
     console.print(_table(summary))
     if few := few_seeds(tidy(curves, names)):
@@ -190,10 +191,10 @@ def _plan(options: argparse.Namespace) -> Plan:
                 each["model"] = with_activation(model, options.quickgelu)
     plan = Plan.of(values, source)
     if options.classnames is not None:
-        entries = [
-            {"name": entry.name, "classnames": options.classnames} for entry in plan.datasets
+        values["datasets"] = [
+            entry.model_dump(exclude_unset=True) | {"classnames": options.classnames}
+            for entry in plan.datasets
         ]
-        values["datasets"] = entries
     values["settings"] = plan.settings | read_assignments(options)
     return Plan.of(values, source)
 

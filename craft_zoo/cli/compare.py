@@ -140,15 +140,15 @@ def _matched(folders: list[list[RunSpec]]) -> list[dict[RunSpec, DatasetName]]:
     for names in named:
         here: dict[str, set[str]] = {}
         for run, each in names.items():
-            here.setdefault(short_name(run.dataset), set()).add(each.key)
+            here.setdefault(short_name(run.dataset.name), set()).add(each.key)
         for name, keys in here.items():
             kinds[name] = max(kinds.get(name, 0), len(keys))
 
     def key(run: RunSpec, each: DatasetName) -> str:
-        name = short_name(run.dataset)
+        name = short_name(run.dataset.name)
         if kinds[name] == 1:
             return name
-        protocol = f"{run.source.sampling} {run.source.fewer} {run.measured_on}"
+        protocol = f"{run.dataset.sampling} {run.dataset.fewer} {run.measured_on}"
         return f"{name} {run.data} {protocol}" if run.data else each.key
 
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import pandas as pd
 from rich.console import Console
@@ -11,8 +12,9 @@ from rich.text import Text
 
 from craft_zoo.benchmarks import Plan, RunStore, estimate_costs
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
-from craft_zoo.blackbox import VLM
-from craft_zoo.cli.arguments import open_model
+from craft_zoo.blackbox import VLM, ModelSpec
+from craft_zoo.cli.arguments import read_model
+from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
@@ -25,10 +27,10 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
     """
     if options.price is not None and options.price < 0:
         raise CraftZooError(f"--price must not be negative, it is {options.price}")
-    options.model, options.pretrained = plan.model, plan.pretrained
-    vlm, why = _opened(options)
+    vlm, why = _opened(plan_model(plan, options))
+    datasets = OpenedDatasets()
     try:
-        runs, here = plan.runs(), True
+        runs, here = plan.runs(datasets), True
     except CraftZooError:
         runs, here = plan.runs(look=False), False
     finished = {}
@@ -36,7 +38,7 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
         curves, _ = RunStore(options.out).read_all()
         known = {run.identity: points[-1].seconds for run, points in curves.items()}
         finished = {run: known[run.identity] for run in runs if run.identity in known}
-    table = estimate_costs(runs, vlm=vlm, finished=finished)
+    table = estimate_costs(runs, vlm=vlm, finished=finished, opened=datasets)
     console.print(_shown(table, options.price))
     for line in _totals(table, options.price):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -45,10 +47,15 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _opened(options: argparse.Namespace) -> tuple[VLM | None, str]:
+def plan_model(plan: Plan, options: argparse.Namespace) -> ModelSpec:
+    """The model of a plan, computed with as the command line says."""
+    return replace(read_model(options), model=plan.model, pretrained=plan.pretrained)
+
+
+def _opened(spec: ModelSpec) -> tuple[VLM | None, str]:
     """The model, or why it cannot be opened."""
     try:
-        vlm = open_model(options)
+        vlm = spec.open()
     except CraftZooError as error:
         return None, str(error)
     # Nothing is asked in a dry run, least of all of a model that bills.

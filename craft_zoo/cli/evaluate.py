@@ -13,7 +13,7 @@ from craft_zoo.cli.arguments import (
     billed_an_image,
     check_limits,
     open_adapters_model,
-    read_source,
+    read_dataset,
     say_skipped,
 )
 from craft_zoo.cli.progress import ReadingBar, query_progress
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out."""
     console = open_console()
     adapter = Adapter.load(options.adapter)
-    dataset = read_source(options).open(options.dataset, options.classnames)
+    dataset = read_dataset(options).open()
     say_skipped(dataset.name, dataset.skipped, console)
     vlm = open_adapters_model(options, adapter)
     known = set(dataset.classnames) <= set(adapter.classnames)

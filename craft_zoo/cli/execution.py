@@ -17,10 +17,12 @@ from craft_zoo.benchmarks import (
     run_on_ray,
     write_config,
 )
-from craft_zoo.benchmarks.tasks import Tasks
+from craft_zoo.benchmarks.tasks import check_tasks
 from craft_zoo.benchmarks.tensorboard import TensorBoard
-from craft_zoo.cli.arguments import open_model, read_model, say_skipped
+from craft_zoo.blackbox import ModelSpec
+from craft_zoo.cli.arguments import say_skipped
 from craft_zoo.console import open_console
+from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 
 
@@ -83,45 +85,53 @@ def check_execution(options: argparse.Namespace) -> None:
 
 
 def execute(
-    options: argparse.Namespace, grid: Mapping[RunSpec, str], listener: Listener
+    options: argparse.Namespace,
+    model: ModelSpec,
+    grid: Mapping[RunSpec, str],
+    datasets: OpenedDatasets,
+    listener: Listener,
 ) -> dict[RunSpec, list[Point]]:
     """Run a grid as the options say, into the folder ``--out``.
 
     Args:
         options: as parsed.
+        model: that the runs adapt.
         grid: the runs, with the names of variants.
+        datasets: those opened so far.
         listener: told how it goes.
     """
     here, runs = options.executor is None and options.jobs == 1, list(grid)
-    tasks = Tasks()
-    tasks.check(runs)  # what is wrong is said before the model is loaded, and anything written
-    for name, skipped in tasks.skipped().items():
+    check_tasks(runs, datasets)  # errors are found before the model is loaded
+    for name, skipped in datasets.skipped().items():
         say_skipped(name, skipped, open_console())
-    vlm = open_model(options) if here else None
+    vlm = model.open() if here else None
     store = RunStore(options.out)
     write_config(runs, options.out, grid)  # a report may be asked for before the end
     if options.log_to == "tensorboard":
         board: Any = TensorBoard(store.folder / "tensorboard")
         listener = Listeners(listener, board)
     if vlm is not None:
-        return Bench(vlm, store, in_flight=options.in_flight).run(runs, listener)
+        bench = Bench(vlm, store, in_flight=options.in_flight, datasets=datasets)
+        return bench.run(runs, listener)
     if options.executor is not None:
         return run_on_ray(
-            read_model(options).open,
+            model.open,
             store,
             runs,
             address=options.executor.partition(":")[2] or None,
             cpus=options.cpus_per_run,
             gpus=options.gpus_per_run,
             in_flight=options.in_flight,
+            datasets=datasets,
             listener=listener,
         )
     return run_in_processes(
-        read_model(options).open,
+        model.open,
         store,
         runs,
         jobs=options.jobs,
         threads=options.threads,
         in_flight=options.in_flight,
+        datasets=datasets,
         listener=listener,
     )

@@ -114,13 +114,15 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> int:
     # These load PyTorch and SciPy, without which help and mistyped options are quicker.
-    from craft_zoo.machine import keep_freed_memory
+    from craft_zoo.machine import keep_freed_memory, use_threads
     from craft_zoo.optimizers import OptimizerError
 
     keep_freed_memory()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            if getattr(options, "threads", None) is not None:
+                use_threads(options.threads)
             code = options.run(options)
         sys.stdout.flush()  # while an error can still be answered for
         return code

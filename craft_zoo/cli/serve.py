@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from craft_zoo.cli.arguments import add_model_arguments, open_model
+from craft_zoo.cli.arguments import add_model_arguments, read_model
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers.option import split_assignment
 
@@ -132,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
         name=options.name,
         metrics_hosts=tuple(options.metrics_host),
     )
-    vlm = open_model(options)
+    vlm = read_model(options).open()
     name = settings.name or public_name(vlm.name)
     server.run(
         server.create_app(vlm, settings),

@@ -24,10 +24,10 @@ from craft_zoo.cli.arguments import (
     check_in_flight,
     check_limits,
     group_of,
-    open_model,
     read_assignments,
     read_config,
-    read_source,
+    read_dataset,
+    read_model,
     say_skipped,
 )
 from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show
@@ -127,11 +127,11 @@ def run(options: argparse.Namespace) -> int:
         if options.method not in readers_of(setting):
             console.print(f"{options.method} does not read the setting {setting}: see --help")
     _check_out(options.out, force=options.force)
-    source = read_source(options)
-    dataset = source.open(options.dataset, options.classnames)
+    spec = read_dataset(options)
+    dataset = spec.open()
     say_skipped(dataset.name, dataset.skipped, console)
-    task = source.draw(dataset, options.shots, options.seed)
-    vlm = open_model(options)
+    task = spec.draw(dataset, options.shots, options.seed)
+    vlm = read_model(options).open()
     budget = arguments["budget"] = check_tuning(vlm, task, **arguments)
     estimate = _no_estimate(task)
     if options.estimate != "none":

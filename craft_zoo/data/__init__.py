@@ -4,7 +4,8 @@ A data set is opened by name (``digits``, ``folder:PATH``, ``manifest:FILE``, ``
 a task drawn from it by shots and seed; the same arguments always give the same images in the same
 order.
 
-- :func:`load_dataset`, :func:`dataset_names`, :func:`register_dataset`: data sets by name
+- :func:`load_dataset`, :func:`dataset_names`, :func:`register_dataset`: data sets by name;
+  :class:`DatasetSpec`: how one is opened and shots are drawn; :class:`OpenedDatasets`: each once
 - :class:`Dataset`, :class:`Task`, :class:`LabelledImages`: what they hold; :func:`part_of`: its
   base or new classes
 - :func:`few_shot`: draw a task; :func:`fingerprint`: what a data set holds, as a hash
@@ -40,18 +41,22 @@ from craft_zoo.data.images import (
     content_key,
     open_image,
 )
+from craft_zoo.data.load import (
+    DatasetSpec,
+    OpenedDatasets,
+    dataset_names,
+    load_dataset,
+    register_dataset,
+)
 from craft_zoo.data.manifest import load_manifest
 from craft_zoo.data.published import Finding, Published, check_datasets, published_datasets
-from craft_zoo.data.registry import DatasetRequest, dataset_names, load_dataset, register_dataset
 from craft_zoo.data.sampling import Fewer, Sampling, few_shot
-from craft_zoo.data.source import DataSource
 from craft_zoo.data.task import Dataset, LabelledImages, Task
 
 __all__ = [
     "BrokenImageError",
-    "DataSource",
     "Dataset",
-    "DatasetRequest",
+    "DatasetSpec",
     "DerivedImage",
     "Fewer",
     "Finding",
@@ -59,6 +64,7 @@ __all__ = [
     "ImageSource",
     "LabelledImages",
     "LeftOut",
+    "OpenedDatasets",
     "Published",
     "Sampling",
     "Task",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from craft_zoo.data.classnames import read_classnames
-from craft_zoo.data.registry import DatasetRequest, register_dataset
+from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
@@ -14,16 +14,16 @@ _N_TEST = 1000  # the last images of the file, as they were written by other peo
 
 
 @register_dataset("digits")
-def load_digits(request: DatasetRequest) -> Dataset:
+def load_digits(spec: DatasetSpec) -> Dataset:
     """digits: 1,797 handwritten digits of 8 x 8 pixels (UCI, in scikit-learn), 1,000 for testing.
 
     A black pen on white paper, as photographs of writing look.
     """
     from sklearn import datasets
 
-    if request.argument:
-        raise CraftZooError(f"data set 'digits' takes no argument: leave out {request.argument!r}")
-    names = read_classnames(request.classnames) if request.classnames else {}
+    if spec.argument:
+        raise CraftZooError(f"data set 'digits' takes no argument: leave out {spec.argument!r}")
+    names = read_classnames(spec.classnames_file) if spec.classnames_file else {}
     bunch = datasets.load_digits()
     pixels = np.round(255 - bunch.images * (255 / 16)).astype(np.uint8)  # ink counts run 0..16
     labels = bunch.target.astype(np.int64)

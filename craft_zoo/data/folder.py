@@ -9,9 +9,9 @@ import numpy as np
 
 from craft_zoo.data.classnames import in_order, words_for
 from craft_zoo.data.image_files import list_files
+from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.naming import composed
 from craft_zoo.data.problems import SkippedParts
-from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import find_splits, halve, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
@@ -22,7 +22,7 @@ _Classes = dict[str, list[Path]]  # class folder's name → its images, both sor
 
 
 @register_dataset("folder")
-def load_folder(request: DatasetRequest) -> Dataset:
+def load_folder(spec: DatasetSpec) -> Dataset:
     """folder:PATH: PATH/train/<class>/ and PATH/test/<class>/, or PATH/<class>/ split in halves.
 
     Beside the first two, PATH/val/<class>/ is read where it exists; without test it is for testing.
@@ -33,14 +33,14 @@ def load_folder(request: DatasetRequest) -> Dataset:
         CraftZooError: PATH or a class folder is missing or empty, an image lies outside them, or a
             class has no words of its own.
     """
-    if not request.argument:
+    if not spec.argument:
         raise CraftZooError("data set 'folder' needs a path: write folder:PATH")
-    root = expanded(request.argument)
+    root = expanded(spec.argument)
     if not root.is_dir():
         raise CraftZooError(
             f"folder {printable(root)} does not exist: check the path after 'folder:'"
         )
-    faults = SkippedParts(request.skip_bad)
+    faults = SkippedParts(spec.skip_bad)
     splits = _find_splits(root)
     if splits:
         parts = {name: _read_classes(folder, faults) for name, folder in splits.items()}
@@ -51,14 +51,14 @@ def load_folder(request: DatasetRequest) -> Dataset:
         _look_beside(root, splits.values(), faults)
         classes = list(parts["train"])
         found = {name: _label(images, classes) for name, images in parts.items()}
-        train, val, tested = three_splits(found, classes, request.split_seed)
+        train, val, tested = three_splits(found, classes, spec.split_seed)
     else:
         images = _read_classes(root, faults)
         classes, val = list(images), None
-        train, tested = halve(_label(images, classes), classes, request.split_seed)
+        train, tested = halve(_label(images, classes), classes, spec.split_seed)
     return Dataset(
         root.resolve().name,
-        words_for(classes, request.classnames),
+        words_for(classes, spec.classnames_file),
         train,
         tested,
         val,

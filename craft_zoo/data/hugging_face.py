@@ -26,9 +26,9 @@ from craft_zoo.data.images import (
     steps_of,
 )
 from craft_zoo.data.labels import as_label
+from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.pixels import as_rgb
 from craft_zoo.data.problems import SkippedParts
-from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import SPLIT_NAMES, find_splits, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
@@ -43,7 +43,7 @@ _PATIENCE = 10.0  # seconds until the hub counts as unreachable
 
 
 @register_dataset("hf")
-def load_hugging_face(request: DatasetRequest) -> Dataset:
+def load_hugging_face(spec: DatasetSpec) -> Dataset:
     """hf:NAME: a data set of the Hugging Face hub, or a local path that ``datasets`` can read.
 
     Options follow a comma: ``hf:NAME,config=NAME,image=COLUMN,label=COLUMN,train=SPLIT,val=SPLIT,
@@ -55,10 +55,10 @@ def load_hugging_face(request: DatasetRequest) -> Dataset:
         CraftZooError: the package ``datasets``, the hub, a column or a split is missing, or labels
             are.
     """
-    name, options = _parse(request.argument)
+    name, options = _parse(spec.argument)
     splits = _open(name, options.get("config"))
     chosen = _choose_splits(splits, options, name)
-    faults = SkippedParts(request.skip_bad)
+    faults = SkippedParts(spec.skip_bad)
     if not {"train", "val", "test"} & options.keys():
         faults.found += [
             f"split {split!r} of hf:{name} is not used"
@@ -69,9 +69,9 @@ def load_hugging_face(request: DatasetRequest) -> Dataset:
         part: _Columns.of(splits[split], options, f"{name} ({split})", faults)
         for part, split in chosen.items()
     }
-    keys, words = _name_classes(list(columns.values()), name, request.classnames)
+    keys, words = _name_classes(list(columns.values()), name, spec.classnames_file)
     found = {part: column.labelled(keys) for part, column in columns.items()}
-    train, val, test = three_splits(found, keys, request.split_seed)
+    train, val, test = three_splits(found, keys, spec.split_seed)
     path = expanded(name)
     title = path.resolve().name if path.exists() else name
     return Dataset(title, words, train, test, val, skipped=faults.sentences())

@@ -12,9 +12,9 @@ import numpy as np
 
 from craft_zoo.data.classnames import classes_of
 from craft_zoo.data.labels import as_label, as_text
+from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.naming import composed
 from craft_zoo.data.problems import SkippedParts
-from craft_zoo.data.registry import DatasetRequest, register_dataset
 from craft_zoo.data.splits import SPLIT_NAMES, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.data.text_files import read_text
@@ -30,7 +30,7 @@ _COLUMNS = ("path", "label", "split", "classname")
 
 
 @register_dataset("manifest")
-def load_manifest(request: DatasetRequest) -> Dataset:
+def load_manifest(spec: DatasetSpec) -> Dataset:
     """manifest:FILE: a CSV, TSV or Parquet table with columns path, label and optionally split.
 
     Paths are relative to the file's folder. A label is a word or a whole number; an optional
@@ -43,18 +43,18 @@ def load_manifest(request: DatasetRequest) -> Dataset:
         CraftZooError: the file or an image is missing, a row or column is broken, or a class has no
             words, or no training or no test images.
     """
-    if not request.argument:
+    if not spec.argument:
         raise CraftZooError("data set 'manifest' needs a file: write manifest:FILE")
-    file = expanded(request.argument)
+    file = expanded(spec.argument)
     table = _read_table(file)
-    faults = SkippedParts(request.skip_bad)
+    faults = SkippedParts(spec.skip_bad)
     rows = _check_rows(table, file, faults)
     given = _given_words(rows, file) if "classname" in table else None
     classes = classes_of(
-        [row["label"] for row in rows], f"manifest {file}", request.classnames, given
+        [row["label"] for row in rows], f"manifest {file}", spec.classnames_file, given
     )
     found = _split(rows, list(classes))
-    train, val, test = three_splits(found, list(classes), request.split_seed)
+    train, val, test = three_splits(found, list(classes), spec.split_seed)
     for kind, images in (("training", train), ("test", test)):
         for label in sorted(set(range(len(classes))) - set(images.labels.tolist())):
             if len(images):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from craft_zoo.benchmarks import (
     aggregate,
     area_under_curve,
     average_curves,
-    expand,
+    combine,
+    cross,
     few_seeds,
     label_runs,
     mean_interval,
@@ -35,9 +37,10 @@ from craft_zoo.benchmarks import (
 )
 from craft_zoo.benchmarks.results import read_results, write_config
 from craft_zoo.craft import CraftConfig
+from craft_zoo.data import DatasetSpec
 from craft_zoo.errors import CraftZooError
 
-RUN = RunSpec("craft-mini", "digits", None, "craft", "cma", 16, 1, 8000, CraftConfig())
+RUN = RunSpec("craft-mini", DatasetSpec("digits"), "craft", "cma", 16, 1, 8000, CraftConfig())
 
 
 def point(queries: int, accuracy: float) -> Point:
@@ -55,18 +58,15 @@ def curves() -> dict[RunSpec, list[Point]]:
     }
 
 
-def grid(**changes: object) -> list[RunSpec]:
-    arguments: dict = {
-        "model": "craft-mini",
-        "datasets": ["digits"],
-        "methods": ["zero-shot", "craft"],
-        "optimizer_specs": ["cma", "spsa"],
-        "shots": [1, 16],
-        "seeds": [1, 2, 3],
-        "budget": 100,
-        "config": CraftConfig(),
-    }
-    return expand(**arguments | changes)
+def grid(
+    *,
+    optimizers: Sequence[str] = ("cma", "spsa"),
+    config: CraftConfig | None = None,
+    **changes: Any,
+) -> list[RunSpec]:
+    arguments: dict = {"shots": [1, 16], "seeds": [1, 2, 3], "budgets": [100]}
+    variants = combine(["zero-shot", "craft"], optimizers, config or CraftConfig())
+    return cross("craft-mini", [DatasetSpec("digits")], variants, **arguments | changes)
 
 
 def test_methods_without_an_optimizer_are_run_once() -> None:
@@ -76,11 +76,11 @@ def test_methods_without_an_optimizer_are_run_once() -> None:
 
 
 def test_repeated_arguments_do_not_repeat_runs() -> None:
-    assert grid(optimizer_specs=["cma", "cma", "spsa"]) == grid()
+    assert grid(optimizers=["cma", "cma", "spsa"]) == grid()
 
 
 def test_identities_tell_runs_apart_and_stay() -> None:
-    runs = [*grid(), *grid(budget=200), *grid(config=CraftConfig(scale=2.0))]
+    runs = [*grid(), *grid(budgets=[200]), *grid(config=CraftConfig(scale=2.0))]
     zero_shots = len([run for run in grid() if run.method == "zero-shot"])  # without a scale
     assert len({run.identity for run in runs}) == len(runs) - zero_shots
     assert RUN.identity == replace(RUN).identity

@@ -22,13 +22,15 @@ from craft_zoo.benchmarks import (
     Point,
     RunSpec,
     RunStore,
-    expand,
+    combine,
+    cross,
     run_in_processes,
     run_on_ray,
 )
 from craft_zoo.blackbox import load_vlm
 from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
+from craft_zoo.data import DatasetSpec
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
 from craft_zoo.openclip import OpenCLIP
@@ -37,15 +39,13 @@ OPEN = functools.partial(load_vlm, "craft-mini")
 
 
 def grid(folder: Path, *, budget: int = 400) -> list[RunSpec]:
-    return expand(
-        model="craft-mini",
-        datasets=[f"folder:{folder}"],
-        methods=["craft", "zip"],
-        optimizer_specs=["logit-gn"],
+    return cross(
+        "craft-mini",
+        [DatasetSpec(f"folder:{folder}")],
+        combine(["craft", "zip"], ["logit-gn"], CraftConfig(intrinsic_dim=20)),
         shots=[2],
         seeds=[1, 2],
-        budget=budget,
-        config=CraftConfig(intrinsic_dim=20),
+        budgets=[budget],
     )
 
 

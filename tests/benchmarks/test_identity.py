@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from craft_zoo.benchmarks import Bench, RunSpec, RunStore, expand
+from craft_zoo.benchmarks import Bench, RunSpec, RunStore, combine, cross
 from craft_zoo.craft import CraftConfig
-from craft_zoo.data import fingerprint, load_dataset
+from craft_zoo.data import DatasetSpec, fingerprint, load_dataset
 from craft_zoo.methods import is_white_box, method_names, settings_of
 from craft_zoo.openclip import OpenCLIP
 
@@ -37,18 +38,18 @@ OTHERS = CraftConfig(
 )
 
 
-def of(folder: Path, method: str, config: CraftConfig, **changes: object) -> RunSpec:
-    arguments: dict = {
-        "model": "craft-mini",
-        "datasets": [f"folder:{folder}"],
-        "methods": [method],
-        "optimizer_specs": ["logit-gn"],
-        "shots": [2],
-        "seeds": [1],
-        "budget": 40,
-        "config": config,
-    }
-    return expand(**arguments | changes)[0]
+def of(
+    folder: Path, method: str, config: CraftConfig, optimizer: str = "logit-gn", **given: Any
+) -> RunSpec:
+    [run] = cross(
+        "craft-mini",
+        [DatasetSpec(f"folder:{folder}", **given)],
+        combine([method], [optimizer], config),
+        shots=[2],
+        seeds=[1],
+        budgets=[40],
+    )
+    return run
 
 
 def test_every_setting_has_another_value_here() -> None:
@@ -69,7 +70,7 @@ def test_settings_that_do_not_count_change_nothing(
     optimizer = "logit-gn" if refiner == "convex" else "cma:popsize=8"
 
     def run(config: CraftConfig) -> RunSpec:
-        return of(image_folder, method, config, optimizer_specs=[optimizer])
+        return of(image_folder, method, config, optimizer)
 
     one, other = run(base), run(changed)
     assert one != other

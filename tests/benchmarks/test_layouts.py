@@ -10,7 +10,7 @@ import pytest
 
 from craft_zoo.benchmarks import Bench, RunStore, combine, cross
 from craft_zoo.craft import CraftConfig
-from craft_zoo.data import DataSource, Sampling, few_shot, load_dataset
+from craft_zoo.data import DatasetSpec, Sampling, few_shot, load_dataset
 from craft_zoo.openclip import OpenCLIP
 
 # Class folders → CoOp's words.
@@ -77,9 +77,9 @@ def test_the_same_results(
         "seeds": [1],
         "budgets": [40],
     }
-    own = cross("craft-mini", [(f"folder:{shared_data / 'eurosat'}", str(names_file))], **common)
-    source = DataSource(root=str(coop_root))
-    field = cross("craft-mini", [("eurosat", None)], source=source, **common)
+    folder = DatasetSpec(f"folder:{shared_data / 'eurosat'}", str(names_file))
+    own = cross("craft-mini", [folder], **common)
+    field = cross("craft-mini", [DatasetSpec("eurosat", root=str(coop_root))], **common)
     curves = Bench(vlm, RunStore(tmp_path)).run([*own, *field])
     for mine, theirs in zip(own, field, strict=True):
         assert [replace(p, seconds=0) for p in curves[mine]] == [

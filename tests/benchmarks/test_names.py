@@ -28,10 +28,10 @@ from craft_zoo.benchmarks.names import distinguished, file_names, markdown_cell,
 from craft_zoo.benchmarks.plots import drawn
 from craft_zoo.benchmarks.report.tables import markdown, write
 from craft_zoo.cli import main
-from craft_zoo.data import DataSource
+from craft_zoo.data import DatasetSpec
 from craft_zoo.printable import printable
 
-RUN = RunSpec("m", "digits", None, "craft", "logit-gn", 1, 1, 100)
+RUN = RunSpec("m", DatasetSpec("digits"), "craft", "logit-gn", 1, 1, 100)
 
 
 def names_of(*runs: RunSpec) -> list[str]:
@@ -39,7 +39,7 @@ def names_of(*runs: RunSpec) -> list[str]:
 
 
 def on(*datasets: str) -> list[RunSpec]:
-    return [replace(RUN, dataset=dataset) for dataset in datasets]
+    return [replace(RUN, dataset=DatasetSpec(dataset)) for dataset in datasets]
 
 
 def curve(end: float = 0.7) -> list[Point]:
@@ -90,16 +90,17 @@ def test_names_of_files_are_as_they_were_where_they_are_unique() -> None:
 
 
 def test_what_else_tells_runs_on_one_folder_apart() -> None:
-    one = replace(RUN, dataset="folder:a/pets", classnames="x/names.txt", data="1")
+    def named(file: str, data: str) -> RunSpec:
+        return replace(RUN, dataset=DatasetSpec("folder:a/pets", file), data=data)
+
+    one = named("x/names.txt", "1")
     assert names_of(one, replace(one, seed=2)) == ["pets", "pets"]
-    assert names_of(one, replace(one, classnames="short.txt", data="2")) == [
-        *("pets (names.txt)", "pets (short.txt)")
-    ]
-    assert names_of(one, replace(one, classnames="y/names.txt", data="2")) == [
+    assert names_of(one, named("short.txt", "2")) == [*("pets (names.txt)", "pets (short.txt)")]
+    assert names_of(one, named("y/names.txt", "2")) == [
         *("pets (x/names.txt)", "pets (y/names.txt)")
     ]
     assert names_of(one, replace(one, measured_on="val")) == ["pets", "pets (on val)"]
-    coop = replace(one, source=DataSource(sampling="coop"))
+    coop = replace(one, dataset=replace(one.dataset, sampling="coop"))
     assert names_of(one, coop) == ["pets", "pets (coop shots)"]
     assert names_of(one, replace(one, data="23456789")) == ["pets (data 1)", "pets (data 234567)"]
     # Points of different tasks are never averaged.
@@ -161,7 +162,7 @@ def test_tables_in_markdown_hold_any_name() -> None:
 
 def stored(folder: Path, datasets: list[str], variant: str = "") -> None:
     made = {
-        replace(run, method=method, optimizer="none", seed=seed, data=run.dataset): curve(
+        replace(run, method=method, optimizer="none", seed=seed, data=run.dataset.name): curve(
             0.1 * seed
         )
         for run in on(*datasets)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from craft_zoo.benchmarks import Plan, RunStore, expand, read_plan
+from craft_zoo.benchmarks import Plan, RunStore, combine, cross, read_plan
 from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
+from craft_zoo.data import DatasetSpec
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers import OptimizerError
 
@@ -66,19 +67,17 @@ def test_yaml_and_toml_say_the_same_from_wherever_they_are_read(folder: Path) ->
     few = {run for run, name in runs.items() if name == "few anchors"}
     assert {run.config for run in few} == {CraftConfig(intrinsic_dim=20, scale=2.0, anchors=16)}
     assert {run.optimizer for run in few} == {"logit-gn"}
-    assert {run.classnames for run in runs} == {None, str(folder / "names.txt")}
+    assert {run.dataset.classnames for run in runs} == {None, str(folder / "names.txt")}
 
 
 def test_the_defaults_are_the_commands(folder: Path) -> None:
-    expected = expand(
-        model="craft-mini",
-        datasets=["digits"],
-        methods=["zero-shot", "craft"],
-        optimizer_specs=["logit-gn"],
+    expected = cross(
+        "craft-mini",
+        [DatasetSpec("digits")],
+        combine(["zero-shot", "craft"], ["logit-gn"], CraftConfig()),
         shots=[16],
         seeds=[1, 2, 3],
-        budget=8000,
-        config=CraftConfig(),
+        budgets=[8000],
     )
     assert list(Plan.of({}).runs()) == expected
 

@@ -20,9 +20,10 @@ from craft_zoo.benchmarks import (
     read_suite,
     suite_names,
 )
+from craft_zoo.blackbox import ModelSpec
 from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
-from craft_zoo.data import Dataset, DataSource, few_shot, load_dataset, published_datasets
+from craft_zoo.data import Dataset, DatasetSpec, few_shot, load_dataset, published_datasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import method_names
 from craft_zoo.metrics import accuracy
@@ -30,10 +31,10 @@ from craft_zoo.openclip import OpenCLIP
 from craft_zoo.transfer import transfer
 
 
-def grid(dataset: str, method: str = "craft", **changes: object) -> list:
+def grid(dataset: str | DatasetSpec, method: str = "craft", **changes: object) -> list:
     arguments: dict = {
         "model": "craft-mini",
-        "datasets": [(dataset, None)],
+        "datasets": [DatasetSpec(dataset) if isinstance(dataset, str) else dataset],
         "variants": combine([method], ["cma:popsize=5"], CraftConfig()),
         "shots": [2],
         "seeds": [1],
@@ -105,8 +106,8 @@ def test_no_validation_images_are_left(image_folder: Path, vlm: OpenCLIP, tmp_pa
 
 def test_how_shots_are_drawn_counts_and_where_data_lie_does_not() -> None:
     [plain] = grid("digits")
-    [moved] = grid("digits", source=DataSource(root="/elsewhere", download=True, skip_bad=True))
-    [drawn] = grid("digits", source=DataSource(sampling="coop"))
+    [moved] = grid(DatasetSpec("digits", root="/elsewhere", download=True, skip_bad=True))
+    [drawn] = grid(DatasetSpec("digits", sampling="coop"))
     assert plain.identity == moved.identity != drawn.identity
     assert plain == type(plain).from_json(plain.to_json())
     assert drawn == type(drawn).from_json(drawn.to_json())
@@ -116,7 +117,7 @@ def test_identities_are_those_of_records_that_exist() -> None:
     """Of a run in docs/results/study, made before there were these settings."""
     [run] = cross(
         "craft-mini",
-        [("digits", None)],
+        [DatasetSpec("digits")],
         combine(["refine"], [], CraftConfig()),
         shots=[16],
         seeds=[1],
@@ -140,7 +141,7 @@ def test_parts_of_a_plan(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(PARTS)
     runs = list(Plan.of(read_plan(path)).runs())
-    told = [(r.dataset, r.method, r.shots, r.seed, r.budget, r.transfer) for r in runs]
+    told = [(r.dataset.name, r.method, r.shots, r.seed, r.budget, r.transfer) for r in runs]
     assert told == [
         ("digits", "zero-shot", 2, 1, 50, ()),
         ("digits", "zero-shot", 2, 2, 50, ()),
@@ -188,8 +189,8 @@ def test_suites_ask_for_the_papers_experiments() -> None:
     }
     shifts = {name for run in craft for name in run.transfer}
     assert shifts == {"imagenetv2", "imagenet-sketch", "imagenet-a", "imagenet-r"}
-    assert {run.source.sampling for run in craft} == {"coop"}
-    names = {name.partition("@")[0] for run in craft for name in (run.dataset, *run.transfer)}
+    assert {run.dataset.sampling for run in craft} == {"coop"}
+    names = {name.partition("@")[0] for run in craft for name in (run.dataset.name, *run.transfer)}
     assert names <= set(published_datasets())
     study = Plan.of(read_suite("study")).runs(look=False)
     assert Counter(study.values()) == {"": 13 * 3 * 3, **dict.fromkeys(ABLATIONS, 3)}
@@ -201,7 +202,7 @@ def test_suites_ask_for_the_papers_experiments() -> None:
     zip_paper = Plan.of(read_suite("zip-paper")).runs(look=False)
     assert {run.budget for run in zip_paper} == {5000}
     assert {run.model for run in zip_paper} == {"ViT-B-16-quickgelu@openai"}
-    tried = {(run.dataset, run.transfer) for run in zip_paper if "@" in run.dataset}
+    tried = {(run.dataset.name, run.transfer) for run in zip_paper if "@" in run.dataset.name}
     assert len(tried) == 12
     assert all(other == (name.replace("@base", "@new"),) for name, other in tried)
 
@@ -218,13 +219,13 @@ def test_a_suite_runs_on_published_layouts(
     assert "stanford_cars" in capsys.readouterr().out
     curves, broken = RunStore(out).read_all()
     assert not broken
-    assert {run.dataset for run in curves} == {
+    assert {run.dataset.name for run in curves} == {
         *("caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "eurosat"),
         *("fgvc_aircraft", "sun397", "dtd", "ucf101", "imagenet"),
     }
     [shift] = [run for run in curves if run.transfer]
     assert len(RunStore(out).transfers(shift)) == 4
-    templates = {run.dataset: run.config.template for run in curves}
+    templates = {run.dataset.name: run.config.template for run in curves}
     assert set(templates.values()) == {"dataset"}
 
 
@@ -273,7 +274,7 @@ def test_a_dry_run_asks_nothing_of_a_model_that_bills(
     class Paid:
         name, bills = "https://paid", True  # has nothing to be asked with
 
-    monkeypatch.setattr("craft_zoo.cli.dry_run.open_model", lambda _: Paid())
+    monkeypatch.setattr(ModelSpec, "open", lambda _: Paid())
     assert main(["bench", "--dry-run", "--model", "https://paid", "--price", "2"]) == 0
     printed = capsys.readouterr().out
     assert "Time is not known: asking https://paid would be billed" in printed

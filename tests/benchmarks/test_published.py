@@ -16,7 +16,7 @@ from craft_zoo.benchmarks import (
 )
 from craft_zoo.benchmarks.report import write_report
 from craft_zoo.benchmarks.store import Point
-from craft_zoo.data import published_datasets
+from craft_zoo.data import DatasetSpec, published_datasets
 
 
 def point(queries: int, accuracy: float) -> Point:
@@ -66,7 +66,9 @@ def test_the_report_shows_them_beside_what_was_measured(tmp_path: Path) -> None:
     for dataset, transfer in (("eurosat", ()), ("imagenet", ("imagenet-a", "digits"))):
         for seed in (1, 2):
             run = RunSpec(
-                *("RN50-quickgelu@openai", dataset, None, "craft", "logit-gn", 16, seed, 8000),
+                "RN50-quickgelu@openai",
+                DatasetSpec(dataset),
+                *("craft", "logit-gn", 16, seed, 8000),
                 transfer=transfer,
             )
             tried = dict.fromkeys(transfer, 0.2 + seed / 10)

@@ -30,6 +30,7 @@ from craft_zoo.benchmarks.report.page import command
 from craft_zoo.cli import main
 from craft_zoo.cli.main import build_parser
 from craft_zoo.craft import CraftConfig
+from craft_zoo.data import DatasetSpec
 
 METHODS = {"craft": 0.7, "craft-released": 0.5, "anchors": 0.6, "zero-shot": 0.2, "coop": 0.65}
 
@@ -43,7 +44,9 @@ def runs() -> dict[RunSpec, list[Point]]:
             for seed in (1, 2, 3):
                 for method, end in METHODS.items():
                     optimizer = "logit-gn" if method == "craft" else "none"
-                    run = RunSpec("m@tag", dataset, None, method, optimizer, shots, seed, 1000)
+                    run = RunSpec(
+                        "m@tag", DatasetSpec(dataset), method, optimizer, shots, seed, 1000
+                    )
                     noise = 0.02 * rng.standard_normal()
                     made[run] = curve(0.2, end + noise, anchors=method == "anchors")
                     if method == "craft" and shots == 16:
@@ -125,7 +128,7 @@ def test_the_page_in_markdown_shows_the_same_tables_and_existing_figures(folder:
 
 
 def points(method: str, seed: int, *curve: tuple[int, float], shots: int = 16) -> pd.DataFrame:
-    run = RunSpec("m", "folder:a/b", None, method, "none", shots, seed, 100)
+    run = RunSpec("m", DatasetSpec("folder:a/b"), method, "none", shots, seed, 100)
     about = {"train_accuracy": 1.0, "loss": 0.0, "seconds": 2.0}
     about |= {"search_predictions": 1, "refiner_predictions": 0, "evaluation_predictions": 0}
     return tidy({run: [Point(queries=q, accuracy=a, **about) for q, a in curve]})  # type: ignore[arg-type]

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from craft_zoo.benchmarks import Bench, Point, RunSpec, RunStore, expand
+from craft_zoo.benchmarks import Bench, Point, RunSpec, RunStore, combine, cross
 from craft_zoo.craft import CraftConfig
+from craft_zoo.data import DatasetSpec
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
 from craft_zoo.openclip import OpenCLIP
@@ -24,15 +25,13 @@ METHODS = ["craft", "craft-released", "craft-anchors", "prompt", "spsa-gc", "zip
 
 
 def grid(folder: Path, methods: list[str], *, budget: int = 70, seeds: int = 1) -> list[RunSpec]:
-    return expand(
-        model="craft-mini",
-        datasets=[f"folder:{folder}"],
-        methods=methods,
-        optimizer_specs=["logit-gn"],
+    return cross(
+        "craft-mini",
+        [DatasetSpec(f"folder:{folder}")],
+        combine(methods, ["logit-gn"], CraftConfig(anchors=16, intrinsic_dim=20)),
         shots=[2],
-        seeds=list(range(1, seeds + 1)),
-        budget=budget,
-        config=CraftConfig(anchors=16, intrinsic_dim=20),
+        seeds=range(1, seeds + 1),
+        budgets=[budget],
     )
 
 

@@ -49,7 +49,7 @@ from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.blackbox import Journal, load_vlm
 from craft_zoo.client import RemoteVLM, Retrying
 from craft_zoo.craft import read_settings
-from craft_zoo.data import load_dataset
+from craft_zoo.data import DatasetSpec, load_dataset
 from craft_zoo.data.classnames import read_classnames
 from craft_zoo.data.images import image_size, open_image
 from craft_zoo.data.published.catalogue import published_datasets
@@ -313,7 +313,7 @@ def _read_setting(content: bytes, _: Path) -> None:
     read_settings(json.loads(content.decode("utf-8", "replace")))
 
 
-_RUN = RunSpec("craft-mini", "digits", None, "craft", "cma", 4, 1, 100, data="0123")
+_RUN = RunSpec("craft-mini", DatasetSpec("digits"), "craft", "cma", 4, 1, 100, data="0123")
 _POINTS = [Point(queries, 0.5, float("nan"), 0.5, 1, 2, 3, 0.25) for queries in (0, 10, 100)]
 
 

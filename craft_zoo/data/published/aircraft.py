@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.published.layout import (
     labelled,
@@ -12,12 +13,11 @@ from craft_zoo.data.published.layout import (
     with_present_images,
     words_for_classes,
 )
-from craft_zoo.data.registry import DatasetRequest
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
 
-def read_aircraft(published: Published, root: Path, request: DatasetRequest) -> Dataset:
+def read_aircraft(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     """The parts in the lists' order, classes in that of ``variants.txt``.
 
     Raises:
@@ -30,9 +30,9 @@ def read_aircraft(published: Published, root: Path, request: DatasetRequest) -> 
         _read_list(folder / f"images_variant_{part}.txt", variants, images)
         for part in ("train", "val", "test")
     )
-    names = words_for_classes(variants, request, published.renamed)
+    names = words_for_classes(variants, spec, published.renamed)
     dataset = Dataset(published.name, names, train, test, val, published.template)
-    return with_present_images(dataset, published, request)
+    return with_present_images(dataset, published, spec)
 
 
 def _read_list(path: Path, variants: list[str], images: str) -> LabelledImages:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.published.layout import read_lines, words_for_classes
-from craft_zoo.data.registry import DatasetRequest
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
@@ -37,7 +37,7 @@ _CIFAR = {
 }
 
 
-def read_cifar(published: Published, root: Path, request: DatasetRequest) -> Dataset:
+def read_cifar(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     """The binary version of CIFAR-10 or CIFAR-100.
 
     Raises:
@@ -49,7 +49,7 @@ def read_cifar(published: Published, root: Path, request: DatasetRequest) -> Dat
         _join([_read_batch(folder / name, batches.labels, len(raw)) for name in files])
         for files in (batches.train, batches.test)
     )
-    names = words_for_classes(raw, request, published.renamed)
+    names = words_for_classes(raw, spec, published.renamed)
     return Dataset(published.name, names, train, test, template=published.template)
 
 
@@ -81,14 +81,14 @@ def _join(batches: list[tuple[np.ndarray, np.ndarray]]) -> LabelledImages:
     return LabelledImages(images, np.concatenate([labels for _, labels in batches]))
 
 
-def read_svhn(published: Published, root: Path, request: DatasetRequest) -> Dataset:
+def read_svhn(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     """SVHN's cropped digits; label 10 of the files is the digit 0.
 
     Raises:
         CraftZooError: a file is not of SVHN's form.
     """
     train, test = (_read_mat(root / published.folder / name) for name in published.lists)
-    names = words_for_classes([str(digit) for digit in range(10)], request, published.renamed)
+    names = words_for_classes([str(digit) for digit in range(10)], spec, published.renamed)
     return Dataset(published.name, names, train, test, template=published.template)
 
 

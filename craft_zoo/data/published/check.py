@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from craft_zoo.data.broken import find_broken
+from craft_zoo.data.load import load_dataset
 from craft_zoo.data.published.catalogue import Published, Sizes, published_datasets
-from craft_zoo.data.registry import load_dataset
 from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded

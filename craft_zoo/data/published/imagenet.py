@@ -8,9 +8,9 @@ from pathlib import Path
 
 from craft_zoo.data.classnames import read_classnames
 from craft_zoo.data.image_files import find_images
+from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.published.layout import labelled, no_images, words_for_classes
-from craft_zoo.data.registry import DatasetRequest
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
@@ -21,7 +21,7 @@ _TOLD_APART = {"n04008634": "projectile", "n04355933": "sunglass"}
 _Classes = dict[str, list[str]]  # class folder's name → its images, sorted
 
 
-def read_imagenet(published: Published, root: Path, request: DatasetRequest) -> Dataset:
+def read_imagenet(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     """Training images, and the validation images for testing; classes in the order of their ids.
 
     Raises:
@@ -41,14 +41,14 @@ def read_imagenet(published: Published, root: Path, request: DatasetRequest) -> 
     _require_words(ids, names, published, root)
     return Dataset(
         published.name,
-        words_for_classes(ids, request, names),
+        words_for_classes(ids, spec, names),
         _flatten(train, ids),
         _flatten(test, ids),
         template=published.template,
     )
 
 
-def read_shift(published: Published, root: Path, request: DatasetRequest) -> Dataset:
+def read_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     """Test images only, of ImageNet's classes or a part of them, in ImageNet's order.
 
     Raises:
@@ -60,14 +60,14 @@ def read_shift(published: Published, root: Path, request: DatasetRequest) -> Dat
     ids = sorted(classes)
     return Dataset(
         published.name,
-        words_for_classes(ids, request, names),
+        words_for_classes(ids, spec, names),
         no_images(),
         _flatten(classes, ids),
         template=published.template,
     )
 
 
-def read_numbered_shift(published: Published, root: Path, request: DatasetRequest) -> Dataset:
+def read_numbered_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     """As :func:`read_shift`, of class folders that are called by ImageNet's label, 0 to 999.
 
     Raises:
@@ -87,7 +87,7 @@ def read_numbered_shift(published: Published, root: Path, request: DatasetReques
     ids = sorted(classes)
     return Dataset(
         published.name,
-        words_for_classes(ids, request, names),
+        words_for_classes(ids, spec, names),
         no_images(),
         _flatten(classes, ids),
         template=published.template,

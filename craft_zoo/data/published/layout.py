@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from craft_zoo.data.classnames import read_classnames
+from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.naming import composed
 from craft_zoo.data.published.catalogue import Published
-from craft_zoo.data.registry import DatasetRequest
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.data.text_files import read_text
 from craft_zoo.errors import CraftZooError
@@ -62,24 +62,24 @@ def read_lines(path: Path) -> list[str]:
 
 
 def words_for_classes(
-    raw: Sequence[str], request: DatasetRequest, words: Mapping[str, str]
+    raw: Sequence[str], spec: DatasetSpec, words: Mapping[str, str]
 ) -> tuple[str, ...]:
     """Words for C raw class names.
 
     Args:
         raw: as the source calls the classes.
-        request: its file of class names, where there is one, has the last word.
+        spec: its file of class names, where there is one, has the last word.
         words: the source's own; a raw name without has spaces for underscores.
 
     Raises:
         CraftZooError: the file cannot be read, or has no line for any of the classes.
     """
     given: dict[str, str] = {}
-    if request.classnames is not None:
-        given = read_classnames(request.classnames)
+    if spec.classnames_file is not None:
+        given = read_classnames(spec.classnames_file)
         if not given.keys() & {composed(name) for name in raw}:
             raise CraftZooError(
-                f"class names file {request.classnames} has no line for any class: the first is "
+                f"class names file {spec.classnames_file} has no line for any class: the first is "
                 f"called {raw[0]!r} in the data set, write '{raw[0]}<tab>words'"
             )
     return tuple(
@@ -97,7 +97,7 @@ def labelled(images: Sequence[str], labels: Iterable[int]) -> LabelledImages:
     return LabelledImages(images, np.fromiter(labels, dtype=np.int64))
 
 
-def with_present_images(dataset: Dataset, published: Published, request: DatasetRequest) -> Dataset:
+def with_present_images(dataset: Dataset, published: Published, spec: DatasetSpec) -> Dataset:
     """The data set without images whose files are missing; :attr:`Dataset.skipped` names them.
 
     Raises:
@@ -118,7 +118,7 @@ def with_present_images(dataset: Dataset, published: Published, request: Dataset
     count = len(skipped) - len(dataset.skipped)
     if not count:
         return dataset
-    if not request.skip_bad:
+    if not spec.skip_bad:
         raise CraftZooError(
             f"{count:,} of {total:,} images of data set {dataset.name} are missing, the first "
             f"{skipped[-count].removeprefix('image ').removesuffix(' does not exist')}: get them "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from craft_zoo.data.load import DatasetSpec, Loader, register_dataset
 from craft_zoo.data.published.aircraft import read_aircraft
 from craft_zoo.data.published.binary import read_cifar, read_svhn
 from craft_zoo.data.published.catalogue import Published, published_datasets
@@ -13,11 +14,10 @@ from craft_zoo.data.published.imagenet import read_imagenet, read_numbered_shift
 from craft_zoo.data.published.layout import require_files
 from craft_zoo.data.published.resisc import read_resisc
 from craft_zoo.data.published.split import read_split
-from craft_zoo.data.registry import DatasetRequest, Loader, register_dataset
 from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError
 
-Reader = Callable[[Published, Path, DatasetRequest], Dataset]
+Reader = Callable[[Published, Path, DatasetSpec], Dataset]
 
 # All others have a split file of CoOp's form.
 _READERS: dict[str, Reader] = {
@@ -37,20 +37,20 @@ _READERS: dict[str, Reader] = {
 def _loader(published: Published) -> Loader:
     read = _READERS.get(published.name, read_split)
 
-    def load(request: DatasetRequest) -> Dataset:
-        if request.argument:
+    def load(spec: DatasetSpec) -> Dataset:
+        if spec.argument:
             raise CraftZooError(
-                f"data set {published.name!r} takes no argument: leave out {request.argument!r}"
+                f"data set {published.name!r} takes no argument: leave out {spec.argument!r}"
             )
-        if request.root is None:
+        if spec.data_root is None:
             raise CraftZooError(
                 f"data set {published.name} needs its folder: add root (--data-root DIR), the "
                 f"folder that holds {published.folder}/"
             )
-        if request.download:
-            download(published, request.root)
-        require_files(published, request.root)
-        return read(published, request.root, request)
+        if spec.download:
+            download(published, spec.data_root)
+        require_files(published, spec.data_root)
+        return read(published, spec.data_root, spec)
 
     train, _, test = published.sizes
     images = f"{train:,} training and {test:,} test images" if train else f"{test:,} test images"

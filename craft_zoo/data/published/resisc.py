@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from craft_zoo.data.image_files import find_images
+from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.published.layout import labelled, words_for_classes
 from craft_zoo.data.published.split import read_split
-from craft_zoo.data.registry import DatasetRequest
 from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.seeding import generator
@@ -20,7 +20,7 @@ _TRAIN_SHARE, _VAL_SHARE = 0.5, 0.2
 _FEWEST = 4  # images of a class, so that each part gets one
 
 
-def read_resisc(published: Published, root: Path, request: DatasetRequest) -> Dataset:
+def read_resisc(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     """As the split file says; without one half of each class is for training, 30 % for testing.
 
     Raises:
@@ -28,7 +28,7 @@ def read_resisc(published: Published, root: Path, request: DatasetRequest) -> Da
     """
     path = published.split_path(root)
     if path is not None and path.exists():
-        return read_split(published, root, request)
+        return read_split(published, root, spec)
     folder = published.image_folder(root)
     classes = sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
@@ -40,7 +40,7 @@ def read_resisc(published: Published, root: Path, request: DatasetRequest) -> Da
         )
     parts: tuple[list[str], list[str], list[str]] = [], [], []
     labels: tuple[list[int], list[int], list[int]] = [], [], []
-    rng = generator(request.split_seed, "split")
+    rng = generator(spec.split_seed, "split")
     for label, one in enumerate(classes):
         images = [os.fspath(image) for image in find_images(one)]
         if len(images) < _FEWEST:
@@ -55,5 +55,5 @@ def read_resisc(published: Published, root: Path, request: DatasetRequest) -> Da
             part += [images[i] for i in np.sort(chosen)]
             numbers += [label] * len(chosen)
     train, val, test = map(labelled, parts, labels)
-    names = words_for_classes([one.name for one in classes], request, published.renamed)
+    names = words_for_classes([one.name for one in classes], spec, published.renamed)
     return Dataset(published.name, names, train, test, val, published.template)

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.published.layout import labelled, with_present_images, words_for_classes
-from craft_zoo.data.registry import DatasetRequest
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.data.text_files import read_text
 from craft_zoo.errors import CraftZooError
@@ -17,7 +17,7 @@ from craft_zoo.errors import CraftZooError
 _Entry = tuple[str, int, str]  # path in the image folder, label, raw class name
 
 
-def read_split(published: Published, root: Path, request: DatasetRequest) -> Dataset:
+def read_split(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     """The parts in the file's order, classes in the order of their labels.
 
     Raises:
@@ -31,13 +31,13 @@ def read_split(published: Published, root: Path, request: DatasetRequest) -> Dat
     train, val, test = (_label(parts[key], folder) for key in ("train", "val", "test"))
     dataset = Dataset(
         published.name,
-        words_for_classes(names, request, published.renamed),
+        words_for_classes(names, spec, published.renamed),
         train,
         test,
         val if len(val) else None,
         published.template,
     )
-    return with_present_images(dataset, published, request)
+    return with_present_images(dataset, published, spec)
 
 
 def parse_split(path: Path, published: Published) -> tuple[dict[str, list[_Entry]], list[str]]:

@@ -9,12 +9,13 @@ import pytest
 
 from craft_zoo.benchmarks import Point, RunSpec, RunStore
 from craft_zoo.cli import main
+from craft_zoo.data import DatasetSpec
 
 
 def fill(folder: Path, method: str, accuracies: list[float], dataset: str = "folder:a/d") -> None:
     store = RunStore(folder)
     for seed, accuracy in enumerate(accuracies, 1):
-        run = RunSpec("m", dataset, None, method, "none", 16, seed, 100)
+        run = RunSpec("m", DatasetSpec(dataset), method, "none", 16, seed, 100)
         about = {"train_accuracy": 1.0, "loss": 0.0, "seconds": 2.0, "search_predictions": 1}
         about |= {"refiner_predictions": 0, "evaluation_predictions": 0}
         start = Point(queries=0, accuracy=0.1, **about)  # type: ignore[arg-type]

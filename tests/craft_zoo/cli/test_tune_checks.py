@@ -13,6 +13,7 @@ import craft_zoo as cz
 from craft_zoo.blackbox import (
     ImageSet,
     Journal,
+    ModelSpec,
     Prompts,
     ReplayVLM,
 )
@@ -49,7 +50,7 @@ class Paid(OpenCLIP):
 def paid(monkeypatch: pytest.MonkeyPatch) -> Paid:
     model = Paid.load("craft-mini")
     assert isinstance(model, Paid)
-    monkeypatch.setattr("craft_zoo.cli.tune.open_model", lambda _: model)
+    monkeypatch.setattr(ModelSpec, "open", lambda _: model)
     return model
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from craft_zoo.blackbox import ImageSet, Journal, Prompts
+from craft_zoo.blackbox import ImageSet, Journal, ModelSpec, Prompts
 from craft_zoo.cli import main
 from craft_zoo.openclip import OpenCLIP
 
@@ -38,7 +38,7 @@ class Billed(OpenCLIP):
 def model(monkeypatch: pytest.MonkeyPatch) -> Billed:
     model = Billed.load("craft-mini")
     assert isinstance(model, Billed)
-    monkeypatch.setattr("craft_zoo.cli.tune.open_model", lambda _: model)
+    monkeypatch.setattr(ModelSpec, "open", lambda _: model)
     return model
 
 

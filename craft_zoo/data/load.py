@@ -1,0 +1,165 @@
+"""Open a data set by name: ``digits``, ``folder:PATH``, or half of its classes, ``digits@base``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from craft_zoo.data.base_to_new import part_of, split_part
+from craft_zoo.data.broken import without_broken
+from craft_zoo.data.sampling import Fewer, Sampling, few_shot
+from craft_zoo.data.task import Dataset, Task
+from craft_zoo.errors import CraftZooError, did_you_mean
+from craft_zoo.files import expanded
+from craft_zoo.optimizers.plugins import Registry
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """Which data set is opened, how, and how few shots are drawn from it.
+
+    Attributes:
+        name: ``name`` or ``name:argument``, for instance ``digits`` or ``folder:~/pets``; behind
+            any, ``@base`` or ``@new`` for one part of the classes, see
+            :func:`craft_zoo.data.part_of`.
+        classnames: file with words for the classes, see :func:`craft_zoo.data.read_classnames`;
+            None: the source's own.
+        root: folder that the field's data sets lie in; None: the environment's CRAFT_ZOO_DATA.
+        download: fetch what is missing, where that can be done.
+        skip_bad: open every image, and leave broken ones and other broken parts out, see
+            :attr:`Dataset.skipped`, instead of raising an error.
+        split_seed: seed of the train/test split where the source has none of its own.
+        sampling: how shots are drawn, see :func:`few_shot`.
+        fewer: what to do where a class has fewer images than shots, see :func:`few_shot`.
+    """
+
+    name: str
+    classnames: str | None = None
+    root: str | None = None
+    download: bool = False
+    skip_bad: bool = False
+    split_seed: int = 0
+    sampling: Sampling = "uniform"
+    fewer: Fewer = "error"
+
+    @property
+    def kind(self) -> str:
+        """The registered name, as ``folder``."""
+        return split_part(self.name)[0].partition(":")[0]
+
+    @property
+    def argument(self) -> str:
+        """What stands behind the colon, the part of the classes left out; "" without a colon."""
+        return split_part(self.name)[0].partition(":")[2]
+
+    @property
+    def classnames_file(self) -> Path | None:
+        """:attr:`classnames` as a path."""
+        return None if self.classnames is None else expanded(self.classnames)
+
+    @property
+    def data_root(self) -> Path | None:
+        """:attr:`root` or CRAFT_ZOO_DATA as a path; None where neither is given."""
+        root = self.root or os.environ.get("CRAFT_ZOO_DATA")
+        return expanded(root) if root else None
+
+    def other(self, name: str) -> DatasetSpec:
+        """Another data set, opened in the same way."""
+        return replace(self, name=name, classnames=None)
+
+    def open(self) -> Dataset:
+        """Open the data set, see :func:`load_dataset`."""
+        name, part = self.name, split_part(self.name)[1]
+        REGISTRY.load()
+        if self.kind not in {**REGISTRY.things, **REGISTRY.broken}:
+            hint = did_you_mean(self.kind, REGISTRY.things)
+            if expanded(name).is_dir():  # a folder of this name is what was meant
+                hint = f"did you mean folder:{name}? "
+            elif expanded(name).is_file():
+                hint = f"did you mean manifest:{name}? "
+            raise CraftZooError(
+                f"unknown data set {name!r}: {hint}choose from "
+                f"{', '.join(sorted(REGISTRY.things))} (your own images: folder:PATH)"
+            )
+        dataset = REGISTRY.find(self.kind)(self)
+        if self.skip_bad:
+            dataset = without_broken(dataset)
+        return dataset if part is None else part_of(dataset, part)
+
+    def draw(self, dataset: Dataset, shots: int, seed: int) -> Task:
+        """A task from the opened data set, see :func:`few_shot`."""
+        return few_shot(dataset, shots, seed, sampling=self.sampling, fewer=self.fewer)
+
+
+class OpenedDatasets:
+    """Data sets that a command has opened: each once, however many runs use it."""
+
+    def __init__(self) -> None:
+        self._opened: dict[DatasetSpec, Dataset] = {}
+
+    def open(self, spec: DatasetSpec) -> Dataset:
+        """The data set of a spec.
+
+        Raises:
+            CraftZooError: see :func:`load_dataset`.
+        """
+        spec = replace(spec, sampling="uniform", fewer="error")  # which matter to drawing alone
+        if spec not in self._opened:
+            self._opened[spec] = spec.open()
+        return self._opened[spec]
+
+    def skipped(self) -> dict[str, tuple[str, ...]]:
+        """What was left out of each data set, by its name."""
+        return {dataset.name: dataset.skipped for dataset in self._opened.values()}
+
+
+Loader = Callable[[DatasetSpec], Dataset]
+
+REGISTRY: Registry[Loader] = Registry(
+    "data set", "craft_zoo.data", "craft_zoo.datasets", CraftZooError
+)
+
+
+def register_dataset(name: str) -> Callable[[Loader], Loader]:
+    """Decorator: make a loader known as ``name``; its docstring's first line describes it.
+
+    Raises:
+        CraftZooError: another loader has the name.
+    """
+
+    def register(loader: Loader) -> Loader:
+        REGISTRY.add(name, loader, loader)
+        return loader
+
+    return register
+
+
+def dataset_names() -> dict[str, str]:
+    """Every registered name with its one-line description."""
+    return REGISTRY.summaries()
+
+
+def load_dataset(
+    name: str,
+    *,
+    classnames: str | Path | None = None,
+    split_seed: int = 0,
+    root: str | Path | None = None,
+    download: bool = False,
+    skip_bad: bool = False,
+) -> Dataset:
+    """Open a data set by name; the arguments are :class:`DatasetSpec`'s.
+
+    Raises:
+        CraftZooError: unknown name, or the source is missing or broken.
+    """
+    return DatasetSpec(
+        name,
+        classnames=None if classnames is None else str(classnames),
+        root=None if root is None else str(root),
+        download=download,
+        skip_bad=skip_bad,
+        split_seed=split_seed,
+    ).open()
