@@ -1,22 +1,22 @@
-"""Gradient-free optimizers, all asked and told the same way; they know arrays and nothing else.
+"""Gradient-free optimizers of numpy arrays with a common ask/tell interface.
 
-One rule for all: :meth:`Optimizer.ask` for candidates, evaluate them, :meth:`Optimizer.tell` their
-losses, until :attr:`Optimizer.stop` says why to end; :meth:`Optimizer.recommend` says where the
-search stands. See :class:`Optimizer` for the loop.
+:meth:`Optimizer.ask` returns candidates, :meth:`Optimizer.tell` takes their losses. The loop ends
+when :attr:`Optimizer.stop` gives a reason; :meth:`Optimizer.recommend` returns the best point. See
+:class:`Optimizer` for an example.
 
 - :func:`create`, :func:`names`, :func:`options`, :func:`register`: optimizers by name;
-  :func:`searches`, :func:`uses_blocks`: what one can search
+  :func:`searches`, :func:`uses_blocks`: capabilities of an optimizer
 - :func:`restore`: continue a search from its :meth:`Optimizer.state`
 - :class:`CMA`, :class:`SepCMA`, :class:`VkdCMA`: ``cma``, ``sep-cma``, ``vkd-cma`` (pycma)
 - :class:`SPSA`, :class:`SPSAGC`, :class:`ZIP`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``, ``zip``,
-  ``zo-adam``, which follow estimated gradients
+  ``zo-adam`` (estimated gradients)
 - :class:`LMMAES`, :class:`SNES`, :class:`RandomSearch`: ``lm-ma-es``, ``snes``, ``random``
-- :class:`LogitGN`: ``logit-gn``, which learns from outputs
-- :class:`Nevergrad`: ``nevergrad:NAME``, of numbers or choices
-- :class:`Genetic`, :class:`HillClimb`: ``genetic``, ``hill-climb``, of choices alone;
-  :class:`ChoiceSearch`: what they have in common; :class:`Columns`: ``columns``, choices too, which
-  learns from outputs
-- :mod:`craft_zoo.optimizers.testing`: does an optimizer keep the rules?
+- :class:`LogitGN`: ``logit-gn``, which learns from outputs (logits)
+- :class:`Nevergrad`: ``nevergrad:NAME``, for real or categorical variables
+- :class:`Genetic`, :class:`HillClimb`: ``genetic``, ``hill-climb``, for categorical variables;
+  :class:`ChoiceSearch`: their base class; :class:`Columns`: ``columns``, for categorical
+  variables, which learns from outputs
+- :mod:`craft_zoo.optimizers.testing`: conformance tests for optimizers
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # so that a type checker reports names that there are not
+if not TYPE_CHECKING:  # else a type checker would accept unknown names
 
     def __getattr__(name: str) -> Any:
         """Import on first use, so that only the libraries of optimizers in use are loaded."""

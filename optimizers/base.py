@@ -1,4 +1,4 @@
-"""The interface of every optimizer."""
+"""Optimizer, the ask/tell base class of all optimizers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.option import as_int
 
-_LARGEST = 1e100  # magnitude of a loss; optimizers square differences of them
-_FAILED = 3 * _LARGEST  # counts for a failed evaluation before any other; above every loss
+_LARGEST = 1e100  # losses are clipped to ±this: optimizers square differences of losses
+_FAILED = 3 * _LARGEST  # loss of a failed evaluation before any evaluation has succeeded
 
 Outputs = Sequence[np.ndarray] | None
 """What is behind each loss (the logits), where it is known."""
@@ -25,10 +25,10 @@ OutputLoss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 class Optimizer(ABC):
-    """Minimises a function of d variables that can only be evaluated, real ones or choices.
+    """Minimises a black-box function of d real or categorical variables.
 
-    The start is the origin, and a good first step has a length of about 1 in each coordinate:
-    scale your variables so. A user's loop::
+    The search starts at the origin, and its first steps have a length of about 1 in each
+    coordinate: scale your variables accordingly. Usage::
 
         optimizer = create("cma", dim=20, budget=2000, seed=1)
         while not optimizer.stop:
@@ -37,28 +37,28 @@ class Optimizer(ABC):
         best = optimizer.recommend()
 
     A subclass implements :meth:`_ask`, :meth:`_tell` and :meth:`recommend`, declares its options
-    as keyword-only arguments with type and default, describes them under ``Args:``, and is made
-    known by :func:`craft_zoo.optimizers.register`.
+    as keyword-only arguments with type and default, describes them under ``Args:``, and registers
+    itself with :func:`craft_zoo.optimizers.register`.
 
     Random numbers come from ``self.rng`` or a generator derived from ``seed``, never from a global
-    one, so that optimizers in one process do not disturb each other.
+    one, so that optimizers in one process do not influence each other.
 
     Args:
-        dim: d.
-        budget: how many candidates will be evaluated in all.
+        dim: d, number of variables.
+        budget: total number of candidates to evaluate.
         seed: seed of all the optimizer's randomness.
 
     Attributes:
-        evaluations: candidates told so far.
-        failed: (k,) bool, which of the candidates told last had no finite loss; set before
-            :meth:`_tell`, for optimizers that take differences of losses.
-        output_loss: the convex function that makes losses of outputs, for optimizers that use it;
-            the caller sets it before the first tell, and again whenever it has changed.
-        blocks: B where outputs (..., B) and candidates come in as many equal pieces, and a column
-            of the outputs depends on its own piece alone; for optimizers that use it. The caller
-            sets it before the first ask.
-        choices: (d,) where coordinate i is one of 0 … choices[i] - 1, without any order; for
-            optimizers that use it. The caller sets it before the first ask.
+        evaluations: number of candidates evaluated so far.
+        failed: (k,) bool, True for the candidates of the last :meth:`tell` without a finite loss;
+            set before :meth:`_tell`, for optimizers that take differences of losses.
+        output_loss: the convex function that computes a loss from an output. The caller sets it
+            before the first tell, and again whenever the function has changed.
+        blocks: B, number of equal blocks of a candidate: column b of the outputs (..., B) depends
+            only on block b. The caller sets it before the first ask; only optimizers with
+            :attr:`uses_blocks` read it.
+        choices: (d,) numbers of categories: coordinate i is one of 0 … choices[i] - 1, in no
+            order. None: real variables. The caller sets it before the first ask.
     """
 
     name: ClassVar[str] = "unregistered"
@@ -98,34 +98,35 @@ class Optimizer(ABC):
         self._told_losses: list[np.ndarray] = []
         self._told_outputs: list[np.ndarray] = []
         self._checksum = 0
-        self._least, self._worst = math.inf, -math.inf  # finite losses told so far
+        self._least, self._worst = math.inf, -math.inf  # extreme finite losses so far
 
     @property
     def _who(self) -> str:
-        """What messages call it."""
+        """The optimizer's name in error messages."""
         made = self._made_from is not None
         return repr(self.name) if made else type(self).__name__
 
     @property
     def remaining(self) -> int:
-        """How many candidates of the budget are left."""
+        """Number of evaluations left in the budget."""
         return self.budget - self.evaluations
 
     @property
     def stop(self) -> str | None:
-        """Why there is nothing more to ask, in words; None while there is."""
+        """The reason why the search has ended, as text; None while it goes on."""
         if self.remaining <= 0:
             return f"the budget of {self.budget} is spent"
         return self._stop()
 
     def ask(self) -> np.ndarray:
-        """The next generation, (λ, d) float64, read-only: copy it to change it.
+        """The next generation, a read-only array (λ, d) of float64.
 
-        λ ≥ 1 is the optimizer's choice and may vary; the last generation is cut to what is left of
-        the budget.
+        The optimizer chooses λ ≥ 1, which may vary; the last generation is truncated to the
+        remaining budget.
 
         Raises:
-            OptimizerError: the last candidates were not told yet, or :attr:`stop` says why not.
+            OptimizerError: the losses of the last candidates were not passed to :meth:`tell`, the
+                search has ended (see :attr:`stop`), or the candidates are malformed or not finite.
         """
         if self._asked is not None:
             raise OptimizerError("ask was called twice: tell the losses of the first candidates")
@@ -139,8 +140,8 @@ class Optimizer(ABC):
                 f"{name} asked for candidates of shape {candidates.shape}: "
                 f"its _ask must return (λ, {self.dim}) with λ of at least 1"
             )
-        candidates = candidates[: self.remaining]  # a view, to be made read-only
-        # The squared length tells in a fraction of the time that no coordinate is infinite or NaN.
+        candidates = candidates[: self.remaining]  # a view: only the view is made read-only
+        # A finite squared norm implies finite coordinates, and is much faster to compute.
         if not math.isfinite(np.vdot(candidates, candidates)) and not np.isfinite(candidates).all():
             raise OptimizerError(
                 f"{name} asked for a candidate that is not finite: its search has diverged, "
@@ -173,17 +174,18 @@ class Optimizer(ABC):
         losses: Sequence[float] | np.ndarray,
         outputs: Outputs = None,
     ) -> None:
-        """Report what the candidates were worth.
+        """Report the losses of the candidates of the last :meth:`ask`.
 
         Args:
-            candidates: the first rows of what :meth:`ask` returned, all of them unless evaluation
-                had to end; (k, d).
-            losses: (k,), smaller is better. NaN and ±inf say that the evaluation failed: it counts
-                as worse than every finite loss told so far, by the range of those.
-            outputs: k arrays behind the losses (the logits), for optimizers that learn from them.
+            candidates: (k, d), the first k ≤ λ rows of what :meth:`ask` returned; fewer than λ if
+                evaluation was cut short.
+            losses: (k,), smaller is better. NaN or ±inf means that the evaluation failed: it is
+                replaced by the largest finite loss so far plus the range of the finite losses.
+            outputs: the k arrays that the losses were computed from (the logits).
 
         Raises:
-            OptimizerError: something else was asked for, or the shapes do not fit.
+            OptimizerError: the candidates differ from those of :meth:`ask`, shapes do not match, or
+                outputs or :attr:`output_loss` are missing although the optimizer needs them.
         """
         if self._asked is None:
             raise OptimizerError("tell was called before ask: ask for candidates first")
@@ -223,25 +225,25 @@ class Optimizer(ABC):
         self._tell(told, np.where(self.failed, self._failed_loss(), values), outputs)
 
     def _failed_loss(self) -> float:
-        """What a failed evaluation counts for: more than any finite loss told so far.
+        """The loss that replaces that of a failed evaluation; it is above all finite losses so far.
 
-        By the range of those, so that it is no outlier to optimizers that fit a model of losses.
+        The margin is the range of these losses, so that optimizers that fit a model of losses do
+        not see an outlier.
         """
         if self._worst < self._least:
-            return _FAILED  # nothing finite was told
+            return _FAILED  # there was no finite loss yet
         margin = max(self._worst - self._least, 1e-9 * abs(self._worst))
         return max(self._worst + (margin or 1.0), float(np.nextafter(self._worst, np.inf)))
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that is needed to continue elsewhere, as plain arrays; see :func:`restore`.
+        """The state of the search as plain arrays, from which :func:`restore` continues it.
 
-        :attr:`output_loss` is not part of it.
-
-        ``np.savez(path, **optimizer.state())`` keeps it in a file. Candidates that were asked for
-        and not told are not part of it: the restored optimizer asks for them again.
+        ``np.savez(path, **optimizer.state())`` writes it to a file. It contains neither
+        :attr:`output_loss` nor candidates without losses: the restored optimizer asks for these
+        candidates again.
 
         Raises:
-            OptimizerError: it was not made by :func:`create`.
+            OptimizerError: the optimizer was not created by :func:`create`.
         """
         if self._made_from is None:
             raise OptimizerError(
@@ -270,52 +272,52 @@ class Optimizer(ABC):
         return state
 
     def _note(self, told: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
-        """Keep what :meth:`state` needs: an optimizer is a function of its seed and the losses."""
+        """Record losses and outputs for :meth:`state`: with the seed, they determine the search."""
         if self.snapshots:
             return
         self._told_losses.append(losses)
-        # Of the first coordinates, which are as good as all: another search differs in them too.
+        # The first coordinate suffices: a search that differs will differ there too.
         self._checksum = zlib.crc32(told[:, 0].tobytes(), self._checksum)
         if self.learns_from_outputs and outputs is not None:
             self._told_outputs.append(np.stack(outputs))
 
     @abstractmethod
     def _ask(self) -> np.ndarray:
-        """(λ, d), a new array; see :meth:`ask`."""
+        """Return the next candidates as a new array (λ, d); see :meth:`ask`."""
 
     @abstractmethod
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
-        """See :meth:`tell`; ``losses`` are finite, and fewer than asked for where it was cut.
+        """Learn from a generation; see :meth:`tell`. It may be shorter than what was asked for.
 
-        A failed evaluation's is above every finite loss told so far; :attr:`failed` says which they
-        are. ``candidates`` are read-only and may be kept.
+        ``losses`` are finite: that of a failed evaluation (see :attr:`failed`) is replaced by one
+        above all finite losses so far. ``candidates`` are read-only and may be kept.
         """
 
     def _snapshot(self) -> dict[str, np.ndarray]:
-        """What :meth:`_resume` needs, where :attr:`snapshots` is set; no key ``about``."""
+        """Arrays for :meth:`_resume` if :attr:`snapshots`; the key ``about`` is reserved."""
         raise NotImplementedError
 
     def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Put a new optimizer where :meth:`_snapshot` was taken."""
+        """Restore the arrays of :meth:`_snapshot` into a new optimizer."""
         raise NotImplementedError
 
     def _stop(self) -> str | None:
-        """Why asking on would be pointless although there is budget; None: go on."""
+        """The reason to stop before the budget is spent, as text; None: go on."""
         return None
 
     @abstractmethod
     def recommend(self) -> np.ndarray:
-        """(d,) the point to deploy now; before the first tell, the start. Changes nothing.
+        """(d,) the best point according to the search so far; the start before the first tell.
 
-        Never one whose evaluation failed, as long as another is known.
+        It has no side effect, and avoids points whose evaluation failed if another is known.
         """
 
 
 def whole_number(what: str, value: Any, least: int) -> int:
-    """``value``, which may be numpy's, as an int.
+    """Convert ``value``, a Python or numpy integer, to int.
 
     Raises:
-        OptimizerError: it is not whole, or below ``least``.
+        OptimizerError: ``value`` is no integer, or is below ``least``.
     """
     number = as_int(value)
     if number is None or number < least:

@@ -1,4 +1,4 @@
-"""Optimizers of ours: what they share."""
+"""Base classes of optimizers with box constraints or a Gaussian population."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from craft_zoo.optimizers.option import check_above_zero, check_at_least
 
 
 class Bounded(Optimizer):
-    """An optimizer that can be kept in a box.
+    """An optimizer with optional box constraints.
 
     Args:
         bound: every coordinate is clipped to [-bound, bound]; none for no bounds.
@@ -27,14 +27,14 @@ class Bounded(Optimizer):
 
 
 class Population(Bounded):
-    """One that asks for a number of normally distributed candidates at once.
+    """An optimizer whose generations are ``popsize`` normally distributed candidates.
 
     Args:
         popsize: λ, candidates a generation.
         sigma: initial standard deviation of a coordinate.
     """
 
-    _smallest = 2  # population that has something to compare
+    _smallest = 2  # smallest popsize: two losses can be compared
 
     def __init__(self, dim: int, *, popsize: int = 40, sigma: float = 1.0, **common: Any) -> None:
         super().__init__(dim, **common)

@@ -1,4 +1,4 @@
-"""Continue a search from its state: the record of what was told, replayed."""
+"""Restoring an optimizer from its state, by replaying recorded losses or from a snapshot."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from craft_zoo.optimizers.registry import create
 
 
 def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
-    """The optimizer that :meth:`Optimizer.state` describes, ready to be asked.
+    """Recreate an optimizer from :meth:`Optimizer.state`; its next ask continues the search.
 
-    It is made anew and told the same losses, so nothing is unpickled; a checksum over all it asks
-    for on the way makes sure that it is the same search. Costs the optimizer's own time of the
-    search so far, and no evaluation. Optimizers that learn from outputs may be put back from
-    arrays of their own instead; set their :attr:`Optimizer.output_loss` again.
+    The optimizer is created anew and the recorded losses are replayed, so nothing is unpickled; a
+    checksum verifies that its candidates are the same. This takes the optimizer's own computing
+    time of the search so far, but no evaluations. Optimizers with :attr:`Optimizer.snapshots` are
+    restored from arrays instead. Set :attr:`Optimizer.output_loss` again if it is needed.
 
     Args:
         state: as returned, or ``np.load`` of a file made with ``np.savez(path, **state)``.
 
     Raises:
-        OptimizerError: the state is damaged, or of an optimizer that behaves otherwise here
-            (another version of its library).
+        OptimizerError: the state is damaged, or the replayed search asks for other candidates (for
+            example with another version of a library).
     """
     try:
         about = json.loads(str(state["about"]))
@@ -45,7 +45,7 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
         sizes, losses = state["generations"], np.asarray(state["losses"], dtype=np.float64)
         outputs = state.get("outputs")
         checksum = about["checksum"]
-        if sizes.sum() != len(losses) or np.isinf(losses).any():  # NaN: the evaluation failed
+        if sizes.sum() != len(losses) or np.isinf(losses).any():  # NaN: a failed evaluation
             raise ValueError("its losses are incomplete")
     except OptimizerError:
         raise

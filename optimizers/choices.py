@@ -1,4 +1,4 @@
-"""What searches of choices have in common: nothing is asked for twice."""
+"""ChoiceSearch, the base class of categorical optimizers that ask for nothing twice."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.option import check_at_least
 
-_ATTEMPTS = 50  # to propose something new, before it is drawn at random
+_ATTEMPTS = 50  # proposals before a candidate is drawn at random
 
 
 class ChoiceSearch(Optimizer):
-    """A search of choices that asks for each combination once.
+    """A categorical optimizer that asks for each combination of choices at most once.
 
     Args:
         popsize: candidates a generation.
@@ -32,7 +32,7 @@ class ChoiceSearch(Optimizer):
         self._tried: set[bytes] = set()
 
     def _ask(self) -> np.ndarray:
-        """The origin first, then what :meth:`_propose` finds, as far as it is new."""
+        """The origin first, then new candidates of :meth:`_propose`."""
         rows: list[np.ndarray] = []
         if not self._tried:
             self._add(np.zeros(self.dim, dtype=np.int64), rows)
@@ -60,19 +60,19 @@ class ChoiceSearch(Optimizer):
 
     @abstractmethod
     def _propose(self) -> np.ndarray:
-        """(d,) int64 that may be new."""
+        """Return a candidate (d,) int64; it may have been asked for before."""
 
     @abstractmethod
     def _learn(self, candidates: np.ndarray, losses: np.ndarray) -> None:
-        """Take note of a generation, (k, d) int64; :attr:`best` is still that before it."""
+        """Learn from a generation (k, d) int64, before :attr:`best` is updated."""
 
     def drawn(self) -> np.ndarray:
-        """(d,) int64 at random."""
+        """(d,) int64, a uniformly random candidate."""
         assert self.choices is not None
         return self.rng.integers(0, self.choices).astype(np.int64)
 
     def changed(self, choice: np.ndarray, count: int) -> np.ndarray:
-        """The same with ``count`` coordinates drawn anew."""
+        """A copy with ``count`` random coordinates drawn anew."""
         where = self.rng.permutation(self.dim)[:count]
         changed = choice.copy()
         changed[where] = self.drawn()[where]

@@ -1,4 +1,4 @@
-"""CMA-ES."""
+"""CMA-ES with full covariance (pycma)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ STEP_RULES = {"auto": True, "csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}
 class CMA(Pycma):
     """CMA-ES (Hansen 2016, pycma): learns mean, step size and full covariance of a Gaussian.
 
-    Its own time grows with d² a candidate: for d in the thousands see ``sep-cma``, ``vkd-cma``.
+    Its time per candidate grows with d²: for d in the thousands use ``sep-cma`` or ``vkd-cma``.
 
     Args:
-        active: learn from the worst candidates too, with negative weights (Jastrebski & Arnold
+        active: also learn from the worst candidates, with negative weights (Jastrebski & Arnold
             2006).
-        step: how the step size adapts: csa (length of the evolution path), tpa (two candidates a
-            generation along the last step) or auto (pycma's choice: tpa from some hundred
+        step: adaptation of the step size: csa (length of the evolution path), tpa (two candidates
+            per generation along the last step) or auto (pycma's choice: tpa from some hundred
             variables on).
-        diagonal: learn a diagonal covariance only, as sep-cma does.
+        diagonal: learn only a diagonal covariance, as sep-cma does.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A search of choices that assembles what it has seen."""
+"""Categorical optimizer that recombines observed output columns."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.option import check_at_least
 from craft_zoo.optimizers.registry import register
 
-_HUGE = 1e18  # outputs beyond would overflow where they are squared
-_ATTEMPTS = 20  # to propose something new for a block
-_LOOKS = 5  # columns whose loss is computed for a block, those that promise most
-_ROUNDS = 4  # over all blocks, at most
+_HUGE = 1e18  # squares of larger outputs would overflow float32
+_ATTEMPTS = 20  # draws until a proposal for a block is new; the last one is taken anyway
+_LOOKS = 5  # columns per block whose loss is computed, those with the best bound
+_ROUNDS = 4  # maximum number of passes over all blocks
 
 
 @register("columns")
 class Columns(Optimizer):
-    """Choices assembled from columns that were seen, with no further query (ours).
+    """Coordinate descent over observed output columns, without further queries (ours).
 
-    Where choices come in blocks and a column of the outputs depends on its own block alone, a
-    candidate tries one alternative of every block at once. The columns are kept, and after each
-    generation those are put together that have the least loss, block by block until none can be
-    exchanged for a better one. As the loss is convex, its gradient bounds what a column can gain.
-    The assembly is the first candidate of the next generation, and deployed if it is as good as
-    it should be.
+    If column b of the outputs depends on block b of the choices alone, one candidate tests an
+    alternative for every block at once. The observed columns are kept. After each generation,
+    coordinate descent exchanges the column of one block at a time while the loss decreases. The
+    loss is convex, so its gradient bounds how much a column can reduce it. The resulting
+    combination, the assembly, is the first candidate of the next generation; it is recommended if
+    its measured loss is the least.
 
-    It needs the outputs behind each loss and, as :attr:`Optimizer.output_loss`, the convex function
-    that makes losses of them.
+    The optimizer needs outputs and a convex :attr:`Optimizer.output_loss`.
 
     Args:
         popsize: candidates a generation.
-        pool: columns that are remembered of each block.
-        near: share of the proposals that change one choice of the block's best.
+        pool: maximum number of columns that are remembered for each block.
+        near: share of the proposals that change a single choice of the block's best.
     """
 
     uses_choices = True
@@ -59,8 +58,8 @@ class Columns(Optimizer):
             )
         self.popsize, self._most, self._near = popsize, pool, near
         self._deployed = np.zeros(dim)
-        self._outputs: np.ndarray | None = None  # (B, n) of what is deployed
-        self._assembled: np.ndarray | None = None  # (d,) that is to be asked for
+        self._outputs: np.ndarray | None = None  # (B, n) of the recommended candidate
+        self._assembled: np.ndarray | None = None  # (d,) the next first candidate
         self._choices = np.zeros((1, 0, dim), np.int64)  # (B, K, d / B)
         self._columns = np.zeros((1, 0, 0), np.float32)  # (B, K, n)
         self._tried: list[set[bytes]] = []
@@ -68,7 +67,7 @@ class Columns(Optimizer):
         self._rng_before: dict[str, Any] = {}
 
     def recommend(self) -> np.ndarray:
-        """The best that was evaluated as a whole, by the present loss of its outputs."""
+        """The evaluated candidate with the least current ``output_loss``."""
         return self._deployed.copy()
 
     def _ask(self) -> np.ndarray:
@@ -79,7 +78,7 @@ class Columns(Optimizer):
         return np.stack(rows)
 
     def _proposal(self) -> np.ndarray:
-        """(d,) something new for every block."""
+        """(d,) a new alternative for every block."""
         assert self.choices is not None
         best = self._deployed if self._assembled is None else self._assembled
         parts = zip(
@@ -128,21 +127,21 @@ class Columns(Optimizer):
         self._forget(*self._assemble())
 
     def _pieces(self, outputs: np.ndarray) -> np.ndarray:
-        """(B, n) of outputs (..., B); (1, n) of any, for one block."""
+        """Outputs (..., B) as (B, n); outputs of any shape as (1, n) if there is one block."""
         self._shape = outputs.shape
         if self.blocks == 1:
             return np.asarray(outputs, np.float32).reshape(1, -1)
         return np.asarray(outputs, np.float32).reshape(-1, self.blocks).T
 
     def _loss(self, pieces: np.ndarray) -> tuple[float, np.ndarray]:
-        """The present loss of an assembly (B, n), and its gradient."""
+        """The current loss of outputs (B, n), and its gradient (B, n)."""
         assert self.output_loss is not None, "checked by tell"
         whole = pieces.reshape(self._shape) if self.blocks == 1 else pieces.T.reshape(self._shape)
         loss, gradient = self.output_loss(np.ascontiguousarray(whole))
         return loss, self._pieces(gradient)
 
     def _deploy(self, candidates: np.ndarray, pieces: np.ndarray) -> None:
-        """Take what has the least loss of all that was evaluated as a whole."""
+        """Recommend the evaluated candidate with the least current loss."""
         best = np.inf if self._outputs is None else self._loss(self._outputs)[0]
         for candidate, outputs in zip(candidates, pieces, strict=True):
             loss = self._loss(outputs)[0]
@@ -150,7 +149,7 @@ class Columns(Optimizer):
                 best, self._deployed, self._outputs = loss, candidate.copy(), outputs
 
     def _assemble(self) -> tuple[np.ndarray, np.ndarray]:
-        """Exchange columns as long as the loss falls.
+        """Exchange columns while the loss decreases.
 
         Returns:
             The outputs (B, n) of the assembly, and the loss's gradient there.
@@ -167,7 +166,7 @@ class Columns(Optimizer):
             for block in range(self.blocks):
                 gains = (self._columns[block] - pieces[block]) @ gradient[block]
                 for column in gains.argsort(kind="stable")[:_LOOKS]:
-                    if gains[column] >= 0:  # convex: it cannot be better
+                    if gains[column] >= 0:  # convex: the loss cannot decrease
                         break
                     tried = pieces.copy()
                     tried[block] = self._columns[block, column]
@@ -182,7 +181,7 @@ class Columns(Optimizer):
         return pieces, gradient
 
     def _forget(self, pieces: np.ndarray, gradient: np.ndarray) -> None:
-        """Keep of each block the columns that promise most beside the others' present ones."""
+        """Keep the ``pool`` columns per block with the best first-order gain in the assembly."""
         if self._columns.shape[1] <= self._most:
             return
         gains = np.einsum("bkn,bn->bk", self._columns - pieces[:, None], gradient)

@@ -1,4 +1,4 @@
-"""Gradients estimated from pairs of candidates: what the methods that follow them share."""
+"""Base class of optimizers that follow two-point gradient estimates."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Bounded
 from craft_zoo.optimizers.option import check_above_zero, check_at_least, check_generation
 
-_PATIENCE = 3  # generations at a point of which every pair has failed
+_PATIENCE = 3  # generations without a successful pair before the search retreats
 
 
 class PairedDifferences(Bounded):
-    """Follows gradients estimated from pairs of candidates on both sides of a point.
+    """Follows gradients estimated from pairs of candidates on opposite sides of a point y.
 
-    For a random direction δ with entries ±1 (its own element-wise inverse, so that this is SPSA's
-    estimate), ``slope = (L(y + c δ) - L(y - c δ)) / 2c`` and ``gradient = mean of slope · δ``. A
-    pair with an evaluation that failed gives none.
+    For a random direction δ with entries ±1, ``slope = (L(y + c δ) - L(y - c δ)) / 2c`` and
+    ``gradient = mean of slope · δ``. This is SPSA's estimate, because δ is its own element-wise
+    inverse. Pairs with a failed evaluation are ignored.
 
-    Steps that are too long in many variables lead away from a minimum. So where the losses around a
-    point are clearly above those around the start, the search goes back to the last point where
-    they were not, and halves its steps.
+    Steps that are too long for the number of variables lead away from a minimum. So if the losses
+    around a point are clearly above those around the start, the search returns to the last point
+    where they were not, and halves its steps.
 
     Args:
-        c: distance of a candidate from the point, a coordinate.
-        directions: pairs a step, over which the gradient is averaged.
+        c: distance of a candidate from the point y, in each coordinate.
+        directions: pairs per step, over which the gradient is averaged.
     """
 
     def __init__(self, dim: int, *, c: float = 0.3, directions: int = 1, **common: Any) -> None:
@@ -37,27 +37,27 @@ class PairedDifferences(Bounded):
         check_generation(self.name, self.budget, 2)  # a pair
         self.c, self.directions = c, directions
         self._z = np.zeros(dim)
-        self._around = self._safe = np.zeros(dim)  # of the last pairs; the last no worse than z = 0
+        self._around = self._safe = np.zeros(dim)  # y of the last pairs; last y no worse than 0
         self._deltas = np.zeros((0, dim))
-        self._shrink = 1.0  # factor of all steps
-        self._limit, self._tolerance = np.inf, 0.0  # the loss of the start, and what is noise
-        self._curvature = 0.0  # of the loss along δ at the start, where it is known
-        self._in_vain = 0  # generations in a row without a pair that succeeded
+        self._shrink = 1.0  # factor of all step lengths
+        self._limit, self._tolerance = np.inf, 0.0  # loss at the start, and its noise
+        self._curvature = 0.0  # of the loss along δ at the start; 0: unknown
+        self._in_vain = 0  # generations in a row without a successful pair
 
     def _point(self) -> np.ndarray:
-        """Where the next gradient is estimated."""
+        """The point y at which the next gradient is estimated."""
         return self._z
 
     def _distance(self) -> float:
-        """c of the next pairs."""
+        """The distance c of the next pairs."""
         return self.c
 
     @abstractmethod
     def _follow(self, gradient: np.ndarray) -> None:
-        """Move ``self._z``, by what is proportional to ``self._shrink``."""
+        """Move ``self._z``, by a step proportional to ``self._shrink``."""
 
     def _halt(self) -> None:
-        """Forget momentum."""
+        """Reset momentum."""
 
     def _ask(self) -> np.ndarray:
         return self._pairs(self.directions)
@@ -74,24 +74,24 @@ class PairedDifferences(Bounded):
                 self._step(pairs)
 
     def _step(self, pairs: np.ndarray) -> None:
-        """Follow the mean gradient of the last pairs, and stay inside."""
+        """Follow the mean gradient of the last pairs, within the bounds."""
         self._follow((self._slopes(pairs)[:, None] * self._deltas).mean(axis=0))
         self._z = self._inside(self._z)
 
     def _note_start(self, pairs: np.ndarray) -> None:
-        """The pairs around the start say what is worse than it."""
+        """Set the loss at the start and its tolerance from the pairs around it."""
         self._limit = self._value(pairs)
         self._tolerance = float(np.sqrt(np.mean((pairs[:, 0] - pairs[:, 1]) ** 2)))
 
     def _value(self, pairs: np.ndarray) -> float:
-        """The loss at the point between the pairs, but for a constant."""
+        """The loss at the midpoint of the pairs, up to a constant."""
         return float(pairs.mean()) - self._curvature / 2 * self._distance() ** 2
 
     def _goes_on(self, pairs: np.ndarray) -> bool:
-        """Whether to take a step from where the pairs are; if not, the search was put back."""
+        """Whether to step from the midpoint of the pairs; if False, the search has retreated."""
         value = self._value(pairs)
         if np.array_equal(self._around, self._safe):
-            if value > self._limit + self._tolerance:  # it is the function that has changed
+            if value > self._limit + self._tolerance:  # the function has changed
                 self._shrink = min(1.0, 2 * self._shrink)
             self._limit = max(self._limit, value)
         elif value <= self._limit:
@@ -117,9 +117,9 @@ class PairedDifferences(Bounded):
         return self._inside(both.reshape(-1, self.dim))
 
     def _succeeded(self, losses: np.ndarray, failed: np.ndarray) -> np.ndarray:
-        """(n, 2) losses of the last pairs of which both succeeded; the others are forgotten.
+        """(n, 2) losses of the pairs with two successful evaluations; drops the other pairs.
 
-        A candidate whose mirror image was cut off says nothing.
+        A last candidate whose mirror image was not evaluated is ignored.
         """
         n = len(losses) // 2
         good = ~failed[: 2 * n].reshape(n, 2).any(axis=1)
@@ -127,9 +127,9 @@ class PairedDifferences(Bounded):
         return losses[: 2 * n].reshape(n, 2)[good]
 
     def _slopes(self, pairs: np.ndarray) -> np.ndarray:
-        """(n,) along the directions of the pairs."""
+        """(n,) derivatives along the directions of the pairs."""
         return (pairs[:, 0] - pairs[:, 1]) / (2 * self._distance())
 
     def recommend(self) -> np.ndarray:
-        """The last point with losses around it that are no worse than those around the start."""
+        """The last point around which the losses were no worse than around the start."""
         return self._safe.copy()

@@ -1,5 +1,5 @@
-"""The optimizers' exception for what a user can mend."""
+"""OptimizerError, the exception of all optimizers for errors that users can correct."""
 
 
 class OptimizerError(ValueError):
-    """Bad input to an optimizer, said in one sentence that names the thing and the mend."""
+    """Invalid input to an optimizer; the message names the cause and the remedy."""

@@ -1,4 +1,4 @@
-"""A genetic search of choices."""
+"""Genetic algorithm for categorical variables."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from craft_zoo.optimizers.registry import register
 
 @register("genetic")
 class Genetic(ChoiceSearch):
-    """Genetic search of choices: tournaments, uniform crossover, the fittest of both survive.
+    """Genetic search of choices: tournament selection, uniform crossover, (μ + λ) survival.
 
-    The first generation is the origin and choices near to it.
+    The first generation consists of the origin and mutations of it.
 
     Args:
-        popsize: children a generation, and survivors.
-        tournament: survivors of which the best becomes a parent.
+        popsize: number of children a generation, and of survivors.
+        tournament: number of survivors drawn, of which the best becomes a parent.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""For libraries that draw from numpy's global generator."""
+"""Gives each optimizer its own copy of numpy's global random generator, thread-safely."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.random import mtrand  # where numpy.random has its global generator from
+from numpy.random import mtrand  # the module that defines the global generator
 
-_lock = threading.RLock()  # one borrower at a time
-_borrower: int | None = None  # identity of the thread that borrows
-_lent = np.random.RandomState(0)  # what is drawn from in that thread
+_lock = threading.RLock()  # held while the generator is swapped
+_borrower: int | None = None  # identity of the thread for which it is swapped
+_lent = np.random.RandomState(0)  # the generator in use in that thread
 
 
 class GlobalGenerator:
-    """numpy's global generator as one optimizer alone would have it.
+    """An optimizer's private copy of numpy's global generator.
 
     Args:
-        seed: where it starts, as after ``np.random.seed(seed)``.
+        seed: initial state, as after ``np.random.seed(seed)``.
     """
 
     def __init__(self, seed: int) -> None:
@@ -27,15 +27,15 @@ class GlobalGenerator:
 
     @contextmanager
     def swapped_in(self, *, keep: bool = True) -> Iterator[None]:
-        """Inside, the global generator is this optimizer's; outside, as if nothing had been.
+        """Context manager that replaces the global generator by this optimizer's copy.
 
-        That is so in the thread that enters, and in those in which nevergrad lets algorithms of
-        scipy work for it. Other threads draw from the global generator as ever; they wait only
-        where they want to enter too, or to seed it. A function of numpy that a library has bound
-        to a name of its own beforehand is the global generator's; nevergrad has none.
+        It does so for the calling thread and for the threads in which nevergrad runs scipy's
+        algorithms. Other threads still draw from the global generator; they block only if they
+        enter this context or seed the generator. Functions such as ``np.random.rand`` that a
+        library bound to its own names earlier are not replaced; nevergrad has none.
 
         Args:
-            keep: whether what is drawn inside counts.
+            keep: whether to keep the state of the copy after the draws inside.
         """
         global _borrower, _lent
         with _lock:
@@ -55,14 +55,14 @@ class GlobalGenerator:
 
 
 def _borrows() -> bool:
-    """Whether this thread is to draw from what is lent."""
+    """Whether the current thread uses the copy."""
     if threading.get_ident() == _borrower:
         return True
     return type(threading.current_thread()).__module__.startswith("nevergrad.")
 
 
 class _Dispatching(np.random.RandomState):
-    """Stands for numpy's global generator while one is lent: each thread draws from its own."""
+    """Replaces numpy's global generator while a copy is in use; dispatches by thread."""
 
 
 def _dispatching(name: str, original: Any) -> Callable[..., Any]:
@@ -74,7 +74,7 @@ def _dispatching(name: str, original: Any) -> Callable[..., Any]:
 
 
 def _waiting(name: str) -> Callable[..., Any]:
-    """For what looks for numpy's global generator itself: other threads wait until it is back."""
+    """Wraps a function that changes the global generator: other threads wait for the lock."""
     original = getattr(mtrand, name)
 
     def call(*arguments: Any, **keywords: Any) -> Any:
@@ -86,11 +86,11 @@ def _waiting(name: str) -> Callable[..., Any]:
     return call
 
 
-_Replacement = tuple[Any, str, Any]  # a module, a name in it, and what that shall be
+_Replacement = tuple[Any, str, Any]  # module, name in it, new value
 
 
 def _replacements() -> tuple[list[_Replacement], list[_Replacement]]:
-    """numpy's functions that draw from the global generator, and what stands for them inside."""
+    """numpy's functions that use the global generator, and their dispatching replacements."""
     real = mtrand._rand
     made: dict[str, Any] = {}
     for name in dir(np.random.RandomState):

@@ -1,4 +1,4 @@
-"""Greedy hill-climbing over choices."""
+"""Greedy hill climbing over categorical variables."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from craft_zoo.optimizers.registry import register
 
 @register("hill-climb")
 class HillClimb(ChoiceSearch):
-    """Greedy hill-climbing over choices: the best change of one coordinate, again and again.
+    """Greedy hill climbing over choices: repeatedly makes the best of some random changes.
 
-    Where changes of one bring nothing any more, two are changed at once, then three, and so on
-    until it goes up again.
+    A candidate changes one coordinate of the best candidate so far. After ``patience`` candidates
+    without improvement it changes two, then three, and so on; an improvement resets this to one.
 
     Args:
-        popsize: changes that are compared at a time.
-        patience: candidates without a better one after which more coordinates are changed at once.
+        popsize: candidates a generation.
+        patience: candidates without improvement before one more coordinate is changed at once.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Limited-memory matrix adaptation, for many variables."""
+"""LM-MA-ES, a limited-memory evolution strategy for many variables."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from craft_zoo.optimizers.registry import register
 class LMMAES(Population):
     """LM-MA-ES (Loshchilov, Glasmachers & Beyer 2018): learns log d directions; time d log d.
 
-    For d in the thousands, where ``cma`` is slow and ``sep-cma`` blind to correlations.
+    Use it for d in the thousands, where ``cma`` is slow; ``sep-cma`` ignores correlations.
     """
 
     def __init__(self, dim: int, **common: Any) -> None:
         super().__init__(dim, **common)
         popsize = self.popsize
         check_generation(self.name, self.budget, popsize)
-        # Algorithm 1. Its rates are made for populations that are far smaller than d: as if there
-        # were λ variables where there are fewer, they stay below 1.
+        # Algorithm 1 assumes λ far below d. Its rates use max(d, λ) instead of d, so that they stay
+        # below 1.
         memory = np.arange(4 + int(3 * np.log(dim)))
         size = max(dim, popsize)
         self._c_sigma = min(1.0, 2 * popsize / size)
@@ -33,12 +33,12 @@ class LMMAES(Population):
         weights = np.log(popsize / 2 + 0.5) - np.log(np.arange(1, popsize // 2 + 1))
         self._weights = weights / weights.sum()
         self._mueff = 1 / (self._weights**2).sum()
-        # CMA-ES's damping (Hansen 2016), which is 1 but for large populations in few variables.
+        # CMA-ES's damping (Hansen 2016); it exceeds 1 only for large populations in few variables.
         self._damping = 1 + 2 * max(0.0, np.sqrt((self._mueff - 1) / (dim + 1)) - 1)
         self._mean, self._path = np.zeros(dim), np.zeros(dim)
         self._memory = np.zeros((len(memory), dim))  # m_i
         self._generation = 0
-        self._normal = self._moves = np.zeros((0, dim))  # z and d of the generation at hand
+        self._normal = self._moves = np.zeros((0, dim))  # z, d of this generation
 
     def _ask(self) -> np.ndarray:
         self._normal = self.rng.standard_normal((self.popsize, self.dim))
@@ -51,7 +51,7 @@ class LMMAES(Population):
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         if len(losses) < self.popsize or self.failed.all():
-            return  # the weights are those of a whole generation, and there must be a best
+            return  # the weights need a whole generation, the ranking a finite loss
         best = np.argsort(losses, kind="stable")[: len(self._weights)]
         step = self._weights @ self._normal[best]
         self._mean = self._inside(self._mean + self.sigma * (self._weights @ self._moves[best]))
@@ -67,5 +67,5 @@ class LMMAES(Population):
         return (1 - rate) * path + np.sqrt(self._mueff * rate * (2 - rate)) * step
 
     def recommend(self) -> np.ndarray:
-        """The mean of the search distribution."""
+        """Mean of the search distribution."""
         return self._mean.copy()

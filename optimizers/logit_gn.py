@@ -1,4 +1,4 @@
-"""A Gauss-Newton search that learns from outputs: the whole answer of each evaluation."""
+"""Gauss-Newton optimizer that learns from outputs (logits) instead of losses."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from craft_zoo.optimizers.registry import register
 from craft_zoo.optimizers.secants import LinearModel, SecantMemory
 from craft_zoo.optimizers.trust_region import BallMinimizer
 
-_RADII = (0.5, 1.0, 2.0)  # of the trust region, tried side by side
-_ENOUGH = 0.25  # share of the predicted decrease that makes a step a success
-_SMALLEST, _LARGEST = 0.02, 3.0  # radius, in units of √d of a block
-_HUGE = 1e18  # outputs beyond would overflow where they are squared
-_PATIENCE = 5  # generations without progress after which the center is evaluated again
+_RADII = (0.5, 1.0, 2.0)  # factors of the trust-region radius, all tried in each generation
+_ENOUGH = 0.25  # a step succeeds if it brings this share of the predicted decrease
+_SMALLEST, _LARGEST = 0.02, 3.0  # limits of the radius in units of √d, d variables per block
+_HUGE = 1e18  # squares of larger outputs would overflow float32
+_PATIENCE = 5  # generations without progress before the center is evaluated again
 
 
 @register("logit-gn")
 class LogitGN(Optimizer):
-    """Gauss-Newton on outputs (ours): fits how they change, and minimises what it predicts.
+    """Gauss-Newton on outputs (ours): minimises the loss of a linear model of the outputs.
 
-    Outputs (logits) are close to linear in the candidate where their loss is not. Around the best
-    point so far the remembered evaluations give a linear model of them; the loss of that model is
-    convex and costs no evaluation to minimise. Its minimisers in balls of three radii are the next
-    candidates; the others look around the middle one, in directions that were not looked at yet
-    while there are such. The radius follows predicted against actual decrease.
+    Outputs (logits) are closer to linear in the candidate than their loss is. A linear model of
+    them around the best point so far (the center) is fitted to the remembered evaluations. The loss
+    of the predicted outputs is convex and is minimised without evaluations, in balls of three
+    radii: the minimisers are the first candidates. The other candidates explore around the middle
+    minimiser, in unexplored directions if possible. The radius adapts to the ratio of actual to
+    predicted decrease.
 
-    Where outputs come in :attr:`~Optimizer.blocks`, each has its own linear model in its own
-    variables, so that one evaluation tells a direction in every block, and the trust region is a
-    ball in each.
+    With several :attr:`~Optimizer.blocks`, each block has its own linear model and its own ball, so
+    that one evaluation explores a direction in every block.
 
-    It needs the outputs behind each loss and, as :attr:`Optimizer.output_loss`, the convex function
-    that makes losses of them; of the losses that it is told it uses only which of them failed.
+    The optimizer needs outputs and a convex :attr:`Optimizer.output_loss`. It ignores the losses
+    passed to :meth:`tell`, except for those that mark a failed evaluation.
 
     Args:
-        popsize: candidates a generation; with 1, steps and looks around take turns.
-        radius: of the first trust region, in units of √d, d variables a block.
+        popsize: candidates a generation; with 1, minimisers and exploration alternate.
+        radius: radius of the first trust region, in units of √d, d variables per block.
         reach: distance at which curvature is as large as the linear part, in units of √d.
-        shrink: weight of a pull towards the start: what the distance √d adds to the loss.
-        memory: evaluations that are remembered.
-        memory_mb: megabytes that they may take with their outputs.
+        shrink: weight of the L2 penalty: what a distance of √d from the start adds to the loss.
+        memory: number of evaluations that are remembered.
+        memory_mb: megabytes that the remembered evaluations and their outputs may take.
     """
 
     learns_from_outputs = True
@@ -80,14 +80,14 @@ class LogitGN(Optimizer):
         self._memory = SecantMemory(points=memory, size=memory_mb * 2**20)
         self._center = np.zeros(dim)
         self._center_outputs: np.ndarray | None = None  # (B, n)
-        self._steps: list[tuple[float, float]] = []  # radius and predicted loss of each step asked
-        self._looked = False  # the last generation was a look around, with popsize 1
+        self._steps: list[tuple[float, float]] = []  # radius, predicted loss of each step asked
+        self._looked = False  # popsize 1: the last generation explored
         self._rejected = 0
         self._shape: tuple[int, ...] = ()
-        self._before: dict[str, Any] = {}  # the state when candidates were asked for
+        self._before: dict[str, Any] = {}  # the state before the last ask
 
     def recommend(self) -> np.ndarray:
-        """The best point that was evaluated, by the present loss of its outputs."""
+        """The evaluated point with the least current ``output_loss``."""
         return self._center.copy()
 
     def _ask(self) -> np.ndarray:
@@ -110,7 +110,7 @@ class LogitGN(Optimizer):
             self._steps = [self._steps[len(steps) // 2]]
             return middle[None]
         n_steps = min(len(steps), (self.popsize + 1) // 2)
-        if n_steps < len(steps):  # the middle one first, then the larger
+        if n_steps < len(steps):  # prefer the middle radius, then the larger one
             order = [1, 2, 0][:n_steps]
             steps, self._steps = [steps[i] for i in order], [self._steps[i] for i in order]
         n_around = max(0, self.popsize - n_steps - len(again))
@@ -125,7 +125,7 @@ class LogitGN(Optimizer):
         for row in np.flatnonzero(good):
             values[row] = self._loss(told[row])
         good &= np.isfinite(values)
-        values[~good] = np.inf  # NaN and -inf, which an output_loss may say, are no losses
+        values[~good] = np.inf  # an output_loss may return NaN or -inf
         if not good.any():
             return
         self._memory.add(candidates[good].reshape(-1, *self._in_blocks.shape), told[good])
@@ -135,7 +135,7 @@ class LogitGN(Optimizer):
             return
         present = self._loss(self._center_outputs)
         again = np.flatnonzero(good & (candidates == self._center).all(axis=1))
-        if len(again):  # a noisy function may have flattered it
+        if len(again):  # with noise, the center's old loss may be too low
             self._center_outputs = told[again[0]]
             present = values[again[0]]
         self._adapt_radius(values[: len(self._steps)], present)
@@ -147,7 +147,7 @@ class LogitGN(Optimizer):
             self._rejected += 1
 
     def _adapt_radius(self, values: np.ndarray, present: float) -> None:
-        """By the share of the predicted decrease that the best step brought."""
+        """Adapt the radius to the share of the predicted decrease that the best step achieved."""
         if not len(values):
             return
         best = int(values.argmin())
@@ -160,16 +160,16 @@ class LogitGN(Optimizer):
 
     @property
     def _in_blocks(self) -> np.ndarray:
-        """(B, d) the center."""
+        """(B, d) the center, one row for each block."""
         return self._center.reshape(self.blocks, -1)
 
     @property
     def _unit(self) -> float:
-        """√d."""
+        """√d for d variables per block, the unit of radii."""
         return math.sqrt(self.dim / self.blocks)
 
     def _step_candidates(self) -> tuple[list[np.ndarray], LinearModel | None]:
-        """Minimisers of the predicted loss in balls around the center, and the model behind."""
+        """Minimisers of the predicted loss in balls around the center, and the linear model."""
         center = self._center_outputs
         assert center is not None
         model = self._memory.model(self._in_blocks, center, self._reach * self._unit)
@@ -184,9 +184,9 @@ class LogitGN(Optimizer):
         return steps, model
 
     def _around(self, point: np.ndarray, model: LinearModel | None, count: int) -> np.ndarray:
-        """(count, dim) points at the trust region's radius, in directions that are not yet known.
+        """(count, dim) exploring points at the trust region's radius from ``point``.
 
-        In each block; which directions are known is what the model says.
+        In each block, their directions are orthogonal to those of the model, if dimensions remain.
         """
         shape = count, *self._in_blocks.shape
         directions = self.rng.standard_normal(shape, dtype=np.float32)
@@ -197,7 +197,7 @@ class LogitGN(Optimizer):
         return point + self._radius * self._unit * directions.reshape(count, self.dim)
 
     def _flat(self, outputs: Outputs) -> np.ndarray:
-        """(k, B, n)."""
+        """The k outputs as one array (k, B, n)."""
         assert outputs is not None
         arrays = [np.asarray(each, dtype=np.float32) for each in outputs]
         shape = self._shape if self._center_outputs is not None else arrays[0].shape
@@ -219,7 +219,7 @@ class LogitGN(Optimizer):
         return self._loss_and_slope(outputs)[0]
 
     def _loss_and_slope(self, outputs: np.ndarray) -> tuple[float, np.ndarray]:
-        """Of (B, n) outputs, and the gradient (B, n)."""
+        """The loss of (B, n) outputs and its gradient (B, n)."""
         assert self.output_loss is not None, "ask and tell refuse to go without"
         told = np.ascontiguousarray(outputs.T).reshape(self._shape)
         value, slope = self.output_loss(told)
@@ -239,7 +239,7 @@ class LogitGN(Optimizer):
 
     def _snapshot(self) -> dict[str, np.ndarray]:
         center = self._center_outputs
-        # What was asked and not told is asked again.
+        # Candidates without losses are asked for again, hence the state before that ask.
         about = self._about() if self._asked is None else self._before
         return {
             "logit_gn": np.array(json.dumps(about)),

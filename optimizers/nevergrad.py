@@ -1,4 +1,4 @@
-"""Every optimizer of nevergrad's registry."""
+"""Adapter for all optimizers of nevergrad's registry."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from craft_zoo.optimizers.global_rng import GlobalGenerator
 from craft_zoo.optimizers.option import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
 
-_MOST_ALTERNATIVES = 12  # that a parameter is given
+_MOST_ALTERNATIVES = 12  # maximum number of values of a nevergrad parameter
 
 
 def _digits(count: int) -> tuple[int, int]:
-    """Base and number of the digits that tell ``count`` things apart."""
+    """Base and number of digits with which ``count`` alternatives can be numbered."""
     k = max(1, math.ceil(math.log(count) / math.log(_MOST_ALTERNATIVES) - 1e-9))
     base = math.ceil(count ** (1 / k) - 1e-9)
     return base, k
@@ -32,9 +32,9 @@ class Nevergrad(Optimizer):
     """Any optimizer of nevergrad (Rapin & Teytaud 2018): nevergrad:NAME, by default NGOpt.
 
     Args:
-        variant: the name in nevergrad's registry.
+        variant: name in nevergrad's registry.
         workers: candidates a generation; nevergrad's algorithms adapt to it.
-        sigma: standard deviation of the first mutations.
+        sigma: standard deviation of the initial mutations.
         bound: every coordinate stays in [-bound, bound]; none for no bounds.
     """
 
@@ -64,7 +64,7 @@ class Nevergrad(Optimizer):
         check_above_zero(self.name, sigma=sigma, bound=bound)
         self._random_state = np.random.RandomState(seed % 2**32)
         self._workers = min(workers, budget)
-        self._generator = GlobalGenerator(seed)  # some of its algorithms draw from them
+        self._generator = GlobalGenerator(seed)  # some algorithms use the global one
         with self._at_work():
             array = ng.p.Array(init=np.zeros(dim)).set_mutation(sigma=sigma)
             self._ng = self._make(array if bound is None else array.set_bounds(-bound, bound))
@@ -86,14 +86,14 @@ class Nevergrad(Optimizer):
     def _make_for_choices(self, choices: np.ndarray) -> None:
         import nevergrad as ng
 
-        # Its parameters hold an object for each alternative: of a thousand words they take a second
-        # a candidate. So a choice of many is made digit by digit.
+        # A nevergrad parameter holds an object per alternative: a candidate with a choice of 1000
+        # words takes 1 s. So a choice with many alternatives is split into digits.
         self._digits = [_digits(int(count)) for count in choices]
         each = [ng.p.TransitionChoice(range(base)) for base, k in self._digits for _ in range(k)]
         self._ng, self._for_choices = self._make(ng.p.Tuple(*each)), True
 
     def _point(self, value: Any) -> np.ndarray:
-        """(d,) numbers, or the choices that digits stand for."""
+        """(d,) numbers, or choices decoded from their digits."""
         if not self._for_choices:
             return np.array(value, dtype=np.float64)
         digits, chosen = iter(value), []
@@ -114,7 +114,7 @@ class Nevergrad(Optimizer):
         return np.stack([self._point(each.value) for each in self._pending])
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
-        # nevergrad is told when it is asked next: to let it work takes a tenth of a millisecond.
+        # Losses are passed on in the next ask: each swap of the global generator takes 0.1 ms.
         self._told = list(zip(self._pending, losses.tolist(), strict=False))
         for candidate, loss, failed in zip(candidates, losses, self.failed, strict=True):
             if failed:
@@ -130,18 +130,18 @@ class Nevergrad(Optimizer):
         self._told = []
 
     def recommend(self) -> np.ndarray:
-        """What nevergrad recommends; the best candidate where the evaluation of that failed."""
+        """nevergrad's recommendation; the best candidate if that point's evaluation failed."""
         if not self.evaluations:
             return np.zeros(self.dim)
         if self._told:
             with self._at_work():
                 self._pass_on()
-        before = self._random_state.get_state()  # some draw while they recommend
+        before = self._random_state.get_state()  # some algorithms draw in recommend
         with self._at_work(keep=False):
             recommended = self._point(self._ng.recommend().value)
         self._random_state.set_state(before)
         if recommended.tobytes() in self._failures:
-            return self._best.copy()  # some recommend the last, or one of the first
+            return self._best.copy()  # some algorithms recommend the last point, or an early one
         return recommended
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Options declared once, in code, and read from text: types and defaults come from there."""
+"""Declaration, type conversion and validation of optimizer options."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from craft_zoo.optimizers.plugins import did_you_mean
 
 @dataclass(frozen=True)
 class Option:
-    """One option.
+    """Declaration of one option.
 
     Attributes:
-        name: as it is set.
+        name: name by which users set it.
         type: ``int``, ``float | None``, ``Literal["a", "b"]``, …
-        default: its value where it is not set.
-        help: what it does, in a line; empty where its owner does not say.
+        default: value if the option is not set.
+        help: one-line description; empty if there is none.
     """
 
     name: str
@@ -34,14 +34,14 @@ class Option:
 
     @property
     def type_name(self) -> str:
-        """The type for people: ``int``, ``float or none``, ``csa or tpa``."""
+        """The type as text for messages: ``int``, ``float or none``, ``csa or tpa``."""
         return " or ".join(_spell(member) for member in _members(self.type))
 
     def accept(self, value: Any, owner: str) -> Any:
-        """``value`` as a plain Python value of the option's type; numpy's numbers are converted.
+        """Convert ``value`` (numpy numbers included) to a Python value of the option's type.
 
         Raises:
-            OptimizerError: it is not of the type.
+            OptimizerError: ``value`` has another type.
         """
         if isinstance(value, np.ndarray) and value.ndim == 0:
             value = value.item()
@@ -53,14 +53,14 @@ class Option:
         )
 
     def convert(self, text: str, owner: str) -> Any:
-        """``text`` as a value of the option's type.
+        """Parse ``text`` as a value of the option's type.
 
         Args:
-            text: as typed by the user; ``none`` where the type admits it.
-            owner: whose option it is, for the message.
+            text: as typed by the user; ``none`` stands for None if the type includes it.
+            owner: name of the object that has the option, for the error message.
 
         Raises:
-            OptimizerError: the text is not of the type.
+            OptimizerError: the text cannot be parsed as this type.
         """
         for member in _members(self.type):
             try:
@@ -75,17 +75,17 @@ class Option:
 def parse_options(
     texts: Mapping[str, str], declared: Mapping[str, Option], owner: str
 ) -> dict[str, Any]:
-    """Values of the options in ``texts``.
+    """Parse option texts, given by option name, into values.
 
     Raises:
-        OptimizerError: an option that is not declared, or a value of the wrong type.
+        OptimizerError: an option is not declared, or a value has the wrong type.
     """
     check_names(texts, declared, owner)
     return {name: declared[name].convert(text, owner) for name, text in texts.items()}
 
 
 def check_names(given: Mapping[str, Any], declared: Mapping[str, Option], owner: str) -> None:
-    """Refuse a name that is not declared."""
+    """Raise OptimizerError if a name is not declared."""
     for name in given:
         if name not in declared:
             known = ", ".join(declared) or "none"
@@ -95,14 +95,14 @@ def check_names(given: Mapping[str, Any], declared: Mapping[str, Option], owner:
 
 
 def check_above_zero(owner: str, **values: float | None) -> None:
-    """Refuse an option's value that is not a number above 0; None, where it is allowed, passes."""
+    """Raise OptimizerError unless each option is above 0 or None."""
     for name, value in values.items():
         if value is not None and not value > 0:
             raise OptimizerError(f"option {name!r} of {owner!r} must be above 0, not {value}")
 
 
 def check_at_least(owner: str, least: int, **values: int) -> None:
-    """Refuse an option's value below ``least``."""
+    """Raise OptimizerError if an option is below ``least``."""
     for name, value in values.items():
         if value < least:
             raise OptimizerError(
@@ -111,7 +111,7 @@ def check_at_least(owner: str, least: int, **values: int) -> None:
 
 
 def check_generation(owner: str, budget: int, size: int) -> None:
-    """Refuse a budget that has no room for a generation of ``size`` candidates."""
+    """Raise OptimizerError if the budget is below one generation of ``size`` candidates."""
     if size > budget:
         raise OptimizerError(
             f"a budget of {budget} is smaller than one generation of {owner!r} ({size}): "
@@ -120,10 +120,10 @@ def check_generation(owner: str, budget: int, size: int) -> None:
 
 
 def split_assignment(text: str) -> tuple[str, str]:
-    """``name=value`` as a pair.
+    """Split ``name=value`` into the pair (name, value).
 
     Raises:
-        OptimizerError: it is not of that form.
+        OptimizerError: the text does not have this form.
     """
     name, equals, value = text.partition("=")
     if not equals or not name.strip() or not value.strip():
@@ -132,7 +132,7 @@ def split_assignment(text: str) -> tuple[str, str]:
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
-    """What a value may be: types, or the strings of a ``Literal``."""
+    """The members of a union or ``Literal``: types and strings."""
     if typing.get_origin(annotation) in (types.UnionType, typing.Union, Literal):
         parts = typing.get_args(annotation)
         return tuple(member for part in parts for member in _members(part))
@@ -145,11 +145,11 @@ def _spell(member: Any) -> str:
     return member if isinstance(member, str) else member.__name__
 
 
-_OTHER = object()  # no value of an option
+_OTHER = object()  # sentinel: the value has another type
 
 
 def _plain(value: Any, member: Any) -> Any:
-    """``value`` as a plain value of the type or literal; :data:`_OTHER` where it is not of it."""
+    """``value`` as a Python value of type or literal ``member``; :data:`_OTHER` if impossible."""
     if isinstance(member, str):
         return member if isinstance(value, str) and value == member else _OTHER
     if member is bool:
@@ -164,9 +164,9 @@ def _plain(value: Any, member: Any) -> Any:
 
 
 def as_int(value: Any) -> int | None:
-    """``value`` as an int where it is a whole number: numpy's too, in an array of no axes too.
+    """Convert a Python or numpy integer, or a 0-d array of one, to int.
 
-    None where it is not: floats and booleans are none.
+    The result is None for other types, among them floats and booleans.
     """
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()

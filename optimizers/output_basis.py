@@ -1,23 +1,23 @@
-"""Outputs in few numbers, where they lie in a space of few dimensions."""
+"""Low-rank compression of outputs."""
 
 from __future__ import annotations
 
 import numpy as np
 
-_LOST = 1e-6  # share of the squared changes that may lie outside the space
-_LARGEST = 1e38  # squared changes, as float32 holds no more
+_LOST = 1e-6  # share of the squared changes that may lie outside the basis
+_LARGEST = 1e38  # limit of the squared changes, since float32 overflows above
 
 
 class OutputBasis:
-    """A basis of the space in which outputs change, if that has far fewer dimensions than they.
+    """A basis of the subspace in which outputs change, if its dimension is far below n.
 
-    A dual encoder's logits of N images are products with the N image features, so that whatever the
-    texts, their changes lie in a space of as many dimensions as a feature has. Models that are told
-    apart from it by their first answers are left as they are.
+    A dual encoder's logits of N images are products with the N image features. So for any texts,
+    changes of the logits lie in a subspace with at most as many dimensions as a feature. If the
+    first outputs of a model do not lie in such a subspace, its outputs are not compressed.
 
     Attributes:
-        origin: (B, n) float32, outputs from which changes are taken.
-        basis: (r, n) float32, orthonormal; None: changes are taken as they are.
+        origin: (B, n) float32, outputs from which changes are measured.
+        basis: (r, n) float32, orthonormal; None: no compression.
     """
 
     def __init__(self, origin: np.ndarray, basis: np.ndarray | None = None) -> None:
@@ -25,8 +25,8 @@ class OutputBasis:
 
     @classmethod
     def of(cls, outputs: np.ndarray) -> OutputBasis:
-        """Worked out on the first k outputs (k, B, n); they must be twice as many as n to tell."""
-        span, n = cls(outputs[0].copy()), outputs.shape[2]  # a view would keep them all
+        """The basis of the first k outputs (k, B, n); none if there are fewer than 2 n changes."""
+        span, n = cls(outputs[0].copy()), outputs.shape[2]  # a view would keep all outputs alive
         rows = (outputs[1:] - outputs[0]).reshape(-1, n)
         whole = _energy(rows)
         if len(rows) >= 2 * n and whole < _LARGEST:
@@ -36,7 +36,7 @@ class OutputBasis:
         return span
 
     def include(self, outputs: np.ndarray) -> np.ndarray:
-        """(k, B, r) of outputs (k, B, n); the space grows where they lie outside it."""
+        """(k, B, r) coordinates of outputs (k, B, n); extends the basis if necessary."""
         inside = self.coordinates(outputs)
         if self.basis is None:
             return inside
@@ -46,22 +46,22 @@ class OutputBasis:
             return inside
         outside = (changes - inside @ self.basis).reshape(-1, changes.shape[-1])
         grown = np.concatenate([self.basis, _leading(outside, whole)])
-        # Orthogonal to what was there, but for rounding; its own rows stay as they are.
+        # QR orthogonalises the new rows against rounding errors; existing rows do not change.
         new = np.linalg.qr(grown.T)[0].T[len(self.basis) :]
         self.basis = np.concatenate([self.basis, new])
         return self.coordinates(outputs)
 
     def coordinates(self, outputs: np.ndarray) -> np.ndarray:
-        """(..., r) of outputs (..., B, n)."""
+        """(..., B, r) coordinates of the changes of outputs (..., B, n)."""
         changes = outputs - self.origin
         return changes if self.basis is None else changes @ self.basis.T
 
     def outputs(self, coordinates: np.ndarray) -> np.ndarray:
-        """Changes (..., n) of coordinates (..., r)."""
+        """(..., n) changes of the outputs with coordinates (..., r)."""
         return coordinates if self.basis is None else coordinates @ self.basis
 
     def slope(self, gradient: np.ndarray) -> np.ndarray:
-        """(..., r) the derivative in coordinates of what has the derivative (..., n) in outputs."""
+        """(..., r) gradient in coordinates of a function with gradient (..., n) in outputs."""
         return gradient if self.basis is None else gradient @ self.basis.T
 
 
@@ -70,7 +70,7 @@ def _energy(changes: np.ndarray) -> float:
 
 
 def _leading(rows: np.ndarray, whole: float) -> np.ndarray:
-    """(r, n) leading directions of (k, n) rows; what lies outside them has 1e-6 of ``whole``."""
+    """(r, n) principal directions of (k, n) rows; the rest has at most 1e-6 of ``whole``."""
     values, vectors = np.linalg.eigh(rows.T @ rows)
-    outside = np.cumsum(values.clip(0))  # of the directions up to here, the weakest first
+    outside = np.cumsum(values.clip(0))  # squared lengths, summed from the weakest direction
     return np.ascontiguousarray(vectors[:, outside > _LOST * whole].T[::-1])

@@ -1,7 +1,7 @@
-"""A registry of named things that modules add to when they are imported.
+"""Registries of named objects that modules register when they are imported.
 
-One file adds one thing: a module that is dropped into a registry's package, or that another package
-offers as an entry point, is imported when a name is first looked up, and registers what it defines.
+The modules are those of the registry's package and the entry points of other packages. They are
+imported when a name is first looked up.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ Thing = TypeVar("Thing")
 
 
 class Registry(Generic[Thing]):
-    """Things by name.
+    """Registered objects by name.
 
     Args:
-        kind: what a thing is called in messages, as in "optimizer".
-        package: the package whose modules register their things.
-        group: the entry point group by which other packages offer theirs.
-        error: raised where a name is unknown or taken.
-        offered: called with the name and the object of an entry point; by default an entry point
-            is a module, or anything in one, that registers itself when it is imported.
+        kind: word for an object in error messages, such as "optimizer".
+        package: package whose modules register objects.
+        group: entry point group of other packages' objects.
+        error: exception type raised if a name is unknown or taken.
+        offered: called with the name and the object of each entry point; the default does nothing,
+            which suffices if an entry point's module registers its objects when it is imported.
 
     Attributes:
-        things: those registered so far, by name.
-        broken: modules that cannot be imported, by name, each with a sentence that says why.
+        things: the objects registered so far, by name.
+        broken: error messages of the modules that cannot be imported, by name.
     """
 
     def __init__(
@@ -49,16 +49,16 @@ class Registry(Generic[Thing]):
         self._is_loaded = False
 
     def add(self, name: str, thing: Thing, source: Any) -> None:
-        """Register a thing.
+        """Register an object.
 
         Args:
-            name: of the thing.
-            thing: what :meth:`find` returns.
-            source: the class or function that defines it. Defined again, as in a notebook, it
-                replaces the former.
+            name: name of the object.
+            thing: the object that :meth:`find` returns.
+            source: the class or function that defines the object. If it is defined again, as in a
+                notebook, the new object replaces the old one.
 
         Raises:
-            Exception: of the kind ``error``: another class or function has the name.
+            Exception: of type ``error``, if another class or function has the name.
         """
         known = self._sources.get(name, source)
         if (known.__module__, known.__qualname__) != (source.__module__, source.__qualname__):
@@ -66,14 +66,14 @@ class Registry(Generic[Thing]):
         self.things[name], self._sources[name] = thing, source
 
     def find(self, name: str, choices: str = "") -> Thing:
-        """The thing of a name.
+        """The object registered as ``name``.
 
         Args:
-            name: of the thing.
-            choices: added to the names that a message lists.
+            name: name of the object.
+            choices: text appended to the list of names in the error message.
 
         Raises:
-            Exception: of the kind ``error``: there is none, or its module cannot be imported.
+            Exception: of type ``error``, if the name is unknown or its module cannot be imported.
         """
         self.load()
         is_name = isinstance(name, str)
@@ -87,11 +87,10 @@ class Registry(Generic[Thing]):
         return self.things[name]
 
     def summaries(self, *, by_name: bool = True) -> dict[str, str]:
-        """Every name with the first line of its source's docstring, and behind them those that
-        cannot be imported, with the reason.
+        """Names with the first line of the docstring of their source, then :attr:`broken`.
 
         Args:
-            by_name: sort the names; otherwise they are in the order of registration.
+            by_name: sort by name instead of by order of registration.
         """
         self.load()
         return {
@@ -100,10 +99,10 @@ class Registry(Generic[Thing]):
         } | self.broken
 
     def load(self) -> None:
-        """Import the modules of the package and the entry points, unless that was done before."""
+        """Import the package's modules and the entry points, once."""
         if self._is_loaded:
             return
-        self._is_loaded = True  # a module may look names up while it is imported
+        self._is_loaded = True  # set first: a module may call find() while it is imported
         for module in iter_modules(import_module(self._package).__path__):
             whole = f"{self._package}.{module.name}"
             self._import(module.name, whole, partial(import_module, whole))
@@ -115,7 +114,7 @@ class Registry(Generic[Thing]):
     def _import(self, name: str, place: str, load: Callable[[], Any]) -> Any:
         try:
             return load()
-        except (Exception, SystemExit) as error:  # the others can be used nevertheless
+        except (Exception, SystemExit) as error:  # other modules stay usable
             self.broken[name] = (
                 f"the {self.kind} plug-in {name!r} ({place}) cannot be imported "
                 f"({type(error).__name__}: {error}): repair or uninstall it"
@@ -124,10 +123,7 @@ class Registry(Generic[Thing]):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The name among those known that is nearest to a mistyped one, as a question; "" if none is.
-
-    It ends with a space, so that a sentence can go on behind it.
-    """
+    """A question that suggests the most similar known name, ending in a space; "" if none is."""
     lower = {each.lower(): each for each in known}
     similar = difflib.get_close_matches(name.lower(), lower, n=1)
     return f"did you mean {lower[similar[0]]!r}? " if similar else ""

@@ -1,4 +1,4 @@
-"""What the optimizers that pycma provides have in common."""
+"""Base class of the optimizers that pycma provides."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.option import check_above_zero, check_at_least, check_generation
 from craft_zoo.optimizers.restarts import Policy, Restarts
 
-_SMALLEST = 4  # population that pycma can sample and learn from
-_FLAT = 10  # generations of equal losses that are no convergence: they may all have failed
+_SMALLEST = 4  # smallest population that pycma supports
+_FLAT = 10  # generations of equal losses that count as convergence; fewer may be failures
 
 
 class Pycma(Optimizer):
@@ -23,8 +23,8 @@ class Pycma(Optimizer):
         popsize: λ, candidates a generation.
         sigma: initial step size, in units of the search space.
         bound: every coordinate stays in [-bound, bound]; none for no bounds.
-        restarts: what follows when a run has converged before the budget is spent: none (stop),
-            ipop (twice the population) or bipop (large and small populations by turns).
+        restarts: what to do if a run converges before the budget is spent: none (stop), ipop
+            (restart with twice the population) or bipop (alternate large and small populations).
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Pycma(Optimizer):
         self._ended: list[tuple[float, np.ndarray]] = []  # best loss and mean of earlier runs
 
     def _variant(self) -> dict[str, Any]:
-        """The options of pycma that make this optimizer."""
+        """The options of pycma that distinguish this optimizer."""
         return {}
 
     def _start(self, mean: np.ndarray, popsize: int, sigma: float) -> Any:
@@ -77,12 +77,12 @@ class Pycma(Optimizer):
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         if len(losses) < self._es.sp.weights.mu or self.failed.all():
-            return  # fewer than the parents, or none is better: too few to update a distribution
-        solutions = self._solutions[: len(losses)]  # what was told, as pycma knows it
+            return  # fewer losses than parents, or no finite loss: too few for an update
+        solutions = self._solutions[: len(losses)]  # the same list elements: pycma identifies them
         if len(losses) == self._es.popsize:
             self._es.tell(solutions, losses)
         else:
-            with warnings.catch_warnings(action="ignore"):  # of a population of another size
+            with warnings.catch_warnings(action="ignore"):  # that the population has another size
                 self._es.tell(solutions, losses)
         self._flat = self._flat + 1 if losses.min() == losses.max() else 0
         reasons = {} if 0 < self._flat < _FLAT else self._es.stop()
@@ -100,7 +100,7 @@ class Pycma(Optimizer):
         return self._converged and f"pycma has converged: {self._converged}"
 
     def recommend(self) -> np.ndarray:
-        """The mean of the search distribution; after restarts, that of the best run."""
+        """Mean of the search distribution; after restarts, that of the run with the least loss."""
         if not self._es.countiter:
             current = (np.inf, np.zeros(self.dim))
         else:

@@ -1,4 +1,4 @@
-"""Random search: what every optimizer has to beat."""
+"""Random search, the baseline of all optimizers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from craft_zoo.optimizers.registry import register
 
 @register("random")
 class RandomSearch(Population):
-    """Random search: normally distributed candidates around the start, the best one is kept."""
+    """Random search: draws normally distributed candidates around the start, keeps the best."""
 
     _smallest = 1
 

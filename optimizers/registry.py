@@ -1,4 +1,4 @@
-"""Optimizers by name, with their options: ``cma``, ``cma:popsize=20``, ``nevergrad:NGOpt``."""
+"""Registry of optimizers, and their creation from a spec such as ``cma:popsize=20``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from craft_zoo.optimizers.plugins import Registry
 
 ENTRY_POINT_GROUP = "craft_zoo.optimizers"
 
-# What every optimizer is given; the rest of a constructor's keywords are options.
+# Constructor keywords that create() sets itself; all others are options.
 _GIVEN = ("budget", "seed", "variant")
 
 O = TypeVar("O", bound=type[Optimizer])  # noqa: E741
 
 
 def _offered(name: str, thing: Any) -> None:
-    """An entry point may name a class that no decorator has registered."""
+    """Register the class of an entry point that lacks the :func:`register` decorator."""
     if isinstance(thing, type) and issubclass(thing, Optimizer):
         register(name)(thing)
 
@@ -34,10 +34,10 @@ REGISTRY: Registry[type[Optimizer]] = Registry(
 
 
 def register(name: str) -> Callable[[O], O]:
-    """Class decorator: make an optimizer known as ``name``.
+    """Class decorator that registers an optimizer as ``name``.
 
     Raises:
-        OptimizerError: the name is taken, or could not be written in a spec.
+        OptimizerError: the name is taken, or contains characters that a spec cannot have.
     """
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise OptimizerError(
@@ -53,14 +53,14 @@ def register(name: str) -> Callable[[O], O]:
 
 
 def names() -> dict[str, str]:
-    """Every optimizer's name with its one-line description; plug-ins included."""
+    """The names of all optimizers, plug-ins included, with one-line descriptions."""
     return REGISTRY.summaries()
 
 
 def options(name: str) -> list[Option]:
     """The options of an optimizer: the keyword-only arguments it adds to :class:`Optimizer`'s.
 
-    A constructor that passes ``**keywords`` on to its parent's has the parent's options too.
+    A constructor that accepts ``**keywords`` also has the options of its parent's constructor.
 
     Raises:
         OptimizerError: unknown name.
@@ -70,7 +70,7 @@ def options(name: str) -> list[Option]:
 
 @functools.cache
 def _declared(owner: type[Optimizer]) -> dict[str, Option]:
-    """The options of a class by name, see :func:`options`."""
+    """The options of a class by name; see :func:`options`."""
     constructors: list[type] = []
     for cls in owner.__mro__:
         if "__init__" in vars(cls):
@@ -78,7 +78,7 @@ def _declared(owner: type[Optimizer]) -> dict[str, Option]:
             if all(each.kind is not each.VAR_KEYWORD for each in _parameters(cls)):
                 break
     found: dict[str, Option] = {}
-    for cls in constructors:  # parents first; what a class declares anew wins
+    for cls in constructors:  # parents first, so that subclasses override
         hints, helps = typing.get_type_hints(vars(cls)["__init__"]), _argument_helps(cls)
         for parameter in _parameters(cls):
             if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in _GIVEN:
@@ -93,7 +93,7 @@ def _declared(owner: type[Optimizer]) -> dict[str, Option]:
 
 
 def searches(spec: str, *, choices: bool) -> bool:
-    """Whether the optimizer can search choices, or numbers.
+    """Whether the optimizer can search categorical (``choices``) or real variables.
 
     Raises:
         OptimizerError: unknown name or option.
@@ -103,7 +103,7 @@ def searches(spec: str, *, choices: bool) -> bool:
 
 
 def uses_blocks(spec: str) -> bool:
-    """Whether the optimizer searches better where its blocks are set.
+    """Whether the optimizer makes use of :attr:`Optimizer.blocks`.
 
     Raises:
         OptimizerError: unknown name or option.
@@ -112,19 +112,18 @@ def uses_blocks(spec: str) -> bool:
 
 
 def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Optimizer:
-    """Make an optimizer from its name.
+    """Create an optimizer from its spec. All numbers may be Python's or numpy's.
 
     Args:
-        spec: ``name``, ``name:variant`` (as in ``nevergrad:CMA``), each optionally followed by
+        spec: ``name`` or ``name:variant`` (as in ``nevergrad:CMA``), optionally followed by
             ``:option=value,option=value``.
         dim: number of variables.
-        budget: how many candidates will be evaluated in all.
-        seed: seed of all its randomness.
-        **given: options as Python values; those in ``spec`` win. numpy's numbers will do, here as
-            for the three above.
+        budget: total number of candidates to evaluate.
+        seed: seed of all the optimizer's randomness.
+        **given: options as Python values; ``spec`` takes precedence.
 
     Raises:
-        OptimizerError: unknown name or option, or a value of the wrong type.
+        OptimizerError: unknown name, variant or option, or an invalid value.
     """
     name, variant, values = parse_spec(spec)
     cls = _find(name)
@@ -153,7 +152,7 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
 
 
 def parse_spec(spec: str) -> tuple[str, str, dict[str, Any]]:
-    """Name, variant (empty where there is none) and options of a spec as for :func:`create`.
+    """Parse a spec (see :func:`create`) into name, variant ("" if there is none) and options.
 
     Raises:
         OptimizerError: unknown name or option, or a value of the wrong type.
@@ -169,12 +168,12 @@ def _find(name: str) -> type[Optimizer]:
 
 
 def _parameters(cls: type) -> list[inspect.Parameter]:
-    """Of a class's own constructor."""
+    """The parameters of the constructor that the class itself defines."""
     return list(inspect.signature(vars(cls)["__init__"]).parameters.values())
 
 
 def _argument_helps(cls: type) -> dict[str, str]:
-    """The texts under ``Args:`` of a class's own docstring, by argument."""
+    """The descriptions under ``Args:`` in a class's own docstring, by argument."""
     text = inspect.cleandoc(cls.__doc__ or "")
     section = re.search(r"^Args:\n((?: .*\n?|\n)+)", text, flags=re.MULTILINE)
     if not section:

@@ -1,4 +1,4 @@
-"""When a run has converged before the budget is spent: how the next one starts."""
+"""IPOP and BIPOP restarts: population and step size of the next run after convergence."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 Policy = Literal["none", "ipop", "bipop"]
 
 _FACTOR = 2  # by which IPOP enlarges the population
-_FEW = 10  # generations that a large population must be able to make
+_FEW = 10  # generations of a doubled population that the remaining budget must allow
 
 
 class Restarts:
-    """Population and step size of the runs after the first, within the budget.
+    """Chooses population and step size of all runs after the first.
 
-    ``ipop``: each run has twice the population of the one before (Auger & Hansen 2005).
-    ``bipop``: such runs take turns with short ones of a smaller random population and step size;
-    the regime that has used fewer evaluations is next (Hansen 2009, with the constants of pycma's
-    ``fmin``).
+    ``ipop``: each run has twice the population of the previous one (Auger & Hansen 2005).
+    ``bipop``: IPOP's runs (regime "large") alternate with short runs of a smaller random population
+    and step size ("small"). The regime that has used fewer evaluations is next (Hansen 2009, with
+    the constants of pycma's ``fmin``).
 
     Args:
         policy: ``ipop`` or ``bipop``.
         popsize: λ of the first run.
         sigma: step size of the first run.
-        rng: for the random choices of ``bipop``.
+        rng: source of the random numbers of ``bipop``.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class Restarts:
         self._policy, self._popsize, self._sigma, self._rng = policy, popsize, sigma, rng
         self._large = popsize
         self._spent = {"large": 0, "small": 0}
-        self._regime = "small"  # where pycma books the first run
+        self._regime = "small"  # the regime to which pycma assigns the first run
         self._used, self._limit = 0, np.inf
 
     def count(self, evaluations: int) -> bool:
-        """Note what the run at hand has used.
+        """Add evaluations to the current run.
 
         Returns:
-            Whether that was all of its share; only a short run has one.
+            Whether the run has reached its limit; only runs of regime "small" have one.
         """
         self._used += evaluations
         self._spent[self._regime] += evaluations
@@ -53,7 +53,7 @@ class Restarts:
             remaining: evaluations left.
         """
         self._used = 0
-        # Beyond this a larger population could make but a few generations, and learn nothing.
+        # A larger population would get fewer than _FEW generations: too few to learn anything.
         fits = _FACTOR * self._large * _FEW <= remaining
         behind = self._spent["small"] < self._spent["large"]
         if self._policy == "bipop" and (behind or not fits):

@@ -1,4 +1,4 @@
-"""What outputs have shown of a function: a linear model of them around a point."""
+"""Linear models of outputs around a point, fitted to remembered evaluations."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 from craft_zoo.optimizers.output_basis import OutputBasis
 
-# Of the mean squared distance, so that points that repeat do no harm; and where all do.
+# Diagonal terms against singular kernels: relative to the mean squared distance, and absolute.
 _JITTER, _TINY = 1e-6, 1e-12
 
 
 @dataclass(frozen=True)
 class LinearModel:
-    """``outputs(center + t) ≈ at + t @ jacobian``, in each of B blocks.
+    """``outputs(center + t) ≈ at + t @ jacobian @ basis``, in each of B blocks.
 
     Attributes:
-        moves: (B, m, d) float32, from the center to where something is known.
-        jacobian: (B, d, r) float32, of the outputs' coordinates; its columns lie in the span of
-            the moves.
+        moves: (B, m, d) float32, differences of the m remembered points to the center.
+        jacobian: (B, d, r) float32, derivatives of the outputs' coordinates in ``span``; its
+            columns lie in the span of the moves.
         at: (B, n) float32, the outputs at the center.
-        span: what the coordinates are.
+        span: the basis to which the outputs' coordinates refer.
     """
 
     moves: np.ndarray
@@ -31,15 +31,15 @@ class LinearModel:
     span: OutputBasis
 
     def change(self, t: np.ndarray) -> np.ndarray:
-        """(B, n) float32: how the outputs change by t (B, d)."""
+        """(B, n) float32, predicted change of the outputs for a step t (B, d)."""
         return self.span.outputs((t.astype(np.float32)[:, None] @ self.jacobian)[:, 0])
 
     def slope(self, gradient: np.ndarray) -> np.ndarray:
-        """(B, d) the derivative in t of what has the derivative (B, n) in the outputs."""
+        """(B, d) gradient in t of a function with gradient (B, n) in the outputs (chain rule)."""
         return (self.jacobian @ self.span.slope(gradient)[:, :, None])[:, :, 0]
 
     def known(self, directions: np.ndarray) -> np.ndarray:
-        """(B, k, d) the part of directions (B, k, d) that lies in the span of the moves."""
+        """(B, k, d) projection of directions (B, k, d) onto the span of the moves."""
         count, dim = self.moves.shape[1:]
         if count >= dim:
             return directions
@@ -53,11 +53,11 @@ class LinearModel:
 
 
 class SecantMemory:
-    """Evaluated points with their outputs, the latest of them; the oldest are forgotten.
+    """The latest evaluated points with their outputs (first in, first out).
 
     Args:
-        points: how many are kept at most.
-        size: bytes that they and their outputs may take; at least 2 are kept.
+        points: maximum number of points.
+        size: maximum bytes of points and outputs; 2 points are kept even if they are larger.
     """
 
     def __init__(self, *, points: int, size: int) -> None:
@@ -70,7 +70,7 @@ class SecantMemory:
         return len(self.points)
 
     def add(self, points: np.ndarray, outputs: np.ndarray) -> None:
-        """Remember k points (k, B, d) with their outputs (k, B, n) float32."""
+        """Add k points (k, B, d) with their outputs (k, B, n) float32."""
         if self.span is None:
             self.span = OutputBasis.of(outputs)
         points, outputs = points.astype(np.float32), self.span.include(outputs)
@@ -83,7 +83,7 @@ class SecantMemory:
         self.points, self.outputs = points[-keep:], outputs[-keep:]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What is remembered."""
+        """The contents as arrays for :meth:`restore`."""
         if self.span is None:
             return {}
         basis = {} if self.span.basis is None else {"basis": self.span.basis}
@@ -91,25 +91,25 @@ class SecantMemory:
         return {**kept, "origin": self.span.origin, **basis}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Remember again what :meth:`arrays` said."""
+        """Replace the contents by those of :meth:`arrays`."""
         if "points" in arrays:
             self.points, self.outputs = np.array(arrays["points"]), np.array(arrays["outputs"])
             self.span = OutputBasis(np.array(arrays["origin"]), arrays.get("basis"))
 
     def model(self, center: np.ndarray, outputs: np.ndarray, reach: float) -> LinearModel | None:
-        """The outputs' derivatives at a point, by Bayesian linear regression on the differences.
+        """The outputs' derivatives at a point, by Bayesian linear regression on differences.
 
-        Coordinates of the derivatives are independent beforehand; a difference to a point at the
-        distance s errs by curvature like ``s² / reach`` in their units, so that far points tell
-        little. One matrix a block serves all of its n outputs.
+        The prior of the derivatives is an isotropic Gaussian. Curvature is modelled as noise: at
+        distance s its standard deviation is ``s² / reach`` times the prior's, so that far points
+        have little weight. All n outputs of a block share one kernel matrix.
 
         Args:
             center: (B, d).
             outputs: (B, n) float32 at the center.
-            reach: the distance at which curvature is as large as the linear part.
+            reach: distance at which curvature is as large as the linear part.
 
         Returns:
-            None where nothing but the center is remembered.
+            The model; None if no point other than the center is remembered.
         """
         moves = np.ascontiguousarray((self.points - center.astype(np.float32)).transpose(1, 0, 2))
         squares = np.square(moves).sum(axis=2)
@@ -121,7 +121,7 @@ class SecantMemory:
         kernel[:, diagonal, diagonal] += noise
         assert self.span is not None, "something is remembered"
         changes = (self.outputs - self.span.coordinates(outputs)).transpose(1, 0, 2)
-        if changes.shape[2] > moves.shape[2]:  # the same, solved for fewer columns
+        if changes.shape[2] > moves.shape[2]:  # same product; solves for fewer columns
             jacobian = np.linalg.solve(kernel, moves).transpose(0, 2, 1) @ changes
         else:
             jacobian = moves.transpose(0, 2, 1) @ np.linalg.solve(kernel, changes)

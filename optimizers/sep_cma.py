@@ -1,4 +1,4 @@
-"""Separable CMA-ES."""
+"""Separable CMA-ES (pycma)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Separable natural evolution strategy."""
+"""SNES, the separable natural evolution strategy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from craft_zoo.optimizers.registry import register
 
 @register("snes")
 class SNES(Population):
-    """SNES (Schaul, Glasmachers & Schmidhuber 2011): natural gradient on mean and axes' widths."""
+    """SNES (Schaul, Glasmachers & Schmidhuber 2011): natural gradient on mean and deviations."""
 
     def __init__(self, dim: int, **common: Any) -> None:
         super().__init__(dim, **common)
@@ -29,7 +29,7 @@ class SNES(Population):
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         n = len(losses)
         if n < 2 or self.failed.all():
-            return  # nothing to compare
+            return  # no ranking possible
         samples = self._samples[:n][np.argsort(losses, kind="stable")]
         utilities = np.maximum(0, np.log(n / 2 + 1) - np.log(np.arange(1, n + 1)))  # u_k
         utilities = utilities / utilities.sum() - 1 / n
@@ -38,5 +38,5 @@ class SNES(Population):
         self._width = self._width * np.exp(rate / 2 * (utilities @ (samples**2 - 1)))
 
     def recommend(self) -> np.ndarray:
-        """The mean of the search distribution."""
+        """Mean of the search distribution."""
         return self._mean.copy()

@@ -14,25 +14,25 @@ from craft_zoo.optimizers.registry import register
 # Spall (1998), "Implementation of the simultaneous perturbation algorithm", section III.
 _ALPHA, _GAMMA = 0.602, 0.101
 
-_REPEATS = 2  # evaluations of the start in the first generation: are losses noisy?
-_SAMPLES = 6  # from which the noise is estimated where they are
+_REPEATS = 2  # evaluations of the start in the first generation, to detect noise
+_SAMPLES = 6  # evaluations of the start from which noise, once detected, is estimated
 _CLEAR = 4  # standard deviations of the noise by which a pair should differ
-_MOST = 10  # times that noise may enlarge c
+_MOST = 10  # maximum factor by which calibration enlarges c
 
 
 @register("spsa")
 class SPSA(PairedDifferences):
-    """SPSA (Spall 1992): two candidates a step along a random direction estimate the gradient.
+    """SPSA (Spall 1992): estimates the gradient from two candidates along a random direction.
 
     The gains are Spall's: ``a_k = a / (A + k + 1)^0.602``, ``c_k = c / (k + 1)^0.101`` with A a
-    tenth of the steps. The first generations calibrate them. ``c``: where the start does not give
-    the same loss twice, it is doubled, up to tenfold, until pairs differ by 4 standard deviations
-    of the noise. ``a``: a step along a typical slope moves each coordinate by ``step``, and no
-    step moves one further.
+    tenth of the number of steps. The first generations calibrate a and c. If repeated evaluations
+    of the start give different losses, c is doubled, up to tenfold, until pairs differ by 4
+    standard deviations of the noise. a is set such that a step along a typical slope moves each
+    coordinate by ``step``; longer steps are clipped to ``step`` in each coordinate.
 
     Args:
-        step: how far a first step moves a coordinate.
-        calibration: directions tried before the first step, which goes along their mean.
+        step: distance that the first step moves a coordinate.
+        calibration: directions sampled before the first step, which follows their mean gradient.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class SPSA(PairedDifferences):
         self.step = step
         self._repeats = _REPEATS if self.budget >= _REPEATS + 2 else 0
         self._calibration = max(1, min(calibration, (self.budget - self._repeats) // 2))
-        self._starts = np.zeros(0)  # losses of the start
+        self._starts = np.zeros(0)  # losses at the start
         self._largest_c = _MOST * self.c
         self._stability = 0.1 * self.budget / (2 * self.directions)  # A
         self._a: float | None = None
-        self._typical = 0.0  # slope at the start
+        self._typical = 0.0  # root mean square slope at the start
         self._k = 0
 
     def _distance(self) -> float:
@@ -69,13 +69,13 @@ class SPSA(PairedDifferences):
             super()._tell(candidates, losses, outputs)
 
     def _calibrate(self, pairs: np.ndarray) -> None:
-        """Take the first step, or see to it that more is known before."""
+        """Take the first step, or prepare another calibrating generation."""
         slopes = self._slopes(pairs)
         self._typical = float(np.sqrt(np.mean(slopes**2))) if len(slopes) else 0.0
         if not 0 < self._typical < np.inf:
-            return  # flat here: try other directions
+            return  # no slope: sample other directions
         noise = float(self._starts.std(ddof=1)) if len(self._starts) > 1 else 0.0
-        enough = self.remaining < 8 * self._calibration  # of the budget was spent on this
+        enough = self.remaining < 8 * self._calibration  # too few left to calibrate longer
         if noise > 0 and not enough:
             if len(self._starts) < _SAMPLES:
                 self._repeats = _SAMPLES - len(self._starts)
@@ -92,7 +92,7 @@ class SPSA(PairedDifferences):
         self._step(pairs)
 
     def _gain(self) -> float:
-        """a_k."""
+        """The gain a_k, times the shrink factor."""
         return self._shrink * (self._a or 0.0) / (self._stability + self._k + 1) ** _ALPHA
 
     def _follow(self, gradient: np.ndarray) -> None:

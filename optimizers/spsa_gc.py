@@ -1,4 +1,4 @@
-"""SPSA with gradient correction."""
+"""SPSA-GC, SPSA with gradient correction (Nesterov momentum)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from craft_zoo.optimizers.spsa import SPSA
 
 @register("spsa-gc")
 class SPSAGC(SPSA):
-    """SPSA-GC (Oh et al. 2023, BlackVIP): SPSA with momentum, estimated where it leads (Nesterov).
+    """SPSA-GC (Oh et al. 2023, BlackVIP): SPSA with Nesterov momentum.
 
     The gradient is estimated at ``y = z + momentum · m``, then
     ``m ← momentum · m - a_k gradient`` and ``z ← z + m``.

@@ -1,12 +1,12 @@
-"""Does an optimizer keep the rules? One call in a test of yours answers it.
+"""Conformance tests for optimizers, to be called from a test of the optimizer.
 
     from craft_zoo.optimizers.testing import check_optimizer
 
     def test_mine():
         check_optimizer("mine")
 
-Each rule is a check of its own (:data:`CHECKS`); :func:`check_optimizer` runs them all and says
-everything that is wrong at once.
+Each rule has its own check (:data:`CHECKS`); :func:`check_optimizer` runs all checks and reports
+all violations in one exception.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from craft_zoo.optimizers.checkpoint import restore
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.registry import create, options
 
-# What is checked by comparing searches says nothing about one that is never the same twice.
+# Checks that compare two searches are skipped for an optimizer that is not reproducible.
 _REPEATABLE = {"determinism", "isolation"}
 _NEED_REPEATABLE = {"interleaving", "purity", "outputs", "restoring"}
 
 _DIM = 6
 _DIMENSIONS = (1, 2, 3, 5, 10, 100, 512)
-_WORSE = 1.1  # times the loss of the start: much worse
+_WORSE = 1.1  # a loss above 1.1 times the loss of the start counts as much worse
 _BOUND = 0.5
-# What the choices of a coordinate stand for, for optimizers that search nothing else.
+# The number that each choice index is decoded to, for optimizers that search only choices.
 _VALUES = np.array([0.0, 0.7, -0.7, 1.4, -1.4])
 _IMPROVEMENT_BUDGET, _IMPROVEMENT_SEEDS = 600, (1, 2, 3)
 
 
 class ConformanceError(AssertionError):
-    """Says which rules an optimizer breaks, and how."""
+    """An optimizer violates rules; the message lists them."""
 
 
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, list[np.ndarray]]]
@@ -50,17 +50,17 @@ CHECKS: dict[str, Check] = {}
 
 
 def check_optimizer(spec: str, *, skip: Collection[str] = ()) -> None:
-    """Check that an optimizer keeps the rules of :class:`Optimizer`.
+    """Check that an optimizer follows the rules of :class:`Optimizer`.
 
     Args:
         spec: as for :func:`create`: ``mine``, ``mine:option=value``.
-        skip: names of checks that are known not to hold. ``improvement`` is for what must not be
-            worse than random search, ``seed`` for what is random at all, ``dimensions`` for what
-            must not be worse than the start in few and in many.
+        skip: names of the checks to leave out. Skip ``improvement`` for an optimizer that may be
+            worse than random search, ``seed`` for a deterministic one, ``dimensions`` for one that
+            may end worse than the start in very few or very many dimensions.
 
     Raises:
-        ConformanceError: rules are broken; the message has a line for each.
-        OptimizerError: there is no such optimizer, or no such check.
+        ConformanceError: rules are violated; the message has a line for each kind of violation.
+        OptimizerError: the optimizer, one of its options or a check in ``skip`` is unknown.
     """
     skip = {skip} if isinstance(skip, str) else set(skip)
     unknown = skip - set(CHECKS)
@@ -69,15 +69,15 @@ def check_optimizer(spec: str, *, skip: Collection[str] = ()) -> None:
             f"there is no check {sorted(unknown)[0]!r} to skip: there are {', '.join(CHECKS)}"
         )
     subject = Subject(spec)
-    declared = options(subject.name)  # raises where there is no such optimizer
+    declared = options(subject.name)  # raises if the optimizer is unknown
     try:
         subject.make()
     except OptimizerError:
         if all(option.default is not inspect.Parameter.empty for option in declared):
-            raise  # a wrong spec, which is no fault of the optimizer
+            raise  # the spec is wrong, not the optimizer
     except Exception:
-        pass  # the checks will say it
-    faults: dict[str, list[str]] = {}  # the rules broken in each way
+        pass  # the checks below report it
+    faults: dict[str, list[str]] = {}  # fault message -> names of the rules
     first: Exception | None = None
     for name, check in CHECKS.items():
         broken = {each for names in faults.values() for each in names}
@@ -105,11 +105,11 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """Its name in the registry."""
+        """The name in the registry."""
         return self.spec.partition(":")[0]
 
     def make(self, dim: int = _DIM, budget: int = 100, seed: int = 1, **given: Any) -> Optimizer:
-        """A new one."""
+        """Create the optimizer, ready to be asked."""
         optimizer = create(self.spec, dim, budget=budget, seed=seed, **given)
         optimizer.output_loss = mean_cross_entropy
         if optimizer.needs_choices:
@@ -117,7 +117,7 @@ class Subject:
         return optimizer
 
     def decoded(self, evaluate: Evaluate) -> Evaluate:
-        """A function of numbers, made one of choices where it searches nothing else."""
+        """Make ``evaluate`` accept choice indices if the optimizer searches only choices."""
         if not self.make().needs_choices:
             return evaluate
         return lambda candidates: evaluate(_VALUES[candidates.astype(int)])
@@ -129,15 +129,15 @@ class Subject:
         *,
         evaluations: int | None = None,
     ) -> np.ndarray:
-        """Let it minimise a function until it stops.
+        """Run a search until the optimizer stops.
 
         Args:
             optimizer: made by :meth:`make`.
-            evaluate: the function; by default :func:`classification`.
-            evaluations: stop before the generation that would begin after so many.
+            evaluate: the function to minimise; by default :func:`classification`.
+            evaluations: ask for no further generation after this number of evaluations.
 
         Returns:
-            All it asked for.
+            (n, d) all candidates, in the order in which they were asked for.
         """
         evaluate = evaluate or classification(optimizer.dim)
         asked = [np.zeros((0, optimizer.dim))]
@@ -149,7 +149,7 @@ class Subject:
 
 
 def rule(check: Check) -> Check:
-    """Decorator: ``check_x`` is the rule ``x``."""
+    """Decorator that registers ``check_x`` as the check of rule ``x``."""
     CHECKS[check.__name__.removeprefix("check_")] = check
     return check
 
@@ -158,12 +158,12 @@ def rule(check: Check) -> Check:
 
 
 def sphere(dim: int) -> Evaluate:
-    """``Σ (z_i - 0.7)²``; the outputs are its terms."""
+    """``Σ (z_i - 0.7)²``; the outputs are the terms of the sum."""
     return partial(_quadratic, np.ones(dim))
 
 
 def ellipsoid(dim: int) -> Evaluate:
-    """A sphere whose axes are scaled by 1 to 100; the outputs are its terms."""
+    """A sphere with terms weighted by 1 to 100; the outputs are the terms of the sum."""
     return partial(_quadratic, 100 ** (np.arange(dim) / max(1, dim - 1)))
 
 
@@ -171,7 +171,7 @@ _LABELS = np.arange(12) % 3
 
 
 def mean_cross_entropy(logits: np.ndarray) -> tuple[float, np.ndarray]:
-    """The loss of :func:`classification`'s outputs, with its gradient."""
+    """Mean cross-entropy of (12, 3) logits (:func:`classification`) and its gradient in them."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     rows = np.arange(len(logits))
@@ -181,7 +181,7 @@ def mean_cross_entropy(logits: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def classification(dim: int) -> Evaluate:
-    """Cross-entropy of logits that are linear in z, 12 images, 3 classes; the outputs are they."""
+    """Cross-entropy of (12 images, 3 classes) logits linear in z; the outputs are the logits."""
     rng = np.random.default_rng(7)
     weights = rng.standard_normal((dim, 12, 3))
 
@@ -214,7 +214,7 @@ def check_options(subject: Subject) -> None:
 
 @rule
 def check_shapes(subject: Subject) -> None:
-    """Candidates are (λ, d), the recommendation is (d,), all finite, for small and larger d."""
+    """Candidates are (λ, d), recommendations (d,), and both are finite, for d = 1, 2 and 30."""
     for dim in (1, 2, 30):
         optimizer = subject.make(dim)
         subject.run(optimizer)
@@ -229,7 +229,7 @@ def check_shapes(subject: Subject) -> None:
 
 @rule
 def check_start(subject: Subject) -> None:
-    """Before anything is told, the start is recommended: the origin."""
+    """Before the first tell, the start (the origin) is recommended."""
     optimizer = subject.make()
     for when in ("before the first ask", "before the first tell"):
         if not np.array_equal(optimizer.recommend(), np.zeros(_DIM)):
@@ -240,7 +240,7 @@ def check_start(subject: Subject) -> None:
 
 @rule
 def check_budget(subject: Subject) -> None:
-    """The whole budget is used, nothing beyond it, whether or not generations fit."""
+    """Exactly the budget is used, even if it is not a multiple of the generation size."""
     for budget in (97, 100, 203):
         optimizer = subject.make(budget=budget)
         used = len(subject.run(optimizer))
@@ -273,7 +273,7 @@ def check_budget(subject: Subject) -> None:
 
 @rule
 def check_cut(subject: Subject) -> None:
-    """It goes on when only the first candidate of a generation could be evaluated."""
+    """The search continues if only the first candidate of a generation was evaluated."""
     optimizer, evaluate = subject.make(), classification(_DIM)
     for _ in range(4):
         candidates = optimizer.ask()[:1]
@@ -285,7 +285,7 @@ def check_cut(subject: Subject) -> None:
 
 @rule
 def check_determinism(subject: Subject) -> None:
-    """The same seed gives the same search."""
+    """The same seed gives the same candidates."""
     first, second = (subject.run(subject.make()) for _ in range(2))
     if not np.array_equal(first, second):
         raise ConformanceError(
@@ -296,7 +296,7 @@ def check_determinism(subject: Subject) -> None:
 
 @rule
 def check_seed(subject: Subject) -> None:
-    """Another seed gives another search."""
+    """Different seeds give different candidates."""
     first, second = (subject.run(subject.make(seed=seed)) for seed in (1, 2))
     if np.array_equal(first, second):
         raise ConformanceError(
@@ -307,7 +307,7 @@ def check_seed(subject: Subject) -> None:
 
 @rule
 def check_isolation(subject: Subject) -> None:
-    """Global generators are neither used nor touched."""
+    """Global random generators are neither read nor changed."""
     np.random.seed(11)
     random.seed(11)
     numpy, python = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]
@@ -324,7 +324,7 @@ def check_isolation(subject: Subject) -> None:
 
 @rule
 def check_interleaving(subject: Subject) -> None:
-    """Two in one process behave as each would alone."""
+    """Two optimizers that take turns in one process do not influence each other."""
     alone = subject.run(subject.make())
     pair, evaluate = [subject.make(seed=seed) for seed in (1, 2)], classification(_DIM)
     asked = []
@@ -343,7 +343,7 @@ def check_interleaving(subject: Subject) -> None:
 
 @rule
 def check_bounds(subject: Subject) -> None:
-    """With an option ``bound``, no candidate and no recommendation is outside."""
+    """An option ``bound``, if declared, bounds all candidates and the recommendation."""
     if all(option.name != "bound" for option in options(subject.name)):
         return
     optimizer = subject.make(bound=_BOUND, budget=200)
@@ -358,7 +358,7 @@ def check_bounds(subject: Subject) -> None:
 
 @rule
 def check_bad_losses(subject: Subject) -> None:
-    """NaN, infinite, equal and huge losses leave a search that goes on, and is not led by them."""
+    """NaN, infinite, equal or huge losses neither end the search nor spoil its recommendation."""
     nan, evaluate = np.nan, subject.decoded(classification(_DIM))
 
     def telling(told: list[float]) -> Evaluate:
@@ -387,7 +387,7 @@ def check_bad_losses(subject: Subject) -> None:
 
 @rule
 def check_failures(subject: Subject) -> None:
-    """A candidate that could not be evaluated is not recommended, whenever that happened."""
+    """A candidate whose evaluation failed, early or late, is not recommended."""
     evaluate, draw = subject.decoded(classification(_DIM)), random.Random(5)
     first: Callable[[int], bool] = lambda evaluations: evaluations == 0  # noqa: E731
     for when, fails in (
@@ -418,13 +418,13 @@ def check_failures(subject: Subject) -> None:
 
 @rule
 def check_dimensions(subject: Subject) -> None:
-    """In one variable and in hundreds it recommends nothing much worse than the start.
+    """In 1 to 512 dimensions the recommendation is not much worse than the start.
 
-    A step that is too long in many variables, or a rate made for many that is used in few, leads
-    away from the minimum of a convex function. The mean of an evolution strategy may be a little
-    worse before its steps are adapted.
+    Steps too long for many variables, or learning rates designed for many variables but used in
+    few, lead away from the minimum of a convex function. A factor of 1.1 is tolerated, because the
+    mean of an evolution strategy may get slightly worse before its step size has adapted.
     """
-    learns_from_outputs = subject.make().learns_from_outputs  # and takes its time for that
+    learns_from_outputs = subject.make().learns_from_outputs  # slow: smaller budget
     function, budget = (classification, 100) if learns_from_outputs else (sphere, 600)
     for dim in _DIMENSIONS:
         optimizer = subject.make(dim, budget=budget)
@@ -443,7 +443,7 @@ def check_dimensions(subject: Subject) -> None:
 
 @rule
 def check_purity(subject: Subject) -> None:
-    """It shares no array with its caller, and recommend changes nothing."""
+    """The optimizer shares no array with its caller, and recommend has no side effect."""
     expected = subject.run(subject.make())
     evaluate = classification(_DIM)
 
@@ -483,9 +483,9 @@ def check_purity(subject: Subject) -> None:
 
 @rule
 def check_outputs(subject: Subject) -> None:
-    """Outputs may be told; they matter only to an optimizer that declares that it learns from them.
+    """Outputs influence the search only if ``learns_from_outputs`` is declared.
 
-    One that does must refuse to go without.
+    An optimizer that declares it must raise OptimizerError in a tell without outputs.
     """
     optimizer, evaluate, asked = subject.make(), classification(_DIM), []
     while not optimizer.stop:
@@ -505,13 +505,13 @@ def check_outputs(subject: Subject) -> None:
 
 @rule
 def check_restoring(subject: Subject) -> None:
-    """Restored from its state in the middle of a search, it goes on as if never interrupted."""
+    """An optimizer restored in the middle of a search continues it identically."""
     whole = subject.make()
     expected = subject.run(whole)
     first = subject.make()
     asked = subject.run(first, evaluations=50)
     if not first.stop:
-        first.ask()  # asked for and never told: is asked for again
+        first.ask()  # without a tell: the restored optimizer must ask for the same again
     try:
         second = restore(first.state())
         second.output_loss = first.output_loss
@@ -529,7 +529,7 @@ def check_restoring(subject: Subject) -> None:
 
 @rule
 def check_improvement(subject: Subject) -> None:
-    """What it recommends is no worse than what random search finds on simple functions."""
+    """On simple functions the recommendation is no worse than that of random search."""
     learns_from_outputs = subject.make().learns_from_outputs
     functions = [classification] if learns_from_outputs else [sphere, ellipsoid, classification]
     for function in functions:

@@ -1,4 +1,4 @@
-"""A convex function of outputs that are linear, minimised inside balls: projected gradients."""
+"""Minimisation of a convex function of linear outputs inside balls, by projected gradients."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 class BallMinimizer:
-    """Minimises ``loss(at + t @ jacobian) + pull / 2 |center + t|²``, one ball a block.
+    """Minimises ``loss(at + t @ jacobian) + pull / 2 |center + t|²`` over t, |t_b| ≤ radius.
 
-    Among t in the directions that the model knows.
+    Each block b has its own ball; t is restricted to the span of the model's moves.
 
-    FISTA with backtracking and restarts (Beck & Teboulle 2009; O'Donoghue & Candès 2015). What is
-    learnt of the function's curvature in one ball serves the next. As outputs are linear in t,
-    those at an extrapolated point are extrapolated: an iteration applies the Jacobian twice.
+    The algorithm is FISTA with backtracking and restarts (Beck & Teboulle 2009; O'Donoghue & Candès
+    2015). The estimate of the curvature carries over to the next ball. Outputs are linear in t, so
+    those at the extrapolated point are extrapolated too: an iteration applies the Jacobian twice.
 
     Args:
-        loss: convex.
-        model: the outputs around the balls' centers, B blocks.
+        loss: convex function of (B, n) outputs.
+        model: linear model of the outputs around the balls' centers.
         center: (B, d) the balls' centers.
-        pull: weight of a pull towards the origin.
-        iterations: at most, a radius.
+        pull: weight of the L2 penalty.
+        iterations: maximum number of iterations per ball.
 
     Attributes:
-        t: (B, d) where the last minimum was found; 0 before the first.
-        loss: of the outputs predicted there.
+        t: (B, d) the last minimiser; 0 before the first.
+        loss: loss of the outputs predicted there, without the penalty.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class BallMinimizer:
         self.loss = math.nan
 
     def minimize(self, radius: float) -> np.ndarray:
-        """(B, d) near the minimum within ``radius``, beginning where the last ball ended."""
+        """(B, d) approximate minimiser within ``radius``, warm-started at the last one."""
         x = y = self.t
         outputs_x = outputs_y = self._outputs
         momentum = 1.0
@@ -65,13 +65,13 @@ class BallMinimizer:
                 outputs_new = self._model.at + self._model.change(new)
                 move, loss = new - y, self._loss(outputs_new)[0]
                 bound = value + np.vdot(gradient, move) + self._curvature / 2 * np.vdot(move, move)
-                # Outputs are rounded: at the minimum no step may seem to keep below the bound.
+                # Near the minimum, rounding errors may put every step above the bound.
                 tiny = np.vdot(move, move) <= 1e-12 * radius**2
                 if tiny or loss + self._pulled(new) <= bound + 1e-7 * (1 + abs(value)):
                     break
                 self._curvature *= 2
             step = new - x
-            if np.vdot(y - new, step) > 0:  # the momentum leads uphill
+            if np.vdot(y - new, step) > 0:  # restart: the momentum points uphill
                 momentum, y, outputs_y = 1.0, new, outputs_new
             else:
                 following = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
@@ -91,6 +91,6 @@ class BallMinimizer:
 
 
 def _into_balls(x: np.ndarray, radius: float) -> np.ndarray:
-    """Each row to a length of at most ``radius``."""
+    """Project each row onto the ball with this radius."""
     lengths = np.linalg.norm(x, axis=1, keepdims=True)
     return x * (radius / np.maximum(lengths, radius))

@@ -1,4 +1,4 @@
-"""VkD-CMA-ES, for many variables."""
+"""VkD-CMA-ES for many variables (pycma)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from craft_zoo.optimizers.registry import register
 
 @register("vkd-cma")
 class VkdCMA(Pycma):
-    """VkD-CMA-ES (Akimoto & Hansen 2016, pycma): a diagonal and k axes, k learnt; time linear in d.
+    """VkD-CMA-ES (Akimoto & Hansen 2016, pycma): diagonal plus adaptive rank k; time linear in d.
 
-    For d in the thousands, where ``cma`` is slow and ``sep-cma`` blind to correlations.
+    Use it for d in the thousands, where ``cma`` is slow; ``sep-cma`` ignores correlations.
     """
 
     def _variant(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""ZIP's clipped two-point estimate."""
+"""ZIP's optimizer: SPSA with clipped gradients."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from craft_zoo.optimizers.spsa import SPSA
 class ZIP(SPSA):
     """The optimizer of ZIP (Park et al. 2025): two-point estimates, clipped to a norm of sqrt(d).
 
-    SPSA's gains and calibration, and ``gradient · min(1, sqrt(d) / ‖gradient‖)`` for the gradient,
-    measured in units of the slopes at the start, so that losses of any scale are clipped alike: a
-    single steep direction, which is mostly noise, moves no coordinate further than a typical one.
-    (ZIP's low-rank prompt is not part of it.)
+    Gains and calibration are SPSA's. The gradient is scaled by ``min(1, sqrt(d) / ‖gradient‖)``,
+    measured in units of the root mean square slope at the start, so that clipping does not depend
+    on the scale of the losses. A steep direction, which is mostly noise, then moves no coordinate
+    further than a typical one. ZIP's low-rank prompt is not included.
     """
 
     def _follow(self, gradient: np.ndarray) -> None:

@@ -16,10 +16,10 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 @register("zo-adam")
 class ZOAdam(PairedDifferences):
-    """Adam (Kingma & Ba 2015) on gradients averaged over random directions (as ZO-AdaMM does).
+    """Adam (Kingma & Ba 2015) on gradient estimates averaged over random directions (ZO-AdaMM).
 
     Args:
-        lr: learning rate, about the distance a coordinate moves in a step.
+        lr: learning rate, about the distance that a coordinate moves in a step.
     """
 
     def __init__(self, dim: int, *, lr: float = 0.2, directions: int = 5, **common: Any) -> None:

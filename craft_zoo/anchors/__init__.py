@@ -1,8 +1,8 @@
-"""Anchors: texts beside the classes, whose logits say more of an image.
+"""Anchors: texts other than class names, whose logits are additional features of an image.
 
-- :class:`Anchors`: what is asked for beside the classes
-- :func:`anchor_words`, :func:`words_beside`: words to take, from the shipped list
-- :func:`most_spread`, :func:`most_informative`: which of them to keep
+- :class:`Anchors`: anchor texts and their prompts
+- :func:`anchor_words`, :func:`words_beside`: candidate words from the shipped list
+- :func:`most_spread`, :func:`most_informative`: selection of anchors by their logits
 """
 
 from craft_zoo.anchors.anchors import Anchors

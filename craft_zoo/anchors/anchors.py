@@ -1,4 +1,4 @@
-"""What is asked of a black box beside the classes."""
+"""Anchors, texts that are queried in addition to the class names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts
 
 @dataclass(frozen=True)
 class Anchors:
-    """Texts under prompts; their logits are features of an image.
+    """T texts, each in P prompts; their logits are features of an image.
 
-    M = P · T anchor logits an image cost M / C predictions.
+    The M = P · T anchor logits of an image cost as much as M / C predictions of C classes.
 
     Attributes:
-        texts: T texts that stand where a class name would.
+        texts: T texts that take the place of a class name.
         prompts: P contexts, (P, n_ctx, dim) float32, or P templates.
     """
 
@@ -27,10 +27,10 @@ class Anchors:
         return len(self.prompts) * len(self.texts)
 
     def logits(self, box: BlackBox, images: ImageSet) -> np.ndarray:
-        """(N, M) float32.
+        """Query the anchor logits, (N, M) float32.
 
         Args:
-            box: the model opened on :attr:`texts`, metered or not.
+            box: black box opened with :attr:`texts` as class names, metered or not.
             images: N images.
         """
         return np.concatenate(list(box.logits(self.prompts, images)), axis=1)

@@ -1,4 +1,4 @@
-"""Which of many anchors to keep, by their logits on the training images."""
+"""Selection of anchors by their logits on the training images."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from craft_zoo.refiner.convex import centred
 
 
 def most_spread(logits: np.ndarray, count: int) -> np.ndarray:
-    """(count,) columns of (N, K) logits that vary most from image to image, the first the most."""
+    """(count,) indices of the columns of (N, K) logits with the largest variance, descending."""
     return _largest(centred(logits).var(axis=0), count)
 
 
 def most_informative(logits: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """(count,) columns of (N, K) logits that say most of the labels (N,), each by itself.
+    """(count,) indices of the columns of (N, K) logits with most information on the labels (N,).
 
-    Mutual information as estimated from nearest neighbours (Ross 2014, scikit-learn's). With one
-    image a class there is nothing to estimate it from: the first columns.
+    The criterion is the mutual information of a single column with the labels, estimated from
+    nearest neighbours (Ross 2014, scikit-learn). One image per class does not suffice for an
+    estimate: the first columns are returned.
     """
     if np.bincount(labels).max() < 2:
         return np.arange(count)
-    from sklearn.feature_selection import mutual_info_classif  # half a second that few runs need
+    from sklearn.feature_selection import mutual_info_classif  # takes 0.5 s, rarely needed
 
     return _largest(mutual_info_classif(centred(logits), labels, random_state=0), count)
 

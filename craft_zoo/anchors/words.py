@@ -1,4 +1,4 @@
-"""The shipped list of words to take anchors from."""
+"""The shipped list of words from which anchors are drawn."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from craft_zoo.errors import CraftZooError
 
 @cache
 def word_list() -> tuple[str, ...]:
-    """All shipped words: nouns that a camera could show, and what surfaces and scenes look like."""
+    """All shipped words: nouns for visible things, and descriptions of surfaces and scenes."""
     text = resources.files("craft_zoo.anchors").joinpath("words.txt").read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
 def words_beside(classnames: Sequence[str]) -> tuple[str, ...]:
-    """The words of the list that are no class names."""
+    """The shipped words that are not class names, ignoring case."""
     taken = {name.casefold() for name in classnames}
     return tuple(word for word in word_list() if word.casefold() not in taken)
 
@@ -27,15 +27,15 @@ def words_beside(classnames: Sequence[str]) -> tuple[str, ...]:
 def anchor_words(
     count: int, *, without: Sequence[str], rng: np.random.Generator
 ) -> tuple[str, ...]:
-    """Words drawn from the list at random, none of them a class name.
+    """Draw words from the shipped list at random, without class names.
 
     Args:
-        count: how many.
+        count: number of words.
         without: the class names.
-        rng: draws them.
+        rng: random generator.
 
     Raises:
-        CraftZooError: there are not so many.
+        CraftZooError: ``count`` exceeds the number of available words.
     """
     words = words_beside(without)
     if count > len(words):

@@ -1,9 +1,9 @@
-"""Prompts: where the context lives and how a candidate of the optimizer becomes one.
+"""Prompt spaces: how a candidate vector of the optimizer becomes a prompt.
 
 - :class:`Subspace`: a random linear subspace around the initial context
-- :class:`HardSpace`: templates and words to choose; :class:`PromptSpace`: what they are cases of
-- :data:`TEMPLATES`: a bank of hand-written beginnings of a prompt
-- :class:`Coordinator`, :func:`square_pixels`: prompts for images instead of texts
+- :class:`HardSpace`: choices of templates and words; :class:`PromptSpace`: the base class of both
+- :data:`TEMPLATES`: hand-written prompt prefixes
+- :class:`Coordinator`, :func:`square_pixels`: visual prompts, added to images instead of texts
 """
 
 from craft_zoo.prompts.hard import HardSpace

@@ -1,4 +1,4 @@
-"""Prompts in words, chosen from lists."""
+"""HardSpace, the space of prompts made of templates and words from lists."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from craft_zoo.prompts.space import PromptSpace
 
 
 class HardSpace(PromptSpace):
-    """Templates with words of a vocabulary beside the class name; a candidate chooses them.
+    """Templates with words of a vocabulary around the class name.
 
-    Coordinate 0 is one of the templates, each of the others is a word or none::
+    Coordinate 0 of a candidate is the index of a template; each other one is that of a word, or 0
+    for no word::
 
         a satellite photo of a   [w1] [w2] {} [w3] [w4]   .
 
     Args:
-        templates: to choose from; the first is where the search starts.
-        vocabulary: words.
-        words: of them on each side of the class name, at most.
-
-        n_classes: C, where each class has a template and words of its own: a candidate is then C of
-            them. None: the classes share one.
+        templates: alternatives for coordinate 0; the search starts with the first one.
+        vocabulary: alternatives for the words.
+        words: maximum number of words on each side of the class name.
+        n_classes: C, if each class has its own template and words: a candidate then concatenates
+            the coordinates of C prompts. None: all classes share one prompt.
 
     Attributes:
-        choices: (d,) numbers of alternatives, d = 1 + 2 x words, or C times that.
+        choices: (d,) numbers of alternatives; d = 1 + 2 · words, or C times that.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class HardSpace(PromptSpace):
         self.dim = len(self.choices)
 
     def prompts(self, candidates: np.ndarray) -> list[str] | list[tuple[str, ...]]:
-        """(P, d) whole numbers → P templates, or P times one for each class."""
+        """(P, d) indices → P templates, or P tuples of C templates."""
         chosen = np.asarray(candidates, dtype=np.int64)
         if self.n_classes is None:
             return [self._template(row) for row in chosen]

@@ -1,4 +1,4 @@
-"""What an optimizer searches: candidates are vectors, each stands for a prompt."""
+"""PromptSpace, the interface that maps candidate vectors to prompts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from craft_zoo.blackbox.base import Prompt, Prompts
 
 
 class PromptSpace(ABC):
-    """Prompts for candidates.
+    """A mapping from candidate vectors to prompts.
 
     Attributes:
-        dim: d, coordinates of a candidate.
+        dim: d, number of coordinates of a candidate.
         start: the prompt of the candidate at the origin.
     """
 

@@ -1,4 +1,4 @@
-"""The random subspace that the context is searched in."""
+"""Subspace, the random linear subspace in which contexts are searched."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Subspace(PromptSpace):
         dim: d, the number of coordinates of z.
         std: standard deviation of the entries of A.
         seed: seed of A.
-        n_classes: C, where each class has a context of its own: one candidate is then C z's, all
-            with the same A. None: the classes share one.
+        n_classes: C, if each class has its own context: a candidate then concatenates C vectors z,
+            which share A. None: all classes share one context.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Subspace(PromptSpace):
         seed: int,
         n_classes: int | None = None,
     ) -> Subspace:
-        """A subspace in units of the model's own embeddings, so that one setting fits all models.
+        """A subspace scaled by the model's embeddings, so that one ``scale`` fits all models.
 
         A standard normal z moves each coordinate of the context by ``scale`` times the root mean
         square of the initial context's coordinates.

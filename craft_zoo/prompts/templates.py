@@ -1,9 +1,9 @@
-"""A bank of hand-written beginnings of a prompt."""
+"""Hand-written prompt prefixes."""
 
 from __future__ import annotations
 
-# Four words each, as many as the default initial words have, so that they are contexts for the
-# same black box.
+# Each prefix has four words, like the default initial context, so that the same black box accepts
+# all of them as contexts.
 TEMPLATES: tuple[str, ...] = (
     "a photo of a",
     "a photo of the",

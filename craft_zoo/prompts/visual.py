@@ -1,4 +1,4 @@
-"""Visual prompts: what is added to an image's pixels, made from the image itself."""
+"""Visual prompts: patterns computed from an image and added to its pixels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from craft_zoo.data.images import ImageSource, open_image
 
-_SEEN = 16  # pixels a side that the encoder sees
-_DRAWN = 8  # pixels a side that the decoder draws
+_SEEN = 16  # side length of the encoder's input in pixels
+_DRAWN = 8  # side length of the decoder's output in pixels
 _COMPONENTS = 32
-_STRENGTH = 0.5  # the most that a pixel is moved by, where black to white is 1
+_STRENGTH = 0.5  # maximum change of a pixel; black is 0, white is 1
 
 
 def square_pixels(sources: Sequence[ImageSource], size: int) -> Tensor:
-    """(N, 3, size, size) uint8: the middle squares of images, resized.
+    """(N, 3, size, size) uint8, the center squares of images, resized.
 
     Raises:
         CraftZooError: an image is missing or corrupt.
@@ -37,14 +37,14 @@ def square_pixels(sources: Sequence[ImageSource], size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Coordinator:
-    """Draws a prompt for each image: principal components in, a coarse pattern of colours out.
+    """Computes a visual prompt, a coarse colour pattern, from an image's principal components.
 
-    After BlackVIP-SE (Oh et al., "BlackVIP: Black-Box Visual Prompting for Robust Transfer
-    Learning", CVPR 2023): the encoder are the principal components of the training images, so that
-    the client needs no network; the decoder, a single layer here, is what is searched.
+    Follows BlackVIP-SE (Oh et al., "BlackVIP: Black-Box Visual Prompting for Robust Transfer
+    Learning", CVPR 2023). The encoder is a PCA of the training images, so that the client needs no
+    network. The parameters of the decoder, here a single layer, are optimised.
 
     Attributes:
-        mean: (p,) of the training images' pixels as the encoder sees them.
+        mean: (p,) mean of the training images' downsampled pixels.
         components: (p, k), scaled so that the training images' coordinates have variance 1.
     """
 
@@ -53,7 +53,7 @@ class Coordinator:
 
     @classmethod
     def of(cls, pixels: Tensor) -> Coordinator:
-        """From the training images' (N, 3, S, S) uint8 pixels."""
+        """Fit the encoder to training images, (N, 3, S, S) uint8 pixels."""
         seen = _seen(pixels)
         mean = seen.mean(dim=0)
         _, sizes, directions = torch.linalg.svd(seen - mean, full_matrices=False)
@@ -63,7 +63,7 @@ class Coordinator:
 
     @property
     def n_parameters(self) -> int:
-        """Length of the decoder's parameters."""
+        """Number of the decoder's parameters."""
         return (self.components.shape[1] + 1) * 3 * _DRAWN**2
 
     def __call__(self, pixels: Tensor, parameters: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ class Coordinator:
 
         Args:
             pixels: (N, 3, S, S) uint8.
-            parameters: (n_parameters,) of the decoder; zeros leave the images as they are.
+            parameters: (n_parameters,) of the decoder; zeros leave the images unchanged.
 
         Returns:
             (N, S, S, 3) uint8.
@@ -87,5 +87,5 @@ class Coordinator:
 
 
 def _seen(pixels: Tensor) -> Tensor:
-    """(N, p) what the encoder sees of the pixels."""
+    """(N, p) downsampled pixels in [0, 1], the encoder's input."""
     return F.interpolate(pixels.float() / 255, size=(_SEEN, _SEEN), mode="area").flatten(1)

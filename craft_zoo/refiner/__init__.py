@@ -1,6 +1,6 @@
-"""Refiners: what corrects the logits that a black box has returned.
+"""Refiners: functions that correct the logits that a black box has returned.
 
-- :class:`ConvexRefiner`, :func:`fit`, :func:`choose_regularization`: linear, solved to the
+- :class:`ConvexRefiner`, :func:`fit`, :func:`choose_regularization`: linear, fitted to the global
   optimum; :class:`Regularization`: its strength, cross-validated on the few shots
 - :class:`Refiner`, :class:`RefinerTrainer`: the residual network of Wang et al. 2024
 """

@@ -1,4 +1,4 @@
-"""The convex refiner: a linear correction of the logits, solved to the optimum."""
+"""ConvexRefiner, a linear correction of the logits, and its fit to the global optimum."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Regularization:
-    """How strongly the correction is held back.
+    """Strength of the regularization of a :class:`ConvexRefiner`.
 
     Attributes:
-        penalty: of the squared weights, against the mean cross-entropy.
-        whitening: share of the mean variance that is added to the features' covariance within
-            classes before they are whitened by it; None: they are only scaled, all alike.
+        penalty: weight of the squared parameters relative to the mean cross-entropy.
+        whitening: share of the mean variance that is added to the within-class covariance of the
+            features before it whitens them; None: one common scale for all features.
     """
 
     penalty: float
@@ -33,10 +33,10 @@ class Regularization:
 
 @dataclass(frozen=True)
 class ConvexRefiner:
-    """``refined = logits + x W + b``, x = the logits and the anchors' logits, each centred.
+    """``refined = logits + x W + b``; x concatenates the centred logits of classes and anchors.
 
-    Centred means that an image's mean over the texts of a label set is taken off: what is left is
-    the same whether a model returns logits or log-probabilities.
+    Centring subtracts, for each image, the mean over the texts of a label set. The result is the
+    same whether a model returns logits or log-probabilities.
 
     Attributes:
         weight: W, (C + M, C) float32 for C classes and M anchor logits.
@@ -48,20 +48,20 @@ class ConvexRefiner:
 
     @property
     def n_classes(self) -> int:
-        """C."""
+        """C, the number of classes."""
         return self.weight.shape[1]
 
     @property
     def n_anchors(self) -> int:
-        """M."""
+        """M, the number of anchor logits."""
         return len(self.weight) - self.n_classes
 
     def refine(self, logits: np.ndarray, anchors: np.ndarray | None = None) -> np.ndarray:
-        """Corrected logits.
+        """Correct logits.
 
         Args:
-            logits: (..., C) of the classes.
-            anchors: (..., M) of the anchors, for a refiner that was fitted on some.
+            logits: (..., C) logits of the classes.
+            anchors: (..., M) logits of the anchors, if the refiner was fitted with anchors.
         """
         n_anchors = 0 if anchors is None else anchors.shape[-1]
         if n_anchors != self.n_anchors:
@@ -76,18 +76,18 @@ class ConvexRefiner:
 
     @cached_property
     def slope(self) -> np.ndarray:
-        """(C, C): the derivative of the refined logits in the logits."""
+        """(C, C) derivative of the refined logits with respect to the logits."""
         own = self.weight[: self.n_classes]
         return np.eye(self.n_classes, dtype=np.float32) + own - own.mean(axis=0)
 
 
 def centred(logits: np.ndarray) -> np.ndarray:
-    """(..., K) logits less their mean over the K texts."""
+    """(..., K) logits minus their mean over the K texts."""
     return logits - logits.mean(axis=-1, keepdims=True)
 
 
 def features(logits: np.ndarray, anchors: np.ndarray | None) -> np.ndarray:
-    """(N, C + M) what the correction is linear in."""
+    """(N, C + M) features of the linear correction."""
     parts = [centred(logits)] if anchors is None else [centred(logits), centred(anchors)]
     return np.concatenate(parts, axis=-1)
 
@@ -100,14 +100,14 @@ def fit(
     regularization: Regularization,
     start: ConvexRefiner | None = None,
 ) -> ConvexRefiner:
-    """The refiner of least penalised cross-entropy.
+    """Fit the refiner with the least penalised cross-entropy.
 
     Args:
-        logits: (N, C) of the classes.
+        logits: (N, C) logits of the classes.
         labels: (N,) int64.
-        anchors: (N, M) of the anchors.
+        anchors: (N, M) logits of the anchors.
         regularization: see :func:`craft_zoo.refiner.choose_regularization`.
-        start: where to begin, a refiner of nearly the same logits; None: no correction.
+        start: warm start, a refiner fitted to similar logits; None: no correction.
     """
     x = features(logits, anchors)
     scaling = Scaling.of(x, labels, logits.shape[1], regularization.whitening)
@@ -118,7 +118,7 @@ def fit(
 
 @dataclass(frozen=True)
 class Scaling:
-    """Features to unit mean squared length, around their mean; whitened or not."""
+    """Centring, optional whitening, and scaling of features to unit mean squared length."""
 
     mean: np.ndarray
     matrix: np.ndarray
@@ -127,7 +127,7 @@ class Scaling:
     def of(
         cls, x: np.ndarray, labels: np.ndarray, n_classes: int, whitening: float | None
     ) -> Scaling:
-        """Worked out on (N, K) features with (N,) labels."""
+        """Fit the scaling to (N, K) features with (N,) labels."""
         mean = x.mean(axis=0)
         moved = x - mean
         if whitening is None:
@@ -138,23 +138,23 @@ class Scaling:
         return cls(mean, (matrix / max(float(length), 1e-12)).astype(np.float32))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """(N, K + 1): the last column is 1."""
+        """(N, K + 1) scaled features; the last column is 1."""
         scaled = (x - self.mean) @ self.matrix
         return np.concatenate([scaled, np.ones((len(x), 1), dtype=np.float32)], axis=1)
 
     def refiner(self, solution: np.ndarray) -> ConvexRefiner:
-        """The solution (K + 1, C) on scaled features as a refiner."""
+        """Convert the solution (K + 1, C) for scaled features to a refiner."""
         weight = self.matrix @ solution[:-1]
         return ConvexRefiner(weight, solution[-1] - self.mean @ weight)
 
     def solution(self, refiner: ConvexRefiner) -> np.ndarray:
-        """(K + 1, C), the inverse of :meth:`refiner`."""
+        """(K + 1, C) parameters for scaled features, the inverse of :meth:`refiner`."""
         bias = refiner.bias + self.mean @ refiner.weight
         return np.concatenate([np.linalg.solve(self.matrix, refiner.weight), bias[None]])
 
 
 def _whitener(moved: np.ndarray, labels: np.ndarray, n_classes: int, share: float) -> np.ndarray:
-    """(K, K) inverse square root of the covariance within classes, with ``share`` of its mean."""
+    """(K, K) inverse square root of within-class covariance + ``share`` · mean variance · I."""
     counts = np.bincount(labels, minlength=n_classes).clip(1)
     means = np.zeros((n_classes, moved.shape[1]))
     np.add.at(means, labels, moved)
@@ -172,26 +172,26 @@ def solve_path(
     penalties: list[float],
     start: np.ndarray | None = None,
 ) -> _Path:
-    """Solutions (K, C) of ``mean CE(logits + x W, y) + penalty / 2 |W|²``, one for each penalty.
+    """Minimisers W (K, C) of ``mean CE(logits + x W, y) + penalty / 2 |W|²``, one per penalty.
 
-    Give the penalties in descending order: each solution is the start of the next.
+    Each solution is the start of the next, so pass the penalties in descending order.
 
     Args:
         x: (N, K) features.
         logits: (N, C).
         labels: (N,) int64.
-        penalties: above 0.
-        start: (K, C) where to begin; None: 0.
+        penalties: numbers above 0.
+        start: (K, C) initial W; None: 0.
     """
     return _Path(x, logits, labels, penalties, start)
 
 
 class _Path:
-    """The solver behind :func:`solve_path`, an iterator.
+    """Iterator over the solutions of :func:`solve_path`.
 
-    L-BFGS (scipy's) on variables in which the curvature is about 1 everywhere: features are turned
-    to orthogonal columns, and scaled by Böhning's bound on the curvature of softmax regression
-    (Böhning 1992, "Multinomial logistic regression algorithm").
+    The solver is scipy's L-BFGS, preconditioned such that the curvature is about 1 in all
+    directions: features are rotated to orthogonal columns (SVD) and scaled by Böhning's bound on
+    the curvature of softmax regression (Böhning 1992, "Multinomial logistic regression algorithm").
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class _Path:
 
 
 def cross_entropy_and_slope(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-    """Mean cross-entropy of (N, C) logits, and its gradient in them."""
+    """Mean cross-entropy of (N, C) logits, and its gradient (N, C)."""
     logs = logits.log_softmax(-1)
     slope = logs.exp()
     slope[torch.arange(len(labels)), labels] -= 1

@@ -1,4 +1,4 @@
-"""The refiner: a residual network that learns to correct the black box's logits."""
+"""Refiner, a residual network that corrects the black box's logits, and its training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Refiner(nn.Module):
     def __init__(self, n_classes: int, hidden: int = 256, *, seed: int = 0) -> None:
         super().__init__()
         self.n_classes, self.hidden = n_classes, hidden
-        # skip_init, because nn.Linear would draw its weights from torch's global generator.
+        # nn.Linear would draw its weights from torch's global generator, hence skip_init.
         self.net = nn.Sequential(
             nn.utils.skip_init(nn.Linear, n_classes, hidden),
             nn.ReLU(),
@@ -37,12 +37,12 @@ class Refiner(nn.Module):
                 nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
     def forward(self, logits: Tensor) -> Tensor:
-        """(..., C) → (..., C)."""
+        """(..., C) logits → (..., C) refined logits."""
         return logits + self.net(logits)
 
     @torch.inference_mode()
     def refine(self, logits: np.ndarray) -> np.ndarray:
-        """As :meth:`forward`, on arrays."""
+        """Like :meth:`forward`, for numpy arrays and without gradients."""
         return self(torch.from_numpy(logits)).numpy()
 
 
@@ -52,7 +52,7 @@ class RefinerTrainer:
     Args:
         refiner: trained in place.
         lr: learning rate.
-        batch_size: images a step.
+        batch_size: images per step.
         seed: seed of the order of the images.
     """
 
@@ -66,9 +66,9 @@ class RefinerTrainer:
         """One pass in random order over (N, C) logits with (N,) labels.
 
         Args:
-            logits: of the black box.
+            logits: logits of the black box.
             labels: int64.
-            consistency: w, weight of the consistency with the logits.
+            consistency: w, weight of the consistency loss between refined and original logits.
         """
         order = torch.randperm(len(logits), generator=self._generator)
         for rows in order.split(self._batch_size):

@@ -1,4 +1,4 @@
-"""How strongly a refiner is held back, chosen by cross-validation on the few shots."""
+"""Cross-validation of the convex refiner's regularization on the few shots."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from craft_zoo.refiner.convex import Regularization, Scaling, features, solve_pa
 _FOLDS = 4
 _WHITENINGS = (None, 0.1)
 _PENALTIES = [10.0**-k for k in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5)]
-_ONE_SHOT_VARIANCE = 30.0  # at most, see _one_shot_variance
+_ONE_SHOT_VARIANCE = 30.0  # maximum; see _one_shot_variance
 
 
 def choose_regularization(
     logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
 ) -> Regularization:
-    """The strength of least cross-entropy on held-out shots, 4-fold (as many as shots, if fewer).
+    """The regularization with the least held-out cross-entropy; min(4, shots) folds.
 
     Args:
-        logits: (N, C) of the classes.
+        logits: (N, C) logits of the classes.
         labels: (N,) int64.
-        anchors: (N, M) of the anchors.
+        anchors: (N, M) logits of the anchors.
     """
     n_classes = logits.shape[1]
     folds = held_out_folds(labels)
@@ -47,10 +47,11 @@ def choose_regularization(
 
 
 def _one_shot_variance(n_classes: int, with_anchors: bool) -> float:
-    """Prior variance of the weights where there is nothing to hold out.
+    """Prior variance of the weights for one shot per class, where nothing can be held out.
 
-    Of the values tried (docs/method.md) the largest that left tasks of so many classes above
-    zero-shot: two images of two classes say little of which logits are to be trusted.
+    It is the largest of the tested values (docs/method.md) with which tasks of this number of
+    classes stayed above zero-shot. Few images, such as two of two classes, do not identify the
+    reliable logits.
     """
     if with_anchors:
         return _ONE_SHOT_VARIANCE
@@ -58,9 +59,9 @@ def _one_shot_variance(n_classes: int, with_anchors: bool) -> float:
 
 
 def held_out_folds(labels: np.ndarray) -> np.ndarray | None:
-    """(N,) the fold in which each image is held out: a class's images take turns.
+    """(N,) index of the fold in which each image is held out, stratified by class.
 
-    None where a class has a single image, so that holding it out would leave none.
+    None if a class has a single image, since holding it out would leave no image of the class.
     """
     shots = int(np.bincount(labels).min())
     if shots < 2:
@@ -73,7 +74,7 @@ def held_out_folds(labels: np.ndarray) -> np.ndarray | None:
 
 
 def _loss(refined: np.ndarray, labels: np.ndarray) -> float:
-    """Summed over the images."""
+    """Cross-entropy summed over the images."""
     return float(
         F.cross_entropy(torch.from_numpy(refined), torch.from_numpy(labels), reduction="sum")
     )
