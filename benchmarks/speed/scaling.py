@@ -103,9 +103,7 @@ def plot_scaling(measured: pd.DataFrame, folder: Path) -> list[Path]:
 def measure_memory(
     architecture: str, *, popsize: int = 40, n_classes: int = 1000, memory: int = 1024
 ) -> dict[str, Any]:
-    """Measure seconds and memory of one generation of CraFT, refiner included, at ImageNet's size.
-
-    ``memory`` is the model's memory option, in MB."""
+    """Measure time and memory (MB) of one generation of CraFT with refiner at ImageNet's size."""
     model, tokenizer = random_text_tower(architecture)
     rng = np.random.default_rng(0)
     few = [rng.integers(0, 255, (32, 32, 3), dtype=np.uint8) for _ in range(16)]

@@ -50,7 +50,7 @@ def measure_runs(
         raise CraftZooError(f"a budget of {budget} is too small: give at least {smallest} queries")
     data = load_dataset(dataset, classnames=classnames)
     contest = _Contest(data, budget, console)
-    with one_numpy_thread():  # for every way, as tune does so for craft-zoo's
+    with one_numpy_thread():  # also for the released loop; tune sets this itself
         for seed in range(1, seeds + 1):
             contest.run(few_shot(data, shots, seed), seed)
     return pd.DataFrame(contest.rows)
