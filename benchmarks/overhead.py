@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for spec in specs:
             try:
                 rows.append(measure(spec, *size))
-            except Exception as error:  # libraries raise all sorts where they fail
+            except Exception as error:  # libraries raise exceptions of any type
                 text = str(error).partition("\n")[0]
                 console.print(f"Left out: {spec} ({text})", markup=False, soft_wrap=True)
     table = pd.DataFrame(rows)

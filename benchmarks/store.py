@@ -71,7 +71,7 @@ class _Record(BaseModel):
 
 
 class RunStore:
-    """Runs under ``folder/runs/<identity>/``: ``run.json`` and ``adapter.safetensors``.
+    """Stores runs in ``folder/runs/<identity>/``: ``run.json`` and ``adapter.safetensors``.
 
     A run without a deployable solution has no adapter. ``run.json`` is written last and
     atomically, so a run with it is complete. Until then ``journal`` records queries and answers,

@@ -183,7 +183,7 @@ def write_results(
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends workers without a traceback
-    threadpool_limits(1)  # the processes already use all cores
+    threadpool_limits(1)  # parallelism comes from the processes
 
 
 def _file(solver: Solver, folder: Path) -> Path:
