@@ -1,22 +1,22 @@
-"""Benchmarks: grids of runs on one model, and what they say about accuracy per query.
+"""Benchmarks: grids of runs on one model, compared by accuracy per query.
 
-Every figure comes from the points that runs have measured; a finished run is never made again.
+All tables and plots derive from the points that runs measured. A finished run is never repeated.
 
 - :class:`RunSpec`, :class:`Variant`, :func:`cross`, :func:`combine`,
-  :func:`label_runs`, :func:`short_name`: the grid; :func:`name_datasets`:
-  what its data sets are called
+  :func:`label_runs`, :func:`short_name`: the grid of runs
+- :func:`name_datasets`: display names of its data sets
 - :class:`Plan`, :func:`read_plan`: the grid as a file
-- :class:`Bench`, :class:`Listener`, :class:`Listeners`: running it;
-  :func:`run_in_processes`, :func:`run_on_ray`: in parallel
-- :class:`RunStore`, :class:`Point`: what is kept
+- :class:`Bench`, :class:`Listener`, :class:`Listeners`: executing the grid
+- :func:`run_in_processes`, :func:`run_on_ray`: executing it in parallel
+- :class:`RunStore`, :class:`Point`: storage of finished runs
 - :func:`tidy`, :func:`average_curves`, :func:`summarize`, :func:`area_under_curve`: tables over
   seeds
 - :func:`score_table`, :func:`aggregate`, :func:`compare`, :func:`compare_all`, :func:`rank`,
-  :func:`holm`, :func:`interquartile_mean`: what they say of methods in general
+  :func:`holm`, :func:`interquartile_mean`: comparisons of methods over all tasks
 - :func:`performance_profile`, :func:`runtimes`, :func:`reached`, :func:`default_targets`: shares of
-  runs
-- :func:`plot_curves`, :func:`write_results`, :func:`write_config`: files for people;
-  :class:`Results`, :func:`read_results`: back from there
+  runs above a score or past a target
+- :func:`plot_curves`, :func:`write_results`, :func:`write_config`, :class:`Results`,
+  :func:`read_results`: result files
 """
 
 from craft_zoo.benchmarks.cost_estimate import estimate_costs

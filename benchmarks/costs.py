@@ -1,4 +1,4 @@
-"""Memory and time of methods, and memory of a deployed client.
+"""Peak memory and run time of methods, and peak memory of a deployed client.
 
 ``python -m craft_zoo.benchmarks.costs --dataset digits`` prints both tables.
 """
@@ -29,26 +29,26 @@ from craft_zoo.mini import NAME
 
 _MEBIBYTE = 2**20
 _METHODS = ("refine", "craft", "anchors", "craft-released")
-_IMAGES = 64  # that a deployed client predicts in one batch
+_IMAGES = 64  # batch size of a deployed client
 
 
 def measure_costs(vlm: VLM, runs: Sequence[RunSpec], store: RunStore) -> pd.DataFrame:
-    """Memory at the peak and seconds of runs, which are made for this alone.
+    """Measure peak memory and seconds of runs, which are executed only for this purpose.
 
     Args:
         vlm: the model.
-        runs: one a data set and method, with a small budget.
-        store: gets them; none of them may be in it.
+        runs: one per data set and method, with a small budget.
+        store: receives the runs; it must contain none of them beforehand.
 
     Returns:
-        Columns data set, method, queries, megabytes (above what the process held before, so
-        without the model; NaN elsewhere than on Linux), seconds.
+        Columns data set, method, queries, megabytes (peak above the process's memory before the
+        run, so without the model; NaN except on Linux), seconds.
     """
     rows = []
     datasets = name_datasets(runs)
     for run in runs:
         bench = Bench(vlm, store)
-        bench.check([run])  # the data set is opened before
+        bench.check([run])  # opens the data set outside the measurement
         with peak_memory() as peak:
             (points,) = bench.run([run]).values()
         rows.append(
@@ -66,21 +66,21 @@ def measure_costs(vlm: VLM, runs: Sequence[RunSpec], store: RunStore) -> pd.Data
 def measure_deployment(
     adapters: dict[str, Path], load: Callable[[], VLM], images: Sequence[ImageSource]
 ) -> pd.DataFrame:
-    """What predicting takes of a client that has the adapter, and of one that has the model.
+    """Compare prediction memory of a black-box client and of a client that runs the model.
 
-    A client of a black box holds the adapter and the logits that come back for ``images``, which
-    are all refined together. A white-box client opens the model, encodes the images (in its own
-    small batches) and scores them.
+    A black-box client holds the adapter and the logits returned for ``images``, and refines them
+    in one batch. A white-box client loads the model, encodes the images (in the model's own small
+    batches) and scores them.
 
     Args:
         adapters: name → an adapter's file.
-        load: opens the model, as a white-box client would.
-        images: of one batch.
+        load: loads the model, as a white-box client would.
+        images: one batch.
 
     Returns:
-        Columns name, adapter (its file, MB), client, white_box (MB at the peak above what the
-        process held with all imported; at least what is held in arrays), ratio (white_box /
-        client).
+        Columns name, adapter (file size, MB), client and white_box (peak MB above the process's
+        memory after imports; ``client`` is at least the size of the adapter and its arrays),
+        ratio (white_box / client).
     """
     rows = []
     for name, path in adapters.items():
@@ -105,7 +105,7 @@ def measure_deployment(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the tables."""
+    """Print the tables of method costs and deployment memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--method", action="append", help="repeatable")

@@ -1,10 +1,10 @@
-"""How near the estimates of accuracy on new images come to the accuracy on the test images.
+"""Estimated accuracy on new images, compared with the accuracy on the test images.
 
     python -m craft_zoo.benchmarks.estimates --dataset folder:../shared/data/eurosat
 
-prints, for each method, budget and seed, the accuracy in % on the training images, what
-cross-validating the refiner alone would say (under the prompt that was found, which all shots had
-a part in), the two estimates of :mod:`craft_zoo.estimate`, and the accuracy on the test images.
+prints, for each method and budget, accuracies in % (means over seeds): on the training images; by
+cross-validating only the refiner, under the prompt that was found with all shots; by the two
+estimates of :mod:`craft_zoo.estimate`; and on the test images.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _refiner_alone(adapter: Adapter, vlm: VLM, shots: LabelledImages) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Print the table of estimated and measured accuracies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--shots", type=int, default=16)

@@ -1,14 +1,14 @@
-"""When a run's solution is measured."""
+"""Schedule of the steps at which a run's solution is measured."""
 
 from __future__ import annotations
 
-# A curve has about so many measured points, evenly spread over the budget, and in its beginning
-# one each time that the queries have doubled.
+# Measured points per curve, evenly spread over the budget. Early in the run, each doubling of the
+# queries adds a point.
 _POINTS = 200
 
 
 class Measuring:
-    """Which of a run's steps are measured.
+    """Decides which steps of a run are measured.
 
     Args:
         budget: queries of the run.
@@ -17,10 +17,10 @@ class Measuring:
     def __init__(self, budget: int) -> None:
         self._budget, self._spacing = budget, budget / _POINTS
         self._next = 0.0
-        self._last: int | None = None  # queries at which it was measured
+        self._last: int | None = None  # queries at the last measurement
 
     def due(self, queries: int) -> bool:
-        """Whether the step that so many queries have come to is measured; it then counts so."""
+        """Whether to measure the step after ``queries`` queries; if so, record it as measured."""
         doubled = self._last is not None and queries >= max(1, 2 * self._last)
         if queries < self._next and not doubled and queries < self._budget:
             return False
@@ -29,5 +29,5 @@ class Measuring:
         return True
 
     def measured(self, queries: int) -> bool:
-        """Whether the last measured step is that of so many queries, as the end must be."""
+        """Whether the last measurement was after ``queries`` queries."""
         return self._last == queries

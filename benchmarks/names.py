@@ -1,4 +1,4 @@
-"""Names of data sets for people and for files: no two alike, and nothing in them that does harm."""
+"""Unique, sanitized names of data sets and files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 from craft_zoo.benchmarks.grid import RunSpec, slug
 from craft_zoo.printable import printable
 
-_LONGEST = 60  # letters of a name that is drawn, and of a file's
+_LONGEST = 60  # characters of a drawn name, and of a file name
 
 
 class DatasetName(NamedTuple):
-    """What a run's data set is called.
+    """Names of a run's data set.
 
     Attributes:
-        key: as it was given; where the grid has that several times, with what tells them apart.
-        name: for people: the last part of its path, or as many as tell it apart.
+        key: the name as given, with a distinguishing note where runs differ in their data.
+        name: display name: the shortest distinct end of its path, with the same note.
     """
 
     key: str
@@ -27,13 +27,13 @@ class DatasetName(NamedTuple):
 
 
 def name_datasets(runs: Iterable[RunSpec]) -> dict[RunSpec, DatasetName]:
-    """The data set's name of each run; two are alike only where the data are.
+    """Name each run's data set; two runs share a name only if they use the same data.
 
-    ``folder:a/images`` and ``folder:b/images`` are ``a/images`` and ``b/images``; one folder with
-    class names of two files, or measured on other images, has that in parentheses.
+    ``folder:a/images`` and ``folder:b/images`` become ``a/images`` and ``b/images``. If runs use
+    one folder with different class-name files or evaluation splits, a note in parentheses says so.
 
     Args:
-        runs: all those that are shown together.
+        runs: all runs that are shown together.
     """
     runs = list(runs)
     kinds: dict[str, dict[tuple[Any, ...], RunSpec]] = defaultdict(dict)
@@ -54,11 +54,11 @@ def name_datasets(runs: Iterable[RunSpec]) -> dict[RunSpec, DatasetName]:
 
 
 def distinguished(paths: Iterable[str]) -> dict[str, str]:
-    """The shortest ends of paths, by whole parts, that no other of them has too.
+    """Map each path to its shortest suffix of whole components that no other path shares.
 
     Args:
-        paths: what stands before a first colon, as in ``folder:a/images``, is left out where the
-            rest tells them apart.
+        paths: a prefix up to the first colon, as in ``folder:a/images``, is dropped where the rest
+            is unique.
     """
     ends = {path: _ends(path) for path in dict.fromkeys(paths)}
     often = Counter(end for some in ends.values() for end in some)
@@ -68,7 +68,7 @@ def distinguished(paths: Iterable[str]) -> dict[str, str]:
 
 
 def _ends(path: str) -> list[str]:
-    """The ends of a path by whole parts, each once, the shortest first."""
+    """Distinct suffixes of whole path components, shortest first."""
     whole = [part for part in path.split("/") if part]
     within = [part for part in path.partition(":")[2].split("/") if part] or whole
     longer = ["/".join(within[-n:]) for n in range(2, len(within) + 1)]
@@ -76,7 +76,7 @@ def _ends(path: str) -> list[str]:
 
 
 def _kind(run: RunSpec) -> tuple[Any, ...]:
-    """What two runs on one task have in common beside the data set's name and the shots."""
+    """Key that identifies a run's data beyond the data set's name and the number of shots."""
     spec = run.dataset
     protocol = (spec.sampling, spec.fewer, run.measured_on)
     where = (spec.classnames, spec.root, spec.skip_bad)
@@ -84,7 +84,7 @@ def _kind(run: RunSpec) -> tuple[Any, ...]:
 
 
 def _notes(runs: list[RunSpec]) -> list[str]:
-    """What tells runs on a data set of one name apart, in words; "" for a single one."""
+    """Notes that distinguish runs on data sets of the same name; "" for a single run."""
     if len(runs) == 1:
         return [""]
     specs = [run.dataset for run in runs]
@@ -112,10 +112,9 @@ def _notes(runs: list[RunSpec]) -> list[str]:
 
 
 def file_names(names: Iterable[str]) -> dict[str, str]:
-    """A name for a file, without its suffix, for each name of people: safe, and no two alike.
+    """Map display names to unique file stems of lower-case letters, digits, dots and hyphens.
 
-    They are small letters, digits, dots and hyphens. Where that makes two alike, or nothing
-    remains, or too much, a hash of the name is at the end.
+    A stem that is ambiguous, empty or longer than 60 characters gets a hash of the name appended.
     """
     plain = {name: slug(name).lower().strip(".") for name in names}
     often = Counter(plain.values())
@@ -128,7 +127,7 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def shortened(name: str, most: int = _LONGEST) -> str:
-    """A name without its middle where it is longer than ``most``, with a hash of all of it."""
+    """Replace the middle of a name longer than ``most`` characters, and append the name's hash."""
     if len(name) <= most:
         return name
     half = most // 2 - 4
@@ -140,5 +139,5 @@ def _digest(name: str) -> str:
 
 
 def markdown_cell(name: str) -> str:
-    """A name for a cell of a Markdown table."""
+    """Escape a name for a cell of a Markdown table."""
     return re.sub(r"([\\`*<\[\]|$])", r"\\\1", printable(name))

@@ -1,8 +1,9 @@
-"""How much time does craft-zoo add to the libraries that it wraps?
+"""Time that craft-zoo adds to the optimizer libraries that it wraps.
 
-``python -m craft_zoo.benchmarks.overhead`` runs each optimizer through craft-zoo and bare on the
-same candidates (the same random numbers and losses), in short blocks by turns, and compares the
-processor time of one thread spent in ask and tell; the losses themselves are not timed.
+``python -m craft_zoo.benchmarks.overhead`` runs each optimizer through craft-zoo and directly with
+its library ("bare"), on the same random numbers and losses and so on the same candidates. Short
+blocks of both alternate. The table compares the CPU time of one thread in ask and tell, without
+the time of the losses.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from craft_zoo.benchmarks.bbob.solvers import pycma_options, read_spec
 from craft_zoo.files import write_atomically
 from craft_zoo.optimizers.global_rng import GlobalGenerator
 
-LIMIT = 0.05  # the share above which an overhead is marked
+LIMIT = 0.05  # relative overhead above which a row is marked
 
 _PYCMA = ("cma", "sep-cma", "vkd-cma")
 _NEVERGRAD = ("OnePlusOne", "TwoPointsDE", "CMA", "PSO")
 _SEED = 1
 
-# One generation: asks, is told the losses, gives the seconds that both took and the candidates.
+# Runs one generation and returns the seconds spent in ask and tell, and the candidates (λ, d).
 Generation = Callable[[], tuple[float, np.ndarray]]
 
 
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for spec in specs:
             try:
                 rows.append(measure(spec, *size))
-            except Exception as error:  # libraries raise all sorts where they fail
+            except Exception as error:  # libraries raise exceptions of any type
                 text = str(error).partition("\n")[0]
                 console.print(f"Left out: {spec} ({text})", markup=False, soft_wrap=True)
     table = pd.DataFrame(rows)
@@ -82,14 +83,14 @@ def measure(
     Args:
         spec: as given to :func:`craft_zoo.optimizers.create`.
         dimension: d.
-        popsize: λ, as ``spec`` has it.
-        blocks: pairs of blocks; one more before them is not counted.
-        generations: of each block.
+        popsize: population size λ, equal to the one in ``spec``.
+        blocks: pairs of blocks; one more pair before them is a warm-up and not counted.
+        generations: per block.
 
     Returns:
-        optimizer; bare and ours, medians of the microseconds a candidate; overhead, the median
-        over pairs of ours / bare - 1, with its quartiles low and high; same, whether both asked
-        for the same candidates throughout.
+        optimizer; bare and ours: median microseconds per candidate; overhead: median over pairs
+        of ours / bare - 1, with quartiles low and high; same: whether both proposed the same
+        candidates throughout.
     """
     budget = popsize * generations * (blocks + 1)
     pair = (_bare(spec, dimension, budget), _ours(spec, dimension, budget))
@@ -117,7 +118,7 @@ def measure(
 
 
 def losses(candidates: np.ndarray) -> np.ndarray:
-    """An ellipsoid; candidates are (λ, d)."""
+    """(λ,) values of an ellipsoid; candidates are (λ, d)."""
     return (candidates**2) @ np.logspace(0, 2, candidates.shape[1])
 
 
@@ -146,7 +147,7 @@ def _bare(spec: str, dimension: int, budget: int) -> Generation:
         return rng.standard_normal(shape if shape else None)
 
     settings = pycma_options(name, options) | {"seed": np.nan, "randn": normal}
-    settings["tolflatfitness"] = 10  # as craft-zoo has it
+    settings["tolflatfitness"] = 10  # craft-zoo's setting
     if name == "vkd-cma":
         settings["CMA_sampler_options"] = {"randn": normal}
     es = cma.CMAEvolutionStrategy(np.zeros(dimension), options["sigma"], settings)
@@ -167,7 +168,7 @@ def _bare(spec: str, dimension: int, budget: int) -> Generation:
 def _bare_nevergrad(variant: str, workers: int, dimension: int, budget: int) -> Generation:
     import nevergrad as ng  # slow to import, so only on use
 
-    # The two optimizers take turns with the global generators; swapping is outside the clock.
+    # Both optimizers draw from the global generators, so each swaps in its own state, untimed.
     generators = GlobalGenerator(_SEED)
     with generators.swapped_in(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -207,7 +208,7 @@ def _table(rows: pd.DataFrame, options: argparse.Namespace) -> Table:
         notes = [f"above {LIMIT:.0%}"] if row.overhead > LIMIT else []
         notes += [] if row.same else ["not the same candidates"]
         table.add_row(
-            row.optimizer.rpartition(":")[0],  # the option is λ, in the title
+            row.optimizer.rpartition(":")[0],  # without its option λ, which is in the title
             f"{row.bare:,.1f}",
             f"{row.ours:,.1f}",
             f"{row.overhead:+.1%}",

@@ -1,4 +1,4 @@
-"""Accuracy against queries."""
+"""Plots of test accuracy against queries."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from craft_zoo.benchmarks.statistics import INTERVAL, ONE_PREDICTION, SINGLE_SEE
 from craft_zoo.files import replacing
 from craft_zoo.printable import coded, printable
 
-# Okabe & Ito's colours and three of Tol's, ordered so that neighbours differ in lightness, and
-# dashes: in grey print and for colour-blind readers the lines stay apart.
+# Okabe & Ito's colours and three of Tol's. Neighbours differ in lightness and dash pattern, so the
+# lines stay distinguishable in grey print and for colour-blind readers.
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"),
     *("#882255", "#999933", "#44AA99"),
 )
 _DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (4, 1)), (0, (1, 1)), "-")
-LEVEL_COLOUR = "#555555"  # of what is a level line
+LEVEL_COLOUR = "#555555"  # of horizontal reference lines, see is_level
 MARKERS = "osD^vPX"
 QUERIES = "queries (contexts scored on the training images)"
 NO_DATE: dict[str, dict[str, Any]] = {
@@ -39,10 +39,10 @@ NO_DATE: dict[str, dict[str, Any]] = {
     "svg": {"Date": None},
     "pdf": {"CreationDate": None},
 }
-_RANKED = 3  # from so many lines on, a second row says who is ahead
-_RANKINGS = 10  # budgets at which it does
+_RANKED = 3  # least number of lines for a panel of ranks
+_RANKINGS = 10  # numbers of queries at which the panel ranks the lines
 _ZERO_SHOT = "zero-shot"
-# Fonts for what Matplotlib's own has no letters for, where one of them is installed.
+# Fallback fonts, used where installed, for characters that Matplotlib's own font lacks.
 _OTHER_FONTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Droid Sans Fallback"),
     *("Microsoft YaHei", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Noto Sans"),
@@ -55,10 +55,10 @@ plt.rcParams["font.family"] = _FONTS
 
 
 def drawn(name: str) -> str:
-    r"""A name as text for Matplotlib; every name that is drawn goes through here.
+    r"""Sanitize a name for Matplotlib; every drawn name must pass through this function.
 
-    ``$`` begins no formula, what no font has is written as its number (``\u6a21``), and of a very
-    long name the middle is left out.
+    Escapes ``$``, writes characters that no font has as code points (``\u6a21``), and omits the
+    middle of a very long name.
     """
     known = _drawable()
     seen = "".join(
@@ -69,7 +69,7 @@ def drawn(name: str) -> str:
 
 @cache
 def _drawable() -> frozenset[int]:
-    """The characters that the fonts have."""
+    """The code points that the fonts cover."""
     paths = [findfont(FontProperties(family=name)) for name in _FONTS]
     return frozenset().union(*(get_font(path).get_charmap() for path in paths))
 
@@ -77,18 +77,18 @@ def _drawable() -> frozenset[int]:
 def plot_curves(
     curves: pd.DataFrame, folder: Path, *, name: str = "curves", logarithmic: bool = False
 ) -> list[Path]:
-    """Draw ``curves.png`` and ``curves.svg``: a panel a data set, number of shots and track.
+    """Draw ``curves.png`` and ``curves.svg``: one panel per data set, number of shots and track.
 
-    The tracks are methods whose deployed image costs one prediction, and those with anchors, whose
-    image costs more. The model as it comes and white-box references are level lines in both. Where
-    there are several lines to compare, a panel below shows their ranks over the queries. Bands are
-    intervals; with fewer than 5 seeds thin lines are the single seeds.
+    One track holds methods that need one prediction per deployed image, the other holds methods
+    with anchors, which need more. The unadapted model (zero-shot) and white-box references are
+    horizontal lines in both. With 3 lines or more, a panel below shows their ranks over the
+    queries. Bands are intervals; with fewer than 5 seeds thin lines show the single seeds.
 
     Args:
         curves: as from :func:`craft_zoo.benchmarks.average_curves`.
         folder: where to write.
-        name: of the files.
-        logarithmic: draw 1 to 10 queries as long as 100 to 1,000, and no ranks.
+        name: file name without its suffix.
+        logarithmic: use a logarithmic query axis and draw no ranks.
 
     Returns:
         The files written.
@@ -120,7 +120,7 @@ def plot_curves(
 
 
 def spread_words(curves: pd.DataFrame) -> str:
-    """What says in a figure how the seeds differ, in words.
+    """Caption that explains how the figure shows the spread over seeds.
 
     Args:
         curves: as from :func:`craft_zoo.benchmarks.average_curves`.
@@ -134,12 +134,12 @@ def spread_words(curves: pd.DataFrame) -> str:
 
 
 def scale_queries(axis: Axes) -> None:
-    """Make the axis logarithmic; as far as 1 it is linear, as there is a point at 0."""
+    """Make the query axis logarithmic, but linear from 0 to 1, as curves have a point at 0."""
     axis.set_xscale("symlog", linthresh=1, linscale=0.4)
 
 
 def panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
-    """Each panel's title, lines, and where its axis ends: alike for both tracks."""
+    """Yield each panel's title, curves, and right end of the axis (the same in both tracks)."""
     for (_, shots), group in curves.groupby(["dataset", "shots"], sort=False):
         title = f"{group['data_name'].iloc[0]}, {shots} shots"
         levels = is_level(group)
@@ -154,7 +154,7 @@ def panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
 
 
 def is_level(curves: pd.DataFrame) -> pd.Series:
-    """Whether a row belongs to a level line: the model as it comes, or a white-box reference."""
+    """Mask of rows drawn as horizontal lines: the zero-shot model and white-box references."""
     return curves["white_box"] | (curves["label"] == _ZERO_SHOT)
 
 
@@ -163,7 +163,7 @@ def save(
 ) -> list[Path]:
     """Write ``name.FORMAT`` for each format and close the figure.
 
-    The files have neither a date nor random ids, so that the same figure makes the same files.
+    The files contain neither a date nor random ids, so that equal figures give equal files.
     """
     files = [folder / f"{name}.{kind}" for kind in formats]
     with plt.rc_context({"svg.hashsalt": name, "pdf.fonttype": 42}):
@@ -180,23 +180,23 @@ def draw_panel(
     right: float,
     styles: Mapping[str, dict[str, Any]] | None = None,
 ) -> None:
-    """Draw one panel; all that belongs to a line has a ``gid`` as from :func:`line_id`.
+    """Draw one panel; all artists of a line have the ``gid`` given by :func:`line_id`.
 
     Args:
-        axis: where.
+        axis: the axes to draw on.
         panel: some of the rows of :func:`craft_zoo.benchmarks.average_curves`.
-        right: where the axis ends.
-        styles: of the lines, see :func:`line_styles`; by default the panel's own.
+        right: right end of the axis, in queries.
+        styles: label → style; by default :func:`line_styles` of the panel's labels.
     """
     labels: list[tuple[float, str, str]] = []
     ids: dict[str, str] = {}
     styles = line_styles(compared_lines(panel)) if styles is None else styles
-    alpha = min(0.15, 0.5 / max(1, len(styles)))  # of the intervals, which overlap
+    alpha = min(0.15, 0.5 / max(1, len(styles)))  # fainter the more bands overlap
     for label, curve in panel.groupby("label", sort=False):
         accuracy = 100 * curve["accuracy"].to_numpy()
         queries = curve["queries"].to_numpy(dtype=float)
         low, high = 100 * curve["low"].to_numpy(), 100 * curve["high"].to_numpy()
-        singles = 100 * np.array(curve["singles"].tolist())  # a row a point, a column a seed
+        singles = 100 * np.array(curve["singles"].tolist())  # (points, seeds)
         if is_level(curve).any():
             colour = LEVEL_COLOUR
             dashes = (0, (1, 2)) if label == _ZERO_SHOT else (0, (6, 3))
@@ -205,13 +205,13 @@ def draw_panel(
         else:
             style = styles[str(label)]
             colour = style["color"]
-            if queries[-1] < right:  # has spent what it needs, and stays there
+            if queries[-1] < right:  # ended before its budget: extend the final value
                 queries = np.append(queries, right)
                 accuracy, low, high = (
                     np.append(values, values[-1]) for values in (accuracy, low, high)
                 )
                 singles = np.vstack([singles, singles[-1]])
-            # Between two points the earlier one's solution would be deployed.
+            # A step curve, as the earlier point's solution is deployed until the next point.
             (line,) = axis.plot(
                 queries,
                 accuracy,
@@ -249,14 +249,14 @@ def draw_panel(
 
 
 def style_axis(axis: Axes) -> None:
-    """No frame, and faint level lines behind what is drawn."""
+    """Hide the frame and draw a faint horizontal grid behind the data."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)
 
 
 def _draw_ranks(axis: Axes, panel: pd.DataFrame, right: float) -> None:
-    """Who is ahead after so many queries: 1 is the highest mean accuracy."""
+    """Draw the methods' ranks by mean accuracy (1 is the highest) over the queries."""
     at = np.linspace(right / _RANKINGS, right, _RANKINGS)
     lines = {
         label: curve["accuracy"].to_numpy()[
@@ -275,17 +275,17 @@ def _draw_ranks(axis: Axes, panel: pd.DataFrame, right: float) -> None:
 
 
 def compared_lines(panel: pd.DataFrame) -> list[str]:
-    """The labels of the lines that are compared: all but the level ones."""
+    """Labels of all lines except the horizontal reference lines."""
     return list(panel[~is_level(panel)]["label"].unique())
 
 
 def line_id(label: str) -> str:
-    """What marks, in an SVG, all that belongs to a line."""
+    """The SVG ``gid`` shared by all artists of a line."""
     return f"line-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
 def line_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour, dash and marker of each line; no two of 70 lines are alike."""
+    """Colour, dash and marker of each line; combinations repeat only after 70 lines."""
     return {
         label: {
             "color": COLOURS[i % len(COLOURS)],
@@ -299,18 +299,18 @@ def line_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
 def label_ends(
     axis: Axes, labels: list[tuple[float, str, str]], ids: Mapping[str, str] | None = None
 ) -> None:
-    """Name each line at its right end, pushed apart where two would overlap; see :func:`drawn`.
+    """Label each line at its right end, shifting labels vertically so that none overlap.
 
     Args:
-        axis: where the lines are.
-        labels: height, text and colour of each.
-        ids: text → the ``gid`` that it gets.
+        axis: the lines' axes.
+        labels: height, text and colour of each label; texts are drawn as :func:`drawn` gives them.
+        ids: text → ``gid`` of its label.
     """
     bottom, top = axis.get_ylim()
     gap = 0.055 * (top - bottom)
     labels = sorted(labels)
     places = [height for height, _, _ in labels]
-    for _ in range(200):  # neighbours that overlap yield by equal shares until none does
+    for _ in range(200):  # move overlapping neighbours apart by equal shares, until none overlap
         for i in range(len(places) - 1):
             overlap = gap - (places[i + 1] - places[i])
             if overlap > 0:

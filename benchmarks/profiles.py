@@ -1,4 +1,4 @@
-"""Shares of runs: that score above a threshold, or have reached a target within a budget."""
+"""Shares of runs that score above a threshold, or reach a target within a budget."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _TARGETS = 20
 def performance_profile(scores: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:
     """Share of each method's runs that score above a threshold.
 
-    Performance profiles as in Agarwal et al. 2021 (after Dolan & Moré 2002): where one curve lies
-    above another everywhere, its method is better whatever one asks for.
+    Performance profiles as in Agarwal et al. 2021 (after Dolan & Moré 2002): a curve that lies
+    above another everywhere means stochastic dominance of its method.
 
     Args:
-        scores: as from :func:`score_table`; rows without all methods are left out.
+        scores: as from :func:`score_table`; rows with a missing method are dropped.
         thresholds: in [0, 1].
 
     Returns:
-        Index ``threshold``, a column a label.
+        Index ``threshold``, one column per label.
     """
     values = scores.dropna().to_numpy()
     shares = (values[None] > np.asarray(thresholds)[:, None, None]).mean(axis=1)
@@ -30,11 +30,11 @@ def performance_profile(scores: pd.DataFrame, thresholds: Sequence[float]) -> pd
 
 
 def default_targets(points: pd.DataFrame, count: int = _TARGETS) -> dict[tuple, np.ndarray]:
-    """Accuracies to reach on each task: evenly between the worst first and the best last one.
+    """Target accuracies of each task, evenly spaced from the lowest initial to the highest one.
 
     Args:
         points: as from :func:`craft_zoo.benchmarks.tidy`.
-        count: how many a task.
+        count: targets per task; the lowest initial accuracy itself is not a target.
     """
     targets = {}
     for task, group in points.groupby(["dataset", "shots"], sort=False):
@@ -66,14 +66,14 @@ def runtimes(points: pd.DataFrame, targets: dict[tuple, np.ndarray] | None = Non
 
 
 def reached(times: pd.DataFrame, queries: Sequence[float]) -> pd.DataFrame:
-    """Share of (run, target) pairs that were reached within so many queries: COCO's ECDF.
+    """Share of (run, target) pairs reached within each number of queries (COCO's ECDF).
 
     Args:
         times: as from :func:`runtimes`.
-        queries: budgets to look at.
+        queries: numbers of queries to evaluate at.
 
     Returns:
-        Index ``queries``, a column a label.
+        Index ``queries``, one column per label.
     """
     index = pd.Index(queries, name="queries")
     shares = {

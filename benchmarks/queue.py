@@ -1,4 +1,4 @@
-"""Which runs of a grid are done, which failed, and which are left to do."""
+"""Queue of a grid's runs, with their outcomes, and the interface of progress listeners."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.errors import CraftZooError
 
-LOOK_AGAIN = 0.5  # seconds, at what processes do that are not ours
+LOOK_AGAIN = 0.5  # seconds between polls of runs that other processes are executing
 
 
 class Listener(Protocol):
-    """Who wants to know how a bench goes."""
+    """Callbacks that receive a bench's progress."""
 
     def reading(self, run: RunSpec, done: int, total: int) -> None:
-        """The model takes in images for a run."""
+        """The model has processed ``done`` of ``total`` images for a run."""
 
     def started(self, run: RunSpec) -> None:
-        """A run begins, or begins again where it was left."""
+        """A run has started or been resumed."""
 
     def measured(self, run: RunSpec, point: Point) -> None:
         """A point was measured."""
 
     def ended(self, run: RunSpec, point: Point, reason: str) -> None:
-        """A run is over before its budget is spent."""
+        """A run ended before spending its budget; ``finished`` follows."""
 
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
-        """A run ended, or was found finished in the store."""
+        """A run finished, or (``resumed``) was found finished in the store."""
 
     def failed(self, run: RunSpec, reason: str) -> None:
-        """A run came to no end; the others go on."""
+        """A run failed; the other runs continue."""
 
 
 class Listeners:
-    """Several listeners as one."""
+    """A listener that forwards every callback to several listeners."""
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
@@ -50,23 +50,23 @@ class Listeners:
 
 
 class Outcome(NamedTuple):
-    """How an attempt at a run ended: done, or neither busy nor done and for what reason."""
+    """Result of an attempt to execute a run: done, busy, or failed (neither) with a reason."""
 
     done: bool = False
-    busy: bool = False  # another process is at it
+    busy: bool = False  # another process is executing the run
     reason: str = ""
 
 
 class RunQueue:
-    """The books of a grid; who runs it takes from :attr:`waiting` and settles each attempt.
+    """Tracks a grid's runs: executors pop runs from :attr:`waiting` and :meth:`settle` each.
 
     Args:
         store: where finished runs are looked up.
         runs: the grid.
-        listener: told of runs that are finished or have failed.
+        listener: notified of finished and failed runs.
 
     Attributes:
-        waiting: runs to be done.
+        waiting: runs left to execute.
     """
 
     def __init__(self, store: RunStore, runs: Sequence[RunSpec], listener: Listener | None) -> None:
@@ -79,7 +79,7 @@ class RunQueue:
                 self.waiting.append(run)
 
     def settle(self, run: RunSpec, outcome: Outcome) -> None:
-        """Enter how an attempt ended; one that another process is at comes up again."""
+        """Record the outcome of an attempt; a busy run is queued again."""
         if outcome.done:
             self._look_up(run, resumed=False)
         elif outcome.busy:
@@ -93,7 +93,7 @@ class RunQueue:
         """The curve of every run, in the order of the grid.
 
         Raises:
-            CraftZooError: some have failed.
+            CraftZooError: at least one run failed.
         """
         if self._failed:
             run, reason = next(iter(self._failed.items()))

@@ -1,4 +1,4 @@
-"""The files that a bench leaves for people: tables, plots, the resolved configuration."""
+"""Writing and reading a bench's result files: tables, plots and resolved configuration."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def write_results(
         names: of variants, see :func:`craft_zoo.benchmarks.tidy`.
 
     Returns:
-        The summary, one row a curve.
+        The summary, one row per curve.
     """
     points = tidy(curves, names)
     summary = summarize(points)
     write_atomically(folder / "curves.csv", points.to_csv(index=False))
-    # What each seed has: shares with spaces between them.
+    # A CSV cell cannot hold a tuple, so the seeds' fractions are separated by spaces.
     cells = {
         column: [" ".join(f"{value:.6g}" for value in each) for each in summary[column]]
         for column in ("singles", "area_singles")
@@ -53,7 +53,7 @@ _CONFIG_BYTES = 2**25
 
 
 class _Environment(BaseModel):
-    """What a page shows of ``environment``; there may be more."""
+    """Types of the ``environment`` fields shown in a report; other fields are allowed."""
 
     machine: str = "?"
     cores: int | None = None
@@ -73,12 +73,12 @@ class _Config(BaseModel):
 def write_config(
     runs: Iterable[RunSpec], folder: Path, names: Mapping[RunSpec, str] | None = None
 ) -> None:
-    """Write ``config.json``: which runs make up a grid, and on what machine it was run.
+    """Write ``config.json``: the runs of a grid, and the machine and versions it was run with.
 
     Args:
         runs: the grid.
         folder: an existing folder.
-        names: of variants, if any.
+        names: names of variants, if any.
     """
     described = [run.to_json() | {"name": (names or {}).get(run, "")} for run in runs]
     config = {"runs": described, "environment": environment()}
@@ -87,16 +87,16 @@ def write_config(
 
 @dataclass(frozen=True)
 class Results:
-    """What a folder of results holds.
+    """Contents of a results folder.
 
     Attributes:
-        curves: the points of the runs of its grid that are finished.
-        names: of the variants among them; "" for the others.
-        missing: runs of the grid that are not finished.
-        others: finished runs that are not of the grid.
-        broken: of each record that cannot be read, why.
-        environment: versions and machine, as the last bench saw them.
-        transfers: accuracy of each finished run's solution on other data sets, by name.
+        curves: the points of each finished run of the grid.
+        names: the variant name of each run of the grid; "" if it has none.
+        missing: unfinished runs of the grid.
+        others: finished runs outside the grid.
+        broken: an error message for each unreadable record.
+        environment: versions and machine of the last bench.
+        transfers: finished run → data set name → accuracy of the run's solution on it.
     """
 
     curves: dict[RunSpec, list[Point]]
@@ -109,9 +109,9 @@ class Results:
 
 
 def read_results(folder: Path) -> Results:
-    """What ``craft-zoo bench`` has left in a folder, or has come to so far.
+    """Read the folder of a finished or running ``craft-zoo bench``.
 
-    The grid is that of ``config.json``; while there is none yet, all finished runs.
+    The grid is read from ``config.json``. Until that exists, it consists of all finished runs.
 
     Raises:
         CraftZooError: there is no finished run, or ``config.json`` cannot be read.
@@ -139,7 +139,7 @@ def read_results(folder: Path) -> Results:
             raise CraftZooError(
                 f"{path} cannot be read ({error}): remove it, or run the bench again"
             ) from None
-    # Stores are compared by identity, as the same data may lie elsewhere now.
+    # Match runs by identity, as the data may have moved to another path since.
     by_identity = {run.identity: points for run, points in found.items()}
     curves = {run: by_identity[run.identity] for run in names if run.identity in by_identity}
     if not curves:

@@ -1,8 +1,8 @@
-"""``python -m craft_zoo.benchmarks.robustness``: a grid killed again and again, against one let be.
+"""``python -m craft_zoo.benchmarks.robustness``: a repeatedly killed grid must resume losslessly.
 
-A grid of 3 tasks, 4 methods and 3 seeds is run undisturbed; then once more, with ``kill -9`` at
-random moments and begun again each time. Both must end in the same results, and the model must have
-been asked about each context once, but for those in flight when a kill came.
+Runs a grid of 3 tasks, 4 methods and 3 seeds without interruption, then again with ``kill -9`` at
+random moments and a restart after each. Both must give the same results, and the model must be
+queried once per context, except for contexts in flight at a kill.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from craft_zoo.openclip import OpenCLIP
 
 METHODS = ["refine", "craft", "craft-released", "spsa-gc"]
 SHOTS, SEEDS = [1, 4, 16], [1, 2, 3]
-_LONGEST = 6.0  # seconds from the first question to a kill
+_LONGEST = 6.0  # longest time in seconds from a process's first query to its kill
 
 
 class Counting(OpenCLIP):
-    """craft-mini, which writes down each context before it is asked about.
+    """craft-mini that logs each context before querying it.
 
     Attributes:
-        log: file that gets a byte a context.
+        log: file to which one byte per context is appended.
     """
 
     log: Path
@@ -68,10 +68,10 @@ class _CountingBox(WrappedBlackBox):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry the command out.
+    """Run the check.
 
     Returns:
-        The exit code: 0 if both grids are alike and nothing was asked twice, else 1.
+        The exit code: 0 if results are equal and at most one context per kill was queried twice.
     """
     options = _parser().parse_args(arguments)
     if options.child:
@@ -126,7 +126,7 @@ def _grid(budget: int) -> list[RunSpec]:
 
 
 def _run(store: Path, log: Path, budget: int) -> None:
-    """What is killed: the grid, one context in flight."""
+    """Child process that gets killed: executes the grid with one context in flight."""
     use_threads(1)
     model = Counting.load("craft-mini")
     assert isinstance(model, Counting)
@@ -144,7 +144,7 @@ def _log(store: Path) -> Path:
 
 
 def _wait_for_a_question(process: subprocess.Popen[bytes], store: Path) -> float:
-    """Seconds until the process has asked something new."""
+    """Wait until the process makes a new query (or ends); returns the seconds waited."""
     log, began = _log(store), time.perf_counter()
     before = log.stat().st_size if log.exists() else 0
     while process.poll() is None and (not log.exists() or log.stat().st_size == before):
@@ -174,7 +174,7 @@ def _record(store: RunStore, run: RunSpec) -> dict[str, Any]:
 
 
 def _result(store: RunStore, run: RunSpec) -> bytes:
-    """All of a finished run but its seconds."""
+    """Points of a finished run without their seconds, and its adapter file."""
     points = [
         {key: value for key, value in point.items() if key != "seconds"}
         for point in _record(store, run)["points"]

@@ -1,4 +1,4 @@
-"""Run a grid: each run on its task, measured on the test images as it goes."""
+"""Executes grids: runs each method on its task and measures it on held-out images meanwhile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from craft_zoo.transfer import transfer
 
 
 class _TestLogits:
-    """A solution's logits of the test images; the same anchors are asked for once."""
+    """Logits of solutions on the measured images, with a cache for the latest anchors' logits."""
 
     def __init__(self, problem: Problem, images: ImageSet) -> None:
         self._problem, self._images = problem, images
@@ -51,11 +51,11 @@ class _TestLogits:
 
 
 class Bench:
-    """Runs grids on one model; data sets and test features are opened once.
+    """Executes grids on one model, loading data sets and encoding measured images once.
 
     Args:
         vlm: the model that every run adapts.
-        store: where runs are kept and looked up.
+        store: where finished and interrupted runs are stored.
         in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
         datasets: data sets opened before.
     """
@@ -75,19 +75,20 @@ class Bench:
     def run(
         self, runs: Sequence[RunSpec], listener: Listener | None = None
     ) -> dict[RunSpec, list[Point]]:
-        """Run what the store does not have yet.
+        """Execute the runs that the store lacks.
 
-        A run that another process is at is waited for; one that fails leaves the others be.
+        Waits for runs that other processes are executing. A failing run does not stop the others.
 
         Returns:
             The curve of every run, in the order of ``runs``.
 
         Raises:
-            CraftZooError: bad input, see the message; all runs that can be are finished and kept.
+            CraftZooError: :meth:`check` failed and nothing was run, or runs failed and the others
+                are finished and stored.
         """
         self.check(runs)
         ledger = RunQueue(self.store, runs, listener)
-        busy = 0  # runs in a row that others are at
+        busy = 0  # consecutive runs that other processes are executing
         while ledger.waiting:
             run = ledger.waiting.popleft()
             outcome = self.attempt(run, listener)
@@ -99,7 +100,7 @@ class Bench:
         return ledger.curves()
 
     def attempt(self, run: RunSpec, listener: Listener | None = None) -> Outcome:
-        """Finish one run, from where it was left, unless the store has it."""
+        """Finish one run, resuming an interrupted one, unless the store has it."""
         try:
             with self.store.claim(run) as journal:
                 if self.store.load(run) is None:  # another process may just have finished it
@@ -119,7 +120,7 @@ class Bench:
     def _images(
         self, images: LabelledImages, key: tuple[Any, ...], progress: Progress | None
     ) -> ImageSet:
-        """Images to measure on, handed over once."""
+        """Images to measure on, passed to the model once per ``key``."""
         if key not in self._measured:
             self._measured[key] = self.vlm.images(images.images, progress)
         return self._measured[key]
@@ -127,7 +128,7 @@ class Bench:
     def _transfers(
         self, run: RunSpec, problem: Problem, solution: Solution, progress: Progress | None
     ) -> dict[str, float]:
-        """Accuracy of what was found on the other data sets that the run names."""
+        """Accuracy of the solution on each data set in ``run.transfer``, by name."""
         accuracies = {}
         for name in run.transfer:
             spec = run.dataset.other(name)
@@ -200,13 +201,13 @@ class Bench:
 
 
 class _Clock:
-    """Seconds that a run has taken, those before it was interrupted included."""
+    """Seconds that a run has taken, including those before an interruption."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal, self._began = journal, time.perf_counter()
 
     def seconds(self) -> float:
-        """Since the beginning; what was read once is read again."""
+        """Seconds since the run began; a resumed run replays the readings in its journal."""
         now = time.perf_counter()
         seconds = self._journal.note({"seconds": now - self._began})["seconds"]
         self._began = now - seconds

@@ -1,7 +1,7 @@
-"""What a grid's results say of methods in general: intervals, differences, ranks.
+"""Statistical comparison of methods over all tasks: intervals, paired differences, ranks.
 
-After Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (2021;
-interquartile means, bootstrap stratified by task, probability of improvement) and Demšar,
+Follows Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice"
+(2021; interquartile means, bootstrap stratified by task, probability of improvement) and Demšar,
 "Statistical Comparisons of Classifiers over Multiple Data Sets" (2006; signed ranks, Friedman's
 test, critical difference). The tests and distributions are SciPy's.
 """
@@ -23,14 +23,14 @@ Measure = Literal["accuracy", "area"]
 
 
 def score_table(points: pd.DataFrame, measure: Measure = "accuracy") -> pd.DataFrame:
-    """One number a run: a row a task and seed, a column a label, in [0, 1].
+    """One score in [0, 1] per run: one row per task and seed, one column per label.
 
     Args:
         points: as from :func:`craft_zoo.benchmarks.tidy`.
-        measure: ``accuracy`` at the end, or ``area`` under the curve.
+        measure: final ``accuracy``, or ``area`` under the curve.
 
     Returns:
-        Index dataset, shots, seed; NaN where a method was not run.
+        Scores with index dataset, shots, seed; NaN where a method was not run.
     """
 
     def score(curve: pd.DataFrame) -> float:
@@ -49,11 +49,9 @@ def score_table(points: pd.DataFrame, measure: Measure = "accuracy") -> pd.DataF
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean of the middle half: less moved by outliers than the mean, less wasteful than the median.
+    """Mean of the middle half of the values along ``axis``.
 
-    Args:
-        values: numbers.
-        axis: along which.
+    It is less sensitive to outliers than the mean and statistically more efficient than the median.
     """
     return stats.trim_mean(values, 0.25, axis=axis)
 
@@ -69,12 +67,12 @@ def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean, median and interquartile mean of each method over all tasks and seeds.
 
     Args:
-        scores: as from :func:`score_table`; rows without all methods are left out.
+        scores: as from :func:`score_table`; rows with a missing method are dropped.
 
     Returns:
-        One row a label: ``runs``, and for each statistic its value, ``_low`` and ``_high`` (95 %,
-        by bootstrap of the seeds within each task; NaN below 5 seeds) and ``_singles`` (a tuple:
-        over the tasks with each seed alone).
+        One row per label: ``runs``, and for each statistic its value, ``_low`` and ``_high`` (95 %
+        interval by bootstrap of the seeds within each task; NaN below 5 seeds) and ``_singles``
+        (tuple of the statistic over the tasks, one value per seed).
     """
     whole = scores.dropna()
     drawn = _resamples(whole)
@@ -97,17 +95,17 @@ def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether one method is better than another.
+    """Paired comparison of a method ``other`` with a method ``base``.
 
     Attributes:
-        pairs: runs of both on the same task and seed.
-        difference: mean of ``other`` less ``base`` over them, in shares.
+        pairs: number of pairs of runs on the same task and seed.
+        difference: mean of ``other`` minus ``base`` over the pairs, in [-1, 1].
         low, high: 95 % interval, by bootstrap of the seeds within each task; NaN below 5 seeds.
-        singles: mean difference over the tasks with each seed alone.
-        wins: share of the pairs in which ``other`` is ahead, a tie counted half.
-        confidence: share of the bootstrap's means above 0, a tie counted half; NaN as the limits.
-        p: of Wilcoxon's signed-rank test, two-sided; 1 where all pairs are ties.
-        least_p: that so few pairs can give.
+        singles: mean difference over the tasks, one value per seed.
+        wins: share of the pairs in which ``other`` scores higher; ties count half.
+        confidence: share of bootstrap means above 0; zeros count half; NaN below 5 seeds.
+        p: p-value of the two-sided Wilcoxon signed-rank test; 1 if all pairs are ties.
+        least_p: smallest p-value that this number of pairs can give.
     """
 
     pairs: int
@@ -122,12 +120,12 @@ class Comparison:
 
 
 def compare(scores: pd.DataFrame, base: str, other: str) -> Comparison:
-    """Compare two methods run for run.
+    """Compare two methods, paired by task and seed.
 
     Args:
         scores: as from :func:`score_table`.
-        base: label of one.
-        other: label of the other.
+        base: label of the baseline.
+        other: label of the method compared with it.
     """
     both = scores[[base, other]].dropna()
     differences = (both[other] - both[base]).to_numpy()
@@ -153,10 +151,11 @@ def compare(scores: pd.DataFrame, base: str, other: str) -> Comparison:
 
 
 def compare_all(scores: pd.DataFrame, base: str) -> pd.DataFrame:
-    """Every method against one, the p-values corrected for their number (Holm 1979).
+    """Compare every other method with ``base``.
 
     Returns:
-        One row a label but ``base``: the fields of :class:`Comparison`, and ``corrected``.
+        One row per other label: the fields of :class:`Comparison`, and ``corrected``, the p-value
+        corrected for multiple comparisons (Holm 1979).
     """
     others = [label for label in scores.columns if label != base]
     rows = [{"label": other, **vars(compare(scores, base, other))} for other in others]
@@ -167,11 +166,7 @@ def compare_all(scores: pd.DataFrame, base: str) -> pd.DataFrame:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p-values made to hold together, by Holm's step-down procedure (1979).
-
-    Args:
-        p: (n,).
-    """
+    """Correct (n,) p-values for multiple comparisons by Holm's step-down procedure (1979)."""
     order = np.argsort(p, kind="stable")
     steps = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
     corrected = np.empty_like(p, dtype=float)
@@ -181,15 +176,15 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Average ranks of methods over tasks, 1 is the best, and whether they differ.
+    """Average ranks of methods over tasks (1 is the best), and a test of their equality.
 
     Attributes:
-        ranks: by label.
-        tasks: how many were ranked on.
-        chi_square: Friedman's statistic, as Demšar (2006) gives it, not corrected for ties.
-        f: that of Iman and Davenport (1980), less conservative.
-        p: of ``f``.
-        critical_difference: two methods whose ranks differ by less cannot be told apart at 5 %
+        ranks: average rank by label.
+        tasks: number of tasks.
+        chi_square: Friedman's statistic as in Demšar (2006), not corrected for ties.
+        f: the less conservative F statistic of Iman and Davenport (1980).
+        p: p-value of ``f``.
+        critical_difference: least difference of average ranks that is significant at 5 %
             (Nemenyi 1963).
     """
 
@@ -205,7 +200,7 @@ def rank(scores: pd.DataFrame) -> Ranks:
     """Rank methods on each task by their mean over the seeds.
 
     Args:
-        scores: as from :func:`score_table`; tasks without all methods are left out.
+        scores: as from :func:`score_table`; tasks with a missing method are dropped.
     """
     means = scores.groupby(level=[level for level in scores.index.names if level != "seed"])
     table = means.mean().dropna()
@@ -226,12 +221,12 @@ def rank(scores: pd.DataFrame) -> Ranks:
 
 
 def _resamples(scores: pd.DataFrame) -> np.ndarray | None:
-    """The bootstrap's draws, see :func:`craft_zoo.benchmarks.statistics.resample`."""
+    """Bootstrap indices of rows, stratified by task; see :func:`resample`."""
     if not len(scores):
         return None
     return resample(list(scores.reset_index()[TASK].groupby(TASK, sort=False).indices.values()))
 
 
 def _above_zero(values: np.ndarray) -> float:
-    """Share above 0, ties counted half; NaN of none."""
+    """Share of values above 0, with zeros counted half; NaN without values."""
     return float(np.mean((np.sign(values) + 1) / 2)) if len(values) else np.nan

@@ -1,4 +1,4 @@
-"""Curves and summaries over seeds."""
+"""Learning curves and summaries over seeds, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SPREAD = f"{INTERVAL}; {SINGLE_SEEDS}"
 """The one convention of intervals in words, for whatever shows a spread."""
 
 _RESAMPLES = 2000
-_SEED = 0  # of the bootstrap: the same results, the same intervals
-ONE_PREDICTION, ANCHORS = "one prediction", "anchors"  # tracks: what a deployed image costs
+_SEED = 0  # of the bootstrap, so that equal results give equal intervals
+ONE_PREDICTION, ANCHORS = "one prediction", "anchors"  # tracks, by predictions per deployed image
 
 _RUN_COLUMNS = ["model", "method", "optimizer", "shots", "budget"]
 _CURVE_KEY = ["dataset", "shots", "label"]
@@ -34,15 +34,15 @@ def tidy(
     names: Mapping[RunSpec, str] | None = None,
     datasets: Mapping[RunSpec, DatasetName] | None = None,
 ) -> pd.DataFrame:
-    """One row a measured point, with the run that it belongs to.
+    """Long-format table: one row per measured point, with the fields of its run.
 
-    ``dataset`` and ``data_name`` are the data set's name as given and for people, see
+    ``dataset`` and ``data_name`` are the key and the display name of the data set, see
     :class:`craft_zoo.benchmarks.names.DatasetName`.
 
     Args:
         curves: the points of every run.
         names: of variants, for their ``label``; see :func:`label_runs`.
-        datasets: what the data sets are called; None: as tells these runs' apart.
+        datasets: names of the data sets; by default :func:`name_datasets` of these runs.
     """
     rows = []
     labels = label_runs(curves, names)
@@ -56,13 +56,13 @@ def tidy(
 
 
 def resample(groups: Sequence[np.ndarray]) -> np.ndarray | None:
-    """The bootstrap's draws: the seeds of each task anew, with replacement.
+    """Bootstrap indices: for each task, its seeds drawn with replacement.
 
     Args:
-        groups: the places of each task's runs among n, one a seed.
+        groups: for each task, the indices in 0..n-1 of its runs (one per seed).
 
     Returns:
-        (resamples, n) places; None where a task has fewer than :data:`ENOUGH_SEEDS`.
+        (resamples, n) indices; None if a task has fewer than :data:`ENOUGH_SEEDS` seeds.
     """
     if not groups or min(map(len, groups)) < ENOUGH_SEEDS:
         return None
@@ -74,7 +74,7 @@ def resample(groups: Sequence[np.ndarray]) -> np.ndarray | None:
 
 
 def middle(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The limits of the middle 95 % along the last axis."""
+    """The 2.5 % and 97.5 % quantiles along the last axis."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail], axis=-1)
     return low, high
@@ -84,10 +84,10 @@ def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """Means over seeds and their 95 % bootstrap intervals; NaN limits for fewer than 5 seeds.
 
     Args:
-        values: (..., n) one value a seed, in the order of the seeds.
+        values: (..., n) one value per seed, in the order of the seeds.
 
     Returns:
-        Mean, lower and upper limit, (...) each.
+        Mean, lower and upper limit, each of shape (...).
     """
     values = np.asarray(values, dtype=np.float64)
     means = values.mean(axis=-1)
@@ -101,15 +101,16 @@ def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def average_curves(points: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy and spread over seeds at every number of queries that any seed measured.
 
-    A seed's accuracy between two of its points is that of the earlier one: what would be deployed.
+    Between two points of a seed, the accuracy is the earlier point's, as its solution would be
+    deployed.
 
     Args:
         points: as from :func:`tidy`.
 
     Returns:
-        Columns dataset, data_name, shots, label, track (``one prediction`` or ``anchors``, by what
-        a deployed image costs), white_box, queries, accuracy, low, high (see
-        :func:`mean_interval`), singles (accuracy of each seed, a tuple).
+        Columns dataset, data_name, shots, label, track (``one prediction`` or ``anchors``, by
+        predictions per deployed image), white_box, queries, accuracy, low, high (see
+        :func:`mean_interval`), singles (tuple of each seed's accuracy).
     """
     rows = []
     for key, group in points.groupby(_CURVE_KEY, sort=False):
@@ -131,15 +132,14 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def area_under_curve(queries: np.ndarray, accuracy: np.ndarray, budget: int) -> float:
-    """Mean accuracy over the queries 0 to ``budget``, of a step curve.
+    """Mean of a step curve of accuracy over the queries 0 to ``budget``.
 
-    What would be deployed between two points is the earlier one's solution; before the first point
-    nothing was measured, and the first counts.
+    Each point's accuracy holds until the next point. The first point's also holds before it.
 
     Args:
-        queries: (n,) ascending.
+        queries: (n,) ascending, at most ``budget``.
         accuracy: (n,).
-        budget: where the axis ends; points beyond do not exist.
+        budget: upper end of the interval.
     """
     edges = np.append(queries, budget).astype(float)
     edges[0] = 0
@@ -157,16 +157,17 @@ def last_points(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarize(points: pd.DataFrame) -> pd.DataFrame:
-    """One row a curve: where it ended and the area under it, over seeds.
+    """One row per curve: final accuracy, area under the curve and costs, over seeds.
 
     Args:
         points: as from :func:`tidy`.
 
     Returns:
-        Columns dataset, data_name, shots, label, method, optimizer, seeds, queries, accuracy, low,
-        high, singles, area, area_low, area_high, area_singles (:func:`area_under_curve`),
-        image_predictions, search_predictions, refiner_predictions, seconds; means over seeds but
-        for the first six, limits as from :func:`mean_interval`, and what each seed has (tuples).
+        Columns dataset, data_name, shots, label, method, optimizer, seeds (their number);
+        queries, image_predictions, search_predictions, refiner_predictions, seconds (means over
+        seeds at the last point); accuracy, low, high, singles and area, area_low, area_high,
+        area_singles (:func:`area_under_curve`): means and limits as from :func:`mean_interval`,
+        and tuples of one value per seed.
     """
     last = last_points(points)
     rows = []
@@ -216,10 +217,10 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def spread(low: float, high: float, singles: Sequence[float], sign: str = "") -> str:
-    """An interval of shares as percentages, or the single seeds; nothing for one seed.
+    """Format an interval in percent, or the single seeds; "" for one seed.
 
     Args:
-        low: lower limit; NaN where there are too few seeds.
+        low: lower limit, a fraction; NaN where there are too few seeds.
         high: upper limit.
         singles: value of each seed.
         sign: ``+`` for differences.
@@ -230,10 +231,10 @@ def spread(low: float, high: float, singles: Sequence[float], sign: str = "") ->
 
 
 def few_seeds(points: pd.DataFrame) -> str:
-    """A warning where a task has too few seeds for an interval; "" where none has.
+    """Warning that a task has too few seeds for an interval; "" if every task has enough.
 
     Args:
-        points: with columns dataset, shots, seed and, where it has several lines, label.
+        points: with columns dataset, shots, seed and, for several curves per task, label.
     """
     keys = [key for key in _CURVE_KEY if key in points]
     least = int(points.groupby(keys)["seed"].nunique().min())

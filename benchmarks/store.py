@@ -1,4 +1,4 @@
-"""Where a bench keeps its runs: one folder a run, written whole or not at all."""
+"""Storage of a bench's runs: one folder per run, whose record is written atomically."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from craft_zoo.records import check, parse, seal_holds, sealed
 
 _PACKAGES = ("craft-zoo", "torch", "open_clip_torch", "nevergrad", "cma", "numpy")
 _RECORD, _ADAPTER, _JOURNAL = "run.json", "adapter.safetensors", "journal"
-_RECORD_BYTES = 2**22  # sixty times the largest in docs/results
+_RECORD_BYTES = 2**22  # largest record read: sixty times the largest in docs/results
 
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -34,13 +34,14 @@ class Point:
     """One measured point of a run's curve.
 
     Attributes:
-        queries: made so far, as the meter counts them.
+        queries: contexts scored on the training images so far.
         accuracy: on the test images, in [0, 1].
         train_accuracy: on the few-shot images, in [0, 1].
-        loss: the prompt side's smallest loss of the generation.
-        search_predictions, refiner_predictions, evaluation_predictions: asked for so far.
+        loss: the prompt optimizer's smallest loss in the generation.
+        search_predictions, refiner_predictions, evaluation_predictions: model predictions so far,
+            by purpose.
         seconds: since the run began, evaluation included.
-        image_predictions: what an image costs once this is deployed.
+        image_predictions: predictions per image that the deployed solution needs.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -57,7 +58,7 @@ class Point:
 
 
 class _Record(BaseModel):
-    """The content of ``run.json``; what makes a run is checked by :meth:`RunSpec.from_json`."""
+    """The content of ``run.json``; :meth:`RunSpec.from_json` validates the field ``run``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -70,16 +71,15 @@ class _Record(BaseModel):
 
 
 class RunStore:
-    """Runs under ``folder/runs/<identity>/``: ``run.json`` and ``adapter.safetensors``.
+    """Stores runs in ``folder/runs/<identity>/``: ``run.json`` and ``adapter.safetensors``.
 
-    A run whose solution no adapter can hold has the first alone.
-    ``run.json`` is written last and in one step, so a run is there with all it needs or counts as
-    not finished. Until then ``journal`` holds what was asked and answered, and a lock on it says
-    who is at work: several processes may share a store.
+    A run without a deployable solution has no adapter. ``run.json`` is written last and
+    atomically, so a run with it is complete. Until then ``journal`` records queries and answers,
+    and a lock on it marks the run as being executed, so several processes may share a store.
 
-    A folder a run, and not one database: stores of several machines are merged by copying, a
-    damaged file costs one run, and what is there can be read without us. A record has a checksum
-    of its content, as a changed digit would be another result.
+    One folder per run, rather than one database, lets stores of several machines be merged by
+    copying, limits the damage of a corrupt file to one run, and can be read without craft-zoo. A
+    record contains a checksum of its content, as a changed digit would falsify a result.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -105,7 +105,7 @@ class RunStore:
         return _read(self._folder(run) / _RECORD).get("transfer", {})
 
     def read_all(self) -> tuple[dict[RunSpec, list[Point]], list[str]]:
-        """The curves of all finished runs, and of each record that cannot be read, why."""
+        """The curves of all finished runs, and an error message per unreadable record."""
         curves, broken = {}, []
         for path in sorted((self.folder / "runs").glob(f"*/{_RECORD}")):
             try:
@@ -116,10 +116,11 @@ class RunStore:
         return curves, broken
 
     def claim(self, run: RunSpec) -> Journal:
-        """What a run has asked so far, for the one who goes on with it; to be removed at its end.
+        """Lock a run and open its journal; the caller removes the journal when the run is finished.
 
         Raises:
-            Busy: another process is at it.
+            Busy: another process is executing the run.
+            CraftZooError: the folder cannot be written.
         """
         folder = self._folder(run)
         try:
@@ -129,7 +130,7 @@ class RunStore:
         return Journal(folder / _JOURNAL)
 
     def sweep(self, run: RunSpec) -> None:
-        """Remove the journal of a finished run, if a kill just then has left it there."""
+        """Remove the journal of a finished run, which remains if a kill came right after saving."""
         if (self._folder(run) / _JOURNAL).exists():
             with suppress(Busy), self.claim(run) as journal:
                 journal.remove()
@@ -143,14 +144,14 @@ class RunStore:
         lost: int = 0,
         transfer: Mapping[str, float] | None = None,
     ) -> None:
-        """Keep a finished run.
+        """Store a finished run.
 
         Args:
-            run: what it was.
+            run: the run.
             points: its curve.
-            adapter: of its solution; None where none can hold it.
-            lost: contexts whose answers a kill has lost, so that they were asked about twice (where
-            images are asked about in parts, on one part).
+            adapter: its solution; None if an adapter cannot represent it.
+            lost: contexts whose answers a kill has lost, so that they were queried twice (on one
+                part of the images where queries are split into parts).
             transfer: accuracy of the solution on other data sets, by name.
         """
         folder = self._folder(run)
@@ -170,13 +171,13 @@ class RunStore:
             raise self._unwritable(folder, error) from None
 
     def files(self, run: RunSpec) -> dict[str, bytes]:
-        """A finished run's files by name, for another store to :meth:`receive`."""
+        """A finished run's files by name, as input for another store's :meth:`receive`."""
         names = (_ADAPTER, _RECORD)
         paths = [self._folder(run) / name for name in names]
         return {path.name: path.read_bytes() for path in paths if path.exists()}
 
     def receive(self, run: RunSpec, files: dict[str, bytes]) -> None:
-        """Take in a finished run of another store; its record is written last."""
+        """Write a finished run's files from another store, the record last."""
         folder = self._folder(run)
         try:
             folder.mkdir(exist_ok=True)
@@ -187,7 +188,7 @@ class RunStore:
             raise self._unwritable(folder, error) from None
 
     def adapter_path(self, run: RunSpec) -> Path:
-        """Where the adapter of a finished run is, if it has one."""
+        """Path of a finished run's adapter; the file exists only for deployable solutions."""
         return self._folder(run) / _ADAPTER
 
     @staticmethod
@@ -202,10 +203,10 @@ class RunStore:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A record as it is, its types and its checksum looked at.
+    """Read a record and validate its types and checksum.
 
     Raises:
-        CraftZooError: it cannot be read, or is not as it was written.
+        CraftZooError: the record is unreadable, invalid or does not match its checksum.
     """
     try:
         record = parse(read_bounded(path, _RECORD_BYTES, "a record"))
@@ -228,10 +229,10 @@ def _broken(path: Path, error: Exception) -> CraftZooError:
 
 
 def _parse(path: Path) -> tuple[RunSpec, list[Point]]:
-    """A record.
+    """Read a record as a run and its curve.
 
     Raises:
-        CraftZooError: it is none.
+        CraftZooError: as for :func:`_read`, or the run or a point is invalid.
     """
     record = _read(path)
     try:
@@ -241,7 +242,7 @@ def _parse(path: Path) -> tuple[RunSpec, list[Point]]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine: what a figure depends on beside its configuration."""
+    """Versions and machine, on which results depend beside their configuration."""
     import torch
 
     return {

@@ -1,4 +1,4 @@
-"""Points of runs to TensorBoard, as they are measured."""
+"""Logging of measured points to TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SCALARS = ("accuracy", "train_accuracy", "loss", "seconds")
 
 
 class TensorBoard:
-    """A listener that writes each run's points under ``folder/<identity>``, a step a query.
+    """A listener that writes each run's points under ``folder/<identity>``; steps are queries.
 
     Args:
-        folder: for ``tensorboard --logdir``.
+        folder: value for ``tensorboard --logdir``.
 
     Raises:
         CraftZooError: TensorBoard is not installed (extra ``tensorboard``).
@@ -36,7 +36,7 @@ class TensorBoard:
         self._writers: dict[RunSpec, Any] = {}
 
     def started(self, run: RunSpec) -> None:
-        """A run that goes on tells its first points again: what it told before is purged."""
+        """Open the run's log and purge old points, as a resumed run reports all points again."""
         self._close(run)
         self._writers[run] = self._open(str(self._folder / run.identity), purge_step=0)
 

@@ -1,13 +1,13 @@
-"""Optimizers alone, on COCO's BBOB functions, beside the bare libraries that they wrap.
+"""Benchmark of the optimizers, and of the libraries they wrap, on COCO's BBOB functions.
 
-A solver runs on each problem (function, instance) once; what is kept is the evaluation at which it
-first reached each of 51 precisions.
+A solver runs on each problem (function, instance) once. The result is the number of evaluations
+after which it first reached each of 51 target precisions.
 
-- :class:`Problem`, :data:`TARGETS`: a function that keeps what was reached
+- :class:`Problem`, :data:`TARGETS`: a function that records the targets reached
 - :class:`Solver`, :func:`run_spec`, :func:`run_bare`: an optimizer through craft-zoo, or bare
 - :class:`Suite`, :func:`run`: many problems in several processes
 - :func:`summarize`, :func:`compare`: areas under the runtime distributions, with intervals
-- :func:`plot_ecdf`, :func:`plot_groups`, :func:`write_results`: files for people
+- :func:`plot_ecdf`, :func:`plot_groups`, :func:`write_results`: result files
 """
 
 from craft_zoo.benchmarks.bbob.plots import plot_ecdf, plot_groups

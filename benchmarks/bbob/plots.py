@@ -1,4 +1,4 @@
-"""Shares of targets reached against evaluations."""
+"""Plots of the share of targets reached against evaluations (ECDF of runtimes)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _DASHED: dict[str, Any] = {"linewidth": 1.3, "linestyle": (0, (3, 2))}
 
 
 def plot_ecdf(runtimes: pd.DataFrame, solvers: Sequence[Solver], folder: Path) -> list[Path]:
-    """Draw ``ecdf.png`` and ``ecdf.svg``: all functions together.
+    """Draw ``ecdf.png`` and ``ecdf.svg``: one ECDF per solver over all functions.
 
     Args:
         runtimes: of all ``solvers``, see :mod:`craft_zoo.benchmarks.bbob.runtimes`.
-        solvers: the lines, a bare library's dashed in the colour of the optimizer that wraps it.
+        solvers: the lines; a bare library's is dashed, in the colour of the optimizer wrapping it.
         folder: where to write.
 
     Returns:
@@ -38,7 +38,7 @@ def plot_ecdf(runtimes: pd.DataFrame, solvers: Sequence[Solver], folder: Path) -
 
 
 def plot_groups(runtimes: pd.DataFrame, solvers: Sequence[Solver], folder: Path) -> list[Path]:
-    """Draw ``groups.png`` and ``groups.svg``: one panel for each group of functions that was run.
+    """Draw ``groups.png`` and ``groups.svg``: one panel per group of functions that was run.
 
     Args:
         runtimes: of all ``solvers``, see :mod:`craft_zoo.benchmarks.bbob.runtimes`.
@@ -78,7 +78,7 @@ def _draw(axis: Axes, runtimes: pd.DataFrame, solvers: Sequence[Solver], *, top:
     specs = list(dict.fromkeys(solver.spec for solver in solvers))
     compared = any(solver.bare for solver in solvers)
     labels: list[tuple[float, str, str]] = []
-    for solver in sorted(solvers, key=lambda solver: solver.bare):  # dashes on top of their line
+    for solver in sorted(solvers, key=lambda solver: solver.bare):  # draw dashes over solid lines
         own = runtimes[runtimes["solver"] == solver.name]
         at, share = ecdf(own)
         number = specs.index(solver.spec)
@@ -92,9 +92,9 @@ def _draw(axis: Axes, runtimes: pd.DataFrame, solvers: Sequence[Solver], *, top:
             where="post",
             color=colour,
             linewidth=1.8,
-            # So that the dashes of a library that does the same remain visible on the line.
+            # Fainter, so that the bare library's dashes stay visible where both lines coincide.
             alpha=0.5 if compared and Solver(solver.spec, bare=True) in solvers else 1,
-            # Past the last colour they begin anew, each with another marker.
+            # When the colours repeat, the marker differs.
             marker=MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
             markersize=4.5,
             markevery=(0.04 * (number % 3), 0.12),

@@ -1,4 +1,4 @@
-"""COCO's BBOB functions (Hansen et al. 2009) as an optimizer meets them, with what is measured."""
+"""COCO's BBOB functions (Hansen et al. 2009), scaled for the optimizers and instrumented."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from craft_zoo.errors import CraftZooError
 
 FUNCTIONS = 24
-DIMENSIONS = range(2, 41)  # COCO's suite ends there, and cocoex crashes somewhere above
+DIMENSIONS = range(2, 41)  # COCO's suite ends at 40; cocoex crashes at some larger dimension
 
 TARGETS = 10.0 ** (np.arange(10, -41, -1) / 5)
 """(51,) COCO's precisions from 10^2 down to 10^-8, evenly spread on the log scale."""
@@ -28,21 +28,21 @@ _SCALE = 2.0
 
 
 class Problem:
-    """One instance of a function, at ``x = 2 z``.
+    """One instance of a function, evaluated at ``x = 2 z``.
 
     Args:
         function: 1 to 24.
-        instance: from 1 on; shifts and rotates the function.
+        instance: at least 1; determines the function's shift and rotation.
         dimension: d, 2 to 40.
 
     Attributes:
-        evaluations: made so far.
-        precision: of the best point so far, f - f_opt.
-        reached: (51,) the evaluation at which each of :data:`TARGETS` was first reached; inf where
-            it was not.
+        evaluations: number of evaluations so far.
+        precision: f - f_opt of the best point so far.
+        reached: (51,) number of evaluations after which each of :data:`TARGETS` was first reached;
+            inf if not reached.
 
     Raises:
-        CraftZooError: a number out of range, or cocoex is not installed.
+        CraftZooError: a number is out of range, or cocoex is not installed.
     """
 
     def __init__(self, function: int, instance: int, dimension: int) -> None:
@@ -53,7 +53,7 @@ class Problem:
         self.evaluations = 0
         self.precision = np.inf
         self.reached = np.full(len(TARGETS), np.inf)
-        self._next = 0  # first target that was not reached
+        self._next = 0  # index of the first target not reached
 
     @property
     def solved(self) -> bool:
@@ -66,7 +66,7 @@ class Problem:
         return self._optimum + float(TARGETS[-1])
 
     def __call__(self, z: np.ndarray) -> float:
-        """f at ``2 z``; z is (d,)."""
+        """Evaluate f at ``2 z``; z is (d,)."""
         value = float(self._evaluate(_SCALE * z))
         self.evaluations += 1
         precision = value - self._optimum
@@ -79,7 +79,7 @@ class Problem:
 
 
 def check(function: int, instance: int, dimension: int) -> None:
-    """Refuse what BBOB does not have; cocoex itself would end the process.
+    """Validate a problem's numbers, as cocoex would terminate the process on invalid ones.
 
     Raises:
         CraftZooError: a number is out of range.
@@ -93,10 +93,10 @@ def check(function: int, instance: int, dimension: int) -> None:
 
 
 def load_cocoex() -> ModuleType:
-    """COCO's experimentation package.
+    """Import cocoex, COCO's experimentation package.
 
     Raises:
-        CraftZooError: it is not installed.
+        CraftZooError: cocoex is not installed.
     """
     try:
         import cocoex

@@ -1,4 +1,4 @@
-"""Runtimes over targets: their distribution (ECDF), its area, and how sure that is.
+"""Runtimes over targets: their distribution (ECDF), and its area with bootstrap intervals.
 
 A table of runtimes has one row for each (solver, function, instance, target), with the columns
 :data:`COLUMNS`; ``evaluations`` is inf where the target was not reached within the budget.
@@ -35,8 +35,8 @@ def ecdf(runtimes: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         runtimes: of one solver.
 
     Returns:
-        (k,) evaluations a dimension, rising, and (k,) the share reached by then. The first corner
-        is at 1 evaluation a dimension, where the axis begins, the last at the budget.
+        (k,) ascending evaluations per dimension, and (k,) the shares reached by then. The first
+        corner is at 1 evaluation per dimension (the start of the axis), the last at the budget.
     """
     dimension, budget = runtimes["dimension"].iloc[0], runtimes["budget"].iloc[0]
     per_dimension = np.sort(runtimes["evaluations"].to_numpy() / dimension)
@@ -48,15 +48,15 @@ def ecdf(runtimes: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def areas(runtimes: pd.DataFrame) -> pd.Series:
     """The area under each problem's ECDF.
 
-    On the log axis from 1 evaluation a dimension to the budget, as a share of the whole: 1 if
-    every target was reached by the first evaluation a dimension, 0 if none was reached. The mean
-    over problems is the area under their common ECDF.
+    The area is on the log axis from 1 evaluation per dimension to the budget, divided by the axis
+    length: 1 if every target was reached within 1 evaluation per dimension, 0 if none was reached.
+    The mean over problems is the area under their common ECDF.
 
     Args:
         runtimes: of one solver.
 
     Returns:
-        One value in [0, 1] for each (function, instance), its index.
+        One value in [0, 1] per problem, with index (function, instance).
     """
     width = np.log10(runtimes["budget"] / runtimes["dimension"])
     used = np.log10((runtimes["evaluations"] / runtimes["dimension"]).clip(lower=1))
@@ -68,7 +68,7 @@ def mean_bootstrap(values: np.ndarray) -> tuple[float, float, float]:
     """Mean and its 95 % bootstrap interval; NaN limits for a single value.
 
     Args:
-        values: (n,) one value a problem; the problems are drawn anew.
+        values: (n,) one value per problem; the bootstrap resamples problems.
     """
     mean = float(np.mean(values))
     if len(values) < 2:
@@ -80,7 +80,7 @@ def mean_bootstrap(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def summarize(runtimes: pd.DataFrame) -> pd.DataFrame:
-    """One row a solver, the best first.
+    """One row per solver, by descending area.
 
     Returns:
         Columns solver, problems, solved (problems whose last target was reached), area, low, high.
@@ -96,11 +96,11 @@ def summarize(runtimes: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(runtimes: pd.DataFrame, solvers: Sequence[Solver]) -> pd.DataFrame:
-    """Each optimizer less its bare library: the difference of the areas, paired by problem.
+    """Difference in area between each optimizer and its bare library, paired by problem.
 
     Args:
         runtimes: of all ``solvers``.
-        solvers: those that were run; the ones without a counterpart are left out.
+        solvers: all solvers that were run; those without a counterpart are ignored.
 
     Returns:
         Columns optimizer, area, bare, difference, low, high, identical (problems on which both

@@ -1,4 +1,4 @@
-"""What is run on a problem: an optimizer of ours, or the bare library that it wraps."""
+"""Solvers for BBOB problems: craft-zoo's optimizers, and the bare libraries that they wrap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers import OptimizerError
 from craft_zoo.optimizers.cma import STEP_RULES
 
-_RESTARTS = 100  # more than any budget has room for
+_RESTARTS = 100  # more than any budget allows, so no limit in practice
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,19 @@ class Solver:
 
     @property
     def name(self) -> str:
-        """What it is called in tables and files."""
+        """Name in tables and files."""
         return f"{self.spec} (bare)" if self.bare else self.spec
 
     def run(self, problem: Problem, budget: int, seed: int) -> None:
-        """Minimise ``problem``, which keeps what was reached."""
+        """Minimise ``problem``, which records the targets reached."""
         (run_bare if self.bare else run_spec)(self.spec, problem, budget, seed)
 
 
 def check_spec(spec: str, dimension: int, budget: int) -> None:
-    """Refuse an optimizer that could not be run.
+    """Check that an optimizer can run on BBOB.
 
     Raises:
-        CraftZooError: it learns from more than the losses.
+        CraftZooError: the optimizer learns from logits, not from losses alone.
         OptimizerError: an unknown optimizer or a wrong option.
     """
     optimizer = optimizers.create(spec, dimension, budget=budget, seed=0)
@@ -61,15 +61,15 @@ def has_bare(spec: str) -> bool:
 
 
 def run_spec(spec: str, problem: Problem, budget: int, seed: int) -> None:
-    """Minimise through craft-zoo until the budget is spent, the problem solved or no way is left.
+    """Minimise through craft-zoo until the budget is spent, or the optimizer stops or diverges.
 
-    A search that diverges ends there.
+    The search also ends once the problem is solved.
 
     Args:
         spec: as given to :func:`craft_zoo.optimizers.create`.
-        problem: keeps what was reached.
+        problem: records the targets reached.
         budget: evaluations.
-        seed: of all that is random.
+        seed: seed of all random numbers.
 
     Raises:
         OptimizerError: an unknown optimizer or a wrong option.
@@ -84,21 +84,21 @@ def run_spec(spec: str, problem: Problem, budget: int, seed: int) -> None:
 
 
 def run_bare(spec: str, problem: Problem, budget: int, seed: int) -> None:
-    """Minimise with the library behind an optimizer, used as its own documentation shows.
+    """Minimise with the library behind an optimizer, used as its documentation shows.
 
-    The options are those of ``spec``, with craft-zoo's defaults (a population of 40); everything
-    that craft-zoo has no option for is as the library has it: seeding from its global generators,
-    and when to stop. pycma ends after the generation that spends the budget, so that there may be
-    more evaluations than ``budget``.
+    The options are those of ``spec``, with craft-zoo's defaults (a population of 40). Where
+    craft-zoo has no option, the library's behaviour applies, as in seeding global generators and
+    in stopping criteria. pycma completes the generation that spends the budget, so it may exceed
+    ``budget``.
 
     Args:
         spec: as given to :func:`craft_zoo.optimizers.create`.
-        problem: keeps what was reached.
+        problem: records the targets reached.
         budget: evaluations.
-        seed: of all that is random; the global generators are left seeded.
+        seed: seed of all random numbers; the global generators are left seeded.
 
     Raises:
-        CraftZooError: no library is known behind this optimizer.
+        CraftZooError: the optimizer wraps no library, or the library failed.
     """
     name = _name_of(spec)
     if name not in _BARE:
@@ -116,11 +116,11 @@ def run_bare(spec: str, problem: Problem, budget: int, seed: int) -> None:
 
 
 def pycma_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Options of ``cma.CMAEvolutionStrategy`` that make one of craft-zoo's optimizers.
+    """Options of ``cma.CMAEvolutionStrategy`` that correspond to craft-zoo's optimizer options.
 
     Args:
         name: cma, sep-cma or vkd-cma.
-        options: craft-zoo's options by name, all of them.
+        options: all of craft-zoo's options for the optimizer, by name.
     """
     found: dict[str, Any] = {"popsize": options["popsize"], "verbose": -9}
     if options["bound"] is not None:

@@ -1,4 +1,4 @@
-"""Run solvers on BBOB in several processes; what is finished is kept and never run again."""
+"""Runs solvers on BBOB in several processes, and resumes from stored runs."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Suite:
 
     Attributes:
         dimension: d.
-        budget: evaluations a run, a multiple of the dimension: ``budget`` times d.
+        budget: evaluations per run and dimension: a run has ``budget`` times d evaluations.
         functions: numbers of the functions.
-        instances: numbers of the instances of each.
+        instances: numbers of the instances of each function.
     """
 
     dimension: int
@@ -44,14 +44,14 @@ class Suite:
 
     @property
     def evaluations(self) -> int:
-        """Evaluations a run."""
+        """Evaluations per run."""
         return self.budget * self.dimension
 
     def check(self, solvers: Sequence[Solver]) -> None:
-        """Find what is wrong before anything is run.
+        """Validate the suite and the solvers before anything is run.
 
         Raises:
-            CraftZooError: a number out of range, a solver that cannot be run, no cocoex.
+            CraftZooError: a number is out of range, a solver cannot run, or cocoex is missing.
             OptimizerError: an unknown optimizer or a wrong option.
         """
         if self.budget < 2:
@@ -75,24 +75,24 @@ def run(
     jobs: int,
     advance: Callable[[int], None] = lambda runs: None,
 ) -> pd.DataFrame:
-    """Run what ``folder`` does not have yet.
+    """Execute the runs that ``folder`` does not contain yet.
 
     A unit of work is one solver on all instances of one function; a kill loses only the units in
     progress.
 
     Args:
         suite: the problems.
-        solvers: whom to run on them.
-        folder: where finished runs are kept, a file a solver; made if need be.
-        jobs: processes.
-        advance: told how many more runs are finished, those found in ``folder`` included.
+        solvers: the solvers to run on them.
+        folder: stores finished runs, one file per solver; created if missing.
+        jobs: number of processes.
+        advance: called with the number of newly finished runs, or of runs found in ``folder``.
 
     Returns:
         The runtimes of the solvers on the suite, see :mod:`craft_zoo.benchmarks.bbob.runtimes`.
 
     Raises:
-        CraftZooError: see :meth:`Suite.check`; or ``folder`` holds runs of another dimension or
-            budget.
+        CraftZooError: see :meth:`Suite.check`; or ``folder`` is not writable or holds runs of
+            another dimension or budget; or a process was killed.
     """
     if jobs < 1:
         raise CraftZooError(f"at least 1 process is needed, not {jobs}: raise jobs (--jobs)")
@@ -137,13 +137,13 @@ def run(
 
 
 def run_unit(solver: Solver, function: int, instances: Sequence[int], suite: Suite) -> pd.DataFrame:
-    """Run one solver on instances of one function; the seed depends on these two alone."""
+    """Run one solver on instances of one function, seeded by function and instance only."""
     tables = []
     for instance in instances:
         problem = Problem(function, instance, suite.dimension)
         solver.run(problem, suite.evaluations, seed=1000 * function + instance)
         table = pd.DataFrame({"target": TARGETS, "evaluations": problem.reached})
-        # pycma may end later than the budget; what it finds then does not count.
+        # pycma may exceed the budget; targets reached beyond it do not count.
         table.loc[table["evaluations"] > suite.evaluations, "evaluations"] = float("inf")
         table["solver"], table["function"], table["instance"] = solver.name, function, instance
         table["dimension"], table["budget"] = suite.dimension, suite.evaluations
@@ -182,8 +182,8 @@ def write_results(
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # end with the command, without a traceback
-    threadpool_limits(1)  # the processes are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends workers without a traceback
+    threadpool_limits(1)  # parallelism comes from the processes
 
 
 def _file(solver: Solver, folder: Path) -> Path:

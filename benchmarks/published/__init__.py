@@ -1,7 +1,7 @@
-"""Figures that papers have published, to be shown beside measured ones.
+"""Accuracies that papers have published, to be shown beside measured ones.
 
 - :func:`published_figures`: all of them; :func:`figures_for`: those of one task
-- :data:`SOURCES`: where they come from
+- :data:`SOURCES`: their citations
 """
 
 from craft_zoo.benchmarks.published.reported import SOURCES, figures_for, published_figures

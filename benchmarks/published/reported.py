@@ -1,4 +1,4 @@
-"""Reference rows: accuracies as papers and their released logs report them."""
+"""Published accuracies, as papers and their released logs report them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SOURCES = {
 
 @cache
 def published_figures() -> pd.DataFrame:
-    """All figures.
+    """All published accuracies.
 
     Returns:
-        Columns source (a key of :data:`SOURCES`), model, dataset (that was trained on), tested_on
-        ("": the same), method, shots (NaN: none), queries, accuracy (a share).
+        Columns source (a key of :data:`SOURCES`), model, dataset (trained on), tested_on ("": the
+        same data set), method, shots (NaN: zero-shot), queries, accuracy (in [0, 1]).
     """
     with resources.files(__package__).joinpath("figures.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file, keep_default_na=False)
@@ -28,13 +28,13 @@ def published_figures() -> pd.DataFrame:
 
 
 def figures_for(dataset: str, shots: int, tested_on: str = "") -> pd.DataFrame:
-    """What was published for a task: with so many shots, and without any.
+    """Published accuracies for a task with ``shots`` shots, and those without any shots.
 
     Args:
-        dataset: as given to :func:`craft_zoo.data.load_dataset`; a folder of one's own is none of
-            the published data sets, whatever its name.
-        shots: training images a class.
-        tested_on: another data set that the solution was tried on.
+        dataset: as given to :func:`craft_zoo.data.load_dataset`; a local ``folder:...`` matches no
+            published data set.
+        shots: training images per class.
+        tested_on: another data set on which the solution is tested ("": the same).
     """
     table = published_figures()
     mine = (table["dataset"] == dataset) & (table["tested_on"] == tested_on)

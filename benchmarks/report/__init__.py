@@ -1,4 +1,4 @@
-"""The report: a grid's results as one page that needs nothing else, and as parts for a paper.
+"""Report of a grid's results: a self-contained HTML page, and figures and tables for a paper.
 
 - :func:`write_report`: ``report.html``, ``report.md``, ``figures/`` (PNG, SVG, PDF) and
   ``tables/`` (LaTeX, CSV)

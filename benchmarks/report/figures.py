@@ -1,4 +1,4 @@
-"""The report's figures; each is drawn once, for the page and for a paper."""
+"""Figures of the report, each as files for a paper and as inline SVG for the page."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Drawn(NamedTuple):
     """A figure.
 
     Attributes:
-        name: of its files.
-        title: for people.
-        svg: for the page: letters are letters, and ids that no other figure has.
+        name: file name without its suffix.
+        title: caption.
+        svg: inline SVG with text as text (not paths) and ids unique within the page.
     """
 
     name: str
@@ -60,14 +60,14 @@ def curves(
     models: Collection[str],
     files: Mapping[str, str],
 ) -> Iterator[Drawn]:
-    """Accuracy against queries, a figure a task and track; crosses are published figures.
+    """Accuracy against queries, one figure per task and track; crosses are published accuracies.
 
     Args:
         average: as from :func:`craft_zoo.benchmarks.average_curves`.
-        styles: of the lines.
+        styles: label → line style.
         folder: where to write.
-        models: whose published figures are drawn.
-        files: title of a panel → part of its file's name.
+        models: the models whose published accuracies are drawn.
+        files: title of a panel → part of its file name.
     """
     for title, panel, right in panels(average):
         figure, axis = _figure()
@@ -80,7 +80,7 @@ def curves(
 
 
 def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> None:
-    """What was published for the task and the models that were measured."""
+    """Mark the accuracies published for the panel's task and the given models."""
     task = panel.iloc[0]
     figures = figures_for(str(task["dataset"]), int(task["shots"]))
     for _, figure in figures[figures["model"].isin(models)].iterrows():
@@ -93,11 +93,11 @@ def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> 
 
 
 def shots_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
-    """Accuracy at the end of the budget against shots, an axis a data set.
+    """Accuracy at the end of the budget against shots, one axis per data set.
 
     Args:
         table: as from :func:`craft_zoo.benchmarks.report.tables.by_shots`.
-        styles: of the lines.
+        styles: label → line style.
         folder: where to write.
     """
     names = list(table["data set"].unique())
@@ -144,7 +144,7 @@ def rank_plot(ranks: Ranks, folder: Path) -> Drawn:
 
 
 def profile_plot(scores: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
-    """Share of the runs that score above a threshold."""
+    """Performance profile: share of the runs that score above a threshold."""
     values = scores.dropna().to_numpy()
     thresholds = np.linspace(np.floor(20 * values.min()) / 20, np.ceil(20 * values.max()) / 20, 200)
     table = performance_profile(scores, list(thresholds))
@@ -157,7 +157,7 @@ def profile_plot(scores: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
 
 
 def runtime_plot(points: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
-    """Share of the targets that are reached within so many queries."""
+    """Share of (run, target) pairs reached against queries, see :func:`reached`."""
     most = float(points["queries"].max())
     queries = np.unique(np.append(0, np.geomspace(1, max(most, 2), _STEPS)).round())
     table = reached(runtimes(points), list(queries))
@@ -172,13 +172,13 @@ def runtime_plot(points: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
 
 
 def _finish(axis: Axes, labels: Sequence[str], xlabel: str) -> None:
-    """Axes and legend of lines, one a label."""
+    """Format the axes and add a legend; ``labels`` are in the order of the lines."""
     axis.set_xlabel(xlabel)
     axis.set_ylabel("share (%)")
     axis.set_ylim(-2, 102)
     style_axis(axis)
     lines = axis.get_lines()
-    # Matplotlib leaves out what begins with an underscore, so the texts are set afterwards.
+    # Matplotlib omits labels that begin with an underscore, so the texts are set afterwards.
     legend = axis.legend(
         lines,
         [f"line {i}" for i in range(len(lines))],
@@ -198,7 +198,7 @@ def _figure(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
 
 
 def _keep(figure: Figure, folder: Path, name: str, title: str) -> Drawn:
-    """Write the figure's files, and make what the page shows of it."""
+    """Write the figure's files and return its inline SVG for the page."""
     page = io.StringIO()
     with plt.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(page, format="svg", transparent=True, metadata=NO_DATE["svg"])
@@ -207,11 +207,11 @@ def _keep(figure: Figure, folder: Path, name: str, title: str) -> Drawn:
 
 
 def _for_page(svg: str, name: str, title: str) -> str:
-    """An SVG to stand in HTML beside others: lines by class, no id twice, no size of its own."""
+    """Make an SVG embeddable in HTML: lines as classes, page-wide unique ids, no fixed size."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'<g id="(line-[0-9a-f]{8})">', r'<g class="\1">', svg)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
-    # What is left are definitions, hashed with the figure's name where Matplotlib names them.
+    # The remaining ids belong to definitions. Prefix them, as other figures may use the same ids.
     used = set(re.findall(r'id="([^"]+)"', svg))
     for identity in used:
         svg = re.sub(rf'(id="|#){re.escape(identity)}(?=["\)])', rf"\g<1>{name}-{identity}", svg)

@@ -1,4 +1,4 @@
-"""The page: everything that a folder of results says, in one file."""
+"""HTML and Markdown pages of the report."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from craft_zoo.methods import is_white_box
 from craft_zoo.openclip import computed_before, with_activation
 from craft_zoo.printable import printable
 
-_DASHES = ((0, (1, 2)), (0, (6, 3)), (0, (3, 2, 1, 2)), (0, (10, 3)))  # of level lines
+_DASHES = ((0, (1, 2)), (0, (6, 3)), (0, (3, 2, 1, 2)), (0, (10, 3)))  # of reference lines
 
 
 class Task(NamedTuple):
-    """A task's part of the page."""
+    """A task's section of the page."""
 
     title: str
     figures: list[figures.Drawn]
@@ -55,7 +55,7 @@ class Task(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run's line on the page."""
+    """A run's row on the page; accuracy is in %."""
 
     label: str
     task: str
@@ -70,13 +70,13 @@ class Run(NamedTuple):
 def write_report(results: Results, folder: Path, title: str) -> Path:
     """Write ``report.html`` and ``report.md``, with ``figures/`` and ``tables/`` beside them.
 
-    The HTML page needs no other file. The Markdown page shows the same tables, and the figures of
-    ``figures/``, for a repository's pages.
+    The HTML page is self-contained. The Markdown page shows the same tables and links to the
+    images in ``figures/``.
 
     Args:
         results: as from :func:`craft_zoo.benchmarks.read_results`.
-        folder: created when needed.
-        title: of the page.
+        folder: where to write; created if missing.
+        title: title of the page.
 
     Returns:
         The HTML page's path.
@@ -90,7 +90,7 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
         content = _content(results, folder, title)
         for name in ("html", "md"):
             text = _render(f"page.{name}", content)
-            # Bytes of a path that are no text are written as their numbers.
+            # Undecodable bytes of a path are surrogates, which UTF-8 cannot encode.
             text = text.encode("utf-8", "backslashreplace").decode()
             write_atomically(folder / f"report.{name}", text)
     except OSError as error:
@@ -101,7 +101,7 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
 
 
 def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
-    """What the pages show; figures and tables are written too."""
+    """Write the figures and tables, and return the variables of the page templates."""
     named = any(results.names[run] == "" for run in results.curves)
     main = {r: p for r, p in results.curves.items() if results.names[r] == "" or not named}
     variants = {r: p for r, p in results.curves.items() if r not in main}
@@ -183,7 +183,7 @@ def _beside_others(
     points: pd.DataFrame,
     sheets: Path,
 ) -> dict[str, Any]:
-    """Tables of what solutions are worth on other data sets, and of what papers have published."""
+    """Write the tables of transfer to other data sets and of published accuracies."""
     tried = None
     if results.transfers:
         tried = tables.transfers(results.transfers, labels, datasets)
@@ -201,7 +201,7 @@ def _beside_others(
 
 
 def _styles(average: pd.DataFrame) -> figures.Styles:
-    """Every line's style; what is a level line on plots of curves is grey everywhere."""
+    """Every line's style; reference lines (see ``is_level``) are grey in all figures."""
     styles = line_styles(compared_lines(average))
     levels = [label for label in average["label"].unique() if label not in styles]
     for label, dashes in zip(levels, itertools.cycle(_DASHES), strict=False):
@@ -214,7 +214,7 @@ def _template(name: str) -> str:
 
 
 def _over_tasks(points: pd.DataFrame) -> tuple[pd.DataFrame, Ranks | None]:
-    """Scores of the methods that were run on every task, and their ranks."""
+    """Scores of the methods that were run on every task, and their ranks if comparable."""
     scores = score_table(points)
     somewhere = scores.groupby(level=["dataset", "shots"]).count()
     whole = scores[[column for column in scores if (somewhere[column] > 0).all()]]
@@ -223,13 +223,13 @@ def _over_tasks(points: pd.DataFrame) -> tuple[pd.DataFrame, Ranks | None]:
 
 
 def _searched(points: pd.DataFrame) -> pd.DataFrame:
-    """Without references, which look into the model and make no query."""
+    """Points without white-box references, which make no queries, unless nothing else is left."""
     own = points[~points["method"].map(is_white_box)]
     return own if len(own) else points
 
 
 def _base(points: pd.DataFrame, labels: Sequence[str]) -> str:
-    """What all others are compared with: CraFT as released, or what comes first."""
+    """Label of the comparisons' baseline: CraFT as released, or else the first label."""
     methods = points.drop_duplicates("label").set_index("label")["method"]
     return next((label for label in labels if methods[label] == tables.REFERENCE), labels[0])
 
@@ -237,7 +237,7 @@ def _base(points: pd.DataFrame, labels: Sequence[str]) -> str:
 def _tasks(
     points: pd.DataFrame, average: pd.DataFrame, sheets: Path, prefix: str
 ) -> Iterator[tuple[Task, pd.DataFrame]]:
-    """Each task with its table, which is written too, and its part of the average curves."""
+    """Write each task's table, and yield the task with its average curves."""
     curves = dict(list(average.groupby(["dataset", "shots"], sort=False)))
     tasks = dict(list(points.groupby(["dataset", "shots"], sort=False)))
     titles = {
@@ -255,12 +255,12 @@ def _tasks(
 
 
 def _variants(points: pd.DataFrame, sheets: Path) -> list[Task]:
-    """Tables of what has a name of its own: ablations."""
+    """Write the tables of named variants (ablations)."""
     return [task for task, _ in _tasks(points, average_curves(points), sheets, "variants")]
 
 
 def _facts(results: Results, main: dict[RunSpec, list[Point]]) -> dict[str, str]:
-    """What the page is about, in a few words each."""
+    """Key facts of the grid for the head of the page, by name."""
     runs = list(results.curves)
     packages = results.environment.get("packages", {})
     tasks = dict.fromkeys(named.name for named in name_datasets(runs).values())
@@ -281,7 +281,7 @@ def _facts(results: Results, main: dict[RunSpec, list[Point]]) -> dict[str, str]
 
 
 def _notes(results: Results, scores: pd.DataFrame, points: pd.DataFrame) -> list[str]:
-    """What a reader must know of what is not there."""
+    """Notes about missing, excluded and unreadable runs."""
     notes = list(results.broken)
     if results.missing:
         notes.append(f"{len(results.missing)} runs of the grid are not finished and left out.")
@@ -314,9 +314,9 @@ def _run(run: RunSpec, points: list[Point], label: str, dataset: str) -> Run:
 
 
 def command(run: RunSpec) -> str:
-    """What makes a run again."""
+    """Shell command that repeats a run."""
     model, _, pretrained = run.model.partition("@")
-    if before := computed_before(run.model):  # the name means something else today
+    if before := computed_before(run.model):  # this name uses another activation by now
         model = with_activation(model, before[1].quick_gelu)
     words = ["craft-zoo", "bench", "--model", model]
     words += ["--pretrained", pretrained] if pretrained else []

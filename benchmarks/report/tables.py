@@ -1,4 +1,4 @@
-"""The report's tables, for the page and for a paper."""
+"""Tables of the report, for its pages and for LaTeX."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from craft_zoo.files import write_atomically
 from craft_zoo.printable import printable
 
 SPREAD_COLUMN = "95 % or seeds"  # an interval, or the single seeds
-REFERENCE = "craft-released"  # what others are compared with, where it was run
+REFERENCE = "craft-released"  # baseline of comparisons, where it was run
 _BASE = "zero-shot"
 MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 
 
 def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracy in % after so many queries, at the end with its spread, and the area.
+    """Mean accuracy in % at several numbers of queries, spread at the end, and area under curve.
 
     Args:
         points: of one task, as from :func:`craft_zoo.benchmarks.tidy`.
         curves: their average, as from :func:`craft_zoo.benchmarks.average_curves`.
 
     Returns:
-        One row a label, in order of the area under the curve. ``reaches``, where the method
-        :data:`REFERENCE` was run: queries after which the mean accuracy is at least the one that
-        the reference ends at, NaN where it never is.
+        One row per label, by descending area under the curve. If the method :data:`REFERENCE` was
+        run, ``reaches`` holds the least queries at which the mean accuracy is at least the
+        reference's final one (NaN: never).
     """
     budget = int(points["budget"].max())
     summary = summarize(points).sort_values("area", ascending=False)
@@ -63,9 +63,9 @@ def by_shots(points: pd.DataFrame) -> pd.DataFrame:
         points: of several tasks, as from :func:`craft_zoo.benchmarks.tidy`.
 
     Returns:
-        One row a data set and label: ``data set``, ``method``, a column a number of shots, and
-        ``worst run``: the least gain over zero-shot of all single runs, in points; NaN where
-        zero-shot was not run.
+        One row per data set and label: ``data set``, ``method``, one column per number of shots,
+        and ``worst run``: the smallest gain over zero-shot of any single run, in percentage
+        points; NaN where zero-shot was not run.
     """
     ends = last_points(points)
     key = ["dataset", "shots", "seed"]
@@ -83,7 +83,7 @@ def by_shots(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def overview(scores: pd.DataFrame, ranks: Ranks | None) -> pd.DataFrame:
-    """Each method over all tasks and seeds: interquartile mean, mean, median, rank; in %."""
+    """Each method's interquartile mean, mean and median over all runs, in %, and average rank."""
     table = aggregate(scores).sort_values("iqm", ascending=False)
     shown = pd.DataFrame({"method": table["label"]})
     for name, title in (("iqm", "interquartile mean"), ("mean", "mean"), ("median", "median")):
@@ -101,7 +101,7 @@ def overview(scores: pd.DataFrame, ranks: Ranks | None) -> pd.DataFrame:
 
 
 def differences(scores: pd.DataFrame, base: str) -> pd.DataFrame:
-    """Every method less ``base``, run for run, in points."""
+    """Paired difference of every method from ``base``, in percentage points, with p-values."""
     table = compare_all(scores, base).sort_values("difference", ascending=False)
     limits = zip(table["low"], table["high"], table["singles"], strict=True)
     return pd.DataFrame(
@@ -122,15 +122,15 @@ def transfers(
     labels: Mapping[RunSpec, str],
     datasets: Mapping[RunSpec, DatasetName],
 ) -> pd.DataFrame:
-    """What was tuned on one data set, tried on others: mean accuracy over seeds in %.
+    """Transfer of solutions to other data sets: mean accuracy over seeds in %.
 
     Args:
-        accuracies: of each run's solution, by data set.
-        labels: of the runs.
-        datasets: theirs.
+        accuracies: run → data set name → accuracy of the run's solution, in [0, 1].
+        labels: the runs' labels.
+        datasets: names of the runs' data sets.
 
     Returns:
-        One row a pair of data sets, as they were given, shots and label.
+        One row per pair of data sets (names as given), shots and label.
     """
     rows = [
         (datasets[run].key, name, run.shots, labels[run], 100 * accuracy)
@@ -150,7 +150,7 @@ def published(points: pd.DataFrame, tried: pd.DataFrame | None = None) -> pd.Dat
         tried: as from :func:`transfers`.
 
     Returns:
-        One row a published figure and measured label; none where nothing was published.
+        One row per pair of a published accuracy and a measured label of the same task.
     """
     rows = []
     for (dataset, shots), mine in points.groupby(["dataset", "shots"], sort=False):
@@ -191,7 +191,7 @@ def _told(figure: pd.Series, dataset: str, shots: int) -> dict[str, Any]:
 
 
 def costs(points: pd.DataFrame) -> pd.DataFrame:
-    """What runs have asked for and taken, means over seeds."""
+    """Queries, predictions and seconds of runs, means over seeds."""
     table = summarize(points)
     return pd.DataFrame(
         {
@@ -208,7 +208,7 @@ def costs(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def text(value: object, column: str = "") -> str:
-    """A cell for people."""
+    """Format a value as a cell of its column."""
     if isinstance(value, float | np.floating):
         if np.isnan(value):
             return ""
@@ -221,7 +221,7 @@ def text(value: object, column: str = "") -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown."""
+    """Format a table in Markdown."""
     aligned = ["---" if _is_text(table[column]) else "--:" for column in table]
     lines = [
         [markdown_cell(str(column)) for column in table.columns],
@@ -235,12 +235,11 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def write(table: pd.DataFrame, folder: Path, name: str) -> None:
-    """``name.csv`` and, for a paper that uses booktabs, ``name.tex``."""
+    """Write ``name.csv`` and ``name.tex`` (LaTeX with booktabs)."""
     write_atomically(folder / f"{name}.csv", table.to_csv(index=False))
     shown = pd.DataFrame(
         {column: [text(cell, column) for cell in table[column]] for column in table}
     )
-    # Styler's own escapes of what means something to LaTeX.
     latex = (
         shown.style.hide(axis="index")
         .format(escape="latex")

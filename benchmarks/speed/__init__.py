@@ -1,14 +1,14 @@
-"""How fast craft-zoo is, measured against a naive way in the same run.
+"""Speed of craft-zoo, relative to naive implementations measured in the same process.
 
-``python -m craft_zoo.benchmarks.speed`` runs them:
+``python -m craft_zoo.benchmarks.speed`` runs the measurements:
 
-- :func:`measure_scoring`: a generation's text features as released, without padding, by the engine
-- :func:`measure_runs`: a whole run, ours and the released loop's
+- :func:`measure_scoring`: text features of a generation: as released, unpadded, by the engine
+- :func:`measure_runs`: a whole run, with craft-zoo and with the released loop
 - :func:`measure_scaling`, :func:`plot_scaling`, :func:`exponent`: cost against size
 - :func:`measure_memory`: memory at ImageNet's size
-- :func:`measure_settings`: what the command's settings are worth
-- :func:`measure_journal`, :func:`measure_parallel`: what the harness costs and gains
-- :class:`NaiveScorer`, :func:`released_loop`: the naive ways
+- :func:`measure_settings`: effect of the command line's thread and memory settings
+- :func:`measure_journal`, :func:`measure_parallel`: cost of the journal, gain of parallel runs
+- :class:`NaiveScorer`, :func:`released_loop`: the naive implementations
 """
 
 from craft_zoo.benchmarks.speed.harness import measure_journal, measure_parallel

@@ -1,4 +1,4 @@
-"""``python -m craft_zoo.benchmarks.speed``: measure, print, and keep the points."""
+"""``python -m craft_zoo.benchmarks.speed``: measures, prints tables and writes CSV files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from craft_zoo.machine import keep_freed_memory, use_threads
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry the command out.
+    """Run the chosen measurement.
 
     Returns:
         The exit code: 0, 2 for bad input, 130 when interrupted.

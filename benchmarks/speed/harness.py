@@ -1,4 +1,4 @@
-"""What the harness costs and gains: its journal, and runs side by side."""
+"""Cost of the journal, and gain of executing a grid in parallel processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JOBS = 2
 def measure_journal(
     *, budget: int = 2000, repeats: int = 3, console: Console | None = None
 ) -> pd.DataFrame:
-    """Seconds of a run on digits by turns without a journal, with one, and asked one by one.
+    """Measure a run on digits without a journal, with one, and with one context in flight.
 
     Returns:
         Columns optimizer, journal, seconds, megabytes (of the journal at the end).
@@ -66,16 +66,16 @@ def measure_journal(
 def measure_parallel(
     *, budget: int = 1000, seeds: int = 8, repeats: int = 3, console: Console | None = None
 ) -> pd.DataFrame:
-    """Seconds of a grid of equal runs in one process and in two, a thread each, by turns.
+    """Measure a grid of equal runs in one process and in two, with one thread per process.
 
-    Starting the processes and opening the model in each is part of it.
+    The time includes starting the processes and loading the model in each.
 
     Returns:
         Columns processes, runs, seconds.
     """
     open_vlm = functools.partial(load_vlm, "craft-mini")
     runs = _equal_runs(budget, seeds)
-    with tempfile.TemporaryDirectory() as folder:  # the images are encoded, and kept, before
+    with tempfile.TemporaryDirectory() as folder:  # fills the cache of image features
         Bench(open_vlm(), RunStore(Path(folder))).run(_equal_runs(100, seeds))
     rows: list[dict[str, Any]] = []
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""Images to features: the bare model, the usual loops and our pipeline, by turns."""
+"""Image encoding speed: the bare model, common loops and craft-zoo's pipeline."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from craft_zoo.openclip.text import Model, Tokenizer
 from craft_zoo.threads import in_threads
 
 ARCHITECTURES = (mini.NAME, "ViT-B-32", "RN50")
-DEFAULT = (mini.NAME, "ViT-B-32")  # three minutes; RN50 takes two more
-KINDS = {"64x64": (64, 64), "500x375": (500, 375)}  # as EuroSAT's, and photographs
-BATCH = 4  # the pipeline's own on a CPU
+DEFAULT = (mini.NAME, "ViT-B-32")  # takes three minutes; RN50 takes two more
+KINDS = {"64x64": (64, 64), "500x375": (500, 375)}  # sizes of EuroSAT and of photographs
+BATCH = 4  # the pipeline's batch size on a CPU
 _NAIVE_BATCH = 32
-_COUNTS = {mini.NAME: 64}  # so that each way takes a second or more
+_COUNTS = {mini.NAME: 64}  # images, so that each way takes a second or more
 _COUNT = 32
-_CELLS = {3: 0.4, 12: 0.3, 48: 0.2, 192: 0.1}  # across an image, and how much each counts
+_CELLS = {3: 0.4, 12: 0.3, 48: 0.2, 192: 0.1}  # noise cells across an image → weight
 
-# A batch a thread, as in the pipeline; PyTorch's threads together on each batch.
+# Either one batch per thread, as in the pipeline, or all PyTorch threads on each batch.
 BARE, BARE_TOGETHER = "bare model", "bare, threads together"
 DECODING, ONE_BY_ONE, NAIVE_BATCHES = "decoding", "one by one", f"batches of {_NAIVE_BATCH}"
 PIPELINE, WARM = "pipeline", "warm cache"
 
-_Way = Callable[[], np.ndarray | None]  # features (N, embed_dim), None where nothing is encoded
+_Way = Callable[[], np.ndarray | None]  # returns features (N, embed_dim), or None if only decoding
 
 
 def write_photographs(folder: Path, size: tuple[int, int], count: int) -> list[Path]:
-    """JPEG files of smooth random images, which take about as many bytes as photographs.
+    """Write JPEG files of smooth random images, about as large as photographs in bytes.
 
     Args:
-        folder: created when needed.
-        size: width and height.
-        count: how many.
+        folder: where to write; created if missing.
+        size: width and height in pixels.
+        count: number of images.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
@@ -73,19 +73,19 @@ def measure_images(
     threads: Sequence[int] = (1, 2),
     console: Console | None = None,
 ) -> pd.DataFrame:
-    """Seconds from JPEG files to features by each way.
+    """Measure seconds from JPEG files to features by each implementation ("way").
 
     Args:
         architectures: craft-mini, or open_clip's with random weights, which don't change the cost.
-        count: images of each kind; by default as many as take a second or more.
-        repeats: of all ways, by turns.
-        threads: numbers of them.
-        console: told what is measured.
+        count: images of each kind; by default enough for a second or more.
+        repeats: repetitions of all ways, alternating.
+        threads: numbers of threads to measure with.
+        console: shows the progress.
 
     Returns:
-        Columns model, images (their size), bytes (of a file on average), threads, repeat, way,
-        count, seconds, per_second, ratio (to the bare model's per_second in the same repeat) and
-        error (largest difference of a feature from the bare model's; NaN for decoding).
+        Columns model, images (their size), bytes (mean file size), threads, repeat, way, count,
+        seconds, per_second, ratio (to the bare model's per_second in the same repeat) and error
+        (largest absolute difference from the bare model's features; NaN for decoding).
     """
     before = torch.get_num_threads()
     rows: list[dict[str, Any]] = []
@@ -112,16 +112,16 @@ def measure_images(
 
 
 class _Contest:
-    """The ways of one model."""
+    """Implementations of image encoding with one model."""
 
     def __init__(self, name: str, cache: Path) -> None:
         self.model, self.preprocess, tokenizer = _create(name)
-        # As most code has it: the pipeline lays the weights out anew.
+        # Keep a copy in the usual memory layout, as the pipeline changes the model's layout.
         self.plain = copy.deepcopy(self.model)
         self.vlm = OpenCLIP(self.model, self.preprocess, tokenizer, name=name, cache=cache)
 
     def ways(self, paths: Sequence[Path]) -> dict[str, _Way]:
-        """The bare model first."""
+        """All implementations by name, the bare model first, as it is the reference."""
         pixels = torch.stack([self._prepare(path) for path in paths])
         batches = pixels.to(memory_format=torch.channels_last).split(BATCH)
         encode = partial(_encode, self.model)
@@ -135,7 +135,7 @@ class _Contest:
             PIPELINE: lambda: self.vlm.features(self.vlm.images(paths, keep=False)),
             WARM: lambda: self.vlm.features(self.vlm.images(paths)),
         }
-        if torch.get_num_threads() == 1:  # the same
+        if torch.get_num_threads() == 1:  # then equal to BARE
             del ways[BARE_TOGETHER]
         return ways
 
@@ -169,7 +169,7 @@ def _encode(model: Model, pixels: Tensor) -> np.ndarray:
 
 
 def _take_turns(ways: dict[str, _Way], count: int) -> list[dict[str, Any]]:
-    """Each way once; what comes first is what the others are compared with."""
+    """Run each way once; the first one is the reference of ``ratio`` and ``error``."""
     rows: list[dict[str, Any]] = []
     expected: np.ndarray | None = None
     for way, work in ways.items():
@@ -194,7 +194,7 @@ def _take_turns(ways: dict[str, _Way], count: int) -> list[dict[str, Any]]:
 
 
 def images_table(measured: pd.DataFrame) -> Table:
-    """Medians, for people."""
+    """Table of the medians over the repeats."""
     table = Table(title="Images a second (times the bare model's), medians", box=None)
     ways = (BARE, BARE_TOGETHER, ONE_BY_ONE, NAIVE_BATCHES, PIPELINE, WARM)
     left = ("model", "images")

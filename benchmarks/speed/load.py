@@ -1,4 +1,4 @@
-"""What a server gains by putting the requests of its clients together."""
+"""Throughput of a server with and without batching of its clients' requests."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def measure_load(
     seconds: float = 8.0,
     console: Console | None = None,
 ) -> pd.DataFrame:
-    """Requests of one context each by several clients at once, with and without batching.
+    """Measure one-context requests of concurrent clients, with and without batching.
 
-    Each client has a key of its own and asks again as soon as it is answered. They ask about one
-    task, or each about its own: other class names, other images. The images are digits.
+    Each client has its own key and sends its next request after each response. Clients share one
+    task, or each has its own class names and images. The images are digits.
 
     Returns:
         Columns model, tasks, classes, max_batch, turn, client, requests, errors, p50 and p99
-        (milliseconds), seconds, and bound: how many times as fast the model answers the clients'
-        questions in one call as one by one, in one process and with nothing else to do.
+        (latency, ms), seconds, and bound: the model's speed-up from answering all clients'
+        requests in one call, in one process without a server (an upper bound on the gain).
     """
     rows: list[dict[str, Any]] = []
     for model, tasks, n_classes in product(models, TASKS, classes):
@@ -88,7 +88,7 @@ def measure_load(
 def _tasks(
     tasks: str, n_classes: int, clients: int
 ) -> Iterator[tuple[Sequence[str], Sequence[ImageSource]]]:
-    """Class names and images of each client."""
+    """Yield class names and images of each client."""
     digits = load_dataset("digits")
     rng = np.random.default_rng(0)
     for client in range(clients):
@@ -102,7 +102,7 @@ def _tasks(
 
 @contextmanager
 def _weights(model: str) -> Iterator[str | None]:
-    """A file of random weights, which don't change the cost; None for the embedded model."""
+    """Yield a file of random weights, which don't change the cost; None for craft-mini."""
     with nullcontext() if model == mini.NAME else tempfile.TemporaryDirectory() as folder:
         if folder is None:
             yield None
@@ -117,7 +117,7 @@ def _weights(model: str) -> Iterator[str | None]:
 def _bound(
     vlm: VLM, tasks: Sequence[tuple[Sequence[str], Sequence[ImageSource]]], threads: int
 ) -> float:
-    """How many times as fast questions are answered together as one by one."""
+    """Speed-up of the model from answering all requests in one call."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -143,7 +143,7 @@ def _ask(
     tasks: Sequence[tuple[Sequence[str], Sequence[ImageSource]]],
     seconds: float,
 ) -> list[_Client]:
-    """All clients, when they have asked for so long."""
+    """Let all clients send requests for ``seconds``, and return them."""
     asking = [
         _Client(url, key, *task, number)
         for number, (key, task) in enumerate(zip(keys, tasks, strict=True))
@@ -158,12 +158,12 @@ def _ask(
 
 
 def _moved(start: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(1, n_ctx, dim): one context near another."""
+    """A random context near ``start``, (1, n_ctx, dim) float32."""
     return (start + 0.1 * rng.standard_normal(start.shape))[None].astype(np.float32)
 
 
 class _Client:
-    """Asks for scores with as little work of its own as can be, so that the server is measured."""
+    """Minimal client for score requests, so that its own work hardly affects the measurement."""
 
     def __init__(
         self, url: str, key: str, names: Sequence[str], images: Sequence[ImageSource], seed: int
@@ -178,7 +178,7 @@ class _Client:
         self.errors: list[str] = []
 
     def ask(self, until: float) -> None:
-        """Ask and ask again."""
+        """Send requests one after another until the time ``until`` (of ``perf_counter``)."""
         connection = http.client.HTTPConnection(self._address)
         start = self._box.initial_context
         while (began := time.perf_counter()) < until:
@@ -199,7 +199,7 @@ class _Client:
 
 
 def load_table(load: pd.DataFrame) -> Table:
-    """Of each setting throughputs, latencies and Jain's index of fairness, for people."""
+    """Table of throughput, latency and Jain's fairness index of each setting."""
     table = Table(
         "model",
         "tasks",
@@ -234,6 +234,6 @@ def load_table(load: pd.DataFrame) -> Table:
 
 
 def fairness(load: pd.DataFrame) -> float:
-    """Jain's index of the clients' requests: 1 where all have the same, 1 / n where one has all."""
+    """Jain's fairness index of the clients' requests, from 1 / n (one has all) to 1 (all equal)."""
     counts = load["requests"].to_numpy(dtype=float)
     return float(np.sum(counts) ** 2 / (len(counts) * np.sum(np.square(counts))))

@@ -1,4 +1,4 @@
-"""What the machine gives: its matrix product rate, and memory used at the peak."""
+"""Measurements of the machine's matrix product rate and of the process's peak memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 
 def fastest(work: Callable[[], object], *, repeats: int = 3) -> float:
-    """Seconds of the fastest of some repeats."""
+    """Seconds of the fastest of ``repeats`` calls."""
     best = float("inf")
     for _ in range(repeats):
         began = time.perf_counter()
@@ -24,9 +24,9 @@ def fastest(work: Callable[[], object], *, repeats: int = 3) -> float:
 
 
 def gemm_rate() -> float:
-    """Floating-point operations a second of the best float32 matrix product found here.
+    """Best rate of PyTorch's float32 matrix product on this machine, in operations per second.
 
-    Of products as large as a text tower's and larger; the rate is the machine's, not ours.
+    The matrices are as large as a text tower's, and larger.
     """
     rate = 0.0
     for rows, inner, columns in [(2048, 2048, 2048), (4096, 2048, 512), (4096, 512, 1536)]:
@@ -38,20 +38,20 @@ def gemm_rate() -> float:
 
 @dataclass
 class Peak:
-    """Megabytes at the peak above what the process held before; NaN where that can't be read."""
+    """Peak MB above the process's memory before; NaN where the system does not report it."""
 
     megabytes: float = float("nan")
 
 
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Measure how much more memory the process held at its peak (Linux only)."""
+    """Measure the peak memory of the ``with`` block above the process's memory before (Linux)."""
     peak = Peak()
     gc.collect()
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # or memory that was freed before would hide new memory
+        ctypes.CDLL(None).malloc_trim(0)  # reusing freed memory would hide new allocations
         with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")  # forget the peak so far
+            file.write("5")  # resets VmHWM, the peak
     except (OSError, AttributeError, TypeError):
         yield peak
         return
@@ -61,6 +61,6 @@ def peak_memory() -> Iterator[Peak]:
 
 
 def _status(field: str) -> int:
-    """Kilobytes."""
+    """A field of /proc/self/status, in KiB."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(field))

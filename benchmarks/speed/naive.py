@@ -1,4 +1,4 @@
-"""Scoring as released: what the engine is measured and tested against."""
+"""Naive reference implementation of text scoring, for benchmarks and tests of the engine."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from craft_zoo.openclip.text import Model, Tokenizer
 
 
 class NaiveScorer:
-    """Text features of one context at a time, each class through the tower's whole length.
+    """Text features of one context at a time, with all sequences padded to the full length.
 
-    As in CoOp's code and what was made from it. It shares nothing with the engine but the model.
+    This is the scheme of CoOp's code and of its derivatives. It shares only the model with the
+    engine.
 
     Args:
         model: an open_clip model of the class ``CLIP``.
         tokenizer: its tokenizer.
-        classnames: C names in words.
+        classnames: C class names.
         init: initial words, one token each.
-        cut: end the sequence behind the last end-of-text token of any class.
+        cut: truncate the sequences after the last end-of-text token of any class.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The floating-point operations that a generation cannot do without."""
+"""Lower bound on the floating-point operations of scoring a generation."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from craft_zoo.benchmarks.speed.naive import NaiveScorer
 
 
 def needed_operations(scorer: NaiveScorer) -> int:
-    """Operations a candidate, a multiplication and an addition counted as two.
+    """Operations per candidate; a multiply-add counts as two.
 
-    Counted are the matrix products of what depends on the candidate and reaches an answer: its
-    context once a layer, of each class name the tokens up to the end of text, each pair of
-    positions that attend to each other, in the last layer queries of the end-of-text tokens alone.
-    Not counted is what is the same for all candidates: the start token, and the first layer's
-    projections of the names' tokens. Nor are normalisation, activation, softmax and additions.
+    Counts the matrix products that depend on the candidate and affect the output: the context
+    tokens once per layer (shared by all classes), each class name's tokens up to end-of-text, each
+    pair of positions that attend to each other, and in the last layer only the queries of the
+    end-of-text tokens. Excludes work shared by all candidates (the start token and the first
+    layer's projections of the names' tokens), normalisation, activation, softmax and additions.
     """
     model = scorer.model
     blocks = model.transformer.resblocks
@@ -26,7 +26,7 @@ def needed_operations(scorer: NaiveScorer) -> int:
     keys_values, mlp = 2 * 2 * width**2, 2 * 2 * width * hidden
     query_out = 2 * 2 * width**2
     whole = keys_values + query_out + mlp
-    pair = 4 * width  # of a query and a key, both products
+    pair = 4 * width  # per query-key pair: attention score and weighted value
     context_pairs = sum(range(2, stop + 1))
     name_pairs = sum(stop + place for n in lengths for place in range(1, n + 1))
     last_pairs = sum(stop + n for n in lengths)

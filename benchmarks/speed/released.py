@@ -1,10 +1,10 @@
-"""The loop that CraFT's authors released, restated to compare speed and accuracy with ours.
+"""Reimplementation of the loop that CraFT's authors released, to compare speed and accuracy.
 
-Faithful to what the paper and docs/method.md say of it: candidates one after another, each class
-prompt through all positions of the text tower, every training image decoded, augmented and encoded
-again each generation for the refiner (predictions that it does not count), the context set to the
-mean of 40 fresh samples. Two things differ: test images are not scored, and it computes in float32
-on whatever this machine has.
+It follows the paper and docs/method.md: candidates are scored one by one, with prompts padded to
+the text tower's full length; every generation decodes, augments and encodes all training images
+again for the refiner (predictions that the authors do not count); and the context is the mean of
+40 fresh samples. Two differences: test images are not scored, and it computes in float32 on the
+default device.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from craft_zoo.openclip.text import Model, Tokenizer
 
 
 class _Augmented(Dataset):
-    """Training images, decoded and augmented anew each time."""
+    """Training images, decoded and augmented at each access."""
 
     def __init__(self, shots: LabelledImages, preprocess: transforms.Compose, size: int) -> None:
         self.shots = shots
@@ -65,7 +65,7 @@ def released_loop(
     init: str = "a photo of a",
     settings: ReleasedSettings | None = None,
 ) -> Iterator[tuple[int, Tensor, nn.Module]]:
-    """Run the loop.
+    """Run the released loop.
 
     Yields:
         After each generation: queries made, text features (C, embed_dim) of the current context,
@@ -135,7 +135,7 @@ def released_loop(
 
 
 def _draw(search: cma.CMAEvolutionStrategy) -> np.ndarray:
-    """A sample of the search distribution without the step size and the mean."""
+    """Sample of the search distribution, centred and with unit step size."""
     return search.sigma_vec * search.sm.sample(1)[0]
 
 

@@ -1,4 +1,4 @@
-"""Cost against candidates, classes and budget, and memory at ImageNet's size."""
+"""Cost against numbers of candidates, classes and queries, and memory at ImageNet's size."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LIMIT = 4096  # megabytes
 
 
 def measure_scaling(console: Console | None = None) -> pd.DataFrame:
-    """Seconds for more and more candidates, classes and queries, with craft-mini."""
+    """Measure seconds for several numbers of candidates, classes and queries, with craft-mini."""
     rows: list[dict[str, Any]] = []
 
     def note(what: str, size: int, seconds: float) -> None:
@@ -56,7 +56,7 @@ def measure_scaling(console: Console | None = None) -> pd.DataFrame:
     task = few_shot(load_dataset("digits"), shots=16, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         vlm = OpenCLIP.load(cache=folder)
-        tune(vlm, task, budget=40)  # encodes the images, and imports what is imported late
+        tune(vlm, task, budget=40)  # encodes the images, and triggers lazy imports
         for budget in _BUDGETS:
             began = time.perf_counter()
             tune(vlm, task, budget=budget)
@@ -75,12 +75,12 @@ def _seconds(engine: CausalTextEncoder, popsize: int) -> float:
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """Slope in double logarithms: 1 where the cost is proportional to the size."""
+    """Slope in a log-log plot; 1 means cost proportional to size."""
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
 def plot_scaling(measured: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw ``scaling.png`` and ``scaling.svg``, lines of proportional cost beside what it is."""
+    """Draw ``scaling.png`` and ``scaling.svg``: measured cost, with proportional cost dotted."""
     kinds = list(measured.groupby("what", sort=False))
     figure, panels = plt.subplots(1, len(kinds), figsize=(3.2 * len(kinds), 3.0))
     for (what, points), panel, colour, marker in zip(kinds, panels, COLOURS, MARKERS, strict=False):
@@ -103,11 +103,11 @@ def plot_scaling(measured: pd.DataFrame, folder: Path) -> list[Path]:
 def measure_memory(
     architecture: str, *, popsize: int = 40, n_classes: int = 1000, memory: int = 1024
 ) -> dict[str, Any]:
-    """Seconds and memory of one generation of CraFT at ImageNet's size, refiner and all."""
+    """Measure time and memory (MB) of one generation of CraFT with refiner at ImageNet's size."""
     model, tokenizer = random_text_tower(architecture)
     rng = np.random.default_rng(0)
     few = [rng.integers(0, 255, (32, 32, 3), dtype=np.uint8) for _ in range(16)]
-    with tempfile.TemporaryDirectory() as folder:  # a cache, so that each is encoded once
+    with tempfile.TemporaryDirectory() as folder:  # a cache, so that each image is encoded once
         vlm = OpenCLIP(
             model, _pixels, tokenizer, name=architecture, memory=memory, cache=Path(folder)
         )
@@ -141,13 +141,13 @@ def measure_memory(
 
 
 def _pixels(image: Image.Image) -> torch.Tensor:
-    """For an image tower whose features don't matter here."""
+    """Minimal preprocessing, as the image features don't matter here."""
     resized = np.asarray(image.resize((IMAGE_SIZE, IMAGE_SIZE)), dtype=np.float32)
     return torch.from_numpy(resized / 255).permute(2, 0, 1)
 
 
 def memory_table(measured: pd.DataFrame) -> Table:
-    """For people."""
+    """Table of the measurements."""
     table = Table(title="One generation of CraFT, memory above the model", box=None)
     for column in measured.columns:
         table.add_column(column, justify="left" if column == "architecture" else "right")

@@ -1,4 +1,4 @@
-"""A generation scored as released, without the padding, and by the engine."""
+"""Speed of scoring a generation: as released, without padding, and by craft-zoo's engine."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from craft_zoo.openclip.text import CausalTextEncoder, Model, Tokenizer
 ARCHITECTURES = ("craft-mini", "RN50", "ViT-B-32", "ViT-L-14")
 CLASSES = (10, 100, 1000)
 POPSIZE = 40
-IMAGE_SIZE = 32  # that the tiny image tower takes
+IMAGE_SIZE = 32  # of the tiny image tower, in pixels
 _MEMORY = 2**30
 _WORDS = (
     *("river", "sea", "forest", "highway", "annual", "crop", "land", "tabby", "cat", "tiger"),
     *("shark", "golden", "retriever", "maltese", "terrier", "zebra", "crossing", "tram"),
     *("forklift", "industrial", "buildings", "acoustic", "guitar", "maple", "leaf"),
 )
-_MOST_NAMES = 10_000  # of some 14,000 that the words allow
+_MOST_NAMES = 10_000  # the words allow some 14,000 combinations
 _KINDS = {
     "aten::addmm": "matrix products",
     "aten::mm": "matrix products",
@@ -46,9 +46,9 @@ _KINDS = {
 
 
 def random_text_tower(name: str) -> tuple[Model, Tokenizer]:
-    """An architecture of open_clip's, or craft-mini's, with random weights and a tiny image tower.
+    """open_clip's or craft-mini's architecture with random weights and a tiny image tower.
 
-    What it costs does not depend on the weights.
+    The cost of the text tower does not depend on its weights.
     """
     mini.register()
     config = open_clip.get_model_config(name)
@@ -65,7 +65,7 @@ def random_text_tower(name: str) -> tuple[Model, Tokenizer]:
 
 
 def random_names(n_classes: int) -> list[str]:
-    """Distinct class names of one to three words, as long as ImageNet's on average."""
+    """Distinct class names of one to three words, with the mean length of ImageNet's."""
     if n_classes > _MOST_NAMES:
         raise CraftZooError(f"at most {_MOST_NAMES:,} class names can be made, not {n_classes:,}")
     rng = np.random.default_rng(0)
@@ -83,10 +83,10 @@ def measure_scoring(
     compile: bool = False,
     console: Console | None = None,
 ) -> pd.DataFrame:
-    """Seconds a generation and more, one row for each architecture and number of classes.
+    """Measure seconds per generation and more, one row per architecture and number of classes.
 
-    The naive ways take candidates one by one, so one of them tells what all would take. With
-    ``compile``, the engine is compiled, and the column ``first_seconds`` has the compiling in it.
+    The naive scorers process candidates one by one, so the time of one is multiplied by
+    ``popsize``. With ``compile``, the engine is compiled, and ``first_seconds`` includes that.
     """
     rate = gemm_rate()
     rows = []
@@ -130,7 +130,7 @@ def _measure(
         expected = naive(contexts[0])
     error = float((features[0] - expected).abs().max())
     assert error < 1e-4, f"the engine is wrong by {error}"
-    # By turns, so that a slow spell of the machine meets all of them.
+    # Alternate, so that a temporary slowdown of the machine affects all scorers.
     seconds = {"naive": float("inf"), "cut": float("inf"), "engine": float("inf")}
     repeats = 3 if len(names) < 1000 else 1
     for _ in range(repeats):
@@ -161,7 +161,7 @@ def _measure(
 
 
 def _shares(work: Any) -> dict[str, float]:
-    """Shares of the processor's time by kind of operation."""
+    """Shares of CPU time by kind of operation."""
     with quiet(), profile(activities=[ProfilerActivity.CPU]) as profiler:
         work()
     times = dict.fromkeys((*_KINDS.values(), "copies and the rest"), 0.0)
@@ -172,7 +172,7 @@ def _shares(work: Any) -> dict[str, float]:
 
 
 def scoring_table(measured: pd.DataFrame) -> Table:
-    """For people."""
+    """Table of the measurements."""
     rate = measured["gemm"].iloc[0]
     table = Table(
         title=f"A generation of {measured['popsize'].iloc[0]} candidates; float32 matrix products "

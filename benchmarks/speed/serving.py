@@ -1,4 +1,4 @@
-"""A model served on this machine, and what the network between costs."""
+"""Local server for benchmarks, and the overhead of querying a model through it."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from craft_zoo.data import Task, few_shot, load_dataset
 from craft_zoo.server.accounts import key_hash
 from craft_zoo.tuning import tune
 
-_PATIENCE = 120.0  # seconds until a server must be there
+_PATIENCE = 120.0  # seconds to wait for a server to start
 
 
 @contextmanager
 def served(
     accounts: int = 1, *, options: Sequence[str] = (), threads: int = 1
 ) -> Iterator[tuple[str, list[str]]]:
-    """A model, served by a process of its own on this machine.
+    """Serve a model from a separate process on this machine.
 
     Args:
-        accounts: so many may ask.
-        options: further ones of ``craft-zoo serve``; without any, craft-mini is served.
-        threads: that it computes with.
+        accounts: number of accounts.
+        options: further options of ``craft-zoo serve``; the default model is craft-mini.
+        threads: threads of the server.
 
     Yields:
-        Its address, and a key for each account.
+        The server's address, and one key per account.
     """
     keys = [f"key-{number}" for number in range(accounts)]
     with tempfile.TemporaryDirectory() as name:
@@ -70,20 +70,20 @@ def measure_loopback(
     repeats: int = 2,
     console: Console | None = None,
 ) -> pd.DataFrame:
-    """Seconds of ``craft`` in one process and through a server on this machine, by turns.
+    """Measure ``craft`` in one process and through a server on this machine.
 
     Returns:
-        Columns where, seconds, and same: whether loss, accuracy and prompt of every step are those
-        of the first run, bit for bit.
+        Columns where, seconds, and same: whether loss, accuracy and prompt of every step equal
+        those of the first run bit for bit.
     """
     task = few_shot(load_dataset(dataset, classnames=classnames), shots=16, seed=1)
     rows: list[dict[str, Any]] = []
     first: list[tuple[object, ...]] | None = None
-    # The same bits need the same number of threads on both sides.
+    # Bit-identical results require the same number of threads on both sides.
     with served(threads=torch.get_num_threads()) as (url, keys):
         local, remote = load_vlm(), RemoteVLM(url, api_key=keys[0])
         for vlm in (local, remote):
-            tune(vlm, task, budget=20)  # the images are handed over before
+            tune(vlm, task, budget=20)  # encodes or uploads the images before the measurement
         for _ in range(repeats):
             for where, vlm in (("one process", local), ("a server", remote)):
                 began = time.perf_counter()
@@ -97,7 +97,7 @@ def measure_loopback(
 
 
 def _steps(vlm: VLM, task: Task, budget: int) -> list[tuple[object, ...]]:
-    """Every step of a run, to the last bit."""
+    """Every step of a run, for comparison bit for bit."""
     steps: list[tuple[object, ...]] = []
     tune(vlm, task, budget=budget, callbacks=[lambda step: steps.append(_bits(step))])
     return steps

@@ -1,4 +1,4 @@
-"""What the command's settings for threads and memory are worth, alone and beside other work."""
+"""Effect of the command line's thread and memory settings, with and without other load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from rich.table import Table
 _KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 _SPIN = {"GOMP_SPINCOUNT": "10000"}
 _MANY, _NONE = "NumPy on all cores", "none of it"
-# Changes of the environment; by itself, the library only keeps NumPy on one thread.
+# Environment variables of each setting. Without the command line, the library itself only limits
+# NumPy to one thread.
 SETTINGS: dict[str, dict[str, str]] = {
     "as the command": _SPIN | _KEEP,
     "OpenMP threads spin as by default": _KEEP,
@@ -47,7 +48,7 @@ while True:
 def measure_settings(
     *, budget: int = 2000, repeats: int = 3, console: Console | None = None
 ) -> pd.DataFrame:
-    """Seconds of a run on digits, by turns under each setting, alone and beside another process."""
+    """Measure seconds of a run on digits under each setting, alone and beside another process."""
     rows: list[dict[str, Any]] = []
     for beside in (False, True):
         for _ in range(repeats):
@@ -82,7 +83,7 @@ def _run(code: str, changes: dict[str, str], beside: bool) -> float:
 
 
 def settings_table(measured: pd.DataFrame) -> Table:
-    """Medians, for people."""
+    """Table of the medians over the repeats."""
     table = Table(title="A run of craft on digits, seconds (times the fastest)", box=None)
     for column in ("setting", "alone", "beside another process"):
         table.add_column(column, justify="left" if column == "setting" else "right")

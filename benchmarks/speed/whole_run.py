@@ -1,4 +1,4 @@
-"""A whole run, ours and the released loop on the same model, task, settings and threads."""
+"""Whole runs of craft-zoo and of the released loop, with equal model, task and threads."""
 
 from __future__ import annotations
 
@@ -39,24 +39,25 @@ def measure_runs(
     seeds: int = 3,
     console: Console | None = None,
 ) -> pd.DataFrame:
-    """Seconds, accuracy and memory of each way and seed.
+    """Measure seconds, accuracy and memory of each implementation ("way") and seed.
 
-    The ways: the released loop; ours with the same settings; ours with its defaults, by ``cma``
-    and by ``spsa-gc``. All encode their training images themselves, nothing comes from a cache.
+    The ways: the released loop; craft-zoo with the same settings; craft-zoo's ``craft`` with the
+    network refiner, by ``cma`` and by ``spsa-gc``. Each encodes its training images without a
+    cache.
     """
     smallest = _RELEASED.popsize
     if budget < smallest:
         raise CraftZooError(f"a budget of {budget} is too small: give at least {smallest} queries")
     data = load_dataset(dataset, classnames=classnames)
     contest = _Contest(data, budget, console)
-    with one_numpy_thread():  # for all of them
+    with one_numpy_thread():  # also for the released loop; tune sets this itself
         for seed in range(1, seeds + 1):
             contest.run(few_shot(data, shots, seed), seed)
     return pd.DataFrame(contest.rows)
 
 
 class _Contest:
-    """Runs the ways by turns on one model."""
+    """Runs the ways alternately on one model."""
 
     def __init__(self, data: Dataset, budget: int, console: Console | None) -> None:
         self.model, self.preprocess, self.tokenizer = mini.create()
@@ -67,7 +68,7 @@ class _Contest:
         self.rows: list[dict[str, Any]] = []
 
     def run(self, task: Task, seed: int) -> None:
-        """Every way once."""
+        """Run every way once."""
         config = _RELEASED.config(self.box.initial_context)
         self._time("released loop", task, seed, self._theirs)
         self._time(
@@ -121,7 +122,7 @@ class _Contest:
 
 
 def runs_table(measured: pd.DataFrame) -> Table:
-    """Means over the seeds, for people."""
+    """Table of the means over the seeds."""
     table = Table(title="Whole runs, mean over seeds", box=None)
     for column in ("way", "seconds", "times faster", "accuracy", "peak MB"):
         table.add_column(column, justify="left" if column == "way" else "right")

@@ -1,19 +1,18 @@
-"""Methods: ways to adapt a black box to a few shots within a budget of queries.
+"""Methods that adapt a black box to a few shots within a budget of queries.
 
-A method takes a :class:`Problem` and yields a :class:`~craft_zoo.craft.Step` each time that it has
-something new to deploy; the last one is its result. It never sees the test images.
+A method takes a :class:`Problem` and yields a :class:`~craft_zoo.craft.Step` whenever it has a new
+solution to deploy; the last one is its result. It never sees the test images.
 
-- ``craft``, its halves ``prompt`` and ``refine``, and the same with anchors, ``craft-anchors`` and
-  ``anchors``
-- to compare with: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``zip``,
-  ``blackvip``, ``craft-released``, and the white-box references ``coop``,
-  ``coop-csc`` and ``linear-probe``
-- :func:`get_method`, :func:`method_names`, :func:`uses_optimizer`, :func:`is_white_box`,
-  :func:`settings_of`, :func:`default_optimizer`, :func:`optimizers_for`,
-  :func:`readers_of`, :func:`asks_initial`, :func:`starting_template`, :func:`register_method`:
-  methods by name; :func:`recorded`: behind a journal
+- ``craft``, its halves ``prompt`` and ``refine``, their versions with anchors ``craft-anchors`` and
+  ``anchors``, and with text prompts ``craft-hard`` and ``hard``
+- baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``zip``, ``blackvip``,
+  ``craft-released``, and the white-box references ``coop``, ``coop-csc`` and ``linear-probe``
+- :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
+- :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`default_optimizer`,
+  :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`, :func:`starting_template`:
+  properties of methods; :func:`recorded`: journaling of a method's queries
 - :func:`most_queries`, :func:`most_prompts`, :func:`most_predictions`, :func:`prompts_an_image`:
-  what a method may ask for
+  upper bounds on a method's cost
 """
 
 from craft_zoo.methods.anchored import anchors, craft_anchors

@@ -1,4 +1,4 @@
-"""The methods with anchors: each deployed image costs more than one prediction."""
+"""Methods with anchors (texts beside the class names), which need more predictions per image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from craft_zoo.methods.base import (
 from craft_zoo.methods.collaborative import convex_objective, refine_once, search, subspace
 from craft_zoo.seeding import generator
 
-_POOL = 4  # times as many words are asked for where anchors are chosen
+_POOL = 4  # candidate words scored per anchor, if anchors are selected
 
 
 def _most_queries(config: CraftConfig, _budget: int, n_classes: int) -> int:
@@ -37,13 +37,13 @@ def _most_queries(config: CraftConfig, _budget: int, n_classes: int) -> int:
 
 
 def _asked_for(config: CraftConfig, n_words: int) -> int:
-    """How many anchors are asked for, of so many words."""
+    """Number of anchors to score, given the number of available words."""
     chosen = config.anchor_bank in ("spread", "information")
     return max(config.anchors, min(_POOL * config.anchors, n_words)) if chosen else config.anchors
 
 
 def _anchor_prompts(config: CraftConfig, budget: int, n_classes: int) -> int:
-    """One, which all words are filled into; or contexts, each for all class names."""
+    """One prompt for all words; or, for ``contexts``, one prompt per C anchors."""
     if config.anchor_bank != "contexts":
         return 1
     return min(-(-config.anchors // n_classes), budget - 1)
@@ -54,8 +54,8 @@ def _prompts_alone(config: CraftConfig, budget: int, n_classes: int) -> int:
 
 
 def _prompts_with_search(config: CraftConfig, budget: int, n_classes: int) -> int:
-    """What the anchors leave of the budget, and their prompts."""
-    # Each class name may be one of the words, which is then not asked for.
+    """Queries that the anchors leave for the search, plus the anchors' prompts."""
+    # Words that are class names are not scored; all C class names may be in the list.
     asked = _asked_for(config, len(word_list()) - n_classes)
     taken = min(-(-asked // n_classes), budget - 1)
     return budget - taken + _anchor_prompts(config, budget, n_classes)
@@ -70,7 +70,7 @@ def _prompts_with_search(config: CraftConfig, budget: int, n_classes: int) -> in
     anchor_prompts=_anchor_prompts,
 )
 def anchors(problem: Problem) -> Iterator[Step]:
-    """A convex refiner on the logits of classes and anchors (ours): 1 + M / C queries."""
+    """A convex refiner on the logits of C classes and M anchors (ours): 1 + M / C queries."""
     yield Step(0, Solution(problem.initial_prompt))
     yield from refine_once(problem, _anchored_objective(problem))
 
@@ -82,14 +82,14 @@ def anchors(problem: Problem) -> Iterator[Step]:
     anchor_prompts=_anchor_prompts,
 )
 def craft_anchors(problem: Problem) -> Iterator[Step]:
-    """Context and refiner together, the refiner on classes and anchors (ours)."""
+    """Context and refiner together, with the refiner on classes and anchors (ours)."""
     yield Step(0, Solution(problem.initial_prompt))
-    problem.check_accepts("contexts")  # before anchors are asked for, and paid
+    problem.check_accepts("contexts")  # fail before paying for the anchors
     yield from search(problem, _anchored_objective(problem))
 
 
 def _anchored_objective(problem: Problem) -> ConvexObjective:
-    """Asks for the anchors' logits on the training images."""
+    """Query the anchors' logits on the training images, and create the objective with them."""
     if problem.meter.affordable_texts() <= len(problem.box.classnames):
         raise CraftZooError(
             f"a budget of {problem.budget} queries leaves nothing for anchors: "
@@ -101,10 +101,10 @@ def _anchored_objective(problem: Problem) -> ConvexObjective:
 
 
 def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
-    """Words under the initial context, drawn or chosen of more; a query for each C asked for."""
+    """Anchors from words under the initial prompt, drawn or selected; one query per C words."""
     config, classnames = problem.config, problem.box.classnames
     count = _asked_for(config, len(words_beside(classnames)))
-    # One query is left for the initial context.
+    # Reserve one query for the initial context.
     count = min(count, problem.meter.affordable_texts() - len(classnames))
     words = anchor_words(count, without=classnames, rng=generator(problem.seed, "anchors"))
     start = problem.initial_prompt
@@ -123,7 +123,7 @@ def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
 
 
 def _contexts(problem: Problem) -> tuple[Anchors, np.ndarray]:
-    """The class names under contexts drawn in the subspace; a query each."""
+    """Anchors from the class names under random contexts of the subspace; one query each."""
     config, box = problem.config, problem.box
     count = -(-config.anchors // len(box.classnames))
     count = min(count, problem.meter.remaining - 1)

@@ -1,4 +1,4 @@
-"""What a method is given, and methods by name."""
+"""The input of methods, and their registry."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from craft_zoo.optimizers.plugins import Registry
 from craft_zoo.seeding import generator
 
 DEFAULT_OPTIMIZER = "logit-gn"
-DEFAULT_CHOOSER = "columns"  # of methods that search choices, words
+DEFAULT_CHOOSER = "columns"  # for methods that search categorical choices (words)
 
-# Settings by what reads them; methods declare theirs from these.
+# Groups of settings from which methods declare the settings that they read.
 SUBSPACE_SETTINGS = frozenset({"intrinsic_dim", "scale"})
 SEARCH_SETTINGS = SUBSPACE_SETTINGS | {"context"}
 CONVEX_SETTINGS = frozenset({"refit_queries", "patience"})
@@ -34,30 +34,30 @@ NETWORK_SETTINGS = frozenset(
 REFINER_SETTINGS = CONVEX_SETTINGS | NETWORK_SETTINGS | {"refiner"}
 ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank"})
 HARD_SETTINGS = frozenset({"words", "context"})
-# Settings that came later: where they are at their defaults, a run is what it was without them.
+# Settings added after runs were stored: at their defaults they are left out of a run's identity.
 _LATER = frozenset({"template"})
 
 
 @dataclass
 class Problem:
-    """All that a method may use: a black box opened on the classes, and the few shots.
+    """Everything that a method may use: a black box opened on the classes, and the few shots.
 
-    The test images are not here, so no choice can come from them.
+    It excludes the test images, so they cannot influence a method's choices.
 
     Attributes:
-        vlm: the model, for methods that open it on other texts too.
+        vlm: the model, for methods that also query it on other texts.
         box: the model opened on the classes, not yet metered.
         images: the N few-shot images.
         labels: (N,) int64.
-        meter: counts what is asked; its budget is the run's.
-        budget: queries that may be made.
-        seed: seed of all that is random.
+        meter: counts queries and predictions, and has the run's budget.
+        budget: number of queries allowed.
+        seed: seed of all random numbers.
         optimizer: spec of the optimizer, for methods that use one.
         config: settings.
         views: augmented views of the images for the refiner, each N images; none by default.
-        name: of the data set, without its folder; only a method that restates one whose settings
-            were published by data set may look at it.
-        template: the prompt to start from.
+        name: name of the data set, without its folder. Only a method whose published settings
+            differ by data set may use it.
+        template: the initial prompt.
     """
 
     vlm: VLM
@@ -75,24 +75,24 @@ class Problem:
 
     @property
     def initial_prompt(self) -> Prompt:
-        """What a method starts from: the template, as the initial context where there is one."""
+        """The initial prompt: the context that represents the template, or else the template."""
         return self.box.initial_prompt if self.box.template == self.template else self.template
 
     @property
     def initial_context(self) -> np.ndarray:
-        """(n_ctx, dim) that a search of contexts starts from.
+        """The initial context of a search, (n_ctx, dim).
 
         Raises:
-            CraftZooError: the model takes words only.
+            CraftZooError: the model accepts only text prompts.
         """
         self.check_accepts("contexts")
         return self.box.initial_context
 
     def check_accepts(self, kind: Literal["contexts", "texts"]) -> None:
-        """Check that the model can be asked with contexts, or with words.
+        """Check that the model accepts contexts, or text prompts.
 
         Raises:
-            CraftZooError: it cannot.
+            CraftZooError: the model does not accept prompts of this kind.
         """
         if kind in self.box.accepts:
             return
@@ -107,7 +107,7 @@ class Problem:
         )
 
     def classifier(self, texts: Sequence[str]) -> BlackBox:
-        """The model opened on other texts, under the same initial words."""
+        """The model opened on other texts in place of the class names, with the same template."""
         return self.vlm.classifier(texts, self.box.template)
 
     @classmethod
@@ -125,22 +125,22 @@ class Problem:
         name: str = "",
         template: str | None = None,
     ) -> Problem:
-        """Hand the few shots to a model and open it on the class names.
+        """Pass the few shots to a model and open it on the class names.
 
         Args:
             vlm: the model.
-            classnames: C names in words.
+            classnames: C class names.
             shots: the few shots.
-            budget: see :class:`Problem`, as for the arguments that follow.
-            seed: of all that is random.
-            optimizer: its spec.
+            budget: number of queries allowed.
+            seed: seed of all random numbers.
+            optimizer: spec of the optimizer.
             config: settings.
-            progress: called as the model takes the images in.
+            progress: called as the model processes the images.
             name: see :class:`Problem`.
-            template: the data set's own, which the setting may ask for.
+            template: the data set's own template, used if ``config.template`` is ``dataset``.
 
         Raises:
-            CraftZooError: an image or a class name is bad.
+            CraftZooError: an image or a class name is invalid.
         """
         config = config or CraftConfig()
         prompt = starting_template(config, template)
@@ -148,7 +148,7 @@ class Problem:
         views = [vlm.images(augmented(shots.images, rng), progress) for _ in range(config.views)]
         return cls(
             vlm=vlm,
-            # A context needs words that it stands for.
+            # A context replaces the words before {}, and a template may have none.
             box=vlm.classifier(classnames, prompt if words_before(prompt) else DEFAULT_INIT),
             images=vlm.images(shots.images, progress),
             labels=shots.labels,
@@ -164,11 +164,11 @@ class Problem:
 
 
 def starting_template(config: CraftConfig, own: str | None) -> str:
-    """The prompt that a method starts from.
+    """The initial prompt of a method.
 
     Args:
-        config: its settings, which may ask for the data set's own template.
-        own: that one; None: the data set has none.
+        config: the method's settings; ``template`` may request the data set's own template.
+        own: the data set's own template; None: it has none.
     """
     words = config.template
     return as_template((own or DEFAULT_INIT) if words == DATASET_TEMPLATE else words)
@@ -213,22 +213,22 @@ def register_method(
     asks_initial: bool = True,
     deployable: bool = True,
 ) -> Callable[[Method], Method]:
-    """Decorator: make a method known as ``name``; its docstring's first line describes it.
+    """Decorator that registers a method; its docstring's first line is its description.
 
     Args:
-        name: for the command line.
-        uses_optimizer: whether its result depends on the optimizer.
-        chooses: whether what the optimizer searches are choices, not numbers.
-        white_box: whether it looks into the model: a reference, drawn dashed.
-        settings: the fields of :class:`CraftConfig` that its result depends on beside the template;
-            None: all.
-        queries: how many it makes at most; None: the budget, or none where it looks into the model.
-        prompts: under how many the training images are asked about at most, which is what a service
-            bills; None: as many as queries.
-        anchor_prompts: under how many an image is asked about its anchors, when deployed too; None:
-            it has no anchors.
-        asks_initial: whether it asks about the training images under the initial prompt.
-        deployable: whether an adapter can hold what it finds.
+        name: name on the command line.
+        uses_optimizer: whether the result depends on the optimizer.
+        chooses: whether the optimizer searches categorical choices instead of real numbers.
+        white_box: whether it accesses the model's internals; such references are drawn dashed.
+        settings: the fields of :class:`CraftConfig` that the result depends on, beside the
+            template; None: all.
+        queries: maximum number of queries; None: the budget, or 0 for white-box methods.
+        prompts: maximum number of prompts under which the training images are scored, which
+            determines what a service bills; None: as many as queries.
+        anchor_prompts: number of prompts under which each image's anchors are scored, also when
+            deployed; None: the method has no anchors.
+        asks_initial: whether it scores the training images under the initial prompt.
+        deployable: whether an adapter can represent the solution.
     """
     known = {field.name for field in fields(CraftConfig)}
     used = known if settings is None else frozenset(settings) | {"template"}
@@ -264,26 +264,26 @@ def _all_of_them(_config: CraftConfig, budget: int, _n_classes: int) -> int:
 
 
 def most_queries(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
-    """How many queries the method makes at most."""
+    """Maximum number of queries of the method."""
     return min(budget, _find(name).queries(config, budget, n_classes))
 
 
 def most_prompts(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
-    """Under how many prompts the method asks about its training images at most.
+    """Maximum number of prompts under which the method scores its training images.
 
-    A service bills as many predictions of each image. They are fewer than the queries where many
-    texts are asked about under one prompt, as anchors are.
+    A service bills this number of predictions per image. It is smaller than the number of queries
+    if many texts, as anchors, are scored under one prompt.
     """
     return min(budget, _find(name).prompts(config, budget, n_classes))
 
 
 def prompts_an_image(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
-    """Under how many prompts a deployed image is asked about, each of which a service bills."""
+    """Number of prompts under which a deployed image is scored; a service bills each."""
     return 1 + _find(name).anchor_prompts(config, budget, n_classes)
 
 
 def asks_initial(name: str) -> bool:
-    """Whether the method asks about its training images under the initial prompt."""
+    """Whether the method scores its training images under the initial prompt."""
     return _find(name).asks_initial
 
 
@@ -291,7 +291,7 @@ def get_method(name: str) -> Method:
     """The method called ``name``.
 
     Raises:
-        CraftZooError: there is none.
+        CraftZooError: no method has this name.
     """
     return _find(name).method
 
@@ -302,12 +302,12 @@ def uses_optimizer(name: str) -> bool:
 
 
 def default_optimizer(name: str) -> str:
-    """The optimizer of the method where none is asked for."""
+    """The method's optimizer unless one is specified."""
     return DEFAULT_CHOOSER if _find(name).chooses else DEFAULT_OPTIMIZER
 
 
 def optimizers_for(name: str, specs: Sequence[str]) -> list[str]:
-    """Those of several optimizers that can search what the method searches; else its default.
+    """Optimizers in ``specs`` that suit the method's search space; its default if none does.
 
     Raises:
         CraftZooError: unknown method.
@@ -320,23 +320,23 @@ def optimizers_for(name: str, specs: Sequence[str]) -> list[str]:
 
 
 def is_white_box(name: str) -> bool:
-    """Whether the method looks into the model."""
+    """Whether the method accesses the model's internals."""
     return _find(name).white_box
 
 
 def check_method(name: str, optimizer: str | None, *, budget: int, config: CraftConfig) -> None:
-    """Check that a method can be tuned with, before anything is asked.
+    """Check before the first query that a method can be used for tuning.
 
     Args:
-        name: of the method.
-        optimizer: its spec; None: the method's default.
+        name: name of the method.
+        optimizer: spec of the optimizer; None: the method's default.
         budget: in queries.
         config: the method's settings.
 
     Raises:
-        CraftZooError: the method is unknown, or no adapter can hold what it finds.
-        OptimizerError: the optimizer or an option of it is unknown or has a wrong value, it cannot
-            search what the method searches, or the budget has no room for one generation of it.
+        CraftZooError: the method is unknown, or an adapter cannot represent its solution.
+        OptimizerError: the optimizer or an option of it is unknown or has a wrong value, it does
+            not suit the method's search space, or the budget is smaller than one generation.
     """
     entry = _find(name)
     if not entry.deployable:
@@ -356,32 +356,32 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
 
 
 def most_predictions(name: str, config: CraftConfig, budget: int, images: int, classes: int) -> int:
-    """How many predictions a service bills for tuning with the method at most.
+    """Maximum number of predictions that a service bills for tuning with the method.
 
     Args:
-        name: of the method.
-        config: its settings.
+        name: name of the method.
+        config: the method's settings.
         budget: in queries.
-        images: N training images.
-        classes: C.
+        images: number of training images N.
+        classes: number of classes C.
     """
     prompts = most_prompts(name, config, budget, classes)
-    # A network refiner that learns from augmented views asks about one for each of its epochs.
+    # A network refiner with augmented views scores one view (N images) per training epoch.
     if settings_of(name, config).get("views", 0):
         prompts += max(1, budget // config.epoch_queries)
     return prompts * images
 
 
 def readers_of(setting: str) -> list[str]:
-    """The methods whose result depends on a setting, by name."""
+    """Names of the methods whose result depends on a setting."""
     REGISTRY.load()
     return [name for name, entry in REGISTRY.things.items() if setting in entry.settings]
 
 
 def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
-    """The settings that the method's result depends on, as ``config`` has them.
+    """Values of the settings that the method's result depends on.
 
-    A setting that belongs to the refiner that is not used is not among them.
+    Settings of the refiner that ``config`` does not select are excluded.
     """
     idle = NETWORK_SETTINGS if config.refiner == "convex" else CONVEX_SETTINGS
     used = _find(name).settings
@@ -393,19 +393,19 @@ def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
 
 
 def recorded(vlm: VLM, method: str, journal: Journal, in_flight: int | None = None) -> VLM:
-    """The model behind a journal; for a method that looks into the model, the model itself.
+    """Wrap a model with a journal; for white-box methods, return the model itself.
 
     Args:
         vlm: the model.
-        method: name of the method that will ask it.
-        journal: what the method asked before it was interrupted.
+        method: name of the method that will query it.
+        journal: queries and answers of the method before an interruption.
         in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
     """
     return vlm if is_white_box(method) else ReplayVLM(vlm, journal, in_flight)
 
 
 def method_names() -> dict[str, str]:
-    """Every method's name with its one-line description."""
+    """Every method's name → its one-line description."""
     return REGISTRY.summaries(by_name=False)
 
 

@@ -1,4 +1,4 @@
-"""Published black-box methods that search a soft prompt, in our subspace and with our defaults."""
+"""Published black-box methods that search a soft prompt, in craft-zoo's subspace and defaults."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from craft_zoo.methods.collaborative import search
 
 @register_method("bbt", uses_optimizer=False, settings={"scale", "context"})
 def bbt(problem: Problem) -> Iterator[Step]:
-    """CMA-ES on a soft prompt, generations of 20, 500 dimensions (BBT, Sun et al. 2022)."""
+    """CMA-ES on a soft prompt in 500 dimensions, population 20 (BBT, Sun et al. 2022)."""
     config = replace(problem.config, intrinsic_dim=500)
     return _prompt_alone(replace(problem, config=config), "cma:popsize=20")
 
 
 @register_method("spsa-gc", uses_optimizer=False, settings=SEARCH_SETTINGS)
 def spsa_gc(problem: Problem) -> Iterator[Step]:
-    """BlackVIP's estimator on a soft prompt instead of an image (SPSA-GC, Oh et al. 2023)."""
+    """BlackVIP's gradient estimator on a soft prompt, not an image (SPSA-GC, Oh et al. 2023)."""
     return _prompt_alone(problem, "spsa-gc")
 
 
 @register_method("zip", uses_optimizer=False, settings=SEARCH_SETTINGS)
 def zip_(problem: Problem) -> Iterator[Step]:
-    """Clipped two-point estimates on a soft prompt (ZIP, Park et al. 2025); not its low ranks."""
+    """Clipped two-point estimates on a soft prompt (ZIP, Park et al. 2025), not low-rank."""
     return _prompt_alone(problem, "zip")
 
 

@@ -1,4 +1,4 @@
-"""BlackVIP: the images are prompted, the texts stay as they are."""
+"""BlackVIP: a learned visual prompt is added to the images; the text prompts are fixed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import Coordinator, square_pixels
 from craft_zoo.seeding import derived_seed
 
-_STEPS = 20  # that are yielded: each costs its listener a prediction of every test image
+_STEPS = 20  # steps yielded: few, as measuring each requires a prediction of every test image
 
 
 @dataclass(kw_only=True)
 class VisualPrompt(Solution):
-    """Prompts images before they are handed to the model, so that no adapter can hold it.
+    """Visual prompts for images, which no adapter can represent.
 
     Attributes:
-        vlm: takes the prompted images in.
-        coordinator: draws the prompts.
-        parameters: its decoder's.
+        vlm: the model, to which prompted images are passed.
+        coordinator: network that generates the prompts.
+        parameters: parameters of its decoder.
     """
 
     deployable: ClassVar[bool] = False
@@ -49,9 +49,9 @@ class VisualPrompt(Solution):
 
 @register_method("blackvip", uses_optimizer=False, settings=(), deployable=False)
 def blackvip(problem: Problem) -> Iterator[Step]:
-    """A visual prompt made from each image, by SPSA-GC (after BlackVIP-SE, Oh et al. 2023).
+    """A visual prompt generated from each image, by SPSA-GC (after BlackVIP-SE, Oh et al. 2023).
 
-    Each query hands all training images over anew, so that it takes as long as reading them does.
+    Each query passes new prompted images to the model, so it takes as long as encoding them.
     """
     box, vlm, meter = problem.box, problem.vlm, problem.meter
     yield Step(0, Solution(box.initial_prompt))

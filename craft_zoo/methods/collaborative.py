@@ -1,4 +1,4 @@
-"""CraFT and its two halves."""
+"""CraFT, and its halves: prompt search alone and refiner alone."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from craft_zoo.seeding import derived_seed
 
 @register_method("prompt", settings=SEARCH_SETTINGS)
 def prompt(problem: Problem) -> Iterator[Step]:
-    """The prompt side alone: a context searched without gradients (as BBT, Sun et al. 2022)."""
+    """The context alone, by gradient-free search (as BBT, Sun et al. 2022)."""
     return search(problem, CrossEntropyObjective(problem.labels))
 
 
 @register_method("refine", uses_optimizer=False, settings=REFINER_SETTINGS, queries=lambda *_: 1)
 def refine(problem: Problem) -> Iterator[Step]:
-    """The refiner alone, on the logits of the initial prompt: one query."""
+    """The refiner alone, on the initial prompt's logits: one query."""
     if problem.config.refiner == "convex":
         return refine_once(problem, convex_objective(problem))
     return network_objective(problem).train_alone(
@@ -44,14 +44,14 @@ def refine(problem: Problem) -> Iterator[Step]:
 
 @register_method("craft", settings=SEARCH_SETTINGS | REFINER_SETTINGS)
 def craft(problem: Problem) -> Iterator[Step]:
-    """Context and refiner together (after CraFT, Wang et al. 2024); refiner=network: as there."""
+    """Context and refiner together (after CraFT, Wang et al. 2024; theirs with refiner=network)."""
     if problem.config.refiner == "convex":
         return search(problem, convex_objective(problem))
     return search(problem, network_objective(problem))
 
 
 def search(problem: Problem, objective: Objective) -> Iterator[Step]:
-    """The collaborative loop on a problem, with the optimizer and subspace that it asks for."""
+    """Run the collaborative loop with the problem's optimizer and subspace."""
     config, n_classes = problem.config, None
     dim, seed = config.intrinsic_dim, derived_seed(problem.seed, "optimizer")
     optimizer = optimizers.create(problem.optimizer, dim, budget=problem.budget, seed=seed)
@@ -73,7 +73,7 @@ def search(problem: Problem, objective: Objective) -> Iterator[Step]:
 
 
 def subspace(problem: Problem, n_classes: int | None = None) -> Subspace:
-    """What contexts are searched in, one for each of ``n_classes`` or one for all."""
+    """The search space of contexts: one context per class, or (None) one for all classes."""
     config = problem.config
     return Subspace.relative(
         problem.initial_context,
@@ -85,7 +85,7 @@ def subspace(problem: Problem, n_classes: int | None = None) -> Subspace:
 
 
 def refine_once(problem: Problem, objective: ConvexObjective) -> Iterator[Step]:
-    """The convex refiner on what one query, that of the initial prompt, has returned."""
+    """Fit the convex refiner to the logits of one query, under the initial prompt."""
     start = problem.initial_prompt
     logits = objective.begin(problem.meter.wrap(problem.box, "search"), problem.images, start)
     learnt = accuracy(objective.refine(logits), problem.labels)
@@ -97,7 +97,7 @@ def refine_once(problem: Problem, objective: ConvexObjective) -> Iterator[Step]:
 
 
 def convex_objective(problem: Problem, **anchors: Any) -> ConvexObjective:
-    """The convex refiner's side, with anchors or without."""
+    """The objective of the convex refiner; ``anchors`` are :class:`ConvexObjective` arguments."""
     return ConvexObjective(
         problem.labels,
         meter=problem.meter,
@@ -109,7 +109,7 @@ def convex_objective(problem: Problem, **anchors: Any) -> ConvexObjective:
 
 
 def network_objective(problem: Problem) -> NetworkObjective:
-    """The network refiner's objective."""
+    """The objective of the network refiner."""
     config = problem.config
     return NetworkObjective(
         problem.box,

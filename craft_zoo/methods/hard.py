@@ -1,4 +1,4 @@
-"""Prompts in words, for models that take nothing else."""
+"""Methods that search text prompts, for models that accept only text."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from craft_zoo.seeding import derived_seed
 
 @register_method("hard", chooses=True, settings=HARD_SETTINGS)
 def hard(problem: Problem) -> Iterator[Step]:
-    """Template and words for each class, chosen by the training images' loss; words only (ours)."""
+    """Text prompts: a template and words for each class, chosen by the training loss (ours)."""
     return _choose(problem, CrossEntropyObjective(problem.labels))
 
 
 @register_method("craft-hard", chooses=True, settings=HARD_SETTINGS | CONVEX_SETTINGS)
 def craft_hard(problem: Problem) -> Iterator[Step]:
-    """Words and refiner together; words only (ours)."""
+    """Text prompts, as in hard, and refiner together (ours)."""
     return _choose(problem, convex_objective(problem))
 
 

@@ -14,19 +14,19 @@ from craft_zoo.methods.collaborative import network_objective, search
 
 @dataclass(frozen=True)
 class ReleasedSettings:
-    """One row of the released table: the first ones differ by data set, the rest is common.
+    """Settings that CraFT's authors released for a data set; the defaults are the common ones.
 
     Attributes:
-        sigma: initial step of CMA-ES.
-        std: standard deviation of A's entries.
-        bound: of the candidates' coordinates, or None.
-        consistency: w.
-        share: 1/n, of the budget in which the refiner is consistent.
-        batch_size: of the refiner's training.
-        hidden: of the refiner.
-        popsize: candidates a generation, after which the refiner learns one epoch.
-        intrinsic_dim: d.
-        lr: of Adam.
+        sigma: initial step size of CMA-ES.
+        std: standard deviation of the entries of the projection matrix A.
+        bound: largest absolute coordinate of candidates; None: unbounded.
+        consistency: weight w of the prediction-consistent loss term.
+        share: share of the budget (the paper's 1/n) after which the refiner's loss drops that term.
+        batch_size: batch size of the refiner's training.
+        hidden: width of the refiner's hidden layer.
+        popsize: candidates per generation; the refiner trains one epoch per generation.
+        intrinsic_dim: dimension d of the search space.
+        lr: Adam's learning rate for the refiner.
     """
 
     sigma: float = 1.0
@@ -42,12 +42,12 @@ class ReleasedSettings:
 
     @property
     def optimizer(self) -> str:
-        """Their CMA-ES as a spec."""
+        """Spec of the released CMA-ES."""
         bound = "" if self.bound is None else f",bound={self.bound}"
         return f"cma:popsize={self.popsize},sigma={self.sigma}{bound}"
 
     def config(self, initial_context: np.ndarray) -> CraftConfig:
-        """The rest of the settings in our units."""
+        """The other settings in craft-zoo's units: ``scale`` is relative to the initial context."""
         rms = float(np.sqrt(np.mean(np.square(initial_context, dtype=np.float64))))
         return CraftConfig(
             refiner="network",
@@ -77,10 +77,10 @@ TABLE: dict[str, ReleasedSettings] = {
 
 @register_method("craft-released", uses_optimizer=False, settings={"views"})
 def craft_released(problem: Problem) -> Iterator[Step]:
-    """CraFT as released (Wang et al. 2024): CMA-ES, network refiner, their settings by data set.
+    """CraFT as released (Wang et al. 2024): CMA-ES, network refiner, settings by data set.
 
-    Two things are as here and not as there: the deployed context is the search distribution's mean,
-    and the refiner learns from what queries have returned (``views`` gives it augmented images).
+    Two differences from the release: the deployed context is the search distribution's mean, and
+    the refiner learns from the queries' logits (``views`` gives it augmented images).
     """
     settings = TABLE.get(problem.name, COMMON)
     config = replace(settings.config(problem.initial_context), views=problem.config.views)

@@ -1,4 +1,4 @@
-"""The best of a bank of hand-written prompts."""
+"""Selection among a bank of hand-written prompts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from craft_zoo.prompts import TEMPLATES
 
 
 def _most_queries(config: CraftConfig, _budget: int, _n_classes: int) -> int:
-    """One each, the prompt that methods start from among them."""
+    """One query per template of the bank, and one for the initial prompt if not in the bank."""
     bank = {as_template(each) for each in TEMPLATES}
-    # That of the data set is not known here, and may be another.
+    # The data set's own template is unknown here, so "dataset" counts as one more template.
     return len(bank | {as_template(config.template)})
 
 
@@ -27,12 +27,12 @@ def _most_queries(config: CraftConfig, _budget: int, _n_classes: int) -> int:
     uses_optimizer=False,
     settings=(),
     queries=_most_queries,
-    asks_initial=False,  # in words, and that is another prompt than a context that stands for them
+    asks_initial=False,  # it scores the template as text, not as the initial context
 )
 def templates(problem: Problem) -> Iterator[Step]:
-    """The best of a bank of hand-written prompts, by the training images' loss: a query each.
+    """The hand-written prompt with the least training loss, from a bank: one query per prompt.
 
-    Prompts as hyper-parameters chosen by hand are the zero-shot practice of Radford et al. 2021.
+    Radford et al. 2021 choose prompts by hand, as hyper-parameters of zero-shot classification.
     """
     meter = problem.meter
     yield Step(0, Solution(problem.initial_prompt))

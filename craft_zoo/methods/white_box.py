@@ -1,4 +1,4 @@
-"""White-box references: what could be reached if the model were not a black box."""
+"""White-box reference methods, which use the model's gradients or image features."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from craft_zoo.openclip.model import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner, choose_regularization, fit
 
 _STEPS = 300
-_STEP_SIZE = 0.2  # of Adam, in units of the initial context's root mean square
+_STEP_SIZE = 0.2  # Adam's learning rate, in units of the initial context's root mean square
 
 
 @register_method("coop", uses_optimizer=False, white_box=True, settings=())
 def coop(problem: Problem) -> Iterator[Step]:
-    """White box: the context back-propagated through the model (CoOp, Zhou et al. 2022).
+    """White box: a context learned by back-propagation (CoOp, Zhou et al. 2022).
 
-    Adam on all training images at once, 300 steps, cosine schedule, no augmentation; the context
-    starts at the initial words. Ours; CoOp itself uses SGD for 50 to 200 epochs with augmentation.
+    Full-batch Adam, 300 steps, cosine schedule, no augmentation; the context is initialized from
+    the initial words. These are our settings; CoOp uses SGD for 50 to 200 epochs, augmented.
     """
     return _back_propagated(problem, torch.from_numpy(problem.box.initial_context))
 
 
 @register_method("coop-csc", uses_optimizer=False, white_box=True, settings=())
 def coop_csc(problem: Problem) -> Iterator[Step]:
-    """White box: a back-propagated context for each class (CoOp's CSC, Zhou et al. 2022)."""
+    """White box: a context per class by back-propagation (CoOp's CSC, Zhou et al. 2022)."""
     start = torch.from_numpy(problem.box.initial_context)
     return _back_propagated(problem, start.repeat(len(problem.box.classnames), 1, 1))
 
 
 def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
-    """As :func:`coop`, from contexts (n_ctx, dim) or (C, n_ctx, dim)."""
+    """Learn contexts as in :func:`coop`; ``start`` is (n_ctx, dim) or (C, n_ctx, dim)."""
     opened = _local(problem).white_box(problem.box.classnames, problem.box.template)
     unit = start.square().mean().sqrt()
     moved = torch.zeros_like(start, requires_grad=True)
@@ -64,7 +64,7 @@ def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
     "linear-probe", uses_optimizer=False, white_box=True, settings=(), deployable=False
 )
 def linear_probe(problem: Problem) -> Iterator[Step]:
-    """White box: logistic regression on the hidden image features (Radford et al. 2021)."""
+    """White box: logistic regression on the image features (Radford et al. 2021)."""
     vlm = _local(problem)
     features = vlm.features(problem.images)
     nothing = np.zeros((len(features), len(problem.box.classnames)), dtype=np.float32)
@@ -78,10 +78,10 @@ def linear_probe(problem: Problem) -> Iterator[Step]:
 
 @dataclass(kw_only=True)
 class LinearProbe(Solution):
-    """Looks at features, so that no adapter can hold it.
+    """Linear classifier on image features, which no adapter can represent.
 
     Attributes:
-        vlm: the model whose features they are.
+        vlm: the model that computes the features.
     """
 
     deployable: ClassVar[bool] = False
@@ -91,7 +91,7 @@ class LinearProbe(Solution):
     def logits(
         self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
     ) -> np.ndarray:
-        """(N, C) logits of the regression; the black box is not asked."""
+        """(N, C) logits of the regression, without querying the black box."""
         assert isinstance(self.refiner, ConvexRefiner)
         features = self.vlm.features(images)
         nothing = np.zeros((len(features), self.refiner.n_classes), dtype=np.float32)

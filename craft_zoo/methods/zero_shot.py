@@ -1,4 +1,4 @@
-"""The model as it comes."""
+"""The zero-shot method: the unadapted model."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from craft_zoo.methods.base import Problem, register_method
     "zero-shot", uses_optimizer=False, settings=(), queries=lambda *_: 0, asks_initial=False
 )
 def zero_shot(problem: Problem) -> Iterator[Step]:
-    """The initial prompt as it is: no query, nothing learned."""
+    """The unadapted model with its initial prompt: no queries."""
     yield Step(queries=0, solution=Solution(problem.initial_prompt))
