@@ -160,8 +160,8 @@ class AccountImages:
         is_cached: as given.
         images: uploaded images by digest; empty once the set is encoded and files are not kept.
         encoded: the encoded set, once it is complete; None before that.
-        keeps_files: whether files are kept until the set is complete, because the model does not
-            cache features or has evicted some of them.
+        keeps_files: whether files are kept until the set is complete, because their features
+            are not cached or were evicted from the cache.
         kept_bytes: bytes of the files that are kept.
     """
 
