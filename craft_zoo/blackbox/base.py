@@ -130,9 +130,9 @@ class VLM(ABC):
     Attributes:
         name: name under which :func:`craft_zoo.blackbox.load_vlm` opens it.
         image_size: height and width of the model's input, in pixels.
-        in_flight: number of contexts for which a query is efficient. With a :class:`Journal`, a
+        in_flight: preferred number of contexts in a query. With a :class:`Journal`, a
             kill loses the answers of up to that many, on ``images_in_flight`` images.
-        images_in_flight: maximum number of images in a query; None: all images of a set.
+        images_in_flight: preferred number of images in a query; None: all images of a set.
         bills: whether it is a service that bills predictions, see :meth:`next_question`.
     """
 

@@ -73,7 +73,7 @@ class ReplayVLM(WrappedVLM):
         return _ReplayBox(self._vlm.classifier(classnames, init), self, init)
 
     def _settle(self) -> None:
-        """Use the recorded request sizes. Called at the first query: an unused journal is empty."""
+        """Use the recorded request sizes. Only a query calls it, so unused journals stay empty."""
         if not self._settled:
             noted = self._journal.note(
                 {"in_flight": self.in_flight, "images_in_flight": self.images_in_flight}

@@ -70,8 +70,8 @@ def from_callable(
         concurrency: maximum number of concurrent calls of an async function. A plain function is
             called sequentially.
         image_size: see :attr:`VLM.image_size`.
-        in_flight: maximum number of contexts in a call, see :attr:`VLM.in_flight`; None: 1 for
-            contexts and plain functions, ``concurrency`` for texts and async functions.
+        in_flight: maximum number of contexts in a call, see :attr:`VLM.in_flight`; None:
+            ``concurrency`` if the model accepts texts and ``f`` is async, otherwise 1.
 
     Raises:
         CraftZooError: an argument is out of range.
@@ -245,7 +245,7 @@ class _Room:
         self._free = _KEPT_BYTES
 
     def take(self, size: int) -> bool:
-        """Reserve bytes if they are free; whether they were."""
+        """Reserve bytes if they are free, and return whether they were."""
         fits = size <= self._free
         self._free -= size * fits
         return fits

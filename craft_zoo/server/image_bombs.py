@@ -11,7 +11,7 @@ import re
 import struct
 
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
-_JPEG_AFTER_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # no restart markers
+_JPEG_AFTER_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # skips restarts
 _JPEG_SEGMENTS = 512  # colour profiles and previews, in segments of 64 kB, need dozens
 _JPEG_SCANS = 64  # encoders write about ten; the decoder passes over all pixels for each
 _JPEG_TABLE_BYTES = 2**16
