@@ -1,22 +1,22 @@
-"""The boundary to a model that someone else owns: prompts and images go in, class logits come out.
+"""Interface to a model that can only be queried: prompts and images in, class logits out.
 
-Every query passes a :class:`Meter`, which counts queries and predictions. Implementations are in
-:mod:`craft_zoo.openclip` (models on this machine) and :mod:`craft_zoo.client` (models behind a
-network, and functions of your own).
+A run sends its queries through a :class:`Meter`, which counts queries and predictions. Models are
+implemented in :mod:`craft_zoo.openclip` (on this machine) and :mod:`craft_zoo.client` (behind a
+network, or a Python function).
 
-- :class:`VLM`, :class:`BlackBox`, :class:`ImageSet`: the interface, all that the method may import;
-  :class:`WrappedBlackBox`, :class:`WrappedVLM`: bases of those that pass queries on to another
-- :class:`ServingVLM`, :func:`serving`: optional ways to serve several clients at once;
-  :class:`Question`: a query of one of them
-- :data:`Prompt`, :data:`Prompts`: what a query consists of; :func:`as_template`, :func:`fill`,
-  :func:`words_before`: prompts in words
-- :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: counting and the budget
-- :class:`CostLimit`: limits of predictions and of money
-- :class:`Journal`, :class:`ReplayVLM`: answers on disk, so that a killed run goes on without paying
+- :class:`VLM`, :class:`BlackBox`, :class:`ImageSet`: the interface, which methods depend on;
+  :class:`WrappedBlackBox`, :class:`WrappedVLM`: base classes of wrappers
+- :class:`ServingVLM`, :func:`serving`: optional interface for serving several clients at once;
+  :class:`Question`: a query of one client
+- :data:`Prompt`, :data:`Prompts`: types of prompts; :func:`as_template`, :func:`fill`,
+  :func:`words_before`: functions on templates
+- :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: query counting and budget
+- :class:`CostLimit`: limits on billed predictions and money
+- :class:`Journal`, :class:`ReplayVLM`: answers on disk, so that a killed run resumes without paying
   again; :class:`Busy`: another process uses the journal; :class:`RememberingVLM`: answers in memory
-- :func:`load_vlm`, :class:`ModelSpec`: open a model by name; :func:`is_address`: whether that name
-  leads over a network; :func:`register_model`, :func:`model_schemes`: kinds of models by the
-  beginning of their names, as ``hf-api:``
+- :func:`load_vlm`, :class:`ModelSpec`: open a model by name; :func:`is_address`: whether a model is
+  reached over a network; :func:`register_model`, :func:`model_schemes`: kinds of models, by the
+  prefix of their names, such as ``hf-api:``
 """
 
 from craft_zoo.blackbox.base import (

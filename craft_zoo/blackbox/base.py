@@ -1,4 +1,4 @@
-"""The boundary: all that can be seen of a model that someone else owns."""
+"""Abstract interface of a model that can only be queried."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ Progress = Callable[[int, int], None]
 
 
 def several(prompt: Prompt, count: int = 1) -> Prompts:
-    """One prompt, so many times, as a black box is asked."""
+    """A prompt repeated ``count`` times, in the form that :meth:`BlackBox.logits` takes."""
     return np.stack([prompt] * count) if isinstance(prompt, np.ndarray) else [prompt] * count
 
 
 def check_given(things: Sequence[object], what: str) -> None:
-    """Complain where there are none of what a model is to be given.
+    """Check that an argument is not empty.
 
     Raises:
-        CraftZooError: there are none.
+        CraftZooError: it is empty.
     """
     if not things:
         raise CraftZooError(f"no {what} were given: give at least one")
 
 
 class ImageSet(ABC):
-    """A handle on images that were handed to a model once; what it makes of them is not visible.
+    """Handle on images that were passed to a model. The model's features are not accessible.
 
     Attributes:
-        sources: the N images as they were handed over.
+        sources: the N images as they were passed.
     """
 
     sources: Sequence[ImageSource]
@@ -55,10 +55,10 @@ Images = TypeVar("Images", bound=ImageSet)
 
 
 def own_images(images: ImageSet, kind: type[Images], owner: VLM) -> Images:
-    """The images, as a model's own kind of handle, whose ``owner`` it is.
+    """Cast an image set to a model's own class ``kind``, after checking that ``owner`` made it.
 
     Raises:
-        CraftZooError: another model was handed them.
+        CraftZooError: another model made it.
     """
     if not isinstance(images, kind) or getattr(images, "owner", None) is not owner:
         raise CraftZooError("the images were handed to another model: use this model's images()")
@@ -66,13 +66,13 @@ def own_images(images: ImageSet, kind: type[Images], owner: VLM) -> Images:
 
 
 class BlackBox(ABC):
-    """A model opened on one set of class names: contexts and images in, class logits out.
+    """A model opened on C class names: prompts and images in, class logits out.
 
     Attributes:
-        accepts: what it can be asked with, a subset of {"contexts", "texts"}.
-        template: the prompt that it was opened with, as in "a photo of a {}.".
+        accepts: kinds of prompts that it accepts, a subset of {"contexts", "texts"}.
+        template: the prompt with which it was opened, for example "a photo of a {}.".
         initial_context: (n_ctx, dim) float32, the embeddings of the words before the class name;
-            of a model that accepts texts only, (0, 0).
+            (0, 0) if the model accepts texts only.
         classnames: the C class names, in the order of the logits' columns.
     """
 
@@ -83,12 +83,12 @@ class BlackBox(ABC):
 
     @property
     def initial_prompt(self) -> Prompt:
-        """What a search starts from: the initial context, or the template in words."""
+        """The prompt from which a search starts: the initial context, else the template."""
         return self.initial_context if "contexts" in self.accepts else self.template
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that it holds now, beside the model and the class names."""
+        """Bytes that it currently holds, without the model and the class names."""
         return self.initial_context.nbytes
 
     @abstractmethod
@@ -96,14 +96,14 @@ class BlackBox(ABC):
         """Score every prompt on every image.
 
         Args:
-            prompts: (P, n_ctx, dim) float32 contexts, or (P, C, n_ctx, dim): each class under its
-                own; or P templates, where the class names stand in place of ``{}``, or P tuples of
-                a template for each class.
+            prompts: (P, n_ctx, dim) float32 contexts shared by all classes, or (P, C, n_ctx, dim)
+                contexts for each class; or P templates, in which ``{}`` stands for the class name,
+                or P tuples of C templates, one for each class.
             images: N images of the same model.
 
         Returns:
-            P arrays (N, C) float32, in the order of the prompts, one at a time so that memory
-            stays bounded. Where the owner returns probabilities, their logarithm.
+            P arrays (N, C) float32, in the order of the prompts, one at a time to bound memory. If
+            the model returns probabilities, their logarithms.
         """
 
     def score(self, prompt: Prompt, images: ImageSet) -> np.ndarray:
@@ -112,10 +112,10 @@ class BlackBox(ABC):
 
 
 class WrappedBlackBox(BlackBox):
-    """Something before a black box, which shows of itself what that shows.
+    """Base class of wrappers, with the attributes of the wrapped black box.
 
     Args:
-        box: the black box.
+        box: the black box to wrap.
     """
 
     def __init__(self, box: BlackBox) -> None:
@@ -125,15 +125,15 @@ class WrappedBlackBox(BlackBox):
 
 
 class VLM(ABC):
-    """What a model's owner offers.
+    """A vision-language model that can only be queried.
 
     Attributes:
-        name: what :func:`craft_zoo.blackbox.load_vlm` opens it by.
-        image_size: pixels a side of the square that it looks at.
-        in_flight: contexts that it likes to be asked about at once. Where a :class:`Journal` keeps
-            the answers, a kill can lose so many, on ``images_in_flight`` images.
-        images_in_flight: images likewise; None: all of a set, whose answers come together.
-        bills: whether it is a service that has a bill; see :meth:`next_question`.
+        name: name under which :func:`craft_zoo.blackbox.load_vlm` opens it.
+        image_size: height and width of the model's input, in pixels.
+        in_flight: preferred number of contexts in a query. With a :class:`Journal`, a
+            kill loses the answers of up to that many, on ``images_in_flight`` images.
+        images_in_flight: preferred number of images in a query; None: all images of a set.
+        bills: whether it is a service that bills predictions, see :meth:`next_question`.
     """
 
     name: str
@@ -150,12 +150,12 @@ class VLM(ABC):
         *,
         keep: bool = True,
     ) -> ImageSet:
-        """Hand images over, once. Features, if the model has any, stay inside.
+        """Pass images to the model, once. Features, if the model has any, stay inside it.
 
         Args:
             images: N images.
-            progress: called as the images are taken in.
-            keep: whether they will come again another day, so that remembering them pays.
+            progress: called as the model processes the images.
+            keep: whether later runs will use the images again, so that caching them pays.
         """
 
     @abstractmethod
@@ -163,23 +163,23 @@ class VLM(ABC):
         """Open the model on class names; several label sets may be opened on the same images.
 
         Args:
-            classnames: C names in words.
-            init: the prompt to start from, as words before the class name ("a photo of a") or as a
-                template ("a photo of a {}, a type of pet."); a context replaces the words before.
+            classnames: C class names.
+            init: initial prompt, as the words before the class name ("a photo of a") or as a
+                template ("a photo of a {}, a type of pet."). A context replaces these words.
         """
 
-    def next_question(self, name: str) -> None:  # noqa: B027, most models need not know
-        """The name of the question that is asked next.
+    def next_question(self, name: str) -> None:  # noqa: B027, most models ignore it
+        """Set the name of the next query.
 
-        A service that is asked twice under one name answers it once, and bills it once.
+        A service that receives two queries of one name answers and bills them once.
         """
 
 
 class WrappedVLM(VLM):
-    """A model that passes everything on to another, whose attributes it has.
+    """Base class of wrappers: delegates to another model and copies its attributes.
 
     Args:
-        vlm: the other model.
+        vlm: the model to wrap.
     """
 
     def __init__(self, vlm: VLM) -> None:

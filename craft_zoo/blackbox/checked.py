@@ -1,4 +1,4 @@
-"""Answers are looked at before anything learns from them or keeps them."""
+"""Validation of a model's answers, before they are stored or learned from."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from craft_zoo.errors import CraftZooError
 
 
 def checked(answers: Iterator[np.ndarray], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
-    """The answers as they come, each looked at first.
+    """Yield a model's answers after validating each.
 
     Args:
-        answers: logits, an array a context.
-        shape: (P, N, C): contexts, images and texts that they are to be of.
+        answers: logits (N, C) of each context.
+        shape: expected (P, N, C): numbers of contexts, images and texts.
 
     Raises:
-        CraftZooError: while iterating, an answer has a wrong shape, holds NaN or infinity, or there
-            are more or fewer than P.
+        CraftZooError: while iterating, if an answer has a wrong shape or holds NaN or infinity, or
+            if there are not exactly P answers.
     """
     count = 0
     for answer in answers:

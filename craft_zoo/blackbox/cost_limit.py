@@ -1,4 +1,4 @@
-"""Limits of predictions and of money for models that bill."""
+"""Limits on billed predictions and on their cost."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from craft_zoo.errors import CraftZooError
 
 
 def cost_of(predictions: int, price: float) -> float:
-    """The cost of a number of predictions.
+    """The cost of predictions.
 
     Args:
-        predictions: their number.
-        price: of one.
+        predictions: number of predictions.
+        price: price of one prediction.
     """
     return predictions * price
 
 
 def exceeds(cost: float, limit: float) -> bool:
-    """Whether a cost is above a limit.
+    """Whether a cost exceeds a limit.
 
-    A price such as 0.0001 has no exact binary form: a limit that is met exactly holds.
+    A relative tolerance of 1e-9 lets a cost equal the limit, as prices such as 0.0001 are rounded.
     """
     return cost > limit * (1 + 1e-9)
 
@@ -28,20 +28,20 @@ def exceeds(cost: float, limit: float) -> bool:
 class CostLimit:
     """Counts predictions and refuses those that would exceed a limit.
 
-    It is independent of the query meter: methods are compared at a budget of queries, and this
-    limits what is paid.
+    The limit is independent of the query budget of :class:`Meter`: the budget makes methods
+    comparable, whereas this class limits what a service bills.
 
     Args:
-        max_predictions: the most predictions; None: no limit.
-        price: of one prediction, in any currency.
-        max_cost: the most that all predictions may cost; None: no limit.
+        max_predictions: maximum number of predictions; None: unlimited.
+        price: price of one prediction, in any currency.
+        max_cost: maximum cost of all predictions, in the same currency; None: unlimited.
 
     Attributes:
-        predictions: number requested so far; a request that is sent again counts again only where
-            it may be billed again.
+        predictions: number of predictions requested so far. A retry counts again only if it may
+            be billed again.
 
     Raises:
-        CraftZooError: a limit is negative, or a cost is limited without a price.
+        CraftZooError: a limit is negative, or ``max_cost`` is given without ``price``.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class CostLimit:
 
     @property
     def cost(self) -> float:
-        """Cost of the predictions so far; 0 where no price is known."""
+        """Cost of the predictions so far; 0 if the price is unknown."""
         return cost_of(self.predictions, self._price or 0.0)
 
     def check(self, predictions: int) -> None:
-        """Check a number of further predictions against the limits.
+        """Check that further predictions stay within the limits.
 
         Raises:
-            CraftZooError: they would exceed one.
+            CraftZooError: they would exceed a limit.
         """
         total = self.predictions + predictions
         more = f"{predictions:,} more prediction{'s' if predictions != 1 else ''}"
@@ -91,7 +91,7 @@ class CostLimit:
             )
 
     def charge(self, predictions: int) -> None:
-        """Count further predictions; raises as :meth:`check` does."""
+        """Count further predictions. Raises as :meth:`check` does. Thread-safe."""
         with self._lock:
             self.check(predictions)
             self.predictions += predictions

@@ -1,4 +1,4 @@
-"""What was asked of a model and what it answered, on disk as it happens."""
+"""Write-ahead log of the queries to a model and of its answers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from craft_zoo.errors import CraftZooError
 
 _ANY_VERSION = b"craft-zoo journal "
 _MAGIC = _ANY_VERSION + b"2\n"
-_HEAD = struct.Struct("<cQI")  # kind, bytes of the body, their CRC-32; behind it its own
+_HEAD = struct.Struct("<cQI")  # kind, length of the body, its CRC-32; then the head's own CRC-32
 _CHECKSUM = struct.Struct("<I")
 _HEAD_BYTES = _HEAD.size + _CHECKSUM.size
 _QUESTION = struct.Struct("<16sIII")  # digest, contexts, images, texts
 _ASKED, _ANSWERED, _NOTE = b"?", b"=", b"n"
 _BLOCK = 2**20
-_SYNC_SECONDS = 1.0  # a power cut loses what is younger; a kill loses nothing that was written
+_SYNC_SECONDS = 1.0  # a power cut loses later entries; a killed process loses no written entry
 
 
 class _Entry(NamedTuple):
@@ -39,31 +39,31 @@ class _Entry(NamedTuple):
         return self.start + self.length
 
 
-class Busy(CraftZooError):  # noqa: N818, an event rather than a mistake
-    """Another process is at work on the same journal."""
+class Busy(CraftZooError):  # noqa: N818, an expected condition rather than an error
+    """Another process uses the journal."""
 
 
 class Journal:
-    """Questions, answers and notes in the order in which they came.
+    """Queries, answers and notes, in chronological order.
 
-    A program that is deterministic but for the model's answers can be killed at any moment: begun
-    again on the same journal it is given what is written there, in order, and then asks on. Each
-    question is written before it is asked, each answer as soon as it is there, so that what may
-    have been paid for and is lost can be counted.
+    A program that is deterministic except for the model's answers can be killed at any time. When
+    it is restarted with the same journal, the journal replays the recorded answers in order, and
+    then the program queries the model again. Each query is written before it is sent and each
+    answer when it arrives, so that answers that may have been paid for but were lost are counted.
 
     Args:
-        path: the file, created when needed; a lock lies beside it.
+        path: the file, created when needed. A lock file is created beside it.
 
     Attributes:
-        lost: contexts that were asked about without an answer having been written, be it on some
-            of the images alone; they are asked about again. A service that is told the names of
-            questions, :meth:`VLM.next_question`, bills these once all the same.
-        answered: predictions that the file had answers to when it was opened, one for each context
-            and image.
+        lost: number of contexts that were sent without the answer being recorded, possibly on part
+            of the images only. They are sent again. A service that supports
+            :meth:`VLM.next_question` still bills them once.
+        answered: predictions, (context, image) pairs, whose answers were in the file when it was
+            opened.
 
     Raises:
-        Busy: another process holds the journal.
-        CraftZooError: the file is no journal, of another version, damaged, or cannot be written.
+        Busy: another process holds the lock.
+        CraftZooError: the file is no journal, of another version, damaged, or not writable.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -96,18 +96,18 @@ class Journal:
 
     @property
     def replaying(self) -> bool:
-        """Whether there is something written that was not given yet."""
+        """Whether recorded entries remain to be replayed."""
         return bool(self._recorded)
 
     def answer(self, digest: bytes, shape: tuple[int, int, int]) -> np.ndarray | None:
-        """The recorded answer to the next question, or None where the record ends.
+        """The recorded answer to the next query; None at the end of the record.
 
         Args:
-            digest: 16 bytes that identify the question.
-            shape: (P, N, C) of the answer: contexts, images, texts.
+            digest: 16-byte hash of the query.
+            shape: (P, N, C) of the answer: numbers of contexts, images and texts.
 
         Raises:
-            CraftZooError: the record has another question here, or is damaged.
+            CraftZooError: the record has a different query here, or is damaged.
         """
         entry = self._next(_ANSWERED)
         if entry is None:
@@ -117,20 +117,20 @@ class Journal:
         return np.frombuffer(self._body(entry), dtype="<f4").reshape(shape).astype(np.float32)
 
     def ask(self, digest: bytes, shape: tuple[int, int, int]) -> None:
-        """Write down a question that is about to be asked; see :meth:`answer`."""
+        """Record a query before it is sent; for the arguments, see :meth:`answer`."""
         self._write(_ASKED, _QUESTION.pack(digest, *shape))
         self.lost += shape[0]
 
     def keep(self, answer: np.ndarray) -> None:
-        """Write down the answer (P, N, C) to the question asked last."""
+        """Record the answer (P, N, C) to the latest query."""
         self._write(_ANSWERED, np.ascontiguousarray(answer, dtype="<f4").tobytes())
         self.lost -= len(answer)
 
     def note(self, value: dict[str, Any]) -> dict[str, Any]:
-        """What was noted here the first time, else ``value``, which is written down.
+        """The note recorded here in an earlier run; otherwise record and return ``value``.
 
         Raises:
-            CraftZooError: the record has something else here, or is damaged.
+            CraftZooError: the record has a different entry here, or is damaged.
         """
         entry = self._next(_NOTE)
         if entry is None:
@@ -142,7 +142,7 @@ class Journal:
         return noted
 
     def close(self) -> None:
-        """Let another process have it; where nothing was asked, nothing stays."""
+        """Close the file and release the lock; delete the file if it has no entries."""
         if self._file.closed:
             return
         if self._file.seek(0, os.SEEK_END) == len(_MAGIC):
@@ -152,7 +152,7 @@ class Journal:
         self._lock.release()
 
     def remove(self) -> None:
-        """Close and delete it: what it was for is done."""
+        """Close and delete the file, once the run is complete."""
         self._file.close()
         self.path.unlink(missing_ok=True)
         self._lock.release()
@@ -165,7 +165,7 @@ class Journal:
         self.close()
 
     def _read(self) -> None:
-        """Find all that is whole; cut off what a kill or a power cut has left half-written."""
+        """Index all complete entries, and truncate one left incomplete by a kill or a power cut."""
         self._file.seek(0)
         size, magic = os.fstat(self._file.fileno()).st_size, self._file.read(len(_MAGIC))
         if magic != _MAGIC:
@@ -179,8 +179,8 @@ class Journal:
         while (entry := self._entry(at, size)) is not None:
             entries.append(entry)
             at = entry.end
-        # Of what is whole by its length, the last may have been written in part when the power
-        # went; damage further ahead is another matter and not cut off.
+        # A power cut may leave the last complete-looking entry partly written, so it is dropped if
+        # its checksum is wrong. Earlier damage has another cause and raises an error when read.
         if entries and not self._is_sound(entries[-1]):
             at = entries.pop().start - _HEAD_BYTES
         self._file.truncate(at)
@@ -197,10 +197,10 @@ class Journal:
             question = None
 
     def _entry(self, at: int, size: int) -> _Entry | None:
-        """The entry that begins there, None where what follows was not written to its end.
+        """The entry at a position; None if it was not completely written.
 
         Raises:
-            CraftZooError: something else is there.
+            CraftZooError: the bytes there are no entry.
         """
         self._file.seek(at)
         head = self._file.read(_HEAD_BYTES)
@@ -210,13 +210,13 @@ class Journal:
             kind, length, checksum = _HEAD.unpack(head[: _HEAD.size])
             entry = _Entry(kind, at + _HEAD_BYTES, length, checksum)
             return entry if entry.end <= size else None
-        # Blocks that had not been written when the power went are zeros, up to the file's end.
+        # Blocks that a power cut left unwritten are zeros up to the end of the file.
         if not self._only_zeros(at + _HEAD_BYTES - 1):
             raise self._damaged(at)
         return None
 
     def _only_zeros(self, at: int) -> bool:
-        """Whether nothing else is in the file from there on."""
+        """Whether the rest of the file from a position consists of zeros."""
         self._file.seek(at)
         while block := self._file.read(_BLOCK):
             if block.strip(b"\0"):
@@ -242,7 +242,7 @@ class Journal:
         return zlib.crc32(self._file.read(entry.length)) == entry.checksum
 
     def _write(self, kind: bytes, body: bytes) -> None:
-        """Append an entry, whole or not at all."""
+        """Append an entry; if writing fails, restore the file's length."""
         if self._recorded:
             raise self._other_run()
         end = self._file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Open a model by name: one on this machine, or one of a scheme, as in ``hf-api:https://HOST``."""
+"""Opens a model by name. A prefix such as ``hf-api:`` selects the kind of model (its scheme)."""
 
 from __future__ import annotations
 
@@ -17,30 +17,28 @@ DEFAULT_MEMORY = 1024  # megabytes
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which model is opened, and how it is used.
+    """Choice of a model and of the settings with which it is opened.
 
     Attributes:
-        model: ``craft-mini``, an open_clip architecture, or a whole :attr:`VLM.name`
-            (``ViT-B-32@openai``); ``https://HOST``, where ``craft-zoo serve`` runs (the key is the
-            environment's ``CRAFT_ZOO_API_KEY``); or ``hf-api:https://ENDPOINT``, which answers
-            Hugging Face's zero-shot-image-classification (``HF_TOKEN``). The settings of a model on
-            this machine are then those of its owner.
-        pretrained: the weights: a tag of open_clip's, a checkpoint's path, or ``TAG@PATH`` for a
-            file that is to be used as the tag's weights are.
-        quickgelu: compute with QuickGELU, as OpenAI's weights were trained (True), or with GELU
-            (False); by default as the weights' tag says, or a file shows. It becomes part of the
-            model's name.
-        device: a torch device; by default the GPU where there is one.
+        model: ``craft-mini``, an open_clip architecture, or a complete :attr:`VLM.name`
+            (``ViT-B-32@openai``); ``https://HOST`` for a model served by ``craft-zoo serve`` (API
+            key in the environment variable ``CRAFT_ZOO_API_KEY``); or ``hf-api:https://ENDPOINT``
+            for Hugging Face's zero-shot-image-classification API (``HF_TOKEN``). For the latter
+            two, the owner chooses the settings from ``pretrained`` to ``cache``.
+        pretrained: weights: an open_clip tag, the path of a checkpoint, or ``TAG@PATH`` for a file
+            that is used with the settings of the tag.
+        quickgelu: use QuickGELU, with which OpenAI's weights were trained (True), or GELU (False);
+            None: as the tag or the file says. It becomes part of the model's name.
+        device: torch device; None: the GPU if there is one.
         precision: ``fp32``, ``fp16`` or ``bf16``; half precision is for GPUs.
-        memory: megabytes that scoring may take beside the model and the logits of one candidate.
-        compile: run the text tower through :func:`torch.compile`: half a minute at the start, for
-            long runs on a GPU.
-        cache: keep image features on disk for later runs: True, in
+        memory: megabytes that scoring may use besides the model and the logits of one candidate.
+        compile: run the text tower through :func:`torch.compile`. This takes half a minute at the
+            start, and pays in long runs on a GPU.
+        cache: whether image features are kept on disk for later runs: True, in
             :func:`craft_zoo.openclip.cache_folder`; a folder; or False.
-        max_predictions: the most that a model behind a network may be asked for; see
-            :class:`craft_zoo.blackbox.CostLimit`, as for the two that follow.
-        price: of one prediction.
-        max_cost: of all of them.
+        max_predictions: see :class:`craft_zoo.blackbox.CostLimit`; for models behind a network.
+        price: price of one prediction.
+        max_cost: maximum cost of all predictions.
     """
 
     model: str = mini.NAME
@@ -57,7 +55,7 @@ class ModelSpec:
 
     def open(self) -> VLM:
         """Open the model, see :func:`load_vlm`."""
-        # Imported here, as it implements this package's interface.
+        # Imported here, because openclip imports this package.
         from craft_zoo.openclip import OpenCLIP, with_activation
 
         model = with_activation(self.model, self.quickgelu)
@@ -103,16 +101,16 @@ REGISTRY: Registry[_Scheme] = Registry(
 
 
 def register_model(*schemes: str, over_network: bool = True) -> Callable[[Opener], Opener]:
-    """Decorator: make a function the opener of all models whose names begin with a scheme.
+    """Decorator that registers a function as the opener of models whose names have a prefix.
 
-    Its docstring's first line describes them in ``craft-zoo models``.
+    ``craft-zoo models`` lists the first line of the function's docstring.
 
     Args:
-        *schemes: beginnings of names, as ``hf-api:``.
+        *schemes: prefixes of names, such as ``hf-api:``.
         over_network: whether images and keys leave this machine.
 
     Raises:
-        CraftZooError: another function has the scheme.
+        CraftZooError: a scheme is registered already.
     """
 
     def register(opener: Opener) -> Opener:
@@ -124,12 +122,12 @@ def register_model(*schemes: str, over_network: bool = True) -> Callable[[Opener
 
 
 def model_schemes() -> dict[str, str]:
-    """Every registered scheme with its one-line description."""
+    """One-line description of every registered scheme."""
     return REGISTRY.summaries()
 
 
 def is_address(model: str) -> bool:
-    """Whether a model's name leads over a network, where keys and images would be sent."""
+    """Whether a model is reached over a network, so that keys and images leave this machine."""
     scheme = _scheme_of(model)
     return scheme is not None and scheme.over_network
 
@@ -155,13 +153,13 @@ def load_vlm(
     price: float | None = None,
     max_cost: float | None = None,
 ) -> VLM:
-    """Open a model, on this machine or behind a network; the arguments are :class:`ModelSpec`'s.
+    """Open a model on this machine or behind a network. The arguments are :class:`ModelSpec`'s.
 
     Raises:
         CraftZooError: the model is unknown or cannot be loaded, or a server does not answer.
 
     Warns:
-        CraftZooWarning: how a file's weights are to be used cannot be known, or a library warns.
+        CraftZooWarning: a weights file does not say how it is to be used, or a library warns.
     """
     return ModelSpec(
         *(model, pretrained, quickgelu, device, precision, memory, compile, cache),

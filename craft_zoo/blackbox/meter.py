@@ -1,4 +1,4 @@
-"""The query meter: the only source of the numbers on a plot's x axis."""
+"""Query meter. Its counts are the only source of the x axis of plots."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from craft_zoo.errors import CraftZooError
 Purpose = Literal["search", "refiner", "evaluation"]
 
 
-class BudgetExceeded(CraftZooError):  # noqa: N818, an event rather than a mistake
-    """A query was refused because it would have exceeded the budget; the model was not asked."""
+class BudgetExceeded(CraftZooError):  # noqa: N818, an expected condition rather than an error
+    """A query was not sent because it would have exceeded the budget."""
 
 
 class Meter:
-    """Counts what a run asks of its model, and refuses queries beyond the budget.
+    """Counts the queries and predictions of a run, and refuses queries beyond the budget.
 
-    A query is one context scored on a task's training images; only the purpose ``search`` makes
-    queries. A prediction is one (context, image) pair and is counted under every purpose. Both are
-    of the task's C classes: other texts (anchors) are charged pro rata, M of them at M / C, and
-    totals are rounded up. A service bills otherwise: a prediction for each prompt and image,
+    A query is one context scored on all training images of a task; only the purpose ``search``
+    makes queries. A prediction is one (context, image) pair and is counted for every purpose. Both
+    refer to the task's C classes: a label set of M other texts (anchors) counts as M / C, and
+    totals are rounded up. A service bills differently: one prediction for each prompt and image,
     however many texts the prompt is filled with.
 
     Args:
-        budget: the most queries that may be made, or None for no limit.
-        n_classes: C; None: whatever label set is asked for is charged in full.
+        budget: maximum number of queries; None: unlimited.
+        n_classes: C; None: a context counts as one query, whatever the size of the label set.
 
     Attributes:
         budget: as given.
         n_classes: as given.
-        billed: predictions that a service would bill for all that was asked.
+        billed: number of predictions that a service would bill.
     """
 
     def __init__(self, budget: int | None = None, n_classes: int | None = None) -> None:
@@ -45,8 +45,8 @@ class Meter:
         if n_classes is not None and n_classes < 1:
             raise CraftZooError(f"a task must have at least 1 class, not {n_classes}")
         self.budget, self.n_classes = budget, n_classes
-        self._texts_searched = 0  # texts scored on the training images, C of which are a query
-        self._scores: Counter[Purpose] = Counter()  # (text, image) pairs, likewise
+        self._texts_searched = 0  # texts scored on the training images; C of them are one query
+        self._scores: Counter[Purpose] = Counter()  # (text, image) pairs; C texts, one prediction
         self.billed = 0
 
     def __repr__(self) -> str:
@@ -54,21 +54,21 @@ class Meter:
 
     @property
     def queries(self) -> int:
-        """Contexts asked for under the purpose ``search`` so far."""
+        """Number of queries so far."""
         return self._in_classes(self._texts_searched)
 
     @property
     def predictions(self) -> Counter[Purpose]:
-        """Predictions asked for so far, by purpose."""
+        """Number of predictions so far, by purpose."""
         return Counter({name: self._in_classes(scores) for name, scores in self._scores.items()})
 
     @property
     def remaining(self) -> int:
-        """Queries left; without a budget, more than any run can make."""
+        """Number of queries left; without a budget, the largest int64."""
         return np.iinfo(np.int64).max if self.budget is None else self.budget - self.queries
 
     def affordable_texts(self) -> int:
-        """Texts that the rest of the budget pays for, each scored once on the training images."""
+        """Number of texts that can still be scored on the training images within the budget."""
         if self.budget is None:
             return np.iinfo(np.int64).max
         return self.budget * (self.n_classes or 1) - self._texts_searched
@@ -79,13 +79,13 @@ class Meter:
         """Count ``contexts`` x ``images`` predictions.
 
         Args:
-            contexts: how many.
-            images: how many.
-            purpose: what for.
-            texts: size of the label set; None: the task's classes.
+            contexts: number of contexts.
+            images: number of images.
+            purpose: purpose of the predictions.
+            texts: size of the label set; None: the task's C.
 
         Raises:
-            BudgetExceeded: they are queries and would exceed the budget; nothing is counted.
+            BudgetExceeded: the queries would exceed the budget; nothing is counted.
         """
         width = self.n_classes or 1
         texts = width if texts is None or self.n_classes is None else texts
@@ -103,25 +103,25 @@ class Meter:
         return math.ceil(texts / (self.n_classes or 1))
 
     def wrap(self, box: BlackBox, purpose: Purpose) -> MeteredBlackBox:
-        """The same black box with everything asked of it counted under ``purpose``."""
+        """Wrap a black box so that its predictions are counted under ``purpose``."""
         return MeteredBlackBox(box, self, purpose)
 
 
 class MeteredBlackBox(WrappedBlackBox):
-    """A black box behind a meter. Questions are charged before they are asked, answers checked."""
+    """A black box whose queries are validated and charged before they are sent to the model."""
 
     def __init__(self, box: BlackBox, meter: Meter, purpose: Purpose) -> None:
         super().__init__(box)
         self._meter, self._purpose = meter, purpose
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """As :meth:`BlackBox.logits`, charged as a whole when called, not when iterated.
+        """As :meth:`BlackBox.logits`. All prompts are charged at the call, not while iterating.
 
         Raises:
             BudgetExceeded: see :meth:`Meter.charge`.
             CraftZooError: the model does not accept such prompts, contexts have a wrong shape or
-                are not finite, or a template has no place for the class name; or, while iterating,
-                the model answered with a wrong shape or with NaN or infinity.
+                are not finite, or a template does not have exactly one ``{}``; or, while iterating,
+                the model's answer has a wrong shape or holds NaN or infinity.
         """
         if isinstance(prompts, np.ndarray):
             self._check_contexts(prompts)

@@ -1,4 +1,4 @@
-"""A model whose answers stay in memory, so that nothing is asked twice by one program."""
+"""In-memory cache of a model's answers, so that a program asks for each answer once."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from craft_zoo.data.images import ImageSource
 
 
 class RememberingVLM(WrappedVLM):
-    """A model that is asked about an image under a prompt once, whatever set the image is in.
+    """A model that is queried at most once for each prompt and image, across image sets.
 
-    Images are told apart as Python objects. All answers are kept, one row of C numbers for each
-    prompt and image: this is for methods that ask about few prompts.
+    Images are identified by Python object identity. All answers are kept, C numbers for each prompt
+    and image, so this class suits methods that use few prompts.
 
     Args:
         vlm: the model.
@@ -34,7 +34,7 @@ class RememberingVLM(WrappedVLM):
         super().__init__(vlm)
         self._boxes: dict[tuple[tuple[str, ...], str], _RememberingBox] = {}
         self._handed: dict[tuple[int, ...], ImageSet] = {}
-        self._sources: dict[int, ImageSource] = {}  # held, so that no other object gets their id
+        self._sources: dict[int, ImageSource] = {}  # references, so that ids are not reused
 
     def images(
         self,
@@ -43,7 +43,7 @@ class RememberingVLM(WrappedVLM):
         *,
         keep: bool = True,
     ) -> ImageSet:
-        """See :meth:`VLM.images`; they are handed over when the model must be asked about them."""
+        """See :meth:`VLM.images`. The model gets the images only when it must score them."""
         return _Images(images, self, progress, keep)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
@@ -63,7 +63,7 @@ class RememberingVLM(WrappedVLM):
 
 
 class _Images(ImageSet):
-    """Images that may not have been handed over yet."""
+    """Images that the model may not have received yet."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class _Images(ImageSet):
 
 
 class _RememberingBox(WrappedBlackBox):
-    """A label set of the model, with the answers about it."""
+    """The model opened on class names, with the cached answers."""
 
     def __init__(self, box: BlackBox, owner: RememberingVLM) -> None:
         super().__init__(box)

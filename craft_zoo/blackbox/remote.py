@@ -1,4 +1,4 @@
-"""The former name of :mod:`craft_zoo.client`, which scripts outside still import."""
+"""Alias of :mod:`craft_zoo.client` under its former name, for external scripts."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A model behind a journal: what was answered once is not asked again."""
+"""A model with a journal, which replays the answers of an interrupted run."""
 
 from __future__ import annotations
 
@@ -26,25 +26,24 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.data.fingerprint import describe
 from craft_zoo.data.images import ImageSource, as_images
 
-_ANSWER_BYTES = 2**26  # that requests may bring together, as they are held whole until written
+_ANSWER_BYTES = 2**26  # limit of an answer, which is held in memory until it is written
 
 
 class ReplayVLM(WrappedVLM):
-    """A model whose answers are kept in a journal, and come from there as long as it has them.
+    """A model whose answers are recorded in a journal, and replayed from it where available.
 
-    A request is of some contexts and some images, and a kill or a failure loses the one that is
-    under way. How many they are is noted in the journal with the first: the program that is begun
-    again asks in the same requests, whatever it is told and the model likes by then.
+    A request has ``in_flight`` contexts and ``images_in_flight`` images, and a kill or a failure
+    loses the answer of the current request only. The first request records both numbers in the
+    journal. A restarted program uses the recorded numbers, even if the arguments or the model's
+    attributes have changed, because the requests must be the same.
 
     Args:
         vlm: the model.
-        journal: what was asked of it before by the same program.
-        in_flight: contexts that a request holds; None: as many as the model likes to be asked at
-            once, :attr:`VLM.in_flight`.
+        journal: journal of the program's earlier run, or a new one.
+        in_flight: number of contexts in a request; None: the model's :attr:`VLM.in_flight`.
 
     Attributes:
-        predictions: that a service bills for all that was asked, what the journal answered
-            included: one for each prompt and image.
+        predictions: (prompt, image) pairs, which a service bills, including replayed ones.
     """
 
     def __init__(self, vlm: VLM, journal: Journal, in_flight: int | None = None) -> None:
@@ -63,7 +62,7 @@ class ReplayVLM(WrappedVLM):
         *,
         keep: bool = True,
     ) -> ImageSet:
-        """As :meth:`VLM.images`; while the journal answers, the model is not bothered with them."""
+        """As :meth:`VLM.images`; while the journal replays, the model does not get them yet."""
         parts = _Parts(self, as_images(images), progress, keep)
         if not self._journal.replaying:
             parts.hand_over()
@@ -74,7 +73,7 @@ class ReplayVLM(WrappedVLM):
         return _ReplayBox(self._vlm.classifier(classnames, init), self, init)
 
     def _settle(self) -> None:
-        """Ask as the journal was begun. Not before a question is: without one, none stays."""
+        """Use the recorded request sizes. Only a query calls it, so unused journals stay empty."""
         if not self._settled:
             noted = self._journal.note(
                 {"in_flight": self.in_flight, "images_in_flight": self.images_in_flight}
@@ -83,7 +82,7 @@ class ReplayVLM(WrappedVLM):
             self._settled = True
 
     def _parts_of(self, images: ImageSet) -> _Parts:
-        """Also of a set that the model itself was handed."""
+        """The parts of an image set, which may also be one that the wrapped model made."""
         if isinstance(images, _Parts):
             return images
         if images not in self._handed:
@@ -92,15 +91,15 @@ class ReplayVLM(WrappedVLM):
 
 
 class _Names:
-    """A name for each request, the same when the program is begun again.
+    """Names of requests, which are the same when the program is restarted.
 
-    A request that was under way when the program was killed is then not paid twice.
+    A service therefore bills a request that was interrupted by a kill only once.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._session: str | None = None
-        self._count = 0  # since the program's beginning, what the journal answered included
+        self._count = 0  # requests since the program's start, including replayed ones
 
     def next(self) -> str:
         if self._session is None:
@@ -110,9 +109,9 @@ class _Names:
 
 
 class _Parts(ImageSet):
-    """Images in parts, one a request, each of which is a set of its own for the model.
+    """Images split into parts, one for each request. Each part is an image set of the model.
 
-    They are handed over when the model is first asked about one of them, if not before.
+    The model receives all parts when it first scores one of them, if not earlier.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class _Parts(ImageSet):
 
     @cached_property
     def digest(self) -> bytes:
-        """What tells these images in this order from others."""
+        """Hash of the images and their order."""
         digest = hashlib.blake2b(digest_size=16)
         for source in self.sources:
             about = describe(source)
@@ -141,23 +140,23 @@ class _Parts(ImageSet):
 
     @cached_property
     def places(self) -> list[slice]:
-        """Of each part in the whole; to be looked at when the owner knows how large they are."""
+        """Index range of each part. Call it after the owner's ``_settle`` has fixed the sizes."""
         size = self._owner.images_in_flight or len(self)
         if size >= len(self):
             return [slice(0, len(self))]
         return [slice(at, min(at + size, len(self))) for at in range(0, len(self), size)]
 
     def hand_over(self) -> None:
-        """Give the model all parts, once."""
+        """Pass all parts to the model, once."""
         if not self._sets:
             self._sets = [self._give(place) for place in self.places]
 
     def handed(self, part: int, asked: ImageSet) -> ImageSet:
-        """The model's own set of a part.
+        """The model's image set of a part.
 
         Args:
-            part: its number.
-            asked: what the question is about: these parts, or a set of the model's from which they
+            part: index of the part.
+            asked: the image set of the query: these parts, or the model's own set from which they
                 were made.
         """
         if asked is not self and len(self.places) == 1:
@@ -184,7 +183,7 @@ class _ReplayBox(WrappedBlackBox):
         self._opened = json.dumps([owner.name, init, *box.classnames]).encode()
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`; asked in requests of a size that prompts do not change."""
+        """See :meth:`BlackBox.logits`. The size of requests does not depend on the prompts."""
         if not len(prompts):
             return
         self._owner._settle()

@@ -35,12 +35,12 @@ class Question:
 
     @property
     def texts(self) -> int:
-        """P · C."""
+        """Number of texts to score, P · C."""
         return len(self.prompts) * len(self.box.classnames)
 
 
 class ServingVLM(VLM):
-    """A model with faster ways to serve several clients; every method has a default."""
+    """A model that may serve several clients faster; every method has a default."""
 
     def opening(
         self, classnames: Sequence[str], init: str = DEFAULT_INIT
@@ -63,7 +63,7 @@ class ServingVLM(VLM):
         return question.box, question.images, form
 
     def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
-        """Logits (P, N, C) of each of several questions with the same :meth:`batching_key`."""
+        """Logits (P, N, C) of each question; all must have the same :meth:`batching_key`."""
         first = questions[0]
         if len(questions) == 1:
             prompts = first.prompts
@@ -77,7 +77,7 @@ class ServingVLM(VLM):
 
 
 class _Plain(WrappedVLM, ServingVLM):
-    """A model that has no such ways of its own, with the defaults."""
+    """Wrapper that adds the default implementations to any model."""
 
 
 def serving(vlm: VLM) -> ServingVLM:

@@ -1,4 +1,4 @@
-"""Templates: prompts in words, with ``{}`` where the class name stands."""
+"""Templates: text prompts in which ``{}`` stands for the class name."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ DEFAULT_INIT = "a photo of a"
 
 
 def as_template(words: str) -> str:
-    """A template as it is; words to stand before the class name, made into one.
+    """Return a template unchanged, or make one from the words before the class name.
 
     Raises:
-        PromptError: ``{}`` occurs twice, there are no words, or it is no text.
+        PromptError: ``{}`` occurs twice, there are no words, or the argument is no string.
     """
     if not isinstance(words, str):
         raise PromptError(f"a template must be text, as in {DEFAULT_INIT!r}, not {words!r:.60}")
@@ -24,10 +24,10 @@ def as_template(words: str) -> str:
 
 
 def fill(template: str, classname: str) -> str:
-    """The prompt of a class."""
+    """The prompt of a class: the template with its name in place of ``{}``."""
     return template.replace("{}", classname)
 
 
 def words_before(template: str) -> str:
-    """What stands before the class name, "" for nothing."""
+    """The words before the class name, possibly ""."""
     return template.partition("{}")[0].strip()

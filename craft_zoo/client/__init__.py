@@ -1,12 +1,12 @@
-"""Models behind a network or a function, asked so that no answer is lost or paid for twice.
+"""Models behind a network or a Python function, queried with retries and idempotency keys.
 
-- :class:`RemoteVLM`: a model that ``craft-zoo serve`` serves; :class:`ServerInfo`: its description;
-  :class:`RemoteImages`: images that were uploaded to it; :class:`Usage`: its bill;
-  :class:`Refused`: an error that it answers with
+- :class:`RemoteVLM`: a model served by ``craft-zoo serve``; :class:`ServerInfo`: its description;
+  :class:`RemoteImages`: images uploaded to it; :class:`Usage`: usage of the account;
+  :class:`Refused`: an error response of the server
 - :class:`HuggingFaceVLM`: a model behind Hugging Face's task API
-- :func:`from_callable`: any function of your own
-- :class:`Retrying`: how often and how long a request is tried; :class:`Transient`: an error that is
-  worth another try
+- :func:`from_callable`: a model from a Python function
+- :class:`Retrying`: retry policy of requests; :class:`Transient`: an error after which a request is
+  retried
 """
 
 from craft_zoo.client.callables import from_callable

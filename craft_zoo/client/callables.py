@@ -1,4 +1,4 @@
-"""Any function that scores prompts on images, seen as a black box."""
+"""Adapts a Python function that scores prompts on images to the interface of a model."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from craft_zoo.threads import in_order
 
 Answers = Literal["logits", "probabilities"]
 
-_FLOOR = 1e-12  # a probability that a service has rounded to 0 has no logarithm
-_ROUNDING = 1e-3  # that a probability may be above 1 by
-_KEPT_BYTES = 2**28  # of decoded images; what is more is opened each time it is asked about
+_FLOOR = 1e-12  # lower bound of probabilities, as services round small ones to 0
+_ROUNDING = 1e-3  # tolerance of probabilities outside of [0, 1]
+_KEPT_BYTES = 2**28  # of decoded images; further images are decoded for each query
 
 Result = TypeVar("Result")
 
@@ -48,7 +48,7 @@ def from_callable(
     image_size: int = 224,
     in_flight: int | None = None,
 ) -> VLM:
-    """A model out of a function of your own, as the client of a service is::
+    """Make a model of a function, for example of a service's client::
 
         def ask(prompts, images):          # "a photo of a cat.", …; RGB images of Pillow
             return client.scores(texts=prompts, pictures=images)
@@ -56,22 +56,22 @@ def from_callable(
         vlm = from_callable(ask, name="my-service", answers="probabilities")
         tuned = tune(vlm, task, method="craft-hard", budget=500)
 
-    Without ``initial_context`` the model takes words: ``f(prompts, images)`` gets a prompt for each
-    of the C classes and returns (len(images), C). With it the model takes contexts instead:
-    ``f(contexts, classnames, images)`` gets them as (P, n_ctx, dim) or (P, C, n_ctx, dim) float32
-    and returns (P, len(images), C). Arrays, tensors and lists will do.
+    Without ``initial_context``, the model accepts texts: ``f(prompts, images)`` gets one prompt for
+    each of C classes and returns (len(images), C). With it, the model accepts contexts instead:
+    ``f(contexts, classnames, images)`` gets (P, n_ctx, dim) or (P, C, n_ctx, dim) float32 contexts
+    and returns (P, len(images), C). It may return an array, a tensor or nested lists.
 
     Args:
         f: the function, which may be async.
-        name: see :attr:`VLM.name`; :func:`craft_zoo.blackbox.load_vlm` cannot open it by that.
-        answers: what it returns; of probabilities the logarithms are taken.
-        initial_context: (n_ctx, dim), the embeddings that a search of contexts starts from.
-        batch: the most images that it is given at once.
-        concurrency: how many calls of an async function may be under way; a plain one is called
-            by one thread, one call after another.
+        name: see :attr:`VLM.name`; :func:`craft_zoo.blackbox.load_vlm` cannot open this name.
+        answers: what the function returns. Probabilities are converted to their logarithms.
+        initial_context: (n_ctx, dim), the embeddings from which a search of contexts starts.
+        batch: maximum number of images in a call.
+        concurrency: maximum number of concurrent calls of an async function. A plain function is
+            called sequentially.
         image_size: see :attr:`VLM.image_size`.
-        in_flight: see :attr:`VLM.in_flight`; the most contexts that it is given at once. By default
-            1, and of words, which an async function is given one by one, ``concurrency``.
+        in_flight: maximum number of contexts in a call, see :attr:`VLM.in_flight`; None:
+            ``concurrency`` if the model accepts texts and ``f`` is async, otherwise 1.
 
     Raises:
         CraftZooError: an argument is out of range.
@@ -97,26 +97,26 @@ def from_callable(
 
 
 def log_of(probabilities: np.ndarray) -> np.ndarray:
-    """Their logarithms, float32 and finite."""
+    """Natural logarithms of probabilities, float32 and finite (probabilities are >= 1e-12)."""
     floored = np.maximum(np.asarray(probabilities, np.float64), _FLOOR)
     return np.log(floored).astype(np.float32)
 
 
 class _Call:
-    """The function, called in order; what it does wrong is said in a sentence."""
+    """Calls the function, and turns its exceptions and invalid results into CraftZooErrors."""
 
     def __init__(
         self, f: Callable[..., Any], name: str, answers: Answers, concurrency: int
     ) -> None:
         self._f, self.name, self._answers = f, name, answers
-        method = getattr(f, "__call__", None)  # noqa: B004, an object's may be async
+        method = getattr(f, "__call__", None)  # noqa: B004, an object's method may be async
         self._is_async = inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(method)
         self.concurrency = concurrency if self._is_async else 1
 
     def each(
         self, arguments: Iterator[tuple[tuple[Any, ...], tuple[int, ...]]]
     ) -> Iterator[np.ndarray]:
-        """An answer for each tuple of arguments, in order; beside them the shape that it has."""
+        """Answers in order, one for each pair of a call's arguments and the expected shape."""
         if not self._is_async:
             for these, shape in arguments:
                 yield self._checked(self._run(these), shape)
@@ -135,11 +135,11 @@ class _Call:
     def _run(self, arguments: tuple[Any, ...]) -> Any:
         try:
             answer = self._f(*arguments)
-        except Exception as error:  # a stranger's code raises whatever it likes
+        except Exception as error:  # the user's function may raise any exception
             raise self._failed(error) from error
         if not inspect.isawaitable(answer):
             return answer
-        # A plain function may return one all the same.
+        # A plain function may return an awaitable.
         [result] = self._uncancelled(in_order(self._begin, [lambda: answer], 1))
         return result
 
@@ -149,11 +149,11 @@ class _Call:
     async def _await(self, call: Callable[[], Awaitable[Any]]) -> Any:
         try:
             return await call()
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # the latter end the loop
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # the latter would end the loop
             raise self._failed(error) from error
 
     def _uncancelled(self, answers: Iterator[Any]) -> Iterator[Any]:
-        """As they are; where the callable has cancelled itself, that is said."""
+        """Pass answers on; if the callable cancelled its own task, raise a CraftZooError."""
         try:
             yield from answers
         except CancelledError as error:
@@ -171,7 +171,7 @@ class _Call:
     def _checked(self, answer: Any, shape: tuple[int, ...]) -> np.ndarray:
         try:
             scores = np.asarray(answer, dtype=np.float64)
-        except Exception as error:  # of arrays of other libraries, too
+        except Exception as error:  # arrays of other libraries may raise any exception
             raise CraftZooError(
                 f"{self.name} returned {type(answer).__name__} instead of an array of numbers "
                 f"{shape} ({str(error).splitlines()[0] if str(error) else type(error).__name__}): "
@@ -201,10 +201,10 @@ class _Call:
 
 
 class _Loop:
-    """An event loop in a thread of its own, both begun when they are first needed.
+    """An event loop in a daemon thread, both created when first needed.
 
-    There is one for all callables, as clients are often bound to the loop that they were first used
-    in.
+    All callables share one loop, because clients are often bound to the loop in which they were
+    first used.
     """
 
     def __init__(self) -> None:
@@ -213,7 +213,7 @@ class _Loop:
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        """A forked process has none of its parent's threads, one of which may hold the lock."""
+        """Reset after a fork, as the child lacks the parent's threads, which may hold the lock."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -231,7 +231,7 @@ def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
     while True:
         try:
             loop.run_forever()
-        except (SystemExit, KeyboardInterrupt):  # of a task that the callable has begun itself
+        except (SystemExit, KeyboardInterrupt):  # raised in a task that the callable created
             continue
 
 
@@ -239,13 +239,13 @@ _LOOP = _Loop()
 
 
 class _Room:
-    """Bytes that all images of a model may take when they are decoded."""
+    """Memory budget of all decoded images of a model, in bytes."""
 
     def __init__(self) -> None:
         self._free = _KEPT_BYTES
 
     def take(self, size: int) -> bool:
-        """Whether there is so much, which is then taken."""
+        """Reserve bytes if they are free, and return whether they were."""
         fits = size <= self._free
         self._free -= size * fits
         return fits
@@ -255,7 +255,7 @@ class _Room:
 
 
 class _Opened(ImageSet):
-    """Images, decoded once where they are few: the first ones, as far as there is room."""
+    """Images, the first of which are kept decoded as far as the memory budget allows."""
 
     def __init__(
         self, sources: Sequence[ImageSource], owner: VLM, room: _Room, progress: Progress | None
@@ -264,7 +264,7 @@ class _Opened(ImageSet):
         self._decoded: list[Image.Image] = []
         kept = 0
         for place, source in enumerate(sources):
-            image = open_image(source)  # each once, so that a broken one is known before it costs
+            image = open_image(source)  # all are opened, so that a broken one fails before a query
             size = 3 * image.width * image.height
             if len(self._decoded) == place and room.take(size):
                 self._decoded.append(image)
@@ -319,7 +319,7 @@ class _CallableVLM(VLM):
 
 
 class _CalledBox(BlackBox):
-    """What both kinds share."""
+    """Base class of both kinds of prompts."""
 
     def __init__(
         self,
@@ -338,7 +338,7 @@ class _CalledBox(BlackBox):
     def _joined(
         self, pieces: Iterator[np.ndarray], n_images: int, axis: int
     ) -> Iterator[np.ndarray]:
-        """Answers on all images, of those on one batch after another."""
+        """Concatenate the answers on consecutive batches of images to answers on all images."""
         n_batches = -(-n_images // self._batch)
         while some := [piece for _, piece in zip(range(n_batches), pieces, strict=False)]:
             yield np.concatenate(some, axis)
@@ -381,6 +381,6 @@ class _Contexts(_CalledBox):
 
 
 def filled_of(template: str | tuple[str, ...], classnames: Sequence[str]) -> list[str]:
-    """The prompt of each class under one template, or under its own of as many."""
+    """The prompt of each of C classes, from one template or from C templates."""
     each = (template,) * len(classnames) if isinstance(template, str) else template
     return [fill(one, name) for one, name in zip(each, classnames, strict=True)]

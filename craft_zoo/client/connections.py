@@ -1,4 +1,4 @@
-"""The httpx client that all threads of a process share."""
+"""An httpx client shared by all threads of a process."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class _Shared:
-    """A client and the number of requests that use it."""
+    """A client and the number of requests that currently use it."""
 
     def __init__(self, client: httpx.Client) -> None:
         self.client, self.users, self.retired = client, 0, False
 
 
 class SharedClient:
-    """One client for all threads, created when it is first needed.
+    """One client for all threads, created when first needed.
 
     Args:
         make: creates a client; its exceptions propagate from :meth:`client`.
@@ -33,13 +33,13 @@ class SharedClient:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._shared: _Shared | None = None
-        self._process = os.getpid()  # last: another thread may read it meanwhile
+        self._process = os.getpid()  # set last, because another thread may read it meanwhile
 
     def _mine(self) -> threading.Lock:
         """The lock of this process.
 
-        After a fork everything is created anew: connections cannot be shared with the parent, and a
-        thread that does not exist in the child may have held the lock.
+        After a fork, the state is reset: connections must not be shared with the parent, and the
+        lock may be held by a thread that does not exist in the child.
         """
         if self._process != os.getpid():
             self._begin()
@@ -47,7 +47,7 @@ class SharedClient:
 
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:
-        """The client, for one request."""
+        """Borrow the client for one request."""
         with self._mine():
             if self._shared is None:
                 self._shared = _Shared(self._make())
@@ -63,7 +63,7 @@ class SharedClient:
                 mine.client.close()
 
     def retire(self) -> None:
-        """Use a new client from now on; the present one is closed when no request uses it."""
+        """Use a new client from now on. The old one is closed once no request uses it."""
         with self._mine():
             mine, self._shared = self._shared, None
             if mine is not None:

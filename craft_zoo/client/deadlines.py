@@ -1,7 +1,7 @@
-"""One deadline over a whole exchange, where httpx limits each wait for some bytes alone.
+"""A deadline for a whole HTTP exchange. httpx only limits each single wait for data.
 
-A server that sends a byte a second, or "102 Processing" again and again, never lets such a wait run
-out. Here each wait is as long as what is left until the deadline, at most.
+A server that sends one byte a second, or repeats "102 Processing", never exceeds httpx's time-out.
+Here, each wait is limited to the time left until the deadline.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import httpcore
     import httpx
 
-_PIECE = 2**16  # bytes that are sent between two looks at the clock
+_PIECE = 2**16  # bytes sent between two checks of the deadline
 
 
 class _Ends(threading.local):
-    """The moment at which this thread's exchange ends, on the monotonic clock; None: no limit."""
+    """Deadline of this thread's exchange, in seconds of the monotonic clock; None: no deadline."""
 
     at: float | None = None
 
@@ -31,10 +31,10 @@ _ENDS = _Ends()
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Let all that this thread waits for on the network inside take so many seconds together.
+    """Limit the total time of this thread's network operations in the context, in seconds.
 
     Raises:
-        httpx.TimeoutException: the time is over.
+        httpx.TimeoutException: the deadline has passed.
     """
     _ENDS.at = time.monotonic() + seconds
     try:
@@ -44,10 +44,10 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def keep_deadlines(client: httpx.Client) -> None:
-    """Have the client's connections keep to :func:`deadline`, those by way of proxies too.
+    """Make a client's connections, including those through proxies, obey :func:`deadline`.
 
-    httpx has no place for a network backend of httpcore's, so it is put where httpx keeps the pool
-    of connections. A transport that has none stands in for the network in tests.
+    httpx has no parameter for httpcore's network backend, so the backend is replaced in httpx's
+    private connection pools. Transports without a pool replace the network in tests.
     """
     for transport in [client._transport, *client._mounts.values()]:
         pool = getattr(transport, "_pool", None)
@@ -56,7 +56,7 @@ def keep_deadlines(client: httpx.Client) -> None:
 
 
 def _left(timeout: float | None, late: type[Exception]) -> float | None:
-    """Seconds that may be waited now."""
+    """Seconds that an operation may wait: its time-out or the time until the deadline."""
     if _ENDS.at is None:
         return timeout
     left = _ENDS.at - time.monotonic()
@@ -69,7 +69,7 @@ def _backend(inner: httpcore.NetworkBackend) -> httpcore.NetworkBackend:
     import httpcore  # comes with httpx, which is an extra
 
     class Stream(httpcore.NetworkStream):
-        """A connection whose waits end at the deadline."""
+        """A connection whose operations end at the deadline."""
 
         def __init__(self, stream: httpcore.NetworkStream) -> None:
             self._stream = stream
@@ -98,7 +98,7 @@ def _backend(inner: httpcore.NetworkBackend) -> httpcore.NetworkBackend:
             return self._stream.get_extra_info(info)
 
     class Backend(httpcore.NetworkBackend):
-        """Opens such connections."""
+        """Opens connections whose operations end at the deadline."""
 
         def connect_tcp(
             self,

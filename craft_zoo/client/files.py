@@ -1,4 +1,4 @@
-"""Images as files, to be sent."""
+"""Encodes images as files to be sent to a server."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 from craft_zoo.data.images import ImageSource, open_image, reading, steps_of
 
-_COMPRESSION = 1  # of PNG: a tenth larger than the best, in a fraction of its time
-_SENT = (b"\xff\xd8", b"\x89PNG", b"RIFF")  # how JPEG, PNG and WebP begin
+_COMPRESSION = 1  # of PNG; files are a tenth larger than at level 9, but much faster to write
+_SENT = (b"\xff\xd8", b"\x89PNG", b"RIFF")  # first bytes of JPEG, PNG and WebP files
 
 
 def file_of(source: ImageSource) -> bytes:
-    """The bytes of an image's file, if it is JPEG, PNG or WebP; else those of a PNG file of it.
+    """The bytes of an image file in JPEG, PNG or WebP format; other images are encoded as PNG.
 
-    A PNG file is also made of what programs show differently: transparency, 16 bits a pixel, inks
-    with a profile. Orientation is left to whoever reads the file, as all agree on it.
+    Files that programs decode differently are also converted to PNG: those with transparency, 16
+    bits per channel, or CMYK with a profile. EXIF orientation is kept, as all programs honour it.
 
     Raises:
         BrokenImageError: the file is missing or cannot be read, or the array is no image.

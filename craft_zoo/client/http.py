@@ -1,4 +1,4 @@
-"""Requests over HTTP: what comes back, or that it may come back another time."""
+"""HTTP requests, with transient failures distinguished from permanent ones."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 BUSY = frozenset({429, 502, 503, 504})
 _CONNECT_SECONDS = 10.0
-_SLACK = 2**20  # bytes that any answer may have: a message, JSON
-_SLOWEST = 2e4  # bytes a second at which a request is sent, at the least
-_TOO_LONG = 2  # answers that are longer than can be, until it is no accident
+_SLACK = 2**20  # bytes allowed beyond the expected size, for error messages and JSON
+_SLOWEST = 2e4  # bytes a second; the time-out allows for sending requests at this rate
+_TOO_LONG = 2  # attempts after which an overlong or compressed answer is a permanent failure
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
 _CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back.
+    """An HTTP response.
 
     Attributes:
-        status: of HTTP.
-        headers: by name, in small letters.
-        body: as it came.
+        status: HTTP status.
+        headers: headers by lower-case name.
+        body: the body.
     """
 
     status: int
@@ -45,27 +45,27 @@ class Answer:
 
     @cached_property
     def kind(self) -> str:
-        """Its content type, without parameters."""
+        """Content type without parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def retry_after(self) -> float:
-        """Seconds that the server wants to be left alone for."""
+        """Seconds until the server wants to be asked again, from the Retry-After header."""
         return seconds_of(self.headers.get("retry-after"))
 
 
 class Http:
-    """A pool of connections to one address.
+    """A pool of connections to one server.
 
     Args:
-        url: what all paths are relative to.
-        headers: sent with every request.
-        timeout: seconds that a whole exchange may take, from connecting to the answer's last byte;
-            a large request has more, so that it can be sent at 20 kB/s.
-        transport: stands in for the network.
+        url: base URL of all paths.
+        headers: headers of every request.
+        timeout: seconds for a whole exchange, from connecting to the last byte of the answer; the
+            time to send the request at 20 kB/s is added.
+        transport: replaces the network in tests.
 
     Raises:
-        CraftZooError: the package httpx is missing, or the URL is none.
+        CraftZooError: the package httpx is missing, or the URL is invalid.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Http:
             raise CraftZooError(f"the time-out must be more than 0 s, not {timeout:g}")
         self._headers, self._timeout, self._transport = headers, timeout, transport
         self._clients = SharedClient(self._client)
-        self._heard = False  # of the other side, ever
+        self._heard = False  # whether this server has ever answered
 
     def send(
         self,
@@ -97,20 +97,20 @@ class Http:
         *,
         most: int = 0,
     ) -> Answer:
-        """Ask once.
+        """Send a request once, without retries.
 
         Args:
-            method: of HTTP.
-            path: behind the URL, with the query.
-            body: of the request.
-            headers: beside those of every request.
-            most: bytes of the answer that is expected.
+            method: HTTP method.
+            path: path and query, relative to the base URL.
+            body: body of the request.
+            headers: further headers.
+            most: expected maximum size of the answer, in bytes; 1 MiB more is tolerated.
 
         Raises:
-            Transient: no whole answer came in time, or one that is longer than can be.
-            CraftZooError: the address redirects elsewhere, its certificate cannot be trusted, the
-                request cannot be sent, or the environment names a proxy or certificates that
-                cannot be used.
+            Transient: no complete answer arrived in time, or it is too long or compressed.
+            CraftZooError: the server redirects, its certificate cannot be trusted, the request
+                cannot be sent, or the environment names a proxy or certificates that cannot be
+                used.
         """
         import httpx
 
@@ -147,7 +147,7 @@ class Http:
             self._failed(error)
         except httpx.HTTPError as error:
             self._failed(error)
-        except (httpx.InvalidURL, UnicodeError) as error:  # the latter of the host's name
+        except (httpx.InvalidURL, UnicodeError) as error:  # the latter for the host name
             raise CraftZooError(f"{self.url} is no URL ({_reason(error)}): check it") from None
         found = {name.lower(): value for name, value in response.headers.items()}
         if "location" in found and 300 <= response.status_code < 400:
@@ -158,17 +158,17 @@ class Http:
         return Answer(response.status_code, found, b"".join(pieces))
 
     def reconnect(self) -> None:
-        """Leave the connections that there are: what comes on them may belong to another request.
+        """Open new connections from now on, because old ones may deliver another request's answer.
 
-        Those in use by other threads are closed when these are done.
+        Old connections that other threads use are closed when their requests end.
         """
         self._clients.retire()
 
     def _failed(self, error: httpx.HTTPError) -> NoReturn:
-        """Raise what is to be said of connections that are refused, broken or out of step."""
+        """Raise the error for a connection that was refused, broken or violates the protocol."""
         import httpx
 
-        if isinstance(error, httpx.LocalProtocolError):  # its text quotes headers, so keys
+        if isinstance(error, httpx.LocalProtocolError):  # its text quotes headers with keys
             raise CraftZooError(
                 f"a request to {self.url} cannot be sent, as HTTP does not allow one of its "
                 f"headers: check the key"
@@ -185,7 +185,7 @@ class Http:
             reason = f"no answer in {self._timeout:g} s"
         else:
             reason = _reason(error)
-        slow = httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout  # but connected
+        slow = httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout  # a connection existed
         unsent = (
             *(httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError),
             *(httpx.PoolTimeout, httpx.WriteTimeout, httpx.WriteError),
@@ -207,7 +207,7 @@ class Http:
             client = httpx.Client(
                 headers={"Accept-Encoding": "identity", **self._headers},
                 timeout=httpx.Timeout(self._timeout, connect=self._connect_seconds),
-                # Who asks limits how much is under way; a limit here would count as a time-out.
+                # Callers limit concurrency; waiting for a limit here would count as a time-out.
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
                 transport=self._transport,
             )
@@ -223,7 +223,7 @@ class Http:
                 f"{self.url} is to be reached by a SOCKS proxy, which needs the package socksio: "
                 f"pip install 'httpx[socks]', or change {_variables(_PROXIES)}"
             ) from None
-        except (ValueError, httpx.InvalidURL):  # whose texts may hold the proxy's password
+        except (ValueError, httpx.InvalidURL):  # their texts may contain the proxy's password
             raise CraftZooError(
                 f"{self.url} is to be reached by a proxy whose address is none: check "
                 f"{_variables(_PROXIES)}"
@@ -231,14 +231,14 @@ class Http:
 
 
 def checked_key(key: str, variable: str) -> str:
-    """The key without spaces around it.
+    """Validate an API key and strip whitespace.
 
     Args:
-        key: as it was given.
-        variable: of the environment, that it comes from where it is not given.
+        key: the key.
+        variable: environment variable of the key, named in the error message.
 
     Raises:
-        CraftZooError: no header may hold it; the sentence does not show it.
+        CraftZooError: the key is not printable ASCII; the message does not contain the key.
     """
     key = key.strip()
     if not key.isascii() or not key.isprintable():
@@ -247,10 +247,10 @@ def checked_key(key: str, variable: str) -> str:
 
 
 def checked_url(url: str) -> str:
-    """The URL without a slash at its end.
+    """Validate a server's URL and remove trailing slashes.
 
     Raises:
-        CraftZooError: it is not of a server.
+        CraftZooError: it is no http(s) URL, or holds credentials, a query or a fragment.
     """
     url = url.strip()
     try:
@@ -269,7 +269,7 @@ def checked_url(url: str) -> str:
 
 
 def _certificate_fault(error: BaseException | None) -> str | None:
-    """Why a certificate was not trusted; None where it is not about one."""
+    """Why a certificate was not trusted; None if the error has another cause."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message.rstrip(".") or "it cannot be verified"
@@ -278,7 +278,7 @@ def _certificate_fault(error: BaseException | None) -> str | None:
 
 
 def _variables(names: frozenset[str]) -> str:
-    """Those of the names that the environment has, in capitals or not."""
+    """Names of those environment variables that are set, in upper or lower case."""
     found = sorted(name for name in os.environ if name.upper() in names)
     return " and ".join(found) or "the system's settings"
 

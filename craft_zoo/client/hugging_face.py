@@ -1,4 +1,4 @@
-"""Endpoints of Hugging Face's task API for zero-shot image classification, seen as a black box."""
+"""Client of Hugging Face's zero-shot image classification API."""
 
 from __future__ import annotations
 
@@ -50,41 +50,41 @@ if TYPE_CHECKING:
     import httpx
 
 SCHEME = "hf-api:"
-_LABEL_BYTES = 1000  # that an answer takes for a label, at the most
-_PROXY_TIMED_OUT = frozenset({504, 524})  # of a proxy, while the model may have answered
-_FAILURES = 3  # of the model itself (500), some of which pass, until no more is asked
-_NO_JSON = 2  # answers, until it is no accident
-_NONE = object()  # where there is no JSON
+_LABEL_BYTES = 1000  # maximum size of an answer per label
+_PROXY_TIMED_OUT = frozenset({504, 524})  # statuses of proxies; the model may still have answered
+_FAILURES = 3  # attempts after which HTTP 500, which may be transient, is a permanent failure
+_NO_JSON = 2  # attempts after which an answer without JSON is a permanent failure
+_NONE = object()  # result of parsing a body that is no JSON
 
 
 class HuggingFaceVLM(VLM):
-    """A model behind the task API ``zero-shot-image-classification``.
+    """A model behind Hugging Face's task API ``zero-shot-image-classification``.
 
-    It takes words, one template and image a request, and returns probabilities, whose logarithms
-    stand for logits. Such an endpoint keeps no images, so every question sends its image along.
+    It accepts texts, one template and image in a request, and returns probabilities, whose
+    logarithms serve as logits. Endpoints do not store images, so each request contains its image.
 
-    Each request carries a name (``Idempotency-Key``), the same when it is sent again, and when a
-    killed run goes on: ``craft-zoo serve``, which answers this API too, bills it once by that.
-    Other endpoints ignore the name and may bill it again: a request that may have been billed
-    counts once more towards the limits when it is sent again.
+    Each request has an ``Idempotency-Key``, which is the same for retries and for a resumed run.
+    ``craft-zoo serve``, which offers this API too, bills a key once. Other endpoints ignore the key
+    and may bill a retry again, so the retry of a request that may have been billed counts again
+    towards the cost limit.
 
     Args:
-        url: of the endpoint, with or without ``hf-api:`` before it.
-        token: sent as the key; None: the environment's ``HF_TOKEN``, if there is one.
-        session: a name for what is asked with this object; None: a random one.
-        concurrency: requests that may be under way at once.
+        url: URL of the endpoint, with or without the prefix ``hf-api:``.
+        token: API token; None: the environment variable ``HF_TOKEN``, if set.
+        session: name from which idempotency keys are derived; None: a random one.
+        concurrency: maximum number of concurrent requests.
         max_predictions: see :class:`~craft_zoo.blackbox.CostLimit`.
-        price: likewise, of one prediction.
-        max_cost: likewise.
-        timeout: seconds that an answer may take.
-        retrying: how long a request is tried.
-        transport: stands in for the network.
+        price: price of one prediction.
+        max_cost: maximum cost of all predictions.
+        timeout: seconds for a whole exchange, see :class:`~craft_zoo.client.http.Http`.
+        retrying: retry policy; None: the default one.
+        transport: replaces the network in tests.
 
     Attributes:
-        cost_limit: what was asked for so far.
+        cost_limit: counts the predictions so far.
 
     Raises:
-        CraftZooError: an argument is wrong, or the package httpx is missing.
+        CraftZooError: an argument is invalid, or the package httpx is missing.
     """
 
     bills = True
@@ -116,7 +116,7 @@ class HuggingFaceVLM(VLM):
         self.images_in_flight = 4 * concurrency
 
     def next_question(self, name: str) -> None:
-        """See :meth:`VLM.next_question`; only ``craft-zoo serve`` looks at it."""
+        """See :meth:`VLM.next_question`; only ``craft-zoo serve`` uses the name."""
         self._questions.name_next(name)
 
     def images(
@@ -126,7 +126,7 @@ class HuggingFaceVLM(VLM):
         *,
         keep: bool = True,
     ) -> ImageSet:
-        """See :meth:`VLM.images`; they stay here until they are asked about."""
+        """See :meth:`VLM.images`. Images are only sent with each query."""
         images = as_images(images)
         return _Files(images, self, progress)
 
@@ -150,18 +150,18 @@ class HuggingFaceVLM(VLM):
         name: str | None = None,
         stop: threading.Event | None = None,
     ) -> np.ndarray:
-        """(C,) probabilities of one image's labels, in their order.
+        """(C,) probabilities of the labels for one image, in the order of the labels.
 
         Args:
-            image: its file.
-            labels: C of them.
-            template: in which they stand in place of ``{}``.
-            name: of what is asked, see :meth:`next_question`.
+            image: the image file.
+            labels: C labels.
+            template: template in which a label replaces ``{}``.
+            name: name of the query, see :meth:`next_question`.
             stop: see :class:`~craft_zoo.client.Retrying`.
 
         Raises:
-            CraftZooError: the endpoint does not answer, or not as it should; or to ask once more
-                would cost too much.
+            CraftZooError: the endpoint does not answer or its answer is invalid, or a retry would
+                exceed the cost limit.
         """
         body = json.dumps(
             {
@@ -203,7 +203,7 @@ class HuggingFaceVLM(VLM):
         said = _parsed(answer.body)
         about = said if isinstance(said, dict) else {}
         message = _message(about) or f"HTTP {answer.status}"
-        # What is above 520 is of proxies before it.
+        # Statuses above 520 come from proxies in front of the endpoint.
         if answer.status in BUSY or answer.status == 500 or answer.status >= 520:
             loading = about.get("estimated_time")
             after = clamped(loading) if isinstance(loading, int | float) else 0.0
@@ -250,12 +250,12 @@ class HuggingFaceVLM(VLM):
     def ask_all(
         self, labels: Sequence[str], template: str, images: _Files, name: str | None = None
     ) -> np.ndarray:
-        """(N, C) probabilities; of images that are the same only one is asked about.
+        """(N, C) probabilities; images with equal files are sent only once.
 
-        When one request fails, no other is begun or sent again.
+        When one request fails, no further request or retry is sent.
 
         Raises:
-            CraftZooError: see :meth:`ask`; or it would cost too much, then nothing is asked.
+            CraftZooError: see :meth:`ask`; if the cost limit would be exceeded, nothing is sent.
         """
         first = {key: place for place, key in reversed(list(enumerate(images.keys)))}
         places = sorted(first.values())
@@ -279,7 +279,7 @@ class HuggingFaceVLM(VLM):
 
 
 class _Files(ImageSet):
-    """Images that are sent with each question."""
+    """Images that are sent with each query."""
 
     def __init__(
         self, sources: Sequence[ImageSource], owner: VLM, progress: Progress | None
@@ -327,7 +327,7 @@ class _Endpoint(BlackBox):
     def _ask(self, prompt: str | tuple[str, ...], images: _Files, name: str | None) -> np.ndarray:
         if isinstance(prompt, str):
             return self._owner.ask_all(self.classnames, prompt, images, name)
-        # The API knows one template for all classes: whole prompts are labels, too.
+        # The API has one template for all labels, so complete prompts are sent as the labels.
         labels = filled_of(prompt, self.classnames)
         if len(set(labels)) < len(labels):
             raise CraftZooError(
@@ -338,7 +338,7 @@ class _Endpoint(BlackBox):
 
 
 def _parsed(body: bytes) -> Any:
-    """The JSON that it is, or ``_NONE``."""
+    """The parsed JSON, or ``_NONE`` if the body is no JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -346,7 +346,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def _message(about: dict[str, Any]) -> str:
-    """What the endpoint says of a refusal, in one line; empty where it says nothing."""
+    """The endpoint's error message in one line; "" if there is none."""
     said = about.get("error") or about.get("message")
     if isinstance(said, dict):
         said = said.get("message")

@@ -1,4 +1,4 @@
-"""Idempotency keys: a server that receives one twice answers from memory and bills once."""
+"""Idempotency keys. A server that receives a key twice returns the stored answer, billed once."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from collections import Counter
 
 
 class QuestionKeys:
-    """Makes the key of each question.
+    """Makes idempotency keys.
 
-    A key is a hash of the session, of the question, and of how often the session has asked it
-    before: asking it anew on purpose makes another key, sending it again after an error does not.
-    A named question has its name in place of the session, so that another process that continues
-    the work makes the same key.
+    A key is a hash of the session, the question, and the number of times the session has asked it
+    before, so that an intended repetition gets a new key. A retry reuses the key of its question. A
+    named question uses its name in place of the session, so that a process that resumes the work
+    makes the same key.
 
     Args:
-        session: any text; None: a random one.
+        session: name of the session; None: a random one.
     """
 
     def __init__(self, session: str | None = None) -> None:
         self._session = secrets.token_hex(16) if session is None else session
         self._asked: Counter[bytes] = Counter()
         self._lock = threading.Lock()
-        self._next = threading.local()  # the thread that names a question also asks it
+        self._next = threading.local()  # a question is named and asked by the same thread
 
     def name_next(self, name: str) -> None:
-        """Name the question that this thread asks next."""
+        """Set the name of this thread's next question."""
         self._next.name = name
 
     def take_name(self) -> str | None:
-        """The name of the next question, which is then cleared; None: it has none."""
+        """Return and clear the name of this thread's next question; None: it has no name."""
         name = getattr(self._next, "name", None)
         self._next.name = None
         return name
 
     def key(self, question: bytes, name: str | None = None) -> str:
-        """The key of a question that is asked now.
+        """Make the key of a question and count the question.
 
         Args:
-            question: its content, or a hash of it.
-            name: see :meth:`take_name`.
+            question: content of the question, or a hash of it.
+            name: its name, see :meth:`take_name`.
         """
         content = hashlib.sha256(question).digest()
         if name is not None:

@@ -1,4 +1,4 @@
-"""Which uploaded image sets the server may delete."""
+"""Tracks which uploaded image sets the server may delete."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from craft_zoo.client.images import RemoteImages
 
 
 class ImageLifetimes:
-    """Follows uploaded image sets by weak references."""
+    """Tracks uploaded image sets by weak references."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._alive: WeakSet[RemoteImages] = WeakSet()
-        self._temporary: set[str] = set()  # ids of sets to be deleted when unused here
+        self._temporary: set[str] = set()  # ids of sets to delete once no object here uses them
 
     def add(self, images: RemoteImages, keep: bool) -> None:
-        """Follow an image set; see :meth:`VLM.images` for ``keep``."""
+        """Track an image set; for ``keep``, see :meth:`VLM.images`."""
         with self._lock:
             self._alive.add(images)
             if keep:
@@ -26,9 +26,9 @@ class ImageLifetimes:
                 self._temporary |= images.ids
 
     def take_gone(self) -> list[str]:
-        """Ids of the temporary sets that are no longer used here; each is returned once."""
+        """Ids of temporary sets that are no longer in use; each id is returned once."""
         with self._lock:
-            # Two sets of equal images share their ids.
+            # Two objects with equal images share their ids.
             gone = self._temporary - {id for images in self._alive for id in images.ids}
             self._temporary -= gone
         return sorted(gone)

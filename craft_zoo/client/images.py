@@ -1,4 +1,4 @@
-"""Images that a server has: handed over once, and again when it has forgotten them."""
+"""Image sets uploaded to a server, and uploaded again when the server has dropped them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import ErrorCode, encode_files, paths
 from craft_zoo.threads import in_threads
 
-TURNS = 20  # that a server may forget in, for one question; each restart of it is one
+TURNS = 20  # times that a server may drop data during one query; each of its restarts is one
 
-_TOGETHER = 64  # images in a request
-_UPLOAD_BYTES = 2**23  # in a request, where no image alone is larger
-_HEAD_BYTES = 2**7  # of these, for each file's number and place
+_TOGETHER = 64  # maximum number of images in an upload request
+_UPLOAD_BYTES = 2**23  # maximum size of an upload request, unless a single image is larger
+_HEAD_BYTES = 2**7  # of an upload request, for each file's number and offsets
 _FILES = "application/octet-stream"
 
 
 class RemoteImages(ImageSet):
-    """Images, the bytes of whose files the server knows them by.
+    """Images that the server identifies by the SHA-256 of their files.
 
     Args:
-        sources: the images.
-        owner: the model that they are handed to.
-        server: where it is.
-        together: images that one set over there may have.
-        progress: called as the server takes them in.
-        most: bytes that a request may have.
+        sources: the N images.
+        owner: the model that receives them.
+        server: the model's server.
+        together: maximum number of images of a set on the server.
+        progress: called as the server receives images.
+        most: maximum size of an upload request, in bytes.
 
     Raises:
-        CraftZooError: an image is missing or broken, or the server does not take it.
+        CraftZooError: an image is missing or broken, or the server refuses it.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class RemoteImages(ImageSet):
 
     @property
     def ids(self) -> set[str]:
-        """What the server calls the sets that they are over there."""
+        """Ids of the corresponding image sets on the server."""
         return {part.id for parts in list(self._divided.values()) for part in parts}
 
     def parts(self, together: int, progress: Progress | None = None) -> list[Part]:
-        """They in sets of so many, handed over where they were not divided so before."""
+        """Divide the images into sets of up to ``together``, uploading those of a new division."""
         if together not in self._divided:
             parts = []
             for start in range(0, len(self), together):
@@ -74,19 +74,19 @@ class RemoteImages(ImageSet):
 
 
 class Part:
-    """Consecutive images that are one set over there.
+    """Consecutive images that form one set on the server.
 
     Args:
-        server: where it is.
-        sources: all images, these among them.
-        start: place of the first of these.
-        digests: SHA-256 of each one's file.
-        most: bytes that a request may have.
+        server: the server.
+        sources: all N images, of which the part is a range.
+        start: index of the part's first image.
+        digests: SHA-256 of each file of the part, hexadecimal.
+        most: maximum size of an upload request, in bytes.
 
     Attributes:
-        id: what the server calls the set.
+        id: the server's id of the set.
         start: as given.
-        stop: place behind the last of them.
+        stop: index after the part's last image.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class Part:
         return len(self._digests)
 
     def hand_over(self, progress: Progress | None = None) -> None:
-        """Make sure that the server has them; what it has is not sent.
+        """Upload the images that the server does not have.
 
         Raises:
-            CraftZooError: an image is broken, or the server does not take it.
+            CraftZooError: an image is broken, or the server refuses it.
         """
         for _ in range(TURNS):
             about = {"images": self._digests}
@@ -131,8 +131,8 @@ class Part:
             except Refused as refusal:
                 if refusal.code == ErrorCode.BAD_IMAGE:
                     for place in sent:
-                        open_image(self._source(place))  # says which image it is
-                    if self.start:  # the server counts from there
+                        open_image(self._source(place))  # raises an error that names the image
+                    if self.start:  # the server's message counts from the start of this part
                         sentence = f"after the first {self.start:,} images, {refusal}"
                         raise Refused(refusal.code, sentence) from None
                 raise
@@ -159,7 +159,7 @@ class Part:
         )
 
     def _some(self, missing: list[int]) -> Iterator[tuple[int, bytes]]:
-        """As many files as one request may hold, equal ones once."""
+        """Files of one upload request, without duplicates and up to the request's limits."""
         size, taken = 0, set[str]()
         for place in missing:
             if self._digests[place] in taken:

@@ -1,4 +1,4 @@
-"""Requests that are sent ahead of need, in threads of their own."""
+"""Runs requests ahead of their use, in daemon threads."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def prefetched(
 ) -> Iterator[Result]:
     """Results of a function in the order of its items, each computed in a daemon thread.
 
-    The first failure is raised at once. Threads that still block then are abandoned: unlike the
-    threads of an executor, they delay neither an interrupted program nor the interpreter's exit.
+    The first failure is raised at once, and threads that are still blocked are abandoned. Unlike an
+    executor's threads, they delay neither an interrupted program nor the interpreter's exit.
 
     Args:
-        function: called on each item.
-        items: consumed by the caller's thread, each when its call begins.
-        ahead: the most calls at the same time.
+        function: called with each item.
+        items: consumed in the caller's thread, each item when its call begins.
+        ahead: maximum number of concurrent calls.
     """
     return in_order(lambda item: _start(function, item), items, ahead, fail_fast=True)
 

@@ -1,4 +1,4 @@
-"""Trying again, for everything that is asked over a network."""
+"""Retries with exponential backoff and jitter, for network requests."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Result = TypeVar("Result")
 
 _LOG = logging.getLogger("craft_zoo.blackbox")
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
-_LONG_WAIT = 1e9  # seconds; whoever asks for more means no more than this
-_SHORT_WAIT = 5.0  # seconds in all that are not worth a word
-_BETWEEN_WORDS = 10.0  # seconds, as many threads may wait for one address
+_LONG_WAIT = 1e9  # seconds; upper bound of the wait that a server may request
+_SHORT_WAIT = 5.0  # seconds; shorter total waits are not logged
+_BETWEEN_WORDS = 10.0  # seconds between two warnings, because many threads may wait for one server
 
 
-class Transient(Exception):  # noqa: N818, an event rather than a mistake
-    """It failed in a way that may pass.
+class Transient(Exception):  # noqa: N818, an expected condition rather than an error
+    """A failure after which the request may be retried.
 
     Attributes:
-        reason: in a few words.
-        after: seconds that the other side wants to be left alone for.
-        attempts: that such a failure is worth, as it seldom passes; None: any number.
-        unheard: whether the address has never answered, so that it may be the wrong one.
-        billed: whether the request may have been answered, and billed, all the same.
+        reason: short description.
+        after: seconds for which the server asks to wait.
+        attempts: number of failures with such a limit after which to give up; None: unlimited.
+        unheard: whether the server has never answered, so that its address may be wrong.
+        billed: whether the request may have been answered and billed nevertheless.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class Transient(Exception):  # noqa: N818, an event rather than a mistake
 
 
 class Damaged(Transient):
-    """What came is not what was sent, or belongs to another request, as may what comes next."""
+    """The answer is damaged or belongs to another request, so later ones may be wrong as well."""
 
 
-class Stopped(Exception):  # noqa: N818, an event rather than a mistake
-    """Nobody waits for the answer any more."""
+class Stopped(Exception):  # noqa: N818, an expected condition rather than an error
+    """The caller no longer needs the answer."""
 
 
 class _Words:
-    """Logs what is waited for, once for all threads that wait for the same."""
+    """Logs waits, one warning in 10 s for all threads that wait for the same server."""
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
@@ -74,24 +74,24 @@ class _Words:
 
 @dataclass(frozen=True)
 class Retrying:
-    """How often and how long something is tried.
+    """Retry policy: exponential backoff with full jitter.
 
-    The pause before the n-th retry is drawn between 0 and ``first`` · 2ⁿ⁻¹ seconds, at most
-    ``longest``, so that many clients of one server do not come back all at once; it is added to
-    what the server asks for.
+    The pause before the n-th retry is uniformly random between 0 and ``first`` · 2ⁿ⁻¹ seconds, at
+    most ``longest``, so that the clients of a server do not retry simultaneously. The wait that
+    the server requests is added.
 
     Attributes:
-        attempts: the most that are made.
-        seconds: after which no further attempt is begun.
-        unheard: likewise, of an address that cannot be reached and has never answered: it is more
-            likely mistyped than down.
-        first: see above, as for ``longest``.
-        longest: see above.
-        sleep: waits; None: as long as it is told to, or until nobody waits for the answer.
-        draw: a random number from 0 to 1.
-        clock: seconds that only grow.
-        on_wait: told who is waited for, why, and for how many seconds, as soon as it has taken more
-            than 5 s in all; by default it logs a warning, every 10 s at the most.
+        attempts: maximum number of attempts.
+        seconds: time after which no further attempt begins.
+        unheard: the same for a server that cannot be reached and has never answered, because its
+            address is more likely wrong than the server down.
+        first: upper bound of the first pause, in seconds.
+        longest: upper bound of every pause, in seconds.
+        sleep: function that waits; None: the real wait, which ``stop`` ends early.
+        draw: function that returns a random number between 0 and 1.
+        clock: monotonic clock in seconds.
+        on_wait: called with server, reason and pause once the total time exceeds 5 s; the default
+            logs a warning, at most every 10 s.
     """
 
     attempts: int = 60
@@ -114,16 +114,16 @@ class Retrying:
     def __call__(
         self, attempt: Callable[[], Result], who: str, stop: threading.Event | None = None
     ) -> Result:
-        """What the first attempt returns that does not raise :class:`Transient`.
+        """Call ``attempt`` until it does not raise :class:`Transient`, and return its result.
 
         Args:
-            attempt: makes one.
-            who: what is asked, for the message, as in "server https://…".
-            stop: set when nobody waits for the answer any more.
+            attempt: makes one attempt.
+            who: the server, for messages, for example "server https://…".
+            stop: event that is set when the caller no longer needs the answer.
 
         Raises:
-            CraftZooError: none succeeded in the time and number that are allowed.
-            Stopped: ``stop`` was set before another attempt.
+            CraftZooError: no attempt succeeded within the limits of time and number.
+            Stopped: ``stop`` was set before an attempt.
         """
         began, made, seldom = self.clock(), 0, 0
         while True:
@@ -181,12 +181,12 @@ def _tries(made: int) -> str:
 
 
 def clamped(seconds: float) -> float:
-    """Seconds that somebody asks to wait: what is huge means long, what is none means none."""
+    """Clamp a requested wait to the range from 0 to 1e9 seconds; NaN becomes 0."""
     return float(min(seconds, _LONG_WAIT)) if seconds > 0 else 0.0
 
 
 def seconds_of(retry_after: str | None) -> float:
-    """What a Retry-After header asks for, in seconds or as a date; 0 where it says nothing."""
+    """Seconds of a Retry-After header, which holds a number or a date; 0 if it is invalid."""
     text = (retry_after or "").strip()
     if _SECONDS.fullmatch(text):
         return clamped(float(text))

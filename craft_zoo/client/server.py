@@ -1,4 +1,4 @@
-"""The server of a model, as a client sees it: whole answers, or a sentence that says why not."""
+"""Client of ``craft-zoo serve``: verified answers, retries, and error messages."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ JSON = "application/json"
 MISREAD = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 """What reading JSON fails with that has another form than was expected."""
 
-_STRANGE = 5  # answers that no server of ours gives, until it is taken for none
+_STRANGE = 5  # attempts after which answers unlike craft-zoo's are a permanent failure
 
 
-class Refused(CraftZooError):  # noqa: N818, an event rather than a mistake
-    """The server refused a request for good.
+class Refused(CraftZooError):  # noqa: N818, an expected condition rather than an error
+    """The server refused a request permanently.
 
     Attributes:
-        code: why, one of :class:`craft_zoo.protocol.ErrorCode`.
+        code: reason, a value of :class:`craft_zoo.protocol.ErrorCode`.
     """
 
     def __init__(self, code: str, sentence: str) -> None:
@@ -46,17 +46,17 @@ class Refused(CraftZooError):  # noqa: N818, an event rather than a mistake
 
 
 class Server:
-    """Asks until there is a whole answer.
+    """Sends requests to a server and retries until an answer is complete.
 
     Args:
-        url: of the server.
-        api_key: None: the environment's ``CRAFT_ZOO_API_KEY``.
-        timeout: seconds that an answer may take.
-        retrying: how long a request is tried.
-        transport: stands in for the network.
+        url: URL of the server.
+        api_key: API key; None: the environment variable ``CRAFT_ZOO_API_KEY``.
+        timeout: seconds for a whole exchange, see :class:`Http`.
+        retrying: retry policy.
+        transport: replaces the network in tests.
 
     Raises:
-        CraftZooError: see :class:`Http`; or the key is none.
+        CraftZooError: see :class:`Http`; or the key is invalid.
     """
 
     def __init__(
@@ -85,20 +85,20 @@ class Server:
         headers: Mapping[str, str] | None = None,
         most: int = 0,
     ) -> Result:
-        """What ``read`` makes of the answer.
+        """Send a request and return the answer as parsed by ``read``.
 
         Args:
-            method: of HTTP.
-            path: one of :mod:`craft_zoo.protocol.paths`, with its ids.
-            read: may raise :class:`Transient` where the answer cannot be of this request.
-            body: of the request.
-            kind: its content type.
-            headers: of this request.
-            most: bytes of the answer that is expected.
+            method: HTTP method.
+            path: one of :mod:`craft_zoo.protocol.paths`, with ids inserted.
+            read: parses the answer; raises :class:`Transient` if it belongs to another request.
+            body: body of the request.
+            kind: content type of the body.
+            headers: further headers.
+            most: expected maximum size of the answer, in bytes.
 
         Raises:
-            Refused: the server did, for good.
-            CraftZooError: it does not answer, or is no server of this protocol.
+            Refused: the server refused the request permanently.
+            CraftZooError: the server does not answer, or does not follow the protocol.
         """
         sent = dict(headers or {})
         if body is not None:
@@ -116,37 +116,37 @@ class Server:
     def ask_json(
         self, method: str, path: str, about: Any = None, *, most: int = 0
     ) -> dict[str, Any]:
-        """The object that a request with an object, or without a body, is answered with."""
+        """Send a request with a JSON body, or none, and return the JSON object of the answer."""
         body = None if about is None else json.dumps(about).encode()
         return self.ask(method, path, as_object, body=body, most=most)
 
     def tell(self, method: str, path: str) -> None:
-        """Ask once, for what does no harm where it fails."""
+        """Send a request once and ignore failures."""
         with suppress(Transient, CraftZooError):
             self._http.send(method, path)
 
     def strange(self, what: str) -> CraftZooError:
-        """The error of a server that does not keep to the protocol."""
+        """The error for a server that violates the protocol."""
         return CraftZooError(f"{self.url} {what}: check its version, or ask its owner")
 
     def forgetful(self) -> CraftZooError:
-        """The error of a server that keeps nothing long enough to be asked about it."""
+        """The error for a server that drops data before it can be used."""
         return CraftZooError(
             f"{self.url} forgets images or class names before it is asked about them: ask with "
             f"fewer images, or ask its owner for more memory"
         )
 
     def replaced(self) -> CraftZooError:
-        """The error of a server that is not what it was at first."""
+        """The error for a server whose model or form of answers has changed."""
         return CraftZooError(
             f"{self.url} serves another model than the run began with, or answers in another "
             f"form: begin anew, or ask its owner"
         )
 
     def _whole(self, answer: Answer) -> Answer:
-        """An answer that is as it was sent, and good."""
+        """Return the answer after verifying its digest and status."""
         expected = answer.headers.get(DIGEST_HEADER.lower())
-        if expected is None:  # not ours, or from a proxy before it
+        if expected is None:  # from a proxy or another server
             if answer.status in BUSY or answer.status >= 500:
                 raise Transient(f"HTTP {answer.status}", answer.retry_after)
             if answer.status == 413:
@@ -179,10 +179,10 @@ class Server:
 
 
 def as_object(answer: Answer) -> dict[str, Any]:
-    """The JSON object that the answer is.
+    """The answer's body as a JSON object.
 
     Raises:
-        Transient: it is none.
+        Transient: it is no JSON object.
     """
     about = _parsed(answer)
     if not isinstance(about, dict):
@@ -191,12 +191,12 @@ def as_object(answer: Answer) -> dict[str, Any]:
 
 
 def _strange(what: str) -> Damaged:
-    """An answer that is not of the protocol: damaged on its way, or from somebody else."""
+    """The error for an answer that violates the protocol, possibly because it was damaged."""
     return Damaged(f"{what}, as no server of craft-zoo answers", attempts=_STRANGE)
 
 
 def _parsed(answer: Answer) -> Any:
-    """The JSON that the answer is, None where it is none."""
+    """The parsed JSON; None if the body is no JSON."""
     try:
         return json.loads(answer.body)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a server says of its model: which it is, and how much it takes at once."""
+"""Description of a served model, and the limits of requests to it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from craft_zoo.client.server import MISREAD, Server
 from craft_zoo.printable import printable
 from craft_zoo.protocol import paths
 
-ANSWER_BYTES = 2**26  # that one request may bring
-_BODY_BYTES = 2**25  # of one request
-_IMAGES = 2**13  # of a set: with ImageNet's classes, an answer of 32 MB
+ANSWER_BYTES = 2**26  # maximum size of an answer that the client requests
+_BODY_BYTES = 2**25  # maximum size of a request body
+_IMAGES = 2**13  # maximum size of a set; with ImageNet's 1000 classes, an answer has 32 MB
 _ACCEPTS = frozenset({"contexts", "texts"})
 
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """A model that is served.
+    """Description of a served model.
 
-    Two are equal where they are the same model that answers in the same form; how much it takes at
-    once may differ.
+    Two descriptions are equal if model and form of the answers are the same. Limits are not
+    compared.
 
     Attributes:
-        name: what its owner calls it.
-        image_size: pixels a side of the square that it looks at.
-        accepts: what it can be asked with.
-        answers: logits or log_probabilities; "" where the server does not say.
-        top_k: classes of an image that are told apart; None: all.
-        in_flight: prompts of a request.
-        images: of a set.
-        answer_bytes: of an answer.
-        body_bytes: of a request.
+        name: name given by the owner.
+        image_size: height and width of the model's input, in pixels.
+        accepts: kinds of prompts, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
+        answers: logits or log_probabilities; "" if the server does not say.
+        top_k: number of largest scores of each image that are returned unchanged; None: all.
+        in_flight: maximum number of prompts in a request.
+        images: maximum number of images in a set.
+        answer_bytes: maximum size of an answer.
+        body_bytes: maximum size of a request body.
     """
 
     name: str
@@ -45,10 +45,10 @@ class ServerInfo:
 
 
 def fetch_server_info(server: Server) -> ServerInfo:
-    """What the server says now.
+    """Request the description of the served model.
 
     Raises:
-        CraftZooError: it does not answer, or with what cannot be understood.
+        CraftZooError: the server does not answer, or its answer is invalid.
     """
     about = server.ask_json("GET", paths.MODEL)
     try:

@@ -1,4 +1,4 @@
-"""A model behind a server, seen as any other."""
+"""A model served by ``craft-zoo serve``, behind the common model interface."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ if TYPE_CHECKING:
     import httpx
 
 _ARRAY = "application/octet-stream"
-_HEAD_BYTES = 2**12  # of a request, for what is beside the numbers
+_HEAD_BYTES = 2**12  # of a request body, for everything but the numbers
 _FORGOTTEN = (ErrorCode.UNKNOWN_IMAGE_SET, ErrorCode.UNKNOWN_CLASSIFIER)
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a server has counted for an account.
+    """Usage of an account, as counted by the server.
 
     Attributes:
-        predictions: (prompt, image) pairs.
-        scores: (prompt, image, text) triples.
-        requests: that were billed.
-        quota: predictions that the account may make; None: any number.
-        remaining: of these; None likewise.
+        predictions: number of (prompt, image) pairs.
+        scores: number of (prompt, image, text) triples.
+        requests: number of requests billed.
+        quota: predictions that the account may make; None: unlimited.
+        remaining: predictions left of the quota; None: unlimited.
     """
 
     predictions: int
@@ -75,31 +75,31 @@ class Usage:
 
 
 class RemoteVLM(VLM):
-    """A model that somebody serves with ``craft-zoo serve``.
+    """A model served by ``craft-zoo serve``.
 
-    What fails on its way is sent again, under one name, so that the server answers and bills it
-    once. What the server has forgotten is handed over again, unless it serves another model by
-    then. More images than it takes at once are several sets over there, asked about one by one.
+    A failed request is retried with the same idempotency key, so that it is answered and billed
+    once. Data that the server has dropped are sent again, unless it serves another model by then.
+    Images beyond the server's limit are divided into several sets, which are queried in turn.
 
     Args:
-        url: ``https://HOST`` or ``https://HOST:PORT``, where the server is.
-        api_key: None: the environment's ``CRAFT_ZOO_API_KEY``.
-        session: a name for what is asked with this object; None: a random one. Two that have the
-            same name and ask the same are billed once.
+        url: URL of the server, ``https://HOST`` or ``https://HOST:PORT``.
+        api_key: API key; None: the environment variable ``CRAFT_ZOO_API_KEY``.
+        session: name from which idempotency keys are derived; None: a random one. Equal queries of
+            two objects with the same session are billed once.
         max_predictions: see :class:`~craft_zoo.blackbox.CostLimit`.
-        price: likewise, of one prediction.
-        max_cost: likewise.
-        timeout: seconds that an answer may take.
-        retrying: how long a request is tried.
-        transport: stands in for the network.
+        price: price of one prediction.
+        max_cost: maximum cost of all predictions.
+        timeout: seconds for a whole exchange, see :class:`~craft_zoo.client.http.Http`.
+        retrying: retry policy; None: the default one.
+        transport: replaces the network in tests.
 
     Attributes:
-        cost_limit: what was asked for so far.
-        served: what the server says of the model.
+        cost_limit: counts the predictions so far.
+        served: the server's description of the model.
 
     Raises:
-        CraftZooError: an argument is wrong, the package httpx is missing, or the server does not
-            answer or know the key.
+        CraftZooError: an argument is invalid, the package httpx is missing, or the server does not
+            answer or rejects the key.
     """
 
     bills = True
@@ -136,13 +136,13 @@ class RemoteVLM(VLM):
         *,
         keep: bool = True,
     ) -> RemoteImages:
-        """See :meth:`VLM.images`; of images that the server knows, hashes are sent alone.
+        """See :meth:`VLM.images`. Only hashes are sent of images that the server has.
 
-        Images that are not to be kept are forgotten there once nobody holds them here and others
-        are handed over: they would push out those that will be asked about again.
+        Sets with ``keep=False`` that are no longer referenced are deleted from the server before
+        others are uploaded, as they would otherwise evict sets that are used again.
 
         Raises:
-            CraftZooError: an image is missing or broken, or the server does not take it.
+            CraftZooError: an image is missing or broken, or the server refuses it.
         """
         images = as_images(images)
         for id in self._handed.take_gone():
@@ -153,9 +153,9 @@ class RemoteVLM(VLM):
         return handed
 
     def forget(self, images: ImageSet) -> None:
-        """Have the server forget images, which makes room there.
+        """Delete images from the server, to free its memory.
 
-        Images that are asked about after all are handed over again.
+        If the images are queried later, they are uploaded again.
         """
         for id in own_images(images, RemoteImages, self).ids:
             try:
@@ -170,7 +170,7 @@ class RemoteVLM(VLM):
         return RemoteClassifier(self, tuple(classnames), init)
 
     def usage(self) -> Usage:
-        """What the server has counted for the account of the key."""
+        """Usage of the key's account, as counted by the server."""
         about = self._server.ask_json("GET", paths.USAGE)
         try:
             return Usage(
@@ -181,7 +181,7 @@ class RemoteVLM(VLM):
             raise self._server.strange("counts in a way that cannot be understood") from None
 
     def together(self, prompts: Prompts, images: ImageSet, texts: int) -> int:
-        """How many of the prompts one request may hold."""
+        """Maximum number of the prompts in one request."""
         answer = min(ANSWER_BYTES, self.served.answer_bytes) // (4 * len(images) * texts)
         if isinstance(prompts, np.ndarray):
             body = (self.served.body_bytes - _HEAD_BYTES) // (4 * max(1, prompts[:1].size))
@@ -190,13 +190,13 @@ class RemoteVLM(VLM):
         return max(1, min(self.in_flight, answer, body))
 
     def images_together(self, images: int, texts: int = 0) -> int:
-        """How many of the images one set over there may have.
+        """Maximum number of the images in one set on the server.
 
-        It depends on the texts only where the answer to one prompt would be larger than the server
-        allows.
+        It depends on ``texts``, C, only if the answer to one prompt would exceed the server's
+        limit.
 
         Raises:
-            CraftZooError: the answer for one image would be.
+            CraftZooError: the answer for a single image would exceed the limit.
         """
         together = min(images, self.served.images)
         while together and 4 * together * texts > self.served.answer_bytes:
@@ -211,15 +211,15 @@ class RemoteVLM(VLM):
 
 
 class _Opened(NamedTuple):
-    """The model opened on class names, as the server says."""
+    """The server's description of the model opened on class names."""
 
     id: str
     template: str
-    shape: tuple[int, ...]  # of a context
+    shape: tuple[int, ...]  # (n_ctx, dim)
     start: np.ndarray  # the initial context
 
     def is_like(self, other: _Opened) -> bool:
-        """Whether a search that began with the one can go on with the other."""
+        """Whether a search that began with one classifier can continue with the other."""
         return (self.template, self.shape, self.start.tobytes()) == (
             other.template,
             other.shape,
@@ -228,10 +228,10 @@ class _Opened(NamedTuple):
 
 
 class RemoteClassifier(BlackBox):
-    """The model opened on class names, over there.
+    """The served model, opened on class names.
 
     Attributes:
-        id: what the server calls it.
+        id: the server's id of the classifier.
     """
 
     def __init__(self, owner: RemoteVLM, classnames: tuple[str, ...], init: str) -> None:
@@ -242,10 +242,10 @@ class RemoteClassifier(BlackBox):
         self.initial_context = self._opened.start.copy()
 
     def _open(self, known: dict[str, np.ndarray]) -> _Opened:
-        """Have the server open it.
+        """Open the model on the server.
 
         Args:
-            known: initial contexts by id; it gets those that are fetched.
+            known: initial contexts by id; fetched ones are added.
         """
         for _ in range(TURNS):
             id, template, shape = self._announce()
@@ -259,10 +259,10 @@ class RemoteClassifier(BlackBox):
         raise self._server.forgetful()
 
     def _open_again(self) -> None:
-        """Have the server, which has forgotten something, open it as it was.
+        """Open the model on the server again, after the server has dropped data.
 
         Raises:
-            CraftZooError: the server serves another model by now.
+            CraftZooError: the server serves another model now.
         """
         if fetch_server_info(self._server) != self._owner.served:
             raise self._server.replaced()
@@ -272,7 +272,7 @@ class RemoteClassifier(BlackBox):
         self.id = opened.id
 
     def _announce(self) -> tuple[str, str, tuple[int, ...]]:
-        """Name the classes: id, template, and shape of a context."""
+        """Send the class names; return the id, the template and the shape of a context."""
         about = {"classnames": list(self.classnames), "init": self._init}
         most = 100 + 10 * sum(len(name) for name in self.classnames)
         answer = self._server.ask_json("POST", paths.CLASSIFIERS, about, most=most)
@@ -288,7 +288,7 @@ class RemoteClassifier(BlackBox):
         return id, template, shape
 
     def _fetch(self, id: str, shape: tuple[int, ...]) -> np.ndarray:
-        """The initial context."""
+        """Download the initial context."""
         if "contexts" not in self.accepts:
             return np.zeros((0, 0), np.float32)
         return self._server.ask(
@@ -302,8 +302,8 @@ class RemoteClassifier(BlackBox):
         """See :meth:`BlackBox.logits`.
 
         Raises:
-            CraftZooError: it would cost more than it may, then nothing is asked; or the server does
-                not answer, or with what cannot be used.
+            CraftZooError: the cost limit would be exceeded, and nothing is sent; or the server does
+                not answer, or its answer is invalid.
         """
         mine = own_images(images, RemoteImages, self._owner)
         name = self._owner._questions.take_name()
@@ -336,7 +336,7 @@ class RemoteClassifier(BlackBox):
             kind, body = _ARRAY, encode_array(np.ascontiguousarray(prompts, dtype=np.float32))
         else:
             kind, body = JSON, json.dumps({"templates": list(prompts)}).encode()
-        # The ids are hashes of what they stand for, so they say what is asked about.
+        # The ids are content hashes, so they identify the classes and images of the query.
         about = json.dumps([self.id, part.id, kind]).encode()
         key = self._owner._questions.key(about + b"\0" + body, name)
         self._owner.cost_limit.charge(len(prompts) * len(part))
@@ -355,7 +355,7 @@ class RemoteClassifier(BlackBox):
             except Refused as refusal:
                 if refusal.code not in _FORGOTTEN:
                     raise
-                self._open_again()  # who has forgotten one has most likely forgotten both
+                self._open_again()  # a server that has dropped one has likely dropped both
                 part.hand_over()
         raise self._server.forgetful()
 

@@ -1,9 +1,9 @@
-"""Models on this machine: OpenCLIP architectures with their weights.
+"""Models on this machine: open_clip architectures with their weights.
 
-- :class:`OpenCLIP`: a model; :func:`pretrained_models`: those that open_clip names
-- :func:`model_name`: what a model will be called; :func:`with_activation`, :func:`computed_before`:
-  names that say whether a model computes with QuickGELU
-- :func:`cache_folder`: where image features are kept
+- :class:`OpenCLIP`: a model; :func:`pretrained_models`: names and weights that open_clip knows
+- :func:`model_name`: the name of a model that was not opened; :func:`with_activation`,
+  :func:`computed_before`: names that specify QuickGELU or GELU
+- :func:`cache_folder`: folder of the image feature cache
 """
 
 from craft_zoo.openclip.cache import cache_folder

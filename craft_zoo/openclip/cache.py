@@ -1,4 +1,4 @@
-"""Image features on disk, so that no image is encoded twice by the same model."""
+"""Cache of image features on disk, so that a model encodes each image only once."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from torch import nn
 
 from craft_zoo.files import expanded
 
-_VERSION = "1"  # raised when the same key would mean other features
-_VARIABLES = 500  # SQLite allows 999 variables in a statement
-_PATIENCE = 10  # seconds for another process to finish writing
+_VERSION = "1"  # to be raised when the features of a key change
+_VARIABLES = 500  # keys in a statement; SQLite allows 999 variables
+_PATIENCE = 10  # seconds to wait for a lock of another process
 
 
 def cache_folder() -> Path:
-    """Where features are kept: ``$CRAFT_ZOO_CACHE``, or the user's cache folder."""
+    """Folder of the cache: ``$CRAFT_ZOO_CACHE``, or the user's cache folder."""
     chosen = os.environ.get("CRAFT_ZOO_CACHE")
     return expanded(chosen) if chosen else Path(platformdirs.user_cache_dir("craft-zoo"))
 
 
 class FeatureCache:
-    """Features of one model by the content of the images.
+    """Image features of one model, by content hash of the image.
 
-    One SQLite file a model; several processes may read and write it at once. A cache is there to
-    save time: one that cannot be used is reported once and then done without.
+    Each model has one SQLite file, which several processes may read and write concurrently. If the
+    file cannot be used, one warning is issued, and nothing is cached from then on.
 
     Args:
-        model: identifies the model, its weights and its preprocessing, see :func:`module_key`.
-        folder: where the file lies; created when needed.
+        model: hash of the model's weights and preprocessing, see :func:`module_key`.
+        folder: folder of the file; created when needed.
     """
 
     def __init__(self, model: str, folder: Path) -> None:
@@ -45,7 +45,7 @@ class FeatureCache:
         self._usable = True
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        """The float32 features that are known, by key."""
+        """The cached float32 features (dim,), by key."""
         found: dict[bytes, np.ndarray] = {}
         if not self._usable:
             return found
@@ -68,7 +68,7 @@ class FeatureCache:
         return found
 
     def put(self, keys: Sequence[bytes], features: np.ndarray) -> None:
-        """Keep features, (n, dim) float32."""
+        """Store features, (n, dim) float32."""
         if not self._usable:
             return
         blobs = [row.astype("<f4").tobytes() for row in features]
@@ -96,7 +96,7 @@ class FeatureCache:
 
     def _give_up(self, error: Exception) -> None:
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-            return  # by another process, for once too long
+            return  # another process held the lock for too long; the cache is still usable
         self._usable = False
         warnings.warn(
             f"the feature cache {self.path} cannot be used ({error}), so images are encoded "
@@ -106,7 +106,7 @@ class FeatureCache:
 
 
 def module_key(module: nn.Module, *more: object) -> str:
-    """Hash of a module's structure and weights, and of whatever else decides what it computes."""
+    """SHA-256 of a module's structure and weights, and of the representations of ``more``."""
     digest = hashlib.sha256(repr((module, *more)).encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

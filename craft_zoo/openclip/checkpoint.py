@@ -1,7 +1,7 @@
-"""Checkpoint files: weights by name, read without running anything that a file holds.
+"""Loads checkpoint files without running code that they contain.
 
-Of a pickle only tensors are built. What people keep beside their weights (numpy numbers, the
-arguments of a training script) is passed over; a file that names anything else is refused.
+From pickles, only tensors and plain values are built. Known types that are often saved beside the
+weights (numpy numbers, arguments of training scripts) are skipped; other types are refused.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from craft_zoo.errors import CraftZooError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 _PREFIXES = ("module.", "model.", "clip_model.")
-# Beside the weights in OpenAI's archives, and in what was saved from them.
+# Keys beside the weights in OpenAI's archives and in state dicts saved from them.
 _OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")
-_NAMED = 4  # keys in a message
-_MOST_UNPACKED = 2**26  # bytes beyond the file: of the program in an archive, which is compressed
-_MOST_MODULES = 100_000  # of an archive: a few hundred tiny ones can name each other 2^100 times
+_NAMED = 4  # maximum number of keys in an error message
+_MOST_UNPACKED = 2**26  # bytes that the compressed program of an archive may add to the file's size
+_MOST_MODULES = 100_000  # of an archive, where a few hundred modules may nest to 2^100 paths
 
 
 class Checkpoint(NamedTuple):
-    """What a file holds.
+    """Content of a checkpoint file.
 
     Attributes:
-        weights: by name, as the model names them.
-        quick_gelu: whether they are to be computed with QuickGELU, where the file shows it.
+        weights: tensors by parameter name.
+        quick_gelu: whether the model uses QuickGELU; None: the file does not show it.
     """
 
     weights: dict[str, Tensor]
@@ -48,20 +48,20 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the weights of a model from a safetensors file, a torch checkpoint or a TorchScript
-    archive, as OpenAI's are.
+    """Read the weights from a safetensors file, a torch checkpoint, or a TorchScript archive (the
+    format of OpenAI's weights).
 
     Raises:
-        CraftZooError: the file is broken, holds no weights, or holds what only a program can read.
-        OSError: it cannot be opened.
+        CraftZooError: the file is broken, holds no weights, or holds types that are refused.
+        OSError: the file cannot be opened.
     """
-    with path.open("rb"):  # so that an OSError below comes of the content
+    with path.open("rb"):  # an unreadable path raises here, so later OSErrors mean a broken file
         pass
     try:
         loaded, quick_gelu = _read(path)
     except CraftZooError:
         raise
-    except Exception as error:  # torch, zipfile and safetensors raise all kinds on a broken file
+    except Exception as error:  # torch, zipfile and safetensors raise many types for broken files
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise CraftZooError(
             f"it is broken, or no file that torch or safetensors has written "
@@ -84,7 +84,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read(path: Path) -> tuple[Any, bool | None]:
-    """What a file holds, and whether it is computed with QuickGELU, where the file shows it."""
+    """The content of a file; whether its model uses QuickGELU, or None if it does not show it."""
     if path.suffix == ".safetensors":
         return load_file(path), None
     if not zipfile.is_zipfile(path):
@@ -97,28 +97,28 @@ def _read(path: Path) -> tuple[Any, bool | None]:
 
 
 def load_weights(model: Any, weights: dict[str, Tensor]) -> list[str]:
-    """Put weights into an open_clip model, adapted as open_clip's own loader does.
+    """Load weights into an open_clip model, with the conversions of open_clip's own loader.
 
     Args:
         model: the model.
-        weights: as of a :class:`Checkpoint`.
+        weights: tensors by name, see :class:`Checkpoint`.
 
     Returns:
-        What was changed in them so that they fit, a sentence each.
+        A sentence about each tensor that was resized to fit.
 
     Raises:
-        CraftZooError: keys are missing or surplus, or shapes differ; the first are named.
+        CraftZooError: keys are missing or surplus, or shapes differ; the message names the first.
     """
     weights = convert_state_dict(model, dict(weights))
     if "positional_embedding" in weights and not hasattr(model, "positional_embedding"):
         weights = convert_to_custom_text_state_dict(weights)
     own = model.state_dict()
-    for key in ("logit_scale", "logit_bias"):  # a number, or a list of one
+    for key in ("logit_scale", "logit_bias"):  # scalars, or tensors with one element
         if key in weights and key in own and weights[key].numel() == own[key].numel():
             weights[key] = weights[key].reshape(own[key].shape)
     if "logit_bias" in own and "logit_bias" not in weights:
         weights["logit_bias"] = torch.zeros_like(own["logit_bias"])
-    # What a model makes anew and does not save may lie in an archive or an older checkpoint.
+    # Archives and older checkpoints may hold buffers that the model computes and does not save.
     made = {name for name, _ in model.named_buffers()} | {
         "text.transformer.embeddings.position_ids"
     }
@@ -165,7 +165,7 @@ def _shape(shape: torch.Size | tuple[int, ...]) -> str:
 
 
 def _plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without what torch.compile and wrappers of modules put before them."""
+    """Strip the prefixes that torch.compile and module wrappers add to names."""
     names = {key: key.replace("_orig_mod.", "") for key in weights}
     while prefix := next(
         (each for each in _PREFIXES if names and all(n.startswith(each) for n in names.values())),
@@ -179,7 +179,7 @@ def _plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class _PassedOver:
-    """Stands for an object that lies beside the weights, of which nothing is built."""
+    """Placeholder for an object that is skipped."""
 
     def __new__(cls, *_args: Any) -> _PassedOver:
         return super().__new__(cls)
@@ -202,7 +202,7 @@ _BESIDE_WEIGHTS = (
 
 
 def _read_torch(path: Path, *, mmap: bool) -> Any:
-    """What :func:`torch.save` has written, of tensors and plain values."""
+    """Load tensors and plain values from a file of :func:`torch.save`."""
     passed_over: list[Any] = [(_PassedOver, name) for name in _BESIDE_WEIGHTS]
     try:
         with torch.serialization.safe_globals(passed_over):
@@ -221,7 +221,7 @@ def _not_read(what: str) -> CraftZooError:
 
 
 def _check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse what unpacks to far more than the file's size: torch compresses no tensors."""
+    """Refuse archives that unpack to much more than the file's size; torch does not compress."""
     unpacked = sum(record.file_size for record in archive.infolist())
     if unpacked > path.stat().st_size + _MOST_UNPACKED:
         raise CraftZooError(
@@ -244,7 +244,7 @@ _STORAGES = {
 
 
 class _Module:
-    """A module in a TorchScript archive: its attributes by name."""
+    """Placeholder for a module of a TorchScript archive: its attributes by name."""
 
     qualified_name = ""
     attributes: Mapping[str, Any]
@@ -258,9 +258,9 @@ class _Module:
         self.attributes = state if isinstance(state, dict) else {}
 
 
-# Python's own unpickler in Python: the one in C reserves memory for numbers that a file names.
+# The pure Python unpickler, because the C one allocates memory of sizes that the file specifies.
 class _ArchiveUnpickler(pickle._Unpickler):
-    """The modules and tensors of a TorchScript archive, and nothing else."""
+    """Unpickles only the modules and tensors of a TorchScript archive."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
@@ -282,7 +282,7 @@ class _ArchiveUnpickler(pickle._Unpickler):
             return known[full]
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
-        if module == "torch.jit._pickle":  # lists of numbers, which are no weights
+        if module == "torch.jit._pickle":  # builds lists of numbers, which are not weights
             return _PassedOver
         raise _not_read(full)
 
@@ -308,10 +308,10 @@ _SAVED = re.compile(
 
 
 def _read_torchscript(archive: zipfile.ZipFile) -> tuple[dict[str, Tensor], bool]:
-    """Parameters and buffers of a TorchScript archive, and whether it computes with QuickGELU.
+    """Parameters and buffers of a TorchScript archive, and whether its model uses QuickGELU.
 
-    The archive is a program. It is not run: its modules are walked through, and the program's text
-    tells the activation, which is ``gelu`` or else the sigmoid that QuickGELU consists of.
+    The archive's program is not run. Its modules are traversed, and its source text shows the
+    activation: it either calls ``gelu``, or uses the sigmoid of QuickGELU.
     """
     root = next(name for name in archive.namelist() if name.endswith("/constants.pkl"))
     root = root.removesuffix("/constants.pkl")

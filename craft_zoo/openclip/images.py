@@ -1,4 +1,4 @@
-"""The image side of a model: features of images, each encoded once."""
+"""Image encoder with a feature cache."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from craft_zoo.openclip.resizing import sparing
 from craft_zoo.openclip.text import Model
 from craft_zoo.threads import in_threads
 
-# A large batch spends a CPU's time on fresh memory for activations.
+# Larger batches are slower on a CPU, which then spends its time allocating memory for activations.
 _BATCH = {"cpu": 4, "cuda": 64}
-_KEPT_TOGETHER = 256  # images whose features are written to the cache at once
+_KEPT_TOGETHER = 256  # images whose features are written to the cache in one transaction
 
 
 class ImageEncoder:
-    """Normalised float32 features of images.
+    """Computes normalised float32 features of images.
 
-    Images are opened and prepared in parallel; on a CPU each thread also encodes what it has
-    prepared. All batches have one size, the last one padded: an image's features are then the same
-    to the last bit in whatever company and by however many threads they are computed.
+    Images are decoded and preprocessed in parallel; on a CPU, each thread also encodes its images.
+    All batches are padded to one size, so that an image's features are bitwise the same whatever
+    images it is batched with and however many threads are used.
 
     Args:
         model: an open_clip model.
         preprocess: PIL image → tensor (3, H, W).
-        cache: folder where features are kept between runs; None: nowhere. Nothing is kept either
-            where the text form of ``preprocess`` does not tell what it does.
+        cache: folder of the feature cache; None: no cache. The cache is also disabled if the
+            ``repr`` of ``preprocess`` does not describe it completely.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ImageEncoder:
     ) -> None:
         self._model, self._preprocess, self._folder = model, preprocess, cache
         self._to_tensor = sparing(preprocess)
-        # In half precision some parameters stay single, not those that pixels are multiplied by.
+        # In half precision, some parameters stay in float32, but not those of the first layer.
         weight = next(
             module.weight
             for module in model.visual.modules()
@@ -60,15 +60,15 @@ class ImageEncoder:
         *,
         keep: bool = True,
     ) -> Tensor:
-        """(N, embed_dim) on the model's device.
+        """Encode images to features (N, embed_dim) on the model's device.
 
         Args:
             images: N images.
-            progress: called as they are done.
-            keep: look them up in the cache and put them there.
+            progress: called after each batch.
+            keep: whether the cache is read and written.
 
         Raises:
-            CraftZooError: an image is missing or corrupt; what was encoded before it is kept.
+            CraftZooError: an image is missing or corrupt; features computed until then are cached.
         """
         cache = self._cache if keep else None
         if cache is None:
@@ -100,7 +100,7 @@ class ImageEncoder:
         if self._folder is None:
             return None
         preprocess = repr(self._preprocess)
-        if " at 0x" in preprocess:  # the text does not tell what it does
+        if " at 0x" in preprocess:  # an address, so the text does not identify the preprocessing
             return None
         versions = torch.__version__, PIL.__version__
         return FeatureCache(
@@ -108,7 +108,7 @@ class ImageEncoder:
         )
 
     def _encode(self, images: Sequence[ImageSource]) -> Iterator[np.ndarray]:
-        """Features of one batch after another, (at most batch, embed_dim)."""
+        """Features of each batch, (at most batch, embed_dim)."""
         if self._device.type == "cpu":
             starts = range(0, len(images), self._batch)
             batches = (images[start : start + self._batch] for start in starts)

@@ -1,4 +1,4 @@
-"""Any open_clip model on this machine, seen as a black box."""
+"""open_clip models on this machine, behind the common model interface."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ from craft_zoo.openclip.text import (
 from craft_zoo.openclip.weights import ACTIVATIONS, Weights, find_weights
 
 PRECISIONS = ("fp32", "fp16", "bf16")
-# Logits that are computed together where they are few, in bytes.
+# Bytes of logits that are computed in one matrix product, if single prompts have fewer.
 _LOGITS_TOGETHER = 2**23
 
 
 class OpenCLIP(ServingVLM):
-    """An open_clip model and what goes with it.
+    """An open_clip model with its preprocessing and tokenizer.
 
     Args:
-        model: the model, in evaluation mode.
+        model: the model; it is put into evaluation mode.
         preprocess: PIL image → tensor (3, H, W).
         tokenizer: texts → token ids (n, context_length).
         name: see :attr:`VLM.name`.
-        memory: megabytes that scoring may take beside the model and the logits of one candidate.
+        memory: megabytes that scoring may use besides the model and the logits of one candidate.
         compile: run the text tower through :func:`torch.compile`.
-        cache: folder where features of images are kept between runs; None: nowhere.
+        cache: folder of the image feature cache; None: no cache.
     """
 
-    in_flight = 40  # a generation, so that small label sets are encoded together
+    in_flight = 40  # a generation of the optimizer, so that small label sets share a batch
 
     def __init__(
         self,
@@ -106,20 +106,20 @@ class OpenCLIP(ServingVLM):
         """Load an architecture with its weights.
 
         Args:
-            model: an open_clip architecture (``ViT-B-32``, ``hf-hub:org/name``), perhaps with its
-                activation (``ViT-B-32-quickgelu``, ``ViT-B-32-gelu``), or the embedded
-                ``craft-mini``.
-            pretrained: one of open_clip's tags (downloaded on first use), a checkpoint's path, or
-                ``TAG@PATH`` for a file that is to be used as the tag says.
-            device: a torch device; by default the GPU where there is one.
+            model: an open_clip architecture (``ViT-B-32``, ``hf-hub:org/name``), optionally with a
+                suffix for its activation (``ViT-B-32-quickgelu``, ``ViT-B-32-gelu``), or the
+                built-in ``craft-mini``.
+            pretrained: an open_clip tag (downloaded on first use), the path of a checkpoint, or
+                ``TAG@PATH`` for a file that is used with the settings of the tag.
+            device: torch device; None: the GPU if there is one.
             precision: one of ``fp32``, ``fp16``, ``bf16``.
             memory: see :class:`OpenCLIP`.
             compile: see :class:`OpenCLIP`.
-            cache: keep features in :func:`craft_zoo.blackbox.cache_folder`, or in a folder.
+            cache: True: in :func:`craft_zoo.openclip.cache_folder`; False: none; or a folder.
 
         Raises:
-            CraftZooError: unknown model, tag, device or precision; the weights do not fit or
-                cannot be downloaded.
+            CraftZooError: the model, tag, device or precision is unknown, or the weights do not
+                fit or cannot be downloaded.
         """
         target = _device(device)
         name = model.rstrip("/")
@@ -157,7 +157,7 @@ class OpenCLIP(ServingVLM):
         return vlm
 
     def _check_precision(self, precision: str) -> None:
-        # open_clip converts some parts of a model only, and not all go together.
+        # open_clip converts only some parts of a model, so a combination may fail at run time.
         pixels = np.zeros((8, 8, 3), dtype=np.uint8)
         try:
             images = self.images([pixels], keep=False)
@@ -176,7 +176,7 @@ class OpenCLIP(ServingVLM):
         *,
         keep: bool = True,
     ) -> _Features:
-        """Encode images once, see :meth:`VLM.images`.
+        """Encode images, see :meth:`VLM.images`.
 
         Raises:
             CraftZooError: there is no image, or one is missing or corrupt.
@@ -185,11 +185,11 @@ class OpenCLIP(ServingVLM):
         return _Features(self._encode_images(images, progress, keep=keep), self, images)
 
     def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenedWhite:
-        """Open the model on class names with gradients; no part of the black box's interface."""
+        """Open the model on class names with gradients; not part of the black-box interface."""
         return OpenedWhite(self._model, self._tokenizer, classnames, init)
 
     def features(self, images: ImageSet) -> np.ndarray:
-        """(N, embed_dim) hidden features; no part of the black box's interface."""
+        """(N, embed_dim) normalised features; not part of the black-box interface."""
         assert isinstance(images, _Features)
         return images.features.cpu().numpy()
 
@@ -197,8 +197,8 @@ class OpenCLIP(ServingVLM):
         """Open the model on class names.
 
         Raises:
-            CraftZooError: no class names, one is too long for the model, or two are the same
-                tokens.
+            CraftZooError: there are no class names, one is too long for the model, or two have the
+                same tokens.
         """
         opening = self.opening(classnames, init)
         while True:
@@ -227,13 +227,13 @@ class OpenCLIP(ServingVLM):
         return OpenCLIPClassifier(self, self._model, encoder, words, classnames, as_template(init))
 
     def batching_key(self, question: Question) -> Hashable:
-        """See :meth:`ServingVLM.batching_key`. Words go together, and contexts of one length where
-        the text tower is plainly causal, whatever the classes and the images."""
+        """See :meth:`ServingVLM.batching_key`. All texts have one key, as do contexts of one length
+        if the text tower is plainly causal, whatever the classes and images."""
         key = "texts" if question.in_words else _of_openclip(question.box)._encoder.kind()
         return super().batching_key(question) if key is None else key
 
     def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
-        """See :meth:`ServingVLM.answer`; the texts of all questions are encoded together."""
+        """See :meth:`ServingVLM.answer`; the texts of all questions are encoded in one batch."""
         boxes = [_of_openclip(question.box) for question in questions]
         first = questions[0]
         if len(questions) == 1 or self.batching_key(first) == super().batching_key(first):
@@ -259,23 +259,23 @@ def _of_openclip(box: BlackBox) -> OpenCLIPClassifier:
 
 
 class OpenedWhite:
-    """A local model opened on class names with gradients, for white-box references."""
+    """A local model opened on class names, with gradients, for white-box baselines."""
 
     def __init__(
         self, model: Model, tokenizer: Tokenizer, classnames: Sequence[str], init: str
     ) -> None:
         self._scale = float(model.logit_scale.exp())
         self._model = model
-        # Its memory bounds what is encoded at once without gradients; here it is not used.
+        # ``memory`` limits batches of __call__, which is not used here.
         self._encoder = ForwardTextEncoder(model, tokenizer, classnames, init, memory=2**30)
         self._tokens = self._encoder.tokens
         self._cut = is_plainly_causal(model)
-        if self._cut:  # nothing behind the last end of a text can reach an answer
+        if self._cut:  # tokens after the last end-of-text token cannot affect the features
             ends = end_positions(text_tower(model), self._tokens)
             self._tokens = self._tokens[:, : int(ends.max()) + 1]
 
     def logits(self, context: Tensor, images: ImageSet) -> Tensor:
-        """(N, C) logits under a context (n_ctx, dim) or (C, n_ctx, dim), differentiable in it."""
+        """(N, C) logits of a context (n_ctx, dim) or (C, n_ctx, dim), differentiable in it."""
         assert isinstance(images, _Features)
         length = self._tokens.shape[1]
         with shortened(self._model, length) if self._cut else nullcontext():
@@ -284,7 +284,7 @@ class OpenedWhite:
 
 
 class _Features(ImageSet):
-    """Normalised image features (N, embed_dim), for the eyes of their model only."""
+    """Normalised image features (N, embed_dim), which only their model may read."""
 
     def __init__(self, features: Tensor, owner: OpenCLIP, sources: Sequence[ImageSource]) -> None:
         self.features, self.owner, self.sources = features, owner, sources
@@ -294,7 +294,7 @@ class _Features(ImageSet):
 
 
 class OpenCLIPClassifier(BlackBox):
-    """An open_clip model opened on class names; logits = logit scale · cosine (+ bias)."""
+    """An open_clip model opened on class names. Logits are logit scale · cosine (+ bias)."""
 
     accepts = frozenset({"contexts", "texts"})
 
@@ -333,7 +333,7 @@ class OpenCLIPClassifier(BlackBox):
         return torch.as_tensor(prompts, dtype=torch.float32, device=self._device)
 
     def _scores(self, texts: Iterator[Tensor], images: ImageSet) -> Iterator[np.ndarray]:
-        """Logits (N, C) of one prompt after another, whose features (C, embed_dim) are given."""
+        """Logits (N, C) for each prompt's text features (C, embed_dim)."""
         features = own_images(images, _Features, self._owner).features
         together = max(1, _LOGITS_TOGETHER // (4 * len(images) * len(self.classnames)))
         while some := list(islice(texts, together)):
@@ -345,7 +345,7 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def pretrained_models() -> dict[str, tuple[str, ...]]:
-    """Every model by name, with the tags of its weights; ``craft-mini`` needs none."""
+    """Names of all models, each with the tags of its weights; ``craft-mini`` needs no tag."""
     models: dict[str, tuple[str, ...]] = {mini.NAME: ()}
     for name, tag in open_clip.list_pretrained():
         models[name] = (*models.get(name, ()), tag)
@@ -365,11 +365,11 @@ def _device(name: str | None) -> torch.device:
 def _create(
     weights: Weights, given: str, device: torch.device, precision: str
 ) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
-    """Build a model with its weights, used as they are to be."""
+    """Build a model with its weights, with the settings in ``weights.use``."""
     use = weights.use
     with _loading(weights.architecture, given) as said:
         if weights.file is None:
-            # The keyword goes to the model itself, over what the architecture says.
+            # The keyword reaches the model's constructor and overrides the architecture's setting.
             built, _, preprocess = open_clip.create_model_and_transforms(
                 weights.architecture,
                 weights.tag,
@@ -406,7 +406,7 @@ def _create_from_file(
             )
         use = use._replace(quick_gelu=shown)
     unsure = [what for what in weights.unsure if shown is None or what != "activation"]
-    if shown and not weights.told:  # as OpenAI's weights, of which all is known
+    if shown and not weights.told:  # OpenAI's weights, whose settings are all known
         unsure = []
     if unsure:
         flags = "say quickgelu=True (--quickgelu) where it was trained so, as OpenAI's weights "
@@ -439,7 +439,7 @@ def _create_from_file(
 def _create_by_schema(
     model: str, device: torch.device, precision: str
 ) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
-    """A model of the hub, or of a folder in its form, whose configuration says everything."""
+    """Load a model from the Hugging Face hub or a local folder, with its own configuration."""
     with _loading(model, None):
         built, _, preprocess = open_clip.create_model_and_transforms(
             model, device=device, precision=precision, require_pretrained=True
@@ -447,25 +447,25 @@ def _create_by_schema(
         return built, preprocess, open_clip.get_tokenizer(model)
 
 
-# What open_clip says while it does what was asked for:
+# Expected warnings of open_clip, which are not passed on:
 _EXPECTED = (
     "QuickGELU mismatch",  # decided by find_weights
-    "No pretrained weights loaded",  # of a file: they are put in afterwards
+    "No pretrained weights loaded",  # weights of a file are loaded afterwards
 )
 
 
 @contextmanager
 def _loading(model: str, pretrained: str | None) -> Iterator[list[str]]:
-    """Make one sentence of whatever fails, and pass on what libraries warn of."""
+    """Raise any failure as one CraftZooError, and pass on the warnings of libraries."""
     said: list[str] = []
     try:
         with collected() as said:
             yield said
-    except Exception as error:  # open_clip, the hub's client and torch raise all kinds
+    except Exception as error:  # open_clip, huggingface_hub and torch raise many types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        if "could not be loaded" in reason and said:  # the reason was logged before
+        if "could not be loaded" in reason and said:  # the cause was logged before
             reason = said[0]
-        if isinstance(error, CraftZooError):  # of the file, with what can be done
+        if isinstance(error, CraftZooError):  # raised while reading the file, with a clear reason
             mend = "check that it is the file and the architecture that are meant"
         else:
             reason = textwrap.shorten(reason, 160, placeholder=" …")
@@ -479,7 +479,7 @@ def _loading(model: str, pretrained: str | None) -> Iterator[list[str]]:
 
 
 def _check_distinct(tokens: Tensor, classnames: Sequence[str]) -> None:
-    """That no two rows of tokens (C, length) are the same: the model could not tell them apart."""
+    """Check that all rows of tokens (C, length) differ, as equal classes are indistinguishable."""
     seen: dict[bytes, int] = {}
     for label, row in enumerate(tokens.cpu().numpy()):
         other = seen.setdefault(row.tobytes(), label)

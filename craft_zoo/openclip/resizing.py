@@ -1,7 +1,7 @@
-"""Long thin images are resized within what is kept of them.
+"""Memory-saving preprocessing of long thin images: only the part that is kept is resized.
 
-A preprocessing enlarges the short side to the model's size, the long side with it, and then keeps
-the middle: of 64 x 524,288 pixels it would make 224 x 1,835,008.
+Preprocessing scales the short side to the model's input size and then crops the centre. An image of
+64 x 524,288 pixels would be scaled to 224 x 1,835,008 before the crop.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, Resize
 from torchvision.transforms.functional import pil_modes_mapping
 
-_THIN = 16  # times as long as wide; what is less is left to the preprocessing itself
-_REACH = 3  # pixels around its place that the widest of Pillow's filters looks at
+_THIN = 16  # ratio of the sides up to which the original preprocessing is used
+_REACH = 3  # radius in pixels of the largest filter in Pillow (Lanczos)
 
 Preprocess = Callable[[Image.Image], Tensor]
 
 
 def sparing(preprocess: Preprocess) -> Preprocess:
-    """The same preprocessing, which takes no more memory for a thin image than for another.
+    """Wrap a preprocessing so that thin images need no more memory than others.
 
-    Images up to 16 times as long as wide are prepared by ``preprocess`` itself. Others differ by a
-    level of 256, if at all, as filters round differently.
+    Images with a ratio of sides up to 16 are passed to ``preprocess``. For others, pixel values
+    differ by at most one level of 256, because filters round differently.
 
     Args:
-        preprocess: PIL image → tensor (3, H, W). Known are those of open_clip's models; any other
-            is returned as it is.
+        preprocess: PIL image → tensor (3, H, W). Preprocessings other than open_clip's are
+            returned unchanged.
     """
     steps = preprocess.transforms if isinstance(preprocess, Compose) else ()
     if not steps or not isinstance(steps[0], Resize | ResizeKeepRatio):
@@ -45,7 +45,7 @@ def sparing(preprocess: Preprocess) -> Preprocess:
         width, height = resized
         if kept is not None:
             width, height = min(width, kept[1]), min(height, kept[0])
-        # Rounded as torchvision does.
+        # The offsets of the crop are rounded as in torchvision.
         left, top = round((resized[0] - width) / 2), round((resized[1] - height) / 2)
         return rest(_part(image, resized, (left, top, left + width, top + height), resample))
 
@@ -53,7 +53,7 @@ def sparing(preprocess: Preprocess) -> Preprocess:
 
 
 def _resized_size(resize: Resize | ResizeKeepRatio, size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height that a step of preprocessing resizes an image to."""
+    """Width and height to which a preprocessing step resizes an image."""
     width, height = size
     if isinstance(resize, ResizeKeepRatio):
         target_height, target_width = resize.size
@@ -75,20 +75,20 @@ def _part(
     window: tuple[int, int, int, int],
     resample: Image.Resampling,
 ) -> Image.Image:
-    """A part of the image that :meth:`PIL.Image.Image.resize` makes, without the rest.
+    """Compute a part of the image that :meth:`PIL.Image.Image.resize` would return.
 
     Args:
-        image: of any size.
-        resized: width and height that the whole would have.
-        window: left, top, right and bottom of the part.
+        image: the image.
+        resized: width and height of the complete resized image.
+        window: left, top, right and bottom of the part, in the resized image.
         resample: the filter.
     """
     left, top, right, bottom = window
     crop_left, crop_right, *across = _source(image.width, resized[0], left, right)
     crop_top, crop_bottom, *down = _source(image.height, resized[1], top, bottom)
     part = image.crop((crop_left, crop_top, crop_right, crop_bottom))
-    # One direction after the other, as Pillow does: the order shows where levels are clipped
-    # between. The rows of a tall image that shrinks would be too many to be enlarged first.
+    # The axes are resized in Pillow's order, which matters where values are clipped in between. A
+    # tall image that shrinks has too many rows to be widened first.
     is_tall = image.height > max(image.width, resized[1])
     for is_vertical in (True, False) if is_tall else (False, True):
         if is_vertical:
@@ -101,11 +101,11 @@ def _part(
 
 
 def _source(source: int, resized: int, first: int, last: int) -> tuple[int, int, float, float]:
-    """What pixels from ``first`` up to ``last`` of a resized side come from.
+    """Range of source pixels for the pixels from ``first`` to ``last`` of a resized side.
 
     Returns:
-        Where all that a filter looks at begins and ends in the source, and where the pixels' own
-        places do, counted from there, as Pillow takes these in single precision.
+        Begin and end of the source pixels that the filter reads, and begin and end of the resized
+        pixels in source coordinates relative to that begin, as Pillow uses single precision.
     """
     scale = source / resized
     reach = math.ceil(_REACH * max(1.0, scale)) + 1

@@ -1,13 +1,13 @@
-"""Which weights a model has, how they are to be used, and what a model with them is called.
+"""Finds the weights of a model, the settings to use them with, and the model's name.
 
-open_clip's architectures say one activation, and its tags, which are of weights, may say another:
-``ViT-B-32`` computes with GELU, OpenAI's weights for it were trained with QuickGELU. The weights
-are right, and a name says what is computed: ``ViT-B-32@openai`` is opened as, and called,
-``ViT-B-32-quickgelu@openai``. So whatever is filed by a model's name (runs, journals, adapters)
-keeps answers apart that were computed in different ways.
+Architecture and weights may specify different activations in open_clip: ``ViT-B-32`` uses GELU, but
+OpenAI's weights (a tag) were trained with QuickGELU. The setting of the weights is used, and the
+model's name states it: ``ViT-B-32@openai`` is opened as, and named, ``ViT-B-32-quickgelu@openai``.
+Runs, journals and adapters are filed by the name, so different computations are never mixed.
 
-Names: ``ARCHITECTURE@TAG``, ``ARCHITECTURE@FILE``, or ``ARCHITECTURE@TAG@FILE`` for a file that is
-used as a tag says; ``-quickgelu`` or ``-gelu`` behind the architecture says the activation.
+Names are ``ARCHITECTURE@TAG``, ``ARCHITECTURE@FILE``, or ``ARCHITECTURE@TAG@FILE`` for a file that
+is used with the settings of a tag. The suffix ``-quickgelu`` or ``-gelu`` of the architecture
+specifies the activation.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ ACTIVATIONS = {True: "QuickGELU", False: "GELU"}
 
 
 class Use(NamedTuple):
-    """How weights are to be used.
+    """Settings with which weights are used.
 
     Attributes:
-        quick_gelu: the activation is QuickGELU; else GELU.
-        mean: of the pixels, a number a channel.
-        std: of the pixels, likewise.
-        interpolation: when resizing.
+        quick_gelu: whether the activation is QuickGELU rather than GELU.
+        mean: mean of the pixels, for each channel.
+        std: standard deviation of the pixels, for each channel.
+        interpolation: interpolation of image resizing.
         resize_mode: ``shortest``, ``longest`` or ``squash``.
     """
 
@@ -45,11 +45,11 @@ class Use(NamedTuple):
     resize_mode: str
 
     def differs_in(self, other: Use) -> list[str]:
-        """The names of what is not the same, of those in :meth:`named`."""
+        """Names, as in :meth:`named`, of the settings that differ."""
         return [name for name, value in self.named().items() if value != other.named()[name]]
 
     def in_words(self, names: Collection[str]) -> str:
-        """What has these names."""
+        """Describe the settings with these names."""
         return ", ".join(
             value if name == "activation" else f"{name} {value}"
             for name, value in self.named().items()
@@ -57,7 +57,7 @@ class Use(NamedTuple):
         )
 
     def named(self) -> dict[str, Any]:
-        """The fields as they are called to users."""
+        """The settings by the names that messages use."""
         fields = {"activation": ACTIVATIONS[self.quick_gelu]} | self._asdict()
         del fields["quick_gelu"]
         fields["resize mode"] = fields.pop("resize_mode")
@@ -70,12 +70,12 @@ class Weights:
 
     Attributes:
         name: see :attr:`craft_zoo.blackbox.VLM.name`.
-        architecture: as open_clip names it.
-        tag: whose configuration says how they are used, or None: the architecture says it.
-        file: where they are; None: where open_clip has those of ``tag``.
-        use: how they are used.
-        told: the user has said the activation, or the tag.
-        unsure: what cannot be known of a file, as open_clip's weights differ in it.
+        architecture: open_clip's name of the architecture.
+        tag: tag whose configuration gives the settings; None: the architecture gives them.
+        file: path of the weights; None: open_clip downloads those of ``tag``.
+        use: the settings.
+        told: whether the user has specified the activation or the tag.
+        unsure: settings that a file does not show and in which open_clip's weights differ.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Weights:
 
 
 def model_name(model: str, pretrained: str | None = None) -> str:
-    """The :attr:`VLM.name` that a model will have, without opening it."""
+    """The :attr:`VLM.name` of a model, without opening it."""
     if pretrained is None:
         known, _, rest = model.partition("@")
         if rest and _architecture(known):
@@ -97,20 +97,20 @@ def model_name(model: str, pretrained: str | None = None) -> str:
         return model.rstrip("/")
     try:
         return find_weights(model, pretrained).name
-    except CraftZooError:  # whoever opens the model is told
+    except CraftZooError:  # raised again, with its message, when the model is opened
         is_file = Path(pretrained).is_file()
         return f"{model}@{Path(pretrained).resolve() if is_file else pretrained}"
 
 
 def with_activation(model: str, quickgelu: bool | None) -> str:
-    """A model's name that says its activation.
+    """Add the activation to a model's name.
 
     Args:
         model: a name, with or without weights.
-        quickgelu: True for QuickGELU, False for GELU, None for what the weights were trained with.
+        quickgelu: True for QuickGELU, False for GELU, None for that of the weights' training.
 
     Raises:
-        CraftZooError: the name says the other, or the activation is not the user's to say.
+        CraftZooError: the name specifies the other activation, or the activation is fixed.
     """
     if quickgelu is None:
         return model
@@ -121,7 +121,7 @@ def with_activation(model: str, quickgelu: bool | None) -> str:
             f"(--quickgelu, --no-quickgelu)"
         )
     found = _architecture(architecture)
-    if found is None:  # unknown, of which whoever opens it is told
+    if found is None:  # opening an unknown model raises an error
         return model
     if found[1] is None:
         suffix = next(suffix for suffix, quick in _SUFFIXES.items() if quick == quickgelu)
@@ -135,15 +135,15 @@ def with_activation(model: str, quickgelu: bool | None) -> str:
 
 
 def find_weights(model: str, pretrained: str | None) -> Weights:
-    """Find an architecture's weights and how they are used; nothing is downloaded or opened.
+    """Find an architecture's weights and their settings; nothing is downloaded or opened.
 
     Args:
-        model: an open_clip architecture, perhaps with its activation.
-        pretrained: a tag, a checkpoint's path, or ``TAG@PATH``.
+        model: an open_clip architecture, optionally with its activation.
+        pretrained: a tag, the path of a checkpoint, or ``TAG@PATH``.
 
     Raises:
-        CraftZooError: unknown architecture or weights; the architecture and the tag contradict
-            each other so that the user has to say the activation.
+        CraftZooError: the architecture or weights are unknown, or the architecture and the tag
+            contradict each other, so that the user must specify the activation.
     """
     found = _architecture(model)
     if found is None:
@@ -175,10 +175,10 @@ def find_weights(model: str, pretrained: str | None) -> Weights:
 
 
 def computed_before(name: str) -> tuple[str, Use, Use] | None:
-    """How earlier versions used the weights of a name that no model has any more.
+    """Settings that earlier versions used for a model's name, if they have changed since.
 
     Returns:
-        The architecture, how they were used, and how they are; None where both are the same.
+        The architecture, the former and the present settings; None if both are the same.
     """
     architecture, _, pretrained = name.partition("@")
     if architecture not in open_clip.list_models() or not pretrained:
@@ -186,7 +186,7 @@ def computed_before(name: str) -> tuple[str, Use, Use] | None:
     before = _default(architecture)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained in tags:
-        # Images were prepared as the tag says, always.
+        # Earlier versions took the image preprocessing from the tag, but not the activation.
         trained = _use(architecture, pretrained)
         before = trained._replace(quick_gelu=before.quick_gelu)
         return None if before == trained else (architecture, before, trained)
@@ -199,7 +199,7 @@ def computed_before(name: str) -> tuple[str, Use, Use] | None:
 
 
 def _architecture(model: str) -> tuple[str, bool | None] | None:
-    """open_clip's architecture, and the activation that the name says; None: it is unknown."""
+    """open_clip's architecture and the activation in the name, if any; None: it is unknown."""
     known = open_clip.list_models()
     for suffix, quick in _SUFFIXES.items():
         if model.endswith(suffix):
@@ -211,19 +211,19 @@ def _architecture(model: str) -> tuple[str, bool | None] | None:
 
 
 def _named(architecture: str, quick: bool | None) -> str:
-    """An architecture's name with an activation that the user has said."""
+    """An architecture's name with the activation that the user has specified."""
     suffix = next((suffix for suffix, each in _SUFFIXES.items() if each == quick), "")
     return architecture if architecture.endswith(suffix) else architecture + suffix
 
 
 def _default(architecture: str) -> Use:
-    """How an architecture's weights are used where nothing else is known of them."""
+    """Settings of an architecture whose weights are unknown."""
     config: dict[str, Any] = open_clip.get_model_config(architecture)
     return _as_use(bool(config.get("quick_gelu", False)), asdict(PreprocessCfg()))
 
 
 def _use(architecture: str, tag: str) -> Use:
-    """How a tag's weights are used, by its own configuration."""
+    """Settings in the configuration of a tag."""
     config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
     preprocess = asdict(PreprocessCfg()) | {k: v for k, v in config.items() if v is not None}
     return _as_use(bool(config.get("quick_gelu", False)), preprocess)
@@ -235,12 +235,12 @@ def _as_use(quick_gelu: bool, preprocess: dict[str, Any]) -> Use:
 
 
 def _of_tag(architecture: str, tag: str, quick: bool | None) -> Weights:
-    """The weights of a tag under the activation that the user has said, or the tag says."""
+    """The weights of a tag, with the activation that the user or else the tag specifies."""
     use, own = _use(architecture, tag), _default(architecture).quick_gelu
     said = f"{architecture}@{tag}"
     if quick is None and own and not use.quick_gelu:
-        # To leave quick_gelu out of a tag is easily forgotten, and to say it in an architecture no
-        # accident, so that neither is to be believed without asking.
+        # A tag may omit quick_gelu by oversight, whereas an architecture sets it on purpose, so
+        # neither setting is trusted without asking the user.
         raise CraftZooError(
             f"open_clip's configurations contradict each other on {said}: the architecture says "
             f"QuickGELU, the tag does not: say quickgelu=True (--quickgelu), as earlier "
@@ -259,8 +259,8 @@ def _of_tag(architecture: str, tag: str, quick: bool | None) -> Weights:
 
 
 def _of_file(architecture: str, file: Path, quick: bool | None) -> Weights:
-    """A file's weights: used as all of open_clip's for the architecture are, where they agree; else
-    as the architecture says."""
+    """Weights of a file. The settings are those on which all of open_clip's weights for the
+    architecture agree, or else those of the architecture."""
     default = _default(architecture)
     own = default.quick_gelu
     uses = {
@@ -272,7 +272,7 @@ def _of_file(architecture: str, file: Path, quick: bool | None) -> Weights:
         default = default._replace(quick_gelu=quick)
     use, tag = default, None
     unsure = {what for each in fitting.values() for what in default.differs_in(each)}
-    # An architecture with QuickGELU and weights that do not say it: see _of_tag.
+    # For an architecture with QuickGELU and tags without it, see _of_tag.
     if len(set(fitting.values())) == 1 and not (own and "activation" in unsure):
         agreed, use = next(iter(fitting.items()))
         if use != default:

@@ -1,13 +1,13 @@
-"""What the two sides of a served model share: names, and how bodies are written.
+"""HTTP protocol between client and server: paths, headers, error codes and body formats.
 
-Bodies are JSON, ``.npy`` or safetensors; nothing is ever unpickled.
+Bodies are JSON, ``.npy`` or safetensors. Nothing is unpickled.
 
-- :data:`API`, :mod:`craft_zoo.protocol.paths`: where things are
-- :data:`DIGEST_HEADER`, :data:`BILLED_HEADER`, :data:`IDEMPOTENCY_HEADER`: what headers are called
-- :class:`ErrorCode`: why a request is refused
-- :func:`encode_array`, :func:`decode_array`: float32 arrays; :func:`array_shape`: of its header
-- :func:`encode_files`, :func:`decode_files`: numbered files
-- :func:`digest`: by which each side knows that a body came whole
+- :data:`API`, :mod:`craft_zoo.protocol.paths`: URL paths
+- :data:`DIGEST_HEADER`, :data:`BILLED_HEADER`, :data:`IDEMPOTENCY_HEADER`: names of headers
+- :class:`ErrorCode`: reasons for which a request is refused
+- :func:`encode_array`, :func:`decode_array`, :func:`array_shape`: float32 arrays as ``.npy``
+- :func:`encode_files`, :func:`decode_files`: numbered files as safetensors
+- :func:`digest`: SHA-256 of a body, by which the receiver detects damage
 """
 
 from craft_zoo.protocol.arrays import array_shape, decode_array, encode_array

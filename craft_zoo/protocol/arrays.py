@@ -1,4 +1,4 @@
-"""float32 arrays as ``.npy``."""
+"""Encoding and decoding of float32 arrays as ``.npy``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _READERS: dict[tuple[int, int], Any] = {
 
 
 def encode_array(array: np.ndarray) -> bytes:
-    """The array as a ``.npy`` file of little-endian float32 in C order."""
+    """Encode an array as a ``.npy`` file of little-endian float32 in C order."""
     file = io.BytesIO()
     npy.write_array(
         file, np.asarray(array, dtype="<f4", order="C"), version=(1, 0), allow_pickle=False
@@ -28,18 +28,18 @@ def encode_array(array: np.ndarray) -> bytes:
 
 
 def decode_array(body: bytes) -> np.ndarray:
-    """The array of a ``.npy`` file, which must be what :func:`encode_array` makes.
+    """Decode a ``.npy`` file of little-endian float32 in C order, version 1 or 2.
 
     Raises:
-        CraftZooError: it is no such file, or its header promises more or fewer numbers than follow;
-            nothing is allocated before that is known.
+        CraftZooError: the body is no such file, or its size does not match its header; this is
+            checked before memory is allocated.
     """
     shape, start = _header(body)
     return np.frombuffer(body, dtype="<f4", offset=start).reshape(shape).astype(np.float32)
 
 
 def array_shape(body: bytes) -> tuple[int, ...]:
-    """The shape that :func:`decode_array` would return, without the work.
+    """The shape of the array that :func:`decode_array` returns, from the header alone.
 
     Raises:
         CraftZooError: see :func:`decode_array`.
@@ -48,15 +48,15 @@ def array_shape(body: bytes) -> tuple[int, ...]:
 
 
 def _header(body: bytes) -> tuple[tuple[int, ...], int]:
-    """Shape, and where the numbers begin."""
+    """The shape, and the offset of the numbers."""
     file = io.BytesIO(body)
     try:
         shape, in_columns, dtype = _READERS[npy.read_magic(file)](file)
-    except Exception:  # the header is Python text, which fails in many ways
+    except Exception:  # the header is Python source text, which fails to parse in many ways
         raise CraftZooError(
             "the body is no .npy file: write it with numpy.save, as version 1 or 2 of the format"
         ) from None
-    if dtype != np.dtype("<f4"):  # objects, which would be unpickled, among them
+    if dtype != np.dtype("<f4"):  # excludes object arrays, which would be unpickled
         raise CraftZooError(f"the array is of {dtype}: send little-endian float32")
     if in_columns:
         raise CraftZooError("the array is in Fortran's order: send it in C's (ascontiguousarray)")

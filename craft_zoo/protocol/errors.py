@@ -1,4 +1,4 @@
-"""Why a request is refused."""
+"""Error codes of refused requests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """The ``code`` of an error's body, ``{"error": {"code": …, "message": …}}``."""
+    """The ``code`` in the body of an error, ``{"error": {"code": …, "message": …}}``."""
 
     UNAUTHORIZED = "unauthorized"
     UNKNOWN_IMAGE_SET = "unknown_image_set"
@@ -25,7 +25,7 @@ class ErrorCode(StrEnum):
 
     @property
     def status(self) -> int:
-        """The status of HTTP that goes with it."""
+        """The corresponding HTTP status."""
         return _STATUS[self]
 
 

@@ -1,4 +1,4 @@
-"""Numbered files as safetensors of bytes."""
+"""Encoding and decoding of numbered files as safetensors."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import safetensors.numpy
 
 from craft_zoo.errors import CraftZooError
 
-_HEADER_BYTES = 2**20  # room for some ten thousand files
-_LENGTH_BYTES = 8  # of the header's length, before it
+_HEADER_BYTES = 2**20  # enough for about ten thousand files
+_LENGTH_BYTES = 8  # of the field before the header that holds the header's length
 _DIGITS = 9
 
 
 def encode_files(files: Mapping[int, bytes]) -> bytes:
-    """Files by number, as safetensors: one-dimensional uint8 tensors named "0", "17", ..."""
+    """Encode files by number, as one-dimensional uint8 tensors named "0", "17", ..."""
     return safetensors.numpy.save(
         {str(number): np.frombuffer(content, dtype=np.uint8) for number, content in files.items()}
     )
 
 
 def decode_files(body: bytes) -> dict[int, memoryview]:
-    """The files by number, in the order of the numbers: parts of the body, nothing is copied.
+    """Decode files by number, in ascending order, as views into the body.
 
-    The header is read here, as safetensors itself copies all tensors.
+    The header is parsed here, because the safetensors library copies all tensors.
 
     Raises:
-        CraftZooError: the body is not what :func:`encode_files` makes.
+        CraftZooError: the body is not in the format of :func:`encode_files`.
     """
     length = int.from_bytes(body[:_LENGTH_BYTES], "little")
     if len(body) < _LENGTH_BYTES or length > min(len(body) - _LENGTH_BYTES, _HEADER_BYTES):
@@ -51,7 +51,7 @@ def decode_files(body: bytes) -> dict[int, memoryview]:
 
 
 def _places(header: bytes) -> dict[int, tuple[int, int]]:
-    """Where each file begins and ends."""
+    """Begin and end offset of each file."""
     try:
         about = json.loads(header)
     except (ValueError, RecursionError):

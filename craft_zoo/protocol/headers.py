@@ -1,4 +1,4 @@
-"""Headers beside HTTP's own, and the digest that one of them carries."""
+"""Names of the protocol's HTTP headers, and the digest of a body."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 
 def digest(body: bytes) -> str:
-    """The SHA-256 of a body, in hexadecimal digits."""
+    """The SHA-256 of a body, hexadecimal."""
     return hashlib.sha256(body).hexdigest()

@@ -1,4 +1,4 @@
-"""Where things are on a server."""
+"""URL paths of the server."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The owner's side: a model that others may query and nothing else.
+"""HTTP server that lets clients query a model without access to its weights or features.
 
-- :func:`create_app`: an ASGI app that serves a model; :class:`ServeSettings`: how;
-  :class:`Limits`: what it takes at the most
-- :class:`Accounts`, :class:`Account`: who may ask; :func:`new_account`, :func:`add_account`: with
-  a new key
-- :func:`run`: serve until a signal comes
+- :func:`create_app`: ASGI app that serves a model, configured by :class:`ServeSettings` and
+  :class:`Limits`
+- :class:`Accounts`, :class:`Account`: clients and their key hashes; :func:`new_account`,
+  :func:`add_account`: create an account with a new API key
+- :func:`run`: serve until SIGINT or SIGTERM
 """
 
 from craft_zoo.server.accounts import (

@@ -1,4 +1,4 @@
-"""Accounts and their keys, of which hashes alone are kept."""
+"""Accounts and their API keys. Only the SHA-256 hashes of keys are stored."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from craft_zoo.files import replacing
 
 @dataclass(frozen=True)
 class Account:
-    """Who may ask.
+    """A client account.
 
     Attributes:
-        name: by which it is billed.
-        key_sha256: hash of its key, hexadecimal.
-        quota: predictions that it may make in all; None: any number.
+        name: unique name, which bills and logs refer to.
+        key_sha256: SHA-256 of its API key, 64 lower-case hexadecimal digits.
+        quota: total number of predictions, (prompt, image) pairs, it may make; None: unlimited.
     """
 
     name: str
@@ -45,10 +45,10 @@ _FILE = TypeAdapter(dict[str, _Entry])
 
 
 class Accounts:
-    """All who may ask.
+    """All accounts of a server.
 
     Raises:
-        CraftZooError: there is none, or two have the same key.
+        CraftZooError: there is no account, or two accounts have the same key.
     """
 
     def __init__(self, accounts: Iterable[Account]) -> None:
@@ -66,15 +66,15 @@ class Accounts:
 
     @classmethod
     def read(cls, path: Path) -> Accounts:
-        """The accounts of a file of keys.
+        """Read the accounts from a JSON key file.
 
         Raises:
-            CraftZooError: it is missing or not as it should be.
+            CraftZooError: the file is missing or malformed, or as the constructor raises.
         """
         return cls(_read(path))
 
     def find(self, key: str) -> Account | None:
-        """Whose key it is; takes as long for any key."""
+        """The account with this key, or None. The time taken does not depend on the key."""
         digest, found = key_hash(key).encode(), None
         for account in self._accounts:
             if hmac.compare_digest(digest, account.key_sha256.encode()):
@@ -83,24 +83,24 @@ class Accounts:
 
 
 def key_hash(key: str) -> str:
-    """What is kept of a key; a key is random and long, so that a plain hash hides it."""
+    """SHA-256 of a key, hexadecimal. Keys are long and random, so that no salt is needed."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def new_account(name: str, quota: int | None = None) -> tuple[Account, str]:
-    """An account, and its key, which cannot be found out again."""
+    """Create an account and its key. The key cannot be recovered from the account."""
     key = f"cz-{secrets.token_urlsafe(32)}"
     return Account(name, key_hash(key), quota), key
 
 
 def add_account(path: Path, name: str, quota: int | None = None) -> str:
-    """Write a new account to a file of keys, which is made where there is none; returns its key.
+    """Add a new account to a key file, which is created if missing, and return the account's key.
 
-    A new file is its owner's alone; one that there is stays whose it is, and as readable: a server
-    may run as another user than who makes keys.
+    A new file is readable by its owner only (mode 0600). An existing file keeps its owner and mode,
+    because the server may run as another user than the one that creates keys.
 
     Raises:
-        CraftZooError: there is one of that name, or the file cannot be read or written.
+        CraftZooError: the name or quota is invalid or the name taken, or a file operation fails.
     """
     if not name.strip() or not name.isprintable():
         raise CraftZooError(f"{name!r} is no name of an account: use letters")
@@ -129,7 +129,7 @@ def add_account(path: Path, name: str, quota: int | None = None) -> str:
 
 
 def _make_like(new: Path, old: Path) -> None:
-    """Give a file the owner and the mode of the one that it replaces."""
+    """Copy the owner and mode of the file that is about to be replaced."""
     mode = 0o600
     if old.exists():
         about, own = old.stat(), new.stat()

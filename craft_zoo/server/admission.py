@@ -1,4 +1,4 @@
-"""Limits of the requests, and of their bytes, that the server works on at once."""
+"""Admission control: limits on concurrent requests and on the bytes that they hold."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from craft_zoo.protocol import ErrorCode
 from craft_zoo.server.errors import Refusal, busy
 from craft_zoo.server.limits import Limits
 
-_LAST_SECONDS = 2.0  # that bodies have to come in once the server is being stopped
+_LAST_SECONDS = 2.0  # time limit for request bodies once the server is being stopped
 
 
 class Admission:
-    """Admits requests while there are places and memory for them. Bytes may be counted from any
-    thread; everything else belongs to the event loop's.
+    """Admits requests while request slots and memory are free. :meth:`hold`, :meth:`release` and
+    :meth:`hurry` are thread-safe; all other methods must run in the event loop's thread.
 
-    A request takes one of its account's places while its body arrives, and one of the server's
-    places only from then on, so that slow clients do not block others.
+    A request occupies one of its account's slots while its body arrives, and one of the server's
+    slots only from then on, so that slow clients do not block others.
 
     Args:
-        limits: of which ``waiting``, ``waiting_each`` and ``held_bytes`` are used.
+        limits: ``waiting``, ``waiting_each``, ``held_bytes`` and ``held_each`` are used.
 
     Attributes:
         held: bytes of all requests and answers.
-        most: bytes that one account may hold: half of ``held_bytes``, so that it cannot block the
-            others.
-        is_hurried: the server is being stopped, see :meth:`hurry`.
+        most: bytes that one account may hold, see :attr:`Limits.held_each`; less than
+            ``held_bytes``, as a rule, so that one account cannot block the others.
+        is_hurried: whether the server is being stopped, see :meth:`hurry`.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -46,15 +46,15 @@ class Admission:
 
     @property
     def inside(self) -> int:
-        """Number of requests being worked on, or whose bodies are arriving."""
+        """Number of requests in progress, including those whose bodies are still arriving."""
         return self._inside.total()
 
     @contextmanager
     def enter(self, account: str) -> Iterator[Reservation]:
-        """Hold a place for a request while the context lasts.
+        """Reserve one of the account's slots for a request for the duration of the context.
 
         Raises:
-            Refusal: all places are taken.
+            Refusal: all slots are taken.
         """
         if self._inside[account] >= self._limits.waiting_each:
             raise busy(f"{self._inside[account]} requests of this account are under way")
@@ -65,21 +65,21 @@ class Admission:
             yield load
         finally:
             self._inside[account] -= 1
-            self._inside += Counter()  # forgets accounts that have none
+            self._inside += Counter()  # removes accounts whose count is zero
             self._begun -= load.is_begun
             self.release(account, load.bytes)
 
     def begin(self) -> None:
-        """Take one of the server's places, see :meth:`Reservation.begin`.
+        """Take one of the server's slots, see :meth:`Reservation.begin`.
 
         Raises:
-            Refusal: all places are taken.
+            Refusal: all slots are taken.
         """
         self._check_places()
         self._begun += 1
 
     def hold(self, account: str, size: int) -> None:
-        """Count bytes as held.
+        """Reserve bytes for an account.
 
         Raises:
             Refusal: the server or the account would hold more than its limit.
@@ -93,24 +93,24 @@ class Admission:
             self._held_each[account] += size
 
     def release(self, account: str, size: int) -> None:
-        """Count bytes as released."""
+        """Release bytes that an account has reserved."""
         with self._lock:
             self.held -= size
             self._held_each[account] -= size
             self._held_each += Counter()
 
     def hurry(self) -> None:
-        """Give bodies that are arriving two seconds more at most; may be called from any thread."""
+        """Limit bodies that are arriving to two more seconds. Thread-safe."""
         self.is_hurried = True
         for loop, limit in list(self._arriving):
             loop.call_soon_threadsafe(_shorten, limit)
 
     @asynccontextmanager
     async def arriving(self, seconds: float) -> AsyncIterator[None]:
-        """Limit the time in which a body comes in.
+        """Limit the time in which a request body arrives, in seconds.
 
         Raises:
-            TimeoutError: it has not come.
+            TimeoutError: the body did not arrive in time.
         """
         async with asyncio.timeout(seconds) as limit:
             mine = asyncio.get_running_loop(), limit
@@ -123,7 +123,7 @@ class Admission:
                 self._arriving.discard(mine)
 
     def turn(self, account: str) -> asyncio.Lock:
-        """The lock under which the account is worked for, so that accounts take turns."""
+        """The account's lock. Holding it for each part of the work lets accounts alternate."""
         turn = self._turns.get(account)
         if turn is None:
             self._turns[account] = turn = asyncio.Lock()
@@ -141,11 +141,11 @@ def _shorten(limit: asyncio.Timeout) -> None:
 
 
 class Reservation:
-    """The place and the bytes that one request holds.
+    """The slots and the bytes that one request holds.
 
     Attributes:
         bytes: number of bytes held.
-        is_begun: whether the body is complete and the request holds one of the server's places.
+        is_begun: whether the body is complete and the request holds one of the server's slots.
     """
 
     def __init__(self, gate: Admission, account: str) -> None:
@@ -163,16 +163,16 @@ class Reservation:
         return self._gate.arriving(seconds)
 
     def begin(self) -> None:
-        """The body is complete: take one of the server's places, see :meth:`Admission.begin`."""
+        """Take one of the server's slots once the body is complete, see :meth:`Admission.begin`."""
         if not self.is_begun:
             self._gate.begin()
             self.is_begun = True
 
     def add(self, size: int) -> None:
-        """Hold more bytes, see :meth:`Admission.hold`.
+        """Reserve more bytes, see :meth:`Admission.hold`.
 
         Raises:
-            Refusal: as there; or the request alone would hold more than an account may.
+            Refusal: as :meth:`Admission.hold`, or the request exceeds the account's limit alone.
         """
         if self.bytes + size > self._gate.most:
             raise Refusal(

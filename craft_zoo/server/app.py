@@ -1,4 +1,4 @@
-"""The ASGI app: routes behind the middleware."""
+"""The ASGI app: the routes, wrapped in the middleware."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from craft_zoo.server.settings import ServeSettings
 def create_app(
     vlm: VLM, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
 ) -> FastAPI:
-    """An ASGI app that serves a model. Its lifespan must be run, as all servers do.
+    """Create the ASGI app that serves a model. The ASGI server must run its lifespan events.
 
-    One process serves a model, with one worker: a second one would not know what the first holds.
+    Run one worker process only: image sets, classifiers and rate limits are kept in its memory.
 
     Args:
         vlm: the model.
-        settings: how.
-        clock: seconds that only grow, for the rate of requests.
+        settings: accounts, form of the answers, and limits.
+        clock: monotonic clock in seconds, for rate limits.
     """
     service = Service(vlm, settings, clock)
 
@@ -49,7 +49,7 @@ def create_app(
         summary="A vision-language model that can only be queried.",
         version=metadata.version("craft-zoo"),
         lifespan=lifespan,
-        redirect_slashes=False,  # behind a proxy it would lead to an address without encryption
+        redirect_slashes=False,  # behind a TLS proxy, the redirect would point to plain http
     )
     app.state.service = service
     app.add_middleware(RequestMiddleware, service=service)
@@ -63,8 +63,8 @@ def create_app(
 
 
 def _describe_errors(app: FastAPI) -> None:
-    """Put into the schema what routes refer to and none has for an answer of its own."""
-    schema = app.openapi()  # from now on FastAPI returns this one
+    """Add the error models to the OpenAPI schema: routes reference them, none returns them."""
+    schema = app.openapi()  # FastAPI caches this object and returns it from now on
     models = schema["components"]["schemas"]
     for model in (ErrorAnswer, TaskErrorAnswer):
         about = model.model_json_schema(ref_template="#/components/schemas/{model}")

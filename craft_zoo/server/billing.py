@@ -1,4 +1,4 @@
-"""The bill and the answers, in a file that survives whatever happens to the process."""
+"""Durable record of billed requests and their answers, in an SQLite database."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ CREATE TABLE IF NOT EXISTS usage (
 
 @dataclass(frozen=True)
 class Bill:
-    """What an answer costs.
+    """Cost of an answer.
 
     Attributes:
-        predictions: (prompt, image) pairs.
-        scores: (prompt, image, text) triples.
+        predictions: number of (prompt, image) pairs.
+        scores: number of (prompt, image, class) triples.
     """
 
     predictions: int
@@ -51,15 +51,15 @@ class Bill:
 
 @dataclass(frozen=True)
 class Entry:
-    """A request that is to be billed.
+    """An answered request that has not been billed yet.
 
     Attributes:
-        account: whose it is.
-        key: its name.
-        digest: of all that it asks.
-        bill: what it costs.
-        body: of its answer.
-        is_kept: whether the answer is stored, to be sent again.
+        account: the account to bill.
+        key: idempotency key of the request, unique within the account.
+        digest: SHA-256 of everything that determines the answer.
+        bill: cost of the answer.
+        body: body of the answer.
+        is_kept: whether the answer is stored, so that it can be sent again.
     """
 
     account: Account
@@ -75,8 +75,8 @@ class Recorded:
     """A request that was billed.
 
     Attributes:
-        bill: what it cost.
-        body: of the answer; None: it is stored no longer.
+        bill: cost of the answer.
+        body: body of the answer; None: it is no longer stored.
     """
 
     bill: Bill
@@ -85,12 +85,12 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Used:
-    """What an account has used.
+    """Total usage of an account.
 
     Attributes:
-        predictions: see :class:`Bill`.
-        scores: likewise.
-        requests: that were billed.
+        predictions: number of (prompt, image) pairs billed.
+        scores: number of (prompt, image, class) triples billed.
+        requests: number of requests billed.
     """
 
     predictions: int = 0
@@ -99,11 +99,11 @@ class Used:
 
 
 class State:
-    """Requests that were billed, and their answers. May be used by several threads.
+    """Billed requests and their answers. Thread-safe.
 
     Args:
-        folder: where the file lies; created when needed; None: in memory.
-        stored_bytes: of answers that are kept of an account, beside the last one.
+        folder: folder of the database; created when needed; None: the database is in memory.
+        stored_bytes: limit of each account's stored answers; the newest answer may exceed it.
 
     Raises:
         CraftZooError: the folder cannot be used, or another process uses it.
@@ -117,7 +117,7 @@ class State:
         try:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = WAL")
-            # A bill that was answered must be on the disk, whatever happens to the power.
+            # A bill must be on disk before the answer is sent, to survive a power failure.
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.executescript(_TABLES)
         except sqlite3.Error as error:
@@ -129,32 +129,32 @@ class State:
             ) from None
 
     def find(self, account: str, key: str, digest: bytes) -> tuple[Recorded | None, Used]:
-        """The request of that key, if it was billed, and what the account has used.
+        """The billed request with this key, or None, and the usage of the account.
 
         Raises:
-            Refusal: the key belongs to another request.
+            Refusal: the key was used with another digest.
         """
         with self._mutex:
             return self._find(account, key, digest), self._usage(account)
 
     def record(self, entries: Sequence[Entry]) -> list[Recorded | Refusal]:
-        """Bill requests and store their answers, with one wait for the disk.
+        """Bill requests and store their answers in one transaction, so that the disk syncs once.
 
         Returns:
-            Each request as it was recorded: before, under the same key, and then not billed again;
-            or why it is not billed, because the quota does not cover it or the key belongs to
-            another request.
+            For each entry, the recorded request, which is not billed again if its key was billed
+            before; or a refusal if the quota does not cover it or the key was used with another
+            digest.
         """
         with self._mutex, self._transaction():
             return [self._recorded(entry) for entry in entries]
 
     def usage(self, account: str) -> Used:
-        """What an account has used."""
+        """Total usage of an account."""
         with self._mutex:
             return self._usage(account)
 
     def close(self) -> None:
-        """Close the file; what was recorded is there already."""
+        """Close the database. All records have been written to disk by then."""
         with self._mutex:
             self._database.close()
             if self._lock:
@@ -162,7 +162,7 @@ class State:
 
     def _recorded(self, entry: Entry) -> Recorded | Refusal:
         account, key, digest = entry.account, entry.key, entry.digest
-        try:  # nothing of an entry is written before all is checked
+        try:  # check everything before writing, as a refusal does not roll the transaction back
             known = self._find(account.name, key, digest)
             if known is None:
                 check_quota(account, self._usage(account.name), entry.bill)
@@ -245,10 +245,10 @@ class State:
 
 
 def check_quota(account: Account, used: Used, bill: Bill) -> None:
-    """Make sure that an account may spend so much more.
+    """Check that an account's quota covers a bill.
 
     Raises:
-        Refusal: it may not.
+        Refusal: the quota would be exceeded.
     """
     if account.quota is not None and used.predictions + bill.predictions > account.quota:
         raise Refusal(

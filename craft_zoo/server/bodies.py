@@ -1,4 +1,4 @@
-"""Bodies of requests: read piece by piece, never more than is taken."""
+"""Request bodies: streamed with a size limit, then parsed as JSON."""
 
 from __future__ import annotations
 
@@ -18,30 +18,29 @@ from craft_zoo.server.limits import Limits
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# Of a body in JSON: strings, and the signs outside of them that a value, a key or a list begins at.
+# Tokens of JSON: strings, and outside of them the characters that precede an element or a value.
 _PARTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{,]|(:)', re.DOTALL)
-_FEW_PARTS = 2**17  # that any body may have
-_PART_BYTES = 48  # that reading one takes at the most, its share of the list included
+_FEW_PARTS = 2**17  # tokens that are allowed in any body
+_PART_BYTES = 48  # upper bound of the memory of one parsed token, its list slot included
 _KEYS = 100
 
 
 def kind_of(request: Request) -> str:
-    """The body's content type without parameters, "" where none is given."""
+    """Content type of the body without parameters, "" if the header is missing."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def read_body(request: Request, load: Reservation, limits: Limits, *, most: int) -> bytes:
-    """The body; it is in memory once.
+    """Read the body of a request. It is held in memory only once.
 
     Args:
-        request: not read yet.
-        load: gets the bytes as they come, and begins when all are in.
-        limits: of time.
-        most: bytes that are taken.
+        request: request whose body has not been read.
+        load: reserves the bytes as they arrive, and a server slot once the body is complete.
+        limits: ``body_seconds`` is used.
+        most: maximum number of bytes.
 
     Raises:
-        Refusal: it is compressed, too large, too slow, or not what its digest says; or there is no
-            place for the request.
+        Refusal: the body is compressed, too large, slow or unlike its digest; or no slot is free.
     """
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Refusal(
@@ -73,24 +72,24 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
             f"the body does not fit the {DIGEST_HEADER} it came with: send it again",
         )
     load.begin()
-    return body.getvalue()  # which copies nothing
+    return body.getvalue()  # CPython returns the buffer without a copy
 
 
 def parse(
     model: type[Model], body: bytes, load: Reservation | None = None, *, values: int = 0
 ) -> Model:
-    """The object that a body in JSON describes.
+    """Parse a JSON body into a pydantic model.
 
-    A value of two bytes becomes an object of fifty, so values are counted before they are made.
+    A JSON value of 2 bytes becomes an object of about 50, so values are counted before parsing.
 
     Args:
-        model: of the object.
-        body: the JSON.
-        load: gets what the values take.
-        values: that a good one may hold.
+        model: class of the result.
+        body: the JSON text.
+        load: reserves the memory of the parsed values.
+        values: number of values that a valid body may hold.
 
     Raises:
-        Refusal: it describes none, or holds too many values.
+        Refusal: the body does not fit the model, or holds too many values.
     """
     parts = _count_parts(body, max(_FEW_PARTS, 2 * values + _KEYS))
     if load is not None:

@@ -1,4 +1,4 @@
-"""Caches of image sets and opened classifiers by account; equal ones are computed once."""
+"""Per-account caches of image sets and classifiers. Equal contents are computed only once."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from craft_zoo.server.uploads import UploadedImage
 Thing = TypeVar("Thing")
 
 
-_IMAGE_BYTES = 2**12  # of an encoded image: its features, its hash, and what leads to them
-_OPENED_BYTES = 2**13  # of a classifier beside its tensors and names; 2.5 to 5 kB were measured
+_IMAGE_BYTES = 2**12  # estimate for an encoded image: features, hash and bookkeeping
+_OPENED_BYTES = 2**13  # of a classifier without tensors and names; 2.5 to 5 kB were measured
 
 
 class AccountCache(Generic[Thing]):
-    """Things by account and id; no account sees another's.
+    """LRU cache for each account, by id. Accounts do not see each other's objects.
 
-    Where an account has too many or too large things, the least recently used are dropped; a
-    single thing may exceed the limit.
+    When an account exceeds a limit, its least recently used objects are dropped; a single object
+    may exceed the size limit.
 
     Args:
-        most: things that an account may have.
-        code: of the refusal where an id is unknown.
-        missing: the sentence of that refusal.
-        room: bytes that an account's things may take.
-        size: returns the bytes that a thing takes now.
+        most: maximum number of objects of an account.
+        code: error code of the refusal for an unknown id.
+        missing: message of that refusal.
+        room: maximum bytes of an account's objects; None: unlimited.
+        size: bytes that an object currently takes.
     """
 
     def __init__(
@@ -51,30 +51,30 @@ class AccountCache(Generic[Thing]):
         self._shelves: dict[str, OrderedDict[str, Thing]] = {}
 
     def put(self, account: str, id: str, thing: Thing) -> None:
-        """Keep a thing; the least recently used may be dropped."""
+        """Store an object; the account's least recently used ones may be dropped."""
         shelf = self._shelves.setdefault(account, OrderedDict())
         shelf[id] = thing
         shelf.move_to_end(id)
         self.make_room(account)
 
     def make_room(self, account: str) -> None:
-        """Drop the account's least recently used things until the rest fits."""
+        """Drop the account's least recently used objects until the rest is within the limits."""
         shelf = self._shelves.get(account, OrderedDict())
         while len(shelf) > 1 and (len(shelf) > self._most or self._is_full(shelf)):
             shelf.popitem(last=False)
 
     def find(self, account: str, id: str) -> Thing | None:
-        """The thing of an id, which counts as used now; None: there is none."""
+        """The object with this id, or None. It becomes the most recently used one."""
         shelf = self._shelves.get(account, OrderedDict())
         if id in shelf:
             shelf.move_to_end(id)
         return shelf.get(id)
 
     def get(self, account: str, id: str) -> Thing:
-        """As :meth:`find`.
+        """As :meth:`find`, for an object that must exist.
 
         Raises:
-            Refusal: the account has none.
+            Refusal: the account has no object with this id.
         """
         thing = self.find(account, id)
         if thing is None:
@@ -82,12 +82,12 @@ class AccountCache(Generic[Thing]):
         return thing
 
     def remove(self, account: str, id: str) -> None:
-        """Forget a thing, see :meth:`get`."""
+        """Remove an object, see :meth:`get`."""
         self.get(account, id)
         del self._shelves[account][id]
 
     def all_of(self, account: str) -> list[Thing]:
-        """The things of an account."""
+        """All objects of an account."""
         return list(self._shelves.get(account, {}).values())
 
     def _is_full(self, shelf: OrderedDict[str, Thing]) -> bool:
@@ -95,22 +95,22 @@ class AccountCache(Generic[Thing]):
 
 
 class SharedCache(Generic[Thing]):
-    """Things by their content, for as long as an account's cache holds them."""
+    """Objects by content, shared by all accounts and kept while any account's cache holds them."""
 
     def __init__(self) -> None:
         self._things: WeakValueDictionary[Hashable, Thing] = WeakValueDictionary()
 
     def get(self, content: Hashable, make: Callable[[], Thing]) -> Thing:
-        """The thing, made if there is none; for one thread only, as two could both make it."""
+        """The object, made if missing. Not thread-safe: two threads could both make it."""
         thing = self.find(content)
         return self.put(content, make()) if thing is None else thing
 
     def find(self, content: Hashable) -> Thing | None:
-        """The thing, None where there is none."""
+        """The object, or None if there is none."""
         return self._things.get(content)
 
     def put(self, content: Hashable, thing: Thing) -> Thing:
-        """The thing, or the one that came first."""
+        """Store the object unless one with equal content exists, and return the stored one."""
         return self._things.setdefault(content, thing)
 
     def __len__(self) -> int:
@@ -119,10 +119,10 @@ class SharedCache(Generic[Thing]):
 
 @dataclass(eq=False)
 class Encoded:
-    """Images that the model has encoded, shared by all accounts that have sent them.
+    """Images that the model has encoded, shared by all accounts that uploaded them.
 
     Attributes:
-        images: the model's.
+        images: the model's handle.
     """
 
     images: ImageSet
@@ -130,10 +130,10 @@ class Encoded:
 
 @dataclass(eq=False)
 class Opened:
-    """The model opened on class names, shared by all accounts that have asked for them.
+    """The model opened on class names, shared by all accounts that opened it on them.
 
     Attributes:
-        box: the model's.
+        box: the model's classifier.
     """
 
     box: BlackBox
@@ -144,26 +144,25 @@ class Opened:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes now."""
+        """Bytes that the classifier currently takes."""
         return _OPENED_BYTES + self._names_bytes + self.box.held_bytes
 
 
 class AccountImages:
-    """An image set of an account.
+    """An account's image set, whose images may be uploaded in several requests.
 
     Args:
-        digests: SHA-256 of each image's file, hexadecimal, in order.
-        is_cached: whether the model's feature cache may get them.
+        digests: SHA-256 of each image file, hexadecimal, in order.
+        is_cached: whether the model may store the features in its cache on disk.
 
     Attributes:
         digests: as given.
         is_cached: as given.
-        images: those that came, by digest; none any more where the set is encoded and their files
-            are not kept.
-        encoded: all of them, once the model has them.
-        keeps_files: whether their files are kept until all have come, as the model has forgotten
-            some of them or is to remember none.
-        kept_bytes: of files.
+        images: uploaded images by digest; empty once the set is encoded and files are not kept.
+        encoded: the encoded set, once it is complete; None before that.
+        keeps_files: whether files are kept until the set is complete, because their features
+            are not cached or were evicted from the cache.
+        kept_bytes: bytes of the files that are kept.
     """
 
     def __init__(self, digests: tuple[str, ...], *, is_cached: bool = True) -> None:
@@ -176,50 +175,50 @@ class AccountImages:
 
     @property
     def missing(self) -> list[int]:
-        """Places of the images that have not come, of equal ones the first."""
+        """Indices of the images that are missing; the first index of equal images only."""
         return list(self._missing.values())
 
     @property
     def awaited(self) -> int:
-        """Number of images that have not come, equal ones once."""
+        """Number of distinct images that are missing."""
         return len(self._missing)
 
     @property
     def is_whole(self) -> bool:
-        """Whether all have come."""
+        """Whether all images were uploaded."""
         return not self._missing
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, estimated."""
+        """Estimate of the bytes that the set takes."""
         return _IMAGE_BYTES * len(self.digests) + self.kept_bytes
 
     def has(self, digest: str) -> bool:
-        """Whether an image has come."""
+        """Whether the image with this digest was uploaded."""
         return digest not in self._missing
 
     def take(self, images: Iterable[UploadedImage]) -> None:
-        """Add images that have come."""
+        """Add uploaded images."""
         for image in images:
             if self._missing.pop(image.sha256, None) is not None:
                 self.images[image.sha256] = image
                 self.kept_bytes += image.size
 
     def forget_files(self, images: Iterable[UploadedImage]) -> None:
-        """Drop the files of some of its images."""
+        """Drop the files of some of the images."""
         for image in images:
             if self.images.get(image.sha256) is image:
                 self.kept_bytes -= image.size
             image.forget()
 
     def forget_images(self) -> None:
-        """Drop all images, which are encoded."""
+        """Drop all images; for use after the set was encoded."""
         self.forget_files(self.images.values())
         self.images = {}
 
     def lose(self) -> None:
-        """The model has forgotten images: those whose files are gone are missing again, and from
-        now on files are kept."""
+        """Handle features that the model has evicted: images without a file are missing again, and
+        files of this set are kept from now on."""
         self.keeps_files = True
         self.images = {digest: each for digest, each in self.images.items() if each.is_held}
         for image in self.images.values():
@@ -228,7 +227,7 @@ class AccountImages:
         self._missing = {each: places[each] for each in places if each not in self.images}
 
     def _places(self) -> dict[str, int]:
-        """Where each image is first."""
+        """The first index of each digest."""
         places: dict[str, int] = {}
         for place, digest in enumerate(self.digests):
             places.setdefault(digest, place)
@@ -236,7 +235,7 @@ class AccountImages:
 
 
 def content_id(kind: str, account: str, *content: str) -> str:
-    """An id that an account's equal things share, and nobody else's."""
+    """Id of an account's content: equal within the account, different between accounts."""
     digest = hashlib.sha256()
     for part in (kind, account, *content):
         encoded = part.encode()

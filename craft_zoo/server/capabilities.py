@@ -1,4 +1,4 @@
-"""Capabilities of a model, which the server finds out by trying before it accepts requests."""
+"""Probes the capabilities of a model before the server accepts requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from craft_zoo.blackbox import VLM
 from craft_zoo.server.uploads import UploadedImage
 
-_FOLDER = "local-dir:"  # of open_clip, before a model's folder
+_FOLDER = "local-dir:"  # open_clip's prefix of model names that are folders
 
 
 @dataclass
@@ -21,8 +21,8 @@ class Capabilities:
 
     Attributes:
         accepts: kinds of prompts, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
-        remembers: whether it caches features, so that an image set may be encoded in pieces whose
-            files are then dropped.
+        remembers: whether it caches features, so that an image set may be encoded in several parts
+            and the files of each part dropped.
     """
 
     accepts: frozenset[str]
@@ -30,7 +30,7 @@ class Capabilities:
 
 
 def capabilities_of(vlm: VLM) -> Capabilities:
-    """Open the model on a class, and encode the same image twice."""
+    """Probe a model: open it on one class, and encode the same image twice."""
     file = io.BytesIO()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(file, "PNG")
     image = UploadedImage(file.getvalue(), "of the capabilities_of", 64)
@@ -41,12 +41,12 @@ def capabilities_of(vlm: VLM) -> Capabilities:
 
 
 def public_name(name: str) -> str:
-    """The name that clients see: the model's own, without the folders of its files.
+    """The name that clients see: the model's name without the folders of its files.
 
     A path would reveal details of the owner's machine: ``ViT-B-32@/home/ann/secret/mine.pt``
     becomes ``ViT-B-32@mine``.
     """
-    if "://" in name:  # a model that is itself asked over the network
+    if "://" in name:  # a URL: the model itself is queried over the network
         return name
     model, at, weights = name.partition("@")
     if model.startswith(_FOLDER):

@@ -1,4 +1,4 @@
-"""Connections that do not wait for ever."""
+"""HTTP connections with timeouts against slow clients."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from craft_zoo.server.limits import Limits
 
 
 class Connection(H11Protocol):
-    """A connection of uvicorn's, which is cut where the other side is too slow.
+    """A uvicorn connection that is aborted when the client is too slow.
 
-    uvicorn itself waits as long as the other side likes for the head of a request, and for an
-    answer to be taken.
+    uvicorn itself sets no time limit on the headers of a request or on the client's reading of a
+    response.
 
     Attributes:
-        limits: ``connections``, ``header_seconds`` and ``answer_seconds`` of them; see
+        limits: ``connections``, ``header_seconds`` and ``answer_seconds`` are used; see
             :func:`connections_with`.
     """
 
@@ -27,7 +27,7 @@ class Connection(H11Protocol):
 
     @property
     def _is_idle(self) -> bool:
-        """Whether no request is under way."""
+        """Whether no request is in progress."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -50,7 +50,7 @@ class Connection(H11Protocol):
         super().data_received(data)
         if self.cycle is not before:
             self._begin()
-        # What comes behind an answered request, and is no head, may be the rest of its body.
+        # Data after an answered request that starts no new one may be the rest of its body.
         if self._is_idle:
             self._await_head()
 
@@ -62,7 +62,7 @@ class Connection(H11Protocol):
         if not self.flow.write_paused:
             self._stop_sending()
         self._watch_sending()
-        if self.cycle is not before:  # the next request was there already
+        if self.cycle is not before:  # the client had pipelined the next request
             self._begin()
 
     def pause_writing(self) -> None:
@@ -88,7 +88,7 @@ class Connection(H11Protocol):
         return self.transport.get_write_buffer_size()
 
     def _begin(self) -> None:
-        """The head of a request is in."""
+        """Stop the header timeout: the headers of a request are complete."""
         self._stop_heading()
         if not self.flow.write_paused:
             self._stop_sending()
@@ -103,7 +103,7 @@ class Connection(H11Protocol):
             self._heading = None
 
     def _watch_sending(self) -> None:
-        """Bound the time until all of the answer is gone, from when the first of it had to wait."""
+        """Limit the time to send all buffered data, counted from when data first had to wait."""
         if self._sending is None and self._unsent:
             self._sending = self.loop.call_later(self.limits.answer_seconds, self._give_up)
 
@@ -118,7 +118,7 @@ class Connection(H11Protocol):
             self.transport.abort()
 
     def _make_room(self) -> None:
-        """Cut the connection that has been idle for longest, which may be this one."""
+        """Abort the connection that has been idle for longest, which may be this one."""
         idle = [
             each
             for each in self.connections
@@ -128,7 +128,7 @@ class Connection(H11Protocol):
 
 
 def connections_with(limits: Limits) -> type[Connection]:
-    """The class of a server's connections, which uvicorn makes."""
+    """A subclass with these limits. uvicorn takes a class and makes the connections itself."""
 
     class Limited(Connection):
         pass

@@ -1,4 +1,4 @@
-"""Refusals: errors with which the server answers a request."""
+"""Refusals: exceptions that the server turns into HTTP error responses."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from craft_zoo.protocol import ErrorCode
 from craft_zoo.protocol.paths import ZERO_SHOT
 
 
-class Refusal(Exception):  # noqa: N818, an answer rather than a mistake
-    """The error with which a request is answered.
+class Refusal(Exception):  # noqa: N818, an expected response rather than a failure
+    """An HTTP error response.
 
     Args:
-        code: the reason, for programs.
-        message: the reason in a sentence that names the thing and the mend.
-        status: HTTP status, where it is not the code's own.
-        retry_after: seconds after which the request may be sent again.
+        code: machine-readable reason.
+        message: sentence that says what is wrong and how to correct it.
+        status: HTTP status; None: the status of ``code``.
+        retry_after: seconds after which the client may retry.
         headers: further headers of the response.
     """
 
@@ -40,17 +40,17 @@ class Refusal(Exception):  # noqa: N818, an answer rather than a mistake
 
 
 def busy(why: str) -> Refusal:
-    """The server is too busy; the request may be sent again in a second."""
+    """Refusal of a busy server; the client may retry after a second."""
     return Refusal(ErrorCode.BUSY, f"{why}: ask again in a second", retry_after=1)
 
 
 def bad(message: str, status: int = 422) -> Refusal:
-    """The request is malformed."""
+    """Refusal of a malformed request."""
     return Refusal(ErrorCode.BAD_REQUEST, message, status=status)
 
 
 def response_to(refusal: Refusal, path: str) -> JSONResponse:
-    """The response of a refusal; under Hugging Face's path in the form that its clients read."""
+    """JSON response of a refusal; on the Hugging Face path, in the form its clients expect."""
     error: Any = {"code": str(refusal.code), "message": refusal.message}
     if path == ZERO_SHOT:
         error = refusal.message

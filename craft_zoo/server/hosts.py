@@ -1,7 +1,7 @@
-"""Which host a request without a key may name.
+"""Check of the Host header of requests without a key, against DNS rebinding.
 
-A web page of a stranger can have its own domain resolve to this machine (DNS rebinding); a
-visitor's browser would then read for it what needs no key. Such a request names that domain.
+In a DNS rebinding attack, a web page's domain resolves to this machine, so that a visitor's browser
+reads from the server for that page. The Host header of such a request is the page's domain.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from craft_zoo.server.errors import Refusal
 
 
 def check_host(host: str, allowed: Collection[str] = ()) -> None:
-    """Make sure that the host of a request is an IP address, a name without dots (``localhost``, a
-    container's), this machine's own name or one that is allowed.
+    """Check that a host is an IP address, a name without dots (``localhost``, a container's name),
+    this machine's own name or an allowed name.
 
     Args:
-        host: as in the header, with a port or without.
-        allowed: names.
+        host: value of the Host header, with or without a port.
+        allowed: further host names.
 
     Raises:
-        Refusal: it is another name, or none.
+        Refusal: the host is missing or another name.
     """
     name = ""
     try:

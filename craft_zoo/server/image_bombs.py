@@ -1,8 +1,8 @@
-"""Image files that would make a decoder work for hours or fill the memory, found before decoding.
+"""Detects image files that would exhaust a decoder's time or memory, without decoding them.
 
-A decoder keeps whatever a file holds beside its pixels and does whatever the file demands, so a few
-kilobytes are enough for an attack. Here the segments or chunks of a JPEG, PNG or WebP file are
-counted; those that cost a decoder time or memory are limited.
+A decoder stores the metadata and follows the instructions of a file, so a few kilobytes can keep it
+busy for hours or fill the memory. This module counts the segments of JPEG files and the chunks of
+PNG and WebP files, and limits those that cost a decoder time or memory.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ import re
 import struct
 
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
-_JPEG_AFTER_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # restarts belong to it
-_JPEG_SEGMENTS = 512  # a profile or a preview in segments of 64 kB has dozens
-_JPEG_SCANS = 64  # encoders write some ten; each makes the decoder pass over all pixels
+_JPEG_AFTER_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # skips restarts
+_JPEG_SEGMENTS = 512  # colour profiles and previews, in segments of 64 kB, need dozens
+_JPEG_SCANS = 64  # encoders write about ten; the decoder passes over all pixels for each
 _JPEG_TABLE_BYTES = 2**16
-_JPEG_JUNK_BYTES = 2**16  # which Pillow skips one by one
-_JPEG_FRAME_BYTES = 32  # of the header of a frame with four components
+_JPEG_JUNK_BYTES = 2**16  # bytes outside of segments, which Pillow skips one by one
+_JPEG_FRAME_BYTES = 32  # a frame header with four components is shorter
 _JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xDE}
 _JPEG_NOTES = frozenset({*range(0xE0, 0xF0), 0xFE})  # application data and comments
-# Markers without a length, or of unknown length.
+# Markers without a length field, or with an undefined one.
 _JPEG_BARE = frozenset({0x01, 0xC8, *range(0xD0, 0xD9), *range(0xF0, 0xFE)})
 
 _PNG_CHUNK = struct.Struct(">I4s")
 _PNG_CHUNK_OVERHEAD = 12  # bytes of a chunk's length, name and checksum
 _PNG_PIXELS = frozenset({b"IDAT", b"fdAT", b"fcTL"})
-_PNG_PIXEL_CHUNKS = 2**16  # encoders write some kilobytes into one
+_PNG_PIXEL_CHUNKS = 2**16  # encoders write several kilobytes into each
 _PNG_OTHER_CHUNKS = 256
 
 _WEBP_CHUNK = struct.Struct("<4sI")
 _WEBP_HEADER_BYTES = 12
-_WEBP_CHUNKS = 10_000  # each frame of an animation is one
+_WEBP_CHUNKS = 10_000  # each frame of an animation is a chunk
 
 
 def fault_of(content: bytes | memoryview) -> str | None:
-    """Why an image file is not decoded, as the end of a sentence; None where it may be.
+    """Why an image file must not be decoded, as the end of a sentence; None if it may be.
 
     Args:
-        content: of the file, in any format.
+        content: the file; formats other than JPEG, PNG and WebP are not inspected.
     """
     head = bytes(content[:4])
     for start, check in (

@@ -1,4 +1,4 @@
-"""Images on their way into the model."""
+"""Decoding and encoding of uploaded images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from craft_zoo.server.service import Service
 from craft_zoo.server.uploads import ForgottenImageError, UploadedImage
 
 _LOG = logging.getLogger("craft_zoo.server")
-# What is done before it is another account's turn, of images the first in any case.
+# Maximum (images, pixels) of one account's turn, which has at least one image.
 _ENCODED, _ENCODED_PIXELS = 16, 2**25
 _DECODED, _DECODED_PIXELS = 64, 2**23
 
@@ -29,21 +29,21 @@ async def take_in(
     body: bytes,
     is_gone: Callable[[], Awaitable[bool]],
 ) -> None:
-    """Encode the images that a request brings; with the last one, the set is complete.
+    """Encode the images of an upload request. The last missing image completes the set.
 
     Args:
-        service: whose model encodes.
-        account: whose turn it takes.
-        held: the set.
-        body: files by their places in it.
-        is_gone: whether nobody waits any more.
+        service: the service.
+        account: name of the account.
+        held: the image set.
+        body: image files by their index in the set, see :func:`craft_zoo.protocol.decode_files`.
+        is_gone: whether the client has disconnected.
 
     Raises:
-        Refusal: one of them does not belong there or is no image; none of them is taken.
-        ClientDisconnect: nobody waits.
+        Refusal: a file is no image or not the announced one; no image of the request is added.
+        ClientDisconnect: the client has disconnected.
     """
     images = await service.read(_announced, held.digests, body, service.settings.limits.pixels)
-    # Equal ones once, and none that is here already.
+    # Skip duplicates and images that were uploaded before.
     new = list({each.sha256: each for each in images if not held.has(each.sha256)}.values())
     _check_room(service, account, new)
     await _check(service, account, new, is_gone)
@@ -51,7 +51,7 @@ async def take_in(
     if keeps:
         for image in new:
             image.keep()
-    else:  # each piece at its time; they are put together from memory
+    else:  # encode pieces into the feature cache, from which _complete assembles the set
         for some in _pieces(new, _ENCODED, _ENCODED_PIXELS):
             await _stop_if(is_gone)
             await service.compute(account, "images", partial(service.vlm.images, some))
@@ -90,7 +90,7 @@ async def _check(
     images: Sequence[UploadedImage],
     is_gone: Callable[[], Awaitable[bool]],
 ) -> None:
-    """Decode images, some at a time, between which others have theirs decoded."""
+    """Decode images in pieces, between which other accounts' images are decoded."""
     most = service.settings.limits.request_pixels
     try:
         for some in _pieces(images, _DECODED, _DECODED_PIXELS):
@@ -123,7 +123,7 @@ def _decode(images: Iterable[UploadedImage]) -> None:
 def _pieces(
     images: Sequence[UploadedImage], most: int, pixels: int
 ) -> Iterator[Sequence[UploadedImage]]:
-    """So many images at a time, or fewer that together have so many pixels."""
+    """Split images into pieces of at most ``most`` images and ``pixels`` pixels, or one image."""
     first = total = 0
     for place, image in enumerate(images):
         if place > first and (place - first == most or total + image.pixels > pixels):
@@ -140,7 +140,7 @@ async def _stop_if(is_gone: Callable[[], Awaitable[bool]]) -> None:
 
 
 def _announced(digests: Sequence[str], body: bytes, pixels: int) -> list[UploadedImage]:
-    """The images of a body, each of which is the one that was announced."""
+    """The images of a body, after checking that each has the announced digest."""
     try:
         files = decode_files(body)
     except CraftZooError as error:

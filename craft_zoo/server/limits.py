@@ -1,4 +1,4 @@
-"""What a server takes at the most."""
+"""Limits on the requests and memory that a server accepts."""
 
 from __future__ import annotations
 
@@ -10,38 +10,39 @@ from craft_zoo.errors import CraftZooError
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes; more is refused with a sentence, or waits for others to end.
+    """Limits of a server. A request beyond a limit is refused, unless stated otherwise.
 
     Attributes:
-        body_bytes: of a request.
-        json_bytes: of a request in JSON, which takes a multiple of its size to read.
-        held_bytes: of all requests and answers that are under way, together.
-        connections: that are open at once; the one that has been idle for longest goes for another.
-        header_seconds: that the head of a request may take to come in.
-        body_seconds: that the rest of it may take.
-        answer_seconds: that an answer may take to be sent.
-        images: in a set.
-        image_sets: of an account; the one that was used longest ago is forgotten for another.
-        opened_bytes: of an account's image sets, and as many of its classifiers; likewise.
-        kept_bytes: of an account's image files, which are kept until they are encoded, or for good
-            where the model remembers nothing of an image.
-        pixels: of an image.
-        request_pixels: of a request's images, together.
-        classes: of a classifier.
-        classifiers: of an account, as image sets.
-        names_per_second: class names that an account may open in the long run; those of two
-            classifiers at once after a rest.
-        cached_images: of an account, that the model's feature cache on disk gets of it between
-            two starts of the server; those of further sets are encoded and not kept there.
+        body_bytes: bytes of a request body.
+        json_bytes: bytes of a JSON body, which takes a multiple of its size to parse.
+        held_bytes: bytes of all requests and answers in progress, together.
+        connections: open connections; beyond it, the one idle for longest is closed.
+        header_seconds: time in which a request's headers must arrive.
+        body_seconds: time in which a request's body must arrive.
+        answer_seconds: time in which a client must read an answer.
+        images: images of a set.
+        image_sets: image sets of an account; beyond it, the least recently used one is dropped.
+        opened_bytes: bytes of an account's image sets, and again of its classifiers; beyond it,
+            the least recently used ones are dropped.
+        kept_bytes: bytes of an account's image files. They are kept until they are encoded, or as
+            long as their set if the model does not cache features.
+        pixels: pixels of an image.
+        request_pixels: pixels of all images of a request.
+        classes: classes of a classifier.
+        classifiers: classifiers of an account; beyond it, the least recently used one is dropped.
+        names_per_second: class names that an account may open a second, on average; the burst is
+            twice ``classes``.
+        cached_images: images of an account that may enter the model's feature cache on disk until
+            the server is restarted; further sets are encoded without being cached.
         name_length: characters of a class name.
         template_length: characters of a template.
-        contexts: or templates of a request.
-        answer_bytes: of an answer.
-        stored_bytes: of an account's answers that are stored to be sent again; the oldest go first.
-        requests_per_second: of an account, in the long run.
-        burst: requests at once after a rest.
-        waiting: requests whose bodies are in that may be under way at once.
-        waiting_each: of one account, those included whose bodies are coming in.
+        contexts: prompts (contexts or templates) of a request.
+        answer_bytes: bytes of an answer.
+        stored_bytes: bytes of an account's stored answers; beyond it, the oldest are deleted.
+        requests_per_second: requests of an account a second, on average.
+        burst: requests of an account at once.
+        waiting: requests in progress whose bodies are complete.
+        waiting_each: requests in progress of one account, with or without complete bodies.
     """
 
     body_bytes: int = 2**26
@@ -91,8 +92,8 @@ class Limits:
 
     @property
     def held_each(self) -> int:
-        """Bytes of one account's requests and answers under way: half of all, so that nobody alone
-        is in everybody's way, but no less than one request may need. What is read of its body, and
-        the scores that its answer is written from, are in memory beside these."""
+        """Bytes of one account's requests and answers in progress: half of ``held_bytes``, so that
+        one account cannot block the others, but enough for any one request. The factor 2 covers
+        the parsed body, and the scores from which the answer is encoded."""
         one = 2 * (self.body_bytes + self.answer_bytes)
         return min(self.held_bytes, max(self.held_bytes // 2, one))

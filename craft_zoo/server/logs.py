@@ -1,4 +1,4 @@
-"""What a server writes about itself: lines of JSON, and not the same one all the time."""
+"""Logging as JSON lines, with a limit on repeated records."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import TextIO
 
 from craft_zoo.server.middleware import REQUEST_LOG
 
-# asyncio tells of each connection that it cannot take, py.warnings of whatever libraries warn of.
+# asyncio logs every connection that fails to be accepted, py.warnings the warnings of libraries.
 _LOGGERS = {
     "craft_zoo.server": logging.INFO,
     "uvicorn": logging.INFO,
     "asyncio": logging.WARNING,
     "py.warnings": logging.WARNING,
 }
-_MOST = 5  # records of one kind
+_MOST = 5  # records of one kind in each period
 _SECONDS = 60.0
 _KINDS = 1000
 
 
 class Lines(logging.Formatter):
-    """Records as lines of JSON."""
+    """Formats records as JSON lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See :meth:`logging.Formatter.format`."""
@@ -52,12 +52,12 @@ class _Told:
 
 
 class Sparing(logging.Filter):
-    """Lets few records of one kind pass in a minute; the next one says how many it has left out.
+    """Limits records of one kind to a few a minute. The next record counts those left out.
 
-    Requests all pass: each is one line.
+    Request log records always pass.
 
     Args:
-        clock: seconds that only grow.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,7 +72,7 @@ class Sparing(logging.Filter):
         if len(self._told) > _KINDS:
             self._told.clear()
         error = type(record.exc_info[1]).__name__ if record.exc_info else ""
-        what = str(record.msg).partition("\n")[0][:200]  # before it is told which connection
+        what = str(record.msg).partition("\n")[0][:200]  # asyncio appends the connection's details
         told, now = self._told[record.name, what, error], self._clock()
         if now >= told.since + _SECONDS:
             told.since, told.count = now, 0
@@ -85,7 +85,7 @@ class Sparing(logging.Filter):
 
 
 def log_to(stream: TextIO) -> None:
-    """Write all that a server's process has to say to a stream."""
+    """Write the log of the server, of uvicorn, asyncio and warnings to a stream."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Lines())
     handler.addFilter(Sparing())

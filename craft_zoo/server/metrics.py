@@ -1,4 +1,4 @@
-"""Numbers for Prometheus."""
+"""Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:
-    """Numbers of one server, in a registry of its own.
+    """Metrics of one server, in a registry of their own.
 
     Args:
-        waiting: how many jobs wait for the model.
+        waiting: returns the number of jobs that wait for the model.
 
     Attributes:
-        predictions: that were billed, by account.
+        predictions: counter of billed predictions, by account.
     """
 
     def __init__(self, waiting: Callable[[], int]) -> None:
@@ -70,17 +70,17 @@ class Metrics:
         queue.set_function(waiting)
 
     def observe_request(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Count a request; ``path`` is a template."""
+        """Count a request. ``path`` is the template of the route, ``seconds`` its duration."""
         self._requests.labels(method, path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
     def observe_call(self, kind: str, requests: int, texts: int, seconds: float) -> None:
-        """Count a call of the model."""
+        """Count a call of the model that served a number of requests, with a number of texts."""
         self._model_seconds.labels(kind).inc(seconds)
         if kind == "scores":
             self._together.observe(requests)
             self._texts.observe(texts)
 
     def text(self) -> tuple[bytes, str]:
-        """All of them, and the content type."""
+        """The metrics in Prometheus's text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST

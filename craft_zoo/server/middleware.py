@@ -1,4 +1,4 @@
-"""Middleware of every request: authentication, rate limits, the log, the digest of the answer."""
+"""ASGI middleware: authentication, rate limits, request log, and digests of responses."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _LOG = logging.getLogger("craft_zoo.server")
 _REQUESTS = logging.getLogger(REQUEST_LOG)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _PIECE = 2**18  # bytes
-_GONE = 499  # logged for clients that disconnected
+_GONE = 499  # nginx's status for clients that disconnected; only logged
 
 
 class RequestMiddleware:
-    """ASGI middleware. Every path of the API is refused without a key, whether it exists or not.
+    """ASGI middleware. All API paths need a key, whether they exist or not.
 
     Args:
-        app: the application behind it.
-        service: has the accounts.
+        app: the wrapped application.
+        service: provides accounts, rate limits and metrics.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -52,7 +52,7 @@ class RequestMiddleware:
         began = time.perf_counter()
         state: dict[str, Any] = scope.setdefault("state", {})
         answer = _Answer(send)
-        held = state["held"] = ExitStack()  # until the answer is sent
+        held = state["held"] = ExitStack()  # the request's reservation, until the answer is sent
         try:
             if _is_guarded(scope["path"].removeprefix(scope.get("root_path", ""))):
                 state["account"] = self._account(scope)
@@ -61,7 +61,7 @@ class RequestMiddleware:
             await response_to(refusal, scope["path"])(scope, receive, answer)
         except ClientDisconnect:
             answer.status = _GONE
-        except asyncio.CancelledError:  # the server is stopped, and the grace is over
+        except asyncio.CancelledError:  # the server is being stopped and the grace period is over
             answer.status = answer.status or ErrorCode.BUSY.status
             if not answer.is_begun:
                 stopped = busy("the server is being stopped")
@@ -85,7 +85,7 @@ class RequestMiddleware:
         account = self._service.settings.accounts.find(key.strip())
         if account is None:
             raise _unauthorized("the key is unknown")
-        scope["state"]["account"] = account  # for the log, even if it is refused
+        scope["state"]["account"] = account  # logged even if the request is refused below
         seconds = self._service.buckets.take(account.name)
         if seconds:
             raise Refusal(
@@ -117,7 +117,7 @@ class RequestMiddleware:
 
 
 class _Answer:
-    """Sends an answer, with the digest of its body where it has none yet."""
+    """Sends a response. If it has no digest header, its body is buffered to compute one."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -140,8 +140,8 @@ class _Answer:
             await self._send({**self._start, "headers": headers})
             message = {"type": "http.response.body", "body": bytes(self._body)}
             self._start = None
-        # In pieces, for which the server waits until those before have left the machine: what is
-        # not sent yet is held by this request, where it is counted.
+        # Send in pieces. uvicorn waits for each to leave the machine, so that unsent bytes stay in
+        # this request's body, which is counted, and not in uvicorn's buffer.
         body = message.get("body", b"")
         for end in range(_PIECE, len(body), _PIECE):
             piece = {**message, "body": body[end - _PIECE : end], "more_body": True}

@@ -1,4 +1,4 @@
-"""Prompts as they come."""
+"""Parsing and validation of prompts and class names."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from craft_zoo.server.schemas import Templates
 def read_contexts(
     body: bytes, box: BlackBox, limits: Limits, load: Reservation | None = None
 ) -> np.ndarray:
-    """(P, n_ctx, dim) or (P, C, n_ctx, dim) float32, finite.
+    """Parse contexts: (P, n_ctx, dim) or (P, C, n_ctx, dim) float32, finite.
 
     Args:
-        body: an array.
-        box: what they are contexts of.
-        limits: of their number.
-        load: gets what they take beside the body.
+        body: a ``.npy`` file.
+        box: the classifier, which defines C, n_ctx and dim.
+        limits: ``contexts`` is used.
+        load: reserves the memory of the array.
 
     Raises:
-        Refusal: the body holds something else, or too many.
+        Refusal: the array is malformed, has another shape or is not finite, or P is out of range.
     """
     if "contexts" not in box.accepts:
         raise bad("the model takes words only, no contexts: send templates", 400)
@@ -52,13 +52,13 @@ def read_contexts(
 def read_templates(
     body: bytes, box: BlackBox, limits: Limits, load: Reservation
 ) -> list[str | tuple[str, ...]]:
-    """The templates of a body in JSON, see :func:`check_templates`.
+    """Parse the templates of a JSON body, see :func:`check_templates`.
 
     Args:
-        body: the JSON.
-        box: what they are templates of.
-        limits: of their number and length.
-        load: gets what they take beside the body.
+        body: the JSON text.
+        box: the classifier, which defines C.
+        limits: ``contexts`` and ``template_length`` are used.
+        load: reserves the memory of the parsed values.
     """
     values = limits.contexts * (len(box.classnames) + 2)
     return check_templates(parse(Templates, body, load, values=values).templates, box, limits)
@@ -67,10 +67,10 @@ def read_templates(
 def check_templates(
     templates: list[str | list[str]], box: BlackBox, limits: Limits
 ) -> list[str | tuple[str, ...]]:
-    """P templates or tuples of C templates, each with a place for the class name.
+    """Check P templates or lists of C templates, and return the lists as tuples.
 
     Raises:
-        Refusal: they are something else, or too many.
+        Refusal: the model accepts no templates, or their number, length or form is wrong.
     """
     if "texts" not in box.accepts:
         raise bad("the model takes contexts only, no words: send contexts", 400)
@@ -86,10 +86,10 @@ def check_templates(
 
 
 def check_template(template: str, limits: Limits) -> None:
-    """Make sure that the template has one place for the class name, and is not too long.
+    """Check that a template has exactly one placeholder ``{}`` and is not too long.
 
     Raises:
-        Refusal: it is not so.
+        Refusal: it is invalid.
     """
     _check_length("template", template, limits.template_length)
     if template.count("{}") != 1:
@@ -99,11 +99,11 @@ def check_template(template: str, limits: Limits) -> None:
 
 
 def check_names(classnames: list[str], init: str, limits: Limits, top_k: int | None = None) -> None:
-    """Make sure that class names and the words to start from are not too many or too long, and
-    more than are told apart.
+    """Check the number and length of class names and the length of the initial prompt. With
+    ``top_k``, there must be more than ``top_k`` classes.
 
     Raises:
-        Refusal: they are.
+        Refusal: a check fails.
     """
     if top_k is not None and len(classnames) <= top_k:
         raise bad(

@@ -1,4 +1,4 @@
-"""A token bucket for each account: limits of requests and of class names a second."""
+"""Token-bucket rate limits by account, for requests and class names."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from collections.abc import Callable
 
 
 class RateLimit:
-    """Token buckets: each request takes tokens from its account's, which fills up again with time.
+    """One token bucket for each account; a request takes tokens, which are refilled over time.
 
     Args:
-        rate: tokens that come back in a second.
-        burst: tokens that a bucket holds.
-        clock: seconds that only grow.
+        rate: tokens that are refilled in a second.
+        burst: capacity of a bucket.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
         self._rate, self._burst, self._clock = rate, burst, clock
-        self._buckets: dict[str, tuple[float, float]] = {}  # tokens, when they were counted
+        self._buckets: dict[str, tuple[float, float]] = {}  # (tokens, time of that count)
 
     def take(self, account: str, count: int = 1) -> int:
-        """Take tokens.
+        """Take tokens from an account's bucket, or none if there are too few.
 
         Args:
-            account: whose bucket.
-            count: at most as many as a bucket holds.
+            account: name of the account.
+            count: number of tokens, at most the capacity.
 
         Returns:
-            0; or, where there are too few and none is taken, the whole seconds until there will be
-            enough.
+            0 if the tokens were taken; otherwise the seconds, rounded up, until there are enough.
         """
         now = self._clock()
         tokens, counted = self._buckets.get(account, (float(self._burst), now))

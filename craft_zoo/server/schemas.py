@@ -1,4 +1,4 @@
-"""JSON that comes and goes."""
+"""Pydantic models of JSON requests and responses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from craft_zoo.protocol import ErrorCode
 
 
 class _First(FailFast):
-    """Tells of the first wrong element alone: an error takes a kilobyte, and its element two."""
+    """Stops at the first invalid element, because each error takes a kilobyte, its element two."""
 
-    __hash__ = object.__hash__  # a union of types asks for one
+    __hash__ = object.__hash__  # pydantic requires it in a union of types
 
 
 _HYPOTHESIS = "This is a photo of {}."
@@ -25,7 +25,7 @@ class _Body(BaseModel):
 
 
 class Announcement(_Body):
-    """The images of a set: SHA-256 of each one's file, in order."""
+    """Announces an image set by the SHA-256 of each image file, in order."""
 
     images: Annotated[list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], _First()] = Field(
         min_length=1
@@ -33,20 +33,20 @@ class Announcement(_Body):
 
 
 class Opening(_Body):
-    """The class names to open the model on, and the prompt to start from."""
+    """Class names on which to open the model, and the initial prompt."""
 
     classnames: _Names = Field(min_length=1)
     init: str = Field(DEFAULT_INIT, min_length=1)
 
 
 class Templates(_Body):
-    """Prompts with {} where the class name stands; a list holds one for each class."""
+    """Templates with {} in place of the class name; an inner list has one template per class."""
 
     templates: Annotated[list[str | Annotated[list[str], _First()]], _First()] = Field(min_length=1)
 
 
 class TaskParameters(BaseModel):
-    """Of Hugging Face's task."""
+    """Parameters of Hugging Face's task zero-shot-image-classification."""
 
     model_config = ConfigDict(strict=True)
 
@@ -59,7 +59,7 @@ class TaskParameters(BaseModel):
 
 
 class TaskRequest(BaseModel):
-    """Hugging Face's task zero-shot-image-classification: an image in base 64, and labels."""
+    """Request of Hugging Face's task zero-shot-image-classification: a base64 image and labels."""
 
     model_config = ConfigDict(strict=True)
 
@@ -68,7 +68,7 @@ class TaskRequest(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """What is served."""
+    """The served model and the server's limits."""
 
     name: str
     image_size: int
@@ -80,20 +80,20 @@ class ModelAnswer(BaseModel):
 
 
 class ImageSetAnswer(BaseModel):
-    """An image set."""
+    """An image set and the indices of its missing images."""
 
     id: str
     missing: list[int]
 
 
 class MissingAnswer(BaseModel):
-    """Places of the images that have not come."""
+    """Indices of the missing images of a set."""
 
     missing: list[int]
 
 
 class ClassifierAnswer(BaseModel):
-    """The model opened on class names."""
+    """The model opened on class names; the shape is that of its initial context."""
 
     id: str
     template: str
@@ -102,7 +102,7 @@ class ClassifierAnswer(BaseModel):
 
 
 class UsageAnswer(BaseModel):
-    """What the account has used, and may."""
+    """Usage and quota of an account."""
 
     predictions: int
     scores: int
@@ -112,39 +112,39 @@ class UsageAnswer(BaseModel):
 
 
 class LabelScore(BaseModel):
-    """Of Hugging Face's task."""
+    """Score of a label in Hugging Face's task zero-shot-image-classification."""
 
     label: str
     score: float
 
 
 class Health(BaseModel):
-    """Of the server."""
+    """Status of the server."""
 
     status: str
 
 
 class Error(BaseModel):
-    """Why a request was refused."""
+    """Reason for which a request was refused."""
 
     code: ErrorCode
     message: str
 
 
 class ErrorAnswer(BaseModel):
-    """A request was refused."""
+    """Response to a refused request."""
 
     error: Error
 
 
 class TaskErrorAnswer(BaseModel):
-    """A request was refused, as Hugging Face's clients read it."""
+    """Response to a refused request, in the form that Hugging Face's clients expect."""
 
     error: str
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """The content of a request in JSON, for the schema."""
+    """OpenAPI content of a JSON request body."""
     return {"application/json": {"schema": _inlined(model.model_json_schema())}}
 
 
@@ -154,7 +154,7 @@ BINARY_BODY: dict[str, Any] = {
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without references, which would lead to where it does not stand."""
+    """Replace references by their definitions: in OpenAPI, "#/$defs" does not resolve."""
     definitions = schema.pop("$defs", {})
 
     def resolve(value: Any) -> Any:

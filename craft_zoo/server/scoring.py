@@ -1,4 +1,4 @@
-"""Scoring of prompts on images, of several requests in one call of the model."""
+"""Scoring of one or several requests in one call of the model."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from craft_zoo.server.errors import bad
 
 
 def ask(vlm: ServingVLM, questions: Sequence[Question]) -> Generator[None, None, list[np.ndarray]]:
-    """Score several questions in one call of the model, or a single one prompt by prompt.
+    """Score several questions in one call of the model, or a single question prompt by prompt.
 
     Args:
         vlm: the model.
-        questions: of one :meth:`ServingVLM.batching_key`.
+        questions: questions with the same :meth:`ServingVLM.batching_key`.
 
     Yields:
-        Between parts of the work, when other accounts may have their turn.
+        Between prompts, so that other accounts' jobs can run.
 
     Returns:
         Logits (P, N, C) float32 of each question.
 
     Raises:
-        Refusal: an answer holds NaN or infinity, which prompts far from words may lead to.
+        Refusal: a logit is NaN or infinite, which contexts far from word embeddings can cause.
     """
     alone = len(questions) == 1
     answers = [(yield from _one(questions[0]))] if alone else vlm.answer(questions)

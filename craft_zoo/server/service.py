@@ -1,4 +1,4 @@
-"""What all routes work with: the model in its thread, the state, and what is under way."""
+"""The service behind all routes: model thread, billing, caches and requests in progress."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ from craft_zoo.server.worker import (
 Result = TypeVar("Result")
 
 _LOG = logging.getLogger("craft_zoo.server")
-_READERS = 2  # threads that read bodies and write answers
-_SMALL = 2**16  # bytes that are read sooner than another thread is woken
-_TASKS = 4  # label sets of Hugging Face's tasks that are kept of an account
-_OWNER = ""  # whose turn the server's own work takes; no account has this name
+_READERS = 2  # threads that parse bodies and encode answers
+_SMALL = 2**16  # bytes; parsing fewer takes less time than handing over to another thread
+_TASKS = 4  # classifiers of Hugging Face tasks that are kept for each account
+_OWNER = ""  # pseudo-account of the server's own jobs; no account has an empty name
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A question that can be answered.
+    """A valid question with a known cost.
 
     Attributes:
-        bill: what it will cost.
-        answer: computes the answer's body.
+        bill: cost of the answer.
+        answer: computes the body of the answer.
     """
 
     bill: Bill
@@ -77,12 +77,12 @@ class Prepared:
 
 
 class Service:
-    """A model being served. Its attributes are for the event loop's thread.
+    """A model being served. Use it in the event loop's thread only, unless stated otherwise.
 
     Args:
         vlm: the model.
-        settings: how.
-        clock: seconds that only grow.
+        settings: accounts, form of the answers, and limits.
+        clock: monotonic clock in seconds, for rate limits.
     """
 
     model: Capabilities
@@ -91,13 +91,13 @@ class Service:
         self, vlm: VLM, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.vlm, self.settings, limits = serving(vlm), settings, settings.limits
-        # What an id or an answer holds for: not for what another server's state has of old.
+        # Part of ids and digests, so that stored answers of another model or form never match.
         self._served = json.dumps([vlm.name, settings.answers, settings.top_k])
         self.metrics = Metrics(lambda: self._worker.waiting)
         self.gate = Admission(limits)
         self.buckets = RateLimit(limits.requests_per_second, limits.burst, clock)
         self._names = RateLimit(limits.names_per_second, 2 * limits.classes, clock)
-        self.cached: Counter[str] = Counter()  # images that the feature cache got of an account
+        self.cached: Counter[str] = Counter()  # images in the feature cache, by account
         self.image_sets: AccountCache[AccountImages] = AccountCache(
             limits.image_sets,
             ErrorCode.UNKNOWN_IMAGE_SET,
@@ -112,7 +112,7 @@ class Service:
             room=limits.opened_bytes,
             size=lambda opened: opened.size,
         )
-        # Of Hugging Face's tasks, beside those which an account's client has opened and knows.
+        # Classifiers of Hugging Face tasks, which must not evict those that a client has opened.
         self.tasks: AccountCache[Opened] = AccountCache(
             _TASKS,
             ErrorCode.UNKNOWN_CLASSIFIER,
@@ -120,7 +120,7 @@ class Service:
             room=limits.opened_bytes // 8,
             size=lambda opened: opened.size,
         )
-        self.encoded: SharedCache[Encoded] = SharedCache()  # both used by the worker's thread
+        self.encoded: SharedCache[Encoded] = SharedCache()  # used by the worker's thread only
         self.opened: SharedCache[Opened] = SharedCache()
         self.is_ready = self.is_closing = self._is_ending = False
         self._worker = self._new_worker()
@@ -130,10 +130,10 @@ class Service:
         self._recording = asyncio.Lock()
 
     async def start(self) -> None:
-        """Open the state and get to know the model.
+        """Open the database, start the threads and probe the model's capabilities.
 
         Raises:
-            CraftZooError: one of them cannot be used.
+            CraftZooError: the database cannot be used.
         """
         self.is_closing = self._is_ending = self.gate.is_hurried = False
         self.state = State(self.settings.state, self.settings.limits.stored_bytes)
@@ -147,12 +147,12 @@ class Service:
         self.is_ready = True
 
     def close(self) -> None:
-        """Refuse what is new; what is under way goes on. May be called from a signal's handler."""
+        """Refuse new requests; those in progress continue. May be called by a signal handler."""
         self.is_closing = True
         self.gate.hurry()
 
     async def stop(self) -> None:
-        """End. Who waits still is not answered, and not billed; the server has given them time."""
+        """Stop. Requests still in progress after the grace period are refused and not billed."""
         self.close()
         self._is_ending = True
         await asyncio.to_thread(self._worker.stop)
@@ -161,18 +161,18 @@ class Service:
         for pool in (self._readers, self._decoder, self._clerk):
             await asyncio.to_thread(pool.shutdown, cancel_futures=True)
         self.state.close()
-        self._worker = self._new_worker()  # the app may be started again
+        self._worker = self._new_worker()  # a thread cannot be restarted, but the app can
 
     async def read(
         self, function: Callable[..., Result], *arguments: Any, size: int = _SMALL
     ) -> Result:
-        """What a function returns that reads or writes so many bytes, of many in another thread."""
+        """Run a function that parses or encodes ``size`` bytes, in another thread if many."""
         if size < _SMALL:
             return function(*arguments)
         return await self._in(self._readers, function, *arguments)
 
     async def decode(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """What a function returns that decodes images, in a thread of its own."""
+        """Run a function that decodes images, in the decoder's thread."""
         return await self._in(self._decoder, function, *arguments)
 
     async def digest(self, body: bytes) -> str:
@@ -180,15 +180,15 @@ class Service:
         return await self.read(digest, body, size=len(body))
 
     async def compute(self, account: str, kind: str, function: Callable[[], Result]) -> Result:
-        """What a function returns that needs the model, when it is the account's turn.
+        """Run a function in the model's thread when it is the account's turn.
 
         Raises:
-            Refusal: the model does not take what it is given.
+            Refusal: the model rejects its input, or the server is being stopped.
         """
         return await self._done(Job(account, kind, whole(function)))
 
     async def ask(self, account: str, question: Question) -> np.ndarray:
-        """Logits (P, N, C), of one call of the model perhaps with those of other requests.
+        """Logits (P, N, C) of a question, possibly computed in one batch with other requests.
 
         Raises:
             Refusal: see :meth:`compute`.
@@ -200,20 +200,20 @@ class Service:
             self.vlm.batching_key(question),
             question.texts,
         )
-        self.classifiers.make_room(account)  # what was opened may hold more now
+        self.classifiers.make_room(account)  # the classifier may have grown while scoring
         return logits
 
     async def score(
         self, account: str, run: Run, payload: object, together: Hashable, texts: int
     ) -> Any:
-        """What ``run`` returns for a payload, perhaps in one call with others of the same kind.
+        """Run ``run`` on a payload, possibly in one batch with other payloads.
 
         Args:
-            account: who asks.
+            account: name of the account.
             run: see :data:`craft_zoo.server.worker.Run`.
-            payload: what it asks.
-            together: payloads of the same value may go together.
-            texts: that are scored; those of a call are bounded.
+            payload: input of ``run``.
+            together: batching key: payloads with equal keys may share a batch.
+            texts: number of texts to score; ``max_batch`` limits their sum in a batch.
 
         Raises:
             Refusal: see :meth:`compute`.
@@ -225,7 +225,7 @@ class Service:
         )
 
     def interlude(self, *_: int) -> None:
-        """Let others ask in the midst of a long computation, in the worker's thread."""
+        """Let short jobs run during a long one. Called in the worker's thread."""
         self._worker.interlude()
 
     async def open(
@@ -235,16 +235,16 @@ class Service:
         init: str = DEFAULT_INIT,
         shelves: AccountCache[Opened] | None = None,
     ) -> tuple[str, Opened]:
-        """Open the model on class names for an account; their id, and what was opened.
+        """Open the model on class names for an account; return the classifier's id and itself.
 
         Args:
-            account: whose it is.
+            account: name of the account.
             classnames: see :meth:`craft_zoo.blackbox.VLM.classifier`.
-            init: likewise.
-            shelves: where it is kept; None: among the classifiers.
+            init: see :meth:`craft_zoo.blackbox.VLM.classifier`.
+            shelves: cache that stores it; None: ``classifiers``.
 
         Raises:
-            Refusal: the model does not take them, or the account opens too many.
+            Refusal: the model rejects them, or the account exceeds ``names_per_second``.
         """
         shelves = self.classifiers if shelves is None else shelves
         id = content_id("classifier", account, self._served, init, *classnames)
@@ -260,7 +260,7 @@ class Service:
     def _opening(
         self, classnames: tuple[str, ...], init: str
     ) -> Generator[None, None, list[Opened]]:
-        """Open the model on class names in parts, in the worker's thread."""
+        """Open the model on class names in steps, in the worker's thread."""
         opened = self.opened.find((classnames, init))
         if opened is None:
             box = yield from self.vlm.opening(classnames, init)
@@ -268,10 +268,10 @@ class Service:
         return [opened]
 
     def _charge_names(self, account: str, count: int) -> None:
-        """Opening is not billed, so its pace is bounded.
+        """Limit the rate at which classifiers are opened, because opening is not billed.
 
         Raises:
-            Refusal: the account has opened too many class names of late.
+            Refusal: the account exceeds ``names_per_second``.
         """
         if seconds := self._names.take(account, count):
             raise Refusal(
@@ -282,17 +282,17 @@ class Service:
             )
 
     def may_cache(self, account: str, images: int) -> bool:
-        """Whether the model's feature cache may get a number of further images of an account."""
+        """Whether further images of an account may enter the model's feature cache."""
         sets = self.image_sets.all_of(account)
         announced = sum(each.awaited for each in sets if each.is_cached)
         total = self.cached[account] + announced + images
         return total <= self.settings.limits.cached_images
 
     def question(self, *about: str) -> bytes:
-        """Digest of a question, of all that determines its answer.
+        """Digest of a question: of everything that determines its answer.
 
         Args:
-            about: what is asked, in a few words.
+            about: strings that identify the question for this server's model and settings.
         """
         return hashlib.sha256(json.dumps([self._served, *about]).encode()).digest()
 
@@ -305,19 +305,19 @@ class Service:
         *,
         is_kept: bool = True,
     ) -> Recorded:
-        """Answer a request, or send again what it was answered; see the protocol.
+        """Answer and bill a request, or return the stored answer of the same idempotency key.
 
         Args:
-            account: who asks.
-            key: name of the request.
-            question: digest of all that it asks.
-            prepare: called where the answer must be computed.
-            is_kept: whether the answer is stored, to be sent again.
+            account: the account to bill.
+            key: idempotency key.
+            question: digest of the question, see :meth:`question`.
+            prepare: validates the question; called only if its answer must be computed.
+            is_kept: whether the answer is stored, so that it can be sent again.
 
         Raises:
-            Refusal: nothing was billed.
+            Refusal: the request was not answered; nothing was billed.
         """
-        # To its end even if the client is gone: it will ask again.
+        # The shield lets the answer be stored even if the client disconnects: it will retry.
         answering = asyncio.ensure_future(
             self._answer_once(account, key, question, prepare, is_kept)
         )
@@ -356,7 +356,7 @@ class Service:
                 del self._asking[name, key]
 
     async def _record(self, entry: Entry) -> Recorded:
-        """Record a request, with all that come while the disk is busy with others."""
+        """Record a request. Those that arrive while the disk is busy share one transaction."""
         if self._is_ending:
             raise busy("the server is being stopped")
         future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
@@ -368,7 +368,7 @@ class Service:
                 outcomes: Sequence[Recorded | Exception] = await self.file(
                     self.state.record, [each for each, _ in entries]
                 )
-            except Exception as error:  # all who wait for the outcome must get one
+            except Exception as error:  # every waiting future must get an outcome
                 outcomes = [error] * len(entries)
             finally:
                 self._recording.release()
@@ -380,10 +380,10 @@ class Service:
         return await future
 
     async def file(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """What a function of the state returns.
+        """Run a function of the database in its thread.
 
         Raises:
-            Refusal: the disk does not take it.
+            Refusal: the database fails, or the server is being stopped.
         """
         try:
             return await self._in(self._clerk, function, *arguments)
@@ -399,7 +399,7 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
 
     def _new_worker(self) -> Worker:
-        threads = torch.get_num_threads()  # a new thread's number may be another
+        threads = torch.get_num_threads()  # new threads may start with another number
         return Worker(
             self.settings.max_batch,
             lambda: torch.set_num_threads(threads),
@@ -415,12 +415,12 @@ class Service:
             raise
         except (PromptError, BrokenImageError) as error:
             raise bad(str(error), 400) from None
-        except CraftZooError as error:  # what it says is for the owner
+        except CraftZooError as error:  # its message is for the owner, not for clients
             raise RuntimeError("the model cannot be used") from error
 
 
 class _SameQuestion:
-    """Lets requests of one key through one by one."""
+    """Serialises requests that have the same idempotency key."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()

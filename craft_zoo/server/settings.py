@@ -1,4 +1,4 @@
-"""How a model is served."""
+"""Settings of a server."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ Answers = Literal["logits", "log_probabilities"]
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """How a model is served.
+    """Settings of a server.
 
     Attributes:
-        accounts: who may ask.
-        state: folder for the bills and the answers; None: they are lost with the process.
-        answers: what is answered.
-        top_k: so many of a row's entries are told apart; None: all.
-        max_batch: texts (prompts × classes) of several requests that are scored in one call; 1:
-            never several requests.
-        limits: what is taken at the most.
-        name: what the model is called; None: as it calls itself.
-        metrics_hosts: host names under which the metrics may be asked for, beside IP addresses,
-            names without dots and this machine's own.
+        accounts: accounts that may query the model.
+        state: folder of the bills and stored answers; None: they are kept in memory only.
+        answers: whether scores are logits or log-probabilities.
+        top_k: number of largest scores of each row that are returned unchanged, see
+            :func:`craft_zoo.server.responses.scores_to_return`; None: all.
+        max_batch: maximum number of texts (prompts × classes) for which several requests are scored
+            in one call; 1: each request is scored alone.
+        limits: limits on requests and memory.
+        name: name of the model that clients see; None: its own, without folders.
+        metrics_hosts: host names under which metrics are served, besides IP addresses, names
+            without dots and this machine's own name.
     """
 
     accounts: Accounts

@@ -1,4 +1,4 @@
-"""Image files that came over the network."""
+"""Image files uploaded by clients."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from craft_zoo.data.pixels import as_rgb
 from craft_zoo.errors import CraftZooError
 from craft_zoo.server.image_bombs import fault_of
 
-# Those whose files can be looked through before they are decoded; clients turn others into PNG.
+# Formats that image_bombs can inspect before decoding; clients convert other formats to PNG.
 _FORMATS = ("JPEG", "PNG", "WEBP")
 
 
 class ForgottenImageError(CraftZooError):
-    """A model wants to see an image again that it was expected to remember."""
+    """A model opens an image whose file was dropped because its features should be cached."""
 
 
 class UploadedImage(DerivedImage):
-    """The file of an image, until it is encoded; from then on its hash.
+    """An uploaded image file. Once it is encoded, the file may be dropped and only its hash kept.
 
     Args:
-        content: of the file, perhaps a part of a larger body.
-        name: what to call it.
-        pixels: that it may have.
+        content: the file, possibly a view into a larger request body.
+        name: name of the image in error messages.
+        pixels: maximum number of pixels.
 
     Attributes:
-        sha256: of the file, hexadecimal.
-        size: bytes that are held of it.
-        pixels: that it has, see :meth:`measure`; 0 before that.
-        opened: how often a model looked at it.
+        sha256: SHA-256 of the file, hexadecimal.
+        size: bytes of the file; 0 once it is dropped.
+        pixels: number of pixels, set by :meth:`measure`; 0 before that.
+        opened: number of times that :meth:`open` was called.
     """
 
     def __init__(self, content: bytes | memoryview, name: str, pixels: int) -> None:
@@ -51,23 +51,23 @@ class UploadedImage(DerivedImage):
 
     @property
     def is_held(self) -> bool:
-        """Whether it can be opened."""
+        """Whether the file is still in memory."""
         return self._content is not None
 
     def measure(self) -> None:
-        """Find out how many pixels it has, of which none is decoded.
+        """Set ``pixels`` from the file's header, without decoding.
 
         Raises:
-            BrokenImageError: it is no image, too large, or made to be hard to decode.
+            BrokenImageError: it is no image, too large, or made to exhaust the decoder.
         """
         with self._reading() as image:
             self.pixels = math.prod(image.size)
 
     def check(self) -> None:
-        """Decode it once, and find out its key.
+        """Check that the file can be decoded, and compute its content key.
 
         Raises:
-            BrokenImageError: as :meth:`measure`, or it is damaged.
+            BrokenImageError: as :meth:`measure`, or the file is damaged.
         """
         with self._reading() as image:
             as_rgb(image, self._name)
@@ -80,19 +80,19 @@ class UploadedImage(DerivedImage):
             return as_rgb(image, self._name)
 
     def content_key(self) -> bytes:
-        """See :meth:`DerivedImage.content_key`; as the same file has it on a disk."""
+        """See :meth:`DerivedImage.content_key`; equal to the key of the same file on disk."""
         if self._key is None:
             with self._reading():
                 self._key = file_key(bytes(self._content or b""))
         return self._key
 
     def keep(self) -> None:
-        """Hold the file alone, not what it is a part of."""
+        """Copy the file, so that the request body it is a view into can be freed."""
         if self._content is not None:
             self._content = bytes(self._content)
 
     def forget(self) -> None:
-        """Let go of the file."""
+        """Drop the file."""
         self._content = None
 
     @contextmanager
@@ -104,7 +104,7 @@ class UploadedImage(DerivedImage):
         if fault := fault_of(content):
             raise BrokenImageError(f"image {self._name} {fault}", "save it anew, as PNG or JPEG")
         with reading(self._name), self._opened(content) as image:
-            if math.prod(image.size) > most:  # known from the header; nothing is decoded yet
+            if math.prod(image.size) > most:  # the size is in the header; nothing is decoded yet
                 raise BrokenImageError(
                     f"image {self._name} has {image.width:,} x {image.height:,} pixels",
                     f"send at most {most:,}",
@@ -114,7 +114,7 @@ class UploadedImage(DerivedImage):
     def _opened(self, content: bytes | memoryview) -> Image.Image:
         try:
             return Image.open(io.BytesIO(content), formats=_FORMATS)
-        except UnidentifiedImageError:  # whose own words name an address in memory
+        except UnidentifiedImageError:  # its message contains a memory address
             raise BrokenImageError(
                 f"image {self._name} cannot be read (cannot identify its format)",
                 "send JPEG, PNG or WebP",

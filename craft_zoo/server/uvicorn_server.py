@@ -1,4 +1,4 @@
-"""uvicorn, set up to serve an app until SIGINT or SIGTERM."""
+"""The uvicorn server that runs the app until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from craft_zoo.server.logs import log_to
 Listening = Callable[[str], None]
 """Called with the address once the server listens."""
 
-# Of an idle connection: longer than proxies keep theirs (nginx 60, Caddy 120), which would
-# otherwise send a request into one that is being closed.
+# Keep-alive timeout. It exceeds that of proxies (nginx 60, Caddy 120), which could otherwise send a
+# request into a connection that is being closed.
 _REST_SECONDS = 150
-_BACKLOG = 128  # connections that wait to be taken
-_OTHER_FILES = 100
+_BACKLOG = 128  # connections that wait to be accepted
+_OTHER_FILES = 100  # open files other than connections
 
 
 class Server(uvicorn.Server):
-    """Refuses new requests as soon as it is told to stop; those under way are answered.
+    """uvicorn server that refuses new requests once it is signalled to stop.
 
     Args:
         config: see uvicorn.
@@ -58,20 +58,20 @@ class Server(uvicorn.Server):
 def server_of(
     app: FastAPI, host: str, port: int, grace: float, listening: Listening = lambda _: None
 ) -> Server:
-    """The server of an app.
+    """Create the server of an app.
 
     Args:
         app: see :func:`craft_zoo.server.create_app`.
-        host: address to listen at.
-        port: likewise; 0: one that is free.
-        grace: seconds that requests under way have to end when it is stopped.
+        host: address to listen on.
+        port: port to listen on; 0: a free one.
+        grace: seconds in which requests in progress may finish when the server is stopped.
         listening: see :data:`Listening`.
     """
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        # Not whatever is installed: h11 bounds the head of a request, httptools does not.
+        # Explicitly h11, which limits the size of request headers; httptools does not.
         http=connections_with(app.state.service.settings.limits),
         ws="none",
         log_config=None,
@@ -97,11 +97,10 @@ def run(
 
     Args:
         app: see :func:`craft_zoo.server.create_app`.
-        host: address to listen at.
-        port: likewise; 0: one that is free.
-        grace: seconds that requests under way have to end when it is stopped.
-        log: gets one line of JSON for each request, and for what goes wrong; by default standard
-            error.
+        host: address to listen on.
+        port: port to listen on; 0: a free one.
+        grace: seconds in which requests in progress may finish when the server is stopped.
+        log: receives JSON lines, one for each request and error; None: standard error.
         listening: see :data:`Listening`.
 
     Raises:
@@ -109,15 +108,15 @@ def run(
     """
     log_to(log or sys.stderr)
     _allow_files(app.state.service.settings.limits.connections + _OTHER_FILES)
-    # So large an image is refused in any case; a warning would only stand among the log's lines.
+    # Images that large are refused in any case; as a warning, they would only clutter the log.
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     server = server_of(app, host, port, grace, listening)
-    # uvicorn stops at these, and then raises them again for whoever handled them before.
+    # uvicorn handles these signals and then raises them again for the previous handlers.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     try:
         server.run()
-    except SystemExit:  # uvicorn's word for a failed start
+    except SystemExit:  # uvicorn exits if the start fails
         raise CraftZooError(
             f"the server cannot start at {host}:{port} (see above): choose another port (--port)"
         ) from None
@@ -126,10 +125,10 @@ def run(
 
 
 def _allow_files(most: int) -> None:
-    """Let the process open so many files at once, as far as that is its own to decide."""
+    """Raise the limit of open files to ``most``, as far as the hard limit allows."""
     try:
         import resource
-    except ImportError:  # there is no such limit
+    except ImportError:  # Windows has no such limit
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:

@@ -1,4 +1,4 @@
-"""The one thread that the model computes in."""
+"""The single thread in which the model computes, with batching and turns between accounts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-# Where a call has little to do, its own cost is most of it: clients that were just answered are
-# waited for, as long as a share of the last call.
-_LITTLE = 16  # a share of the room, as 1 / this
+# Fixed costs dominate a small call, so before it the worker waits for the clients that it has just
+# answered, up to a fraction of the last call's duration.
+_LITTLE = 16  # a call is small if it fills less than 1 / _LITTLE of the room
 _PATIENCE = 0.2
 
 Run = Callable[[Sequence[Any]], Generator[None, None, Sequence[Any]]]
@@ -21,7 +21,7 @@ way, others may have a turn."""
 
 
 def whole(function: Callable[[], Any]) -> Run:
-    """What runs a function that cannot be interrupted."""
+    """Turn a function into a :data:`Run` of one job without interruption."""
 
     def run(_: Sequence[Any]) -> Generator[None, None, Sequence[Any]]:
         yield from ()
@@ -31,22 +31,22 @@ def whole(function: Callable[[], Any]) -> Run:
 
 
 class StoppedError(Exception):
-    """The worker ended before a job did."""
+    """The worker stopped before the job was finished."""
 
 
 @dataclass(eq=False)
 class Job:
-    """Something for the worker to do.
+    """A job for the worker.
 
     Attributes:
-        account: whose turn it takes.
-        kind: what it is, in a word.
+        account: name of the account whose turn it uses.
+        kind: label for metrics.
         run: see :data:`Run`.
-        payload: of this job.
-        together: jobs of the same value other than None may be done in one call of ``run``.
-        size: how much of a call's room it takes.
-        is_brief: whether it may be done, or its next part, in the midst of a long one.
-        future: gets the result.
+        payload: input of ``run``.
+        together: batching key: jobs with equal keys may share one call; None: never.
+        size: size of the job, which counts towards the batch limit ``room``.
+        is_brief: whether it, or its next step, may run during a long job.
+        future: receives the result.
     """
 
     account: str
@@ -65,7 +65,7 @@ Observer = Callable[[str, int, int, float], None]
 
 @dataclass(eq=False)
 class _Task:
-    """Jobs that are done in one call; one job until it is begun."""
+    """Jobs that share one call. It has a single job until the call begins."""
 
     jobs: list[Job]
     steps: Generator[None, None, Sequence[Any]] | None = None
@@ -77,14 +77,14 @@ class _Task:
 
 
 class Worker:
-    """Does one job after another; accounts take turns, each with its oldest job.
+    """Runs one job at a time; accounts take turns, each with its oldest job.
 
-    A turn goes as far as the next place where the job may be interrupted. Jobs of all accounts that
-    may be done together with one that is begun are done in the same call, as far as there is room.
-    Where such a call fails, each is done alone, so that nobody is harmed by what another has asked.
+    A turn ends where the job yields. When a job begins, jobs of all accounts with the same batching
+    key join its call, up to ``room``. If such a call fails, each job is run again alone, so that
+    one client's error does not affect another's.
 
     Args:
-        room: the sizes of jobs that are done together sum up to no more.
+        room: maximum total size of the jobs of one call.
         prepare: called first in the thread.
         observe: see :data:`Observer`.
     """
@@ -97,19 +97,18 @@ class Worker:
     ) -> None:
         self._room, self._prepare, self._observe = room, prepare, observe
         self._changed = threading.Condition()
-        self._queues: dict[str, deque[_Task]] = {}  # in the order of turns; none is empty
+        self._queues: dict[str, deque[_Task]] = {}  # in the order of turns; never an empty queue
         self._ending = False
-        self._last_seconds = 0.0  # of a call that others could have joined
-        self._expected = 0  # jobs: what it did, and what waited at its end
+        self._last_seconds = 0.0  # duration of the last call with a batching key
+        self._expected = 0  # jobs of that call plus those with its key that waited at its end
         self._thread = threading.Thread(target=self._work, name="craft-zoo-model", daemon=True)
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End at the next place where that is possible; what is not done by then fails with
-        :class:`StoppedError`."""
+        """Stop at the running job's next yield. Unfinished jobs fail with StoppedError."""
         with self._changed:
             self._ending = True
             self._changed.notify_all()
@@ -121,15 +120,15 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Jobs that are not done, beside those that are being done."""
+        """Number of jobs that are queued, including interrupted ones."""
         with self._changed:
             return sum(len(task.jobs) for queue in self._queues.values() for task in queue)
 
     def submit(self, job: Job) -> Future[Any]:
-        """Have a job done.
+        """Queue a job.
 
         Raises:
-            StoppedError: the worker does no more.
+            StoppedError: the worker is stopping.
         """
         with self._changed:
             if self._ending:
@@ -139,10 +138,10 @@ class Worker:
         return job.future
 
     def interlude(self) -> None:
-        """Give a brief job a turn; for use in the midst of a long one.
+        """Run a step of a brief job, if one is queued. Long jobs call it between their steps.
 
         Raises:
-            StoppedError: the worker is to end.
+            StoppedError: the worker is stopping.
         """
         if threading.current_thread() is not self._thread:
             return
@@ -163,10 +162,10 @@ class Worker:
             if task is None:
                 return
             self._do(task)
-            del task  # and what it holds
+            del task  # frees its data while the thread waits
 
     def _wait_for_more(self) -> None:
-        """Wait a little, where what comes next is little and more of its kind is expected."""
+        """Wait briefly before a small call if more jobs with its batching key are expected."""
         first = next((queue[0] for queue in self._queues.values()), None)
         if first is None or first.steps is not None or first.first.together is None:
             return
@@ -179,7 +178,7 @@ class Worker:
         self._changed.wait_for(is_enough, _PATIENCE * self._last_seconds)
 
     def _alike(self, job: Job) -> list[_Task]:
-        """What waits and may be done together with a job."""
+        """Tasks that have not begun and may share a call with a job."""
         return [
             task
             for queue in self._queues.values()
@@ -188,7 +187,7 @@ class Worker:
         ]
 
     def _take(self, fits: Callable[[Job], bool]) -> _Task | None:
-        """What comes next of what fits, with all that is done together with it."""
+        """Dequeue the next task whose job fits, joined by those that may share its call."""
         nexts = (
             next((task for task in queue if fits(task.first)), None)
             for queue in self._queues.values()
@@ -205,7 +204,7 @@ class Worker:
         return taken
 
     def _join(self, task: _Task) -> None:
-        """Add what may be done together with a task that is about to be begun."""
+        """Add the queued jobs that may share the call of a task that is about to begin."""
         room = self._room - task.first.size
         for other in self._alike(task.first):
             job = other.first
@@ -215,7 +214,7 @@ class Worker:
                 room -= job.size
 
     def _do(self, task: _Task) -> None:
-        """Go on with a task, as far as the next place where it may be interrupted."""
+        """Run a task up to its next yield."""
         if task.steps is None:
             task.jobs = [job for job in task.jobs if job.future.set_running_or_notify_cancel()]
             if not task.jobs:
@@ -247,7 +246,7 @@ class Worker:
                 self._queues.setdefault(task.first.account, deque()).appendleft(task)
 
     def _part(self, task: _Task) -> None:
-        """Have each job of a task done alone, before anything else of its account."""
+        """Queue each job of a failed call alone, at the front of its account's queue."""
         with self._changed:
             for job in reversed(task.jobs):
                 steps = job.run([job.payload])
@@ -259,6 +258,6 @@ class Worker:
                 job.future.set_exception(error)
 
     def _note(self, task: _Task) -> None:
-        # Before anybody is told, so that who was answered finds it counted.
+        # Call this before resolving futures, so that answered requests are in the metrics.
         size = sum(job.size for job in task.jobs)
         self._observe(task.first.kind, len(task.jobs), size, task.seconds)

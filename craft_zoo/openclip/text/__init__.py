@@ -1,8 +1,8 @@
-"""Text towers with soft contexts.
+"""Text encoders that accept contexts, that is, embeddings in place of the prompt's first words.
 
-Two encoders give the same features. :class:`CausalTextEncoder` computes only what can reach the
-answer; :class:`ForwardTextEncoder` runs the model's own forward pass and so serves every tower.
-:func:`text_encoder` chooses by what the tower is.
+There are two encoders with equal features: :class:`CausalTextEncoder` is fast and needs a causal
+text tower; :class:`ForwardTextEncoder` uses the model's own forward pass and supports every tower.
+:func:`text_encoder` chooses one of them.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def text_encoder(
     compile: bool = False,
     tokens: Tensor | None = None,
 ) -> TextEncoder:
-    """The fastest encoder that is right for the model's text tower.
+    """Create the fastest encoder that supports the model's text tower.
 
-    Arguments as for :class:`TextEncoder`.
+    The arguments are those of :class:`TextEncoder`.
 
     Raises:
-        CraftZooError: a class name is too long, or merges with the initial words.
+        CraftZooError: a class name is too long, or its tokens merge with the initial words.
     """
     encoder = CausalTextEncoder if is_plainly_causal(model) else ForwardTextEncoder
     return encoder(

@@ -1,4 +1,4 @@
-"""The engine: a causal text tower from only the positions that reach the answer, each once."""
+"""Fast encoder for causal text towers, which skips positions that cannot affect the features."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from craft_zoo.openclip.text.encoder import TextEncoder
 from craft_zoo.openclip.text.packing import pack
 from craft_zoo.openclip.text.tower import end_positions, text_tower
 
-# More rows in a block than this make a CPU no faster: its matrix products are at their best.
+# Maximum rows of a block on a CPU, whose matrix products do not become faster with more.
 _CPU_ROWS = 4096
-# Blocks between two answers, so that who asks can see to something else in the meantime.
+# Blocks computed between two results, so that the caller can do other work in between.
 _BLOCKS = 2
-# Of a label set's names before they meet a context: where they take more, they are computed anew
-# for each block, which costs a few hundredths of its time.
+# Maximum size of the cached first-layer rows of a label set's names. Larger ones are recomputed for
+# each block, which costs a few hundredths of the block's time.
 _KEPT_BYTES = 2**26
-_ENTRY_BYTES = 8  # of a list, whose small numbers are shared
+_ENTRY_BYTES = 8  # of a list of small integers, which Python shares
 
 
 @dataclass(frozen=True)
 class _Sequences:
-    """m sequences of one length, beside each other in the rows of a block, with one mask.
+    """m sequences of one length, adjacent in the rows of a block, with one attention mask.
 
     Attributes:
         count: m.
-        length: tokens of a sequence.
-        mask: (length, past + length), 0 where a token sees another and -inf where it doesn't.
-        ends: (k,) positions whose features are asked for.
-        first: (m,) the class of each sequence's first name, which is its only one where each class
-            stands behind a context of its own.
+        length: number of tokens of a sequence.
+        mask: (length, past + length), 0 where a token attends to another and -inf elsewhere.
+        ends: (k,) positions whose features are needed.
+        first: (m,) class of the first name in each sequence. If each class has its own context,
+            every sequence has only this name.
     """
 
     count: int
@@ -54,11 +54,11 @@ class _Pack:
     """Class names of one label set that are encoded together.
 
     Attributes:
-        sequences: how they are laid out.
-        tokens: (rows,) ids of their tokens.
-        positions: (rows,) of the tokens in their prompts.
-        classes: (C',) index of the class behind each feature.
-        kept: what :meth:`CausalTextEncoder._embed` makes of it, where it is small enough to keep.
+        sequences: layout of the rows.
+        tokens: (rows,) token ids.
+        positions: (rows,) position of each token in its prompt.
+        classes: (C',) class index of each feature.
+        kept: cached result of :meth:`CausalTextEncoder._embed`; None: too large to be cached.
     """
 
     sequences: tuple[_Sequences, ...]
@@ -80,13 +80,13 @@ class _Pack:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A pack behind some contexts: what a block is made of.
+    """A pack of names combined with contexts; a block consists of pieces.
 
     Attributes:
-        past: of each layer, keys and values of P contexts: (P, n, …) of contexts that all names
-            share, (P, C, n, …) of those of each class.
+        past: keys and values of P contexts for each layer: (P, n, …) for contexts shared by all
+            names, (P, C, n, …) for contexts of each class.
         names: the pack.
-        features: (P, C, embed_dim), where the names' are written to.
+        features: (P, C, embed_dim), output to which the features of the names are written.
     """
 
     past: list[Tensor]
@@ -99,14 +99,14 @@ class _Piece:
 
 
 class CausalTextEncoder(TextEncoder):
-    """The same features for a causal tower, from only the positions that reach the answer.
+    """Text encoder for causal towers that computes only what affects the features.
 
-    Nothing after the end-of-text token can reach it, so the sequence ends there. ``[SOS] ctx``
-    cannot see the class name, so its keys and values are computed once a context and shared by all
-    classes, those of ``[SOS]`` once for good. The names' tokens are packed into sequences of about
-    equal length, without padding, in which a mask keeps the names apart. In the last layer only the
-    end-of-text positions are asked for. Where each class has a context of its own, nothing but
-    ``[SOS]`` is shared and each name is a sequence.
+    Tokens after the end-of-text token cannot affect it, so sequences end there. ``[SOS] ctx``
+    cannot attend to the class name, so its keys and values are computed once for each context and
+    shared by all classes; those of ``[SOS]`` are computed only once. The tokens of the names are
+    packed into sequences of similar length without padding, and a mask separates the names. The
+    last layer computes only end-of-text positions. If each class has its own context, only
+    ``[SOS]`` is shared, and each name is a sequence.
     """
 
     def _prepare(self) -> None:
@@ -126,10 +126,10 @@ class CausalTextEncoder(TextEncoder):
             self._sos = self._encode_prefix(sos[None], self._sos)
         self._ends = (end_positions(self.tower, self.tokens) + 1).tolist()
         self._packs = self._lay_out()
-        self._apart: list[_Pack] = []  # names each by itself, once they are needed
+        self._apart: list[_Pack] = []  # packs with one name a sequence, made when first needed
 
     def _lay_out(self, **bins: int) -> list[_Pack]:
-        """The names in packs; see :func:`pack` for ``bin_tokens``."""
+        """Arrange the names in packs; ``bin_tokens`` is passed to :func:`pack`."""
         stop, ends = self.stop, self._ends
         device, dtype = self._context_position.device, self._context_position.dtype
         row_bytes = 4 * self._width * self._context_position.element_size()
@@ -149,7 +149,7 @@ class CausalTextEncoder(TextEncoder):
             names = [name for alike in alike_bins for members in alike.members for name in members]
             lengths = torch.tensor([ends[name] - stop for name in names], device=device)
             classes = torch.tensor(names, device=device)
-            first = lengths.cumsum(0) - lengths  # row of each name
+            first = lengths.cumsum(0) - lengths  # first row of each name
             rows = torch.arange(int(lengths.sum()), device=device)
             positions = stop + rows - first.repeat_interleave(lengths)
             tokens = self.tokens[classes.repeat_interleave(lengths), positions]
@@ -158,11 +158,11 @@ class CausalTextEncoder(TextEncoder):
         return packs
 
     def _embed(self, names: _Pack) -> tuple[Tensor, Tensor]:
-        """A pack's rows before they have met a context.
+        """Rows of a pack up to the first layer's projections, which no context affects.
 
         Returns:
-            (rows, dim), their embeddings with positions, and (rows, 3 dim), queries, keys and
-            values of the first layer.
+            (rows, dim) token plus position embeddings, and (rows, 3 dim) queries, keys and values
+            of the first layer.
         """
         if names.kept is not None:
             return names.kept
@@ -179,17 +179,17 @@ class CausalTextEncoder(TextEncoder):
         return super().held_bytes + packs + prefix + _ENTRY_BYTES * len(self._ends)
 
     def _most_rows(self) -> int:
-        """Rows that a block may have: what memory allows, and on a CPU what makes it faster."""
+        """Maximum rows of a block: limited by memory, and on a CPU by ``_CPU_ROWS``."""
         hidden = max(block.mlp.c_fc.out_features for block in self.blocks)
-        floats = 6 * self._width + 2 * hidden  # a row's activations at their widest
+        floats = 6 * self._width + 2 * hidden  # peak number of activations for each row
         weight = self.embedding.weight
         fitting = max(1, self._memory // 2 // (floats * weight.element_size()))
         return min(fitting, _CPU_ROWS) if weight.device.type == "cpu" else fitting
 
     def _contexts_per_wave(self, prefixes: int) -> int:
-        """Contexts that are encoded before the first is handed out; see _prefixes.
+        """Contexts that are encoded before the first result; for ``prefixes``, see _prefixes.
 
-        Their features, keys and values are held together.
+        Their features, keys and values are in memory simultaneously.
         """
         keys_values = 2 * prefixes * self.stop * self._width * len(self.blocks)
         floats = len(self.tokens) * self._feature_dim() + keys_values
@@ -209,8 +209,8 @@ class CausalTextEncoder(TextEncoder):
 
     @torch.inference_mode()
     def together(self, asked: Sequence[tuple[TextEncoder, Tensor]]) -> list[Tensor]:
-        """See :meth:`TextEncoder.together`; matrix products run over the rows of all."""
-        # Contexts of one label set share its names' layout, and with it attention.
+        """See :meth:`TextEncoder.together`; all contexts share the matrix products."""
+        # Contexts of one label set are merged, as they have the same layout and attention mask.
         sets: dict[tuple[TextEncoder, int], list[int]] = {}
         for place, (encoder, contexts) in enumerate(asked):
             sets.setdefault((encoder, contexts.ndim), []).append(place)
@@ -237,7 +237,7 @@ class CausalTextEncoder(TextEncoder):
         return [features[place] for place in range(len(asked))]
 
     def _encode_wave(self, asked: Sequence[tuple[CausalTextEncoder, Tensor]]) -> list[Tensor]:
-        """Features (P, C, embed_dim) of each label set under its contexts, block by block."""
+        """Features (P, C, embed_dim) of each label set and its contexts, computed in blocks."""
         dtype, dim = self._context_position.dtype, self._feature_dim()
         given = [contexts.to(dtype) for _, contexts in asked]
         flat = [contexts.view(-1, *contexts.shape[-2:]) for contexts in given]
@@ -260,7 +260,7 @@ class CausalTextEncoder(TextEncoder):
         return features
 
     def _pieces(self, contexts: Tensor, past: list[Tensor], features: Tensor) -> Iterator[_Piece]:
-        """The names behind the contexts, in pieces that a block has room for."""
+        """Combine the names with contexts, in pieces that fit into a block."""
         packs = self._packs
         if contexts.ndim == 4:
             past = [layer.unflatten(0, contexts.shape[:2]) for layer in past]
@@ -272,7 +272,7 @@ class CausalTextEncoder(TextEncoder):
                 yield _Piece([layer[some] for layer in past], names, features[some])
 
     def _encode_block(self, pieces: list[_Piece]) -> None:
-        """Write the features of pieces."""
+        """Compute the features of the pieces of a block."""
         encoded = self._encode([(piece.past, piece.names) for piece in pieces])
         for piece, features in zip(pieces, encoded, strict=True):
             piece.features[:, piece.names.classes] = F.normalize(features.float(), dim=-1)
@@ -284,7 +284,7 @@ class CausalTextEncoder(TextEncoder):
         return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
 
     def _encode_contexts(self, contexts: Tensor) -> list[Tensor]:
-        """Keys and values of ``[SOS] ctx`` in every layer, for K contexts block by block."""
+        """Keys and values of ``[SOS] ctx`` in every layer, for K contexts, computed in blocks."""
         step = max(1, self._most_rows() // contexts.shape[1])
         blocks = [
             self._encode_prefix(some + self._context_position, self._sos)
@@ -295,14 +295,14 @@ class CausalTextEncoder(TextEncoder):
         ]
 
     def _encode_prefix(self, x: Tensor, past: list[Tensor]) -> list[Tensor]:
-        """Keys and values of a sequence and of what stands before it, in every layer.
+        """Keys and values in every layer of a sequence, preceded by those of its past.
 
         Args:
-            x: (P, length, dim).
-            past: of each layer, (P or 1, n, 2, heads, head_dim).
+            x: (P, length, dim) embeddings of the sequence.
+            past: keys and values of the past for each layer, (P or 1, n, 2, heads, head_dim).
 
         Returns:
-            Of each layer, (P, n + length, 2, heads, head_dim).
+            For each layer, (P, n + length, 2, heads, head_dim).
         """
         n_sequences, length, width = x.shape
         mask = _mask(past[0].shape[1], (length,)).to(x)
@@ -321,20 +321,20 @@ class CausalTextEncoder(TextEncoder):
             return self._encode_names(pieces)
         try:
             return self._compiled(pieces)
-        except RuntimeError as error:  # what dynamo and inductor raise
+        except RuntimeError as error:  # dynamo and inductor raise subclasses of it
             reason = str(error).strip().splitlines()[0]
             raise CraftZooError(
                 f"torch.compile cannot be used here ({reason}): leave out compile (--compile)"
             ) from error
 
     def _encode_names(self, pieces: list[tuple[list[Tensor], _Pack]]) -> list[Tensor]:
-        """Features (P, C', embed_dim) of each piece: of a pack's names behind P contexts.
+        """Features (P, C', embed_dim) of each piece: of the names of a pack under P contexts.
 
         Args:
-            pieces: ``past`` and ``names`` as of a :class:`_Piece`.
+            pieces: ``past`` and ``names`` of each :class:`_Piece`.
 
-        Rows lie in the order (piece, kind of sequences, context, sequence, token), so that each
-        kind is a stretch of them.
+        Rows are ordered by (piece, kind of sequences, context, sequence, token), so that the rows
+        of each kind are contiguous.
         """
         kinds = [
             (place, len(past[0]), kind)
@@ -387,35 +387,36 @@ class CausalTextEncoder(TextEncoder):
         return [torch.cat(some, dim=1) for some in features]
 
     def _split(self, projected: Tensor, *shape: int) -> Tensor:
-        """(P, m, length, 3, heads, head_dim)."""
+        """Reshape projections to (P, m, length, 3, heads, head_dim)."""
         return projected.reshape(*shape, 3, self._heads, -1)
 
 
 def _prefixes(contexts: Tensor) -> int:
-    """Of a context: 1, or one for each class."""
+    """Number of prefixes for each context: 1, or C if each class has its own."""
     return contexts.shape[1] if contexts.ndim == 4 else 1
 
 
 def _mask(past: int, lengths: Sequence[int]) -> Tensor:
-    """(sum, past + sum): a token sees what is past and its own name up to itself."""
+    """(sum, past + sum) mask: a token attends to the past and to its own name, causally."""
     own = torch.block_diag(*[torch.ones(n, n).tril() for n in lengths])
     seen = torch.cat([torch.ones(len(own), past), own], dim=1)
     return torch.zeros_like(seen).masked_fill(seen == 0, float("-inf"))
 
 
 def _project(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
-    """Queries, keys and values, (rows, dim) → (rows, 3 dim)."""
+    """Queries, keys and values: (rows, dim) → (rows, 3 dim)."""
     return F.linear(x, block.attn.in_proj_weight, block.attn.in_proj_bias)
 
 
 def _extend(past: Tensor, key_value: Tensor) -> Tensor:
-    """(P, m, n + length, 2, …): keys and values behind those of pasts (P or 1, m or 1, n, 2, …)."""
+    """Append keys and values to pasts (P or 1, m or 1, n, 2, …): (P, m, n + length, 2, …)."""
     past = past.expand(*key_value.shape[:2], *past.shape[2:])
     return torch.cat([past, key_value], dim=2)
 
 
 def _attend(query: Tensor, key_value: Tensor, mask: Tensor) -> Tensor:
-    """(P, m, q, heads, head_dim), (P, m, n, 2, heads, head_dim), (q, n) → (P·m·q, dim)."""
+    """Attention of queries (P, m, q, heads, head_dim) to keys and values (P, m, n, 2, heads,
+    head_dim) under a mask (q, n); returns (P·m·q, dim)."""
     key, value = key_value.flatten(0, 1).unbind(2)
     attended = F.scaled_dot_product_attention(
         query.flatten(0, 1).transpose(1, 2),
@@ -427,7 +428,7 @@ def _attend(query: Tensor, key_value: Tensor, mask: Tensor) -> Tensor:
 
 
 def _finish(block: ResidualAttentionBlock, x: Tensor, attended: Tensor) -> Tensor:
-    """The rest of the block after attention, on rows."""
+    """The part of a transformer block after attention, applied to rows."""
     x = x + block.ls_1(block.attn.out_proj(attended))
     return x + block.ls_2(_mlp(block.mlp, block.ln_2(x)))
 
@@ -435,8 +436,8 @@ def _finish(block: ResidualAttentionBlock, x: Tensor, attended: Tensor) -> Tenso
 def _mlp(mlp: nn.Sequential, x: Tensor) -> Tensor:
     if not isinstance(mlp.gelu, QuickGELU):
         return mlp(x)
-    # x · sigmoid(1.702 x) in four passes over the widest activations; SiLU does it in one, with
-    # the factor carried by the matrix products on its sides.
+    # QuickGELU, x · sigmoid(1.702 x), takes four passes over the widest activations. SiLU takes one
+    # pass; the adjacent matrix products apply the factor 1.702.
     hidden, out = mlp.get_submodule("c_fc"), mlp.get_submodule("c_proj")
     assert isinstance(hidden, nn.Linear)
     assert isinstance(out, nn.Linear)

@@ -1,4 +1,4 @@
-"""Text towers with soft contexts: ``[SOS] ctx_1 … ctx_n [name of c] . [EOS]`` for each class c."""
+"""Base class of text encoders for prompts ``[SOS] ctx_1 … ctx_n [name of c] . [EOS]``."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from craft_zoo.openclip.text.tower import (
 
 
 class TextEncoder(ABC):
-    """Features of C class prompts under P contexts.
+    """Computes features of C class prompts for each of P contexts.
 
     Args:
         model: an open_clip model.
         tokenizer: its tokenizer.
-        classnames: C names in words.
-        init: the words that the context replaces, or a template whose words before the class name
-            it replaces; their tokens are the context's positions.
-        memory: bytes that may be held while encoding, beside the model.
+        classnames: C class names.
+        init: initial prompt, as words or as a template; the context replaces the embeddings of
+            the words before the class name.
+        memory: bytes that encoding may use in addition to the model.
         compile: run a causal tower through :func:`torch.compile`.
-        tokens: (C, context_length) ids of the prompts, where they are known already.
+        tokens: (C, context_length) token ids of the prompts; None: they are computed.
 
     Attributes:
-        initial_context: (n_ctx, dim) embeddings of ``init``.
+        initial_context: (n_ctx, dim) embeddings of the words before the class name.
     """
 
     def __init__(
@@ -65,41 +65,41 @@ class TextEncoder(ABC):
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that it holds now, beside the model."""
+        """Bytes that it currently holds, without the model."""
         return self.tokens.nbytes + self.initial_context.nbytes
 
     def _prepare(self) -> None:  # noqa: B027, not every encoder has something to prepare
-        """Work out what stays the same for all contexts."""
+        """Compute everything that does not depend on contexts."""
 
     @abstractmethod
     def __call__(self, contexts: Tensor) -> Iterator[Tensor]:
-        """Normalised float32 features under one context after another.
+        """Normalised float32 features for each context.
 
         Args:
-            contexts: (P, n_ctx, dim), or (P, C, n_ctx, dim): each class behind its own.
+            contexts: (P, n_ctx, dim), or (P, C, n_ctx, dim) with a context for each class.
 
         Returns:
             P tensors (C, embed_dim).
         """
 
     def kind(self) -> Hashable:
-        """What encoders have in common that are faster :meth:`together`; None: nothing."""
+        """Batching key: encoders with equal keys are faster in :meth:`together`; None: never."""
         return None
 
     def together(self, asked: Sequence[tuple[TextEncoder, Tensor]]) -> list[Tensor]:
-        """Features (P, C, embed_dim) of each label set under its contexts.
+        """Features (P, C, embed_dim) of several label sets, each under its own contexts.
 
         Args:
-            asked: encoders of one :meth:`kind`, and for each the contexts as it is called with.
+            asked: encoders with the same :meth:`kind`, each with its contexts (see __call__).
         """
         return [torch.stack(list(encoder(contexts))) for encoder, contexts in asked]
 
 
 class ForwardTextEncoder(TextEncoder):
-    """Features by the model's own ``encode_text``, so right for every tower.
+    """Text encoder that uses the model's own ``encode_text``, and so supports every tower.
 
-    The contexts are put in by a hook on the token embedding: nothing is assumed of the tower but
-    that it embeds tokens one by one.
+    A hook on the token embedding inserts the contexts. The tower need only embed tokens
+    individually.
     """
 
     @torch.inference_mode()
@@ -118,7 +118,7 @@ class ForwardTextEncoder(TextEncoder):
     def encode(self, contexts: Tensor, tokens: Tensor) -> Tensor:
         """(k, n_ctx, dim) contexts, (c, length) tokens → (k, c, embed_dim), with gradients.
 
-        Contexts may be (k, c, n_ctx, dim) too.
+        Contexts may also be (k, c, n_ctx, dim).
         """
         span = slice(self.start, self.stop)
 
@@ -139,7 +139,7 @@ class ForwardTextEncoder(TextEncoder):
 
 
 def _context_span(tokenizer: Tokenizer, template: str) -> tuple[int, int]:
-    """First position of the tokens of the words before the class name, and that after the last."""
+    """Begin and end position of the tokens of the words before the class name."""
     before = words_before(template)
     if not before:
         raise PromptError(
@@ -147,6 +147,6 @@ def _context_span(tokenizer: Tokenizer, template: str) -> tuple[int, int]:
             f"stand: begin it with some, as in 'a photo of a'"
         )
     x, y, prompt = (tokenizer([text])[0] for text in ("x", "y", f"{before} x"))
-    start = int((x != y).nonzero()[0])  # 1 behind a start-of-text token, 0 in towers without one
+    start = int((x != y).nonzero()[0])  # 1 after a start-of-text token, 0 in towers without one
     stop = int((prompt == x[start]).nonzero()[-1])
     return start, stop

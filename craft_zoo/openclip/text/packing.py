@@ -1,4 +1,4 @@
-"""Class names of different lengths, packed so that no padding is computed."""
+"""Packs class names of different lengths into sequences without padding."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-# Shorter rows of attention weights leave vector units idle, longer ones are mostly masked out.
+# Shorter attention rows leave vector units idle; longer ones are mostly masked out.
 _BIN_TOKENS = 16
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Bins that hold names of the same lengths in the same order, so that one mask serves all.
+    """Bins with the same lengths of names in the same order, so that they share one mask.
 
     Attributes:
-        lengths: tokens of each of the k names in a bin.
+        lengths: number of tokens of each of the k names in a bin.
         members: for each of m bins, the indices of its k names.
     """
 
@@ -24,7 +24,7 @@ class Bins:
 
     @property
     def tokens(self) -> int:
-        """Tokens in all bins."""
+        """Number of tokens in all bins."""
         return len(self.members) * sum(self.lengths)
 
 
@@ -34,9 +34,9 @@ def pack(
     """Pack names into bins, and bins into packs.
 
     Args:
-        lengths: tokens of each name.
-        most_tokens: tokens of a pack at most; a longer bin has a pack of its own.
-        bin_tokens: tokens of a bin at most; a longer name has a bin of its own, so with 1 each has.
+        lengths: number of tokens of each name.
+        most_tokens: maximum tokens of a pack; a longer bin gets its own pack.
+        bin_tokens: maximum tokens of a bin; a longer name gets its own bin, so 1 separates all.
 
     Returns:
         Packs that together hold every name once.

@@ -1,4 +1,4 @@
-"""What open_clip's text towers are made of, found by what they have rather than by name."""
+"""Access to the parts of open_clip's text towers, recognised by their attributes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 from craft_zoo.errors import PromptError
 
-_PART = 64  # prompts that are tokenized in one piece
+_PART = 64  # prompts that are tokenized between two yields
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
-Model = Any  # open_clip is untyped, and nn.Module says nothing of the parts that a tower has
+Model = Any  # open_clip is untyped, and nn.Module does not declare the parts of a tower
 
 
 def text_tower(model: Model) -> Model:
-    """Where open_clip keeps the text modules: on the model itself (CLIP) or in ``model.text``."""
+    """The module with the text modules: the model itself (CLIP) or ``model.text``."""
     return model if hasattr(model, "token_embedding") else model.text
 
 
 def token_embedding(model: Model) -> nn.Embedding:
-    """The token embedding of any open_clip text tower."""
+    """The token embedding of an open_clip text tower."""
     tower = text_tower(model)
     if hasattr(tower, "token_embedding"):
         return tower.token_embedding
@@ -32,7 +32,7 @@ def token_embedding(model: Model) -> nn.Embedding:
 
 
 def is_plainly_causal(model: Model) -> bool:
-    """Whether each token sees itself and what is before it, and the last one is asked for."""
+    """Whether the mask is purely causal and the features are those of the end-of-text token."""
     tower = text_tower(model)
     mask = getattr(tower, "attn_mask", None)
     blocks = getattr(getattr(tower, "transformer", None), "resblocks", [])
@@ -47,14 +47,14 @@ def is_plainly_causal(model: Model) -> bool:
 
 
 def tokens_of(tokenizer: Tokenizer, prompts: Sequence[str]) -> Tensor:
-    """(n, context_length) token ids.
+    """Tokenize prompts to ids (n, context_length).
 
     Raises:
-        PromptError: a prompt is longer than the model reads.
+        PromptError: a prompt is longer than the model's context.
     """
     tokens = tokenizer(prompts)
-    # What was cut equals that of a longer text with the same beginning; so does a prompt that just
-    # fits, which alone equals what it is where there is room for more.
+    # A truncated prompt has the same tokens as a longer text with that beginning. So has a prompt
+    # that fits exactly, which _fit distinguishes by tokenizing with a longer context.
     longer = tokenizer([f"{prompt} and so on" for prompt in prompts])
     doubtful = (tokens == longer).all(dim=1).nonzero().flatten().tolist()
     fits = _fit(tokenizer, [prompts[place] for place in doubtful], tokens[doubtful])
@@ -68,11 +68,11 @@ def tokens_of(tokenizer: Tokenizer, prompts: Sequence[str]) -> Tensor:
 
 
 def _fit(tokenizer: Tokenizer, prompts: Sequence[str], tokens: Tensor) -> list[bool]:
-    """Whether prompts are whole in their tokens (n, length)."""
+    """Whether the tokens (n, length) of each prompt are complete."""
     if not prompts:
         return []
     length = tokens.shape[1]
-    try:  # open_clip's tokenizers can be given more room
+    try:  # only open_clip's own tokenizers accept a context length
         *roomy, short = tokenizer([*prompts, "x"], context_length=length + 1)  # type: ignore[call-arg]
     except TypeError:
         return [False] * len(prompts)
@@ -83,7 +83,7 @@ def _fit(tokenizer: Tokenizer, prompts: Sequence[str], tokens: Tensor) -> list[b
 
 
 def tokens_in_parts(tokenizer: Tokenizer, prompts: Sequence[str]) -> Generator[None, None, Tensor]:
-    """What :func:`tokens_of` returns, with a yield between parts of some tens of milliseconds."""
+    """As :func:`tokens_of`, yielding between parts of some tens of milliseconds."""
     parts = []
     for first in range(0, len(prompts), _PART):
         if first:
@@ -93,16 +93,16 @@ def tokens_in_parts(tokenizer: Tokenizer, prompts: Sequence[str]) -> Generator[N
 
 
 def bytes_per_text(model: Model, length: int) -> int:
-    """Memory that the text tower takes for a text of so many tokens, about."""
+    """Approximate memory of the text tower's activations for a text of ``length`` tokens."""
     embedding = token_embedding(model)
     width = embedding.embedding_dim
-    # A block's activations beside the hidden layer of its MLP, and attention of 64 a head.
+    # A block's activations including its MLP, and attention weights with heads of dimension 64.
     floats = length * 14 * width + 2 * length**2 * max(1, width // 64)
     return floats * embedding.weight.element_size()
 
 
 def end_positions(tower: Model, tokens: Tensor) -> Tensor:
-    """(C,) position of the token whose features are the text's, as open_clip pools."""
+    """(C,) position of the token whose features represent the text, as open_clip pools it."""
     if _pool_type(tower) == "argmax":
         return tokens.argmax(dim=-1)
     eos_id = getattr(tower, "text_eos_id", None) or tower.eos_id
@@ -111,7 +111,7 @@ def end_positions(tower: Model, tokens: Tensor) -> Tensor:
 
 @contextmanager
 def shortened(model: Model, length: int) -> Iterator[None]:
-    """Let a plainly causal tower take texts of ``length`` tokens, which must hold all ends."""
+    """Limit a causal tower's context to ``length`` tokens, which must include all text ends."""
     tower = text_tower(model)
     positions, mask = tower.positional_embedding, tower.attn_mask
     tower.positional_embedding = nn.Parameter(positions[:length], requires_grad=False)

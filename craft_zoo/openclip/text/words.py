@@ -1,4 +1,4 @@
-"""Features of prompts in words."""
+"""Encoder of text prompts."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from craft_zoo.openclip.text.tower import (
     tokens_of,
 )
 
-_TEXTS = 512  # encoded together where memory allows; more are not faster
+_TEXTS = 512  # maximum batch; larger ones are not faster
 
 
 class WordEncoder:
-    """Features of C class names under templates, by the model's own ``encode_text``.
+    """Computes features of C class names under templates, with the model's own ``encode_text``.
 
-    Those of a single template are remembered until another is asked about, as images are often
-    classified in one call after another with the same words.
+    The features of the latest single template are cached, because images are often classified in
+    consecutive calls with the same template.
 
     Args:
         model: an open_clip model.
         tokenizer: its tokenizer.
-        classnames: C names in words.
-        memory: bytes that may be held while encoding, beside the model.
+        classnames: C class names.
+        memory: bytes that encoding may use in addition to the model.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class WordEncoder:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that it holds now, beside the model and the class names."""
+        """Bytes that it currently holds, without the model and the class names."""
         return self._last[1].nbytes if self._last else 0
 
     @torch.inference_mode()
     def __call__(self, templates: Sequence[str | tuple[str, ...]]) -> Iterator[Tensor]:
-        """Normalised float32 features (C, embed_dim) under one template after another.
+        """Normalised float32 features (C, embed_dim) for each template.
 
         A tuple has a template for each class.
 
         Raises:
-            CraftZooError: a prompt is longer than the model reads.
+            CraftZooError: a prompt is longer than the model's context.
         """
         if len(templates) == 1:
             if self._last is None or self._last[0] != templates[0]:
@@ -82,10 +82,10 @@ class WordEncoder:
         """Features (P, C, embed_dim) of several label sets of one model, equal texts encoded once.
 
         Args:
-            asked: encoders, and for each its templates.
+            asked: encoders, each with its templates.
 
         Raises:
-            CraftZooError: a prompt is longer than the model reads.
+            CraftZooError: a prompt is longer than the model's context.
         """
         prompts = [encoder._prompts(templates) for encoder, templates in asked]
         places: dict[str, int] = {}
@@ -102,12 +102,12 @@ class WordEncoder:
         ]
 
     def _most_texts(self) -> int:
-        """Texts that memory allows together."""
+        """Maximum number of texts in a batch that fits into memory."""
         length = self._tokenizer(["x"]).shape[1]
         return max(1, self._memory // bytes_per_text(self._model, length))
 
     def _prompts(self, templates: Sequence[str | tuple[str, ...]]) -> list[str]:
-        """The P · C prompts in words."""
+        """The P · C text prompts."""
         return [
             fill(own, name)
             for template in templates
@@ -119,7 +119,7 @@ class WordEncoder:
 
     def _encode(self, tokens: Tensor) -> Tensor:
         length = tokens.shape[1]
-        if self._causal:  # nothing behind the last end of a text can reach an answer
+        if self._causal:  # tokens after the last end-of-text token cannot affect the features
             length = int(end_positions(text_tower(self._model), tokens).max()) + 1
         with shortened(self._model, length) if self._causal else nullcontext():
             tokens = tokens[:, :length]

@@ -1,4 +1,4 @@
-"""The routes, by what they are about."""
+"""The routers of the HTTP API."""
 
 from craft_zoo.server.routes import (
     classifiers,

@@ -1,4 +1,4 @@
-"""Classifiers: the model opened on class names."""
+"""Routes of classifiers: the model opened on class names."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ async def open_classifier(request: Request) -> ClassifierAnswer:
     responses={**errors(404), 200: {"content": BINARY_BODY, "description": "(n_ctx, dim), .npy"}},
 )
 async def read_initial_context(id: Id, request: Request) -> Response:
-    """The embeddings of the words before the class name, which a search starts from."""
+    """Read the initial context: the embeddings of the words before the class name."""
     opened = service_of(request).classifiers.get(account_of(request).name, id)
     return BinaryResponse(encode_array(opened.box.initial_context))

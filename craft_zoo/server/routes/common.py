@@ -1,4 +1,4 @@
-"""What several routes need."""
+"""Helpers shared by the routes."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ _REASONS = {
 
 
 class BinaryResponse(Response):
-    """An array."""
+    """A binary response."""
 
     media_type = BINARY
 
 
 def guarded(tag: str) -> APIRouter:
-    """Routes that need a key."""
+    """A router whose routes need an API key."""
     return APIRouter(tags=[tag], dependencies=[Depends(_KEY)])
 
 
 def errors(*statuses: int, schema: str = "ErrorAnswer") -> dict[int | str, dict[str, Any]]:
-    """How a guarded route may refuse, for the schema.
+    """OpenAPI descriptions of a guarded route's error responses.
 
     Args:
-        statuses: beside those of all routes.
-        schema: name of the model of what is answered, which is JSON whatever else the route
-            answers with.
+        statuses: HTTP statuses other than those that all guarded routes return.
+        schema: name of the model of the response, which is JSON whatever the route returns
+            otherwise.
     """
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {
@@ -62,7 +62,7 @@ def errors(*statuses: int, schema: str = "ErrorAnswer") -> dict[int | str, dict[
 
 
 def digest_parameter() -> dict[str, Any]:
-    """The header that carries the body's digest, for the schema."""
+    """OpenAPI description of the header with the body's digest."""
     return {
         "name": DIGEST_HEADER,
         "in": "header",
@@ -73,10 +73,10 @@ def digest_parameter() -> dict[str, Any]:
 
 
 def account_of(request: Request) -> Account:
-    """Who asks; see :class:`craft_zoo.server.middleware.RequestMiddleware`.
+    """The account of a request, set by :class:`craft_zoo.server.middleware.RequestMiddleware`.
 
     Raises:
-        Refusal: nobody whom the guard has let in.
+        Refusal: the middleware has not authenticated the request.
     """
     account = getattr(request.state, "account", None)
     if account is None:
@@ -86,10 +86,10 @@ def account_of(request: Request) -> Account:
 
 
 def enter(request: Request) -> Reservation:
-    """A place for the request, which it has until its answer is sent.
+    """Reserve a request slot, which is held until the answer is sent.
 
     Raises:
-        Refusal: there is none.
+        Refusal: no slot is free.
     """
     held = request.state.held
     assert isinstance(held, ExitStack)
@@ -97,7 +97,7 @@ def enter(request: Request) -> Reservation:
 
 
 def service_of(request: Request) -> Service:
-    """What is served."""
+    """The service of the app."""
     service = request.app.state.service
     assert isinstance(service, Service)
     return service

@@ -1,4 +1,4 @@
-"""Image sets: announced, then uploaded as far as they are missing."""
+"""Routes of image sets: announce digests, then upload the missing images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ router = guarded("images")
     },
 )
 async def announce(request: Request) -> ImageSetAnswer:
-    """Name the images of a set by the SHA-256 of their files; those that are missing come next."""
+    """Announce a set by the SHA-256 of its image files; the answer lists the missing images."""
     account, service = account_of(request).name, service_of(request)
     limits = service.settings.limits
     load = enter(request)
@@ -91,6 +91,6 @@ async def upload(id: Id, request: Request) -> MissingAnswer:
 
 @router.delete(paths.IMAGE_SET, status_code=204, responses=errors(404))
 async def forget(id: Id, request: Request) -> Response:
-    """Forget a set."""
+    """Delete a set."""
     service_of(request).image_sets.remove(account_of(request).name, id)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""The model, and what an account has used of it."""
+"""Routes of the model's description and of an account's usage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = guarded("model")
 
 @router.get(paths.MODEL, responses=errors())
 async def read_model(request: Request) -> ModelAnswer:
-    """What is served, and what is taken of a request."""
+    """Describe the model and the limits on requests."""
     account_of(request)
     service = service_of(request)
     settings = service.settings
@@ -38,7 +38,7 @@ async def read_model(request: Request) -> ModelAnswer:
 
 @router.get(paths.USAGE, responses=errors())
 async def read_usage(request: Request) -> UsageAnswer:
-    """What was billed."""
+    """Usage of the account that was billed, and its quota."""
     account = account_of(request)
     service = service_of(request)
     used = await service.file(service.state.usage, account.name)

@@ -1,4 +1,4 @@
-"""Routes for whoever runs the server; they need no key and tell nothing of the model."""
+"""Routes for operators. They need no key and reveal nothing about the model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ router = APIRouter(tags=["operations"])
 
 @router.get(paths.HEALTH)
 async def read_health() -> Health:
-    """Whether the process lives."""
+    """Report that the process is alive."""
     return Health(status="ok")
 
 
 @router.get(paths.READY, response_model=Health, responses={503: {"model": Health}})
 async def read_readiness(request: Request) -> Response:
-    """Whether requests are taken."""
+    """Report whether requests are accepted."""
     service = service_of(request)
     if service.is_ready and not service.is_closing:
         return JSONResponse({"status": "ready"})
@@ -31,7 +31,7 @@ async def read_readiness(request: Request) -> Response:
 
 @router.get(paths.METRICS, response_class=PlainTextResponse)
 async def read_metrics(request: Request) -> Response:
-    """Numbers for Prometheus, for hosts that no web page can stand for."""
+    """Prometheus metrics, only under host names that are safe from DNS rebinding."""
     service = service_of(request)
     check_host(request.headers.get("host", ""), service.settings.metrics_hosts)
     text, kind = service.metrics.text()

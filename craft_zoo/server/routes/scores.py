@@ -1,4 +1,4 @@
-"""Scores: prompts on images, answered and billed once."""
+"""Route that scores prompts on images. An idempotency key is billed once."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def score(
     before = load.bytes
     recorded = await service.answer_once(account, key, question, prepare)
     answer = recorded.body or b""
-    if load.bytes == before:  # it was not computed now, and so is not counted yet
+    if load.bytes == before:  # a stored answer: its bytes were not reserved yet
         load.add(len(answer))
     request.state.predictions = recorded.bill.predictions
     headers = {
@@ -123,7 +123,7 @@ async def score(
 
 
 def prepared(service: Service, account: str, question: Question, load: Reservation) -> Prepared:
-    """What a question will cost, and how it is answered.
+    """Compute the cost of a question and prepare its answer.
 
     Raises:
         Refusal: the answer would be too large.
@@ -137,7 +137,7 @@ def prepared(service: Service, account: str, question: Question, load: Reservati
             f"the answer would have {size:,} bytes: ask with fewer prompts, images or classes at "
             f"a time",
         )
-    load.add(2 * size)  # the scores, and the answer that they are written into
+    load.add(2 * size)  # the scores, and the encoded answer
 
     async def answer() -> bytes:
         logits = await service.ask(account, question)

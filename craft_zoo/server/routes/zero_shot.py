@@ -1,4 +1,4 @@
-"""Hugging Face's task API, so that clients which exist can ask."""
+"""Hugging Face's zero-shot image classification API, for existing clients."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Key = Annotated[
     openapi_extra={"requestBody": {"required": True, "content": json_body(TaskRequest)}},
 )
 async def classify(request: Request, key: Key = None) -> Response:
-    """Probabilities of labels for an image."""
+    """Probabilities of labels for an image, in descending order."""
     account, service = account_of(request), service_of(request)
     limits, load = service.settings.limits, enter(request)
     body = await read_body(request, load, limits, most=limits.json_bytes)
@@ -69,7 +69,7 @@ async def classify(request: Request, key: Key = None) -> Response:
         labels, template = task.parameters.candidate_labels, task.parameters.hypothesis_template
         check_names(labels, "", limits, service.settings.top_k)
         check_template(template, limits)
-        load.add(len(body))  # what is read of it
+        load.add(len(body))  # the decoded image file
         async with service.gate.turn(account.name):
             image = await service.decode(_image, task.inputs, limits.pixels)
 
@@ -78,7 +78,7 @@ async def classify(request: Request, key: Key = None) -> Response:
 
         return Prepared(Bill(1, len(labels)), answer)
 
-    # Without a name nobody can ask for the answer again.
+    # Without a key, the answer cannot be requested again and need not be stored.
     name = key or f"unnamed {secrets.token_hex(16)}"
     recorded = await service.answer_once(account, name, question, prepare, is_kept=key is not None)
     request.state.predictions = recorded.bill.predictions
@@ -106,7 +106,7 @@ async def _scores(
     in_words = "texts" in service.model.accepts
     init = DEFAULT_INIT if in_words else template
     _, opened = await service.open(account, tuple(labels), init, service.tasks)
-    # Without words, those before the class name, as a context.
+    # A model without templates is asked with the words before the class name, as a context.
     prompt = template if in_words else opened.box.initial_context
 
     def run(images: Sequence[UploadedImage]) -> Generator[None, None, Sequence[np.ndarray]]:
