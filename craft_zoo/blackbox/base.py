@@ -13,14 +13,14 @@ from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 
 Prompt = np.ndarray | str | tuple[str, ...]
-"""A context, (n_ctx, dim) or (C, n_ctx, dim); or a template as in "a photo of a {}.", or C of them,
-each class its own."""
+"""A context (n_ctx, dim), or (C, n_ctx, dim) with one for each class; or a template such as
+"a photo of a {}.", or a tuple of C templates, one for each class."""
 
 Prompts = np.ndarray | Sequence[str | tuple[str, ...]]
 """P contexts, (P, n_ctx, dim) or (P, C, n_ctx, dim), or P templates or tuples of C templates."""
 
 Progress = Callable[[int, int], None]
-"""Told how many images of how many are done."""
+"""Called with the number of images done and the total number."""
 
 
 def several(prompt: Prompt, count: int = 1) -> Prompts:

@@ -28,7 +28,7 @@ KEY_VARIABLE = "CRAFT_ZOO_API_KEY"
 JSON = "application/json"
 
 MISREAD = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
-"""What reading JSON fails with that has another form than was expected."""
+"""Exceptions raised while reading JSON of an unexpected form."""
 
 _STRANGE = 5  # attempts after which answers unlike craft-zoo's are a permanent failure
 

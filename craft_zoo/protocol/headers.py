@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 
 DIGEST_HEADER = "Craft-Zoo-Digest"
-"""Hash of the body, see :func:`digest`; on requests that have one and on all responses."""
+"""Digest of the body, see :func:`digest`; on all responses, and on requests with a body."""
 
 BILLED_HEADER = "Craft-Zoo-Billed"
-"""Predictions that an answer cost, the same when it is sent again."""
+"""Number of predictions billed for an answer; equal when a stored answer is sent again."""
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
-"""Name of a question: two requests of one name are answered alike and billed once."""
+"""Idempotency key: requests with equal keys get the same answer and are billed once."""
 
 
 def digest(body: bytes) -> str:

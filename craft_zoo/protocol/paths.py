@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 API = "/v1"
-"""Before all paths of this version of the protocol."""
+"""Prefix of the paths of this protocol version."""
 
 MODEL = f"{API}/model"
 USAGE = f"{API}/usage"

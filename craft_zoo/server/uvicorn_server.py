@@ -19,7 +19,7 @@ from craft_zoo.server.connection import connections_with
 from craft_zoo.server.logs import log_to
 
 Listening = Callable[[str], None]
-"""Called with the address once the server listens."""
+"""Called with the server's URL once it listens."""
 
 # Keep-alive timeout. It exceeds that of proxies (nginx 60, Caddy 120), which could otherwise send a
 # request into a connection that is being closed.

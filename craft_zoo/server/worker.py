@@ -16,8 +16,8 @@ _LITTLE = 16  # a call is small if it fills less than 1 / _LITTLE of the room
 _PATIENCE = 0.2
 
 Run = Callable[[Sequence[Any]], Generator[None, None, Sequence[Any]]]
-"""Gets the payloads of the jobs that it does and returns as many results. Wherever it yields on its
-way, others may have a turn."""
+"""Takes the payloads of a batch of jobs and returns one result for each. At each ``yield``, other
+jobs may run."""
 
 
 def whole(function: Callable[[], Any]) -> Run:
@@ -60,7 +60,7 @@ class Job:
 
 
 Observer = Callable[[str, int, int, float], None]
-"""Told of a call: its kind, how many jobs and how much of size it did, in how many seconds."""
+"""Called after each call of the model: kind, number of jobs, their total size, and seconds."""
 
 
 @dataclass(eq=False)
