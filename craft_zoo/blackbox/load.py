@@ -135,7 +135,7 @@ def is_address(model: str) -> bool:
 def _scheme_of(model: str) -> _Scheme | None:
     REGISTRY.load()
     return next(
-        (found for scheme, found in REGISTRY.things.items() if model.startswith(scheme)), None
+        (found for scheme, found in REGISTRY.items.items() if model.startswith(scheme)), None
     )
 
 

@@ -375,7 +375,7 @@ def most_predictions(name: str, config: CraftConfig, budget: int, images: int, c
 def readers_of(setting: str) -> list[str]:
     """Names of the methods whose result depends on a setting."""
     REGISTRY.load()
-    return [name for name, entry in REGISTRY.things.items() if setting in entry.settings]
+    return [name for name, entry in REGISTRY.items.items() if setting in entry.settings]
 
 
 def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
