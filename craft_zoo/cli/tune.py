@@ -38,7 +38,7 @@ from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Choice, choose_estimate, cross_validate, measure
 from craft_zoo.methods import (
-    DEFAULT_CHOOSER,
+    DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
     method_names,
     most_predictions,
@@ -79,7 +79,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     method.add_argument(
         "--optimizer",
         metavar="SPEC",
-        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}, or {DEFAULT_CHOOSER})",
+        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}; for methods that search words, "
+        f"{DEFAULT_CATEGORICAL_OPTIMIZER})",
     )
     method.add_argument(
         "--budget",

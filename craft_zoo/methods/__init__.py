@@ -17,7 +17,7 @@ solution to deploy; the last one is its result. It never sees the test images.
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
 from craft_zoo.methods.base import (
-    DEFAULT_CHOOSER,
+    DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
     Method,
     Problem,
@@ -49,7 +49,7 @@ from craft_zoo.methods.white_box import coop, coop_csc, linear_probe
 from craft_zoo.methods.zero_shot import zero_shot
 
 __all__ = [
-    "DEFAULT_CHOOSER",
+    "DEFAULT_CATEGORICAL_OPTIMIZER",
     "DEFAULT_OPTIMIZER",
     "Method",
     "Problem",

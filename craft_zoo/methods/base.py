@@ -22,7 +22,7 @@ from craft_zoo.optimizers.plugins import Registry
 from craft_zoo.seeding import generator
 
 DEFAULT_OPTIMIZER = "logit-gn"
-DEFAULT_CHOOSER = "columns"  # for methods that search categorical choices (words)
+DEFAULT_CATEGORICAL_OPTIMIZER = "columns"  # for methods that search categorical choices (words)
 
 # Groups of settings from which methods declare the settings that they read.
 SUBSPACE_SETTINGS = frozenset({"intrinsic_dim", "scale"})
@@ -185,7 +185,7 @@ Queries = Callable[[CraftConfig, int, int], int]
 class _Entry:
     method: Method
     uses_optimizer: bool
-    chooses: bool
+    is_categorical: bool
     white_box: bool
     settings: frozenset[str]
     queries: Queries
@@ -204,7 +204,7 @@ def register_method(
     name: str,
     *,
     uses_optimizer: bool = True,
-    chooses: bool = False,
+    is_categorical: bool = False,
     white_box: bool = False,
     settings: Iterable[str] | None = None,
     queries: Queries | None = None,
@@ -218,7 +218,7 @@ def register_method(
     Args:
         name: name on the command line.
         uses_optimizer: whether the result depends on the optimizer.
-        chooses: whether the optimizer searches categorical choices instead of real numbers.
+        is_categorical: whether the optimizer searches categorical choices instead of real numbers.
         white_box: whether it accesses the model's internals; such references are drawn dashed.
         settings: the fields of :class:`CraftConfig` that the result depends on, beside the
             template; None: all.
@@ -240,7 +240,7 @@ def register_method(
         entry = _Entry(
             method,
             uses_optimizer,
-            chooses,
+            is_categorical,
             white_box,
             frozenset(used),
             queries=made,
@@ -303,7 +303,7 @@ def uses_optimizer(name: str) -> bool:
 
 def default_optimizer(name: str) -> str:
     """The method's optimizer unless one is specified."""
-    return DEFAULT_CHOOSER if _find(name).chooses else DEFAULT_OPTIMIZER
+    return DEFAULT_CATEGORICAL_OPTIMIZER if _find(name).is_categorical else DEFAULT_OPTIMIZER
 
 
 def optimizers_for(name: str, specs: Sequence[str]) -> list[str]:
@@ -313,8 +313,8 @@ def optimizers_for(name: str, specs: Sequence[str]) -> list[str]:
         CraftZooError: unknown method.
         OptimizerError: unknown optimizer or option.
     """
-    chooses = _find(name).chooses
-    return [spec for spec in specs if optimizers.searches(spec, choices=chooses)] or [
+    is_categorical = _find(name).is_categorical
+    return [spec for spec in specs if optimizers.searches(spec, choices=is_categorical)] or [
         default_optimizer(name)
     ]
 
@@ -347,8 +347,8 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
     if not entry.uses_optimizer:
         return
     optimizer = optimizer or default_optimizer(name)
-    if not optimizers.searches(optimizer, choices=entry.chooses):
-        kind = "choices of words" if entry.chooses else "numbers"
+    if not optimizers.searches(optimizer, choices=entry.is_categorical):
+        kind = "choices of words" if entry.is_categorical else "numbers"
         raise optimizers.OptimizerError(
             f"method {name!r} searches {kind}, which {optimizer!r} cannot: leave the optimizer out"
         )

@@ -13,13 +13,13 @@ from craft_zoo.prompts import TEMPLATES, HardSpace
 from craft_zoo.seeding import derived_seed
 
 
-@register_method("hard", chooses=True, settings=HARD_SETTINGS)
+@register_method("hard", is_categorical=True, settings=HARD_SETTINGS)
 def hard(problem: Problem) -> Iterator[Step]:
     """Text prompts: a template and words for each class, chosen by the training loss (ours)."""
     return _choose(problem, CrossEntropyObjective(problem.labels))
 
 
-@register_method("craft-hard", chooses=True, settings=HARD_SETTINGS | CONVEX_SETTINGS)
+@register_method("craft-hard", is_categorical=True, settings=HARD_SETTINGS | CONVEX_SETTINGS)
 def craft_hard(problem: Problem) -> Iterator[Step]:
     """Text prompts, as in hard, and refiner together (ours)."""
     return _choose(problem, convex_objective(problem))
