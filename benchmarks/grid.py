@@ -265,12 +265,12 @@ def label_runs(
             several[label][name].add(value)
     labels = {}
     for run, label in plain.items():
-        told = [
+        details = [
             _DETAILS.get(name, f"{name}={{}}").format(value)
             for name, value in _details(run).items()
             if len(several[label][name]) > 1 and value != getattr(_DEFAULT, name, None)
         ]
-        labels[run] = ", ".join([label, *told])
+        labels[run] = ", ".join([label, *details])
     return labels
 
 

@@ -14,7 +14,7 @@ from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.measuring import Measuring
 from craft_zoo.benchmarks.queue import (
-    LOOK_AGAIN,
+    POLL_SECONDS,
     Listener,
     Outcome,
     RunQueue,
@@ -95,7 +95,7 @@ class Bench:
             ledger.settle(run, outcome)
             busy = busy + 1 if outcome.busy else 0
             if busy and busy >= len(ledger.waiting):
-                time.sleep(LOOK_AGAIN)
+                time.sleep(POLL_SECONDS)
                 busy = 0
         return ledger.curves()
 

@@ -21,7 +21,7 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
-from craft_zoo.openclip.weights import ACTIVATIONS, computed_before, with_activation
+from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
 from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
 from craft_zoo.refiner import ConvexRefiner, Refiner
 
@@ -409,7 +409,7 @@ def _check_computed_alike(model: str, vlm: VLM) -> None:
 
     Token embeddings, of which a fingerprint consists, are the same then.
     """
-    before = computed_before(model)
+    before = former_settings(model)
     if before is None:
         return
     architecture, then, now = before

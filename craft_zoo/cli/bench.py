@@ -13,7 +13,7 @@ from craft_zoo.benchmarks import (
     DEFAULT_METHODS,
     SPREAD,
     Plan,
-    few_seeds,
+    few_seeds_warning,
     read_plan,
     read_suite,
     spread,
@@ -138,7 +138,7 @@ def run(options: argparse.Namespace) -> int:
             curves = execute(options, plan_model(plan, options), names, datasets, bars)
     summary = write_results(curves, options.out, names)
     console.print(_table(summary))
-    if few := few_seeds(tidy(curves, names)):
+    if few := few_seeds_warning(tidy(curves, names)):
         console.print(few, soft_wrap=True, markup=False)
     if bars.reused:
         console.print(f"{bars.reused} of {len(names)} runs were in {options.out} already.")

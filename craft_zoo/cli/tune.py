@@ -79,8 +79,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     method.add_argument(
         "--optimizer",
         metavar="SPEC",
-        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}; for methods that search words, "
-        f"{DEFAULT_CATEGORICAL_OPTIMIZER})",
+        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}, for methods that search "
+        f"words {DEFAULT_CATEGORICAL_OPTIMIZER})",
     )
     method.add_argument(
         "--budget",

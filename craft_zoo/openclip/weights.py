@@ -174,7 +174,7 @@ def find_weights(model: str, pretrained: str | None) -> Weights:
     )
 
 
-def computed_before(name: str) -> tuple[str, Use, Use] | None:
+def former_settings(name: str) -> tuple[str, Use, Use] | None:
     """Settings that earlier versions used for a model's name, if they have changed since.
 
     Returns:

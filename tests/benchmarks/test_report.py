@@ -195,7 +195,7 @@ def test_files_for_a_paper(folder: Path) -> None:
     assert overview.loc["anchors", "mean"] == pytest.approx(100 * np.mean(ends))
     assert overview.loc["craft (logit-gn)", "average rank"] == 1
     differences = pd.read_csv(tables / "differences.csv").set_index("method")
-    assert differences.loc["craft (logit-gn)", "less craft-released"] == pytest.approx(20, abs=2)
+    assert differences.loc["craft (logit-gn)", "minus craft-released"] == pytest.approx(20, abs=2)
     variants = pd.read_csv(tables / "variants-digits-16-shots.csv")
     assert variants["method"].tolist() == ["one <context>"]
 
