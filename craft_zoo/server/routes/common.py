@@ -93,7 +93,7 @@ def enter(request: Request) -> Reservation:
     """
     held = request.state.held
     assert isinstance(held, ExitStack)
-    return held.enter_context(service_of(request).gate.enter(account_of(request).name))
+    return held.enter_context(service_of(request).admission.enter(account_of(request).name))
 
 
 def service_of(request: Request) -> Service:
