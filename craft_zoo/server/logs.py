@@ -25,7 +25,7 @@ _SECONDS = 60.0
 _KINDS = 1000
 
 
-class Lines(logging.Formatter):
+class JsonLines(logging.Formatter):
     """Formats records as JSON lines."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -51,7 +51,7 @@ class _KindCount:
     left_out: int = 0
 
 
-class Sparing(logging.Filter):
+class RepeatLimit(logging.Filter):
     """Limits records of one kind to a few a minute. The next record counts those left out.
 
     Request log records always pass.
@@ -87,8 +87,8 @@ class Sparing(logging.Filter):
 def log_to(stream: TextIO) -> None:
     """Write the log of the server, of uvicorn, asyncio and warnings to a stream."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(Lines())
-    handler.addFilter(Sparing())
+    handler.setFormatter(JsonLines())
+    handler.addFilter(RepeatLimit())
     for name, level in _LOGGERS.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
