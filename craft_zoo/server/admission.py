@@ -177,8 +177,8 @@ class Reservation:
         if self.bytes + size > self._admission.most:
             raise Refusal(
                 ErrorCode.TOO_LARGE,
-                f"the request needs more than {self._admission.most:,} bytes of memory: ask for less "
-                f"at a time",
+                f"the request needs more than {self._admission.most:,} bytes of memory: ask for "
+                f"less at a time",
             )
         self._admission.hold(self._account, size)
         self.bytes += size

@@ -203,7 +203,7 @@ def test_a_failure_of_the_model_may_pass(
     endpoint.first = [broken, broken]
     box.score("{}", images)
     endpoint.first = [broken] * 10
-    with pytest.raises(CraftZooError, match=r"no answer that can be used \(CUDA error; 3 attempts"):
+    with pytest.raises(CraftZooError, match=r"no usable answer \(CUDA error; 3 attempts"):
         box.score("{}", images)
     assert len(endpoint.first) == 7
     assert model.cost_limit.predictions == 2
