@@ -32,10 +32,9 @@ from craft_zoo.cli.arguments import (
     given_data,
     read_assignments,
 )
-from craft_zoo.cli.bars import BenchBars
 from craft_zoo.cli.dry_run import dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
-from craft_zoo.cli.progress import query_progress, saying, stopped
+from craft_zoo.cli.progress import BenchBars, query_progress, saying, stopped
 from craft_zoo.console import open_console
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError

@@ -1,11 +1,12 @@
-"""Progress bars: queries, loss, accuracy and time left."""
+"""Progress bars: queries, loss, accuracy and time left; of one run, or of a grid of runs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +20,9 @@ from rich.progress import (
 )
 
 from craft_zoo.console import open_console
+
+if TYPE_CHECKING:
+    from craft_zoo.benchmarks import Point, RunSpec
 
 
 def query_progress(
@@ -86,6 +90,87 @@ class ReadingBar:
         if done == total:
             self._progress.remove_task(self._bar)
             self._bar = None
+
+
+class BenchBars:
+    """Shows a grid on progress bars: one for all of it, and one for each run that is being made.
+
+    Args:
+        progress: as from :func:`query_progress`.
+        runs: the grid.
+
+    Attributes:
+        reused: runs that were finished before.
+    """
+
+    def __init__(self, progress: Progress, runs: Collection[RunSpec]) -> None:
+        from craft_zoo.benchmarks import name_datasets  # takes long, needed by this bar only
+
+        self._progress = progress
+        self._runs = len(runs)
+        self._names = name_datasets(runs)
+        self._grid = add_bar(progress, "", sum(run.budget for run in runs))
+        self._reading: dict[RunSpec, ReadingBar] = {}
+        self._bars: dict[RunSpec, TaskID] = {}
+        self._made: dict[RunSpec, int] = {}  # queries, of runs that are being made
+        self._done = self._failures = 0
+        self.reused = 0
+        self._show_grid()
+
+    def reading(self, run: RunSpec, done: int, total: int) -> None:
+        if run not in self._reading:
+            self._reading[run] = ReadingBar(self._progress)
+        self._reading[run](done, total)
+
+    def started(self, run: RunSpec) -> None:
+        self._remove(run)  # of a process that has died
+        text = f"{self._names[run].name} {run.label} {run.shots} shots, seed {run.seed}"
+        self._bars[run] = add_bar(self._progress, text, run.budget)
+
+    def measured(self, run: RunSpec, point: Point) -> None:
+        if run in self._bars:
+            accuracy = point.accuracy, f"{run.measured_on} accuracy"
+            show(self._progress, self._bars[run], point.queries, point.loss, *accuracy)
+        self._progress.advance(self._grid, point.queries - self._made.get(run, 0))
+        self._made[run] = point.queries
+
+    def ended(self, run: RunSpec, point: Point, reason: str) -> None:
+        self._progress.console.print(
+            f"{self._names[run].name} {run.label}, seed {run.seed}: ended after "
+            f"{point.queries:,} of {run.budget:,} queries ({reason})",
+            soft_wrap=True,
+            markup=False,
+        )
+
+    def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
+        self.reused += resumed
+        self._over(run)
+
+    def failed(self, run: RunSpec, reason: str) -> None:
+        self._failures += 1
+        self._progress.console.print(
+            f"{run.identity} failed: {reason}", soft_wrap=True, markup=False
+        )
+        self._over(run)
+
+    def _over(self, run: RunSpec) -> None:
+        """What it will not ask any more is not left to do."""
+        self._remove(run)
+        self._done += 1
+        made = self._made.pop(run, 0)
+        total = self._progress.tasks[self._progress.task_ids.index(self._grid)].total or 0
+        self._progress.update(self._grid, total=total - run.budget + made)
+        self._show_grid()
+
+    def _remove(self, run: RunSpec) -> None:
+        if run in self._bars:
+            self._progress.remove_task(self._bars.pop(run))
+
+    def _show_grid(self) -> None:
+        failures = f", {self._failures} failed" if self._failures else ""
+        self._progress.update(
+            self._grid, description=f"{self._done} of {self._runs} runs{failures}"
+        )
 
 
 def stopped(folder: Path) -> str:

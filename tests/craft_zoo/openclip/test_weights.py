@@ -142,10 +142,10 @@ def test_configurations_that_contradict_each_other_are_asked_about() -> None:
         CraftZooError, match=r"contradict .*roberta.*quickgelu=True \(--quickgelu\), as earlier"
     ):
         load_vlm(*AMBIGUOUS)
-    for told, suffix in ((True, "-quickgelu"), (False, "-gelu")):
-        model = with_activation(AMBIGUOUS[0], told)
+    for quick, suffix in ((True, "-quickgelu"), (False, "-gelu")):
+        model = with_activation(AMBIGUOUS[0], quick)
         assert model == AMBIGUOUS[0] + suffix
-        assert find_weights(model, AMBIGUOUS[1]).use.quick_gelu is told
+        assert find_weights(model, AMBIGUOUS[1]).use.quick_gelu is quick
 
 
 @pytest.mark.parametrize(
