@@ -220,8 +220,8 @@ def check_count(runs: int) -> None:
     """
     if runs > MOST_RUNS:
         raise CraftZooError(
-            f"the grid has {runs:,} runs or more, and {MOST_RUNS:,} are the most: split it up, or "
-            f"ask for fewer seeds, shots, budgets, data sets or methods"
+            f"the grid has {runs:,} runs or more, at most {MOST_RUNS:,} are allowed: split it up, "
+            f"or ask for fewer seeds, shots, budgets, data sets or methods"
         )
 
 
@@ -233,7 +233,7 @@ def _by_shots(
         return dict.fromkeys(shots, budgets)
     lacking = [n for n in shots if n not in budgets]
     if lacking:
-        raise CraftZooError(f"the budgets say nothing of {lacking[0]} shots: add a line for them")
+        raise CraftZooError(f"the budgets lack an entry for {lacking[0]} shots: add one")
     return {n: [budgets[n]] for n in shots}
 
 

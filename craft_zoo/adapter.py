@@ -226,7 +226,7 @@ class Adapter:
                 )
             for name, tensor in tensors.items():
                 if not tensor.isfinite().all():
-                    raise ValueError(f"{name} holds what is no number")
+                    raise ValueError(f"{name} holds NaN or infinity")
             return cls(
                 _solution(about, tensors),
                 tuple(about["classnames"]),
@@ -319,24 +319,24 @@ def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
     if template is None:
         expected["context"] = shape = _shape("context", shapes)
         if len(shape) not in (2, 3) or 0 in shape or shape[:-2] not in ((), (n_classes,)):
-            raise ValueError(f"contexts {shape} of {n_classes} classes")
+            raise ValueError(f"it has contexts of shape {shape} for {n_classes} classes")
     elif isinstance(template, list) and len(template) != n_classes:
-        raise ValueError(f"{len(template)} templates of {n_classes} classes")
+        raise ValueError(f"it has {len(template)} templates for {n_classes} classes")
     if anchors is not None:
         prompts = len(about.get("anchor_templates") or ())
         if not prompts:
             expected["anchors.contexts"] = shape = _shape("anchors.contexts", shapes)
             if len(shape) not in (3, 4) or 0 in shape:
-                raise ValueError(f"anchors' contexts {shape}")
+                raise ValueError(f"it has anchor contexts of shape {shape}")
             prompts = shape[0]
         n_anchors = prompts * len(anchors)
     elif about.get("anchor_templates") is not None:
-        raise ValueError("templates of anchors, and no anchors")
+        raise ValueError("it has templates for anchors, but no anchors")
     if refiner == "convex":
         expected["refiner.weight"] = (n_classes + n_anchors, n_classes)
         expected["refiner.bias"] = (n_classes,)
     elif anchors is not None:
-        raise ValueError("anchors that no refiner looks at")
+        raise ValueError("it has anchors, but no refiner that uses them")
     elif refiner is not None:
         hidden = refiner["hidden"]
         expected |= {
@@ -350,7 +350,7 @@ def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
             raise ValueError(f"{name} has the shape {shapes[name]}, not {shape}")
     surplus = shapes.keys() - expected.keys()
     if surplus:
-        raise ValueError(f"the tensor {short(min(surplus))} belongs to nothing")
+        raise ValueError(f"the tensor {short(min(surplus))} is unexpected")
 
 
 def _shape(name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:

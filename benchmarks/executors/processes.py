@@ -134,8 +134,8 @@ class _Worker:
         run = self.run
         if run is None:
             raise CraftZooError(
-                f"a process for runs ended with exit code {self.process.exitcode} before it had "
-                f"one: is there memory for so many jobs?"
+                f"a worker process ended with exit code {self.process.exitcode} before its first "
+                f"run (out of memory?): lower jobs (--jobs)"
             )
         self.stop()
         self.run = None

@@ -61,7 +61,9 @@ def own_images(images: ImageSet, kind: type[Images], owner: VLM) -> Images:
         CraftZooError: another model made it.
     """
     if not isinstance(images, kind) or getattr(images, "owner", None) is not owner:
-        raise CraftZooError("the images were handed to another model: use this model's images()")
+        raise CraftZooError(
+            "the images belong to another model: create them with this model's images()"
+        )
     return images
 
 

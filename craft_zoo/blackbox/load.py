@@ -63,7 +63,7 @@ class ModelSpec:
         if scheme is not None:
             if self.pretrained is not None or self.device is not None:
                 raise CraftZooError(
-                    f"weights and device of {model} are its owner's: leave out pretrained "
+                    f"the owner of {model} chooses its weights and device: leave out pretrained "
                     f"(--pretrained) and device (--device)"
                 )
             return scheme.opener(self)

@@ -115,7 +115,7 @@ def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
     if options.model is None and is_address(adapter.model):
         raise CraftZooError(
             f"{options.adapter} belongs to the model at {adapter.model}, where your images and "
-            f"your key would be sent: say --model {adapter.model} if that is meant"
+            f"your key would be sent: add --model {adapter.model} to allow it"
         )
     return read_model(options, adapter.model).open()
 

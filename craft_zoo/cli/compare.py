@@ -169,7 +169,7 @@ def _scores(points: pd.DataFrame, folder: Path, name: str, measure: str) -> pd.S
     ]
     if len(fitting) != 1:
         raise CraftZooError(
-            f"{folder} holds {'no' if not fitting else len(fitting)} methods {name!r}: write one "
+            f"{folder} holds {len(fitting) or 'no'} methods {name!r}: write one "
             f"of {', '.join(repr(label) for label in fitting or labels)}"
         )
     return score_table(points[points["label"] == fitting[0]], measure)[fitting[0]]  # type: ignore[arg-type]

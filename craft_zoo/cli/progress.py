@@ -175,7 +175,7 @@ class BenchBars:
 
 def stopped(folder: Path) -> str:
     """What to say of a stopped grid of runs."""
-    return f"Stopped. What was done is in {folder}; the same command goes on."
+    return f"Stopped. Finished work is in {folder}; rerun the same command to continue."
 
 
 @contextmanager

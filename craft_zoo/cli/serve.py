@@ -35,8 +35,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     group.add_argument(
         "--name",
-        help="what the model is called to those who ask (default: as --model and --pretrained "
-        "call it, of a file without its folder)",
+        help="the model's name for clients (default: that of --model and --pretrained, of a file "
+        "without its folder)",
     )
     group.add_argument(
         "--state",
@@ -64,13 +64,16 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="predictions that the account of --new-key may make (default: any number)",
     )
     group.add_argument(
-        "--answers", choices=_ANSWERS, default="logits", help="what is answered (default: logits)"
+        "--answers",
+        choices=_ANSWERS,
+        default="logits",
+        help="kind of scores in answers (default: logits)",
     )
     group.add_argument(
         "--top-k",
         type=int,
         metavar="K",
-        help="tell only the K best classes of an image apart; for log-probabilities (default: all)",
+        help="return only an image's K best scores unchanged; for log-probabilities (default: all)",
     )
     group.add_argument(
         "--max-batch",
@@ -93,7 +96,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="host name under which /metrics may be asked for, beside IP addresses, names without "
+        help="host name under which /metrics may be requested, besides IP addresses, names without "
         "dots and this machine's own; repeatable",
     )
     group.add_argument(
@@ -101,7 +104,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="that requests under way have to end when the server is stopped (default: 60)",
+        help="time for requests in progress to end when the server is stopped (default: 60)",
     )
     parser.set_defaults(run=run)
 
@@ -153,7 +156,7 @@ def _check_running(options: argparse.Namespace) -> None:
             f"0 to {_LONGEST_GRACE}"
         )
     if options.name is not None and not (options.name.strip() and options.name.isprintable()):
-        raise CraftZooError(f"{options.name!r} is no name of a model: use letters")
+        raise CraftZooError(f"{options.name!r} is not a valid model name: use letters")
 
 
 def _make_key(options: argparse.Namespace) -> int:

@@ -151,7 +151,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     with Journal(str(path)) as journal, query_progress() as progress:
         if journal.replaying:
-            progress.console.print("Going on where it was stopped")
+            progress.console.print("Continuing where it was stopped")
         reading = ReadingBar(progress)
         bar = add_bar(progress, task.name, most.queries)
 
@@ -164,7 +164,7 @@ def run(options: argparse.Namespace) -> int:
         behind = recorded(vlm, options.method, journal, options.in_flight)
         # Of a method that searches nothing, what was asked in tuning is known to the estimate.
         asked = RememberingVLM(behind) if estimate.kind == "shots" else behind
-        with saying(progress, "Stopped. The same command goes on, and asks nothing again."):
+        with saying(progress, "Stopped. Rerun the same command to continue; no query is repeated."):
             tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
             if estimate.kind == "refine":
                 asked = RememberingVLM(behind)

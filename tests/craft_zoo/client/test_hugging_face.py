@@ -449,7 +449,7 @@ def test_what_it_cannot_be_asked(
         box.score(np.zeros((4, 8), np.float32), images)
     with pytest.raises(CraftZooError, match="two classes have the same"):
         box.score(("a pet", "a pet", "{}"), images)
-    with pytest.raises(CraftZooError, match="handed to another model"):
+    with pytest.raises(CraftZooError, match="belong to another model"):
         box.score("{}", connect().images(small_task.train.images[:1]))
     with pytest.raises(CraftZooError, match=r"image nowhere\.png does not exist"):
         model.images(["nowhere.png"])
