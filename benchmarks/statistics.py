@@ -240,6 +240,6 @@ def few_seeds_warning(points: pd.DataFrame) -> str:
     least = int(points.groupby(keys)["seed"].nunique().min())
     if least >= ENOUGH_SEEDS:
         return ""
-    have = "One seed: nothing can be said of chance" if least == 1 else f"Only {least} seeds"
+    have = "One seed gives no spread" if least == 1 else f"Only {least} seeds"
     mend = f"For intervals, bench with {ENOUGH_SEEDS} seeds (--seeds)."
     return f"{have}; {SINGLE_SEEDS} are shown. {mend}"

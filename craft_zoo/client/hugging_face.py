@@ -104,7 +104,7 @@ class HuggingFaceVLM(VLM):
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         if concurrency < 1:
-            raise CraftZooError(f"at least 1 request must be under way, not {concurrency}")
+            raise CraftZooError(f"concurrency must be at least 1, not {concurrency}")
         token = os.environ.get("HF_TOKEN", "") if token is None else token
         token = checked_key(token, "HF_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -196,7 +196,8 @@ class HuggingFaceVLM(VLM):
             self.cost_limit.charge(1)
         except CraftZooError as limit:
             raise CraftZooError(
-                f"to ask {self._http.url} again ({failure.reason}) may be billed again, and {limit}"
+                f"repeating a request to {self._http.url} ({failure.reason}) may be billed, "
+                f"and {limit}"
             ) from None
 
     def _refused(self, answer: Answer) -> Exception:
@@ -214,12 +215,12 @@ class HuggingFaceVLM(VLM):
                 billed=answer.status in _PROXY_TIMED_OUT,
             )
         mend = "set HF_TOKEN" if answer.status in (401, 403) else "check the endpoint and its task"
-        return CraftZooError(f"endpoint {self._http.url} refused the question ({message}): {mend}")
+        return CraftZooError(f"endpoint {self._http.url} refused the request ({message}): {mend}")
 
     def _scores(self, answer: Answer, labels: Sequence[str]) -> np.ndarray:
         said = _parsed(answer.body)
         if said is _NONE:
-            raise Damaged("its answer is no JSON", attempts=_NO_JSON, billed=True)
+            raise Damaged("its answer is not JSON", attempts=_NO_JSON, billed=True)
         scores: dict[str, float] = {}
         try:
             for each in said:
@@ -227,18 +228,20 @@ class HuggingFaceVLM(VLM):
                 if label in scores:
                     raise self._wrong(f"has the label {label!r:.100} twice")
                 if not 0 <= score <= 1.001:
-                    raise self._wrong(f"has {score:g} for {label!r:.100}, which is no probability")
+                    raise self._wrong(
+                        f"has {score:g} for {label!r:.100}, which is not a probability"
+                    )
                 scores[label] = score
         except (TypeError, KeyError, ValueError, OverflowError) as error:
             if isinstance(error, CraftZooError):
                 raise
-            raise self._wrong("is no list of labels with scores") from None
+            raise self._wrong("is not a list of labels with scores") from None
         missing = [label for label in labels if label not in scores]
         if missing:
             raise self._wrong(f"has no label {missing[0]!r}")
         if len(scores) != len(labels):
             other = next(label for label in scores if label not in labels)
-            raise self._wrong(f"has the label {other!r:.100}, which was not asked about")
+            raise self._wrong(f"has the label {other!r:.100}, which was not requested")
         return np.array([scores[label] for label in labels])
 
     def _wrong(self, what: str) -> CraftZooError:
@@ -331,8 +334,8 @@ class _Endpoint(BlackBox):
         labels = filled_of(prompt, self.classnames)
         if len(set(labels)) < len(labels):
             raise CraftZooError(
-                f"{self._owner.name} answers by prompt, and two classes have the same: give each "
-                f"its own"
+                f"{self._owner.name} identifies classes by their prompts, and two are equal: "
+                f"give each class its own prompt"
             )
         return self._owner.ask_all(labels, "{}", images, name)
 

@@ -341,8 +341,8 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
     entry = _find(name)
     if not entry.deployable:
         raise CraftZooError(
-            f"what {name!r} finds cannot be deployed: compare with it in craft-zoo bench, and tune "
-            f"with another method, as craft"
+            f"the solution of {name!r} cannot be deployed: use it in craft-zoo bench only, and "
+            f"tune with another method, such as craft"
         )
     if not entry.uses_optimizer:
         return

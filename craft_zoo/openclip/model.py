@@ -412,7 +412,7 @@ def _create_from_file(
         flags = "say quickgelu=True (--quickgelu) where it was trained so, as OpenAI's weights "
         flags += "were, quickgelu=False (--no-quickgelu) where it was not, or "
         said.append(
-            f"{file} cannot say its {' and '.join(unsure)}, in which weights for "
+            f"{file} does not specify its {' and '.join(unsure)}, in which weights for "
             f"{weights.architecture} differ, and is used with {use.in_words(unsure)}: "
             f"{flags if 'activation' in unsure else ''}give "
             f"pretrained='TAG@FILE' (--pretrained TAG@FILE) to use it as "

@@ -77,7 +77,9 @@ async def _complete(service: Service, account: str, held: AccountImages) -> None
     try:
         held.encoded = await service.compute(account, "images", encode)
     except ForgottenImageError:
-        _LOG.warning("the model has forgotten images: a set's files are kept until all have come")
+        _LOG.warning(
+            "the model's cache has dropped images: a set's files are kept until it is complete"
+        )
         held.lose()
     else:
         if service.model.remembers:

@@ -225,7 +225,7 @@ def test_one_run_has_a_report_too(tmp_path: Path, capsys: pytest.CaptureFixture[
     run = next(iter(runs()))
     RunStore(tmp_path).save(run, curve(0.2, 0.7), None)
     assert main(["report", str(tmp_path)]) == 0
-    assert "nothing can be said of chance" in (tmp_path / "report" / "report.html").read_text()
+    assert "One seed gives no spread" in (tmp_path / "report" / "report.html").read_text()
     assert main(["report", str(tmp_path / "nowhere")]) == 2
     assert "holds no results" in capsys.readouterr().err
     assert main(["report", str(tmp_path), "--out", "/proc/nowhere"]) == 2

@@ -576,8 +576,8 @@ def test_a_redirect_is_said(server: Any, connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("https://", "is no URL of a server"),
-        ("https://host:99999", "is no URL of a server"),
+        ("https://", "is not the URL of a server"),
+        ("https://host:99999", "is not the URL of a server"),
         ("https://user:secret@host", "must hold no key"),
         ("https://host/?key=secret", "must hold no key"),
     ],

@@ -204,7 +204,7 @@ def test_a_file_of_which_the_activation_cannot_be_known(small: Path) -> None:
     vlm, said = opened("t-small", small)
     assert (vlm.name, activations(vlm)) == (f"t-small@{small}", {torch.nn.GELU})
     assert len(said) == 1
-    assert "cannot say its activation, in which weights for t-small differ" in said[0]
+    assert "does not specify its activation, in which weights for t-small differ" in said[0]
     assert "is used with GELU: say quickgelu=True (--quickgelu) where it was trained so" in said[0]
     assert "give pretrained='TAG@FILE' (--pretrained TAG@FILE)" in said[0]
     for quick, suffix in ((True, "-quickgelu"), (False, "-gelu")):
