@@ -1,4 +1,4 @@
-"""The progress bars of a grid of runs."""
+"""Progress bars of a grid of runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from craft_zoo.cli.progress import ReadingBar, add_bar, show
 
 
 class BenchBars:
-    """Shows a grid on progress bars: one for all of it, and one for each run that is being made.
+    """Listener that shows a progress bar for the grid and one for each run in progress.
 
     Args:
-        progress: as from :func:`query_progress`.
+        progress: from :func:`query_progress`.
         runs: the grid.
 
     Attributes:
-        reused: runs that were finished before.
+        reused: number of runs that had finished before this call.
     """
 
     def __init__(self, progress: Progress, runs: Collection[RunSpec]) -> None:
@@ -28,7 +28,7 @@ class BenchBars:
         self._grid = add_bar(progress, "", sum(run.budget for run in runs))
         self._reading: dict[RunSpec, ReadingBar] = {}
         self._bars: dict[RunSpec, TaskID] = {}
-        self._made: dict[RunSpec, int] = {}  # queries, of runs that are being made
+        self._made: dict[RunSpec, int] = {}  # queries of each run in progress
         self._done = self._failures = 0
         self.reused = 0
         self._show_grid()
@@ -39,7 +39,7 @@ class BenchBars:
         self._reading[run](done, total)
 
     def started(self, run: RunSpec) -> None:
-        self._remove(run)  # of a process that has died
+        self._remove(run)  # the bar may remain from a process that died
         text = f"{self._names[run].name} {run.label} {run.shots} shots, seed {run.seed}"
         self._bars[run] = add_bar(self._progress, text, run.budget)
 
@@ -70,7 +70,7 @@ class BenchBars:
         self._over(run)
 
     def _over(self, run: RunSpec) -> None:
-        """What it will not ask any more is not left to do."""
+        """Subtract the queries that the ended run did not make from the grid's total."""
         self._remove(run)
         self._done += 1
         made = self._made.pop(run, 0)

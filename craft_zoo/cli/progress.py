@@ -1,4 +1,4 @@
-"""Progress bars: queries, loss, accuracy and time left."""
+"""Progress bars that show queries, loss, accuracy and remaining time."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from craft_zoo.console import open_console
 def query_progress(
     console: Console | None = None, *, transient: bool = False, disable: bool = False
 ) -> Progress:
-    """A bar whose unit is the query; see :func:`add_bar` and :func:`show`.
+    """A progress display that counts queries; see :func:`add_bar` and :func:`show`.
 
     Args:
-        console: where it is drawn; None: standard output.
-        transient: whether it goes away at the end, and stays away where there is no terminal.
-        disable: whether it is not drawn at all.
+        console: the console to draw on; None: standard output.
+        transient: remove the bars at the end, and draw none without a terminal.
+        disable: draw nothing.
     """
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -48,15 +48,15 @@ def query_progress(
 def show(
     progress: Progress, bar: TaskID, queries: int, loss: float, accuracy: float, of: str
 ) -> None:
-    """Move a bar; a loss or an accuracy that is not known (NaN) is left out.
+    """Update a bar; a loss or accuracy of NaN is not shown.
 
     Args:
-        progress: as from :func:`query_progress`.
+        progress: from :func:`query_progress`.
         bar: one of its bars.
-        queries: made so far.
-        loss: of the search.
+        queries: number of queries so far.
+        loss: loss of the search.
         accuracy: in [0, 1].
-        of: what the accuracy is called, which says on which images it is.
+        of: label of the accuracy, which names the images it is measured on.
     """
     progress.update(
         bar,
@@ -67,19 +67,19 @@ def show(
 
 
 def add_bar(progress: Progress, text: str, total: int) -> TaskID:
-    """A new bar."""
+    """Add a bar without loss and accuracy."""
     return progress.add_task(text, total=total, loss="", accuracy="")
 
 
 class ReadingBar:
-    """A bar for images that a model takes in; it goes away when they are through."""
+    """Progress callback: shows a bar while a model encodes images, and removes it at the end."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._bar: TaskID | None = None
 
     def __call__(self, done: int, total: int) -> None:
-        """``done`` of ``total`` images are taken in."""
+        """Update the bar: ``done`` of ``total`` images are encoded."""
         if self._bar is None:
             self._bar = add_bar(self._progress, "images", total)
         self._progress.update(self._bar, completed=done, total=total)
@@ -89,13 +89,13 @@ class ReadingBar:
 
 
 def stopped(folder: Path) -> str:
-    """What to say of a stopped grid of runs."""
+    """The message after an interrupted grid of runs."""
     return f"Stopped. What was done is in {folder}; the same command goes on."
 
 
 @contextmanager
 def saying(progress: Progress, text: str) -> Iterator[None]:
-    """When interrupted, say how to go on."""
+    """Print ``text`` on a keyboard interrupt, and raise it again."""
     try:
         yield
     except KeyboardInterrupt:
