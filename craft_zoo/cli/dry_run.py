@@ -1,4 +1,4 @@
-"""``craft-zoo bench --dry-run``: what a grid would ask for."""
+"""``craft-zoo bench --dry-run``: estimated cost of a grid."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from craft_zoo.printable import printable
 
 
 def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
-    """Print runs, queries, predictions, time and money; ask nothing and write nothing.
+    """Print runs, queries, predictions, time and price; send no query and write no file.
 
     Raises:
-        CraftZooError: the plan is wrong, or a data set is neither here nor one of the field's.
+        CraftZooError: the plan is invalid, or a data set is neither present nor a published one.
     """
     if options.price is not None and options.price < 0:
         raise CraftZooError(f"--price must not be negative, it is {options.price}")
@@ -48,7 +48,7 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
 
 
 def plan_model(plan: Plan, options: argparse.Namespace) -> ModelSpec:
-    """The model of a plan, computed with as the command line says."""
+    """The model of a plan, with the settings of the command line."""
     return replace(read_model(options), model=plan.model, pretrained=plan.pretrained)
 
 
@@ -58,7 +58,7 @@ def _opened(spec: ModelSpec) -> tuple[VLM | None, str]:
         vlm = spec.open()
     except CraftZooError as error:
         return None, str(error)
-    # Nothing is asked in a dry run, least of all of a model that bills.
+    # A dry run measures the speed of the model, which would cost money here.
     return (None, f"asking {vlm.name} would be billed") if vlm.bills else (vlm, "")
 
 
@@ -66,7 +66,7 @@ _COUNTS = ("queries", "predictions", "evaluation")
 
 
 def _shown(table: pd.DataFrame, price: float | None) -> Table:
-    """A line a task and method; names are folded where the terminal is narrow, numbers never."""
+    """Table with a row for each task and method; only names are wrapped on a narrow terminal."""
     shown = Table(title="At most, of the runs that are not done", box=None, padding=(0, 1, 0, 0))
     for title in ("data set, shots", "method"):
         shown.add_column(title, overflow="fold")
@@ -87,7 +87,7 @@ def _shown(table: pd.DataFrame, price: float | None) -> Table:
 
 
 def _totals(table: pd.DataFrame, price: float | None) -> list[str]:
-    """All of it together, a line a number: no terminal is too narrow for that."""
+    """Totals, one number on each line to fit narrow terminals."""
     total = table[["runs", "done", *_COUNTS]].sum().to_dict()
     seconds = float("nan") if table["seconds"].isna().all() else table["seconds"].sum()
     lines = [f"runs {total['runs']:,}" + (f", {total['done']:,} done" if total["done"] else "")]
@@ -102,7 +102,7 @@ def _price(row: dict, price: float) -> float:
 
 
 def _short(value: int) -> str:
-    """A number in no more than seven signs, of three digits at least."""
+    """A number in at most seven characters, with the unit k, M or G from 100,000 on."""
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if value >= 1000 * size or (value >= 100 * size and size == 10**3):
             return f"{value / size:,.0f} {unit}"

@@ -1,4 +1,4 @@
-"""Progress bars: queries, loss, accuracy and time left; of one run, or of a grid of runs."""
+"""Progress bars that show queries, loss, accuracy and remaining time of runs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 def query_progress(
     console: Console | None = None, *, transient: bool = False, disable: bool = False
 ) -> Progress:
-    """A bar whose unit is the query; see :func:`add_bar` and :func:`show`.
+    """A progress display that counts queries; see :func:`add_bar` and :func:`show`.
 
     Args:
-        console: where it is drawn; None: standard output.
-        transient: whether it goes away at the end, and stays away where there is no terminal.
-        disable: whether it is not drawn at all.
+        console: the console to draw on; None: standard output.
+        transient: remove the bars at the end, and draw none without a terminal.
+        disable: draw nothing.
     """
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -52,15 +52,15 @@ def query_progress(
 def show(
     progress: Progress, bar: TaskID, queries: int, loss: float, accuracy: float, of: str
 ) -> None:
-    """Move a bar; a loss or an accuracy that is not known (NaN) is left out.
+    """Update a bar; a loss or accuracy of NaN is not shown.
 
     Args:
-        progress: as from :func:`query_progress`.
+        progress: from :func:`query_progress`.
         bar: one of its bars.
-        queries: made so far.
-        loss: of the search.
+        queries: number of queries so far.
+        loss: loss of the search.
         accuracy: in [0, 1].
-        of: what the accuracy is called, which says on which images it is.
+        of: label of the accuracy, which names the images it is measured on.
     """
     progress.update(
         bar,
@@ -71,19 +71,19 @@ def show(
 
 
 def add_bar(progress: Progress, text: str, total: int) -> TaskID:
-    """A new bar."""
+    """Add a bar without loss and accuracy."""
     return progress.add_task(text, total=total, loss="", accuracy="")
 
 
 class ReadingBar:
-    """A bar for images that a model takes in; it goes away when they are through."""
+    """Progress callback: shows a bar while a model encodes images, and removes it at the end."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._bar: TaskID | None = None
 
     def __call__(self, done: int, total: int) -> None:
-        """``done`` of ``total`` images are taken in."""
+        """Update the bar: ``done`` of ``total`` images are encoded."""
         if self._bar is None:
             self._bar = add_bar(self._progress, "images", total)
         self._progress.update(self._bar, completed=done, total=total)
@@ -93,18 +93,18 @@ class ReadingBar:
 
 
 class BenchBars:
-    """Shows a grid on progress bars: one for all of it, and one for each run that is being made.
+    """Listener that shows a progress bar for the grid and one for each run in progress.
 
     Args:
-        progress: as from :func:`query_progress`.
+        progress: from :func:`query_progress`.
         runs: the grid.
 
     Attributes:
-        reused: runs that were finished before.
+        reused: number of runs that had finished before this call.
     """
 
     def __init__(self, progress: Progress, runs: Collection[RunSpec]) -> None:
-        from craft_zoo.benchmarks import name_datasets  # takes long, needed by this bar only
+        from craft_zoo.benchmarks import name_datasets  # slow to import; only this bar needs it
 
         self._progress = progress
         self._runs = len(runs)
@@ -112,7 +112,7 @@ class BenchBars:
         self._grid = add_bar(progress, "", sum(run.budget for run in runs))
         self._reading: dict[RunSpec, ReadingBar] = {}
         self._bars: dict[RunSpec, TaskID] = {}
-        self._made: dict[RunSpec, int] = {}  # queries, of runs that are being made
+        self._made: dict[RunSpec, int] = {}  # queries of each run in progress
         self._done = self._failures = 0
         self.reused = 0
         self._show_grid()
@@ -123,7 +123,7 @@ class BenchBars:
         self._reading[run](done, total)
 
     def started(self, run: RunSpec) -> None:
-        self._remove(run)  # of a process that has died
+        self._remove(run)  # the bar may remain from a process that died
         text = f"{self._names[run].name} {run.label} {run.shots} shots, seed {run.seed}"
         self._bars[run] = add_bar(self._progress, text, run.budget)
 
@@ -154,7 +154,7 @@ class BenchBars:
         self._over(run)
 
     def _over(self, run: RunSpec) -> None:
-        """What it will not ask any more is not left to do."""
+        """Subtract the queries that the ended run did not make from the grid's total."""
         self._remove(run)
         self._done += 1
         made = self._made.pop(run, 0)
@@ -174,13 +174,13 @@ class BenchBars:
 
 
 def stopped(folder: Path) -> str:
-    """What to say of a stopped grid of runs."""
+    """The message after an interrupted grid of runs."""
     return f"Stopped. Finished work is in {folder}; rerun the same command to continue."
 
 
 @contextmanager
 def saying(progress: Progress, text: str) -> Iterator[None]:
-    """When interrupted, say how to go on."""
+    """Print ``text`` on a keyboard interrupt, and raise it again."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""``craft-zoo serve``: let others query a model."""
+"""``craft-zoo serve``: serve a model over HTTP."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "serve",
-        description="Serve a model over HTTP: images and prompts go in, scores come out, and "
-        "nothing else of the model. See docs/serving.md for TLS and for what a user can learn.",
+        description="Serve a model over HTTP: clients send images and prompts, and receive scores "
+        "only. See docs/serving.md for TLS and for what clients can infer about the model.",
     )
     add_model_arguments(parser)
     group = parser.add_argument_group("server")
@@ -35,39 +35,36 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     group.add_argument(
         "--name",
-        help="the model's name for clients (default: that of --model and --pretrained, of a file "
-        "without its folder)",
+        help="name of the model that clients see (default: from --model and --pretrained, without "
+        "the folder of a file)",
     )
     group.add_argument(
         "--state",
         type=Path,
         default=Path("craft-zoo-state"),
         metavar="DIR",
-        help="folder for the bills and the answers that may be sent again "
+        help="folder for the bills and for answers that are kept to be sent again "
         "(default: craft-zoo-state)",
     )
     group.add_argument(
         "--keys",
         type=Path,
         metavar="FILE",
-        help="hashes of the keys, by account (default: one key, made and shown at the start)",
+        help="accounts with hashes of their keys (default: one new key, shown at the start)",
     )
     group.add_argument(
         "--new-key",
         metavar="NAME",
-        help="make a key for a new account, write its hash to --keys, show it once and end",
+        help="add an account to --keys with the hash of a new key, print the key once and exit",
     )
     group.add_argument(
         "--quota",
         type=int,
         metavar="N",
-        help="predictions that the account of --new-key may make (default: any number)",
+        help="maximum predictions of the account of --new-key (default: unlimited)",
     )
     group.add_argument(
-        "--answers",
-        choices=_ANSWERS,
-        default="logits",
-        help="kind of scores in answers (default: logits)",
+        "--answers", choices=_ANSWERS, default="logits", help="scores to return (default: logits)"
     )
     group.add_argument(
         "--top-k",
@@ -80,37 +77,37 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         type=int,
         default=1024,
         metavar="N",
-        help="texts (prompts x classes) that are scored in one call of the model; a larger request "
-        "is done in pieces, between which others have their turn; 1: never several requests "
-        "together (default: 1024)",
+        help="maximum number of texts (prompts x classes) in one call of the model; larger "
+        "requests are split, so that others can run in between; 1: never batch several requests "
+        "(default: 1024)",
     )
     group.add_argument(
         "--limit",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change a limit, as in pixels=4000000; repeatable (all are in docs/serving.md)",
+        help="set a limit, as in pixels=4000000; repeatable (docs/serving.md lists all)",
     )
     group.add_argument(
         "--metrics-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="host name under which /metrics may be requested, besides IP addresses, names without "
-        "dots and this machine's own; repeatable",
+        help="Host header with which /metrics may be requested, besides IP addresses, names without "
+        "dots and this machine's own name; repeatable",
     )
     group.add_argument(
         "--grace",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="time for requests in progress to end when the server is stopped (default: 60)",
+        help="time for requests in progress to finish when the server stops (default: 60)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     try:
         from craft_zoo import server
         from craft_zoo.server.capabilities import public_name

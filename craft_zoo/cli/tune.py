@@ -1,4 +1,4 @@
-"""``craft-zoo tune``: adapt a model once and keep the adapter."""
+"""``craft-zoo tune``: adapt a model and save the adapter."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "tune",
-        description="Adapt a model to a few images of each class and save what was learned. "
-        "Stopped or killed, the same command goes on where it was, and asks nothing again that "
-        "was answered.",
+        description="Adapt a model to a few images of each class and save the adapter. Run the "
+        "same command again to continue after an interruption; answers received so far are read "
+        "from a journal and not paid for twice.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
     data, method = group_of(parser, "data"), group_of(parser, "method")
     output = group_of(parser, "output")
-    data.add_argument("--shots", type=int, default=16, help="training images a class (default: 16)")
+    data.add_argument("--shots", type=int, default=16, help="images per class (default: 16)")
     add_classnames_argument(parser)
     add_data_arguments(parser)
     method.add_argument(
@@ -86,33 +86,35 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--budget",
         type=int,
         metavar="N",
-        help=f"queries (default: {DEFAULT_BUDGET:,}; {BILLED_BUDGET} of a model that bills)",
+        help=f"queries (default: {DEFAULT_BUDGET:,}; {BILLED_BUDGET} for models that bill)",
     )
-    method.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    method.add_argument("--seed", type=int, default=1, help="seed of all random draws (default: 1)")
     add_config_argument(parser)
-    output.add_argument("--out", type=Path, required=True, metavar="FILE", help="the adapter")
+    output.add_argument("--out", type=Path, required=True, metavar="FILE", help="adapter file")
     output.add_argument(
-        "--force", action="store_true", help="replace the adapter that --out names, if there is one"
+        "--force",
+        action="store_true",
+        help="overwrite the adapter file that --out names, if there is one",
     )
     output.add_argument(
         "--estimate",
         choices=("auto", "cross-validate", "none"),
         default="auto",
-        help="how the accuracy on new images is estimated at the end: at little cost, by tuning "
-        "four times more without a quarter of the shots, or not (default: auto)",
+        help="estimate of the accuracy on new images: auto at little cost, cross-validate by "
+        "tuning four more times, each without a quarter of the shots (default: auto)",
     )
     add_model_arguments(parser)
     add_in_flight_argument(parser)
     group_of(parser, "money").add_argument(
         "--dry-run",
         action="store_true",
-        help="say what the run may cost, ask nothing and write nothing",
+        help="print the maximum cost of the run; send no query and write no file",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     console = open_console()
     config = read_config(options)
     check_in_flight(options)
@@ -162,7 +164,7 @@ def run(options: argparse.Namespace) -> int:
                 progress.console.print(text, soft_wrap=True, markup=False)
 
         behind = recorded(vlm, options.method, journal, options.in_flight)
-        # Of a method that searches nothing, what was asked in tuning is known to the estimate.
+        # If the method searches nothing, the estimate reuses the answers of tuning.
         asked = RememberingVLM(behind) if estimate.kind == "shots" else behind
         with saying(progress, "Stopped. Rerun the same command to continue; no query is repeated."):
             tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
@@ -186,10 +188,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_out(out: Path, *, force: bool) -> None:
-    """That the adapter can be written there, and replaces no other unasked.
+    """Check that the adapter can be written, and replaces a file only with ``--force``.
 
     Raises:
-        CraftZooError: it cannot, or would.
+        CraftZooError: the check fails.
     """
     if not out.parent.is_dir():
         raise CraftZooError(f"folder {out.parent} does not exist: create it")
@@ -203,12 +205,12 @@ def _check_out(out: Path, *, force: bool) -> None:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run asks for.
+    """Cost of a run.
 
     Attributes:
-        queries: of the search.
-        predictions: that a service bills for search and refiner.
-        estimate: that it bills for the estimate at the end.
+        queries: queries of the search.
+        predictions: predictions billed for search and refiner.
+        estimate: predictions billed for the accuracy estimate at the end.
     """
 
     queries: int
@@ -219,18 +221,18 @@ class Cost:
     def at_most(
         cls, task: Task, method: str, config: CraftConfig, budget: int, estimate: int
     ) -> Cost:
-        """Before the run."""
+        """Upper bounds, known before the run."""
         sizes = len(task.train), len(task.classnames)
         queries = most_queries(method, config, budget, sizes[1])
         return cls(queries, most_predictions(method, config, budget, *sizes), estimate)
 
     @property
     def total(self) -> int:
-        """All predictions."""
+        """Number of all predictions."""
         return self.predictions + self.estimate
 
     def in_words(self, price: float | None) -> str:
-        """As counted; ``price`` is of 1,000 predictions."""
+        """The cost as text; ``price`` is that of 1,000 predictions."""
         words = f"{counted(self.queries, 'query')} ({counted(self.predictions, 'prediction')}"
         words += f", and {self.estimate:,} for the estimate)" if self.estimate else ")"
         if price is None:
@@ -239,10 +241,10 @@ class Cost:
 
 
 def _answered(journal: Path) -> int:
-    """Predictions that a run which was stopped has in its journal, and does not ask for again.
+    """Number of predictions in the journal of an interrupted run, which are not repeated.
 
     Raises:
-        CraftZooError: it cannot be read, or another process is at work on it.
+        CraftZooError: the journal cannot be read, or another process is using it.
     """
     if not journal.exists():
         return 0
@@ -262,7 +264,7 @@ def _estimated(
     arguments: dict[str, Any],
     progress: Progress,
 ) -> list[str]:
-    """The accuracies, in words: on the training images, and estimated for new ones."""
+    """Lines with the accuracy on the training images and the estimate for new images."""
     shots = f"Training accuracy, of the {len(task.train):,} images that it was fitted to"
     lines = [] if np.isnan(tuned.train_accuracy) else [f"{shots}: {tuned.train_accuracy:.1%}"]
     if choice.kind == "none":
@@ -273,13 +275,13 @@ def _estimated(
         else:
             method = {"method": "refine", "optimizer": None} if choice.kind == "refine" else {}
             found = reduce(add, cross_validate(vlm, task, **(arguments | method)))
-    except CraftZooError as error:  # a limit is reached, say; the adapter is kept all the same
+    except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
         return [*lines, f"Accuracy on new images: not estimated ({error})"]
     return [*lines, f"Accuracy on new images, an estimate: {found}; {choice.words}"]
 
 
 def _in_words(adapter: Adapter) -> list[str]:
-    """The prompt that was found, if it is in words."""
+    """Lines with the prompt, if it consists of words."""
     prompt = adapter.solution.prompt
     if isinstance(prompt, str):
         return [f'The prompt, in words: "{prompt}"']
