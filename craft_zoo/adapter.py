@@ -22,6 +22,7 @@ from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
+from craft_zoo.predictor import Predictor
 from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
 from craft_zoo.refiner import ConvexRefiner, Refiner
 
@@ -137,14 +138,8 @@ class Adapter:
         Raises:
             CraftZooError: see :meth:`predict`.
         """
-        return self.ask_about(vlm, vlm.images(images, keep=keep))
-
-    def ask_about(self, vlm: VLM, images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
-        """As :meth:`ask`, for images that were handed to the model."""
-        logits, anchors = self.open(vlm).score(self.solution.prompt, images), self.solution.anchors
-        if anchors is None:
-            return logits, None
-        return logits, anchors.logits(vlm.classifier(anchors.texts, self.init), images)
+        handed = vlm.images(images, keep=keep)
+        return Predictor(vlm, self.open(vlm), handed).ask(self.solution)
 
     def open(self, vlm: VLM) -> BlackBox:
         """The model opened as it was for the adapter.

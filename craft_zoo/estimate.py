@@ -35,6 +35,7 @@ from craft_zoo.methods import (
     starting_template,
 )
 from craft_zoo.metrics import interval
+from craft_zoo.predictor import Predictor
 from craft_zoo.refiner import held_out_folds
 from craft_zoo.seeding import generator
 from craft_zoo.tuning import tune
@@ -89,8 +90,8 @@ def measure(
         CraftZooError: the model is another one, or an image is bad.
     """
     handed = vlm.images(images.images, progress)
-    adapted = adapter.solution.refine(*adapter.ask_about(vlm, handed))
     box = adapter.open(vlm)
+    adapted = adapter.solution.refine(*Predictor(vlm, box, handed).ask(adapter.solution))
     as_it_comes = box.score(box.initial_prompt, handed)
     return Estimate(len(images), _correct(adapted, images), _correct(as_it_comes, images))
 
