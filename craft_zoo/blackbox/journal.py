@@ -139,6 +139,11 @@ class Journal:
             raise self._other_run()
         return noted
 
+    @property
+    def responses(self) -> Path:
+        """File for the responses to a query that is not complete yet."""
+        return self.path.with_name(f"{self.path.name}.responses")
+
     def close(self) -> None:
         """Close the file and release the lock; delete the file if it has no entries."""
         if self._file.closed:
@@ -153,6 +158,7 @@ class Journal:
         """Close and delete the file, once the run is complete."""
         self._file.close()
         self.path.unlink(missing_ok=True)
+        self.responses.unlink(missing_ok=True)
         self._lock.release()
         Path(f"{self.path}.lock").unlink(missing_ok=True)
 

@@ -23,6 +23,7 @@ from craft_zoo.blackbox.base import (
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.http import Answer
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.image_lifetimes import ImageLifetimes
@@ -56,7 +57,7 @@ _FORGOTTEN = (ErrorCode.UNKNOWN_IMAGE_SET, ErrorCode.UNKNOWN_CLASSIFIER)
 
 
 @dataclass(frozen=True)
-class Usage:
+class AccountUsage:
     """Usage of an account, as counted by the server.
 
     Attributes:
@@ -312,7 +313,7 @@ class RemoteClassifier(BlackBox):
     def _ask_all(
         self, prompts: Prompts, images: RemoteImages, name: str | None
     ) -> Iterator[np.ndarray]:
-        self._owner.cost_limit.check(len(prompts) * len(images))
+        self._owner.cost_limit.check(Usage(len(prompts) * len(images)))
         texts = len(self.classnames)
         parts = images.parts(self._owner.images_together(len(images), texts))
         together = self._owner.together(prompts, images, texts)
@@ -339,7 +340,7 @@ class RemoteClassifier(BlackBox):
         # The ids are content hashes, so they identify the classes and images of the query.
         about = json.dumps([self.id, part.id, kind]).encode()
         key = self._owner._questions.key(about + b"\0" + body, name)
-        self._owner.cost_limit.charge(len(prompts) * len(part))
+        self._owner.cost_limit.charge(Usage(len(prompts) * len(part)))
         shape = len(prompts), len(part), len(self.classnames)
         for _ in range(MAX_REUPLOADS):
             try:
