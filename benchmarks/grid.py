@@ -98,6 +98,8 @@ class RunSpec:
         """The description as plain values."""
         spec, values = self.dataset, asdict(self)
         source = {name: getattr(spec, name) for name in OPENING}
+        own = dict(values["config"].pop("own"))
+        values["config"] |= {"own": own} if own else {}
         return values | {"dataset": spec.name, "classnames": spec.classnames, "source": source}
 
     @classmethod
@@ -107,7 +109,8 @@ class RunSpec:
         Raises:
             TypeError, KeyError, ValueError: it describes no run.
         """
-        read = {**values, "config": CraftConfig(**values["config"])}
+        own = tuple(sorted(values["config"].get("own", {}).items()))
+        read = {**values, "config": CraftConfig(**values["config"] | {"own": own})}
         source = read.pop("source", {})
         read["dataset"] = DatasetSpec(values["dataset"], read.pop("classnames"), **source)
         read["transfer"] = tuple(values.get("transfer", ()))

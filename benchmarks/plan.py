@@ -35,11 +35,11 @@ from craft_zoo.benchmarks.grid import (
     combine,
     cross,
 )
-from craft_zoo.craft import CraftConfig, read_settings
+from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, OpenedDatasets, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded, read_bounded
-from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, uses_optimizer
+from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, read_settings, uses_optimizer
 from craft_zoo.openclip import model_name
 from craft_zoo.records import place, sentence, short
 

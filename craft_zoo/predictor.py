@@ -47,7 +47,7 @@ class Predictor:
         if anchors is None:
             return None
         if anchors is not self._anchors:
-            box = self._metered(self._vlm.classifier(anchors.texts, self._box.template))
+            box = self._metered(self._vlm.independent(anchors.texts, self._box.template))
             self._anchors, self._anchor_logits = anchors, anchors.logits(box, self._images)
         return self._anchor_logits
 

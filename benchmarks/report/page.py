@@ -334,7 +334,9 @@ def command(run: RunSpec) -> str:
     words += [] if run.measured_on == "test" else ["--measured-on", run.measured_on]
     for name in run.transfer:
         words += ["--transfer", name]
-    for field in fields(CraftConfig):
-        if given[field.name] != field.default:
-            words += ["--set", f"{field.name}={given[field.name]}"]
+    own = given.pop("own")
+    defaults = {field.name: field.default for field in fields(CraftConfig)}
+    changed = [(name, value) for name, value in given.items() if value != defaults[name]]
+    for name, value in (*changed, *own):
+        words += ["--set", f"{name}={value}"]
     return shlex.join(words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from craft_zoo.craft import DATASET_TEMPLATE, CraftConfig, Step
 from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers.option import Option
 from craft_zoo.optimizers.plugins import Registry
 from craft_zoo.seeding import generator
 
@@ -87,6 +88,14 @@ class Problem:
         """
         self.check_accepts("contexts")
         return self.box.initial_context
+
+    def own(self, setting: str) -> Any:
+        """Value of a setting that a method declares itself.
+
+        Args:
+            setting: ``METHOD.SETTING``.
+        """
+        return dict(self.config.own).get(setting, own_options()[setting].default)
 
     def check_accepts(self, kind: Literal["contexts", "texts"]) -> None:
         """Check that the model accepts contexts, or text prompts.
@@ -188,6 +197,7 @@ class _Entry:
     is_categorical: bool
     white_box: bool
     settings: frozenset[str]
+    own: dict[str, Option]
     queries: Queries
     prompts: Queries
     anchor_prompts: Queries
@@ -207,6 +217,7 @@ def register_method(
     is_categorical: bool = False,
     white_box: bool = False,
     settings: Iterable[str] | None = None,
+    own: Iterable[Option] = (),
     queries: Queries | None = None,
     prompts: Queries | None = None,
     anchor_prompts: Queries | None = None,
@@ -222,6 +233,8 @@ def register_method(
         white_box: whether it accesses the model's internals; such references are drawn dashed.
         settings: the fields of :class:`CraftConfig` that the result depends on, beside the
             template; None: all.
+        own: settings that the method alone has, read by :meth:`Problem.own`. The user sets them as
+            ``--set METHOD.SETTING=VALUE``. Their types must have hashable values.
         queries: maximum number of queries; None: the budget, or 0 for white-box methods.
         prompts: maximum number of prompts under which the training images are scored, which
             determines what a service bills; None: as many as queries.
@@ -230,7 +243,7 @@ def register_method(
         asks_initial: whether it scores the training images under the initial prompt.
         deployable: whether an adapter can represent the solution.
     """
-    known = {field.name for field in fields(CraftConfig)}
+    known = {field.name for field in fields(CraftConfig)} - {"own"}
     used = known if settings is None else frozenset(settings) | {"template"}
     assert used <= known, f"no settings: {used - known}"
 
@@ -243,6 +256,10 @@ def register_method(
             is_categorical,
             white_box,
             frozenset(used),
+            {
+                f"{name}.{option.name}": replace(option, name=f"{name}.{option.name}")
+                for option in own
+            },
             queries=made,
             prompts=prompts or made,
             anchor_prompts=anchor_prompts or _none,
@@ -375,7 +392,11 @@ def most_predictions(name: str, config: CraftConfig, budget: int, images: int, c
 def readers_of(setting: str) -> list[str]:
     """Names of the methods whose result depends on a setting."""
     REGISTRY.load()
-    return [name for name, entry in REGISTRY.items.items() if setting in entry.settings]
+    return [
+        name
+        for name, entry in REGISTRY.items.items()
+        if setting in entry.settings or setting in entry.own
+    ]
 
 
 def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
@@ -389,7 +410,14 @@ def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
         used = used - idle
     default = CraftConfig()
     used = used - {name for name in _LATER if getattr(config, name) == getattr(default, name)}
-    return {name: getattr(config, name) for name in sorted(used)}
+    own = {key: value for key, value in config.own if key in _find(name).own}
+    return {name: getattr(config, name) for name in sorted(used)} | own
+
+
+def own_options() -> dict[str, Option]:
+    """Settings that methods declare themselves, by ``METHOD.SETTING``."""
+    REGISTRY.load()
+    return {name: each for entry in REGISTRY.items.values() for name, each in entry.own.items()}
 
 
 def recorded(vlm: VLM, method: str, journal: Journal, in_flight: int | None = None) -> VLM:
