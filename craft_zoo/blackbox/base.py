@@ -138,7 +138,7 @@ class VLM(ABC):
             kill loses the answers of up to that many, on ``images_in_flight`` images.
         images_in_flight: preferred number of images in a query; None: all images of a set.
         bills: whether it is a service that bills predictions, see :meth:`next_question`.
-        counts_usage: whether :attr:`usage` says what it bills.
+        counts_usage: whether :attr:`billed` says what it bills.
     """
 
     name: str
@@ -187,7 +187,7 @@ class VLM(ABC):
         return self.classifier(texts, init)
 
     @property
-    def usage(self) -> Usage:
+    def billed(self) -> Usage:
         """What the model has billed so far; nothing, if it bills nothing or cannot tell."""
         return Usage()
 
@@ -236,9 +236,9 @@ class WrappedVLM(VLM):
         return self._vlm.independent(texts, init)
 
     @property
-    def usage(self) -> Usage:
-        """See :attr:`VLM.usage`."""
-        return self._vlm.usage
+    def billed(self) -> Usage:
+        """See :attr:`VLM.billed`."""
+        return self._vlm.billed
 
     def keep_responses(self, path: Path) -> None:
         """See :meth:`VLM.keep_responses`."""

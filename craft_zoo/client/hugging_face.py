@@ -24,7 +24,7 @@ from craft_zoo.blackbox.base import (
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
-from craft_zoo.blackbox.usage import Usage
+from craft_zoo.blackbox.usage import Price, Usage
 from craft_zoo.client.callables import filled_of, log_of
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.http import (
@@ -98,7 +98,7 @@ class HuggingFaceVLM(VLM):
         session: str | None = None,
         concurrency: int = 8,
         max_predictions: int | None = None,
-        price: float | None = None,
+        price: Price | float | None = None,
         max_cost: float | None = None,
         timeout: float = 60.0,
         retrying: Retrying | None = None,

@@ -187,7 +187,7 @@ class QuestionVLM(VLM):
         self.images_in_flight = 2 * concurrency
 
     @property
-    def usage(self) -> Usage:
+    def billed(self) -> Usage:
         """What the service has billed so far."""
         return self.cost_limit.usage
 

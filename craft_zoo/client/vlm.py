@@ -23,7 +23,7 @@ from craft_zoo.blackbox.base import (
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT
-from craft_zoo.blackbox.usage import Usage
+from craft_zoo.blackbox.usage import Price, Usage
 from craft_zoo.client.http import Answer
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.image_lifetimes import ImageLifetimes
@@ -112,7 +112,7 @@ class RemoteVLM(VLM):
         api_key: str | None = None,
         session: str | None = None,
         max_predictions: int | None = None,
-        price: float | None = None,
+        price: Price | float | None = None,
         max_cost: float | None = None,
         timeout: float = 120.0,
         retrying: Retrying | None = None,

@@ -216,7 +216,7 @@ def test_more_classes_than_options_are_asked_in_blocks(service: Service, small_t
     assert [len(q["choices"]) for q in service.bodies[-1]["questions"]] == [3]
     difference = blocks - whole  # the same but for a constant an image
     np.testing.assert_allclose(difference - difference[:, :1], 0, atol=1e-4)
-    assert few.usage.predictions == 3
+    assert few.billed.predictions == 3
 
 
 def test_zeros_are_half_a_unit_of_the_last_decimal(service: Service, small_task: Task) -> None:
@@ -248,17 +248,17 @@ def test_faults_change_nothing(service: Service, small_task: Task, faults: list[
     answer = again.classifier(NAMES).score("a {}", again.images(small_task.train.images[:4]))
     np.testing.assert_array_equal(answer, expected)
     assert len(service.bodies) == 8
-    assert again.usage.predictions == 4
+    assert again.billed.predictions == 4
     # What may have been billed twice counts twice towards the limit.
     sure = not {"cut", "html", "408"} & set(faults)
-    assert (vlm.usage.input_tokens == again.usage.input_tokens) is sure
+    assert (vlm.billed.input_tokens == again.billed.input_tokens) is sure
 
 
 def test_the_bill_is_the_sum_of_usage(service: Service, small_task: Task) -> None:
     vlm = connect(service)
     cz.tune(vlm, small_task, method="craft-hard", budget=10)
-    assert vlm.usage.input_tokens == service.tokens
-    assert vlm.usage.requests == vlm.usage.images == len(service.bodies)
+    assert vlm.billed.input_tokens == service.tokens
+    assert vlm.billed.requests == vlm.billed.images == len(service.bodies)
 
 
 def test_refusals_are_no_answer(service: Service, small_task: Task) -> None:
@@ -301,7 +301,7 @@ def test_a_killed_run_asks_nothing_again(
             images = vlm.images(small_task.train.images[:5])
             box = vlm.classifier(NAMES)
             answers = [box.score(prompt, images) for prompt in ("a {}", "b {}", "c {}")]
-            return np.stack(answers), vlm.usage.input_tokens
+            return np.stack(answers), vlm.billed.input_tokens
 
     mortal = True
     with pytest.raises(Died):
@@ -323,7 +323,7 @@ def test_a_killed_run_asks_nothing_again(
         (["401"], "refused the key.*check OPENAI_API_KEY"),
         (["404"], "does not know the model.*--model"),
         (["422"], "rejected the question"),
-        (["500"] * 9, "gives no answer that can be used"),
+        (["500"] * 9, "gives no usable answer"),
     ],
 )
 def test_what_cannot_be_mended_is_said(
@@ -350,7 +350,7 @@ def test_answers_to_other_questions_are_refused(
 ) -> None:
     service.alter = lambda whole: whole | {"answers": [answer]}
     vlm = connect(service, concurrency=1)
-    with pytest.raises(CraftZooError, match="gives no answer that can be used"):
+    with pytest.raises(CraftZooError, match="gives no usable answer"):
         vlm.classifier(NAMES).score("a {}", vlm.images(small_task.train.images[:1]))
 
 
@@ -362,7 +362,7 @@ def test_limits_of_money_stop_before_they_are_passed(service: Service, small_tas
     prompts = (box.score(f"a {{}} {number}", images) for number in range(100))
     with pytest.raises(CraftZooError, match=r"would cost .* exceed the limit of 0\.3"):
         list(prompts)
-    assert 0.1 < price.cost(vlm.usage) <= 0.3
+    assert 0.1 < price.cost(vlm.billed) <= 0.3
 
 
 def test_a_missing_key_and_a_large_image_are_said(
