@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.grid import RunSpec, short_name
+from craft_zoo.benchmarks.measuring import Measuring
 from craft_zoo.benchmarks.names import name_datasets
-from craft_zoo.benchmarks.rehearsal import Rehearsed, rehearse, rehearsed_size
 from craft_zoo.blackbox import VLM
 from craft_zoo.blackbox.base import several
 from craft_zoo.data import DatasetSpec, OpenedDatasets, published_datasets, split_part
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import is_white_box, most_queries, settings_of
+from craft_zoo.rehearsal import Rehearsed, rehearse, rehearsed_size
 
 _TRIAL = 8  # images, and contexts, that speed is measured on
 _NAMES = 20
@@ -105,7 +106,16 @@ def estimate_costs(
         size = rehearsed_size(n_classes, run.shots)
         key = (run.method, run.optimizer, settings, run.budget, size, queries)
         if key not in rehearsed:
-            rehearsed[key] = rehearse(run, n_classes, queries)
+            rehearsed[key] = rehearse(
+                run.method,
+                run.optimizer,
+                run.config,
+                budget=run.budget,
+                n_classes=n_classes,
+                shots=run.shots,
+                seed=run.seed,
+                name=short_name(run.dataset.name),
+            )
         return rehearsed[key]
 
     runs = list(runs)
@@ -127,7 +137,9 @@ def estimate_costs(
         queries = most_queries(run.method, run.config, run.budget, mine.n_classes)
         others = [extent(run.dataset.other(name)) for name in run.transfer]
         trial = beside(run, mine.n_classes, queries)
-        points = trial.points
+        measuring = Measuring(run.budget)
+        points = sum(measuring.due(made) for made in trial.steps[1:])
+        points += not measuring.measured(trial.steps[-1])
         row["queries"] += queries
         row["predictions"] += math.ceil((queries + trial.refiner) * n_train)
         row["evaluation"] += math.ceil((points + trial.anchors / mine.n_classes) * n_measured)

@@ -22,6 +22,7 @@ network, or a Python function).
 
 from craft_zoo.blackbox.base import (
     VLM,
+    Asked,
     BlackBox,
     ImageSet,
     Progress,
@@ -49,6 +50,7 @@ from craft_zoo.blackbox.usage import Price, Usage
 __all__ = [
     "DEFAULT_INIT",
     "VLM",
+    "Asked",
     "BlackBox",
     "BudgetExceeded",
     "Busy",

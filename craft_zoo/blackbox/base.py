@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,18 @@ def check_given(things: Sequence[object], what: str) -> None:
     """
     if not things:
         raise CraftZooError(f"no {what} were given: give at least one")
+
+
+class Asked(NamedTuple):
+    """A query in words.
+
+    Attributes:
+        prompts: templates, or tuples of templates with one for each class.
+        texts: texts that do not exclude each other, in place of the class names; None: the classes.
+    """
+
+    prompts: tuple[str | tuple[str, ...], ...]
+    texts: tuple[str, ...] | None = None
 
 
 class ImageSet(ABC):
@@ -186,6 +198,23 @@ class VLM(ABC):
         """
         return self.classifier(texts, init)
 
+    def expected_usage(
+        self,
+        asked: Sequence[Asked],
+        images: Sequence[ImageSource],
+        classnames: Sequence[str],
+        init: str = DEFAULT_INIT,
+    ) -> Usage:
+        """Estimate of what the model will bill for queries; it is not asked.
+
+        Args:
+            asked: the queries.
+            images: images that each query is about.
+            classnames: C class names.
+            init: see :meth:`classifier`.
+        """
+        return Usage(predictions=sum(len(each.prompts) for each in asked) * len(images))
+
     @property
     def billed(self) -> Usage:
         """What the model has billed so far; nothing, if it bills nothing or cannot tell."""
@@ -234,6 +263,16 @@ class WrappedVLM(VLM):
     def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.independent`."""
         return self._vlm.independent(texts, init)
+
+    def expected_usage(
+        self,
+        asked: Sequence[Asked],
+        images: Sequence[ImageSource],
+        classnames: Sequence[str],
+        init: str = DEFAULT_INIT,
+    ) -> Usage:
+        """See :meth:`VLM.expected_usage`."""
+        return self._vlm.expected_usage(asked, images, classnames, init)
 
     @property
     def billed(self) -> Usage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import astuple, dataclass, fields
 
 from craft_zoo.errors import CraftZooError
@@ -33,6 +34,10 @@ class Usage:
 
     def __mul__(self, factor: int) -> Usage:
         return Usage(*(factor * amount for amount in astuple(self)))
+
+    def scaled(self, factor: float) -> Usage:
+        """The amounts times a factor, rounded up."""
+        return Usage(*(math.ceil(factor * amount) for amount in astuple(self)))
 
     def in_words(self) -> str:
         """The amounts that are not 0, as in "12 requests, 34 images"; "nothing" if all are."""

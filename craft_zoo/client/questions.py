@@ -9,6 +9,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from craft_zoo.blackbox.base import (
     VLM,
+    Asked,
     BlackBox,
     ImageSet,
     Progress,
@@ -39,6 +41,7 @@ NONE = "none of these"  # option of every block, where the classes do not fit in
 _PLAIN = as_template(DEFAULT_INIT)
 _FLOOR = 1e-12  # lower bound of probabilities that are not rounded
 _DECIMALS = (3, 4, 5, 6)  # to which services round probabilities
+_SAMPLE = 4  # images from which the usage of all is estimated
 _UNKNOWN_RATIO = 2.0  # real to estimated tokens, before the first answer
 _MARGIN = 1.05  # between the largest ratio so far and the next one
 _USELESS = 3  # attempts after which an incomplete answer is a permanent failure
@@ -230,6 +233,28 @@ class QuestionVLM(VLM):
         check_given(texts, "texts")
         return _Statements(self, texts, init)
 
+    def expected_usage(
+        self,
+        asked: Sequence[Asked],
+        images: Sequence[ImageSource],
+        classnames: Sequence[str],
+        init: str = DEFAULT_INIT,
+    ) -> Usage:
+        """See :meth:`VLM.expected_usage`. Images are sampled, as their sizes matter alone."""
+        sample = [file_of(images[at * len(images) // _SAMPLE]) for at in range(_SAMPLE)]
+        usage = Usage()
+        for prompts, texts in asked:
+            kind = _Classes if texts is None else _Statements
+            box = kind(self, classnames if texts is None else texts, init)
+            for first in range(0, len(prompts), self.in_flight):
+                some = prompts[first : first + self.in_flight]
+                groups = [box._questions(_for(box.classnames, prompt)) for prompt in some]
+                usage += Usage(predictions=len(some)) * _SAMPLE
+                for part, image in product(_parts(groups, self.service.limits.questions), sample):
+                    request = self.service.request(image, part.questions)
+                    usage += self.service.expected(request, image)
+        return usage.scaled(len(images) / _SAMPLE)
+
     def ask(
         self, groups: Sequence[Sequence[Question]], images: ImageFiles, name: str | None
     ) -> list[list[list[np.ndarray | None]]]:
@@ -329,6 +354,13 @@ class QuestionVLM(VLM):
         """
         ratio = _UNKNOWN_RATIO if self._ratio is None else _MARGIN * self._ratio
         return replace(estimate, input_tokens=math.ceil(ratio * estimate.input_tokens))
+
+
+def _for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """A prompt with a template for each of C names, from one for other names."""
+    if isinstance(prompt, str):
+        return prompt
+    return tuple(prompt[place % len(prompt)] for place in range(len(names)))
 
 
 class _Part(NamedTuple):
