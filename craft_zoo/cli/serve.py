@@ -93,15 +93,15 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="Host header with which /metrics may be requested, besides IP addresses, names without "
-        "dots and this machine's own name; repeatable",
+        help="Host header with which /metrics may be requested, besides IP addresses, names "
+        "without dots and this machine's own name; repeatable",
     )
     group.add_argument(
         "--grace",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="time for requests in progress to finish when the server stops (default: 60)",
+        help="time for requests in progress to finish when the server is stopped (default: 60)",
     )
     parser.set_defaults(run=run)
 

@@ -91,7 +91,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add_config_argument(parser)
     output.add_argument("--out", type=Path, required=True, metavar="FILE", help="adapter file")
     output.add_argument(
-        "--force", action="store_true", help="overwrite the adapter file that --out names, if there is one"
+        "--force", action="store_true", help="overwrite the adapter that --out names, if it exists"
     )
     output.add_argument(
         "--estimate",
