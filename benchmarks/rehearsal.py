@@ -1,4 +1,4 @@
-"""How often a run will be measured: its method runs a little on a stand-in of a model."""
+"""Predicts the costs of a run besides its queries, by a short run on a fake model."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, is_white_box
 from craft_zoo.optimizers import OptimizerError
 
-_CLASSES, _SHOTS, _SIDE = 10, 4, 32  # at most, of the task that stands for the run's
+_CLASSES, _SHOTS, _SIDE = 10, 4, 32  # maximum sizes of the task in the short run
 _CONTEXT = (2, 4)
-_GENERATIONS, _QUERIES = 7, 250  # after which the rest is taken to go on alike
+_GENERATIONS, _QUERIES = 7, 250  # length of the short run, which is then extrapolated
 
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """What a run does beside its queries.
+    """Costs of a run besides its queries.
 
     Attributes:
-        points: of its curve.
-        anchors: texts beside the classes, which each measured image is scored on once.
-        refiner: predictions that the refiner asks for, of each training image.
+        points: number of points of its curve.
+        anchors: number of anchor texts, on which each measured image is scored once.
+        refiner: predictions per training image for the refiner.
     """
 
     points: int
@@ -40,16 +40,16 @@ class Rehearsed:
 
 
 def rehearse(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
-    """What a run that makes so many queries does beside them, at most.
+    """Upper bounds of a run's costs besides its queries.
 
-    The method's own code makes the first generations of a small task, and the later ones are taken
-    to be as large as the smallest of those. A method that cannot run so counts as measured whenever
-    that is due.
+    The method runs its first generations on a small task; later generations are assumed to be as
+    large as the smallest of these. If the method fails on this task, the run is assumed to be
+    measured as often as possible.
 
     Args:
-        run: with its optimizer, settings and budget.
-        n_classes: of its data set.
-        queries: that it makes at most.
+        run: the run, with optimizer, settings and budget.
+        n_classes: number of classes of its data set.
+        queries: its maximum number of queries.
     """
     if is_white_box(run.method):
         return Rehearsed(points=1, anchors=0, refiner=0)
@@ -70,7 +70,7 @@ def rehearse(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
     asked = steps[-1]
     if not ended:
         seen = sorted(set(steps))
-        # The first generation may be a large one, and the refiner's first query one alone.
+        # The first generation may be larger, and the refiner's first query a generation of one.
         gap = min(after - before for before, after in pairwise(seen[-4:]))
         steps += [*range(seen[-1] + gap, queries, gap), queries]
     measuring = Measuring(run.budget)
@@ -109,9 +109,9 @@ class _Images(ImageSet):
 
 
 class _StandIn(BlackBox):
-    """Logits are linear in the context, with random numbers; of words they are random numbers.
+    """Fake black box: logits are a random linear function of contexts, or random for templates.
 
-    One prompt has the same logits each time, as optimizers look whether losses are noisy.
+    A prompt always has the same logits, as some optimizers test whether losses are noisy.
     """
 
     accepts = frozenset({"contexts", "texts"})
