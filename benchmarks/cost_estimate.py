@@ -13,7 +13,7 @@ import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.names import name_datasets
-from craft_zoo.benchmarks.rehearsal import Rehearsed, rehearse
+from craft_zoo.benchmarks.rehearsal import Rehearsed, rehearse, rehearsed_size
 from craft_zoo.blackbox import VLM
 from craft_zoo.blackbox.base import several
 from craft_zoo.data import DatasetSpec, OpenedDatasets, published_datasets, split_part
@@ -102,7 +102,8 @@ def estimate_costs(
 
     def beside(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
         settings = tuple(settings_of(run.method, run.config).items())
-        key = (run.method, run.optimizer, settings, run.budget, run.shots, n_classes)
+        size = rehearsed_size(n_classes, run.shots)
+        key = (run.method, run.optimizer, settings, run.budget, size, queries)
         if key not in rehearsed:
             rehearsed[key] = rehearse(run, n_classes, queries)
         return rehearsed[key]

@@ -98,6 +98,8 @@ class RunSpec:
         """The description as JSON values."""
         spec, values = self.dataset, asdict(self)
         source = {name: getattr(spec, name) for name in OPENING}
+        own = dict(values["config"].pop("own"))
+        values["config"] |= {"own": own} if own else {}
         return values | {"dataset": spec.name, "classnames": spec.classnames, "source": source}
 
     @classmethod
@@ -107,7 +109,8 @@ class RunSpec:
         Raises:
             TypeError, KeyError, ValueError: the values do not describe a run.
         """
-        read = {**values, "config": CraftConfig(**values["config"])}
+        own = tuple(sorted(values["config"].get("own", {}).items()))
+        read = {**values, "config": CraftConfig(**values["config"] | {"own": own})}
         source = read.pop("source", {})
         read["dataset"] = DatasetSpec(values["dataset"], read.pop("classnames"), **source)
         read["transfer"] = tuple(values.get("transfer", ()))
@@ -220,8 +223,8 @@ def check_count(runs: int) -> None:
     """
     if runs > MOST_RUNS:
         raise CraftZooError(
-            f"the grid has {runs:,} runs or more, and {MOST_RUNS:,} are the most: split it up, or "
-            f"ask for fewer seeds, shots, budgets, data sets or methods"
+            f"the grid has {runs:,} runs or more, at most {MOST_RUNS:,} are allowed: split it up, "
+            f"or ask for fewer seeds, shots, budgets, data sets or methods"
         )
 
 
@@ -233,7 +236,7 @@ def _by_shots(
         return dict.fromkeys(shots, budgets)
     lacking = [n for n in shots if n not in budgets]
     if lacking:
-        raise CraftZooError(f"the budgets say nothing of {lacking[0]} shots: add a line for them")
+        raise CraftZooError(f"the budgets lack an entry for {lacking[0]} shots: add one")
     return {n: [budgets[n]] for n in shots}
 
 
@@ -265,12 +268,12 @@ def label_runs(
             several[label][name].add(value)
     labels = {}
     for run, label in plain.items():
-        told = [
+        details = [
             _DETAILS.get(name, f"{name}={{}}").format(value)
             for name, value in _details(run).items()
             if len(several[label][name]) > 1 and value != getattr(_DEFAULT, name, None)
         ]
-        labels[run] = ", ".join([label, *told])
+        labels[run] = ", ".join([label, *details])
     return labels
 
 

@@ -35,11 +35,11 @@ from craft_zoo.benchmarks.grid import (
     combine,
     cross,
 )
-from craft_zoo.craft import CraftConfig, read_settings
+from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, OpenedDatasets, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded, read_bounded
-from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, uses_optimizer
+from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, read_settings, uses_optimizer
 from craft_zoo.openclip import model_name
 from craft_zoo.records import place, sentence, short
 
@@ -204,7 +204,7 @@ class Plan(_Part):
             for name, part in self.parts.items():
                 if "parts" in part:
                     raise CraftZooError(
-                        f"part {short(name)} has parts itself: write them beside it"
+                        f"part {short(name)} contains parts: move them to the plan's top level"
                     )
                 plan = Plan.of(common | part, f"part {short(name)} of the plan")
                 together |= plan.runs(opened, look=look)
@@ -261,7 +261,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         raise
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise CraftZooError(f"the plan {path} cannot be read ({reason}): mend it") from None
+        raise CraftZooError(f"the plan {path} cannot be read ({reason}): correct it") from None
     if not isinstance(values, dict):
         raise CraftZooError(f"the plan {path} holds no keys: write for instance 'datasets: digits'")
     for word in _words(values):
@@ -313,7 +313,9 @@ class _PlanLoader(yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise self._refusal(f"*{event.anchor} repeats an earlier value: write it out", event)
         if getattr(event, "tag", None) is not None:
-            raise self._refusal(f"the tag {short(event.tag)} is not for plans: remove it", event)
+            raise self._refusal(
+                f"the tag {short(event.tag)} is not allowed in plans: remove it", event
+            )
         if self._depth >= _DEPTH:
             raise self._refusal("lists are nested too deeply", event)
         self._depth += 1
@@ -325,7 +327,7 @@ class _PlanLoader(yaml.SafeLoader):
         names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for name, count in names.most_common(1):
             if count > 1:
-                raise ValueError(f"the key {short(name)} stands there twice")
+                raise ValueError(f"the key {short(name)} occurs twice")
         return super().construct_mapping(node, deep)
 
     @staticmethod

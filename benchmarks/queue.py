@@ -10,7 +10,7 @@ from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.errors import CraftZooError
 
-LOOK_AGAIN = 0.5  # seconds between polls of runs that other processes are executing
+POLL_SECONDS = 0.5  # seconds between polls of runs that other processes are executing
 
 
 class Listener(Protocol):

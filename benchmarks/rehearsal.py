@@ -39,6 +39,11 @@ class Rehearsed:
     refiner: float
 
 
+def rehearsed_size(n_classes: int, shots: int) -> tuple[int, int]:
+    """Classes and shots of the task that :func:`rehearse` uses instead of one of that size."""
+    return min(n_classes, _CLASSES), min(shots, _SHOTS)
+
+
 def rehearse(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
     """Upper bounds of a run's costs besides its queries.
 
@@ -53,8 +58,8 @@ def rehearse(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
     """
     if is_white_box(run.method):
         return Rehearsed(points=1, anchors=0, refiner=0)
-    n_classes = min(n_classes, _CLASSES)
-    labels = np.repeat(np.arange(n_classes), min(run.shots, _SHOTS))
+    n_classes, shots = rehearsed_size(n_classes, run.shots)
+    labels = np.repeat(np.arange(n_classes), shots)
     problem = _problem(run, labels, n_classes)
     steps, anchors, ended = [0], 0.0, True
     try:

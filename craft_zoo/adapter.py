@@ -21,7 +21,8 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
-from craft_zoo.openclip.weights import ACTIVATIONS, computed_before, with_activation
+from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
+from craft_zoo.predictor import Predictor
 from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
 from craft_zoo.refiner import ConvexRefiner, Refiner
 
@@ -137,14 +138,8 @@ class Adapter:
         Raises:
             CraftZooError: see :meth:`predict`.
         """
-        return self.ask_about(vlm, vlm.images(images, keep=keep))
-
-    def ask_about(self, vlm: VLM, images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
-        """As :meth:`ask`, for an image set that the model has already encoded."""
-        logits, anchors = self.open(vlm).score(self.solution.prompt, images), self.solution.anchors
-        if anchors is None:
-            return logits, None
-        return logits, anchors.logits(vlm.classifier(anchors.texts, self.init), images)
+        handed = vlm.images(images, keep=keep)
+        return Predictor(vlm, self.open(vlm), handed).ask(self.solution)
 
     def open(self, vlm: VLM) -> BlackBox:
         """The classifier of the adapter's class names and initial prompt.
@@ -226,7 +221,7 @@ class Adapter:
                 )
             for name, tensor in tensors.items():
                 if not tensor.isfinite().all():
-                    raise ValueError(f"{name} holds what is no number")
+                    raise ValueError(f"{name} holds NaN or infinity")
             return cls(
                 _solution(about, tensors),
                 tuple(about["classnames"]),
@@ -320,24 +315,24 @@ def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
     if template is None:
         expected["context"] = shape = _shape("context", shapes)
         if len(shape) not in (2, 3) or 0 in shape or shape[:-2] not in ((), (n_classes,)):
-            raise ValueError(f"contexts {shape} of {n_classes} classes")
+            raise ValueError(f"it has contexts of shape {shape} for {n_classes} classes")
     elif isinstance(template, list) and len(template) != n_classes:
-        raise ValueError(f"{len(template)} templates of {n_classes} classes")
+        raise ValueError(f"it has {len(template)} templates for {n_classes} classes")
     if anchors is not None:
         prompts = len(about.get("anchor_templates") or ())
         if not prompts:
             expected["anchors.contexts"] = shape = _shape("anchors.contexts", shapes)
             if len(shape) not in (3, 4) or 0 in shape:
-                raise ValueError(f"anchors' contexts {shape}")
+                raise ValueError(f"it has anchor contexts of shape {shape}")
             prompts = shape[0]
         n_anchors = prompts * len(anchors)
     elif about.get("anchor_templates") is not None:
-        raise ValueError("templates of anchors, and no anchors")
+        raise ValueError("it has templates for anchors, but no anchors")
     if refiner == "convex":
         expected["refiner.weight"] = (n_classes + n_anchors, n_classes)
         expected["refiner.bias"] = (n_classes,)
     elif anchors is not None:
-        raise ValueError("anchors that no refiner looks at")
+        raise ValueError("it has anchors, but no refiner that uses them")
     elif refiner is not None:
         hidden = refiner["hidden"]
         expected |= {
@@ -351,7 +346,7 @@ def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
             raise ValueError(f"{name} has the shape {shapes[name]}, not {shape}")
     surplus = shapes.keys() - expected.keys()
     if surplus:
-        raise ValueError(f"the tensor {short(min(surplus))} belongs to nothing")
+        raise ValueError(f"the tensor {short(min(surplus))} is unexpected")
 
 
 def _shape(name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
@@ -410,7 +405,7 @@ def _check_computed_alike(model: str, vlm: VLM) -> None:
 
     Fingerprints consist of token embeddings, which do not depend on the activation.
     """
-    before = computed_before(model)
+    before = former_settings(model)
     if before is None:
         return
     architecture, then, now = before

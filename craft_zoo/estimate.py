@@ -35,6 +35,7 @@ from craft_zoo.methods import (
     starting_template,
 )
 from craft_zoo.metrics import interval
+from craft_zoo.predictor import Predictor
 from craft_zoo.refiner import held_out_folds
 from craft_zoo.seeding import generator
 from craft_zoo.tuning import tune
@@ -89,8 +90,8 @@ def measure(
         CraftZooError: the adapter was made for another model, or an image cannot be read.
     """
     handed = vlm.images(images.images, progress)
-    adapted = adapter.solution.refine(*adapter.ask_about(vlm, handed))
     box = adapter.open(vlm)
+    adapted = adapter.solution.refine(*Predictor(vlm, box, handed).ask(adapter.solution))
     as_it_comes = box.score(box.initial_prompt, handed)
     return Estimate(len(images), _correct(adapted, images), _correct(as_it_comes, images))
 
@@ -183,8 +184,8 @@ def choose_estimate(
     # A method that queries few prompts at any budget does not search.
     searches = most_queries(method, config, 10**9, n_classes) > _FEW_QUERIES
     if n_folds and not searches and not is_white_box(method):
-        beside = _beside_what_is_known(task, method, config, budget, n_folds)
-        return Choice("shots", none, beside, on_shots)
+        additional = _additional_predictions(task, method, config, budget, n_folds)
+        return Choice("shots", none, additional, on_shots)
     unused = none if task.unused is None else task.unused
     most = min(len(unused), _MOST_OUTSIDE, max(200, 2 * n_shots))
     if bills:
@@ -195,12 +196,12 @@ def choose_estimate(
         return Choice("outside", unused.take(np.sort(chosen)), measured * most, words)
     if n_folds:
         words = f"of the method refine, {on_shots}, as the search has seen them all"
-        beside = n_shots + _beside_what_is_known(task, "refine", config, budget, n_folds)
-        return Choice("refine", none, beside, words)
+        additional = n_shots + _additional_predictions(task, "refine", config, budget, n_folds)
+        return Choice("refine", none, additional, words)
     return Choice("none", none, 0, "no class has an image to spare")
 
 
-def _beside_what_is_known(
+def _additional_predictions(
     task: Task, method: str, config: CraftConfig, budget: int, n_folds: int
 ) -> int:
     """Predictions billed by cross-validation when the answers about the shots are remembered.

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from craft_zoo.adapter import Solution
-from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
 from craft_zoo.blackbox.meter import Meter
+from craft_zoo.predictor import Predictor
 
 
 def transfer(
@@ -38,28 +38,13 @@ def transfer(
     Raises:
         CraftZooError: a class name is too long for the model.
     """
-    asked = _Asked(vlm, box, meter)
     if set(classnames) <= set(box.classnames):
-        anchors = solution.anchors
-        beside = None if anchors is None else asked.anchors(anchors, images)
-        logits = solution.logits(asked.of(box), images, beside)
+        logits = Predictor(vlm, box, images, meter).logits(solution)
         return logits[:, [box.classnames.index(name) for name in classnames]]
     prompt = solution.prompt
     if isinstance(prompt, np.ndarray) and prompt.ndim == 3:
         prompt = prompt.mean(axis=0)
     elif isinstance(prompt, tuple):
         prompt = box.initial_prompt
-    return asked.of(vlm.classifier(classnames, box.template)).score(prompt, images)
-
-
-class _Asked:
-    """Wraps classifiers of a model in a meter, if one is given."""
-
-    def __init__(self, vlm: VLM, box: BlackBox, meter: Meter | None) -> None:
-        self._vlm, self._template, self._meter = vlm, box.template, meter
-
-    def of(self, box: BlackBox) -> BlackBox:
-        return box if self._meter is None else self._meter.wrap(box, "evaluation")
-
-    def anchors(self, anchors: Anchors, images: ImageSet) -> np.ndarray:
-        return anchors.logits(self.of(self._vlm.classifier(anchors.texts, self._template)), images)
+    renamed = vlm.classifier(classnames, box.template)
+    return Predictor(vlm, renamed, images, meter).logits(Solution(prompt))

@@ -129,10 +129,10 @@ class Optimizer(ABC):
                 search has ended (see :attr:`stop`), or the candidates are malformed or not finite.
         """
         if self._asked is not None:
-            raise OptimizerError("ask was called twice: tell the losses of the first candidates")
+            raise OptimizerError("ask was called twice: call tell in between")
         self._check_choices()
         if reason := self.stop:
-            raise OptimizerError(f"ask was called after the end ({reason}): make a new optimizer")
+            raise OptimizerError(f"the search has ended ({reason}): create a new optimizer")
         candidates = np.asarray(self._ask(), dtype=np.float64)
         name = type(self).__name__
         if candidates.ndim != 2 or candidates.shape[1] != self.dim or not len(candidates):
@@ -155,12 +155,12 @@ class Optimizer(ABC):
         if self.choices is None:
             if self.needs_choices:
                 raise OptimizerError(
-                    f"{self._who} searches choices and no numbers: set its choices, or use it for "
-                    f"prompts in words"
+                    f"{self._who} searches categorical choices, not numbers: set its choices, or "
+                    f"use it with a method that searches words"
                 )
         elif not self.uses_choices:
             raise OptimizerError(
-                f"{self._who} searches numbers and no choices: use columns, genetic, "
+                f"{self._who} searches numbers, not categorical choices: use columns, genetic, "
                 f"hill-climb or nevergrad:NAME"
             )
         elif np.shape(self.choices) != (self.dim,) or np.min(self.choices) < 1:
@@ -194,10 +194,10 @@ class Optimizer(ABC):
             0 < k <= len(asked) and np.array_equal(candidates, asked[:k])
         ):
             same = np.shape(candidates) == asked.shape
-            what = "with other values" if same else f"of shape {np.shape(candidates)}"
+            what = "other values" if same else f"shape {np.shape(candidates)}, not {asked.shape}"
             raise OptimizerError(
-                f"candidates {what} were told than the {asked.shape} that were asked for: "
-                f"tell what ask returned, or its first rows"
+                f"the candidates passed to tell differ from those that ask returned ({what}): pass "
+                f"what ask returned, or its first rows"
             )
         values = np.array(losses, dtype=np.float64)
         if values.shape != (k,):
@@ -209,7 +209,7 @@ class Optimizer(ABC):
                 f"{k} candidates came with {len(outputs)} outputs: give one array each"
             )
         if outputs is None and self.learns_from_outputs:
-            raise OptimizerError(f"{self._who} learns from outputs: tell what is behind each loss")
+            raise OptimizerError(f"{self._who} learns from outputs: pass outputs to tell")
         if self.needs_output_loss and self.output_loss is None:
             raise OptimizerError(
                 f"{self._who} needs the convex loss of the outputs: set its output_loss"

@@ -68,6 +68,6 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
 
 def _other_search(spec: str) -> OptimizerError:
     return OptimizerError(
-        f"the state is of a search that {spec!r} does not repeat here: "
-        f"use the package versions and machine that it was made with, or start a new search"
+        f"given the saved losses, {spec!r} now asks for other candidates than in the saved search: "
+        f"use the package versions and machine of that search, or start a new one"
     )

@@ -111,17 +111,17 @@ class Columns(Optimizer):
         assert outputs is not None, "checked by tell"
         pieces = np.stack([self._pieces(each) for each in outputs])  # (k, B, n)
         good = ~self.failed & (np.abs(pieces) < _HUGE).all(axis=(1, 2))  # False for NaN too
-        told = candidates.astype(np.int64).reshape(len(candidates), self.blocks, -1)
+        chosen = candidates.astype(np.int64).reshape(len(candidates), self.blocks, -1)
         for block in range(self.blocks):
-            self._seen(block).update(row.tobytes() for row in told[:, block])
+            self._seen(block).update(row.tobytes() for row in chosen[:, block])
         good[good] = [math.isfinite(self._loss(each)[0]) for each in pieces[good]]
         if not good.any():
             return
-        candidates, told, pieces = candidates[good], told[good], pieces[good]
+        candidates, chosen, pieces = candidates[good], chosen[good], pieces[good]
         if not self._columns.shape[1]:
-            self._choices = np.zeros((self.blocks, 0, told.shape[2]), np.int64)
+            self._choices = np.zeros((self.blocks, 0, chosen.shape[2]), np.int64)
             self._columns = np.zeros((self.blocks, 0, pieces.shape[2]), np.float32)
-        self._choices = np.concatenate([self._choices, told.transpose(1, 0, 2)], axis=1)
+        self._choices = np.concatenate([self._choices, chosen.transpose(1, 0, 2)], axis=1)
         self._columns = np.concatenate([self._columns, pieces.transpose(1, 0, 2)], axis=1)
         self._deploy(candidates, pieces)
         self._forget(*self._assemble())
@@ -154,7 +154,7 @@ class Columns(Optimizer):
         Returns:
             The outputs (B, n) of the assembly, and the loss's gradient there.
         """
-        assert self._outputs is not None, "there is something deployed"
+        assert self._outputs is not None, "set by _deploy"
         pieces = self._outputs.copy()
         chosen = self._deployed.reshape(self.blocks, -1).copy()
         loss, gradient = self._loss(pieces)

@@ -152,5 +152,5 @@ class Nevergrad(Optimizer):
             except Exception as error:
                 raise OptimizerError(
                     f"nevergrad's {self._variant} fails in {self.dim} dimensions with a budget of "
-                    f"{self.budget} ({str(error).partition(chr(10))[0]}): choose another"
+                    f"{self.budget} ({str(error).partition(chr(10))[0]}): choose another one"
                 ) from error

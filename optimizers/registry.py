@@ -22,14 +22,14 @@ _GIVEN = ("budget", "seed", "variant")
 O = TypeVar("O", bound=type[Optimizer])  # noqa: E741
 
 
-def _offered(name: str, thing: Any) -> None:
+def _register_undecorated(name: str, thing: Any) -> None:
     """Register the class of an entry point that lacks the :func:`register` decorator."""
     if isinstance(thing, type) and issubclass(thing, Optimizer):
         register(name)(thing)
 
 
 REGISTRY: Registry[type[Optimizer]] = Registry(
-    "optimizer", "craft_zoo.optimizers", ENTRY_POINT_GROUP, OptimizerError, _offered
+    "optimizer", "craft_zoo.optimizers", ENTRY_POINT_GROUP, OptimizerError, _register_undecorated
 )
 
 

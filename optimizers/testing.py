@@ -257,7 +257,7 @@ def check_budget(subject: Subject) -> None:
             optimizer.ask()
         except OptimizerError:
             continue
-        raise ConformanceError(f"it goes on asking after its budget of {budget} is spent")
+        raise ConformanceError(f"it continues to ask after its budget of {budget} is spent")
     for budget in (1, 2, 3, 5):
         try:
             used = len(subject.run(subject.make(budget=budget)))
@@ -337,7 +337,8 @@ def check_interleaving(subject: Subject) -> None:
                     asked.append(candidates)
     if not np.array_equal(np.concatenate(asked), alone):
         raise ConformanceError(
-            "beside another one it asked for other candidates than alone: keep all state in self"
+            "interleaved with another instance, it asked for other candidates than alone: keep "
+            "all state in self"
         )
 
 
@@ -361,14 +362,14 @@ def check_bad_losses(subject: Subject) -> None:
     """NaN, infinite, equal or huge losses neither end the search nor spoil its recommendation."""
     nan, evaluate = np.nan, subject.decoded(classification(_DIM))
 
-    def telling(told: list[float]) -> Evaluate:
-        return lambda candidates: (np.resize(told, len(candidates)), evaluate(candidates)[1])
+    def with_losses(losses: list[float]) -> Evaluate:
+        return lambda candidates: (np.resize(losses, len(candidates)), evaluate(candidates)[1])
 
-    for told in ([nan], [np.inf], [-np.inf, nan], [0.0], [nan, 1.0], [1e300, -1e300], [1e300]):
+    for losses in ([nan], [np.inf], [-np.inf, nan], [0.0], [nan, 1.0], [1e300, -1e300], [1e300]):
         optimizer = subject.make(budget=160)
-        subject.run(optimizer, telling(told))
+        subject.run(optimizer, with_losses(losses))
         if not np.isfinite(optimizer.recommend()).all():
-            raise ConformanceError(f"told losses of {told}, its recommendation is not finite")
+            raise ConformanceError(f"after losses of {losses}, its recommendation is not finite")
     optimizer = subject.make(budget=_IMPROVEMENT_BUDGET)
 
     def failing(candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -412,7 +413,7 @@ def check_failures(subject: Subject) -> None:
             if recommended.any() and recommended.tobytes() in failed - good:
                 raise ConformanceError(
                     f"it recommends a candidate whose loss was {bad} {when}: compare losses with "
-                    f"those that were told, of which a failed one's is the highest"
+                    f"the losses that _tell receives, where failed ones are the highest"
                 )
 
 
@@ -473,7 +474,7 @@ def check_purity(subject: Subject) -> None:
             recommended[:] = 9.0
 
     for action, fault in (
-        (overwrite, "it keeps the caller's arrays: copy what it is told"),
+        (overwrite, "it keeps references to the caller's arrays: copy tell's arguments"),
         (lambda optimizer, *_: optimizer.recommend(), "recommend changes the search that follows"),
         (overwrite_recommended, "recommend hands out its own array: return a copy"),
     ):
@@ -498,7 +499,9 @@ def check_outputs(subject: Subject) -> None:
                 return
             raise
     if optimizer.learns_from_outputs:
-        raise ConformanceError("it learns from outputs, but does not miss them")
+        raise ConformanceError(
+            "it declares learns_from_outputs, but tell accepts a call without outputs"
+        )
     if not np.array_equal(np.concatenate(asked), subject.run(subject.make())):
         raise ConformanceError("it learns from outputs: declare learns_from_outputs = True")
 
@@ -517,14 +520,20 @@ def check_restoring(subject: Subject) -> None:
         second.output_loss = first.output_loss
     except OptimizerError as error:
         raise ConformanceError(
-            f"told the same losses again, it asks for other candidates ({error}): its search must "
-            f"depend on nothing but seed and what it is told"
+            f"after the same losses, it asks for other candidates ({error}): its search must "
+            f"depend only on the seed and the arguments of tell"
         ) from None
     asked = np.concatenate([asked, subject.run(second)])
     if not np.array_equal(asked, expected):
-        raise ConformanceError("restored in the middle of a search, it goes on otherwise")
+        raise ConformanceError(
+            "restored in the middle of a search, it asks for other candidates than the "
+            "uninterrupted search"
+        )
     if not np.array_equal(second.recommend(), whole.recommend()):
-        raise ConformanceError("restored in the middle of a search, it recommends another point")
+        raise ConformanceError(
+            "restored in the middle of a search, it recommends another point than the "
+            "uninterrupted search"
+        )
 
 
 @rule

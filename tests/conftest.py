@@ -45,7 +45,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the test registers is forgotten after it."""
     for registry in (optimizers.registry, data.load, methods.base):
         registry.REGISTRY.load()
-        for name in ("things", "broken", "_sources"):
+        for name in ("items", "broken", "_sources"):
             monkeypatch.setattr(registry.REGISTRY, name, dict(getattr(registry.REGISTRY, name)))
 
 

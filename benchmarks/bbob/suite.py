@@ -125,8 +125,8 @@ def run(
                     advance(len(instances))
             except BrokenProcessPool:
                 raise CraftZooError(
-                    "a process ended while it ran (out of memory?): lower jobs (--jobs), "
-                    "the same command goes on"
+                    "a process died (out of memory?): rerun the same command with lower jobs "
+                    "(--jobs), which continues"
                 ) from None
             except BaseException:
                 executor.shutdown(wait=False, cancel_futures=True)

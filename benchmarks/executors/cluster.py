@@ -14,7 +14,7 @@ from typing import Any
 from craft_zoo.benchmarks.executors.work import DEATHS, OpenVLM, Relay, open_bench, pass_on
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.queue import (
-    LOOK_AGAIN,
+    POLL_SECONDS,
     Listener,
     Outcome,
     RunQueue,
@@ -102,7 +102,7 @@ def run_on_ray(
         running = {submit(run): run for run in ledger.waiting}
         ledger.waiting.clear()
         while running:
-            done, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_AGAIN)
+            done, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
             for message in queue.get_nowait_batch(queue.qsize()):
                 pass_on(listener, message)
             for reference in done:
@@ -192,5 +192,5 @@ def _remote_run(
     except CraftZooError as error:
         return Outcome(reason=str(error)), {}
     if outcome.busy:
-        time.sleep(LOOK_AGAIN)
+        time.sleep(POLL_SECONDS)
     return outcome, {} if shared or not outcome.done else store.files(run)

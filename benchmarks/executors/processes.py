@@ -18,7 +18,7 @@ from typing import Any
 from craft_zoo.benchmarks.executors.work import DEATHS, OpenVLM, Relay, open_bench, pass_on
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.queue import (
-    LOOK_AGAIN,
+    POLL_SECONDS,
     Listener,
     Outcome,
     RunQueue,
@@ -69,7 +69,7 @@ def run_in_processes(
             for worker in workers:
                 if ledger.waiting and worker.run is None and worker.rests_until <= time.monotonic():
                     worker.take(ledger.waiting.popleft())
-            heard = connection.wait([worker.connection for worker in workers], LOOK_AGAIN)
+            heard = connection.wait([worker.connection for worker in workers], POLL_SECONDS)
             for worker in (worker for worker in workers if worker.connection in heard):
                 message = worker.receive()
                 if isinstance(message, Outcome):
@@ -119,7 +119,7 @@ class _Worker:
         """Release the run; if another process is executing it, pause before the next one."""
         run, self.run = self.run, None
         assert run is not None, "an outcome is of a run"
-        self.rests_until = time.monotonic() + (LOOK_AGAIN if outcome.busy else 0)
+        self.rests_until = time.monotonic() + (POLL_SECONDS if outcome.busy else 0)
         return run
 
     def receive(self) -> Any:
@@ -134,8 +134,8 @@ class _Worker:
         run = self.run
         if run is None:
             raise CraftZooError(
-                f"a process for runs ended with exit code {self.process.exitcode} before it had "
-                f"one: is there memory for so many jobs?"
+                f"a worker process ended with exit code {self.process.exitcode} before its first "
+                f"run (out of memory?): lower jobs (--jobs)"
             )
         self.stop()
         self.run = None

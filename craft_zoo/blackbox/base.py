@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
+from craft_zoo.blackbox.usage import Usage
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 
@@ -61,7 +63,9 @@ def own_images(images: ImageSet, kind: type[Images], owner: VLM) -> Images:
         CraftZooError: another model made it.
     """
     if not isinstance(images, kind) or getattr(images, "owner", None) is not owner:
-        raise CraftZooError("the images were handed to another model: use this model's images()")
+        raise CraftZooError(
+            "the images belong to another model: create them with this model's images()"
+        )
     return images
 
 
@@ -134,6 +138,7 @@ class VLM(ABC):
             kill loses the answers of up to that many, on ``images_in_flight`` images.
         images_in_flight: preferred number of images in a query; None: all images of a set.
         bills: whether it is a service that bills predictions, see :meth:`next_question`.
+        counts_usage: whether :attr:`billed` says what it bills.
     """
 
     name: str
@@ -141,6 +146,7 @@ class VLM(ABC):
     in_flight: int = 1
     images_in_flight: int | None = None
     bills: bool = False
+    counts_usage: bool = False
 
     @abstractmethod
     def images(
@@ -168,6 +174,29 @@ class VLM(ABC):
                 template ("a photo of a {}, a type of pet."). A context replaces these words.
         """
 
+    def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """Open the model on texts that do not exclude each other, such as anchors.
+
+        The logits of most models do not depend on the other texts; a service whose class
+        probabilities add up to 1 is asked in another way.
+
+        Args:
+            texts: texts that take the place of class names.
+            init: see :meth:`classifier`.
+        """
+        return self.classifier(texts, init)
+
+    @property
+    def billed(self) -> Usage:
+        """What the model has billed so far; nothing, if it bills nothing or cannot tell."""
+        return Usage()
+
+    def keep_responses(self, path: Path) -> None:  # noqa: B027, most models ignore it
+        """Keep the responses to the current query in a file, for a service that bills each.
+
+        If the process is killed within a query, the responses that arrived are found there.
+        """
+
     def next_question(self, name: str) -> None:  # noqa: B027, most models ignore it
         """Set the name of the next query.
 
@@ -185,6 +214,7 @@ class WrappedVLM(VLM):
     def __init__(self, vlm: VLM) -> None:
         self._vlm = vlm
         self.name, self.image_size, self.bills = vlm.name, vlm.image_size, vlm.bills
+        self.counts_usage = vlm.counts_usage
         self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
 
     def images(
@@ -200,6 +230,19 @@ class WrappedVLM(VLM):
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
         return self._vlm.classifier(classnames, init)
+
+    def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.independent`."""
+        return self._vlm.independent(texts, init)
+
+    @property
+    def billed(self) -> Usage:
+        """See :attr:`VLM.billed`."""
+        return self._vlm.billed
+
+    def keep_responses(self, path: Path) -> None:
+        """See :meth:`VLM.keep_responses`."""
+        self._vlm.keep_responses(path)
 
     def next_question(self, name: str) -> None:
         """See :meth:`VLM.next_question`."""

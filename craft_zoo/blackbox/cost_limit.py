@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from craft_zoo.blackbox.usage import Price, Usage
 from craft_zoo.errors import CraftZooError
 
 
@@ -26,19 +27,19 @@ def exceeds(cost: float, limit: float) -> bool:
 
 
 class CostLimit:
-    """Counts predictions and refuses those that would exceed a limit.
+    """Counts what a service bills, and refuses what would exceed a limit.
 
     The limit is independent of the query budget of :class:`Meter`: the budget makes methods
     comparable, whereas this class limits what a service bills.
 
     Args:
         max_predictions: maximum number of predictions; None: unlimited.
-        price: price of one prediction, in any currency.
+        price: prices, or the price of one prediction, in any currency; None: unknown.
         max_cost: maximum cost of all predictions, in the same currency; None: unlimited.
 
     Attributes:
-        predictions: number of predictions requested so far. A retry counts again only if it may
-            be billed again.
+        usage: what was requested or billed so far. A retry counts again only if it may be billed
+            again.
 
     Raises:
         CraftZooError: a limit is negative, or ``max_cost`` is given without ``price``.
@@ -47,51 +48,65 @@ class CostLimit:
     def __init__(
         self,
         max_predictions: int | None = None,
-        price: float | None = None,
+        price: Price | float | None = None,
         max_cost: float | None = None,
     ) -> None:
-        for what, value in (
-            ("max_predictions", max_predictions),
-            ("price", price),
-            ("max_cost", max_cost),
-        ):
+        for what, value in (("max_predictions", max_predictions), ("max_cost", max_cost)):
             if value is not None and not value >= 0:
                 raise CraftZooError(f"{what} must not be negative, it is {value:g}")
         if max_cost is not None and price is None:
             raise CraftZooError("a limit of the cost needs to know the price of a prediction")
-        self._most, self._price, self._max_cost = max_predictions, price, max_cost
+        self._most, self._max_cost = max_predictions, max_cost
+        self.price = Price(predictions=price) if isinstance(price, int | float) else price
         self._lock = threading.Lock()
-        self.predictions = 0
+        self.usage = Usage()
+
+    @property
+    def predictions(self) -> int:
+        """Number of predictions so far."""
+        return self.usage.predictions
 
     @property
     def cost(self) -> float:
-        """Cost of the predictions so far; 0 if the price is unknown."""
-        return cost_of(self.predictions, self._price or 0.0)
+        """Cost so far; 0 if the price is unknown."""
+        return (self.price or Price()).cost(self.usage)
 
-    def check(self, predictions: int) -> None:
-        """Check that further predictions stay within the limits.
+    def check(self, more: Usage) -> None:
+        """Check that further usage stays within the limits.
 
         Raises:
-            CraftZooError: they would exceed a limit.
+            CraftZooError: it would exceed a limit.
         """
-        total = self.predictions + predictions
-        more = f"{predictions:,} more prediction{'s' if predictions != 1 else ''}"
-        if self._most is not None and total > self._most:
+        total = self.usage + more
+        if self._most is not None and total.predictions > self._most:
             raise CraftZooError(
-                f"{more} would exceed the limit of {self._most:,} "
+                f"{_in_words(Usage(more.predictions))} would exceed the limit of {self._most:,} "
                 f"({self.predictions:,} made): raise max_predictions (--max-predictions)"
             )
-        if self._price is None or self._max_cost is None:
+        if self.price is None or self._max_cost is None:
             return
-        if exceeds(cost_of(total, self._price), self._max_cost):
+        if exceeds(self.price.cost(total), self._max_cost):
             raise CraftZooError(
-                f"{more} would cost {cost_of(predictions, self._price):g} and "
-                f"exceed the limit of {self._max_cost:g} ({self.cost:g} spent): raise max_cost "
-                f"(--max-cost)"
+                f"{_in_words(more)} would cost {self.price.cost(more):g} and exceed the limit of "
+                f"{self._max_cost:g} ({self.cost:g} spent): raise max_cost (--max-cost)"
             )
 
-    def charge(self, predictions: int) -> None:
-        """Count further predictions. Raises as :meth:`check` does. Thread-safe."""
+    def charge(self, more: Usage) -> None:
+        """Count further usage. Raises as :meth:`check` does. Thread-safe."""
         with self._lock:
-            self.check(predictions)
-            self.predictions += predictions
+            self.check(more)
+            self.usage += more
+
+    def record(self, more: Usage) -> None:
+        """Count usage that has been billed already, whatever the limits. Thread-safe."""
+        with self._lock:
+            self.usage += more
+
+    def replace(self, expected: Usage, billed: Usage) -> None:
+        """Count what was billed in place of what was expected and charged. Thread-safe."""
+        self.record(billed - expected)
+
+
+def _in_words(usage: Usage) -> str:
+    """For example "40 more predictions, 40 requests"."""
+    return usage.in_words().replace(" ", " more ", 1)

@@ -75,9 +75,7 @@ class Journal:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise Busy(
-                f"another process is at work on {self.path}: wait for it, or stop it"
-            ) from None
+            raise Busy(f"another process is using {self.path}: wait for it, or stop it") from None
         except OSError as error:
             raise self._unwritable(error) from None
         try:
@@ -141,6 +139,11 @@ class Journal:
             raise self._other_run()
         return noted
 
+    @property
+    def responses(self) -> Path:
+        """File for the responses to a query that is not complete yet."""
+        return self.path.with_name(f"{self.path.name}.responses")
+
     def close(self) -> None:
         """Close the file and release the lock; delete the file if it has no entries."""
         if self._file.closed:
@@ -155,6 +158,7 @@ class Journal:
         """Close and delete the file, once the run is complete."""
         self._file.close()
         self.path.unlink(missing_ok=True)
+        self.responses.unlink(missing_ok=True)
         self._lock.release()
         Path(f"{self.path}.lock").unlink(missing_ok=True)
 
@@ -260,8 +264,8 @@ class Journal:
 
     def _unwritable(self, error: OSError) -> CraftZooError:
         return CraftZooError(
-            f"cannot write to {self.path} ({error.strerror or error}): make room or a way there, "
-            f"then the same command goes on"
+            f"cannot write to {self.path} ({error.strerror or error}): free disk space or make "
+            f"the folder writable, then rerun the same command"
         )
 
     def _foreign(self, magic: bytes) -> CraftZooError:
@@ -270,16 +274,16 @@ class Journal:
                 f"{self.path} is of another version of craft-zoo: finish it with the version that "
                 f"began it, or remove it"
             )
-        return CraftZooError(f"{self.path} is no journal of craft-zoo: move it away")
+        return CraftZooError(f"{self.path} is not a craft-zoo journal: move it away")
 
     def _damaged(self, at: int) -> CraftZooError:
         return CraftZooError(
-            f"{self.path} is damaged at byte {at:,}: remove it, and what it recorded is asked again"
+            f"{self.path} is damaged at byte {at:,}: remove it, to repeat the queries it recorded"
         )
 
     def _other_run(self) -> CraftZooError:
         return CraftZooError(
-            f"{self.path} records other questions than are asked now (another model, other images "
-            f"or settings, another version or number of threads?): go on as it was begun, or "
-            f"remove it to ask all again"
+            f"{self.path} records other queries than those made now (another model, other images "
+            f"or settings, another version or number of threads?): continue with the settings it "
+            f"was begun with, or remove it to repeat all queries"
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from craft_zoo import mini
 from craft_zoo.blackbox.base import VLM
+from craft_zoo.blackbox.usage import Price
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers.plugins import Registry
 
@@ -37,8 +38,11 @@ class ModelSpec:
         cache: whether image features are kept on disk for later runs: True, in
             :func:`craft_zoo.openclip.cache_folder`; a folder; or False.
         max_predictions: see :class:`craft_zoo.blackbox.CostLimit`; for models behind a network.
-        price: price of one prediction.
-        max_cost: maximum cost of all predictions.
+        price: prices of what a service bills, or the price of one prediction; None: as published,
+            if known.
+        max_cost: maximum cost of all that the service bills.
+        options: (name, value) of options of a service, see
+            :class:`craft_zoo.client.services.ServiceOptions`.
     """
 
     model: str = mini.NAME
@@ -50,8 +54,9 @@ class ModelSpec:
     compile: bool = False
     cache: bool | str | Path = True
     max_predictions: int | None = None
-    price: float | None = None
+    price: Price | float | None = None
     max_cost: float | None = None
+    options: tuple[tuple[str, str], ...] = ()
 
     def open(self) -> VLM:
         """Open the model, see :func:`load_vlm`."""
@@ -63,7 +68,7 @@ class ModelSpec:
         if scheme is not None:
             if self.pretrained is not None or self.device is not None:
                 raise CraftZooError(
-                    f"weights and device of {model} are its owner's: leave out pretrained "
+                    f"the owner of {model} chooses its weights and device: leave out pretrained "
                     f"(--pretrained) and device (--device)"
                 )
             return scheme.opener(self)
@@ -135,7 +140,7 @@ def is_address(model: str) -> bool:
 def _scheme_of(model: str) -> _Scheme | None:
     REGISTRY.load()
     return next(
-        (found for scheme, found in REGISTRY.things.items() if model.startswith(scheme)), None
+        (found for scheme, found in REGISTRY.items.items() if model.startswith(scheme)), None
     )
 
 
@@ -150,8 +155,9 @@ def load_vlm(
     compile: bool = False,
     cache: bool | str | Path = True,
     max_predictions: int | None = None,
-    price: float | None = None,
+    price: Price | float | None = None,
     max_cost: float | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> VLM:
     """Open a model on this machine or behind a network. The arguments are :class:`ModelSpec`'s.
 
@@ -164,4 +170,5 @@ def load_vlm(
     return ModelSpec(
         *(model, pretrained, quickgelu, device, precision, memory, compile, cache),
         *(max_predictions, price, max_cost),
+        tuple((name, str(value)) for name, value in (options or {}).items()),
     ).open()

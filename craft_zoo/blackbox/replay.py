@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
@@ -23,6 +24,7 @@ from craft_zoo.blackbox.base import (
 from craft_zoo.blackbox.checked import checked
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.blackbox.usage import Usage
 from craft_zoo.data.fingerprint import describe
 from craft_zoo.data.images import ImageSource, as_images
 
@@ -44,6 +46,7 @@ class ReplayVLM(WrappedVLM):
 
     Attributes:
         predictions: (prompt, image) pairs, which a service bills, including replayed ones.
+        billed: what the service billed, including for replayed answers.
     """
 
     def __init__(self, vlm: VLM, journal: Journal, in_flight: int | None = None) -> None:
@@ -51,9 +54,16 @@ class ReplayVLM(WrappedVLM):
         self._journal = journal
         self.in_flight = in_flight or vlm.in_flight
         self.predictions = 0
+        self._usage = Usage()
         self._settled = False
         self._names = _Names(journal) if vlm.bills else None
         self._handed: WeakKeyDictionary[ImageSet, _Parts] = WeakKeyDictionary()
+        vlm.keep_responses(journal.responses)
+
+    @property
+    def billed(self) -> Usage:
+        """See :attr:`VLM.billed`."""
+        return self._usage
 
     def images(
         self,
@@ -71,6 +81,10 @@ class ReplayVLM(WrappedVLM):
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
         return _ReplayBox(self._vlm.classifier(classnames, init), self, init)
+
+    def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.independent`."""
+        return _ReplayBox(self._vlm.independent(texts, init), self, init)
 
     def _settle(self) -> None:
         """Use the recorded request sizes. Only a query calls it, so unused journals stay empty."""
@@ -206,14 +220,19 @@ class _ReplayBox(WrappedBlackBox):
         shape = len(prompts), place.stop - place.start, len(self.classnames)
         digest = self._digest(prompts, parts, place)
         name = owner._names.next() if owner._names else None
-        answer = journal.answer(digest, shape)
+        answer, billed = journal.answer(digest, shape), Usage()
         if answer is None:
             handed = parts.handed(part, images)
             journal.ask(digest, shape)
             if name is not None:
                 owner._vlm.next_question(name)
+            before = owner._vlm.billed
             answer = np.stack(list(checked(self._box.logits(prompts, handed), shape)))
             journal.keep(answer)
+            billed = owner._vlm.billed - before
+        if owner._vlm.counts_usage:
+            billed = Usage(*journal.note({"usage": astuple(billed)})["usage"])
+        owner._usage += billed
         owner.predictions += shape[0] * shape[1]
         return answer
 

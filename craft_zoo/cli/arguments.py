@@ -13,10 +13,10 @@ from rich.console import Console
 from craft_zoo.blackbox import VLM, ModelSpec, is_address
 from craft_zoo.blackbox.cost_limit import cost_of, exceeds
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
-from craft_zoo.craft import CraftConfig, read_settings, setting_options
+from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import method_names, readers_of
+from craft_zoo.methods import method_names, read_settings, readers_of, setting_options
 from craft_zoo.mini import NAME
 from craft_zoo.openclip import PRECISIONS
 from craft_zoo.optimizers.option import split_assignment
@@ -115,7 +115,7 @@ def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
     if options.model is None and is_address(adapter.model):
         raise CraftZooError(
             f"{options.adapter} belongs to the model at {adapter.model}, where your images and "
-            f"your key would be sent: say --model {adapter.model} if that is meant"
+            f"your key would be sent: add --model {adapter.model} to allow it"
         )
     return read_model(options, adapter.model).open()
 

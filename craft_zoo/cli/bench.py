@@ -13,7 +13,7 @@ from craft_zoo.benchmarks import (
     DEFAULT_METHODS,
     SPREAD,
     Plan,
-    few_seeds,
+    few_seeds_warning,
     read_plan,
     read_suite,
     spread,
@@ -32,10 +32,9 @@ from craft_zoo.cli.arguments import (
     given_data,
     read_assignments,
 )
-from craft_zoo.cli.bars import BenchBars
 from craft_zoo.cli.dry_run import dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
-from craft_zoo.cli.progress import query_progress, saying, stopped
+from craft_zoo.cli.progress import BenchBars, query_progress, saying, stopped
 from craft_zoo.console import open_console
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
@@ -138,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
             curves = execute(options, plan_model(plan, options), names, datasets, bars)
     summary = write_results(curves, options.out, names)
     console.print(_table(summary))
-    if few := few_seeds(tidy(curves, names)):
+    if few := few_seeds_warning(tidy(curves, names)):
         console.print(few, soft_wrap=True, markup=False)
     if bars.reused:
         console.print(f"{bars.reused} of {len(names)} runs were in {options.out} already.")

@@ -15,7 +15,7 @@ from craft_zoo.benchmarks import (
     SPREAD,
     RunSpec,
     compare,
-    few_seeds,
+    few_seeds_warning,
     name_datasets,
     read_results,
     score_table,
@@ -80,17 +80,17 @@ def run(options: argparse.Namespace) -> int:
     # Interval and test must both be significant: the bootstrap is overconfident with few seeds.
     around = (found.low, found.high) if interval else found.singles
     apart = min(around) > 0 or max(around) < 0
-    sure = apart and found.p < _ENOUGH
+    significant = apart and found.p < _ENOUGH
     called = f"A ({printable(str(ours.name))})", f"B ({printable(str(theirs.name))})"
     better, worse = called[::-1] if found.difference >= 0 else called
     console = open_console()
     points = 100 * abs(found.difference)
-    if sure:
+    if significant:
         verdict = f"{better} is better than {worse} by {points:.1f} points"
     else:
-        verdict = f"No telling: {better} is ahead of {worse} by {points:.1f} points"
+        verdict = f"No significant difference: {better} is ahead of {worse} by {points:.1f} points"
     if shown := spread(found.low, found.high, found.singles, "+"):
-        verdict += f" (B less A: {shown}; {INTERVAL if interval else SINGLE_SEEDS})"
+        verdict += f" (B minus A: {shown}; {INTERVAL if interval else SINGLE_SEEDS})"
     tasks = whole.reset_index().groupby("dataset", sort=False)["shots"].unique()
     where = ", ".join(f"{names[key]} ({_listed(shots)} shots)" for key, shots in tasks.items())
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
             if found.least_p > _ENOUGH
             else "."
         ),
-        few_seeds(whole.reset_index()),
+        few_seeds_warning(whole.reset_index()),
     ]
     for sentence in filter(None, sentences):
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
@@ -169,7 +169,7 @@ def _scores(points: pd.DataFrame, folder: Path, name: str, measure: str) -> pd.S
     ]
     if len(fitting) != 1:
         raise CraftZooError(
-            f"{folder} holds {'no' if not fitting else len(fitting)} methods {name!r}: write one "
+            f"{folder} holds {len(fitting) or 'no'} methods {name!r}: write one "
             f"of {', '.join(repr(label) for label in fitting or labels)}"
         )
     return score_table(points[points["label"] == fitting[0]], measure)[fitting[0]]  # type: ignore[arg-type]

@@ -127,7 +127,7 @@ def _notes(
         "of runs that make all their queries."
     ]
     if price is not None:
-        notes.append("The price is of both; a model on this machine costs nothing.")
+        notes.append("The price includes evaluation; a model on this machine costs nothing.")
     if vlm is None:
         notes.append(f"Time is not known: {why}")
     else:
@@ -137,5 +137,5 @@ def _notes(
         )
     if not here:
         absent = ", ".join(table[~table["here"]]["dataset"].unique())
-        notes.append(f"Not here, so by their published sizes: {absent}.")
+        notes.append(f"Not on this machine, and counted by their published sizes: {absent}.")
     return notes

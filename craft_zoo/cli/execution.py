@@ -69,7 +69,7 @@ def check_execution(options: argparse.Namespace) -> None:
         if options.executor.partition(":")[0] != "ray":
             raise CraftZooError(f"unknown executor {options.executor!r}: write ray or ray:ADDRESS")
         if options.jobs > 1:
-            raise CraftZooError("--jobs is for this machine: leave it out beside --executor")
+            raise CraftZooError("--jobs cannot be combined with --executor: leave out one of them")
     if options.jobs > 1 or options.executor is not None:
         for name, limit in (
             ("--max-predictions", options.max_predictions),
@@ -77,11 +77,13 @@ def check_execution(options: argparse.Namespace) -> None:
         ):
             if limit is not None:
                 raise CraftZooError(
-                    f"{name} is counted by one process, and several would each spend it: leave out "
+                    f"each process counts {name} alone, so several could exceed it: leave out "
                     f"--jobs and --executor, or have the model's owner set a quota"
                 )
     if options.cpus_per_run < 1 or options.gpus_per_run < 0:
-        raise CraftZooError("a run needs at least 1 CPU and no less than 0 GPUs: raise them")
+        raise CraftZooError(
+            "a run needs 1 CPU or more and 0 GPUs or more: raise --cpus-per-run or --gpus-per-run"
+        )
 
 
 def execute(

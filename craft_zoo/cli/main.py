@@ -108,7 +108,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser([command])
     options, surplus = parser.parse_known_args(arguments)
     if surplus:
-        options.parser.error(f"{surplus[0]!r} is no argument of it")
+        options.parser.error(f"unrecognized argument {surplus[0]!r}")
     return options
 
 

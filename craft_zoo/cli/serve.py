@@ -70,7 +70,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--top-k",
         type=int,
         metavar="K",
-        help="return only the K largest log-probabilities of an image (default: all)",
+        help="return only an image's K best scores unchanged; for log-probabilities (default: all)",
     )
     group.add_argument(
         "--max-batch",
@@ -153,7 +153,7 @@ def _check_running(options: argparse.Namespace) -> None:
             f"0 to {_LONGEST_GRACE}"
         )
     if options.name is not None and not (options.name.strip() and options.name.isprintable()):
-        raise CraftZooError(f"{options.name!r} is no name of a model: use letters")
+        raise CraftZooError(f"{options.name!r} is not a valid model name: use letters")
 
 
 def _make_key(options: argparse.Namespace) -> int:

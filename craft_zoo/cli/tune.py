@@ -38,7 +38,7 @@ from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Choice, choose_estimate, cross_validate, measure
 from craft_zoo.methods import (
-    DEFAULT_CHOOSER,
+    DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
     method_names,
     most_predictions,
@@ -79,7 +79,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     method.add_argument(
         "--optimizer",
         metavar="SPEC",
-        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}, or {DEFAULT_CHOOSER})",
+        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}, for methods that search "
+        f"words {DEFAULT_CATEGORICAL_OPTIMIZER})",
     )
     method.add_argument(
         "--budget",
@@ -91,7 +92,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add_config_argument(parser)
     output.add_argument("--out", type=Path, required=True, metavar="FILE", help="adapter file")
     output.add_argument(
-        "--force", action="store_true", help="overwrite the adapter that --out names, if it exists"
+        "--force",
+        action="store_true",
+        help="overwrite the adapter file that --out names, if there is one",
     )
     output.add_argument(
         "--estimate",
@@ -150,7 +153,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     with Journal(str(path)) as journal, query_progress() as progress:
         if journal.replaying:
-            progress.console.print("Going on where it was stopped")
+            progress.console.print("Continuing where it was stopped")
         reading = ReadingBar(progress)
         bar = add_bar(progress, task.name, most.queries)
 
@@ -163,7 +166,7 @@ def run(options: argparse.Namespace) -> int:
         behind = recorded(vlm, options.method, journal, options.in_flight)
         # If the method searches nothing, the estimate reuses the answers of tuning.
         asked = RememberingVLM(behind) if estimate.kind == "shots" else behind
-        with saying(progress, "Stopped. The same command goes on, and asks nothing again."):
+        with saying(progress, "Stopped. Rerun the same command to continue; no query is repeated."):
             tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
             if estimate.kind == "refine":
                 asked = RememberingVLM(behind)

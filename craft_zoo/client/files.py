@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
+from craft_zoo.blackbox.base import VLM, ImageSet, Progress
 from craft_zoo.data.images import ImageSource, open_image, reading, steps_of
+from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 
 _COMPRESSION = 1  # of PNG; files are a tenth larger than at level 9, but much faster to write
 _SENT = (b"\xff\xd8", b"\x89PNG", b"RIFF")  # first bytes of JPEG, PNG and WebP files
@@ -30,3 +35,45 @@ def file_of(source: ImageSource) -> bytes:
     file = io.BytesIO()
     open_image(source).save(file, "PNG", compress_level=_COMPRESSION)
     return file.getvalue()
+
+
+class ImageFiles(ImageSet):
+    """Images that are sent as files with each query.
+
+    Args:
+        sources: N images.
+        owner: the model that they belong to.
+        progress: called as images are read.
+        most: maximum size of a file, in bytes; None: unlimited.
+
+    Attributes:
+        keys: hashes of the N files; equal files have equal hashes.
+
+    Raises:
+        BrokenImageError: an image cannot be read.
+        CraftZooError: a file is too large.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[ImageSource],
+        owner: VLM,
+        progress: Progress | None = None,
+        most: int | None = None,
+    ) -> None:
+        self.sources, self.owner = sources, owner
+        self.keys: list[bytes] = []
+        for place, source in enumerate(sources):
+            content = file_of(source)
+            if most is not None and len(content) > most:
+                what = printable(source) if isinstance(source, str | Path) else f"image {place}"
+                raise CraftZooError(
+                    f"{what} has {len(content):,} bytes, and {owner.name} takes {most:,} at most: "
+                    f"make it smaller"
+                )
+            self.keys.append(hashlib.sha256(content).digest())
+            if progress:
+                progress(len(self.keys), len(sources))
+
+    def __len__(self) -> int:
+        return len(self.sources)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import threading
@@ -25,8 +24,9 @@ from craft_zoo.blackbox.base import (
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
+from craft_zoo.blackbox.usage import Price, Usage
 from craft_zoo.client.callables import filled_of, log_of
-from craft_zoo.client.files import file_of
+from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.http import (
     BUSY,
     Answer,
@@ -54,6 +54,7 @@ _LABEL_BYTES = 1000  # maximum size of an answer per label
 _PROXY_TIMED_OUT = frozenset({504, 524})  # statuses of proxies; the model may still have answered
 _FAILURES = 3  # attempts after which HTTP 500, which may be transient, is a permanent failure
 _NO_JSON = 2  # attempts after which an answer without JSON is a permanent failure
+_ONE = Usage(predictions=1)
 _NONE = object()  # result of parsing a body that is no JSON
 
 
@@ -97,14 +98,14 @@ class HuggingFaceVLM(VLM):
         session: str | None = None,
         concurrency: int = 8,
         max_predictions: int | None = None,
-        price: float | None = None,
+        price: Price | float | None = None,
         max_cost: float | None = None,
         timeout: float = 60.0,
         retrying: Retrying | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         if concurrency < 1:
-            raise CraftZooError(f"at least 1 request must be under way, not {concurrency}")
+            raise CraftZooError(f"concurrency must be at least 1, not {concurrency}")
         token = os.environ.get("HF_TOKEN", "") if token is None else token
         token = checked_key(token, "HF_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -128,7 +129,7 @@ class HuggingFaceVLM(VLM):
     ) -> ImageSet:
         """See :meth:`VLM.images`. Images are only sent with each query."""
         images = as_images(images)
-        return _Files(images, self, progress)
+        return ImageFiles(images, self, progress)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
@@ -193,10 +194,11 @@ class HuggingFaceVLM(VLM):
 
     def _charge_again(self, failure: Transient) -> None:
         try:
-            self.cost_limit.charge(1)
+            self.cost_limit.charge(_ONE)
         except CraftZooError as limit:
             raise CraftZooError(
-                f"to ask {self._http.url} again ({failure.reason}) may be billed again, and {limit}"
+                f"repeating a request to {self._http.url} ({failure.reason}) may be billed, "
+                f"and {limit}"
             ) from None
 
     def _refused(self, answer: Answer) -> Exception:
@@ -214,12 +216,12 @@ class HuggingFaceVLM(VLM):
                 billed=answer.status in _PROXY_TIMED_OUT,
             )
         mend = "set HF_TOKEN" if answer.status in (401, 403) else "check the endpoint and its task"
-        return CraftZooError(f"endpoint {self._http.url} refused the question ({message}): {mend}")
+        return CraftZooError(f"endpoint {self._http.url} refused the request ({message}): {mend}")
 
     def _scores(self, answer: Answer, labels: Sequence[str]) -> np.ndarray:
         said = _parsed(answer.body)
         if said is _NONE:
-            raise Damaged("its answer is no JSON", attempts=_NO_JSON, billed=True)
+            raise Damaged("its answer is not JSON", attempts=_NO_JSON, billed=True)
         scores: dict[str, float] = {}
         try:
             for each in said:
@@ -227,18 +229,20 @@ class HuggingFaceVLM(VLM):
                 if label in scores:
                     raise self._wrong(f"has the label {label!r:.100} twice")
                 if not 0 <= score <= 1.001:
-                    raise self._wrong(f"has {score:g} for {label!r:.100}, which is no probability")
+                    raise self._wrong(
+                        f"has {score:g} for {label!r:.100}, which is not a probability"
+                    )
                 scores[label] = score
         except (TypeError, KeyError, ValueError, OverflowError) as error:
             if isinstance(error, CraftZooError):
                 raise
-            raise self._wrong("is no list of labels with scores") from None
+            raise self._wrong("is not a list of labels with scores") from None
         missing = [label for label in labels if label not in scores]
         if missing:
             raise self._wrong(f"has no label {missing[0]!r}")
         if len(scores) != len(labels):
             other = next(label for label in scores if label not in labels)
-            raise self._wrong(f"has the label {other!r:.100}, which was not asked about")
+            raise self._wrong(f"has the label {other!r:.100}, which was not requested")
         return np.array([scores[label] for label in labels])
 
     def _wrong(self, what: str) -> CraftZooError:
@@ -248,7 +252,7 @@ class HuggingFaceVLM(VLM):
         )
 
     def ask_all(
-        self, labels: Sequence[str], template: str, images: _Files, name: str | None = None
+        self, labels: Sequence[str], template: str, images: ImageFiles, name: str | None = None
     ) -> np.ndarray:
         """(N, C) probabilities; images with equal files are sent only once.
 
@@ -259,13 +263,13 @@ class HuggingFaceVLM(VLM):
         """
         first = {key: place for place, key in reversed(list(enumerate(images.keys)))}
         places = sorted(first.values())
-        self.cost_limit.check(len(places))
+        self.cost_limit.check(_ONE * len(places))
         stop = threading.Event()
 
         def files() -> Iterator[bytes]:
             for place in places:
                 content = file_of(images.sources[place])
-                self.cost_limit.charge(1)
+                self.cost_limit.charge(_ONE)
                 yield content
 
         def ask(content: bytes) -> np.ndarray:
@@ -276,23 +280,6 @@ class HuggingFaceVLM(VLM):
         finally:
             stop.set()
         return np.stack([rows[first[key]] for key in images.keys])
-
-
-class _Files(ImageSet):
-    """Images that are sent with each query."""
-
-    def __init__(
-        self, sources: Sequence[ImageSource], owner: VLM, progress: Progress | None
-    ) -> None:
-        self.sources, self.owner = sources, owner
-        self.keys: list[bytes] = []
-        for source in sources:
-            self.keys.append(hashlib.sha256(file_of(source)).digest())
-            if progress:
-                progress(len(self.keys), len(sources))
-
-    def __len__(self) -> int:
-        return len(self.sources)
 
 
 class _Endpoint(BlackBox):
@@ -306,13 +293,13 @@ class _Endpoint(BlackBox):
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""
         name = self._owner._questions.take_name()
-        files = own_images(images, _Files, self._owner)
+        files = own_images(images, ImageFiles, self._owner)
         if isinstance(prompts, np.ndarray):
             raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
         return self._ask_all(prompts, files, name)
 
     def _ask_all(
-        self, prompts: Sequence[str | tuple[str, ...]], images: _Files, name: str | None
+        self, prompts: Sequence[str | tuple[str, ...]], images: ImageFiles, name: str | None
     ) -> Iterator[np.ndarray]:
         again, answers = Counter(prompts), dict[str | tuple[str, ...], np.ndarray]()
         for prompt in prompts:
@@ -324,15 +311,17 @@ class _Endpoint(BlackBox):
                 answers[prompt] = answer
             yield answer.copy()
 
-    def _ask(self, prompt: str | tuple[str, ...], images: _Files, name: str | None) -> np.ndarray:
+    def _ask(
+        self, prompt: str | tuple[str, ...], images: ImageFiles, name: str | None
+    ) -> np.ndarray:
         if isinstance(prompt, str):
             return self._owner.ask_all(self.classnames, prompt, images, name)
         # The API has one template for all labels, so complete prompts are sent as the labels.
         labels = filled_of(prompt, self.classnames)
         if len(set(labels)) < len(labels):
             raise CraftZooError(
-                f"{self._owner.name} answers by prompt, and two classes have the same: give each "
-                f"its own"
+                f"{self._owner.name} identifies classes by their prompts, and two are equal: "
+                f"give each class its own prompt"
             )
         return self._owner.ask_all(labels, "{}", images, name)
 

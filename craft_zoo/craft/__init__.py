@@ -7,11 +7,11 @@ ICML 2024. The loop uses only the interface of the black box.
 - :class:`Objective`: turns logits into losses and updates the refiner; :class:`ConvexObjective`:
   with the convex refiner; :class:`NetworkObjective`: with the paper's refiner;
   :class:`CrossEntropyObjective`: without a refiner
-- :class:`CraftConfig`: settings; :func:`read_settings`, :func:`setting_options`: by name;
-  :data:`DATASET_TEMPLATE`: value of ``template`` that selects the data set's template
+- :class:`CraftConfig`: settings; :data:`DATASET_TEMPLATE`: value of ``template`` that selects the
+  data set's template
 """
 
-from craft_zoo.craft.config import DATASET_TEMPLATE, CraftConfig, read_settings, setting_options
+from craft_zoo.craft.config import DATASET_TEMPLATE, CraftConfig
 from craft_zoo.craft.convex_objective import ConvexObjective
 from craft_zoo.craft.loop import collaborate
 from craft_zoo.craft.network_objective import NetworkObjective
@@ -27,6 +27,4 @@ __all__ = [
     "Objective",
     "Step",
     "collaborate",
-    "read_settings",
-    "setting_options",
 ]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_type_hints
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.errors import CraftZooError
-from craft_zoo.optimizers.option import Option, check_names
 
 DATASET_TEMPLATE = "dataset"
 _MOST = 1_000_000  # maximum of every numeric setting, as some determine memory use
@@ -47,6 +45,8 @@ class CraftConfig:
         views: number of augmented views of the training images that the refiner is trained on; they
             are queried under the current context and cost N predictions per epoch. 0: the refiner
             is trained on the logits of the search, without further predictions (network).
+        own: settings that methods declare themselves, as pairs ("method.setting", hashable value)
+            sorted by name, see :func:`craft_zoo.methods.register_method`.
     """
 
     template: str = DEFAULT_INIT
@@ -66,6 +66,7 @@ class CraftConfig:
     batch_size: int = 256
     epoch_queries: int = 40
     views: int = 0
+    own: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         self._check_choice("refiner", ("convex", "network"))
@@ -94,34 +95,3 @@ class CraftConfig:
             raise CraftZooError(
                 f"setting {name} must be one of {', '.join(choices)}, not {value!r}"
             )
-
-
-def setting_options() -> dict[str, Option]:
-    """The settings by name, with types and defaults."""
-    hints = get_type_hints(CraftConfig)
-    return {
-        field.name: Option(field.name, hints[field.name], field.default)
-        for field in fields(CraftConfig)
-    }
-
-
-def read_settings(values: Mapping[str, Any], base: CraftConfig | None = None) -> CraftConfig:
-    """A configuration from values by name.
-
-    Args:
-        values: values that differ from ``base``, as text or of the setting's type.
-        base: the configuration to change; None: the default.
-
-    Raises:
-        OptimizerError: an unknown setting or a value of the wrong type.
-        CraftZooError: a value out of range.
-    """
-    owner, known = "the method's configuration", setting_options()
-    check_names(values, known, owner)
-    read: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, str):
-            read[name] = known[name].convert(value, owner)
-        else:
-            read[name] = known[name].accept(value, owner)
-    return replace(base or CraftConfig(), **read)

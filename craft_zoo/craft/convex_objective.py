@@ -126,7 +126,7 @@ class ConvexObjective(Objective):
         if self._first is None:
             self._first = Solution(prompt, self._refiner, self._anchors)
         self._parts = self._cross_fit(logits if sample is None else sample)
-        if not self._held_out.released:
+        if not self._held_out.search_may_use:
             refined = self._parts[-1].refined(torch.from_numpy(logits))
             self._held_out.observe(refined, self._meter.queries)
 
@@ -183,7 +183,7 @@ class ConvexObjective(Objective):
     @property
     def _search_parts(self) -> list[_Part]:
         """The folds that the search uses."""
-        return self._parts if self._held_out.released else self._parts[:-1]
+        return self._parts if self._held_out.search_may_use else self._parts[:-1]
 
     @property
     def _fitted(self) -> ConvexRefiner:

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 _MIN_IMAGES = 100  # tests with 10 and 40 images missed gains of 15 and 7 points
 _PRIOR_MEAN, _PRIOR_STD = -0.2, 0.2  # change of the cross-entropy by a search
-_Z_RELEASE = 3.0  # standard errors; above 2, as the test is repeated many times
+_Z_SCORE = 3.0  # standard errors; above 2, as the test is repeated many times
 _MIN_STANDARD_ERROR = 1e-3  # for contexts under which hardly any logit has changed
 _INVERSE_TEMPERATURES = [2.0 ** (k / 4) for k in range(-16, 5)]
 
@@ -29,7 +29,7 @@ class HeldOut:
         patience: queries after which a search that has been worse all the time is given up.
 
     Attributes:
-        released: the search may use the held-out images.
+        search_may_use: whether the search may use the held-out images.
         worse: the posterior mean says that the searched context is worse.
         given_up: it has been worse for ``patience`` queries.
     """
@@ -38,7 +38,7 @@ class HeldOut:
         self._targets, self._patience = targets, patience
         self._first: Tensor | None = None
         self._worse_since: int | None = None  # queries
-        self.released = patience == 0 or len(targets) < _MIN_IMAGES
+        self.search_may_use = patience == 0 or len(targets) < _MIN_IMAGES
         self.worse = self.given_up = False
 
     def observe(self, refined: Tensor, queries: int) -> None:
@@ -49,7 +49,7 @@ class HeldOut:
                 the searched one.
             queries: made so far.
         """
-        if self.released:
+        if self.search_may_use:
             return
         losses = self._losses(refined)
         if self._first is None:
@@ -58,7 +58,7 @@ class HeldOut:
         difference = losses - self._first
         mean = float(difference.mean())
         error = max(float(difference.std()) / len(losses) ** 0.5, _MIN_STANDARD_ERROR)
-        self.released = mean < -_Z_RELEASE * error
+        self.search_may_use = mean < -_Z_SCORE * error
         self.worse = mean / error**2 + _PRIOR_MEAN / _PRIOR_STD**2 > 0
         if not self.worse:
             self._worse_since = None

@@ -19,7 +19,7 @@ from craft_zoo.seeding import generator
 _BLOCK_BYTES = 2**24  # maximum size of the refiner's activations when losses are computed
 # Maximum number of logits of one candidate that an optimizer that learns from outputs receives; on
 # larger tasks it receives those of a subset of the images.
-_OUTPUTS = 2**16
+_MAX_OUTPUT_LOGITS = 2**16
 
 
 def collaborate(
@@ -95,7 +95,7 @@ def collaborate(
 def _output_images(labels: np.ndarray, n_classes: int, seed: int) -> np.ndarray:
     """Indices of the images whose logits an optimizer receives, equally many of each class."""
     shots = int(np.bincount(labels).max())
-    most = max(1, _OUTPUTS // n_classes**2)
+    most = max(1, _MAX_OUTPUT_LOGITS // n_classes**2)
     if shots <= most:
         return np.arange(len(labels))
     rng = generator(seed, "told images")

@@ -86,7 +86,7 @@ class NetworkObjective(Objective):
         """
         raise CraftZooError(
             "an optimizer that learns from outputs needs a convex loss, which the network refiner "
-            "has not: use refiner=convex, or another optimizer"
+            "does not have: use refiner=convex, or another optimizer"
         )
 
     def solution(self, prompt: Prompt) -> Solution:

@@ -162,11 +162,11 @@ def say_left_out(left_out: Iterable[LeftOut]) -> list[str]:
             )
     for suffix, paths in sorted(others.items()):
         if len(paths) == 1:
-            images.append(f"file {printable(paths[0])} is not called like an image")
+            images.append(f"file {printable(paths[0])} has no image file extension")
         else:
             kind = f"ending in {printable(suffix)}" if suffix else "without a suffix"
             images.append(
-                f"{len(paths):,} files {kind} are not called like images, the first "
+                f"{len(paths):,} files {kind} have no image file extension, the first "
                 f"{printable(paths[0])}"
             )
     return images

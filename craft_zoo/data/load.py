@@ -73,15 +73,15 @@ class DatasetSpec:
         """Open the data set, see :func:`load_dataset`."""
         name, part = self.name, split_part(self.name)[1]
         REGISTRY.load()
-        if self.kind not in {**REGISTRY.things, **REGISTRY.broken}:
-            hint = did_you_mean(self.kind, REGISTRY.things)
+        if self.kind not in {**REGISTRY.items, **REGISTRY.broken}:
+            hint = did_you_mean(self.kind, REGISTRY.items)
             if expanded(name).is_dir():  # the user forgot the prefix
                 hint = f"did you mean folder:{name}? "
             elif expanded(name).is_file():
                 hint = f"did you mean manifest:{name}? "
             raise CraftZooError(
                 f"unknown data set {name!r}: {hint}choose from "
-                f"{', '.join(sorted(REGISTRY.things))} (your own images: folder:PATH)"
+                f"{', '.join(sorted(REGISTRY.items))} (your own images: folder:PATH)"
             )
         dataset = REGISTRY.find(self.kind)(self)
         if self.skip_bad:

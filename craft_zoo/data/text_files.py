@@ -38,7 +38,7 @@ def read_text(path: Path) -> str:
         place = f" in line {line}" if encoding.startswith("utf-8") else ""
         raise CraftZooError(
             f"{printable(path)} cannot be read as {encoding.upper().removesuffix('-SIG')}{place}: "
-            f"save the file as UTF-8 (in Excel 'CSV UTF-8', in editors beside 'Save as')"
+            f"save the file as UTF-8 (in Excel 'CSV UTF-8', in editors under 'Save as')"
         ) from None
     if "\0" in text:
         raise CraftZooError(

@@ -392,12 +392,12 @@ def _create_from_file(
     big_vision = file.suffix in (".npz", ".npy")
     checkpoint = None if big_vision else read_checkpoint(file)
     shown = checkpoint.quick_gelu if checkpoint else None
-    if shown is not None and weights.told and shown != use.quick_gelu:
+    if shown is not None and weights.is_specified and shown != use.quick_gelu:
         said.append(
             f"{file} was saved from a model that computes with {ACTIVATIONS[shown]}, and "
             f"{weights.name} computes with {ACTIVATIONS[use.quick_gelu]}, as was asked for"
         )
-    elif shown is not None and not weights.told:
+    elif shown is not None and not weights.is_specified:
         if weights.tag is not None and shown != use.quick_gelu:
             raise CraftZooError(
                 f"the file computes with {ACTIVATIONS[shown]}, and all of open_clip's weights for "
@@ -406,13 +406,13 @@ def _create_from_file(
             )
         use = use._replace(quick_gelu=shown)
     unsure = [what for what in weights.unsure if shown is None or what != "activation"]
-    if shown and not weights.told:  # OpenAI's weights, whose settings are all known
+    if shown and not weights.is_specified:  # OpenAI's weights, whose settings are all known
         unsure = []
     if unsure:
         flags = "say quickgelu=True (--quickgelu) where it was trained so, as OpenAI's weights "
         flags += "were, quickgelu=False (--no-quickgelu) where it was not, or "
         said.append(
-            f"{file} cannot say its {' and '.join(unsure)}, in which weights for "
+            f"{file} does not specify its {' and '.join(unsure)}, in which weights for "
             f"{weights.architecture} differ, and is used with {use.in_words(unsure)}: "
             f"{flags if 'activation' in unsure else ''}give "
             f"pretrained='TAG@FILE' (--pretrained TAG@FILE) to use it as "

@@ -62,14 +62,14 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
     except TimeoutError:
         if load.is_hurried:
             raise busy("the server is being stopped") from None
-        raise busy(f"the body did not come in {limits.body_seconds:g} s") from None
+        raise busy(f"the body did not arrive within {limits.body_seconds:g} s") from None
     expected = request.headers.get(DIGEST_HEADER)
     if expected is not None and not hmac.compare_digest(
         expected.strip().lower().encode(), digest.hexdigest().encode()
     ):
         raise Refusal(
             ErrorCode.BAD_DIGEST,
-            f"the body does not fit the {DIGEST_HEADER} it came with: send it again",
+            f"the body does not match its {DIGEST_HEADER}: send it again",
         )
     load.begin()
     return body.getvalue()  # CPython returns the buffer without a copy
@@ -99,9 +99,7 @@ def parse(
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "body"
-        raise bad(
-            f"the request is not as it should be ({place}: {first['msg']}): see /openapi.json"
-        ) from None
+        raise bad(f"the request is invalid ({place}: {first['msg']}): see /openapi.json") from None
 
 
 def _count_parts(body: bytes, most: int) -> int:

@@ -22,7 +22,7 @@ _ENCODED, _ENCODED_PIXELS = 16, 2**25
 _DECODED, _DECODED_PIXELS = 64, 2**23
 
 
-async def take_in(
+async def add_images(
     service: Service,
     account: str,
     held: AccountImages,
@@ -77,7 +77,9 @@ async def _complete(service: Service, account: str, held: AccountImages) -> None
     try:
         held.encoded = await service.compute(account, "images", encode)
     except ForgottenImageError:
-        _LOG.warning("the model has forgotten images: a set's files are kept until all have come")
+        _LOG.warning(
+            "the model's cache has dropped images: a set's files are kept until it is complete"
+        )
         held.lose()
     else:
         if service.model.remembers:
@@ -94,7 +96,7 @@ async def _check(
     most = service.settings.limits.request_pixels
     try:
         for some in _pieces(images, _DECODED, _DECODED_PIXELS):
-            async with service.gate.turn(account):
+            async with service.admission.turn(account):
                 await service.decode(_measure, some)
         pixels = sum(image.pixels for image in images)
         if pixels > most:
@@ -104,7 +106,7 @@ async def _check(
             )
         for some in _pieces(images, _DECODED, _DECODED_PIXELS):
             await _stop_if(is_gone)
-            async with service.gate.turn(account):
+            async with service.admission.turn(account):
                 await service.decode(_decode, some)
     except BrokenImageError as error:
         raise Refusal(ErrorCode.BAD_IMAGE, str(error)) from None

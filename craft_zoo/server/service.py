@@ -94,7 +94,7 @@ class Service:
         # Part of ids and digests, so that stored answers of another model or form never match.
         self._served = json.dumps([vlm.name, settings.answers, settings.top_k])
         self.metrics = Metrics(lambda: self._worker.waiting)
-        self.gate = Admission(limits)
+        self.admission = Admission(limits)
         self.buckets = RateLimit(limits.requests_per_second, limits.burst, clock)
         self._names = RateLimit(limits.names_per_second, 2 * limits.classes, clock)
         self.cached: Counter[str] = Counter()  # images in the feature cache, by account
@@ -124,7 +124,7 @@ class Service:
         self.opened: SharedCache[Opened] = SharedCache()
         self.is_ready = self.is_closing = self._is_ending = False
         self._worker = self._new_worker()
-        self._asking: dict[tuple[str, str], _SameQuestion] = {}
+        self._key_locks: dict[tuple[str, str], _KeyLock] = {}
         self._answering: set[asyncio.Future[Recorded]] = set()
         self._unrecorded: list[tuple[Entry, asyncio.Future[Recorded]]] = []
         self._recording = asyncio.Lock()
@@ -135,21 +135,19 @@ class Service:
         Raises:
             CraftZooError: the database cannot be used.
         """
-        self.is_closing = self._is_ending = self.gate.is_hurried = False
+        self.is_closing = self._is_ending = self.admission.is_hurried = False
         self.state = State(self.settings.state, self.settings.limits.stored_bytes)
         self._readers = ThreadPoolExecutor(_READERS, "craft-zoo-read")
         self._decoder = ThreadPoolExecutor(1, "craft-zoo-decode")
         self._clerk = ThreadPoolExecutor(1, "craft-zoo-bill")
         self._worker.start()
-        self.model = await self.compute(
-            _OWNER, "capabilities_of", lambda: capabilities_of(self.vlm)
-        )
+        self.model = await self.compute(_OWNER, "capabilities", lambda: capabilities_of(self.vlm))
         self.is_ready = True
 
     def close(self) -> None:
         """Refuse new requests; those in progress continue. May be called by a signal handler."""
         self.is_closing = True
-        self.gate.hurry()
+        self.admission.hurry()
 
     async def stop(self) -> None:
         """Stop. Requests still in progress after the grace period are refused and not billed."""
@@ -334,10 +332,10 @@ class Service:
         is_kept: bool,
     ) -> Recorded:
         name = account.name
-        turnstile = self._asking.setdefault((name, key), _SameQuestion())
-        turnstile.users += 1
+        key_lock = self._key_locks.setdefault((name, key), _KeyLock())
+        key_lock.users += 1
         try:
-            async with turnstile.lock:
+            async with key_lock.lock:
                 known, used = await self.file(self.state.find, name, key, question)
                 if known and known.body is not None:
                     return known
@@ -351,9 +349,9 @@ class Service:
                     self.metrics.predictions.labels(name).inc(prepared.bill.predictions)
                 return recorded
         finally:
-            turnstile.users -= 1
-            if not turnstile.users:
-                del self._asking[name, key]
+            key_lock.users -= 1
+            if not key_lock.users:
+                del self._key_locks[name, key]
 
     async def _record(self, entry: Entry) -> Recorded:
         """Record a request. Those that arrive while the disk is busy share one transaction."""
@@ -419,7 +417,7 @@ class Service:
             raise RuntimeError("the model cannot be used") from error
 
 
-class _SameQuestion:
+class _KeyLock:
     """Serialises requests that have the same idempotency key."""
 
     def __init__(self) -> None:

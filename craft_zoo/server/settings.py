@@ -46,10 +46,10 @@ class ServeSettings:
                 f"the server cannot answer with {self.answers!r}: say logits or log_probabilities"
             )
         if self.top_k is not None and self.top_k < 1:
-            raise CraftZooError(f"the best {self.top_k} of a row are none: set top_k to 1 or more")
+            raise CraftZooError(f"top_k must be at least 1, not {self.top_k}")
         if self.top_k is not None and self.answers == "logits":
             raise CraftZooError(
-                "logits of the best K classes tell those of all, asked about in small groups: "
+                "top_k does not protect logits, as those of few classes at a time add up to all: "
                 "answer with log-probabilities, or leave out top_k"
             )
         if self.max_batch < 1:

@@ -99,7 +99,7 @@ class UploadedImage(DerivedImage):
     def _reading(self) -> Iterator[Image.Image]:
         content = self._content
         if content is None:
-            raise ForgottenImageError(f"image {self._name} is here no longer: send it again")
+            raise ForgottenImageError(f"image {self._name} is no longer stored: send it again")
         most = min(self._most, Image.MAX_IMAGE_PIXELS or self._most)
         if fault := fault_of(content):
             raise BrokenImageError(f"image {self._name} {fault}", "save it anew, as PNG or JPEG")

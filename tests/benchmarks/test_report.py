@@ -195,7 +195,7 @@ def test_files_for_a_paper(folder: Path) -> None:
     assert overview.loc["anchors", "mean"] == pytest.approx(100 * np.mean(ends))
     assert overview.loc["craft (logit-gn)", "average rank"] == 1
     differences = pd.read_csv(tables / "differences.csv").set_index("method")
-    assert differences.loc["craft (logit-gn)", "less craft-released"] == pytest.approx(20, abs=2)
+    assert differences.loc["craft (logit-gn)", "minus craft-released"] == pytest.approx(20, abs=2)
     variants = pd.read_csv(tables / "variants-digits-16-shots.csv")
     assert variants["method"].tolist() == ["one <context>"]
 
@@ -225,7 +225,7 @@ def test_one_run_has_a_report_too(tmp_path: Path, capsys: pytest.CaptureFixture[
     run = next(iter(runs()))
     RunStore(tmp_path).save(run, curve(0.2, 0.7), None)
     assert main(["report", str(tmp_path)]) == 0
-    assert "nothing can be said of chance" in (tmp_path / "report" / "report.html").read_text()
+    assert "One seed gives no spread" in (tmp_path / "report" / "report.html").read_text()
     assert main(["report", str(tmp_path / "nowhere")]) == 2
     assert "holds no results" in capsys.readouterr().err
     assert main(["report", str(tmp_path), "--out", "/proc/nowhere"]) == 2

@@ -69,7 +69,7 @@ def test_another_search_is_noticed() -> None:
     advance(optimizer, 3)
     state = optimizer.state()
     state["losses"] = state["losses"][::-1].copy()
-    with pytest.raises(OptimizerError, match="of a search that 'snes' does not repeat here"):
+    with pytest.raises(OptimizerError, match="'snes' now asks for other candidates"):
         restore(state)
 
 

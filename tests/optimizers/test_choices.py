@@ -82,11 +82,11 @@ def test_a_search_of_choices_is_restored(spec: str) -> None:
 
 
 def test_misuse_is_explained() -> None:
-    with pytest.raises(OptimizerError, match="'genetic' searches choices and no numbers"):
+    with pytest.raises(OptimizerError, match="'genetic' searches categorical choices"):
         create("genetic", 3, budget=10, seed=1).ask()
     continuous = create("random", 3, budget=10, seed=1)
     continuous.choices = np.array([2, 2, 2])
-    with pytest.raises(OptimizerError, match="'random' searches numbers and no choices: use col"):
+    with pytest.raises(OptimizerError, match="'random' searches numbers, not categorical"):
         continuous.ask()
     few = create("genetic", 3, budget=10, seed=1)
     few.choices = np.array([2, 2])

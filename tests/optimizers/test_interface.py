@@ -178,7 +178,7 @@ def test_the_last_generation_is_cut_to_the_budget() -> None:
     assert sizes == [4, 4, 2]
     assert spy.stop == "the budget of 10 is spent"
     assert (spy.evaluations, spy.remaining) == (10, 0)
-    with pytest.raises(OptimizerError, match=r"after the end \(the budget of 10 is spent\)"):
+    with pytest.raises(OptimizerError, match=r"has ended \(the budget of 10 is spent\)"):
         spy.ask()
 
 
@@ -220,7 +220,7 @@ def test_misuse_is_explained() -> None:
     with pytest.raises(OptimizerError, match="ask was called twice"):
         optimizer.ask()
     for wrong in (np.zeros((2, 4)), candidates[::-1], candidates[:0], candidates + 1e-9):
-        with pytest.raises(OptimizerError, match="tell what ask returned"):
+        with pytest.raises(OptimizerError, match="pass what ask returned"):
             optimizer.tell(wrong, np.zeros(len(wrong)))
     with pytest.raises(OptimizerError, match="give one number each"):
         optimizer.tell(candidates, [0.0])

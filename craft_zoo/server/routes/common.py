@@ -17,19 +17,19 @@ from craft_zoo.server.service import Service
 
 BINARY = "application/octet-stream"
 
-Id = Annotated[str, Path(description="content hash, as it was answered", max_length=100)]
+Id = Annotated[str, Path(description="id (a content hash) from an earlier answer", max_length=100)]
 
 _KEY = HTTPBearer(auto_error=False, description="the key that the model's owner gave")
 
 _REASONS = {
-    400: "The request is not as it should be.",
+    400: "The request is invalid.",
     401: "The key is missing or unknown.",
     402: "The quota is used up.",
-    404: "The account has no such thing.",
+    404: "The account has no object with this id.",
     409: "The Idempotency-Key belongs to another request.",
-    413: "It is more than is taken.",
-    415: "The body is of a kind that is not read.",
-    422: "The request is not as it should be.",
+    413: "The request or its answer is too large.",
+    415: "The content type is not supported.",
+    422: "The request is invalid.",
     429: "Too many requests a second.",
     503: "The server is busy, or is being stopped.",
 }
@@ -93,7 +93,7 @@ def enter(request: Request) -> Reservation:
     """
     held = request.state.held
     assert isinstance(held, ExitStack)
-    return held.enter_context(service_of(request).gate.enter(account_of(request).name))
+    return held.enter_context(service_of(request).admission.enter(account_of(request).name))
 
 
 def service_of(request: Request) -> Service:

@@ -9,7 +9,7 @@ from craft_zoo.server.admission import Reservation
 from craft_zoo.server.bodies import parse, read_body
 from craft_zoo.server.caches import AccountImages, content_id
 from craft_zoo.server.errors import Refusal
-from craft_zoo.server.ingest import take_in
+from craft_zoo.server.ingest import add_images
 from craft_zoo.server.limits import Limits
 from craft_zoo.server.routes.common import (
     Id,
@@ -85,7 +85,7 @@ async def upload(id: Id, request: Request) -> MissingAnswer:
     limits = service.settings.limits
     held = service.image_sets.get(account, id)
     body = await read_body(request, enter(request), limits, most=limits.body_bytes)
-    await take_in(service, account, held, body, request.is_disconnected)
+    await add_images(service, account, held, body, request.is_disconnected)
     return MissingAnswer(missing=held.missing)
 
 

@@ -70,7 +70,7 @@ async def classify(request: Request, key: Key = None) -> Response:
         check_names(labels, "", limits, service.settings.top_k)
         check_template(template, limits)
         load.add(len(body))  # the decoded image file
-        async with service.gate.turn(account.name):
+        async with service.admission.turn(account.name):
             image = await service.decode(_image, task.inputs, limits.pixels)
 
         async def answer() -> bytes:

@@ -340,7 +340,7 @@ def test_ctrl_c_says_what_is_kept(image_folder: Path, tmp_path: Path) -> None:
     # A shell says 130 for either. Python itself ends by the signal, after all the same words, where
     # it has come during an exec of text, as for a data class of a module that is being imported.
     assert process.returncode in (130, -signal.SIGINT), error
-    assert "the same command goes on" in " ".join(output.split())
+    assert "rerun the same command to continue" in " ".join(output.split())
     assert "Traceback" not in error
 
 

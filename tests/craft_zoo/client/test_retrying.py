@@ -75,7 +75,7 @@ def test_an_address_that_never_answered_is_given_up_sooner(time: Any) -> None:
 
 def test_what_seldom_passes_is_tried_a_few_times(time: Any) -> None:
     failing = Failing(100, attempts=3)
-    sentence = r"x gives no answer that can be used \(gone; 3 attempts\): check the address"
+    sentence = r"x gives no usable answer \(gone; 3 attempts\): check the address"
     with pytest.raises(CraftZooError, match=sentence):
         time.retrying()(failing, "server x")
     assert failing.made == 3

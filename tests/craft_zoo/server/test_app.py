@@ -238,7 +238,7 @@ def test_requests_that_wait_are_scored_in_one_call(
             pool.submit(user.score, classifier, images, contexts[at : at + 2], f"k{at}")
             for at, (user, classifier, images) in zip((1, 3, 5, 7), places * 2, strict=True)
         ]
-        wait_for(lambda: served.service.gate.inside == 5)
+        wait_for(lambda: served.service.admission.inside == 5)
         wait_for(lambda: "craft_zoo_queue_length 4.0" in served.client.get("/metrics").text)
         slow.go.set()
         answers = [decode_array(each.result().content) for each in (first, *asked)]
@@ -342,13 +342,13 @@ def test_large_answers_are_sent_in_pieces_and_held_until_they_are_gone(
     serve: Callable[..., Any], png: Callable[..., bytes]
 ) -> None:
     served = serve()
-    ann, gate = served.ann, served.service.gate
+    ann, admission = served.ann, served.service.admission
     files = [png(seed) for seed in range(30)]
     classifier, images = ann.classifier([f"class {n}" for n in range(100)]), ann.upload(files)
     contexts = np.stack([ann.initial_context(classifier)] * 40)
     answer = ann.score(classifier, images, contexts, "large").content
     assert len(answer) > 4 * 30 * 100 * 40
-    assert gate.held == gate.inside == 0
+    assert admission.held == admission.inside == 0
     sent: list[tuple[int, int, bool]] = []
 
     async def replay() -> bytes:
@@ -375,7 +375,9 @@ def test_large_answers_are_sent_in_pieces_and_held_until_they_are_gone(
             return {"type": "http.request", "body": request.content}
 
         async def send(message: dict[str, Any]) -> None:
-            sent.append((len(message.get("body", b"")), gate.held, message.get("more_body", False)))
+            sent.append(
+                (len(message.get("body", b"")), admission.held, message.get("more_body", False))
+            )
             body.extend(message.get("body", b""))
 
         await served.client.app(scope, receive, send)
@@ -385,7 +387,7 @@ def test_large_answers_are_sent_in_pieces_and_held_until_they_are_gone(
     assert len(sent) == 3  # the head, and two pieces
     assert [more for *_, more in sent] == [False, True, False]
     assert all(held >= len(answer) for _, held, _ in sent)
-    assert gate.held == gate.inside == 0
+    assert admission.held == admission.inside == 0
 
 
 def test_one_bad_request_in_a_batch_harms_no_other(
@@ -481,12 +483,12 @@ def test_too_many_requests_at_once_are_asked_to_come_back(
     slow.go.clear()
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(ann.score, classifier, images, context, f"{i}") for i in (1, 2)]
-        wait_for(lambda: served.service.gate.inside == 2)
+        wait_for(lambda: served.service.admission.inside == 2)
         response = ann.score(classifier, images, context, "3")
         assert "2 requests of this account" in refused(response, 503, "busy")
         assert response.headers["Retry-After"] == "1"
         asked.append(pool.submit(bob.score, bobs, images_of_bob, context, "1"))
-        wait_for(lambda: served.service.gate.inside == 3)
+        wait_for(lambda: served.service.admission.inside == 3)
         poor = served.poor.send("POST", "/v1/classifiers", json={"classnames": ["x"]})
         assert "3 requests are under way" in refused(poor, 503, "busy")
         slow.go.set()
@@ -507,16 +509,16 @@ def test_memory_is_bounded_over_all_requests(
     slow.go.clear()
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(ann.score, classifier, images, three, f"{i}") for i in (1, 2)]
-        wait_for(lambda: served.service.gate.held > 24_000)
+        wait_for(lambda: served.service.admission.held > 24_000)
         held = 0
-        while held != served.service.gate.held:  # until both have all that they need
-            held = served.service.gate.held
+        while held != served.service.admission.held:  # until both have all that they need
+            held = served.service.admission.held
             time.sleep(0.3)
         response = ann.score(classifier, images, three, "3")
         assert "memory" in refused(response, 503, "busy")
         slow.go.set()
         assert all(each.result().is_success for each in asked)
-    assert served.service.gate.held == 0
+    assert served.service.admission.held == 0
 
 
 def test_each_request_is_a_line_in_the_log_without_secrets(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from craft_zoo.server.logs import Sparing, log_to
+from craft_zoo.server.logs import RepeatLimit, log_to
 from craft_zoo.server.uvicorn_server import Server, server_of
 
 LARGE = bytes(2**26)  # more than the machine's own buffers take
@@ -198,11 +198,11 @@ def test_requests_that_come_at_once_are_all_answered(start: Callable[..., Server
 
 def test_few_lines_of_one_kind_are_written_in_a_minute() -> None:
     now = 0.0
-    sparing = Sparing(lambda: now)
+    limit = RepeatLimit(lambda: now)
 
     def tell(name: str, message: str, *arguments: object) -> logging.LogRecord | None:
         record = logging.LogRecord(name, logging.ERROR, "", 0, message, arguments, None)
-        return record if sparing.filter(record) else None
+        return record if limit.filter(record) else None
 
     told = [tell("asyncio", f"no more files\nsocket {n}") for n in range(2000)]
     assert sum(each is not None for each in told) == 5

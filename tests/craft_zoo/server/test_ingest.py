@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import decode_array, encode_files
-from craft_zoo.server.ingest import take_in
+from craft_zoo.server.ingest import add_images
 from craft_zoo.server.uploads import UploadedImage
 
 Refused = Callable[..., str]
@@ -91,9 +91,9 @@ def test_accounts_take_turns_in_having_images_decoded(
         first = pool.submit(served.ann.put, big, dict(enumerate(many[:3])))
         wait_for(lambda: len(decoded.names) == 1)
         more = pool.submit(served.ann.put, big, {3: many[3], 4: many[4]})
-        wait_for(lambda: served.service.gate.inside == 2)
+        wait_for(lambda: served.service.admission.inside == 2)
         other = pool.submit(served.bob.put, small, dict(enumerate(few)))
-        wait_for(lambda: served.service.gate.inside == 3)
+        wait_for(lambda: served.service.admission.inside == 3)
         wait_for(lambda: served.service._decoder._work_queue.qsize() == 1)
         decoded.go.set()
         assert other.result().json() == {"missing": []}
@@ -129,7 +129,7 @@ def test_for_who_is_gone_nothing_more_is_decoded(
 
     body = encode_files(dict(enumerate(files)))
     with pytest.raises(ClientDisconnect):
-        served.client.portal.call(take_in, served.service, "ann", held, body, is_gone)
+        served.client.portal.call(add_images, served.service, "ann", held, body, is_gone)
     assert len(decoded.names) == 2
     assert held.missing == [0, 1, 2, 3]
     assert held.kept_bytes == 0

@@ -1,0 +1,73 @@
+"""What a service bills (predictions, requests, images, tokens) and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+
+from craft_zoo.errors import CraftZooError
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Amounts of everything that services bill.
+
+    Attributes:
+        predictions: (prompt, image) pairs.
+        requests: HTTP requests.
+        images: images sent.
+        input_tokens: tokens of prompts and images.
+        output_tokens: tokens of answers.
+    """
+
+    predictions: int = 0
+    requests: int = 0
+    images: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __sub__(self, other: Usage) -> Usage:
+        return self + other * -1
+
+    def __mul__(self, factor: int) -> Usage:
+        return Usage(*(factor * amount for amount in astuple(self)))
+
+    def in_words(self) -> str:
+        """The amounts that are not 0, as in "12 requests, 34 images"; "nothing" if all are."""
+        amounts = {field.name: getattr(self, field.name) for field in fields(self)}
+        words = [
+            f"{amount:,} {name.replace('_', ' ')}"[: None if amount != 1 else -1]
+            for name, amount in amounts.items()
+            if amount
+        ]
+        return ", ".join(words) or "nothing"
+
+
+@dataclass(frozen=True)
+class Price:
+    """Prices in any currency, each of one unit of :class:`Usage`.
+
+    Raises:
+        CraftZooError: a price is negative or not finite.
+    """
+
+    predictions: float = 0.0
+    requests: float = 0.0
+    images: float = 0.0
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not 0 <= value < float("inf"):
+                raise CraftZooError(
+                    f"the price of {field.name.replace('_', ' ')} must be a number, at least 0, "
+                    f"not {value}"
+                )
+
+    def cost(self, usage: Usage) -> float:
+        """Cost of a usage, in the currency of the prices."""
+        return sum(a * b for a, b in zip(astuple(self), astuple(usage), strict=True))

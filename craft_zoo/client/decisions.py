@@ -1,0 +1,149 @@
+"""Client of OpenAI's decisions API: ``openai:MODEL`` or ``openai:MODEL@https://HOST/v1``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from craft_zoo.blackbox.load import ModelSpec, register_model
+from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.openai_sdk import OpenAIClient
+from craft_zoo.client.questions import (
+    Limits,
+    Question,
+    QuestionService,
+    QuestionVLM,
+    Reply,
+    data_url,
+)
+from craft_zoo.client.retrying import Damaged
+from craft_zoo.client.services import ServiceOptions, address, open_service
+from craft_zoo.client.tokens import TokenRule
+
+SCHEME = "openai:"
+_INVALID = 3  # attempts after which an invalid answer is a permanent failure
+Detail = Literal["low", "high", "auto", "original"]
+
+
+class Decisions(QuestionService):
+    """OpenAI's ``POST /v1/decisions``: typed questions about an input, answered by probabilities.
+
+    Args:
+        model: name of the model at the service.
+        url: base URL, see :class:`OpenAIClient`; None: OpenAI's.
+        key: API key; None: the environment variable OPENAI_API_KEY.
+        timeout: seconds to wait for the next byte of an answer.
+        detail: how closely the model looks at images; None: the service's default.
+        tokens: rule by which tokens are estimated.
+
+    Raises:
+        CraftZooError: see :class:`OpenAIClient`.
+    """
+
+    limits = Limits(questions=400, options=255)
+
+    def __init__(
+        self,
+        model: str,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        timeout: float = 60.0,
+        detail: str | None = None,
+        tokens: TokenRule | None = None,
+    ) -> None:
+        self._client = OpenAIClient(url, key, timeout)
+        self._model, self._detail, self._tokens = model, detail, tokens or TokenRule()
+        self.name = f"{SCHEME}{model}" + (f"@{url}" if url else "")
+
+    def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
+        """See :meth:`QuestionService.request`."""
+        part = {"type": "input_image", "image_url": data_url(image)}
+        if self._detail is not None:
+            part["detail"] = self._detail
+        return {
+            "model": self._model,
+            "input": [{"role": "user", "content": [part]}],
+            "questions": [_encoded(question) for question in questions],
+        }
+
+    def send(self, request: dict[str, Any], questions: Sequence[Question], key: str) -> Reply:
+        """See :meth:`QuestionService.send`."""
+        body = self._client.call(
+            self._client.client.decisions.with_raw_response.create, request, key
+        )
+        try:
+            usage = body["usage"]
+            billed = Usage(
+                requests=1,
+                images=1,
+                input_tokens=int(usage["input_tokens"]),
+                output_tokens=int(usage["output_tokens"]),
+            )
+            answers = [_decoded(*pair) for pair in zip(questions, body["answers"], strict=True)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"its answer is not one to the questions ({error})"
+            raise Damaged(reason, attempts=_INVALID, billed=True) from None
+        return Reply(answers, billed)
+
+    def expected(self, request: dict[str, Any], image: bytes) -> Usage:
+        """See :meth:`QuestionService.expected`."""
+        rule = self._tokens
+        count = rule.request + rule.of_image(image)
+        for question in request["questions"]:
+            count += rule.question + rule.of_text(question["instructions"])
+            for choice in question.get("choices", ()):
+                count += 1 + rule.of_text(choice["value"] + choice.get("description", ""))
+        return Usage(requests=1, images=1, input_tokens=count)
+
+
+def _encoded(question: Question) -> dict[str, Any]:
+    if not question.options:
+        return {"type": "predicate", "instructions": question.instructions}
+    choices = [
+        {"value": value, "description": description} if description else {"value": value}
+        for value, description in question.options
+    ]
+    return {"type": "choice", "instructions": question.instructions, "choices": choices}
+
+
+def _decoded(question: Question, answer: dict[str, Any]) -> list[float] | None:
+    """Probabilities in the order of the options; None: refused.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no answer to the question.
+    """
+    if answer["type"] == "refusal":
+        return None
+    if not question.options:
+        return [probability(answer["probability"])]
+    by_value = {one["value"]: one["probability"] for one in answer["probabilities"]}
+    if len(by_value) != len(question.options):
+        raise ValueError(f"{len(by_value)} probabilities for {len(question.options)} options")
+    return [probability(by_value[value]) for value, _ in question.options]
+
+
+def probability(value: Any) -> float:
+    """A value that must be a probability, up to rounding.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = float(value)
+    if not math.isfinite(number) or not -1e-3 <= number <= 1.001:
+        raise ValueError(f"{number:g} is no probability")
+    return min(max(number, 0.0), 1.0)
+
+
+@register_model(SCHEME)
+def open_decisions(spec: ModelSpec) -> QuestionVLM:
+    """A model behind OpenAI's decisions API, openai:MODEL or openai:MODEL@https://HOST/v1."""
+    model, url = address(spec, SCHEME)
+
+    def make(options: ServiceOptions) -> Decisions:
+        return Decisions(
+            model, url, timeout=options.timeout, detail=options.detail, tokens=options.tokens
+        )
+
+    return open_service(spec, make)

@@ -1,0 +1,113 @@
+"""OpenAI's official client, whose failures are turned into this package's exceptions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from craft_zoo.client.http import checked_key, checked_url
+from craft_zoo.client.retrying import Damaged, Transient, seconds_of
+from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import sentence
+
+KEY = "OPENAI_API_KEY"
+_LATER = frozenset({408, 409, 425, 429})  # statuses below 500 after which a retry may succeed
+_FAILURES = 3  # attempts after which HTTP 500, which may be transient, is a permanent failure
+_NO_JSON = 3  # attempts after which an answer without JSON is a permanent failure
+
+
+class OpenAIClient:
+    """The client of a service that speaks OpenAI's protocol; needs the extra ``openai``.
+
+    The environment's settings of the official client hold: organisation, project and proxies.
+
+    Args:
+        url: base URL, which usually ends in /v1; None: OpenAI's, or OPENAI_BASE_URL.
+        key: API key; None: OPENAI_API_KEY. A service with a URL of its own may need none.
+        timeout: seconds to wait for the next byte.
+
+    Attributes:
+        client: the official client, an ``openai.OpenAI``.
+        who: the service, for messages.
+
+    Raises:
+        CraftZooError: the package openai or the key is missing, or the URL is invalid.
+    """
+
+    def __init__(self, url: str | None = None, key: str | None = None, timeout: float = 60.0):
+        try:
+            import openai
+        except ImportError:
+            raise CraftZooError(
+                "the package openai is missing: pip install 'craft-zoo[openai]'"
+            ) from None
+        key = checked_key(os.environ.get(KEY, "") if key is None else key, KEY)
+        if not key and url is None:
+            raise CraftZooError(f"OpenAI needs a key: set {KEY}")
+        self.who = "OpenAI" if url is None else f"the service {checked_url(url)}"
+        self._key, self._timeout, self._answered = key, timeout, False
+        # Retries are made by craft_zoo.client.Retrying, which an interruption ends at once.
+        self.client = openai.OpenAI(
+            base_url=url, api_key=key or "none", timeout=timeout, max_retries=0
+        )
+
+    def call(self, create: Callable[..., Any], request: dict[str, Any], key: str) -> dict[str, Any]:
+        """Send a request once, and return the body of the answer.
+
+        Args:
+            create: a method of :attr:`client` with the prefix ``with_raw_response``.
+            request: its arguments.
+            key: idempotency key; services that do not know it ignore it.
+
+        Raises:
+            Transient: the request may be sent again.
+            CraftZooError: the service rejects the request.
+        """
+        import openai
+
+        try:
+            answer = create(**request, extra_headers={"Idempotency-Key": key})
+            self._answered = True
+            body = json.loads(answer.content)
+        except openai.APITimeoutError:
+            raise Transient(f"no answer in {self._timeout:g} s", billed=True) from None
+        except openai.APIConnectionError as error:
+            raise self._disconnected(error) from None
+        except openai.APIStatusError as error:
+            self._answered = True
+            raise self._refused(error) from None
+        except (ValueError, RecursionError):
+            raise Damaged("its answer is no JSON", attempts=_NO_JSON, billed=True) from None
+        if not isinstance(body, dict):
+            raise Damaged("its answer is no JSON object", attempts=_NO_JSON, billed=True)
+        return body
+
+    def _disconnected(self, error: Exception) -> Transient:
+        cause = error.__cause__ or error
+        kind = type(cause).__name__
+        unsent = kind in ("ConnectError", "ConnectTimeout", "ProxyError", "PoolTimeout")
+        reason = sentence(str(cause) or kind, 200)
+        return Transient(reason, unheard=unsent and not self._answered, billed=not unsent)
+
+    def _refused(self, error: Any) -> Exception:
+        status, said = error.status_code, sentence(error.message, 300)
+        if status == 429 and error.code == "insufficient_quota":
+            return CraftZooError(f"{self.who} has no quota left for this key ({said}): raise it")
+        if status in _LATER or status >= 500:
+            after = seconds_of(error.response.headers.get("retry-after"))
+            return Transient(
+                said or f"HTTP {status}",
+                after,
+                attempts=_FAILURES if status == 500 else None,
+                billed=status in (408, 504),
+            )
+        if status in (401, 403):
+            mend = f"check {KEY}" if self._key else f"set {KEY}"
+            return CraftZooError(f"{self.who} refused the key ({said}): {mend}")
+        if status == 404:
+            return CraftZooError(
+                f"{self.who} does not know the model or the route ({said}): check --model"
+            )
+        return CraftZooError(f"{self.who} rejected the question ({said}): check model and images")

@@ -1,0 +1,17 @@
+"""Prices of services, as published on a day; ``--price`` overrules them."""
+
+from __future__ import annotations
+
+from craft_zoo.blackbox.usage import Price
+
+CHECKED = "2026-11-28"  # when the prices were last compared with the services' own pages
+
+# In US dollars a token.
+_PRICES = {
+    "openai:gpt-6-luna": Price(input_tokens=0.10e-6),
+}
+
+
+def price_of(model: str) -> Price | None:
+    """The published price of a model by its whole name; None: unknown."""
+    return _PRICES.get(model)

@@ -1,0 +1,497 @@
+"""Base of clients of services that answer questions about an image with probabilities."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from craft_zoo.blackbox.base import (
+    VLM,
+    BlackBox,
+    ImageSet,
+    Progress,
+    Prompts,
+    check_given,
+    own_images,
+)
+from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
+from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.files import ImageFiles, file_of
+from craft_zoo.client.idempotency import QuestionKeys
+from craft_zoo.client.prefetch import prefetched
+from craft_zoo.client.response_log import ResponseLog
+from craft_zoo.client.retrying import Damaged, Retrying, Transient
+from craft_zoo.data.images import ImageSource, as_images
+from craft_zoo.errors import CraftZooError
+
+INSTRUCTIONS = "Which of these does the image show?"
+NONE = "none of these"  # option of every block, where the classes do not fit into one question
+_PLAIN = as_template(DEFAULT_INIT)
+_FLOOR = 1e-12  # lower bound of probabilities that are not rounded
+_DECIMALS = (3, 4, 5, 6)  # to which services round probabilities
+_UNKNOWN_RATIO = 2.0  # real to estimated tokens, before the first answer
+_MARGIN = 1.05  # between the largest ratio so far and the next one
+_USELESS = 3  # attempts after which an incomplete answer is a permanent failure
+_TOGETHER = 64  # maximum number of prompts whose questions are asked in one query
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about an image.
+
+    Attributes:
+        instructions: the question; without options, a statement that may be true.
+        options: (value, description) of each alternative; the description may be "".
+    """
+
+    instructions: str
+    options: tuple[tuple[str, str], ...] = ()
+
+
+class Reply(NamedTuple):
+    """A service's reply to the questions of a request.
+
+    Attributes:
+        answers: for each question the probability of each option, or [p] that the statement is
+            true; None where the service refused to answer.
+        usage: what the service bills for the request.
+    """
+
+    answers: list[list[float] | None]
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a service accepts in a request.
+
+    Attributes:
+        questions: maximum number of questions.
+        options: maximum number of options of a question.
+        image_bytes: maximum size of an image file.
+        statements: whether it answers questions without options.
+    """
+
+    questions: int
+    options: int
+    image_bytes: int = 20 * 10**6
+    statements: bool = True
+
+
+class QuestionService(ABC):
+    """The protocol of a service, to which :class:`QuestionVLM` adds everything else.
+
+    Attributes:
+        name: see :attr:`VLM.name`.
+        limits: what a request may contain.
+    """
+
+    name: str
+    limits: Limits
+
+    @abstractmethod
+    def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
+        """The body of a request as JSON values: questions about one image file."""
+
+    @abstractmethod
+    def send(self, request: dict[str, Any], questions: Sequence[Question], key: str) -> Reply:
+        """Send a request once.
+
+        Args:
+            request: made by :meth:`request`.
+            questions: those in the request.
+            key: idempotency key, the same for all attempts.
+
+        Raises:
+            Transient: the request may be sent again.
+            CraftZooError: the service rejects the request, or its answer is invalid.
+        """
+
+    @abstractmethod
+    def expected(self, request: dict[str, Any], image: bytes) -> Usage:
+        """Estimate of what the service will bill for a request."""
+
+
+class QuestionVLM(VLM):
+    """A service that answers questions about an image, as a model that accepts text prompts.
+
+    A prompt on C classes becomes a question with C options, see :meth:`question`. The questions of
+    up to 64 prompts are asked in one request per image, as far as the service takes them. Class
+    probabilities are returned as logarithms. Texts that do not exclude each other (anchors) become
+    statements, and their logits are log-odds.
+
+    More classes than the service takes options are divided into blocks, each a question with the
+    further option "none of these", and the log-odds against that option are returned.
+
+    Services may round probabilities: those that are 0 count as half a unit of the last decimal. A
+    refused question counts as equal probabilities of all options.
+
+    Each response is recorded as it arrives (:meth:`keep_responses`), so that a restarted process
+    asks again only for what was not answered.
+
+    Args:
+        service: the protocol.
+        permutations: number of orders of the options in which each question is asked; the
+            probabilities are averaged. All orders belong to one query.
+        concurrency: maximum number of concurrent requests.
+        cost_limit: limits of predictions and cost; None: unlimited.
+        session: name from which idempotency keys are derived; None: a random one.
+        retrying: retry policy; None: the default one.
+
+    Attributes:
+        cost_limit: counts what was billed so far.
+        refused: number of questions that the service refused to answer.
+
+    Raises:
+        CraftZooError: an argument is out of range.
+    """
+
+    bills = counts_usage = True
+
+    def __init__(
+        self,
+        service: QuestionService,
+        *,
+        permutations: int = 1,
+        concurrency: int = 8,
+        cost_limit: CostLimit | None = None,
+        session: str | None = None,
+        retrying: Retrying | None = None,
+    ) -> None:
+        for what, value in (("concurrency", concurrency), ("permutations", permutations)):
+            if value < 1:
+                raise CraftZooError(f"{what} of {service.name} must be at least 1, not {value}")
+        if permutations > service.limits.questions:
+            raise CraftZooError(
+                f"{service.name} takes {service.limits.questions} questions in a request: lower "
+                f"permutations to that"
+            )
+        self.service, self.name = service, service.name
+        self.cost_limit = cost_limit or CostLimit()
+        self.refused = 0
+        self._ratio: float | None = None
+        self._permutations, self._concurrency = permutations, concurrency
+        self._retrying = retrying or Retrying()
+        self._keys, self._log = QuestionKeys(session), ResponseLog()
+        self.in_flight = max(1, min(_TOGETHER, service.limits.questions // permutations))
+        self.images_in_flight = 2 * concurrency
+
+    @property
+    def billed(self) -> Usage:
+        """What the service has billed so far."""
+        return self.cost_limit.usage
+
+    def keep_responses(self, path: Path) -> None:
+        """See :meth:`VLM.keep_responses`."""
+        self._log = ResponseLog(path)
+
+    def next_question(self, name: str) -> None:
+        """See :meth:`VLM.next_question`."""
+        self._keys.name_next(name)
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> ImageSet:
+        """See :meth:`VLM.images`. Images are only sent with each query.
+
+        Raises:
+            BrokenImageError: an image cannot be read.
+            CraftZooError: an image file is larger than the service takes.
+        """
+        return ImageFiles(as_images(images), self, progress, self.service.limits.image_bytes)
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.classifier`."""
+        check_given(classnames, "class names")
+        twice = sorted({name for name in classnames if list(classnames).count(name) > 1})
+        if twice:
+            raise CraftZooError(
+                f"the class name {twice[0]!r} occurs twice, and {self.name} answers by name: give "
+                f"the classes different names"
+            )
+        return _Classes(self, classnames, init)
+
+    def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.independent`."""
+        check_given(texts, "texts")
+        return _Statements(self, texts, init)
+
+    def ask(
+        self, groups: Sequence[Sequence[Question]], images: ImageFiles, name: str | None
+    ) -> list[list[list[np.ndarray | None]]]:
+        """Answers to several groups of questions, one of each prompt, about each of N images.
+
+        Args:
+            groups: groups of questions; a request contains as many as the service takes.
+            images: N images; those with equal files are sent once.
+            name: name of the query, see :meth:`next_question`.
+
+        Returns:
+            For each image, for each group, the probabilities of each question's options, or of a
+            statement being true and false; None where the service refused to answer.
+
+        Raises:
+            CraftZooError: the service does not answer, its answer is invalid, or a limit of the
+                cost would be exceeded.
+        """
+        parts = _parts(groups, self.service.limits.questions)
+        first = {key: place for place, key in reversed(list(enumerate(images.keys)))}
+        places = sorted(first.values())
+        self._log.begin(name)
+        stop = threading.Event()
+
+        def requests() -> Iterator[tuple[bytes, _Part]]:
+            for place in places:
+                content = file_of(images.sources[place])
+                for part in parts:
+                    yield content, part
+
+        def send(item: tuple[bytes, _Part]) -> list[list[float] | None]:
+            return self._send(*item, name, stop)
+
+        replies = prefetched(send, requests(), self._concurrency)
+        answered: dict[int, list[list[np.ndarray | None]]] = {}
+        try:
+            for place in places:
+                raw = [answer for _ in parts for answer in next(replies)]
+                remaining = iter(_floored(raw))
+                answered[place] = [[next(remaining) for _ in group] for group in groups]
+        finally:
+            stop.set()
+        self._count_refused(list(answered.values()))
+        return [answered[first[key]] for key in images.keys]
+
+    def _count_refused(self, answered: list[list[list[np.ndarray | None]]]) -> None:
+        answers = [answer for groups in answered for group in groups for answer in group]
+        refused = sum(answer is None for answer in answers)
+        if refused == len(answers) > 1:
+            raise CraftZooError(
+                f"{self.name} refused to answer all of {refused} questions: ask for other classes, "
+                f"or use another model"
+            )
+        self.refused += refused
+
+    def _send(
+        self, image: bytes, part: _Part, name: str | None, stop: threading.Event
+    ) -> list[list[float] | None]:
+        request = self.service.request(image, part.questions)
+        key = self._keys.key(json.dumps(request, sort_keys=True).encode(), name)
+        predictions = Usage(predictions=part.prompts)
+        known = self._log.get(key)
+        if known is not None:
+            answers, usage = known
+            self.cost_limit.record(predictions + Usage(*usage))
+            return answers
+        estimate = self.service.expected(request, image)
+        expected = self._reserved(estimate)
+        self.cost_limit.charge(predictions + expected)
+        before: Transient | None = None
+
+        def attempt() -> Reply:
+            nonlocal before
+            if before is not None and before.billed:
+                self.cost_limit.charge(expected)
+            try:
+                reply = self.service.send(request, part.questions, key)
+                if len(reply.answers) != len(part.questions):
+                    reason = f"{len(reply.answers)} answers to {len(part.questions)} questions"
+                    raise Damaged(f"it gave {reason}", attempts=_USELESS, billed=True)
+                return reply
+            except Transient as failure:
+                before = failure
+                raise
+
+        reply = self._retrying(attempt, self.name, stop)
+        self._log.put(key, [reply.answers, astuple(reply.usage)])
+        self.cost_limit.replace(expected, reply.usage)
+        ratio = reply.usage.input_tokens / max(1, estimate.input_tokens)
+        self._ratio = max(self._ratio or 0.0, ratio)
+        return reply.answers
+
+    def _reserved(self, estimate: Usage) -> Usage:
+        """The usage that is charged until the real one is known, so that no limit is passed.
+
+        Tokens are scaled by the largest ratio of real to estimated tokens so far.
+        """
+        ratio = _UNKNOWN_RATIO if self._ratio is None else _MARGIN * self._ratio
+        return replace(estimate, input_tokens=math.ceil(ratio * estimate.input_tokens))
+
+
+class _Part(NamedTuple):
+    """The questions of a request, and how many prompts they belong to."""
+
+    questions: list[Question]
+    prompts: int
+
+
+def _parts(groups: Sequence[Sequence[Question]], most: int) -> list[_Part]:
+    """Divide groups of questions into requests; a group is split only if it is too large alone."""
+    parts: list[_Part] = []
+    for group in groups:
+        if parts and len(parts[-1].questions) + len(group) <= most:
+            parts[-1] = _Part([*parts[-1].questions, *group], parts[-1].prompts + 1)
+            continue
+        for at in range(0, len(group), most):
+            parts.append(_Part(list(group[at : at + most]), int(at == 0)))
+    return parts
+
+
+def _floored(answers: Sequence[list[float] | None]) -> list[np.ndarray | None]:
+    """Probabilities without zeros: of options, or of a statement being true and false.
+
+    A service that rounds to d decimals returns multiples of 10⁻ᵈ only, and 0 stands for something
+    below half of that.
+    """
+    whole = [
+        None if one is None else np.array([one[0], 1 - one[0]] if len(one) == 1 else one)
+        for one in answers
+    ]
+    values = np.concatenate([np.zeros(0), *(one for one in answers if one is not None)])
+    floor = _FLOOR
+    for decimals in _DECIMALS:
+        if np.abs(values * 10**decimals - np.round(values * 10**decimals)).max(initial=0) < 1e-6:
+            floor = 0.5 * 10.0**-decimals
+            break
+    return [None if one is None else np.maximum(one, floor) for one in whole]
+
+
+class _QuestionBox(BlackBox):
+    accepts = frozenset({"texts"})
+
+    def __init__(self, owner: QuestionVLM, names: Sequence[str], init: str) -> None:
+        self._owner = owner
+        self.classnames, self.template = tuple(names), as_template(init)
+        self.initial_context = np.zeros((0, 0), np.float32)
+
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        """See :meth:`BlackBox.logits`."""
+        name = self._owner._keys.take_name()
+        files = own_images(images, ImageFiles, self._owner)
+        if isinstance(prompts, np.ndarray):
+            raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
+        groups = [self._questions(prompt) for prompt in prompts]
+        answers = self._owner.ask(groups, files, name)
+        for place in range(len(groups)):
+            rows = [self._row(of_image[place]) for of_image in answers]
+            yield np.stack(rows).astype(np.float32)
+
+    @abstractmethod
+    def _questions(self, prompt: str | tuple[str, ...]) -> list[Question]:
+        """The questions of a prompt."""
+
+    @abstractmethod
+    def _row(self, answers: list[np.ndarray | None]) -> np.ndarray:
+        """(C,) logits from the answers to those questions."""
+
+
+class _Classes(_QuestionBox):
+    """Classes, which exclude each other: options of questions."""
+
+    def __init__(self, owner: QuestionVLM, names: Sequence[str], init: str) -> None:
+        super().__init__(owner, names, init)
+        limit = owner.service.limits.options
+        size = len(names) if len(names) <= limit else limit - 1  # one option is "none of these"
+        self._blocks = [range(at, min(at + size, len(names))) for at in range(0, len(names), size)]
+
+    def _questions(self, prompt: str | tuple[str, ...]) -> list[Question]:
+        templates = (prompt,) * len(self.classnames) if isinstance(prompt, str) else prompt
+        instructions = split_template(templates[0])[0]
+        options = [
+            (name, described(template, name))
+            for name, template in zip(self.classnames, templates, strict=True)
+        ]
+        return [
+            Question(instructions, tuple(one))
+            for block in self._blocks
+            for one in self._orders([options[place] for place in block])
+        ]
+
+    def _orders(self, options: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+        last = [(NONE, "")] if len(self._blocks) > 1 else []
+        return [options[shift:] + options[:shift] + last for shift in self._shifts(len(options))]
+
+    def _shifts(self, count: int) -> list[int]:
+        """How far each order of the options is rotated."""
+        orders = self._owner._permutations
+        return [count * order // orders for order in range(orders)]
+
+    def _row(self, answers: list[np.ndarray | None]) -> np.ndarray:
+        remaining, pieces = iter(answers), []
+        for block in self._blocks:
+            orders = []
+            for shift in self._shifts(len(block)):
+                answer = next(remaining)
+                if answer is not None:
+                    ordered = np.roll(answer[: len(block)], shift)
+                    orders.append(np.concatenate([ordered, answer[len(block) :]]))
+            if not orders:  # all were refused
+                pieces.append(np.zeros(len(block)))
+                continue
+            logs = np.log(np.mean(orders, axis=0))
+            pieces.append(logs if len(self._blocks) == 1 else logs[:-1] - logs[-1])
+        return np.concatenate(pieces)
+
+
+class _Statements(_QuestionBox):
+    """Texts that do not exclude each other: each a statement that may be true."""
+
+    def _questions(self, prompt: str | tuple[str, ...]) -> list[Question]:
+        templates = (prompt,) * len(self.classnames) if isinstance(prompt, str) else prompt
+        stated = [
+            f"The image shows {described(template, text) or text}"
+            for text, template in zip(self.classnames, templates, strict=True)
+        ]
+        if self._owner.service.limits.statements:
+            return [Question(statement) for statement in stated]
+        return [Question(f"Is this true? {each}", (("yes", ""), ("no", ""))) for each in stated]
+
+    def _row(self, answers: list[np.ndarray | None]) -> np.ndarray:
+        return np.array([0.0 if one is None else np.log(one[0] / one[1]) for one in answers])
+
+
+def split_template(template: str) -> tuple[str, str]:
+    """Instructions, and the template of the options' descriptions.
+
+    "Which breed is it? a photo of a {}." asks "Which breed is it?" and describes each option by "a
+    photo of a {}.". A template without a question mark before the class name is a description.
+    """
+    before = template.partition("{}")[0]
+    instructions, mark, _ = before.rpartition("?")
+    if not mark:
+        return INSTRUCTIONS, template
+    return instructions + mark, template[len(instructions) + 1 :].strip()
+
+
+def described(template: str, name: str) -> str:
+    """The description of an option; "" if it says no more than the name."""
+    description = split_template(template)[1]
+    if description == _PLAIN:
+        return ""
+    filled = fill(description, name).strip()
+    return "" if filled.rstrip(".") == name else filled
+
+
+def media_type(image: bytes) -> str:
+    """The media type of an image file that :func:`craft_zoo.client.files.file_of` made."""
+    if image.startswith(b"\xff\xd8"):
+        return "image/jpeg"
+    return "image/png" if image.startswith(b"\x89PNG") else "image/webp"
+
+
+def data_url(image: bytes) -> str:
+    """An image file as a data URL."""
+    return f"data:{media_type(image)};base64,{base64.b64encode(image).decode()}"

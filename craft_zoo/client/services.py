@@ -1,0 +1,95 @@
+"""Opens a paid service by name: its address, its options and its prices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Literal, get_type_hints
+
+from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.load import ModelSpec
+from craft_zoo.client.http import checked_url
+from craft_zoo.client.prices import price_of
+from craft_zoo.client.questions import QuestionService, QuestionVLM
+from craft_zoo.client.tokens import TokenRule
+from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers.option import Option, parse_options
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """Options of a service, set by ``--model-option NAME=VALUE``.
+
+    Attributes:
+        permutations: orders of the options in which each question is asked, see
+            :class:`QuestionVLM`.
+        concurrency: maximum number of concurrent requests.
+        timeout: seconds to wait for an answer.
+        detail: how closely the model looks at an image; None: the service's default.
+        image_tokens: tokens of an image, for estimates; None: one for each 32 x 32 pixels.
+        characters_per_token: for estimates.
+    """
+
+    permutations: int = 1
+    concurrency: int = 8
+    timeout: float = 60.0
+    detail: Literal["low", "high", "auto", "original"] | None = None
+    image_tokens: int | None = None
+    characters_per_token: float = 4.0
+
+    @property
+    def tokens(self) -> TokenRule:
+        """The rule by which tokens are estimated."""
+        return TokenRule(characters=self.characters_per_token, image=self.image_tokens)
+
+
+def read_options(spec: ModelSpec) -> ServiceOptions:
+    """The options of a model spec.
+
+    Raises:
+        OptimizerError: an option is unknown, or its value has the wrong type.
+        CraftZooError: a value is out of range.
+    """
+    hints = get_type_hints(ServiceOptions)
+    declared = {
+        field.name: Option(field.name, hints[field.name], field.default)
+        for field in fields(ServiceOptions)
+    }
+    options = ServiceOptions(**parse_options(dict(spec.options), declared, f"model {spec.model!r}"))
+    for name in ("permutations", "concurrency", "timeout", "characters_per_token"):
+        if not getattr(options, name) > 0:
+            raise CraftZooError(
+                f"option {name} of {spec.model} must be above 0, not {getattr(options, name)}"
+            )
+    return options
+
+
+def address(spec: ModelSpec, scheme: str, *, needs_url: bool = False) -> tuple[str, str | None]:
+    """The model and the base URL in a name such as ``openai:MODEL@https://HOST/v1``.
+
+    Raises:
+        CraftZooError: the model's name is missing, or a URL that is needed; or it is no URL.
+    """
+    model, at, url = spec.model.removeprefix(scheme).partition("@")
+    if not model or (needs_url and not url):
+        form = f"{scheme}MODEL@https://HOST/v1"
+        raise CraftZooError(f"the name {spec.model!r} is incomplete: write {form}")
+    return model, checked_url(url) if at else None
+
+
+def open_service(spec: ModelSpec, make: Callable[[ServiceOptions], QuestionService]) -> QuestionVLM:
+    """Open a service as a model.
+
+    Args:
+        spec: the model.
+        make: makes the service.
+    """
+    options = read_options(spec)
+    service = make(options)
+    price = spec.price if spec.price is not None else price_of(spec.model)
+    return QuestionVLM(
+        service,
+        permutations=options.permutations,
+        concurrency=options.concurrency,
+        cost_limit=CostLimit(spec.max_predictions, price, spec.max_cost),
+    )
