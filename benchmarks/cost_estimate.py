@@ -1,4 +1,4 @@
-"""What a grid will ask for, before anything is asked."""
+"""Estimate of a grid's queries, predictions and time, made without running it."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import is_white_box, most_queries, settings_of
 from craft_zoo.rehearsal import Rehearsed, rehearse, rehearsed_size
 
-_TRIAL = 8  # images, and contexts, that speed is measured on
+_TRIAL = 8  # images and contexts for measuring speed
 _NAMES = 20
-_SIDE = 224  # of a trial's images, in pixels
+_SIDE = 224  # pixels, size of these images
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What of a data set costs.
+    """Size of a data set, which determines costs.
 
     Attributes:
         n_classes: number of classes.
-        n_test: test images.
-        dataset: which one.
-        here: whether the data set was opened, or is known by what was published of it.
+        n_test: number of test images.
+        dataset: the data set.
+        here: whether the data set was opened; otherwise the sizes are the published ones.
     """
 
     n_classes: int
@@ -44,10 +44,10 @@ class Extent:
 
 
 def extent_of(spec: DatasetSpec, opened: OpenedDatasets) -> Extent:
-    """Classes and images of a data set.
+    """The size of a data set.
 
     Raises:
-        CraftZooError: it is not here, and its sizes were not published.
+        CraftZooError: the data set cannot be opened, and its sizes are not published.
     """
     source, part = split_part(spec.name)
     published = published_datasets().get(source)
@@ -72,24 +72,24 @@ def estimate_costs(
     finished: Mapping[RunSpec, float] | None = None,
     opened: OpenedDatasets | None = None,
 ) -> pd.DataFrame:
-    """What the runs of a grid will ask for at most.
+    """Upper bounds of the costs of a grid's runs.
 
-    Evaluation is what runs ask for that make all the queries they may (within 2 % where generations
-    stay as large as they begin); those that end before, by themselves, ask for less.
+    Predictions for evaluation are those of runs that spend their budgets (within 2 % if the size of
+    generations stays constant); runs that end earlier need less.
 
     Args:
-        runs: of the grid.
-        vlm: the model, whose speed on this machine is measured; None: no seconds.
-        finished: seconds of runs that a store has already, which are not made again.
+        runs: the runs of the grid.
+        vlm: the model, whose speed on this machine is measured; None: seconds are NaN.
+        finished: seconds of runs that a store already has, which are not repeated.
         opened: data sets opened before.
 
     Returns:
-        One row a task, method and optimizer: columns dataset, shots, method, optimizer, budget,
-        here (whether the data were looked at), runs, done, queries, predictions, evaluation and
-        seconds, all totals of the runs that are not done.
+        One row per task, method and optimizer, with columns dataset, shots, method, optimizer,
+        budget, here (whether the data set was opened), runs, done, and queries, predictions,
+        evaluation and seconds, which are totals of the runs that are not done.
 
     Raises:
-        CraftZooError: a data set is not here, and its sizes were not published.
+        CraftZooError: a data set cannot be opened, and its sizes are not published.
     """
     datasets = opened or OpenedDatasets()
     extents: dict[DatasetSpec, Extent] = {}
@@ -150,7 +150,7 @@ def estimate_costs(
             row["seconds"] += n_train * speed.image
             for other in others:
                 row["seconds"] += speed.context(other.n_classes)
-            for each in {mine, *others} - encoded:  # test images are encoded once
+            for each in {mine, *others} - encoded:  # test images are encoded only once
                 encoded.add(each)
                 row["seconds"] += each.n_test * speed.image
     columns = ["dataset", "shots", "method", "optimizer", "budget", "here"]
@@ -167,16 +167,16 @@ def estimate_costs(
 
 
 class _Speed:
-    """Seconds that the model takes here, measured on a few images and prompts.
+    """Speed of the model on this machine, measured on a few images and prompts.
 
-    Multiplying features, which a graphics card or a large model makes negligible, is left out, and
-    so is what optimizer and refiner take.
+    It excludes the multiplication of features, which is negligible on a GPU or with a large model,
+    and the time of optimizer and refiner.
     """
 
     def __init__(self, vlm: VLM) -> None:
         rng = np.random.default_rng(0)
         pixels = [rng.integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8) for _ in range(_TRIAL)]
-        images = vlm.images(pixels, keep=False)  # the first time takes longer
+        images = vlm.images(pixels, keep=False)  # warm-up, as the first call is slower
         began = time.perf_counter()
         vlm.images(pixels, keep=False)
         self.image = (time.perf_counter() - began) / _TRIAL
@@ -188,5 +188,5 @@ class _Speed:
         self._text = (time.perf_counter() - began) / (_TRIAL * _NAMES)
 
     def context(self, n_classes: int) -> float:
-        """Of scoring one context."""
+        """Seconds for scoring one context."""
         return n_classes * self._text

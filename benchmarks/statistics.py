@@ -14,12 +14,12 @@ from craft_zoo.methods import is_white_box
 
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 5
-"""From so many seeds of each task on there are intervals; below, the single seeds are shown."""
+"""Minimum number of seeds per task for intervals; with fewer, the single seeds are shown."""
 
 INTERVAL = "95 % bootstrap interval over seeds and tasks"
 SINGLE_SEEDS = f"below {ENOUGH_SEEDS} seeds no interval, but the single seeds"
 SPREAD = f"{INTERVAL}; {SINGLE_SEEDS}"
-"""The one convention of intervals in words, for whatever shows a spread."""
+"""Description of the intervals, shown with all tables and plots."""
 
 _RESAMPLES = 2000
 _SEED = 0  # of the bootstrap, so that equal results give equal intervals

@@ -1,4 +1,4 @@
-"""What was learned on one task, tried on another."""
+"""Evaluation of a solution on class names of another data set."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def transfer(
 ) -> np.ndarray:
     """(N, K) logits of images for other class names.
 
-    Where all of them are among those that the solution was found for (a distribution shift of
-    ImageNet, say), it is used whole and their columns are picked. Otherwise the prompt alone goes
-    with the new names, as the refiner knows the old ones only; of a context for each class it is
-    the mean, and words of each class's own stay behind.
+    If the solution was found for all of these names (as in distribution shifts of ImageNet), its
+    logits are computed with the refiner and their columns are selected. Otherwise only the prompt
+    is used with the new names, as the refiner is fitted to the old ones. Class-specific contexts
+    are replaced by their mean, and class-specific templates by the initial prompt.
 
     Args:
-        solution: what was found.
+        solution: the solution.
         vlm: the model.
-        box: its classifier that the solution was found with.
-        images: N images of the same model.
+        box: the classifier that the solution was found with.
+        images: N images, encoded by the same model.
         classnames: the K names.
-        meter: counts what is asked, as evaluation.
+        meter: counts the predictions, as evaluation.
 
     Raises:
         CraftZooError: a class name is too long for the model.

@@ -18,7 +18,7 @@ _LARGEST = 1e100  # losses are clipped to ±this: optimizers square differences 
 _FAILED = 3 * _LARGEST  # loss of a failed evaluation before any evaluation has succeeded
 
 Outputs = Sequence[np.ndarray] | None
-"""What is behind each loss (the logits), where it is known."""
+"""The outputs (logits) from which each loss was computed; None: unknown."""
 
 OutputLoss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """A convex function of one output: its value, and its gradient in the output's shape."""
@@ -68,20 +68,20 @@ class Optimizer(ABC):
     """Whether :meth:`tell` must be given ``outputs``."""
 
     needs_output_loss: ClassVar[bool] = False
-    """Whether :attr:`output_loss` must be set, for one that learns from outputs."""
+    """Whether :attr:`output_loss` must be set; only for optimizers that learn from outputs."""
 
     uses_blocks: ClassVar[bool] = False
-    """Whether it searches better where :attr:`blocks` is set."""
+    """Whether it makes use of :attr:`blocks`."""
 
     uses_choices: ClassVar[bool] = False
-    """Whether it can search where :attr:`choices` is set."""
+    """Whether it can search categorical variables, given by :attr:`choices`."""
 
     needs_choices: ClassVar[bool] = False
-    """Whether it can search nowhere else."""
+    """Whether it can search only categorical variables."""
 
     snapshots: ClassVar[bool] = False
-    """Whether :meth:`state` is the optimizer's own snapshot (see :meth:`_snapshot`) and not a
-    record of all it was told: for those that learn from outputs, which are large."""
+    """Whether :meth:`state` uses :meth:`_snapshot` instead of a record of all :meth:`tell` calls,
+    which would be large for optimizers that learn from outputs."""
 
     def __init__(self, dim: int, *, budget: int, seed: int) -> None:
         self.dim = whole_number("dim", dim, 1)

@@ -11,7 +11,7 @@ from craft_zoo.optimizers.pycma import Pycma
 from craft_zoo.optimizers.registry import register
 
 STEP_RULES = {"auto": True, "csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}
-"""pycma's option ``AdaptSigma`` for each of ours."""
+"""Value of our option → value of pycma's option ``AdaptSigma``."""
 
 
 @register("cma")

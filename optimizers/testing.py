@@ -46,7 +46,7 @@ Evaluate = Callable[[np.ndarray], tuple[np.ndarray, list[np.ndarray]]]
 Check = Callable[["Subject"], None]
 
 CHECKS: dict[str, Check] = {}
-"""Every rule's check by name."""
+"""Name of each rule → its check."""
 
 
 def check_optimizer(spec: str, *, skip: Collection[str] = ()) -> None:

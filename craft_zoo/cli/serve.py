@@ -101,7 +101,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="time for requests in progress to finish when the server stops (default: 60)",
+        help="time for requests in progress to finish when the server is stopped (default: 60)",
     )
     parser.set_defaults(run=run)
 

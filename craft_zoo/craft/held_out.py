@@ -1,14 +1,14 @@
-"""Held-out images decide whether the searched context is better than the initial one."""
+"""Comparison of the searched context with the initial one on held-out images."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
 
-_MIN_IMAGES = 100  # 10 and 40 held-out images missed gains of 15 and 7 points
-_PRIOR_MEAN, _PRIOR_STD = -0.2, 0.2  # of the change of the cross-entropy by a search
+_MIN_IMAGES = 100  # tests with 10 and 40 images missed gains of 15 and 7 points
+_PRIOR_MEAN, _PRIOR_STD = -0.2, 0.2  # change of the cross-entropy by a search
 _Z_SCORE = 3.0  # standard errors; above 2, as the test is repeated many times
-_MIN_STANDARD_ERROR = 1e-3  # where hardly any logit has changed
+_MIN_STANDARD_ERROR = 1e-3  # for contexts under which hardly any logit has changed
 _INVERSE_TEMPERATURES = [2.0 ** (k / 4) for k in range(-16, 5)]
 
 
@@ -19,10 +19,10 @@ class HeldOut:
     refined logits are first divided by the temperature that minimizes their cross-entropy, so that
     an overconfident refiner with better predictions does not count as worse.
 
-    The prior favours the search, as most searches pay and the mean of few images is noisy: its
-    context is deployed unless the posterior mean difference is positive (normal prior and
-    likelihood). Once the difference is negative by three standard errors, the search receives the
-    held-out images too.
+    The prior favours the search, as most searches improve the loss and a mean over few images is
+    noisy: the searched context is deployed unless the posterior mean difference is positive (normal
+    prior and likelihood). Once the difference is below minus three standard errors, the search may
+    use the held-out images too.
 
     Args:
         targets: (n,) int64 labels of the held-out images.

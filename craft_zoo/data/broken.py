@@ -1,4 +1,4 @@
-"""Images that cannot be opened: found, and left out of a data set."""
+"""Finds images that cannot be opened, and removes them from a data set."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from craft_zoo.printable import printable
 def find_broken(
     images: Sequence[ImageSource], progress: Callable[[int], object] | None = None
 ) -> dict[int, str]:
-    """Open every image once, in threads: index → one sentence for each that cannot be opened.
+    """Open every image once, in threads; returns index → sentence for each that cannot be opened.
 
-    Those are missing, corrupt, truncated or beyond Pillow's limit for decompression bombs.
+    Such images are missing, corrupt, truncated or over Pillow's limit for decompression bombs.
 
     Args:
         images: N image sources.
-        progress: called after each image with how many have been opened, 1 to N.
+        progress: called after each image with the number of images opened so far, 1 to N.
     """
-    from craft_zoo.threads import in_threads  # with PyTorch, which loading data does not need
+    from craft_zoo.threads import in_threads  # imports PyTorch, which loading data does not need
 
     broken = {}
     for index, fault in enumerate(in_threads(_fault, images)):
@@ -46,7 +46,7 @@ def _fault(image: ImageSource) -> str | None:
 
 
 def without_broken(dataset: Dataset) -> Dataset:
-    """The data set without images that cannot be opened; :attr:`Dataset.skipped` names them.
+    """The data set without images that cannot be opened; :attr:`Dataset.skipped` lists them.
 
     Raises:
         CraftZooError: a class has no training or no test image left.

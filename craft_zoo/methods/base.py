@@ -187,7 +187,7 @@ Method = Callable[[Problem], Iterator[Step]]
 
 
 Queries = Callable[[CraftConfig, int, int], int]
-"""At most so many queries, of the settings, the budget and the number of classes."""
+"""Maps settings, budget and number of classes to the maximum number of queries."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""ImageNet and its shifted test sets: class folders, and words in ``classnames.txt``."""
+"""Readers of ImageNet and its shifted test sets: class folders, words in ``classnames.txt``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from craft_zoo.data.published.layout import labelled, no_images, words_for_class
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
-# CLIP's list calls two pairs of classes the same; these are WordNet's own words for the one of
-# each pair that CLIP has moved away from them.
+# CLIP's list gives two pairs of classes the same words; these are WordNet's words for the class of
+# each pair whose words CLIP has changed.
 _TOLD_APART = {"n04008634": "projectile", "n04355933": "sunglass"}
 
 _Classes = dict[str, list[str]]  # class folder's name → its images, sorted
 
 
 def read_imagenet(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
-    """Training images, and the validation images for testing; classes in the order of their ids.
+    """Training images, and the validation images as test images; classes in order of their ids.
 
     Raises:
         CraftZooError: a class folder is missing or has no words.
@@ -68,10 +68,10 @@ def read_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
 
 
 def read_numbered_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
-    """As :func:`read_shift`, of class folders that are called by ImageNet's label, 0 to 999.
+    """As :func:`read_shift`, for class folders that are named by ImageNet's labels, 0 to 999.
 
     Raises:
-        CraftZooError: there are no class folders, or one is no label.
+        CraftZooError: there are no class folders, or the name of one is not a label.
     """
     names = _words(published, root)
     known = sorted(names)
@@ -95,7 +95,7 @@ def read_numbered_shift(published: Published, root: Path, spec: DatasetSpec) -> 
 
 
 def _words(published: Published, root: Path) -> dict[str, str]:
-    """Class id → words, of all of ImageNet, so that a shift has the same as ImageNet itself."""
+    """Class id → words for all ImageNet classes, so that shifts have the same words as ImageNet."""
     path = published.split_path(root)
     assert path is not None
     names = read_classnames(path)
@@ -120,7 +120,7 @@ def _require_words(
 
 def _read_classes(folder: Path) -> _Classes:
     found = {
-        path.name: [os.fspath(image) for image in find_images(path)]  # a million paths take memory
+        path.name: [os.fspath(image) for image in find_images(path)]  # str needs less memory
         for path in folder.iterdir()
         if path.is_dir() and not path.name.startswith(".")
     }

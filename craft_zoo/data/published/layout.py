@@ -1,4 +1,4 @@
-"""What every published data set's folder has in common: files that must be there, names, images."""
+"""Helpers for readers of published data sets: required files, class names, missing images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from craft_zoo.errors import CraftZooError
 
 
 def missing_files(published: Published, root: Path) -> list[Path]:
-    """What the layout needs under the data root and does not find there."""
+    """Files and folders that the layout requires and that are missing under the data root."""
     split, images = published.split_path(root), published.image_folder(root)
     needed = [] if split is None or published.split_optional else [split]
     if published.images:
@@ -30,10 +30,10 @@ def missing_files(published: Published, root: Path) -> list[Path]:
 
 
 def require_files(published: Published, root: Path) -> None:
-    """Complain of the first of :func:`missing_files`.
+    """Check that :func:`missing_files` is empty.
 
     Raises:
-        CraftZooError: something is missing.
+        CraftZooError: a file is missing; the message says where to get it.
     """
     for path in missing_files(published, root):
         is_split = path == published.split_path(root)
@@ -51,7 +51,7 @@ def read_lines(path: Path) -> list[str]:
     """Lines of a text file.
 
     Raises:
-        CraftZooError: it cannot be read.
+        CraftZooError: the file cannot be read.
     """
     try:
         return read_text(path).split("\n")
@@ -67,9 +67,9 @@ def words_for_classes(
     """Words for C raw class names.
 
     Args:
-        raw: as the source calls the classes.
-        spec: its file of class names, where there is one, has the last word.
-        words: the source's own; a raw name without has spaces for underscores.
+        raw: names of the classes in the source.
+        spec: its file of class names, if given, takes precedence.
+        words: raw name → words; in other raw names, underscores become spaces.
 
     Raises:
         CraftZooError: the file cannot be read, or has no line for any of the classes.
@@ -88,7 +88,7 @@ def words_for_classes(
 
 
 def no_images() -> LabelledImages:
-    """Of a data set that is only for testing."""
+    """An empty set of images, the training set of a data set that is only for testing."""
     return LabelledImages([], np.empty(0, dtype=np.int64))
 
 
@@ -98,10 +98,10 @@ def labelled(images: Sequence[str], labels: Iterable[int]) -> LabelledImages:
 
 
 def with_present_images(dataset: Dataset, published: Published, spec: DatasetSpec) -> Dataset:
-    """The data set without images whose files are missing; :attr:`Dataset.skipped` names them.
+    """The data set without images whose files are missing; :attr:`Dataset.skipped` lists them.
 
     Raises:
-        CraftZooError: images are missing and are not to be skipped, or a class has no training or
+        CraftZooError: images are missing and ``skip_bad`` is false, or a class has no training or
             no test image left.
     """
     parts = {"training": dataset.train, "validation": dataset.val, "test": dataset.test}
@@ -140,7 +140,7 @@ def with_present_images(dataset: Dataset, published: Published, spec: DatasetSpe
 
 
 class _Listings:
-    """Which files exist, from one listing of each folder: to ask file by file is slow."""
+    """Set of existing files; lists each folder once, as checking each file would be slow."""
 
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str]] = {}
@@ -152,5 +152,5 @@ class _Listings:
                 self._names[folder] = frozenset(os.listdir(folder))
             except OSError:
                 self._names[folder] = frozenset()
-        # A file system may take the name in other letters than it lists it in.
+        # On a case-insensitive file system, a file may exist under another listed name.
         return name in self._names[folder] or os.path.isfile(path)

@@ -1,4 +1,4 @@
-"""Every published data set, registered by name."""
+"""Registers loaders for all published data sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from craft_zoo.errors import CraftZooError
 
 Reader = Callable[[Published, Path, DatasetSpec], Dataset]
 
-# All others have a split file of CoOp's form.
+# All other data sets have a split file in CoOp's format.
 _READERS: dict[str, Reader] = {
     "imagenet": read_imagenet,
     "imagenetv2": read_numbered_shift,

@@ -1,7 +1,7 @@
 """Zero-shot accuracy of craft-mini: ``python -m craft_zoo.mini.training.evaluate FOLDER``.
 
-FOLDER holds one folder of images a class; ``digits`` in its place means scikit-learn's. A class is
-called as its folder is, in lower case with spaces, EuroSAT's classes as the literature calls them.
+FOLDER contains one folder of images per class; ``digits`` instead means scikit-learn's digits.
+Class names are folder names in lower case with spaces, or the published ones for EuroSAT.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def main() -> None:
-    """Print the accuracy and the logit scale that would give the smallest loss."""
+    """Print the accuracy and the logit scale with the smallest cross-entropy."""
     parser = argparse.ArgumentParser(
         prog="python -m craft_zoo.mini.training.evaluate", description=__doc__
     )
