@@ -93,8 +93,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="Host header with which /metrics may be requested, besides IP addresses, names without "
-        "dots and this machine's own name; repeatable",
+        help="Host header with which /metrics may be requested, besides IP addresses, names "
+        "without dots and this machine's own name; repeatable",
     )
     group.add_argument(
         "--grace",

@@ -94,7 +94,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     output.add_argument(
         "--force",
         action="store_true",
-        help="overwrite the adapter file that --out names, if there is one",
+        help="overwrite an existing adapter file",
     )
     output.add_argument(
         "--estimate",
