@@ -287,6 +287,8 @@ def _in_words(adapter: Adapter) -> list[str]:
         return [f'The prompt, in words: "{prompt}"']
     if isinstance(prompt, tuple):
         names = adapter.classnames
-        told = [f"  {fill(template, name)}" for template, name in zip(prompt, names, strict=True)]
-        return ["The prompts, in words:", *told]
+        prompts = [
+            f"  {fill(template, name)}" for template, name in zip(prompt, names, strict=True)
+        ]
+        return ["The prompts, in words:", *prompts]
     return []
