@@ -42,11 +42,11 @@ class Listeners:
         self._listeners = listeners
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        def tell(*arguments: Any, **named: Any) -> None:
+        def forward(*arguments: Any, **named: Any) -> None:
             for listener in self._listeners:
                 getattr(listener, name)(*arguments, **named)
 
-        return tell
+        return forward
 
 
 class Outcome(NamedTuple):

@@ -183,11 +183,11 @@ class _Parts(ImageSet):
         if len(self.places) == 1:
             return vlm.images(self.sources, progress, keep=self._keep)
 
-        def tell(done: int, of: int) -> None:
+        def report(done: int, of: int) -> None:
             assert progress is not None
             progress(place.stop if done >= of else place.start + done, len(self))
 
-        return vlm.images(self.sources[place], progress and tell, keep=self._keep)
+        return vlm.images(self.sources[place], progress and report, keep=self._keep)
 
 
 class _ReplayBox(WrappedBlackBox):

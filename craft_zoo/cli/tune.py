@@ -94,7 +94,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     output.add_argument(
         "--force",
         action="store_true",
-        help="overwrite the adapter file that --out names, if there is one",
+        help="overwrite an existing adapter file",
     )
     output.add_argument(
         "--estimate",
@@ -287,6 +287,8 @@ def _in_words(adapter: Adapter) -> list[str]:
         return [f'The prompt, in words: "{prompt}"']
     if isinstance(prompt, tuple):
         names = adapter.classnames
-        told = [f"  {fill(template, name)}" for template, name in zip(prompt, names, strict=True)]
-        return ["The prompts, in words:", *told]
+        prompts = [
+            f"  {fill(template, name)}" for template, name in zip(prompt, names, strict=True)
+        ]
+        return ["The prompts, in words:", *prompts]
     return []

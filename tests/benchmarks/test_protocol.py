@@ -141,8 +141,8 @@ def test_parts_of_a_plan(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(PARTS)
     runs = list(Plan.of(read_plan(path)).runs())
-    told = [(r.dataset.name, r.method, r.shots, r.seed, r.budget, r.transfer) for r in runs]
-    assert told == [
+    described = [(r.dataset.name, r.method, r.shots, r.seed, r.budget, r.transfer) for r in runs]
+    assert described == [
         ("digits", "zero-shot", 2, 1, 50, ()),
         ("digits", "zero-shot", 2, 2, 50, ()),
         ("digits@base", "craft", 2, 7, 8000, ("digits@new",)),

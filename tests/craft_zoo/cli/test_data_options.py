@@ -63,12 +63,12 @@ def test_a_prompt_that_was_found_is_printed_and_can_be_used_as_words(
     assert found is not None
     assert found[1] == Adapter.load(out).solution.prompt
     assert main(["evaluate", str(out), data]) == 0
-    told = re.search(r"colours: ([\d.]+) % of 9 test images", capsys.readouterr().out)
-    assert told is not None
+    measured = re.search(r"colours: ([\d.]+) % of 9 test images", capsys.readouterr().out)
+    assert measured is not None
     bench = ["bench", "--dataset", data, "--out", str(tmp_path / "b"), *SMALL[:-1], "zero-shot"]
     assert main([*bench, "--set", f"template={found[1]}"]) == 0
     [points] = RunStore(tmp_path / "b").read_all()[0].values()
-    assert float(told[1]) == pytest.approx(100 * points[0].accuracy, abs=0.05)
+    assert float(measured[1]) == pytest.approx(100 * points[0].accuracy, abs=0.05)
 
 
 def test_evaluate_on_other_classes_and_on_a_part(

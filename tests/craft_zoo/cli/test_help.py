@@ -75,12 +75,12 @@ def test_every_setting_is_said_with_the_methods_that_read_it() -> None:
     text = settings_help()
     assert max(map(len, text.splitlines())) < 80
     lines = re.sub(r"\n    ", " ", text).splitlines()[1:]
-    told = {}
+    readers = {}
     for line in lines:
         names, _, settings = line.strip().partition(": ")
         for setting in re.findall(r"(\w+)=", settings):
-            told[setting] = list(method_names()) if names == "all" else names.split(", ")
-    assert told == {field.name: readers_of(field.name) for field in fields(CraftConfig)}
+            readers[setting] = list(method_names()) if names == "all" else names.split(", ")
+    assert readers == {field.name: readers_of(field.name) for field in fields(CraftConfig)}
 
 
 @pytest.mark.parametrize(

@@ -96,11 +96,11 @@ def test_nobody_asks_for_an_answer_that_nobody_waits_for() -> None:
 
 
 def test_long_waits_are_told(time: Any) -> None:
-    told: list[tuple[str, str, float]] = []
-    retrying = time.retrying(first=1.0, on_wait=lambda *about: told.append(about))
+    waits: list[tuple[str, str, float]] = []
+    retrying = time.retrying(first=1.0, on_wait=lambda *about: waits.append(about))
     retrying(Failing(5), "server x")
     assert time.slept == [0.5, 1, 2, 4, 8]
-    assert told == [("server x", "gone", 4), ("server x", "gone", 8)]
+    assert waits == [("server x", "gone", 4), ("server x", "gone", 8)]
 
 
 def test_by_default_the_log_tells_and_does_not_repeat_itself(

@@ -200,16 +200,16 @@ def test_few_lines_of_one_kind_are_written_in_a_minute() -> None:
     now = 0.0
     limit = RepeatLimit(lambda: now)
 
-    def tell(name: str, message: str, *arguments: object) -> logging.LogRecord | None:
+    def filtered(name: str, message: str, *arguments: object) -> logging.LogRecord | None:
         record = logging.LogRecord(name, logging.ERROR, "", 0, message, arguments, None)
         return record if limit.filter(record) else None
 
-    told = [tell("asyncio", f"no more files\nsocket {n}") for n in range(2000)]
-    assert sum(each is not None for each in told) == 5
-    assert tell("asyncio", "something else")
-    assert all(tell("craft_zoo.server.requests", "{}") for _ in range(2000))
+    shown = [filtered("asyncio", f"no more files\nsocket {n}") for n in range(2000)]
+    assert sum(each is not None for each in shown) == 5
+    assert filtered("asyncio", "something else")
+    assert all(filtered("craft_zoo.server.requests", "{}") for _ in range(2000))
     now = 60.0
-    record = tell("asyncio", "no more files\nsocket 7")
+    record = filtered("asyncio", "no more files\nsocket 7")
     assert record is not None
     assert record.left_out == 1995  # type: ignore[attr-defined]
 
