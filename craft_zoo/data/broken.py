@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from craft_zoo.data.images import BrokenImageError, ImageSource, open_image
-from craft_zoo.data.task import Dataset, LabelledImages
+from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
@@ -51,28 +51,31 @@ def without_broken(dataset: Dataset) -> Dataset:
     Raises:
         CraftZooError: a class has no training or no test image left.
     """
-    train, train_faults = _sound(dataset.train)
-    test, test_faults = _sound(dataset.test)
-    val, val_faults = _sound(dataset.val) if dataset.val is not None else (None, [])
+    faults = [find_broken(part.images) if part else {} for part in dataset.parts]
+    return without_images(dataset, faults, "that can be read: add some or remove the class")
+
+
+def without_images(dataset: Dataset, faults: Sequence[dict[int, str]], rest: str) -> Dataset:
+    """The data set without faulty images; :attr:`Dataset.skipped` names them.
+
+    Args:
+        dataset: training, validation and test images.
+        faults: for each of :attr:`Dataset.parts`, index → a sentence.
+        rest: end of the error message "class … has no test image …".
+
+    Raises:
+        CraftZooError: a class has no training or no test image left.
+    """
+    train, val, test = (
+        part.take(np.setdiff1d(np.arange(len(part)), list(bad))) if part and bad else part
+        for part, bad in zip(dataset.parts, faults, strict=True)
+    )
+    assert train is not None
+    assert test is not None
     for before, after, kind in ((dataset.train, train, "training"), (dataset.test, test, "test")):
         lost = np.setdiff1d(before.labels, after.labels)
         if len(lost):
-            raise CraftZooError(
-                f"class {dataset.classnames[lost[0]]!r} of {dataset.name} has no {kind} image "
-                f"that can be read: add some or remove the class"
-            )
-    return replace(
-        dataset,
-        train=train,
-        test=test,
-        val=val if val is not None and len(val) else None,
-        skipped=(*dataset.skipped, *train_faults, *val_faults, *test_faults),
-    )
-
-
-def _sound(images: LabelledImages) -> tuple[LabelledImages, list[str]]:
-    broken = find_broken(images.images)
-    if not broken:
-        return images, []
-    kept = np.setdiff1d(np.arange(len(images)), list(broken))
-    return images.take(kept), list(broken.values())
+            name = dataset.classnames[lost[0]]
+            raise CraftZooError(f"class {name!r} of {dataset.name} has no {kind} image {rest}")
+    skipped = (*dataset.skipped, *(sentence for bad in faults for sentence in bad.values()))
+    return replace(dataset, train=train, test=test, val=val or None, skipped=skipped)

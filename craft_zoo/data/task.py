@@ -95,6 +95,11 @@ class Dataset:
                 )
             seen[read] = name
 
+    @property
+    def parts(self) -> tuple[LabelledImages, LabelledImages | None, LabelledImages]:
+        """Training, validation and test images."""
+        return self.train, self.val, self.test
+
     def __repr__(self) -> str:
         return _described("Dataset", self)
 

@@ -11,21 +11,10 @@ import pytest
 from craft_zoo.benchmarks import Bench, RunStore, combine, cross
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Sampling, few_shot, load_dataset
+from craft_zoo.data.published import published_datasets
 from craft_zoo.openclip import OpenCLIP
 
-# Class folders → CoOp's words.
-NAMES = {
-    "AnnualCrop": "Annual Crop Land",
-    "Forest": "Forest",
-    "HerbaceousVegetation": "Herbaceous Vegetation Land",
-    "Highway": "Highway or Road",
-    "Industrial": "Industrial Buildings",
-    "Pasture": "Pasture Land",
-    "PermanentCrop": "Permanent Crop Land",
-    "Residential": "Residential Buildings",
-    "River": "River",
-    "SeaLake": "Sea or Lake",
-}
+NAMES = published_datasets()["eurosat"].renamed  # class folders → CoOp's words
 
 
 @pytest.fixture(scope="module")

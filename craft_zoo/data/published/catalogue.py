@@ -86,12 +86,14 @@ _CALTECH_WORDS = MappingProxyType(
 _EUROSAT_WORDS = MappingProxyType(
     {
         "AnnualCrop": "Annual Crop Land",
+        "Forest": "Forest",
         "HerbaceousVegetation": "Herbaceous Vegetation Land",
         "Highway": "Highway or Road",
         "Industrial": "Industrial Buildings",
         "Pasture": "Pasture Land",
         "PermanentCrop": "Permanent Crop Land",
         "Residential": "Residential Buildings",
+        "River": "River",
         "SeaLake": "Sea or Lake",
     }
 )

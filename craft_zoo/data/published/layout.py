@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from craft_zoo.data.broken import without_images
 from craft_zoo.data.classnames import read_classnames
 from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.naming import composed
@@ -104,39 +104,23 @@ def with_present_images(dataset: Dataset, published: Published, spec: DatasetSpe
         CraftZooError: images are missing and ``skip_bad`` is false, or a class has no training or
             no test image left.
     """
-    parts = {"training": dataset.train, "validation": dataset.val, "test": dataset.test}
-    kept: dict[str, LabelledImages | None] = {}
-    skipped, total, listings = list(dataset.skipped), 0, _Listings()
-    for kind, part in parts.items():
-        if part is None:
-            kept[kind] = None
-            continue
-        there = np.array([str(image) in listings for image in part.images], dtype=bool)
-        skipped += [f"image {part.images[i]} does not exist" for i in np.flatnonzero(~there)]
-        total += len(part)
-        kept[kind] = part if there.all() else part.take(np.flatnonzero(there))
-    count = len(skipped) - len(dataset.skipped)
-    if not count:
+    listings = _Listings()
+    missing = [
+        {i: path for i, path in enumerate(part.images if part else ()) if str(path) not in listings}
+        for part in dataset.parts
+    ]
+    paths = [path for part in missing for path in part.values()]
+    if not paths:
         return dataset
     if not spec.skip_bad:
+        total = sum(len(part) for part in dataset.parts if part)
         raise CraftZooError(
-            f"{count:,} of {total:,} images of data set {dataset.name} are missing, the first "
-            f"{skipped[-count].removeprefix('image ').removesuffix(' does not exist')}: get them "
-            f"from {published.images_from} or add skip_bad=True (--skip-bad)"
+            f"{len(paths):,} of {total:,} images of data set {dataset.name} are missing, the first "
+            f"{paths[0]}: get them from {published.images_from} or add skip_bad=True (--skip-bad)"
         )
-    train, val, test = kept["training"], kept["validation"], kept["test"]
-    assert train is not None
-    assert test is not None
-    for before, after, kind in ((dataset.train, train, "training"), (dataset.test, test, "test")):
-        lost = np.setdiff1d(before.labels, after.labels)
-        if len(lost):
-            raise CraftZooError(
-                f"class {dataset.classnames[lost[0]]!r} of {dataset.name} has no {kind} image "
-                f"left, all files are missing: get them from {published.images_from}"
-            )
-    if val is not None and not len(val):
-        val = None
-    return replace(dataset, train=train, test=test, val=val, skipped=tuple(skipped))
+    faults = [{i: f"image {path} does not exist" for i, path in part.items()} for part in missing]
+    rest = f"left, all files are missing: get them from {published.images_from}"
+    return without_images(dataset, faults, rest)
 
 
 class _Listings:

@@ -16,20 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from craft_zoo import mini
+from craft_zoo.data.published import published_datasets
 from craft_zoo.mini.training.corpus import FIRST
 
-EUROSAT = {
-    "AnnualCrop": "Annual Crop Land",
-    "Forest": "Forest",
-    "HerbaceousVegetation": "Herbaceous Vegetation Land",
-    "Highway": "Highway or Road",
-    "Industrial": "Industrial Buildings",
-    "Pasture": "Pasture Land",
-    "PermanentCrop": "Permanent Crop Land",
-    "Residential": "Residential Buildings",
-    "River": "River",
-    "SeaLake": "Sea or Lake",
-}
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -54,7 +43,8 @@ def main() -> None:
 def folder(path: Path) -> tuple[list[str], Iterator[tuple[Image.Image, int]]]:
     """Return the class names and the labelled images of a folder of folders."""
     classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
-    names = [EUROSAT.get(c.name, c.name.replace("_", " ").lower()) for c in classes]
+    words = published_datasets()["eurosat"].renamed
+    names = [words.get(c.name, c.name.replace("_", " ").lower()) for c in classes]
     files = [(file, i) for i, c in enumerate(classes) for file in sorted(c.iterdir())]
     return names, ((Image.open(file).convert("RGB"), i) for file, i in files)
 
