@@ -14,6 +14,7 @@ from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.option import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
 from craft_zoo.optimizers.secants import LinearModel, SecantMemory
+from craft_zoo.optimizers.space import Space
 from craft_zoo.optimizers.trust_region import BallMinimizer
 
 _RADII = (0.5, 1.0, 2.0)  # factors of the trust-region radius, all tried in each generation
@@ -34,7 +35,7 @@ class LogitGN(Optimizer):
     minimiser, in unexplored directions if possible. The radius adapts to the ratio of actual to
     predicted decrease.
 
-    With several :attr:`~Optimizer.blocks`, each block has its own linear model and its own ball, so
+    In a space with several blocks, each block has its own linear model and its own ball, so
     that one evaluation explores a direction in every block.
 
     The optimizer needs outputs and a convex :attr:`Optimizer.output_loss`. It ignores the losses
@@ -56,7 +57,7 @@ class LogitGN(Optimizer):
 
     def __init__(
         self,
-        dim: int,
+        space: Space | int,
         *,
         popsize: int = 20,
         radius: float = 0.2,
@@ -66,7 +67,7 @@ class LogitGN(Optimizer):
         memory_mb: int = 512,
         **common: Any,
     ) -> None:
-        super().__init__(dim, **common)
+        super().__init__(space, **common)
         check_at_least(self.name, 1, popsize=popsize, memory_mb=memory_mb)
         check_at_least(self.name, 2, memory=memory)
         check_above_zero(self.name, radius=radius, reach=reach)
@@ -76,9 +77,9 @@ class LogitGN(Optimizer):
             )
         self.popsize = popsize
         self._radius, self._reach = radius, reach  # in units of √d
-        self._l2_penalty = 2 * shrink / dim
+        self._l2_penalty = 2 * shrink / self.dim
         self._memory = SecantMemory(points=memory, size=memory_mb * 2**20)
-        self._center = np.zeros(dim)
+        self._center = np.zeros(self.dim)
         self._center_outputs: np.ndarray | None = None  # (B, n)
         self._steps: list[tuple[float, float]] = []  # radius, predicted loss of each step asked
         self._explored_last = False  # popsize 1: the last generation explored
@@ -210,11 +211,10 @@ class LogitGN(Optimizer):
                 f"outputs of the shapes {sorted({each.shape for each in arrays})} were passed to "
                 f"{self.name!r}, whose first output has {shape}: give all the same shape"
             )
-        if self.dim % self.blocks or (self.blocks > 1 and shape[-1:] != (self.blocks,)):
+        if self.blocks > 1 and shape[-1:] != (self.blocks,):
             raise OptimizerError(
-                f"outputs of shape {shape} and {self.dim} variables do not divide into "
-                f"{self.blocks} blocks: outputs need a last axis of that length, and variables a "
-                f"multiple of it"
+                f"outputs of shape {shape} do not divide into {self.blocks} blocks: outputs need "
+                f"a last axis of that length"
             )
         self._shape = shape
         stacked = np.stack(arrays).reshape(len(arrays), -1, self.blocks)
@@ -236,7 +236,6 @@ class LogitGN(Optimizer):
             "radius": self._radius,
             "rejected": self._rejected,
             "looked": self._explored_last,
-            "blocks": int(self.blocks),
             "shape": self._shape,
             "evaluated": self._center_outputs is not None,
             "rng": self.rng.bit_generator.state,
@@ -257,7 +256,6 @@ class LogitGN(Optimizer):
         about = json.loads(str(arrays["logit_gn"]))
         self._radius, self._rejected = about["radius"], about["rejected"]
         self._explored_last, self._shape = about["looked"], tuple(about["shape"])
-        self.blocks = about["blocks"]
         self.rng.bit_generator.state = about["rng"]
         self._center = np.array(arrays["center"], dtype=np.float64)
         if about["evaluated"]:

@@ -23,7 +23,8 @@ import numpy as np
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.checkpoint import restore
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.registry import create, options
+from craft_zoo.optimizers.registry import create, options, searches
+from craft_zoo.optimizers.space import Space
 
 # Checks that compare two searches are skipped for an optimizer that is not reproducible.
 _REPEATABLE = {"determinism", "isolation"}
@@ -110,15 +111,18 @@ class Subject:
 
     def make(self, dim: int = _DIM, budget: int = 100, seed: int = 1, **given: Any) -> Optimizer:
         """Create the optimizer, ready to be asked."""
-        optimizer = create(self.spec, dim, budget=budget, seed=seed, **given)
+        optimizer = create(self.spec, self.space(dim), budget=budget, seed=seed, **given)
         optimizer.output_loss = mean_cross_entropy
-        if optimizer.needs_choices:
-            optimizer.choices = np.full(dim, len(_VALUES))
         return optimizer
+
+    def space(self, dim: int, blocks: int = 1) -> Space:
+        """A space that the optimizer can search: of choices if it searches nothing else."""
+        real = searches(self.spec, choices=False)
+        return Space(dim, blocks=blocks, choices=None if real else [len(_VALUES)] * dim)
 
     def decoded(self, evaluate: Evaluate) -> Evaluate:
         """Make ``evaluate`` accept choice indices if the optimizer searches only choices."""
-        if not self.make().needs_choices:
+        if self.space(_DIM).choices is None:
             return evaluate
         return lambda candidates: evaluate(_VALUES[candidates.astype(int)])
 
@@ -210,6 +214,18 @@ def check_options(subject: Subject) -> None:
             raise ConformanceError(
                 f"option {option.name!r} is not described under 'Args:' in the class's docstring"
             )
+
+
+@rule
+def check_space(subject: Subject) -> None:
+    """The constructor passes on the space that it is given."""
+    space = subject.space(_DIM, blocks=2)
+    optimizer = create(subject.spec, space, budget=100, seed=1)
+    if optimizer.space != space:
+        raise ConformanceError(
+            f"made for {space}, it searches {optimizer.space}: pass the first argument of its "
+            f"constructor on to super().__init__ as it is"
+        )
 
 
 @rule
