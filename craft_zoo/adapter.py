@@ -144,7 +144,7 @@ class Adapter:
         logits, anchors = self.open(vlm).score(self.solution.prompt, images), self.solution.anchors
         if anchors is None:
             return logits, None
-        return logits, anchors.logits(vlm.classifier(anchors.texts, self.init), images)
+        return logits, anchors.logits(vlm.independent(anchors.texts, self.init), images)
 
     def open(self, vlm: VLM) -> BlackBox:
         """The model opened as it was for the adapter.

@@ -62,4 +62,4 @@ class _Asked:
         return box if self._meter is None else self._meter.wrap(box, "evaluation")
 
     def anchors(self, anchors: Anchors, images: ImageSet) -> np.ndarray:
-        return anchors.logits(self.of(self._vlm.classifier(anchors.texts, self._template)), images)
+        return anchors.logits(self.of(self._vlm.independent(anchors.texts, self._template)), images)
