@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,8 @@ NONE = "none of these"  # option of every block, where the classes do not fit in
 _PLAIN = as_template(DEFAULT_INIT)
 _FLOOR = 1e-12  # lower bound of probabilities that are not rounded
 _DECIMALS = (3, 4, 5, 6)  # to which services round probabilities
+_UNKNOWN_RATIO = 2.0  # real to estimated tokens, before the first answer
+_MARGIN = 1.05  # between the largest ratio so far and the next one
 _USELESS = 3  # attempts after which an incomplete answer is a permanent failure
 _TOGETHER = 64  # maximum number of prompts whose questions are asked in one query
 
@@ -176,6 +179,7 @@ class QuestionVLM(VLM):
         self.service, self.name = service, service.name
         self.cost_limit = cost_limit or CostLimit()
         self.refused = 0
+        self._ratio: float | None = None
         self._permutations, self._concurrency = permutations, concurrency
         self._retrying = retrying or Retrying()
         self._keys, self._log = QuestionKeys(session), ResponseLog()
@@ -292,7 +296,8 @@ class QuestionVLM(VLM):
             answers, usage = known
             self.cost_limit.record(predictions + Usage(*usage))
             return answers
-        expected = self.service.expected(request, image)
+        estimate = self.service.expected(request, image)
+        expected = self._reserved(estimate)
         self.cost_limit.charge(predictions + expected)
         before: Transient | None = None
 
@@ -313,7 +318,17 @@ class QuestionVLM(VLM):
         reply = self._retrying(attempt, self.name, stop)
         self._log.put(key, [reply.answers, astuple(reply.usage)])
         self.cost_limit.replace(expected, reply.usage)
+        ratio = reply.usage.input_tokens / max(1, estimate.input_tokens)
+        self._ratio = max(self._ratio or 0.0, ratio)
         return reply.answers
+
+    def _reserved(self, estimate: Usage) -> Usage:
+        """The usage that is charged until the real one is known, so that no limit is passed.
+
+        Tokens are scaled by the largest ratio of real to estimated tokens so far.
+        """
+        ratio = _UNKNOWN_RATIO if self._ratio is None else _MARGIN * self._ratio
+        return replace(estimate, input_tokens=math.ceil(ratio * estimate.input_tokens))
 
 
 class _Part(NamedTuple):

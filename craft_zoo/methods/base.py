@@ -108,7 +108,7 @@ class Problem:
 
     def classifier(self, texts: Sequence[str]) -> BlackBox:
         """The model opened on other texts in place of the class names, with the same template."""
-        return self.vlm.classifier(texts, self.box.template)
+        return self.vlm.independent(texts, self.box.template)
 
     @classmethod
     def open(
