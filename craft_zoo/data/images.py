@@ -36,6 +36,10 @@ class DerivedImage(ABC):
     def content_key(self) -> bytes:
         """See :func:`content_key`."""
 
+    def file(self) -> bytes | None:
+        """The content of the file that the image is read from; None: it is made otherwise."""
+        return None
+
     def identity(self) -> bytes:
         """What :func:`craft_zoo.data.fingerprint` takes of it; the same in every process."""
         return self.content_key()
