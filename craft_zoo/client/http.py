@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from craft_zoo.client.connections import SharedClient
@@ -266,6 +266,24 @@ def checked_url(url: str) -> str:
             f"into adapters; keys belong into the environment"
         )
     return url.rstrip("/")
+
+
+def message_of(body: Any) -> str:
+    """The error message in the JSON of a response, in one line; "" if there is none."""
+    about = body if isinstance(body, dict) else {}
+    said = about.get("error") or about.get("message") or about.get("detail")
+    if isinstance(said, dict):
+        said = said.get("message")
+    parts = said if isinstance(said, list) else [said]
+    return sentence("; ".join(filter(None, map(_part_of, parts))), 300)
+
+
+def _part_of(message: Any) -> str:
+    """One of several messages; FastAPI's say in which field of the request the error is."""
+    if isinstance(message, dict) and isinstance(message.get("msg"), str):
+        field = message["loc"] if isinstance(message.get("loc"), list) else []
+        return ": ".join(filter(None, (".".join(map(str, field)), message["msg"])))
+    return message if isinstance(message, str) else ""
 
 
 def _certificate_fault(error: BaseException | None) -> str | None:

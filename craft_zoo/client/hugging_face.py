@@ -32,6 +32,7 @@ from craft_zoo.client.http import (
     Answer,
     Http,
     checked_key,
+    message_of,
 )
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.prefetch import prefetched
@@ -43,7 +44,6 @@ from craft_zoo.client.retrying import (
 )
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
-from craft_zoo.printable import sentence
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class HuggingFaceVLM(VLM):
     def _refused(self, answer: Answer) -> Exception:
         said = _parsed(answer.body)
         about = said if isinstance(said, dict) else {}
-        message = _message(about) or f"HTTP {answer.status}"
+        message = message_of(about) or f"HTTP {answer.status}"
         # Statuses above 520 come from proxies in front of the endpoint.
         if answer.status in BUSY or answer.status == 500 or answer.status >= 520:
             loading = about.get("estimated_time")
@@ -329,16 +329,6 @@ def _parsed(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return _NONE
-
-
-def _message(about: dict[str, Any]) -> str:
-    """The endpoint's error message in one line; "" if there is none."""
-    said = about.get("error") or about.get("message")
-    if isinstance(said, dict):
-        said = said.get("message")
-    several = said if isinstance(said, list) else [said]
-    words = "; ".join(each for each in several if isinstance(each, str))
-    return sentence(words, 300)
 
 
 @register_model(SCHEME)

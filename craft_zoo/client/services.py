@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal, get_type_hints
+from typing import Literal, TypeVar, get_type_hints
 
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec
@@ -43,19 +44,27 @@ class ServiceOptions:
         return TokenRule(characters=self.characters_per_token, image=self.image_tokens)
 
 
-def read_options(spec: ModelSpec) -> ServiceOptions:
+Options = TypeVar("Options", bound=ServiceOptions)
+# A model may contain @ too, as in name@revision.
+_ADDRESS = re.compile(r"(?P<model>.*?)@(?P<url>https?://.*)")
+
+
+def read_options(spec: ModelSpec, kind: type[Options]) -> Options:
     """The options of a model spec.
+
+    Args:
+        spec: the model.
+        kind: the options that its service has.
 
     Raises:
         OptimizerError: an option is unknown, or its value has the wrong type.
         CraftZooError: a value is out of range.
     """
-    hints = get_type_hints(ServiceOptions)
+    hints = get_type_hints(kind)
     declared = {
-        field.name: Option(field.name, hints[field.name], field.default)
-        for field in fields(ServiceOptions)
+        field.name: Option(field.name, hints[field.name], field.default) for field in fields(kind)
     }
-    options = ServiceOptions(**parse_options(dict(spec.options), declared, f"model {spec.model!r}"))
+    options = kind(**parse_options(dict(spec.options), declared, f"model {spec.model!r}"))
     for name in ("permutations", "concurrency", "timeout", "characters_per_token"):
         if not getattr(options, name) > 0:
             raise CraftZooError(
@@ -70,21 +79,28 @@ def address(spec: ModelSpec, scheme: str, *, needs_url: bool = False) -> tuple[s
     Raises:
         CraftZooError: the model's name is missing, or a URL that is needed; or it is no URL.
     """
-    model, at, url = spec.model.removeprefix(scheme).partition("@")
+    name = spec.model.removeprefix(scheme)
+    found = _ADDRESS.fullmatch(name)
+    model, at, url = (found["model"], "@", found["url"]) if found else name.partition("@")
     if not model or (needs_url and not url):
         form = f"{scheme}MODEL@https://HOST/v1"
         raise CraftZooError(f"the name {spec.model!r} is incomplete: write {form}")
     return model, checked_url(url) if at else None
 
 
-def open_service(spec: ModelSpec, make: Callable[[ServiceOptions], QuestionService]) -> QuestionVLM:
+def open_service(
+    spec: ModelSpec,
+    make: Callable[[Options], QuestionService],
+    kind: type[Options] = ServiceOptions,  # type: ignore[assignment]
+) -> QuestionVLM:
     """Open a service as a model.
 
     Args:
         spec: the model.
-        make: makes the service.
+        make: makes the service from its options.
+        kind: the options that the service has.
     """
-    options = read_options(spec)
+    options = read_options(spec, kind)
     service = make(options)
     price = spec.price if spec.price is not None else price_of(spec.model)
     return QuestionVLM(
