@@ -158,6 +158,14 @@ class Adapter:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file atomically: a reader sees the old file or the new one."""
+        try:
+            # safetensors' save_file would create files that only their owner may read.
+            write_atomically(Path(path), self.to_bytes())
+        except OSError as error:
+            raise CraftZooError(f"adapter {path} cannot be written: {error}") from None
+
+    def to_bytes(self) -> bytes:
+        """The content of the file that :meth:`save` writes; equal for equal adapters."""
         refiner, anchors = self.solution.refiner, self.solution.anchors
         about: dict[str, Any] = {
             "format": _FORMAT,
@@ -187,11 +195,7 @@ class Adapter:
             tensors |= {f"refiner.{name}": value for name, value in refiner.state_dict().items()}
         about = json.loads(json.dumps(about))  # as after loading: tuples become lists
         about[CHECKSUM] = checksum(about, _content(tensors))
-        try:
-            # safetensors' save_file would create files that only their owner may read.
-            write_atomically(Path(path), save(tensors, metadata={"craft_zoo": json.dumps(about)}))
-        except OSError as error:
-            raise CraftZooError(f"adapter {path} cannot be written: {error}") from None
+        return save(tensors, metadata={"craft_zoo": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:

@@ -5,7 +5,7 @@ The server uses it. A model without it is served too, see :func:`serving`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,20 @@ class ServingVLM(VLM):
         than one by one. By default the classes, the images and the form of the prompts."""
         form = 0 if question.in_words else np.ndim(question.prompts)
         return question.box, question.images, form
+
+    def scorer(self, box: BlackBox, prompts: Prompts) -> Callable[[ImageSet], np.ndarray]:
+        """A function that scores the same P prompts on one set of images after another.
+
+        A model that has features of texts computes them here, once, instead of in each call.
+
+        Args:
+            box: this model, opened on C class names.
+            prompts: P, see :meth:`BlackBox.logits`.
+
+        Returns:
+            A function from N images of this model to logits (P, N, C) float32.
+        """
+        return lambda images: np.stack(list(box.logits(prompts, images)))
 
     def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
         """Logits (P, N, C) of each question; all must have the same :meth:`batching_key`."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from craft_zoo.cli.arguments import add_model_arguments, read_model
+from craft_zoo.adapter import Adapter
+from craft_zoo.cli.arguments import add_model_arguments, open_adapters_model, read_model
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError
+from craft_zoo.mini import NAME
 from craft_zoo.optimizers.option import split_assignment
 
 if TYPE_CHECKING:
@@ -25,9 +29,24 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "serve",
         description="Serve a model over HTTP: clients send images and prompts, and receive scores "
-        "only. See docs/serving.md for TLS and for what clients can infer about the model.",
+        "only. Or serve an adapter: clients send images, and receive classes and probabilities. "
+        "See docs/serving.md for TLS and for what clients can infer about the model.",
     )
-    add_model_arguments(parser)
+    group = parser.add_argument_group("adapter")
+    group.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="FILE",
+        help="serve an adapter that tune saved: POST /v1/classify",
+    )
+    group.add_argument(
+        "--with-model",
+        action="store_true",
+        help="serve the adapter's model too, as without --adapter",
+    )
+    add_model_arguments(
+        parser, default=None, otherwise=f"the one that the adapter was made for, or {NAME}"
+    )
     group = parser.add_argument_group("server")
     group.add_argument("--host", default="127.0.0.1", help="to listen at (default: 127.0.0.1)")
     group.add_argument(
@@ -47,6 +66,22 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "(default: craft-zoo-state)",
     )
     group.add_argument(
+        "--metrics-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="Host header with which /metrics may be requested, besides IP addresses, names "
+        "without dots and this machine's own name; repeatable",
+    )
+    group.add_argument(
+        "--grace",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="time for requests in progress to finish when the server is stopped (default: 60)",
+    )
+    group = parser.add_argument_group("keys")
+    group.add_argument(
         "--keys",
         type=Path,
         metavar="FILE",
@@ -63,8 +98,11 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="maximum predictions of the account of --new-key (default: unlimited)",
     )
+    group = parser.add_argument_group("answers and limits")
     group.add_argument(
-        "--answers", choices=_ANSWERS, default="logits", help="scores to return (default: logits)"
+        "--answers",
+        choices=_ANSWERS,
+        help="scores to return (default: logits); an adapter returns probabilities",
     )
     group.add_argument(
         "--top-k",
@@ -88,21 +126,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         metavar="NAME=VALUE",
         help="set a limit, as in pixels=4000000; repeatable (docs/serving.md lists all)",
     )
-    group.add_argument(
-        "--metrics-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="Host header with which /metrics may be requested, besides IP addresses, names "
-        "without dots and this machine's own name; repeatable",
-    )
-    group.add_argument(
-        "--grace",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="time for requests in progress to finish when the server is stopped (default: 60)",
-    )
     parser.set_defaults(run=run)
 
 
@@ -110,7 +133,6 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     try:
         from craft_zoo import server
-        from craft_zoo.server.capabilities import public_name
     except ImportError as error:
         raise CraftZooError(
             f"serving needs the package {error.name}: pip install 'craft-zoo[serve]'"
@@ -121,25 +143,36 @@ def run(options: argparse.Namespace) -> int:
         raise CraftZooError("--quota belongs to --new-key: give both, or write it into the file")
     _check_running(options)
     limits = _limits(options.limit)
+    adapter = None if options.adapter is None else Adapter.load(options.adapter)
+    # An adapter alone answers with probabilities, and --answers is not given.
+    in_logs = options.answers == "log-probabilities" or (adapter and not options.with_model)
     accounts = _accounts(options)
     settings = server.ServeSettings(
         accounts,
         state=options.state,
-        answers="logits" if options.answers == "logits" else "log_probabilities",
+        answers="log_probabilities" if in_logs else "logits",
         top_k=options.top_k,
         max_batch=options.max_batch,
         limits=limits,
         name=options.name,
         metrics_hosts=tuple(options.metrics_host),
     )
-    vlm = read_model(options).open()
-    name = settings.name or public_name(vlm.name)
+    if adapter is None:
+        vlm, deployed = read_model(options).open(), None
+    else:
+        vlm = open_adapters_model(options, adapter)
+        written = datetime.fromtimestamp(options.adapter.stat().st_mtime, UTC)
+        deployed = DeployedAdapter(adapter, vlm, written.replace(microsecond=0))
+    app = server.create_app(vlm, settings, adapter=deployed, with_model=options.with_model)
+    what = app.state.service.name
+    if deployed is not None:
+        what = f"{options.adapter.name} of {what}"
     server.run(
-        server.create_app(vlm, settings),
+        app,
         options.host,
         options.port,
         grace=options.grace,
-        listening=lambda address: print(f"Serving {name} at {address}", flush=True),
+        listening=lambda address: print(f"Serving {what} at {address}", flush=True),
     )
     return 0
 
@@ -154,6 +187,13 @@ def _check_running(options: argparse.Namespace) -> None:
         )
     if options.name is not None and not (options.name.strip() and options.name.isprintable()):
         raise CraftZooError(f"{options.name!r} is not a valid model name: use letters")
+    if options.with_model and options.adapter is None:
+        raise CraftZooError("--with-model belongs to --adapter: name the adapter, or leave it out")
+    if options.answers is not None and options.adapter is not None and not options.with_model:
+        raise CraftZooError(
+            "--answers is about the model, and --adapter serves only the adapter: add --with-model "
+            "or leave --answers out"
+        )
 
 
 def _make_key(options: argparse.Namespace) -> int:

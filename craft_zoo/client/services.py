@@ -12,9 +12,9 @@ from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.client.http import checked_url
 from craft_zoo.client.prices import price_of
 from craft_zoo.client.questions import QuestionService, QuestionVLM
-from craft_zoo.client.tokens import TokenRule
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers.option import Option, parse_options
+from craft_zoo.protocol.tokens import TokenRule
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,10 @@ class DerivedImage(ABC):
     def content_key(self) -> bytes:
         """See :func:`content_key`."""
 
+    def file(self) -> bytes | None:
+        """The content of the file that the image is read from; None: it is made otherwise."""
+        return None
+
     def identity(self) -> bytes:
         """Input of :func:`craft_zoo.data.fingerprint`; must be the same in every process."""
         return self.content_key()

@@ -232,6 +232,12 @@ class OpenCLIP(ServingVLM):
         key = "texts" if question.in_words else _of_openclip(question.box)._encoder.kind()
         return super().batching_key(question) if key is None else key
 
+    def scorer(self, box: BlackBox, prompts: Prompts) -> Callable[[ImageSet], np.ndarray]:
+        """See :meth:`ServingVLM.scorer`."""
+        own = _of_openclip(box)
+        texts = list(own.texts(prompts))
+        return lambda images: np.stack(list(own._scores(iter(texts), images)))
+
     def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
         """See :meth:`ServingVLM.answer`; the texts of all questions are encoded in one batch."""
         boxes = [_of_openclip(question.box) for question in questions]
@@ -323,11 +329,13 @@ class OpenCLIPClassifier(BlackBox):
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""
+        yield from self._scores(self.texts(prompts), images)
+
+    def texts(self, prompts: Prompts) -> Iterator[Tensor]:
+        """Normalised features (C, embed_dim) of the class names under each prompt."""
         if isinstance(prompts, np.ndarray):
-            texts = self._encoder(self._contexts(prompts))
-        else:
-            texts = self._words(prompts)
-        yield from self._scores(texts, images)
+            return self._encoder(self._contexts(prompts))
+        return self._words(prompts)
 
     def _contexts(self, prompts: np.ndarray) -> Tensor:
         return torch.as_tensor(prompts, dtype=torch.float32, device=self._device)

@@ -14,6 +14,9 @@ CLASSIFIERS = f"{API}/classifiers"
 INITIAL_CONTEXT = f"{API}/classifiers/{{id}}/initial-context"
 SCORES = f"{API}/classifiers/{{id}}/scores"
 
+ADAPTER = f"{API}/adapter"
+CLASSIFY = f"{API}/classify"
+
 ZERO_SHOT = "/hf/zero-shot-image-classification"
 """Hugging Face's task API."""
 

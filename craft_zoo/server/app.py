@@ -13,17 +13,23 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from craft_zoo.blackbox import VLM
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.protocol import ErrorCode
 from craft_zoo.server.errors import Refusal, bad, response_to
 from craft_zoo.server.middleware import RequestMiddleware
-from craft_zoo.server.routes import ROUTERS
+from craft_zoo.server.routes import ADAPTER_ROUTERS, COMMON_ROUTERS, MODEL_ROUTERS
 from craft_zoo.server.schemas import ErrorAnswer, TaskErrorAnswer
 from craft_zoo.server.service import Service
 from craft_zoo.server.settings import ServeSettings
 
 
 def create_app(
-    vlm: VLM, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
+    vlm: VLM,
+    settings: ServeSettings,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    adapter: DeployedAdapter | None = None,
+    with_model: bool = False,
 ) -> FastAPI:
     """Create the ASGI app that serves a model. The ASGI server must run its lifespan events.
 
@@ -33,8 +39,10 @@ def create_app(
         vlm: the model.
         settings: accounts, form of the answers, and limits.
         clock: monotonic clock in seconds, for rate limits.
+        adapter: an adapter of the model that classifies images; None: the model alone is served.
+        with_model: whether the model's own routes are there beside those of an adapter.
     """
-    service = Service(vlm, settings, clock)
+    service = Service(vlm, settings, clock, adapter)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -56,7 +64,11 @@ def create_app(
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for router in ROUTERS:
+    for router in (
+        *(MODEL_ROUTERS if adapter is None or with_model else ()),
+        *(() if adapter is None else ADAPTER_ROUTERS),
+        *COMMON_ROUTERS,
+    ):
         app.include_router(router)
     _describe_errors(app)
     return app

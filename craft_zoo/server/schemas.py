@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema
@@ -65,6 +66,58 @@ class TaskRequest(BaseModel):
 
     inputs: str
     parameters: TaskParameters
+
+
+class ClassifyRequest(_Body):
+    """Images to classify, as base64 of the files or as data URLs: one image, or several images."""
+
+    image: str | None = None
+    images: Annotated[list[str], _First()] | None = Field(None, min_length=1)
+
+
+class Classified(BaseModel):
+    """Class of an image, and the probabilities of classes in descending order."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class ClassifyAnswer(BaseModel):
+    """Class of one image, and the probabilities of classes in descending order."""
+
+    model: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class ClassifySeveralAnswer(BaseModel):
+    """Classes of several images, in their order."""
+
+    model: str
+    images: list[Classified]
+
+
+class AdapterParts(BaseModel):
+    """What an adapter consists of.
+
+    A context is embeddings before the class name, a template is words around it; in the plural,
+    each class has its own.
+    """
+
+    prompt: Literal["context", "contexts", "template", "templates"]
+    refiner: Literal["convex", "network"] | None
+    anchors: int
+
+
+class AdapterAnswer(BaseModel):
+    """The adapter: its model, its classes, what it consists of, and when its file was written."""
+
+    model: str
+    classes: list[str]
+    method: AdapterParts
+    created: datetime | None
 
 
 class ModelAnswer(BaseModel):

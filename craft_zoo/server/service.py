@@ -20,6 +20,7 @@ import torch
 
 from craft_zoo.blackbox import DEFAULT_INIT, VLM, Question, serving
 from craft_zoo.data.images import BrokenImageError
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError, PromptError
 from craft_zoo.protocol import ErrorCode, digest
 from craft_zoo.server.accounts import Account
@@ -39,7 +40,7 @@ from craft_zoo.server.caches import (
     SharedCache,
     content_id,
 )
-from craft_zoo.server.capabilities import Capabilities, capabilities_of
+from craft_zoo.server.capabilities import Capabilities, capabilities_of, public_name
 from craft_zoo.server.errors import Refusal, bad, busy
 from craft_zoo.server.metrics import Metrics
 from craft_zoo.server.rate_limit import RateLimit
@@ -83,14 +84,21 @@ class Service:
         vlm: the model.
         settings: accounts, form of the answers, and limits.
         clock: monotonic clock in seconds, for rate limits.
+        adapter: an adapter of the model that classifies images; None: there is none.
     """
 
     model: Capabilities
 
     def __init__(
-        self, vlm: VLM, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        vlm: VLM,
+        settings: ServeSettings,
+        clock: Callable[[], float] = time.monotonic,
+        adapter: DeployedAdapter | None = None,
     ) -> None:
         self.vlm, self.settings, limits = serving(vlm), settings, settings.limits
+        self.name = settings.name or public_name(vlm.name)
+        self.adapter = adapter
         # Part of ids and digests, so that stored answers of another model or form never match.
         self._served = json.dumps([vlm.name, settings.answers, settings.top_k])
         self.metrics = Metrics(lambda: self._worker.waiting)
@@ -202,7 +210,15 @@ class Service:
         return logits
 
     async def score(
-        self, account: str, run: Run, payload: object, together: Hashable, texts: int
+        self,
+        account: str,
+        run: Run,
+        payload: object,
+        together: Hashable,
+        size: int,
+        *,
+        kind: str = "scores",
+        room: int | None = None,
     ) -> Any:
         """Run ``run`` on a payload, possibly in one batch with other payloads.
 
@@ -211,7 +227,9 @@ class Service:
             run: see :data:`craft_zoo.server.worker.Run`.
             payload: input of ``run``.
             together: batching key: payloads with equal keys may share a batch.
-            texts: number of texts to score; ``max_batch`` limits their sum in a batch.
+            size: number of texts or images; ``max_batch`` limits their sum in a batch.
+            kind: label for metrics.
+            room: a lower limit of that sum; None: ``max_batch`` alone.
 
         Raises:
             Refusal: see :meth:`compute`.
@@ -219,7 +237,7 @@ class Service:
         if self.settings.max_batch == 1:
             together = None
         return await self._done(
-            Job(account, "scores", run, payload, together, texts, is_brief=True)
+            Job(account, kind, run, payload, together, size, room, is_brief=True)
         )
 
     def interlude(self, *_: int) -> None:

@@ -23,8 +23,8 @@ class ServeSettings:
         answers: whether scores are logits or log-probabilities.
         top_k: number of largest scores of each row that are returned unchanged, see
             :func:`craft_zoo.server.responses.scores_to_return`; None: all.
-        max_batch: maximum number of texts (prompts × classes) for which several requests are scored
-            in one call; 1: each request is scored alone.
+        max_batch: maximum number of texts (prompts × classes), or of images to classify, for which
+            several requests share one call; 1: each request has a call of its own.
         limits: limits on requests and memory.
         name: name of the model that clients see; None: its own, without folders.
         metrics_hosts: host names under which metrics are served, besides IP addresses, names

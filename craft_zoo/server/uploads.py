@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
@@ -35,7 +35,7 @@ class UploadedImage(DerivedImage):
         sha256: SHA-256 of the file, hexadecimal.
         size: bytes of the file; 0 once it is dropped.
         pixels: number of pixels, set by :meth:`measure`; 0 before that.
-        opened: number of times that :meth:`open` was called.
+        opened: number of times that :meth:`open` or :meth:`file` was called.
     """
 
     def __init__(self, content: bytes | memoryview, name: str, pixels: int) -> None:
@@ -79,6 +79,12 @@ class UploadedImage(DerivedImage):
         with self._reading() as image:
             return as_rgb(image, self._name)
 
+    def file(self) -> bytes:
+        """See :meth:`DerivedImage.file`."""
+        self.opened += 1
+        with self._reading():
+            return bytes(self._content or b"")
+
     def content_key(self) -> bytes:
         """See :meth:`DerivedImage.content_key`; equal to the key of the same file on disk."""
         if self._key is None:
@@ -119,3 +125,17 @@ class UploadedImage(DerivedImage):
                 f"image {self._name} cannot be read (cannot identify its format)",
                 "send JPEG, PNG or WebP",
             ) from None
+
+
+def pieces(
+    images: Sequence[UploadedImage], most: int, pixels: int
+) -> Iterator[Sequence[UploadedImage]]:
+    """Split images into pieces of at most ``most`` images and ``pixels`` pixels, or one image."""
+    first = total = 0
+    for place, image in enumerate(images):
+        if place > first and (place - first == most or total + image.pixels > pixels):
+            yield images[first:place]
+            first, total = place, 0
+        total += image.pixels
+    if images:
+        yield images[first:]

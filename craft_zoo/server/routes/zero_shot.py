@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Generator, Sequence
 from functools import partial
@@ -22,7 +21,8 @@ from craft_zoo.protocol import (
 )
 from craft_zoo.server.billing import Bill
 from craft_zoo.server.bodies import parse, read_body
-from craft_zoo.server.errors import Refusal, bad
+from craft_zoo.server.errors import Refusal
+from craft_zoo.server.ingest import image_of_base64
 from craft_zoo.server.prompts import check_names, check_template
 from craft_zoo.server.responses import log_softmax, scores_to_return
 from craft_zoo.server.routes.common import (
@@ -87,11 +87,7 @@ async def classify(request: Request, key: Key = None) -> Response:
 
 
 def _image(text: str, pixels: int) -> UploadedImage:
-    try:
-        content = base64.b64decode(text.partition("base64,")[2] or text, validate=True)
-    except ValueError:
-        raise bad("inputs is no image in base 64: send the file's bytes, no URL") from None
-    image = UploadedImage(content, "in inputs", pixels)
+    image = image_of_base64(text, "in inputs", pixels)
     try:
         image.check()
     except BrokenImageError as error:
@@ -115,7 +111,7 @@ async def _scores(
         return list(opened.box.score(prompt, encoded))
 
     together = opened, template
-    logits = await service.score(account, run, image, together, texts=1)
+    logits = await service.score(account, run, image, together, 1)
     if not np.isfinite(logits).all():
         raise RuntimeError("the model's answer is not finite")
     return np.exp(
