@@ -3,26 +3,9 @@
 from __future__ import annotations
 
 import threading
+from typing import Literal
 
 from craft_zoo.errors import CraftZooError
-
-
-def cost_of(predictions: int, price: float) -> float:
-    """The cost of predictions.
-
-    Args:
-        predictions: number of predictions.
-        price: price of one prediction.
-    """
-    return predictions * price
-
-
-def exceeds(cost: float, limit: float) -> bool:
-    """Whether a cost exceeds a limit.
-
-    A relative tolerance of 1e-9 lets a cost equal the limit, as prices such as 0.0001 are rounded.
-    """
-    return cost > limit * (1 + 1e-9)
 
 
 class CostLimit:
@@ -59,14 +42,24 @@ class CostLimit:
                 raise CraftZooError(f"{what} must not be negative, it is {value:g}")
         if max_cost is not None and price is None:
             raise CraftZooError("a limit of the cost needs to know the price of a prediction")
-        self._most, self._price, self._max_cost = max_predictions, price, max_cost
+        self._most, self._price, self._max_cost = max_predictions, price or 0.0, max_cost
         self._lock = threading.Lock()
         self.predictions = 0
 
     @property
     def cost(self) -> float:
         """Cost of the predictions so far; 0 if the price is unknown."""
-        return cost_of(self.predictions, self._price or 0.0)
+        return self.predictions * self._price
+
+    def exceeded_by(self, predictions: int) -> Literal["predictions", "cost"] | None:
+        """Which limit further predictions would exceed; None: neither."""
+        total = self.predictions + predictions
+        if self._most is not None and total > self._most:
+            return "predictions"
+        # A cost may equal the limit, as prices such as 0.0001 are rounded.
+        if self._max_cost is not None and total * self._price > self._max_cost * (1 + 1e-9):
+            return "cost"
+        return None
 
     def check(self, predictions: int) -> None:
         """Check that further predictions stay within the limits.
@@ -74,20 +67,17 @@ class CostLimit:
         Raises:
             CraftZooError: they would exceed a limit.
         """
-        total = self.predictions + predictions
+        exceeded = self.exceeded_by(predictions)
         more = f"{predictions:,} more prediction{'s' if predictions != 1 else ''}"
-        if self._most is not None and total > self._most:
+        if exceeded == "predictions":
             raise CraftZooError(
                 f"{more} would exceed the limit of {self._most:,} "
                 f"({self.predictions:,} made): raise max_predictions (--max-predictions)"
             )
-        if self._price is None or self._max_cost is None:
-            return
-        if exceeds(cost_of(total, self._price), self._max_cost):
+        if exceeded == "cost":
             raise CraftZooError(
-                f"{more} would cost {cost_of(predictions, self._price):g} and "
-                f"exceed the limit of {self._max_cost:g} ({self.cost:g} spent): raise max_cost "
-                f"(--max-cost)"
+                f"{more} would cost {predictions * self._price:g} and exceed the limit of "
+                f"{self._max_cost:g} ({self.cost:g} spent): raise max_cost (--max-cost)"
             )
 
     def charge(self, predictions: int) -> None:
