@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_type_hints
+from functools import cache
+from typing import Any, Literal, get_args, get_type_hints
 
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.errors import CraftZooError
@@ -68,9 +69,12 @@ class CraftConfig:
     views: int = 0
 
     def __post_init__(self) -> None:
-        self._check_choice("refiner", ("convex", "network"))
-        self._check_choice("context", ("class-specific", "unified"))
-        self._check_choice("anchor_bank", ("words", "spread", "information", "contexts"))
+        for name, option in setting_options().items():
+            choices, value = get_args(option.type), getattr(self, name)
+            if choices and value not in choices:
+                raise CraftZooError(
+                    f"setting {name} must be one of {', '.join(choices)}, not {value!r}"
+                )
         for name in (
             *("intrinsic_dim", "scale", "anchors", "refit_queries"),
             *("hidden", "lr", "batch_size", "epoch_queries"),
@@ -88,14 +92,8 @@ class CraftConfig:
                     f"{getattr(self, name)}"
                 )
 
-    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if value not in choices:
-            raise CraftZooError(
-                f"setting {name} must be one of {', '.join(choices)}, not {value!r}"
-            )
 
-
+@cache
 def setting_options() -> dict[str, Option]:
     """The settings with their types and defaults, by name."""
     hints = get_type_hints(CraftConfig)
