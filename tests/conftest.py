@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import runpy
 import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,19 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., None]:
+    """Waits until a condition holds; fails if it does not within ``seconds``."""
+
+    def wait(condition: Callable[[], object], seconds: float = 10) -> None:
+        ends = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < ends
+            time.sleep(0.005)
+
+    return wait
 
 
 class Mortal(OpenCLIP):

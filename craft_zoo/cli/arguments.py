@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 
-from craft_zoo.blackbox import VLM, ModelSpec, is_address
-from craft_zoo.blackbox.cost_limit import cost_of, exceeds
+from craft_zoo.blackbox import VLM, CostLimit, ModelSpec, is_address
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, Sampling
@@ -135,19 +134,17 @@ def check_limits(
     Raises:
         CraftZooError: the predictions may exceed one of the limits.
     """
-    most = options.max_predictions
-    if most is not None and predictions > most:
+    most, price, max_cost = options.max_predictions, (options.price or 0) / 1000, options.max_cost
+    exceeded = CostLimit(most, price, max_cost).exceeded_by(predictions)
+    if exceeded == "predictions":
         raise CraftZooError(
             f"the command may ask for {predictions:,} predictions, more than --max-predictions "
             f"{most:,}: raise that or {mend}"
         )
-    if options.max_cost is None or options.price is None:
-        return
-    cost = cost_of(predictions, options.price / 1000)
-    if exceeds(cost, options.max_cost):
+    if exceeded == "cost":
         raise CraftZooError(
-            f"the command may cost {cost:,.2f}, more than --max-cost {options.max_cost:g}: raise "
-            f"that or {mend}"
+            f"the command may cost {predictions * price:,.2f}, more than --max-cost "
+            f"{max_cost:g}: raise that or {mend}"
         )
 
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import VLM, Journal, Progress, RememberingVLM, ReplayVLM, fill
-from craft_zoo.blackbox.cost_limit import cost_of
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -237,7 +236,7 @@ class Cost:
         words += f", and {self.estimate:,} for the estimate)" if self.estimate else ")"
         if price is None:
             return words
-        return f"{words}, a price of {cost_of(self.total, price / 1000):,.2f}"
+        return f"{words}, a price of {self.total * (price / 1000):,.2f}"
 
 
 def _answered(journal: Path) -> int:

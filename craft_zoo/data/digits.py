@@ -7,7 +7,6 @@ import numpy as np
 from craft_zoo.data.classnames import read_classnames
 from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.task import Dataset, LabelledImages
-from craft_zoo.errors import CraftZooError
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _N_TEST = 1000  # the last images of the file, whose writers differ from those of the first
@@ -21,8 +20,7 @@ def load_digits(spec: DatasetSpec) -> Dataset:
     """
     from sklearn import datasets
 
-    if spec.argument:
-        raise CraftZooError(f"data set 'digits' takes no argument: leave out {spec.argument!r}")
+    spec.check_no_argument()
     names = read_classnames(spec.classnames_file) if spec.classnames_file else {}
     bunch = datasets.load_digits()
     pixels = np.round(255 - bunch.images * (255 / 16)).astype(np.uint8)  # source: 0 (white) to 16

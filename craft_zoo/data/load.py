@@ -65,6 +65,13 @@ class DatasetSpec:
         root = self.root or os.environ.get("CRAFT_ZOO_DATA")
         return expanded(root) if root else None
 
+    def check_no_argument(self) -> None:
+        """Raise CraftZooError if there is an argument."""
+        if self.argument:
+            raise CraftZooError(
+                f"data set {self.kind!r} takes no argument: leave out {self.argument!r}"
+            )
+
     def other(self, name: str) -> DatasetSpec:
         """The specification of another data set with the same settings, without classnames."""
         return replace(self, name=name, classnames=None)

@@ -38,10 +38,7 @@ def _loader(published: Published) -> Loader:
     read = _READERS.get(published.name, read_split)
 
     def load(spec: DatasetSpec) -> Dataset:
-        if spec.argument:
-            raise CraftZooError(
-                f"data set {published.name!r} takes no argument: leave out {spec.argument!r}"
-            )
+        spec.check_no_argument()
         if spec.data_root is None:
             raise CraftZooError(
                 f"data set {published.name} needs its folder: add root (--data-root DIR), the "

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from PIL import Image
 from craft_zoo.cli import main
 from craft_zoo.cli.main import build_parser
 
+WaitFor = Callable[..., None]
 TINY = [
     "--budget",
     "24",
@@ -245,7 +246,9 @@ def test_bad_images_are_named(
     assert "blue-sky is missing" in capsys.readouterr().err
 
 
-def test_a_killed_bench_goes_on_where_it_was(image_folder: Path, tmp_path: Path) -> None:
+def test_a_killed_bench_goes_on_where_it_was(
+    image_folder: Path, tmp_path: Path, wait_for: WaitFor
+) -> None:
     out = tmp_path / "bench"
     arguments = command(
         "bench",
@@ -266,9 +269,7 @@ def test_a_killed_bench_goes_on_where_it_was(image_folder: Path, tmp_path: Path)
     )
     process = subprocess.Popen([sys.executable, "-m", "craft_zoo", *arguments])
     try:
-        deadline = time.monotonic() + 120
-        while len(list(out.glob("runs/*/run.json"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for(lambda: len(list(out.glob("runs/*/run.json"))) >= 2, 120)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -284,7 +285,7 @@ def test_a_killed_bench_goes_on_where_it_was(image_folder: Path, tmp_path: Path)
 
 
 def test_a_killed_tune_goes_on_where_it_was(
-    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wait_for: WaitFor
 ) -> None:
     def arguments(out: Path) -> list[str]:
         return command(
@@ -296,12 +297,13 @@ def test_a_killed_tune_goes_on_where_it_was(
     out = tmp_path / "colours.adapter"
     journal = tmp_path / "colours.adapter.journal"
     process = subprocess.Popen([sys.executable, "-m", "craft_zoo", *arguments(out)])
+
+    def begun() -> bool:
+        assert process.poll() is None
+        return journal.exists() and journal.stat().st_size >= 10_000
+
     try:
-        deadline = time.monotonic() + 120
-        while not journal.exists() or journal.stat().st_size < 10_000:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_for(begun, 120)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -315,7 +317,7 @@ def test_a_killed_tune_goes_on_where_it_was(
     assert not list(tmp_path.glob("*.journal*"))
 
 
-def test_ctrl_c_says_what_is_kept(image_folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_what_is_kept(image_folder: Path, tmp_path: Path, wait_for: WaitFor) -> None:
     out = tmp_path / "bench"
     arguments = command(
         *("bench", "--dataset", f"folder:{image_folder}", "--out", out, "--shots", 4),
@@ -330,9 +332,7 @@ def test_ctrl_c_says_what_is_kept(image_folder: Path, tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
-        deadline = time.monotonic() + 120
-        while not list(out.glob("runs/*/run.json")) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(lambda: list(out.glob("runs/*/run.json")), 120)
         process.send_signal(signal.SIGINT)
         output, error = process.communicate(timeout=60)
     finally:

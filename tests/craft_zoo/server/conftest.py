@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,7 @@ from craft_zoo.server import (
     create_app,
 )
 from craft_zoo.server.accounts import key_hash
+from craft_zoo.server.uvicorn_server import Server, server_of
 
 CLASSNAMES = ["cat", "dog", "red square"]
 
@@ -170,6 +172,7 @@ class Served:
 
 
 Serve = Callable[..., Served]
+Listening = Callable[[Any], AbstractContextManager[tuple[str, Server]]]
 
 
 @pytest.fixture
@@ -185,3 +188,27 @@ def serve(vlm: VLM) -> Iterator[Serve]:
             return Served(stack.enter_context(TestClient(app, raise_server_exceptions=False)))
 
         yield start
+
+
+@pytest.fixture
+def listening(
+    wait_for: Callable[..., None],
+) -> Callable[[Any], AbstractContextManager[tuple[str, Server]]]:
+    """Runs a real server of an app on a free port: its address, and the server."""
+
+    @contextmanager
+    def listen(app: Any) -> Iterator[tuple[str, Server]]:
+        addresses: list[str] = []
+        server = server_of(app, "127.0.0.1", 0, 10, addresses.append)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            wait_for(lambda: addresses)
+            server.config.port = int(addresses[0].rpartition(":")[2])
+            yield addresses[0], server
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+    return listen

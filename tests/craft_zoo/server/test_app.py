@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
-import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -41,9 +40,10 @@ from craft_zoo.protocol import (
     digest,
     encode_array,
 )
-from craft_zoo.server.uvicorn_server import server_of
 
 Refused = Callable[..., str]
+WaitFor = Callable[..., None]
+Listening = Callable[..., Any]
 
 
 class Slow(VLM):
@@ -108,13 +108,6 @@ def slow(vlm: OpenCLIP) -> Slow:
     return Slow(vlm)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.005)
-
-
 def test_without_the_right_key_nothing_is_served(
     serve: Callable[..., Any], refused: Refused
 ) -> None:
@@ -153,7 +146,7 @@ def test_every_route_of_the_interface_needs_a_key(serve: Callable[..., Any]) -> 
 
 
 def test_no_account_sees_anothers(
-    serve: Callable[..., Any], png: Callable[..., bytes], refused: Refused
+    serve: Callable[..., Any], png: Callable[..., bytes], refused: Refused, wait_for: WaitFor
 ) -> None:
     served = serve()
     ann, bob = served.ann, served.bob
@@ -221,7 +214,7 @@ def test_nothing_but_scores_and_the_initial_context_can_be_fetched(
 
 
 def test_requests_that_wait_are_scored_in_one_call(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes]
+    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], wait_for: WaitFor
 ) -> None:
     served = serve(slow)
     users = [served.ann, served.bob]
@@ -250,7 +243,7 @@ def test_requests_that_wait_are_scored_in_one_call(
 
 
 def test_merging_can_be_turned_off_and_other_images_are_not_merged(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes]
+    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], wait_for: WaitFor
 ) -> None:
     for given_settings, expected in (({"max_batch": 1}, [1, 1, 1, 1]), ({}, [1, 1, 2])):
         served = serve(slow, **given_settings)
@@ -272,7 +265,7 @@ def test_merging_can_be_turned_off_and_other_images_are_not_merged(
 
 
 def test_requests_of_different_tasks_share_a_call(
-    serve: Callable[..., Any], vlm: OpenCLIP, png: Callable[..., bytes]
+    serve: Callable[..., Any], vlm: OpenCLIP, png: Callable[..., bytes], wait_for: WaitFor
 ) -> None:
     """Other classes, images and accounts; contexts go with contexts, words with words."""
     model = Together(vlm)
@@ -306,7 +299,7 @@ def test_requests_of_different_tasks_share_a_call(
 
 
 def test_a_large_request_is_done_in_parts_between_which_others_have_a_turn(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes]
+    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], wait_for: WaitFor
 ) -> None:
     served = serve(slow, max_batch=2)
     ann, bob = served.ann, served.bob
@@ -391,7 +384,11 @@ def test_large_answers_are_sent_in_pieces_and_held_until_they_are_gone(
 
 
 def test_one_bad_request_in_a_batch_harms_no_other(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], refused: Refused
+    serve: Callable[..., Any],
+    slow: Slow,
+    png: Callable[..., bytes],
+    refused: Refused,
+    wait_for: WaitFor,
 ) -> None:
     served = serve(slow)
     ann = served.ann
@@ -438,7 +435,7 @@ def test_a_disk_that_fails_bills_nothing_and_leaves_nobody_waiting(
 
 
 def test_a_long_encoding_lets_others_ask_and_changes_no_bit(
-    serve: Callable[..., Any], png: Callable[..., bytes], vlm: OpenCLIP
+    serve: Callable[..., Any], png: Callable[..., bytes], vlm: OpenCLIP, wait_for: WaitFor
 ) -> None:
     forgetful = Slow(OpenCLIP.load("craft-mini", cache=False))
     served = serve(forgetful)
@@ -473,7 +470,11 @@ def test_a_memory_of_images_that_fails_is_done_without(
 
 
 def test_too_many_requests_at_once_are_asked_to_come_back(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], refused: Refused
+    serve: Callable[..., Any],
+    slow: Slow,
+    png: Callable[..., bytes],
+    refused: Refused,
+    wait_for: WaitFor,
 ) -> None:
     served = serve(slow, limits={"waiting": 3, "waiting_each": 2})
     ann, bob = served.ann, served.bob
@@ -497,7 +498,11 @@ def test_too_many_requests_at_once_are_asked_to_come_back(
 
 
 def test_memory_is_bounded_over_all_requests(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], refused: Refused
+    serve: Callable[..., Any],
+    slow: Slow,
+    png: Callable[..., bytes],
+    refused: Refused,
+    wait_for: WaitFor,
 ) -> None:
     limits = {"body_bytes": 20_000, "answer_bytes": 10_000, "held_bytes": 55_000}
     served = serve(slow, limits=limits)
@@ -585,7 +590,11 @@ def test_what_fails_inside_is_an_error_that_tells_nothing(
 
 
 def test_while_it_is_stopped_what_is_under_way_is_answered_and_nothing_new_begun(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], refused: Refused
+    serve: Callable[..., Any],
+    slow: Slow,
+    png: Callable[..., bytes],
+    refused: Refused,
+    wait_for: WaitFor,
 ) -> None:
     served = serve(slow)
     ann = served.ann
@@ -607,26 +616,13 @@ def test_while_it_is_stopped_what_is_under_way_is_answered_and_nothing_new_begun
     assert served.service.state.usage("ann").requests == 1
 
 
-@contextmanager
-def listening(app: Any) -> Iterator[tuple[str, Any]]:
-    """A real server on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = server_of(app, "127.0.0.1", port, 10)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_for(lambda: server.started)
-        yield f"http://127.0.0.1:{port}", server
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
-
-
 def test_a_real_server_is_stopped_by_a_signal_gracefully(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], tmp_path: Any
+    serve: Callable[..., Any],
+    slow: Slow,
+    png: Callable[..., bytes],
+    tmp_path: Any,
+    wait_for: WaitFor,
+    listening: Listening,
 ) -> None:
     import signal
 
@@ -655,7 +651,7 @@ def test_a_real_server_is_stopped_by_a_signal_gracefully(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_nothing_that_the_schema_tells_of_makes_the_server_fail(
-    serve: Callable[..., Any], png: Callable[..., bytes], mode: str
+    serve: Callable[..., Any], png: Callable[..., bytes], mode: str, listening: Listening
 ) -> None:
     import schemathesis
     from schemathesis import GenerationMode

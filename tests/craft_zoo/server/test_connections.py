@@ -7,48 +7,26 @@ import json
 import logging
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from starlette.responses import Response
 
 from craft_zoo.server.logs import RepeatLimit, log_to
-from craft_zoo.server.uvicorn_server import Server, server_of
+from craft_zoo.server.uvicorn_server import Server
+
+Listening = Callable[..., Any]
+WaitFor = Callable[..., None]
 
 LARGE = bytes(2**26)  # more than the machine's own buffers take
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@contextmanager
-def listening(app: Any) -> Iterator[Server]:
-    """A real server on a free port."""
-    addresses: list[str] = []
-    server = server_of(app, "127.0.0.1", 0, 5, addresses.append)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_for(lambda: bool(addresses))
-        server.config.port = int(addresses[0].rpartition(":")[2])
-        yield server
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.005)
-
-
 @pytest.fixture
-def start(serve: Callable[..., Any]) -> Iterator[Callable[..., Server]]:
+def start(serve: Callable[..., Any], listening: Listening) -> Iterator[Callable[..., Server]]:
     """Starts a server with such limits."""
     with ExitStack() as stack:
 
@@ -60,7 +38,8 @@ def start(serve: Callable[..., Any]) -> Iterator[Callable[..., Server]]:
                 return Response(LARGE)
 
             served.client.app.add_api_route("/large", read_large, include_in_schema=False)
-            return stack.enter_context(listening(served.client.app))
+            _, server = stack.enter_context(listening(served.client.app))
+            return server
 
         yield start
 
@@ -169,7 +148,7 @@ def test_of_too_many_connections_the_one_that_is_idle_for_longest_goes(
 
 
 def test_who_does_not_take_an_answer_is_cut_and_who_does_is_not(
-    start: Callable[..., Server],
+    start: Callable[..., Server], wait_for: WaitFor
 ) -> None:
     server = start(answer_seconds=0.4)
     head = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from craft_zoo.server.uploads import UploadedImage
 
 Refused = Callable[..., str]
 Png = Callable[..., bytes]
+WaitFor = Callable[..., None]
 
 
 def large(color: int) -> bytes:
@@ -56,13 +56,6 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoded]:
     noted.go.set()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.005)
-
-
 def test_equal_files_are_decoded_and_encoded_once(
     serve: Callable[..., Any], png: Png, decoded: Decoded, vlm: OpenCLIP
 ) -> None:
@@ -81,7 +74,7 @@ def test_equal_files_are_decoded_and_encoded_once(
 
 
 def test_accounts_take_turns_in_having_images_decoded(
-    serve: Callable[..., Any], png: Png, decoded: Decoded
+    serve: Callable[..., Any], png: Png, decoded: Decoded, wait_for: WaitFor
 ) -> None:
     served = serve()
     many, few = [large(seed) for seed in range(5)], [png(520), png(521)]
