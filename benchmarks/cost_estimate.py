@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +14,14 @@ import pandas as pd
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.measuring import Measuring
 from craft_zoo.benchmarks.names import name_datasets
-from craft_zoo.blackbox import VLM
+from craft_zoo.blackbox import VLM, Asked, Usage
 from craft_zoo.blackbox.base import several
-from craft_zoo.data import DatasetSpec, OpenedDatasets, published_datasets, split_part
+from craft_zoo.data import DatasetSpec, ImageSource, OpenedDatasets, published_datasets, split_part
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import is_white_box, most_queries, settings_of
-from craft_zoo.rehearsal import Rehearsed, rehearse, rehearsed_size
+from craft_zoo.methods import is_white_box, most_queries, settings_of, starting_template
+from craft_zoo.rehearsal import Rehearsed, expected_usage, rehearse, rehearsed_size
 
+_UNITS = ("requests", "images", "input_tokens", "output_tokens")
 _TRIAL = 8  # images and contexts for measuring speed
 _NAMES = 20
 _SIDE = 224  # pixels, size of these images
@@ -69,6 +70,7 @@ def estimate_costs(
     runs: Iterable[RunSpec],
     *,
     vlm: VLM | None = None,
+    service: VLM | None = None,
     finished: Mapping[RunSpec, float] | None = None,
     opened: OpenedDatasets | None = None,
 ) -> pd.DataFrame:
@@ -80,6 +82,7 @@ def estimate_costs(
     Args:
         runs: the runs of the grid.
         vlm: the model, whose speed on this machine is measured; None: seconds are NaN.
+        service: the model, if it is a service that says what it bills; it is not asked.
         finished: seconds of runs that a store already has, which are not repeated.
         opened: data sets opened before.
 
@@ -145,6 +148,10 @@ def estimate_costs(
         row["evaluation"] += math.ceil((points + trial.anchors / mine.n_classes) * n_measured)
         for other in others:
             row["evaluation"] += math.ceil((1 + trial.anchors / other.n_classes) * other.n_test)
+        if service is not None and not is_white_box(run.method):
+            usage = _expected(service, run, trial, datasets, mine, n_train, points * n_measured)
+            for name in _UNITS:
+                row[name] += getattr(usage, name)
         if speed is not None and not is_white_box(run.method):
             row["seconds"] += (queries + points) * speed.context(mine.n_classes)
             row["seconds"] += n_train * speed.image
@@ -154,7 +161,7 @@ def estimate_costs(
                 encoded.add(each)
                 row["seconds"] += each.n_test * speed.image
     columns = ["dataset", "shots", "method", "optimizer", "budget", "here"]
-    counts = ["runs", "done", "queries", "predictions", "evaluation", "seconds"]
+    counts = ["runs", "done", "queries", "predictions", "evaluation", *_UNITS, "seconds"]
     table = pd.DataFrame(
         [[*key, *(row.get(name, 0.0) for name in counts)] for key, row in rows.items()],
         columns=[*columns, *counts],
@@ -164,6 +171,32 @@ def estimate_costs(
     if speed is None:
         table["seconds"] = np.nan
     return table
+
+
+def _expected(
+    service: VLM,
+    run: RunSpec,
+    trial: Rehearsed,
+    datasets: OpenedDatasets,
+    extent: Extent,
+    n_train: int,
+    n_measured: int,
+) -> Usage:
+    """What a service bills for a run that scores ``n_measured`` (prompt, image) pairs to measure."""
+    names = [f"thing {place}" for place in range(extent.n_classes)]
+    images: Sequence[ImageSource] = [np.zeros((_SIDE, _SIDE, 3), np.uint8)]
+    template = None
+    if extent.here:
+        dataset = datasets.open(run.dataset)
+        names, template = list(dataset.classnames), dataset.template
+        images = dataset.train.images or dataset.test.images
+    init = starting_template(run.config, template)
+    some = [images[place % len(images)] for place in range(n_train)]
+    usage = expected_usage(service, trial, some, names, init)
+    last = [one for one in trial.asked if one.texts is None][-1:] or [Asked((init,))]
+    measured = [Asked(last[0].prompts[:1]), *(one for one in trial.asked if one.texts)][:2]
+    one = service.expected_usage(measured, some[:1], names, init)
+    return usage + one.scaled(n_measured)
 
 
 class _Speed:

@@ -50,6 +50,16 @@ class Usage:
         return ", ".join(words) or "nothing"
 
 
+# Number of units for which services quote prices.
+_QUOTED = {
+    "predictions": 1000,
+    "requests": 1,
+    "images": 1,
+    "input_tokens": 10**6,
+    "output_tokens": 10**6,
+}
+
+
 @dataclass(frozen=True)
 class Price:
     """Prices in any currency, each of one unit of :class:`Usage`.
@@ -72,6 +82,30 @@ class Price:
                     f"the price of {field.name.replace('_', ' ')} must be a number, at least 0, "
                     f"not {value}"
                 )
+
+    @classmethod
+    def parse(cls, text: str) -> Price:
+        """Read prices as a user writes them.
+
+        Args:
+            text: the price of 1,000 predictions, "2.5"; or prices by unit,
+                "input_tokens=0.1,images=0.002": of a million tokens, of 1,000 predictions, of one
+                request and of one image.
+
+        Raises:
+            CraftZooError: a unit is unknown, or a price is no number or negative.
+        """
+        prices = {}
+        for part in text.split(","):
+            unit, equals, number = part.rpartition("=")
+            unit = unit.strip() if equals else "predictions"
+            if unit not in _QUOTED:
+                raise CraftZooError(f"a price has no unit {unit!r}: use {', '.join(_QUOTED)}")
+            try:
+                prices[unit] = float(number) / _QUOTED[unit]
+            except ValueError:
+                raise CraftZooError(f"the price {part.strip()!r} is no number") from None
+        return cls(**prices)
 
     def cost(self, usage: Usage) -> float:
         """Cost of a usage, in the currency of the prices."""

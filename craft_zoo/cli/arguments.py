@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 
-from craft_zoo.blackbox import VLM, CostLimit, ModelSpec, is_address
+from craft_zoo.blackbox import VLM, CostLimit, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
+from craft_zoo.client.prices import published_price
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
@@ -45,8 +46,8 @@ def add_model_arguments(
         "--model",
         default=default,
         metavar="NAME",
-        help="craft-mini (embedded), an open_clip architecture as in 'ViT-B-32', or the address of "
-        "a served model, https://… or hf-api:https://… "
+        help="craft-mini (embedded), an open_clip architecture as in 'ViT-B-32', the address of a "
+        "served model, https://…, or a service by its scheme, openai:MODEL (see craft-zoo models) "
         f"(default: {default or otherwise})",
     )
     money.add_argument(
@@ -57,12 +58,21 @@ def add_model_arguments(
     )
     money.add_argument(
         "--price",
-        type=float,
+        type=_price,
         metavar="P",
-        help="price of 1,000 predictions, in your currency",
+        help="price of 1,000 predictions, in your currency; or by unit, as in "
+        "input_tokens=0.1,requests=0.01: of a million tokens, of a request, of an image "
+        "(default: as published, for services whose prices are known)",
     )
     money.add_argument(
         "--max-cost", type=float, metavar="M", help="maximum cost of the predictions, by --price"
+    )
+    group.add_argument(
+        "--model-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set an option of a service, as in permutations=4; repeatable (see docs/services.md)",
     )
     group.add_argument(
         "--pretrained",
@@ -120,7 +130,7 @@ def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
 
 
 def check_limits(
-    options: argparse.Namespace, predictions: int, mend: str = "name fewer images"
+    options: argparse.Namespace, usage: Usage, mend: str = "name fewer images"
 ) -> None:
     """Check ``--max-predictions`` and ``--max-cost`` before any query.
 
@@ -128,24 +138,37 @@ def check_limits(
 
     Args:
         options: parsed arguments.
-        predictions: maximum number of predictions that the command may request.
+        usage: what the command may request at most.
         mend: advice in the error message on how to request fewer.
 
     Raises:
         CraftZooError: the predictions may exceed one of the limits.
     """
-    most, price, max_cost = options.max_predictions, (options.price or 0) / 1000, options.max_cost
-    exceeded = CostLimit(most, price, max_cost).exceeded_by(predictions)
+    price = price_of(options)
+    exceeded = CostLimit(options.max_predictions, price, options.max_cost).exceeded_by(usage)
     if exceeded == "predictions":
         raise CraftZooError(
-            f"the command may ask for {predictions:,} predictions, more than --max-predictions "
-            f"{most:,}: raise that or {mend}"
+            f"the command may ask for {usage.predictions:,} predictions, more than "
+            f"--max-predictions {options.max_predictions:,}: raise that or {mend}"
         )
     if exceeded == "cost":
+        assert price is not None
         raise CraftZooError(
-            f"the command may cost {predictions * price:,.2f}, more than --max-cost "
-            f"{max_cost:g}: raise that or {mend}"
+            f"the command may cost {price.cost(usage):,.2f}, more than --max-cost "
+            f"{options.max_cost:g}: raise that or {mend}"
         )
+
+
+def price_of(options: argparse.Namespace) -> Price | None:
+    """``--price``, or the published price of ``--model``; None: unknown."""
+    return options.price or published_price(options.model or "")
+
+
+def _price(text: str) -> Price:
+    try:
+        return Price.parse(text)
+    except CraftZooError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def billed_an_image(adapter: Adapter) -> int:
@@ -171,8 +194,9 @@ def read_model(options: argparse.Namespace, default: str = NAME) -> ModelSpec:
         compile=options.compile,
         cache=not options.no_cache,
         max_predictions=options.max_predictions,
-        price=None if options.price is None else options.price / 1000,
+        price=options.price,
         max_cost=options.max_cost,
+        options=tuple(split_assignment(text) for text in options.model_option),
     )
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from craft_zoo.adapter import Adapter
+from craft_zoo.blackbox import Usage
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_data_arguments,
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     vlm = open_adapters_model(options, adapter)
     known = set(dataset.classnames) <= set(adapter.classnames)
     each = billed_an_image(adapter) if known else 1
-    check_limits(options, len(dataset.test) * each, "name a smaller data set")
+    check_limits(options, Usage(len(dataset.test) * each), "name a smaller data set")
     with query_progress() as progress:
         images = vlm.images(dataset.test.images, ReadingBar(progress))
         logits = transfer(adapter.solution, vlm, adapter.open(vlm), images, dataset.classnames)

@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import VLM
+from craft_zoo.blackbox import VLM, Usage
 from craft_zoo.cli.arguments import (
     add_model_arguments,
     billed_an_image,
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
         )
     images, left_out = _expand(options.images)
     vlm = open_adapters_model(options, adapter)
-    check_limits(options, len(images) * billed_an_image(adapter))
+    check_limits(options, Usage(len(images) * billed_an_image(adapter)))
     broken: list[str] = []
     console = Console(stderr=True, markup=False, emoji=False)
     # Rows printed on the same terminal already show the progress.

@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import VLM, Journal, Progress, RememberingVLM, ReplayVLM, fill
+from craft_zoo.blackbox import (
+    VLM,
+    Asked,
+    Journal,
+    Price,
+    Progress,
+    RememberingVLM,
+    ReplayVLM,
+    Usage,
+    fill,
+)
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -23,6 +33,7 @@ from craft_zoo.cli.arguments import (
     check_in_flight,
     check_limits,
     group_of,
+    price_of,
     read_assignments,
     read_config,
     read_dataset,
@@ -32,19 +43,22 @@ from craft_zoo.cli.arguments import (
 from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
-from craft_zoo.craft import CraftConfig, Step
+from craft_zoo.craft import Step
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Choice, choose_estimate, cross_validate, measure
 from craft_zoo.methods import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
+    default_optimizer,
     method_names,
     most_predictions,
     most_queries,
     readers_of,
     recorded,
+    starting_template,
 )
+from craft_zoo.rehearsal import expected_usage, rehearse
 from craft_zoo.tuning import (
     BILLED_BUDGET,
     DEFAULT_BUDGET,
@@ -140,14 +154,16 @@ def run(options: argparse.Namespace) -> int:
         whole = options.estimate == "cross-validate"
         choice = options.method, config, budget
         estimate = choose_estimate(task, *choice, seed=options.seed, bills=vlm.bills, whole=whole)
-    most = Cost.at_most(task, options.method, config, budget, estimate.predictions)
+    most = _at_most(vlm, task, arguments, estimate)
     path = Path(f"{options.out}.journal")
     answered = _answered(path)
     known = f", of which {counted(answered, 'prediction')} were answered before" if answered else ""
-    console.print(f"At most {most.in_words(options.price)}{known}", soft_wrap=True, markup=False)
+    price = price_of(options)
+    console.print(f"At most {most.in_words(price)}{known}", soft_wrap=True, markup=False)
     if vlm.bills and options.budget is None:
         console.print(f"The budget is {budget} queries, as the model bills: see --budget")
-    check_limits(options, most.total - answered, "lower --budget")
+    left = max(0, most.total.predictions - answered) / max(1, most.total.predictions)
+    check_limits(options, most.total.scaled(left), "lower --budget")
     if options.dry_run:
         return 0
     with Journal(str(path)) as journal, query_progress() as progress:
@@ -174,12 +190,15 @@ def run(options: argparse.Namespace) -> int:
         journal.remove()
     for line in (*_in_words(tuned.adapter), *figures):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    made = Cost(tuned.meter.queries, tuned.meter.billed, estimate.predictions)
+    made = Cost(tuned.meter.queries, Usage(tuned.meter.billed), Usage(estimate.predictions))
     if isinstance(behind, ReplayVLM):
-        made = replace(made, estimate=behind.predictions - made.predictions)
+        beside = Usage(behind.predictions - tuned.meter.billed)
+        made = replace(made, estimate=beside + replace(behind.billed, predictions=0))
+    if refused := getattr(vlm, "refused", 0):
+        console.print(f"{counted(refused, 'question')} refused, and counted as undecided")
     console.print(
         f"Saved {options.out} ({options.out.stat().st_size / 1024:.0f} KB) after "
-        f"{made.in_words(options.price)}. Use it: craft-zoo predict {options.out} IMAGES…",
+        f"{made.in_words(price)}. Use it: craft-zoo predict {options.out} IMAGES…",
         soft_wrap=True,
         markup=False,
     )
@@ -208,35 +227,54 @@ class Cost:
 
     Attributes:
         queries: queries of the search.
-        predictions: predictions billed for search and refiner.
-        estimate: predictions billed for the accuracy estimate at the end.
+        run: what is billed for search and refiner.
+        estimate: what is billed for the accuracy estimate at the end.
     """
 
     queries: int
-    predictions: int
-    estimate: int
-
-    @classmethod
-    def at_most(
-        cls, task: Task, method: str, config: CraftConfig, budget: int, estimate: int
-    ) -> Cost:
-        """Upper bounds, known before the run."""
-        sizes = len(task.train), len(task.classnames)
-        queries = most_queries(method, config, budget, sizes[1])
-        return cls(queries, most_predictions(method, config, budget, *sizes), estimate)
+    run: Usage
+    estimate: Usage
 
     @property
-    def total(self) -> int:
-        """Number of all predictions."""
-        return self.predictions + self.estimate
+    def total(self) -> Usage:
+        """All that is billed."""
+        return self.run + self.estimate
 
-    def in_words(self, price: float | None) -> str:
-        """The cost as text; ``price`` is that of 1,000 predictions."""
-        words = f"{counted(self.queries, 'query')} ({counted(self.predictions, 'prediction')}"
-        words += f", and {self.estimate:,} for the estimate)" if self.estimate else ")"
-        if price is None:
-            return words
-        return f"{words}, a price of {self.total * (price / 1000):,.2f}"
+    def in_words(self, price: Price | None) -> str:
+        """The cost as text."""
+        predictions, estimate = self.run.predictions, self.estimate.predictions
+        words = f"{counted(self.queries, 'query')} ({counted(predictions, 'prediction')}"
+        words += f", and {estimate:,} for the estimate)" if estimate else ")"
+        beside = replace(self.total, predictions=0)
+        words += f", {beside.in_words()}" if beside != Usage() else ""
+        return words if price is None else f"{words}, a price of {price.cost(self.total):,.2f}"
+
+
+def _at_most(vlm: VLM, task: Task, arguments: dict[str, Any], estimate: Choice) -> Cost:
+    """Upper bounds of queries and predictions, and what else a service is expected to bill."""
+    method, config, budget = (arguments[name] for name in ("method", "config", "budget"))
+    n_images, n_classes = len(task.train), len(task.classnames)
+    queries = most_queries(method, config, budget, n_classes)
+    run = Usage(most_predictions(method, config, budget, n_images, n_classes))
+    beside = Usage(estimate.predictions)
+    if not vlm.counts_usage:
+        return Cost(queries, run, beside)
+    init = starting_template(config, task.template)
+    rehearsed = rehearse(
+        method,
+        arguments["optimizer"] or default_optimizer(method),
+        config,
+        budget=budget,
+        n_classes=n_classes,
+        shots=n_images // n_classes,
+        accepts=frozenset({"texts"}),
+    )
+    expected = expected_usage(vlm, rehearsed, task.train.images, task.classnames, init)
+    # An image is measured under the initial prompt and as a deployed one, with its anchors.
+    measured = [Asked((init,)), Asked((init,)), *(one for one in rehearsed.asked if one.texts)][:3]
+    each = vlm.expected_usage(measured, task.train.images[:1], task.classnames, init)
+    more = each.scaled(estimate.predictions / each.predictions)
+    return Cost(queries, replace(expected, predictions=run.predictions), more)
 
 
 def _answered(journal: Path) -> int:

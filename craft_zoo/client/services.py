@@ -10,7 +10,7 @@ from typing import Literal, TypeVar, get_type_hints
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.client.http import checked_url
-from craft_zoo.client.prices import price_of
+from craft_zoo.client.prices import published_price
 from craft_zoo.client.questions import QuestionService, QuestionVLM
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers.option import Option, parse_options
@@ -102,7 +102,7 @@ def open_service(
     """
     options = read_options(spec, kind)
     service = make(options)
-    price = spec.price if spec.price is not None else price_of(spec.model)
+    price = spec.price if spec.price is not None else published_price(spec.model)
     return QuestionVLM(
         service,
         permutations=options.permutations,
