@@ -182,7 +182,7 @@ def _expected(
     n_train: int,
     n_measured: int,
 ) -> Usage:
-    """What a service bills for a run that scores ``n_measured`` (prompt, image) pairs to measure."""
+    """What a service bills for a run that measures ``n_measured`` (prompt, image) pairs."""
     names = [f"thing {place}" for place in range(extent.n_classes)]
     images: Sequence[ImageSource] = [np.zeros((_SIDE, _SIDE, 3), np.uint8)]
     template = None
