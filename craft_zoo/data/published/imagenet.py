@@ -10,7 +10,7 @@ from craft_zoo.data.classnames import read_classnames
 from craft_zoo.data.image_files import find_images
 from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
-from craft_zoo.data.published.layout import labelled, no_images, words_for_classes
+from craft_zoo.data.published.layout import labelled, words_for_classes
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
@@ -36,16 +36,7 @@ def read_imagenet(published: Published, root: Path, spec: DatasetSpec) -> Datase
                 f"class folder {folder / lacking[0]} is missing: add it, or remove the class "
                 f"from both train and val"
             )
-    names = _words(published, root)
-    ids = sorted(train)
-    _require_words(ids, names, published, root)
-    return Dataset(
-        published.name,
-        words_for_classes(ids, spec, names),
-        _flatten(train, ids),
-        _flatten(test, ids),
-        template=published.template,
-    )
+    return _dataset(published, root, spec, _words(published, root), train, test)
 
 
 def read_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
@@ -56,15 +47,7 @@ def read_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     """
     names = _words(published, root)
     classes = _read_classes(published.image_folder(root))
-    _require_words(classes, names, published, root)
-    ids = sorted(classes)
-    return Dataset(
-        published.name,
-        words_for_classes(ids, spec, names),
-        no_images(),
-        _flatten(classes, ids),
-        template=published.template,
-    )
+    return _dataset(published, root, spec, names, {}, classes)
 
 
 def read_numbered_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
@@ -84,14 +67,7 @@ def read_numbered_shift(published: Published, root: Path, spec: DatasetSpec) -> 
                 f"{len(known) - 1}: remove it"
             )
         classes[known[int(name)]] = images
-    ids = sorted(classes)
-    return Dataset(
-        published.name,
-        words_for_classes(ids, spec, names),
-        no_images(),
-        _flatten(classes, ids),
-        template=published.template,
-    )
+    return _dataset(published, root, spec, names, {}, classes)
 
 
 def _words(published: Published, root: Path) -> dict[str, str]:
@@ -106,9 +82,16 @@ def _words(published: Published, root: Path) -> dict[str, str]:
     return names
 
 
-def _require_words(
-    ids: list[str] | _Classes, names: dict[str, str], published: Published, root: Path
-) -> None:
+def _dataset(
+    published: Published,
+    root: Path,
+    spec: DatasetSpec,
+    names: dict[str, str],
+    train: _Classes,
+    test: _Classes,
+) -> Dataset:
+    """The data set of class folders, with classes in the order of their ids."""
+    ids = sorted(test)
     for class_id in ids:
         if class_id not in names:
             raise CraftZooError(
@@ -116,6 +99,13 @@ def _require_words(
                 f"{published.name}: download the file again from {published.split_from} or remove "
                 f"the folder"
             )
+    return Dataset(
+        published.name,
+        words_for_classes(ids, spec, names),
+        _flatten(train, ids),
+        _flatten(test, ids),
+        template=published.template,
+    )
 
 
 def _read_classes(folder: Path) -> _Classes:
@@ -134,6 +124,6 @@ def _read_classes(folder: Path) -> _Classes:
 
 def _flatten(classes: _Classes, ids: list[str]) -> LabelledImages:
     return labelled(
-        [image for class_id in ids for image in classes[class_id]],
-        (label for label, class_id in enumerate(ids) for _ in classes[class_id]),
+        [image for class_id in ids for image in classes.get(class_id, ())],
+        (label for label, class_id in enumerate(ids) for _ in classes.get(class_id, ())),
     )

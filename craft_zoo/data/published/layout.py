@@ -87,11 +87,6 @@ def words_for_classes(
     )
 
 
-def no_images() -> LabelledImages:
-    """An empty set of images, the training set of a data set that is only for testing."""
-    return LabelledImages([], np.empty(0, dtype=np.int64))
-
-
 def labelled(images: Sequence[str], labels: Iterable[int]) -> LabelledImages:
     """Image paths and their labels."""
     return LabelledImages(images, np.fromiter(labels, dtype=np.int64))

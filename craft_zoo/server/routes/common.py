@@ -61,15 +61,16 @@ def errors(*statuses: int, schema: str = "ErrorAnswer") -> dict[int | str, dict[
     }
 
 
-def digest_parameter() -> dict[str, Any]:
-    """OpenAPI description of the header with the body's digest."""
-    return {
+def takes(content: dict[str, Any], **more: str) -> dict[str, Any]:
+    """OpenAPI description of a route's body, and of the header with its digest."""
+    digest = {
         "name": DIGEST_HEADER,
         "in": "header",
         "required": False,
         "description": "SHA-256 of the body, hexadecimal; a body that does not fit is refused",
         "schema": {"type": "string"},
     }
+    return {"parameters": [digest], "requestBody": {"required": True, "content": content, **more}}
 
 
 def account_of(request: Request) -> Account:

@@ -14,11 +14,11 @@ from craft_zoo.server.limits import Limits
 from craft_zoo.server.routes.common import (
     Id,
     account_of,
-    digest_parameter,
     enter,
     errors,
     guarded,
     service_of,
+    takes,
 )
 from craft_zoo.server.schemas import (
     BINARY_BODY,
@@ -34,10 +34,7 @@ router = guarded("images")
 @router.post(
     paths.IMAGE_SETS,
     responses=errors(400, 413, 415, 422),
-    openapi_extra={
-        "parameters": [digest_parameter()],
-        "requestBody": {"required": True, "content": json_body(Announcement)},
-    },
+    openapi_extra=takes(json_body(Announcement)),
 )
 async def announce(request: Request) -> ImageSetAnswer:
     """Announce a set by the SHA-256 of its image files; the answer lists the missing images."""
@@ -69,15 +66,11 @@ def _announced(
 @router.put(
     paths.IMAGES,
     responses=errors(400, 404, 413, 415, 422),
-    openapi_extra={
-        "parameters": [digest_parameter()],
-        "requestBody": {
-            "required": True,
-            "content": BINARY_BODY,
-            "description": "safetensors: one-dimensional uint8 tensors, each an image's file, "
-            "named by its place in the set",
-        },
-    },
+    openapi_extra=takes(
+        BINARY_BODY,
+        description="safetensors: one-dimensional uint8 tensors, each an image's file, named by "
+        "its place in the set",
+    ),
 )
 async def upload(id: Id, request: Request) -> MissingAnswer:
     """Upload images of a set. Their features are kept, the files are not."""
