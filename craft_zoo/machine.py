@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import torch
@@ -64,3 +67,17 @@ def one_numpy_thread() -> Iterator[None]:
     ]
     with controller.select(filepath=paths).limit(limits=1):
         yield
+
+
+def process_context(module: str) -> BaseContext:
+    """Return the multiprocessing context of workers whose functions are in ``module``.
+
+    Importing PyTorch and what else a worker needs takes seconds. On Linux a server process imports
+    ``module`` once and forks each worker. A fork of this process could hang on its threads' locks.
+    The server keeps the environment variables with which the first worker was started.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context

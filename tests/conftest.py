@@ -7,6 +7,8 @@ import runpy
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from PIL import Image
 from craft_zoo import data, methods, optimizers
 from craft_zoo.blackbox import DEFAULT_INIT, ImageSet, load_vlm
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
-from craft_zoo.machine import keep_freed_memory
+from craft_zoo.machine import keep_freed_memory, process_context
 from craft_zoo.openclip import OpenCLIP
 
 keep_freed_memory()
@@ -36,8 +38,11 @@ hypothesis.settings.load_profile("craft-zoo")
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Features are kept for this session only, and nothing is read that another has kept."""
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent  # of all workers
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CRAFT_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CRAFT_ZOO_CACHE", str(session / "features"))
         yield
 
 
@@ -108,6 +113,75 @@ def mortal() -> Mortal:
     model = Mortal.load("craft-mini")
     assert isinstance(model, Mortal)
     return model
+
+
+@dataclass(frozen=True)
+class CommandProcess:
+    """``craft-zoo`` in a process of its own; its output goes to two files."""
+
+    process: BaseProcess
+    output: Path
+    errors: Path
+
+
+_COMMAND = """
+import os, signal, sys
+os.chdir(folder)
+os.environ.clear()
+os.environ.update(environment)
+for number, path in ((1, output), (2, errors)):
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+exec(first)
+if killed_after:
+    import importlib, itertools
+    (module, owner, name), calls = killed_after[0].rsplit(".", 2), itertools.count(1)
+    owner = getattr(importlib.import_module(module), owner)
+    whole = getattr(owner, name)
+    def last(*arguments):
+        whole(*arguments)
+        if next(calls) == killed_after[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+    setattr(owner, name, last)
+from craft_zoo.cli import main
+sys.exit(main(arguments))
+"""
+
+
+@pytest.fixture
+def start_command(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., CommandProcess]]:
+    """Starts a command, after the Python code ``first``.
+
+    The process is forked from a server that has imported PyTorch once for all tests. It dies after
+    the n-th call of a method, where ``killed_after`` names one and n.
+    """
+    started: list[BaseProcess] = []
+
+    def start(
+        arguments: Sequence[str], *, first: str = "", killed_after: tuple[str, int] | None = None
+    ) -> CommandProcess:
+        outputs = tmp_path_factory.mktemp("command")
+        given = {
+            "arguments": list(arguments),
+            "first": first,
+            "killed_after": killed_after,
+            "folder": os.getcwd(),
+            "environment": dict(os.environ),
+            "output": str(outputs / "output"),
+            "errors": str(outputs / "errors"),
+        }
+        context: Any = process_context("craft_zoo.cli.bench")
+        process = context.Process(target=exec, args=(_COMMAND, given))
+        process.start()
+        started.append(process)
+        return CommandProcess(process, outputs / "output", outputs / "errors")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -27,6 +26,7 @@ from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.benchmarks.tasks import check_tasks
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
+from craft_zoo.machine import process_context
 
 
 def run_in_processes(
@@ -103,9 +103,11 @@ class _Worker:
         self._begin()
 
     def _begin(self) -> None:
-        context = multiprocessing.get_context("spawn")  # forking with running threads may deadlock
+        context = process_context(__name__)
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, *self._start), daemon=True)
+        self.process = context.Process(  # type: ignore[attr-defined]
+            target=_work, args=(theirs, dict(os.environ), *self._start), daemon=True
+        )
         self.process.start()
         theirs.close()  # so that the pipe closes when the process ends
 
@@ -151,6 +153,7 @@ class _Worker:
 
 def _work(
     link: Connection,
+    environment: Mapping[str, str],
     open_vlm: OpenVLM,
     folder: Path,
     in_flight: int | None,
@@ -158,6 +161,8 @@ def _work(
     datasets: OpenedDatasets,
 ) -> None:
     """Execute the received runs until the connection closes."""
+    os.environ.clear()  # inherited from the server that has forked this process
+    os.environ.update(environment)
     # Ctrl-C in a terminal reaches all processes of a command; the main one stops the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     relay: Any = Relay(link.send)

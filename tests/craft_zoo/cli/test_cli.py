@@ -5,12 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import signal
+<<<<<<< HEAD
 import subprocess
 import sys
+=======
+import time
+>>>>>>> fast
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -247,7 +253,11 @@ def test_bad_images_are_named(
 
 
 def test_a_killed_bench_goes_on_where_it_was(
+<<<<<<< HEAD
     image_folder: Path, tmp_path: Path, wait_for: WaitFor
+=======
+    image_folder: Path, tmp_path: Path, start_command: Callable[..., Any]
+>>>>>>> fast
 ) -> None:
     out = tmp_path / "bench"
     arguments = command(
@@ -261,41 +271,52 @@ def test_a_killed_bench_goes_on_where_it_was(
         "--shots",
         4,
         "--budget",
-        800,
+        80,
         "--optimizer",
         "cma:popsize=8",
         "--set",
         "intrinsic_dim=16",
     )
+<<<<<<< HEAD
     process = subprocess.Popen([sys.executable, "-m", "craft_zoo", *arguments])
     try:
         wait_for(lambda: len(list(out.glob("runs/*/run.json"))) >= 2, 120)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
+=======
+    killed = start_command(arguments, killed_after=("craft_zoo.benchmarks.store.RunStore.save", 3))
+    killed.process.join()
+>>>>>>> fast
     kept = {path: path.read_bytes() for path in out.glob("runs/*/run.json")}
-    assert 2 <= len(kept) < 4
+    assert len(kept) == 3
     assert not (out / "summary.csv").exists()
     assert main(arguments) == 0
     assert {path: path.read_bytes() for path in kept} == kept
     curves = pd.read_csv(out / "curves.csv")
-    assert (
-        curves[curves["method"] == "craft"].groupby("seed")["queries"].max().tolist() == [800] * 2
-    )
+    assert curves[curves["method"] == "craft"].groupby("seed")["queries"].max().tolist() == [80] * 2
 
 
 def test_a_killed_tune_goes_on_where_it_was(
+<<<<<<< HEAD
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wait_for: WaitFor
+=======
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    start_command: Callable[..., Any],
+>>>>>>> fast
 ) -> None:
     def arguments(out: Path) -> list[str]:
         return command(
-            *("tune", f"folder:{image_folder}", "--out", out, "--shots", 4, "--budget", 600),
+            *("tune", f"folder:{image_folder}", "--out", out, "--shots", 4, "--budget", 80),
             *("--optimizer", "cma:popsize=8", "--set", "intrinsic_dim=16", "--in-flight", 1),
             *("--threads", 1),  # sums on another number of threads are rounded otherwise
         )
 
     out = tmp_path / "colours.adapter"
     journal = tmp_path / "colours.adapter.journal"
+<<<<<<< HEAD
     process = subprocess.Popen([sys.executable, "-m", "craft_zoo", *arguments(out)])
 
     def begun() -> bool:
@@ -307,9 +328,15 @@ def test_a_killed_tune_goes_on_where_it_was(
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
+=======
+    killed_after = ("craft_zoo.blackbox.journal.Journal.keep", 37)
+    killed = start_command(arguments(out), killed_after=killed_after)
+    killed.process.join()
+    assert journal.exists()
+>>>>>>> fast
     assert not out.exists()
     assert main(arguments(out)) == 0
-    assert "Going on" in capsys.readouterr().out
+    assert "Continuing" in capsys.readouterr().out
     assert main(arguments(tmp_path / "whole.adapter")) == 0
     assert "Going on" not in capsys.readouterr().out
     assert out.read_bytes() == (tmp_path / "whole.adapter").read_bytes()
@@ -317,12 +344,19 @@ def test_a_killed_tune_goes_on_where_it_was(
     assert not list(tmp_path.glob("*.journal*"))
 
 
+<<<<<<< HEAD
 def test_ctrl_c_says_what_is_kept(image_folder: Path, tmp_path: Path, wait_for: WaitFor) -> None:
+=======
+def test_ctrl_c_says_what_is_kept(
+    image_folder: Path, tmp_path: Path, start_command: Callable[..., Any]
+) -> None:
+>>>>>>> fast
     out = tmp_path / "bench"
     arguments = command(
         *("bench", "--dataset", f"folder:{image_folder}", "--out", out, "--shots", 4),
         *("--budget", 100_000, "--set", "intrinsic_dim=16"),
     )
+<<<<<<< HEAD
     process = subprocess.Popen(
         [sys.executable, "-m", "craft_zoo", *arguments],
         stdout=subprocess.PIPE,
@@ -342,6 +376,17 @@ def test_ctrl_c_says_what_is_kept(image_folder: Path, tmp_path: Path, wait_for: 
     assert process.returncode in (130, -signal.SIGINT), error
     assert "rerun the same command to continue" in " ".join(output.split())
     assert "Traceback" not in error
+=======
+    interrupted = start_command(arguments)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("runs/*/run.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(interrupted.process.pid, signal.SIGINT)
+    interrupted.process.join(60)
+    assert interrupted.process.exitcode == 130
+    assert "rerun the same command to continue" in " ".join(interrupted.output.read_text().split())
+    assert "Traceback" not in interrupted.errors.read_text()
+>>>>>>> fast
 
 
 def test_a_broken_record_is_named(

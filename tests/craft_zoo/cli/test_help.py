@@ -69,6 +69,7 @@ def test_the_help_lists_every_command_without_loading_any(
         ended = subprocess.run([sys.executable, "-c", modules, word], capture_output=True)
         assert ended.returncode == (2 if word == "predcit" else 0)
         assert b"loaded" not in ended.stderr
+    assert subprocess.run([sys.executable, "-m", "craft_zoo", "--version"]).returncode == 0
 
 
 def test_every_setting_is_said_with_the_methods_that_read_it() -> None:
