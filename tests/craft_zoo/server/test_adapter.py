@@ -19,7 +19,7 @@ from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox import VLM, ImageSet, WrappedVLM
 from craft_zoo.cli import main
-from craft_zoo.client import from_callable
+from craft_zoo.client import RemoteVLM, from_callable
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
@@ -335,6 +335,31 @@ def test_a_model_that_takes_words_only_is_served_too(serve: Serve, png: Png) -> 
     ann = serve(vlm, adapter=DeployedAdapter(adapter, vlm)).ann
     expected = adapter.predict(vlm, [opened(png(0))])
     assert np.allclose(rows_of([classify(ann, png(0)).json()]), expected, atol=1e-5)
+
+
+def test_a_model_behind_a_network_bills_each_image(serve: Serve, vlm: OpenCLIP, png: Png) -> None:
+    far = serve()
+
+    def forward(request: httpx.Request) -> httpx.Response:
+        answer = far.client.request(
+            request.method,
+            request.url.path,
+            params=request.url.params,
+            content=request.read(),
+            headers=dict(request.headers),
+        )
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+    transport = httpx.MockTransport(forward)
+    remote = RemoteVLM("http://127.0.0.1", api_key="key-of-bob", transport=transport)
+    adapter = adapter_of(remote, "craft-anchors")
+    expected = adapter.predict(vlm, [opened(png(0)), opened(png(1))])
+    ann = serve(remote, adapter=DeployedAdapter(adapter, remote)).ann
+    text = [base64.b64encode(png(seed)).decode() for seed in range(2)]
+    answer = ann.send("POST", "/v1/classify", json={"images": text}).json()
+    assert np.allclose(rows_of(answer["images"]), expected, atol=1e-5)
+    assert ann.usage()["predictions"] == 2
+    assert far.bob.usage()["predictions"] == 2 * 3  # the classes' prompt and two of anchors
 
 
 def test_what_the_model_fails_with_is_not_told(
