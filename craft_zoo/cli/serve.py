@@ -1,4 +1,4 @@
-"""``craft-zoo serve``: serve a model over HTTP."""
+"""``craft-zoo serve``: serve a model or an adapter over HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "serve",
         description="Serve a model over HTTP: clients send images and prompts, and receive scores "
-        "only. Or serve an adapter: clients send images, and receive classes and probabilities. "
+        "only. Or serve an adapter: clients send images, and receive classes with probabilities. "
         "See docs/serving.md for TLS and for what clients can infer about the model.",
     )
     group = parser.add_argument_group("adapter")
@@ -37,12 +37,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--adapter",
         type=Path,
         metavar="FILE",
-        help="serve an adapter that tune saved: POST /v1/classify",
+        help="serve a saved adapter, at POST /v1/classify",
     )
     group.add_argument(
         "--with-model",
         action="store_true",
-        help="serve the adapter's model too, as without --adapter",
+        help="with --adapter, also serve its model",
     )
     add_model_arguments(
         parser, default=None, otherwise=f"the one that the adapter was made for, or {NAME}"
@@ -102,13 +102,14 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     group.add_argument(
         "--answers",
         choices=_ANSWERS,
-        help="scores to return (default: logits); an adapter returns probabilities",
+        help="scores of the model to return (default: logits); an adapter returns probabilities",
     )
     group.add_argument(
         "--top-k",
         type=int,
         metavar="K",
-        help="return only an image's K best scores unchanged; for log-probabilities (default: all)",
+        help="return only an image's K best scores unchanged, for log-probabilities; or its K "
+        "likeliest classes, by an adapter (default: all)",
     )
     group.add_argument(
         "--max-batch",

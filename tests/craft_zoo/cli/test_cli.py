@@ -8,12 +8,7 @@ import json
 import os
 import shutil
 import signal
-<<<<<<< HEAD
-import subprocess
-import sys
-=======
 import time
->>>>>>> fast
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,11 +248,7 @@ def test_bad_images_are_named(
 
 
 def test_a_killed_bench_goes_on_where_it_was(
-<<<<<<< HEAD
-    image_folder: Path, tmp_path: Path, wait_for: WaitFor
-=======
     image_folder: Path, tmp_path: Path, start_command: Callable[..., Any]
->>>>>>> fast
 ) -> None:
     out = tmp_path / "bench"
     arguments = command(
@@ -277,17 +268,8 @@ def test_a_killed_bench_goes_on_where_it_was(
         "--set",
         "intrinsic_dim=16",
     )
-<<<<<<< HEAD
-    process = subprocess.Popen([sys.executable, "-m", "craft_zoo", *arguments])
-    try:
-        wait_for(lambda: len(list(out.glob("runs/*/run.json"))) >= 2, 120)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-=======
     killed = start_command(arguments, killed_after=("craft_zoo.benchmarks.store.RunStore.save", 3))
     killed.process.join()
->>>>>>> fast
     kept = {path: path.read_bytes() for path in out.glob("runs/*/run.json")}
     assert len(kept) == 3
     assert not (out / "summary.csv").exists()
@@ -298,14 +280,10 @@ def test_a_killed_bench_goes_on_where_it_was(
 
 
 def test_a_killed_tune_goes_on_where_it_was(
-<<<<<<< HEAD
-    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wait_for: WaitFor
-=======
     image_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     start_command: Callable[..., Any],
->>>>>>> fast
 ) -> None:
     def arguments(out: Path) -> list[str]:
         return command(
@@ -316,24 +294,10 @@ def test_a_killed_tune_goes_on_where_it_was(
 
     out = tmp_path / "colours.adapter"
     journal = tmp_path / "colours.adapter.journal"
-<<<<<<< HEAD
-    process = subprocess.Popen([sys.executable, "-m", "craft_zoo", *arguments(out)])
-
-    def begun() -> bool:
-        assert process.poll() is None
-        return journal.exists() and journal.stat().st_size >= 10_000
-
-    try:
-        wait_for(begun, 120)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-=======
     killed_after = ("craft_zoo.blackbox.journal.Journal.keep", 37)
     killed = start_command(arguments(out), killed_after=killed_after)
     killed.process.join()
     assert journal.exists()
->>>>>>> fast
     assert not out.exists()
     assert main(arguments(out)) == 0
     assert "Continuing" in capsys.readouterr().out
@@ -344,39 +308,14 @@ def test_a_killed_tune_goes_on_where_it_was(
     assert not list(tmp_path.glob("*.journal*"))
 
 
-<<<<<<< HEAD
-def test_ctrl_c_says_what_is_kept(image_folder: Path, tmp_path: Path, wait_for: WaitFor) -> None:
-=======
 def test_ctrl_c_says_what_is_kept(
     image_folder: Path, tmp_path: Path, start_command: Callable[..., Any]
 ) -> None:
->>>>>>> fast
     out = tmp_path / "bench"
     arguments = command(
         *("bench", "--dataset", f"folder:{image_folder}", "--out", out, "--shots", 4),
         *("--budget", 100_000, "--set", "intrinsic_dim=16"),
     )
-<<<<<<< HEAD
-    process = subprocess.Popen(
-        [sys.executable, "-m", "craft_zoo", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell's background jobs, and so their children, ignore the signal.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
-        wait_for(lambda: list(out.glob("runs/*/run.json")), 120)
-        process.send_signal(signal.SIGINT)
-        output, error = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    # A shell says 130 for either. Python itself ends by the signal, after all the same words, where
-    # it has come during an exec of text, as for a data class of a module that is being imported.
-    assert process.returncode in (130, -signal.SIGINT), error
-    assert "rerun the same command to continue" in " ".join(output.split())
-    assert "Traceback" not in error
-=======
     interrupted = start_command(arguments)
     deadline = time.monotonic() + 120
     while not list(out.glob("runs/*/run.json")) and time.monotonic() < deadline:
@@ -386,7 +325,6 @@ def test_ctrl_c_says_what_is_kept(
     assert interrupted.process.exitcode == 130
     assert "rerun the same command to continue" in " ".join(interrupted.output.read_text().split())
     assert "Traceback" not in interrupted.errors.read_text()
->>>>>>> fast
 
 
 def test_a_broken_record_is_named(
