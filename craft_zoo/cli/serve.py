@@ -112,6 +112,18 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "likeliest classes, by an adapter (default: all)",
     )
     group.add_argument(
+        "--decimals",
+        type=int,
+        default=6,
+        metavar="N",
+        help="to which probabilities of /v1/decisions and /v1/systemone are rounded (default: 6)",
+    )
+    group.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="give the features of images and texts away: POST /v1/embeddings",
+    )
+    group.add_argument(
         "--max-batch",
         type=int,
         default=1024,
@@ -157,6 +169,8 @@ def run(options: argparse.Namespace) -> int:
         limits=limits,
         name=options.name,
         metrics_hosts=tuple(options.metrics_host),
+        decimals=options.decimals,
+        embeddings=options.embeddings,
     )
     if adapter is None:
         vlm, deployed = read_model(options).open(), None

@@ -76,7 +76,12 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
 
 
 def parse(
-    model: type[Model], body: bytes, load: Reservation | None = None, *, values: int = 0
+    model: type[Model],
+    body: bytes,
+    load: Reservation | None = None,
+    *,
+    values: int = 0,
+    keys: int = _KEYS,
 ) -> Model:
     """Parse a JSON body into a pydantic model.
 
@@ -87,27 +92,34 @@ def parse(
         body: the JSON text.
         load: reserves the memory of the parsed values.
         values: number of values that a valid body may hold.
+        keys: number of names of values that a valid body may hold.
 
     Raises:
         Refusal: the body does not fit the model, or holds too many values.
     """
-    parts = _count_parts(body, max(_FEW_PARTS, 2 * values + _KEYS))
+    parts = _count_parts(body, max(_FEW_PARTS, 2 * values + keys), keys)
     if load is not None:
         load.add(_PART_BYTES * parts)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "body"
-        raise bad(f"the request is invalid ({place}: {first['msg']}): see /openapi.json") from None
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        # The alternatives of a union fail each: that which fits the value best fails inside it.
+        best = max(errors, key=lambda each: len(each["loc"]))
+        path = [part for part in best["loc"] if "[" not in str(part)]
+        place = ".".join(str(part) for part in path)
+        raise bad(
+            f"the request is invalid ({place or 'body'}: {best['msg']}): see /openapi.json",
+            param=place or None,
+        ) from None
 
 
-def _count_parts(body: bytes, most: int) -> int:
+def _count_parts(body: bytes, most: int, most_keys: int) -> int:
     parts = keys = 0
     for parts, part in enumerate(_PARTS.finditer(body), 1):
         keys += part.lastindex is not None
-        if parts > most or keys > _KEYS:
-            what = f"{_KEYS} names" if keys > _KEYS else f"{most // 2:,} values"
+        if parts > most or keys > most_keys:
+            what = f"{most_keys:,} names" if keys > most_keys else f"{most // 2:,} values"
             raise Refusal(
                 ErrorCode.TOO_LARGE, f"the request holds more than {what}: send less at a time"
             )

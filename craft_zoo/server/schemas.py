@@ -11,14 +11,14 @@ from craft_zoo.blackbox import DEFAULT_INIT
 from craft_zoo.protocol import ErrorCode
 
 
-class _First(FailFast):
+class FailFirst(FailFast):
     """Stops at the first invalid element, because each error takes a kilobyte, its element two."""
 
     __hash__ = object.__hash__  # pydantic requires it in a union of types
 
 
 _HYPOTHESIS = "This is a photo of {}."
-_Names = Annotated[list[Annotated[str, Field(min_length=1)]], _First()]
+_Names = Annotated[list[Annotated[str, Field(min_length=1)]], FailFirst()]
 
 
 class _Body(BaseModel):
@@ -28,7 +28,7 @@ class _Body(BaseModel):
 class Announcement(_Body):
     """Announces an image set by the SHA-256 of each image file, in order."""
 
-    images: Annotated[list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], _First()] = Field(
+    images: Annotated[list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], FailFirst()] = Field(
         min_length=1
     )
 
@@ -43,7 +43,9 @@ class Opening(_Body):
 class Templates(_Body):
     """Templates with {} in place of the class name; an inner list has one template per class."""
 
-    templates: Annotated[list[str | Annotated[list[str], _First()]], _First()] = Field(min_length=1)
+    templates: Annotated[list[str | Annotated[list[str], FailFirst()]], FailFirst()] = Field(
+        min_length=1
+    )
 
 
 class TaskParameters(BaseModel):
@@ -72,7 +74,7 @@ class ClassifyRequest(_Body):
     """Images to classify, as base64 of the files or as data URLs: one image, or several images."""
 
     image: str | None = None
-    images: Annotated[list[str], _First()] | None = Field(None, min_length=1)
+    images: Annotated[list[str], FailFirst()] | None = Field(None, min_length=1)
 
 
 class Classified(BaseModel):

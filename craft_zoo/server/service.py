@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from craft_zoo.blackbox import DEFAULT_INIT, VLM, Question, serving
+from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, Question, serving
 from craft_zoo.data.images import BrokenImageError
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError, PromptError
@@ -60,7 +60,7 @@ Result = TypeVar("Result")
 _LOG = logging.getLogger("craft_zoo.server")
 _READERS = 2  # threads that parse bodies and encode answers
 _SMALL = 2**16  # bytes; parsing fewer takes less time than handing over to another thread
-_TASKS = 4  # classifiers of Hugging Face tasks that are kept for each account
+_TASKS = 16  # classifiers and texts of stateless requests that are kept for each account
 _OWNER = ""  # pseudo-account of the server's own jobs; no account has an empty name
 
 
@@ -120,7 +120,8 @@ class Service:
             room=limits.opened_bytes,
             size=lambda opened: opened.size,
         )
-        # Classifiers of Hugging Face tasks, which must not evict those that a client has opened.
+        # Classifiers of Hugging Face tasks, and texts of typed questions, which must not evict
+        # those that a client has opened.
         self.tasks: AccountCache[Opened] = AccountCache(
             _TASKS,
             ErrorCode.UNKNOWN_CLASSIFIER,
@@ -267,20 +268,37 @@ class Service:
         opened = shelves.find(account, id)
         if opened is None:
             self._charge_names(account, len(classnames))
+            make = partial(self.vlm.opening, classnames, init)
             opened = await self._done(
-                Job(account, "classifier", lambda _: self._opening(classnames, init))
+                Job(account, "classifier", lambda _: self._opening((classnames, init), make))
             )
         shelves.put(account, id, opened)
         return id, opened
 
-    def _opening(
-        self, classnames: tuple[str, ...], init: str
-    ) -> Generator[None, None, list[Opened]]:
-        """Open the model on class names in steps, in the worker's thread."""
-        opened = self.opened.find((classnames, init))
+    async def open_texts(self, account: str, texts: tuple[str, ...]) -> Opened:
+        """Open the model on whole texts for an account, see :meth:`ServingVLM.opening_texts`.
+
+        Raises:
+            Refusal: the model rejects them.
+        """
+        id = content_id("texts", account, self._served, *texts)
+        opened = self.tasks.find(account, id)
         if opened is None:
-            box = yield from self.vlm.opening(classnames, init)
-            opened = self.opened.put((classnames, init), Opened(box))
+            make = partial(self.vlm.opening_texts, texts)
+            opened = await self._done(
+                Job(account, "classifier", lambda _: self._opening(("texts", texts), make))
+            )
+        self.tasks.put(account, id, opened)
+        return opened
+
+    def _opening(
+        self, content: Hashable, make: Callable[[], Generator[None, None, BlackBox]]
+    ) -> Generator[None, None, list[Opened]]:
+        """Open the model in steps, in the worker's thread, unless it is open on the content."""
+        opened = self.opened.find(content)
+        if opened is None:
+            box = yield from make()
+            opened = self.opened.put(content, Opened(box))
         return [opened]
 
     def _charge_names(self, account: str, count: int) -> None:

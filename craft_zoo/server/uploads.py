@@ -34,7 +34,7 @@ class UploadedImage(DerivedImage):
     Attributes:
         sha256: SHA-256 of the file, hexadecimal.
         size: bytes of the file; 0 once it is dropped.
-        pixels: number of pixels, set by :meth:`measure`; 0 before that.
+        dimensions: width and height in pixels, set by :meth:`measure`; 0 before that.
         opened: number of times that :meth:`open` or :meth:`file` was called.
     """
 
@@ -43,7 +43,13 @@ class UploadedImage(DerivedImage):
         self._name, self._most = name, pixels
         self.sha256 = hashlib.sha256(content).hexdigest()
         self._key: bytes | None = None
-        self.pixels = self.opened = 0
+        self.dimensions = 0, 0
+        self.opened = 0
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels, see ``dimensions``."""
+        return math.prod(self.dimensions)
 
     @property
     def size(self) -> int:
@@ -55,13 +61,13 @@ class UploadedImage(DerivedImage):
         return self._content is not None
 
     def measure(self) -> None:
-        """Set ``pixels`` from the file's header, without decoding.
+        """Set ``dimensions`` from the file's header, without decoding.
 
         Raises:
             BrokenImageError: it is no image, too large, or made to exhaust the decoder.
         """
         with self._reading() as image:
-            self.pixels = math.prod(image.size)
+            self.dimensions = image.size
 
     def check(self) -> None:
         """Check that the file can be decoded, and compute its content key.

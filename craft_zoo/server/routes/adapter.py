@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
 import numpy as np
-from fastapi import Header, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from craft_zoo.deployed import DeployedAdapter
-from craft_zoo.protocol import BILLED_HEADER, IDEMPOTENCY_HEADER, ErrorCode, paths
+from craft_zoo.protocol import ErrorCode, paths
 from craft_zoo.server.admission import Reservation
 from craft_zoo.server.billing import Bill
 from craft_zoo.server.bodies import kind_of, parse, read_body
@@ -21,7 +20,10 @@ from craft_zoo.server.ingest import check_images, image_of_base64
 from craft_zoo.server.limits import Limits
 from craft_zoo.server.routes.common import (
     BINARY,
+    JSON,
+    OptionalKey,
     account_of,
+    answered,
     digest_parameter,
     enter,
     errors,
@@ -43,20 +45,8 @@ from craft_zoo.server.uploads import UploadedImage
 
 router = guarded("adapter")
 
-_JSON = "application/json"
 _ENTRY_BYTES = 32  # of a class in an answer, beside its name
 
-Key = Annotated[
-    str | None,
-    Header(
-        alias=IDEMPOTENCY_HEADER,
-        min_length=1,
-        max_length=200,
-        pattern="^[!-~]+$",
-        description="name of the question: what is asked again under it is billed once; without "
-        "it every request is billed",
-    ),
-]
 TopK = Annotated[
     int | None, Query(ge=1, description="number of likeliest classes to return; default: all")
 ]
@@ -92,19 +82,21 @@ async def read_adapter(request: Request) -> AdapterAnswer:
         },
     },
 )
-async def classify_images(request: Request, top_k: TopK = None, key: Key = None) -> Response:
+async def classify_images(
+    request: Request, top_k: TopK = None, key: OptionalKey = None
+) -> Response:
     """Classify an image file, or the images of a JSON body, which are billed one prediction each.
 
     Probabilities are in descending order.
     """
     account, service = account_of(request), service_of(request)
     limits, kind = service.settings.limits, kind_of(request)
-    in_json = kind == _JSON
+    in_json = kind == JSON
     if not (in_json or kind == BINARY or kind.startswith("image/")):
         raise Refusal(
             ErrorCode.UNSUPPORTED,
             f"bodies of {kind[:40]!r} are not read: send an image file as image/jpeg, image/png or "
-            f"image/webp, or {_JSON}",
+            f"image/webp, or {JSON}",
         )
     load = enter(request)
     most = limits.json_bytes if in_json else limits.body_bytes
@@ -137,14 +129,7 @@ async def classify_images(request: Request, top_k: TopK = None, key: Key = None)
 
         return Prepared(Bill(len(images), len(images) * len(adapter.classnames)), answer)
 
-    # Without a key, the answer cannot be requested again and need not be stored.
-    name = key or f"unnamed {secrets.token_hex(16)}"
-    recorded = await service.answer_once(account, name, question, prepare, is_kept=key is not None)
-    request.state.predictions = recorded.bill.predictions
-    headers = {BILLED_HEADER: str(recorded.bill.predictions)}
-    if key is not None:
-        headers[IDEMPOTENCY_HEADER] = key
-    return Response(recorded.body, media_type=_JSON, headers=headers)
+    return await answered(request, key, question, prepare, load)
 
 
 def _adapter_of(service: Service) -> DeployedAdapter:

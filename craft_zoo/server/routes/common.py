@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Header, Path, Request
 from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
-from craft_zoo.protocol import DIGEST_HEADER, ErrorCode
+from craft_zoo.protocol import BILLED_HEADER, DIGEST_HEADER, IDEMPOTENCY_HEADER, ErrorCode
 from craft_zoo.server.accounts import Account
 from craft_zoo.server.admission import Reservation
 from craft_zoo.server.errors import Refusal
-from craft_zoo.server.service import Service
+from craft_zoo.server.service import Prepared, Service
 
 BINARY = "application/octet-stream"
+JSON = "application/json"
 
 Id = Annotated[str, Path(description="id (a content hash) from an earlier answer", max_length=100)]
+
+OptionalKey = Annotated[
+    str | None,
+    Header(
+        alias=IDEMPOTENCY_HEADER,
+        min_length=1,
+        max_length=200,
+        pattern="^[!-~]+$",
+        description="name of the question: what is asked again under it is billed once; without "
+        "it every request is billed",
+    ),
+]
 
 _KEY = HTTPBearer(auto_error=False, description="the key that the model's owner gave")
 
@@ -102,3 +117,36 @@ def service_of(request: Request) -> Service:
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
+
+
+async def answered(
+    request: Request,
+    key: str | None,
+    question: bytes,
+    prepare: Callable[[], Awaitable[Prepared]],
+    load: Reservation,
+) -> Response:
+    """Answer a request in JSON. With an idempotency key, it is answered and billed once.
+
+    Args:
+        request: the request.
+        key: its idempotency key; None: its answer is not stored.
+        question: see :meth:`Service.question`.
+        prepare: see :meth:`Service.answer_once`.
+        load: the request's reservation.
+
+    Raises:
+        Refusal: the request was not answered; nothing was billed.
+    """
+    service, before = service_of(request), load.bytes
+    name = key or f"unnamed {secrets.token_hex(16)}"
+    recorded = await service.answer_once(
+        account_of(request), name, question, prepare, is_kept=key is not None
+    )
+    if load.bytes == before:  # a stored answer: its bytes were not reserved yet
+        load.add(len(recorded.body or b""))
+    request.state.predictions = recorded.bill.predictions
+    headers = {BILLED_HEADER: str(recorded.bill.predictions)}
+    if key is not None:
+        headers[IDEMPOTENCY_HEADER] = key
+    return Response(recorded.body, media_type=JSON, headers=headers)

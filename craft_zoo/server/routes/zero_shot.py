@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Annotated
 
@@ -13,20 +11,17 @@ from pydantic import TypeAdapter
 
 from craft_zoo.blackbox import DEFAULT_INIT
 from craft_zoo.data.images import BrokenImageError
-from craft_zoo.protocol import (
-    BILLED_HEADER,
-    IDEMPOTENCY_HEADER,
-    ErrorCode,
-    paths,
-)
+from craft_zoo.protocol import IDEMPOTENCY_HEADER, ErrorCode, paths
 from craft_zoo.server.billing import Bill
 from craft_zoo.server.bodies import parse, read_body
 from craft_zoo.server.errors import Refusal
 from craft_zoo.server.ingest import image_of_base64
+from craft_zoo.server.one_image import score_image
 from craft_zoo.server.prompts import check_names, check_template
 from craft_zoo.server.responses import log_softmax, scores_to_return
 from craft_zoo.server.routes.common import (
     account_of,
+    answered,
     enter,
     errors,
     guarded,
@@ -78,12 +73,7 @@ async def classify(request: Request, key: Key = None) -> Response:
 
         return Prepared(Bill(1, len(labels)), answer)
 
-    # Without a key, the answer cannot be requested again and need not be stored.
-    name = key or f"unnamed {secrets.token_hex(16)}"
-    recorded = await service.answer_once(account, name, question, prepare, is_kept=key is not None)
-    request.state.predictions = recorded.bill.predictions
-    headers = {BILLED_HEADER: str(recorded.bill.predictions)}
-    return Response(recorded.body, media_type="application/json", headers=headers)
+    return await answered(request, key, question, prepare, load)
 
 
 def _image(text: str, pixels: int) -> UploadedImage:
@@ -105,15 +95,7 @@ async def _scores(
     # A model without templates is asked with the words before the class name, as a context.
     prompt = template if in_words else opened.box.initial_context
 
-    def run(images: Sequence[UploadedImage]) -> Generator[None, None, Sequence[np.ndarray]]:
-        encoded = service.vlm.images(images, keep=False)
-        yield
-        return list(opened.box.score(prompt, encoded))
-
-    together = opened, template
-    logits = await service.score(account, run, image, together, 1)
-    if not np.isfinite(logits).all():
-        raise RuntimeError("the model's answer is not finite")
+    logits = await score_image(service, account, image, opened, prompt, template)
     return np.exp(
         log_softmax(scores_to_return(logits, service.settings.answers, service.settings.top_k))
     )
