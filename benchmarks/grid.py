@@ -18,7 +18,13 @@ from craft_zoo import optimizers
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, OpenedDatasets, fingerprint
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import get_method, optimizers_for, settings_of, uses_optimizer
+from craft_zoo.methods import (
+    get_method,
+    optimizers_for,
+    settings_of,
+    trial_space,
+    uses_optimizer,
+)
 from craft_zoo.records import check
 
 NO_OPTIMIZER = "none"
@@ -244,12 +250,16 @@ def _check_optimizers(variants: Sequence[Variant], budgets: Sequence[int]) -> No
     """Create each optimizer once, so that invalid ones are reported before the first query.
 
     Raises:
-        OptimizerError: an unknown optimizer, a wrong option, a budget below one generation.
+        OptimizerError: an unknown optimizer, a wrong option, a budget below one generation, or an
+            optimizer that cannot search what its method searches.
     """
-    made = {(each.optimizer, each.config.intrinsic_dim) for each in variants}
-    for (spec, dim), budget in product(sorted(made), budgets):
-        if spec != NO_OPTIMIZER:
-            optimizers.create(spec, dim, budget=budget, seed=0)
+    made = {
+        (each.optimizer, trial_space(each.method, each.config)): None
+        for each in variants
+        if each.optimizer != NO_OPTIMIZER
+    }
+    for (spec, space), budget in product(made, budgets):
+        optimizers.create(spec, space, budget=budget, seed=0)
 
 
 def label_runs(

@@ -10,8 +10,8 @@ solution to deploy; the last one is its result. It never sees the test images.
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`: settings by name
 - :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`default_optimizer`,
-  :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`, :func:`starting_template`:
-  properties of methods; :func:`recorded`: journaling of a method's queries
+  :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`, :func:`starting_template`,
+  :func:`trial_space`: properties of methods; :func:`recorded`: journaling of a method's queries
 - :func:`most_queries`, :func:`most_prompts`, :func:`most_predictions`, :func:`prompts_an_image`:
   upper bounds on a method's cost
 """
@@ -38,6 +38,7 @@ from craft_zoo.methods.base import (
     register_method,
     settings_of,
     starting_template,
+    trial_space,
     uses_optimizer,
 )
 from craft_zoo.methods.baselines import bbt, spsa_gc, zip_
@@ -88,6 +89,7 @@ __all__ = [
     "spsa_gc",
     "starting_template",
     "templates",
+    "trial_space",
     "uses_optimizer",
     "zero_shot",
     "zip_",

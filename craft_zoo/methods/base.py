@@ -18,6 +18,7 @@ from craft_zoo.craft import DATASET_TEMPLATE, CraftConfig, Step
 from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers import Space
 from craft_zoo.optimizers.option import Option
 from craft_zoo.optimizers.plugins import Registry
 from craft_zoo.seeding import generator
@@ -336,6 +337,18 @@ def optimizers_for(name: str, specs: Sequence[str]) -> list[str]:
     ]
 
 
+def trial_space(name: str, config: CraftConfig) -> Space:
+    """A space of the kind that the method searches, to check an optimizer before the first query.
+
+    It has ``intrinsic_dim`` variables; a method may search more, or choices of more values.
+
+    Raises:
+        CraftZooError: unknown method.
+    """
+    dim = config.intrinsic_dim
+    return Space(dim, choices=[2] * dim if _find(name).is_categorical else None)
+
+
 def is_white_box(name: str) -> bool:
     """Whether the method accesses the model's internals."""
     return _find(name).white_box
@@ -369,7 +382,7 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
         raise optimizers.OptimizerError(
             f"method {name!r} searches {kind}, which {optimizer!r} cannot: leave the optimizer out"
         )
-    optimizers.create(optimizer, config.intrinsic_dim, budget=budget, seed=0)
+    optimizers.create(optimizer, trial_space(name, config), budget=budget, seed=0)
 
 
 def most_predictions(name: str, config: CraftConfig, budget: int, images: int, classes: int) -> int:

@@ -38,11 +38,10 @@ def _choose(problem: Problem, objective: Objective) -> Iterator[Step]:
     )
     optimizer = optimizers.create(
         problem.optimizer,
-        space.dim,
+        space.variables,
         budget=problem.budget,
         seed=derived_seed(problem.seed, "optimizer"),
     )
-    optimizer.choices, optimizer.blocks = space.choices, space.n_classes or 1
     return collaborate(
         problem.box,
         problem.images,

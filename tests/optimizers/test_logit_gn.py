@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from craft_zoo.optimizers import Optimizer, OptimizerError, create, restore
+from craft_zoo.optimizers import Optimizer, OptimizerError, Space, create, restore
 from craft_zoo.optimizers.output_basis import OutputBasis
 from craft_zoo.optimizers.secants import LinearModel, SecantMemory
 from craft_zoo.optimizers.testing import classification, mean_cross_entropy
@@ -202,8 +202,9 @@ def test_blocks_are_learnt_side_by_side() -> None:
     start = squares(many_curves(np.zeros(160)))[0]
     ends = {}
     for blocks in (8, 1):
-        optimizer = create("logit-gn:shrink=0", 160, budget=150, seed=1)
-        optimizer.output_loss, optimizer.blocks = squares, blocks
+        space = Space(160, blocks=blocks)
+        optimizer = create("logit-gn:shrink=0", space, budget=150, seed=1)
+        optimizer.output_loss = squares
         while not optimizer.stop:
             candidates = optimizer.ask()
             outputs = [many_curves(z) for z in candidates]
@@ -218,8 +219,8 @@ def test_few_numbers_lead_as_far_as_all(monkeypatch: pytest.MonkeyPatch) -> None
     ends = []
     for of in (OutputBasis.of, lambda outputs: OutputBasis(outputs[0])):
         monkeypatch.setattr(OutputBasis, "of", of)
-        optimizer = create("logit-gn:shrink=0", 160, budget=200, seed=1)
-        optimizer.output_loss, optimizer.blocks = squares, 8
+        optimizer = create("logit-gn:shrink=0", Space(160, blocks=8), budget=200, seed=1)
+        optimizer.output_loss = squares
         first = optimizer
         while not optimizer.stop:
             candidates = optimizer.ask()
@@ -235,8 +236,8 @@ def test_few_numbers_lead_as_far_as_all(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_outputs_that_do_not_come_in_blocks_are_refused() -> None:
-    optimizer = create("logit-gn", 6, budget=100, seed=1)
-    optimizer.output_loss, optimizer.blocks = squares, 3
+    optimizer = create("logit-gn", Space(6, blocks=3), budget=100, seed=1)
+    optimizer.output_loss = squares
     candidates = optimizer.ask()
     with pytest.raises(OptimizerError, match="do not divide into 3 blocks"):
         optimizer.tell(candidates, np.zeros(len(candidates)), [np.zeros((5, 2))] * len(candidates))
@@ -249,8 +250,8 @@ def test_blocks_are_part_of_the_state() -> None:
             outputs = [many_curves(z) for z in candidates]
             optimizer.tell(candidates, np.zeros(len(candidates)), outputs)
 
-    first = create("logit-gn", 160, budget=500, seed=1)
-    first.output_loss, first.blocks = squares, 8
+    first = create("logit-gn", Space(160, blocks=8), budget=500, seed=1)
+    first.output_loss = squares
     go_on(first, 3)
     second = restore(first.state())
     second.output_loss = squares

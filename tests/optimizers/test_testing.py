@@ -142,6 +142,11 @@ class SharesItsState(Climber):
         type(self).best = 1e-3 * candidates[0] if self.remaining else np.zeros(1)
 
 
+class ForgetsItsSpace(Climber):
+    def __init__(self, dim: int, *, budget: int, seed: int) -> None:
+        super().__init__(int(dim), budget=budget, seed=seed)
+
+
 class WrongShape(Climber):
     def _ask(self) -> np.ndarray:
         return super()._ask()[0]
@@ -315,6 +320,7 @@ FAULTS = [
     (Unseeded, "determinism: with the same seed it asked for other candidates"),
     (BlindToTheSeed, "seed: with another seed it asked for the same candidates"),
     (SharesItsState, "interleaving: interleaved with another instance, it asked for"),
+    (ForgetsItsSpace, r"space: made for Space\(dim=6, blocks=2, .*, it searches Space\(dim=6, bl"),
     (WrongShape, r"shapes, .*: .*asked for candidates of shape \(1,\): its _ask must return"),
     (WrongRecommendation, r"shapes: recommend gave the shape \(1, 1\) for 1 dimensions, not"),
     (StartsElsewhere, r"start: before the first ask, it does not recommend the start \(zeros\)"),
