@@ -24,11 +24,11 @@ from craft_zoo.server.routes.common import (
     OptionalKey,
     account_of,
     answered,
-    digest_parameter,
     enter,
     errors,
     guarded,
     service_of,
+    takes,
 )
 from craft_zoo.server.schemas import (
     AdapterAnswer,
@@ -70,17 +70,13 @@ async def read_adapter(request: Request) -> AdapterAnswer:
     paths.CLASSIFY,
     response_model=ClassifyAnswer | ClassifySeveralAnswer,
     responses=errors(400, 402, 409, 413, 415, 422),
-    openapi_extra={
-        "parameters": [digest_parameter()],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "image/*": {"schema": {"type": "string", "format": "binary"}},
-                **json_body(ClassifyRequest),
-            },
-            "description": "an image file, JPEG, PNG or WebP; or images in JSON",
+    openapi_extra=takes(
+        {
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            **json_body(ClassifyRequest),
         },
-    },
+        description="an image file, JPEG, PNG or WebP; or images in JSON",
+    ),
 )
 async def classify_images(
     request: Request, top_k: TopK = None, key: OptionalKey = None
