@@ -90,9 +90,12 @@ class BlackBox(ABC):
         initial_context: (n_ctx, dim) float32, the embeddings of the words before the class name;
             (0, 0) if the model accepts texts only.
         classnames: the C class names, in the order of the logits' columns.
+        questions: alternatives of the question that a text prompt may begin with; empty for models
+            that are asked no questions.
     """
 
     accepts: frozenset[str]
+    questions: tuple[str, ...] = ()
     template: str = as_template(DEFAULT_INIT)
     initial_context: np.ndarray
     classnames: tuple[str, ...]
@@ -138,6 +141,7 @@ class WrappedBlackBox(BlackBox):
         self._box = box
         self.accepts, self.classnames = box.accepts, box.classnames
         self.template, self.initial_context = box.template, box.initial_context
+        self.questions = box.questions
 
 
 class VLM(ABC):

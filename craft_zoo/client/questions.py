@@ -7,7 +7,7 @@ import json
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -37,6 +37,14 @@ from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 
 INSTRUCTIONS = "Which of these does the image show?"
+# Other instructions that a search of prompts in words may choose.
+QUESTIONS = (
+    "What is the main object in the image?",
+    "Which class does this photo belong to?",
+    "Look at shape, colour and texture. Which class is it?",
+    "Which of these descriptions fits the image best?",
+    "An expert labelled this image. Which label was given?",
+)
 NONE = "none of these"  # option of every block, where the classes do not fit into one question
 _PLAIN = as_template(DEFAULT_INIT)
 _FLOOR = 1e-12  # lower bound of probabilities that are not rounded
@@ -144,6 +152,8 @@ class QuestionVLM(VLM):
 
     Args:
         service: the protocol.
+        descriptions: text that describes a class, by class name; it stands before the filled
+            template.
         permutations: number of orders of the options in which each question is asked; the
             probabilities are averaged. All orders belong to one query.
         concurrency: maximum number of concurrent requests.
@@ -165,6 +175,7 @@ class QuestionVLM(VLM):
         self,
         service: QuestionService,
         *,
+        descriptions: Mapping[str, str] | None = None,
         permutations: int = 1,
         concurrency: int = 8,
         cost_limit: CostLimit | None = None,
@@ -174,12 +185,8 @@ class QuestionVLM(VLM):
         for what, value in (("concurrency", concurrency), ("permutations", permutations)):
             if value < 1:
                 raise CraftZooError(f"{what} of {service.name} must be at least 1, not {value}")
-        if permutations > service.limits.questions:
-            raise CraftZooError(
-                f"{service.name} takes {service.limits.questions} questions in a request: lower "
-                f"permutations to that"
-            )
         self.service, self.name = service, service.name
+        self.descriptions = dict(descriptions or {})
         self.cost_limit = cost_limit or CostLimit()
         self.refused = 0
         self._ratio: float | None = None
@@ -433,6 +440,8 @@ class _QuestionBox(BlackBox):
 class _Classes(_QuestionBox):
     """Classes, which exclude each other: options of questions."""
 
+    questions = QUESTIONS
+
     def __init__(self, owner: QuestionVLM, names: Sequence[str], init: str) -> None:
         super().__init__(owner, names, init)
         limit = owner.service.limits.options
@@ -443,7 +452,7 @@ class _Classes(_QuestionBox):
         templates = (prompt,) * len(self.classnames) if isinstance(prompt, str) else prompt
         instructions = split_template(templates[0])[0]
         options = [
-            (name, described(template, name))
+            (name, f"{self._owner.descriptions.get(name, '')} {described(template, name)}".strip())
             for name, template in zip(self.classnames, templates, strict=True)
         ]
         return [

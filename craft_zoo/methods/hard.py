@@ -30,8 +30,11 @@ def _choose(problem: Problem, objective: Objective) -> Iterator[Step]:
     config = problem.config
     vocabulary = words_excluding(problem.box.classnames)
     own = config.context == "class-specific" and optimizers.uses_blocks(problem.optimizer)
+    # With prompts for each class, all classes must share the question.
+    questions = ("",) if own else ("", *problem.box.questions)
+    templates = [problem.template, *TEMPLATES]
     space = HardSpace(
-        [problem.template, *TEMPLATES],
+        [f"{question} {template}" for question in questions for template in templates],
         vocabulary,
         words=config.words,
         n_classes=len(problem.box.classnames) if own else None,

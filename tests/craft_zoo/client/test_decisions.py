@@ -213,7 +213,8 @@ def test_more_classes_than_options_are_asked_in_blocks(service: Service, small_t
     few = connect(service)
     few.service.limits = type(few.service.limits)(questions=2, options=5)
     blocks = few.classifier(names).score("a {}", few.images(small_task.train.images[:3]))
-    assert [len(q["choices"]) for q in service.bodies[-1]["questions"]] == [3]
+    sizes = {len(q["choices"]) for body in service.bodies[3:] for q in body["questions"]}
+    assert sizes == {5, 3}
     difference = blocks - whole  # the same but for a constant an image
     np.testing.assert_allclose(difference - difference[:, :1], 0, atol=1e-4)
     assert few.billed.predictions == 3
@@ -377,3 +378,28 @@ def test_a_missing_key_and_a_large_image_are_said(
     vlm.service.limits = type(vlm.service.limits)(questions=2, options=5, image_bytes=10)
     with pytest.raises(CraftZooError, match=r"image 0 has .* bytes, and openai:m@.* takes 10"):
         vlm.images([np.zeros((8, 8, 3), np.uint8)])
+
+
+def test_a_file_describes_the_classes(
+    service: Service, small_task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    file = tmp_path / "descriptions.txt"
+    file.write_text("red square\tfour equal red sides\nblue sky\tnothing but blue\n")
+    vlm = cz.load_vlm(f"openai:m@{service.url}", options={"descriptions": file})
+    vlm.classifier(NAMES).score("a tiny {}.", vlm.images(small_task.train.images[:1]))
+    assert [c.get("description") for c in service.bodies[0]["questions"][0]["choices"]] == [
+        "four equal red sides a tiny red square.",
+        "a tiny green field.",
+        "nothing but blue a tiny blue sky.",
+    ]
+
+
+def test_a_search_in_words_may_change_the_question(service: Service, small_task: Task) -> None:
+    """Where all classes share a prompt; with prompts for each class they share one question."""
+    for context, several in (("unified", True), ("class-specific", False)):
+        service.bodies.clear()
+        config = cz.CraftConfig(context=context)
+        cz.tune(connect(service), small_task, method="hard", budget=20, config=config)
+        asked = {q["instructions"] for body in service.bodies for q in body["questions"]}
+        assert (len(asked) > 1) is several
