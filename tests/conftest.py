@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from craft_zoo import data, methods, optimizers
+from craft_zoo import data, methods
+from craft_zoo.optimizers import registry as optimizer_registry
 from craft_zoo.blackbox import DEFAULT_INIT, ImageSet, load_vlm
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 from craft_zoo.machine import keep_freed_memory, process_context
@@ -49,7 +50,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the test registers is forgotten after it."""
-    for registry in (optimizers.registry, data.load, methods.base):
+    for registry in (optimizer_registry, data.load, methods.base):
         registry.REGISTRY.load()
         for name in ("items", "broken", "_sources"):
             monkeypatch.setattr(registry.REGISTRY, name, dict(getattr(registry.REGISTRY, name)))
