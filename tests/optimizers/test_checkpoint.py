@@ -189,6 +189,7 @@ def test_a_state_from_before_spaces_is_continued(name: str) -> None:
     optimizer.output_loss = lambda outputs: (float(np.square(outputs).sum()) / 2, outputs)
     assert optimizer.space == space
     again = restore(optimizer.state())
+    again.output_loss = optimizer.output_loss
     assert again.space == space
     candidates = optimizer.ask()
     np.testing.assert_allclose(candidates, expected, rtol=1e-6)
