@@ -18,7 +18,10 @@ os.environ["COLUMNS"] = "120"
 
 import hypothesis
 import numpy as np
+import open_clip
 import pytest
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from craft_zoo import data, methods, optimizers
@@ -26,6 +29,7 @@ from craft_zoo.blackbox import DEFAULT_INIT, ImageSet, load_vlm
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 from craft_zoo.machine import keep_freed_memory, process_context
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.openclip.cache import cache_folder
 
 keep_freed_memory()
 
@@ -62,6 +66,34 @@ def vlm() -> OpenCLIP:
     return model
 
 
+def tiny_parts() -> tuple[Any, Any, Any]:
+    """Model, preprocessing and tokenizer of a CLIP with random weights and craft-mini's shapes.
+
+    It encodes an image in a thirtieth of the time.
+    """
+    vision = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 1}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = open_clip.CLIP(512, vision_cfg=vision, text_cfg=text)
+        for parameter in model.parameters():  # away from the tame initial values
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    preprocess = image_transform_v2(PreprocessCfg(size=(32, 32)), is_train=False)
+    return model, preprocess, open_clip.SimpleTokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_vlm(own_cache: None) -> OpenCLIP:
+    """For tests in which it does not matter what a model has learnt."""
+    return OpenCLIP(*tiny_parts(), name="tiny", cache=cache_folder())
+
+
+@pytest.fixture(scope="session")
+def forgetful_vlm() -> OpenCLIP:
+    """``tiny_vlm`` that keeps no features."""
+    return OpenCLIP(*tiny_parts(), name="tiny")
+
+
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """SIGINT raises KeyboardInterrupt; the workers of pytest-xdist ignore it."""
@@ -71,7 +103,7 @@ def interruptible() -> Iterator[None]:
 
 
 class Mortal(OpenCLIP):
-    """craft-mini, which counts the contexts it is asked about and kills who asks too much."""
+    """A model that counts the contexts it is asked about and kills who asks too much."""
 
     class Died(BaseException):
         """The process is killed here."""
@@ -96,9 +128,8 @@ class Mortal(OpenCLIP):
 
 @pytest.fixture
 def mortal() -> Mortal:
-    model = Mortal.load("craft-mini")
-    assert isinstance(model, Mortal)
-    return model
+    """Answers as ``tiny_vlm``."""
+    return Mortal(*tiny_parts(), name="tiny")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from craft_zoo.openclip import OpenCLIP
 OPEN = functools.partial(load_vlm, "craft-mini")
 
 
-def grid(folder: Path, *, budget: int = 200) -> list[RunSpec]:
+def grid(folder: Path, *, budget: int = 120) -> list[RunSpec]:
     return cross(
         "craft-mini",
         [DatasetSpec(f"folder:{folder}")],

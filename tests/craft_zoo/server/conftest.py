@@ -1,4 +1,4 @@
-"""A served craft-mini, and someone who asks it."""
+"""A served model, and someone who asks it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from craft_zoo.blackbox import VLM
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import (
     DIGEST_HEADER,
     IDEMPOTENCY_HEADER,
@@ -35,6 +36,11 @@ from craft_zoo.server import (
 from craft_zoo.server.accounts import key_hash
 
 CLASSNAMES = ["cat", "dog", "red square"]
+
+
+@pytest.fixture(scope="session")
+def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
+    return tiny_vlm
 
 
 @pytest.fixture(scope="session")
@@ -174,7 +180,7 @@ Serve = Callable[..., Served]
 
 @pytest.fixture
 def serve(vlm: VLM) -> Iterator[Serve]:
-    """Serves craft-mini, or the model and with the settings and limits that it is given."""
+    """Serves a tiny model, or the one and with the settings and limits that it is given."""
     with ExitStack() as stack:
 
         def start(model: VLM = vlm, limits: dict[str, Any] | None = None, **given: Any) -> Served:
