@@ -83,15 +83,16 @@ def tiny_parts() -> tuple[Any, Any, Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny_vlm(own_cache: None) -> OpenCLIP:
-    """For tests in which it does not matter what a model has learnt."""
-    return OpenCLIP(*tiny_parts(), name="tiny", cache=cache_folder())
+def make_tiny() -> Callable[..., Any]:
+    """Makes a tiny model of a subclass."""
+    return lambda cls=OpenCLIP, **more: cls(*tiny_parts(), name="tiny", **more)
 
 
 @pytest.fixture(scope="session")
-def forgetful_vlm() -> OpenCLIP:
-    """``tiny_vlm`` that keeps no features."""
-    return OpenCLIP(*tiny_parts(), name="tiny")
+def tiny_vlm(make_tiny: Callable[..., Any], own_cache: None) -> OpenCLIP:
+    """For tests in which it does not matter what a model has learnt."""
+    model: OpenCLIP = make_tiny(cache=cache_folder())
+    return model
 
 
 @pytest.fixture
@@ -127,9 +128,10 @@ class Mortal(OpenCLIP):
 
 
 @pytest.fixture
-def mortal() -> Mortal:
+def mortal(make_tiny: Callable[..., Any]) -> Mortal:
     """Answers as ``tiny_vlm``."""
-    return Mortal(*tiny_parts(), name="tiny")
+    model: Mortal = make_tiny(Mortal)
+    return model
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ Connect = Callable[..., RemoteVLM]
 
 @pytest.fixture(scope="module")
 def small_requests(vlm: OpenCLIP) -> OpenCLIP:
-    """A model that likes to be asked about few contexts at once, so that there are many requests."""
+    """Likes to be asked about few contexts at once, so that there are many requests."""
     model = copy.copy(vlm)
     model.in_flight = 4
     return model

@@ -72,10 +72,10 @@ def test_a_model_that_remembers_no_images_answers_alike(
     serve: Callable[..., Any],
     files: list[bytes],
     local: tuple[BlackBox, ImageSet],
-    forgetful_vlm: OpenCLIP,
+    make_tiny: Callable[..., OpenCLIP],
 ) -> None:
     box, images = local
-    served = serve(forgetful_vlm)
+    served = serve(make_tiny())
     assert not served.service.model.remembers
     contexts = contexts_near(box, 3)
     id = served.ann.announce(files)["id"]
