@@ -36,7 +36,7 @@ _WORSE = 1.1  # a loss above 1.1 times the loss of the start counts as much wors
 _BOUND = 0.5
 # The number that each choice index is decoded to, for optimizers that search only choices.
 _VALUES = np.array([0.0, 0.7, -0.7, 1.4, -1.4])
-_IMPROVEMENT_BUDGET, _IMPROVEMENT_SEEDS = 600, (1, 2, 3)
+_IMPROVEMENT_SEEDS = (1, 2, 3)
 
 
 class ConformanceError(AssertionError):
@@ -108,6 +108,11 @@ class Subject:
     def name(self) -> str:
         """The name in the registry."""
         return self.spec.partition(":")[0]
+
+    @property
+    def long_budget(self) -> int:
+        """Evaluations of a search whose result is judged; outputs tell more than losses."""
+        return 100 if self.make().learns_from_outputs else 600
 
     def make(self, dim: int = _DIM, budget: int = 100, seed: int = 1, **given: Any) -> Optimizer:
         """Create the optimizer, ready to be asked."""
@@ -386,7 +391,7 @@ def check_bad_losses(subject: Subject) -> None:
         subject.run(optimizer, with_losses(losses))
         if not np.isfinite(optimizer.recommend()).all():
             raise ConformanceError(f"after losses of {losses}, its recommendation is not finite")
-    optimizer = subject.make(budget=_IMPROVEMENT_BUDGET)
+    optimizer = subject.make(budget=subject.long_budget)
 
     def failing(candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         losses, outputs = evaluate(candidates)
@@ -441,8 +446,8 @@ def check_dimensions(subject: Subject) -> None:
     few, lead away from the minimum of a convex function. A factor of 1.1 is tolerated, because the
     mean of an evolution strategy may get slightly worse before its step size has adapted.
     """
-    learns_from_outputs = subject.make().learns_from_outputs  # slow: smaller budget
-    function, budget = (classification, 100) if learns_from_outputs else (sphere, 600)
+    budget = subject.long_budget
+    function = classification if subject.make().learns_from_outputs else sphere
     for dim in _DIMENSIONS:
         optimizer = subject.make(dim, budget=budget)
         evaluate = subject.decoded(function(dim))
@@ -557,12 +562,13 @@ def check_improvement(subject: Subject) -> None:
     """On simple functions the recommendation is no worse than that of random search."""
     learns_from_outputs = subject.make().learns_from_outputs
     functions = [classification] if learns_from_outputs else [sphere, ellipsoid, classification]
+    budget = subject.long_budget
     for function in functions:
         ends = {}
         for who in (subject, Subject("random")):
             reached = []
             for seed in _IMPROVEMENT_SEEDS:
-                optimizer = who.make(budget=_IMPROVEMENT_BUDGET, seed=seed)
+                optimizer = who.make(budget=budget, seed=seed)
                 evaluate = who.decoded(function(_DIM))
                 who.run(optimizer, evaluate)
                 reached.append(float(evaluate(optimizer.recommend()[None])[0][0]))
@@ -570,6 +576,6 @@ def check_improvement(subject: Subject) -> None:
         if not ends[subject] <= ends[Subject("random")]:
             raise ConformanceError(
                 f"on the {function.__name__} function in {_DIM} dimensions it recommends a loss of "
-                f"{ends[subject]:.3g} after {_IMPROVEMENT_BUDGET} evaluations, random search finds "
+                f"{ends[subject]:.3g} after {budget} evaluations, random search finds "
                 f"{ends[Subject('random')]:.3g} (medians of {len(_IMPROVEMENT_SEEDS)} seeds)"
             )

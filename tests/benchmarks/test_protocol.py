@@ -31,6 +31,11 @@ from craft_zoo.openclip import OpenCLIP
 from craft_zoo.transfer import transfer
 
 
+@pytest.fixture(scope="session")
+def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
+    return tiny_vlm
+
+
 def grid(dataset: str | DatasetSpec, method: str = "craft", **changes: object) -> list:
     arguments: dict = {
         "model": "craft-mini",

@@ -39,19 +39,16 @@ def runs() -> dict[RunSpec, list[Point]]:
     """Made-up curves of five methods on three tasks, three seeds; a variant."""
     rng = np.random.default_rng(0)
     made = {}
-    for dataset in ("digits", "folder:a/eurosat"):
-        for shots in (1, 16):
-            for seed in (1, 2, 3):
-                for method, end in METHODS.items():
-                    optimizer = "logit-gn" if method == "craft" else "none"
-                    run = RunSpec(
-                        "m@tag", DatasetSpec(dataset), method, optimizer, shots, seed, 1000
-                    )
-                    noise = 0.02 * rng.standard_normal()
-                    made[run] = curve(0.2, end + noise, anchors=method == "anchors")
-                    if method == "craft" and shots == 16:
-                        changed = replace(run, config=CraftConfig(context="unified"))
-                        made[changed] = curve(0.2, end - 0.1 + noise)
+    for dataset, shots in (("digits", 1), ("digits", 16), ("folder:a/eurosat", 16)):
+        for seed in (1, 2, 3):
+            for method, end in METHODS.items():
+                optimizer = "logit-gn" if method == "craft" else "none"
+                run = RunSpec("m@tag", DatasetSpec(dataset), method, optimizer, shots, seed, 1000)
+                noise = 0.02 * rng.standard_normal()
+                made[run] = curve(0.2, end + noise, anchors=method == "anchors")
+                if method == "craft" and shots == 16:
+                    changed = replace(run, config=CraftConfig(context="unified"))
+                    made[changed] = curve(0.2, end - 0.1 + noise)
     return made
 
 
@@ -201,13 +198,26 @@ def test_files_for_a_paper(folder: Path) -> None:
 
 
 def test_the_same_results_give_the_same_files(folder: Path, tmp_path: Path) -> None:
-    write_report(read_results(folder), tmp_path, "Trial & error")
-    for path in (folder / "report").rglob("*.*"):
-        other = tmp_path / path.relative_to(folder / "report")
-        assert other.read_bytes() == path.read_bytes(), path
+    results = read_results(folder)
+    few = {
+        run: points
+        for run, points in results.curves.items()
+        if run.shots == 1 and run.method in ("craft", "craft-released")
+    }
+    results = replace(results, curves=few)
+    one, other = tmp_path / "one", tmp_path / "other"
+    for report in (one, other):
+        write_report(results, report, "Trial & error")
+    files = list(one.rglob("*.*"))
+    assert {path.suffix for path in files} >= {".html", ".md", ".png", ".svg", ".pdf", ".csv"}
+    for path in files:
+        assert (other / path.relative_to(one)).read_bytes() == path.read_bytes(), path
 
 
-def test_what_is_not_there_is_said(folder: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_said(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("craft_zoo.benchmarks.report.figures._FORMATS", ())
     shutil.copytree(folder / "runs", tmp_path / "runs")
     shutil.copy(folder / "config.json", tmp_path)
     gone, broken = list((tmp_path / "runs").glob("digits-anchors*"))[:2]
@@ -218,7 +228,7 @@ def test_what_is_not_there_is_said(folder: Path, tmp_path: Path) -> None:
     assert "2 runs of the grid are not finished" in text
     assert str(broken / "run.json") in text
     assert "Not run on every task" not in text  # seeds of it are
-    assert "Of 12 pairs of task and seed 2 lack a method" in text
+    assert "Of 9 pairs of task and seed 2 lack a method" in text
 
 
 def test_one_run_has_a_report_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

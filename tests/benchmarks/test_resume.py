@@ -25,6 +25,11 @@ from craft_zoo.openclip import OpenCLIP
 METHODS = ["craft", "craft-released", "craft-anchors", "prompt", "spsa-gc", "zip", "blackvip"]
 
 
+@pytest.fixture(scope="session")
+def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
+    return tiny_vlm
+
+
 def grid(folder: Path, methods: list[str], *, budget: int = 70, seeds: int = 1) -> list[RunSpec]:
     return cross(
         "craft-mini",

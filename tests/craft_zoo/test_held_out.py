@@ -19,6 +19,11 @@ from craft_zoo.openclip import OpenCLIP
 CONFIG = CraftConfig(intrinsic_dim=32)
 
 
+@pytest.fixture(scope="session")
+def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
+    return tiny_vlm
+
+
 def logits(targets: Tensor, margin: float) -> Tensor:
     """(n, 5): the target's is ahead by about ``margin``."""
     noise = torch.from_numpy(np.random.default_rng(0).standard_normal((len(targets), 5)))

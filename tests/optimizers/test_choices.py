@@ -17,27 +17,31 @@ def make(spec: str, budget: int = 400, seed: int = 1) -> Optimizer:
     return create(spec, Space(len(CHOICES), choices=CHOICES), budget=budget, seed=seed)
 
 
-def run(optimizer: Optimizer, generations: int = 10**6) -> list[np.ndarray]:
+def run(
+    optimizer: Optimizer, generations: int = 10**6, *, until_found: bool = False
+) -> list[np.ndarray]:
     asked: list[np.ndarray] = []
     while not optimizer.stop and len(asked) < generations:
         candidates = optimizer.ask()
         optimizer.tell(candidates, (candidates != SECRET).sum(axis=1))
         asked.append(candidates)
+        if until_found and (candidates == SECRET).all(axis=1).any():
+            break
     return asked
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_what_is_wanted_is_found_among_8748(spec: str) -> None:
-    """Random search finds it in 400 with a chance of 5 %."""
+    """Random search finds it in 400 with a chance of 5 %; nevergrad takes 10 ms a candidate."""
     found = 0
-    for seed in (1, 2, 3):
+    for seed in (1,) if spec.startswith("nevergrad") else (1, 2, 3):
         optimizer = make(spec, seed=seed)
-        asked = np.concatenate(run(optimizer))
+        asked = np.concatenate(run(optimizer, until_found=True))
         assert np.array_equal(asked, asked.astype(int))
         assert (asked >= 0).all()
         assert (asked < CHOICES).all()
         found += np.array_equal(optimizer.recommend(), SECRET)
-    assert found >= 2
+    assert found >= (1 if spec.startswith("nevergrad") else 2)
 
 
 @pytest.mark.parametrize("spec", ["genetic", "hill-climb"])
@@ -71,8 +75,8 @@ def test_hill_climb_changes_one_coordinate_until_that_is_in_vain() -> None:
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_search_of_choices_is_restored(spec: str) -> None:
-    whole, half = make(spec), make(spec)
-    before = len(run(half, 5))
+    whole, half = make(spec, 90), make(spec, 90)
+    before = len(run(half, 2))
     rest = run(restore(half.state()))
     everything = run(whole)
     assert np.array_equal(np.concatenate(everything[before:]), np.concatenate(rest))

@@ -19,8 +19,7 @@ OWN = [
     "sep-cma:restarts=ipop,popsize=5",
     "vkd-cma:restarts=bipop,popsize=6",
     "spsa:directions=3,calibration=2",
-    "logit-gn:popsize=1",
-    "logit-gn:popsize=2,memory=9,shrink=0",
+    "logit-gn:popsize=6,memory=9,shrink=0",
     "nevergrad:OnePlusOne",
     "nevergrad:OnePlusOne:workers=7",
 ]
@@ -59,6 +58,17 @@ NEVERGRAD: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("spec", OWN)
 def test_our_own_keep_the_rules(spec: str) -> None:
     check_optimizer(spec, skip=CANNOT_HOLD.get(spec, ()))
+
+
+def test_a_search_that_evaluates_one_candidate_at_a_time_is_restored() -> None:
+    """It alternates between two kinds of generations."""
+    check_optimizer("logit-gn:popsize=1", skip=set(CHECKS) - {"cut", "restoring"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("popsize", [1, 2])
+def test_logit_gn_keeps_the_rules_in_small_generations(popsize: int) -> None:
+    check_optimizer(f"logit-gn:popsize={popsize}")
 
 
 @pytest.mark.slow

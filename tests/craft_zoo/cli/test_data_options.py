@@ -79,8 +79,11 @@ def test_evaluate_on_other_classes_and_on_a_part(
     assert main([*tune, "--method", "refine"]) == 0
     assert main(["evaluate", str(out), f"folder:{image_folder}@base"]) == 0
     assert "2 classes, by the adapter." in capsys.readouterr().out
-    assert main(["evaluate", str(out), "digits"]) == 0
-    assert "10 classes, by the adapter's prompt with the new class names" in capsys.readouterr().out
+    other = shutil.copytree(image_folder, tmp_path / "other")
+    for part in ("train", "test"):
+        shutil.copytree(other / part / "red_square", other / part / "crimson tile")
+    assert main(["evaluate", str(out), f"folder:{other}"]) == 0
+    assert "4 classes, by the adapter's prompt with the new class names" in capsys.readouterr().out
     assert main(["evaluate", str(out), "imagenett"]) == 2
 
 

@@ -19,6 +19,11 @@ from craft_zoo.openclip import OpenCLIP
 _HERE = Path(__file__).parent
 
 
+@pytest.fixture(scope="session")
+def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
+    return tiny_vlm
+
+
 class Time:
     """Passes only when somebody sleeps."""
 

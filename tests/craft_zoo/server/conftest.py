@@ -1,4 +1,4 @@
-"""A served craft-mini, and someone who asks it."""
+"""A served model, and someone who asks it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from craft_zoo.blackbox import VLM
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import (
     DIGEST_HEADER,
     IDEMPOTENCY_HEADER,
@@ -37,6 +38,11 @@ from craft_zoo.server.accounts import key_hash
 from craft_zoo.server.uvicorn_server import Server, server_of
 
 CLASSNAMES = ["cat", "dog", "red square"]
+
+
+@pytest.fixture(scope="session")
+def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
+    return tiny_vlm
 
 
 @pytest.fixture(scope="session")
@@ -177,7 +183,7 @@ Listening = Callable[[Any], AbstractContextManager[tuple[str, Server]]]
 
 @pytest.fixture
 def serve(vlm: VLM) -> Iterator[Serve]:
-    """Serves craft-mini, or the model and with the settings and limits that it is given.
+    """Serves a tiny model, or the model and with the settings and limits that it is given.
 
     With ``adapter=``, an opened adapter is served, and the model with ``with_model=True``.
     """

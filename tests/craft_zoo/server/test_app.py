@@ -458,9 +458,9 @@ def test_a_long_encoding_lets_others_ask_and_changes_no_bit(
 
 
 def test_a_memory_of_images_that_fails_is_done_without(
-    serve: Callable[..., Any], png: Callable[..., bytes]
+    serve: Callable[..., Any], png: Callable[..., bytes], make_tiny: Callable[..., OpenCLIP]
 ) -> None:
-    served = serve(OpenCLIP.load("craft-mini", cache=False))
+    served = serve(make_tiny())
     served.service.model.remembers = True  # which it does not
     ann, files = served.ann, [png(seed) for seed in range(3)]
     id = ann.announce(files)["id"]

@@ -129,7 +129,7 @@ def test_for_who_is_gone_nothing_more_is_decoded(
 
 
 def test_of_encoded_images_nothing_is_kept_but_what_the_model_made_of_them(
-    serve: Callable[..., Any], png: Png
+    serve: Callable[..., Any], png: Png, make_tiny: Callable[..., OpenCLIP]
 ) -> None:
     served = serve()
     id = served.ann.upload([png(550), png(551)])
@@ -138,14 +138,16 @@ def test_of_encoded_images_nothing_is_kept_but_what_the_model_made_of_them(
     assert not held.images
     assert held.kept_bytes == 0
     assert not any(image.is_held for image in held.encoded.images.sources)
-    forgetful = serve(OpenCLIP.load("craft-mini", cache=False))
+    forgetful = serve(make_tiny())
     files = [png(550), png(551)]
     held = forgetful.service.image_sets.get("ann", forgetful.ann.upload(files))
     assert held.kept_bytes == sum(map(len, files))  # which it may want to see again
 
 
-def test_a_lost_image_concerns_its_set_alone(serve: Callable[..., Any], png: Png) -> None:
-    served = serve(OpenCLIP.load("craft-mini", cache=False))
+def test_a_lost_image_concerns_its_set_alone(
+    serve: Callable[..., Any], png: Png, make_tiny: Callable[..., OpenCLIP]
+) -> None:
+    served = serve(make_tiny())
     served.service.model.remembers = True  # which it does not
     ann, files = served.ann, [png(560), png(561)]
     id = ann.announce(files)["id"]
