@@ -61,7 +61,7 @@ COMMANDS = {  # by the name of the module below craft_zoo.cli
         "craft-zoo evaluate pets.adapter folder:pets",
     ),
     "serve": Command(
-        "let others query a model, and count what they ask",
+        "let others query a model or use an adapter, and count what they ask",
         "craft-zoo serve --keys keys.json --state served",
     ),
     "cache": Command(

@@ -1,4 +1,4 @@
-"""``craft-zoo serve``: let others query a model."""
+"""``craft-zoo serve``: serve a model or an adapter over HTTP."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "serve",
-        description="Serve a model over HTTP: images and prompts go in, scores come out, and "
-        "nothing else of the model. Or serve an adapter: images go in, classes and their "
-        "probabilities come out. See docs/serving.md for TLS and for what a user can learn.",
+        description="Serve a model over HTTP: clients send images and prompts, and receive scores "
+        "only. Or serve an adapter: clients send images, and receive classes with probabilities. "
+        "See docs/serving.md for TLS and for what clients can infer about the model.",
     )
     group = parser.add_argument_group("adapter")
     group.add_argument(
         "--adapter",
         type=Path,
         metavar="FILE",
-        help="serve an adapter that tune saved: POST /v1/classify",
+        help="serve a saved adapter, at POST /v1/classify",
     )
     group.add_argument(
         "--with-model",
         action="store_true",
-        help="serve the adapter's model too, as without --adapter",
+        help="with --adapter, also serve its model",
     )
     add_model_arguments(
         parser, default=None, otherwise=f"the one that the adapter was made for, or {NAME}"
@@ -54,15 +54,15 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     group.add_argument(
         "--name",
-        help="what the model is called to those who ask (default: as --model and --pretrained "
-        "call it, of a file without its folder)",
+        help="name of the model that clients see (default: from --model and --pretrained, without "
+        "the folder of a file)",
     )
     group.add_argument(
         "--state",
         type=Path,
         default=Path("craft-zoo-state"),
         metavar="DIR",
-        help="folder for the bills and the answers that may be sent again "
+        help="folder for the bills and for answers that are kept to be sent again "
         "(default: craft-zoo-state)",
     )
     group.add_argument(
@@ -70,46 +70,46 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="host name under which /metrics may be asked for, beside IP addresses, names without "
-        "dots and this machine's own; repeatable",
+        help="Host header with which /metrics may be requested, besides IP addresses, names "
+        "without dots and this machine's own name; repeatable",
     )
     group.add_argument(
         "--grace",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="that requests under way have to end when the server is stopped (default: 60)",
+        help="time for requests in progress to finish when the server is stopped (default: 60)",
     )
     group = parser.add_argument_group("keys")
     group.add_argument(
         "--keys",
         type=Path,
         metavar="FILE",
-        help="hashes of the keys, by account (default: one key, made and shown at the start)",
+        help="accounts with hashes of their keys (default: one new key, shown at the start)",
     )
     group.add_argument(
         "--new-key",
         metavar="NAME",
-        help="make a key for a new account, write its hash to --keys, show it once and end",
+        help="add an account to --keys with the hash of a new key, print the key once and exit",
     )
     group.add_argument(
         "--quota",
         type=int,
         metavar="N",
-        help="predictions that the account of --new-key may make (default: any number)",
+        help="maximum predictions of the account of --new-key (default: unlimited)",
     )
     group = parser.add_argument_group("answers and limits")
     group.add_argument(
         "--answers",
         choices=_ANSWERS,
-        help="what the model answers (default: logits); an adapter answers with probabilities",
+        help="scores of the model to return (default: logits); an adapter returns probabilities",
     )
     group.add_argument(
         "--top-k",
         type=int,
         metavar="K",
-        help="tell only the K best classes of an image apart, of a model for log-probabilities "
-        "(default: all)",
+        help="return only an image's K best scores unchanged, for log-probabilities; or its K "
+        "likeliest classes, by an adapter (default: all)",
     )
     group.add_argument(
         "--decimals",
@@ -128,16 +128,16 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         type=int,
         default=1024,
         metavar="N",
-        help="texts (prompts x classes) that are scored in one call of the model; a larger request "
-        "is done in pieces, between which others have their turn; 1: never several requests "
-        "together (default: 1024)",
+        help="maximum number of texts (prompts x classes) in one call of the model; larger "
+        "requests are split, so that others can run in between; 1: never batch several requests "
+        "(default: 1024)",
     )
     group.add_argument(
         "--limit",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change a limit, as in pixels=4000000; repeatable (all are in docs/serving.md)",
+        help="set a limit, as in pixels=4000000; repeatable (docs/serving.md lists all)",
     )
     parser.set_defaults(run=run)
 

@@ -109,10 +109,7 @@ async def classify_images(
     )
 
     async def prepare() -> Prepared:
-        images, is_one = [UploadedImage(body, "in the body", limits.pixels)], True
-        if in_json:
-            reading = partial(_read, body, load, limits)
-            images, is_one = await service.read(reading, size=len(body))
+        images, is_one = await service.read(_read, body, in_json, load, limits, size=len(body))
         await check_images(service, account.name, images, request.is_disconnected)
         size = _answer_bytes(adapter, len(images), shown, limits)
         load.add(2 * size)  # the values, and the encoded answer
@@ -140,12 +137,16 @@ def _adapter_of(service: Service) -> DeployedAdapter:
     return service.adapter
 
 
-def _read(body: bytes, load: Reservation, limits: Limits) -> tuple[list[UploadedImage], bool]:
-    """The images of a JSON body, and whether it is a single one.
+def _read(
+    body: bytes, in_json: bool, load: Reservation, limits: Limits
+) -> tuple[list[UploadedImage], bool]:
+    """The images of a body, and whether it is a single one.
 
     Raises:
         Refusal: the body is malformed, or has too many images.
     """
+    if not in_json:
+        return [UploadedImage(body, "in the body", limits.pixels)], True
     asked = parse(ClassifyRequest, body, load, values=limits.request_images)
     if (asked.image is None) == (asked.images is None):
         raise bad('the body must have either "image" or "images": send one of them')

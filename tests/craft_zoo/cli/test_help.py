@@ -47,11 +47,16 @@ def test_the_help_of_each_command_has_an_example_that_is_read(
     assert max(map(len, text.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("name", ["tune", "predict", "evaluate"])
+GROUPS = {
+    "tune": ("data", "method", "output", "model", "money"),
+    "serve": ("adapter", "model", "money", "server", "keys", "answers and limits"),
+}
+
+
+@pytest.mark.parametrize("name", ["tune", "predict", "evaluate", "serve"])
 def test_options_are_grouped(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of(capsys, name)
-    groups = [title for title in ("data", "method", "output", "model", "money") if name == "tune"]
-    for title in groups or ["model", "money"]:
+    for title in GROUPS.get(name, ("model", "money")):
         assert len(re.findall(rf"^{title}:$", text, re.MULTILINE)) == 1
     options = text.partition("\noptions:\n")[2].partition("\n\n")[0]
     assert len(options.splitlines()) == 1  # --help

@@ -174,14 +174,18 @@ Serve = Callable[..., Served]
 
 @pytest.fixture
 def serve(vlm: VLM) -> Iterator[Serve]:
-    """Serves craft-mini, or the model and with the settings and limits that it is given."""
+    """Serves craft-mini, or the model and with the settings and limits that it is given.
+
+    With ``adapter=``, an opened adapter is served, and the model with ``with_model=True``.
+    """
     with ExitStack() as stack:
 
         def start(model: VLM = vlm, limits: dict[str, Any] | None = None, **given: Any) -> Served:
             clock = given.pop("clock", lambda: 0.0)
+            routes = {name: given.pop(name) for name in ("adapter", "with_model") if name in given}
             most = {"burst": 10**6, **(limits or {})}
             settings = replace(ServeSettings(ACCOUNTS, limits=Limits(**most)), **given)
-            app = create_app(model, settings, clock)
+            app = create_app(model, settings, clock, **routes)
             return Served(stack.enter_context(TestClient(app, raise_server_exceptions=False)))
 
         yield start

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from PIL import Image
 
+from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.blackbox import (
     DEFAULT_INIT,
     VLM,
@@ -34,6 +35,7 @@ from craft_zoo.blackbox import (
     serving,
 )
 from craft_zoo.client import from_callable
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import (
     DIGEST_HEADER,
@@ -653,7 +655,7 @@ def test_a_real_server_is_stopped_by_a_signal_gracefully(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_nothing_that_the_schema_tells_of_makes_the_server_fail(
-    serve: Callable[..., Any], png: Callable[..., bytes], mode: str
+    serve: Callable[..., Any], png: Callable[..., bytes], vlm: OpenCLIP, mode: str
 ) -> None:
     import schemathesis
     from schemathesis import GenerationMode
@@ -670,7 +672,9 @@ def test_nothing_that_the_schema_tells_of_makes_the_server_fail(
         response_schema_conformance,
         status_code_conformance,
     ]
-    served = serve(limits={"requests_per_second": 10**6})
+    adapter = Adapter.of(Solution("a {}"), vlm, vlm.classifier(["cat", "dog"]))
+    deployed = DeployedAdapter(adapter, vlm)
+    served = serve(limits={"requests_per_second": 10**6}, adapter=deployed, with_model=True)
     served.client.__exit__(None, None, None)
     statuses: Counter[int] = Counter()
     with listening(served.client.app) as (url, _), httpx.Client(base_url=url) as client:
