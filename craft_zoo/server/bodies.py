@@ -108,8 +108,9 @@ def parse(
         best = max(errors, key=lambda each: len(each["loc"]))
         path = [part for part in best["loc"] if "[" not in str(part)]
         place = ".".join(str(part) for part in path)
+        reason = best["msg"].removeprefix("Value error, ")
         raise bad(
-            f"the request is invalid ({place or 'body'}: {best['msg']}): see /openapi.json",
+            f"the request is not as it should be ({place or 'body'}: {reason}): see /openapi.json",
             param=place or None,
         ) from None
 

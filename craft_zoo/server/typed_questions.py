@@ -8,7 +8,7 @@ has no options.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,28 +104,44 @@ def check_questions(
                 )
 
 
-def answer(question: TypedQuestion, probabilities: np.ndarray, decimals: int) -> TypedAnswer:
-    """The answer to a question.
+def answers_to(
+    questions: Sequence[TypedQuestion],
+    probabilities: Callable[[Sequence[TypedQuestion]], np.ndarray],
+    decimals: int,
+) -> list[TypedAnswer]:
+    """The answers to questions.
 
     The confidence is that of System One's reference implementation (``transformers.decision``).
 
     Args:
-        question: the question.
-        probabilities: of its T texts, (T,).
+        questions: the questions.
+        probabilities: returns (Q, T) probabilities for Q questions of T texts each.
         decimals: to which all numbers are rounded.
     """
-    levels = np.arange(len(probabilities))
-    best, n_levels = int(probabilities.argmax()), len(probabilities)
-    if n_levels == 1:
-        confidence = 1.0
-    elif question.kind == "score":
-        distance = probabilities @ np.abs(levels - best)
-        confidence = 1 - distance / np.abs(levels - (n_levels - 1) / 2).mean()
-    else:
-        confidence = (probabilities[best] - 1 / n_levels) / (1 - 1 / n_levels)
-    return TypedAnswer(
-        np.round(probabilities, decimals).tolist(),
-        best,
-        round(max(0.0, float(confidence)), decimals),
-        round(float(probabilities @ levels), decimals),
-    )
+    # Questions with equally many texts are computed together: a request may have hundreds.
+    by_size: dict[int, list[int]] = {}
+    for place, question in enumerate(questions):
+        by_size.setdefault(len(question.texts), []).append(place)
+    found: dict[int, TypedAnswer] = {}
+    for n_texts, places in by_size.items():
+        some = [questions[place] for place in places]
+        rows, levels = probabilities(some), np.arange(n_texts)
+        best = rows.argmax(axis=1)
+        if n_texts == 1:
+            confidence = np.ones(len(rows))
+        else:
+            distance = (rows * np.abs(levels - best[:, None])).sum(axis=1)
+            uniform = np.abs(levels - (n_texts - 1) / 2).mean()
+            chance = 1 / n_texts
+            is_score = np.array([question.kind == "score" for question in some])
+            confidence = np.where(
+                is_score, 1 - distance / uniform, (rows.max(axis=1) - chance) / (1 - chance)
+            ).clip(0)
+        columns = (
+            rows.round(decimals).tolist(),
+            best.tolist(),
+            confidence.round(decimals).tolist(),
+            (rows @ levels).round(decimals).tolist(),
+        )
+        found.update(zip(places, map(TypedAnswer, *columns), strict=True))
+    return [found[place] for place in range(len(questions))]

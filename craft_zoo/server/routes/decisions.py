@@ -57,7 +57,7 @@ def _read(body: bytes, load: Reservation) -> Asked:
     reading = partial(parse, values=3 * _OPTIONS, keys=2 * _OPTIONS + 4 * QUESTIONS + 100)
     asked = reading(DecisionRequest, body, load)
     items = asked.input if isinstance(asked.input, list) else []
-    images = [(image.image_url, "input_image.image_url") for item in items for image in item.images]
+    images = [(image.image_url, "input") for item in items for image in item.images]
     for url, field in images:
         if not url.lower().startswith(("data:", "http://", "https://")):
             raise bad("the image is no data URL: send data:image/png;base64,…", 400, field)

@@ -25,7 +25,7 @@ from craft_zoo.server.settings import ServeSettings
 from craft_zoo.server.typed_questions import (
     TypedAnswer,
     TypedQuestion,
-    answer,
+    answers_to,
     check_questions,
 )
 from craft_zoo.server.uploads import UploadedImage
@@ -104,7 +104,7 @@ async def answer_typed(
             logits = await score_image(service, account.name, image, opened, "{}", keep=keep)
             if keep and image.opened:
                 service.cached[account.name] += 1
-            by_text = dict(zip(texts, logits, strict=True))
+            by_text = dict(zip(texts, logits.tolist(), strict=True))
             return await service.read(_written, asked, by_text, tokens, settings, size=size)
 
         return Prepared(Bill(len(asked.questions), n_options), respond)
@@ -133,14 +133,13 @@ def _only_image(images: Sequence[tuple[str, str]]) -> tuple[str, str]:
     return images[0]
 
 
-def _written(
-    asked: Asked, logits: dict[str, np.float32], tokens: int, settings: ServeSettings
-) -> bytes:
+def _written(asked: Asked, logits: dict[str, float], tokens: int, settings: ServeSettings) -> bytes:
     """The body of the answer."""
-    answers = []
-    for question in asked.questions:
-        row = np.array([logits[text] for text in question.texts], np.float32)
-        scores = scores_to_return(row, settings.answers, settings.top_k)
-        probabilities = np.exp(log_softmax(scores).astype(np.float64))
-        answers.append(answer(question, probabilities, settings.decimals))
+
+    def probabilities(questions: Sequence[TypedQuestion]) -> np.ndarray:
+        rows = np.array([[logits[text] for text in each.texts] for each in questions], np.float32)
+        scores = scores_to_return(rows, settings.answers, settings.top_k)
+        return np.exp(log_softmax(scores).astype(np.float64))
+
+    answers = answers_to(asked.questions, probabilities, settings.decimals)
     return json.dumps(asked.written(answers, tokens), ensure_ascii=False).encode()
