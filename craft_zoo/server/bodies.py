@@ -110,7 +110,7 @@ def parse(
         place = ".".join(str(part) for part in path)
         reason = best["msg"].removeprefix("Value error, ")
         raise bad(
-            f"the request is not as it should be ({place or 'body'}: {reason}): see /openapi.json",
+            f"the request is invalid ({place or 'body'}: {reason}): see /openapi.json",
             param=place or None,
         ) from None
 
