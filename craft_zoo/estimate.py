@@ -9,7 +9,7 @@ estimates come with the zero-shot accuracy on the same images:
 
 :func:`choose_estimate` chooses the one that costs little. It never cross-validates the refiner
 alone under a prompt that was searched on all shots: on EuroSAT that gives 100 %, where the accuracy
-on the test images is 73 % (docs/method.md).
+on the test images is 73 % (docs/lab-notebook.md).
 """
 
 from __future__ import annotations
