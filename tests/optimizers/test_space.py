@@ -60,7 +60,7 @@ def test_an_optimizer_shows_its_space_and_does_not_change_it() -> None:
 
 
 class Random(Optimizer):
-    """Draws among the choices; its constructor takes the number of variables."""
+    """Draws zeros and ones; its constructor takes the number of variables."""
 
     uses_choices = uses_blocks = True
 
@@ -70,7 +70,7 @@ class Random(Optimizer):
         self.rate = 1 / dim
 
     def _ask(self) -> np.ndarray:
-        return self.rng.integers(0, 2 if self.choices is None else self.choices)[None] + self.best
+        return self.rng.integers(0, 2, (1, self.dim)) + self.best
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         pass
