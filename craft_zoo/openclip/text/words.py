@@ -82,11 +82,11 @@ class WordEncoder:
         Raises:
             CraftZooError: a prompt is longer than the model's context.
         """
-        parts = []
-        for first in range(0, len(self._names), _PART):
+        parts, step = [], min(_PART, self._most_texts())
+        for first in range(0, len(self._names), step):
             if first:
                 yield
-            some = [fill(template, name) for name in self._names[first : first + _PART]]
+            some = [fill(template, name) for name in self._names[first : first + step]]
             with torch.inference_mode():
                 parts.append(self._encode(tokens_of(self._tokenizer, some).to(self._device)))
         self._last = template, torch.cat(parts)

@@ -37,7 +37,7 @@ router = guarded("OpenAI")
 _IMAGE = "data:image/"
 _TOGETHER = 64  # maximum number of inputs between two turns
 _TOGETHER_PIXELS = 2**25
-_INPUT_BYTES = 2**14  # of a feature in an answer
+_INPUT_BYTES = 2**15  # of a feature in an answer
 
 
 @router.post(

@@ -73,6 +73,31 @@ def test_each_template_as_if_alone(memory: int, small_task: Task) -> None:
         np.testing.assert_allclose(logits, np.concatenate(alone, axis=1), atol=2e-3)
 
 
+def test_whole_texts_are_opened_in_parts_and_may_read_alike(
+    vlm: OpenCLIP, small_task: Task
+) -> None:
+    texts = [f"a photo of a {name}." for name in NAMES] * 30 + ["A photo of a CAT."]
+    opening, parts = vlm.opening_texts(texts), 1
+    while True:
+        try:
+            next(opening)
+            parts += 1
+        except StopIteration as end:
+            box = end.value
+            break
+    assert parts == 2
+    assert box.held_bytes > 0
+    images = vlm.images(small_task.train.images)
+    logits = box.score("{}", images)
+    expected = vlm.classifier(NAMES).score("a photo of a {}.", images)
+    np.testing.assert_allclose(logits[:, :3], expected, atol=1e-4)
+    np.testing.assert_allclose(logits[:, -1], logits[:, 0], atol=1e-4)
+    features = vlm.text_features(texts[:3])
+    np.testing.assert_allclose(25 * vlm.features(images) @ features.T, logits[:, :3], atol=1e-4)
+    with pytest.raises(CraftZooError, match="no contexts"):
+        box.score(vlm.classifier(NAMES).initial_context, images)
+
+
 def test_a_prompt_that_is_too_long(vlm: OpenCLIP, small_task: Task) -> None:
     box, images = vlm.classifier(NAMES), vlm.images(small_task.train.images[:2])
     with pytest.raises(CraftZooError, match=r"very very .* is longer than the model's \d+ tokens"):
