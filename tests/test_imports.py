@@ -22,7 +22,7 @@ ALLOWED = {
     "craft_zoo.optimizers": (),
     "craft_zoo.protocol": BASICS,
     "craft_zoo.server": (*BASICS, "blackbox", "protocol", "data.images", "data.pixels"),
-    "craft_zoo.client": (*BASICS, "blackbox", "protocol", "data"),
+    "craft_zoo.client": (*BASICS, "blackbox", "protocol", "data", "optimizers.option"),
     "craft_zoo.openclip": (*BASICS, "blackbox", "data", "mini"),
     "craft_zoo.blackbox": (*BASICS, "data", "mini", "openclip", "client", "optimizers.plugins"),
     "craft_zoo.refiner": (*BASICS, "losses"),
