@@ -1,39 +1,41 @@
-"""What a grid will ask for, before anything is asked."""
+"""Estimate of a grid's queries, predictions and time, made without running it."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.grid import RunSpec, short_name
+from craft_zoo.benchmarks.measuring import Measuring
 from craft_zoo.benchmarks.names import name_datasets
-from craft_zoo.benchmarks.rehearsal import Rehearsed, rehearse
-from craft_zoo.blackbox import VLM
+from craft_zoo.blackbox import VLM, Asked, Usage
 from craft_zoo.blackbox.base import several
-from craft_zoo.data import DatasetSpec, OpenedDatasets, published_datasets, split_part
+from craft_zoo.data import DatasetSpec, ImageSource, OpenedDatasets, published_datasets, split_part
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import is_white_box, most_queries, settings_of
+from craft_zoo.methods import is_white_box, most_queries, settings_of, starting_template
+from craft_zoo.rehearsal import Rehearsed, expected_usage, rehearse, rehearsed_size
 
-_TRIAL = 8  # images, and contexts, that speed is measured on
+_UNITS = ("requests", "images", "input_tokens", "output_tokens")
+_TRIAL = 8  # images and contexts for measuring speed
 _NAMES = 20
-_SIDE = 224  # of a trial's images, in pixels
+_SIDE = 224  # pixels, size of these images
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What of a data set costs.
+    """Size of a data set, which determines costs.
 
     Attributes:
         n_classes: number of classes.
-        n_test: test images.
-        dataset: which one.
-        here: whether the data set was opened, or is known by what was published of it.
+        n_test: number of test images.
+        dataset: the data set.
+        here: whether the data set was opened; otherwise the sizes are the published ones.
     """
 
     n_classes: int
@@ -43,10 +45,10 @@ class Extent:
 
 
 def extent_of(spec: DatasetSpec, opened: OpenedDatasets) -> Extent:
-    """Classes and images of a data set.
+    """The size of a data set.
 
     Raises:
-        CraftZooError: it is not here, and its sizes were not published.
+        CraftZooError: the data set cannot be opened, and its sizes are not published.
     """
     source, part = split_part(spec.name)
     published = published_datasets().get(source)
@@ -68,27 +70,29 @@ def estimate_costs(
     runs: Iterable[RunSpec],
     *,
     vlm: VLM | None = None,
+    service: VLM | None = None,
     finished: Mapping[RunSpec, float] | None = None,
     opened: OpenedDatasets | None = None,
 ) -> pd.DataFrame:
-    """What the runs of a grid will ask for at most.
+    """Upper bounds of the costs of a grid's runs.
 
-    Evaluation is what runs ask for that make all the queries they may (within 2 % where generations
-    stay as large as they begin); those that end before, by themselves, ask for less.
+    Predictions for evaluation are those of runs that spend their budgets (within 2 % if the size of
+    generations stays constant); runs that end earlier need less.
 
     Args:
-        runs: of the grid.
-        vlm: the model, whose speed on this machine is measured; None: no seconds.
-        finished: seconds of runs that a store has already, which are not made again.
+        runs: the runs of the grid.
+        vlm: the model, whose speed on this machine is measured; None: seconds are NaN.
+        service: the model, if it is a service that says what it bills; it is not asked.
+        finished: seconds of runs that a store already has, which are not repeated.
         opened: data sets opened before.
 
     Returns:
-        One row a task, method and optimizer: columns dataset, shots, method, optimizer, budget,
-        here (whether the data were looked at), runs, done, queries, predictions, evaluation and
-        seconds, all totals of the runs that are not done.
+        One row per task, method and optimizer, with columns dataset, shots, method, optimizer,
+        budget, here (whether the data set was opened), runs, done, and queries, predictions,
+        evaluation and seconds, which are totals of the runs that are not done.
 
     Raises:
-        CraftZooError: a data set is not here, and its sizes were not published.
+        CraftZooError: a data set cannot be opened, and its sizes are not published.
     """
     datasets = opened or OpenedDatasets()
     extents: dict[DatasetSpec, Extent] = {}
@@ -102,9 +106,19 @@ def estimate_costs(
 
     def beside(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
         settings = tuple(settings_of(run.method, run.config).items())
-        key = (run.method, run.optimizer, settings, run.budget, run.shots, n_classes)
+        size = rehearsed_size(n_classes, run.shots)
+        key = (run.method, run.optimizer, settings, run.budget, size, queries)
         if key not in rehearsed:
-            rehearsed[key] = rehearse(run, n_classes, queries)
+            rehearsed[key] = rehearse(
+                run.method,
+                run.optimizer,
+                run.config,
+                budget=run.budget,
+                n_classes=n_classes,
+                shots=run.shots,
+                seed=run.seed,
+                name=short_name(run.dataset.name),
+            )
         return rehearsed[key]
 
     runs = list(runs)
@@ -126,22 +140,28 @@ def estimate_costs(
         queries = most_queries(run.method, run.config, run.budget, mine.n_classes)
         others = [extent(run.dataset.other(name)) for name in run.transfer]
         trial = beside(run, mine.n_classes, queries)
-        points = trial.points
+        measuring = Measuring(run.budget)
+        points = sum(measuring.due(made) for made in trial.steps[1:])
+        points += not measuring.measured(trial.steps[-1])
         row["queries"] += queries
         row["predictions"] += math.ceil((queries + trial.refiner) * n_train)
         row["evaluation"] += math.ceil((points + trial.anchors / mine.n_classes) * n_measured)
         for other in others:
             row["evaluation"] += math.ceil((1 + trial.anchors / other.n_classes) * other.n_test)
+        if service is not None and not is_white_box(run.method):
+            usage = _expected(service, run, trial, datasets, mine, n_train, points * n_measured)
+            for name in _UNITS:
+                row[name] += getattr(usage, name)
         if speed is not None and not is_white_box(run.method):
             row["seconds"] += (queries + points) * speed.context(mine.n_classes)
             row["seconds"] += n_train * speed.image
             for other in others:
                 row["seconds"] += speed.context(other.n_classes)
-            for each in {mine, *others} - encoded:  # test images are encoded once
+            for each in {mine, *others} - encoded:  # test images are encoded only once
                 encoded.add(each)
                 row["seconds"] += each.n_test * speed.image
     columns = ["dataset", "shots", "method", "optimizer", "budget", "here"]
-    counts = ["runs", "done", "queries", "predictions", "evaluation", "seconds"]
+    counts = ["runs", "done", "queries", "predictions", "evaluation", *_UNITS, "seconds"]
     table = pd.DataFrame(
         [[*key, *(row.get(name, 0.0) for name in counts)] for key, row in rows.items()],
         columns=[*columns, *counts],
@@ -153,17 +173,43 @@ def estimate_costs(
     return table
 
 
-class _Speed:
-    """Seconds that the model takes here, measured on a few images and prompts.
+def _expected(
+    service: VLM,
+    run: RunSpec,
+    trial: Rehearsed,
+    datasets: OpenedDatasets,
+    extent: Extent,
+    n_train: int,
+    n_measured: int,
+) -> Usage:
+    """What a service bills for a run that measures ``n_measured`` (prompt, image) pairs."""
+    names = [f"thing {place}" for place in range(extent.n_classes)]
+    images: Sequence[ImageSource] = [np.zeros((_SIDE, _SIDE, 3), np.uint8)]
+    template = None
+    if extent.here:
+        dataset = datasets.open(run.dataset)
+        names, template = list(dataset.classnames), dataset.template
+        images = dataset.train.images or dataset.test.images
+    init = starting_template(run.config, template)
+    some = [images[place % len(images)] for place in range(n_train)]
+    usage = expected_usage(service, trial, some, names, init)
+    last = [one for one in trial.asked if one.texts is None][-1:] or [Asked((init,))]
+    measured = [Asked(last[0].prompts[:1]), *(one for one in trial.asked if one.texts)][:2]
+    one = service.expected_usage(measured, some[:1], names, init)
+    return usage + one.scaled(n_measured)
 
-    Multiplying features, which a graphics card or a large model makes negligible, is left out, and
-    so is what optimizer and refiner take.
+
+class _Speed:
+    """Speed of the model on this machine, measured on a few images and prompts.
+
+    It excludes the multiplication of features, which is negligible on a GPU or with a large model,
+    and the time of optimizer and refiner.
     """
 
     def __init__(self, vlm: VLM) -> None:
         rng = np.random.default_rng(0)
         pixels = [rng.integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8) for _ in range(_TRIAL)]
-        images = vlm.images(pixels, keep=False)  # the first time takes longer
+        images = vlm.images(pixels, keep=False)  # warm-up, as the first call is slower
         began = time.perf_counter()
         vlm.images(pixels, keep=False)
         self.image = (time.perf_counter() - began) / _TRIAL
@@ -175,5 +221,5 @@ class _Speed:
         self._text = (time.perf_counter() - began) / (_TRIAL * _NAMES)
 
     def context(self, n_classes: int) -> float:
-        """Of scoring one context."""
+        """Seconds for scoring one context."""
         return n_classes * self._text

@@ -1,4 +1,4 @@
-"""The grid: every run that a bench asks for, each a pure description with a stable identity."""
+"""Grids of runs: descriptions of runs with stable identities, and their enumeration."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ from craft_zoo import optimizers
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, OpenedDatasets, fingerprint
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import get_method, optimizers_for, settings_of, uses_optimizer
+from craft_zoo.methods import (
+    get_method,
+    optimizers_for,
+    settings_of,
+    trial_space,
+    uses_optimizer,
+)
 from craft_zoo.records import check
 
 NO_OPTIMIZER = "none"
-# How a grid's data sets are opened and drawn from: these fields of a DatasetSpec.
+# Fields of a DatasetSpec with the settings for opening and drawing.
 OPENING = ("root", "download", "skip_bad", "sampling", "fewer")
-MOST_RUNS = 20_000  # of a grid: what more of them take in memory and time was hardly meant
+MOST_RUNS = 20_000  # of a grid; larger ones are assumed to be mistakes
 
 MOST_SHOTS, LARGEST_SEED, LARGEST_BUDGET = 10**6, 2**63 - 1, 10**12
 Shots = Annotated[int, Field(le=MOST_SHOTS)]
@@ -34,22 +40,22 @@ Budget = Annotated[int, Field(le=LARGEST_BUDGET)]
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run: all that determines its result.
+    """Description of a run, with all that determines its result.
 
     Attributes:
         model: see :attr:`craft_zoo.blackbox.VLM.name`.
         dataset: the data set, and how the shots are drawn.
         method: name of a method.
         optimizer: spec of an optimizer, or ``none`` for a method without one.
-        shots: training images a class.
-        seed: seed of the shots and of all else that is random.
-        budget: queries that may be made.
+        shots: training images per class.
+        seed: seed of the shots and of all other random draws.
+        budget: maximum number of queries.
         config: settings of the method.
-        data: fingerprint of the data set's content, see :func:`craft_zoo.data.fingerprint`; ""
-            where it was not opened.
-        measured_on: ``test``, or ``val``: the validation images, for choices.
-        transfer: names of data sets that the solution is tried on at the end, opened as
-            ``dataset`` is.
+        data: fingerprint of the data set's content, see :func:`craft_zoo.data.fingerprint`; "" if
+            it was not opened.
+        measured_on: ``test``, or ``val`` for the validation images, to choose settings.
+        transfer: names of data sets on which the final solution is also evaluated, opened with the
+            settings of ``dataset``.
     """
 
     model: str
@@ -66,10 +72,10 @@ class RunSpec:
 
     @property
     def identity(self) -> str:
-        """Readable name that ends in a hash of all that determines the result, and of no more.
+        """Readable name that ends in a hash of exactly what determines the result.
 
-        A data set counts by its name and by what it holds, wherever it lies; a setting, where the
-        method looks at it.
+        The hash includes the data set's name and content, but not its location, and only those
+        settings that the method reads.
         """
         described = self.to_json() | {
             "dataset": short_name(self.dataset.name),
@@ -77,7 +83,7 @@ class RunSpec:
         }
         del described["classnames"]  # they are part of the data
         source = described.pop("source")
-        # What came later counts where it is not as it was before.
+        # Fields of later versions are hashed only if they differ from the earlier behaviour.
         later = {"sampling": source["sampling"], "fewer": source["fewer"]}
         later |= {name: described.pop(name) for name in ("measured_on", "transfer")}
         before = {"sampling": "uniform", "fewer": "error", "measured_on": "test", "transfer": ()}
@@ -89,25 +95,28 @@ class RunSpec:
 
     @property
     def label(self) -> str:
-        """What the run's line is called on plots and in tables: method and optimizer."""
+        """Label of the run's curve on plots and in tables: method and optimizer."""
         return (
             self.method if self.optimizer == NO_OPTIMIZER else f"{self.method} ({self.optimizer})"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The description as plain values."""
+        """The description as JSON values."""
         spec, values = self.dataset, asdict(self)
         source = {name: getattr(spec, name) for name in OPENING}
+        own = dict(values["config"].pop("own"))
+        values["config"] |= {"own": own} if own else {}
         return values | {"dataset": spec.name, "classnames": spec.classnames, "source": source}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RunSpec:
-        """What :meth:`to_json` has described.
+        """The run from the values of :meth:`to_json`.
 
         Raises:
-            TypeError, KeyError, ValueError: it describes no run.
+            TypeError, KeyError, ValueError: the values do not describe a run.
         """
-        read = {**values, "config": CraftConfig(**values["config"])}
+        own = tuple(sorted(values["config"].get("own", {}).items()))
+        read = {**values, "config": CraftConfig(**values["config"] | {"own": own})}
         source = read.pop("source", {})
         read["dataset"] = DatasetSpec(values["dataset"], read.pop("classnames"), **source)
         read["transfer"] = tuple(values.get("transfer", ()))
@@ -122,7 +131,7 @@ def _described() -> TypeAdapter[RunSpec]:
 
 
 class Variant(NamedTuple):
-    """What is run on a task."""
+    """A method with optimizer and settings, to be run on tasks."""
 
     method: str
     optimizer: str = NO_OPTIMIZER
@@ -132,10 +141,10 @@ class Variant(NamedTuple):
 def combine(
     methods: Sequence[str], optimizer_specs: Sequence[str], config: CraftConfig
 ) -> list[Variant]:
-    """Methods x optimizers; methods without an optimizer once.
+    """Methods x optimizers; methods without an optimizer occur once.
 
-    A method is combined with those that can search what it searches, or, if there are none, with
-    its default.
+    A method is combined with the optimizers that can search its space, or with its default if there
+    are none.
 
     Raises:
         CraftZooError: an unknown method.
@@ -163,30 +172,30 @@ def cross(
     opened: OpenedDatasets | None = None,
     look: bool = True,
 ) -> list[RunSpec]:
-    """All runs of a grid, in order of data set, shots, seed, budget, variant.
+    """All runs of a grid, ordered by data set, shots, seed, budget and variant.
 
-    Everything that can be checked without a model is checked here, before the first run starts.
+    Checks everything that can be checked without a model, before the first run starts.
 
     Args:
         model: see :class:`RunSpec`.
-        datasets: what is adapted to.
-        variants: what is run on each task.
-        shots: training images a class.
-        seeds: of the shots and of all else that is random.
-        budgets: queries; or, by shots, how many.
+        datasets: the data sets.
+        variants: the variants to run on each task.
+        shots: training images per class.
+        seeds: seeds of the shots and of all other random draws.
+        budgets: numbers of queries; or shots → number of queries.
         measured_on: see :class:`RunSpec`.
         transfer: see :class:`RunSpec`.
         opened: data sets opened before; those that are opened here are added.
-        look: open the data sets. Without, the runs have no identity that a store would know.
+        look: open the data sets; otherwise the identities of the runs differ from those in stores.
 
     Raises:
-        CraftZooError: a data set that cannot be opened, an unknown method, a value out of range.
+        CraftZooError: a data set cannot be opened, a method is unknown, or a value out of range.
         OptimizerError: an unknown optimizer or a wrong option.
     """
     opened = opened or OpenedDatasets()
     by_shots = _by_shots(budgets, shots)
-    seeds = list(islice(seeds, MOST_RUNS + 1))  # of a range that may have no end
-    pairs = sum(len(by_shots[n]) for n in shots)  # of shots and budget
+    seeds = list(islice(seeds, MOST_RUNS + 1))  # the range may be huge
+    pairs = sum(len(by_shots[n]) for n in shots)  # (shots, budget)
     check_count(len(datasets) * pairs * len(seeds) * len(variants))
     every = sorted({budget for some in by_shots.values() for budget in some})
     for budget in every:
@@ -213,50 +222,54 @@ def cross(
 
 
 def check_count(runs: int) -> None:
-    """Make sure that a grid is not larger than anybody can have meant.
+    """Check that a grid has at most :data:`MOST_RUNS` runs.
 
     Raises:
-        CraftZooError: it is.
+        CraftZooError: it has more.
     """
     if runs > MOST_RUNS:
         raise CraftZooError(
-            f"the grid has {runs:,} runs or more, and {MOST_RUNS:,} are the most: split it up, or "
-            f"ask for fewer seeds, shots, budgets, data sets or methods"
+            f"the grid has {runs:,} runs or more, at most {MOST_RUNS:,} are allowed: split it up, "
+            f"or ask for fewer seeds, shots, budgets, data sets or methods"
         )
 
 
 def _by_shots(
     budgets: Sequence[int] | Mapping[int, int], shots: Sequence[int]
 ) -> dict[int, Sequence[int]]:
-    """Budgets of each number of shots."""
+    """Number of shots → its budgets."""
     if not isinstance(budgets, Mapping):
         return dict.fromkeys(shots, budgets)
     lacking = [n for n in shots if n not in budgets]
     if lacking:
-        raise CraftZooError(f"the budgets say nothing of {lacking[0]} shots: add a line for them")
+        raise CraftZooError(f"the budgets lack an entry for {lacking[0]} shots: add one")
     return {n: [budgets[n]] for n in shots}
 
 
 def _check_optimizers(variants: Sequence[Variant], budgets: Sequence[int]) -> None:
-    """Make each optimizer once, so that a wrong one is noticed before the first query.
+    """Create each optimizer once, so that invalid ones are reported before the first query.
 
     Raises:
-        OptimizerError: an unknown optimizer, a wrong option, a budget below one generation.
+        OptimizerError: an unknown optimizer, a wrong option, a budget below one generation, or an
+            optimizer that cannot search what its method searches.
     """
-    made = {(each.optimizer, each.config.intrinsic_dim) for each in variants}
-    for (spec, dim), budget in product(sorted(made), budgets):
-        if spec != NO_OPTIMIZER:
-            optimizers.create(spec, dim, budget=budget, seed=0)
+    made = {
+        (each.optimizer, trial_space(each.method, each.config)): None
+        for each in variants
+        if each.optimizer != NO_OPTIMIZER
+    }
+    for (spec, space), budget in product(made, budgets):
+        optimizers.create(spec, space, budget=budget, seed=0)
 
 
 def label_runs(
     runs: Iterable[RunSpec], names: Mapping[RunSpec, str] | None = None
 ) -> dict[RunSpec, str]:
-    """What each run's line is called; runs that differ in more than task and seed, differently.
+    """Labels of the runs' curves; runs that differ in more than task and seed get distinct labels.
 
     Args:
-        runs: of a grid, or of a whole store.
-        names: of variants; "" or none: :attr:`RunSpec.label`.
+        runs: runs of a grid or a store.
+        names: names of the runs' variants; :attr:`RunSpec.label` is used for "" or a missing name.
     """
     plain = {run: (names or {}).get(run) or run.label for run in runs}
     several: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
@@ -265,12 +278,12 @@ def label_runs(
             several[label][name].add(value)
     labels = {}
     for run, label in plain.items():
-        told = [
+        details = [
             _DETAILS.get(name, f"{name}={{}}").format(value)
             for name, value in _details(run).items()
             if len(several[label][name]) > 1 and value != getattr(_DEFAULT, name, None)
         ]
-        labels[run] = ", ".join([label, *told])
+        labels[run] = ", ".join([label, *details])
     return labels
 
 
@@ -279,17 +292,17 @@ _DETAILS = {"budget": "{:,} queries", "model": "{}", "method": "{}", "optimizer"
 
 
 def _details(run: RunSpec) -> dict[str, Any]:
-    """What may tell runs of one name apart."""
+    """Values in which runs of one label may differ."""
     about = {"model": run.model, "budget": run.budget}
     about |= {"method": run.method, "optimizer": run.optimizer}
     return about | settings_of(run.method, run.config)
 
 
 def slug(text: str) -> str:
-    """A text as part of a file's name."""
+    """The text with all characters replaced that do not suit file names."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
 
 
 def short_name(dataset: str) -> str:
-    """A data set's name for people: the last folder of a path."""
+    """Display name of a data set: the last part of its path."""
     return dataset.rstrip("/").rpartition("/")[2]

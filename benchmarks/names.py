@@ -90,7 +90,7 @@ def _notes(runs: list[RunSpec]) -> list[str]:
     specs = [run.dataset for run in runs]
     files = distinguished(spec.classnames for spec in specs if spec.classnames)
     roots = distinguished(spec.root for spec in specs if spec.root)
-    told = [
+    descriptions = [
         {
             "classnames": files.get(spec.classnames or "", ""),
             "root": f"in {roots[spec.root]}" if spec.root else "",
@@ -101,8 +101,8 @@ def _notes(runs: list[RunSpec]) -> list[str]:
         }
         for run, spec in zip(runs, specs, strict=True)
     ]
-    varied = [name for name in told[0] if len({each[name] for each in told}) > 1]
-    notes = [", ".join(each[name] for name in varied if each[name]) for each in told]
+    varied = [name for name in descriptions[0] if len({each[name] for each in descriptions}) > 1]
+    notes = [", ".join(each[name] for name in varied if each[name]) for each in descriptions]
     often = Counter(notes)
     notes = [
         f"{note}, data {run.data[:6]}".removeprefix(", ") if often[note] > 1 else note

@@ -1,4 +1,4 @@
-"""A grid of runs as a file: what a paper's experiment is, in a page of YAML or TOML."""
+"""Plans: files in YAML or TOML that describe grids of runs, such as a paper's experiments."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from craft_zoo.benchmarks.grid import (
     combine,
     cross,
 )
-from craft_zoo.craft import CraftConfig, read_settings
+from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, OpenedDatasets, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded, read_bounded
-from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, uses_optimizer
+from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, read_settings, uses_optimizer
 from craft_zoo.openclip import model_name
 from craft_zoo.records import place, sentence, short
 
 DEFAULT_METHODS = ("zero-shot", "craft")
 _BYTES = 2**17  # of a plan: two thousand lines
-_DEPTH = 20  # of lists and mappings in each other; a plan has 5
-_DOTS = 1000  # in a line of TOML
+_DEPTH = 20  # maximum nesting of lists and mappings; valid plans have 5
+_DOTS = 1000  # maximum in a line of TOML
 _Several = Field(max_length=1000)
 
 
@@ -54,7 +54,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-# A data set of a plan: those fields of a DatasetSpec in which it differs from the plan's.
+# A data set of a plan: the fields of a DatasetSpec that differ from the plan's settings.
 _FIELDS: dict[str, Any] = {
     name: (kind, getattr(DatasetSpec, name, ...))
     for name, kind in get_type_hints(DatasetSpec).items()
@@ -67,12 +67,12 @@ else:
 
 
 class VariantEntry(_Part):
-    """Something to run beside methods x optimizers, under a name of its own.
+    """A named variant that is run in addition to methods x optimizers.
 
     Attributes:
         method: name of a method.
-        optimizer: its spec; None: the plan's first that fits.
-        settings: that differ from the plan's.
+        optimizer: its spec; None: the plan's first suitable optimizer.
+        settings: settings that differ from the plan's.
     """
 
     method: str = "craft"
@@ -84,26 +84,26 @@ class Plan(_Part):
     """A grid: data sets x shots x seeds x budgets x (methods x optimizers, and variants).
 
     Attributes:
-        model: for :func:`craft_zoo.load_vlm`.
-        pretrained: likewise.
-        datasets: as names, or as fields of :class:`craft_zoo.data.DatasetSpec`.
-        methods: names.
-        optimizers: specs.
-        shots: training images a class.
-        seeds: how many from 1 on, or which.
-        budgets: queries.
-        budgets_by_shots: queries of runs with so many shots, in place of ``budgets``.
-        settings: of the methods, where they differ from the defaults.
-        variants: by name.
-        data_root: ``root`` of all data sets, from where the plan's file lies.
-        download: of all data sets, see :class:`craft_zoo.data.DatasetSpec`.
-        skip_bad: of all data sets.
-        sampling: of all data sets.
-        fewer: of all data sets.
-        measured_on: ``test``, or ``val`` for choices.
-        transfer: data sets that each solution is tried on.
-        parts: plans of their own, by name, each of what differs from this one; the grid is all of
-            theirs together.
+        model: argument of :func:`craft_zoo.load_vlm`.
+        pretrained: argument of :func:`craft_zoo.load_vlm`.
+        datasets: names, or fields of :class:`craft_zoo.data.DatasetSpec`.
+        methods: names of methods.
+        optimizers: specs of optimizers.
+        shots: training images per class.
+        seeds: number of seeds, starting at 1, or a list of seeds.
+        budgets: numbers of queries.
+        budgets_by_shots: shots → number of queries, instead of ``budgets``.
+        settings: settings of the methods that differ from the defaults.
+        variants: name → variant.
+        data_root: ``root`` of all data sets, relative to the plan's folder.
+        download: for all data sets, see :class:`craft_zoo.data.DatasetSpec`.
+        skip_bad: for all data sets.
+        sampling: for all data sets.
+        fewer: for all data sets.
+        measured_on: ``test``, or ``val`` to choose settings.
+        transfer: data sets on which each final solution is also evaluated.
+        parts: name → the keys in which a part of the grid differs from this plan; the grid is the
+            union of its parts.
     """
 
     model: str = "craft-mini"
@@ -128,7 +128,7 @@ class Plan(_Part):
     transfer: Annotated[tuple[str, ...], _Several] = ()
     parts: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
-    # Of two validators that come before, the one below is the first to run.
+    # Of two validators with mode="before", the one defined later runs first.
     @field_validator("datasets", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
@@ -139,13 +139,13 @@ class Plan(_Part):
     )
     @classmethod
     def _several(cls, value: Any) -> Any:
-        """One thing stands for a list of one."""
+        """A single value stands for a list with one element."""
         return tuple(value) if isinstance(value, list | tuple) else (value,)
 
     @field_validator("budgets_by_shots", mode="before")
     @classmethod
     def _numbered(cls, value: Any) -> Any:
-        """Keys are text in TOML."""
+        """Convert keys to integers, as they are text in TOML."""
         if not isinstance(value, dict):
             return value
         return {int(k) if isinstance(k, str) and k.isdigit() else k: v for k, v in value.items()}
@@ -173,11 +173,11 @@ class Plan(_Part):
         """A plan from plain values.
 
         Args:
-            values: by field.
-            source: where they come from, for messages.
+            values: field → value.
+            source: origin of the values, for error messages.
 
         Raises:
-            CraftZooError: a key that is not known, or a value of a wrong type.
+            CraftZooError: a key is unknown, or a value has a wrong type.
         """
         try:
             return cls.model_validate(dict(values))
@@ -187,15 +187,15 @@ class Plan(_Part):
     def runs(
         self, opened: OpenedDatasets | None = None, *, look: bool = True
     ) -> dict[RunSpec, str]:
-        """Every run with its variant's name, "" for one of methods x optimizers.
+        """All runs with the names of their variants, "" for those of methods x optimizers.
 
         Args:
             opened: data sets opened before; those that are opened here are added.
             look: open the data sets, see :func:`cross`.
 
         Raises:
-            CraftZooError: a data set that cannot be opened, an unknown method or setting.
-            OptimizerError: an unknown optimizer or a wrong option.
+            CraftZooError: a data set cannot be opened, or a method or setting is unknown.
+            OptimizerError: an optimizer is unknown or has an invalid option.
         """
         if self.parts:
             common = self.model_dump(exclude={"parts"}, exclude_unset=True)
@@ -204,7 +204,7 @@ class Plan(_Part):
             for name, part in self.parts.items():
                 if "parts" in part:
                     raise CraftZooError(
-                        f"part {short(name)} has parts itself: write them beside it"
+                        f"part {short(name)} contains parts: move them to the plan's top level"
                     )
                 plan = Plan.of(common | part, f"part {short(name)} of the plan")
                 together |= plan.runs(opened, look=look)
@@ -243,13 +243,13 @@ class Plan(_Part):
 def read_plan(path: str | Path) -> dict[str, Any]:
     """The plain values of a plan's file, for :meth:`Plan.of`.
 
-    Paths of data sets and class names that are relative are so to the file.
+    Relative paths of data sets and class names are relative to the plan's folder.
 
     Args:
         path: ``.yaml``, ``.yml`` or ``.toml``.
 
     Raises:
-        CraftZooError: it is missing, larger than any plan, or cannot be read as what its name says.
+        CraftZooError: the file is missing, too large, or not valid YAML or TOML.
     """
     path = Path(path)
     try:
@@ -261,7 +261,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         raise
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise CraftZooError(f"the plan {path} cannot be read ({reason}): mend it") from None
+        raise CraftZooError(f"the plan {path} cannot be read ({reason}): correct it") from None
     if not isinstance(values, dict):
         raise CraftZooError(f"the plan {path} holds no keys: write for instance 'datasets: digits'")
     for word in _words(values):
@@ -281,12 +281,12 @@ def read_plan(path: str | Path) -> dict[str, Any]:
 
 
 def _parse(text: str, *, toml: bool) -> Any:
-    """Plain values.
+    """Parse YAML or TOML to plain values.
 
     Raises:
-        ValueError: the text is no such file, or nested too deeply.
+        ValueError: the text is invalid, or nested too deeply.
     """
-    # The time that tomllib takes for a dotted key grows with the square of its length.
+    # tomllib needs time quadratic in the length of a dotted key.
     if toml and any(line.count(".") > _DOTS for line in text.splitlines()):
         raise ValueError(f"a line has more than {_DOTS} dots")
     try:
@@ -298,10 +298,10 @@ def _parse(text: str, *, toml: bool) -> Any:
 
 
 class _PlanLoader(yaml.SafeLoader):
-    """PyYAML's loader of plain values, without what a plan needs nowhere.
+    """PyYAML's safe loader without aliases, duplicate keys and tags.
 
-    An alias (``*name``) can make gigabytes of a page; of a key that stands twice, only the last
-    value would count; a tag (``!!int x``) whose value does not fit ends in PyYAML's own errors.
+    Aliases (``*name``) can expand a page to gigabytes. Of duplicate keys, PyYAML would use only the
+    last. Tags (``!!int x``) with unsuitable values raise internal errors of PyYAML.
     """
 
     def __init__(self, text: str) -> None:
@@ -313,7 +313,9 @@ class _PlanLoader(yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise self._refusal(f"*{event.anchor} repeats an earlier value: write it out", event)
         if getattr(event, "tag", None) is not None:
-            raise self._refusal(f"the tag {short(event.tag)} is not for plans: remove it", event)
+            raise self._refusal(
+                f"the tag {short(event.tag)} is not allowed in plans: remove it", event
+            )
         if self._depth >= _DEPTH:
             raise self._refusal("lists are nested too deeply", event)
         self._depth += 1
@@ -325,7 +327,7 @@ class _PlanLoader(yaml.SafeLoader):
         names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for name, count in names.most_common(1):
             if count > 1:
-                raise ValueError(f"the key {short(name)} stands there twice")
+                raise ValueError(f"the key {short(name)} occurs twice")
         return super().construct_mapping(node, deep)
 
     @staticmethod
@@ -335,7 +337,7 @@ class _PlanLoader(yaml.SafeLoader):
 
 
 def _words(value: Any) -> Iterator[str]:
-    """All texts in plain values, keys included."""
+    """All strings in plain values, including keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
@@ -346,7 +348,7 @@ def _words(value: Any) -> Iterator[str]:
 
 
 def suite_names() -> list[str]:
-    """Plans that come with craft-zoo: a paper's experiments each."""
+    """Names of the plans that are shipped with craft-zoo, each with the experiments of a paper."""
     folder = resources.files("craft_zoo.benchmarks").joinpath("suites")
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir())
 
@@ -361,7 +363,7 @@ _WITH_PATHS = ("folder", "manifest")
 
 
 def _beside(datasets: Any, folder: Path) -> Any:
-    """Data sets with their relative paths made to start at the plan's folder."""
+    """Data sets with relative paths resolved against the plan's folder."""
     if isinstance(datasets, list):
         return [_beside(each, folder) for each in datasets]
     if isinstance(datasets, str):
@@ -380,9 +382,9 @@ def _beside(datasets: Any, folder: Path) -> Any:
 
 
 def _sentence(error: ValidationError) -> str:
-    """The first thing that is wrong, where, and what was perhaps meant."""
+    """Message about the first error, with its place and a suggestion."""
     found = error.errors(include_url=False)
-    # A misspelt key explains the one that is then missing.
+    # A misspelt key is reported first, as it also makes a required key missing.
     extra = next((each for each in found if each["type"] == "extra_forbidden"), None)
     if extra is None:
         return sentence(error)

@@ -166,6 +166,8 @@ def save(
     The files contain neither a date nor random ids, so that equal figures give equal files.
     """
     files = [folder / f"{name}.{kind}" for kind in formats]
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)  # savefig would lay the figure out again for each file
     with plt.rc_context({"svg.hashsalt": name, "pdf.fonttype": 42}):
         for file, kind in zip(files, formats, strict=True):
             with replacing(file) as beside:

@@ -10,7 +10,7 @@ from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.errors import CraftZooError
 
-LOOK_AGAIN = 0.5  # seconds between polls of runs that other processes are executing
+POLL_SECONDS = 0.5  # seconds between polls of runs that other processes are executing
 
 
 class Listener(Protocol):
@@ -42,11 +42,11 @@ class Listeners:
         self._listeners = listeners
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        def tell(*arguments: Any, **named: Any) -> None:
+        def forward(*arguments: Any, **named: Any) -> None:
             for listener in self._listeners:
                 getattr(listener, name)(*arguments, **named)
 
-        return tell
+        return forward
 
 
 class Outcome(NamedTuple):

@@ -143,7 +143,9 @@ def read_results(folder: Path) -> Results:
     by_identity = {run.identity: points for run, points in found.items()}
     curves = {run: by_identity[run.identity] for run in names if run.identity in by_identity}
     if not curves:
-        raise CraftZooError(f"{folder} holds no finished run: let craft-zoo bench come to its end")
+        raise CraftZooError(
+            f"{folder} holds no finished run: wait until craft-zoo bench has finished"
+        )
     grid = {run.identity for run in names}
     return Results(
         curves=curves,

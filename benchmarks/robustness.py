@@ -164,7 +164,7 @@ def _judge(folder: Path, kills: int, budget: int, say: Any) -> int:
         f"{asked[1] - asked[0]} more; counted as lost: {lost}"
     )
     good = not different and asked[1] - asked[0] == lost <= kills
-    say("As it should be" if good else "NOT as it should be")
+    say("Passed" if good else "FAILED")
     return 0 if good else 1
 
 

@@ -7,14 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from craft_zoo.adapter import Adapter, Solution
-from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.measuring import Measuring
 from craft_zoo.benchmarks.queue import (
-    LOOK_AGAIN,
+    POLL_SECONDS,
     Listener,
     Outcome,
     RunQueue,
@@ -29,25 +26,8 @@ from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import Problem, get_method, recorded
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import OptimizerError
+from craft_zoo.predictor import Predictor
 from craft_zoo.transfer import transfer
-
-
-class _TestLogits:
-    """Logits of solutions on the measured images, with a cache for the latest anchors' logits."""
-
-    def __init__(self, problem: Problem, images: ImageSet) -> None:
-        self._problem, self._images = problem, images
-        self._box = problem.meter.wrap(problem.box, "evaluation")
-        self._anchors: Anchors | None = None
-        self._anchor_logits: np.ndarray | None = None
-
-    def __call__(self, solution: Solution) -> np.ndarray:
-        anchors = solution.anchors
-        if anchors is not None and anchors is not self._anchors:
-            box = self._problem.classifier(anchors.texts)
-            metered = self._problem.meter.wrap(box, "evaluation")
-            self._anchors, self._anchor_logits = anchors, anchors.logits(metered, self._images)
-        return solution.logits(self._box, self._images, self._anchor_logits if anchors else None)
 
 
 class Bench:
@@ -95,7 +75,7 @@ class Bench:
             ledger.settle(run, outcome)
             busy = busy + 1 if outcome.busy else 0
             if busy and busy >= len(ledger.waiting):
-                time.sleep(LOOK_AGAIN)
+                time.sleep(POLL_SECONDS)
                 busy = 0
         return ledger.curves()
 
@@ -163,11 +143,11 @@ class Bench:
         )
         if listener:
             listener.started(run)
-        logits = _TestLogits(problem, images)
+        predictor = Predictor(problem.vlm, problem.box, images, problem.meter)
         clock = _Clock(journal)
 
         def measure(step: Step) -> Point:
-            test_accuracy = accuracy(logits(step.solution), measured.labels)
+            test_accuracy = accuracy(predictor.logits(step.solution), measured.labels)
             predictions = problem.meter.predictions
             return Point(
                 queries=problem.meter.queries,

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from craft_zoo.benchmarks.statistics import CONFIDENCE, area_under_curve, middle, resample
+from craft_zoo.benchmarks.statistics import CONFIDENCE, area_under_curve, central_interval, resample
 
 TASK = ["dataset", "shots"]
 Measure = Literal["accuracy", "area"]
@@ -84,7 +84,9 @@ def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
             row[name] = float(statistic(values.to_numpy())) if len(values) else np.nan
             low = high = np.nan
             if drawn is not None:
-                low, high = map(float, middle(statistic(values.to_numpy()[drawn], axis=1)))
+                low, high = map(
+                    float, central_interval(statistic(values.to_numpy()[drawn], axis=1))
+                )
             row |= {f"{name}_low": low, f"{name}_high": high}
             row[f"{name}_singles"] = tuple(
                 float(statistic(values.to_numpy()[places])) for places in seeds
@@ -133,7 +135,7 @@ def compare(scores: pd.DataFrame, base: str, other: str) -> Comparison:
     low = high = confidence = np.nan
     if drawn is not None:
         means = differences[drawn].mean(axis=1)
-        low, high = map(float, middle(means))
+        low, high = map(float, central_interval(means))
         confidence = _above_zero(means)
     seeds = both.groupby(level="seed").indices.values() if len(both) else ()
     moved = differences[differences != 0]

@@ -14,12 +14,12 @@ from craft_zoo.methods import is_white_box
 
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 5
-"""From so many seeds of each task on there are intervals; below, the single seeds are shown."""
+"""Minimum number of seeds per task for intervals; with fewer, the single seeds are shown."""
 
 INTERVAL = "95 % bootstrap interval over seeds and tasks"
 SINGLE_SEEDS = f"below {ENOUGH_SEEDS} seeds no interval, but the single seeds"
 SPREAD = f"{INTERVAL}; {SINGLE_SEEDS}"
-"""The one convention of intervals in words, for whatever shows a spread."""
+"""Description of the intervals, shown with all tables and plots."""
 
 _RESAMPLES = 2000
 _SEED = 0  # of the bootstrap, so that equal results give equal intervals
@@ -73,7 +73,7 @@ def resample(groups: Sequence[np.ndarray]) -> np.ndarray | None:
     return drawn
 
 
-def middle(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def central_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The 2.5 % and 97.5 % quantiles along the last axis."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail], axis=-1)
@@ -95,7 +95,7 @@ def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     if drawn is None:
         return means, np.full_like(means, np.nan), np.full_like(means, np.nan)
     shares = np.stack([np.bincount(row, minlength=drawn.shape[1]) for row in drawn])
-    return means, *middle(values @ (shares.T / drawn.shape[1]))
+    return means, *central_interval(values @ (shares.T / drawn.shape[1]))
 
 
 def average_curves(points: pd.DataFrame) -> pd.DataFrame:
@@ -230,7 +230,7 @@ def spread(low: float, high: float, singles: Sequence[float], sign: str = "") ->
     return ", ".join(f"{100 * value:{sign}.1f}" for value in singles) if len(singles) > 1 else ""
 
 
-def few_seeds(points: pd.DataFrame) -> str:
+def few_seeds_warning(points: pd.DataFrame) -> str:
     """Warning that a task has too few seeds for an interval; "" if every task has enough.
 
     Args:
@@ -240,6 +240,6 @@ def few_seeds(points: pd.DataFrame) -> str:
     least = int(points.groupby(keys)["seed"].nunique().min())
     if least >= ENOUGH_SEEDS:
         return ""
-    have = "One seed: nothing can be said of chance" if least == 1 else f"Only {least} seeds"
+    have = "One seed gives no spread" if least == 1 else f"Only {least} seeds"
     mend = f"For intervals, bench with {ENOUGH_SEEDS} seeds (--seeds)."
     return f"{have}; {SINGLE_SEEDS} are shown. {mend}"

@@ -194,8 +194,8 @@ class RunStore:
     @staticmethod
     def _unwritable(folder: Path, error: OSError) -> CraftZooError:
         return CraftZooError(
-            f"cannot write to {folder} ({error.strerror or error}): make room or a way there, then "
-            f"the same command goes on"
+            f"cannot write to {folder} ({error.strerror or error}): free disk space or make the "
+            f"folder writable, then rerun the same command"
         )
 
     def _folder(self, run: RunSpec) -> Path:

@@ -1,4 +1,4 @@
-"""The tasks of a grid's runs: a data set each, and the few shots drawn from it."""
+"""Draws the few-shot tasks of a grid's runs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ def task_of(run: RunSpec, datasets: OpenedDatasets) -> Task:
     """The task that a run adapts to.
 
     Raises:
-        CraftZooError: its data set cannot be opened, or has too few images.
+        CraftZooError: the data set cannot be opened, or has too few images.
     """
     return run.dataset.draw(datasets.open(run.dataset), run.shots, run.seed)
 
 
 def check_tasks(runs: Iterable[RunSpec], datasets: OpenedDatasets) -> None:
-    """Draw every task, so that a missing image is noticed before the first query is paid.
+    """Draw all tasks, so that a missing image is reported before the first billed query.
 
     Raises:
-        CraftZooError: a task cannot be drawn, or has no images of the kind that is measured on.
+        CraftZooError: a task cannot be drawn, or has no images to measure on.
     """
     for run in runs:
         task = task_of(run, datasets)

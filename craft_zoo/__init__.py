@@ -1,6 +1,6 @@
 """craft-zoo: adapt a vision-language model that you can only query.
 
-The library in one screen::
+Example::
 
     import craft_zoo as cz
 
@@ -12,11 +12,11 @@ The library in one screen::
     adapter = cz.Adapter.load("digits.adapter")
     probabilities = adapter.predict(cz.load_vlm(adapter.model), ["a.jpg"])
 
-- :mod:`craft_zoo.data`: tasks
-- :mod:`craft_zoo.prompts`: contexts and the subspace that they are searched in
+- :mod:`craft_zoo.data`: data sets and few-shot tasks
+- :mod:`craft_zoo.prompts`: contexts and the subspace in which they are searched
 - :mod:`craft_zoo.blackbox`: the model's interface, the query meter, models
 - :mod:`craft_zoo.craft`, :mod:`craft_zoo.methods`: the collaborative loop, and methods by name
-- :mod:`craft_zoo.optimizers`: gradient-free optimizers, of use without the rest
+- :mod:`craft_zoo.optimizers`: gradient-free optimizers, usable on their own
 - :mod:`craft_zoo.benchmarks`: grids, statistics, plots
 """
 
@@ -69,10 +69,10 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # so that a type checker reports names that there are not
+if not TYPE_CHECKING:  # otherwise type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """Import on first use: ``craft_zoo.optimizers`` alone need not load torch."""
+        """Import on first use, so that ``craft_zoo.optimizers`` alone does not load torch."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

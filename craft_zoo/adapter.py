@@ -1,4 +1,4 @@
-"""What is deployed: prompt, refiner, anchors, class names and the model they belong to."""
+"""Adapter files: prompt, refiner, anchors, class names and identification of the model."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
-from craft_zoo.openclip.weights import ACTIVATIONS, computed_before, with_activation
+from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
+from craft_zoo.predictor import Predictor
 from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
 from craft_zoo.refiner import ConvexRefiner, Refiner
 
 _FORMAT = "craft-zoo adapter 4"
 _READ = (_FORMAT, "craft-zoo adapter 3")
-_HEADER_BYTES = 2**24  # ImageNet-21k's names take half a megabyte
+_HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a megabyte
 _MOST_TEXTS = 100_000
-_TEXT_CHARACTERS = 2000  # far beyond what any model reads of a prompt
+_TEXT_CHARACTERS = 2000  # longer than the context of any model
 
 
 @dataclass(repr=False)
 class Solution:
-    """What a method has found.
+    """Result of a method.
 
     Attributes:
-        prompt: a context that is put before each class name, (n_ctx, dim) or (C, n_ctx, dim); or a
-            template in words, or one for each class.
-        refiner: corrects the logits; None where nothing does.
-        anchors: texts that the refiner looks at beside the classes; None without.
-        deployable: whether an adapter can hold it.
+        prompt: a context before each class name, (n_ctx, dim) or (C, n_ctx, dim); or a template in
+            words, or one for each class.
+        refiner: corrects the logits; None: the logits are used as they are.
+        anchors: additional texts whose logits are inputs of the refiner; None: there are none.
+        deployable: whether it can be saved as an adapter.
     """
 
     deployable: ClassVar[bool] = True
@@ -60,7 +61,7 @@ class Solution:
 
     @property
     def predictions(self) -> float:
-        """Predictions that a deployed image costs: 1, and M / C for M anchor logits."""
+        """Predictions per deployed image: 1, plus M / C for M anchor logits."""
         if self.anchors is None or not isinstance(self.refiner, ConvexRefiner):
             return 1.0
         return 1 + len(self.anchors) / self.refiner.n_classes
@@ -68,17 +69,17 @@ class Solution:
     def logits(
         self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
     ) -> np.ndarray:
-        """(N, C) logits: the black box's under the prompt, refined; N predictions.
+        """(N, C) refined logits of the black box under the prompt; costs N predictions.
 
         Args:
-            box: the model opened on the class names.
+            box: the model's classifier of the class names.
             images: N images.
-            anchor_logits: (N, M), see :meth:`Anchors.logits`; needed where there are anchors.
+            anchor_logits: (N, M), see :meth:`Anchors.logits`; required with anchors.
         """
         return self.refine(box.score(self.prompt, images), anchor_logits)
 
     def refine(self, logits: np.ndarray, anchor_logits: np.ndarray | None = None) -> np.ndarray:
-        """The black box's logits under the prompt as the refiner, if there is one, leaves them."""
+        """Apply the refiner, if there is one, to the black box's logits (N, C) under the prompt."""
         if self.refiner is None:
             return logits
         if isinstance(self.refiner, ConvexRefiner):
@@ -88,14 +89,14 @@ class Solution:
 
 @dataclass(repr=False)
 class Adapter:
-    """A solution with all that is needed to use it on another day.
+    """A solution with the class names and the identification of its model, saved as one file.
 
     Attributes:
         solution: prompt and refiner.
         classnames: C class names in words.
-        init: the prompt that the model was opened with; a context replaced words of it.
-        model: name of the model it belongs to, for :func:`craft_zoo.load_vlm`.
-        fingerprint: identifies the model by what a black box shows of itself.
+        init: the initial prompt; a context replaced its words.
+        model: name of the model, for :func:`craft_zoo.load_vlm`.
+        fingerprint: identifies the model by values of its initial context, see :func:`fingerprint`.
     """
 
     solution: Solution
@@ -109,14 +110,14 @@ class Adapter:
 
     @classmethod
     def of(cls, solution: Solution, vlm: VLM, box: BlackBox) -> Adapter:
-        """The adapter of a solution that was found with ``box``, a classifier of ``vlm``."""
+        """The adapter for a solution that was found with ``box``, a classifier of ``vlm``."""
         return cls(solution, box.classnames, vlm.name, fingerprint(box), box.template)
 
     def predict(self, vlm: VLM, images: Sequence[ImageSource]) -> np.ndarray:
         """(N, C) class probabilities.
 
         Raises:
-            CraftZooError: the model is not the one the adapter was made for, or an image is bad.
+            CraftZooError: the adapter was made for another model, or an image cannot be read.
         """
         logits = self.solution.refine(*self.ask(vlm, images))
         return torch.from_numpy(logits).softmax(-1).numpy()
@@ -124,7 +125,7 @@ class Adapter:
     def ask(
         self, vlm: VLM, images: Sequence[ImageSource], *, keep: bool = True
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """What the model returns for images; the rest of :meth:`predict` is the client's own work.
+        """Query the model's logits of images, which :meth:`predict` refines locally.
 
         Args:
             vlm: the model.
@@ -132,25 +133,19 @@ class Adapter:
             keep: see :meth:`VLM.images`.
 
         Returns:
-            (N, C) logits under the prompt and, where there are anchors, (N, M) theirs.
+            (N, C) logits under the prompt, and (N, M) logits of the anchors or None.
 
         Raises:
             CraftZooError: see :meth:`predict`.
         """
-        return self.ask_about(vlm, vlm.images(images, keep=keep))
-
-    def ask_about(self, vlm: VLM, images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
-        """As :meth:`ask`, for images that were handed to the model."""
-        logits, anchors = self.open(vlm).score(self.solution.prompt, images), self.solution.anchors
-        if anchors is None:
-            return logits, None
-        return logits, anchors.logits(vlm.classifier(anchors.texts, self.init), images)
+        handed = vlm.images(images, keep=keep)
+        return Predictor(vlm, self.open(vlm), handed).ask(self.solution)
 
     def open(self, vlm: VLM) -> BlackBox:
-        """The model opened as it was for the adapter.
+        """The classifier of the adapter's class names and initial prompt.
 
         Raises:
-            CraftZooError: it is not the one the adapter was made for.
+            CraftZooError: the adapter was made for another model.
         """
         box = vlm.classifier(self.classnames, self.init)
         if not _close(fingerprint(box), self.fingerprint):
@@ -162,7 +157,15 @@ class Adapter:
         return box
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file, in one step: a reader sees the old file or the new one."""
+        """Write one safetensors file atomically: a reader sees the old file or the new one."""
+        try:
+            # safetensors' save_file would create files that only their owner may read.
+            write_atomically(Path(path), self.to_bytes())
+        except OSError as error:
+            raise CraftZooError(f"adapter {path} cannot be written: {error}") from None
+
+    def to_bytes(self) -> bytes:
+        """The content of the file that :meth:`save` writes; equal for equal adapters."""
         refiner, anchors = self.solution.refiner, self.solution.anchors
         about: dict[str, Any] = {
             "format": _FORMAT,
@@ -177,7 +180,7 @@ class Adapter:
         tensors: dict[str, torch.Tensor] = {}
         if isinstance(self.solution.prompt, np.ndarray):
             tensors["context"] = _tensor(self.solution.prompt)
-        else:  # JSON makes a list of a tuple
+        else:  # JSON writes a tuple as a list
             about["template"] = self.solution.prompt
         if anchors is not None and isinstance(anchors.prompts, np.ndarray):
             tensors["anchors.contexts"] = _tensor(anchors.prompts)
@@ -190,19 +193,15 @@ class Adapter:
         elif refiner is not None:
             about["refiner"] = {"hidden": refiner.hidden}
             tensors |= {f"refiner.{name}": value for name, value in refiner.state_dict().items()}
-        about = json.loads(json.dumps(about))  # as a reader will have it: lists for tuples
+        about = json.loads(json.dumps(about))  # as after loading: tuples become lists
         about[CHECKSUM] = checksum(about, _content(tensors))
-        try:
-            # safetensors' own writer makes files that only their owner may read.
-            write_atomically(Path(path), save(tensors, metadata={"craft_zoo": json.dumps(about)}))
-        except OSError as error:
-            raise CraftZooError(f"adapter {path} cannot be written: {error}") from None
+        return save(tensors, metadata={"craft_zoo": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:
         """Read what :meth:`save` wrote.
 
-        All that the file says of itself is checked before any of its tensors is read.
+        The header is checked completely before any tensor is read.
 
         Raises:
             CraftZooError: the file is missing, is no adapter, or was changed since it was written.
@@ -226,7 +225,7 @@ class Adapter:
                 )
             for name, tensor in tensors.items():
                 if not tensor.isfinite().all():
-                    raise ValueError(f"{name} holds what is no number")
+                    raise ValueError(f"{name} holds NaN or infinity")
             return cls(
                 _solution(about, tensors),
                 tuple(about["classnames"]),
@@ -261,7 +260,7 @@ _Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Hidden(BaseModel):
-    """Of the refiner of the paper; its tensors say the same."""
+    """Header entry of the network refiner: the width of its hidden layer."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -269,7 +268,7 @@ class _Hidden(BaseModel):
 
 
 class _About(BaseModel):
-    """What an adapter's header says beside its tensors."""
+    """Metadata in an adapter's header."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -277,7 +276,7 @@ class _About(BaseModel):
     model: _Text
     fingerprint: Annotated[
         list[_Number], Field(max_length=16)
-    ]  # none of a model that takes words only
+    ]  # empty for models that accept only words
     init: _Template
     classnames: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)]
     template: _Template | list[_Template] | None = None
@@ -288,10 +287,11 @@ class _About(BaseModel):
 
 
 def _check_header(path: str | Path) -> None:
-    """Make sure that a file may be handed to safetensors, which reads its header whole.
+    """Check the length of a file's header, which safetensors would read whole into memory.
 
     Raises:
-        OSError, ValueError: it cannot be read, or is no safetensors file of a header's size.
+        OSError: the file cannot be read.
+        ValueError: the header is too long.
     """
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -300,14 +300,14 @@ def _check_header(path: str | Path) -> None:
 
 
 def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
-    """Make sure that the tensors of an adapter are those that its header asks for.
+    """Check that the tensors of an adapter are those that its header describes.
 
     Args:
         about: the header.
-        tensors: slices of safetensors by name, which know shape and type.
+        tensors: safetensors slices by name, which have shape and type.
 
     Raises:
-        ValueError: one is missing, of another shape or type, or belongs to nothing.
+        ValueError: a tensor is missing, unexpected, or has a wrong shape or type.
     """
     shapes = {name: tuple(each.get_shape()) for name, each in tensors.items()}
     for name, each in tensors.items():
@@ -319,24 +319,24 @@ def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
     if template is None:
         expected["context"] = shape = _shape("context", shapes)
         if len(shape) not in (2, 3) or 0 in shape or shape[:-2] not in ((), (n_classes,)):
-            raise ValueError(f"contexts {shape} of {n_classes} classes")
+            raise ValueError(f"it has contexts of shape {shape} for {n_classes} classes")
     elif isinstance(template, list) and len(template) != n_classes:
-        raise ValueError(f"{len(template)} templates of {n_classes} classes")
+        raise ValueError(f"it has {len(template)} templates for {n_classes} classes")
     if anchors is not None:
         prompts = len(about.get("anchor_templates") or ())
         if not prompts:
             expected["anchors.contexts"] = shape = _shape("anchors.contexts", shapes)
             if len(shape) not in (3, 4) or 0 in shape:
-                raise ValueError(f"anchors' contexts {shape}")
+                raise ValueError(f"it has anchor contexts of shape {shape}")
             prompts = shape[0]
         n_anchors = prompts * len(anchors)
     elif about.get("anchor_templates") is not None:
-        raise ValueError("templates of anchors, and no anchors")
+        raise ValueError("it has templates for anchors, but no anchors")
     if refiner == "convex":
         expected["refiner.weight"] = (n_classes + n_anchors, n_classes)
         expected["refiner.bias"] = (n_classes,)
     elif anchors is not None:
-        raise ValueError("anchors that no refiner looks at")
+        raise ValueError("it has anchors, but no refiner that uses them")
     elif refiner is not None:
         hidden = refiner["hidden"]
         expected |= {
@@ -350,7 +350,7 @@ def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
             raise ValueError(f"{name} has the shape {shapes[name]}, not {shape}")
     surplus = shapes.keys() - expected.keys()
     if surplus:
-        raise ValueError(f"the tensor {short(min(surplus))} belongs to nothing")
+        raise ValueError(f"the tensor {short(min(surplus))} is unexpected")
 
 
 def _shape(name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
@@ -360,7 +360,7 @@ def _shape(name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def _solution(about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Solution:
-    """What an adapter holds, from what :func:`_check_tensors` has found to fit."""
+    """The solution from a header and tensors that :func:`_check_tensors` has checked."""
     prompt = about.get("template")
     if prompt is None:
         prompt = tensors["context"].numpy()
@@ -387,29 +387,29 @@ def _solution(about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Soluti
 
 
 def _content(tensors: dict[str, torch.Tensor]) -> Iterator[bytes]:
-    """Names, shapes and values of tensors."""
+    """Bytes of the names, shapes and values of tensors, for the checksum."""
     for name, tensor in sorted(tensors.items()):
         yield f"{name} {tuple(tensor.shape)} ".encode()
         yield tensor.detach().contiguous().numpy().tobytes()
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
-    # A copy, as no two tensors may share memory.
+    # A copy, as safetensors rejects tensors that share memory.
     return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
 
 
 def fingerprint(box: BlackBox) -> tuple[float, ...]:
-    """Some of the initial words' embeddings, which differ from those of any other model."""
+    """Up to 16 values of the initial context's token embeddings, which identify the weights."""
     values = box.initial_context.ravel()
     return tuple(float(f"{value:.6g}") for value in values[:: max(1, len(values) // 16)][:16])
 
 
 def _check_computed_alike(model: str, vlm: VLM) -> None:
-    """Complain of an adapter that was made with the same weights, used in another way.
+    """Check that the model's weights are used with the activation the adapter was tuned with.
 
-    Token embeddings, of which a fingerprint consists, are the same then.
+    Fingerprints consist of token embeddings, which do not depend on the activation.
     """
-    before = computed_before(model)
+    before = former_settings(model)
     if before is None:
         return
     architecture, then, now = before
@@ -428,7 +428,7 @@ def _check_computed_alike(model: str, vlm: VLM) -> None:
 
 
 def _close(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two fingerprints are of one model, in whatever precision."""
+    """Whether two fingerprints are equal up to the rounding of half precision."""
     return len(one) == len(other) and bool(
         np.allclose(one, other, rtol=0.004, atol=1e-6)  # bf16 rounds by 0.002
     )

@@ -1,4 +1,4 @@
-"""Where tables are printed."""
+"""Console for tables and names."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-_WIDTH = 120  # where nothing tells how wide the output is: a file, a pipe
+_WIDTH = 120  # for files and pipes, whose width is unknown
 
 
 def open_console() -> Console:
-    """Standard output, as wide as the terminal; tables in files and pipes are not folded.
+    """Console on standard output, as wide as the terminal; 120 columns in files and pipes.
 
-    Names are printed as they are: what looks like rich's markup or an emoji's name is neither.
+    Rich's markup and emoji codes are disabled, as names may contain such characters.
     """
     console = Console(markup=False, emoji=False)
     known = console.is_terminal or "COLUMNS" in os.environ
@@ -22,7 +22,7 @@ def open_console() -> Console:
 
 
 def print_names(entries: Mapping[str, str]) -> int:
-    """Print names with a line on each; the exit code."""
+    """Print names with their descriptions; returns the exit code 0."""
     table = Table(box=None, show_header=False)
     for name, text in entries.items():
         table.add_row(name, text)

@@ -1,4 +1,4 @@
-"""Counts with what is counted, in words."""
+"""Numbers with nouns in singular or plural."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ def counted(number: int, noun: str) -> str:
     """A number with its noun: ``1 query``, ``2,000 queries``, ``0 test images``.
 
     Args:
-        number: how many.
-        noun: of one of them, with what stands before it, as in ``test image``; what stands behind
-            it is the caller's to add.
+        number: the count.
+        noun: singular noun, which may have words before it, as in ``test image``.
     """
     return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 
 def plural(noun: str) -> str:
-    """Of a regular noun: ``queries``, ``classes``, ``images``."""
+    """Plural of a regular noun: ``queries``, ``classes``, ``images``."""
     if noun.endswith("y") and not noun.endswith(_AFTER_VOWEL):
         return f"{noun[:-1]}ies"
     return f"{noun}es" if noun.endswith(_HISSING) else f"{noun}s"

@@ -1,4 +1,4 @@
-"""The exception for everything that a user can mend, and what its sentences share."""
+"""Exceptions for errors that a user can fix, and the warning class."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ __all__ = ["CraftZooError", "CraftZooWarning", "PromptError", "did_you_mean"]
 
 
 class CraftZooError(ValueError):
-    """Bad input, said in one sentence that names the thing and the mend.
+    """Bad input; the message is one sentence that names the fault and a remedy.
 
-    The command line prints the sentence without a traceback and exits with code 2.
+    The command line prints the message without a traceback and exits with code 2.
     """
 
 
 class PromptError(CraftZooError):
-    """Class names or prompts that a model cannot be asked with: whoever asks can mend it."""
+    """Class names or prompts that a model cannot process, an error of the caller."""
 
 
 class CraftZooWarning(UserWarning):
-    """One sentence on something that the user may want to change, where work goes on.
+    """A warning in one sentence about something that the user may want to change.
 
-    The command line prints it on standard error as it prints errors.
+    The command line prints it on standard error, in the same form as errors.
     """

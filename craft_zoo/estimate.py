@@ -1,15 +1,15 @@
-"""How good an adapter is on images that nothing was fitted to, estimated at the end of tuning.
+"""Estimates of an adapter's accuracy on new images, made at the end of tuning.
 
-The training accuracy says little: prompt and refiner were fitted to those images. Two figures do,
-and both come with the zero-shot accuracy on the same images:
+The training accuracy is no such estimate, as prompt and refiner were fitted to those images. Both
+estimates come with the zero-shot accuracy on the same images:
 
-- :func:`measure`: on labelled images outside the few shots
-- :func:`cross_validate`: the whole method on three quarters of the shots, judged on the fourth,
-  four times
+- :func:`measure`: accuracy on labelled images outside the few shots
+- :func:`cross_validate`: accuracy of the whole method, tuned on three quarters of the shots and
+  measured on the fourth, four times
 
-:func:`choose_estimate` says which of them a run can have at little cost. What it never does is to
-cross-validate the refiner alone under a prompt that was searched on all shots: on EuroSAT that says
-100 % where the test images say 73 (docs/method.md).
+:func:`choose_estimate` chooses the one that costs little. It never cross-validates the refiner
+alone under a prompt that was searched on all shots: on EuroSAT that gives 100 %, where the accuracy
+on the test images is 73 % (docs/lab-notebook.md).
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ from craft_zoo.methods import (
     starting_template,
 )
 from craft_zoo.metrics import interval
+from craft_zoo.predictor import Predictor
 from craft_zoo.refiner import held_out_folds
 from craft_zoo.seeding import generator
 from craft_zoo.tuning import tune
 
-_FEW_QUERIES = 100  # of a method whose answers are all kept, to cross-validate it for nothing
-_FEWEST_OUTSIDE, _MOST_OUTSIDE = 20, 1000  # images that are worth measuring on, and that suffice
-_SHARE = 10  # what measuring outside the shots may cost of a service that bills: a tenth
+_FEW_QUERIES = 100  # maximum of a method that counts as not searching
+_FEWEST_OUTSIDE, _MOST_OUTSIDE = 20, 1000  # minimum and maximum number of images
+_SHARE = 10  # measuring outside the shots may cost a tenth of a billed run
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class Estimate:
     """Accuracy on images that the adapter was not fitted to.
 
     Attributes:
-        images: how many it was measured on.
-        correct: how many of them are classified correctly by the adapter.
-        zero_shot: how many are by the model as it comes, under the initial prompt.
+        images: number of images.
+        correct: number of images that the adapter classifies correctly.
+        zero_shot: number of images that the model classifies correctly under the initial prompt.
     """
 
     images: int
@@ -77,35 +78,35 @@ class Estimate:
 def measure(
     adapter: Adapter, vlm: VLM, images: LabelledImages, progress: Progress | None = None
 ) -> Estimate:
-    """Ask for N predictions by the adapter (with anchors more), and N by the initial prompt.
+    """Measure an adapter; costs N predictions (with anchors more), and N for zero-shot.
 
     Args:
-        adapter: to be judged.
+        adapter: the adapter.
         vlm: its model.
         images: N images that it was not fitted to.
-        progress: called as the model takes the images in.
+        progress: called while the model encodes the images.
 
     Raises:
-        CraftZooError: the model is another one, or an image is bad.
+        CraftZooError: the adapter was made for another model, or an image cannot be read.
     """
     handed = vlm.images(images.images, progress)
-    adapted = adapter.solution.refine(*adapter.ask_about(vlm, handed))
     box = adapter.open(vlm)
+    adapted = adapter.solution.refine(*Predictor(vlm, box, handed).ask(adapter.solution))
     as_it_comes = box.score(box.initial_prompt, handed)
     return Estimate(len(images), _correct(adapted, images), _correct(as_it_comes, images))
 
 
 def cross_validate(vlm: VLM, task: Task, **arguments: Any) -> Iterator[Estimate]:
-    """Tune without one part of the shots and measure on it, for each of up to four parts.
+    """Tune without one fold of the shots and measure on it, for each of up to four folds.
 
-    The sum of the estimates is of all shots. The adapters have seen fewer shots than one that is
-    tuned on all, so they are, if anything, less accurate.
+    The sum of the estimates covers all shots. The adapters are tuned on fewer shots than the final
+    one, so the estimate tends to be too low.
 
     Args:
-        vlm: the model. Behind a :class:`~craft_zoo.blackbox.RememberingVLM` that the adapter on all
-            shots was tuned with, a method that asks about fixed prompts asks nothing more.
-        task: its training images are divided, a class's images equally.
-        arguments: of :func:`craft_zoo.tune`; the budget is that of one part.
+        vlm: the model. With the :class:`~craft_zoo.blackbox.RememberingVLM` that the final adapter
+            was tuned with, a method that queries fixed prompts needs no new predictions.
+        task: the task; the training images of each class are divided equally.
+        arguments: arguments of :func:`craft_zoo.tune`; the budget is that of one fold.
 
     Raises:
         CraftZooError: a class has a single image, so that none can be held out.
@@ -130,16 +131,16 @@ Kind = Literal["shots", "outside", "refine", "whole", "none"]
 
 @dataclass(frozen=True)
 class Choice:
-    """How a run's accuracy on new images is to be estimated.
+    """The way in which a run's accuracy on new images is estimated.
 
     Attributes:
-        kind: ``shots``: :func:`cross_validate`, all answers being known; ``outside``:
+        kind: ``shots``: :func:`cross_validate` with remembered answers; ``outside``:
             :func:`measure` on ``images``; ``refine``: :func:`cross_validate` of the method
-            ``refine`` in place of one that searches; ``whole``: of the method itself, asking anew;
-            ``none``: there is nothing to hold out.
+            ``refine`` instead of one that searches; ``whole``: of the method itself, with new
+            queries; ``none``: no image can be held out.
         images: labelled images outside the shots.
-        predictions: at most so many are billed, beside those of the run.
-        words: what it is measured on, to stand behind the figure.
+        predictions: maximum number of predictions billed in addition to those of the run.
+        words: description of the images, printed after the accuracy.
     """
 
     kind: Kind
@@ -158,14 +159,14 @@ def choose_estimate(
     bills: bool,
     whole: bool = False,
 ) -> Choice:
-    """The estimate that a run can have at little cost.
+    """Choose an estimate of low cost.
 
     Args:
-        task: what is tuned on.
-        method: its name.
+        task: the task.
+        method: name of the method.
         config: its settings.
-        budget: of the run, in queries.
-        seed: of the choice of images outside the shots.
+        budget: queries of the run.
+        seed: seed of the choice of images outside the shots.
         bills: whether the model bills; images outside the shots may then cost a tenth of the run.
         whole: cross-validate the method itself, whatever it costs.
     """
@@ -175,16 +176,16 @@ def choose_estimate(
     n_folds = 0 if folds is None else int(folds.max()) + 1
     on_shots = f"cross-validated on the {n_shots:,} training images, in {n_folds} parts"
     asked = most_predictions(method, config, budget, n_shots, n_classes)
-    # To be measured, an image is asked about as a deployed one is, and under the initial prompt.
+    # An image is queried as in deployment, and under the initial prompt.
     measured = prompts_an_image(method, config, budget, n_classes) + 1
     if whole and n_folds:
-        # Each part is tuned on what is left without one fold.
+        # Each tuning run uses all shots except those of one fold.
         return Choice("whole", none, (n_folds - 1) * asked + measured * n_shots, on_shots)
-    # A method that asks about few prompts at any budget searches nothing.
+    # A method that queries few prompts at any budget does not search.
     searches = most_queries(method, config, 10**9, n_classes) > _FEW_QUERIES
     if n_folds and not searches and not is_white_box(method):
-        beside = _beside_what_is_known(task, method, config, budget, n_folds)
-        return Choice("shots", none, beside, on_shots)
+        additional = _additional_predictions(task, method, config, budget, n_folds)
+        return Choice("shots", none, additional, on_shots)
     unused = none if task.unused is None else task.unused
     most = min(len(unused), _MOST_OUTSIDE, max(200, 2 * n_shots))
     if bills:
@@ -195,33 +196,33 @@ def choose_estimate(
         return Choice("outside", unused.take(np.sort(chosen)), measured * most, words)
     if n_folds:
         words = f"of the method refine, {on_shots}, as the search has seen them all"
-        beside = n_shots + _beside_what_is_known(task, "refine", config, budget, n_folds)
-        return Choice("refine", none, beside, words)
+        additional = n_shots + _additional_predictions(task, "refine", config, budget, n_folds)
+        return Choice("refine", none, additional, words)
     return Choice("none", none, 0, "no class has an image to spare")
 
 
-def _beside_what_is_known(
+def _additional_predictions(
     task: Task, method: str, config: CraftConfig, budget: int, n_folds: int
 ) -> int:
-    """Predictions that cross-validation bills where all answers about the shots are remembered.
+    """Predictions billed by cross-validation when the answers about the shots are remembered.
 
     Args:
-        task: what is tuned on.
-        method: one that searches nothing, and was tuned on all shots.
+        task: the task.
+        method: a method that does not search and was tuned on all shots.
         config: its settings.
         budget: in queries.
-        n_folds: parts that the shots are divided into.
+        n_folds: number of folds.
     """
     n_shots, n_classes = len(task.train), len(task.classnames)
-    # Augmented views are made anew each time, and no memory has them.
+    # Augmented views are drawn anew each time, so their answers are never remembered.
     anew = most_predictions(method, config, budget, n_shots, n_classes)
     anew -= most_prompts(method, config, budget, n_classes) * n_shots
     has_anchors = prompts_an_image(method, config, budget, n_classes) > 1
     new = [
         not asks_initial(method),
-        # Then no context stands for the template, and the model as it comes has another prompt.
+        # Then the template cannot be a context, and zero-shot uses another prompt.
         not words_before(starting_template(config, task.template)),
-        # Words that each part chooses for itself are a label set of their own.
+        # Each fold chooses its own words, which form another label set.
         has_anchors and config.anchor_bank in ("spread", "information"),
     ]
     return (n_folds - 1) * anew + sum(new) * n_shots

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read up to a size."""
+"""Atomic writing and size-limited reading of files."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _NAME_CHARACTERS = 40  # of the target's name, as a file's name is limited to 25
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with ``~`` and ``~ann`` at its beginning made the folder of that user.
+    """The path with a leading ``~`` or ``~ann`` replaced by that user's home folder.
 
-    Unlike :meth:`Path.expanduser` it leaves the name of an unknown user as it is: a file may be
-    called so, and if none is, the path is reported as missing.
+    Unlike :meth:`Path.expanduser`, this function leaves the name of an unknown user unchanged: it
+    may be the name of a file, and otherwise the caller reports the path as missing.
     """
     return Path(os.path.expanduser(path))
 
 
 @contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """Give a new empty file beside ``path`` to write to, then put it in place in one step.
+    """Yield a new empty file in the same folder to write to, and rename it to ``path`` at the end.
 
-    A reader sees the old file or the new one. Where writing fails, the old one stays and the new
-    one is removed; a process that is killed leaves it behind as ``.NAME.<random>.new``. Each call
-    has a file of its own, so that several processes may write one target: the last one counts.
+    A reader sees the old file or the new one. If writing fails, the old file stays and the new one
+    is removed; a killed process leaves ``.NAME.<random>.new`` behind. Each call has its own file,
+    so that several processes may write to one target: the last one wins.
 
     Args:
         path: the target, in an existing folder.
-        mode: of the new file, less what the process's umask takes away.
+        mode: permissions of the new file, restricted by the process's umask.
 
     Raises:
-        OSError: the file cannot be written; it names the target.
+        OSError: the file cannot be written; the error names the target.
     """
     name = f".{path.name[:_NAME_CHARACTERS]}.{secrets.token_hex(8)}{_PARTIAL}"
     beside = path.with_name(name)
@@ -50,16 +50,16 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
                 beside.unlink()
             raise
     except OSError as error:
-        # A full disk is reported without a name, and the temporary one says nothing to anybody.
+        # On a full disk the error has no file name, and the temporary name would not help the user.
         if error.errno is not None and str(error.filename) in ("None", str(beside)):
             error.filename, error.filename2 = str(path), None
         raise
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` in one step, text as UTF-8; see :func:`replacing`.
+    """Replace the content of ``path`` atomically, text as UTF-8; see :func:`replacing`.
 
-    Names of files that are no UTF-8 stand in a text as the bytes that they are.
+    Surrogates in the text, from file names that are not UTF-8, are written as their original bytes.
     """
     if isinstance(content, str):
         content = content.encode("utf-8", "surrogateescape")
@@ -68,16 +68,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def read_bounded(path: Path, limit: int, what: str) -> bytes:
-    """A file's content.
+    """Read a file of limited size.
 
     Args:
         path: the file.
-        limit: bytes that it may have.
-        what: it is, for the message.
+        limit: maximum number of bytes.
+        what: kind of file, for the error message.
 
     Raises:
-        CraftZooError: it has more.
-        OSError: it cannot be read.
+        CraftZooError: the file is larger.
+        OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
         content = file.read(limit + 1)

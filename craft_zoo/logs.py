@@ -1,4 +1,4 @@
-"""Other libraries' log messages and warnings."""
+"""Suppresses or collects log messages and warnings of other libraries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Log nothing, where a model is made without weights on purpose, of which open_clip warns."""
+    """Disable logging, to suppress open_clip's warning about intentionally random weights."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -30,10 +30,10 @@ class _Collector(logging.Handler):
 
 @contextmanager
 def collected() -> Iterator[list[str]]:
-    """Collect what libraries warn of, in the order said, for the caller to pass on or decide.
+    """Collect warnings in order of occurrence, instead of showing them.
 
-    Both kinds are collected: warnings, and records from level WARNING on that reach the root
-    logger, where open_clip writes to. Nothing of it is shown meanwhile.
+    These are Python warnings, and log records of level WARNING or above that reach the root logger,
+    to which open_clip logs.
     """
     messages: list[str] = []
     before = logging.root.handlers[:]

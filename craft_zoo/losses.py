@@ -1,4 +1,4 @@
-"""The two losses of CraFT; equations as in Wang et al., ICML 2024, and the authors' code."""
+"""The two losses of CraFT (Wang et al., ICML 2024), as in the paper and the authors' code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def consistency(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: (..., N, C).
-        target: (..., N, C), the prediction to be consistent with.
+        target: (..., N, C), logits of the reference prediction.
 
     Returns:
         (...), one value for each leading index.
@@ -23,25 +23,25 @@ def consistency(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over the batch, (..., N, C) logits and (N,) labels → (...)."""
+    """Mean cross-entropy over the batch: (..., N, C) logits and (N,) labels → (...)."""
     picked = logits.log_softmax(-1).gather(-1, labels.expand(logits.shape[:-1]).unsqueeze(-1))
     return -picked.squeeze(-1).mean(-1)
 
 
 def collaborative_loss(logits: Tensor, other: Tensor, labels: Tensor, weight: float) -> Tensor:
-    """CE(logits, y) + w · KL(logits ‖ other): the prediction-consistent loss of either side.
+    """Prediction-consistent loss: CE(logits, y) + w · KL(softmax(other) ‖ softmax(logits)).
 
-    The prompt side gives the black box's logits with the refined ones as ``other``; the refiner's
-    side gives them the other way round.
+    The prompt's loss has the black box's logits as ``logits`` and the refined ones as ``other``;
+    the refiner's loss has them exchanged.
 
     Args:
-        logits: (..., N, C), what is being learned.
-        other: (..., N, C), the other side's prediction; no gradient flows into it.
+        logits: (..., N, C), logits to be trained.
+        other: (..., N, C), reference logits; they receive no gradient.
         labels: (N,) int64.
-        weight: w; 0 leaves plain cross-entropy.
+        weight: w; 0 gives plain cross-entropy.
 
     Returns:
-        (...), one value for each leading index (a candidate, say).
+        (...), one value for each leading index (for instance a candidate).
     """
     loss = cross_entropy(logits, labels)
     return loss + weight * consistency(logits, other.detach()) if weight else loss

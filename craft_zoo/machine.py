@@ -1,11 +1,14 @@
-"""What the process takes of the machine: memory and threads."""
+"""Process-wide settings of memory allocation and threads."""
 
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import torch
@@ -18,11 +21,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to reuse freed blocks instead of giving each back to the kernel.
+    """Configure glibc to reuse freed blocks instead of returning them to the kernel.
 
-    A run allocates and frees the same large activations thousands of times; by default each comes
-    as fresh pages that the kernel must clear. Elsewhere than on glibc nothing happens, nor where
-    the environment sets glibc's malloc up already.
+    A run allocates and frees the same large activations thousands of times; by default each
+    allocation gets new pages that the kernel must clear. The function does nothing without glibc or
+    if the environment already configures glibc's malloc.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return
@@ -35,10 +38,10 @@ def keep_freed_memory() -> None:
 
 
 def use_threads(threads: int) -> None:
-    """Compute on so many threads, in PyTorch and in NumPy's linear algebra.
+    """Set the number of threads of PyTorch and of NumPy's linear algebra.
 
     Raises:
-        CraftZooError: not a number of threads.
+        CraftZooError: ``threads`` is below 1.
     """
     if threads < 1:
         raise CraftZooError(f"at least 1 thread is needed, not {threads}: give more")
@@ -48,14 +51,14 @@ def use_threads(threads: int) -> None:
 
 @contextmanager
 def one_numpy_thread() -> Iterator[None]:
-    """NumPy's linear algebra on one thread.
+    """Limit NumPy's linear algebra to one thread.
 
-    Its threads and PyTorch's each wait for work by spinning. Where a search alternates between the
-    two, as here, they take the cores from each other, and a run takes more than twice as long
-    (docs/performance.md). NumPy's share of the work is small.
+    Threads of NumPy and of PyTorch spin while they wait for work. In a search, which alternates
+    between the two libraries, they would compete for the cores, and a run would take more than
+    twice as long (docs/performance.md). NumPy does only a small part of the work.
     """
     controller = ThreadpoolController()
-    # Of the copies of OpenBLAS that a process may hold, that of NumPy's wheel and no other's.
+    # A process may have several copies of OpenBLAS; only that of NumPy's wheel is limited.
     paths = [
         library["filepath"]
         for library in controller.info()
@@ -64,3 +67,17 @@ def one_numpy_thread() -> Iterator[None]:
     ]
     with controller.select(filepath=paths).limit(limits=1):
         yield
+
+
+def process_context(module: str) -> BaseContext:
+    """Return the multiprocessing context of workers whose functions are in ``module``.
+
+    Importing PyTorch and what else a worker needs takes seconds. On Linux a server process imports
+    ``module`` once and forks each worker. A fork of this process could hang on its threads' locks.
+    The server keeps the environment variables with which the first worker was started.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context

@@ -1,4 +1,4 @@
-"""How good a prediction is."""
+"""Classification accuracy and its confidence interval."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Share of images whose largest logit is their label's, (N, C) and (N,) → [0, 1]."""
+    """Share of images whose largest logit is that of their label: (N, C) and (N,) → [0, 1]."""
     return float((logits.argmax(axis=-1) == labels).mean())
 
 
 def interval(correct: int, images: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of an accuracy, each end in [0, 1]; of no images, (0, 1)."""
+    """Wilson's 95 % interval of an accuracy, both ends in [0, 1]; (0, 1) without images."""
     from scipy.stats import binomtest  # takes a second to import
 
     if not images:

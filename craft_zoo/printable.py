@@ -1,4 +1,4 @@
-"""Text from elsewhere (files, servers, the command line), shown on a terminal and in tables."""
+"""Escapes untrusted text (from files, servers, the command line) for terminals and tables."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def printable(name: str | Path) -> str:
-    r"""The text in one line, with an escape in place of each character that is not seen.
+    r"""The text in one line, with escapes for characters that are not printable.
 
-    Control characters could move the cursor; of spaces only the common one is left, so that names
-    that look alike can be told apart: ``\x1b``, ``\xa0``, ``\u200c``. A byte of a file name that is
-    no UTF-8 is written as ``\xe9``.
+    Control characters could move the cursor, and spaces other than the common one would make
+    different names look alike, so they become ``\x1b``, ``\xa0`` or ``\u200c``. A byte of a file
+    name that is not UTF-8 becomes, for instance, ``\xe9``.
     """
     text = str(name)
     if text.isprintable():
@@ -19,9 +19,9 @@ def printable(name: str | Path) -> str:
 
 
 def coded(sign: str) -> str:
-    r"""A character as its number, as in ``\x1b`` or ``\u6a21``."""
+    r"""Escape of a character with its code point, as in ``\x1b`` or ``\u6a21``."""
     number = ord(sign)
-    if 0xDC80 <= number <= 0xDCFF:  # how Python holds a byte that is no UTF-8
+    if 0xDC80 <= number <= 0xDCFF:  # Python represents a byte that is not UTF-8 as such a surrogate
         number -= 0xDC00
     if number < 0x100:
         return f"\\x{number:02x}"
@@ -29,6 +29,6 @@ def coded(sign: str) -> str:
 
 
 def sentence(text: str, most: int = 1000) -> str:
-    """Another program's message in one printable line of at most ``most`` characters."""
+    """A message of another program, as one printable line of at most ``most`` characters."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= most else f"{line[: most - 2]} …"

@@ -1,4 +1,4 @@
-"""Plain values as files hold them: parsed, with their types and their checksum looked at."""
+"""JSON records: parsing, type checks and checksums."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 def short(value: Any) -> str:
-    """A value for a message: printable, in one line, and cut where it is long."""
+    """The ``repr`` of a value for a message, shortened if it is long."""
     return _SHORT.repr(value)
 
 
 def parse(content: str | bytes) -> dict[str, Any]:
-    """The values of a JSON object.
+    """Parse a JSON object.
 
     Raises:
-        ValueError: the text is no JSON object, or lists are nested too deeply in it.
+        ValueError: the text is not a JSON object, or is nested too deeply.
     """
     try:
         values = json.loads(content)
@@ -36,12 +36,12 @@ def parse(content: str | bytes) -> dict[str, Any]:
 
 
 def check(kind: type[BaseModel] | TypeAdapter[Any], values: Any) -> None:
-    """Make sure that plain values of JSON have the types of a model, strictly.
+    """Check that JSON values have the types of a pydantic model, in strict mode.
 
     Raises:
-        ValueError: one has not, said in a sentence.
+        ValueError: a value has a wrong type; the message is one sentence.
     """
-    # Bytes of file names that are no UTF-8 are surrogates, which pydantic refuses in any text.
+    # File names that are not UTF-8 contain surrogates, which pydantic rejects.
     text = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
     try:
         if isinstance(kind, TypeAdapter):
@@ -53,24 +53,24 @@ def check(kind: type[BaseModel] | TypeAdapter[Any], values: Any) -> None:
 
 
 def sentence(error: ValidationError) -> str:
-    """The first thing that is wrong, and where."""
+    """Message about the first error, with the place of the value."""
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{place(first['loc'])} {message[0].lower()}{message[1:]}, not {short(first['input'])}"
 
 
 def place(steps: Sequence[str | int]) -> str:
-    """Where in nested values something stands, as in ``datasets.0.name``; "it" for the whole."""
+    """Path of a value in nested values, as in ``datasets.0.name``; "it" for the whole."""
     words = ".".join(str(step) for step in steps) or "it"
     return words if len(words) <= 100 and words.isprintable() else short(words)
 
 
 def checksum(values: Mapping[str, Any], more: Iterable[bytes] = ()) -> str:
-    """32 hexadecimal digits that differ once anything in the values, or in bytes beside them, does.
+    """BLAKE2b hash of values and of further bytes, as 32 hexadecimal digits.
 
     Args:
-        values: as JSON can hold them; an entry ``checksum`` among them does not count.
-        more: bytes that belong to them.
+        values: JSON values; an entry ``checksum`` is ignored.
+        more: further bytes.
     """
     rest = {name: value for name, value in values.items() if name != CHECKSUM}
     digest = hashlib.blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16)
@@ -80,15 +80,15 @@ def checksum(values: Mapping[str, Any], more: Iterable[bytes] = ()) -> str:
 
 
 def sealed(values: Mapping[str, Any]) -> str:
-    """Values with their checksum as the text of a file, for :func:`check_seal`."""
-    # As a reader will have it: keys are text, tuples are lists.
+    """JSON text of values with their checksum, which :func:`seal_holds` verifies."""
+    # As after loading: keys become text, and tuples become lists.
     plain = json.loads(json.dumps(values))
     return json.dumps(plain | {CHECKSUM: checksum(plain)}, indent=1)
 
 
 def seal_holds(values: Mapping[str, Any], more: Iterable[bytes] = ()) -> bool:
-    """Whether the checksum among values is theirs, see :func:`checksum`.
+    """Whether the checksum in the values is correct, see :func:`checksum`.
 
-    Files of earlier versions have none, and pass.
+    Files of earlier versions have no checksum and are accepted.
     """
     return CHECKSUM not in values or values[CHECKSUM] == checksum(values, more)

@@ -1,4 +1,4 @@
-"""The former name of :mod:`craft_zoo.server`, which scripts outside still import."""
+"""Alias of :mod:`craft_zoo.server`, its former name, for existing scripts."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Independent pieces of work, shared out to threads."""
+"""Runs independent pieces of work in threads, with results in order."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def in_order(
     *,
     fail_fast: bool = False,
 ) -> Iterator[Result]:
-    """Results in the order of the items, of which no more than ``ahead`` are begun at once.
+    """Yield results in the order of the items, with at most ``ahead`` futures at a time.
 
-    What is begun and not done when it ends, by a failure or as nobody wants more, is cancelled.
+    When the generator ends, by a failure or because it is closed, unfinished futures are cancelled.
 
     Args:
         begin: starts the work on an item.
-        items: taken only as they are begun.
-        ahead: how many.
-        fail_fast: raise a failure at once, rather than when its turn comes: for work that may take
-            long, or costs.
+        items: an item is drawn only when its work starts.
+        ahead: maximum number of futures.
+        fail_fast: raise a failure at once instead of after all earlier results, for work that is
+            slow or billed.
     """
     items, waiting = iter(items), deque[Future[Result]]()
     try:
@@ -38,7 +38,7 @@ def in_order(
         while waiting:
             if fail_fast:
                 _first(waiting)
-            result = waiting[0].result()  # interrupted here, it is still to be cancelled
+            result = waiting[0].result()  # popped later, so that an interrupt cancels it
             waiting.popleft()
             yield result
             if not (fail_fast and any(map(_failed, waiting))):
@@ -49,7 +49,7 @@ def in_order(
 
 
 def _first(waiting: Collection[Future[Result]]) -> None:
-    """Wait until the first is done, or raise what another fails with before."""
+    """Wait until the first future is done; raise the exception of another that fails earlier."""
     first, *_ = waiting
     while not first.done():
         for future in filter(_failed, waiting):
@@ -64,16 +64,16 @@ def _failed(future: Future[Result]) -> bool:
 def in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int | None = None
 ) -> Iterator[Result]:
-    """Results in the order of the items, from as many threads as PyTorch uses on a CPU.
+    """Yield results in the order of the items, from as many threads as PyTorch uses on the CPU.
 
-    Each thread computes on one core, so that a result does not depend on how many there are, and
-    none waits for another after each small operation. Python's lock is no hindrance where PyTorch
-    or Pillow compute, as they give it up.
+    Within each thread PyTorch uses one core, so that results do not depend on the number of threads
+    and threads need not synchronize after each small operation. PyTorch and Pillow release Python's
+    global interpreter lock while they compute.
 
     Args:
         function: called on each item.
-        items: taken only ``ahead`` of need.
-        ahead: how many results may wait; by default two a thread.
+        items: drawn only as far ``ahead`` as needed.
+        ahead: maximum number of pending results; by default two per thread.
     """
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(
@@ -83,5 +83,5 @@ def in_threads(
         yield from in_order(lambda item: pool.submit(function, item), items, ahead or 2 * threads)
     finally:
         pool.shutdown(cancel_futures=True)
-        # A worker's own number is also what PyTorch gives to threads that start after it.
+        # A worker's setting is also the default of threads that PyTorch starts later.
         torch.set_num_threads(threads)

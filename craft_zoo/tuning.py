@@ -1,4 +1,4 @@
-"""Adapt a model once."""
+"""Adapts a model to a task with one method, and checks the arguments."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ DEFAULT_BUDGET, BILLED_BUDGET = 8000, 500  # queries
 
 @dataclass(frozen=True)
 class Tuned:
-    """What :func:`tune` returns.
+    """Result of :func:`tune`.
 
     Attributes:
-        adapter: to be deployed.
-        meter: says what it cost.
-        train_accuracy: in [0, 1], on the images that it was fitted to, of the last generation's
-            best candidate; NaN where the method did not look.
+        adapter: the adapter.
+        meter: the number of queries and predictions.
+        train_accuracy: accuracy in [0, 1] of the last generation's best candidate on the training
+            images; NaN if the method did not measure it.
     """
 
     adapter: Adapter
@@ -58,14 +58,14 @@ def tune(
 
     Args:
         vlm: the model.
-        task: its test images are not touched.
+        task: the task; its test images are not used.
         method: see :func:`craft_zoo.methods.method_names`.
         optimizer: see :func:`craft_zoo.optimizers.create`; None: the method's default.
-        budget: queries that may be made; None: 8,000, and 500 of a model that bills.
-        seed: seed of all that is random; the same arguments give the same adapter.
+        budget: maximum number of queries; None: 8,000, or 500 for a model that bills.
+        seed: seed of all random draws; the same arguments give the same adapter.
         config: settings of the method.
-        callbacks: called with every :class:`~craft_zoo.craft.Step`, as it happens.
-        progress: called as the model takes the images in, with how many of how many.
+        callbacks: called with every :class:`~craft_zoo.craft.Step` as it is made.
+        progress: called while the model encodes the images, with the number done and the total.
 
     Raises:
         CraftZooError: bad input, see the message.
@@ -103,23 +103,23 @@ def check_tuning(
     seed: int,
     config: CraftConfig | None,
 ) -> int:
-    """Check the arguments of :func:`tune` before anything is asked.
+    """Check the arguments of :func:`tune` before any query.
 
     Args:
         vlm: the model.
-        task: to adapt to.
-        method: and what follows: see :func:`check_settings`.
+        task: the task.
+        method: see :func:`check_settings`, also for the other arguments.
         optimizer: its spec.
         budget: in queries.
-        seed: of all that is random.
+        seed: seed of all random draws.
         config: settings.
 
     Returns:
-        The budget, which is the default where none was given.
+        The budget, or the default for None.
 
     Raises:
-        CraftZooError: one of them is wrong, see the message.
-        OptimizerError: the optimizer is, see :func:`craft_zoo.methods.check_method`.
+        CraftZooError: an argument is invalid, see the message.
+        OptimizerError: the optimizer is invalid, see :func:`craft_zoo.methods.check_method`.
     """
     if isinstance(task, Dataset):
         raise CraftZooError(
@@ -145,18 +145,18 @@ def check_settings(
     seed: int,
     config: CraftConfig | None,
 ) -> None:
-    """Check what can be checked without a model.
+    """Check the settings of :func:`tune`, for which no model is needed.
 
     Args:
         method: its name.
         optimizer: its spec; None: the method's default.
-        budget: in queries; None: the model decides, and the larger default is checked.
-        seed: of all that is random.
+        budget: in queries; None: the larger default is checked.
+        seed: seed of all random draws.
         config: settings of the method.
 
     Raises:
-        CraftZooError: one of them is wrong, see the message.
-        OptimizerError: the optimizer is, see :func:`craft_zoo.methods.check_method`.
+        CraftZooError: a setting is invalid, see the message.
+        OptimizerError: the optimizer is invalid, see :func:`craft_zoo.methods.check_method`.
     """
     _check_kind("config", config or CraftConfig(), CraftConfig, "CraftConfig(scale=3.0)")
     _check_kind("optimizer", optimizer or "", str, '"cma:popsize=20"')

@@ -4,6 +4,7 @@
 when :attr:`Optimizer.stop` gives a reason; :meth:`Optimizer.recommend` returns the best point. See
 :class:`Optimizer` for an example.
 
+- :class:`Space`: what an optimizer searches
 - :func:`create`, :func:`names`, :func:`options`, :func:`register`: optimizers by name;
   :func:`searches`, :func:`uses_blocks`: capabilities of an optimizer
 - :func:`restore`: continue a search from its :meth:`Optimizer.state`
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     )
     from craft_zoo.optimizers.sep_cma import SepCMA
     from craft_zoo.optimizers.snes import SNES
+    from craft_zoo.optimizers.space import Space
     from craft_zoo.optimizers.spsa import SPSA
     from craft_zoo.optimizers.spsa_gc import SPSAGC
     from craft_zoo.optimizers.vkd_cma import VkdCMA
@@ -74,6 +76,7 @@ _HOMES = {
     "SPSA": "spsa",
     "SPSAGC": "spsa_gc",
     "SepCMA": "sep_cma",
+    "Space": "space",
     "VkdCMA": "vkd_cma",
     "ZIP": "zip",
     "ZOAdam": "zo_adam",
@@ -107,6 +110,7 @@ __all__ = [
     "Outputs",
     "RandomSearch",
     "SepCMA",
+    "Space",
     "VkdCMA",
     "ZOAdam",
     "create",

@@ -7,18 +7,20 @@ import math
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
 
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.option import as_int
+from craft_zoo.optimizers.option import whole_number
+from craft_zoo.optimizers.space import Space
 
 _LARGEST = 1e100  # losses are clipped to ±this: optimizers square differences of losses
 _FAILED = 3 * _LARGEST  # loss of a failed evaluation before any evaluation has succeeded
 
 Outputs = Sequence[np.ndarray] | None
-"""What is behind each loss (the logits), where it is known."""
+"""The outputs (logits) from which each loss was computed; None: unknown."""
 
 OutputLoss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """A convex function of one output: its value, and its gradient in the output's shape."""
@@ -30,7 +32,7 @@ class Optimizer(ABC):
     The search starts at the origin, and its first steps have a length of about 1 in each
     coordinate: scale your variables accordingly. Usage::
 
-        optimizer = create("cma", dim=20, budget=2000, seed=1)
+        optimizer = create("cma", 20, budget=2000, seed=1)
         while not optimizer.stop:
             candidates = optimizer.ask()
             optimizer.tell(candidates, [f(z) for z in candidates])
@@ -44,21 +46,18 @@ class Optimizer(ABC):
     one, so that optimizers in one process do not influence each other.
 
     Args:
-        dim: d, number of variables.
+        space: what is searched, or the number d of real variables.
         budget: total number of candidates to evaluate.
         seed: seed of all the optimizer's randomness.
 
     Attributes:
+        space: what is searched.
+        dim: d, number of variables.
         evaluations: number of candidates evaluated so far.
         failed: (k,) bool, True for the candidates of the last :meth:`tell` without a finite loss;
             set before :meth:`_tell`, for optimizers that take differences of losses.
         output_loss: the convex function that computes a loss from an output. The caller sets it
             before the first tell, and again whenever the function has changed.
-        blocks: B, number of equal blocks of a candidate: column b of the outputs (..., B) depends
-            only on block b. The caller sets it before the first ask; only optimizers with
-            :attr:`uses_blocks` read it.
-        choices: (d,) numbers of categories: coordinate i is one of 0 … choices[i] - 1, in no
-            order. None: real variables. The caller sets it before the first ask.
     """
 
     name: ClassVar[str] = "unregistered"
@@ -68,43 +67,57 @@ class Optimizer(ABC):
     """Whether :meth:`tell` must be given ``outputs``."""
 
     needs_output_loss: ClassVar[bool] = False
-    """Whether :attr:`output_loss` must be set, for one that learns from outputs."""
+    """Whether :attr:`output_loss` must be set; only for optimizers that learn from outputs."""
 
     uses_blocks: ClassVar[bool] = False
-    """Whether it searches better where :attr:`blocks` is set."""
+    """Whether it makes use of the space's :attr:`Space.blocks`."""
 
     uses_choices: ClassVar[bool] = False
-    """Whether it can search where :attr:`choices` is set."""
+    """Whether it can search categorical variables, given by :attr:`Space.choices`."""
 
     needs_choices: ClassVar[bool] = False
-    """Whether it can search nowhere else."""
+    """Whether it can search only categorical variables."""
 
     snapshots: ClassVar[bool] = False
-    """Whether :meth:`state` is the optimizer's own snapshot (see :meth:`_snapshot`) and not a
-    record of all it was told: for those that learn from outputs, which are large."""
+    """Whether :meth:`state` uses :meth:`_snapshot` instead of a record of all :meth:`tell` calls,
+    which would be large for optimizers that learn from outputs."""
 
-    def __init__(self, dim: int, *, budget: int, seed: int) -> None:
-        self.dim = whole_number("dim", dim, 1)
+    def __init__(self, space: Space | int, *, budget: int, seed: int) -> None:
+        self.space = Space.of(space)
+        self.dim = self.space.dim
         self.budget = whole_number("budget", budget, 1)
         self.seed = whole_number("seed", seed, 0)
         self.rng = np.random.default_rng(self.seed)
         self.evaluations = 0
         self.failed = np.zeros(0, dtype=bool)
         self.output_loss: OutputLoss | None = None
-        self.blocks = 1
-        self.choices: np.ndarray | None = None
         self._asked: np.ndarray | None = None
         self._made_from: tuple[str, Mapping[str, Any]] | None = None  # set by create()
         self._told_losses: list[np.ndarray] = []
         self._told_outputs: list[np.ndarray] = []
         self._checksum = 0
         self._least, self._worst = math.inf, -math.inf  # extreme finite losses so far
+        self._choices_array: np.ndarray | None = None
+        if self.space.choices is not None:
+            self._choices_array = np.array(self.space.choices, dtype=np.int64)
+            self._choices_array.flags.writeable = False
+        self._check_choices()
+
+    @property
+    def blocks(self) -> int:
+        """B, number of equal blocks of a candidate; see :class:`Space`."""
+        return self.space.blocks
+
+    @property
+    def choices(self) -> np.ndarray | None:
+        """(d,) int64 numbers of values of categorical variables; None for real variables."""
+        return self._choices_array
 
     @property
     def _who(self) -> str:
         """The optimizer's name in error messages."""
-        made = self._made_from is not None
-        return repr(self.name) if made else type(self).__name__
+        registered = "name" in vars(type(self))
+        return repr(self.name) if registered else type(self).__name__
 
     @property
     def remaining(self) -> int:
@@ -129,10 +142,9 @@ class Optimizer(ABC):
                 search has ended (see :attr:`stop`), or the candidates are malformed or not finite.
         """
         if self._asked is not None:
-            raise OptimizerError("ask was called twice: tell the losses of the first candidates")
-        self._check_choices()
+            raise OptimizerError("ask was called twice: call tell in between")
         if reason := self.stop:
-            raise OptimizerError(f"ask was called after the end ({reason}): make a new optimizer")
+            raise OptimizerError(f"the search has ended ({reason}): create a new optimizer")
         candidates = np.asarray(self._ask(), dtype=np.float64)
         name = type(self).__name__
         if candidates.ndim != 2 or candidates.shape[1] != self.dim or not len(candidates):
@@ -152,20 +164,15 @@ class Optimizer(ABC):
         return candidates
 
     def _check_choices(self) -> None:
-        if self.choices is None:
-            if self.needs_choices:
-                raise OptimizerError(
-                    f"{self._who} searches choices and no numbers: set its choices, or use it for "
-                    f"prompts in words"
-                )
-        elif not self.uses_choices:
+        if self.choices is None and self.needs_choices:
             raise OptimizerError(
-                f"{self._who} searches numbers and no choices: use columns, genetic, "
-                f"hill-climb or nevergrad:NAME"
+                f"{self._who} searches categorical choices, not numbers: give it a Space with "
+                f"choices, or use it with a method that searches words"
             )
-        elif np.shape(self.choices) != (self.dim,) or np.min(self.choices) < 1:
+        if self.choices is not None and not self.uses_choices:
             raise OptimizerError(
-                f"choices {self.choices} do not fit {self.dim} dimensions: give at least 1 for each"
+                f"{self._who} searches numbers, not categorical choices: use columns, genetic, "
+                f"hill-climb or nevergrad:NAME"
             )
 
     def tell(
@@ -194,10 +201,10 @@ class Optimizer(ABC):
             0 < k <= len(asked) and np.array_equal(candidates, asked[:k])
         ):
             same = np.shape(candidates) == asked.shape
-            what = "with other values" if same else f"of shape {np.shape(candidates)}"
+            what = "other values" if same else f"shape {np.shape(candidates)}, not {asked.shape}"
             raise OptimizerError(
-                f"candidates {what} were told than the {asked.shape} that were asked for: "
-                f"tell what ask returned, or its first rows"
+                f"the candidates passed to tell differ from those that ask returned ({what}): pass "
+                f"what ask returned, or its first rows"
             )
         values = np.array(losses, dtype=np.float64)
         if values.shape != (k,):
@@ -209,7 +216,7 @@ class Optimizer(ABC):
                 f"{k} candidates came with {len(outputs)} outputs: give one array each"
             )
         if outputs is None and self.learns_from_outputs:
-            raise OptimizerError(f"{self._who} learns from outputs: tell what is behind each loss")
+            raise OptimizerError(f"{self._who} learns from outputs: pass outputs to tell")
         if self.needs_output_loss and self.output_loss is None:
             raise OptimizerError(
                 f"{self._who} needs the convex loss of the outputs: set its output_loss"
@@ -253,11 +260,10 @@ class Optimizer(ABC):
         about = {
             "spec": spec,
             "options": dict(given),
-            "dim": self.dim,
+            "space": asdict(self.space),
             "budget": self.budget,
             "seed": self.seed,
             "checksum": self._checksum,
-            "choices": None if self.choices is None else np.asarray(self.choices).tolist(),
         }
         if self.snapshots:
             about |= {"evaluations": self.evaluations}
@@ -311,17 +317,3 @@ class Optimizer(ABC):
 
         It has no side effect, and avoids points whose evaluation failed if another is known.
         """
-
-
-def whole_number(what: str, value: Any, least: int) -> int:
-    """Convert ``value``, a Python or numpy integer, to int.
-
-    Raises:
-        OptimizerError: ``value`` is no integer, or is below ``least``.
-    """
-    number = as_int(value)
-    if number is None or number < least:
-        raise OptimizerError(
-            f"an optimizer's {what} must be a whole number, at least {least}, not {value!r}"
-        )
-    return number

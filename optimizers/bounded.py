@@ -8,6 +8,7 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.option import check_above_zero, check_at_least
+from craft_zoo.optimizers.space import Space
 
 
 class Bounded(Optimizer):
@@ -17,8 +18,10 @@ class Bounded(Optimizer):
         bound: every coordinate is clipped to [-bound, bound]; none for no bounds.
     """
 
-    def __init__(self, dim: int, *, budget: int, seed: int, bound: float | None = None) -> None:
-        super().__init__(dim, budget=budget, seed=seed)
+    def __init__(
+        self, space: Space | int, *, budget: int, seed: int, bound: float | None = None
+    ) -> None:
+        super().__init__(space, budget=budget, seed=seed)
         check_above_zero(self.name, bound=bound)
         self._bound = bound
 
@@ -36,8 +39,10 @@ class Population(Bounded):
 
     _smallest = 2  # smallest popsize: two losses can be compared
 
-    def __init__(self, dim: int, *, popsize: int = 40, sigma: float = 1.0, **common: Any) -> None:
-        super().__init__(dim, **common)
+    def __init__(
+        self, space: Space | int, *, popsize: int = 40, sigma: float = 1.0, **common: Any
+    ) -> None:
+        super().__init__(space, **common)
         check_at_least(self.name, self._smallest, popsize=popsize)
         check_above_zero(self.name, sigma=sigma)
         self.popsize, self.sigma = popsize, sigma

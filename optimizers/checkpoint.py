@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.registry import create
+from craft_zoo.optimizers.space import Space
 
 
 def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
@@ -31,13 +33,11 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
         about = json.loads(str(state["about"]))
         optimizer = create(
             about["spec"],
-            about["dim"],
+            _space(about, state),
             budget=about["budget"],
             seed=about["seed"],
             **about["options"],
         )
-        if about.get("choices") is not None:
-            optimizer.choices = np.array(about["choices"])
         if optimizer.snapshots:
             optimizer.evaluations = about["evaluations"]
             optimizer._resume(state)
@@ -66,8 +66,17 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
     return optimizer
 
 
+def _space(about: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Space:
+    if "space" in about:
+        return Space(**about["space"])
+    # States from before there was Space: logit-gn and columns kept the blocks with their own.
+    own = [json.loads(str(state[key])) for key in ("logit_gn", "columns_about") if key in state]
+    blocks = own[0]["blocks"] if own else 1
+    return Space(about["dim"], blocks=blocks, choices=about.get("choices"))
+
+
 def _other_search(spec: str) -> OptimizerError:
     return OptimizerError(
-        f"the state is of a search that {spec!r} does not repeat here: "
-        f"use the package versions and machine that it was made with, or start a new search"
+        f"given the saved losses, {spec!r} now asks for other candidates than in the saved search: "
+        f"use the package versions and machine of that search, or start a new one"
     )

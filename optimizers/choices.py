@@ -10,6 +10,7 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.option import check_at_least
+from craft_zoo.optimizers.space import Space
 
 _ATTEMPTS = 50  # proposals before a candidate is drawn at random
 
@@ -24,12 +25,14 @@ class ChoiceSearch(Optimizer):
     uses_choices: ClassVar[bool] = True
     needs_choices: ClassVar[bool] = True
 
-    def __init__(self, dim: int, *, budget: int, seed: int, popsize: int = 20) -> None:
-        super().__init__(dim, budget=budget, seed=seed)
+    def __init__(self, space: Space | int, *, budget: int, seed: int, popsize: int = 20) -> None:
+        super().__init__(space, budget=budget, seed=seed)
         check_at_least(self.name, 1, popsize=popsize)
         self.popsize = popsize
-        self.best, self.best_loss = np.zeros(dim), math.inf
+        self.best, self.best_loss = np.zeros(self.dim), math.inf
         self._tried: set[bytes] = set()
+        assert self.choices is not None, "checked by Optimizer"
+        self._combinations = math.prod(self.choices.tolist())
 
     def _ask(self) -> np.ndarray:
         """The origin first, then new candidates of :meth:`_propose`."""
@@ -78,13 +81,8 @@ class ChoiceSearch(Optimizer):
         changed[where] = self.drawn()[where]
         return changed
 
-    @property
-    def _combinations(self) -> float:
-        assert self.choices is not None
-        return math.prod(int(count) for count in self.choices)
-
     def _stop(self) -> str | None:
-        if self.choices is not None and len(self._tried) >= self._combinations:
+        if len(self._tried) >= self._combinations:
             return "all combinations were tried"
         return None
 

@@ -9,9 +9,10 @@ from cma.sigma_adaptation import CMAAdaptSigmaCSA, CMAAdaptSigmaTPA
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.pycma import Pycma
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.space import Space
 
 STEP_RULES = {"auto": True, "csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}
-"""pycma's option ``AdaptSigma`` for each of ours."""
+"""Value of our option → value of pycma's option ``AdaptSigma``."""
 
 
 @register("cma")
@@ -31,14 +32,14 @@ class CMA(Pycma):
 
     def __init__(
         self,
-        dim: int,
+        space: Space | int,
         *,
         active: bool = True,
         step: Literal["auto", "csa", "tpa"] = "auto",
         diagonal: bool = False,
         **common: Any,
     ) -> None:
-        if step == "tpa" and dim < 2:
+        if step == "tpa" and Space.of(space).dim < 2:
             raise OptimizerError(
                 f"option 'step' of {self.name!r} cannot be tpa in one variable: set csa or auto"
             )
@@ -47,7 +48,7 @@ class CMA(Pycma):
             "CMA_diagonal": diagonal,
             "AdaptSigma": STEP_RULES[step],
         }
-        super().__init__(dim, **common)
+        super().__init__(space, **common)
 
     def _variant(self) -> dict[str, Any]:
         return self._options

@@ -13,6 +13,7 @@ from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.option import check_at_least
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.space import Space
 
 _HUGE = 1e18  # squares of larger outputs would overflow float32
 _ATTEMPTS = 20  # draws until a proposal for a block is new; the last one is taken anyway
@@ -47,9 +48,15 @@ class Columns(Optimizer):
     snapshots = True
 
     def __init__(
-        self, dim: int, *, popsize: int = 10, pool: int = 100, near: float = 0.5, **common: Any
+        self,
+        space: Space | int,
+        *,
+        popsize: int = 10,
+        pool: int = 100,
+        near: float = 0.5,
+        **common: Any,
     ) -> None:
-        super().__init__(dim, **common)
+        super().__init__(space, **common)
         check_at_least(self.name, 1, popsize=popsize)
         check_at_least(self.name, 2, pool=pool)
         if not 0 <= near <= 1:
@@ -57,12 +64,12 @@ class Columns(Optimizer):
                 f"option 'near' of {self.name!r} must be between 0 and 1, not {near}"
             )
         self.popsize, self._most, self._near = popsize, pool, near
-        self._deployed = np.zeros(dim)
+        self._deployed = np.zeros(self.dim)
         self._outputs: np.ndarray | None = None  # (B, n) of the recommended candidate
         self._assembled: np.ndarray | None = None  # (d,) the next first candidate
-        self._choices = np.zeros((1, 0, dim), np.int64)  # (B, K, d / B)
-        self._columns = np.zeros((1, 0, 0), np.float32)  # (B, K, n)
-        self._tried: list[set[bytes]] = []
+        self._choices = np.zeros((self.blocks, 0, self.dim // self.blocks), np.int64)  # (B, K, d/B)
+        self._columns = np.zeros((self.blocks, 0, 0), np.float32)  # (B, K, n)
+        self._tried: list[set[bytes]] = [set() for _ in range(self.blocks)]
         self._shape: tuple[int, ...] = ()
         self._rng_before: dict[str, Any] = {}
 
@@ -83,13 +90,13 @@ class Columns(Optimizer):
         best = self._deployed if self._assembled is None else self._assembled
         parts = zip(
             best.astype(np.int64).reshape(self.blocks, -1),
-            np.asarray(self.choices).reshape(self.blocks, -1),
+            self.choices.reshape(self.blocks, -1),
             strict=True,
         )
         return np.concatenate([self._new(*part, block) for block, part in enumerate(parts)])
 
     def _new(self, best: np.ndarray, choices: np.ndarray, block: int) -> np.ndarray:
-        tried = self._seen(block)
+        tried = self._tried[block]
         for _ in range(_ATTEMPTS):
             drawn = self.rng.integers(0, choices)
             if self.rng.random() < self._near:
@@ -102,26 +109,20 @@ class Columns(Optimizer):
                 break
         return proposal.astype(np.float64)
 
-    def _seen(self, block: int) -> set[bytes]:
-        while len(self._tried) <= block:
-            self._tried.append(set())
-        return self._tried[block]
-
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         assert outputs is not None, "checked by tell"
         pieces = np.stack([self._pieces(each) for each in outputs])  # (k, B, n)
         good = ~self.failed & (np.abs(pieces) < _HUGE).all(axis=(1, 2))  # False for NaN too
-        told = candidates.astype(np.int64).reshape(len(candidates), self.blocks, -1)
+        chosen = candidates.astype(np.int64).reshape(len(candidates), self.blocks, -1)
         for block in range(self.blocks):
-            self._seen(block).update(row.tobytes() for row in told[:, block])
+            self._tried[block].update(row.tobytes() for row in chosen[:, block])
         good[good] = [math.isfinite(self._loss(each)[0]) for each in pieces[good]]
         if not good.any():
             return
-        candidates, told, pieces = candidates[good], told[good], pieces[good]
+        candidates, chosen, pieces = candidates[good], chosen[good], pieces[good]
         if not self._columns.shape[1]:
-            self._choices = np.zeros((self.blocks, 0, told.shape[2]), np.int64)
             self._columns = np.zeros((self.blocks, 0, pieces.shape[2]), np.float32)
-        self._choices = np.concatenate([self._choices, told.transpose(1, 0, 2)], axis=1)
+        self._choices = np.concatenate([self._choices, chosen.transpose(1, 0, 2)], axis=1)
         self._columns = np.concatenate([self._columns, pieces.transpose(1, 0, 2)], axis=1)
         self._deploy(candidates, pieces)
         self._forget(*self._assemble())
@@ -154,7 +155,7 @@ class Columns(Optimizer):
         Returns:
             The outputs (B, n) of the assembly, and the loss's gradient there.
         """
-        assert self._outputs is not None, "there is something deployed"
+        assert self._outputs is not None, "set by _deploy"
         pieces = self._outputs.copy()
         chosen = self._deployed.reshape(self.blocks, -1).copy()
         loss, gradient = self._loss(pieces)
@@ -194,7 +195,6 @@ class Columns(Optimizer):
         about = {
             "rng": rng,
             "shape": list(self._shape),
-            "blocks": int(self.blocks),
             "evaluated": self._outputs is not None,
             "assembled": None if self._assembled is None else self._assembled.tolist(),
             "tried": [sorted(each.hex() for each in seen) for seen in self._tried],
@@ -210,12 +210,13 @@ class Columns(Optimizer):
     def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
         about = json.loads(str(arrays["columns_about"]))
         self.rng.bit_generator.state = about["rng"]
-        self._shape, self.blocks = tuple(about["shape"]), about["blocks"]
+        self._shape = tuple(about["shape"])
         self._deployed = np.array(arrays["deployed"], dtype=np.float64)
         if about["evaluated"]:
             self._outputs = np.array(arrays["deployed_outputs"], dtype=np.float32)
+            self._choices = np.array(arrays["pool_choices"], dtype=np.int64)
+            self._columns = np.array(arrays["pool_columns"], dtype=np.float32)
         assembled = about["assembled"]
         self._assembled = None if assembled is None else np.array(assembled)
-        self._tried = [{bytes.fromhex(each) for each in seen} for seen in about["tried"]]
-        self._choices = np.array(arrays["pool_choices"], dtype=np.int64)
-        self._columns = np.array(arrays["pool_columns"], dtype=np.float32)
+        for tried, seen in zip(self._tried, about["tried"], strict=False):
+            tried.update(bytes.fromhex(each) for each in seen)

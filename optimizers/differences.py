@@ -10,6 +10,7 @@ import numpy as np
 from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Bounded
 from craft_zoo.optimizers.option import check_above_zero, check_at_least, check_generation
+from craft_zoo.optimizers.space import Space
 
 _PATIENCE = 3  # generations without a successful pair before the search retreats
 
@@ -30,15 +31,19 @@ class PairedDifferences(Bounded):
         directions: pairs per step, over which the gradient is averaged.
     """
 
-    def __init__(self, dim: int, *, c: float = 0.3, directions: int = 1, **common: Any) -> None:
-        super().__init__(dim, **common)
+    def __init__(
+        self, space: Space | int, *, c: float = 0.3, directions: int = 1, **common: Any
+    ) -> None:
+        super().__init__(space, **common)
         check_above_zero(self.name, c=c)
         check_at_least(self.name, 1, directions=directions)
         check_generation(self.name, self.budget, 2)  # a pair
         self.c, self.directions = c, directions
-        self._z = np.zeros(dim)
-        self._around = self._safe = np.zeros(dim)  # y of the last pairs; last y no worse than 0
-        self._deltas = np.zeros((0, dim))
+        self._z = np.zeros(self.dim)
+        self._around = self._safe = np.zeros(
+            self.dim
+        )  # y of the last pairs; last y no worse than 0
+        self._deltas = np.zeros((0, self.dim))
         self._shrink = 1.0  # factor of all step lengths
         self._limit, self._tolerance = np.inf, 0.0  # loss at the start, and its noise
         self._curvature = 0.0  # of the loss along δ at the start; 0: unknown

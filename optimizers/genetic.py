@@ -7,6 +7,7 @@ import numpy as np
 from craft_zoo.optimizers.choices import ChoiceSearch
 from craft_zoo.optimizers.option import check_at_least
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.space import Space
 
 
 @register("genetic")
@@ -21,12 +22,12 @@ class Genetic(ChoiceSearch):
     """
 
     def __init__(
-        self, dim: int, *, budget: int, seed: int, popsize: int = 20, tournament: int = 3
+        self, space: Space | int, *, budget: int, seed: int, popsize: int = 20, tournament: int = 3
     ) -> None:
-        super().__init__(dim, budget=budget, seed=seed, popsize=popsize)
+        super().__init__(space, budget=budget, seed=seed, popsize=popsize)
         check_at_least(self.name, 1, tournament=tournament)
         self.tournament = tournament
-        self._alive = np.zeros((0, dim), dtype=np.int64)
+        self._alive = np.zeros((0, self.dim), dtype=np.int64)
         self._losses = np.zeros(0)
 
     def _propose(self) -> np.ndarray:

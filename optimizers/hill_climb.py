@@ -7,6 +7,7 @@ import numpy as np
 from craft_zoo.optimizers.choices import ChoiceSearch
 from craft_zoo.optimizers.option import check_at_least
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.space import Space
 
 
 @register("hill-climb")
@@ -22,9 +23,9 @@ class HillClimb(ChoiceSearch):
     """
 
     def __init__(
-        self, dim: int, *, budget: int, seed: int, popsize: int = 20, patience: int = 200
+        self, space: Space | int, *, budget: int, seed: int, popsize: int = 20, patience: int = 200
     ) -> None:
-        super().__init__(dim, budget=budget, seed=seed, popsize=popsize)
+        super().__init__(space, budget=budget, seed=seed, popsize=popsize)
         check_at_least(self.name, 1, patience=patience)
         self.patience = patience
         self._in_vain = 0

@@ -10,6 +10,7 @@ from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Population
 from craft_zoo.optimizers.option import check_generation
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.space import Space
 
 
 @register("lm-ma-es")
@@ -19,9 +20,9 @@ class LMMAES(Population):
     Use it for d in the thousands, where ``cma`` is slow; ``sep-cma`` ignores correlations.
     """
 
-    def __init__(self, dim: int, **common: Any) -> None:
-        super().__init__(dim, **common)
-        popsize = self.popsize
+    def __init__(self, space: Space | int, **common: Any) -> None:
+        super().__init__(space, **common)
+        dim, popsize = self.dim, self.popsize
         check_generation(self.name, self.budget, popsize)
         # Algorithm 1 assumes λ far below d. Its rates use max(d, λ) instead of d, so that they stay
         # below 1.

@@ -14,6 +14,7 @@ from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.option import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
 from craft_zoo.optimizers.secants import LinearModel, SecantMemory
+from craft_zoo.optimizers.space import Space
 from craft_zoo.optimizers.trust_region import BallMinimizer
 
 _RADII = (0.5, 1.0, 2.0)  # factors of the trust-region radius, all tried in each generation
@@ -34,7 +35,7 @@ class LogitGN(Optimizer):
     minimiser, in unexplored directions if possible. The radius adapts to the ratio of actual to
     predicted decrease.
 
-    With several :attr:`~Optimizer.blocks`, each block has its own linear model and its own ball, so
+    In a space with several blocks, each block has its own linear model and its own ball, so
     that one evaluation explores a direction in every block.
 
     The optimizer needs outputs and a convex :attr:`Optimizer.output_loss`. It ignores the losses
@@ -56,7 +57,7 @@ class LogitGN(Optimizer):
 
     def __init__(
         self,
-        dim: int,
+        space: Space | int,
         *,
         popsize: int = 20,
         radius: float = 0.2,
@@ -66,7 +67,7 @@ class LogitGN(Optimizer):
         memory_mb: int = 512,
         **common: Any,
     ) -> None:
-        super().__init__(dim, **common)
+        super().__init__(space, **common)
         check_at_least(self.name, 1, popsize=popsize, memory_mb=memory_mb)
         check_at_least(self.name, 2, memory=memory)
         check_above_zero(self.name, radius=radius, reach=reach)
@@ -76,26 +77,26 @@ class LogitGN(Optimizer):
             )
         self.popsize = popsize
         self._radius, self._reach = radius, reach  # in units of √d
-        self._pull = 2 * shrink / dim
+        self._l2_penalty = 2 * shrink / self.dim
         self._memory = SecantMemory(points=memory, size=memory_mb * 2**20)
-        self._center = np.zeros(dim)
+        self._center = np.zeros(self.dim)
         self._center_outputs: np.ndarray | None = None  # (B, n)
         self._steps: list[tuple[float, float]] = []  # radius, predicted loss of each step asked
-        self._looked = False  # popsize 1: the last generation explored
+        self._explored_last = False  # popsize 1: the last generation explored
         self._rejected = 0
         self._shape: tuple[int, ...] = ()
-        self._before: dict[str, Any] = {}  # the state before the last ask
+        self._before_ask: dict[str, Any] = {}  # own state before the last ask
 
     def recommend(self) -> np.ndarray:
         """The evaluated point with the least current ``output_loss``."""
         return self._center.copy()
 
     def _ask(self) -> np.ndarray:
-        self._before = self._about()
+        self._before_ask = self._own_state()
         self._steps = []
         if self._center_outputs is None:
-            around = self._around(self._center, None, self.popsize - 1)
-            return np.concatenate([self._center[None], around])
+            exploring = self._exploration_points(self._center, None, self.popsize - 1)
+            return np.concatenate([self._center[None], exploring])
         if self._rejected >= _PATIENCE:
             again, self._rejected = [self._center], 0
         else:
@@ -103,45 +104,45 @@ class LogitGN(Optimizer):
         steps, model = self._step_candidates()
         middle = steps[len(steps) // 2] if steps else self._center
         if self.popsize == 1:
-            self._looked = not self._looked
-            if self._looked or not steps:
+            self._explored_last = not self._explored_last
+            if self._explored_last or not steps:
                 self._steps = []
-                return np.stack(again) if again else self._around(middle, model, 1)
+                return np.stack(again) if again else self._exploration_points(middle, model, 1)
             self._steps = [self._steps[len(steps) // 2]]
             return middle[None]
         n_steps = min(len(steps), (self.popsize + 1) // 2)
         if n_steps < len(steps):  # prefer the middle radius, then the larger one
             order = [1, 2, 0][:n_steps]
             steps, self._steps = [steps[i] for i in order], [self._steps[i] for i in order]
-        n_around = max(0, self.popsize - n_steps - len(again))
-        rows = [*steps, *again, *self._around(middle, model, n_around)]
+        n_exploring = max(0, self.popsize - n_steps - len(again))
+        rows = [*steps, *again, *self._exploration_points(middle, model, n_exploring)]
         return np.stack(rows[: self.popsize])
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
-        assert outputs is not None, "tell refuses to go without"
-        told = self._flat(outputs)
-        good = ~self.failed & (np.abs(told) < _HUGE).all(axis=(1, 2))  # False for NaN too
-        values = np.full(len(told), np.inf)
+        assert outputs is not None, "checked by tell"
+        flat = self._flat(outputs)
+        good = ~self.failed & (np.abs(flat) < _HUGE).all(axis=(1, 2))  # False for NaN too
+        values = np.full(len(flat), np.inf)
         for row in np.flatnonzero(good):
-            values[row] = self._loss(told[row])
+            values[row] = self._loss(flat[row])
         good &= np.isfinite(values)
         values[~good] = np.inf  # an output_loss may return NaN or -inf
         if not good.any():
             return
-        self._memory.add(candidates[good].reshape(-1, *self._in_blocks.shape), told[good])
+        self._memory.add(candidates[good].reshape(-1, *self._in_blocks.shape), flat[good])
         if self._center_outputs is None:
             best = int(values.argmin())
-            self._center, self._center_outputs = candidates[best].copy(), told[best]
+            self._center, self._center_outputs = candidates[best].copy(), flat[best]
             return
         present = self._loss(self._center_outputs)
         again = np.flatnonzero(good & (candidates == self._center).all(axis=1))
         if len(again):  # with noise, the center's old loss may be too low
-            self._center_outputs = told[again[0]]
+            self._center_outputs = flat[again[0]]
             present = values[again[0]]
         self._adapt_radius(values[: len(self._steps)], present)
         best = int(values.argmin())
         if values[best] < present:
-            self._center, self._center_outputs = candidates[best].copy(), told[best]
+            self._center, self._center_outputs = candidates[best].copy(), flat[best]
             self._rejected = 0
         else:
             self._rejected += 1
@@ -175,7 +176,9 @@ class LogitGN(Optimizer):
         model = self._memory.model(self._in_blocks, center, self._reach * self._unit)
         if model is None:
             return [], None
-        ball = BallMinimizer(self._loss_and_slope, model, self._in_blocks, pull=self._pull)
+        ball = BallMinimizer(
+            self._loss_and_slope, model, self._in_blocks, l2_penalty=self._l2_penalty
+        )
         steps = []
         for factor in _RADII:
             t = ball.minimize(factor * self._radius * self._unit)
@@ -183,7 +186,9 @@ class LogitGN(Optimizer):
             self._steps.append((factor * self._radius, ball.loss))
         return steps, model
 
-    def _around(self, point: np.ndarray, model: LinearModel | None, count: int) -> np.ndarray:
+    def _exploration_points(
+        self, point: np.ndarray, model: LinearModel | None, count: int
+    ) -> np.ndarray:
         """(count, dim) exploring points at the trust region's radius from ``point``.
 
         In each block, their directions are orthogonal to those of the model, if dimensions remain.
@@ -191,8 +196,8 @@ class LogitGN(Optimizer):
         shape = count, *self._in_blocks.shape
         directions = self.rng.standard_normal(shape, dtype=np.float32)
         if model is not None and model.moves.shape[1] + count <= shape[2]:
-            known = model.known(directions.transpose(1, 0, 2))
-            directions -= known.transpose(1, 0, 2)
+            inside = model.project(directions.transpose(1, 0, 2))
+            directions -= inside.transpose(1, 0, 2)
         directions /= np.linalg.norm(directions, axis=2, keepdims=True).clip(1e-12)
         return point + self._radius * self._unit * directions.reshape(count, self.dim)
 
@@ -203,35 +208,34 @@ class LogitGN(Optimizer):
         shape = self._shape if self._center_outputs is not None else arrays[0].shape
         if any(each.shape != shape for each in arrays):
             raise OptimizerError(
-                f"outputs of the shapes {sorted({each.shape for each in arrays})} were told to "
-                f"{self.name!r}, which began with {shape}: all must have one shape"
+                f"outputs of the shapes {sorted({each.shape for each in arrays})} were passed to "
+                f"{self.name!r}, whose first output has {shape}: give all the same shape"
             )
-        if self.dim % self.blocks or (self.blocks > 1 and shape[-1:] != (self.blocks,)):
+        if self.blocks > 1 and shape[-1:] != (self.blocks,):
             raise OptimizerError(
-                f"outputs of shape {shape} and {self.dim} variables do not come in {self.blocks} "
-                f"blocks: outputs need a last axis of that length, variables a multiple of it"
+                f"outputs of shape {shape} do not divide into {self.blocks} blocks: outputs need "
+                f"a last axis of that length"
             )
         self._shape = shape
-        told = np.stack(arrays).reshape(len(arrays), -1, self.blocks)
-        return np.ascontiguousarray(told.transpose(0, 2, 1))
+        stacked = np.stack(arrays).reshape(len(arrays), -1, self.blocks)
+        return np.ascontiguousarray(stacked.transpose(0, 2, 1))
 
     def _loss(self, outputs: np.ndarray) -> float:
         return self._loss_and_slope(outputs)[0]
 
     def _loss_and_slope(self, outputs: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss of (B, n) outputs and its gradient (B, n)."""
-        assert self.output_loss is not None, "ask and tell refuse to go without"
-        told = np.ascontiguousarray(outputs.T).reshape(self._shape)
-        value, slope = self.output_loss(told)
+        assert self.output_loss is not None, "checked by tell"
+        shaped = np.ascontiguousarray(outputs.T).reshape(self._shape)
+        value, slope = self.output_loss(shaped)
         slope = np.asarray(slope, dtype=np.float32).reshape(-1, self.blocks)
         return float(value), np.ascontiguousarray(slope.T)
 
-    def _about(self) -> dict[str, Any]:
+    def _own_state(self) -> dict[str, Any]:
         return {
             "radius": self._radius,
             "rejected": self._rejected,
-            "looked": self._looked,
-            "blocks": int(self.blocks),
+            "looked": self._explored_last,
             "shape": self._shape,
             "evaluated": self._center_outputs is not None,
             "rng": self.rng.bit_generator.state,
@@ -240,7 +244,7 @@ class LogitGN(Optimizer):
     def _snapshot(self) -> dict[str, np.ndarray]:
         center = self._center_outputs
         # Candidates without losses are asked for again, hence the state before that ask.
-        about = self._about() if self._asked is None else self._before
+        about = self._own_state() if self._asked is None else self._before_ask
         return {
             "logit_gn": np.array(json.dumps(about)),
             "center": self._center,
@@ -251,8 +255,7 @@ class LogitGN(Optimizer):
     def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
         about = json.loads(str(arrays["logit_gn"]))
         self._radius, self._rejected = about["radius"], about["rejected"]
-        self._looked, self._shape = about["looked"], tuple(about["shape"])
-        self.blocks = about["blocks"]
+        self._explored_last, self._shape = about["looked"], tuple(about["shape"])
         self.rng.bit_generator.state = about["rng"]
         self._center = np.array(arrays["center"], dtype=np.float64)
         if about["evaluated"]:

@@ -16,6 +16,7 @@ from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.global_rng import GlobalGenerator
 from craft_zoo.optimizers.option import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.space import Space
 
 _MOST_ALTERNATIVES = 12  # maximum number of values of a nevergrad parameter
 
@@ -42,7 +43,7 @@ class Nevergrad(Optimizer):
 
     def __init__(
         self,
-        dim: int,
+        space: Space | int,
         *,
         budget: int,
         seed: int,
@@ -51,7 +52,7 @@ class Nevergrad(Optimizer):
         sigma: float = 1.0,
         bound: float | None = None,
     ) -> None:
-        super().__init__(dim, budget=budget, seed=seed)
+        super().__init__(space, budget=budget, seed=seed)
         import nevergrad as ng  # slow to import, so only on use
 
         name = self._variant = variant or "NGOpt"
@@ -65,36 +66,34 @@ class Nevergrad(Optimizer):
         self._random_state = np.random.RandomState(seed % 2**32)
         self._workers = min(workers, budget)
         self._generator = GlobalGenerator(seed)  # some algorithms use the global one
-        with self._at_work():
-            array = ng.p.Array(init=np.zeros(dim)).set_mutation(sigma=sigma)
-            self._ng = self._make(array if bound is None else array.set_bounds(-bound, bound))
-        self._for_choices = False
         self._digits: list[tuple[int, int]] = []
+        with self._at_work():
+            variables = self._variables(sigma, bound)
+            variables.random_state = self._random_state
+            self._ng = ng.optimizers.registry[name](
+                variables, budget=budget, num_workers=self._workers
+            )
         self._pending: list[Any] = []
         self._told: list[tuple[Any, float]] = []
         self._failures: set[bytes] = set()  # points whose last evaluation failed
-        self._best_loss, self._best = math.inf, np.zeros(dim)
+        self._best_loss, self._best = math.inf, np.zeros(self.dim)
 
-    def _make(self, parametrization: Any) -> Any:
+    def _variables(self, sigma: float, bound: float | None) -> Any:
+        """The space as a parameter of nevergrad."""
         import nevergrad as ng
 
-        parametrization.random_state = self._random_state
-        return ng.optimizers.registry[self._variant](
-            parametrization, budget=self.budget, num_workers=self._workers
-        )
-
-    def _make_for_choices(self, choices: np.ndarray) -> None:
-        import nevergrad as ng
-
+        if self.choices is None:
+            array = ng.p.Array(init=np.zeros(self.dim)).set_mutation(sigma=sigma)
+            return array if bound is None else array.set_bounds(-bound, bound)
         # A nevergrad parameter holds an object per alternative: a candidate with a choice of 1000
         # words takes 1 s. So a choice with many alternatives is split into digits.
-        self._digits = [_digits(int(count)) for count in choices]
+        self._digits = [_digits(int(count)) for count in self.choices]
         each = [ng.p.TransitionChoice(range(base)) for base, k in self._digits for _ in range(k)]
-        self._ng, self._for_choices = self._make(ng.p.Tuple(*each)), True
+        return ng.p.Tuple(*each)
 
     def _point(self, value: Any) -> np.ndarray:
         """(d,) numbers, or choices decoded from their digits."""
-        if not self._for_choices:
+        if self.choices is None:
             return np.array(value, dtype=np.float64)
         digits, chosen = iter(value), []
         for base, k in self._digits:
@@ -102,13 +101,10 @@ class Nevergrad(Optimizer):
             for _ in range(k):
                 number = base * number + next(digits)
             chosen.append(number)
-        assert self.choices is not None
         return np.array(chosen, dtype=np.float64) % self.choices
 
     def _ask(self) -> np.ndarray:
         with self._at_work():
-            if self.choices is not None and not self._for_choices:
-                self._make_for_choices(self.choices)
             self._pass_on()
             self._pending = [self._ng.ask() for _ in range(self._workers)]
         return np.stack([self._point(each.value) for each in self._pending])
@@ -152,5 +148,5 @@ class Nevergrad(Optimizer):
             except Exception as error:
                 raise OptimizerError(
                     f"nevergrad's {self._variant} fails in {self.dim} dimensions with a budget of "
-                    f"{self.budget} ({str(error).partition(chr(10))[0]}): choose another"
+                    f"{self.budget} ({str(error).partition(chr(10))[0]}): choose another one"
                 ) from error

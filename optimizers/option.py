@@ -178,6 +178,20 @@ def as_int(value: Any) -> int | None:
         return None
 
 
+def whole_number(what: str, value: Any, least: int) -> int:
+    """Convert ``value``, a Python or numpy integer, to int.
+
+    Raises:
+        OptimizerError: ``value`` is no integer, or is below ``least``.
+    """
+    number = as_int(value)
+    if number is None or number < least:
+        raise OptimizerError(
+            f"an optimizer's {what} must be a whole number, at least {least}, not {value!r}"
+        )
+    return number
+
+
 def _read(text: str, member: Any) -> Any:
     if member is type(None):
         return {"none": None}[text.lower()]

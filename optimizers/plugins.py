@@ -14,10 +14,10 @@ from importlib import import_module, metadata
 from pkgutil import iter_modules
 from typing import Any, Generic, TypeVar
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 
-class Registry(Generic[Thing]):
+class Registry(Generic[Item]):
     """Registered objects by name.
 
     Args:
@@ -25,11 +25,11 @@ class Registry(Generic[Thing]):
         package: package whose modules register objects.
         group: entry point group of other packages' objects.
         error: exception type raised if a name is unknown or taken.
-        offered: called with the name and the object of each entry point; the default does nothing,
-            which suffices if an entry point's module registers its objects when it is imported.
+        on_entry_point: called with the name and the object of each entry point; the default, which
+            does nothing, suffices if an entry point's module registers its objects when imported.
 
     Attributes:
-        things: the objects registered so far, by name.
+        items: the objects registered so far, by name.
         broken: error messages of the modules that cannot be imported, by name.
     """
 
@@ -39,21 +39,21 @@ class Registry(Generic[Thing]):
         package: str,
         group: str,
         error: type[Exception],
-        offered: Callable[[str, Any], None] = lambda name, thing: None,
+        on_entry_point: Callable[[str, Any], None] = lambda name, item: None,
     ) -> None:
         self.kind, self._package, self._group = kind, package, group
-        self._error, self._offered = error, offered
-        self.things: dict[str, Thing] = {}
+        self._error, self._on_entry_point = error, on_entry_point
+        self.items: dict[str, Item] = {}
         self._sources: dict[str, Any] = {}
         self.broken: dict[str, str] = {}
         self._is_loaded = False
 
-    def add(self, name: str, thing: Thing, source: Any) -> None:
+    def add(self, name: str, item: Item, source: Any) -> None:
         """Register an object.
 
         Args:
             name: name of the object.
-            thing: the object that :meth:`find` returns.
+            item: the object that :meth:`find` returns.
             source: the class or function that defines the object. If it is defined again, as in a
                 notebook, the new object replaces the old one.
 
@@ -63,9 +63,9 @@ class Registry(Generic[Thing]):
         known = self._sources.get(name, source)
         if (known.__module__, known.__qualname__) != (source.__module__, source.__qualname__):
             raise self._error(f"the {self.kind} {name!r} exists already: choose another name")
-        self.things[name], self._sources[name] = thing, source
+        self.items[name], self._sources[name] = item, source
 
-    def find(self, name: str, choices: str = "") -> Thing:
+    def find(self, name: str, choices: str = "") -> Item:
         """The object registered as ``name``.
 
         Args:
@@ -79,12 +79,12 @@ class Registry(Generic[Thing]):
         is_name = isinstance(name, str)
         if is_name and name in self.broken:
             raise self._error(self.broken[name])
-        if not is_name or name not in self.things:
+        if not is_name or name not in self.items:
             raise self._error(
-                f"unknown {self.kind} {name!r}: {did_you_mean(str(name), self.things)}choose from "
-                f"{', '.join(sorted(self.things))}{choices}"
+                f"unknown {self.kind} {name!r}: {did_you_mean(str(name), self.items)}choose from "
+                f"{', '.join(sorted(self.items))}{choices}"
             )
-        return self.things[name]
+        return self.items[name]
 
     def summaries(self, *, by_name: bool = True) -> dict[str, str]:
         """Names with the first line of the docstring of their source, then :attr:`broken`.
@@ -95,7 +95,7 @@ class Registry(Generic[Thing]):
         self.load()
         return {
             name: (inspect.getdoc(self._sources[name]) or "no description").splitlines()[0]
-            for name in (sorted(self.things) if by_name else self.things)
+            for name in (sorted(self.items) if by_name else self.items)
         } | self.broken
 
     def load(self) -> None:
@@ -107,9 +107,9 @@ class Registry(Generic[Thing]):
             whole = f"{self._package}.{module.name}"
             self._import(module.name, whole, partial(import_module, whole))
         for point in metadata.entry_points(group=self._group):
-            thing = self._import(point.name, point.value, point.load)
-            if thing is not None:
-                self._offered(point.name, thing)
+            item = self._import(point.name, point.value, point.load)
+            if item is not None:
+                self._on_entry_point(point.name, item)
 
     def _import(self, name: str, place: str, load: Callable[[], Any]) -> Any:
         try:

@@ -11,6 +11,7 @@ import numpy as np
 from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.option import check_above_zero, check_at_least, check_generation
 from craft_zoo.optimizers.restarts import Policy, Restarts
+from craft_zoo.optimizers.space import Space
 
 _SMALLEST = 4  # smallest population that pycma supports
 _FLAT = 10  # generations of equal losses that count as convergence; fewer may be failures
@@ -29,7 +30,7 @@ class Pycma(Optimizer):
 
     def __init__(
         self,
-        dim: int,
+        space: Space | int,
         *,
         budget: int,
         seed: int,
@@ -38,7 +39,7 @@ class Pycma(Optimizer):
         bound: float | None = None,
         restarts: Policy = "none",
     ) -> None:
-        super().__init__(dim, budget=budget, seed=seed)
+        super().__init__(space, budget=budget, seed=seed)
         check_at_least(self.name, _SMALLEST, popsize=popsize)
         check_above_zero(self.name, sigma=sigma, bound=bound)
         check_generation(self.name, budget, popsize)
@@ -46,7 +47,7 @@ class Pycma(Optimizer):
         self._restarts = (
             None if restarts == "none" else Restarts(restarts, popsize, sigma, self.rng)
         )
-        self._es = self._start(np.zeros(dim), popsize, sigma)
+        self._es = self._start(np.zeros(self.dim), popsize, sigma)
         self._converged: str | None = None
         self._solutions: list[np.ndarray] = []
         self._flat = 0  # generations of equal losses in a row

@@ -9,6 +9,7 @@ import numpy as np
 from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Population
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.space import Space
 
 
 @register("random")
@@ -17,9 +18,9 @@ class RandomSearch(Population):
 
     _smallest = 1
 
-    def __init__(self, dim: int, **common: Any) -> None:
-        super().__init__(dim, **common)
-        self._best_loss, self._best = np.inf, np.zeros(dim)
+    def __init__(self, space: Space | int, **common: Any) -> None:
+        super().__init__(space, **common)
+        self._best_loss, self._best = np.inf, np.zeros(self.dim)
 
     def _ask(self) -> np.ndarray:
         return self._inside(self.sigma * self.rng.standard_normal((self.popsize, self.dim)))

@@ -9,10 +9,17 @@ import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from craft_zoo.optimizers.base import Optimizer, whole_number
+from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.option import Option, check_names, parse_options, split_assignment
+from craft_zoo.optimizers.option import (
+    Option,
+    check_names,
+    parse_options,
+    split_assignment,
+    whole_number,
+)
 from craft_zoo.optimizers.plugins import Registry
+from craft_zoo.optimizers.space import Dim, Space
 
 ENTRY_POINT_GROUP = "craft_zoo.optimizers"
 
@@ -22,14 +29,14 @@ _GIVEN = ("budget", "seed", "variant")
 O = TypeVar("O", bound=type[Optimizer])  # noqa: E741
 
 
-def _offered(name: str, thing: Any) -> None:
+def _register_undecorated(name: str, thing: Any) -> None:
     """Register the class of an entry point that lacks the :func:`register` decorator."""
     if isinstance(thing, type) and issubclass(thing, Optimizer):
         register(name)(thing)
 
 
 REGISTRY: Registry[type[Optimizer]] = Registry(
-    "optimizer", "craft_zoo.optimizers", ENTRY_POINT_GROUP, OptimizerError, _offered
+    "optimizer", "craft_zoo.optimizers", ENTRY_POINT_GROUP, OptimizerError, _register_undecorated
 )
 
 
@@ -103,7 +110,7 @@ def searches(spec: str, *, choices: bool) -> bool:
 
 
 def uses_blocks(spec: str) -> bool:
-    """Whether the optimizer makes use of :attr:`Optimizer.blocks`.
+    """Whether the optimizer makes use of the blocks of a :class:`Space`.
 
     Raises:
         OptimizerError: unknown name or option.
@@ -111,19 +118,20 @@ def uses_blocks(spec: str) -> bool:
     return _find(parse_spec(spec)[0]).uses_blocks
 
 
-def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Optimizer:
+def create(spec: str, space: Space | int, *, budget: int, seed: int, **given: Any) -> Optimizer:
     """Create an optimizer from its spec. All numbers may be Python's or numpy's.
 
     Args:
         spec: ``name`` or ``name:variant`` (as in ``nevergrad:CMA``), optionally followed by
             ``:option=value,option=value``.
-        dim: number of variables.
+        space: what is searched, or the number of real variables.
         budget: total number of candidates to evaluate.
         seed: seed of all the optimizer's randomness.
         **given: options as Python values; ``spec`` takes precedence.
 
     Raises:
-        OptimizerError: unknown name, variant or option, or an invalid value.
+        OptimizerError: unknown name, variant or option, an invalid value, or a space that the
+            optimizer cannot search.
     """
     name, variant, values = parse_spec(spec)
     cls = _find(name)
@@ -132,21 +140,21 @@ def create(spec: str, dim: int, *, budget: int, seed: int, **given: Any) -> Opti
     check_names(given, declared, owner)
     given = {each: declared[each].accept(value, owner) for each, value in given.items()}
     values = given | values
-    dim, budget, seed = (
-        whole_number(what, value, least)
-        for what, value, least in (("dim", dim, 1), ("budget", budget, 1), ("seed", seed, 0))
-    )
+    space = Space.of(space)
+    budget, seed = whole_number("budget", budget, 1), whole_number("seed", seed, 0)
     for option in declared.values():
         if option.default is inspect.Parameter.empty and option.name not in values:
             raise OptimizerError(f"{owner} needs its option {option.name!r}: set it")
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise OptimizerError(f"{owner} is not finished: its class must implement {missing}")
-    if "variant" in inspect.signature(cls.__init__).parameters:
+    parameters = list(inspect.signature(cls).parameters)
+    if "variant" in parameters:
         values["variant"] = variant
     elif variant:
         raise OptimizerError(f"optimizer {name!r} has no variants: write {name!r}, not {spec!r}")
-    optimizer = cls(dim, budget=budget, seed=seed, **values)
+    what = space if parameters[:1] == ["space"] else Dim.of(space)
+    optimizer = cls(what, budget=budget, seed=seed, **values)
     optimizer._made_from = (str(spec), given)
     return optimizer
 

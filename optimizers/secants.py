@@ -38,7 +38,7 @@ class LinearModel:
         """(B, d) gradient in t of a function with gradient (B, n) in the outputs (chain rule)."""
         return (self.jacobian @ self.span.slope(gradient)[:, :, None])[:, :, 0]
 
-    def known(self, directions: np.ndarray) -> np.ndarray:
+    def project(self, directions: np.ndarray) -> np.ndarray:
         """(B, k, d) projection of directions (B, k, d) onto the span of the moves."""
         count, dim = self.moves.shape[1:]
         if count >= dim:

@@ -10,17 +10,18 @@ from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.bounded import Population
 from craft_zoo.optimizers.option import check_generation
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.space import Space
 
 
 @register("snes")
 class SNES(Population):
     """SNES (Schaul, Glasmachers & Schmidhuber 2011): natural gradient on mean and deviations."""
 
-    def __init__(self, dim: int, **common: Any) -> None:
-        super().__init__(dim, **common)
+    def __init__(self, space: Space | int, **common: Any) -> None:
+        super().__init__(space, **common)
         check_generation(self.name, self.budget, self._smallest)
-        self._mean, self._width = np.zeros(dim), np.full(dim, self.sigma)
-        self._samples = np.zeros((0, dim))
+        self._mean, self._width = np.zeros(self.dim), np.full(self.dim, self.sigma)
+        self._samples = np.zeros((0, self.dim))
 
     def _ask(self) -> np.ndarray:
         self._samples = self.rng.standard_normal((self.popsize, self.dim))  # s_k

@@ -10,6 +10,7 @@ from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.differences import PairedDifferences
 from craft_zoo.optimizers.option import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.space import Space
 
 # Spall (1998), "Implementation of the simultaneous perturbation algorithm", section III.
 _ALPHA, _GAMMA = 0.602, 0.101
@@ -36,9 +37,9 @@ class SPSA(PairedDifferences):
     """
 
     def __init__(
-        self, dim: int, *, step: float = 0.3, calibration: int = 10, **common: Any
+        self, space: Space | int, *, step: float = 0.3, calibration: int = 10, **common: Any
     ) -> None:
-        super().__init__(dim, **common)
+        super().__init__(space, **common)
         check_above_zero(self.name, step=step)
         check_at_least(self.name, 1, calibration=calibration)
         self.step = step

@@ -8,6 +8,7 @@ import numpy as np
 
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.space import Space
 from craft_zoo.optimizers.spsa import SPSA
 
 
@@ -23,15 +24,15 @@ class SPSAGC(SPSA):
     """
 
     def __init__(
-        self, dim: int, *, momentum: float = 0.9, step: float = 0.1, **common: Any
+        self, space: Space | int, *, momentum: float = 0.9, step: float = 0.1, **common: Any
     ) -> None:
-        super().__init__(dim, step=step, **common)
+        super().__init__(space, step=step, **common)
         if not 0 <= momentum < 1:
             raise OptimizerError(
                 f"option 'momentum' of {self.name!r} must be in [0, 1), not {momentum}"
             )
         self.momentum = momentum
-        self._m = np.zeros(dim)
+        self._m = np.zeros(self.dim)
 
     def _point(self) -> np.ndarray:
         return self._z + self.momentum * self._m

@@ -23,7 +23,8 @@ import numpy as np
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.checkpoint import restore
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.registry import create, options
+from craft_zoo.optimizers.registry import create, options, searches
+from craft_zoo.optimizers.space import Space
 
 # Checks that compare two searches are skipped for an optimizer that is not reproducible.
 _REPEATABLE = {"determinism", "isolation"}
@@ -35,7 +36,7 @@ _WORSE = 1.1  # a loss above 1.1 times the loss of the start counts as much wors
 _BOUND = 0.5
 # The number that each choice index is decoded to, for optimizers that search only choices.
 _VALUES = np.array([0.0, 0.7, -0.7, 1.4, -1.4])
-_IMPROVEMENT_BUDGET, _IMPROVEMENT_SEEDS = 600, (1, 2, 3)
+_IMPROVEMENT_SEEDS = (1, 2, 3)
 
 
 class ConformanceError(AssertionError):
@@ -46,7 +47,7 @@ Evaluate = Callable[[np.ndarray], tuple[np.ndarray, list[np.ndarray]]]
 Check = Callable[["Subject"], None]
 
 CHECKS: dict[str, Check] = {}
-"""Every rule's check by name."""
+"""Name of each rule → its check."""
 
 
 def check_optimizer(spec: str, *, skip: Collection[str] = ()) -> None:
@@ -108,17 +109,25 @@ class Subject:
         """The name in the registry."""
         return self.spec.partition(":")[0]
 
+    @property
+    def long_budget(self) -> int:
+        """Evaluations of a search whose result is judged; outputs tell more than losses."""
+        return 100 if self.make().learns_from_outputs else 600
+
     def make(self, dim: int = _DIM, budget: int = 100, seed: int = 1, **given: Any) -> Optimizer:
         """Create the optimizer, ready to be asked."""
-        optimizer = create(self.spec, dim, budget=budget, seed=seed, **given)
+        optimizer = create(self.spec, self.space(dim), budget=budget, seed=seed, **given)
         optimizer.output_loss = mean_cross_entropy
-        if optimizer.needs_choices:
-            optimizer.choices = np.full(dim, len(_VALUES))
         return optimizer
+
+    def space(self, dim: int, blocks: int = 1) -> Space:
+        """A space that the optimizer can search: of choices if it searches nothing else."""
+        real = searches(self.spec, choices=False)
+        return Space(dim, blocks=blocks, choices=None if real else [len(_VALUES)] * dim)
 
     def decoded(self, evaluate: Evaluate) -> Evaluate:
         """Make ``evaluate`` accept choice indices if the optimizer searches only choices."""
-        if not self.make().needs_choices:
+        if self.space(_DIM).choices is None:
             return evaluate
         return lambda candidates: evaluate(_VALUES[candidates.astype(int)])
 
@@ -213,6 +222,18 @@ def check_options(subject: Subject) -> None:
 
 
 @rule
+def check_space(subject: Subject) -> None:
+    """The constructor passes on the space that it is given."""
+    space = subject.space(_DIM, blocks=2)
+    optimizer = create(subject.spec, space, budget=100, seed=1)
+    if optimizer.space != space:
+        raise ConformanceError(
+            f"made for {space}, it searches {optimizer.space}: pass the first argument of its "
+            f"constructor on to super().__init__ as it is"
+        )
+
+
+@rule
 def check_shapes(subject: Subject) -> None:
     """Candidates are (λ, d), recommendations (d,), and both are finite, for d = 1, 2 and 30."""
     for dim in (1, 2, 30):
@@ -257,7 +278,7 @@ def check_budget(subject: Subject) -> None:
             optimizer.ask()
         except OptimizerError:
             continue
-        raise ConformanceError(f"it goes on asking after its budget of {budget} is spent")
+        raise ConformanceError(f"it continues to ask after its budget of {budget} is spent")
     for budget in (1, 2, 3, 5):
         try:
             used = len(subject.run(subject.make(budget=budget)))
@@ -337,7 +358,8 @@ def check_interleaving(subject: Subject) -> None:
                     asked.append(candidates)
     if not np.array_equal(np.concatenate(asked), alone):
         raise ConformanceError(
-            "beside another one it asked for other candidates than alone: keep all state in self"
+            "interleaved with another instance, it asked for other candidates than alone: keep "
+            "all state in self"
         )
 
 
@@ -361,15 +383,15 @@ def check_bad_losses(subject: Subject) -> None:
     """NaN, infinite, equal or huge losses neither end the search nor spoil its recommendation."""
     nan, evaluate = np.nan, subject.decoded(classification(_DIM))
 
-    def telling(told: list[float]) -> Evaluate:
-        return lambda candidates: (np.resize(told, len(candidates)), evaluate(candidates)[1])
+    def with_losses(losses: list[float]) -> Evaluate:
+        return lambda candidates: (np.resize(losses, len(candidates)), evaluate(candidates)[1])
 
-    for told in ([nan], [np.inf], [-np.inf, nan], [0.0], [nan, 1.0], [1e300, -1e300], [1e300]):
+    for losses in ([nan], [np.inf], [-np.inf, nan], [0.0], [nan, 1.0], [1e300, -1e300], [1e300]):
         optimizer = subject.make(budget=160)
-        subject.run(optimizer, telling(told))
+        subject.run(optimizer, with_losses(losses))
         if not np.isfinite(optimizer.recommend()).all():
-            raise ConformanceError(f"told losses of {told}, its recommendation is not finite")
-    optimizer = subject.make(budget=_IMPROVEMENT_BUDGET)
+            raise ConformanceError(f"after losses of {losses}, its recommendation is not finite")
+    optimizer = subject.make(budget=subject.long_budget)
 
     def failing(candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         losses, outputs = evaluate(candidates)
@@ -412,7 +434,7 @@ def check_failures(subject: Subject) -> None:
             if recommended.any() and recommended.tobytes() in failed - good:
                 raise ConformanceError(
                     f"it recommends a candidate whose loss was {bad} {when}: compare losses with "
-                    f"those that were told, of which a failed one's is the highest"
+                    f"the losses that _tell receives, where failed ones are the highest"
                 )
 
 
@@ -424,8 +446,8 @@ def check_dimensions(subject: Subject) -> None:
     few, lead away from the minimum of a convex function. A factor of 1.1 is tolerated, because the
     mean of an evolution strategy may get slightly worse before its step size has adapted.
     """
-    learns_from_outputs = subject.make().learns_from_outputs  # slow: smaller budget
-    function, budget = (classification, 100) if learns_from_outputs else (sphere, 600)
+    budget = subject.long_budget
+    function = classification if subject.make().learns_from_outputs else sphere
     for dim in _DIMENSIONS:
         optimizer = subject.make(dim, budget=budget)
         evaluate = subject.decoded(function(dim))
@@ -473,7 +495,7 @@ def check_purity(subject: Subject) -> None:
             recommended[:] = 9.0
 
     for action, fault in (
-        (overwrite, "it keeps the caller's arrays: copy what it is told"),
+        (overwrite, "it keeps references to the caller's arrays: copy tell's arguments"),
         (lambda optimizer, *_: optimizer.recommend(), "recommend changes the search that follows"),
         (overwrite_recommended, "recommend hands out its own array: return a copy"),
     ):
@@ -498,7 +520,9 @@ def check_outputs(subject: Subject) -> None:
                 return
             raise
     if optimizer.learns_from_outputs:
-        raise ConformanceError("it learns from outputs, but does not miss them")
+        raise ConformanceError(
+            "it declares learns_from_outputs, but tell accepts a call without outputs"
+        )
     if not np.array_equal(np.concatenate(asked), subject.run(subject.make())):
         raise ConformanceError("it learns from outputs: declare learns_from_outputs = True")
 
@@ -517,14 +541,20 @@ def check_restoring(subject: Subject) -> None:
         second.output_loss = first.output_loss
     except OptimizerError as error:
         raise ConformanceError(
-            f"told the same losses again, it asks for other candidates ({error}): its search must "
-            f"depend on nothing but seed and what it is told"
+            f"after the same losses, it asks for other candidates ({error}): its search must "
+            f"depend only on the seed and the arguments of tell"
         ) from None
     asked = np.concatenate([asked, subject.run(second)])
     if not np.array_equal(asked, expected):
-        raise ConformanceError("restored in the middle of a search, it goes on otherwise")
+        raise ConformanceError(
+            "restored in the middle of a search, it asks for other candidates than the "
+            "uninterrupted search"
+        )
     if not np.array_equal(second.recommend(), whole.recommend()):
-        raise ConformanceError("restored in the middle of a search, it recommends another point")
+        raise ConformanceError(
+            "restored in the middle of a search, it recommends another point than the "
+            "uninterrupted search"
+        )
 
 
 @rule
@@ -532,12 +562,13 @@ def check_improvement(subject: Subject) -> None:
     """On simple functions the recommendation is no worse than that of random search."""
     learns_from_outputs = subject.make().learns_from_outputs
     functions = [classification] if learns_from_outputs else [sphere, ellipsoid, classification]
+    budget = subject.long_budget
     for function in functions:
         ends = {}
         for who in (subject, Subject("random")):
             reached = []
             for seed in _IMPROVEMENT_SEEDS:
-                optimizer = who.make(budget=_IMPROVEMENT_BUDGET, seed=seed)
+                optimizer = who.make(budget=budget, seed=seed)
                 evaluate = who.decoded(function(_DIM))
                 who.run(optimizer, evaluate)
                 reached.append(float(evaluate(optimizer.recommend()[None])[0][0]))
@@ -545,6 +576,6 @@ def check_improvement(subject: Subject) -> None:
         if not ends[subject] <= ends[Subject("random")]:
             raise ConformanceError(
                 f"on the {function.__name__} function in {_DIM} dimensions it recommends a loss of "
-                f"{ends[subject]:.3g} after {_IMPROVEMENT_BUDGET} evaluations, random search finds "
+                f"{ends[subject]:.3g} after {budget} evaluations, random search finds "
                 f"{ends[Subject('random')]:.3g} (medians of {len(_IMPROVEMENT_SEEDS)} seeds)"
             )

@@ -14,7 +14,7 @@ Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 class BallMinimizer:
-    """Minimises ``loss(at + t @ jacobian) + pull / 2 |center + t|²`` over t, |t_b| ≤ radius.
+    """Minimises ``loss(at + t @ jacobian) + l2_penalty / 2 |center + t|²`` over t, |t_b| ≤ radius.
 
     Each block b has its own ball; t is restricted to the span of the model's moves.
 
@@ -26,7 +26,7 @@ class BallMinimizer:
         loss: convex function of (B, n) outputs.
         model: linear model of the outputs around the balls' centers.
         center: (B, d) the balls' centers.
-        pull: weight of the L2 penalty.
+        l2_penalty: weight of the L2 penalty.
         iterations: maximum number of iterations per ball.
 
     Attributes:
@@ -40,12 +40,12 @@ class BallMinimizer:
         model: LinearModel,
         center: np.ndarray,
         *,
-        pull: float,
+        l2_penalty: float,
         iterations: int = 30,
     ) -> None:
         self._loss, self._model = loss, model
-        self._center = model.known(center.astype(np.float32)[:, None])[:, 0]
-        self._pull, self._iterations = pull, iterations
+        self._center = model.project(center.astype(np.float32)[:, None])[:, 0]
+        self._l2_penalty, self._iterations = l2_penalty, iterations
         self._curvature = 1e-6
         self._outputs = model.at
         self.t = np.zeros_like(self._center)
@@ -58,8 +58,8 @@ class BallMinimizer:
         momentum = 1.0
         for _ in range(self._iterations):
             value, slope = self._loss(outputs_y)
-            value += self._pulled(y)
-            gradient = self._model.slope(slope) + self._pull * (self._center + y)
+            value += self._penalty(y)
+            gradient = self._model.slope(slope) + self._l2_penalty * (self._center + y)
             while True:
                 new = _into_balls(y - gradient / self._curvature, radius)
                 outputs_new = self._model.at + self._model.change(new)
@@ -67,7 +67,7 @@ class BallMinimizer:
                 bound = value + np.vdot(gradient, move) + self._curvature / 2 * np.vdot(move, move)
                 # Near the minimum, rounding errors may put every step above the bound.
                 tiny = np.vdot(move, move) <= 1e-12 * radius**2
-                if tiny or loss + self._pulled(new) <= bound + 1e-7 * (1 + abs(value)):
+                if tiny or loss + self._penalty(new) <= bound + 1e-7 * (1 + abs(value)):
                     break
                 self._curvature *= 2
             step = new - x
@@ -85,9 +85,9 @@ class BallMinimizer:
         self.t, self._outputs = x, outputs_x
         return x
 
-    def _pulled(self, t: np.ndarray) -> float:
+    def _penalty(self, t: np.ndarray) -> float:
         moved = self._center + t
-        return self._pull / 2 * float(np.vdot(moved, moved))
+        return self._l2_penalty / 2 * float(np.vdot(moved, moved))
 
 
 def _into_balls(x: np.ndarray, radius: float) -> np.ndarray:

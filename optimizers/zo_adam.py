@@ -9,6 +9,7 @@ import numpy as np
 from craft_zoo.optimizers.differences import PairedDifferences
 from craft_zoo.optimizers.option import check_above_zero
 from craft_zoo.optimizers.registry import register
+from craft_zoo.optimizers.space import Space
 
 # Kingma & Ba (2015).
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
@@ -22,11 +23,13 @@ class ZOAdam(PairedDifferences):
         lr: learning rate, about the distance that a coordinate moves in a step.
     """
 
-    def __init__(self, dim: int, *, lr: float = 0.2, directions: int = 5, **common: Any) -> None:
-        super().__init__(dim, directions=directions, **common)
+    def __init__(
+        self, space: Space | int, *, lr: float = 0.2, directions: int = 5, **common: Any
+    ) -> None:
+        super().__init__(space, directions=directions, **common)
         check_above_zero(self.name, lr=lr)
         self.lr = lr
-        self._m, self._v = np.zeros(dim), np.zeros(dim)
+        self._m, self._v = np.zeros(self.dim), np.zeros(self.dim)
         self._k = 0
 
     def _halt(self) -> None:

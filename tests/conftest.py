@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import runpy
 import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +19,19 @@ os.environ["COLUMNS"] = "120"
 
 import hypothesis
 import numpy as np
+import open_clip
 import pytest
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from craft_zoo import data, methods, optimizers
+from craft_zoo import data, methods
 from craft_zoo.blackbox import DEFAULT_INIT, ImageSet, load_vlm
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
-from craft_zoo.machine import keep_freed_memory
+from craft_zoo.machine import keep_freed_memory, process_context
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.openclip.cache import cache_folder
+from craft_zoo.optimizers import registry as optimizer_registry
 
 keep_freed_memory()
 
@@ -35,17 +43,20 @@ hypothesis.settings.load_profile("craft-zoo")
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Features are kept for this session only, and nothing is read that another has kept."""
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent  # of all workers
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CRAFT_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CRAFT_ZOO_CACHE", str(session / "features"))
         yield
 
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the test registers is forgotten after it."""
-    for registry in (optimizers.registry, data.load, methods.base):
+    for registry in (optimizer_registry, data.load, methods.base):
         registry.REGISTRY.load()
-        for name in ("things", "broken", "_sources"):
+        for name in ("items", "broken", "_sources"):
             monkeypatch.setattr(registry.REGISTRY, name, dict(getattr(registry.REGISTRY, name)))
 
 
@@ -57,6 +68,35 @@ def vlm() -> OpenCLIP:
     return model
 
 
+def tiny_parts() -> tuple[Any, Any, Any]:
+    """Model, preprocessing and tokenizer of a CLIP with random weights and craft-mini's shapes.
+
+    It encodes an image in a thirtieth of the time.
+    """
+    vision = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 1}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = open_clip.CLIP(512, vision_cfg=vision, text_cfg=text)
+        for parameter in model.parameters():  # away from the tame initial values
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    preprocess = image_transform_v2(PreprocessCfg(size=(32, 32)), is_train=False)
+    return model, preprocess, open_clip.SimpleTokenizer()
+
+
+@pytest.fixture(scope="session")
+def make_tiny() -> Callable[..., Any]:
+    """Makes a tiny model of a subclass."""
+    return lambda cls=OpenCLIP, **more: cls(*tiny_parts(), name="tiny", **more)
+
+
+@pytest.fixture(scope="session")
+def tiny_vlm(make_tiny: Callable[..., Any], own_cache: None) -> OpenCLIP:
+    """For tests in which it does not matter what a model has learnt."""
+    model: OpenCLIP = make_tiny(cache=cache_folder())
+    return model
+
+
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """SIGINT raises KeyboardInterrupt; the workers of pytest-xdist ignore it."""
@@ -65,8 +105,21 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., None]:
+    """Waits until a condition holds; fails if it does not within ``seconds``."""
+
+    def wait(condition: Callable[[], object], seconds: float = 10) -> None:
+        ends = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < ends
+            time.sleep(0.005)
+
+    return wait
+
+
 class Mortal(OpenCLIP):
-    """craft-mini, which counts the contexts it is asked about and kills who asks too much."""
+    """A model that counts the contexts it is asked about and kills who asks too much."""
 
     class Died(BaseException):
         """The process is killed here."""
@@ -90,10 +143,79 @@ class Mortal(OpenCLIP):
 
 
 @pytest.fixture
-def mortal() -> Mortal:
-    model = Mortal.load("craft-mini")
-    assert isinstance(model, Mortal)
+def mortal(make_tiny: Callable[..., Any]) -> Mortal:
+    """Answers as ``tiny_vlm``."""
+    model: Mortal = make_tiny(Mortal)
     return model
+
+
+@dataclass(frozen=True)
+class CommandProcess:
+    """``craft-zoo`` in a process of its own; its output goes to two files."""
+
+    process: BaseProcess
+    output: Path
+    errors: Path
+
+
+_COMMAND = """
+import os, signal, sys
+os.chdir(folder)
+os.environ.clear()
+os.environ.update(environment)
+for number, path in ((1, output), (2, errors)):
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+exec(first)
+if killed_after:
+    import importlib, itertools
+    (module, owner, name), calls = killed_after[0].rsplit(".", 2), itertools.count(1)
+    owner = getattr(importlib.import_module(module), owner)
+    whole = getattr(owner, name)
+    def last(*arguments):
+        whole(*arguments)
+        if next(calls) == killed_after[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+    setattr(owner, name, last)
+from craft_zoo.cli import main
+sys.exit(main(arguments))
+"""
+
+
+@pytest.fixture
+def start_command(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., CommandProcess]]:
+    """Starts a command, after the Python code ``first``.
+
+    The process is forked from a server that has imported PyTorch once for all tests. It dies after
+    the n-th call of a method, where ``killed_after`` names one and n.
+    """
+    started: list[BaseProcess] = []
+
+    def start(
+        arguments: Sequence[str], *, first: str = "", killed_after: tuple[str, int] | None = None
+    ) -> CommandProcess:
+        outputs = tmp_path_factory.mktemp("command")
+        given = {
+            "arguments": list(arguments),
+            "first": first,
+            "killed_after": killed_after,
+            "folder": os.getcwd(),
+            "environment": dict(os.environ),
+            "output": str(outputs / "output"),
+            "errors": str(outputs / "errors"),
+        }
+        context: Any = process_context("craft_zoo.cli.bench")
+        process = context.Process(target=exec, args=(_COMMAND, given))
+        process.start()
+        started.append(process)
+        return CommandProcess(process, outputs / "output", outputs / "errors")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(scope="session")

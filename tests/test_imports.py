@@ -21,7 +21,10 @@ BASICS = ("errors", "files", "printable", "records", "logs", "threads", "seeding
 ALLOWED = {
     "craft_zoo.optimizers": (),
     "craft_zoo.protocol": BASICS,
-    "craft_zoo.server": (*BASICS, "blackbox", "protocol", "data.images", "data.pixels"),
+    "craft_zoo.server": (
+        *BASICS,
+        *("blackbox", "deployed", "protocol", "data.images", "data.pixels"),
+    ),
     "craft_zoo.client": (*BASICS, "blackbox", "protocol", "data", "optimizers.option"),
     "craft_zoo.openclip": (*BASICS, "blackbox", "data", "mini"),
     "craft_zoo.blackbox": (*BASICS, "data", "mini", "openclip", "client", "optimizers.plugins"),

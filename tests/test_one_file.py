@@ -44,10 +44,14 @@ def load_two_colours(request):
     "methods/nothing.py": """
 from craft_zoo.methods.base import register_method
 from craft_zoo.methods.zero_shot import zero_shot
+from craft_zoo.optimizers.option import Option
 
-@register_method("nothing", uses_optimizer=False, settings=())
+LOUD = Option("loud", int, 1)
+
+@register_method("nothing", uses_optimizer=False, settings=(), own=[LOUD])
 def nothing(problem):
     "Leaves the model as it comes."
+    print("loudness", problem.own("nothing.loud"))
     return zero_shot(problem)
 """,
     "client/echo.py": """
@@ -109,6 +113,11 @@ def test_a_file_is_found_by_itself(tree: Path, command: str, name: str, about: s
 def test_what_was_dropped_in_works_together(tree: Path) -> None:
     grid = ("--dataset", "two-colours", "--method", "nothing", "--method", "prompt")
     few = ("--optimizer", "standing", "--shots", "1", "--seeds", "1", "--budget", "3")
-    said = run(tree, "bench", *grid, *few, "--out", "out")
+    said = run(tree, "bench", *grid, *few, "--set", "nothing.loud=3", "--out", "out")
     assert "prompt (standing)" in said
-    assert "nothing" in said
+    assert "loudness 3" in said
+    # A setting of its own counts in the runs of this method alone.
+    said = run(tree, "bench", *grid, *few, "--out", "out")
+    assert "loudness 1" in said
+    assert "1 of 2 runs were in out already" in said
+    assert "nothing: nothing.loud=1" in run(tree, "methods")

@@ -11,7 +11,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +23,7 @@ from craft_zoo.benchmarks.bbob.solvers import Solver, check_spec
 from craft_zoo.benchmarks.store import environment
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
+from craft_zoo.machine import process_context
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def run(
                 units.append((solver, function, missing))
     if units:
         with ProcessPoolExecutor(
-            min(jobs, len(units)), mp_context=get_context("spawn"), initializer=_start_worker
+            min(jobs, len(units)), mp_context=process_context(__name__), initializer=_start_worker
         ) as executor:
             futures = {executor.submit(run_unit, *unit, suite): unit for unit in units}
             try:
@@ -125,8 +125,8 @@ def run(
                     advance(len(instances))
             except BrokenProcessPool:
                 raise CraftZooError(
-                    "a process ended while it ran (out of memory?): lower jobs (--jobs), "
-                    "the same command goes on"
+                    "a process died (out of memory?): rerun the same command with lower jobs "
+                    "(--jobs), which continues"
                 ) from None
             except BaseException:
                 executor.shutdown(wait=False, cancel_futures=True)

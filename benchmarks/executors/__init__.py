@@ -1,7 +1,7 @@
-"""Grids of runs on more than one process.
+"""Execution of grids in several processes.
 
-Each opens the model for itself and puts its runs into the same store, where a lock on each run's
-journal keeps two from doing the same; a run whose process dies is taken up by another where it was.
+Each process opens the model and writes to the same store. A lock on each run's journal keeps two
+processes from executing the same run; if a process dies, another resumes its run.
 
 - :func:`run_in_processes`: on this machine
 - :func:`run_on_ray`: on a cluster, with the extra ``ray``

@@ -1,4 +1,4 @@
-"""Runs on a Ray cluster."""
+"""Executes runs on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from craft_zoo.benchmarks.executors.work import DEATHS, OpenVLM, Relay, open_bench, pass_on
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.queue import (
-    LOOK_AGAIN,
+    POLL_SECONDS,
     Listener,
     Outcome,
     RunQueue,
@@ -26,8 +26,8 @@ from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 
-_MARK = ".store-id"  # tells a worker whether it sees the same folder as we do
-_KNOCK = 10  # seconds
+_MARK = ".store-id"  # file that shows a worker whether it sees the store's folder
+_KNOCK = 10  # seconds, connection timeout
 
 
 def run_on_ray(
@@ -44,24 +44,25 @@ def run_on_ray(
 ) -> dict[RunSpec, list[Point]]:
     """As :meth:`Bench.run`, on a Ray cluster; needs the extra ``ray``.
 
-    Data sets must be found under the same paths on every node. Where a node sees the store's folder
-    (a shared file system), a run whose worker is lost goes on elsewhere where it was; where not, it
-    goes on if it comes to the same node again, and begins anew on another. Finished runs are in the
-    store either way.
+    Data sets must have the same paths on every node. If nodes share the store's folder (by a shared
+    file system), a run whose worker is lost is resumed on any node. Otherwise it is resumed only on
+    the same node, and restarted on another. Finished runs are stored in both cases.
 
     Args:
-        open_vlm: opens the model, once a worker; picklable, as a function of a module is.
-        store: where runs are kept and looked up.
+        open_vlm: opens the model, called once per worker; picklable, for instance a module's
+            function.
+        store: the store of the runs.
         runs: the grid.
-        address: of the cluster; ``auto``: the one on this machine; None: a new one for this call.
-        cpus: of a run; it computes on so many threads.
-        gpus: of a run, or a share of one.
+        address: address of the cluster; ``auto``: the one on this machine; None: a new one.
+        cpus: CPUs per run, also its number of threads.
+        gpus: GPUs per run, possibly a fraction.
         in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
         datasets: data sets opened before; each worker gets a copy.
-        listener: told how it goes.
+        listener: receives the progress.
 
     Raises:
-        CraftZooError: no Ray, no cluster, or bad input; all runs that can be are finished and kept.
+        CraftZooError: Ray is missing, the cluster cannot be reached, or the input is invalid; all
+            runs that do not fail are finished and stored.
     """
     try:
         import ray
@@ -89,10 +90,10 @@ def run_on_ray(
     try:
         _check_resources(ray.cluster_resources(), cpus, gpus)
         queue = Queue()
-        # Ray itself gives a task whose worker was lost to another.
+        # Ray restarts the task of a lost worker on another one.
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=DEATHS - 1)(_remote_run)
         place = (store.folder.resolve(), _mark(store))
-        # In a list, as Ray would fetch a reference among the arguments for each task anew.
+        # Ray would fetch a direct argument anew for each task, but not a reference in a list.
         shared = [ray.put(datasets)]
 
         def submit(run: RunSpec) -> Any:
@@ -101,13 +102,13 @@ def run_on_ray(
         running = {submit(run): run for run in ledger.waiting}
         ledger.waiting.clear()
         while running:
-            done, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_AGAIN)
+            done, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
             for message in queue.get_nowait_batch(queue.qsize()):
                 pass_on(listener, message)
             for reference in done:
                 run = running.pop(reference)
                 ledger.settle(run, _outcome(ray, reference, store, run))
-            for run in list(ledger.waiting):  # that processes are at which are not ours
+            for run in list(ledger.waiting):  # runs that other processes were executing
                 running[submit(run)] = run
             ledger.waiting.clear()
     finally:
@@ -117,7 +118,7 @@ def run_on_ray(
 
 
 def _check_address(address: str | None) -> None:
-    """Knock at a cluster's door; Ray itself waits minutes for one that does not open."""
+    """Check that the cluster's port accepts connections, as Ray would wait minutes."""
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         try:
@@ -143,7 +144,7 @@ def _check_resources(there: dict[str, float], cpus: int, gpus: float) -> None:
 
 
 def _mark(store: RunStore) -> str:
-    """What only those read who see the same folder."""
+    """Random content of a file in the store's folder, to recognize the folder on other nodes."""
     path = store.folder / _MARK
     if not path.exists():
         write_atomically(path, uuid.uuid4().hex)
@@ -151,7 +152,7 @@ def _mark(store: RunStore) -> str:
 
 
 def _outcome(ray: Any, reference: Any, store: RunStore, run: RunSpec) -> Outcome:
-    """How a task ended; what it brings with it goes into the store."""
+    """The outcome of a task; stores the files that it returns."""
     try:
         outcome, files = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -164,7 +165,7 @@ def _outcome(ray: Any, reference: Any, store: RunStore, run: RunSpec) -> Outcome
     return outcome
 
 
-_BENCHES: dict[Any, Bench] = {}  # of this worker, so that a model is opened once
+_BENCHES: dict[Any, Bench] = {}  # of this worker process, so that it opens a model only once
 
 
 def _remote_run(
@@ -176,7 +177,7 @@ def _remote_run(
     datasets: list[Any],
     queue: Any,
 ) -> tuple[Outcome, dict[str, bytes]]:
-    """Do a run on a worker; its files, where the store's folder is not seen from there."""
+    """Execute a run on a worker; also returns its files if the node does not see the store."""
     folder, mark = place
     there = folder / _MARK
     shared = there.exists() and there.read_text(encoding="utf-8") == mark
@@ -191,5 +192,5 @@ def _remote_run(
     except CraftZooError as error:
         return Outcome(reason=str(error)), {}
     if outcome.busy:
-        time.sleep(LOOK_AGAIN)
+        time.sleep(POLL_SECONDS)
     return outcome, {} if shared or not outcome.done else store.files(run)

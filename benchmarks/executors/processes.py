@@ -1,14 +1,13 @@
-"""Runs in parallel processes on this machine."""
+"""Executes runs in parallel processes on this machine."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -18,7 +17,7 @@ from typing import Any
 from craft_zoo.benchmarks.executors.work import DEATHS, OpenVLM, Relay, open_bench, pass_on
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.queue import (
-    LOOK_AGAIN,
+    POLL_SECONDS,
     Listener,
     Outcome,
     RunQueue,
@@ -27,6 +26,7 @@ from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.benchmarks.tasks import check_tasks
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
+from craft_zoo.machine import process_context
 
 
 def run_in_processes(
@@ -40,20 +40,20 @@ def run_in_processes(
     datasets: OpenedDatasets | None = None,
     listener: Listener | None = None,
 ) -> dict[RunSpec, list[Point]]:
-    """As :meth:`Bench.run`, several runs at a time.
+    """As :meth:`Bench.run`, with several runs at a time.
 
     Args:
-        open_vlm: opens the model, once a process; picklable, as a function of a module is.
-        store: where runs are kept and looked up.
+        open_vlm: opens the model, called once per process; must be picklable.
+        store: the store of the runs.
         runs: the grid.
-        jobs: processes.
-        threads: of each; None: the machine's cores shared out.
+        jobs: number of processes.
+        threads: threads per process; None: the number of cores divided by ``jobs``.
         in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
         datasets: data sets opened before; each process gets a copy.
-        listener: told how it goes.
+        listener: receives the progress.
 
     Raises:
-        CraftZooError: bad input, see the message; all runs that can be are finished and kept.
+        CraftZooError: invalid input, see the message; all runs that do not fail are finished.
     """
     if jobs < 1:
         raise CraftZooError(f"at least 1 job is needed, not {jobs}: raise jobs (--jobs)")
@@ -69,7 +69,7 @@ def run_in_processes(
             for worker in workers:
                 if ledger.waiting and worker.run is None and worker.rests_until <= time.monotonic():
                     worker.take(ledger.waiting.popleft())
-            heard = connection.wait([worker.connection for worker in workers], LOOK_AGAIN)
+            heard = connection.wait([worker.connection for worker in workers], POLL_SECONDS)
             for worker in (worker for worker in workers if worker.connection in heard):
                 message = worker.receive()
                 if isinstance(message, Outcome):
@@ -94,7 +94,7 @@ def run_in_processes(
 
 
 class _Worker:
-    """A process, and what it is at."""
+    """A process and its current run."""
 
     def __init__(self, start: tuple[Any, ...]) -> None:
         self._start = start
@@ -103,39 +103,41 @@ class _Worker:
         self._begin()
 
     def _begin(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork of running threads may hang
+        context = process_context(__name__)
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, *self._start), daemon=True)
+        self.process = context.Process(  # type: ignore[attr-defined]
+            target=_work, args=(theirs, dict(os.environ), *self._start), daemon=True
+        )
         self.process.start()
-        theirs.close()  # so that the pipe ends when the process does
+        theirs.close()  # so that the pipe closes when the process ends
 
     def take(self, run: RunSpec) -> None:
-        """Give it a run."""
+        """Assign a run."""
         self.run = run
-        with suppress(OSError):  # it has died; receive() will tell
+        with suppress(OSError):  # it has died, which receive() detects
             self.connection.send(run)
 
     def rest(self, outcome: Outcome) -> RunSpec:
-        """Its run is over; before it looks again at one that others are at, it waits."""
+        """Release the run; if another process is executing it, pause before the next one."""
         run, self.run = self.run, None
         assert run is not None, "an outcome is of a run"
-        self.rests_until = time.monotonic() + (LOOK_AGAIN if outcome.busy else 0)
+        self.rests_until = time.monotonic() + (POLL_SECONDS if outcome.busy else 0)
         return run
 
     def receive(self) -> Any:
-        """What it says, None if it has died."""
+        """The next message of the process; None if it has died."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
             return None
 
     def replace(self) -> RunSpec:
-        """Put another process in the place of one that has died; what it was at."""
+        """Start a new process in place of one that has died; returns the run of the old one."""
         run = self.run
         if run is None:
             raise CraftZooError(
-                f"a process for runs ended with exit code {self.process.exitcode} before it had "
-                f"one: is there memory for so many jobs?"
+                f"a worker process ended with exit code {self.process.exitcode} before its first "
+                f"run (out of memory?): lower jobs (--jobs)"
             )
         self.stop()
         self.run = None
@@ -143,7 +145,7 @@ class _Worker:
         return run
 
     def stop(self) -> None:
-        """End it; what it was at is in the store as far as it has come."""
+        """Terminate the process; the store keeps its run's progress."""
         self.process.terminate()
         self.process.join()
         self.connection.close()
@@ -151,14 +153,17 @@ class _Worker:
 
 def _work(
     link: Connection,
+    environment: Mapping[str, str],
     open_vlm: OpenVLM,
     folder: Path,
     in_flight: int | None,
     threads: int,
     datasets: OpenedDatasets,
 ) -> None:
-    """Do the runs that come, until the other side is gone."""
-    # Ctrl-C in a terminal reaches all of a command's processes; the first one ends the others.
+    """Execute the received runs until the connection closes."""
+    os.environ.clear()  # inherited from the server that has forked this process
+    os.environ.update(environment)
+    # Ctrl-C in a terminal reaches all processes of a command; the main one stops the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     relay: Any = Relay(link.send)
     bench = None
@@ -170,18 +175,18 @@ def _work(
                     open_vlm, RunStore(folder), in_flight, threads, datasets
                 )
                 outcome = bench.attempt(run, relay)
-            except ConnectionError:  # nobody listens any more
+            except ConnectionError:  # the main process has closed the connection
                 raise
             except CraftZooError as error:
                 outcome = Outcome(reason=str(error))
-            except Exception as error:  # a mistake of ours, or of the model's
+            except Exception as error:  # a bug here or in the model
                 traceback.print_exc()
                 outcome = Outcome(reason=f"{type(error).__name__}: {error}")
             link.send(outcome)
 
 
 def _cores() -> int:
-    """How many this process may use."""
+    """Number of CPU cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux

@@ -1,4 +1,4 @@
-"""What every executor's workers do, and how they tell of it."""
+"""Shared code of the executors' workers: opening a bench, and forwarding its progress."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from craft_zoo.blackbox import VLM
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.machine import keep_freed_memory, use_threads
 
-DEATHS = 3  # of workers, after which a run is given up
+DEATHS = 3  # number of lost workers after which a run fails
 
 OpenVLM = Callable[[], VLM]
-"""Opens the model; it is sent to other processes, so that it must be picklable."""
+"""Opens the model; must be picklable, as it is sent to other processes."""
 
 
 class Relay:
-    """A listener that sends on what it hears.
+    """A listener that forwards its calls to another process.
 
     Args:
-        send: takes a method's name and its arguments.
+        send: receives a method's name and its arguments.
     """
 
     def __init__(self, send: Callable[[tuple[str, tuple[Any, ...]]], None]) -> None:
@@ -35,7 +35,7 @@ class Relay:
 
 
 def pass_on(listener: Listener | None, message: tuple[str, tuple[Any, ...]]) -> None:
-    """Tell a listener what a :class:`Relay` has sent."""
+    """Call a listener's method as sent by a :class:`Relay`."""
     if listener is not None:
         name, arguments = message
         getattr(listener, name)(*arguments)
@@ -48,7 +48,7 @@ def open_bench(
     threads: int,
     datasets: OpenedDatasets,
 ) -> Bench:
-    """A bench in a process of its own."""
+    """Open a model and a bench in a worker process."""
     keep_freed_memory()
     use_threads(threads)
     return Bench(open_vlm(), store, in_flight=in_flight, datasets=datasets)

@@ -199,10 +199,10 @@ def _figure(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
 
 def _keep(figure: Figure, folder: Path, name: str, title: str) -> Drawn:
     """Write the figure's files and return its inline SVG for the page."""
+    save(figure, folder, name, _FORMATS)
     page = io.StringIO()
     with plt.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(page, format="svg", transparent=True, metadata=NO_DATE["svg"])
-    save(figure, folder, name, _FORMATS)
     return Drawn(name, title, _for_page(page.getvalue(), name, title))
 
 

@@ -34,13 +34,13 @@ from craft_zoo.benchmarks.published import SOURCES
 from craft_zoo.benchmarks.report import figures, tables
 from craft_zoo.benchmarks.results import Results
 from craft_zoo.benchmarks.significance import Ranks, rank, score_table
-from craft_zoo.benchmarks.statistics import SPREAD, average_curves, few_seeds, tidy
+from craft_zoo.benchmarks.statistics import SPREAD, average_curves, few_seeds_warning, tidy
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 from craft_zoo.methods import is_white_box
-from craft_zoo.openclip import computed_before, with_activation
+from craft_zoo.openclip import former_settings, with_activation
 from craft_zoo.printable import printable
 
 _DASHES = ((0, (1, 2)), (0, (6, 3)), (0, (3, 2, 1, 2)), (0, (10, 3)))  # of reference lines
@@ -296,7 +296,7 @@ def _notes(results: Results, scores: pd.DataFrame, points: pd.DataFrame) -> list
             f"Of {len(scores)} pairs of task and seed {lacking} lack a method and are left out "
             f"where methods are compared over all tasks."
         )
-    few = few_seeds(points)
+    few = few_seeds_warning(points)
     return [*notes, few] if few else notes
 
 
@@ -316,7 +316,7 @@ def _run(run: RunSpec, points: list[Point], label: str, dataset: str) -> Run:
 def command(run: RunSpec) -> str:
     """Shell command that repeats a run."""
     model, _, pretrained = run.model.partition("@")
-    if before := computed_before(run.model):  # this name uses another activation by now
+    if before := former_settings(run.model):  # this name uses another activation by now
         model = with_activation(model, before[1].quick_gelu)
     words = ["craft-zoo", "bench", "--model", model]
     words += ["--pretrained", pretrained] if pretrained else []
@@ -334,7 +334,9 @@ def command(run: RunSpec) -> str:
     words += [] if run.measured_on == "test" else ["--measured-on", run.measured_on]
     for name in run.transfer:
         words += ["--transfer", name]
-    for field in fields(CraftConfig):
-        if given[field.name] != field.default:
-            words += ["--set", f"{field.name}={given[field.name]}"]
+    own = given.pop("own")
+    defaults = {field.name: field.default for field in fields(CraftConfig)}
+    changed = [(name, value) for name, value in given.items() if value != defaults[name]]
+    for name, value in (*changed, *own):
+        words += ["--set", f"{name}={value}"]
     return shlex.join(words)

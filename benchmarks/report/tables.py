@@ -107,7 +107,7 @@ def differences(scores: pd.DataFrame, base: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "method": table["label"],
-            f"less {base}": 100 * table["difference"],
+            f"minus {base}": 100 * table["difference"],
             SPREAD_COLUMN: [spread(*each, "+") for each in limits],
             "ahead in (% of pairs)": 100 * table["wins"],
             "p": table["p"],
@@ -158,7 +158,7 @@ def published(points: pd.DataFrame, tried: pd.DataFrame | None = None) -> pd.Dat
             for _, end in summarize(mine).iterrows():
                 rows.append(
                     {
-                        **_told(figure, mine["data_name"].iloc[0], shots),
+                        **_published_row(figure, mine["data_name"].iloc[0], shots),
                         "measured": end["label"],
                         "its model": mine["model"].iloc[0],
                         "its accuracy": 100 * end["accuracy"],
@@ -171,7 +171,7 @@ def published(points: pd.DataFrame, tried: pd.DataFrame | None = None) -> pd.Dat
             name = f"{row['tuned on']}, tried on {row['tried on']}"
             rows.append(
                 {
-                    **_told(figure, name, row["shots"]),
+                    **_published_row(figure, name, row["shots"]),
                     "measured": row["method"],
                     "its model": points["model"].iloc[0],
                     "its accuracy": row["accuracy"],
@@ -180,7 +180,7 @@ def published(points: pd.DataFrame, tried: pd.DataFrame | None = None) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def _told(figure: pd.Series, dataset: str, shots: int) -> dict[str, Any]:
+def _published_row(figure: pd.Series, dataset: str, shots: int) -> dict[str, Any]:
     return {
         "data set": dataset,
         "shots": shots,

@@ -26,6 +26,7 @@ from craft_zoo.benchmarks.speed import (
     scoring_table,
     settings_table,
 )
+from craft_zoo.benchmarks.speed.classify import classify_table, measure_classify
 from craft_zoo.benchmarks.speed.images import ARCHITECTURES as IMAGE_ARCHITECTURES
 from craft_zoo.benchmarks.speed.images import DEFAULT, images_table, measure_images
 from craft_zoo.benchmarks.speed.load import MODELS, load_table, measure_load
@@ -35,6 +36,8 @@ from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 from craft_zoo.machine import keep_freed_memory, use_threads
+
+_ROUTES = ("scores", "classify")  # of what is served under load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -149,6 +152,12 @@ def _parser() -> argparse.ArgumentParser:
         "load", parents=[shared], help="what a server gains by putting requests together"
     )
     load.add_argument("--model", action="append", choices=MODELS, help="(default: all)")
+    load.add_argument(
+        "--route",
+        action="append",
+        choices=_ROUTES,
+        help="scores of a model, or classify of an adapter (default: both)",
+    )
     load.set_defaults(measure=_load)
     return parser
 
@@ -226,11 +235,16 @@ def _serving(options: argparse.Namespace, console: Console) -> None:
 
 
 def _load(options: argparse.Namespace, console: Console) -> None:
-    load = measure_load(
-        models=options.model or MODELS, threads=torch.get_num_threads(), console=console
-    )
-    console.print(load_table(load))
-    _keep(load, options.out / "load.csv")
+    models, threads = options.model or MODELS, torch.get_num_threads()
+    routes = options.route or _ROUTES
+    if "scores" in routes:
+        load = measure_load(models=models, threads=threads, console=console)
+        console.print(load_table(load))
+        _keep(load, options.out / "load.csv")
+    if "classify" in routes:
+        classified = measure_classify(models=models, threads=threads, console=console)
+        console.print(classify_table(classified))
+        _keep(classified, options.out / "classify.csv")
 
 
 def _harness(options: argparse.Namespace, console: Console) -> None:

@@ -92,7 +92,7 @@ def measure_images(
     try:
         with tempfile.TemporaryDirectory() as folder:
             for name in architectures:
-                contest = _Contest(name, Path(folder) / "cache")
+                comparison = _Comparison(name, Path(folder) / "cache")
                 for kind, size in KINDS.items():
                     number = count or _COUNTS.get(name, _COUNT)
                     paths = write_photographs(Path(folder) / kind, size, number)
@@ -102,7 +102,7 @@ def measure_images(
                         if console:
                             console.print(f"{name}, {kind}, threads: {n_threads} …", style="dim")
                         use_threads(n_threads)
-                        ways = contest.ways(paths)
+                        ways = comparison.ways(paths)
                         for repeat in range(repeats):
                             turn = about | {"threads": n_threads, "repeat": repeat}
                             rows += [turn | row for row in _take_turns(ways, number)]
@@ -111,7 +111,7 @@ def measure_images(
     return pd.DataFrame(rows)
 
 
-class _Contest:
+class _Comparison:
     """Implementations of image encoding with one model."""
 
     def __init__(self, name: str, cache: Path) -> None:

@@ -65,7 +65,7 @@ def measure_load(
     rows: list[dict[str, Any]] = []
     for model, tasks, n_classes in product(models, TASKS, classes):
         given = list(_tasks(tasks, n_classes, clients))
-        with _weights(model) as weights:
+        with random_weights(model) as weights:
             about = {"model": model, "tasks": tasks, "classes": n_classes}
             bound = _bound(load_vlm(model, weights), given, threads)
             for turn, max_batch in product(range(_TURNS), BATCHES):
@@ -101,7 +101,7 @@ def _tasks(
 
 
 @contextmanager
-def _weights(model: str) -> Iterator[str | None]:
+def random_weights(model: str) -> Iterator[str | None]:
     """Yield a file of random weights, which don't change the cost; None for craft-mini."""
     with nullcontext() if model == mini.NAME else tempfile.TemporaryDirectory() as folder:
         if folder is None:

@@ -49,14 +49,14 @@ def measure_runs(
     if budget < smallest:
         raise CraftZooError(f"a budget of {budget} is too small: give at least {smallest} queries")
     data = load_dataset(dataset, classnames=classnames)
-    contest = _Contest(data, budget, console)
+    comparison = _Comparison(data, budget, console)
     with one_numpy_thread():  # also for the released loop; tune sets this itself
         for seed in range(1, seeds + 1):
-            contest.run(few_shot(data, shots, seed), seed)
-    return pd.DataFrame(contest.rows)
+            comparison.run(few_shot(data, shots, seed), seed)
+    return pd.DataFrame(comparison.rows)
 
 
-class _Contest:
+class _Comparison:
     """Runs the ways alternately on one model."""
 
     def __init__(self, data: Dataset, budget: int, console: Console | None) -> None:

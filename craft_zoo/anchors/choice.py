@@ -7,7 +7,7 @@ import numpy as np
 from craft_zoo.refiner.convex import centred
 
 
-def most_spread(logits: np.ndarray, count: int) -> np.ndarray:
+def highest_variance(logits: np.ndarray, count: int) -> np.ndarray:
     """(count,) indices of the columns of (N, K) logits with the largest variance, descending."""
     return _largest(centred(logits).var(axis=0), count)
 

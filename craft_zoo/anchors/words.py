@@ -18,7 +18,7 @@ def word_list() -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
-def words_beside(classnames: Sequence[str]) -> tuple[str, ...]:
+def words_excluding(classnames: Sequence[str]) -> tuple[str, ...]:
     """The shipped words that are not class names, ignoring case."""
     taken = {name.casefold() for name in classnames}
     return tuple(word for word in word_list() if word.casefold() not in taken)
@@ -37,10 +37,10 @@ def anchor_words(
     Raises:
         CraftZooError: ``count`` exceeds the number of available words.
     """
-    words = words_beside(without)
+    words = words_excluding(without)
     if count > len(words):
         raise CraftZooError(
-            f"{count} anchors were asked for and the word list has {len(words)} beside the "
-            f"classes: lower the setting anchors"
+            f"{count} anchors were asked for and the word list has {len(words)} besides the "
+            f"class names: lower the setting anchors"
         )
     return tuple(words[place] for place in rng.permutation(len(words))[:count])

@@ -11,7 +11,8 @@ network, or a Python function).
 - :data:`Prompt`, :data:`Prompts`: types of prompts; :func:`as_template`, :func:`fill`,
   :func:`words_before`: functions on templates
 - :class:`Meter`, :class:`MeteredBlackBox`, :class:`BudgetExceeded`: query counting and budget
-- :class:`CostLimit`: limits on billed predictions and money
+- :class:`CostLimit`: limits on billed predictions and money; :class:`Usage`, :class:`Price`: what a
+  service bills and what that costs
 - :class:`Journal`, :class:`ReplayVLM`: answers on disk, so that a killed run resumes without paying
   again; :class:`Busy`: another process uses the journal; :class:`RememberingVLM`: answers in memory
 - :func:`load_vlm`, :class:`ModelSpec`: open a model by name; :func:`is_address`: whether a model is
@@ -21,6 +22,7 @@ network, or a Python function).
 
 from craft_zoo.blackbox.base import (
     VLM,
+    Asked,
     BlackBox,
     ImageSet,
     Progress,
@@ -43,10 +45,12 @@ from craft_zoo.blackbox.remembering import RememberingVLM
 from craft_zoo.blackbox.replay import ReplayVLM
 from craft_zoo.blackbox.serving import Question, ServingVLM, serving
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, words_before
+from craft_zoo.blackbox.usage import Price, Usage
 
 __all__ = [
     "DEFAULT_INIT",
     "VLM",
+    "Asked",
     "BlackBox",
     "BudgetExceeded",
     "Busy",
@@ -56,6 +60,7 @@ __all__ = [
     "Meter",
     "MeteredBlackBox",
     "ModelSpec",
+    "Price",
     "Progress",
     "Prompt",
     "Prompts",
@@ -63,6 +68,7 @@ __all__ = [
     "RememberingVLM",
     "ReplayVLM",
     "ServingVLM",
+    "Usage",
     "WrappedBlackBox",
     "WrappedVLM",
     "as_template",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,18 @@ def check_given(things: Sequence[object], what: str) -> None:
         raise CraftZooError(f"no {what} were given: give at least one")
 
 
+class Asked(NamedTuple):
+    """A query in words.
+
+    Attributes:
+        prompts: templates, or tuples of templates with one for each class.
+        texts: texts that do not exclude each other, in place of the class names; None: the classes.
+    """
+
+    prompts: tuple[str | tuple[str, ...], ...]
+    texts: tuple[str, ...] | None = None
+
+
 class ImageSet(ABC):
     """Handle on images that were passed to a model. The model's features are not accessible.
 
@@ -63,7 +75,9 @@ def own_images(images: ImageSet, kind: type[Images], owner: VLM) -> Images:
         CraftZooError: another model made it.
     """
     if not isinstance(images, kind) or getattr(images, "owner", None) is not owner:
-        raise CraftZooError("the images were handed to another model: use this model's images()")
+        raise CraftZooError(
+            "the images belong to another model: create them with this model's images()"
+        )
     return images
 
 
@@ -76,9 +90,12 @@ class BlackBox(ABC):
         initial_context: (n_ctx, dim) float32, the embeddings of the words before the class name;
             (0, 0) if the model accepts texts only.
         classnames: the C class names, in the order of the logits' columns.
+        questions: alternatives of the question that a text prompt may begin with; empty for models
+            that are asked no questions.
     """
 
     accepts: frozenset[str]
+    questions: tuple[str, ...] = ()
     template: str = as_template(DEFAULT_INIT)
     initial_context: np.ndarray
     classnames: tuple[str, ...]
@@ -124,6 +141,7 @@ class WrappedBlackBox(BlackBox):
         self._box = box
         self.accepts, self.classnames = box.accepts, box.classnames
         self.template, self.initial_context = box.template, box.initial_context
+        self.questions = box.questions
 
 
 class VLM(ABC):
@@ -136,7 +154,7 @@ class VLM(ABC):
             kill loses the answers of up to that many, on ``images_in_flight`` images.
         images_in_flight: preferred number of images in a query; None: all images of a set.
         bills: whether it is a service that bills predictions, see :meth:`next_question`.
-        counts_usage: whether :attr:`usage` says what it bills.
+        counts_usage: whether :attr:`billed` says what it bills.
     """
 
     name: str
@@ -184,8 +202,25 @@ class VLM(ABC):
         """
         return self.classifier(texts, init)
 
+    def expected_usage(
+        self,
+        asked: Sequence[Asked],
+        images: Sequence[ImageSource],
+        classnames: Sequence[str],
+        init: str = DEFAULT_INIT,
+    ) -> Usage:
+        """Estimate of what the model will bill for queries; it is not asked.
+
+        Args:
+            asked: the queries.
+            images: images that each query is about.
+            classnames: C class names.
+            init: see :meth:`classifier`.
+        """
+        return Usage(predictions=sum(len(each.prompts) for each in asked) * len(images))
+
     @property
-    def usage(self) -> Usage:
+    def billed(self) -> Usage:
         """What the model has billed so far; nothing, if it bills nothing or cannot tell."""
         return Usage()
 
@@ -233,10 +268,20 @@ class WrappedVLM(VLM):
         """See :meth:`VLM.independent`."""
         return self._vlm.independent(texts, init)
 
+    def expected_usage(
+        self,
+        asked: Sequence[Asked],
+        images: Sequence[ImageSource],
+        classnames: Sequence[str],
+        init: str = DEFAULT_INIT,
+    ) -> Usage:
+        """See :meth:`VLM.expected_usage`."""
+        return self._vlm.expected_usage(asked, images, classnames, init)
+
     @property
-    def usage(self) -> Usage:
-        """See :attr:`VLM.usage`."""
-        return self._vlm.usage
+    def billed(self) -> Usage:
+        """See :attr:`VLM.billed`."""
+        return self._vlm.billed
 
     def keep_responses(self, path: Path) -> None:
         """See :meth:`VLM.keep_responses`."""

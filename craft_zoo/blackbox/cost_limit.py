@@ -3,27 +3,10 @@
 from __future__ import annotations
 
 import threading
+from typing import Literal
 
 from craft_zoo.blackbox.usage import Price, Usage
 from craft_zoo.errors import CraftZooError
-
-
-def cost_of(predictions: int, price: float) -> float:
-    """The cost of predictions.
-
-    Args:
-        predictions: number of predictions.
-        price: price of one prediction.
-    """
-    return predictions * price
-
-
-def exceeds(cost: float, limit: float) -> bool:
-    """Whether a cost exceeds a limit.
-
-    A relative tolerance of 1e-9 lets a cost equal the limit, as prices such as 0.0001 are rounded.
-    """
-    return cost > limit * (1 + 1e-9)
 
 
 class CostLimit:
@@ -71,21 +54,30 @@ class CostLimit:
         """Cost so far; 0 if the price is unknown."""
         return (self.price or Price()).cost(self.usage)
 
+    def exceeded_by(self, more: Usage) -> Literal["predictions", "cost"] | None:
+        """Which limit further usage would exceed; None: neither."""
+        total = self.usage + more
+        if self._most is not None and total.predictions > self._most:
+            return "predictions"
+        if self.price is None or self._max_cost is None:
+            return None
+        # A cost may equal the limit, as prices such as 0.0001 are rounded.
+        return "cost" if self.price.cost(total) > self._max_cost * (1 + 1e-9) else None
+
     def check(self, more: Usage) -> None:
         """Check that further usage stays within the limits.
 
         Raises:
             CraftZooError: it would exceed a limit.
         """
-        total = self.usage + more
-        if self._most is not None and total.predictions > self._most:
+        exceeded = self.exceeded_by(more)
+        if exceeded == "predictions":
             raise CraftZooError(
                 f"{_in_words(Usage(more.predictions))} would exceed the limit of {self._most:,} "
                 f"({self.predictions:,} made): raise max_predictions (--max-predictions)"
             )
-        if self.price is None or self._max_cost is None:
-            return
-        if exceeds(self.price.cost(total), self._max_cost):
+        if exceeded == "cost":
+            assert self.price is not None
             raise CraftZooError(
                 f"{_in_words(more)} would cost {self.price.cost(more):g} and exceed the limit of "
                 f"{self._max_cost:g} ({self.cost:g} spent): raise max_cost (--max-cost)"

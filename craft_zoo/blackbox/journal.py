@@ -75,9 +75,7 @@ class Journal:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise Busy(
-                f"another process is at work on {self.path}: wait for it, or stop it"
-            ) from None
+            raise Busy(f"another process is using {self.path}: wait for it, or stop it") from None
         except OSError as error:
             raise self._unwritable(error) from None
         try:
@@ -266,8 +264,8 @@ class Journal:
 
     def _unwritable(self, error: OSError) -> CraftZooError:
         return CraftZooError(
-            f"cannot write to {self.path} ({error.strerror or error}): make room or a way there, "
-            f"then the same command goes on"
+            f"cannot write to {self.path} ({error.strerror or error}): free disk space or make "
+            f"the folder writable, then rerun the same command"
         )
 
     def _foreign(self, magic: bytes) -> CraftZooError:
@@ -276,16 +274,16 @@ class Journal:
                 f"{self.path} is of another version of craft-zoo: finish it with the version that "
                 f"began it, or remove it"
             )
-        return CraftZooError(f"{self.path} is no journal of craft-zoo: move it away")
+        return CraftZooError(f"{self.path} is not a craft-zoo journal: move it away")
 
     def _damaged(self, at: int) -> CraftZooError:
         return CraftZooError(
-            f"{self.path} is damaged at byte {at:,}: remove it, and what it recorded is asked again"
+            f"{self.path} is damaged at byte {at:,}: remove it, to repeat the queries it recorded"
         )
 
     def _other_run(self) -> CraftZooError:
         return CraftZooError(
-            f"{self.path} records other questions than are asked now (another model, other images "
-            f"or settings, another version or number of threads?): go on as it was begun, or "
-            f"remove it to ask all again"
+            f"{self.path} records other queries than those made now (another model, other images "
+            f"or settings, another version or number of threads?): continue with the settings it "
+            f"was begun with, or remove it to repeat all queries"
         )

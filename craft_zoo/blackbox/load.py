@@ -68,7 +68,7 @@ class ModelSpec:
         if scheme is not None:
             if self.pretrained is not None or self.device is not None:
                 raise CraftZooError(
-                    f"weights and device of {model} are its owner's: leave out pretrained "
+                    f"the owner of {model} chooses its weights and device: leave out pretrained "
                     f"(--pretrained) and device (--device)"
                 )
             return scheme.opener(self)
@@ -140,7 +140,7 @@ def is_address(model: str) -> bool:
 def _scheme_of(model: str) -> _Scheme | None:
     REGISTRY.load()
     return next(
-        (found for scheme, found in REGISTRY.things.items() if model.startswith(scheme)), None
+        (found for scheme, found in REGISTRY.items.items() if model.startswith(scheme)), None
     )
 
 

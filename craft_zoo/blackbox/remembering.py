@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class RememberingVLM(WrappedVLM):
 
     def __init__(self, vlm: VLM) -> None:
         super().__init__(vlm)
-        self._boxes: dict[tuple[tuple[str, ...], str], _RememberingBox] = {}
+        self._boxes: dict[tuple[str, tuple[str, ...], str], _RememberingBox] = {}
         self._handed: dict[tuple[int, ...], ImageSet] = {}
         self._sources: dict[int, ImageSource] = {}  # references, so that ids are not reused
 
@@ -48,9 +48,18 @@ class RememberingVLM(WrappedVLM):
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
-        key = tuple(classnames), init
+        return self._remembered(self._vlm.classifier, classnames, init)
+
+    def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.independent`."""
+        return self._remembered(self._vlm.independent, texts, init)
+
+    def _remembered(
+        self, open_on: Callable[[Sequence[str], str], BlackBox], texts: Sequence[str], init: str
+    ) -> BlackBox:
+        key = open_on.__name__, tuple(texts), init
         if key not in self._boxes:
-            self._boxes[key] = _RememberingBox(self._vlm.classifier(classnames, init), self)
+            self._boxes[key] = _RememberingBox(open_on(texts, init), self)
         return self._boxes[key]
 
     def _hand_over(self, images: _Images, places: Sequence[int]) -> ImageSet:

@@ -46,7 +46,7 @@ class ReplayVLM(WrappedVLM):
 
     Attributes:
         predictions: (prompt, image) pairs, which a service bills, including replayed ones.
-        usage: what the service billed, including for replayed answers.
+        billed: what the service billed, including for replayed answers.
     """
 
     def __init__(self, vlm: VLM, journal: Journal, in_flight: int | None = None) -> None:
@@ -61,8 +61,8 @@ class ReplayVLM(WrappedVLM):
         vlm.keep_responses(journal.responses)
 
     @property
-    def usage(self) -> Usage:
-        """See :attr:`VLM.usage`."""
+    def billed(self) -> Usage:
+        """See :attr:`VLM.billed`."""
         return self._usage
 
     def images(
@@ -183,11 +183,11 @@ class _Parts(ImageSet):
         if len(self.places) == 1:
             return vlm.images(self.sources, progress, keep=self._keep)
 
-        def tell(done: int, of: int) -> None:
+        def report(done: int, of: int) -> None:
             assert progress is not None
             progress(place.stop if done >= of else place.start + done, len(self))
 
-        return vlm.images(self.sources[place], progress and tell, keep=self._keep)
+        return vlm.images(self.sources[place], progress and report, keep=self._keep)
 
 
 class _ReplayBox(WrappedBlackBox):
@@ -226,10 +226,10 @@ class _ReplayBox(WrappedBlackBox):
             journal.ask(digest, shape)
             if name is not None:
                 owner._vlm.next_question(name)
-            before = owner._vlm.usage
+            before = owner._vlm.billed
             answer = np.stack(list(checked(self._box.logits(prompts, handed), shape)))
             journal.keep(answer)
-            billed = owner._vlm.usage - before
+            billed = owner._vlm.billed - before
         if owner._vlm.counts_usage:
             billed = Usage(*journal.note({"usage": astuple(billed)})["usage"])
         owner._usage += billed

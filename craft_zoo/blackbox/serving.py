@@ -5,13 +5,14 @@ The server uses it. A model without it is served too, see :func:`serving`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts, WrappedVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.errors import CraftZooError
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,13 @@ class Question:
 
 
 class ServingVLM(VLM):
-    """A model that may serve several clients faster; every method has a default."""
+    """A model that may serve several clients faster; every method has a default.
+
+    Attributes:
+        has_features: whether images and texts have features whose cosine decides the logits.
+    """
+
+    has_features: bool = False
 
     def opening(
         self, classnames: Sequence[str], init: str = DEFAULT_INIT
@@ -56,11 +63,45 @@ class ServingVLM(VLM):
         yield from ()
         return self.classifier(classnames, init)
 
+    def opening_texts(self, texts: Sequence[str]) -> Generator[None, None, BlackBox]:
+        """Open the model on whole texts in parts, as :meth:`opening` does on class names.
+
+        The texts are scored under the template "{}". Texts that a model reads alike may be among
+        them, although a classifier may refuse them as class names.
+        """
+        return (yield from self.opening(texts))
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        """(N, dim) float32 features of N images of this model, normalised.
+
+        Raises:
+            CraftZooError: the model has no features that it could give, see :attr:`has_features`.
+        """
+        raise CraftZooError(f"{self.name} has no features of images")
+
+    def text_features(self, texts: Sequence[str]) -> np.ndarray:
+        """(T, dim) float32 features of T texts, normalised. Raises as :meth:`features`."""
+        raise CraftZooError(f"{self.name} has no features of texts")
+
     def batching_key(self, question: Question) -> Hashable:
         """Batching key: questions of equal keys are answered faster in one call of :meth:`answer`
         than one by one. By default the classes, the images and the form of the prompts."""
         form = 0 if question.in_words else np.ndim(question.prompts)
         return question.box, question.images, form
+
+    def scorer(self, box: BlackBox, prompts: Prompts) -> Callable[[ImageSet], np.ndarray]:
+        """A function that scores the same P prompts on one set of images after another.
+
+        A model that has features of texts computes them here, once, instead of in each call.
+
+        Args:
+            box: this model, opened on C class names.
+            prompts: P, see :meth:`BlackBox.logits`.
+
+        Returns:
+            A function from N images of this model to logits (P, N, C) float32.
+        """
+        return lambda images: np.stack(list(box.logits(prompts, images)))
 
     def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
         """Logits (P, N, C) of each question; all must have the same :meth:`batching_key`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import astuple, dataclass, fields
 
 from craft_zoo.errors import CraftZooError
@@ -34,6 +35,10 @@ class Usage:
     def __mul__(self, factor: int) -> Usage:
         return Usage(*(factor * amount for amount in astuple(self)))
 
+    def scaled(self, factor: float) -> Usage:
+        """The amounts times a factor, rounded up."""
+        return Usage(*(math.ceil(factor * amount) for amount in astuple(self)))
+
     def in_words(self) -> str:
         """The amounts that are not 0, as in "12 requests, 34 images"; "nothing" if all are."""
         amounts = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -43,6 +48,16 @@ class Usage:
             if amount
         ]
         return ", ".join(words) or "nothing"
+
+
+# Number of units for which services quote prices.
+_QUOTED = {
+    "predictions": 1000,
+    "requests": 1,
+    "images": 1,
+    "input_tokens": 10**6,
+    "output_tokens": 10**6,
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,30 @@ class Price:
                     f"the price of {field.name.replace('_', ' ')} must be a number, at least 0, "
                     f"not {value}"
                 )
+
+    @classmethod
+    def parse(cls, text: str) -> Price:
+        """Read prices as a user writes them.
+
+        Args:
+            text: the price of 1,000 predictions, "2.5"; or prices by unit,
+                "input_tokens=0.1,images=0.002": of a million tokens, of 1,000 predictions, of one
+                request and of one image.
+
+        Raises:
+            CraftZooError: a unit is unknown, or a price is no number or negative.
+        """
+        prices = {}
+        for part in text.split(","):
+            unit, equals, number = part.rpartition("=")
+            unit = unit.strip() if equals else "predictions"
+            if unit not in _QUOTED:
+                raise CraftZooError(f"a price has no unit {unit!r}: use {', '.join(_QUOTED)}")
+            try:
+                prices[unit] = float(number) / _QUOTED[unit]
+            except ValueError:
+                raise CraftZooError(f"the price {part.strip()!r} is no number") from None
+        return cls(**prices)
 
     def cost(self, usage: Usage) -> float:
         """Cost of a usage, in the currency of the prices."""

@@ -1,14 +1,14 @@
 """The ``craft-zoo`` command.
 
-- :func:`main`: what the installed script calls
+- :func:`main`: entry point of the installed script
 """
 
 import os
 
-# Read by OpenMP when torch is loaded, so it must stand before the imports. A thread that waits for
-# work spins, by default long enough to all but stop another process on the same cores, or sleeps
-# at once with OMP_WAIT_POLICY=PASSIVE, and waking it costs as much as a small operation. Between
-# the two it does neither (measured in docs/performance.md).
+# OpenMP reads this when torch is loaded, so it must be set before the imports. By default a waiting
+# thread spins so long that it nearly stops other processes on the same cores. With
+# OMP_WAIT_POLICY=PASSIVE it sleeps at once, and waking it costs as much as a small operation. This
+# value is a compromise that avoids both (measured in docs/performance.md).
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Command-line arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 
-from craft_zoo.blackbox import VLM, ModelSpec, is_address
-from craft_zoo.blackbox.cost_limit import cost_of, exceeds
+from craft_zoo.blackbox import VLM, CostLimit, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
-from craft_zoo.craft import CraftConfig, read_settings, setting_options
+from craft_zoo.client.prices import published_price
+from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import method_names, readers_of
+from craft_zoo.methods import method_names, read_settings, readers_of, setting_options
 from craft_zoo.mini import NAME
 from craft_zoo.openclip import PRECISIONS
 from craft_zoo.optimizers.option import split_assignment
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from craft_zoo.adapter import Adapter
 
 _HELP_WIDTH = 79
-_NAMED = 10  # of what was left out
+_NAMED = 10  # skipped parts of a data set that are printed
 
 
 def add_model_arguments(
@@ -34,135 +34,155 @@ def add_model_arguments(
     default: str | None = NAME,
     otherwise: str = "the one that the adapter was made for",
 ) -> None:
-    """--model, --pretrained, and how to compute with it.
+    """Add --model, --pretrained, and the settings and cost limits of the model.
 
     Args:
-        parser: of the command.
-        default: the model where none is named; None: the command decides.
-        otherwise: what it then is, in words.
+        parser: the command's parser.
+        default: the default model; None: the command chooses it.
+        otherwise: description of that choice, for the help text.
     """
     group, money = group_of(parser, "model"), group_of(parser, "money")
     group.add_argument(
         "--model",
         default=default,
         metavar="NAME",
-        help="craft-mini (embedded), an open_clip architecture as in 'ViT-B-32', or the address of "
-        "a served model, https://… or hf-api:https://… "
+        help="craft-mini (embedded), an open_clip architecture as in 'ViT-B-32', the address of a "
+        "served model, https://…, or a service by its scheme, openai:MODEL (see craft-zoo models) "
         f"(default: {default or otherwise})",
     )
     money.add_argument(
         "--max-predictions",
         type=int,
         metavar="N",
-        help="the most that a model behind a network may be asked for by this command",
+        help="maximum number of predictions that this command may request over a network",
     )
     money.add_argument(
         "--price",
-        type=float,
+        type=_price,
         metavar="P",
-        help="what 1,000 predictions cost, in your currency",
+        help="price of 1,000 predictions, in your currency; or by unit, as in "
+        "input_tokens=0.1,requests=0.01: of a million tokens, of a request, of an image "
+        "(default: as published, for services whose prices are known)",
     )
     money.add_argument(
-        "--max-cost", type=float, metavar="M", help="the most that they may cost, by --price"
+        "--max-cost", type=float, metavar="M", help="maximum cost of the predictions, by --price"
+    )
+    group.add_argument(
+        "--model-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set an option of a service, as in permutations=4; repeatable (see docs/services.md)",
     )
     group.add_argument(
         "--pretrained",
         metavar="TAG|FILE",
         help="weights of an open_clip architecture: a tag as in 'openai', a checkpoint's path, or "
-        "TAG@FILE for a file that is to be used as the tag's weights are",
+        "TAG@FILE for a file that is used with the settings of the tag",
     )
     group.add_argument(
         "--quickgelu",
         action=argparse.BooleanOptionalAction,
-        help="the activation that the weights were trained with: QuickGELU as OpenAI's, or GELU "
-        "(default: what the tag says; a file may not say it)",
+        help="activation that the weights were trained with: QuickGELU (OpenAI's) or GELU "
+        "(default: as the tag says; a file may not say it)",
     )
     group.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     group.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="fp32",
-        help="of the model (default: fp32; half precision is for GPUs)",
+        help="floating-point type of the model (default: fp32; half precision is for GPUs)",
     )
-    group.add_argument("--threads", type=int, help="threads to compute with (default: one a core)")
+    group.add_argument("--threads", type=int, help="number of CPU threads (default: one a core)")
     group.add_argument(
         "--memory",
         type=int,
         default=DEFAULT_MEMORY,
         metavar="MB",
-        help="megabytes that scoring may take beside the model and the logits of one candidate "
+        help="megabytes that scoring may use besides the model and the logits of one candidate "
         f"(default: {DEFAULT_MEMORY})",
     )
     group.add_argument(
         "--compile",
         action="store_true",
-        help="run the text tower through torch.compile: slow to start, for long runs on a GPU",
+        help="compile the text tower with torch.compile: slow to start, for long runs on a GPU",
     )
     group.add_argument(
         "--no-cache",
         action="store_true",
-        help="neither read nor keep image features on disk (see craft-zoo cache)",
+        help="do not read or write the cache of image features (see craft-zoo cache)",
     )
 
 
 def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
-    """The model that an adapter belongs to, or which ``--model`` names.
+    """Open the model that ``--model`` names, by default the one that the adapter was tuned for.
 
     Raises:
-        CraftZooError: see :func:`load_vlm`; or it is behind an address that only the adapter
-            names. Whoever wrote the adapter could have keys and images sent there.
+        CraftZooError: see :func:`load_vlm`; or only the adapter names the model, by an address.
+            The adapter's author could otherwise receive the user's images and API key.
     """
     if options.model is None and is_address(adapter.model):
         raise CraftZooError(
             f"{options.adapter} belongs to the model at {adapter.model}, where your images and "
-            f"your key would be sent: say --model {adapter.model} if that is meant"
+            f"your key would be sent: add --model {adapter.model} to allow it"
         )
     return read_model(options, adapter.model).open()
 
 
 def check_limits(
-    options: argparse.Namespace, predictions: int, mend: str = "name fewer images"
+    options: argparse.Namespace, usage: Usage, mend: str = "name fewer images"
 ) -> None:
-    """Refuse what ``--max-predictions`` or ``--max-cost`` may not allow, before anything is asked.
+    """Check ``--max-predictions`` and ``--max-cost`` before any query.
 
-    A limit that is met in the middle would lose what was paid until then.
+    Reaching a limit during the run would lose the predictions paid for so far.
 
     Args:
-        options: as parsed.
-        predictions: that the command may ask for.
-        mend: what would make it ask for fewer.
+        options: parsed arguments.
+        usage: what the command may request at most.
+        mend: advice in the error message on how to request fewer.
 
     Raises:
-        CraftZooError: they may exceed one of the limits.
+        CraftZooError: the predictions may exceed one of the limits.
     """
-    most = options.max_predictions
-    if most is not None and predictions > most:
+    price = price_of(options)
+    exceeded = CostLimit(options.max_predictions, price, options.max_cost).exceeded_by(usage)
+    if exceeded == "predictions":
         raise CraftZooError(
-            f"the command may ask for {predictions:,} predictions, more than --max-predictions "
-            f"{most:,}: raise that or {mend}"
+            f"the command may ask for {usage.predictions:,} predictions, more than "
+            f"--max-predictions {options.max_predictions:,}: raise that or {mend}"
         )
-    if options.max_cost is None or options.price is None:
-        return
-    cost = cost_of(predictions, options.price / 1000)
-    if exceeds(cost, options.max_cost):
+    if exceeded == "cost":
+        assert price is not None
         raise CraftZooError(
-            f"the command may cost {cost:,.2f}, more than --max-cost {options.max_cost:g}: raise "
-            f"that or {mend}"
+            f"the command may cost {price.cost(usage):,.2f}, more than --max-cost "
+            f"{options.max_cost:g}: raise that or {mend}"
         )
+
+
+def price_of(options: argparse.Namespace) -> Price | None:
+    """``--price``, or the published price of ``--model``; None: unknown."""
+    return options.price or published_price(options.model or "")
+
+
+def _price(text: str) -> Price:
+    try:
+        return Price.parse(text)
+    except CraftZooError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def billed_an_image(adapter: Adapter) -> int:
-    """Predictions that a service bills for an image: one for each prompt, however many texts."""
+    """Predictions billed for one image: one for each prompt, whatever the number of texts."""
     anchors = adapter.solution.anchors
     return 1 if anchors is None else 1 + len(anchors.prompts)
 
 
 def read_model(options: argparse.Namespace, default: str = NAME) -> ModelSpec:
-    """The model that :func:`add_model_arguments` describes.
+    """The model specification from the arguments of :func:`add_model_arguments`.
 
     Args:
-        options: as parsed.
-        default: the model where ``--model`` names none.
+        options: parsed arguments.
+        default: the model if ``--model`` is not given.
     """
     return ModelSpec(
         options.model or default,
@@ -174,13 +194,14 @@ def read_model(options: argparse.Namespace, default: str = NAME) -> ModelSpec:
         compile=options.compile,
         cache=not options.no_cache,
         max_predictions=options.max_predictions,
-        price=None if options.price is None else options.price / 1000,
+        price=options.price,
         max_cost=options.max_cost,
+        options=tuple(split_assignment(text) for text in options.model_option),
     )
 
 
 def add_classnames_argument(parser: argparse.ArgumentParser) -> None:
-    """--classnames."""
+    """Add --classnames."""
     group_of(parser, "data").add_argument(
         "--classnames",
         metavar="FILE",
@@ -190,21 +211,21 @@ def add_classnames_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """--data-root, --download, and what to do with data that are not as they should be.
+    """Add --data-root, --download, --skip-bad, --sampling and --fewer.
 
-    Nothing is given by default, as a plan may say it.
+    The defaults are None, so that the values of a plan are used unless an argument is given.
     """
     group = group_of(parser, "data")
     group.add_argument(
         "--data-root",
         metavar="DIR",
-        help="folder that the field's data sets lie in (default: CRAFT_ZOO_DATA)",
+        help="folder that contains the published data sets (default: CRAFT_ZOO_DATA)",
     )
     group.add_argument(
         "--download",
         action="store_true",
         default=None,
-        help="fetch what is missing, where that can be done",
+        help="download missing files of the published data sets where possible",
     )
     group.add_argument(
         "--skip-bad",
@@ -216,31 +237,31 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--sampling",
         choices=get_args(Sampling),
-        help="of the few shots: uniform, or the sets that CoOp draws for a seed (default: uniform)",
+        help="how shots are drawn: uniformly, or as CoOp draws them by seed (default: uniform)",
     )
     group.add_argument(
         "--fewer",
         choices=get_args(Fewer),
-        help="where a class has fewer images than shots: an error, or all of them (default: error)",
+        help="if a class has fewer images than shots: error, or use all of them (default: error)",
     )
 
 
 def given_data(options: argparse.Namespace) -> dict[str, Any]:
-    """What :func:`add_data_arguments` has read, as far as it was given; keys as in a plan."""
+    """The arguments of :func:`add_data_arguments` that were given, with the keys of a plan."""
     names = ("data_root", "download", "skip_bad", "sampling", "fewer")
     values = {name: getattr(options, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def read_dataset(options: argparse.Namespace) -> DatasetSpec:
-    """The data set of a command that takes one, and how it is opened."""
+    """The data set specification from a command's arguments."""
     given = given_data(options)
     root = given.pop("data_root", None)
     return DatasetSpec(options.dataset, options.classnames, root, **given)
 
 
 def say_skipped(name: str, skipped: Sequence[str], console: Console) -> None:
-    """Count and name what was left out of a data set."""
+    """Print the number of skipped parts of a data set, and the first of them."""
     if not skipped:
         return
     console.print(f"{name}: {len(skipped):,} left out", markup=False)
@@ -251,7 +272,7 @@ def say_skipped(name: str, skipped: Sequence[str], console: Console) -> None:
 
 
 def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
-    """--out, the folder for what a command that can go on has finished."""
+    """Add --out, the results folder of a command that can be resumed."""
     group_of(parser, "output").add_argument(
         "--out",
         type=Path,
@@ -262,29 +283,29 @@ def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def add_in_flight_argument(parser: argparse.ArgumentParser) -> None:
-    """--in-flight."""
+    """Add --in-flight."""
     group_of(parser, "model").add_argument(
         "--in-flight",
         type=int,
         metavar="N",
-        help="contexts that the model is asked about at once, whose answers a kill can lose; the "
-        "others are read from the record (default: as the model likes: 40 of a local one; a run "
-        "that is continued keeps the number that it was begun with)",
+        help="number of contexts that are queried at once; if the process is killed, only their "
+        "answers can be lost (default: the model's choice, 40 for a local one; a continued run "
+        "keeps its first number)",
     )
 
 
 def check_in_flight(options: argparse.Namespace) -> None:
-    """Complain of what :func:`add_in_flight_argument` has read, where it is no number of contexts.
+    """Check the argument of :func:`add_in_flight_argument`.
 
     Raises:
-        CraftZooError: it is below 1.
+        CraftZooError: ``--in-flight`` is below 1.
     """
     if options.in_flight is not None and options.in_flight < 1:
         raise CraftZooError(f"--in-flight must be at least 1, not {options.in_flight}")
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
-    """--set."""
+    """Add --set."""
     group_of(parser, "method").add_argument(
         "--set",
         action="append",
@@ -296,7 +317,7 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_help() -> str:
-    """The settings with their defaults, and the methods that read them, 80 columns wide."""
+    """Help text of the settings: defaults, and the methods that read them; 79 columns wide."""
     readers: dict[tuple[str, ...], list[str]] = {}
     for option in setting_options().values():
         text = f"{option.name}={option.default}"
@@ -315,22 +336,22 @@ def settings_help() -> str:
 
 
 def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
-    """The group of arguments that has a title in the help, made where there is none."""
+    """The argument group with a title; it is created if the parser has none."""
     groups = {group.title: group for group in parser._action_groups}
     return groups.get(title) or parser.add_argument_group(title)
 
 
 def read_assignments(options: argparse.Namespace) -> dict[str, str]:
-    """What ``--set`` has set, by name.
+    """The assignments of ``--set`` as name → value.
 
     Raises:
-        OptimizerError: it is not of the form ``option=value``.
+        OptimizerError: an assignment is not of the form ``option=value``.
     """
     return dict(split_assignment(text) for text in options.set)
 
 
 def read_config(options: argparse.Namespace) -> CraftConfig:
-    """The configuration with what ``--set`` changes.
+    """The method's configuration with the assignments of ``--set``.
 
     Raises:
         OptimizerError: an unknown setting or a value of the wrong type.

@@ -25,15 +25,15 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "bbob",
         description="Run optimizers on the 24 BBOB functions and draw the share of targets "
-        "reached against evaluations. The same command on the same --out goes on where it was "
-        "stopped: finished runs are not made again. Needs craft-zoo[bbob].",
+        "reached against evaluations. Run the same command with the same --out to continue after "
+        "an interruption: finished runs are not repeated. Needs craft-zoo[bbob].",
     )
     parser.add_argument(
         "--optimizer",
         action="append",
         metavar="SPEC",
         help="as listed by craft-zoo optimizers, with options as in cma:popsize=20; repeatable "
-        f"(default: all, of nevergrad's {DEFAULT_NEVERGRAD.partition(':')[2]})",
+        f"(default: all; {DEFAULT_NEVERGRAD.partition(':')[2]} for nevergrad)",
     )
     parser.add_argument(
         "--bare",
@@ -45,13 +45,13 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--budget",
         type=int,
         default=200,
-        help="evaluations a run, as a multiple of the dimension (default: 200)",
+        help="evaluations per run, as a multiple of the dimension (default: 200)",
     )
     parser.add_argument(
-        "--functions", default="1-24", metavar="LIST", help="as in 1-5,8 (default: 1-24)"
+        "--functions", default="1-24", metavar="LIST", help="numbers, as in 1-5,8 (default: 1-24)"
     )
     parser.add_argument(
-        "--instances", default="1-5", metavar="LIST", help="of each function (default: 1-5)"
+        "--instances", default="1-5", metavar="LIST", help="per function (default: 1-5)"
     )
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
@@ -61,7 +61,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     console = open_console()
     specs = list(dict.fromkeys(options.optimizer or _default_specs()))
     solvers = [bbob.Solver(spec) for spec in specs]
@@ -102,7 +102,7 @@ def _default_specs() -> list[str]:
 
 
 def _numbers(text: str, flag: str) -> tuple[int, ...]:
-    """``1-3,7`` as 1, 2, 3, 7."""
+    """Parse a list of numbers and ranges: ``1-3,7`` gives (1, 2, 3, 7)."""
     found: dict[int, None] = {}
     try:
         for part in text.split(","):
@@ -142,7 +142,7 @@ def _differences_table(differences: pd.DataFrame) -> Table:
 
 
 def _table(title: str, who: str, *figures: str) -> Table:
-    """An empty table: whose figures they are, and the figures."""
+    """An empty table with a left-aligned column ``who`` and right-aligned columns of numbers."""
     table = Table(title=title, box=None)
     table.add_column(who, no_wrap=True)
     for figure in figures:

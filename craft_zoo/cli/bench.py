@@ -13,7 +13,7 @@ from craft_zoo.benchmarks import (
     DEFAULT_METHODS,
     SPREAD,
     Plan,
-    few_seeds,
+    few_seeds_warning,
     read_plan,
     read_suite,
     spread,
@@ -32,10 +32,9 @@ from craft_zoo.cli.arguments import (
     given_data,
     read_assignments,
 )
-from craft_zoo.cli.bars import BenchBars
 from craft_zoo.cli.dry_run import dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
-from craft_zoo.cli.progress import query_progress, saying, stopped
+from craft_zoo.cli.progress import BenchBars, query_progress, saying, stopped
 from craft_zoo.console import open_console
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
@@ -52,24 +51,24 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "bench",
         description="Run a grid of data sets x methods x optimizers x shots x seeds on one model "
-        "and draw accuracy against queries. The same command on the same --out goes on where it "
-        "was stopped: finished runs are not made again.",
+        "and draw accuracy against queries. Run the same command with the same --out to continue "
+        "after an interruption: finished runs are not repeated.",
     )
     parser.add_argument(
         "--plan",
         type=Path,
         metavar="FILE",
-        help="the grid as YAML or TOML (docs/benchmarks.md); other arguments change it",
+        help="the grid as YAML or TOML (docs/benchmarks.md); other arguments override it",
     )
     parser.add_argument(
         "--suite",
         choices=suite_names(),
-        help="a plan that is ready: the experiments of a paper; other arguments change it",
+        help="a plan that is included: the experiments of a paper; other arguments override it",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print what the grid would ask for, and run nothing; the data need not be there",
+        help="print the cost of the grid and run nothing; the data sets need not be present",
     )
     parser.add_argument(
         "--optimizer",
@@ -95,23 +94,23 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--shots",
         action="append",
         type=int,
-        help="training images a class; repeatable (default: 16)",
+        help="training images per class; repeatable (default: 16)",
     )
-    parser.add_argument("--budget", type=int, help="queries a run (default: 8000)")
-    parser.add_argument("--seeds", type=int, help="how many seeds, from 1 on (default: 3)")
+    parser.add_argument("--budget", type=int, help="queries per run (default: 8000)")
+    parser.add_argument("--seeds", type=int, help="number of seeds, starting at 1 (default: 3)")
     parser.add_argument(
-        "--seed", action="append", type=int, help="one seed in place of --seeds; repeatable"
+        "--seed", action="append", type=int, help="a single seed, instead of --seeds; repeatable"
     )
     parser.add_argument(
         "--measured-on",
         choices=("test", "val"),
-        help="which images accuracy is measured on: val for choices of your own (default: test)",
+        help="images that accuracy is measured on: val to choose settings (default: test)",
     )
     parser.add_argument(
         "--transfer",
         action="append",
         metavar="NAME",
-        help="a data set that each solution is tried on at its end; repeatable",
+        help="another data set that each run's final solution is evaluated on; repeatable",
     )
     add_out_argument(parser, DEFAULT_OUT)
     add_data_arguments(parser)
@@ -123,7 +122,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     check_in_flight(options)
     check_execution(options)
     console = open_console()
@@ -138,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
             curves = execute(options, plan_model(plan, options), names, datasets, bars)
     summary = write_results(curves, options.out, names)
     console.print(_table(summary))
-    if few := few_seeds(tidy(curves, names)):
+    if few := few_seeds_warning(tidy(curves, names)):
         console.print(few, soft_wrap=True, markup=False)
     if bars.reused:
         console.print(f"{bars.reused} of {len(names)} runs were in {options.out} already.")
@@ -148,7 +147,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    """The plan's file, and over it what the command line gives."""
+    """The plan from its file or suite, overridden by the command line."""
     if options.seeds is not None and options.seeds < 1:
         raise CraftZooError(f"at least 1 seed is needed, not {options.seeds}: raise --seeds")
     if options.seeds is not None and options.seed is not None:
@@ -180,7 +179,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         values["parts"] = {
             name: {key: value for key, value in part.items() if key not in taken}
             if isinstance(part, dict)
-            else part  # which the plan refuses
+            else part  # invalid; Plan.of raises an error
             for name, part in values["parts"].items()
         }
     if options.quickgelu is not None:
@@ -200,7 +199,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _table(summary: pd.DataFrame) -> Table:
-    """Curves of a data set in order of the area under them: who is ahead, query for query."""
+    """Summary table; the methods of each data set in descending order of the area."""
     table = Table(
         title="Test accuracy: at the end, and on average over the queries (area under the curve)\n"
         f"mean over seeds ({SPREAD});\nper image: predictions that a deployed image costs",

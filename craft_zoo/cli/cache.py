@@ -1,4 +1,4 @@
-"""``craft-zoo cache``: the image features that are kept between runs."""
+"""``craft-zoo cache``: show or clear the cache of image features."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "cache",
-        description="Features of images are kept on disk, so that no image is encoded twice by the "
-        "same model. The folder is CRAFT_ZOO_CACHE, or the user's cache folder.",
+        description="Show or clear the cache of image features on disk, which saves encoding an "
+        "image twice with a model. The folder is CRAFT_ZOO_CACHE, or the user's cache folder.",
     )
-    parser.add_argument("--clear", action="store_true", help="delete them")
+    parser.add_argument("--clear", action="store_true", help="delete the cached features")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     folder = cache_folder()
     console = open_console()
     try:

@@ -1,4 +1,4 @@
-"""``craft-zoo compare``: whether one method is better than another, and how sure that is."""
+"""``craft-zoo compare``: paired comparison of two methods, with a significance test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from craft_zoo.benchmarks import (
     SPREAD,
     RunSpec,
     compare,
-    few_seeds,
+    few_seeds_warning,
     name_datasets,
     read_results,
     score_table,
@@ -29,45 +29,45 @@ from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
-_ENOUGH = 0.05
+_ENOUGH = 0.05  # significance level
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "compare",
-        description="Compare two methods run for run, over all tasks and seeds that both were run "
-        f"on: the mean difference ({SPREAD}) and Wilcoxon's signed-rank test.",
+        description="Compare two methods by pairs of runs, over all tasks and seeds that both were "
+        f"run on: the mean difference ({SPREAD}) and Wilcoxon's signed-rank test.",
     )
-    parser.add_argument("base", metavar="A", help="a method as craft-zoo bench names it")
-    parser.add_argument("other", metavar="B", help="the other")
+    parser.add_argument("base", metavar="A", help="a method, as named by craft-zoo bench")
+    parser.add_argument("other", metavar="B", help="the method to compare it with")
     parser.add_argument(
         "--in",
         dest="folder",
         type=Path,
         default=Path(DEFAULT_OUT),
         metavar="DIR",
-        help=f"the results of craft-zoo bench that hold A (default: {DEFAULT_OUT})",
+        help=f"results folder of craft-zoo bench that contains A (default: {DEFAULT_OUT})",
     )
     parser.add_argument(
         "--and-in",
         dest="folder_of_other",
         type=Path,
         metavar="DIR",
-        help="those that hold B, of another bench, for instance with another version (default: "
-        "the same)",
+        help="results folder that contains B, for instance of another version of craft-zoo "
+        "(default: the folder of A)",
     )
     parser.add_argument(
         "--measure",
         choices=("accuracy", "area"),
         default="accuracy",
-        help="at the end, or the area under the curve (default: accuracy)",
+        help="accuracy after the last query, or area under the curve (default: accuracy)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     ours, theirs, names = _read(options)
     whole = pd.concat([ours.rename("A"), theirs.rename("B")], axis=1).dropna().sort_index()
     if whole.empty:
@@ -77,20 +77,20 @@ def run(options: argparse.Namespace) -> int:
         )
     found = compare(whole, "A", "B")
     interval = not math.isnan(found.low)
-    # Both must say so: of few seeds the bootstrap is too sure of itself.
+    # Interval and test must both be significant: the bootstrap is overconfident with few seeds.
     around = (found.low, found.high) if interval else found.singles
     apart = min(around) > 0 or max(around) < 0
-    sure = apart and found.p < _ENOUGH
+    significant = apart and found.p < _ENOUGH
     called = f"A ({printable(str(ours.name))})", f"B ({printable(str(theirs.name))})"
     better, worse = called[::-1] if found.difference >= 0 else called
     console = open_console()
     points = 100 * abs(found.difference)
-    if sure:
+    if significant:
         verdict = f"{better} is better than {worse} by {points:.1f} points"
     else:
-        verdict = f"No telling: {better} is ahead of {worse} by {points:.1f} points"
+        verdict = f"No significant difference: {better} is ahead of {worse} by {points:.1f} points"
     if shown := spread(found.low, found.high, found.singles, "+"):
-        verdict += f" (B less A: {shown}; {INTERVAL if interval else SINGLE_SEEDS})"
+        verdict += f" (B minus A: {shown}; {INTERVAL if interval else SINGLE_SEEDS})"
     tasks = whole.reset_index().groupby("dataset", sort=False)["shots"].unique()
     where = ", ".join(f"{names[key]} ({_listed(shots)} shots)" for key, shots in tasks.items())
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
             if found.least_p > _ENOUGH
             else "."
         ),
-        few_seeds(whole.reset_index()),
+        few_seeds_warning(whole.reset_index()),
     ]
     for sentence in filter(None, sentences):
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
@@ -116,7 +116,7 @@ def _listed(numbers: Iterable[int]) -> str:
 
 
 def _read(options: argparse.Namespace) -> tuple[pd.Series, pd.Series, dict[str, str]]:
-    """Scores of A and of B by data set, shots and seed, and what the data sets are called."""
+    """Scores of A and B by data set, shots and seed, and display names of the data sets."""
     folders = options.folder, options.folder_of_other or options.folder
     results = [read_results(folder) for folder in dict.fromkeys(folders)]
     datasets = _matched([list(each.curves) for each in results])
@@ -130,13 +130,13 @@ def _read(options: argparse.Namespace) -> tuple[pd.Series, pd.Series, dict[str, 
 
 
 def _matched(folders: list[list[RunSpec]]) -> list[dict[RunSpec, DatasetName]]:
-    """The data sets of runs in several folders, under one key where they are the same.
+    """Names of the data sets of runs in several folders, with equal keys for equal data sets.
 
-    A data set is known by the last part of its path, wherever it lies; where a folder of results
-    has several of that name, by what they hold too.
+    A data set is identified by the last part of its path, and also by a hash of its content if a
+    results folder has several data sets of that name.
     """
     named = [name_datasets(runs) for runs in folders]
-    kinds: dict[str, int] = {}  # short name → most that a folder has of it
+    kinds: dict[str, int] = {}  # short name → maximum number of data sets with it in one folder
     for names in named:
         here: dict[str, set[str]] = {}
         for run, each in names.items():
@@ -169,7 +169,7 @@ def _scores(points: pd.DataFrame, folder: Path, name: str, measure: str) -> pd.S
     ]
     if len(fitting) != 1:
         raise CraftZooError(
-            f"{folder} holds {'no' if not fitting else len(fitting)} methods {name!r}: write one "
+            f"{folder} holds {len(fitting) or 'no'} methods {name!r}: write one "
             f"of {', '.join(repr(label) for label in fitting or labels)}"
         )
     return score_table(points[points["label"] == fitting[0]], measure)[fitting[0]]  # type: ignore[arg-type]

@@ -22,16 +22,16 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "datasets",
-        description="List the data sets. Those that the field shares lie in folders of their own "
-        "under one data root, see docs/datasets.md.",
+        description="List the data sets. Each published one has its own folder under a common data "
+        "root, see docs/datasets.md.",
     )
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(metavar="ACTION")
     checker = actions.add_parser(
         "check",
-        help="which of the field's data sets are there, and are they whole?",
-        description="Say of each of the field's data sets whether it lies under DIR and can be "
-        "used. Exit code 2 where something is broken or nothing is there.",
+        help="check which published data sets are present and complete",
+        description="Check which published data sets are under DIR and can be used. The exit code "
+        "is 2 if a data set is broken or none is present.",
     )
     checker.add_argument(
         "root", type=Path, nargs="?", metavar="DIR", help="the data root (default: CRAFT_ZOO_DATA)"
@@ -41,7 +41,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="append",
         metavar="NAME",
         choices=list(published_datasets()),
-        help="this one only; repeatable (default: all)",
+        help="check this data set only; repeatable (default: all)",
     )
     checker.add_argument("--images", action="store_true", help="also open every image")
     checker.set_defaults(run=run_check)

@@ -1,4 +1,4 @@
-"""``craft-zoo bench --dry-run``: what a grid would ask for."""
+"""``craft-zoo bench --dry-run``: estimated cost of a grid."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from rich.text import Text
 
 from craft_zoo.benchmarks import Plan, RunStore, estimate_costs
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
-from craft_zoo.blackbox import VLM, ModelSpec
+from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage
 from craft_zoo.cli.arguments import read_model
+from craft_zoo.client.prices import published_price
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
 
 def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
-    """Print runs, queries, predictions, time and money; ask nothing and write nothing.
+    """Print runs, queries, predictions, time and price; send no query and write no file.
 
     Raises:
-        CraftZooError: the plan is wrong, or a data set is neither here nor one of the field's.
+        CraftZooError: the plan is invalid, or a data set is neither present nor a published one.
     """
-    if options.price is not None and options.price < 0:
-        raise CraftZooError(f"--price must not be negative, it is {options.price}")
-    vlm, why = _opened(plan_model(plan, options))
+    vlm, service, why = _opened(plan_model(plan, options))
+    price = options.price or published_price(plan.model)
     datasets = OpenedDatasets()
     try:
         runs, here = plan.runs(datasets), True
@@ -38,35 +38,38 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
         curves, _ = RunStore(options.out).read_all()
         known = {run.identity: points[-1].seconds for run, points in curves.items()}
         finished = {run: known[run.identity] for run in runs if run.identity in known}
-    table = estimate_costs(runs, vlm=vlm, finished=finished, opened=datasets)
-    console.print(_shown(table, options.price))
-    for line in _totals(table, options.price):
+    table = estimate_costs(runs, vlm=vlm, service=service, finished=finished, opened=datasets)
+    console.print(_shown(table, price))
+    for line in _totals(table, price):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    for note in _notes(table, options.price, vlm, why, here):
+    for note in _notes(table, price, vlm, why, here):
         console.print(note, soft_wrap=True, markup=False)
     return 0
 
 
 def plan_model(plan: Plan, options: argparse.Namespace) -> ModelSpec:
-    """The model of a plan, computed with as the command line says."""
+    """The model of a plan, with the settings of the command line."""
     return replace(read_model(options), model=plan.model, pretrained=plan.pretrained)
 
 
-def _opened(spec: ModelSpec) -> tuple[VLM | None, str]:
-    """The model, or why it cannot be opened."""
+def _opened(spec: ModelSpec) -> tuple[VLM | None, VLM | None, str]:
+    """The model if its speed can be measured, or if it can estimate its bill, or why it cannot."""
     try:
         vlm = spec.open()
     except CraftZooError as error:
-        return None, str(error)
-    # Nothing is asked in a dry run, least of all of a model that bills.
-    return (None, f"asking {vlm.name} would be billed") if vlm.bills else (vlm, "")
+        return None, None, str(error)
+    if not vlm.bills:
+        return vlm, None, ""
+    # Measuring the speed of this model would cost money.
+    return None, vlm if vlm.counts_usage else None, f"asking {vlm.name} would be billed"
 
 
 _COUNTS = ("queries", "predictions", "evaluation")
+_UNITS = ("requests", "images", "input_tokens", "output_tokens")
 
 
-def _shown(table: pd.DataFrame, price: float | None) -> Table:
-    """A line a task and method; names are folded where the terminal is narrow, numbers never."""
+def _shown(table: pd.DataFrame, price: Price | None) -> Table:
+    """Table with a row for each task and method; only names are wrapped on a narrow terminal."""
     shown = Table(title="At most, of the runs that are not done", box=None, padding=(0, 1, 0, 0))
     for title in ("data set, shots", "method"):
         shown.add_column(title, overflow="fold")
@@ -86,23 +89,25 @@ def _shown(table: pd.DataFrame, price: float | None) -> Table:
     return shown
 
 
-def _totals(table: pd.DataFrame, price: float | None) -> list[str]:
-    """All of it together, a line a number: no terminal is too narrow for that."""
-    total = table[["runs", "done", *_COUNTS]].sum().to_dict()
+def _totals(table: pd.DataFrame, price: Price | None) -> list[str]:
+    """Totals, one number on each line to fit narrow terminals."""
+    total = table[["runs", "done", *_COUNTS, *_UNITS]].sum().to_dict()
     seconds = float("nan") if table["seconds"].isna().all() else table["seconds"].sum()
     lines = [f"runs {total['runs']:,}" + (f", {total['done']:,} done" if total["done"] else "")]
     lines += [f"{name} {total[name]:,}" for name in _COUNTS]
+    lines += [f"{name.replace('_', ' ')} {total[name]:,}" for name in _UNITS if total[name]]
     lines += [f"time {_duration(seconds)}"]
     lines += [] if price is None else [f"price {_price(total, price):,.2f}"]
     return ["Together, at most:", *(f"  {line}" for line in lines)]
 
 
-def _price(row: dict, price: float) -> float:
-    return price * (row["predictions"] + row["evaluation"]) / 1000
+def _price(row: dict, price: Price) -> float:
+    units = {name: row[name] for name in _UNITS}
+    return price.cost(Usage(predictions=row["predictions"] + row["evaluation"], **units))
 
 
 def _short(value: int) -> str:
-    """A number in no more than seven signs, of three digits at least."""
+    """A number in at most seven characters, with the unit k, M or G from 100,000 on."""
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if value >= 1000 * size or (value >= 100 * size and size == 10**3):
             return f"{value / size:,.0f} {unit}"
@@ -120,14 +125,14 @@ def _duration(seconds: float) -> str:
 
 
 def _notes(
-    table: pd.DataFrame, price: float | None, vlm: VLM | None, why: str, here: bool
+    table: pd.DataFrame, price: Price | None, vlm: VLM | None, why: str, here: bool
 ) -> list[str]:
     notes = [
         "Predictions are of search and refiner; evaluation is what measuring the curves asks for, "
         "of runs that make all their queries."
     ]
     if price is not None:
-        notes.append("The price is of both; a model on this machine costs nothing.")
+        notes.append("The price includes evaluation; a model on this machine costs nothing.")
     if vlm is None:
         notes.append(f"Time is not known: {why}")
     else:
@@ -137,5 +142,5 @@ def _notes(
         )
     if not here:
         absent = ", ".join(table[~table["here"]]["dataset"].unique())
-        notes.append(f"Not here, so by their published sizes: {absent}.")
+        notes.append(f"Not on this machine, and counted by their published sizes: {absent}.")
     return notes

@@ -1,4 +1,4 @@
-"""``craft-zoo evaluate``: how good an adapter is on a data set."""
+"""``craft-zoo evaluate``: accuracy of an adapter on a data set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from craft_zoo.adapter import Adapter
+from craft_zoo.blackbox import Usage
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_data_arguments,
@@ -26,9 +27,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "evaluate",
-        description="Accuracy of an adapter on a data set's test images. Where the class names are "
-        "among those that it was tuned for (a distribution shift), all of it is used; for others "
-        "its prompt alone, as the refiner knows only the old ones.",
+        description="Accuracy of an adapter on a data set's test images. If the adapter was tuned "
+        "for all class names of the data set, prompt and refiner are used; otherwise only the "
+        "prompt, as the refiner is fitted to the old classes.",
     )
     parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="file that tune saved")
     parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
@@ -39,7 +40,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     console = open_console()
     adapter = Adapter.load(options.adapter)
     dataset = read_dataset(options).open()
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     vlm = open_adapters_model(options, adapter)
     known = set(dataset.classnames) <= set(adapter.classnames)
     each = billed_an_image(adapter) if known else 1
-    check_limits(options, len(dataset.test) * each, "name a smaller data set")
+    check_limits(options, Usage(len(dataset.test) * each), "name a smaller data set")
     with query_progress() as progress:
         images = vlm.images(dataset.test.images, ReadingBar(progress))
         logits = transfer(adapter.solution, vlm, adapter.open(vlm), images, dataset.classnames)

@@ -1,4 +1,4 @@
-"""How a command runs a grid: here, in processes, or on a cluster."""
+"""Executes a grid in this process, in several processes, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from craft_zoo.errors import CraftZooError
 
 
 def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
-    """--jobs, --executor, and what each run may take."""
+    """Add --jobs, --executor, the resources of each run, and --log-to."""
     group = parser.add_argument_group("execution")
     group.add_argument(
         "--jobs",
         type=int,
         default=1,
         metavar="N",
-        help="runs at a time, each in a process of its own with its share of the cores (or with "
-        "--threads of them) and a copy of the model (default: 1)",
+        help="number of runs at a time, each in its own process with a copy of the model and an "
+        "equal share of the cores, or --threads of them (default: 1)",
     )
     group.add_argument(
         "--executor",
@@ -44,24 +44,24 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
         "without an address, a new one on this machine",
     )
     group.add_argument(
-        "--cpus-per-run", type=int, default=1, metavar="N", help="of a Ray cluster (default: 1)"
+        "--cpus-per-run", type=int, default=1, metavar="N", help="CPUs of a Ray task (default: 1)"
     )
     group.add_argument(
-        "--gpus-per-run", type=float, default=0, metavar="N", help="likewise (default: 0)"
+        "--gpus-per-run", type=float, default=0, metavar="N", help="GPUs of a Ray task (default: 0)"
     )
 
     group.add_argument(
         "--log-to",
         choices=("tensorboard",),
-        help="write each point as it is measured to OUT/tensorboard (extra 'tensorboard')",
+        help="also write each measured point to OUT/tensorboard (extra 'tensorboard')",
     )
 
 
 def check_execution(options: argparse.Namespace) -> None:
-    """Complain of what :func:`add_execution_arguments` has read.
+    """Check the arguments of :func:`add_execution_arguments`.
 
     Raises:
-        CraftZooError: it makes no sense.
+        CraftZooError: a value is out of range, or arguments contradict each other.
     """
     if options.jobs < 1:
         raise CraftZooError(f"at least 1 job is needed, not {options.jobs}: raise --jobs")
@@ -69,7 +69,7 @@ def check_execution(options: argparse.Namespace) -> None:
         if options.executor.partition(":")[0] != "ray":
             raise CraftZooError(f"unknown executor {options.executor!r}: write ray or ray:ADDRESS")
         if options.jobs > 1:
-            raise CraftZooError("--jobs is for this machine: leave it out beside --executor")
+            raise CraftZooError("--jobs cannot be combined with --executor: leave out one of them")
     if options.jobs > 1 or options.executor is not None:
         for name, limit in (
             ("--max-predictions", options.max_predictions),
@@ -77,11 +77,13 @@ def check_execution(options: argparse.Namespace) -> None:
         ):
             if limit is not None:
                 raise CraftZooError(
-                    f"{name} is counted by one process, and several would each spend it: leave out "
+                    f"each process counts {name} alone, so several could exceed it: leave out "
                     f"--jobs and --executor, or have the model's owner set a quota"
                 )
     if options.cpus_per_run < 1 or options.gpus_per_run < 0:
-        raise CraftZooError("a run needs at least 1 CPU and no less than 0 GPUs: raise them")
+        raise CraftZooError(
+            "a run needs 1 CPU or more and 0 GPUs or more: raise --cpus-per-run or --gpus-per-run"
+        )
 
 
 def execute(
@@ -91,14 +93,14 @@ def execute(
     datasets: OpenedDatasets,
     listener: Listener,
 ) -> dict[RunSpec, list[Point]]:
-    """Run a grid as the options say, into the folder ``--out``.
+    """Execute a grid and write the results to the folder ``--out``.
 
     Args:
-        options: as parsed.
-        model: that the runs adapt.
-        grid: the runs, with the names of variants.
-        datasets: those opened so far.
-        listener: told how it goes.
+        options: parsed arguments.
+        model: the model that the runs adapt.
+        grid: the runs and the names of their variants.
+        datasets: the data sets opened so far.
+        listener: receives the progress of the runs.
     """
     here, runs = options.executor is None and options.jobs == 1, list(grid)
     check_tasks(runs, datasets)  # errors are found before the model is loaded
@@ -106,7 +108,7 @@ def execute(
         say_skipped(name, skipped, open_console())
     vlm = model.open() if here else None
     store = RunStore(options.out)
-    write_config(runs, options.out, grid)  # a report may be asked for before the end
+    write_config(runs, options.out, grid)  # for reports on an unfinished grid
     if options.log_to == "tensorboard":
         board: Any = TensorBoard(store.folder / "tensorboard")
         listener = Listeners(listener, board)

@@ -1,4 +1,4 @@
-"""Parsing, and the rules that hold for every command: errors, interruption, exit codes."""
+"""Parsing, errors, interruption and exit codes of all commands."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ NOT_READ, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class Command(NamedTuple):
-    """What is said of a command.
+    """Description of a command in the help.
 
     Attributes:
-        summary: a line.
-        example: how it may be called.
+        summary: one line.
+        example: an example call.
     """
 
     summary: str
     example: str
 
 
-COMMANDS = {  # by the name of the module below craft_zoo.cli
+COMMANDS = {  # keys are modules in craft_zoo.cli
     "bench": Command(
         "compare methods and optimizers by accuracy per query",
         "craft-zoo bench --dataset folder:pets --optimizer cma --optimizer logit-gn",
@@ -61,7 +61,7 @@ COMMANDS = {  # by the name of the module below craft_zoo.cli
         "craft-zoo evaluate pets.adapter folder:pets",
     ),
     "serve": Command(
-        "let others query a model, and count what they ask",
+        "let others query a model or use an adapter, and count what they ask",
         "craft-zoo serve --keys keys.json --state served",
     ),
     "cache": Command(
@@ -85,7 +85,7 @@ COMMANDS = {  # by the name of the module below craft_zoo.cli
         "craft-zoo methods",
     ),
 }
-"""What the help lists. A command's module, which may load PyTorch, is imported on its call."""
+"""The commands. A command's module may load PyTorch, so it is imported only when it is called."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 2 for bad input (one sentence on standard error), 130 when interrupted,
-        1 where nobody reads the output any more.
+        1 when the reader of standard output has closed it.
     """
     _show_all_text()
     try:
@@ -108,12 +108,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser([command])
     options, surplus = parser.parse_known_args(arguments)
     if surplus:
-        options.parser.error(f"{surplus[0]!r} is no argument of it")
+        options.parser.error(f"unrecognized argument {surplus[0]!r}")
     return options
 
 
 def _run(options: argparse.Namespace) -> int:
-    # These load PyTorch and SciPy, without which help and mistyped options are quicker.
+    # Imported here, as they load PyTorch and SciPy, which would slow down help and parse errors.
     from craft_zoo.machine import keep_freed_memory, use_threads
     from craft_zoo.optimizers import OptimizerError
 
@@ -124,12 +124,12 @@ def _run(options: argparse.Namespace) -> int:
             if getattr(options, "threads", None) is not None:
                 use_threads(options.threads)
             code = options.run(options)
-        sys.stdout.flush()  # while an error can still be answered for
+        sys.stdout.flush()  # so that an error is raised inside this try block
         return code
     except (CraftZooError, OptimizerError) as error:
         print(f"craft-zoo: {_shown(error)}", file=sys.stderr)
         return BAD_INPUT
-    except BrokenPipeError:  # whoever reads the output, head for instance, has seen enough
+    except BrokenPipeError:  # the reader, for instance head, has exited
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_READ
@@ -139,24 +139,24 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _show_all_text() -> None:
-    """Names that the terminal's encoding lacks are shown as escapes, in place of a traceback."""
+    """Escape characters that the terminal's encoding lacks, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that guesses what a mistyped command or option was meant to be."""
+    """A parser that suggests corrections for mistyped commands and options."""
 
     def __init__(self, **given: Any) -> None:
-        raw = argparse.RawDescriptionHelpFormatter  # which keeps the line breaks of examples
+        raw = argparse.RawDescriptionHelpFormatter  # keeps the line breaks of examples
         defaults: dict[str, Any] = {"formatter_class": raw, "allow_abbrev": False}
         super().__init__(**(defaults | given))
         if self.description:
             self.description = textwrap.fill(self.description, 79)
 
     def error(self, message: str) -> NoReturn:
-        """One sentence and the way to the help, where argparse prints all of the usage."""
+        """Print one sentence and the help command, where argparse would print the whole usage."""
         self.exit(BAD_INPUT, f"{self.prog}: {message}\nSee {self.prog} --help\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -167,11 +167,11 @@ class _Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, message.rstrip(": "))
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does, but a mistyped option is said before one that is missing."""
+        """As in argparse, but a mistyped option is reported before a missing one."""
         words = sys.argv[1:] if args is None else list(args)
         known = self._option_string_actions
         for word in words:
-            # What follows the name of a command of its own is for that one's parser.
+            # The words after a subcommand are parsed by its own parser.
             if word == "--" or (self._subparsers is not None and not word.startswith("-")):
                 break
             name = word.partition("=")[0]
@@ -181,7 +181,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Commands(argparse._SubParsersAction):
-    """Commands, with what :data:`COMMANDS` says of them."""
+    """Subparsers whose help and example come from :data:`COMMANDS`."""
 
     def add_parser(self, name: str, **more: Any) -> Any:
         """See :meth:`argparse._SubParsersAction.add_parser`."""
@@ -193,12 +193,12 @@ class _Commands(argparse._SubParsersAction):
 
 
 def _shown(error: Exception) -> str:
-    """The error's lines without what moves a terminal's cursor, which a name in it may hold."""
+    """The error's lines, without control characters that names in them may contain."""
     return "\n".join(printable(line) for line in str(error).split("\n"))
 
 
 def _of_files(error: OSError) -> str:
-    """What a file system has refused, where no one has said it better."""
+    """A sentence about an :exc:`OSError` that no caller has turned into a better one."""
     reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
     if error.filename is None:
         return f"the system has refused to read or write ({reason}): check the room and your rights"
@@ -216,7 +216,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print our own warnings as a sentence, others as Python does."""
+    """Print a :class:`CraftZooWarning` as a sentence, other warnings as Python does."""
     if issubclass(category, CraftZooWarning):
         print(f"craft-zoo: {printable(str(message))}", file=file or sys.stderr)
     else:
@@ -225,10 +225,10 @@ def _show_warning(
 
 
 def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> _Parser:
-    """The parser of the whole command.
+    """The parser of the command line.
 
     Args:
-        wanted: the commands whose arguments it knows; of the others it knows the names alone.
+        wanted: commands whose arguments are added; of the others only the names are.
     """
     parser = _Parser(
         prog="craft-zoo",

@@ -1,4 +1,4 @@
-"""``craft-zoo methods``: which there are, and the settings that they read."""
+"""``craft-zoo methods``: list the methods and the settings that they read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     print_names(method_names())
     open_console().print(f"\n{settings_help()}", soft_wrap=True, highlight=False)
     return 0

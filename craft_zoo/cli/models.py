@@ -1,4 +1,4 @@
-"""``craft-zoo models``: what ``--model`` and ``--pretrained`` take."""
+"""``craft-zoo models``: list the values of ``--model`` and ``--pretrained``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "models",
-        description="List craft-mini and open_clip's architectures with their weights. Beside "
-        "these, --model hf-hub:ORG/NAME takes a model of the Hugging Face hub, local-dir:PATH a "
-        "folder in its form, and --pretrained FILE a checkpoint. Weights that were trained with "
-        "another activation than the architecture's are used with theirs: ViT-B-32 with 'openai' "
-        "is ViT-B-32-quickgelu.",
+        description="List craft-mini and open_clip's architectures with their weights. Besides "
+        "these, --model hf-hub:ORG/NAME opens a model of the Hugging Face hub, local-dir:PATH one "
+        "in a folder of the same layout, and --pretrained FILE loads a checkpoint. Weights are "
+        "used with the activation that they were trained with: ViT-B-32 with 'openai' is "
+        "ViT-B-32-quickgelu.",
     )
-    parser.add_argument("part", nargs="?", default="", metavar="PART", help="of the name")
+    parser.add_argument("part", nargs="?", default="", metavar="PART", help="part of a name")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     found = {
         name: tags
         for name, tags in pretrained_models().items()

@@ -1,4 +1,4 @@
-"""``craft-zoo optimizers``: which there are, and the options of one."""
+"""``craft-zoo optimizers``: list the optimizers, or the options of one."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "optimizers", description="List the optimizers, or the options of one."
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="show this one's options")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="list this one's options")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     if options.name is None:
         return print_names(optimizers.names())
     name = options.name.partition(":")[0]

@@ -1,4 +1,4 @@
-"""``craft-zoo predict``: use an adapter."""
+"""``craft-zoo predict``: classify images with an adapter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import VLM
+from craft_zoo.blackbox import VLM, Usage
 from craft_zoo.cli.arguments import (
     add_model_arguments,
     billed_an_image,
@@ -30,21 +30,21 @@ from craft_zoo.data import LeftOut, find_broken, list_files, say_left_out
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import replacing
 
-_BATCH = 512  # images that are asked about together; each time, the class names are too
-_NAMED = 10  # broken images that are named at the end; all are counted
+_BATCH = 512  # images per query; the class names are sent with every query
+_NAMED = 10  # broken images that are listed at the end; all are counted
 _LINES = (".jsonl", ".ndjson")
-# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, CSV injection); some
-# take the full-width forms of these characters for them.
+# Spreadsheets execute a cell that starts with one of these characters as a formula (OWASP, CSV
+# injection); some also accept the full-width forms.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class Row(NamedTuple):
-    """What is written of an image.
+    """The output for one image.
 
     Attributes:
         image: its path.
-        classes: the likeliest classes with their probabilities, the first one first.
-        abstains: whether the first one's probability is below the threshold.
+        classes: the most probable classes and their probabilities, in descending order.
+        abstains: whether the largest probability is below the threshold.
     """
 
     image: str
@@ -65,17 +65,17 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         type=Path,
         nargs="+",
         metavar="IMAGES",
-        help="image files, or folders of them, which are searched with all folders below",
+        help="image files, or folders that are searched recursively",
     )
     group = group_of(parser, "output")
     group.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
-        help="write to a file, .csv or .jsonl (JSON lines), in place of the terminal",
+        help="write to a file, .csv or .jsonl (JSON lines), instead of standard output",
     )
     group.add_argument(
-        "--top-k", type=int, default=1, metavar="K", help="the K likeliest classes (default: 1)"
+        "--top-k", type=int, default=1, metavar="K", help="print the K best classes (default: 1)"
     )
     group.add_argument(
         "--threshold",
@@ -87,18 +87,18 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     group.add_argument(
         "--skip-bad",
         action="store_true",
-        help="end with exit code 0 although images cannot be read; they are counted and named, and "
-        "all others are classified, in any case",
+        help="exit with code 0 even if images cannot be read; with or without this option, they "
+        "are counted and listed, and all others are classified",
     )
     add_model_arguments(parser, default=None)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out.
+    """Run the command.
 
     Returns:
-        The exit code: 2 where an image could not be read and ``--skip-bad`` is not given.
+        The exit code: 2 if an image could not be read and ``--skip-bad`` is not given.
     """
     _check(options)
     adapter = Adapter.load(options.adapter)
@@ -109,15 +109,15 @@ def run(options: argparse.Namespace) -> int:
         )
     images, left_out = _expand(options.images)
     vlm = open_adapters_model(options, adapter)
-    check_limits(options, len(images) * billed_an_image(adapter))
+    check_limits(options, Usage(len(images) * billed_an_image(adapter)))
     broken: list[str] = []
     console = Console(stderr=True, markup=False, emoji=False)
-    # Rows that go to the same terminal show by themselves how far it is.
+    # Rows printed on the same terminal already show the progress.
     bars_shown = options.out is not None or not sys.stdout.isatty()
     with query_progress(console, transient=True, disable=not bars_shown) as progress:
         tell = partial(progress.update, add_bar(progress, "images", len(images)))
         rows = _rows(adapter, vlm, images, options, broken, lambda done: tell(completed=done))
-        first = next(rows, None)  # nothing is written before the model has answered
+        first = next(rows, None)  # no file is opened before the model has answered
         if first is None:
             raise CraftZooError(
                 f"none of {len(images):,} images can be read; the first: {broken[0]}"
@@ -155,7 +155,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
-    """The images, in the order given, and what of folders was left out, in sentences."""
+    """The images in the given order, and sentences about skipped files of folders."""
     images: list[Path] = []
     left_out: list[LeftOut] = []
     for path in paths:
@@ -173,7 +173,7 @@ def _expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
 
 
 def _why(left_out: list[LeftOut]) -> list[str]:
-    """What was found in place of images, where something was."""
+    """The first sentence about skipped files, if there are any, in parentheses."""
     return [f"({sentence})" for sentence in say_left_out(left_out)[:1]]
 
 
@@ -185,13 +185,13 @@ def _rows(
     broken: list[str],
     progress: Callable[[int], None],
 ) -> Iterator[Row]:
-    """A row for each image that can be read; ``broken`` gets a sentence for each other."""
+    """A row for each readable image; a sentence about each other is appended to ``broken``."""
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
         try:
             answers = adapter.predict(vlm, batch)
         except CraftZooError:
-            # A server may be the one that cannot read an image, and then calls it by no name.
+            # If a server fails to read an image, its error does not name the file.
             faults = find_broken(batch)
             if not faults:
                 raise
@@ -209,7 +209,7 @@ def _rows(
 
 @contextmanager
 def _opened(out: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that is there when all of it is."""
+    """Standard output, or a file that appears only when it is complete."""
     if out is None:
         yield sys.stdout
         return
@@ -221,9 +221,9 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
 
 
 def _write_csv(rows: Iterable[Row], file: TextIO, top_k: int) -> None:
-    """Columns image, class, probability, and of further classes class_2, probability_2 and on."""
+    """Write CSV with columns image, class, probability, and class_2, probability_2, … up to K."""
     writer = csv.writer(file, lineterminator="\n")
-    # A carriage return ends a row for many readers, and Python up to 3.12 does not quote it.
+    # Many readers end a row at a carriage return, which Python up to 3.12 does not quote.
     quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     more = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("class", "probability")]
     writer.writerow(("image", "class", "probability", *more))
@@ -236,12 +236,12 @@ def _write_csv(rows: Iterable[Row], file: TextIO, top_k: int) -> None:
 
 
 def _text(cell: str) -> str:
-    """The cell so that a spreadsheet shows it and does not run it."""
+    """The cell, with a leading apostrophe if a spreadsheet would execute it."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def _write_lines(rows: Iterable[Row], file: TextIO, top_k: int) -> None:
-    """An object a line: image, class (null where it abstains), probability; with K > 1, top."""
+    """Write JSON lines with image, class (null if abstaining), probability, and top if K > 1."""
     for image, classes, abstains in rows:
         classname, probability = classes[0]
         about: dict[str, object] = {

@@ -1,11 +1,12 @@
-"""Progress bars: queries, loss, accuracy and time left."""
+"""Progress bars that show queries, loss, accuracy and remaining time of runs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -20,16 +21,19 @@ from rich.progress import (
 
 from craft_zoo.console import open_console
 
+if TYPE_CHECKING:
+    from craft_zoo.benchmarks import Point, RunSpec
+
 
 def query_progress(
     console: Console | None = None, *, transient: bool = False, disable: bool = False
 ) -> Progress:
-    """A bar whose unit is the query; see :func:`add_bar` and :func:`show`.
+    """A progress display that counts queries; see :func:`add_bar` and :func:`show`.
 
     Args:
-        console: where it is drawn; None: standard output.
-        transient: whether it goes away at the end, and stays away where there is no terminal.
-        disable: whether it is not drawn at all.
+        console: the console to draw on; None: standard output.
+        transient: remove the bars at the end, and draw none without a terminal.
+        disable: draw nothing.
     """
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -48,15 +52,15 @@ def query_progress(
 def show(
     progress: Progress, bar: TaskID, queries: int, loss: float, accuracy: float, of: str
 ) -> None:
-    """Move a bar; a loss or an accuracy that is not known (NaN) is left out.
+    """Update a bar; a loss or accuracy of NaN is not shown.
 
     Args:
-        progress: as from :func:`query_progress`.
+        progress: from :func:`query_progress`.
         bar: one of its bars.
-        queries: made so far.
-        loss: of the search.
+        queries: number of queries so far.
+        loss: loss of the search.
         accuracy: in [0, 1].
-        of: what the accuracy is called, which says on which images it is.
+        of: label of the accuracy, which names the images it is measured on.
     """
     progress.update(
         bar,
@@ -67,19 +71,19 @@ def show(
 
 
 def add_bar(progress: Progress, text: str, total: int) -> TaskID:
-    """A new bar."""
+    """Add a bar without loss and accuracy."""
     return progress.add_task(text, total=total, loss="", accuracy="")
 
 
 class ReadingBar:
-    """A bar for images that a model takes in; it goes away when they are through."""
+    """Progress callback: shows a bar while a model encodes images, and removes it at the end."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._bar: TaskID | None = None
 
     def __call__(self, done: int, total: int) -> None:
-        """``done`` of ``total`` images are taken in."""
+        """Update the bar: ``done`` of ``total`` images are encoded."""
         if self._bar is None:
             self._bar = add_bar(self._progress, "images", total)
         self._progress.update(self._bar, completed=done, total=total)
@@ -88,14 +92,95 @@ class ReadingBar:
             self._bar = None
 
 
+class BenchBars:
+    """Listener that shows a progress bar for the grid and one for each run in progress.
+
+    Args:
+        progress: from :func:`query_progress`.
+        runs: the grid.
+
+    Attributes:
+        reused: number of runs that had finished before this call.
+    """
+
+    def __init__(self, progress: Progress, runs: Collection[RunSpec]) -> None:
+        from craft_zoo.benchmarks import name_datasets  # slow to import; only this bar needs it
+
+        self._progress = progress
+        self._runs = len(runs)
+        self._names = name_datasets(runs)
+        self._grid = add_bar(progress, "", sum(run.budget for run in runs))
+        self._reading: dict[RunSpec, ReadingBar] = {}
+        self._bars: dict[RunSpec, TaskID] = {}
+        self._made: dict[RunSpec, int] = {}  # queries of each run in progress
+        self._done = self._failures = 0
+        self.reused = 0
+        self._show_grid()
+
+    def reading(self, run: RunSpec, done: int, total: int) -> None:
+        if run not in self._reading:
+            self._reading[run] = ReadingBar(self._progress)
+        self._reading[run](done, total)
+
+    def started(self, run: RunSpec) -> None:
+        self._remove(run)  # the bar may remain from a process that died
+        text = f"{self._names[run].name} {run.label} {run.shots} shots, seed {run.seed}"
+        self._bars[run] = add_bar(self._progress, text, run.budget)
+
+    def measured(self, run: RunSpec, point: Point) -> None:
+        if run in self._bars:
+            accuracy = point.accuracy, f"{run.measured_on} accuracy"
+            show(self._progress, self._bars[run], point.queries, point.loss, *accuracy)
+        self._progress.advance(self._grid, point.queries - self._made.get(run, 0))
+        self._made[run] = point.queries
+
+    def ended(self, run: RunSpec, point: Point, reason: str) -> None:
+        self._progress.console.print(
+            f"{self._names[run].name} {run.label}, seed {run.seed}: ended after "
+            f"{point.queries:,} of {run.budget:,} queries ({reason})",
+            soft_wrap=True,
+            markup=False,
+        )
+
+    def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
+        self.reused += resumed
+        self._over(run)
+
+    def failed(self, run: RunSpec, reason: str) -> None:
+        self._failures += 1
+        self._progress.console.print(
+            f"{run.identity} failed: {reason}", soft_wrap=True, markup=False
+        )
+        self._over(run)
+
+    def _over(self, run: RunSpec) -> None:
+        """Subtract the queries that the ended run did not make from the grid's total."""
+        self._remove(run)
+        self._done += 1
+        made = self._made.pop(run, 0)
+        total = self._progress.tasks[self._progress.task_ids.index(self._grid)].total or 0
+        self._progress.update(self._grid, total=total - run.budget + made)
+        self._show_grid()
+
+    def _remove(self, run: RunSpec) -> None:
+        if run in self._bars:
+            self._progress.remove_task(self._bars.pop(run))
+
+    def _show_grid(self) -> None:
+        failures = f", {self._failures} failed" if self._failures else ""
+        self._progress.update(
+            self._grid, description=f"{self._done} of {self._runs} runs{failures}"
+        )
+
+
 def stopped(folder: Path) -> str:
-    """What to say of a stopped grid of runs."""
-    return f"Stopped. What was done is in {folder}; the same command goes on."
+    """The message after an interrupted grid of runs."""
+    return f"Stopped. Finished work is in {folder}; rerun the same command to continue."
 
 
 @contextmanager
 def saying(progress: Progress, text: str) -> Iterator[None]:
-    """When interrupted, say how to go on."""
+    """Print ``text`` on a keyboard interrupt, and raise it again."""
     try:
         yield
     except KeyboardInterrupt:

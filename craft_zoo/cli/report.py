@@ -1,4 +1,4 @@
-"""``craft-zoo report``: a grid's results as one page, and as figures and tables for a paper."""
+"""``craft-zoo report``: write results of a grid as one page, and figures and tables for papers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "report",
         description="Write report.html: one file that needs no network, with curves, tables, "
         "statistics, costs and every run's configuration; report.md, figures/ (PNG, SVG, PDF) and "
-        "tables/ (LaTeX, CSV) beside it. A grid that still runs is reported as far as it has come.",
+        "tables/ (LaTeX, CSV) beside it. A report on a grid in progress covers the runs so far.",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the --out of a bench")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="results of craft-zoo bench")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write (default: DIR/report)"
+        "--out", type=Path, metavar="DIR", help="folder of the report (default: DIR/report)"
     )
-    parser.add_argument("--title", help="of the page (default: made of the folder's name)")
+    parser.add_argument("--title", help="title of the page (default: contains the folder's name)")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     results = read_results(options.folder)
     title = options.title or f"craft-zoo: {options.folder.resolve().name}"
     page = write_report(results, options.out or options.folder / "report", title)

@@ -1,15 +1,19 @@
-"""``craft-zoo serve``: let others query a model."""
+"""``craft-zoo serve``: serve a model or an adapter over HTTP."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from craft_zoo.cli.arguments import add_model_arguments, read_model
+from craft_zoo.adapter import Adapter
+from craft_zoo.cli.arguments import add_model_arguments, open_adapters_model, read_model
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError
+from craft_zoo.mini import NAME
 from craft_zoo.optimizers.option import split_assignment
 
 if TYPE_CHECKING:
@@ -24,10 +28,25 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "serve",
-        description="Serve a model over HTTP: images and prompts go in, scores come out, and "
-        "nothing else of the model. See docs/serving.md for TLS and for what a user can learn.",
+        description="Serve a model over HTTP: clients send images and prompts, and receive scores "
+        "only. Or serve an adapter: clients send images, and receive classes with probabilities. "
+        "See docs/serving.md for TLS and for what clients can infer about the model.",
     )
-    add_model_arguments(parser)
+    group = parser.add_argument_group("adapter")
+    group.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="FILE",
+        help="serve a saved adapter, at POST /v1/classify",
+    )
+    group.add_argument(
+        "--with-model",
+        action="store_true",
+        help="with --adapter, also serve its model",
+    )
+    add_model_arguments(
+        parser, default=None, otherwise=f"the one that the adapter was made for, or {NAME}"
+    )
     group = parser.add_argument_group("server")
     group.add_argument("--host", default="127.0.0.1", help="to listen at (default: 127.0.0.1)")
     group.add_argument(
@@ -35,82 +54,98 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     group.add_argument(
         "--name",
-        help="what the model is called to those who ask (default: as --model and --pretrained "
-        "call it, of a file without its folder)",
+        help="name of the model that clients see (default: from --model and --pretrained, without "
+        "the folder of a file)",
     )
     group.add_argument(
         "--state",
         type=Path,
         default=Path("craft-zoo-state"),
         metavar="DIR",
-        help="folder for the bills and the answers that may be sent again "
+        help="folder for the bills and for answers that are kept to be sent again "
         "(default: craft-zoo-state)",
-    )
-    group.add_argument(
-        "--keys",
-        type=Path,
-        metavar="FILE",
-        help="hashes of the keys, by account (default: one key, made and shown at the start)",
-    )
-    group.add_argument(
-        "--new-key",
-        metavar="NAME",
-        help="make a key for a new account, write its hash to --keys, show it once and end",
-    )
-    group.add_argument(
-        "--quota",
-        type=int,
-        metavar="N",
-        help="predictions that the account of --new-key may make (default: any number)",
-    )
-    group.add_argument(
-        "--answers", choices=_ANSWERS, default="logits", help="what is answered (default: logits)"
-    )
-    group.add_argument(
-        "--top-k",
-        type=int,
-        metavar="K",
-        help="tell only the K best classes of an image apart; for log-probabilities (default: all)",
-    )
-    group.add_argument(
-        "--max-batch",
-        type=int,
-        default=1024,
-        metavar="N",
-        help="texts (prompts x classes) that are scored in one call of the model; a larger request "
-        "is done in pieces, between which others have their turn; 1: never several requests "
-        "together (default: 1024)",
-    )
-    group.add_argument(
-        "--limit",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change a limit, as in pixels=4000000; repeatable (all are in docs/serving.md)",
     )
     group.add_argument(
         "--metrics-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="host name under which /metrics may be asked for, beside IP addresses, names without "
-        "dots and this machine's own; repeatable",
+        help="Host header with which /metrics may be requested, besides IP addresses, names "
+        "without dots and this machine's own name; repeatable",
     )
     group.add_argument(
         "--grace",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="that requests under way have to end when the server is stopped (default: 60)",
+        help="time for requests in progress to finish when the server is stopped (default: 60)",
+    )
+    group = parser.add_argument_group("keys")
+    group.add_argument(
+        "--keys",
+        type=Path,
+        metavar="FILE",
+        help="accounts with hashes of their keys (default: one new key, shown at the start)",
+    )
+    group.add_argument(
+        "--new-key",
+        metavar="NAME",
+        help="add an account to --keys with the hash of a new key, print the key once and exit",
+    )
+    group.add_argument(
+        "--quota",
+        type=int,
+        metavar="N",
+        help="maximum predictions of the account of --new-key (default: unlimited)",
+    )
+    group = parser.add_argument_group("answers and limits")
+    group.add_argument(
+        "--answers",
+        choices=_ANSWERS,
+        help="scores of the model to return (default: logits); an adapter returns probabilities",
+    )
+    group.add_argument(
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="return only an image's K best scores unchanged, for log-probabilities; or its K "
+        "likeliest classes, by an adapter (default: all)",
+    )
+    group.add_argument(
+        "--decimals",
+        type=int,
+        default=6,
+        metavar="N",
+        help="to which probabilities of /v1/decisions and /v1/systemone are rounded (default: 6)",
+    )
+    group.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="give the features of images and texts away: POST /v1/embeddings",
+    )
+    group.add_argument(
+        "--max-batch",
+        type=int,
+        default=1024,
+        metavar="N",
+        help="maximum number of texts (prompts x classes) in one call of the model; larger "
+        "requests are split, so that others can run in between; 1: never batch several requests "
+        "(default: 1024)",
+    )
+    group.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a limit, as in pixels=4000000; repeatable (docs/serving.md lists all)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     try:
         from craft_zoo import server
-        from craft_zoo.server.capabilities import public_name
     except ImportError as error:
         raise CraftZooError(
             f"serving needs the package {error.name}: pip install 'craft-zoo[serve]'"
@@ -121,25 +156,38 @@ def run(options: argparse.Namespace) -> int:
         raise CraftZooError("--quota belongs to --new-key: give both, or write it into the file")
     _check_running(options)
     limits = _limits(options.limit)
+    adapter = None if options.adapter is None else Adapter.load(options.adapter)
+    # An adapter alone answers with probabilities, and --answers is not given.
+    in_logs = options.answers == "log-probabilities" or (adapter and not options.with_model)
     accounts = _accounts(options)
     settings = server.ServeSettings(
         accounts,
         state=options.state,
-        answers="logits" if options.answers == "logits" else "log_probabilities",
+        answers="log_probabilities" if in_logs else "logits",
         top_k=options.top_k,
         max_batch=options.max_batch,
         limits=limits,
         name=options.name,
         metrics_hosts=tuple(options.metrics_host),
+        decimals=options.decimals,
+        embeddings=options.embeddings,
     )
-    vlm = read_model(options).open()
-    name = settings.name or public_name(vlm.name)
+    if adapter is None:
+        vlm, deployed = read_model(options).open(), None
+    else:
+        vlm = open_adapters_model(options, adapter)
+        written = datetime.fromtimestamp(options.adapter.stat().st_mtime, UTC)
+        deployed = DeployedAdapter(adapter, vlm, written.replace(microsecond=0))
+    app = server.create_app(vlm, settings, adapter=deployed, with_model=options.with_model)
+    what = app.state.service.name
+    if deployed is not None:
+        what = f"{options.adapter.name} of {what}"
     server.run(
-        server.create_app(vlm, settings),
+        app,
         options.host,
         options.port,
         grace=options.grace,
-        listening=lambda address: print(f"Serving {name} at {address}", flush=True),
+        listening=lambda address: print(f"Serving {what} at {address}", flush=True),
     )
     return 0
 
@@ -153,7 +201,14 @@ def _check_running(options: argparse.Namespace) -> None:
             f"0 to {_LONGEST_GRACE}"
         )
     if options.name is not None and not (options.name.strip() and options.name.isprintable()):
-        raise CraftZooError(f"{options.name!r} is no name of a model: use letters")
+        raise CraftZooError(f"{options.name!r} is not a valid model name: use letters")
+    if options.with_model and options.adapter is None:
+        raise CraftZooError("--with-model belongs to --adapter: name the adapter, or leave it out")
+    if options.answers is not None and options.adapter is not None and not options.with_model:
+        raise CraftZooError(
+            "--answers is about the model, and --adapter serves only the adapter: add --with-model "
+            "or leave --answers out"
+        )
 
 
 def _make_key(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``craft-zoo tune``: adapt a model once and keep the adapter."""
+"""``craft-zoo tune``: adapt a model and save the adapter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,17 @@ from typing import Any
 import numpy as np
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import VLM, Journal, Progress, RememberingVLM, ReplayVLM, fill
-from craft_zoo.blackbox.cost_limit import cost_of
+from craft_zoo.blackbox import (
+    VLM,
+    Asked,
+    Journal,
+    Price,
+    Progress,
+    RememberingVLM,
+    ReplayVLM,
+    Usage,
+    fill,
+)
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -24,6 +33,7 @@ from craft_zoo.cli.arguments import (
     check_in_flight,
     check_limits,
     group_of,
+    price_of,
     read_assignments,
     read_config,
     read_dataset,
@@ -33,19 +43,22 @@ from craft_zoo.cli.arguments import (
 from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
-from craft_zoo.craft import CraftConfig, Step
+from craft_zoo.craft import Step
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Choice, choose_estimate, cross_validate, measure
 from craft_zoo.methods import (
-    DEFAULT_CHOOSER,
+    DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
+    default_optimizer,
     method_names,
     most_predictions,
     most_queries,
     readers_of,
     recorded,
+    starting_template,
 )
+from craft_zoo.rehearsal import expected_usage, rehearse
 from craft_zoo.tuning import (
     BILLED_BUDGET,
     DEFAULT_BUDGET,
@@ -60,14 +73,14 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "tune",
-        description="Adapt a model to a few images of each class and save what was learned. "
-        "Stopped or killed, the same command goes on where it was, and asks nothing again that "
-        "was answered.",
+        description="Adapt a model to a few images of each class and save the adapter. Run the "
+        "same command again to continue after an interruption; answers received so far are read "
+        "from a journal and not paid for twice.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
     data, method = group_of(parser, "data"), group_of(parser, "method")
     output = group_of(parser, "output")
-    data.add_argument("--shots", type=int, default=16, help="training images a class (default: 16)")
+    data.add_argument("--shots", type=int, default=16, help="images per class (default: 16)")
     add_classnames_argument(parser)
     add_data_arguments(parser)
     method.add_argument(
@@ -79,39 +92,42 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     method.add_argument(
         "--optimizer",
         metavar="SPEC",
-        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}, or {DEFAULT_CHOOSER})",
+        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}, for methods that search "
+        f"words {DEFAULT_CATEGORICAL_OPTIMIZER})",
     )
     method.add_argument(
         "--budget",
         type=int,
         metavar="N",
-        help=f"queries (default: {DEFAULT_BUDGET:,}; {BILLED_BUDGET} of a model that bills)",
+        help=f"queries (default: {DEFAULT_BUDGET:,}; {BILLED_BUDGET} for models that bill)",
     )
-    method.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    method.add_argument("--seed", type=int, default=1, help="seed of all random draws (default: 1)")
     add_config_argument(parser)
-    output.add_argument("--out", type=Path, required=True, metavar="FILE", help="the adapter")
+    output.add_argument("--out", type=Path, required=True, metavar="FILE", help="adapter file")
     output.add_argument(
-        "--force", action="store_true", help="replace the adapter that --out names, if there is one"
+        "--force",
+        action="store_true",
+        help="overwrite an existing adapter file",
     )
     output.add_argument(
         "--estimate",
         choices=("auto", "cross-validate", "none"),
         default="auto",
-        help="how the accuracy on new images is estimated at the end: at little cost, by tuning "
-        "four times more without a quarter of the shots, or not (default: auto)",
+        help="estimate of the accuracy on new images: auto at little cost, cross-validate by "
+        "tuning four more times, each without a quarter of the shots (default: auto)",
     )
     add_model_arguments(parser)
     add_in_flight_argument(parser)
     group_of(parser, "money").add_argument(
         "--dry-run",
         action="store_true",
-        help="say what the run may cost, ask nothing and write nothing",
+        help="print the maximum cost of the run; send no query and write no file",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Run the command."""
     console = open_console()
     config = read_config(options)
     check_in_flight(options)
@@ -138,19 +154,21 @@ def run(options: argparse.Namespace) -> int:
         whole = options.estimate == "cross-validate"
         choice = options.method, config, budget
         estimate = choose_estimate(task, *choice, seed=options.seed, bills=vlm.bills, whole=whole)
-    most = Cost.at_most(task, options.method, config, budget, estimate.predictions)
+    most = _at_most(vlm, task, arguments, estimate)
     path = Path(f"{options.out}.journal")
     answered = _answered(path)
     known = f", of which {counted(answered, 'prediction')} were answered before" if answered else ""
-    console.print(f"At most {most.in_words(options.price)}{known}", soft_wrap=True, markup=False)
+    price = price_of(options)
+    console.print(f"At most {most.in_words(price)}{known}", soft_wrap=True, markup=False)
     if vlm.bills and options.budget is None:
         console.print(f"The budget is {budget} queries, as the model bills: see --budget")
-    check_limits(options, most.total - answered, "lower --budget")
+    left = max(0, most.total.predictions - answered) / max(1, most.total.predictions)
+    check_limits(options, most.total.scaled(left), "lower --budget")
     if options.dry_run:
         return 0
     with Journal(str(path)) as journal, query_progress() as progress:
         if journal.replaying:
-            progress.console.print("Going on where it was stopped")
+            progress.console.print("Continuing where it was stopped")
         reading = ReadingBar(progress)
         bar = add_bar(progress, task.name, most.queries)
 
@@ -161,9 +179,9 @@ def run(options: argparse.Namespace) -> int:
                 progress.console.print(text, soft_wrap=True, markup=False)
 
         behind = recorded(vlm, options.method, journal, options.in_flight)
-        # Of a method that searches nothing, what was asked in tuning is known to the estimate.
+        # If the method searches nothing, the estimate reuses the answers of tuning.
         asked = RememberingVLM(behind) if estimate.kind == "shots" else behind
-        with saying(progress, "Stopped. The same command goes on, and asks nothing again."):
+        with saying(progress, "Stopped. Rerun the same command to continue; no query is repeated."):
             tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
             if estimate.kind == "refine":
                 asked = RememberingVLM(behind)
@@ -172,12 +190,15 @@ def run(options: argparse.Namespace) -> int:
         journal.remove()
     for line in (*_in_words(tuned.adapter), *figures):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    made = Cost(tuned.meter.queries, tuned.meter.billed, estimate.predictions)
+    made = Cost(tuned.meter.queries, Usage(tuned.meter.billed), Usage(estimate.predictions))
     if isinstance(behind, ReplayVLM):
-        made = replace(made, estimate=behind.predictions - made.predictions)
+        beside = Usage(behind.predictions - tuned.meter.billed)
+        made = replace(made, estimate=beside + replace(behind.billed, predictions=0))
+    if refused := getattr(vlm, "refused", 0):
+        console.print(f"{counted(refused, 'question')} refused, and counted as undecided")
     console.print(
         f"Saved {options.out} ({options.out.stat().st_size / 1024:.0f} KB) after "
-        f"{made.in_words(options.price)}. Use it: craft-zoo predict {options.out} IMAGES…",
+        f"{made.in_words(price)}. Use it: craft-zoo predict {options.out} IMAGES…",
         soft_wrap=True,
         markup=False,
     )
@@ -185,10 +206,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_out(out: Path, *, force: bool) -> None:
-    """That the adapter can be written there, and replaces no other unasked.
+    """Check that the adapter can be written, and replaces a file only with ``--force``.
 
     Raises:
-        CraftZooError: it cannot, or would.
+        CraftZooError: the check fails.
     """
     if not out.parent.is_dir():
         raise CraftZooError(f"folder {out.parent} does not exist: create it")
@@ -202,46 +223,65 @@ def _check_out(out: Path, *, force: bool) -> None:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run asks for.
+    """Cost of a run.
 
     Attributes:
-        queries: of the search.
-        predictions: that a service bills for search and refiner.
-        estimate: that it bills for the estimate at the end.
+        queries: queries of the search.
+        run: what is billed for search and refiner.
+        estimate: what is billed for the accuracy estimate at the end.
     """
 
     queries: int
-    predictions: int
-    estimate: int
-
-    @classmethod
-    def at_most(
-        cls, task: Task, method: str, config: CraftConfig, budget: int, estimate: int
-    ) -> Cost:
-        """Before the run."""
-        sizes = len(task.train), len(task.classnames)
-        queries = most_queries(method, config, budget, sizes[1])
-        return cls(queries, most_predictions(method, config, budget, *sizes), estimate)
+    run: Usage
+    estimate: Usage
 
     @property
-    def total(self) -> int:
-        """All predictions."""
-        return self.predictions + self.estimate
+    def total(self) -> Usage:
+        """All that is billed."""
+        return self.run + self.estimate
 
-    def in_words(self, price: float | None) -> str:
-        """As counted; ``price`` is of 1,000 predictions."""
-        words = f"{counted(self.queries, 'query')} ({counted(self.predictions, 'prediction')}"
-        words += f", and {self.estimate:,} for the estimate)" if self.estimate else ")"
-        if price is None:
-            return words
-        return f"{words}, a price of {cost_of(self.total, price / 1000):,.2f}"
+    def in_words(self, price: Price | None) -> str:
+        """The cost as text."""
+        predictions, estimate = self.run.predictions, self.estimate.predictions
+        words = f"{counted(self.queries, 'query')} ({counted(predictions, 'prediction')}"
+        words += f", and {estimate:,} for the estimate)" if estimate else ")"
+        beside = replace(self.total, predictions=0)
+        words += f", {beside.in_words()}" if beside != Usage() else ""
+        return words if price is None else f"{words}, a price of {price.cost(self.total):,.2f}"
+
+
+def _at_most(vlm: VLM, task: Task, arguments: dict[str, Any], estimate: Choice) -> Cost:
+    """Upper bounds of queries and predictions, and what else a service is expected to bill."""
+    method, config, budget = (arguments[name] for name in ("method", "config", "budget"))
+    n_images, n_classes = len(task.train), len(task.classnames)
+    queries = most_queries(method, config, budget, n_classes)
+    run = Usage(most_predictions(method, config, budget, n_images, n_classes))
+    beside = Usage(estimate.predictions)
+    if not vlm.counts_usage:
+        return Cost(queries, run, beside)
+    init = starting_template(config, task.template)
+    rehearsed = rehearse(
+        method,
+        arguments["optimizer"] or default_optimizer(method),
+        config,
+        budget=budget,
+        n_classes=n_classes,
+        shots=n_images // n_classes,
+        accepts=frozenset({"texts"}),
+    )
+    expected = expected_usage(vlm, rehearsed, task.train.images, task.classnames, init)
+    # An image is measured under the initial prompt and as a deployed one, with its anchors.
+    measured = [Asked((init,)), Asked((init,)), *(one for one in rehearsed.asked if one.texts)][:3]
+    each = vlm.expected_usage(measured, task.train.images[:1], task.classnames, init)
+    more = each.scaled(estimate.predictions / each.predictions)
+    return Cost(queries, replace(expected, predictions=run.predictions), more)
 
 
 def _answered(journal: Path) -> int:
-    """Predictions that a run which was stopped has in its journal, and does not ask for again.
+    """Number of predictions in the journal of an interrupted run, which are not repeated.
 
     Raises:
-        CraftZooError: it cannot be read, or another process is at work on it.
+        CraftZooError: the journal cannot be read, or another process is using it.
     """
     if not journal.exists():
         return 0
@@ -261,7 +301,7 @@ def _estimated(
     arguments: dict[str, Any],
     progress: Progress,
 ) -> list[str]:
-    """The accuracies, in words: on the training images, and estimated for new ones."""
+    """Lines with the accuracy on the training images and the estimate for new images."""
     shots = f"Training accuracy, of the {len(task.train):,} images that it was fitted to"
     lines = [] if np.isnan(tuned.train_accuracy) else [f"{shots}: {tuned.train_accuracy:.1%}"]
     if choice.kind == "none":
@@ -272,18 +312,20 @@ def _estimated(
         else:
             method = {"method": "refine", "optimizer": None} if choice.kind == "refine" else {}
             found = reduce(add, cross_validate(vlm, task, **(arguments | method)))
-    except CraftZooError as error:  # a limit is reached, say; the adapter is kept all the same
+    except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
         return [*lines, f"Accuracy on new images: not estimated ({error})"]
     return [*lines, f"Accuracy on new images, an estimate: {found}; {choice.words}"]
 
 
 def _in_words(adapter: Adapter) -> list[str]:
-    """The prompt that was found, if it is in words."""
+    """Lines with the prompt, if it consists of words."""
     prompt = adapter.solution.prompt
     if isinstance(prompt, str):
         return [f'The prompt, in words: "{prompt}"']
     if isinstance(prompt, tuple):
         names = adapter.classnames
-        told = [f"  {fill(template, name)}" for template, name in zip(prompt, names, strict=True)]
-        return ["The prompts, in words:", *told]
+        prompts = [
+            f"  {fill(template, name)}" for template, name in zip(prompt, names, strict=True)
+        ]
+        return ["The prompts, in words:", *prompts]
     return []

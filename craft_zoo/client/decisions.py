@@ -19,7 +19,7 @@ from craft_zoo.client.questions import (
 )
 from craft_zoo.client.retrying import Damaged
 from craft_zoo.client.services import ServiceOptions, address, open_service
-from craft_zoo.client.tokens import TokenRule
+from craft_zoo.protocol.tokens import TokenRule
 
 SCHEME = "openai:"
 _INVALID = 3  # attempts after which an invalid answer is a permanent failure
@@ -92,9 +92,11 @@ class Decisions(QuestionService):
         rule = self._tokens
         count = rule.request + rule.of_image(image)
         for question in request["questions"]:
-            count += rule.question + rule.of_text(question["instructions"])
-            for choice in question.get("choices", ()):
-                count += 1 + rule.of_text(choice["value"] + choice.get("description", ""))
+            options = [
+                choice["value"] + choice.get("description", "")
+                for choice in question.get("choices", ())
+            ]
+            count += rule.of_question(question["instructions"], options)
         return Usage(requests=1, images=1, input_tokens=count)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from craft_zoo.blackbox.base import VLM, ImageSet, Progress
-from craft_zoo.data.images import ImageSource, open_image, reading, steps_of
+from craft_zoo.data.images import DerivedImage, ImageSource, open_image, reading, steps_of
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
@@ -25,13 +25,18 @@ def file_of(source: ImageSource) -> bytes:
     Raises:
         BrokenImageError: the file is missing or cannot be read, or the array is no image.
     """
+    content = None
     if isinstance(source, str | Path):
         with reading(source):
             content = Path(source).read_bytes()
-        if content.startswith(_SENT) and all(
-            step.startswith("turned") for step in steps_of(io.BytesIO(content))
-        ):
-            return content
+    elif isinstance(source, DerivedImage):
+        content = source.file()
+    if (
+        content is not None
+        and content.startswith(_SENT)
+        and all(step.startswith("turned") for step in steps_of(io.BytesIO(content)))
+    ):
+        return content
     file = io.BytesIO()
     open_image(source).save(file, "PNG", compress_level=_COMPRESSION)
     return file.getvalue()

@@ -126,7 +126,7 @@ class Http:
                 encoding = response.headers.get("content-encoding", "identity")
                 if encoding.strip().lower() != "identity":
                     raise Damaged(
-                        f"its answer is packed ({sentence(encoding, 40)}), which was not asked for",
+                        f"its answer is compressed ({sentence(encoding, 40)}), against the request",
                         attempts=_TOO_LONG,
                         billed=True,
                     )
@@ -142,18 +142,17 @@ class Http:
                     pieces.append(piece)
         except httpx.TimeoutException as error:
             if time.monotonic() - began >= allowed:
-                reason = f"its answer was not whole after {allowed:.0f} s"
+                reason = f"its answer was incomplete after {allowed:.0f} s"
                 raise Transient(reason, billed=True) from None
             self._failed(error)
         except httpx.HTTPError as error:
             self._failed(error)
         except (httpx.InvalidURL, UnicodeError) as error:  # the latter for the host name
-            raise CraftZooError(f"{self.url} is no URL ({_reason(error)}): check it") from None
+            raise CraftZooError(f"{self.url} is not a URL ({_reason(error)}): check it") from None
         found = {name.lower(): value for name, value in response.headers.items()}
         if "location" in found and 300 <= response.status_code < 400:
             raise CraftZooError(
-                f"{self.url} redirects to {sentence(found['location'])}: use the address where it "
-                f"is now"
+                f"{self.url} redirects to {sentence(found['location'])}: use that address"
             )
         return Answer(response.status_code, found, b"".join(pieces))
 
@@ -215,18 +214,17 @@ class Http:
             return client
         except OSError as error:
             raise CraftZooError(
-                f"the certificates that {self.url} is to be checked by cannot be read "
+                f"the CA certificates for checking {self.url} cannot be read "
                 f"({_reason(error)}): check {_variables(_CERTIFICATES)}"
             ) from None
         except ImportError:
             raise CraftZooError(
-                f"{self.url} is to be reached by a SOCKS proxy, which needs the package socksio: "
+                f"the SOCKS proxy for {self.url} needs the package socksio: "
                 f"pip install 'httpx[socks]', or change {_variables(_PROXIES)}"
             ) from None
         except (ValueError, httpx.InvalidURL):  # their texts may contain the proxy's password
             raise CraftZooError(
-                f"{self.url} is to be reached by a proxy whose address is none: check "
-                f"{_variables(_PROXIES)}"
+                f"the address of the proxy for {self.url} is invalid: check {_variables(_PROXIES)}"
             ) from None
 
 
@@ -242,7 +240,7 @@ def checked_key(key: str, variable: str) -> str:
     """
     key = key.strip()
     if not key.isascii() or not key.isprintable():
-        raise CraftZooError(f"the API key holds signs that no key has: check {variable}")
+        raise CraftZooError(f"the API key contains invalid characters: check {variable}")
     return key
 
 
@@ -259,7 +257,9 @@ def checked_url(url: str) -> str:
     except ValueError:
         known = False
     if not known:
-        raise CraftZooError(f"{url} is no URL of a server: write https://HOST or https://HOST:PORT")
+        raise CraftZooError(
+            f"{url} is not the URL of a server: write https://HOST or https://HOST:PORT"
+        )
     if parts.username or parts.password or parts.query or parts.fragment:
         raise CraftZooError(
             f"the URL of {parts.hostname} must hold no key, query or fragment: it is written "

@@ -24,7 +24,7 @@ from craft_zoo.blackbox.base import (
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
-from craft_zoo.blackbox.usage import Usage
+from craft_zoo.blackbox.usage import Price, Usage
 from craft_zoo.client.callables import filled_of, log_of
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.http import (
@@ -98,14 +98,14 @@ class HuggingFaceVLM(VLM):
         session: str | None = None,
         concurrency: int = 8,
         max_predictions: int | None = None,
-        price: float | None = None,
+        price: Price | float | None = None,
         max_cost: float | None = None,
         timeout: float = 60.0,
         retrying: Retrying | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         if concurrency < 1:
-            raise CraftZooError(f"at least 1 request must be under way, not {concurrency}")
+            raise CraftZooError(f"concurrency must be at least 1, not {concurrency}")
         token = os.environ.get("HF_TOKEN", "") if token is None else token
         token = checked_key(token, "HF_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -197,7 +197,8 @@ class HuggingFaceVLM(VLM):
             self.cost_limit.charge(_ONE)
         except CraftZooError as limit:
             raise CraftZooError(
-                f"to ask {self._http.url} again ({failure.reason}) may be billed again, and {limit}"
+                f"repeating a request to {self._http.url} ({failure.reason}) may be billed, "
+                f"and {limit}"
             ) from None
 
     def _refused(self, answer: Answer) -> Exception:
@@ -215,12 +216,12 @@ class HuggingFaceVLM(VLM):
                 billed=answer.status in _PROXY_TIMED_OUT,
             )
         mend = "set HF_TOKEN" if answer.status in (401, 403) else "check the endpoint and its task"
-        return CraftZooError(f"endpoint {self._http.url} refused the question ({message}): {mend}")
+        return CraftZooError(f"endpoint {self._http.url} refused the request ({message}): {mend}")
 
     def _scores(self, answer: Answer, labels: Sequence[str]) -> np.ndarray:
         said = _parsed(answer.body)
         if said is _NONE:
-            raise Damaged("its answer is no JSON", attempts=_NO_JSON, billed=True)
+            raise Damaged("its answer is not JSON", attempts=_NO_JSON, billed=True)
         scores: dict[str, float] = {}
         try:
             for each in said:
@@ -228,18 +229,20 @@ class HuggingFaceVLM(VLM):
                 if label in scores:
                     raise self._wrong(f"has the label {label!r:.100} twice")
                 if not 0 <= score <= 1.001:
-                    raise self._wrong(f"has {score:g} for {label!r:.100}, which is no probability")
+                    raise self._wrong(
+                        f"has {score:g} for {label!r:.100}, which is not a probability"
+                    )
                 scores[label] = score
         except (TypeError, KeyError, ValueError, OverflowError) as error:
             if isinstance(error, CraftZooError):
                 raise
-            raise self._wrong("is no list of labels with scores") from None
+            raise self._wrong("is not a list of labels with scores") from None
         missing = [label for label in labels if label not in scores]
         if missing:
             raise self._wrong(f"has no label {missing[0]!r}")
         if len(scores) != len(labels):
             other = next(label for label in scores if label not in labels)
-            raise self._wrong(f"has the label {other!r:.100}, which was not asked about")
+            raise self._wrong(f"has the label {other!r:.100}, which was not requested")
         return np.array([scores[label] for label in labels])
 
     def _wrong(self, what: str) -> CraftZooError:
@@ -317,8 +320,8 @@ class _Endpoint(BlackBox):
         labels = filled_of(prompt, self.classnames)
         if len(set(labels)) < len(labels):
             raise CraftZooError(
-                f"{self._owner.name} answers by prompt, and two classes have the same: give each "
-                f"its own"
+                f"{self._owner.name} identifies classes by their prompts, and two are equal: "
+                f"give each class its own prompt"
             )
         return self._owner.ask_all(labels, "{}", images, name)
 

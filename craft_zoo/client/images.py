@@ -14,7 +14,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import ErrorCode, encode_files, paths
 from craft_zoo.threads import in_threads
 
-TURNS = 20  # times that a server may drop data during one query; each of its restarts is one
+MAX_REUPLOADS = 20  # times that a server may drop data during one query, as by a restart
 
 _TOGETHER = 64  # maximum number of images in an upload request
 _UPLOAD_BYTES = 2**23  # maximum size of an upload request, unless a single image is larger
@@ -109,7 +109,7 @@ class Part:
         Raises:
             CraftZooError: an image is broken, or the server refuses it.
         """
-        for _ in range(TURNS):
+        for _ in range(MAX_REUPLOADS):
             about = {"images": self._digests}
             answer = self._server.ask_json("POST", paths.IMAGE_SETS, about, most=100 * len(self))
             self.id = str(answer.get("id"))
@@ -119,7 +119,7 @@ class Part:
             except Refused as refusal:
                 if refusal.code != ErrorCode.UNKNOWN_IMAGE_SET:
                     raise
-        raise self._server.forgetful()
+        raise self._server.eviction_error()
 
     def _upload(self, missing: list[int], progress: Progress | None) -> None:
         while missing:
@@ -139,7 +139,7 @@ class Part:
             rest = self._missing(answer)
             if set(sent) & set(rest):
                 raise CraftZooError(
-                    f"{self._server.url} does not keep the images that it is sent: ask its owner"
+                    f"{self._server.url} did not store the images that were uploaded: ask its owner"
                 )
             missing = rest
         if progress:
@@ -177,7 +177,7 @@ class Part:
             type(place) is not int or not 0 <= place < len(self) for place in missing
         ):
             raise CraftZooError(
-                f"{self._server.url} asks for images that there are not: ask its owner"
+                f"{self._server.url} asks for images that do not exist: ask its owner"
             )
         return missing
 

@@ -12,6 +12,6 @@ _PRICES = {
 }
 
 
-def price_of(model: str) -> Price | None:
+def published_price(model: str) -> Price | None:
     """The published price of a model by its whole name; None: unknown."""
     return _PRICES.get(model)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from craft_zoo.blackbox.base import (
     VLM,
+    Asked,
     BlackBox,
     ImageSet,
     Progress,
@@ -34,10 +37,21 @@ from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 
 INSTRUCTIONS = "Which of these does the image show?"
+# Other instructions that a search of prompts in words may choose.
+QUESTIONS = (
+    "What is the main object in the image?",
+    "Which class does this photo belong to?",
+    "Look at shape, colour and texture. Which class is it?",
+    "Which of these descriptions fits the image best?",
+    "An expert labelled this image. Which label was given?",
+)
 NONE = "none of these"  # option of every block, where the classes do not fit into one question
 _PLAIN = as_template(DEFAULT_INIT)
 _FLOOR = 1e-12  # lower bound of probabilities that are not rounded
 _DECIMALS = (3, 4, 5, 6)  # to which services round probabilities
+_SAMPLE = 4  # images from which the usage of all is estimated
+_UNKNOWN_RATIO = 2.0  # real to estimated tokens, before the first answer
+_MARGIN = 1.05  # between the largest ratio so far and the next one
 _USELESS = 3  # attempts after which an incomplete answer is a permanent failure
 _TOGETHER = 64  # maximum number of prompts whose questions are asked in one query
 
@@ -138,6 +152,8 @@ class QuestionVLM(VLM):
 
     Args:
         service: the protocol.
+        descriptions: text that describes a class, by class name; it stands before the filled
+            template.
         permutations: number of orders of the options in which each question is asked; the
             probabilities are averaged. All orders belong to one query.
         concurrency: maximum number of concurrent requests.
@@ -159,6 +175,7 @@ class QuestionVLM(VLM):
         self,
         service: QuestionService,
         *,
+        descriptions: Mapping[str, str] | None = None,
         permutations: int = 1,
         concurrency: int = 8,
         cost_limit: CostLimit | None = None,
@@ -168,14 +185,11 @@ class QuestionVLM(VLM):
         for what, value in (("concurrency", concurrency), ("permutations", permutations)):
             if value < 1:
                 raise CraftZooError(f"{what} of {service.name} must be at least 1, not {value}")
-        if permutations > service.limits.questions:
-            raise CraftZooError(
-                f"{service.name} takes {service.limits.questions} questions in a request: lower "
-                f"permutations to that"
-            )
         self.service, self.name = service, service.name
+        self.descriptions = dict(descriptions or {})
         self.cost_limit = cost_limit or CostLimit()
         self.refused = 0
+        self._ratio: float | None = None
         self._permutations, self._concurrency = permutations, concurrency
         self._retrying = retrying or Retrying()
         self._keys, self._log = QuestionKeys(session), ResponseLog()
@@ -183,7 +197,7 @@ class QuestionVLM(VLM):
         self.images_in_flight = 2 * concurrency
 
     @property
-    def usage(self) -> Usage:
+    def billed(self) -> Usage:
         """What the service has billed so far."""
         return self.cost_limit.usage
 
@@ -225,6 +239,28 @@ class QuestionVLM(VLM):
         """See :meth:`VLM.independent`."""
         check_given(texts, "texts")
         return _Statements(self, texts, init)
+
+    def expected_usage(
+        self,
+        asked: Sequence[Asked],
+        images: Sequence[ImageSource],
+        classnames: Sequence[str],
+        init: str = DEFAULT_INIT,
+    ) -> Usage:
+        """See :meth:`VLM.expected_usage`. Images are sampled, as their sizes matter alone."""
+        sample = [file_of(images[at * len(images) // _SAMPLE]) for at in range(_SAMPLE)]
+        usage = Usage()
+        for prompts, texts in asked:
+            kind = _Classes if texts is None else _Statements
+            box = kind(self, classnames if texts is None else texts, init)
+            for first in range(0, len(prompts), self.in_flight):
+                some = prompts[first : first + self.in_flight]
+                groups = [box._questions(_for(box.classnames, prompt)) for prompt in some]
+                usage += Usage(predictions=len(some)) * _SAMPLE
+                for part, image in product(_parts(groups, self.service.limits.questions), sample):
+                    request = self.service.request(image, part.questions)
+                    usage += self.service.expected(request, image)
+        return usage.scaled(len(images) / _SAMPLE)
 
     def ask(
         self, groups: Sequence[Sequence[Question]], images: ImageFiles, name: str | None
@@ -292,7 +328,8 @@ class QuestionVLM(VLM):
             answers, usage = known
             self.cost_limit.record(predictions + Usage(*usage))
             return answers
-        expected = self.service.expected(request, image)
+        estimate = self.service.expected(request, image)
+        expected = self._reserved(estimate)
         self.cost_limit.charge(predictions + expected)
         before: Transient | None = None
 
@@ -313,7 +350,24 @@ class QuestionVLM(VLM):
         reply = self._retrying(attempt, self.name, stop)
         self._log.put(key, [reply.answers, astuple(reply.usage)])
         self.cost_limit.replace(expected, reply.usage)
+        ratio = reply.usage.input_tokens / max(1, estimate.input_tokens)
+        self._ratio = max(self._ratio or 0.0, ratio)
         return reply.answers
+
+    def _reserved(self, estimate: Usage) -> Usage:
+        """The usage that is charged until the real one is known, so that no limit is passed.
+
+        Tokens are scaled by the largest ratio of real to estimated tokens so far.
+        """
+        ratio = _UNKNOWN_RATIO if self._ratio is None else _MARGIN * self._ratio
+        return replace(estimate, input_tokens=math.ceil(ratio * estimate.input_tokens))
+
+
+def _for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """A prompt with a template for each of C names, from one for other names."""
+    if isinstance(prompt, str):
+        return prompt
+    return tuple(prompt[place % len(prompt)] for place in range(len(names)))
 
 
 class _Part(NamedTuple):
@@ -386,6 +440,8 @@ class _QuestionBox(BlackBox):
 class _Classes(_QuestionBox):
     """Classes, which exclude each other: options of questions."""
 
+    questions = QUESTIONS
+
     def __init__(self, owner: QuestionVLM, names: Sequence[str], init: str) -> None:
         super().__init__(owner, names, init)
         limit = owner.service.limits.options
@@ -396,7 +452,7 @@ class _Classes(_QuestionBox):
         templates = (prompt,) * len(self.classnames) if isinstance(prompt, str) else prompt
         instructions = split_template(templates[0])[0]
         options = [
-            (name, described(template, name))
+            (name, f"{self._owner.descriptions.get(name, '')} {described(template, name)}".strip())
             for name, template in zip(self.classnames, templates, strict=True)
         ]
         return [

@@ -22,7 +22,7 @@ _LOG = logging.getLogger("craft_zoo.blackbox")
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _LONG_WAIT = 1e9  # seconds; upper bound of the wait that a server may request
 _SHORT_WAIT = 5.0  # seconds; shorter total waits are not logged
-_BETWEEN_WORDS = 10.0  # seconds between two warnings, because many threads may wait for one server
+_BETWEEN_WARNINGS = 10.0  # seconds, because many threads may wait for one server
 
 
 class Transient(Exception):  # noqa: N818, an expected condition rather than an error
@@ -58,7 +58,7 @@ class Stopped(Exception):  # noqa: N818, an expected condition rather than an er
     """The caller no longer needs the answer."""
 
 
-class _Words:
+class _WaitLogger:
     """Logs waits, one warning in 10 s for all threads that wait for the same server."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class _Words:
 
     def __call__(self, who: str, reason: str, seconds: float) -> None:
         now = time.monotonic()
-        if now - self._last.get(who, -math.inf) < _BETWEEN_WORDS:
+        if now - self._last.get(who, -math.inf) < _BETWEEN_WARNINGS:
             return
         self._last[who] = now
         _LOG.warning("waiting %d s for %s (%s)", math.ceil(seconds), who, reason)
@@ -102,7 +102,7 @@ class Retrying:
     sleep: Callable[[float], None] | None = field(default=None, repr=False)
     draw: Callable[[], float] = field(default_factory=lambda: random.Random().random, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
-    on_wait: Callable[[str, str, float], None] = field(default_factory=_Words, repr=False)
+    on_wait: Callable[[str, str, float], None] = field(default_factory=_WaitLogger, repr=False)
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or min(self.seconds, self.unheard) < 0:
@@ -138,7 +138,7 @@ class Retrying:
                 pause = failure.after + ceiling * self.draw()
                 passed = self.clock() - began
                 if failure.attempts is not None and seldom >= failure.attempts:
-                    raise _useless(failure, who, made) from None
+                    raise _no_usable_answer(failure, who, made) from None
                 patience = min(self.seconds, self.unheard) if failure.unheard else self.seconds
                 if made >= self.attempts or passed + pause > patience:
                     raise self._ended(failure, who, passed, made) from None
@@ -164,14 +164,14 @@ class Retrying:
                 f"address and the network"
             )
         return CraftZooError(
-            f"{who} did not answer for {passed:.0f} s ({why}): the same command goes on when it "
-            f"is there again"
+            f"{who} did not answer for {passed:.0f} s ({why}): rerun the same command once it is "
+            f"available, to continue"
         )
 
 
-def _useless(failure: Transient, who: str, made: int) -> CraftZooError:
+def _no_usable_answer(failure: Transient, who: str, made: int) -> CraftZooError:
     return CraftZooError(
-        f"{who} gives no answer that can be used ({failure.reason}; {_tries(made)}): check the "
+        f"{who} gives no usable answer ({failure.reason}; {_tries(made)}): check the "
         f"address, or ask its owner"
     )
 

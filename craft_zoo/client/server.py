@@ -30,7 +30,7 @@ JSON = "application/json"
 MISREAD = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 """Exceptions raised while reading JSON of an unexpected form."""
 
-_STRANGE = 5  # attempts after which answers unlike craft-zoo's are a permanent failure
+_UNEXPECTED_ATTEMPTS = 5  # attempts after which answers unlike craft-zoo's are a permanent failure
 
 
 class Refused(CraftZooError):  # noqa: N818, an expected condition rather than an error
@@ -106,7 +106,7 @@ class Server:
 
         def attempt() -> Result:
             try:
-                return read(self._whole(self._http.send(method, path, body, sent, most=most)))
+                return read(self._verified(self._http.send(method, path, body, sent, most=most)))
             except Damaged:
                 self._http.reconnect()
                 raise
@@ -120,30 +120,30 @@ class Server:
         body = None if about is None else json.dumps(about).encode()
         return self.ask(method, path, as_object, body=body, most=most)
 
-    def tell(self, method: str, path: str) -> None:
+    def send_ignoring_errors(self, method: str, path: str) -> None:
         """Send a request once and ignore failures."""
         with suppress(Transient, CraftZooError):
             self._http.send(method, path)
 
-    def strange(self, what: str) -> CraftZooError:
+    def protocol_error(self, what: str) -> CraftZooError:
         """The error for a server that violates the protocol."""
         return CraftZooError(f"{self.url} {what}: check its version, or ask its owner")
 
-    def forgetful(self) -> CraftZooError:
+    def eviction_error(self) -> CraftZooError:
         """The error for a server that drops data before it can be used."""
         return CraftZooError(
-            f"{self.url} forgets images or class names before it is asked about them: ask with "
-            f"fewer images, or ask its owner for more memory"
+            f"{self.url} drops images or class names before they are queried: use fewer "
+            f"images, or ask its owner for more memory"
         )
 
-    def replaced(self) -> CraftZooError:
+    def replaced_error(self) -> CraftZooError:
         """The error for a server whose model or form of answers has changed."""
         return CraftZooError(
             f"{self.url} serves another model than the run began with, or answers in another "
-            f"form: begin anew, or ask its owner"
+            f"form: start a new run, or ask its owner"
         )
 
-    def _whole(self, answer: Answer) -> Answer:
+    def _verified(self, answer: Answer) -> Answer:
         """Return the answer after verifying its digest and status."""
         expected = answer.headers.get(DIGEST_HEADER.lower())
         if expected is None:  # from a proxy or another server
@@ -151,11 +151,12 @@ class Server:
                 raise Transient(f"HTTP {answer.status}", answer.retry_after)
             if answer.status == 413:
                 raise CraftZooError(
-                    f"a proxy before {self.url} refuses large requests: ask its owner to allow them"
+                    f"a proxy in front of {self.url} refuses large requests: ask its "
+                    f"owner to allow them"
                 )
-            raise _strange(f"HTTP {answer.status} without a digest")
+            raise _unexpected(f"HTTP {answer.status} without a digest")
         if digest(answer.body) != expected:
-            raise Damaged("its answer came damaged")
+            raise Damaged("its answer was damaged on the way")
         if 200 <= answer.status < 300:
             return answer
         raise self._refusal(answer)
@@ -165,13 +166,13 @@ class Server:
             error = _parsed(answer)["error"]
             code, message = str(error["code"]), sentence(str(error["message"]))
         except MISREAD:
-            return _strange(f"HTTP {answer.status} without a reason")
+            return _unexpected(f"HTTP {answer.status} without a reason")
         if code == ErrorCode.BAD_DIGEST:
-            return Damaged("the request came there damaged")
+            return Damaged("the request was damaged on the way")
         if answer.status in BUSY:
             return Transient(message, answer.retry_after)
         if answer.status >= 500:
-            return Transient(message, attempts=_STRANGE)
+            return Transient(message, attempts=_UNEXPECTED_ATTEMPTS)
         if answer.status == 401 and KEY_VARIABLE not in message:
             fault = "does not know the API key" if self._has_key else "asks for an API key"
             message = f"{self.url} {fault} ({message.rstrip('.')}): set {KEY_VARIABLE}"
@@ -186,13 +187,13 @@ def as_object(answer: Answer) -> dict[str, Any]:
     """
     about = _parsed(answer)
     if not isinstance(about, dict):
-        raise _strange("its answer is no JSON object")
+        raise _unexpected("its answer is no JSON object")
     return about
 
 
-def _strange(what: str) -> Damaged:
+def _unexpected(what: str) -> Damaged:
     """The error for an answer that violates the protocol, possibly because it was damaged."""
-    return Damaged(f"{what}, as no server of craft-zoo answers", attempts=_STRANGE)
+    return Damaged(f"{what}, unlike a craft-zoo server", attempts=_UNEXPECTED_ATTEMPTS)
 
 
 def _parsed(answer: Answer) -> Any:

@@ -65,8 +65,8 @@ def fetch_server_info(server: Server) -> ServerInfo:
             body_bytes=min(_BODY_BYTES, int(limits.get("body_bytes", _BODY_BYTES))),
         )
     except MISREAD:
-        raise server.strange("says of its model what cannot be understood") from None
+        raise server.protocol_error("describes its model in an unexpected form") from None
     least = min(served.in_flight, served.image_size, served.images, served.answer_bytes)
     if least < 1 or not served.accepts:
-        raise server.strange("says that its model cannot be asked")
+        raise server.protocol_error("describes a model that cannot be queried")
     return served

@@ -10,11 +10,13 @@ from typing import Literal, TypeVar, get_type_hints
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.client.http import checked_url
-from craft_zoo.client.prices import price_of
+from craft_zoo.client.prices import published_price
 from craft_zoo.client.questions import QuestionService, QuestionVLM
-from craft_zoo.client.tokens import TokenRule
+from craft_zoo.data.classnames import read_classnames
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import expanded
 from craft_zoo.optimizers.option import Option, parse_options
+from craft_zoo.protocol.tokens import TokenRule
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class ServiceOptions:
     """Options of a service, set by ``--model-option NAME=VALUE``.
 
     Attributes:
+        descriptions: file with a description of each class, a line each: name, tab, text.
         permutations: orders of the options in which each question is asked, see
             :class:`QuestionVLM`.
         concurrency: maximum number of concurrent requests.
@@ -31,6 +34,7 @@ class ServiceOptions:
         characters_per_token: for estimates.
     """
 
+    descriptions: str | None = None
     permutations: int = 1
     concurrency: int = 8
     timeout: float = 60.0
@@ -102,9 +106,11 @@ def open_service(
     """
     options = read_options(spec, kind)
     service = make(options)
-    price = spec.price if spec.price is not None else price_of(spec.model)
+    price = spec.price if spec.price is not None else published_price(spec.model)
+    file = options.descriptions
     return QuestionVLM(
         service,
+        descriptions=None if file is None else read_classnames(expanded(file)),
         permutations=options.permutations,
         concurrency=options.concurrency,
         cost_limit=CostLimit(spec.max_predictions, price, spec.max_cost),

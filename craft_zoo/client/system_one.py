@@ -29,10 +29,10 @@ from craft_zoo.client.questions import (
 )
 from craft_zoo.client.retrying import Damaged, Transient
 from craft_zoo.client.services import ServiceOptions, address, open_service
-from craft_zoo.client.tokens import TokenRule
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import sentence
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
+from craft_zoo.protocol.tokens import TokenRule
 
 if TYPE_CHECKING:
     import httpx

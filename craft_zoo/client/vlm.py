@@ -23,11 +23,11 @@ from craft_zoo.blackbox.base import (
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT
-from craft_zoo.blackbox.usage import Usage
+from craft_zoo.blackbox.usage import Price, Usage
 from craft_zoo.client.http import Answer
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.image_lifetimes import ImageLifetimes
-from craft_zoo.client.images import TURNS, Part, RemoteImages
+from craft_zoo.client.images import MAX_REUPLOADS, Part, RemoteImages
 from craft_zoo.client.retrying import Damaged, Retrying
 from craft_zoo.client.server import (
     JSON,
@@ -112,7 +112,7 @@ class RemoteVLM(VLM):
         api_key: str | None = None,
         session: str | None = None,
         max_predictions: int | None = None,
-        price: float | None = None,
+        price: Price | float | None = None,
         max_cost: float | None = None,
         timeout: float = 120.0,
         retrying: Retrying | None = None,
@@ -147,7 +147,7 @@ class RemoteVLM(VLM):
         """
         images = as_images(images)
         for id in self._handed.take_gone():
-            self._server.tell("DELETE", paths.IMAGE_SET.format(id=id))
+            self._server.send_ignoring_errors("DELETE", paths.IMAGE_SET.format(id=id))
         together, most = self.images_together(len(images)), self.served.body_bytes
         handed = RemoteImages(images, self, self._server, together, progress, most=most)
         self._handed.add(handed, keep)
@@ -179,7 +179,7 @@ class RemoteVLM(VLM):
                 *(_optional(about.get(name)) for name in ("quota", "remaining")),
             )
         except MISREAD:
-            raise self._server.strange("counts in a way that cannot be understood") from None
+            raise self._server.protocol_error("reports usage in an unexpected form") from None
 
     def together(self, prompts: Prompts, images: ImageSet, texts: int) -> int:
         """Maximum number of the prompts in one request."""
@@ -248,7 +248,7 @@ class RemoteClassifier(BlackBox):
         Args:
             known: initial contexts by id; fetched ones are added.
         """
-        for _ in range(TURNS):
+        for _ in range(MAX_REUPLOADS):
             id, template, shape = self._announce()
             try:
                 if id not in known:
@@ -257,7 +257,7 @@ class RemoteClassifier(BlackBox):
             except Refused as refusal:
                 if refusal.code != ErrorCode.UNKNOWN_CLASSIFIER:
                     raise
-        raise self._server.forgetful()
+        raise self._server.eviction_error()
 
     def _open_again(self) -> None:
         """Open the model on the server again, after the server has dropped data.
@@ -266,10 +266,10 @@ class RemoteClassifier(BlackBox):
             CraftZooError: the server serves another model now.
         """
         if fetch_server_info(self._server) != self._owner.served:
-            raise self._server.replaced()
+            raise self._server.replaced_error()
         opened = self._open({})
         if not opened.is_like(self._opened):
-            raise self._server.replaced()
+            raise self._server.replaced_error()
         self.id = opened.id
 
     def _announce(self) -> tuple[str, str, tuple[int, ...]]:
@@ -281,11 +281,11 @@ class RemoteClassifier(BlackBox):
             id, template = str(answer["id"]), str(answer["template"])
             names, shape = tuple(answer["classnames"]), tuple(int(n) for n in answer["shape"])
         except MISREAD:
-            raise self._server.strange("opens class names in a way of its own") from None
+            raise self._server.protocol_error("answers class names in an unexpected form") from None
         if names != self.classnames:
-            raise self._server.strange("has opened other class names than it was asked to")
+            raise self._server.protocol_error("opened other class names than those sent")
         if len(shape) != 2 or min(shape) < 0 or 4 * math.prod(shape) > ANSWER_BYTES:
-            raise self._server.strange(f"has contexts of the shape {shape}")
+            raise self._server.protocol_error(f"has contexts of the shape {shape}")
         return id, template, shape
 
     def _fetch(self, id: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -342,7 +342,7 @@ class RemoteClassifier(BlackBox):
         key = self._owner._questions.key(about + b"\0" + body, name)
         self._owner.cost_limit.charge(Usage(len(prompts) * len(part)))
         shape = len(prompts), len(part), len(self.classnames)
-        for _ in range(TURNS):
+        for _ in range(MAX_REUPLOADS):
             try:
                 return self._server.ask(
                     "POST",
@@ -358,12 +358,12 @@ class RemoteClassifier(BlackBox):
                     raise
                 self._open_again()  # a server that has dropped one has likely dropped both
                 part.hand_over()
-        raise self._server.forgetful()
+        raise self._server.eviction_error()
 
     def _scores(self, answer: Answer, shape: tuple[int, ...], key: str) -> np.ndarray:
         echoed = answer.headers.get(IDEMPOTENCY_HEADER.lower(), key)
         if echoed != key:
-            raise Damaged("it answered another question")
+            raise Damaged("it answered another request")
         scores = self._array(answer, shape)
         billed = answer.headers.get(BILLED_HEADER.lower())
         if billed != str(shape[0] * shape[1]):
@@ -379,13 +379,13 @@ class RemoteClassifier(BlackBox):
         try:
             array = decode_array(answer.body)
         except CraftZooError as error:
-            raise self._server.strange(f"answered with no array ({error})") from None
+            raise self._server.protocol_error(f"did not answer with an array ({error})") from None
         if array.shape != shape or array.dtype != np.float32:
-            raise self._server.strange(
+            raise self._server.protocol_error(
                 f"answered with {array.dtype} of shape {array.shape} instead of float32 {shape}"
             )
         if not np.isfinite(array).all():
-            raise self._server.strange("answered with NaN or infinity")
+            raise self._server.protocol_error("answered with NaN or infinity")
         return array
 
 

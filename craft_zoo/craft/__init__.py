@@ -1,17 +1,17 @@
-"""CraFT's collaborative loop: a prompt searched without gradients together with a refiner.
+"""CraFT's collaborative loop: gradient-free prompt search together with training of a refiner.
 
 Wang et al., "Connecting the Dots: Collaborative Fine-tuning for Black-Box Vision-Language Models",
-ICML 2024. It uses only the interface of the black box.
+ICML 2024. The loop uses only the interface of the black box.
 
 - :func:`collaborate`: the loop; :class:`Step`: its state after a generation
-- :class:`Objective`: turns logits into losses and updates the refiner; :class:`ConvexObjective`,
-  :class:`NetworkObjective`: with the convex refiner, the paper's; :class:`CrossEntropyObjective`:
-  without a refiner
-- :class:`CraftConfig`: settings; :func:`read_settings`, :func:`setting_options`: by name;
-  :data:`DATASET_TEMPLATE`: the value of ``template`` that asks for the data set's own
+- :class:`Objective`: turns logits into losses and updates the refiner; :class:`ConvexObjective`:
+  with the convex refiner; :class:`NetworkObjective`: with the paper's refiner;
+  :class:`CrossEntropyObjective`: without a refiner
+- :class:`CraftConfig`: settings; :data:`DATASET_TEMPLATE`: value of ``template`` that selects the
+  data set's template
 """
 
-from craft_zoo.craft.config import DATASET_TEMPLATE, CraftConfig, read_settings, setting_options
+from craft_zoo.craft.config import DATASET_TEMPLATE, CraftConfig
 from craft_zoo.craft.convex_objective import ConvexObjective
 from craft_zoo.craft.loop import collaborate
 from craft_zoo.craft.network_objective import NetworkObjective
@@ -27,6 +27,4 @@ __all__ = [
     "Objective",
     "Step",
     "collaborate",
-    "read_settings",
-    "setting_options",
 ]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_type_hints
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.errors import CraftZooError
-from craft_zoo.optimizers.option import Option, check_names
 
 DATASET_TEMPLATE = "dataset"
-_MOST = 1_000_000  # of any number among the settings: some of them are sizes in memory
+_MOST = 1_000_000  # maximum of every numeric setting, as some determine memory use
 
 
 @dataclass(frozen=True)
@@ -19,34 +17,36 @@ class CraftConfig:
     """Settings of the collaborative loop; the defaults serve every data set.
 
     Attributes:
-        template: the prompt to start from, as in "a photo of a {}, a type of pet."; without {}, the
-            words before the class name. ``dataset``: the data set's own hand-written one.
-        words: words that a prompt in words may have beside each class name, so many before it and
-            so many behind it (hard).
+        template: initial prompt, as in "a photo of a {}, a type of pet."; without {}, the words
+            before the class name. ``dataset``: the data set's hand-written template.
+        words: maximum number of words on each side of the class name in a prompt made of words
+            (method ``hard``).
         refiner: ``convex``, or ``network`` as in the paper.
-        intrinsic_dim: d, dimensions that the optimizer searches.
+        intrinsic_dim: d, dimension of the search space.
         scale: size of the subspace, see :meth:`Subspace.relative`.
-        context: ``class-specific``, each class has its own, where the optimizer can use it
-            (``uses_blocks``; logit-gn does) and the classes share one elsewhere; or ``unified``.
-        anchors: logits beside the classes' that the methods with anchors ask for.
-        anchor_bank: what they are logits of: ``words``, drawn from the shipped list; of four times
-            as many those of most ``spread`` over the images, or of most ``information`` on the
-            labels; or the class names under other ``contexts``.
-        refit_queries: the convex refiner is solved again each time so many queries were made.
-        patience: queries after which a search that held-out shots speak against all the while is
-            given up; 0: no shots are held out (convex refiner; with four shots or more, if a
-            quarter of them is 100 images).
+        context: ``class-specific``, a context for each class, if the optimizer supports it
+            (``uses_blocks``, as logit-gn does), otherwise a shared one; or ``unified``.
+        anchors: number of additional logits that the methods with anchors query.
+        anchor_bank: texts of the anchors: ``words`` drawn from the shipped list; the words with the
+            largest ``spread`` over the images, or the most ``information`` about the labels, among
+            four times as many; or the class names under other ``contexts``.
+        refit_queries: queries between two fits of the convex refiner.
+        patience: queries after which a search that held-out shots judge worse all the time is given
+            up; 0: no shots are held out (convex refiner; needs at least four shots, a quarter of
+            which is at least 100 images).
         consistency: w, weight of the prediction-consistent term in both losses (network).
         consistency_share: share of the budget after which the refiner's loss drops that term
             (1/n of the paper; network).
         hidden: width of the refiner's hidden layer (network).
         lr: Adam's learning rate for the refiner (network).
-        batch_size: logits a step of the refiner's training (network).
-        epoch_queries: the refiner trains one epoch each time so many queries were made, so that
-            optimizers with small and large generations train it alike (network).
-        views: augmented views of the training images that the refiner is trained on, asked for
-            under the current context at the price of N predictions an epoch. 0: it is trained on
-            the logits that queries have returned, which costs no prediction (network).
+        batch_size: batch size of the refiner's training (network).
+        epoch_queries: queries between two epochs of the refiner's training, which makes its amount
+            independent of the optimizer's generation size (network).
+        views: number of augmented views of the training images that the refiner is trained on; they
+            are queried under the current context and cost N predictions per epoch. 0: the refiner
+            is trained on the logits of the search, without further predictions (network).
+        own: settings that methods declare themselves, as pairs ("method.setting", hashable value)
+            sorted by name, see :func:`craft_zoo.methods.register_method`.
     """
 
     template: str = DEFAULT_INIT
@@ -66,6 +66,7 @@ class CraftConfig:
     batch_size: int = 256
     epoch_queries: int = 40
     views: int = 0
+    own: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         self._check_choice("refiner", ("convex", "network"))
@@ -94,34 +95,3 @@ class CraftConfig:
             raise CraftZooError(
                 f"setting {name} must be one of {', '.join(choices)}, not {value!r}"
             )
-
-
-def setting_options() -> dict[str, Option]:
-    """The settings with their types and defaults, by name."""
-    hints = get_type_hints(CraftConfig)
-    return {
-        field.name: Option(field.name, hints[field.name], field.default)
-        for field in fields(CraftConfig)
-    }
-
-
-def read_settings(values: Mapping[str, Any], base: CraftConfig | None = None) -> CraftConfig:
-    """A configuration from values by name, as text or of the setting's type.
-
-    Args:
-        values: that differ from ``base``.
-        base: the configuration that they change; None: the default.
-
-    Raises:
-        OptimizerError: an unknown setting or a value of the wrong type.
-        CraftZooError: a value out of range.
-    """
-    owner, known = "the method's configuration", setting_options()
-    check_names(values, known, owner)
-    read: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, str):
-            read[name] = known[name].convert(value, owner)
-        else:
-            read[name] = known[name].accept(value, owner)
-    return replace(base or CraftConfig(), **read)

@@ -1,4 +1,4 @@
-"""The objective with the convex refiner, which is solved again as the prompt changes."""
+"""Objective with the convex refiner, which is fitted again as the prompt changes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from craft_zoo.refiner.convex import cross_entropy_and_slope
 from craft_zoo.seeding import generator
 
 _REPLAY_BYTES = 2**29
-_FOLDS_TO_HOLD_OUT = 4  # with fewer, one of them is too large a part of the shots
+_FOLDS_TO_HOLD_OUT = 4  # with fewer folds, one is too large a share of the shots
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The refiner that computes the losses of some of the images: ``logits @ slope + shift``."""
+    """Affine map ``logits @ slope + shift`` of the refiner that is used for one fold's images."""
 
     refiner: ConvexRefiner
     rows: Tensor
@@ -42,19 +42,18 @@ class _Part:
     shift: Tensor
 
     def refined(self, returned: Tensor) -> Tensor:
-        """Refined logits (..., n, C) of its images, from the logits (..., N, C) of all."""
+        """Refined logits (..., n, C) of the fold, from the logits (..., N, C) of all images."""
         return returned[..., self.rows, :] @ self.slope + self.shift
 
 
 class ConvexObjective(Objective):
-    """Refiner and context fitted together, both to images that the refiner has not seen.
+    """Cross-entropy of logits that a convex refiner corrects.
 
-    The loss of a candidate is the refined logits' cross-entropy. With two shots or more, each
-    image's refiner is one that was fitted without it (cross-fitting): otherwise a refiner that fits
-    the few shots perfectly would leave the context nothing to learn. The loss is convex in the
-    logits, as each refiner is linear.
+    With two shots or more, each image's loss uses a refiner that was fitted without that image
+    (cross-fitting): a refiner that fits the few shots perfectly would leave no loss for the search
+    to reduce. The loss is convex in the logits, as each refiner is linear.
 
-    Where the last of four folds is large enough (see :class:`HeldOut`), the search does not use it
+    If the last of four folds is large enough (see :class:`HeldOut`), the search does not use it
     until the searched context has a lower loss on it than the initial one; while the searched
     context seems worse, the initial one is deployed.
 
@@ -63,8 +62,8 @@ class ConvexObjective(Objective):
         meter: counts the queries.
         refit_queries: see :class:`CraftConfig`.
         patience: see :class:`CraftConfig`.
-        seed: of its random draws.
-        anchors: the anchors that are deployed, if any.
+        seed: seed of its random draws.
+        anchors: the anchors of the deployed refiner; None: it has none.
         anchor_logits: (N, M) logits of the anchors on the training images.
     """
 
@@ -96,43 +95,43 @@ class ConvexObjective(Objective):
         self._replay.add(logits, loss)
 
     def begin(self, search: BlackBox, images: ImageSet, start: Prompt) -> np.ndarray:
-        """Query the initial prompt, on whose logits the first refiner is fitted."""
+        """Query the initial prompt and fit the first refiner to its logits."""
         self._search, self._images = search, images
         logits = search.score(start, images)
         self.update(start, logits)
         return logits
 
     def update(self, prompt: Prompt, logits: np.ndarray | None) -> None:
-        """Solve the refiner again if it is due; queries the prompt where its logits are missing."""
-        # Candidates that are spread around the deployed context would all have high losses under a
-        # refiner that was fitted on that context alone, and cma would find nothing. The candidates
-        # of a small generation are close to each other, so it is not needed there.
+        """Fit the refiner again if it is due; queries the prompt if its logits are missing."""
+        # Under a refiner that was fitted on the deployed context alone, all candidates around that
+        # context would have high losses, so cma would not progress. It is therefore fitted on
+        # logits of several candidates, except in small generations, whose candidates are similar.
         sample = self._replay.sample() if self._replay.seen >= self._every else None
         self._replay.clear()
         if self._meter.queries < self._next_fit:
             return
         if logits is not None:
-            sample = logits  # of one of the candidates
+            sample = logits  # the deployed context is a candidate
         elif self._meter.remaining:
             logits = self._search.score(prompt, self._images)
         else:
             return
         self._next_fit = self._meter.queries + self._every
         if self._regularization is None:
-            # Chosen once: a context that was searched on all shots also fits those held out here,
-            # so that ever weaker regularization would be chosen and the search would fit noise.
+            # Chosen only once: a context that was searched on all shots also fits the shots held
+            # out here, so a later choice would be weaker and the search would fit noise.
             self._regularization = choose_regularization(logits, self.labels, self._anchor_logits)
         everything = np.arange(len(self.labels))
         self._refiner = self._fit(logits, everything, self._refiner)
         if self._first is None:
             self._first = Solution(prompt, self._refiner, self._anchors)
         self._parts = self._cross_fit(logits if sample is None else sample)
-        if not self._held_out.released:
+        if not self._held_out.search_may_use:
             refined = self._parts[-1].refined(torch.from_numpy(logits))
             self._held_out.observe(refined, self._meter.queries)
 
     def losses(self, logits: np.ndarray) -> list[float]:
-        """Cross-entropies of refined logits."""
+        """Cross-entropy of the refined logits of each candidate."""
         with torch.inference_mode():
             returned = torch.from_numpy(logits)
             total = torch.zeros(len(logits))
@@ -183,8 +182,8 @@ class ConvexObjective(Objective):
 
     @property
     def _search_parts(self) -> list[_Part]:
-        """The parts that the search uses."""
-        return self._parts if self._held_out.released else self._parts[:-1]
+        """The folds that the search uses."""
+        return self._parts if self._held_out.search_may_use else self._parts[:-1]
 
     @property
     def _fitted(self) -> ConvexRefiner:

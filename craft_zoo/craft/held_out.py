@@ -1,14 +1,14 @@
-"""Held-out images decide whether the searched context is better than the initial one."""
+"""Comparison of the searched context with the initial one on held-out images."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
 
-_MIN_IMAGES = 100  # 10 and 40 held-out images missed gains of 15 and 7 points
-_PRIOR_MEAN, _PRIOR_STD = -0.2, 0.2  # of the change of the cross-entropy by a search
-_Z_RELEASE = 3.0  # standard errors; above 2, as the test is repeated many times
-_MIN_STANDARD_ERROR = 1e-3  # where hardly any logit has changed
+_MIN_IMAGES = 100  # tests with 10 and 40 images missed gains of 15 and 7 points
+_PRIOR_MEAN, _PRIOR_STD = -0.2, 0.2  # change of the cross-entropy by a search
+_Z_SCORE = 3.0  # standard errors; above 2, as the test is repeated many times
+_MIN_STANDARD_ERROR = 1e-3  # for contexts under which hardly any logit has changed
 _INVERSE_TEMPERATURES = [2.0 ** (k / 4) for k in range(-16, 5)]
 
 
@@ -19,17 +19,17 @@ class HeldOut:
     refined logits are first divided by the temperature that minimizes their cross-entropy, so that
     an overconfident refiner with better predictions does not count as worse.
 
-    The prior favours the search, as most searches pay and the mean of few images is noisy: its
-    context is deployed unless the posterior mean difference is positive (normal prior and
-    likelihood). Once the difference is negative by three standard errors, the search receives the
-    held-out images too.
+    The prior favours the search, as most searches improve the loss and a mean over few images is
+    noisy: the searched context is deployed unless the posterior mean difference is positive (normal
+    prior and likelihood). Once the difference is below minus three standard errors, the search may
+    use the held-out images too.
 
     Args:
         targets: (n,) int64 labels of the held-out images.
         patience: queries after which a search that has been worse all the time is given up.
 
     Attributes:
-        released: the search may use the held-out images.
+        search_may_use: whether the search may use the held-out images.
         worse: the posterior mean says that the searched context is worse.
         given_up: it has been worse for ``patience`` queries.
     """
@@ -38,7 +38,7 @@ class HeldOut:
         self._targets, self._patience = targets, patience
         self._first: Tensor | None = None
         self._worse_since: int | None = None  # queries
-        self.released = patience == 0 or len(targets) < _MIN_IMAGES
+        self.search_may_use = patience == 0 or len(targets) < _MIN_IMAGES
         self.worse = self.given_up = False
 
     def observe(self, refined: Tensor, queries: int) -> None:
@@ -49,7 +49,7 @@ class HeldOut:
                 the searched one.
             queries: made so far.
         """
-        if self.released:
+        if self.search_may_use:
             return
         losses = self._losses(refined)
         if self._first is None:
@@ -58,7 +58,7 @@ class HeldOut:
         difference = losses - self._first
         mean = float(difference.mean())
         error = max(float(difference.std()) / len(losses) ** 0.5, _MIN_STANDARD_ERROR)
-        self.released = mean < -_Z_RELEASE * error
+        self.search_may_use = mean < -_Z_SCORE * error
         self.worse = mean / error**2 + _PRIOR_MEAN / _PRIOR_STD**2 > 0
         if not self.worse:
             self._worse_since = None

@@ -1,4 +1,4 @@
-"""The collaborative loop of an optimizer, which proposes prompts, and a refiner of their logits."""
+"""The collaborative loop: an optimizer proposes prompts, a refiner corrects their logits."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from craft_zoo.optimizers import Optimizer
 from craft_zoo.prompts import PromptSpace
 from craft_zoo.seeding import generator
 
-_BLOCK_BYTES = 2**24  # of the refiner's activations, for logits whose losses are computed together
-# Logits of one candidate that an optimizer that learns from outputs receives; where there are more,
-# it receives those of some images.
-_OUTPUTS = 2**16
+_BLOCK_BYTES = 2**24  # maximum size of the refiner's activations when losses are computed
+# Maximum number of logits of one candidate that an optimizer that learns from outputs receives; on
+# larger tasks it receives those of a subset of the images.
+_MAX_OUTPUT_LOGITS = 2**16
 
 
 def collaborate(
@@ -38,13 +38,13 @@ def collaborate(
         box: the black box, not yet metered.
         images: the N training images.
         meter: counts the queries; it must have a budget.
-        optimizer: searches the space.
+        optimizer: proposes candidates.
         space: maps the optimizer's candidates to prompts.
-        objective: computes the losses and trains the refiner as the search goes on.
-        seed: of the choice of images whose logits optimizers receive, where not of all.
+        objective: computes the losses and trains the refiner.
+        seed: seed of the subset of images whose logits the optimizer receives.
 
     Yields:
-        The state of the search: first of the model as it comes (unless queries were made before),
+        The state of the search: first of the unadapted model (unless queries were made before),
         then after each generation.
     """
     if not meter.queries:
@@ -56,7 +56,7 @@ def collaborate(
         trained = accuracy(objective.refine(first), objective.labels)
         yield Step(meter.queries, objective.solution(prompt), train_accuracy=trained)
     rows = _output_images(objective.labels, len(box.classnames), seed)
-    deployed: np.ndarray | None = None  # logits under the prompt, where they are known
+    deployed: np.ndarray | None = None  # logits under the deployed prompt, if known
     while meter.remaining and not (optimizer.stop or objective.ended):
         if optimizer.needs_output_loss:
             optimizer.output_loss = objective.output_loss(rows)
@@ -95,7 +95,7 @@ def collaborate(
 def _output_images(labels: np.ndarray, n_classes: int, seed: int) -> np.ndarray:
     """Indices of the images whose logits an optimizer receives, equally many of each class."""
     shots = int(np.bincount(labels).max())
-    most = max(1, _OUTPUTS // n_classes**2)
+    most = max(1, _MAX_OUTPUT_LOGITS // n_classes**2)
     if shots <= most:
         return np.arange(len(labels))
     rng = generator(seed, "told images")

@@ -1,4 +1,4 @@
-"""The objective of the paper, with the network refiner, which is trained as the search goes on."""
+"""Objective of the paper: its network refiner is trained during the search."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _REPLAY_BYTES = 2**30
 
 
 class NetworkObjective(Objective):
-    """Trains the refiner, one epoch each ``epoch_queries`` queries.
+    """Trains the network refiner for one epoch every ``epoch_queries`` queries.
 
-    It is trained on the better half of the logits that queries have returned since the last epoch,
-    under contexts close to the one that would be deployed: their spread serves as augmentation.
+    The training set is the better half of the queries since the last epoch. Their contexts are
+    close to the one that would be deployed, so their variation serves as augmentation.
 
     Args:
         box: the black box, not yet metered.
@@ -37,7 +37,7 @@ class NetworkObjective(Objective):
         meter: counts the queries.
         refiner: trained in place.
         config: settings.
-        seed: of the training order.
+        seed: seed of the training order.
         views: augmented views of the training images, see :attr:`CraftConfig.views`.
     """
 
@@ -86,7 +86,7 @@ class NetworkObjective(Objective):
         """
         raise CraftZooError(
             "an optimizer that learns from outputs needs a convex loss, which the network refiner "
-            "has not: use refiner=convex, or another optimizer"
+            "does not have: use refiner=convex, or another optimizer"
         )
 
     def solution(self, prompt: Prompt) -> Solution:
@@ -98,10 +98,10 @@ class NetworkObjective(Objective):
         return self._refiner.refine(logits)
 
     def train_alone(self, images: ImageSet, budget: int, prompt: Prompt) -> Iterator[Step]:
-        """Train under one prompt, for as many epochs as the loop would within ``budget``.
+        """Train under one prompt, for as many epochs as :func:`collaborate` would with ``budget``.
 
         Yields:
-            One step. It takes one query; with views none, but N predictions an epoch.
+            One step. The cost is one query, or with views N predictions per epoch.
         """
         logits = None
         if not self._views:
@@ -132,14 +132,14 @@ class NetworkObjective(Objective):
         self._replay.clear()
 
     def train_views(self, prompt: Prompt) -> None:
-        """One epoch on an augmented view under ``prompt``; N predictions."""
+        """Train one epoch on an augmented view under ``prompt``; costs N predictions."""
         view = self._views[
             self._meter.predictions["refiner"] // len(self.labels) % len(self._views)
         ]
         self.train_epoch(torch.from_numpy(self._box.score(prompt, view)))
 
     def train_epoch(self, logits: Tensor) -> None:
-        """One epoch on (N, C) logits of the training images."""
+        """Train one epoch on (N, C) logits of the training images."""
         budget = self._meter.budget or 0
         early = self._meter.queries <= self._config.consistency_share * budget
         self._trainer.epoch(logits, self._targets, self._config.consistency if early else 0.0)

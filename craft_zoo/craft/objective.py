@@ -1,4 +1,4 @@
-"""What the collaborative loop minimizes: losses of (refined) logits."""
+"""Objectives of the collaborative loop: losses of (refined) logits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Objective(ABC):
 
     @property
     def width(self) -> int:
-        """Numbers that computing a loss keeps in memory for each image, beside its logits."""
+        """Number of values per image that a loss computation keeps in memory besides the logits."""
         return 1
 
     @property
@@ -44,7 +44,7 @@ class Objective(ABC):
             start: the initial prompt.
 
         Returns:
-            (N, C) logits under the initial prompt; None where they were not queried.
+            (N, C) logits under the initial prompt; None if it was not queried.
         """
         return None
 
@@ -74,7 +74,7 @@ class Objective(ABC):
 
         Args:
             prompt: the prompt that would be deployed now.
-            logits: (N, C) under it; None where they were not queried.
+            logits: (N, C) logits under it; None if it was not queried.
         """
 
     @abstractmethod
@@ -82,15 +82,15 @@ class Objective(ABC):
         """The solution that would be deployed with ``prompt``."""
 
     def refine(self, logits: np.ndarray) -> np.ndarray:
-        """Refined logits of the training images."""
+        """Refined logits (N, C) of the training images."""
         return logits
 
 
 class CrossEntropyObjective(Objective):
-    """Cross-entropy of the logits as they are, without a refiner."""
+    """Cross-entropy of the black box's logits, without a refiner."""
 
     def losses(self, logits: np.ndarray) -> list[float]:
-        """Cross-entropies."""
+        """Cross-entropy of each candidate."""
         with torch.inference_mode():
             return cross_entropy(torch.from_numpy(logits), self._targets).tolist()
 

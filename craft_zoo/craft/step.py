@@ -12,12 +12,12 @@ class Step:
     """The state of a method after a generation.
 
     Attributes:
-        queries: number made so far.
+        queries: number of queries so far.
         solution: the solution that would be deployed now. Its refiner may be trained further: use
-            it before the method goes on.
-        loss: the smallest loss of the generation, NaN where no loss was computed.
-        train_accuracy: of the best candidate on the training images, with the refiner; NaN where no
-            loss was computed.
+            it before requesting the next step.
+        loss: the smallest loss of the generation; NaN if no loss was computed.
+        train_accuracy: accuracy of the best candidate on the training images, with the refiner; NaN
+            if it was not computed.
         ended: why the search ended before the budget was spent, as a sentence for the user.
     """
 

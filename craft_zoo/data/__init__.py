@@ -1,21 +1,21 @@
-"""Tasks: class names, few-shot training images and test images.
+"""Data sets and few-shot tasks: class names, training images and test images.
 
-A data set is opened by name (``digits``, ``folder:PATH``, ``manifest:FILE``, ``hf:NAME``) and
-a task drawn from it by shots and seed; the same arguments always give the same images in the same
+A data set is opened by name (``digits``, ``folder:PATH``, ``manifest:FILE``, ``hf:NAME``), and a
+task is drawn from it by shots and seed. The same arguments always give the same images in the same
 order.
 
 - :func:`load_dataset`, :func:`dataset_names`, :func:`register_dataset`: data sets by name;
-  :class:`DatasetSpec`: how one is opened and shots are drawn; :class:`OpenedDatasets`: each once
-- :class:`Dataset`, :class:`Task`, :class:`LabelledImages`: what they hold; :func:`part_of`: its
-  base or new classes
-- :func:`few_shot`: draw a task; :func:`fingerprint`: what a data set holds, as a hash
-- :func:`open_image`, :class:`DerivedImage`: one image from a path, a PIL image, an array, or
-  what is made of one; :func:`content_key`: what it looks like, as a hash; :func:`find_broken`:
-  which cannot be opened
-- :func:`find_images`: those in a folder; :func:`list_files`, :func:`say_left_out`: also what is
-  left out there
-- :func:`published_datasets`, :class:`Published`: the field's own data sets;
-  :func:`check_datasets`, :class:`Finding`: which are there and whole
+  :class:`DatasetSpec`: settings for opening and drawing; :class:`OpenedDatasets`: opens each once
+- :class:`Dataset`, :class:`Task`, :class:`LabelledImages`: their types; :func:`part_of`: the base
+  or new classes of a data set
+- :func:`few_shot`: draws a task; :func:`fingerprint`: hash of a data set's content
+- :func:`open_image`, :class:`DerivedImage`: an image from a path, a PIL image, an array, or
+  another image; :func:`content_key`: hash of its appearance; :func:`find_broken`: images that
+  cannot be opened
+- :func:`find_images`: the images in a folder; :func:`list_files`, :func:`say_left_out`: also the
+  skipped files
+- :func:`published_datasets`, :class:`Published`: the published data sets;
+  :func:`check_datasets`, :class:`Finding`: which of them are present and complete
 - :func:`read_classnames`, :func:`readable`: words for class folders
 """
 

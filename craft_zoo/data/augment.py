@@ -1,4 +1,4 @@
-"""The augmentation that CraFT's authors train the refiner with."""
+"""Image augmentation with which CraFT's authors train the refiner."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _ASPECT = (3 / 4, 4 / 3)
 
 @dataclass(frozen=True)
 class View(DerivedImage):
-    """A part of an image in the image's own size, mirrored or not.
+    """A crop of an image, resized to the image's size and possibly flipped.
 
     Attributes:
         source: the image.
         box: left, top, right and bottom in pixels.
-        mirrored: left and right exchanged.
+        mirrored: whether left and right are exchanged.
     """
 
     source: ImageSource
@@ -49,10 +49,10 @@ class View(DerivedImage):
 
 
 def augmented(images: Sequence[ImageSource], rng: np.random.Generator) -> list[View]:
-    """One view of every image: a random crop of half to all of its area, flipped half the time.
+    """A random view of each image: a crop of half to all of its area, flipped with probability 1/2.
 
-    Released as ``RandomResizedCrop(scale=(0.5, 1))`` and ``RandomHorizontalFlip``; the resizing is
-    left to the model's own preprocessing. The views are made when they are opened.
+    The authors' code uses ``RandomResizedCrop(scale=(0.5, 1))`` and ``RandomHorizontalFlip``; here
+    the model's preprocessing does the resizing. The views are computed when they are opened.
 
     Raises:
         CraftZooError: an image is missing or corrupt.

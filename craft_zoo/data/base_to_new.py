@@ -1,4 +1,4 @@
-"""CoOp's base-to-new split: a data set's first classes, or the others."""
+"""CoOp's base-to-new split: the first half of a data set's classes, or the second."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ PARTS = ("base", "new")
 
 
 def split_part(spec: str) -> tuple[str, str | None]:
-    """Take ``@base`` or ``@new`` off a data set's name: the rest, and ``base``, ``new`` or None."""
+    """Split ``@base`` or ``@new`` off a data set's name: (name, "base", "new" or None)."""
     rest, _, part = spec.rpartition("@")
     return (rest, part) if part in PARTS else (spec, None)
 
 
 def part_of(dataset: Dataset, part: str) -> Dataset:
-    """The classes of one part, labelled from 0, in training, validation and test images.
+    """The data set restricted to one part of its classes, with labels from 0 on.
 
-    Of C classes in the order of their labels the first ceil(C / 2) are ``base``, the others
+    Of C classes in the order of their labels, the first ceil(C / 2) are ``base`` and the others
     ``new``.
 
     Raises:
-        CraftZooError: fewer than 2 classes are in the part.
+        CraftZooError: the part has fewer than 2 classes.
     """
     n_base = (len(dataset.classnames) + 1) // 2
     labels = list(range(len(dataset.classnames)))

@@ -1,4 +1,4 @@
-"""Images that cannot be opened: found, and left out of a data set."""
+"""Finds images that cannot be opened, and removes them from a data set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from craft_zoo.data.images import BrokenImageError, ImageSource, open_image
-from craft_zoo.data.task import Dataset, LabelledImages
+from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
@@ -16,15 +16,15 @@ from craft_zoo.printable import printable
 def find_broken(
     images: Sequence[ImageSource], progress: Callable[[int], object] | None = None
 ) -> dict[int, str]:
-    """Open every image once, in threads: index → one sentence for each that cannot be opened.
+    """Open every image once, in threads; returns index → sentence for each that cannot be opened.
 
-    Those are missing, corrupt, truncated or beyond Pillow's limit for decompression bombs.
+    Such images are missing, corrupt, truncated or over Pillow's limit for decompression bombs.
 
     Args:
         images: N image sources.
-        progress: called after each image with how many have been opened, 1 to N.
+        progress: called after each image with the number of images opened so far, 1 to N.
     """
-    from craft_zoo.threads import in_threads  # with PyTorch, which loading data does not need
+    from craft_zoo.threads import in_threads  # imports PyTorch, which loading data does not need
 
     broken = {}
     for index, fault in enumerate(in_threads(_fault, images)):
@@ -46,33 +46,36 @@ def _fault(image: ImageSource) -> str | None:
 
 
 def without_broken(dataset: Dataset) -> Dataset:
-    """The data set without images that cannot be opened; :attr:`Dataset.skipped` names them.
+    """The data set without images that cannot be opened; :attr:`Dataset.skipped` lists them.
 
     Raises:
         CraftZooError: a class has no training or no test image left.
     """
-    train, train_faults = _sound(dataset.train)
-    test, test_faults = _sound(dataset.test)
-    val, val_faults = _sound(dataset.val) if dataset.val is not None else (None, [])
+    faults = [find_broken(part.images) if part else {} for part in dataset.parts]
+    return without_images(dataset, faults, "that can be read: add some or remove the class")
+
+
+def without_images(dataset: Dataset, faults: Sequence[dict[int, str]], rest: str) -> Dataset:
+    """The data set without faulty images; :attr:`Dataset.skipped` names them.
+
+    Args:
+        dataset: training, validation and test images.
+        faults: for each of :attr:`Dataset.parts`, index → a sentence.
+        rest: end of the error message "class … has no test image …".
+
+    Raises:
+        CraftZooError: a class has no training or no test image left.
+    """
+    train, val, test = (
+        part.take(np.setdiff1d(np.arange(len(part)), list(bad))) if part and bad else part
+        for part, bad in zip(dataset.parts, faults, strict=True)
+    )
+    assert train is not None
+    assert test is not None
     for before, after, kind in ((dataset.train, train, "training"), (dataset.test, test, "test")):
         lost = np.setdiff1d(before.labels, after.labels)
         if len(lost):
-            raise CraftZooError(
-                f"class {dataset.classnames[lost[0]]!r} of {dataset.name} has no {kind} image "
-                f"that can be read: add some or remove the class"
-            )
-    return replace(
-        dataset,
-        train=train,
-        test=test,
-        val=val if val is not None and len(val) else None,
-        skipped=(*dataset.skipped, *train_faults, *val_faults, *test_faults),
-    )
-
-
-def _sound(images: LabelledImages) -> tuple[LabelledImages, list[str]]:
-    broken = find_broken(images.images)
-    if not broken:
-        return images, []
-    kept = np.setdiff1d(np.arange(len(images)), list(broken))
-    return images.take(kept), list(broken.values())
+            name = dataset.classnames[lost[0]]
+            raise CraftZooError(f"class {name!r} of {dataset.name} has no {kind} image {rest}")
+    skipped = (*dataset.skipped, *(sentence for bad in faults for sentence in bad.values()))
+    return replace(dataset, train=train, test=test, val=val or None, skipped=skipped)

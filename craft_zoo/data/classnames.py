@@ -1,4 +1,4 @@
-"""Class names: readable words from folder names, or from a file."""
+"""Class names in words, from folder names or from a file."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def readable(folder_name: str) -> str:
 
 
 def read_classnames(path: Path) -> dict[str, str]:
-    """Folder name → words, from a text file with one class a line.
+    """Read folder name → words from a text file with one class per line.
 
     A line is the folder's name, a tab (or, without one, the first space), and the words:
-    the form of ImageNet's ``classnames.txt`` (``n01440764 tench``). Empty lines and lines that
-    start with ``#`` are passed over. Names are in Unicode's normal form C.
+    the format of ImageNet's ``classnames.txt`` (``n01440764 tench``). Empty lines and lines that
+    start with ``#`` are ignored. Names are returned in Unicode's normal form C.
 
     Raises:
-        CraftZooError: the file is missing or in no known encoding, a line has no words, or two
-            lines name one folder differently.
+        CraftZooError: the file is missing or its encoding is unknown, a line has no words, or two
+            lines give different words for a folder.
     """
     try:
         lines = read_text(path).split("\n")
@@ -60,16 +60,16 @@ def read_classnames(path: Path) -> dict[str, str]:
 
 
 def words_for(classes: Sequence[str], path: Path | None, mend: str = "") -> tuple[str, ...]:
-    """Words for each class: from the file where one is given, else :func:`readable`.
+    """Words for each class: from the file if one is given, otherwise by :func:`readable`.
 
     Args:
         classes: names of folders, or labels.
         path: a file of class names.
-        mend: another way to give words, for an error, as ", or in a column 'classname'".
+        mend: another way to give words, for error messages, as ", or in a column 'classname'".
 
     Raises:
         CraftZooError: the file cannot be read or has no words for a class, the name of a class has
-            no letters and so no words, or two classes read alike.
+            no letters, or two classes have the same words.
     """
     given = f"classnames (--classnames FILE), a line for each class: name, tab, words{mend}"
     if path is None:
@@ -105,7 +105,7 @@ def words_for(classes: Sequence[str], path: Path | None, mend: str = "") -> tupl
 
 
 def in_order(classes: Sequence[str]) -> list[str]:
-    """Classes by letters, or by size where all are whole numbers."""
+    """Classes in alphabetical order, or in numerical order if all are whole numbers."""
     by_letters = sorted(classes)
     if all(_NUMBER.fullmatch(name) for name in by_letters):
         return sorted(by_letters, key=int)
@@ -115,13 +115,13 @@ def in_order(classes: Sequence[str]) -> list[str]:
 def classes_of(
     labels: Sequence[str], source: str, path: Path | None, words: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Each label that occurs → its words, numbers by size and others by letters.
+    """Label → words for each label that occurs, in the order of :func:`in_order`.
 
     Args:
         labels: words or whole numbers.
-        source: what to call the source in an error.
+        source: name of the source in error messages.
         path: a file of class names.
-        words: the source's own, which the file overrules.
+        words: words that the source gives for the labels; the file takes precedence.
 
     Raises:
         CraftZooError: fewer than 2 classes, a label that lists several, or see :func:`words_for`.

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: real images that come with a dependency, so always at hand."""
+"""scikit-learn's handwritten digits, a data set that is installed with a dependency."""
 
 from __future__ import annotations
 
@@ -7,25 +7,23 @@ import numpy as np
 from craft_zoo.data.classnames import read_classnames
 from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.task import Dataset, LabelledImages
-from craft_zoo.errors import CraftZooError
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_N_TEST = 1000  # the last images of the file, as they were written by other people than the first
+_N_TEST = 1000  # the last images of the file, whose writers differ from those of the first
 
 
 @register_dataset("digits")
 def load_digits(spec: DatasetSpec) -> Dataset:
     """digits: 1,797 handwritten digits of 8 x 8 pixels (UCI, in scikit-learn), 1,000 for testing.
 
-    A black pen on white paper, as photographs of writing look.
+    The digits are black on white, as in photographs of handwriting.
     """
     from sklearn import datasets
 
-    if spec.argument:
-        raise CraftZooError(f"data set 'digits' takes no argument: leave out {spec.argument!r}")
+    spec.check_no_argument()
     names = read_classnames(spec.classnames_file) if spec.classnames_file else {}
     bunch = datasets.load_digits()
-    pixels = np.round(255 - bunch.images * (255 / 16)).astype(np.uint8)  # ink counts run 0..16
+    pixels = np.round(255 - bunch.images * (255 / 16)).astype(np.uint8)  # source: 0 (white) to 16
     labels = bunch.target.astype(np.int64)
     n_train = len(pixels) - _N_TEST
     return Dataset(

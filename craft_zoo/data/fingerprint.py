@@ -1,4 +1,4 @@
-"""What a data set holds, in a few letters."""
+"""Hash of a data set's content."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from craft_zoo.data.task import Dataset, LabelledImages
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """A hash of class names, labels and images; the same wherever the images lie.
+    """A hash of class names, labels and images, independent of the location of the images.
 
-    Of an image file its name, its folder's and its size count, and whether it is turned or scaled
-    when it is opened, so that no more than its header is read: one that is altered and keeps its
-    size goes unnoticed. Of a part of a data set the whole counts too, as
-    draws can depend on it.
+    To read no more than headers, an image file is described by its name, its folder's name, its
+    size in bytes, and the rotation and scaling applied when it is opened. A changed file of the
+    same size is therefore not noticed. For a part of a data set, the hash includes the whole data
+    set, as draws can depend on it.
     """
     digest = hashlib.sha256(json.dumps(dataset.classnames).encode())
     for part in (dataset.train, dataset.test):
         _add(digest, part)
-    # Marked, so that data sets without them keep the fingerprint they always had.
+    # Only added if present, so that fingerprints of earlier versions stay the same.
     if dataset.val is not None:
         digest.update(b"val")
         _add(digest, dataset.val)
@@ -46,10 +46,10 @@ def _add(digest: hashlib._Hash, part: LabelledImages) -> None:
 
 
 def describe(image: ImageSource) -> bytes:
-    """What tells an image from others in its data set.
+    """Bytes that identify an image within its data set.
 
-    An image that needs no more than Pillow's conversion to RGB has the description that it always
-    had, except for images in memory with a palette.
+    Images that need only Pillow's conversion to RGB have the same description as in earlier
+    versions, except for images in memory with a palette.
     """
     if isinstance(image, DerivedImage):
         return image.identity()
@@ -60,7 +60,7 @@ def describe(image: ImageSource) -> bytes:
         return text.encode(errors="surrogateescape")
     if isinstance(image, Image.Image):
         steps = steps_of(image)
-        # The numbers of a palette's entries say nothing of its colours.
+        # Palette indices do not determine the colours.
         shown = steps or image.mode in ("P", "PA")
         pixels = np.asarray(open_image(image) if shown else image)
     else:

@@ -1,4 +1,4 @@
-"""Image folders, the form in which most people have their data."""
+"""Data sets in folders with one subfolder of images per class."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ _Classes = dict[str, list[Path]]  # class folder's name → its images, both sor
 def load_folder(spec: DatasetSpec) -> Dataset:
     """folder:PATH: PATH/train/<class>/ and PATH/test/<class>/, or PATH/<class>/ split in halves.
 
-    Beside the first two, PATH/val/<class>/ is read where it exists; without test it is for testing.
-    Images of a class may lie in folders below its own. What is left out is in
-    :attr:`Dataset.skipped`.
+    With train and test, PATH/val/<class>/ is read too if it exists; without test, val is used for
+    testing. Class folders are searched recursively. :attr:`Dataset.skipped` lists what is skipped.
 
     Raises:
-        CraftZooError: PATH or a class folder is missing or empty, an image lies outside them, or a
-            class has no words of its own.
+        CraftZooError: PATH or a class folder is missing or empty, an image is outside the class
+            folders, or two classes have the same words.
     """
     if not spec.argument:
         raise CraftZooError("data set 'folder' needs a path: write folder:PATH")
@@ -67,9 +66,9 @@ def load_folder(spec: DatasetSpec) -> Dataset:
 
 
 def _find_splits(root: Path) -> dict[str, Path]:
-    """The folders of ``train``, ``val`` and ``test``; none where the class folders lie in root."""
+    """The folders of ``train``, ``val`` and ``test``; empty if root contains the class folders."""
     folders = {path.name: path for path in list_files(root, below=False).folders}
-    # A folder of images alone is a class that is called so, as trains can be among vehicles.
+    # A folder that contains only images is a class, for instance "train" among vehicles.
     inside = {name: list_files(path, below=False) for name, path in folders.items()}
     named = [name for name, found in inside.items() if found.folders or not found.images]
     found = find_splits(named, f"folder {printable(root)}")
@@ -122,7 +121,7 @@ def _check_count(folder: Path, count: int, kind: str) -> None:
 
 
 def _check_no_splits(folder: Path, inside: Iterable[Path]) -> None:
-    """That the splits do not lie below the class folder: they would be mixed."""
+    """Check that a class folder contains no folders of splits, which would be merged."""
     splits = find_splits([path.name for path in inside], f"class folder {printable(folder)}")
     if "train" in splits and len(splits) > 1:
         raise CraftZooError(
@@ -136,7 +135,7 @@ def _add_unlabelled(path: Path, faults: SkippedParts) -> None:
 
 
 def _look_beside(root: Path, splits: Iterable[Path], faults: SkippedParts) -> None:
-    """Complain of images beside the splits' folders, and note files and folders there."""
+    """Report images outside the splits' folders, and record other files and folders there."""
     listed, used = list_files(root, below=False), set(splits)
     for path in listed.images:
         _add_unlabelled(path, faults)
@@ -149,7 +148,7 @@ def _look_beside(root: Path, splits: Iterable[Path], faults: SkippedParts) -> No
 
 
 def _check_classes(here: _Classes, there: _Classes, folder: Path) -> None:
-    """That each class found here is there too, in ``folder``."""
+    """Check that each class of ``here`` is also in ``there``, which is read from ``folder``."""
     missing = sorted(set(here) - set(there))
     if missing:
         path = folder / missing[0]

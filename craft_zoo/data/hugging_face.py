@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's ``datasets``, from the hub or a local path."""
+"""Data sets of Hugging Face's library ``datasets``, from the hub or a local path."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("config", "image", "label", "train", "val", "test")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_PATIENCE = 10.0  # seconds until the hub counts as unreachable
+_PATIENCE = 10.0  # seconds, timeout of the hub
 
 
 @register_dataset("hf")
@@ -47,13 +47,13 @@ def load_hugging_face(spec: DatasetSpec) -> Dataset:
     """hf:NAME: a data set of the Hugging Face hub, or a local path that ``datasets`` can read.
 
     Options follow a comma: ``hf:NAME,config=NAME,image=COLUMN,label=COLUMN,train=SPLIT,val=SPLIT,
-    test=SPLIT``. Without them the columns are found by their types, and splits by the names train,
-    val or validation, and test. Without a test split the validation split is for testing, without
-    this, one half of each class of the training split. Images are decoded when they are opened.
+    test=SPLIT``. By default, columns are found by their types, and splits by the names train, val
+    or validation, and test. Without a test split, the validation split is used for testing, or
+    else one half of each class of the training split. Images are decoded when they are opened.
 
     Raises:
-        CraftZooError: the package ``datasets``, the hub, a column or a split is missing, or labels
-            are.
+        CraftZooError: the package ``datasets``, a column, a split or a label is missing, or the hub
+            cannot be reached.
     """
     name, options = _parse(spec.argument)
     splits = _open(name, options.get("config"))
@@ -79,12 +79,12 @@ def load_hugging_face(spec: DatasetSpec) -> Dataset:
 
 @dataclass(frozen=True, eq=False)
 class ImageColumn:
-    """A split's images, undecoded.
+    """The image column of a split, undecoded.
 
     Attributes:
-        table: with the images' column alone.
-        name: of the split, for people.
-        fingerprint: of the split, by ``datasets``.
+        table: a table with only this column.
+        name: display name of the split.
+        fingerprint: the split's fingerprint, computed by ``datasets``.
     """
 
     table: datasets.Dataset
@@ -93,7 +93,7 @@ class ImageColumn:
 
     @cached_property
     def paths(self) -> list[str | None]:
-        """Of each row the path of its file, None where the bytes are in the table."""
+        """The path of each row's file; None if the table contains its bytes."""
         import pyarrow.compute
 
         cells = self.table.with_format("arrow")[:].column(0)
@@ -103,7 +103,7 @@ class ImageColumn:
 
     @cached_property
     def steps(self) -> list[tuple[str, ...]]:
-        """Of each row whose bytes are in the table what is done to it when it is opened."""
+        """Opening steps of each row whose bytes are in the table, see :func:`steps_of`."""
         import pyarrow
         import pyarrow.compute
 
@@ -115,7 +115,7 @@ class ImageColumn:
         ]
 
     def content(self, row: int) -> bytes | Path:
-        """The image's file, or what would be in one.
+        """The path or the bytes of the image's file.
 
         Raises:
             BrokenImageError: the row has no image.
@@ -145,14 +145,14 @@ class HubImage(DerivedImage):
             return as_rgb(image, name)
 
     def content_key(self) -> bytes:
-        """See :func:`craft_zoo.data.content_key`; that of a file with the same content."""
+        """See :func:`craft_zoo.data.content_key`; equal to that of a file with the same content."""
         content = self.column.content(self.row)
         return content_key(content) if isinstance(content, Path) else file_key(content)
 
     def identity(self) -> bytes:
-        """Of a file as for a path, else the split's own fingerprint and the row.
+        """The description of the file, or the split's fingerprint and the row number.
 
-        No more than the headers are read.
+        Only headers are read.
         """
         path = self.column.paths[self.row]
         if path is not None:
@@ -163,7 +163,7 @@ class HubImage(DerivedImage):
 
 @dataclass(frozen=True)
 class _Columns:
-    """A split's images and, of those that are labelled, rows and labels; ClassLabel's names."""
+    """A split's images, rows and labels of the labelled ones, and names of a ClassLabel column."""
 
     images: ImageColumn
     rows: list[int]
@@ -183,7 +183,7 @@ class _Columns:
         names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
         if names is None:
             labels = [as_label(cell, f"image {row} of {name}") for row, cell in enumerate(cells)]
-        else:  # their own sign of a missing label is -1
+        else:  # datasets encodes a missing label as -1
             labels = ["" if cell is None or cell < 0 else names[cell] for cell in cells]
         rows = [row for row, one in enumerate(labels) if one]
         if not rows:
@@ -235,7 +235,7 @@ def _open(name: str, config: str | None) -> Mapping[str, datasets.Dataset]:
             opened = load_dataset("parquet", data_files=str(path.resolve()))
         else:
             opened = load_dataset(str(path.resolve()) if path.exists() else name, config)
-    except Exception as error:  # its builders raise whatever they like
+    except Exception as error:  # dataset builders raise arbitrary exceptions
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CraftZooError(
             f"data set hf:{name} cannot be opened ({reason}): check its name, config and files"
@@ -244,7 +244,7 @@ def _open(name: str, config: str | None) -> Mapping[str, datasets.Dataset]:
 
 
 def _check_hub(name: str) -> None:
-    """Ask for the data set once: where the network is down, ``datasets`` would try for long."""
+    """Request the data set's page once, as ``datasets`` would retry long without a network."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -253,8 +253,8 @@ def _check_hub(name: str) -> None:
     try:
         HfApi().dataset_info(name, timeout=_PATIENCE)
     except (HfHubHTTPError, OfflineModeIsEnabled):
-        return  # datasets itself says what is wrong, or finds what was downloaded before
-    except Exception:  # the class depends on the version of the hub's client
+        return  # datasets reports the error, or finds its local copy
+    except Exception:  # its class depends on the version of huggingface_hub
         raise CraftZooError(
             f"the Hugging Face hub cannot be reached for {name}, nor is there such a path: check "
             f"the network, or set HF_HUB_OFFLINE=1 to use what was downloaded before"
@@ -264,7 +264,7 @@ def _check_hub(name: str) -> None:
 def _choose_splits(
     splits: Mapping[str, Any], options: Mapping[str, str], name: str
 ) -> dict[str, str]:
-    """Which split is for training, validation and testing."""
+    """``train``, ``val``, ``test`` → name of the split that is used for it."""
     named = [split for split in splits if SPLIT_NAMES.get(split.lower()) not in options]
     chosen = find_splits(named, f"hf:{name}", "name one with {}=SPLIT")
     for part in ("train", "val", "test"):
@@ -275,7 +275,7 @@ def _choose_splits(
             raise CraftZooError(
                 f"hf:{name} has no split {split!r}: choose from {', '.join(splits)}"
             )
-        # A split named for one part is not also the other that it is by its name.
+        # A split chosen by an option for one part is not also used for the part of its name.
         chosen = {other: of for other, of in chosen.items() if of != split or other in options}
         chosen[part] = split
     twice = [split for split in chosen.values() if list(chosen.values()).count(split) > 1]
@@ -316,7 +316,7 @@ def _find_column(
 def _name_classes(
     columns: list[_Columns], name: str, path: Path | None
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Keys of the classes in the order of their labels, and words for them."""
+    """Keys of the classes in the order of their labels, and their words."""
     names = columns[0].names
     if any(column.names != names for column in columns):
         raise CraftZooError(f"splits of hf:{name} differ in their classes: choose others")

@@ -1,4 +1,4 @@
-"""Files of a folder: which are images that can be opened here, and why the others are left out."""
+"""Lists the files of a folder: images that Pillow can open, and skipped files with reasons."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from craft_zoo.printable import printable
 
 try:
     from pillow_heif import register_heif_opener
-except ImportError:  # an extra; without it such images are left out and named
+except ImportError:  # an optional dependency; without it, such images are skipped and reported
     pass
 else:
     register_heif_opener()
 
-# Pillow's plug-ins that need another program, draw vectors, or hold no pixels of their own.
+# Pillow's plug-ins that need another program, or whose formats contain no pixels.
 _NO_PIXELS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 _CONVERT = "convert it to JPEG, PNG or TIFF"
-_UNOPENED = {  # suffixes of image formats that Pillow may not open, and what mends that
+_UNOPENED = {  # suffixes of image formats that Pillow may not open, with remedies
     **dict.fromkeys(
         (".heic", ".heics", ".heif", ".heifs", ".hif"), "pip install 'craft-zoo[heif]'"
     ),
@@ -42,7 +42,7 @@ _UNOPENED = {  # suffixes of image formats that Pillow may not open, and what me
     ),
 }
 
-# What systems and programs leave beside images, in lower case; hidden names are left out too.
+# Names of files and folders that systems and programs create, in lower case; not reported.
 _SYSTEM_NAMES = frozenset(
     {
         *("desktop.ini", "ehthumbs.db", "ehthumbs_vista.db", "icon\r", "thumbs.db"),
@@ -54,11 +54,11 @@ _SYSTEM_NAMES = frozenset(
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that is not used.
+    """A skipped file.
 
     Attributes:
-        path: of the file.
-        mend: how an image of this format could be used; None: the file is not taken for an image.
+        path: its path.
+        mend: how to make an image of this format usable; None: it has no suffix of an image.
     """
 
     path: Path
@@ -67,12 +67,12 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """What a folder holds, without hidden files and those of systems.
+    """Content of a folder, without hidden files and files of systems.
 
     Attributes:
-        images: that can be opened here, by their suffixes, sorted.
+        images: images that can be opened, according to their suffixes; sorted.
         left_out: all other files, sorted.
-        folders: directly in it, sorted.
+        folders: the direct subfolders, sorted.
     """
 
     images: list[Path] = field(default_factory=list)
@@ -82,7 +82,7 @@ class FolderFiles:
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """Suffixes of the formats that Pillow opens here, in lower case and with their dot."""
+    """Suffixes of the formats that Pillow can open, in lower case and with the dot."""
     suffixes = Image.registered_extensions()
     return frozenset(
         suffix for suffix, name in suffixes.items() if name in Image.OPEN and name not in _NO_PIXELS
@@ -90,19 +90,19 @@ def image_suffixes() -> frozenset[str]:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All images in ``folder`` and in the folders below it, sorted; see :func:`list_files`."""
+    """All images in ``folder`` and its subfolders, sorted; see :func:`list_files`."""
     return list_files(folder).images
 
 
 def list_files(folder: Path, *, below: bool = True) -> FolderFiles:
-    """The files of ``folder``, and of the folders below it.
+    """List the files of ``folder`` and its subfolders.
 
-    A file is taken for an image by its suffix, in upper or lower case. Links to folders are
-    followed; a folder that is reached twice is read once.
+    Images are recognized by their suffixes, in upper or lower case. Links to folders are followed;
+    a folder that is reached twice is read once.
 
     Args:
-        folder: where to look.
-        below: whether to look into its folders too.
+        folder: the folder.
+        below: whether subfolders are searched recursively.
 
     Raises:
         CraftZooError: a folder cannot be read.
@@ -132,7 +132,7 @@ def list_files(folder: Path, *, below: bool = True) -> FolderFiles:
 
 
 def _list_one(folder: Path, found: FolderFiles) -> list[Path]:
-    """Add the files directly in ``folder`` to ``found``; its folders."""
+    """Add the files directly in ``folder`` to ``found``; returns its subfolders."""
     folders, suffixes = [], image_suffixes()
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -142,7 +142,7 @@ def _list_one(folder: Path, found: FolderFiles) -> list[Path]:
             suffix = os.path.splitext(entry.name)[1].lower()
             if entry.is_dir():
                 folders.append(path)
-            # A link that leads nowhere stays an image, so that it is complained of as missing.
+            # A broken link counts as an image, so that it is reported as missing.
             elif suffix in suffixes and (entry.is_file() or entry.is_symlink()):
                 found.images.append(path)
             else:
@@ -151,7 +151,7 @@ def _list_one(folder: Path, found: FolderFiles) -> list[Path]:
 
 
 def say_left_out(left_out: Iterable[LeftOut]) -> list[str]:
-    """A sentence for each image that cannot be opened here, and one for the others of a suffix."""
+    """A sentence for each image that cannot be opened, and for each suffix of other files."""
     images, others = [], dict[str, list[Path]]()
     for one in left_out:
         if one.mend is None:
@@ -162,11 +162,11 @@ def say_left_out(left_out: Iterable[LeftOut]) -> list[str]:
             )
     for suffix, paths in sorted(others.items()):
         if len(paths) == 1:
-            images.append(f"file {printable(paths[0])} is not called like an image")
+            images.append(f"file {printable(paths[0])} has no image file extension")
         else:
             kind = f"ending in {printable(suffix)}" if suffix else "without a suffix"
             images.append(
-                f"{len(paths):,} files {kind} are not called like images, the first "
+                f"{len(paths):,} files {kind} have no image file extension, the first "
                 f"{printable(paths[0])}"
             )
     return images

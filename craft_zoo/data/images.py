@@ -1,4 +1,4 @@
-"""Image sources: a path, a PIL image or an array, opened the same way everywhere."""
+"""Image sources (paths, PIL images, arrays, derived images): opening and hashing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from craft_zoo.errors import CraftZooError
 
 
 class DerivedImage(ABC):
-    """An image that is made from another when it is opened."""
+    """An image that is computed from another source when it is opened."""
 
     @abstractmethod
     def open(self) -> Image.Image:
@@ -36,8 +36,12 @@ class DerivedImage(ABC):
     def content_key(self) -> bytes:
         """See :func:`content_key`."""
 
+    def file(self) -> bytes | None:
+        """The content of the file that the image is read from; None: it is made otherwise."""
+        return None
+
     def identity(self) -> bytes:
-        """What :func:`craft_zoo.data.fingerprint` takes of it; the same in every process."""
+        """Input of :func:`craft_zoo.data.fingerprint`; must be the same in every process."""
         return self.content_key()
 
 
@@ -48,12 +52,12 @@ def open_image(source: ImageSource) -> Image.Image:
     """The image as 8-bit RGB, upright; see docs/inputs.md.
 
     Args:
-        source: a file's path, a PIL image, an array as :func:`~craft_zoo.data.pixels.rgb_of_array`
-            takes it, or an image derived from one of these.
+        source: a file's path, a PIL image, an array (see
+            :func:`~craft_zoo.data.pixels.rgb_of_array`), or a derived image.
 
     Raises:
-        CraftZooError: the file is missing or cannot be decoded, the range of its numbers is not
-            known, the array has another shape or type, or the source is something else.
+        CraftZooError: the file is missing or cannot be decoded, the range of its pixel values is
+            unknown, an array has an invalid shape or type, or the source is something else.
     """
     if isinstance(source, DerivedImage):
         return source.open()
@@ -69,7 +73,7 @@ def open_image(source: ImageSource) -> Image.Image:
 
 
 def check_is_path(source: object) -> None:
-    """Complain about what is no image source at all.
+    """Check that an image source is a path.
 
     Raises:
         CraftZooError: it is neither a string nor a path.
@@ -85,13 +89,13 @@ def check_is_path(source: object) -> None:
 
 
 def as_images(given: object) -> list[ImageSource]:
-    """The images of a sequence, one at the least.
+    """Check a sequence of images and convert it to a list.
 
     Args:
         given: a sequence of image sources, or an array (N, H, W, 1), (N, H, W, 3) or (N, H, W, 4).
 
     Raises:
-        CraftZooError: it is a single image, no sequence, or empty.
+        CraftZooError: it is a single image, not a sequence, or empty.
     """
     if isinstance(given, str | Path | bytes | bytearray | memoryview | Image.Image | DerivedImage):
         text = repr(given) if isinstance(given, str) else "image"
@@ -112,7 +116,7 @@ def as_images(given: object) -> list[ImageSource]:
 
 
 def image_size(source: ImageSource) -> tuple[int, int]:
-    """Width and height as :func:`open_image` opens it, of a file from its header alone.
+    """Width and height of the opened image; for a file, only its header is read.
 
     Raises:
         CraftZooError: as for :func:`open_image`.
@@ -124,7 +128,7 @@ def image_size(source: ImageSource) -> tuple[int, int]:
 
 
 def content_key(source: ImageSource) -> bytes:
-    """Hash of what decides how the image looks: the same for equal images, wherever they lie.
+    """Hash of all data that determine the opened image, independent of its location.
 
     Raises:
         CraftZooError: the file is missing or cannot be read.
@@ -143,15 +147,15 @@ def content_key(source: ImageSource) -> bytes:
 
 
 def file_key(content: bytes) -> bytes:
-    """See :func:`content_key`, of a file's content."""
+    """As :func:`content_key`, for the content of a file."""
     return hash_content(f"file{in_words(steps_of(io.BytesIO(content)))}", content)
 
 
 def steps_of(source: str | Path | IO[bytes] | Image.Image | np.ndarray) -> tuple[str, ...]:
-    """What is done to an image beyond Pillow's conversion to RGB when it is opened.
+    """Operations beyond Pillow's conversion to RGB with which :func:`open_image` opens an image.
 
-    See :func:`craft_zoo.data.pixels.steps_of_image`. Of a file the header tells; a file that cannot
-    be opened has no steps, as whoever opens it to look at it says what is wrong.
+    See :func:`craft_zoo.data.pixels.steps_of_image`. For a file, only the header is read; a file
+    that cannot be opened has no steps, as :func:`open_image` reports the error.
     """
     if isinstance(source, np.ndarray):
         return ("over white",) if source.ndim == 3 and source.shape[2] == 4 else ()
@@ -161,29 +165,29 @@ def steps_of(source: str | Path | IO[bytes] | Image.Image | np.ndarray) -> tuple
             return steps_of_image(source, orientation_in_memory(source))
         with Image.open(source) as image:
             return steps_of_file(image)
-    except Exception:  # garbage makes decoders fail in more ways than they declare
+    except Exception:  # decoders raise undocumented exceptions on corrupt data
         return ()
 
 
 def in_words(steps: tuple[str, ...]) -> str:
-    """Steps as the end of a description; "" where there are none."""
+    """Steps as a suffix of a description; "" without steps."""
     return "".join(f", {step}" for step in steps)
 
 
 def hash_content(about: str, content: bytes) -> bytes:
-    """A key of 20 bytes for ``content``; ``about`` tells kinds of content apart, as "file"."""
+    """A hash of 20 bytes of ``content`` and of ``about``, which names the kind of content."""
     return hashlib.blake2b(about.encode() + b"\0" + content, digest_size=20).digest()
 
 
 @contextmanager
 def reading(name: object) -> Iterator[None]:
-    """Errors of Pillow's decoders, said in a sentence.
+    """Convert exceptions of Pillow's decoders to :class:`BrokenImageError`.
 
     Args:
-        name: what to call the image.
+        name: name of the image in the message.
 
     Raises:
-        BrokenImageError: something failed inside.
+        BrokenImageError: the body of the ``with`` statement raised an exception.
     """
     try:
         yield
@@ -191,7 +195,7 @@ def reading(name: object) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise BrokenImageError(f"image {name} does not exist", "check the path") from None
-    except Exception as error:  # garbage makes decoders fail in more ways than they declare
+    except Exception as error:  # decoders raise undocumented exceptions on corrupt data
         reason = str(error) or type(error).__name__
         raise BrokenImageError(
             f"image {name} cannot be read ({reason})", "replace or remove it"

@@ -1,4 +1,4 @@
-"""Labels of tables: one word or number for each image, however the table stores it."""
+"""Conversion of table cells to labels."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
-_MISSING = frozenset({"nan", "<na>"})  # in small letters; "none" and "NA" are words
+_MISSING = frozenset({"nan", "<na>"})  # in lower case; "none" and "NA" are valid labels
 
 
 def as_text(cell: Any) -> str:
-    """A cell as text; "" for a missing one, whole numbers without a point.
+    """A cell as text; "" for a missing value, whole numbers without a decimal point.
 
     Raises:
-        ValueError: the cell is no single value, or holds bytes that are no UTF-8.
+        ValueError: the cell is not a single value, or contains bytes that are not UTF-8.
     """
     if isinstance(cell, bytes):
         cell = cell.decode()
     if isinstance(cell, list | tuple | dict | set | np.ndarray):
         raise ValueError(f"{cell!r} is no single value")
-    if cell is None or str(cell) in ("<NA>", "NaT"):  # pandas' signs of a missing value
+    if cell is None or str(cell) in ("<NA>", "NaT"):  # missing values of pandas
         return ""
     if isinstance(cell, float | np.floating):
         if not math.isfinite(cell):
@@ -41,11 +41,11 @@ def as_label(cell: Any, place: str) -> str:
     """A cell as a label: "0" for 0, 0.0 and "0.0"; "" for None, NaN, "nan" and empty text.
 
     Args:
-        cell: of a table.
-        place: what to call it in an error.
+        cell: cell of a table.
+        place: its name in error messages.
 
     Raises:
-        CraftZooError: it holds several labels, or none that can be read.
+        CraftZooError: the cell contains several labels, or cannot be read.
     """
     try:
         text = as_text(cell)
@@ -71,10 +71,10 @@ def _literal(text: str) -> Any:
 
 
 def check_single(labels: Sequence[str], source: str) -> None:
-    """That no label lists several, as ``rock|stone`` does where ``rock`` is a label too.
+    """Check that no label lists several, as ``rock|stone`` does if ``rock`` is also a label.
 
     Raises:
-        CraftZooError: one does.
+        CraftZooError: a label lists several.
     """
     known = set(labels)
     for separator in "|;,":
@@ -85,7 +85,7 @@ def check_single(labels: Sequence[str], source: str) -> None:
         }
         shared: dict[str, str] = {}
         for label in sorted(parts):
-            # Words in other names have commas too, so of those each part must be a label.
+            # Ordinary class names can contain commas, so every part must be a label.
             several = (
                 parts[label] <= known
                 if separator == ","

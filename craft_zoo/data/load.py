@@ -1,4 +1,4 @@
-"""Open a data set by name: ``digits``, ``folder:PATH``, or half of its classes, ``digits@base``."""
+"""Opens data sets by name: ``digits``, ``folder:PATH``, or ``digits@base`` for half the classes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from craft_zoo.optimizers.plugins import Registry
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Which data set is opened, how, and how few shots are drawn from it.
+    """Choice of a data set, and of the settings for opening it and drawing shots.
 
     Attributes:
-        name: ``name`` or ``name:argument``, for instance ``digits`` or ``folder:~/pets``; behind
-            any, ``@base`` or ``@new`` for one part of the classes, see
+        name: ``name`` or ``name:argument``, for instance ``digits`` or ``folder:~/pets``, with an
+            optional suffix ``@base`` or ``@new`` for one part of the classes, see
             :func:`craft_zoo.data.part_of`.
         classnames: file with words for the classes, see :func:`craft_zoo.data.read_classnames`;
-            None: the source's own.
-        root: folder that the field's data sets lie in; None: the environment's CRAFT_ZOO_DATA.
-        download: fetch what is missing, where that can be done.
-        skip_bad: open every image, and leave broken ones and other broken parts out, see
+            None: the words of the source.
+        root: folder of the published data sets; None: the environment variable CRAFT_ZOO_DATA.
+        download: download missing files if possible.
+        skip_bad: open every image and skip broken ones and other broken parts, see
             :attr:`Dataset.skipped`, instead of raising an error.
-        split_seed: seed of the train/test split where the source has none of its own.
+        split_seed: seed of the train/test split if the source has no splits.
         sampling: how shots are drawn, see :func:`few_shot`.
-        fewer: what to do where a class has fewer images than shots, see :func:`few_shot`.
+        fewer: behaviour for classes with fewer images than shots, see :func:`few_shot`.
     """
 
     name: str
@@ -46,12 +46,12 @@ class DatasetSpec:
 
     @property
     def kind(self) -> str:
-        """The registered name, as ``folder``."""
+        """The registered name, for instance ``folder``."""
         return split_part(self.name)[0].partition(":")[0]
 
     @property
     def argument(self) -> str:
-        """What stands behind the colon, the part of the classes left out; "" without a colon."""
+        """The text after the colon, without ``@base`` or ``@new``; "" without a colon."""
         return split_part(self.name)[0].partition(":")[2]
 
     @property
@@ -65,23 +65,30 @@ class DatasetSpec:
         root = self.root or os.environ.get("CRAFT_ZOO_DATA")
         return expanded(root) if root else None
 
+    def check_no_argument(self) -> None:
+        """Raise CraftZooError if there is an argument."""
+        if self.argument:
+            raise CraftZooError(
+                f"data set {self.kind!r} takes no argument: leave out {self.argument!r}"
+            )
+
     def other(self, name: str) -> DatasetSpec:
-        """Another data set, opened in the same way."""
+        """The specification of another data set with the same settings, without classnames."""
         return replace(self, name=name, classnames=None)
 
     def open(self) -> Dataset:
         """Open the data set, see :func:`load_dataset`."""
         name, part = self.name, split_part(self.name)[1]
         REGISTRY.load()
-        if self.kind not in {**REGISTRY.things, **REGISTRY.broken}:
-            hint = did_you_mean(self.kind, REGISTRY.things)
-            if expanded(name).is_dir():  # a folder of this name is what was meant
+        if self.kind not in {**REGISTRY.items, **REGISTRY.broken}:
+            hint = did_you_mean(self.kind, REGISTRY.items)
+            if expanded(name).is_dir():  # the user forgot the prefix
                 hint = f"did you mean folder:{name}? "
             elif expanded(name).is_file():
                 hint = f"did you mean manifest:{name}? "
             raise CraftZooError(
                 f"unknown data set {name!r}: {hint}choose from "
-                f"{', '.join(sorted(REGISTRY.things))} (your own images: folder:PATH)"
+                f"{', '.join(sorted(REGISTRY.items))} (your own images: folder:PATH)"
             )
         dataset = REGISTRY.find(self.kind)(self)
         if self.skip_bad:
@@ -94,7 +101,7 @@ class DatasetSpec:
 
 
 class OpenedDatasets:
-    """Data sets that a command has opened: each once, however many runs use it."""
+    """Cache of data sets, so that a command opens each only once."""
 
     def __init__(self) -> None:
         self._opened: dict[DatasetSpec, Dataset] = {}
@@ -105,13 +112,13 @@ class OpenedDatasets:
         Raises:
             CraftZooError: see :func:`load_dataset`.
         """
-        spec = replace(spec, sampling="uniform", fewer="error")  # which matter to drawing alone
+        spec = replace(spec, sampling="uniform", fewer="error")  # these only affect drawing
         if spec not in self._opened:
             self._opened[spec] = spec.open()
         return self._opened[spec]
 
     def skipped(self) -> dict[str, tuple[str, ...]]:
-        """What was left out of each data set, by its name."""
+        """Name of each data set → its skipped parts."""
         return {dataset.name: dataset.skipped for dataset in self._opened.values()}
 
 
@@ -123,10 +130,10 @@ REGISTRY: Registry[Loader] = Registry(
 
 
 def register_dataset(name: str) -> Callable[[Loader], Loader]:
-    """Decorator: make a loader known as ``name``; its docstring's first line describes it.
+    """Decorator: register a loader as ``name``; its docstring's first line is its description.
 
     Raises:
-        CraftZooError: another loader has the name.
+        CraftZooError: another loader has this name.
     """
 
     def register(loader: Loader) -> Loader:

@@ -1,4 +1,4 @@
-"""Tables that list images, their labels and their splits."""
+"""Data sets from tables that list images, labels and splits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from craft_zoo.printable import printable
 if TYPE_CHECKING:
     import pandas
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}  # where the header shows no other
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}  # defaults; the header may show another
 _COLUMNS = ("path", "label", "split", "classname")
 
 
@@ -35,13 +35,13 @@ def load_manifest(spec: DatasetSpec) -> Dataset:
 
     Paths are relative to the file's folder. A label is a word or a whole number; an optional
     column ``classname`` has the words for it, which numbers need unless a file of class names is
-    given. Splits are train, val and test, or what else people call them, see
-    :data:`craft_zoo.data.splits.SPLIT_NAMES`; without test rows the val rows are for testing,
-    without these, or without the column, one half of each class is.
+    given. Splits are train, val and test, or synonyms in
+    :data:`craft_zoo.data.splits.SPLIT_NAMES`. Without test rows, the val rows are used for testing;
+    without these or without the column, one half of each class is.
 
     Raises:
-        CraftZooError: the file or an image is missing, a row or column is broken, or a class has no
-            words, or no training or no test images.
+        CraftZooError: the file or an image is missing, a row or column is invalid, or a class has
+            no words, no training or no test images.
     """
     if not spec.argument:
         raise CraftZooError("data set 'manifest' needs a file: write manifest:FILE")
@@ -66,14 +66,14 @@ def load_manifest(spec: DatasetSpec) -> Dataset:
 
 
 def _read_table(file: Path) -> dict[str, list[str]]:
-    """Column's name → its cells as text, "" where there is none."""
+    """Column name → its cells as text, "" for missing cells."""
     import pandas
 
     if not file.is_file():
         raise CraftZooError(f"manifest {file} does not exist: check the path after 'manifest:'")
     try:
         parquet = file.suffix.lower() == ".parquet"
-        # Text of a Parquet file is decoded when it becomes Python's, and may not be UTF-8.
+        # Text in Parquet may not be UTF-8; it is decoded only on conversion to Python objects.
         frame = pandas.read_parquet(file).astype(object) if parquet else _read_text(file)
     except pandas.errors.EmptyDataError:
         raise CraftZooError(f"manifest {file} is empty: add columns path and label") from None
@@ -83,7 +83,7 @@ def _read_table(file: Path) -> dict[str, list[str]]:
         ) from None
     except CraftZooError:
         raise
-    except Exception as error:  # pandas and its engines share no class of errors
+    except Exception as error:  # pandas and its engines have no common exception class
         raise CraftZooError(f"manifest {file} cannot be read ({error}): mend the file") from None
     frame.columns = [str(name).strip().lower() for name in frame.columns]
     found = ", ".join(frame.columns)
@@ -122,11 +122,11 @@ def _read_text(file: Path) -> pandas.DataFrame:
         raise CraftZooError(f"manifest {file} is of no known kind: make it .csv, .tsv or .parquet")
     text = read_text(file)
     first, _, rest = text.lstrip("\n").partition("\n")
-    if first.lower().startswith("sep=") and len(first) == 5:  # a line that Excel writes and reads
+    if first.lower().startswith("sep=") and len(first) == 5:  # a directive of Excel
         separator, text = first[4], rest
     else:
         separator = _shown_separator(first) or separator
-    # The header is read as a row, so that longer rows and repeated names are not passed over.
+    # The header is read as a row, so that longer rows and duplicate names are detected.
     frame = pandas.read_csv(
         io.StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False
     )
@@ -134,7 +134,7 @@ def _read_text(file: Path) -> pandas.DataFrame:
 
 
 def _shown_separator(header: str) -> str | None:
-    """What stands between the names of the columns: Excel writes semicolons in much of Europe."""
+    """The separator of the header: Excel writes semicolons in many European locales."""
     for separator in ",;\t":
         names = next(csv.reader([header], delimiter=separator), [])
         if {"path", "label"} <= {name.strip().lower() for name in names}:
@@ -143,18 +143,18 @@ def _shown_separator(header: str) -> str | None:
 
 
 class _Images:
-    """Finds the files that a table's paths mean."""
+    """Resolves the paths of a table to existing files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._listings: dict[str, dict[str, str]] = {}  # folder → name in form C → its name there
+        self._listings: dict[str, dict[str, str]] = {}  # folder → name in normal form C → path
 
     def find(self, path: str) -> str:
-        """The path on this disk, absolute: also of a path with Windows' separators, or one that
-        is in another of Unicode's normal forms than the disk has it."""
+        """The absolute path, found also if it has Windows' separators or another Unicode normal
+        form than the file's name."""
         try:
             asked = os.path.normpath(self._folder / expanded(path))
-        except RuntimeError:  # of a user who is not here
+        except RuntimeError:  # ~name with an unknown user
             asked = os.path.normpath(self._folder / path)
         if os.path.exists(asked):
             return asked
@@ -186,10 +186,10 @@ class _Images:
 def _check_rows(
     table: dict[str, list[str]], file: Path, faults: SkippedParts
 ) -> list[dict[str, str]]:
-    """The rows that are whole, with absolute paths and splits by one name."""
+    """The valid rows, with absolute paths and canonical split names."""
     images, rows, seen = _Images(file.resolve().parent), [], set()
     for number, cells in enumerate(zip(*table.values(), strict=True), start=1):
-        if not any(cells):  # as spreadsheets leave at the end
+        if not any(cells):  # spreadsheets leave empty rows at the end
             continue
         row = dict(zip(table, cells, strict=True))
         path, named = images.find(row["path"]), printable(row["path"])
@@ -215,7 +215,7 @@ def _check_rows(
 
 
 def _given_words(rows: list[dict[str, str]], file: Path) -> dict[str, str]:
-    """Label → words of the column ``classname``."""
+    """Label → words, from the column ``classname``."""
     given: dict[str, str] = {}
     for row in rows:
         label, words = row["label"], row["classname"]

@@ -1,4 +1,4 @@
-"""Which names, as files and people write them, are the same."""
+"""Normalization of names for comparisons."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import unicodedata
 
 
 def composed(name: str) -> str:
-    """The name in Unicode's normal form C: macOS writes é as two characters, others as one."""
+    """The name in Unicode's normal form C; file names on macOS may be decomposed."""
     return unicodedata.normalize("NFC", name)
 
 
 def reads_as(words: str) -> str:
-    """What of a class's words can tell it from others: equal for words that read alike.
+    """Normal form of a class's words; classes with equal normal forms are indistinguishable.
 
-    CLIP's tokenizer resolves HTML's entities, makes letters small and takes some compatibility
-    forms (full-width letters) for the plain ones; what is invisible tells nobody anything.
+    CLIP's tokenizer resolves HTML entities, converts to lower case and maps some compatibility
+    forms (full-width letters) to plain ones. Invisible characters are removed as well.
     """
     text = unicodedata.normalize("NFKC", html.unescape(html.unescape(words))).lower()
     seen = "".join(one for one in text if unicodedata.category(one) not in ("Cc", "Cf"))
@@ -23,5 +23,5 @@ def reads_as(words: str) -> str:
 
 
 def has_letter(words: str) -> bool:
-    """Whether there is a letter, of any script, among the words."""
+    """Whether the words contain a letter of any script."""
     return any(one.isalpha() for one in words)

@@ -1,6 +1,6 @@
-"""How what Pillow decodes becomes 8-bit RGB: the one rule for images from wherever they come.
+"""Conversion of decoded images to 8-bit RGB.
 
-docs/inputs.md says it in words, in its section "Pixels".
+The section "Pixels" of docs/inputs.md describes the rules.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class BrokenImageError(CraftZooError):
     """One image is missing or cannot be read.
 
     Attributes:
-        fault: what is wrong with it, in a sentence that names it.
-        mend: what its owner can do.
+        fault: a sentence that names the image and what is wrong.
+        mend: a remedy.
     """
 
     def __init__(self, fault: str, mend: str) -> None:
-        super().__init__(fault, mend)  # both, so that it can be pickled
+        super().__init__(fault, mend)  # pickling calls the constructor with these arguments
         self.fault = fault
         self.mend = mend
 
@@ -34,7 +34,7 @@ class BrokenImageError(CraftZooError):
         return f"{self.fault}: {self.mend}"
 
 
-# By the value of EXIF's tag: what brings the picture upright.
+# Value of EXIF's tag Orientation → the operation that makes the image upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,21 +45,22 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = frozenset({5, 6, 7, 8})
-# Where PNG can hold an orientation, and Pillow finds it only behind the pixels.
+# PNG chunks that can contain an orientation, possibly after the pixels.
 _PNG_METADATA = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _ORIENTATION, _SHORT = ExifTags.Base.Orientation, 3
 _IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
-_CHANNELS = (1, 3, 4)  # of an array: grey, RGB, RGB with alpha
-_ROUNDING = 1e-6  # that a float may be outside 0 to 1 by
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
+_CHANNELS = (1, 3, 4)  # of arrays: grey, RGB, RGB with alpha
+_ROUNDING = 1e-6  # tolerance of floats outside [0, 1]
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF tags and a value
 
 
 def orientation_in_file(image: Image.Image) -> int:
-    """EXIF's number that stands in an image's metadata as its file had them; 1: upright.
+    """EXIF orientation (1 to 8) from the metadata of an image file; 1: upright.
 
-    They are strangers': Pillow's own reader keeps what they refer to, which may be gigabytes.
+    The metadata are untrusted: Pillow's reader would load the values of all tags, which may take
+    gigabytes of memory.
     """
-    if image.format == "TIFF":  # Pillow turns these itself, their size included
+    if image.format == "TIFF":  # Pillow itself rotates TIFF images
         return 1
     exif = image.info.get("exif")
     if exif is None and isinstance(profile := image.info.get("Raw profile type exif"), str):
@@ -77,10 +78,10 @@ def orientation_in_file(image: Image.Image) -> int:
 
 
 def orientation_in_memory(image: Image.Image) -> int:
-    """As :func:`orientation_in_file`, of an image whose metadata may have been changed since."""
+    """EXIF orientation of an image in memory, whose metadata may have been edited."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except (ValueError, TypeError, SyntaxError, struct.error):  # garbage leaves a picture as it is
+    except (ValueError, TypeError, SyntaxError, struct.error):  # corrupt metadata
         return 1
 
 
@@ -92,13 +93,13 @@ def as_rgb(
     """A new 8-bit RGB image, upright, without metadata.
 
     Args:
-        image: as Pillow has opened or made it.
-        name: what to call it.
-        orientation: tells EXIF's number of the image, once it is loaded.
+        image: a Pillow image, from a file or created in memory.
+        name: name of the image in messages.
+        orientation: returns the EXIF orientation of the loaded image.
 
     Raises:
-        BrokenImageError: it has no pixels, or numbers whose range is not known.
-        Exception: Pillow's decoder fails, in whichever way it likes.
+        BrokenImageError: the image has no pixels, or values of unknown range.
+        Exception: Pillow's decoder fails.
     """
     if 0 in image.size:
         raise BrokenImageError(f"image {name} has no pixels", "replace or remove it")
@@ -116,12 +117,12 @@ def as_rgb(
     elif _has_inks_profile(image):
         rgb = _by_profile(image, io.BytesIO(image.info["icc_profile"]))
     elif image.mode == "RGB" and turn is not None:
-        rgb = image  # which is copied as it is turned
+        rgb = image  # transpose below makes the copy
     else:
         rgb = image.convert("RGB")
     if turn is not None:
         rgb = rgb.transpose(turn)
-    rgb.info.clear()  # what it says of orientation and transparency has been done
+    rgb.info.clear()  # orientation and transparency have been applied
     return rgb
 
 
@@ -133,7 +134,7 @@ def rgb_of_array(array: np.ndarray) -> Image.Image:
             black at 0 to white at 65,535, bool, or floating-point from black at 0 to white at 1.
 
     Raises:
-        CraftZooError: the array is of another shape or type, or of another range.
+        CraftZooError: the array has another shape, type or range.
     """
     about = f"{array.dtype} of shape {array.shape}"
     is_grey = array.ndim == 2
@@ -150,7 +151,7 @@ def rgb_of_array(array: np.ndarray) -> Image.Image:
         levels = array
     elif array.dtype == np.bool_:
         levels = array * np.uint8(255)
-    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either order of bytes
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:  # of any byte order
         levels = np.array(_levels(65535), np.uint8)[array]
     elif np.issubdtype(array.dtype, np.floating):
         levels = _from_floats(array, "array")
@@ -164,25 +165,25 @@ def rgb_of_array(array: np.ndarray) -> Image.Image:
 
 
 def steps_of_file(image: Image.Image) -> tuple[str, ...]:
-    """See :func:`steps_of_image`, of a file that was opened and not loaded, from its header."""
+    """As :func:`steps_of_image`, for an image file that was opened but not decoded."""
     return steps_of_image(image, _turn_of_file(image))
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height that :func:`as_rgb` gives an image, of a file from its header alone."""
+    """Width and height of an image after :func:`as_rgb`; only reads the header of a file."""
     width, height = image.size
     return (height, width) if _turn_of_file(image) in _ON_ITS_SIDE else (width, height)
 
 
 def steps_of_image(image: Image.Image, orientation: int) -> tuple[str, ...]:
-    """What :func:`as_rgb` does to an image beyond Pillow's conversion to RGB, in a word each.
+    """Names of the operations of :func:`as_rgb` beyond Pillow's conversion to RGB.
 
-    Transparency counts where the image provides for it, whether or not a pixel is transparent. An
+    "over white" is included if the image has transparency data, even if all pixels are opaque. An
     ordinary image has no steps.
 
     Args:
-        image: any.
-        orientation: EXIF's number.
+        image: any image.
+        orientation: its EXIF orientation.
     """
     steps = []
     if image.mode.startswith("I") or image.mode == "F":
@@ -197,9 +198,9 @@ def steps_of_image(image: Image.Image, orientation: int) -> tuple[str, ...]:
 
 
 def _turn_of_file(image: Image.Image) -> int:
-    """The orientation that a file says which was opened and not loaded; 1: upright."""
+    """EXIF orientation of an image file that was opened but not decoded; 1: upright."""
     if image.format == "PNG" and (file := getattr(image, "fp", None)):
-        # Pillow would decode each to see whether something follows its pixels.
+        # Pillow must decode an image to read chunks after its pixels, so only do it if needed.
         at = file.tell()
         rest = file.read()
         file.seek(at)
@@ -209,7 +210,7 @@ def _turn_of_file(image: Image.Image) -> int:
 
 
 def _in_exif(exif: bytes) -> int | None:
-    """The orientation in the first directory of EXIF data; None where there is none."""
+    """The orientation in the first directory of EXIF data; None if it is missing."""
     while exif.startswith(b"Exif\0\0"):
         exif = exif[6:]
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
@@ -223,7 +224,7 @@ def _in_exif(exif: bytes) -> int | None:
             tag, kind, _, number = struct.unpack_from(f"{order}HHIH", exif, at)
             if tag == _ORIENTATION and kind == _SHORT:
                 return int(number)
-    except struct.error:  # it is cut off
+    except struct.error:  # truncated data
         pass
     return None
 
@@ -233,9 +234,9 @@ def _has_inks_profile(image: Image.Image) -> bool:
 
 
 def _scale_transparent_colour(image: Image.Image) -> None:
-    """Where Pillow scales a file's numbers to 8 bits, make the colour that is transparent follow.
+    """Scale the transparent colour of a PNG to 8 bits, as Pillow scales only the pixels.
 
-    The colour's own numbers are as the file has them. Only known until the image is loaded.
+    Must be called before the image is loaded, as Pillow then discards the file's bit depth.
     """
     colour, tiles = image.info.get("transparency"), getattr(image, "tile", None)
     if image.format != "PNG" or colour is None or not tiles:
@@ -248,8 +249,8 @@ def _scale_transparent_colour(image: Image.Image) -> None:
 
 
 def _from_integers(image: Image.Image, name: object) -> Image.Image:
-    """Grey of an image of more than 8 bits, whose range is that of the file's bits."""
-    # Pillow has mode I of files of 16 bits, too, besides those of 32.
+    """8-bit grey image from one of more than 8 bits, whose range is given by its bit depth."""
+    # Mode I has 32 bits, but Pillow also uses it for 16-bit PNG and PPM files.
     if image.mode == "I" and image.format not in ("PNG", "PPM"):
         raise BrokenImageError(
             f"image {name} has whole numbers whose range is not known (Pillow's mode I)",
@@ -268,26 +269,26 @@ def _from_integers(image: Image.Image, name: object) -> Image.Image:
 
 @lru_cache(maxsize=4)
 def _levels(white: int) -> tuple[int, ...]:
-    """The level of 0 to 255 for each number of 16 bits, where so much is white."""
+    """The 8-bit level of each 16-bit value, where ``white`` maps to 255."""
     numbers = np.minimum(np.arange(65536), white)
     return tuple(((numbers * 255 + white // 2) // white).tolist())
 
 
 def _from_floats(numbers: np.ndarray, name: object) -> np.ndarray:
-    """Levels uint8 of numbers from 0 to 1."""
+    """uint8 levels of floating-point values in [0, 1]."""
     low, high = float(numbers.min()), float(numbers.max())
     if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # NaN included
         raise BrokenImageError(
             f"image {name} has floating-point numbers from {low:g} to {high:g}",
             "scale them from 0 (black) to 1 (white), or save it with 8 bits a pixel",
         )
-    # In one precision, so that a picture has the same levels in whichever it comes.
+    # Always in float64, so that the levels do not depend on the input's precision.
     return np.rint(np.multiply(np.clip(numbers, 0, 1), 255, dtype=np.float64)).astype(np.uint8)
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """RGB over a white ground, as on a page."""
-    if image.mode == "La":  # which is converted to LA alone
+    """The RGB image composited over a white background."""
+    if image.mode == "La":  # Pillow converts La only to LA
         image = image.convert("LA")
     if image.mode != "RGBA":
         image = image.convert("RGBA")
@@ -301,7 +302,7 @@ def _by_profile(image: Image.Image, profile: io.BytesIO | ImageCms.core.CmsProfi
         converted = ImageCms.profileToProfile(
             image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
-    except (ImageCms.PyCMSError, OSError):  # the profile is damaged, or for other inks
+    except (ImageCms.PyCMSError, OSError):  # the profile is damaged or for another colour space
         return image.convert("RGB")
     assert converted is not None
     return converted

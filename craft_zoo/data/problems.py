@@ -1,4 +1,4 @@
-"""Broken parts of a source: complained of, or left out and named."""
+"""Collects broken parts of a source, which are errors or are skipped."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from craft_zoo.errors import CraftZooError
 
 @dataclass
 class SkippedParts:
-    """What is wrong with a source.
+    """Broken parts and unused files of a source.
 
     Attributes:
-        skip: whether broken parts are left out.
-        found: one sentence for each that was.
-        files: that are not used, and do no harm.
+        skip: whether broken parts are skipped instead of raising an error.
+        found: one sentence for each skipped part.
+        files: other files that are not used, which are no errors.
     """
 
     skip: bool
@@ -23,15 +23,15 @@ class SkippedParts:
     files: list[LeftOut] = field(default_factory=list)
 
     def add(self, fault: str, mend: str) -> None:
-        """Note ``fault``; the caller leaves the part out.
+        """Record ``fault``; the caller skips the part.
 
         Raises:
-            CraftZooError: broken parts are to be complained of; with what would mend this one.
+            CraftZooError: ``skip`` is false; the message has the remedy ``mend``.
         """
         if not self.skip:
             raise CraftZooError(f"{fault}: {mend} or add skip_bad=True (--skip-bad)")
         self.found.append(fault)
 
     def sentences(self) -> tuple[str, ...]:
-        """What :attr:`Dataset.skipped` has of it, broken parts first."""
+        """Sentences for :attr:`Dataset.skipped`, broken parts first."""
         return (*self.found, *say_left_out(self.files))

@@ -1,4 +1,4 @@
-"""Few-shot tasks drawn from data sets."""
+"""Draws few-shot tasks from data sets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from craft_zoo.seeding import generator
 Sampling = Literal["uniform", "coop"]
 Fewer = Literal["error", "all"]
 
-_MOST_VAL_SHOTS = 4  # a class, in the field's protocol
+_MOST_VAL_SHOTS = 4  # per class, as in CoOp's protocol
 
 
 def few_shot(
@@ -25,29 +25,29 @@ def few_shot(
     sampling: Sampling = "uniform",
     fewer: Fewer = "error",
 ) -> Task:
-    """Draw ``shots`` training images a class without replacement; the test set stays whole.
+    """Draw ``shots`` training images per class without replacement; the test set is not sampled.
 
-    Validation images, min(shots, 4) a class or all of a class that has fewer, are drawn from
-    ``dataset.val``, or where there is none from the training images that are left.
+    Validation images, min(shots, 4) per class or all of a smaller class, are drawn from
+    ``dataset.val`` if it exists, otherwise from the remaining training images.
 
-    ``sampling="uniform"`` orders the images by class and index. ``sampling="coop"`` draws what
-    CoOp (with Dassl) draws for the same seed from the same lists, in its order: classes as they
-    first appear in the training list, then as they do in the validation list, images as drawn; of
-    ``@base`` and ``@new`` it draws over all classes and keeps the part's. This holds for the
-    published splits, where no class has too few images; where one has, CoOp repeats some, while
-    here each is taken once, and the other classes' draw is CoOp's still. It does not hold for
-    validation images of a data set without a pool for them, nor image by image for ImageNet, as
-    CoOp lists its folders in whatever order the file system gives. CoOp takes seed 0 as no seed.
+    ``sampling="uniform"`` orders the images by class and index. ``sampling="coop"`` draws the same
+    images as CoOp (with Dassl) for the same seed and lists, in CoOp's order: classes in order of
+    first appearance in the training list (or in the validation list), images in order of drawing.
+    For ``@base`` and ``@new``, it draws from all classes and keeps those of the part. This is exact
+    for the published splits, whose classes have enough images. For smaller classes CoOp repeats
+    images, while here each is used once; the draws of the other classes are still CoOp's. It is not
+    exact for validation images of a data set without a validation pool, nor for ImageNet, whose
+    folders CoOp lists in the file system's order. CoOp interprets seed 0 as no seed.
 
     Args:
-        dataset: to draw from.
-        shots: training images a class.
+        dataset: the data set.
+        shots: training images per class.
         seed: the same seed gives the same images.
         sampling: see above.
-        fewer: "error", or "all" to take all images of a class that has fewer than ``shots``.
+        fewer: "error", or "all" to use all images of a class that has fewer than ``shots``.
 
     Raises:
-        CraftZooError: a class has too few training images, or the data set none at all.
+        CraftZooError: a class has too few training images, or the data set has none.
     """
     _check(dataset, shots, sampling, fewer)
     draw = _draw_coop if sampling == "coop" else _draw_uniform
@@ -94,7 +94,7 @@ def _check(dataset: Dataset, shots: int, sampling: str, fewer: str) -> None:
 def _draw_uniform(
     dataset: Dataset, shots: int, val_shots: int, seed: int
 ) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
-    """Few shots, validation images, and the training images that are not among the few shots."""
+    """The shots, the validation images, and the training images that are not shots."""
     train = _each_class(dataset.train.labels, shots, generator(seed, "shots"))
     pool = _val_pool(dataset, train)
     val = _each_class(pool.labels, val_shots, generator(seed, "val"))
@@ -102,7 +102,7 @@ def _draw_uniform(
 
 
 def _each_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
-    """(M,) indices of up to ``shots`` images of each class, by class and index."""
+    """(M,) indices of up to ``shots`` images of each class, ordered by class and index."""
     chosen = [np.empty(0, np.int64)]
     for label in np.unique(labels):
         pool = np.flatnonzero(labels == label)
@@ -113,7 +113,7 @@ def _each_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.
 def _draw_coop(
     dataset: Dataset, shots: int, val_shots: int, seed: int
 ) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
-    """As :func:`_draw_uniform`."""
+    """As :func:`_draw_uniform`, with CoOp's draws."""
     whole = dataset.whole or dataset
     rng = random.Random(seed)
     train = _each_class_coop(whole.train.labels, shots, rng)
@@ -128,7 +128,7 @@ def _draw_coop(
 
 
 def _each_class_coop(labels: np.ndarray, shots: int, rng: random.Random) -> np.ndarray:
-    """As :func:`_each_class`, in the order of the draw, which is CoOp's."""
+    """As :func:`_each_class`, with CoOp's draws and order."""
     pools: dict[int, list[int]] = {}
     for index, label in enumerate(labels.tolist()):
         pools.setdefault(label, []).append(index)
@@ -137,9 +137,7 @@ def _each_class_coop(labels: np.ndarray, shots: int, rng: random.Random) -> np.n
         if len(pool) >= shots:
             chosen += rng.sample(pool, shots)
         else:
-            rng.choices(
-                pool, k=shots
-            )  # CoOp's repetitions, so that the next class is drawn as there
+            rng.choices(pool, k=shots)  # as CoOp, so that the next class has the same draws
             chosen += pool
     return np.array(chosen, dtype=np.int64)
 
@@ -151,5 +149,5 @@ def _val_pool(dataset: Dataset, drawn: np.ndarray) -> LabelledImages:
 
 
 def _left(dataset: Dataset, drawn: np.ndarray) -> LabelledImages:
-    """The training images that are not among those drawn."""
+    """The training images whose indices are not in ``drawn``."""
     return dataset.train.take(np.setdiff1d(np.arange(len(dataset.train)), drawn))

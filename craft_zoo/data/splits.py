@@ -1,4 +1,4 @@
-"""Training, validation and test images, from the splits that a source has or none."""
+"""Training, validation and test images from the splits of a source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from craft_zoo.seeding import generator
 
 _TEST_SHARE = 0.5
 
-# What people call a split, in small letters → what it is for.
+# Common name of a split, in lower case → its part.
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -21,15 +21,15 @@ SPLIT_NAMES = {
 
 
 def find_splits(names: Iterable[str], source: str, mend: str = "keep one for {}") -> dict[str, str]:
-    """``train``, ``val`` and ``test`` → the name that means it, of those that are there.
+    """Map each of ``train``, ``val`` and ``test`` that occurs to its name in the source.
 
     Args:
-        names: of splits, folders or what else may be called so, in any letters.
-        source: what to call their source in an error.
-        mend: what to do about two names for one, with a place for what these are for.
+        names: names of splits or folders, in upper or lower case.
+        source: name of the source in error messages.
+        mend: remedy for two names of one part, with a placeholder for the part.
 
     Raises:
-        CraftZooError: two names mean the same.
+        CraftZooError: two names mean the same part.
     """
     found: dict[str, str] = {}
     for name in names:
@@ -44,18 +44,18 @@ def find_splits(names: Iterable[str], source: str, mend: str = "keep one for {}"
 def halve(
     images: LabelledImages, classes: Sequence[str], seed: int
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Halve each class at random, the same way for the same seed; both halves by class.
+    """Divide the images of each class randomly into halves, which are ordered by class.
 
     Args:
-        images: of all splits.
-        classes: what to call each class in an error.
-        seed: of the split.
+        images: all images.
+        classes: names of the classes for error messages.
+        seed: seed of the split.
 
     Returns:
         Training images and test images.
 
     Raises:
-        CraftZooError: a class has one image.
+        CraftZooError: a class has only one image.
     """
     rng = generator(seed, "split")
     train, test = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
@@ -75,10 +75,10 @@ def halve(
 def three_splits(
     found: Mapping[str, LabelledImages], classes: Sequence[str], seed: int
 ) -> tuple[LabelledImages, LabelledImages | None, LabelledImages]:
-    """Training, validation and test images from what a source has of them.
+    """Training, validation and test images from the splits of a source.
 
-    Without test images the validation images are for testing; without these, one half of each
-    class of the training images. Without training images there are none.
+    Without test images, the validation images are used for testing; without these, one half of the
+    training images of each class. The result has no training images if the source has none.
 
     Args:
         found: ``train``, ``val`` and ``test``, or some of them.

@@ -1,4 +1,4 @@
-"""What data sets, and the few-shot tasks drawn from them, hold."""
+"""Types for data sets and for the few-shot tasks drawn from them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LabelledImages:
         return LabelledImages([*self.images, *other.images], labels)
 
     def of_classes(self, labels: Sequence[int]) -> LabelledImages:
-        """The images of some classes, in order; ``labels[i]`` becomes label i."""
+        """The images of some classes, in their order; ``labels[i]`` becomes label i."""
         kept = self.take(np.flatnonzero(np.isin(self.labels, labels)))
         new = {label: i for i, label in enumerate(labels)}
         relabelled = [new[label] for label in kept.labels.tolist()]
@@ -59,17 +59,17 @@ class Dataset:
     """Class names, a pool of training images and the test images.
 
     Attributes:
-        name: for people.
+        name: display name.
         classnames: C names in words.
-        train: that few shots are drawn from; none where it is only for testing.
-        test: that accuracy is measured on.
-        val: a pool of its own for choices, where the data set has one.
+        train: pool from which shots are drawn; empty if the data set is only for testing.
+        test: images on which accuracy is measured.
+        val: separate pool for choosing settings; None: there is none.
         template: its hand-written prompt, as in "a photo of a {}, a type of pet."; None: it has
             none.
-        skipped: what was left out: a sentence for each image, folder or row, and one for the files
-            of a kind that are no images.
-        whole: the data set whose classes these are a part of, see
-            :func:`craft_zoo.data.part_of`; None: these are all.
+        skipped: a sentence for each skipped image, folder or row, and one for each suffix of files
+            that are not images.
+        whole: the complete data set, if this is a part of its classes, see
+            :func:`craft_zoo.data.part_of`; None: this is complete.
     """
 
     name: str
@@ -95,23 +95,28 @@ class Dataset:
                 )
             seen[read] = name
 
+    @property
+    def parts(self) -> tuple[LabelledImages, LabelledImages | None, LabelledImages]:
+        """Training, validation and test images."""
+        return self.train, self.val, self.test
+
     def __repr__(self) -> str:
         return _described("Dataset", self)
 
 
 @dataclass(frozen=True, repr=False)
 class Task:
-    """Class names, few-shot training images and test images: what one run adapts to.
+    """Class names, few-shot training images and test images, to which a run adapts a model.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         classnames: C names in words.
         train: the few shots.
         test: all test images.
-        val: up to min(shots, 4) images a class to choose by, none of them among the others.
+        val: up to min(shots, 4) images per class for choosing settings, in neither train nor test.
         template: see :class:`Dataset`.
-        unused: labelled images that were not drawn: the rest of the training images, and the
-            validation images. An estimate may be made on them, see :mod:`craft_zoo.estimate`.
+        unused: the other labelled images: the rest of the training images, and the validation
+            images. Accuracy may be estimated on them, see :mod:`craft_zoo.estimate`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Text files as Windows, macOS and Excel write them."""
+"""Reads text files in the encodings that Windows, macOS and Excel write."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
-# UTF-32's marks are looked for first: the little-endian one begins with UTF-16's.
+# UTF-32 is tested first, as its little-endian mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -21,12 +21,12 @@ _MARKS = (
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark.
 
-    Ends of lines, ``\\r\\n`` and ``\\r`` too, become ``\\n``. Other encodings are not guessed: a
-    wrong guess would be a wrong name that nobody notices.
+    Line ends ``\\r\\n`` and ``\\r`` become ``\\n``. Other encodings are not guessed, as a wrong
+    guess would give wrong names without an error.
 
     Raises:
         OSError: the file cannot be read.
-        CraftZooError: it is in another encoding; with the first line that shows it.
+        CraftZooError: it has another encoding; the message names the first invalid line.
     """
     content = path.read_bytes()
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
@@ -38,7 +38,7 @@ def read_text(path: Path) -> str:
         place = f" in line {line}" if encoding.startswith("utf-8") else ""
         raise CraftZooError(
             f"{printable(path)} cannot be read as {encoding.upper().removesuffix('-SIG')}{place}: "
-            f"save the file as UTF-8 (in Excel 'CSV UTF-8', in editors beside 'Save as')"
+            f"save the file as UTF-8 (in Excel 'CSV UTF-8', in editors under 'Save as')"
         ) from None
     if "\0" in text:
         raise CraftZooError(

@@ -8,16 +8,17 @@ solution to deploy; the last one is its result. It never sees the test images.
 - baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``zip``, ``blackvip``,
   ``craft-released``, and the white-box references ``coop``, ``coop-csc`` and ``linear-probe``
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
+- :func:`read_settings`, :func:`setting_options`: settings by name
 - :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`default_optimizer`,
-  :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`, :func:`starting_template`:
-  properties of methods; :func:`recorded`: journaling of a method's queries
+  :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`, :func:`starting_template`,
+  :func:`trial_space`: properties of methods; :func:`recorded`: journaling of a method's queries
 - :func:`most_queries`, :func:`most_prompts`, :func:`most_predictions`, :func:`prompts_an_image`:
   upper bounds on a method's cost
 """
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
 from craft_zoo.methods.base import (
-    DEFAULT_CHOOSER,
+    DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
     Method,
     Problem,
@@ -37,6 +38,7 @@ from craft_zoo.methods.base import (
     register_method,
     settings_of,
     starting_template,
+    trial_space,
     uses_optimizer,
 )
 from craft_zoo.methods.baselines import bbt, spsa_gc, zip_
@@ -44,12 +46,13 @@ from craft_zoo.methods.blackvip import blackvip
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.hard import craft_hard, hard
 from craft_zoo.methods.released import craft_released
+from craft_zoo.methods.settings import read_settings, setting_options
 from craft_zoo.methods.templates import templates
 from craft_zoo.methods.white_box import coop, coop_csc, linear_probe
 from craft_zoo.methods.zero_shot import zero_shot
 
 __all__ = [
-    "DEFAULT_CHOOSER",
+    "DEFAULT_CATEGORICAL_OPTIMIZER",
     "DEFAULT_OPTIMIZER",
     "Method",
     "Problem",
@@ -76,14 +79,17 @@ __all__ = [
     "optimizers_for",
     "prompt",
     "prompts_an_image",
+    "read_settings",
     "readers_of",
     "recorded",
     "refine",
     "register_method",
+    "setting_options",
     "settings_of",
     "spsa_gc",
     "starting_template",
     "templates",
+    "trial_space",
     "uses_optimizer",
     "zero_shot",
     "zip_",

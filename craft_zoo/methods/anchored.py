@@ -10,10 +10,10 @@ from craft_zoo.adapter import Solution
 from craft_zoo.anchors import (
     Anchors,
     anchor_words,
+    highest_variance,
     most_informative,
-    most_spread,
     word_list,
-    words_beside,
+    words_excluding,
 )
 from craft_zoo.blackbox.base import several
 from craft_zoo.craft import ConvexObjective, CraftConfig, Step
@@ -103,7 +103,7 @@ def _anchored_objective(problem: Problem) -> ConvexObjective:
 def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
     """Anchors from words under the initial prompt, drawn or selected; one query per C words."""
     config, classnames = problem.config, problem.box.classnames
-    count = _asked_for(config, len(words_beside(classnames)))
+    count = _asked_for(config, len(words_excluding(classnames)))
     # Reserve one query for the initial context.
     count = min(count, problem.meter.affordable_texts() - len(classnames))
     words = anchor_words(count, without=classnames, rng=generator(problem.seed, "anchors"))
@@ -115,7 +115,7 @@ def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
     if config.anchor_bank != "words":
         keep = min(config.anchors, count)
         if config.anchor_bank == "spread":
-            columns = most_spread(logits, keep)
+            columns = highest_variance(logits, keep)
         else:
             columns = most_informative(logits, problem.labels, keep)
         words, logits = tuple(words[column] for column in columns), logits[:, columns]

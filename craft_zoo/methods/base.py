@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,11 +18,13 @@ from craft_zoo.craft import DATASET_TEMPLATE, CraftConfig, Step
 from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers import Space
+from craft_zoo.optimizers.option import Option
 from craft_zoo.optimizers.plugins import Registry
 from craft_zoo.seeding import generator
 
 DEFAULT_OPTIMIZER = "logit-gn"
-DEFAULT_CHOOSER = "columns"  # for methods that search categorical choices (words)
+DEFAULT_CATEGORICAL_OPTIMIZER = "columns"  # for methods that search categorical choices (words)
 
 # Groups of settings from which methods declare the settings that they read.
 SUBSPACE_SETTINGS = frozenset({"intrinsic_dim", "scale"})
@@ -88,6 +90,14 @@ class Problem:
         self.check_accepts("contexts")
         return self.box.initial_context
 
+    def own(self, setting: str) -> Any:
+        """Value of a setting that a method declares itself.
+
+        Args:
+            setting: ``METHOD.SETTING``.
+        """
+        return dict(self.config.own).get(setting, own_options()[setting].default)
+
     def check_accepts(self, kind: Literal["contexts", "texts"]) -> None:
         """Check that the model accepts contexts, or text prompts.
 
@@ -108,7 +118,7 @@ class Problem:
 
     def classifier(self, texts: Sequence[str]) -> BlackBox:
         """The model opened on other texts in place of the class names, with the same template."""
-        return self.vlm.classifier(texts, self.box.template)
+        return self.vlm.independent(texts, self.box.template)
 
     @classmethod
     def open(
@@ -178,16 +188,17 @@ Method = Callable[[Problem], Iterator[Step]]
 
 
 Queries = Callable[[CraftConfig, int, int], int]
-"""At most so many queries, of the settings, the budget and the number of classes."""
+"""Maps settings, budget and number of classes to the maximum number of queries."""
 
 
 @dataclass(frozen=True)
 class _Entry:
     method: Method
     uses_optimizer: bool
-    chooses: bool
+    is_categorical: bool
     white_box: bool
     settings: frozenset[str]
+    own: dict[str, Option]
     queries: Queries
     prompts: Queries
     anchor_prompts: Queries
@@ -204,9 +215,10 @@ def register_method(
     name: str,
     *,
     uses_optimizer: bool = True,
-    chooses: bool = False,
+    is_categorical: bool = False,
     white_box: bool = False,
     settings: Iterable[str] | None = None,
+    own: Iterable[Option] = (),
     queries: Queries | None = None,
     prompts: Queries | None = None,
     anchor_prompts: Queries | None = None,
@@ -218,10 +230,12 @@ def register_method(
     Args:
         name: name on the command line.
         uses_optimizer: whether the result depends on the optimizer.
-        chooses: whether the optimizer searches categorical choices instead of real numbers.
+        is_categorical: whether the optimizer searches categorical choices instead of real numbers.
         white_box: whether it accesses the model's internals; such references are drawn dashed.
         settings: the fields of :class:`CraftConfig` that the result depends on, beside the
             template; None: all.
+        own: settings that the method alone has, read by :meth:`Problem.own`. The user sets them as
+            ``--set METHOD.SETTING=VALUE``. Their types must have hashable values.
         queries: maximum number of queries; None: the budget, or 0 for white-box methods.
         prompts: maximum number of prompts under which the training images are scored, which
             determines what a service bills; None: as many as queries.
@@ -230,7 +244,7 @@ def register_method(
         asks_initial: whether it scores the training images under the initial prompt.
         deployable: whether an adapter can represent the solution.
     """
-    known = {field.name for field in fields(CraftConfig)}
+    known = {field.name for field in fields(CraftConfig)} - {"own"}
     used = known if settings is None else frozenset(settings) | {"template"}
     assert used <= known, f"no settings: {used - known}"
 
@@ -240,9 +254,13 @@ def register_method(
         entry = _Entry(
             method,
             uses_optimizer,
-            chooses,
+            is_categorical,
             white_box,
             frozenset(used),
+            {
+                f"{name}.{option.name}": replace(option, name=f"{name}.{option.name}")
+                for option in own
+            },
             queries=made,
             prompts=prompts or made,
             anchor_prompts=anchor_prompts or _none,
@@ -303,7 +321,7 @@ def uses_optimizer(name: str) -> bool:
 
 def default_optimizer(name: str) -> str:
     """The method's optimizer unless one is specified."""
-    return DEFAULT_CHOOSER if _find(name).chooses else DEFAULT_OPTIMIZER
+    return DEFAULT_CATEGORICAL_OPTIMIZER if _find(name).is_categorical else DEFAULT_OPTIMIZER
 
 
 def optimizers_for(name: str, specs: Sequence[str]) -> list[str]:
@@ -313,10 +331,22 @@ def optimizers_for(name: str, specs: Sequence[str]) -> list[str]:
         CraftZooError: unknown method.
         OptimizerError: unknown optimizer or option.
     """
-    chooses = _find(name).chooses
-    return [spec for spec in specs if optimizers.searches(spec, choices=chooses)] or [
+    is_categorical = _find(name).is_categorical
+    return [spec for spec in specs if optimizers.searches(spec, choices=is_categorical)] or [
         default_optimizer(name)
     ]
+
+
+def trial_space(name: str, config: CraftConfig) -> Space:
+    """A space of the kind that the method searches, to check an optimizer before the first query.
+
+    It has ``intrinsic_dim`` variables; a method may search more, or choices of more values.
+
+    Raises:
+        CraftZooError: unknown method.
+    """
+    dim = config.intrinsic_dim
+    return Space(dim, choices=[2] * dim if _find(name).is_categorical else None)
 
 
 def is_white_box(name: str) -> bool:
@@ -341,18 +371,18 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
     entry = _find(name)
     if not entry.deployable:
         raise CraftZooError(
-            f"what {name!r} finds cannot be deployed: compare with it in craft-zoo bench, and tune "
-            f"with another method, as craft"
+            f"the solution of {name!r} cannot be deployed: use it in craft-zoo bench only, and "
+            f"tune with another method, such as craft"
         )
     if not entry.uses_optimizer:
         return
     optimizer = optimizer or default_optimizer(name)
-    if not optimizers.searches(optimizer, choices=entry.chooses):
-        kind = "choices of words" if entry.chooses else "numbers"
+    if not optimizers.searches(optimizer, choices=entry.is_categorical):
+        kind = "choices of words" if entry.is_categorical else "numbers"
         raise optimizers.OptimizerError(
             f"method {name!r} searches {kind}, which {optimizer!r} cannot: leave the optimizer out"
         )
-    optimizers.create(optimizer, config.intrinsic_dim, budget=budget, seed=0)
+    optimizers.create(optimizer, trial_space(name, config), budget=budget, seed=0)
 
 
 def most_predictions(name: str, config: CraftConfig, budget: int, images: int, classes: int) -> int:
@@ -375,7 +405,11 @@ def most_predictions(name: str, config: CraftConfig, budget: int, images: int, c
 def readers_of(setting: str) -> list[str]:
     """Names of the methods whose result depends on a setting."""
     REGISTRY.load()
-    return [name for name, entry in REGISTRY.things.items() if setting in entry.settings]
+    return [
+        name
+        for name, entry in REGISTRY.items.items()
+        if setting in entry.settings or setting in entry.own
+    ]
 
 
 def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
@@ -389,7 +423,14 @@ def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
         used = used - idle
     default = CraftConfig()
     used = used - {name for name in _LATER if getattr(config, name) == getattr(default, name)}
-    return {name: getattr(config, name) for name in sorted(used)}
+    own = {key: value for key, value in config.own if key in _find(name).own}
+    return {name: getattr(config, name) for name in sorted(used)} | own
+
+
+def own_options() -> dict[str, Option]:
+    """Settings that methods declare themselves, by ``METHOD.SETTING``."""
+    REGISTRY.load()
+    return {name: each for entry in REGISTRY.items.values() for name, each in entry.own.items()}
 
 
 def recorded(vlm: VLM, method: str, journal: Journal, in_flight: int | None = None) -> VLM:

@@ -52,21 +52,20 @@ def craft(problem: Problem) -> Iterator[Step]:
 
 def search(problem: Problem, objective: Objective) -> Iterator[Step]:
     """Run the collaborative loop with the problem's optimizer and subspace."""
-    config, n_classes = problem.config, None
-    dim, seed = config.intrinsic_dim, derived_seed(problem.seed, "optimizer")
-    optimizer = optimizers.create(problem.optimizer, dim, budget=problem.budget, seed=seed)
-    if optimizer.uses_blocks and config.context == "class-specific":
-        n_classes = len(problem.box.classnames)
-        optimizer = optimizers.create(
-            problem.optimizer, n_classes * dim, budget=problem.budget, seed=seed
-        )
-        optimizer.blocks = n_classes
+    own = problem.config.context == "class-specific" and optimizers.uses_blocks(problem.optimizer)
+    space = subspace(problem, len(problem.box.classnames) if own else None)
+    optimizer = optimizers.create(
+        problem.optimizer,
+        space.variables,
+        budget=problem.budget,
+        seed=derived_seed(problem.seed, "optimizer"),
+    )
     return collaborate(
         problem.box,
         problem.images,
         meter=problem.meter,
         optimizer=optimizer,
-        space=subspace(problem, n_classes),
+        space=space,
         objective=objective,
         seed=problem.seed,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from craft_zoo import optimizers
-from craft_zoo.anchors import words_beside
+from craft_zoo.anchors import words_excluding
 from craft_zoo.craft import CrossEntropyObjective, Objective, Step, collaborate
 from craft_zoo.methods.base import CONVEX_SETTINGS, HARD_SETTINGS, Problem, register_method
 from craft_zoo.methods.collaborative import convex_objective
@@ -13,13 +13,13 @@ from craft_zoo.prompts import TEMPLATES, HardSpace
 from craft_zoo.seeding import derived_seed
 
 
-@register_method("hard", chooses=True, settings=HARD_SETTINGS)
+@register_method("hard", is_categorical=True, settings=HARD_SETTINGS)
 def hard(problem: Problem) -> Iterator[Step]:
     """Text prompts: a template and words for each class, chosen by the training loss (ours)."""
     return _choose(problem, CrossEntropyObjective(problem.labels))
 
 
-@register_method("craft-hard", chooses=True, settings=HARD_SETTINGS | CONVEX_SETTINGS)
+@register_method("craft-hard", is_categorical=True, settings=HARD_SETTINGS | CONVEX_SETTINGS)
 def craft_hard(problem: Problem) -> Iterator[Step]:
     """Text prompts, as in hard, and refiner together (ours)."""
     return _choose(problem, convex_objective(problem))
@@ -28,21 +28,23 @@ def craft_hard(problem: Problem) -> Iterator[Step]:
 def _choose(problem: Problem, objective: Objective) -> Iterator[Step]:
     problem.check_accepts("texts")
     config = problem.config
-    vocabulary = words_beside(problem.box.classnames)
+    vocabulary = words_excluding(problem.box.classnames)
     own = config.context == "class-specific" and optimizers.uses_blocks(problem.optimizer)
+    # With prompts for each class, all classes must share the question.
+    questions = ("",) if own else ("", *problem.box.questions)
+    templates = [problem.template, *TEMPLATES]
     space = HardSpace(
-        [problem.template, *TEMPLATES],
+        [f"{question} {template}" for question in questions for template in templates],
         vocabulary,
         words=config.words,
         n_classes=len(problem.box.classnames) if own else None,
     )
     optimizer = optimizers.create(
         problem.optimizer,
-        space.dim,
+        space.variables,
         budget=problem.budget,
         seed=derived_seed(problem.seed, "optimizer"),
     )
-    optimizer.choices, optimizer.blocks = space.choices, space.n_classes or 1
     return collaborate(
         problem.box,
         problem.images,

@@ -63,7 +63,7 @@ class ReleasedSettings:
 
 
 COMMON = ReleasedSettings()
-"""Of Caltech101, Flowers102, Stanford Cars, SUN397, UCF101; for data sets not in the table too."""
+"""For Caltech101, Flowers102, Stanford Cars, SUN397, UCF101 and data sets not in the table."""
 
 TABLE: dict[str, ReleasedSettings] = {
     "oxford_pets": ReleasedSettings(sigma=0.02, share=1, batch_size=64),

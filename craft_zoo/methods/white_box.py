@@ -101,7 +101,7 @@ class LinearProbe(Solution):
 def _local(problem: Problem) -> OpenCLIP:
     if not isinstance(problem.vlm, OpenCLIP):
         raise CraftZooError(
-            f"{problem.vlm.name} cannot be looked into: white-box methods need a model on this "
-            f"machine"
+            f"{problem.vlm.name} does not expose its internals: white-box methods need a model on "
+            f"this machine"
         )
     return problem.vlm

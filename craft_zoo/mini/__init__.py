@@ -1,13 +1,13 @@
-"""craft-mini: a CLIP small enough to live inside the package.
+"""craft-mini: a small CLIP model that is shipped with the package.
 
-A CLIP-architecture model in open_clip's own format: an EfficientNet-Lite0 image tower and a causal
-text transformer on CLIP's vocabulary, both ending in 512 dimensions. `docs/craft-mini.md` says how
-it was made and what it can do.
+The model is in open_clip's format: an EfficientNet-Lite0 image tower and a causal text transformer
+with CLIP's vocabulary, both with 512 output dimensions. `docs/craft-mini.md` describes its training
+and its accuracy.
 
-- `create`: the model, its preprocessing and its tokenizer, without network
-- `register`: make the name known to open_clip
-- `state_dict`: the weights, unpacked
-- `export`: write them as a plain open_clip checkpoint
+- `create`: the model, its preprocessing and its tokenizer, without a network
+- `register`: registers the name with open_clip
+- `state_dict`: the unpacked weights
+- `export`: writes the weights as a plain open_clip checkpoint
 - `config_path`: the open_clip model configuration
 """
 
@@ -39,7 +39,7 @@ def weights_path() -> Path:
 
 
 def register() -> None:
-    """Make `NAME` known to open_clip's factory; a second call changes nothing."""
+    """Register `NAME` with open_clip's factory; a second call does nothing."""
     import open_clip
 
     if NAME not in open_clip.list_models():
@@ -47,7 +47,7 @@ def register() -> None:
 
 
 def state_dict() -> dict[str, torch.Tensor]:
-    """Return open_clip's full state dict: all 49,408 token embeddings, floats as float32."""
+    """Return open_clip's full state dict, with all 49,408 token embeddings and float32 values."""
     from safetensors.torch import load_file
 
     from craft_zoo.mini.packing import unpack
@@ -63,7 +63,7 @@ def create() -> tuple[open_clip.CLIP, Callable[..., torch.Tensor], Any]:
     import open_clip
 
     register()
-    with quiet():  # open_clip warns that the model starts random; it won't stay so
+    with quiet():  # open_clip warns of random weights, which are replaced below
         model, _, preprocess = open_clip.create_model_and_transforms(NAME)
     model.load_state_dict(state_dict(), strict=True)
     return model.eval(), preprocess, open_clip.get_tokenizer(NAME)
@@ -72,8 +72,8 @@ def create() -> tuple[open_clip.CLIP, Callable[..., torch.Tensor], Any]:
 def export(path: str | Path) -> None:
     """Write a plain open_clip checkpoint, for ``open_clip.create_model(NAME, pretrained=path)``.
 
-    `path` must end in ``.safetensors``: open_clip chooses its reader by the suffix. A process that
-    loads the file calls `register` first.
+    `path` must end in ``.safetensors``, as open_clip chooses its reader by the suffix (ValueError
+    otherwise). A process that loads the file must call `register` first.
     """
     from safetensors.torch import save_file
 

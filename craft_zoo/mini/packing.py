@@ -1,8 +1,8 @@
-"""Weights made small: float16 matrices, and only the token embeddings that training has touched.
+"""Compression of CLIP weights: float16 matrices, int8 embeddings of the trained tokens only.
 
-The packed file is a plain safetensors file. Vectors and scalars keep their type, matrices and
+The packed file is a plain safetensors file. Vectors and scalars keep their type; matrices and
 kernels are float16. The token embedding is stored as int8 rows with one float16 scale each, an
-int32 index that says which token a row belongs to, and one float16 row for all tokens without one.
+int32 index with the token of each row, and one float16 row for all other tokens.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ EMBEDDING = "token_embedding.weight"
 
 
 def pack(state: dict[str, Tensor], tokens: Tensor) -> dict[str, Tensor]:
-    """Pack a CLIP state dict, keeping the embeddings of `tokens` (1-D, token ids) only.
+    """Pack a CLIP state dict with the embeddings of `tokens` (1-D, token ids) only.
 
-    The tokens left out share the mean of the rows kept.
+    All other tokens get the mean of these embeddings.
     """
     packed = {
         name: (
@@ -42,7 +42,7 @@ def pack(state: dict[str, Tensor], tokens: Tensor) -> dict[str, Tensor]:
 
 
 def unpack(packed: dict[str, Tensor], vocabulary: int = 49408) -> dict[str, Tensor]:
-    """Rebuild the state dict that `pack` was given, up to rounding: every float as float32."""
+    """Rebuild the state dict that was given to `pack`, up to rounding, with float32 values."""
     state = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in packed.items()
@@ -56,7 +56,7 @@ def unpack(packed: dict[str, Tensor], vocabulary: int = 49408) -> dict[str, Tens
 
 
 def save(packed: dict[str, Tensor], path: Path) -> None:
-    """Write `packed` to `path` in one step: a reader sees the old file or the new one."""
+    """Write `packed` to `path` atomically: a reader sees the old file or the new one."""
     from safetensors.torch import save as as_bytes
 
     write_atomically(path, as_bytes(packed))

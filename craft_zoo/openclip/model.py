@@ -66,6 +66,7 @@ class OpenCLIP(ServingVLM):
         cache: folder of the image feature cache; None: no cache.
     """
 
+    has_features = True
     in_flight = 40  # a generation of the optimizer, so that small label sets share a batch
 
     def __init__(
@@ -189,7 +190,7 @@ class OpenCLIP(ServingVLM):
         return OpenedWhite(self._model, self._tokenizer, classnames, init)
 
     def features(self, images: ImageSet) -> np.ndarray:
-        """(N, embed_dim) normalised features; not part of the black-box interface."""
+        """See :meth:`ServingVLM.features`; not part of the black-box interface."""
         assert isinstance(images, _Features)
         return images.features.cpu().numpy()
 
@@ -226,11 +227,29 @@ class OpenCLIP(ServingVLM):
         words = WordEncoder(self._model, self._tokenizer, classnames, memory=self._memory * 2**20)
         return OpenCLIPClassifier(self, self._model, encoder, words, classnames, as_template(init))
 
+    def opening_texts(self, texts: Sequence[str]) -> Generator[None, None, OpenCLIPTexts]:
+        """See :meth:`ServingVLM.opening_texts`. The texts' features are computed here."""
+        check_given(texts, "texts")
+        words = WordEncoder(self._model, self._tokenizer, texts, memory=self._memory * 2**20)
+        yield from words.preparing("{}")
+        return OpenCLIPTexts(self, self._model, words, texts, "{}")
+
+    def text_features(self, texts: Sequence[str]) -> np.ndarray:
+        """See :meth:`ServingVLM.text_features`."""
+        words = WordEncoder(self._model, self._tokenizer, texts, memory=self._memory * 2**20)
+        return next(iter(words(["{}"]))).cpu().numpy()
+
     def batching_key(self, question: Question) -> Hashable:
         """See :meth:`ServingVLM.batching_key`. All texts have one key, as do contexts of one length
         if the text tower is plainly causal, whatever the classes and images."""
-        key = "texts" if question.in_words else _of_openclip(question.box)._encoder.kind()
+        key = "texts" if question.in_words else _with_contexts(question.box)._encoder.kind()
         return super().batching_key(question) if key is None else key
+
+    def scorer(self, box: BlackBox, prompts: Prompts) -> Callable[[ImageSet], np.ndarray]:
+        """See :meth:`ServingVLM.scorer`."""
+        own = _of_openclip(box)
+        texts = list(own.texts(prompts))
+        return lambda images: np.stack(list(own._scores(iter(texts), images)))
 
     def answer(self, questions: Sequence[Question]) -> list[np.ndarray]:
         """See :meth:`ServingVLM.answer`; the texts of all questions are encoded in one batch."""
@@ -244,16 +263,21 @@ class OpenCLIP(ServingVLM):
         else:
             contexts = [
                 (box._encoder, box._contexts(np.asarray(question.prompts)))
-                for box, question in zip(boxes, questions, strict=True)
+                for box, question in zip(map(_with_contexts, boxes), questions, strict=True)
             ]
-            texts = boxes[0]._encoder.together(contexts)
+            texts = contexts[0][0].together(contexts)
         return [
             np.stack(list(box._scores(iter(own), question.images)))
             for box, own, question in zip(boxes, texts, questions, strict=True)
         ]
 
 
-def _of_openclip(box: BlackBox) -> OpenCLIPClassifier:
+def _of_openclip(box: BlackBox) -> OpenCLIPTexts:
+    assert isinstance(box, OpenCLIPTexts)
+    return box
+
+
+def _with_contexts(box: BlackBox) -> OpenCLIPClassifier:
     assert isinstance(box, OpenCLIPClassifier)
     return box
 
@@ -293,8 +317,53 @@ class _Features(ImageSet):
         return len(self.features)
 
 
-class OpenCLIPClassifier(BlackBox):
-    """An open_clip model opened on class names. Logits are logit scale · cosine (+ bias)."""
+class OpenCLIPTexts(BlackBox):
+    """An open_clip model opened on texts. Logits are logit scale · cosine (+ bias)."""
+
+    accepts = frozenset({"texts"})
+    initial_context = np.zeros((0, 0), np.float32)
+
+    def __init__(
+        self,
+        owner: OpenCLIP,
+        model: Model,
+        words: WordEncoder,
+        classnames: Sequence[str],
+        template: str,
+    ) -> None:
+        self._owner, self._words = owner, words
+        self.template = template
+        self._scale = float(model.logit_scale.exp())
+        bias = getattr(model, "logit_bias", None)
+        self._bias = 0.0 if bias is None else float(bias)
+        self.classnames = tuple(classnames)
+
+    @property
+    def held_bytes(self) -> int:
+        """See :attr:`BlackBox.held_bytes`."""
+        return self._words.held_bytes
+
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        """See :meth:`BlackBox.logits`."""
+        yield from self._scores(self.texts(prompts), images)
+
+    def texts(self, prompts: Prompts) -> Iterator[Tensor]:
+        """Normalised features (C, embed_dim) of the texts under each prompt."""
+        if isinstance(prompts, np.ndarray):
+            raise CraftZooError(f"{self._owner.name} was opened on texts, which take no contexts")
+        return self._words(prompts)
+
+    def _scores(self, texts: Iterator[Tensor], images: ImageSet) -> Iterator[np.ndarray]:
+        """Logits (N, C) for each prompt's text features (C, embed_dim)."""
+        features = own_images(images, _Features, self._owner).features
+        together = max(1, _LOGITS_TOGETHER // (4 * len(images) * len(self.classnames)))
+        while some := list(islice(texts, together)):
+            logits = torch.matmul(features, torch.stack(some).transpose(1, 2))
+            yield from logits.mul_(self._scale).add_(self._bias).cpu().numpy()
+
+
+class OpenCLIPClassifier(OpenCLIPTexts):
+    """An open_clip model opened on class names, which accepts contexts too."""
 
     accepts = frozenset({"contexts", "texts"})
 
@@ -307,38 +376,24 @@ class OpenCLIPClassifier(BlackBox):
         classnames: Sequence[str],
         template: str,
     ) -> None:
-        self._owner, self._encoder, self._words = owner, encoder, words
+        super().__init__(owner, model, words, classnames, template)
+        self._encoder = encoder
         self._device = encoder.initial_context.device
-        self.template = template
-        self._scale = float(model.logit_scale.exp())
-        bias = getattr(model, "logit_bias", None)
-        self._bias = 0.0 if bias is None else float(bias)
-        self.classnames = tuple(classnames)
         self.initial_context = encoder.initial_context.float().cpu().numpy()
 
     @property
     def held_bytes(self) -> int:
         """See :attr:`BlackBox.held_bytes`."""
-        return self._encoder.held_bytes + self._words.held_bytes + self.initial_context.nbytes
+        return super().held_bytes + self._encoder.held_bytes + self.initial_context.nbytes
 
-    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`."""
+    def texts(self, prompts: Prompts) -> Iterator[Tensor]:
+        """Normalised features (C, embed_dim) of the class names under each prompt."""
         if isinstance(prompts, np.ndarray):
-            texts = self._encoder(self._contexts(prompts))
-        else:
-            texts = self._words(prompts)
-        yield from self._scores(texts, images)
+            return self._encoder(self._contexts(prompts))
+        return super().texts(prompts)
 
     def _contexts(self, prompts: np.ndarray) -> Tensor:
         return torch.as_tensor(prompts, dtype=torch.float32, device=self._device)
-
-    def _scores(self, texts: Iterator[Tensor], images: ImageSet) -> Iterator[np.ndarray]:
-        """Logits (N, C) for each prompt's text features (C, embed_dim)."""
-        features = own_images(images, _Features, self._owner).features
-        together = max(1, _LOGITS_TOGETHER // (4 * len(images) * len(self.classnames)))
-        while some := list(islice(texts, together)):
-            logits = torch.matmul(features, torch.stack(some).transpose(1, 2))
-            yield from logits.mul_(self._scale).add_(self._bias).cpu().numpy()
 
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -392,12 +447,12 @@ def _create_from_file(
     big_vision = file.suffix in (".npz", ".npy")
     checkpoint = None if big_vision else read_checkpoint(file)
     shown = checkpoint.quick_gelu if checkpoint else None
-    if shown is not None and weights.told and shown != use.quick_gelu:
+    if shown is not None and weights.is_specified and shown != use.quick_gelu:
         said.append(
             f"{file} was saved from a model that computes with {ACTIVATIONS[shown]}, and "
             f"{weights.name} computes with {ACTIVATIONS[use.quick_gelu]}, as was asked for"
         )
-    elif shown is not None and not weights.told:
+    elif shown is not None and not weights.is_specified:
         if weights.tag is not None and shown != use.quick_gelu:
             raise CraftZooError(
                 f"the file computes with {ACTIVATIONS[shown]}, and all of open_clip's weights for "
@@ -406,13 +461,13 @@ def _create_from_file(
             )
         use = use._replace(quick_gelu=shown)
     unsure = [what for what in weights.unsure if shown is None or what != "activation"]
-    if shown and not weights.told:  # OpenAI's weights, whose settings are all known
+    if shown and not weights.is_specified:  # OpenAI's weights, whose settings are all known
         unsure = []
     if unsure:
         flags = "say quickgelu=True (--quickgelu) where it was trained so, as OpenAI's weights "
         flags += "were, quickgelu=False (--no-quickgelu) where it was not, or "
         said.append(
-            f"{file} cannot say its {' and '.join(unsure)}, in which weights for "
+            f"{file} does not specify its {' and '.join(unsure)}, in which weights for "
             f"{weights.architecture} differ, and is used with {use.in_words(unsure)}: "
             f"{flags if 'activation' in unsure else ''}give "
             f"pretrained='TAG@FILE' (--pretrained TAG@FILE) to use it as "

@@ -74,7 +74,7 @@ class Weights:
         tag: tag whose configuration gives the settings; None: the architecture gives them.
         file: path of the weights; None: open_clip downloads those of ``tag``.
         use: the settings.
-        told: whether the user has specified the activation or the tag.
+        is_specified: whether the user has specified the activation or the tag.
         unsure: settings that a file does not show and in which open_clip's weights differ.
     """
 
@@ -83,7 +83,7 @@ class Weights:
     tag: str | None
     file: Path | None
     use: Use
-    told: bool = False
+    is_specified: bool = False
     unsure: tuple[str, ...] = ()
 
 
@@ -167,14 +167,16 @@ def find_weights(model: str, pretrained: str | None) -> Weights:
     if at and tag in tags and Path(path).is_file():
         weights = _of_tag(architecture, tag, quick)
         name = f"{_named(architecture, quick)}@{tag}@{Path(path).resolve()}"
-        return Weights(name, architecture, tag, Path(path).resolve(), weights.use, told=True)
+        return Weights(
+            name, architecture, tag, Path(path).resolve(), weights.use, is_specified=True
+        )
     raise CraftZooError(
         f"{pretrained!r} is neither a file nor weights that open_clip has for {model}: "
         f"give a checkpoint's path or one of {', '.join(tags) or '(none)'}"
     )
 
 
-def computed_before(name: str) -> tuple[str, Use, Use] | None:
+def former_settings(name: str) -> tuple[str, Use, Use] | None:
     """Settings that earlier versions used for a model's name, if they have changed since.
 
     Returns:
@@ -255,7 +257,7 @@ def _of_tag(architecture: str, tag: str, quick: bool | None) -> Weights:
         quick = use.quick_gelu
     same = quick == own == use.quick_gelu
     name = f"{architecture if same else _named(architecture, quick)}@{tag}"
-    return Weights(name, architecture, tag, None, use._replace(quick_gelu=quick), told=True)
+    return Weights(name, architecture, tag, None, use._replace(quick_gelu=quick), is_specified=True)
 
 
 def _of_file(architecture: str, file: Path, quick: bool | None) -> Weights:
@@ -280,5 +282,11 @@ def _of_file(architecture: str, file: Path, quick: bool | None) -> Weights:
         unsure &= {"activation"}
     name = "@".join(filter(None, (_named(architecture, quick), tag, str(file))))
     return Weights(
-        name, architecture, tag, file, use, told=quick is not None, unsure=tuple(sorted(unsure))
+        name,
+        architecture,
+        tag,
+        file,
+        use,
+        is_specified=quick is not None,
+        unsure=tuple(sorted(unsure)),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from craft_zoo.blackbox.templates import as_template
+from craft_zoo.optimizers import Space
 from craft_zoo.prompts.space import PromptSpace
 
 
@@ -24,9 +25,6 @@ class HardSpace(PromptSpace):
         words: maximum number of words on each side of the class name.
         n_classes: C, if each class has its own template and words: a candidate then concatenates
             the coordinates of C prompts. None: all classes share one prompt.
-
-    Attributes:
-        choices: (d,) numbers of alternatives; d = 1 + 2 · words, or C times that.
     """
 
     def __init__(
@@ -41,8 +39,8 @@ class HardSpace(PromptSpace):
         self.vocabulary = ("", *dict.fromkeys(vocabulary))
         self.words, self.n_classes, self.start = words, n_classes, self.templates[0]
         one = [len(self.templates), *[len(self.vocabulary)] * (2 * words)]
-        self.choices = np.array(one * (n_classes or 1))
-        self.dim = len(self.choices)
+        prompts = n_classes or 1
+        self.variables = Space(len(one) * prompts, blocks=prompts, choices=one * prompts)
 
     def prompts(self, candidates: np.ndarray) -> list[str] | list[tuple[str, ...]]:
         """(P, d) indices → P templates, or P tuples of C templates."""

@@ -7,17 +7,18 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from craft_zoo.blackbox.base import Prompt, Prompts
+from craft_zoo.optimizers import Space
 
 
 class PromptSpace(ABC):
     """A mapping from candidate vectors to prompts.
 
     Attributes:
-        dim: d, number of coordinates of a candidate.
+        variables: the d coordinates of a candidate, for :func:`craft_zoo.optimizers.create`.
         start: the prompt of the candidate at the origin.
     """
 
-    dim: int
+    variables: Space
     start: Prompt
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from craft_zoo.optimizers import Space
 from craft_zoo.prompts.space import PromptSpace
 from craft_zoo.seeding import generator
 
@@ -33,7 +34,8 @@ class Subspace(PromptSpace):
         n_classes: int | None = None,
     ) -> None:
         self.p0 = self.start = np.asarray(initial_context, dtype=np.float32)
-        self.dim, self.n_classes = dim, n_classes
+        self.variables = Space(dim * (n_classes or 1), blocks=n_classes or 1)
+        self.n_classes = n_classes
         rng = generator(seed, "subspace")
         self._basis = (std * rng.standard_normal((self.p0.size, dim))).astype(np.float32)
 
@@ -59,5 +61,7 @@ class Subspace(PromptSpace):
     def prompts(self, candidates: np.ndarray) -> np.ndarray:
         """(P, d) candidates → (P, n_ctx, dim) float32 contexts; (P, C d) → (P, C, n_ctx, dim)."""
         each = () if self.n_classes is None else (self.n_classes,)
-        z = np.asarray(candidates, dtype=np.float32).reshape(len(candidates), *each, self.dim)
+        z = np.asarray(candidates, dtype=np.float32).reshape(
+            len(candidates), *each, self._basis.shape[1]
+        )
         return self.p0 + (z @ self._basis.T).reshape(len(candidates), *each, *self.p0.shape)

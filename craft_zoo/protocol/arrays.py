@@ -54,7 +54,7 @@ def _header(body: bytes) -> tuple[tuple[int, ...], int]:
         shape, in_columns, dtype = _READERS[npy.read_magic(file)](file)
     except Exception:  # the header is Python source text, which fails to parse in many ways
         raise CraftZooError(
-            "the body is no .npy file: write it with numpy.save, as version 1 or 2 of the format"
+            "the body is not an .npy file: write it with numpy.save, in format version 1 or 2"
         ) from None
     if dtype != np.dtype("<f4"):  # excludes object arrays, which would be unpickled
         raise CraftZooError(f"the array is of {dtype}: send little-endian float32")
@@ -62,7 +62,7 @@ def _header(body: bytes) -> tuple[tuple[int, ...], int]:
         raise CraftZooError("the array is in Fortran's order: send it in C's (ascontiguousarray)")
     if len(shape) > _MOST_AXES or any(type(n) is not int or n < 0 for n in shape):
         raise CraftZooError(
-            f"the array's shape is none: send up to {_MOST_AXES} axes of 0 or more numbers"
+            f"the array's shape is invalid: send up to {_MOST_AXES} axes of 0 or more numbers"
         )
     promised, found = math.prod(shape), (len(body) - file.tell()) / 4
     if promised != found:

@@ -11,6 +11,7 @@ class ErrorCode(StrEnum):
     UNAUTHORIZED = "unauthorized"
     UNKNOWN_IMAGE_SET = "unknown_image_set"
     UNKNOWN_CLASSIFIER = "unknown_classifier"
+    UNKNOWN_MODEL = "unknown_model"
     NOT_FOUND = "not_found"
     BAD_REQUEST = "bad_request"
     BAD_DIGEST = "bad_digest"
@@ -33,6 +34,7 @@ _STATUS = {
     ErrorCode.UNAUTHORIZED: 401,
     ErrorCode.UNKNOWN_IMAGE_SET: 404,
     ErrorCode.UNKNOWN_CLASSIFIER: 404,
+    ErrorCode.UNKNOWN_MODEL: 404,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.BAD_REQUEST: 400,
     ErrorCode.BAD_DIGEST: 400,

@@ -65,10 +65,10 @@ def _places(header: bytes) -> dict[int, tuple[int, int]]:
 def _number(name: str) -> int:
     if not (name.isascii() and name.isdigit() and len(name) <= _DIGITS):
         raise CraftZooError(
-            f"the file {name[:40]!r} has no number for a name: name it as '0' or '17'"
+            f"the file {name[:40]!r} is not named by a number: name it as '0' or '17'"
         )
     if str(int(name)) != name:
-        raise CraftZooError(f"the file {name!r} is named with zeros: name it {int(name)}")
+        raise CraftZooError(f"the file {name!r} has leading zeros in its name: name it {int(name)}")
     return int(name)
 
 
@@ -78,11 +78,11 @@ def _place(name: str, tensor: Any) -> tuple[int, int]:
     except (TypeError, KeyError, ValueError):
         raise _no_file() from None
     if dtype != "U8" or not isinstance(shape, list) or len(shape) != 1:
-        raise CraftZooError(f"the file {name} is no row of bytes: send one-dimensional uint8")
+        raise CraftZooError(f"the file {name} is not a row of bytes: send one-dimensional uint8")
     if any(type(n) is not int or n < 0 for n in (begin, end, *shape)) or end - begin != shape[0]:
         raise _no_file()
     return begin, end
 
 
 def _no_file() -> CraftZooError:
-    return CraftZooError("the body is no safetensors file: write it with safetensors.numpy.save")
+    return CraftZooError("the body is not a safetensors file: write it with safetensors.numpy.save")

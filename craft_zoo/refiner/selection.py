@@ -49,7 +49,7 @@ def choose_regularization(
 def _one_shot_variance(n_classes: int, with_anchors: bool) -> float:
     """Prior variance of the weights for one shot per class, where nothing can be held out.
 
-    It is the largest of the tested values (docs/method.md) with which tasks of this number of
+    It is the largest of the tested values (docs/lab-notebook.md) with which tasks of this number of
     classes stayed above zero-shot. Few images, such as two of two classes, do not identify the
     reliable logits.
     """

@@ -55,7 +55,7 @@ class Accounts:
         self._accounts = tuple(accounts)
         if not self._accounts:
             raise CraftZooError(
-                "there is no account, so nobody could ask: make a key with "
+                "there is no account, so no client could connect: make a key with "
                 "craft-zoo serve --new-key NAME --keys FILE"
             )
         if len({account.key_sha256 for account in self._accounts}) < len(self._accounts):
@@ -103,7 +103,7 @@ def add_account(path: Path, name: str, quota: int | None = None) -> str:
         CraftZooError: the name or quota is invalid or the name taken, or a file operation fails.
     """
     if not name.strip() or not name.isprintable():
-        raise CraftZooError(f"{name!r} is no name of an account: use letters")
+        raise CraftZooError(f"{name!r} is not a valid account name: use letters")
     if quota is not None and quota < 0:
         raise CraftZooError(f"the quota of {name} must not be negative, it is {quota}")
     accounts = _read(path) if path.exists() else []
@@ -151,7 +151,7 @@ def _read(path: Path) -> list[Account]:
         first = error.errors()[0]
         place = " of ".join(str(each) for each in reversed(first["loc"])) or "all"
         raise CraftZooError(
-            f"the file of keys {path} is not as it should be ({place}: {first['msg']}): write "
+            f"the file of keys {path} is invalid ({place}: {first['msg']}): write "
             f'{{"account": {{"key_sha256": "…", "quota": null}}}}'
         ) from None
     return [Account(name, entry.key_sha256, entry.quota) for name, entry in entries.items()]

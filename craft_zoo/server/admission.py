@@ -148,24 +148,24 @@ class Reservation:
         is_begun: whether the body is complete and the request holds one of the server's slots.
     """
 
-    def __init__(self, gate: Admission, account: str) -> None:
-        self._gate, self._account = gate, account
+    def __init__(self, admission: Admission, account: str) -> None:
+        self._admission, self._account = admission, account
         self.bytes = 0
         self.is_begun = False
 
     @property
     def is_hurried(self) -> bool:
         """See :class:`Admission`."""
-        return self._gate.is_hurried
+        return self._admission.is_hurried
 
     def arriving(self, seconds: float) -> AbstractAsyncContextManager[None]:
         """See :meth:`Admission.arriving`."""
-        return self._gate.arriving(seconds)
+        return self._admission.arriving(seconds)
 
     def begin(self) -> None:
         """Take one of the server's slots once the body is complete, see :meth:`Admission.begin`."""
         if not self.is_begun:
-            self._gate.begin()
+            self._admission.begin()
             self.is_begun = True
 
     def add(self, size: int) -> None:
@@ -174,11 +174,11 @@ class Reservation:
         Raises:
             Refusal: as :meth:`Admission.hold`, or the request exceeds the account's limit alone.
         """
-        if self.bytes + size > self._gate.most:
+        if self.bytes + size > self._admission.most:
             raise Refusal(
                 ErrorCode.TOO_LARGE,
-                f"the request takes more than {self._gate.most:,} bytes with all that it brings: "
-                f"ask for less at a time",
+                f"the request needs more than {self._admission.most:,} bytes of memory: ask for "
+                f"less at a time",
             )
-        self._gate.hold(self._account, size)
+        self._admission.hold(self._account, size)
         self.bytes += size

@@ -62,21 +62,26 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
     except TimeoutError:
         if load.is_hurried:
             raise busy("the server is being stopped") from None
-        raise busy(f"the body did not come in {limits.body_seconds:g} s") from None
+        raise busy(f"the body did not arrive within {limits.body_seconds:g} s") from None
     expected = request.headers.get(DIGEST_HEADER)
     if expected is not None and not hmac.compare_digest(
         expected.strip().lower().encode(), digest.hexdigest().encode()
     ):
         raise Refusal(
             ErrorCode.BAD_DIGEST,
-            f"the body does not fit the {DIGEST_HEADER} it came with: send it again",
+            f"the body does not match its {DIGEST_HEADER}: send it again",
         )
     load.begin()
     return body.getvalue()  # CPython returns the buffer without a copy
 
 
 def parse(
-    model: type[Model], body: bytes, load: Reservation | None = None, *, values: int = 0
+    model: type[Model],
+    body: bytes,
+    load: Reservation | None = None,
+    *,
+    values: int = 0,
+    keys: int = _KEYS,
 ) -> Model:
     """Parse a JSON body into a pydantic model.
 
@@ -87,29 +92,35 @@ def parse(
         body: the JSON text.
         load: reserves the memory of the parsed values.
         values: number of values that a valid body may hold.
+        keys: number of names of values that a valid body may hold.
 
     Raises:
         Refusal: the body does not fit the model, or holds too many values.
     """
-    parts = _count_parts(body, max(_FEW_PARTS, 2 * values + _KEYS))
+    parts = _count_parts(body, max(_FEW_PARTS, 2 * values + keys), keys)
     if load is not None:
         load.add(_PART_BYTES * parts)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "body"
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        # The alternatives of a union fail each: that which fits the value best fails inside it.
+        best = max(errors, key=lambda each: len(each["loc"]))
+        path = [part for part in best["loc"] if "[" not in str(part)]
+        place = ".".join(str(part) for part in path)
+        reason = best["msg"].removeprefix("Value error, ")
         raise bad(
-            f"the request is not as it should be ({place}: {first['msg']}): see /openapi.json"
+            f"the request is invalid ({place or 'body'}: {reason}): see /openapi.json",
+            param=place or None,
         ) from None
 
 
-def _count_parts(body: bytes, most: int) -> int:
+def _count_parts(body: bytes, most: int, most_keys: int) -> int:
     parts = keys = 0
     for parts, part in enumerate(_PARTS.finditer(body), 1):
         keys += part.lastindex is not None
-        if parts > most or keys > _KEYS:
-            what = f"{_KEYS} names" if keys > _KEYS else f"{most // 2:,} values"
+        if parts > most or keys > most_keys:
+            what = f"{most_keys:,} names" if keys > most_keys else f"{most // 2:,} values"
             raise Refusal(
                 ErrorCode.TOO_LARGE, f"the request holds more than {what}: send less at a time"
             )

@@ -33,7 +33,7 @@ def capabilities_of(vlm: VLM) -> Capabilities:
     """Probe a model: open it on one class, and encode the same image twice."""
     file = io.BytesIO()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(file, "PNG")
-    image = UploadedImage(file.getvalue(), "of the capabilities_of", 64)
+    image = UploadedImage(file.getvalue(), "probe image", 64)
     vlm.images([image])
     before = image.opened
     vlm.images([image])

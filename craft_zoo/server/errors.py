@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.responses import JSONResponse
 
 from craft_zoo.protocol import ErrorCode
-from craft_zoo.protocol.paths import ZERO_SHOT
+from craft_zoo.protocol.paths import DECISIONS, EMBEDDINGS, SYSTEM_ONE, ZERO_SHOT
 
 
 class Refusal(Exception):  # noqa: N818, an expected response rather than a failure
@@ -20,6 +20,7 @@ class Refusal(Exception):  # noqa: N818, an expected response rather than a fail
         status: HTTP status; None: the status of ``code``.
         retry_after: seconds after which the client may retry.
         headers: further headers of the response.
+        param: the field of a JSON body that is wrong; None: unknown.
     """
 
     def __init__(
@@ -30,9 +31,10 @@ class Refusal(Exception):  # noqa: N818, an expected response rather than a fail
         status: int | None = None,
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self.param = code, message, param
         self.status = status or code.status
         self.headers = dict(headers or {})
         if retry_after is not None:
@@ -44,14 +46,53 @@ def busy(why: str) -> Refusal:
     return Refusal(ErrorCode.BUSY, f"{why}: ask again in a second", retry_after=1)
 
 
-def bad(message: str, status: int = 422) -> Refusal:
+def bad(message: str, status: int = 422, param: str | None = None) -> Refusal:
     """Refusal of a malformed request."""
-    return Refusal(ErrorCode.BAD_REQUEST, message, status=status)
+    return Refusal(ErrorCode.BAD_REQUEST, message, status=status, param=param)
 
 
 def response_to(refusal: Refusal, path: str) -> JSONResponse:
-    """JSON response of a refusal; on the Hugging Face path, in the form its clients expect."""
-    error: Any = {"code": str(refusal.code), "message": refusal.message}
+    """JSON response of a refusal, in the form that clients of the path's protocol expect."""
+    if path in (DECISIONS, EMBEDDINGS):
+        return _openai_response(refusal)
+    content: Any = {"error": {"code": str(refusal.code), "message": refusal.message}}
     if path == ZERO_SHOT:
-        error = refusal.message
-    return JSONResponse({"error": error}, refusal.status, refusal.headers)
+        content = {"error": refusal.message}
+    elif path == SYSTEM_ONE:
+        content = {"detail": refusal.message}
+    return JSONResponse(content, refusal.status, refusal.headers)
+
+
+class _OpenAIError(NamedTuple):
+    """How OpenAI reports an error."""
+
+    status: int
+    type: str
+    code: str
+
+
+_INVALID = "invalid_request_error"
+_OPENAI_ERRORS = {
+    ErrorCode.UNAUTHORIZED: _OpenAIError(401, _INVALID, "invalid_api_key"),
+    ErrorCode.UNKNOWN_MODEL: _OpenAIError(404, _INVALID, "model_not_found"),
+    ErrorCode.BAD_IMAGE: _OpenAIError(400, _INVALID, "invalid_image"),
+    ErrorCode.CONFLICT: _OpenAIError(400, _INVALID, "idempotency_key_reused"),
+    ErrorCode.RATE_LIMITED: _OpenAIError(429, "rate_limit_error", "rate_limit_exceeded"),
+    ErrorCode.QUOTA_EXCEEDED: _OpenAIError(429, "insufficient_quota", "insufficient_quota"),
+}
+# Without this header, OpenAI's clients retry all requests that were answered with status 429.
+_NO_RETRY = {"x-should-retry": "false"}
+
+
+def _openai_response(refusal: Refusal) -> JSONResponse:
+    status = 400 if refusal.status == 422 else refusal.status
+    kind = _INVALID if status < 500 else "server_error"
+    error = _OPENAI_ERRORS.get(refusal.code, _OpenAIError(status, kind, str(refusal.code)))
+    content = {
+        "message": refusal.message,
+        "type": error.type,
+        "code": error.code,
+        "param": refusal.param,
+    }
+    headers = refusal.headers | (_NO_RETRY if error.code == "insufficient_quota" else {})
+    return JSONResponse({"error": content}, error.status, headers)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
 from starlette.requests import ClientDisconnect
@@ -14,7 +15,7 @@ from craft_zoo.protocol import ErrorCode, decode_files
 from craft_zoo.server.caches import AccountImages, Encoded
 from craft_zoo.server.errors import Refusal, bad
 from craft_zoo.server.service import Service
-from craft_zoo.server.uploads import ForgottenImageError, UploadedImage
+from craft_zoo.server.uploads import ForgottenImageError, UploadedImage, pieces
 
 _LOG = logging.getLogger("craft_zoo.server")
 # Maximum (images, pixels) of one account's turn, which has at least one image.
@@ -22,7 +23,7 @@ _ENCODED, _ENCODED_PIXELS = 16, 2**25
 _DECODED, _DECODED_PIXELS = 64, 2**23
 
 
-async def take_in(
+async def add_images(
     service: Service,
     account: str,
     held: AccountImages,
@@ -46,13 +47,13 @@ async def take_in(
     # Skip duplicates and images that were uploaded before.
     new = list({each.sha256: each for each in images if not held.has(each.sha256)}.values())
     _check_room(service, account, new)
-    await _check(service, account, new, is_gone)
+    await check_images(service, account, new, is_gone)
     keeps = held.keeps_files or not service.model.remembers
     if keeps:
         for image in new:
             image.keep()
     else:  # encode pieces into the feature cache, from which _complete assembles the set
-        for some in _pieces(new, _ENCODED, _ENCODED_PIXELS):
+        for some in pieces(new, _ENCODED, _ENCODED_PIXELS):
             await _stop_if(is_gone)
             await service.compute(account, "images", partial(service.vlm.images, some))
             service.cached[account] += len(some)
@@ -77,24 +78,37 @@ async def _complete(service: Service, account: str, held: AccountImages) -> None
     try:
         held.encoded = await service.compute(account, "images", encode)
     except ForgottenImageError:
-        _LOG.warning("the model has forgotten images: a set's files are kept until all have come")
+        _LOG.warning(
+            "the model's cache has dropped images: a set's files are kept until it is complete"
+        )
         held.lose()
     else:
         if service.model.remembers:
             held.forget_images()
 
 
-async def _check(
+async def check_images(
     service: Service,
     account: str,
     images: Sequence[UploadedImage],
     is_gone: Callable[[], Awaitable[bool]],
 ) -> None:
-    """Decode images in pieces, between which other accounts' images are decoded."""
+    """Decode images in pieces, between which other accounts' images are decoded.
+
+    Args:
+        service: the service.
+        account: name of the account.
+        images: the images of a request.
+        is_gone: whether the client has disconnected.
+
+    Raises:
+        Refusal: an image is broken, or they have too many pixels.
+        ClientDisconnect: the client has disconnected.
+    """
     most = service.settings.limits.request_pixels
     try:
-        for some in _pieces(images, _DECODED, _DECODED_PIXELS):
-            async with service.gate.turn(account):
+        for some in pieces(images, _DECODED, _DECODED_PIXELS):
+            async with service.admission.turn(account):
                 await service.decode(_measure, some)
         pixels = sum(image.pixels for image in images)
         if pixels > most:
@@ -102,9 +116,9 @@ async def _check(
                 ErrorCode.TOO_LARGE,
                 f"the request's images have {pixels:,} pixels: send at most {most:,} at a time",
             )
-        for some in _pieces(images, _DECODED, _DECODED_PIXELS):
+        for some in pieces(images, _DECODED, _DECODED_PIXELS):
             await _stop_if(is_gone)
-            async with service.gate.turn(account):
+            async with service.admission.turn(account):
                 await service.decode(_decode, some)
     except BrokenImageError as error:
         raise Refusal(ErrorCode.BAD_IMAGE, str(error)) from None
@@ -120,18 +134,22 @@ def _decode(images: Iterable[UploadedImage]) -> None:
         image.check()
 
 
-def _pieces(
-    images: Sequence[UploadedImage], most: int, pixels: int
-) -> Iterator[Sequence[UploadedImage]]:
-    """Split images into pieces of at most ``most`` images and ``pixels`` pixels, or one image."""
-    first = total = 0
-    for place, image in enumerate(images):
-        if place > first and (place - first == most or total + image.pixels > pixels):
-            yield images[first:place]
-            first, total = place, 0
-        total += image.pixels
-    if images:
-        yield images[first:]
+def image_of_base64(text: str, name: str, pixels: int) -> UploadedImage:
+    """The image file in a base64 text or in a data URL.
+
+    Args:
+        text: the base64 text or data URL.
+        name: name of the image in error messages.
+        pixels: maximum number of pixels.
+
+    Raises:
+        Refusal: it is no base64.
+    """
+    try:
+        content = base64.b64decode(text.partition("base64,")[2] or text, validate=True)
+    except ValueError:
+        raise bad(f"image {name} is no image in base 64: send the file's bytes, no URL") from None
+    return UploadedImage(content, name, pixels)
 
 
 async def _stop_if(is_gone: Callable[[], Awaitable[bool]]) -> None:

@@ -21,6 +21,7 @@ class Limits:
         body_seconds: time in which a request's body must arrive.
         answer_seconds: time in which a client must read an answer.
         images: images of a set.
+        request_images: images of a request that an adapter classifies.
         image_sets: image sets of an account; beyond it, the least recently used one is dropped.
         opened_bytes: bytes of an account's image sets, and again of its classifiers; beyond it,
             the least recently used ones are dropped.
@@ -53,6 +54,7 @@ class Limits:
     body_seconds: float = 120.0
     answer_seconds: float = 120.0
     images: int = 50_000
+    request_images: int = 64
     image_sets: int = 64
     opened_bytes: int = 2**30
     kept_bytes: int = 2**30

@@ -25,7 +25,7 @@ _SECONDS = 60.0
 _KINDS = 1000
 
 
-class Lines(logging.Formatter):
+class JsonLines(logging.Formatter):
     """Formats records as JSON lines."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -45,13 +45,13 @@ class Lines(logging.Formatter):
 
 
 @dataclass
-class _Told:
+class _KindCount:
     since: float = float("-inf")
     count: int = 0
     left_out: int = 0
 
 
-class Sparing(logging.Filter):
+class RepeatLimit(logging.Filter):
     """Limits records of one kind to a few a minute. The next record counts those left out.
 
     Request log records always pass.
@@ -63,32 +63,32 @@ class Sparing(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._told: dict[tuple[str, str, str], _Told] = defaultdict(_Told)
+        self._counts: dict[tuple[str, str, str], _KindCount] = defaultdict(_KindCount)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See :meth:`logging.Filter.filter`."""
         if record.name == REQUEST_LOG:
             return True
-        if len(self._told) > _KINDS:
-            self._told.clear()
+        if len(self._counts) > _KINDS:
+            self._counts.clear()
         error = type(record.exc_info[1]).__name__ if record.exc_info else ""
         what = str(record.msg).partition("\n")[0][:200]  # asyncio appends the connection's details
-        told, now = self._told[record.name, what, error], self._clock()
-        if now >= told.since + _SECONDS:
-            told.since, told.count = now, 0
-        if told.count == _MOST:
-            told.left_out += 1
+        kind, now = self._counts[record.name, what, error], self._clock()
+        if now >= kind.since + _SECONDS:
+            kind.since, kind.count = now, 0
+        if kind.count == _MOST:
+            kind.left_out += 1
             return False
-        told.count += 1
-        record.left_out, told.left_out = told.left_out, 0
+        kind.count += 1
+        record.left_out, kind.left_out = kind.left_out, 0
         return True
 
 
 def log_to(stream: TextIO) -> None:
     """Write the log of the server, of uvicorn, asyncio and warnings to a stream."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(Lines())
-    handler.addFilter(Sparing())
+    handler.setFormatter(JsonLines())
+    handler.addFilter(RepeatLimit())
     for name, level in _LOGGERS.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

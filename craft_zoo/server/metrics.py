@@ -58,6 +58,12 @@ class Metrics:
             buckets=_SIZES,
             registry=self._registry,
         )
+        self._images = Histogram(
+            "craft_zoo_batch_images",
+            "Images in a call of the model that classifies.",
+            buckets=_SIZES,
+            registry=self._registry,
+        )
         self._together = Histogram(
             "craft_zoo_batch_requests",
             "Requests in a call of the model.",
@@ -74,12 +80,20 @@ class Metrics:
         self._requests.labels(method, path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
-    def observe_call(self, kind: str, requests: int, texts: int, seconds: float) -> None:
-        """Count a call of the model that served a number of requests, with a number of texts."""
+    def observe_call(self, kind: str, requests: int, size: int, seconds: float) -> None:
+        """Count a call of the model that served a number of requests.
+
+        Args:
+            kind: kind of the call; ``scores`` and ``classes`` are batches.
+            requests: number of requests.
+            size: number of texts of ``scores``, or of images of ``classes``.
+            seconds: duration of the call.
+        """
         self._model_seconds.labels(kind).inc(seconds)
-        if kind == "scores":
+        sizes = {"scores": self._texts, "classes": self._images}.get(kind)
+        if sizes is not None:
             self._together.observe(requests)
-            self._texts.observe(texts)
+            sizes.observe(size)
 
     def text(self) -> tuple[bytes, str]:
         """The metrics in Prometheus's text format, and its content type."""

@@ -107,7 +107,7 @@ def check_names(classnames: list[str], init: str, limits: Limits, top_k: int | N
     """
     if top_k is not None and len(classnames) <= top_k:
         raise bad(
-            f"the server tells the best {top_k} classes apart and {len(classnames)} came: send at "
+            f"the server scores only the best {top_k} classes, and {len(classnames)} came: send at "
             f"least {top_k + 1}"
         )
     if len(classnames) > limits.classes:

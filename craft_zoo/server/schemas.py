@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema
@@ -10,14 +11,14 @@ from craft_zoo.blackbox import DEFAULT_INIT
 from craft_zoo.protocol import ErrorCode
 
 
-class _First(FailFast):
+class FailFirst(FailFast):
     """Stops at the first invalid element, because each error takes a kilobyte, its element two."""
 
     __hash__ = object.__hash__  # pydantic requires it in a union of types
 
 
 _HYPOTHESIS = "This is a photo of {}."
-_Names = Annotated[list[Annotated[str, Field(min_length=1)]], _First()]
+_Names = Annotated[list[Annotated[str, Field(min_length=1)]], FailFirst()]
 
 
 class _Body(BaseModel):
@@ -27,7 +28,7 @@ class _Body(BaseModel):
 class Announcement(_Body):
     """Announces an image set by the SHA-256 of each image file, in order."""
 
-    images: Annotated[list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], _First()] = Field(
+    images: Annotated[list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], FailFirst()] = Field(
         min_length=1
     )
 
@@ -42,7 +43,9 @@ class Opening(_Body):
 class Templates(_Body):
     """Templates with {} in place of the class name; an inner list has one template per class."""
 
-    templates: Annotated[list[str | Annotated[list[str], _First()]], _First()] = Field(min_length=1)
+    templates: Annotated[list[str | Annotated[list[str], FailFirst()]], FailFirst()] = Field(
+        min_length=1
+    )
 
 
 class TaskParameters(BaseModel):
@@ -65,6 +68,58 @@ class TaskRequest(BaseModel):
 
     inputs: str
     parameters: TaskParameters
+
+
+class ClassifyRequest(_Body):
+    """Images to classify, as base64 of the files or as data URLs: one image, or several images."""
+
+    image: str | None = None
+    images: Annotated[list[str], FailFirst()] | None = Field(None, min_length=1)
+
+
+class Classified(BaseModel):
+    """Class of an image, and the probabilities of classes in descending order."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class ClassifyAnswer(BaseModel):
+    """Class of one image, and the probabilities of classes in descending order."""
+
+    model: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class ClassifySeveralAnswer(BaseModel):
+    """Classes of several images, in their order."""
+
+    model: str
+    images: list[Classified]
+
+
+class AdapterParts(BaseModel):
+    """What an adapter consists of.
+
+    A context is embeddings before the class name, a template is words around it; in the plural,
+    each class has its own.
+    """
+
+    prompt: Literal["context", "contexts", "template", "templates"]
+    refiner: Literal["convex", "network"] | None
+    anchors: int
+
+
+class AdapterAnswer(BaseModel):
+    """The adapter: its model, its classes, what it consists of, and when its file was written."""
+
+    model: str
+    classes: list[str]
+    method: AdapterParts
+    created: datetime | None
 
 
 class ModelAnswer(BaseModel):

@@ -1,4 +1,4 @@
-"""Scoring of one or several requests in one call of the model."""
+"""Scoring or classification for one or several requests in one call of the model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from craft_zoo.blackbox import Question, ServingVLM
+from craft_zoo.blackbox import VLM, Question, ServingVLM
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.server.errors import bad
+from craft_zoo.server.uploads import UploadedImage, pieces
+
+CLASSIFIED = 64  # maximum number of images that are encoded between two turns
+_CLASSIFIED_PIXELS = 2**25
 
 
 def ask(vlm: ServingVLM, questions: Sequence[Question]) -> Generator[None, None, list[np.ndarray]]:
@@ -35,6 +40,34 @@ def ask(vlm: ServingVLM, questions: Sequence[Question]) -> Generator[None, None,
         if not np.isfinite(logits).all():
             raise bad("the model's answer is not finite: keep contexts nearer to the initial one")
     return answers
+
+
+def classify(
+    vlm: VLM, adapter: DeployedAdapter, requests: Sequence[Sequence[UploadedImage]]
+) -> Generator[None, None, list[np.ndarray]]:
+    """Classify the images of several requests by an adapter.
+
+    Args:
+        vlm: the adapter's model.
+        adapter: the adapter.
+        requests: for each request its images, at least one.
+
+    Yields:
+        Between pieces of the images, so that other accounts' jobs can run.
+
+    Returns:
+        Probabilities (N, C) float32 for the N images of each request.
+    """
+    images = [image for own in requests for image in own]
+    rows: list[np.ndarray] = []
+    for some in pieces(images, CLASSIFIED, _CLASSIFIED_PIXELS):
+        if rows:
+            yield
+        rows.append(adapter.predict(vlm.images(some, keep=False)))
+    probabilities = np.concatenate(rows)
+    if not np.isfinite(probabilities).all():
+        raise RuntimeError("the model's answer is not finite")
+    return np.split(probabilities, np.cumsum([len(own) for own in requests])[:-1])
 
 
 def _one(question: Question) -> Generator[None, None, np.ndarray]:

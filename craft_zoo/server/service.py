@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from craft_zoo.blackbox import DEFAULT_INIT, VLM, Question, serving
+from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, Question, serving
 from craft_zoo.data.images import BrokenImageError
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError, PromptError
 from craft_zoo.protocol import ErrorCode, digest
 from craft_zoo.server.accounts import Account
@@ -39,7 +40,7 @@ from craft_zoo.server.caches import (
     SharedCache,
     content_id,
 )
-from craft_zoo.server.capabilities import Capabilities, capabilities_of
+from craft_zoo.server.capabilities import Capabilities, capabilities_of, public_name
 from craft_zoo.server.errors import Refusal, bad, busy
 from craft_zoo.server.metrics import Metrics
 from craft_zoo.server.rate_limit import RateLimit
@@ -59,7 +60,7 @@ Result = TypeVar("Result")
 _LOG = logging.getLogger("craft_zoo.server")
 _READERS = 2  # threads that parse bodies and encode answers
 _SMALL = 2**16  # bytes; parsing fewer takes less time than handing over to another thread
-_TASKS = 4  # classifiers of Hugging Face tasks that are kept for each account
+_TASKS = 16  # classifiers and texts of stateless requests that are kept for each account
 _OWNER = ""  # pseudo-account of the server's own jobs; no account has an empty name
 
 
@@ -83,18 +84,25 @@ class Service:
         vlm: the model.
         settings: accounts, form of the answers, and limits.
         clock: monotonic clock in seconds, for rate limits.
+        adapter: an adapter of the model that classifies images; None: there is none.
     """
 
     model: Capabilities
 
     def __init__(
-        self, vlm: VLM, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        vlm: VLM,
+        settings: ServeSettings,
+        clock: Callable[[], float] = time.monotonic,
+        adapter: DeployedAdapter | None = None,
     ) -> None:
         self.vlm, self.settings, limits = serving(vlm), settings, settings.limits
+        self.name = settings.name or public_name(vlm.name)
+        self.adapter = adapter
         # Part of ids and digests, so that stored answers of another model or form never match.
         self._served = json.dumps([vlm.name, settings.answers, settings.top_k])
         self.metrics = Metrics(lambda: self._worker.waiting)
-        self.gate = Admission(limits)
+        self.admission = Admission(limits)
         self.buckets = RateLimit(limits.requests_per_second, limits.burst, clock)
         self._names = RateLimit(limits.names_per_second, 2 * limits.classes, clock)
         self.cached: Counter[str] = Counter()  # images in the feature cache, by account
@@ -112,7 +120,8 @@ class Service:
             room=limits.opened_bytes,
             size=lambda opened: opened.size,
         )
-        # Classifiers of Hugging Face tasks, which must not evict those that a client has opened.
+        # Classifiers of Hugging Face tasks, and texts of typed questions, which must not evict
+        # those that a client has opened.
         self.tasks: AccountCache[Opened] = AccountCache(
             _TASKS,
             ErrorCode.UNKNOWN_CLASSIFIER,
@@ -124,7 +133,7 @@ class Service:
         self.opened: SharedCache[Opened] = SharedCache()
         self.is_ready = self.is_closing = self._is_ending = False
         self._worker = self._new_worker()
-        self._asking: dict[tuple[str, str], _SameQuestion] = {}
+        self._key_locks: dict[tuple[str, str], _KeyLock] = {}
         self._answering: set[asyncio.Future[Recorded]] = set()
         self._unrecorded: list[tuple[Entry, asyncio.Future[Recorded]]] = []
         self._recording = asyncio.Lock()
@@ -135,21 +144,19 @@ class Service:
         Raises:
             CraftZooError: the database cannot be used.
         """
-        self.is_closing = self._is_ending = self.gate.is_hurried = False
+        self.is_closing = self._is_ending = self.admission.is_hurried = False
         self.state = State(self.settings.state, self.settings.limits.stored_bytes)
         self._readers = ThreadPoolExecutor(_READERS, "craft-zoo-read")
         self._decoder = ThreadPoolExecutor(1, "craft-zoo-decode")
         self._clerk = ThreadPoolExecutor(1, "craft-zoo-bill")
         self._worker.start()
-        self.model = await self.compute(
-            _OWNER, "capabilities_of", lambda: capabilities_of(self.vlm)
-        )
+        self.model = await self.compute(_OWNER, "capabilities", lambda: capabilities_of(self.vlm))
         self.is_ready = True
 
     def close(self) -> None:
         """Refuse new requests; those in progress continue. May be called by a signal handler."""
         self.is_closing = True
-        self.gate.hurry()
+        self.admission.hurry()
 
     async def stop(self) -> None:
         """Stop. Requests still in progress after the grace period are refused and not billed."""
@@ -204,7 +211,15 @@ class Service:
         return logits
 
     async def score(
-        self, account: str, run: Run, payload: object, together: Hashable, texts: int
+        self,
+        account: str,
+        run: Run,
+        payload: object,
+        together: Hashable,
+        size: int,
+        *,
+        kind: str = "scores",
+        room: int | None = None,
     ) -> Any:
         """Run ``run`` on a payload, possibly in one batch with other payloads.
 
@@ -213,7 +228,9 @@ class Service:
             run: see :data:`craft_zoo.server.worker.Run`.
             payload: input of ``run``.
             together: batching key: payloads with equal keys may share a batch.
-            texts: number of texts to score; ``max_batch`` limits their sum in a batch.
+            size: number of texts or images; ``max_batch`` limits their sum in a batch.
+            kind: label for metrics.
+            room: a lower limit of that sum; None: ``max_batch`` alone.
 
         Raises:
             Refusal: see :meth:`compute`.
@@ -221,7 +238,7 @@ class Service:
         if self.settings.max_batch == 1:
             together = None
         return await self._done(
-            Job(account, "scores", run, payload, together, texts, is_brief=True)
+            Job(account, kind, run, payload, together, size, room, is_brief=True)
         )
 
     def interlude(self, *_: int) -> None:
@@ -251,20 +268,37 @@ class Service:
         opened = shelves.find(account, id)
         if opened is None:
             self._charge_names(account, len(classnames))
+            make = partial(self.vlm.opening, classnames, init)
             opened = await self._done(
-                Job(account, "classifier", lambda _: self._opening(classnames, init))
+                Job(account, "classifier", lambda _: self._opening((classnames, init), make))
             )
         shelves.put(account, id, opened)
         return id, opened
 
-    def _opening(
-        self, classnames: tuple[str, ...], init: str
-    ) -> Generator[None, None, list[Opened]]:
-        """Open the model on class names in steps, in the worker's thread."""
-        opened = self.opened.find((classnames, init))
+    async def open_texts(self, account: str, texts: tuple[str, ...]) -> Opened:
+        """Open the model on whole texts for an account, see :meth:`ServingVLM.opening_texts`.
+
+        Raises:
+            Refusal: the model rejects them.
+        """
+        id = content_id("texts", account, self._served, *texts)
+        opened = self.tasks.find(account, id)
         if opened is None:
-            box = yield from self.vlm.opening(classnames, init)
-            opened = self.opened.put((classnames, init), Opened(box))
+            make = partial(self.vlm.opening_texts, texts)
+            opened = await self._done(
+                Job(account, "classifier", lambda _: self._opening(("texts", texts), make))
+            )
+        self.tasks.put(account, id, opened)
+        return opened
+
+    def _opening(
+        self, content: Hashable, make: Callable[[], Generator[None, None, BlackBox]]
+    ) -> Generator[None, None, list[Opened]]:
+        """Open the model in steps, in the worker's thread, unless it is open on the content."""
+        opened = self.opened.find(content)
+        if opened is None:
+            box = yield from make()
+            opened = self.opened.put(content, Opened(box))
         return [opened]
 
     def _charge_names(self, account: str, count: int) -> None:
@@ -334,10 +368,10 @@ class Service:
         is_kept: bool,
     ) -> Recorded:
         name = account.name
-        turnstile = self._asking.setdefault((name, key), _SameQuestion())
-        turnstile.users += 1
+        key_lock = self._key_locks.setdefault((name, key), _KeyLock())
+        key_lock.users += 1
         try:
-            async with turnstile.lock:
+            async with key_lock.lock:
                 known, used = await self.file(self.state.find, name, key, question)
                 if known and known.body is not None:
                     return known
@@ -351,9 +385,9 @@ class Service:
                     self.metrics.predictions.labels(name).inc(prepared.bill.predictions)
                 return recorded
         finally:
-            turnstile.users -= 1
-            if not turnstile.users:
-                del self._asking[name, key]
+            key_lock.users -= 1
+            if not key_lock.users:
+                del self._key_locks[name, key]
 
     async def _record(self, entry: Entry) -> Recorded:
         """Record a request. Those that arrive while the disk is busy share one transaction."""
@@ -419,7 +453,7 @@ class Service:
             raise RuntimeError("the model cannot be used") from error
 
 
-class _SameQuestion:
+class _KeyLock:
     """Serialises requests that have the same idempotency key."""
 
     def __init__(self) -> None:

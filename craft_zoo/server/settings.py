@@ -11,6 +11,7 @@ from craft_zoo.server.accounts import Accounts
 from craft_zoo.server.limits import Limits
 
 Answers = Literal["logits", "log_probabilities"]
+_MOST_DECIMALS = 12
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,13 @@ class ServeSettings:
         answers: whether scores are logits or log-probabilities.
         top_k: number of largest scores of each row that are returned unchanged, see
             :func:`craft_zoo.server.responses.scores_to_return`; None: all.
-        max_batch: maximum number of texts (prompts × classes) for which several requests are scored
-            in one call; 1: each request is scored alone.
+        max_batch: maximum number of texts (prompts × classes), or of images to classify, for which
+            several requests share one call; 1: each request has a call of its own.
         limits: limits on requests and memory.
         name: name of the model that clients see; None: its own, without folders.
+        decimals: decimals to which the answers to typed questions (decisions, System One) are
+            rounded.
+        embeddings: whether features of images and texts are given away.
         metrics_hosts: host names under which metrics are served, besides IP addresses, names
             without dots and this machine's own name.
     """
@@ -39,6 +43,8 @@ class ServeSettings:
     limits: Limits = field(default_factory=Limits)
     name: str | None = None
     metrics_hosts: tuple[str, ...] = ()
+    decimals: int = 6
+    embeddings: bool = False
 
     def __post_init__(self) -> None:
         if self.answers not in ("logits", "log_probabilities"):
@@ -46,11 +52,16 @@ class ServeSettings:
                 f"the server cannot answer with {self.answers!r}: say logits or log_probabilities"
             )
         if self.top_k is not None and self.top_k < 1:
-            raise CraftZooError(f"the best {self.top_k} of a row are none: set top_k to 1 or more")
+            raise CraftZooError(f"top_k must be at least 1, not {self.top_k}")
         if self.top_k is not None and self.answers == "logits":
             raise CraftZooError(
-                "logits of the best K classes tell those of all, asked about in small groups: "
+                "top_k does not protect logits, as those of few classes at a time add up to all: "
                 "answer with log-probabilities, or leave out top_k"
+            )
+        if not 1 <= self.decimals <= _MOST_DECIMALS:
+            raise CraftZooError(
+                f"probabilities cannot be rounded to {self.decimals} decimals: choose a number "
+                f"from 1 to {_MOST_DECIMALS}"
             )
         if self.max_batch < 1:
             raise CraftZooError(f"a batch must have at least 1 text, not {self.max_batch}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
@@ -34,8 +34,8 @@ class UploadedImage(DerivedImage):
     Attributes:
         sha256: SHA-256 of the file, hexadecimal.
         size: bytes of the file; 0 once it is dropped.
-        pixels: number of pixels, set by :meth:`measure`; 0 before that.
-        opened: number of times that :meth:`open` was called.
+        dimensions: width and height in pixels, set by :meth:`measure`; 0 before that.
+        opened: number of times that :meth:`open` or :meth:`file` was called.
     """
 
     def __init__(self, content: bytes | memoryview, name: str, pixels: int) -> None:
@@ -43,7 +43,13 @@ class UploadedImage(DerivedImage):
         self._name, self._most = name, pixels
         self.sha256 = hashlib.sha256(content).hexdigest()
         self._key: bytes | None = None
-        self.pixels = self.opened = 0
+        self.dimensions = 0, 0
+        self.opened = 0
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels, see ``dimensions``."""
+        return math.prod(self.dimensions)
 
     @property
     def size(self) -> int:
@@ -55,13 +61,13 @@ class UploadedImage(DerivedImage):
         return self._content is not None
 
     def measure(self) -> None:
-        """Set ``pixels`` from the file's header, without decoding.
+        """Set ``dimensions`` from the file's header, without decoding.
 
         Raises:
             BrokenImageError: it is no image, too large, or made to exhaust the decoder.
         """
         with self._reading() as image:
-            self.pixels = math.prod(image.size)
+            self.dimensions = image.size
 
     def check(self) -> None:
         """Check that the file can be decoded, and compute its content key.
@@ -78,6 +84,12 @@ class UploadedImage(DerivedImage):
         self.opened += 1
         with self._reading() as image:
             return as_rgb(image, self._name)
+
+    def file(self) -> bytes:
+        """See :meth:`DerivedImage.file`."""
+        self.opened += 1
+        with self._reading():
+            return bytes(self._content or b"")
 
     def content_key(self) -> bytes:
         """See :meth:`DerivedImage.content_key`; equal to the key of the same file on disk."""
@@ -99,7 +111,7 @@ class UploadedImage(DerivedImage):
     def _reading(self) -> Iterator[Image.Image]:
         content = self._content
         if content is None:
-            raise ForgottenImageError(f"image {self._name} is here no longer: send it again")
+            raise ForgottenImageError(f"image {self._name} is no longer stored: send it again")
         most = min(self._most, Image.MAX_IMAGE_PIXELS or self._most)
         if fault := fault_of(content):
             raise BrokenImageError(f"image {self._name} {fault}", "save it anew, as PNG or JPEG")
@@ -119,3 +131,17 @@ class UploadedImage(DerivedImage):
                 f"image {self._name} cannot be read (cannot identify its format)",
                 "send JPEG, PNG or WebP",
             ) from None
+
+
+def pieces(
+    images: Sequence[UploadedImage], most: int, pixels: int
+) -> Iterator[Sequence[UploadedImage]]:
+    """Split images into pieces of at most ``most`` images and ``pixels`` pixels, or one image."""
+    first = total = 0
+    for place, image in enumerate(images):
+        if place > first and (place - first == most or total + image.pixels > pixels):
+            yield images[first:place]
+            first, total = place, 0
+        total += image.pixels
+    if images:
+        yield images[first:]

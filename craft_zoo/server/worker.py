@@ -45,6 +45,7 @@ class Job:
         payload: input of ``run``.
         together: batching key: jobs with equal keys may share one call; None: never.
         size: size of the job, which counts towards the batch limit ``room``.
+        room: maximum total size of a call that it begins; None: the worker's.
         is_brief: whether it, or its next step, may run during a long job.
         future: receives the result.
     """
@@ -55,6 +56,7 @@ class Job:
     payload: Any = None
     together: Hashable = None
     size: int = 1
+    room: int | None = None
     is_brief: bool = False
     future: Future[Any] = field(default_factory=Future)
 
@@ -205,7 +207,7 @@ class Worker:
 
     def _join(self, task: _Task) -> None:
         """Add the queued jobs that may share the call of a task that is about to begin."""
-        room = self._room - task.first.size
+        room = min(self._room, task.first.room or self._room) - task.first.size
         for other in self._alike(task.first):
             job = other.first
             if job.size <= room:

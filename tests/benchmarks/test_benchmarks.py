@@ -27,7 +27,7 @@ from craft_zoo.benchmarks import (
     average_curves,
     combine,
     cross,
-    few_seeds,
+    few_seeds_warning,
     label_runs,
     mean_interval,
     plot_curves,
@@ -117,12 +117,12 @@ def test_one_number_has_one_spread_everywhere(seeds: int) -> None:
     assert one.singles == over_all.mean_singles == curve["singles"]
     if seeds < 5:
         assert np.isnan([one.low, over_all.mean_low, curve["low"]]).all()
-        assert f"{5}" in few_seeds(points)
+        assert f"{5}" in few_seeds_warning(points)
     else:
         assert one.low < one.accuracy < one.high
         assert (one.low, one.high) == pytest.approx((over_all.mean_low, over_all.mean_high))
         assert (one.low, one.high) == pytest.approx((curve["low"], curve["high"]))
-        assert few_seeds(points) == ""
+        assert few_seeds_warning(points) == ""
 
 
 def test_between_its_points_a_seed_keeps_its_last_accuracy() -> None:

@@ -38,6 +38,11 @@ OTHERS = CraftConfig(
 )
 
 
+@pytest.fixture(scope="session")
+def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
+    return tiny_vlm
+
+
 def of(
     folder: Path, method: str, config: CraftConfig, optimizer: str = "logit-gn", **given: Any
 ) -> RunSpec:

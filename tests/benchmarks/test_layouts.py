@@ -11,37 +11,28 @@ import pytest
 from craft_zoo.benchmarks import Bench, RunStore, combine, cross
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Sampling, few_shot, load_dataset
+from craft_zoo.data.published import published_datasets
 from craft_zoo.openclip import OpenCLIP
 
-# Class folders → CoOp's words.
-NAMES = {
-    "AnnualCrop": "Annual Crop Land",
-    "Forest": "Forest",
-    "HerbaceousVegetation": "Herbaceous Vegetation Land",
-    "Highway": "Highway or Road",
-    "Industrial": "Industrial Buildings",
-    "Pasture": "Pasture Land",
-    "PermanentCrop": "Permanent Crop Land",
-    "Residential": "Residential Buildings",
-    "River": "River",
-    "SeaLake": "Sea or Lake",
-}
+NAMES = published_datasets()["eurosat"].renamed  # class folders → CoOp's words
 
 
 @pytest.fixture(scope="module")
-def coop_root(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """EuroSAT's images of the team's folder in CoOp's layout, by links."""
-    root = tmp_path_factory.mktemp("root")
+def roots(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Some of the team's images of EuroSAT, by links: in a folder, and in CoOp's layout."""
+    own, root = (tmp_path_factory.mktemp(name) for name in ("own", "root"))
     split: dict[str, list] = {"train": [], "val": [], "test": []}
-    for part in ("train", "test"):
+    for part, count in (("train", 25), ("test", 10)):
         for label, (folder, words) in enumerate(NAMES.items()):
             images = root / "eurosat" / "2750" / folder
             images.mkdir(parents=True, exist_ok=True)
-            for image in sorted((shared_data / "eurosat" / part / folder).iterdir()):
+            (own / part / folder).mkdir(parents=True)
+            for image in sorted((shared_data / "eurosat" / part / folder).iterdir())[:count]:
                 (images / image.name).symlink_to(image)
+                (own / part / folder / image.name).symlink_to(image)
                 split[part].append([f"{folder}/{image.name}", label, words])
     (root / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
-    return root
+    return own, root
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +44,10 @@ def names_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("sampling", ["uniform", "coop"])
 def test_the_same_few_shot_sets(
-    sampling: Sampling, shared_data: Path, coop_root: Path, names_file: Path
+    sampling: Sampling, roots: tuple[Path, Path], names_file: Path
 ) -> None:
-    own = load_dataset(f"folder:{shared_data / 'eurosat'}", classnames=names_file)
-    field = load_dataset("eurosat", root=coop_root)
+    own = load_dataset(f"folder:{roots[0]}", classnames=names_file)
+    field = load_dataset("eurosat", root=roots[1])
     assert own.classnames == field.classnames
     for seed in (1, 2):
         one, other = (few_shot(d, 4, seed, sampling=sampling) for d in (own, field))
@@ -69,7 +60,7 @@ def test_the_same_few_shot_sets(
 
 
 def test_the_same_results(
-    vlm: OpenCLIP, shared_data: Path, coop_root: Path, names_file: Path, tmp_path: Path
+    vlm: OpenCLIP, roots: tuple[Path, Path], names_file: Path, tmp_path: Path
 ) -> None:
     common = {
         "variants": combine(["zero-shot", "craft"], ["logit-gn"], CraftConfig()),
@@ -77,9 +68,9 @@ def test_the_same_results(
         "seeds": [1],
         "budgets": [40],
     }
-    folder = DatasetSpec(f"folder:{shared_data / 'eurosat'}", str(names_file))
+    folder = DatasetSpec(f"folder:{roots[0]}", str(names_file))
     own = cross("craft-mini", [folder], **common)
-    field = cross("craft-mini", [DatasetSpec("eurosat", root=str(coop_root))], **common)
+    field = cross("craft-mini", [DatasetSpec("eurosat", root=str(roots[1]))], **common)
     curves = Bench(vlm, RunStore(tmp_path)).run([*own, *field])
     for mine, theirs in zip(own, field, strict=True):
         assert [replace(p, seconds=0) for p in curves[mine]] == [

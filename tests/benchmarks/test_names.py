@@ -25,7 +25,7 @@ from craft_zoo.benchmarks import (
     write_config,
 )
 from craft_zoo.benchmarks.names import distinguished, file_names, markdown_cell, shortened
-from craft_zoo.benchmarks.plots import drawn
+from craft_zoo.benchmarks.plots import drawn, save
 from craft_zoo.benchmarks.report.tables import markdown, write
 from craft_zoo.cli import main
 from craft_zoo.data import DatasetSpec
@@ -131,6 +131,16 @@ def test_any_name_is_drawn_as_it_is(name: str) -> None:
         assert shown == name
 
 
+def test_files_of_every_format_hold_any_name(tmp_path: Path) -> None:
+    figure, axis = plt.subplots()
+    for place, name in enumerate(HARD):
+        axis.text(0, place, drawn(name))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*Glyph.*")
+        *_, svg = save(figure, tmp_path, "names", ("png", "pdf", "svg"))
+    ElementTree.parse(svg)  # well-formed
+
+
 def test_drawn_names_stay_apart() -> None:
     alike = [*HARD, "x" * 150 + "y" + "x" * 149, r"\x1b", "x" * 299]
     assert len({drawn(name) for name in alike}) == len(set(alike))
@@ -204,12 +214,13 @@ def test_two_data_sets_of_one_name_have_two_of_everything(
 
 
 def test_a_report_of_the_hardest_names(tmp_path: Path) -> None:
-    stored(tmp_path, [f"folder:d/{name}" for name in HARD if "/" not in name], "_$x$ <b> \x1b")
+    hardest = ["..", "con", "$", "{}", "\ud800", "a|b", "模型", "<script>&'\"", "x" * 300]
+    stored(tmp_path, [f"folder:d/{name}" for name in hardest], "_$x$ <b> \x1b")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*Glyph.*")
         assert main(["report", str(tmp_path)]) == 0
     figures = list((tmp_path / "report" / "figures").glob("curves-*.svg"))
-    assert len(figures) == len(HARD)
+    assert len(figures) == len(hardest)
     for path in figures:
         ElementTree.parse(path)  # well-formed
     page = (tmp_path / "report" / "report.html").read_text()

@@ -31,6 +31,11 @@ from craft_zoo.openclip import OpenCLIP
 from craft_zoo.transfer import transfer
 
 
+@pytest.fixture(scope="session")
+def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
+    return tiny_vlm
+
+
 def grid(dataset: str | DatasetSpec, method: str = "craft", **changes: object) -> list:
     arguments: dict = {
         "model": "craft-mini",
@@ -141,8 +146,8 @@ def test_parts_of_a_plan(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(PARTS)
     runs = list(Plan.of(read_plan(path)).runs())
-    told = [(r.dataset.name, r.method, r.shots, r.seed, r.budget, r.transfer) for r in runs]
-    assert told == [
+    described = [(r.dataset.name, r.method, r.shots, r.seed, r.budget, r.transfer) for r in runs]
+    assert described == [
         ("digits", "zero-shot", 2, 1, 50, ()),
         ("digits", "zero-shot", 2, 2, 50, ()),
         ("digits@base", "craft", 2, 7, 8000, ("digits@new",)),
@@ -154,12 +159,12 @@ def test_parts_of_a_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ("parts: {a: {budgets_by_shots: {4: 60}}}", "the budgets say nothing of 16 shots"),
+        ("parts: {a: {budgets_by_shots: {4: 60}}}", "the budgets lack an entry for 16 shots"),
         (
             "parts: {a: {shot: 3}}",
             "part 'a' of the plan: shot is no key of a plan: did you mean",
         ),
-        ("parts: {a: {parts: {}}}", "part 'a' has parts itself"),
+        ("parts: {a: {parts: {}}}", "part 'a' contains parts"),
         ("sampling: cope", "sampling should be 'uniform' or 'coop', not 'cope'"),
     ],
 )
@@ -259,7 +264,7 @@ def test_a_dry_run_needs_neither_data_nor_weights(
     assert main(["bench", "--suite", "craft-paper", "--dry-run", "--price", "0.5"]) == 0
     printed = capsys.readouterr().out
     assert "Time is not known: model RN50 with weights 'openai' cannot be loaded" in printed
-    assert "Not here, so by their published sizes: caltech101" in printed
+    assert "counted by their published sizes: caltech101" in printed
     together = printed[printed.index("Together, at most:") :]
     # 11 data sets x 3 seeds x (2 x 2,000 + ... ) of three methods, and ImageNet's shift of two
     expected = 11 * 3 * 3 * (2000 + 2 * 4000 + 2 * 8000) + 3 * 2 * 2000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from craft_zoo.benchmarks.speed.classify import classify_table, measure_classify
 from craft_zoo.benchmarks.speed.load import fairness, load_table, measure_load
 from craft_zoo.benchmarks.speed.serving import measure_loopback
 
@@ -26,6 +27,18 @@ def test_load_is_answered_without_errors_in_fair_shares() -> None:
     assert (table["errors"] == 0).all()
     assert (table["requests"] > 3).all()
     assert (table["p50"] <= table["p99"]).all()
+
+
+@pytest.mark.slow
+def test_a_served_adapter_under_load_answers_as_in_one_process() -> None:
+    table = measure_classify(models=["craft-mini"], clients=4, seconds=1)
+    assert len(table) == 2 * 2  # batches, turns
+    assert classify_table(table).row_count == 1
+    assert (table["errors"] == 0).all()
+    assert (table["requests"] > 3).all()
+    assert (table["difference"] <= 1e-5).all()
+    assert (table["p50"] <= table["p99"]).all()
+    assert (table["alone"] > 0).all()
 
 
 def test_jains_index() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from craft_zoo.anchors import most_informative, most_spread
+from craft_zoo.anchors import highest_variance, most_informative
 
 
 def logits(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -19,9 +19,9 @@ def logits(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_those_that_vary_most() -> None:
     values, _ = logits(1)
-    assert set(most_spread(values, 2)) == {3, 7}
+    assert set(highest_variance(values, 2)) == {3, 7}
     shifted = values + 100 * np.random.default_rng(2).standard_normal((60, 1))
-    assert np.array_equal(most_spread(shifted, 5), most_spread(values, 5))
+    assert np.array_equal(highest_variance(shifted, 5), highest_variance(values, 5))
 
 
 def test_those_that_tell_the_labels() -> None:

@@ -28,6 +28,11 @@ from craft_zoo.metrics import interval
 from craft_zoo.openclip import OpenCLIP
 
 
+@pytest.fixture(scope="session")
+def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
+    return tiny_vlm
+
+
 class Counting(WrappedBlackBox):
     """Counts the (prompt, image) pairs that it is asked about."""
 

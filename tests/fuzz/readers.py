@@ -48,13 +48,13 @@ from craft_zoo.benchmarks.statistics import summarize
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.blackbox import Journal, load_vlm
 from craft_zoo.client import RemoteVLM, Retrying
-from craft_zoo.craft import read_settings
 from craft_zoo.data import DatasetSpec, load_dataset
 from craft_zoo.data.classnames import read_classnames
 from craft_zoo.data.images import image_size, open_image
 from craft_zoo.data.published.catalogue import published_datasets
 from craft_zoo.data.published.split import parse_split
 from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import read_settings
 from craft_zoo.optimizers import OptimizerError
 from craft_zoo.protocol import (
     DIGEST_HEADER,

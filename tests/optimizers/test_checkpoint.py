@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from craft_zoo.optimizers import CMA, Optimizer, OptimizerError, create, register, restore
+from craft_zoo.optimizers import CMA, Optimizer, OptimizerError, Space, create, register, restore
 
 
 def advance(optimizer: Optimizer, generations: int) -> list[np.ndarray]:
@@ -69,7 +69,7 @@ def test_another_search_is_noticed() -> None:
     advance(optimizer, 3)
     state = optimizer.state()
     state["losses"] = state["losses"][::-1].copy()
-    with pytest.raises(OptimizerError, match="of a search that 'snes' does not repeat here"):
+    with pytest.raises(OptimizerError, match="'snes' now asks for other candidates"):
         restore(state)
 
 
@@ -93,3 +93,105 @@ def test_a_damaged_state_is_explained(damage: str) -> None:
 def test_only_what_create_has_made_has_a_state() -> None:
     with pytest.raises(OptimizerError, match="made by create"):
         CMA(3, budget=50, seed=1).state()
+
+
+RNG = (
+    '"rng": {"bit_generator": "PCG64", "state": {"state": %d, '
+    '"inc": 194290289479364712180083596243593368443}, "has_uint32": %d, "uinteger": %d}'
+)
+# States as they were written before Space, with the next candidates of the same searches.
+OLD: dict[str, tuple[Space, dict[str, object], list[list[float]]]] = {
+    "genetic": (
+        Space(2, choices=[4, 5]),
+        {
+            "about": '{"spec": "genetic:popsize=2", "options": {}, "dim": 2, "budget": 20, '
+            '"seed": 1, "checksum": 1388216525, "choices": [4, 5]}',
+            "generations": [2],
+            "losses": [0.0, 3.0],
+        },
+        [[1, 2], [1, 0]],
+    ),
+    "snes": (
+        Space(2),
+        {
+            "about": '{"spec": "snes:popsize=2", "options": {}, "dim": 2, "budget": 20, '
+            '"seed": 1, "checksum": 3488171173, "choices": null}',
+            "generations": [2],
+            "losses": [1.1672023355659444, -0.9727201554209738],
+        },
+        [[0.8965726274823994, -0.5522119294878534], [-0.5438093491612132, -0.39820924261247026]],
+    ),
+    "logit-gn": (
+        Space(2, blocks=2),
+        {
+            "about": '{"spec": "logit-gn:popsize=2,memory=3", "options": {}, "dim": 2, '
+            '"budget": 20, "seed": 1, "checksum": 0, "choices": null, "evaluations": 4}',
+            "logit_gn": '{"radius": 0.2, "rejected": 0, "looked": false, "blocks": 2, '
+            f'"shape": [1, 2], "evaluated": true, '
+            f"{RNG % (132289089894194688499898990827882008816, 0, 4082210491)}}}",
+            "center": [0.4000000059604645, -0.4000000059604645],
+            "center_outputs": [[-0.6000000238418579], [0.6000000238418579]],
+            "points": [
+                [[0.20000000298023224], [-0.20000000298023224]],
+                [[0.4000000059604645], [-0.4000000059604645]],
+                [[0.6000000238418579], [-0.20000000298023224]],
+            ],
+            "outputs": [
+                [[0.19999998807907104], [-0.19999998807907104]],
+                [[0.3999999761581421], [-0.3999999761581421]],
+                [[0.6000000238418579], [-0.19999998807907104]],
+            ],
+            "origin": [[-1.0], [1.0]],
+        },
+        [[0.6000000089406967, -0.6000000089406967], [0.800000011920929, -0.4000000059604645]],
+    ),
+    "columns": (
+        Space(2, blocks=2, choices=[4, 5]),
+        {
+            "about": '{"spec": "columns:popsize=2", "options": {}, "dim": 2, "budget": 20, '
+            '"seed": 1, "checksum": 0, "choices": [4, 5], "evaluations": 4}',
+            "columns_about": '{"shape": [1, 2], "blocks": 2, "evaluated": true, '
+            '"assembled": null, "tried": '
+            '[["0000000000000000", "0100000000000000", "0300000000000000"], '
+            '["0000000000000000", "0200000000000000", "0400000000000000"]], '
+            f"{RNG % (288514794402043327389427592626368753378, 1, 873833604)}}}",
+            "deployed": [1.0, 2.0],
+            "deployed_outputs": [[-1.0], [0.0]],
+            "pool_choices": [[[0], [1], [3], [3]], [[0], [2], [4], [4]]],
+            "pool_columns": [[[-2.0], [-1.0], [1.0], [1.0]], [[-2.0], [0.0], [2.0], [2.0]]],
+        },
+        [[2, 3], [2, 1]],
+    ),
+    "columns, before its first ask": (
+        Space(2, blocks=2, choices=[4, 5]),
+        {
+            "about": '{"spec": "columns:popsize=2", "options": {}, "dim": 2, "budget": 20, '
+            '"seed": 1, "checksum": 0, "choices": [4, 5], "evaluations": 0}',
+            "columns_about": '{"shape": [], "blocks": 2, "evaluated": false, '
+            '"assembled": null, "tried": [], '
+            f"{RNG % (207833532711051698738587646355624148094, 0, 0)}}}",
+            "deployed": [0.0, 0.0],
+            "deployed_outputs": [],
+            "pool_choices": np.zeros((1, 0, 2), dtype=np.int64),
+            "pool_columns": np.zeros((1, 0, 0), dtype=np.float32),
+        },
+        [[0, 0], [1, 2]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_a_state_from_before_spaces_is_continued(name: str) -> None:
+    space, state, expected = OLD[name]
+    single = ("points", "outputs", "origin")
+    kinds = {key: np.float32 if key in single else None for key in state}
+    optimizer = restore({key: np.array(value, dtype=kinds[key]) for key, value in state.items()})
+    optimizer.output_loss = lambda outputs: (float(np.square(outputs).sum()) / 2, outputs)
+    assert optimizer.space == space
+    again = restore(optimizer.state())
+    again.output_loss = optimizer.output_loss
+    assert again.space == space
+    candidates = optimizer.ask()
+    np.testing.assert_allclose(candidates, expected, rtol=1e-6)
+    assert np.array_equal(again.ask(), candidates)
+    optimizer.tell(candidates, candidates.sum(axis=1), [each[None] for each in candidates])

@@ -11,14 +11,21 @@ from craft_zoo.optimizers import (
     Optimizer,
     OptimizerError,
     Outputs,
+    Space,
     create,
     names,
     options,
     restore,
+    searches,
 )
 from craft_zoo.optimizers.base import _FAILED
 
 OWN = sorted(set(names()) - {"nevergrad"})
+
+
+def space(spec: str, dim: int, values: int) -> Space:
+    """A space that the optimizer can search: choices of ``values``, if it searches only these."""
+    return Space(dim, choices=None if searches(spec, choices=False) else [values] * dim)
 
 
 class Spy(Optimizer):
@@ -81,9 +88,8 @@ def scaled_sphere(optimizer: Optimizer, points: np.ndarray, scale: float) -> np.
 def test_no_failed_point_is_recommended_in_any_dimension(
     spec: str, dim: int, budget: int, first: bool, share: float, scale: float, seed: int
 ) -> None:
-    optimizer, rng = create(spec, dim, budget=budget, seed=seed), np.random.default_rng(seed)
-    if optimizer.needs_choices:
-        optimizer.choices = np.full(dim, 3)
+    optimizer = create(spec, space(spec, dim, 3), budget=budget, seed=seed)
+    rng = np.random.default_rng(seed)
     optimizer.output_loss = lambda outputs: (float(outputs @ outputs), 2 * outputs)
     failed, good = set(), set()
     while not optimizer.stop:
@@ -133,13 +139,13 @@ def test_numpys_numbers_are_as_good_as_pythons(spec: str) -> None:
         key: kinds[type(value)](value) if type(value) in kinds else value
         for key, value in values.items()
     }
-    first = create(spec, 5, budget=100, seed=3, **values)
-    second = create(spec, np.int64(5), budget=np.prod([10, 10]), seed=np.array(3), **numpys)
+    plain = space(spec, 5, 4)
+    choices = None if plain.choices is None else np.array(plain.choices, dtype=np.int32)
+    numpy = Space(np.int64(5), blocks=np.int64(1), choices=choices)
+    first = create(spec, plain, budget=100, seed=3, **values)
+    second = create(spec, numpy, budget=np.prod([10, 10]), seed=np.array(3), **numpys)
     asked = []
     for optimizer in (first, second):
-        if optimizer.needs_choices:
-            optimizer.choices = np.full(5, 4, dtype=np.int32)
-        optimizer.blocks = np.int64(1)
         optimizer.output_loss = lambda outputs: (float(outputs @ outputs), 2 * outputs)
         candidates = optimizer.ask()
         optimizer.tell(candidates, (candidates**2).sum(axis=1), list(candidates))
@@ -151,9 +157,9 @@ def test_numpys_numbers_are_as_good_as_pythons(spec: str) -> None:
 
 @pytest.mark.parametrize("value", [True, np.True_, np.float64(3), np.array([3]), "3"])
 def test_what_is_no_whole_number_is_refused(value: object) -> None:
-    for given_as in ("dim", "budget", "seed"):
-        sizes = {"dim": 3, "budget": 100, "seed": 1} | {given_as: value}
-        with pytest.raises(OptimizerError, match=f"{given_as} must be a whole number, at least"):
+    for given_as, name in (("space", "dim"), ("budget", "budget"), ("seed", "seed")):
+        sizes = {"space": 3, "budget": 100, "seed": 1} | {given_as: value}
+        with pytest.raises(OptimizerError, match=f"{name} must be a whole number, at least"):
             create("random", **sizes)
 
 
@@ -178,7 +184,7 @@ def test_the_last_generation_is_cut_to_the_budget() -> None:
     assert sizes == [4, 4, 2]
     assert spy.stop == "the budget of 10 is spent"
     assert (spy.evaluations, spy.remaining) == (10, 0)
-    with pytest.raises(OptimizerError, match=r"after the end \(the budget of 10 is spent\)"):
+    with pytest.raises(OptimizerError, match=r"has ended \(the budget of 10 is spent\)"):
         spy.ask()
 
 
@@ -192,9 +198,7 @@ def test_the_last_generation_is_cut_to_the_budget() -> None:
 def test_any_losses_and_any_cuts_use_the_budget_and_leave_finite_points(
     spec: str, budget: int, dim: int, data: st.DataObject
 ) -> None:
-    optimizer = create(spec, dim, budget=budget, seed=1)
-    if optimizer.needs_choices:
-        optimizer.choices = np.full(dim, 7)
+    optimizer = create(spec, space(spec, dim, 7), budget=budget, seed=1)
     losses = st.floats(allow_nan=True, allow_infinity=True, width=32)
     used = 0
     while not optimizer.stop:
@@ -220,7 +224,7 @@ def test_misuse_is_explained() -> None:
     with pytest.raises(OptimizerError, match="ask was called twice"):
         optimizer.ask()
     for wrong in (np.zeros((2, 4)), candidates[::-1], candidates[:0], candidates + 1e-9):
-        with pytest.raises(OptimizerError, match="tell what ask returned"):
+        with pytest.raises(OptimizerError, match="pass what ask returned"):
             optimizer.tell(wrong, np.zeros(len(wrong)))
     with pytest.raises(OptimizerError, match="give one number each"):
         optimizer.tell(candidates, [0.0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from craft_zoo.optimizers import Optimizer, OptimizerError, create, restore
+from craft_zoo.optimizers import Optimizer, OptimizerError, Space, create, restore
 from craft_zoo.optimizers.output_basis import OutputBasis
 from craft_zoo.optimizers.secants import LinearModel, SecantMemory
 from craft_zoo.optimizers.testing import classification, mean_cross_entropy
@@ -39,7 +39,7 @@ def test_it_needs_outputs_and_their_loss() -> None:
     optimizer = create("logit-gn", 4, budget=100, seed=1)
     candidates = optimizer.ask()
     losses, outputs = classification(4)(candidates)
-    with pytest.raises(OptimizerError, match="'logit-gn' learns from outputs: tell what is behind"):
+    with pytest.raises(OptimizerError, match="'logit-gn' learns from outputs: pass outputs"):
         optimizer.tell(candidates, losses)
     with pytest.raises(OptimizerError, match="'logit-gn' needs the convex loss of the outputs"):
         optimizer.tell(candidates, losses, outputs)
@@ -89,7 +89,7 @@ def test_outputs_of_another_shape_are_refused() -> None:
         if shape == (2,):
             optimizer.tell(candidates, np.zeros(len(candidates)), told)
         else:
-            with pytest.raises(OptimizerError, match="all must have one shape"):
+            with pytest.raises(OptimizerError, match="give all the same shape"):
                 optimizer.tell(candidates, np.zeros(len(candidates)), told)
 
 
@@ -115,13 +115,13 @@ def test_the_model_is_right_for_linear_functions(count: int) -> None:
     model = memory.model(center, at, reach=100.0)
     assert model is not None
     t = 0.1 * rng.standard_normal((2, 6))
-    inside = model.known(t.astype(np.float32)[:, None])[:, 0]
+    inside = model.project(t.astype(np.float32)[:, None])[:, 0]
     assert np.allclose(inside, t, atol=1e-3) == (count >= 6)
     assert np.allclose(np.vdot(inside, t - inside), 0, atol=1e-4)
     assert np.allclose(model.change(inside), np.einsum("bd,bdn->bn", inside, slopes), atol=2e-3)
     gradient = rng.standard_normal((2, 4)).astype(np.float32)
     whole = np.einsum("bdn,bn->bd", slopes, gradient).astype(np.float32)
-    assert np.allclose(model.slope(gradient), model.known(whole[:, None])[:, 0], atol=1e-2)
+    assert np.allclose(model.slope(gradient), model.project(whole[:, None])[:, 0], atol=1e-2)
 
 
 def low_rank(rng: np.random.Generator, count: int, rank: int) -> np.ndarray:
@@ -178,7 +178,7 @@ def test_the_minimum_in_balls() -> None:
     def value(t: np.ndarray) -> float:
         return loss(predicted(t))[0] + 0.1 / 2 * float(np.vdot(center + t, center + t))
 
-    ball = BallMinimizer(loss, model, center, pull=0.1, iterations=300)
+    ball = BallMinimizer(loss, model, center, l2_penalty=0.1, iterations=300)
     inside = ball.minimize(0.1)
     assert np.allclose(np.linalg.norm(inside, axis=1), 0.1, atol=1e-6)
     others = rng.standard_normal((500, 2, 3))
@@ -202,8 +202,9 @@ def test_blocks_are_learnt_side_by_side() -> None:
     start = squares(many_curves(np.zeros(160)))[0]
     ends = {}
     for blocks in (8, 1):
-        optimizer = create("logit-gn:shrink=0", 160, budget=150, seed=1)
-        optimizer.output_loss, optimizer.blocks = squares, blocks
+        space = Space(160, blocks=blocks)
+        optimizer = create("logit-gn:shrink=0", space, budget=150, seed=1)
+        optimizer.output_loss = squares
         while not optimizer.stop:
             candidates = optimizer.ask()
             outputs = [many_curves(z) for z in candidates]
@@ -218,8 +219,8 @@ def test_few_numbers_lead_as_far_as_all(monkeypatch: pytest.MonkeyPatch) -> None
     ends = []
     for of in (OutputBasis.of, lambda outputs: OutputBasis(outputs[0])):
         monkeypatch.setattr(OutputBasis, "of", of)
-        optimizer = create("logit-gn:shrink=0", 160, budget=200, seed=1)
-        optimizer.output_loss, optimizer.blocks = squares, 8
+        optimizer = create("logit-gn:shrink=0", Space(160, blocks=8), budget=200, seed=1)
+        optimizer.output_loss = squares
         first = optimizer
         while not optimizer.stop:
             candidates = optimizer.ask()
@@ -235,10 +236,10 @@ def test_few_numbers_lead_as_far_as_all(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_outputs_that_do_not_come_in_blocks_are_refused() -> None:
-    optimizer = create("logit-gn", 6, budget=100, seed=1)
-    optimizer.output_loss, optimizer.blocks = squares, 3
+    optimizer = create("logit-gn", Space(6, blocks=3), budget=100, seed=1)
+    optimizer.output_loss = squares
     candidates = optimizer.ask()
-    with pytest.raises(OptimizerError, match="do not come in 3 blocks"):
+    with pytest.raises(OptimizerError, match="do not divide into 3 blocks"):
         optimizer.tell(candidates, np.zeros(len(candidates)), [np.zeros((5, 2))] * len(candidates))
 
 
@@ -249,8 +250,8 @@ def test_blocks_are_part_of_the_state() -> None:
             outputs = [many_curves(z) for z in candidates]
             optimizer.tell(candidates, np.zeros(len(candidates)), outputs)
 
-    first = create("logit-gn", 160, budget=500, seed=1)
-    first.output_loss, first.blocks = squares, 8
+    first = create("logit-gn", Space(160, blocks=8), budget=500, seed=1)
+    first.output_loss = squares
     go_on(first, 3)
     second = restore(first.state())
     second.output_loss = squares

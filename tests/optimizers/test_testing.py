@@ -19,8 +19,7 @@ OWN = [
     "sep-cma:restarts=ipop,popsize=5",
     "vkd-cma:restarts=bipop,popsize=6",
     "spsa:directions=3,calibration=2",
-    "logit-gn:popsize=1",
-    "logit-gn:popsize=2,memory=9,shrink=0",
+    "logit-gn:popsize=6,memory=9,shrink=0",
     "nevergrad:OnePlusOne",
     "nevergrad:OnePlusOne:workers=7",
 ]
@@ -59,6 +58,17 @@ NEVERGRAD: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("spec", OWN)
 def test_our_own_keep_the_rules(spec: str) -> None:
     check_optimizer(spec, skip=CANNOT_HOLD.get(spec, ()))
+
+
+def test_a_search_that_evaluates_one_candidate_at_a_time_is_restored() -> None:
+    """It alternates between two kinds of generations."""
+    check_optimizer("logit-gn:popsize=1", skip=set(CHECKS) - {"cut", "restoring"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("popsize", [1, 2])
+def test_logit_gn_keeps_the_rules_in_small_generations(popsize: int) -> None:
+    check_optimizer(f"logit-gn:popsize={popsize}")
 
 
 @pytest.mark.slow
@@ -140,6 +150,11 @@ class SharesItsState(Climber):
     def _tell(self, candidates, losses, outputs) -> None:
         super()._tell(candidates, losses, outputs)
         type(self).best = 1e-3 * candidates[0] if self.remaining else np.zeros(1)
+
+
+class ForgetsItsSpace(Climber):
+    def __init__(self, dim: int, *, budget: int, seed: int) -> None:
+        super().__init__(int(dim), budget=budget, seed=seed)
 
 
 class WrongShape(Climber):
@@ -314,7 +329,8 @@ FAULTS = [
     (SeedsNumpysGenerator, "isolation: it draws from numpy's global generator, or seeds it"),
     (Unseeded, "determinism: with the same seed it asked for other candidates"),
     (BlindToTheSeed, "seed: with another seed it asked for the same candidates"),
-    (SharesItsState, "interleaving: beside another one it asked for other candidates"),
+    (SharesItsState, "interleaving: interleaved with another instance, it asked for"),
+    (ForgetsItsSpace, r"space: made for Space\(dim=6, blocks=2, .*, it searches Space\(dim=6, bl"),
     (WrongShape, r"shapes, .*: .*asked for candidates of shape \(1,\): its _ask must return"),
     (WrongRecommendation, r"shapes: recommend gave the shape \(1, 1\) for 1 dimensions, not"),
     (StartsElsewhere, r"start: before the first ask, it does not recommend the start \(zeros\)"),
@@ -338,9 +354,9 @@ FAULTS = [
     (DivergesInOneVariable, "dimensions: on the sphere function in 1 dimensions it recommends a"),
     (HandsOutItsState, "purity: recommend hands out its own array: return a copy"),
     (LooksWhenAsked, "purity: recommend changes the search that follows"),
-    (KeepsTheCallersArrays, "purity: it keeps the caller's arrays: copy what it is told"),
+    (KeepsTheCallersArrays, "purity: it keeps references to the caller's arrays"),
     (AsksFromItsState, "purity: tell changed the candidates that ask had returned: _ask must"),
-    (LearnsInSecret, "restoring: told the same losses again, it asks for other candidates"),
+    (LearnsInSecret, "restoring: after the same losses, it asks for other candidates"),
     (LearnsInSecret, "outputs: it learns from outputs: declare learns_from_outputs"),
     (DependsOnHowOftenItWasMade, "determinism: with the same seed it asked for other"),
     (GoesUphill, "improvement: on the sphere function in 6 dimensions it recommends a loss of"),

@@ -1,10 +1,10 @@
-"""The field's data sets by name, in the layouts in which they were published.
+"""Published benchmark data sets by name, in their published layouts.
 
-All lie in folders of their own under one data root, as CoOp, CraFT, BlackVIP and ZIP want them;
-``docs/datasets.md`` shows how. Importing this package registers every one.
+Each has its own folder under one data root, as CoOp, CraFT, BlackVIP and ZIP expect;
+``docs/datasets.md`` shows the layouts. Importing this package registers all data sets.
 
-- :func:`published_datasets`, :class:`Published`, :class:`Sizes`: what there is, without the data
-- :func:`check_datasets`, :class:`Finding`: what lies under a data root, and whether it is whole
+- :func:`published_datasets`, :class:`Published`, :class:`Sizes`: descriptions, without the data
+- :func:`check_datasets`, :class:`Finding`: data sets under a data root and their completeness
 """
 
 from craft_zoo.data.published import loaders  # noqa: F401, registers the data sets

@@ -1,4 +1,4 @@
-"""FGVC-Aircraft: text lists of image numbers and variants."""
+"""Reader of FGVC-Aircraft, whose splits are text lists of image numbers and variants."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from craft_zoo.errors import CraftZooError
 
 
 def read_aircraft(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
-    """The parts in the lists' order, classes in that of ``variants.txt``.
+    """Images in the order of the lists, classes in that of ``variants.txt``.
 
     Raises:
         CraftZooError: a list is malformed, images are missing, or see :func:`words_for_classes`.

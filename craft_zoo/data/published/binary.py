@@ -1,4 +1,4 @@
-"""CIFAR's binary batches and SVHN's Matlab files: images of 32 x 32 pixels, in memory."""
+"""Readers of CIFAR's binary files and SVHN's Matlab files (32 x 32 pixels, kept in memory)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SIDE = 32
 
 @dataclass(frozen=True)
 class _Batches:
-    """Where CIFAR's parts lie; the label that counts is the last of a record's."""
+    """Files of CIFAR; of several labels in a record, the last one is used."""
 
     names: str
     train: tuple[str, ...]
     test: tuple[str, ...]
-    labels: int  # bytes before the pixels
+    labels: int  # bytes with labels before the pixels
 
 
 _CIFAR = {
@@ -41,7 +41,7 @@ def read_cifar(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     """The binary version of CIFAR-10 or CIFAR-100.
 
     Raises:
-        CraftZooError: a file is no whole number of records, or has a label without a name.
+        CraftZooError: a file is truncated, or has a label without a name.
     """
     folder, batches = root / published.folder, _CIFAR[published.name]
     raw = [line.strip() for line in read_lines(folder / batches.names) if line.strip()]
@@ -82,10 +82,10 @@ def _join(batches: list[tuple[np.ndarray, np.ndarray]]) -> LabelledImages:
 
 
 def read_svhn(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
-    """SVHN's cropped digits; label 10 of the files is the digit 0.
+    """SVHN's cropped digits; label 10 in the files means the digit 0.
 
     Raises:
-        CraftZooError: a file is not of SVHN's form.
+        CraftZooError: a file does not have SVHN's format.
     """
     train, test = (_read_mat(root / published.folder / name) for name in published.lists)
     names = words_for_classes([str(digit) for digit in range(10)], spec, published.renamed)
@@ -102,7 +102,7 @@ def _read_mat(path: Path) -> LabelledImages:
             raise ValueError(f"X is {pixels.dtype} of shape {pixels.shape} for {len(labels)} y")
         if not np.isin(labels, np.arange(1, 11)).all():
             raise ValueError("y is not from 1 to 10")
-    except Exception as error:  # of a damaged file scipy complains in many ways
+    except Exception as error:  # scipy raises many exceptions for damaged files
         raise CraftZooError(
             f"{path} is not a file of SVHN ({type(error).__name__}: {error}): download it again"
         ) from None

@@ -1,4 +1,4 @@
-"""What the field's data sets are: names, layouts, templates, sizes and where to get them."""
+"""Catalogue of published data sets: names, layouts, templates, sizes and sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DRIVE = "https://drive.google.com/file/d/"
 
 
 class Sizes(NamedTuple):
-    """Images in each part."""
+    """Number of images in each split."""
 
     train: int
     val: int
@@ -23,26 +23,26 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Published:
-    """One data set as it was published; nothing here needs the data.
+    """Description of a published data set, available without its files.
 
     Attributes:
-        name: what ``--dataset`` calls it.
-        title: what papers call it.
+        name: its name for ``--dataset``.
+        title: its name in papers.
         folder: its folder under the data root.
-        images: its image folder within ``folder``; "" where that is the folder itself.
-        split: the file in ``folder`` that says what the images are: CoOp's split, or ImageNet's
-            class names; None where there is none.
+        images: its image folder within ``folder``; "" if that is the folder itself.
+        split: file in ``folder`` with CoOp's split or ImageNet's class names; None if the data set
+            has no such file.
         template: its hand-written prompt.
         n_classes: number of classes.
-        sizes: images that were published.
-        images_from: where to get the images.
-        split_from: where to get ``split``; on Google Drive always.
-        lists: other files in ``folder`` that are needed.
-        parts: folders in the image folder that are needed.
-        renamed: raw class name → the words that the field reads in its place.
-        split_also: path under the data root where ``split`` may lie as well.
-        split_optional: whether the image folder alone will do.
-        by_hand: why the images cannot be downloaded; None where they can.
+        sizes: published number of images in each split.
+        images_from: URL of the images.
+        split_from: URL of ``split``, always on Google Drive.
+        lists: other required files in ``folder``.
+        parts: required folders in the image folder.
+        renamed: raw class name → the words that publications use instead.
+        split_also: alternative path of ``split`` under the data root.
+        split_optional: whether the data set can be read without ``split``.
+        by_hand: why the images cannot be downloaded; None if they can.
     """
 
     name: str
@@ -63,11 +63,11 @@ class Published:
     by_hand: str | None = None
 
     def image_folder(self, root: Path) -> Path:
-        """Where the images lie under the data root."""
+        """Path of the image folder under the data root."""
         return root / self.folder / self.images
 
     def split_path(self, root: Path) -> Path | None:
-        """Where ``split`` lies under the data root, or should."""
+        """Actual or expected path of ``split`` under the data root."""
         if self.split is None:
             return None
         path = root / self.folder / self.split
@@ -86,12 +86,14 @@ _CALTECH_WORDS = MappingProxyType(
 _EUROSAT_WORDS = MappingProxyType(
     {
         "AnnualCrop": "Annual Crop Land",
+        "Forest": "Forest",
         "HerbaceousVegetation": "Herbaceous Vegetation Land",
         "Highway": "Highway or Road",
         "Industrial": "Industrial Buildings",
         "Pasture": "Pasture Land",
         "PermanentCrop": "Permanent Crop Land",
         "Residential": "Residential Buildings",
+        "River": "River",
         "SeaLake": "Sea or Lake",
     }
 )

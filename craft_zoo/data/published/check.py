@@ -1,4 +1,4 @@
-"""Which published data sets lie under a data root, and whether they are whole."""
+"""Checks which published data sets are under a data root, and whether they are complete."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded
 
-_NAMED = 10  # broken images
+_NAMED = 10  # broken images that are listed
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one data set.
+    """Result of checking one data set.
 
     Attributes:
-        name: the data set.
-        state: "absent" where its folder is not there, else "ready" or "broken".
-        n_classes: number of classes, None where it cannot be read.
-        sizes: images in each part, None where it cannot be read.
-        as_published: whether classes and sizes are those that were published.
-        problems: what is broken, one sentence each.
-        broken_images: how many images cannot be opened, None where none was tried.
+        name: name of the data set.
+        state: "absent" if its folder does not exist, otherwise "ready" or "broken".
+        n_classes: number of classes; None if the data set cannot be read.
+        sizes: images in each split; None if the data set cannot be read.
+        as_published: whether number of classes and sizes equal the published ones.
+        problems: one sentence for each fault.
+        broken_images: number of images that cannot be opened; None if it was not tested.
     """
 
     name: str
@@ -47,16 +47,16 @@ def check_datasets(
     open_images: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Finding]:
-    """Look at data sets under a data root.
+    """Check data sets under a data root.
 
     Args:
-        root: the folder that holds theirs.
-        names: which; by default all that are published.
+        root: the folder that contains the folders of the data sets.
+        names: names of the data sets; None: all published ones.
         open_images: also open every image.
-        progress: told how many images of how many of a data set have been opened.
+        progress: called with the numbers of opened and of all images of a data set.
 
     Returns:
-        One finding a name, in order.
+        One finding per name, in the given order.
 
     Raises:
         CraftZooError: a name is unknown.

@@ -1,4 +1,4 @@
-"""``--download``: what is missing of a published data set is fetched and put in its place."""
+"""Downloads missing files of a published data set (``--download``)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.published.layout import missing_files
 from craft_zoo.errors import CraftZooError
 
-_SILENCE = 60.0  # seconds without a byte, after which a server is given up
+_SILENCE = 60.0  # seconds, socket timeout
 _KRIZ = "https://www.cs.toronto.edu/~kriz"
 _HENDRYCKS = "https://people.eecs.berkeley.edu/~hendrycks"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """How a data set is fetched, and what then lies in the scratch folder.
+    """How a data set is downloaded, and the layout of the download.
 
     Attributes:
-        fetch: called with the scratch folder.
-        home: path in it of what becomes the data set's folder.
-        images: name there of what becomes the image folder; None: the same.
+        fetch: downloads to the given scratch folder.
+        home: path in the scratch folder of the content of the data set's folder.
+        images: name of the image folder in ``home``; None: the same as in the data set's folder.
     """
 
     fetch: Callable[[Path], None]
@@ -37,17 +37,17 @@ class Origin:
 
 
 def download(published: Published, root: Path) -> None:
-    """Fetch what is missing of a data set; nothing where all is there.
+    """Download the missing files of a data set, if there are any.
 
-    It is fetched into a folder beside and moved when it is whole. Another process that wants the
-    same waits.
+    Files are downloaded to a scratch folder and moved when complete. Other processes that download
+    the same data set wait.
 
     Args:
         published: the data set.
-        root: the data root, created when needed.
+        root: the data root, created if needed.
 
     Raises:
-        CraftZooError: it may not or cannot be downloaded; what was there stays as it was.
+        CraftZooError: the download is not possible or fails; existing files stay unchanged.
     """
     missing = missing_files(published, root)
     if not missing:
@@ -75,7 +75,7 @@ def _refuse_by_hand(published: Published, root: Path, missing: list[Path]) -> No
 
 
 def _fetch_missing(published: Published, root: Path) -> None:
-    missing = missing_files(published, root)  # another process may have fetched it
+    missing = missing_files(published, root)  # another process may have downloaded them
     split = published.split_path(root)
     others = [path for path in missing if path != split]
     if others:
@@ -84,7 +84,7 @@ def _fetch_missing(published: Published, root: Path) -> None:
             with _one_sentence(published, published.images_from, others[0]):
                 origin.fetch(scratch)
             home = scratch / origin.home
-            # The image folder last: whoever is killed between has no half of it.
+            # The image folder is moved last: if the process is killed before, it is still missing.
             _move({path: _place_in(home, path, published, root, origin) for path in others[::-1]})
     if split is not None and split in missing:
         with _scratch(published, root) as scratch:
@@ -94,7 +94,7 @@ def _fetch_missing(published: Published, root: Path) -> None:
 
 
 def _place_in(home: Path, path: Path, published: Published, root: Path, origin: Origin) -> Path:
-    """Where in the scratch folder that lies which is wanted at ``path``."""
+    """The path in the scratch folder of the file or folder that belongs at ``path``."""
     if path == published.image_folder(root) and origin.images is not None:
         return home / origin.images
     return home / path.relative_to(root / published.folder)
@@ -104,7 +104,7 @@ def _move(places: dict[Path, Path]) -> None:
     """Move each value to its key, all or none.
 
     Raises:
-        CraftZooError: what was fetched is not what was expected.
+        CraftZooError: an expected file was not downloaded.
         OSError: a file cannot be moved.
     """
     for target, source in places.items():
@@ -127,9 +127,9 @@ def _move(places: dict[Path, Path]) -> None:
 
 @contextmanager
 def _scratch(published: Published, root: Path) -> Iterator[Path]:
-    """A folder on the data root's own disk, so that moving is renaming; removed at the end."""
+    """A temporary folder in the data root, on the same disk so that moving is renaming."""
     folder = root / f".{published.name}.download"
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(folder, ignore_errors=True)  # remains of a killed process
     folder.mkdir()
     try:
         yield folder
@@ -139,9 +139,9 @@ def _scratch(published: Published, root: Path) -> Iterator[Path]:
 
 @contextmanager
 def _one_sentence(published: Published, url: str | None, path: Path) -> Iterator[None]:
-    """Whatever the network and the libraries for it complain of."""
+    """Convert exceptions of the download libraries to one sentence."""
     patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SILENCE)  # the libraries would wait for ever and take no argument
+    socket.setdefaulttimeout(_SILENCE)  # the libraries have no timeout argument
     try:
         yield
     except CraftZooError:
@@ -173,28 +173,28 @@ def _drive_id(url: str | None) -> str:
 
 
 def from_drive(file_id: str, folder: Path, name: str) -> None:
-    """Fetch a file from Google Drive to ``folder / name``."""
+    """Download a file from Google Drive to ``folder / name``."""
     from torchvision.datasets.utils import download_file_from_google_drive
 
     download_file_from_google_drive(file_id, folder, name)
 
 
 def from_torchvision(class_name: str, folder: Path) -> None:
-    """Let a class of ``torchvision.datasets`` download to ``folder``."""
+    """Download to ``folder`` with a class of ``torchvision.datasets``."""
     from torchvision import datasets
 
     getattr(datasets, class_name)(os.fspath(folder), download=True)
 
 
 def from_archive(url: str, md5: str | None, folder: Path) -> None:
-    """Fetch an archive and extract it in ``folder``."""
+    """Download an archive and extract it in ``folder``."""
     from torchvision.datasets.utils import download_and_extract_archive
 
     download_and_extract_archive(url, folder, md5=md5, remove_finished=True)
 
 
 def from_drive_archive(file_id: str, name: str, folder: Path) -> None:
-    """Fetch an archive from Google Drive and extract it in ``folder``."""
+    """Download an archive from Google Drive and extract it in ``folder``."""
     from torchvision.datasets.utils import extract_archive
 
     from_drive(file_id, folder, name)
@@ -202,7 +202,7 @@ def from_drive_archive(file_id: str, name: str, folder: Path) -> None:
 
 
 def from_svhn(folder: Path) -> None:
-    """Fetch SVHN's two files of cropped digits."""
+    """Download SVHN's two files of cropped digits."""
     from torchvision.datasets import SVHN
     from torchvision.datasets.utils import download_url
 

@@ -1,4 +1,4 @@
-"""ImageNet and its shifted test sets: class folders, and words in ``classnames.txt``."""
+"""Readers of ImageNet and its shifted test sets: class folders, words in ``classnames.txt``."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from craft_zoo.data.classnames import read_classnames
 from craft_zoo.data.image_files import find_images
 from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
-from craft_zoo.data.published.layout import labelled, no_images, words_for_classes
+from craft_zoo.data.published.layout import labelled, words_for_classes
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
-# CLIP's list calls two pairs of classes the same; these are WordNet's own words for the one of
-# each pair that CLIP has moved away from them.
+# CLIP's list gives two pairs of classes the same words; these are WordNet's words for the class of
+# each pair whose words CLIP has changed.
 _TOLD_APART = {"n04008634": "projectile", "n04355933": "sunglass"}
 
 _Classes = dict[str, list[str]]  # class folder's name → its images, sorted
 
 
 def read_imagenet(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
-    """Training images, and the validation images for testing; classes in the order of their ids.
+    """Training images, and the validation images as test images; classes in order of their ids.
 
     Raises:
         CraftZooError: a class folder is missing or has no words.
@@ -36,16 +36,7 @@ def read_imagenet(published: Published, root: Path, spec: DatasetSpec) -> Datase
                 f"class folder {folder / lacking[0]} is missing: add it, or remove the class "
                 f"from both train and val"
             )
-    names = _words(published, root)
-    ids = sorted(train)
-    _require_words(ids, names, published, root)
-    return Dataset(
-        published.name,
-        words_for_classes(ids, spec, names),
-        _flatten(train, ids),
-        _flatten(test, ids),
-        template=published.template,
-    )
+    return _dataset(published, root, spec, _words(published, root), train, test)
 
 
 def read_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
@@ -56,22 +47,14 @@ def read_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     """
     names = _words(published, root)
     classes = _read_classes(published.image_folder(root))
-    _require_words(classes, names, published, root)
-    ids = sorted(classes)
-    return Dataset(
-        published.name,
-        words_for_classes(ids, spec, names),
-        no_images(),
-        _flatten(classes, ids),
-        template=published.template,
-    )
+    return _dataset(published, root, spec, names, {}, classes)
 
 
 def read_numbered_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
-    """As :func:`read_shift`, of class folders that are called by ImageNet's label, 0 to 999.
+    """As :func:`read_shift`, for class folders that are named by ImageNet's labels, 0 to 999.
 
     Raises:
-        CraftZooError: there are no class folders, or one is no label.
+        CraftZooError: there are no class folders, or the name of one is not a label.
     """
     names = _words(published, root)
     known = sorted(names)
@@ -84,18 +67,11 @@ def read_numbered_shift(published: Published, root: Path, spec: DatasetSpec) -> 
                 f"{len(known) - 1}: remove it"
             )
         classes[known[int(name)]] = images
-    ids = sorted(classes)
-    return Dataset(
-        published.name,
-        words_for_classes(ids, spec, names),
-        no_images(),
-        _flatten(classes, ids),
-        template=published.template,
-    )
+    return _dataset(published, root, spec, names, {}, classes)
 
 
 def _words(published: Published, root: Path) -> dict[str, str]:
-    """Class id → words, of all of ImageNet, so that a shift has the same as ImageNet itself."""
+    """Class id → words for all ImageNet classes, so that shifts have the same words as ImageNet."""
     path = published.split_path(root)
     assert path is not None
     names = read_classnames(path)
@@ -106,9 +82,16 @@ def _words(published: Published, root: Path) -> dict[str, str]:
     return names
 
 
-def _require_words(
-    ids: list[str] | _Classes, names: dict[str, str], published: Published, root: Path
-) -> None:
+def _dataset(
+    published: Published,
+    root: Path,
+    spec: DatasetSpec,
+    names: dict[str, str],
+    train: _Classes,
+    test: _Classes,
+) -> Dataset:
+    """The data set of class folders, with classes in the order of their ids."""
+    ids = sorted(test)
     for class_id in ids:
         if class_id not in names:
             raise CraftZooError(
@@ -116,11 +99,18 @@ def _require_words(
                 f"{published.name}: download the file again from {published.split_from} or remove "
                 f"the folder"
             )
+    return Dataset(
+        published.name,
+        words_for_classes(ids, spec, names),
+        _flatten(train, ids),
+        _flatten(test, ids),
+        template=published.template,
+    )
 
 
 def _read_classes(folder: Path) -> _Classes:
     found = {
-        path.name: [os.fspath(image) for image in find_images(path)]  # a million paths take memory
+        path.name: [os.fspath(image) for image in find_images(path)]  # str needs less memory
         for path in folder.iterdir()
         if path.is_dir() and not path.name.startswith(".")
     }
@@ -134,6 +124,6 @@ def _read_classes(folder: Path) -> _Classes:
 
 def _flatten(classes: _Classes, ids: list[str]) -> LabelledImages:
     return labelled(
-        [image for class_id in ids for image in classes[class_id]],
-        (label for label, class_id in enumerate(ids) for _ in classes[class_id]),
+        [image for class_id in ids for image in classes.get(class_id, ())],
+        (label for label, class_id in enumerate(ids) for _ in classes.get(class_id, ())),
     )

@@ -1,14 +1,14 @@
-"""What every published data set's folder has in common: files that must be there, names, images."""
+"""Helpers for readers of published data sets: required files, class names, missing images."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from craft_zoo.data.broken import without_images
 from craft_zoo.data.classnames import read_classnames
 from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.naming import composed
@@ -19,7 +19,7 @@ from craft_zoo.errors import CraftZooError
 
 
 def missing_files(published: Published, root: Path) -> list[Path]:
-    """What the layout needs under the data root and does not find there."""
+    """Files and folders that the layout requires and that are missing under the data root."""
     split, images = published.split_path(root), published.image_folder(root)
     needed = [] if split is None or published.split_optional else [split]
     if published.images:
@@ -30,10 +30,10 @@ def missing_files(published: Published, root: Path) -> list[Path]:
 
 
 def require_files(published: Published, root: Path) -> None:
-    """Complain of the first of :func:`missing_files`.
+    """Check that :func:`missing_files` is empty.
 
     Raises:
-        CraftZooError: something is missing.
+        CraftZooError: a file is missing; the message says where to get it.
     """
     for path in missing_files(published, root):
         is_split = path == published.split_path(root)
@@ -51,7 +51,7 @@ def read_lines(path: Path) -> list[str]:
     """Lines of a text file.
 
     Raises:
-        CraftZooError: it cannot be read.
+        CraftZooError: the file cannot be read.
     """
     try:
         return read_text(path).split("\n")
@@ -67,9 +67,9 @@ def words_for_classes(
     """Words for C raw class names.
 
     Args:
-        raw: as the source calls the classes.
-        spec: its file of class names, where there is one, has the last word.
-        words: the source's own; a raw name without has spaces for underscores.
+        raw: names of the classes in the source.
+        spec: its file of class names, if given, takes precedence.
+        words: raw name → words; in other raw names, underscores become spaces.
 
     Raises:
         CraftZooError: the file cannot be read, or has no line for any of the classes.
@@ -87,60 +87,39 @@ def words_for_classes(
     )
 
 
-def no_images() -> LabelledImages:
-    """Of a data set that is only for testing."""
-    return LabelledImages([], np.empty(0, dtype=np.int64))
-
-
 def labelled(images: Sequence[str], labels: Iterable[int]) -> LabelledImages:
     """Image paths and their labels."""
     return LabelledImages(images, np.fromiter(labels, dtype=np.int64))
 
 
 def with_present_images(dataset: Dataset, published: Published, spec: DatasetSpec) -> Dataset:
-    """The data set without images whose files are missing; :attr:`Dataset.skipped` names them.
+    """The data set without images whose files are missing; :attr:`Dataset.skipped` lists them.
 
     Raises:
-        CraftZooError: images are missing and are not to be skipped, or a class has no training or
+        CraftZooError: images are missing and ``skip_bad`` is false, or a class has no training or
             no test image left.
     """
-    parts = {"training": dataset.train, "validation": dataset.val, "test": dataset.test}
-    kept: dict[str, LabelledImages | None] = {}
-    skipped, total, listings = list(dataset.skipped), 0, _Listings()
-    for kind, part in parts.items():
-        if part is None:
-            kept[kind] = None
-            continue
-        there = np.array([str(image) in listings for image in part.images], dtype=bool)
-        skipped += [f"image {part.images[i]} does not exist" for i in np.flatnonzero(~there)]
-        total += len(part)
-        kept[kind] = part if there.all() else part.take(np.flatnonzero(there))
-    count = len(skipped) - len(dataset.skipped)
-    if not count:
+    listings = _Listings()
+    missing = [
+        {i: path for i, path in enumerate(part.images if part else ()) if str(path) not in listings}
+        for part in dataset.parts
+    ]
+    paths = [path for part in missing for path in part.values()]
+    if not paths:
         return dataset
     if not spec.skip_bad:
+        total = sum(len(part) for part in dataset.parts if part)
         raise CraftZooError(
-            f"{count:,} of {total:,} images of data set {dataset.name} are missing, the first "
-            f"{skipped[-count].removeprefix('image ').removesuffix(' does not exist')}: get them "
-            f"from {published.images_from} or add skip_bad=True (--skip-bad)"
+            f"{len(paths):,} of {total:,} images of data set {dataset.name} are missing, the first "
+            f"{paths[0]}: get them from {published.images_from} or add skip_bad=True (--skip-bad)"
         )
-    train, val, test = kept["training"], kept["validation"], kept["test"]
-    assert train is not None
-    assert test is not None
-    for before, after, kind in ((dataset.train, train, "training"), (dataset.test, test, "test")):
-        lost = np.setdiff1d(before.labels, after.labels)
-        if len(lost):
-            raise CraftZooError(
-                f"class {dataset.classnames[lost[0]]!r} of {dataset.name} has no {kind} image "
-                f"left, all files are missing: get them from {published.images_from}"
-            )
-    if val is not None and not len(val):
-        val = None
-    return replace(dataset, train=train, test=test, val=val, skipped=tuple(skipped))
+    faults = [{i: f"image {path} does not exist" for i, path in part.items()} for part in missing]
+    rest = f"left, all files are missing: get them from {published.images_from}"
+    return without_images(dataset, faults, rest)
 
 
 class _Listings:
-    """Which files exist, from one listing of each folder: to ask file by file is slow."""
+    """Set of existing files; lists each folder once, as checking each file would be slow."""
 
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str]] = {}
@@ -152,5 +131,5 @@ class _Listings:
                 self._names[folder] = frozenset(os.listdir(folder))
             except OSError:
                 self._names[folder] = frozenset()
-        # A file system may take the name in other letters than it lists it in.
+        # On a case-insensitive file system, a file may exist under another listed name.
         return name in self._names[folder] or os.path.isfile(path)

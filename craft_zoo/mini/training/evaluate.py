@@ -1,7 +1,7 @@
 """Zero-shot accuracy of craft-mini: ``python -m craft_zoo.mini.training.evaluate FOLDER``.
 
-FOLDER holds one folder of images a class; ``digits`` in its place means scikit-learn's. A class is
-called as its folder is, in lower case with spaces, EuroSAT's classes as the literature calls them.
+FOLDER contains one folder of images per class; ``digits`` instead means scikit-learn's digits.
+Class names are folder names in lower case with spaces, or the published ones for EuroSAT.
 """
 
 from __future__ import annotations
@@ -16,25 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from craft_zoo import mini
+from craft_zoo.data.published import published_datasets
 from craft_zoo.mini.training.corpus import FIRST
 
-EUROSAT = {
-    "AnnualCrop": "Annual Crop Land",
-    "Forest": "Forest",
-    "HerbaceousVegetation": "Herbaceous Vegetation Land",
-    "Highway": "Highway or Road",
-    "Industrial": "Industrial Buildings",
-    "Pasture": "Pasture Land",
-    "PermanentCrop": "Permanent Crop Land",
-    "Residential": "Residential Buildings",
-    "River": "River",
-    "SeaLake": "Sea or Lake",
-}
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def main() -> None:
-    """Print the accuracy and the logit scale that would give the smallest loss."""
+    """Print the accuracy and the logit scale with the smallest cross-entropy."""
     parser = argparse.ArgumentParser(
         prog="python -m craft_zoo.mini.training.evaluate", description=__doc__
     )
@@ -54,7 +43,8 @@ def main() -> None:
 def folder(path: Path) -> tuple[list[str], Iterator[tuple[Image.Image, int]]]:
     """Return the class names and the labelled images of a folder of folders."""
     classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
-    names = [EUROSAT.get(c.name, c.name.replace("_", " ").lower()) for c in classes]
+    words = published_datasets()["eurosat"].renamed
+    names = [words.get(c.name, c.name.replace("_", " ").lower()) for c in classes]
     files = [(file, i) for i, c in enumerate(classes) for file in sorted(c.iterdir())]
     return names, ((Image.open(file).convert("RGB"), i) for file, i in files)
 

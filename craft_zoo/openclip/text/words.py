@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain
 
@@ -24,6 +24,7 @@ from craft_zoo.openclip.text.tower import (
 )
 
 _TEXTS = 512  # maximum batch; larger ones are not faster
+_PART = 64  # texts that take a fraction of a second
 
 
 class WordEncoder:
@@ -74,6 +75,21 @@ class WordEncoder:
             tokens = tokens_of(self._tokenizer, self._prompts(some)).to(self._device)
             features = torch.cat([self._encode(part) for part in tokens.split(each)])
             yield from features.view(len(some), len(self._names), -1)
+
+    def preparing(self, template: str) -> Generator[None, None, None]:
+        """Compute and cache the features of a template, yielding between parts of some texts.
+
+        Raises:
+            CraftZooError: a prompt is longer than the model's context.
+        """
+        parts = []
+        for first in range(0, len(self._names), _PART):
+            if first:
+                yield
+            some = [fill(template, name) for name in self._names[first : first + _PART]]
+            with torch.inference_mode():
+                parts.append(self._encode(tokens_of(self._tokenizer, some).to(self._device)))
+        self._last = template, torch.cat(parts)
 
     @torch.inference_mode()
     def together(

@@ -13,11 +13,11 @@ from craft_zoo.server.routes.common import (
     BinaryResponse,
     Id,
     account_of,
-    digest_parameter,
     enter,
     errors,
     guarded,
     service_of,
+    takes,
 )
 from craft_zoo.server.schemas import (
     BINARY_BODY,
@@ -32,10 +32,7 @@ router = guarded("classifiers")
 @router.post(
     paths.CLASSIFIERS,
     responses=errors(400, 413, 415, 422),
-    openapi_extra={
-        "parameters": [digest_parameter()],
-        "requestBody": {"required": True, "content": json_body(Opening)},
-    },
+    openapi_extra=takes(json_body(Opening)),
 )
 async def open_classifier(request: Request) -> ClassifierAnswer:
     """Open the model on class names."""

@@ -9,16 +9,16 @@ from craft_zoo.server.admission import Reservation
 from craft_zoo.server.bodies import parse, read_body
 from craft_zoo.server.caches import AccountImages, content_id
 from craft_zoo.server.errors import Refusal
-from craft_zoo.server.ingest import take_in
+from craft_zoo.server.ingest import add_images
 from craft_zoo.server.limits import Limits
 from craft_zoo.server.routes.common import (
     Id,
     account_of,
-    digest_parameter,
     enter,
     errors,
     guarded,
     service_of,
+    takes,
 )
 from craft_zoo.server.schemas import (
     BINARY_BODY,
@@ -34,10 +34,7 @@ router = guarded("images")
 @router.post(
     paths.IMAGE_SETS,
     responses=errors(400, 413, 415, 422),
-    openapi_extra={
-        "parameters": [digest_parameter()],
-        "requestBody": {"required": True, "content": json_body(Announcement)},
-    },
+    openapi_extra=takes(json_body(Announcement)),
 )
 async def announce(request: Request) -> ImageSetAnswer:
     """Announce a set by the SHA-256 of its image files; the answer lists the missing images."""
@@ -69,15 +66,11 @@ def _announced(
 @router.put(
     paths.IMAGES,
     responses=errors(400, 404, 413, 415, 422),
-    openapi_extra={
-        "parameters": [digest_parameter()],
-        "requestBody": {
-            "required": True,
-            "content": BINARY_BODY,
-            "description": "safetensors: one-dimensional uint8 tensors, each an image's file, "
-            "named by its place in the set",
-        },
-    },
+    openapi_extra=takes(
+        BINARY_BODY,
+        description="safetensors: one-dimensional uint8 tensors, each an image's file, named by "
+        "its place in the set",
+    ),
 )
 async def upload(id: Id, request: Request) -> MissingAnswer:
     """Upload images of a set. Their features are kept, the files are not."""
@@ -85,7 +78,7 @@ async def upload(id: Id, request: Request) -> MissingAnswer:
     limits = service.settings.limits
     held = service.image_sets.get(account, id)
     body = await read_body(request, enter(request), limits, most=limits.body_bytes)
-    await take_in(service, account, held, body, request.is_disconnected)
+    await add_images(service, account, held, body, request.is_disconnected)
     return MissingAnswer(missing=held.missing)
 
 

@@ -1,4 +1,4 @@
-"""Routes of the model's description and of an account's usage."""
+"""Route of the model's description."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import asdict
 from fastapi import Request
 
 from craft_zoo.protocol import paths
-from craft_zoo.server.capabilities import public_name
 from craft_zoo.server.routes.common import (
     account_of,
     errors,
     guarded,
     service_of,
 )
-from craft_zoo.server.schemas import ModelAnswer, UsageAnswer
+from craft_zoo.server.schemas import ModelAnswer
 
 router = guarded("model")
 
@@ -26,7 +25,7 @@ async def read_model(request: Request) -> ModelAnswer:
     service = service_of(request)
     settings = service.settings
     return ModelAnswer(
-        name=settings.name or public_name(service.vlm.name),
+        name=service.name,
         image_size=service.vlm.image_size,
         in_flight=min(service.vlm.in_flight, settings.limits.contexts),
         accepts=sorted(service.model.accepts),
@@ -34,13 +33,3 @@ async def read_model(request: Request) -> ModelAnswer:
         top_k=settings.top_k,
         limits=asdict(settings.limits),
     )
-
-
-@router.get(paths.USAGE, responses=errors())
-async def read_usage(request: Request) -> UsageAnswer:
-    """Usage of the account that was billed, and its quota."""
-    account = account_of(request)
-    service = service_of(request)
-    used = await service.file(service.state.usage, account.name)
-    remaining = None if account.quota is None else max(0, account.quota - used.predictions)
-    return UsageAnswer(**asdict(used), quota=account.quota, remaining=remaining)

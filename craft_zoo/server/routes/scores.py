@@ -29,11 +29,11 @@ from craft_zoo.server.routes.common import (
     BinaryResponse,
     Id,
     account_of,
-    digest_parameter,
     enter,
     errors,
     guarded,
     service_of,
+    takes,
 )
 from craft_zoo.server.schemas import BINARY_BODY, Templates, json_body
 from craft_zoo.server.service import Prepared, Service
@@ -71,15 +71,10 @@ Key = Annotated[
             },
         },
     },
-    openapi_extra={
-        "parameters": [digest_parameter()],
-        "requestBody": {
-            "required": True,
-            "content": {**BINARY_BODY, **json_body(Templates)},
-            "description": "contexts (P, n_ctx, dim) or (P, C, n_ctx, dim) float32 as .npy; or "
-            "templates",
-        },
-    },
+    openapi_extra=takes(
+        {**BINARY_BODY, **json_body(Templates)},
+        description="contexts (P, n_ctx, dim) or (P, C, n_ctx, dim) float32 as .npy; or templates",
+    ),
 )
 async def score(
     id: Id,

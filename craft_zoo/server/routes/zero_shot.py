@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
-from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Annotated
 
@@ -14,19 +11,17 @@ from pydantic import TypeAdapter
 
 from craft_zoo.blackbox import DEFAULT_INIT
 from craft_zoo.data.images import BrokenImageError
-from craft_zoo.protocol import (
-    BILLED_HEADER,
-    IDEMPOTENCY_HEADER,
-    ErrorCode,
-    paths,
-)
+from craft_zoo.protocol import IDEMPOTENCY_HEADER, ErrorCode, paths
 from craft_zoo.server.billing import Bill
 from craft_zoo.server.bodies import parse, read_body
-from craft_zoo.server.errors import Refusal, bad
+from craft_zoo.server.errors import Refusal
+from craft_zoo.server.ingest import image_of_base64
+from craft_zoo.server.one_image import score_image
 from craft_zoo.server.prompts import check_names, check_template
 from craft_zoo.server.responses import log_softmax, scores_to_return
 from craft_zoo.server.routes.common import (
     account_of,
+    answered,
     enter,
     errors,
     guarded,
@@ -70,7 +65,7 @@ async def classify(request: Request, key: Key = None) -> Response:
         check_names(labels, "", limits, service.settings.top_k)
         check_template(template, limits)
         load.add(len(body))  # the decoded image file
-        async with service.gate.turn(account.name):
+        async with service.admission.turn(account.name):
             image = await service.decode(_image, task.inputs, limits.pixels)
 
         async def answer() -> bytes:
@@ -78,20 +73,11 @@ async def classify(request: Request, key: Key = None) -> Response:
 
         return Prepared(Bill(1, len(labels)), answer)
 
-    # Without a key, the answer cannot be requested again and need not be stored.
-    name = key or f"unnamed {secrets.token_hex(16)}"
-    recorded = await service.answer_once(account, name, question, prepare, is_kept=key is not None)
-    request.state.predictions = recorded.bill.predictions
-    headers = {BILLED_HEADER: str(recorded.bill.predictions)}
-    return Response(recorded.body, media_type="application/json", headers=headers)
+    return await answered(request, key, question, prepare, load)
 
 
 def _image(text: str, pixels: int) -> UploadedImage:
-    try:
-        content = base64.b64decode(text.partition("base64,")[2] or text, validate=True)
-    except ValueError:
-        raise bad("inputs is no image in base 64: send the file's bytes, no URL") from None
-    image = UploadedImage(content, "in inputs", pixels)
+    image = image_of_base64(text, "in inputs", pixels)
     try:
         image.check()
     except BrokenImageError as error:
@@ -109,15 +95,7 @@ async def _scores(
     # A model without templates is asked with the words before the class name, as a context.
     prompt = template if in_words else opened.box.initial_context
 
-    def run(images: Sequence[UploadedImage]) -> Generator[None, None, Sequence[np.ndarray]]:
-        encoded = service.vlm.images(images, keep=False)
-        yield
-        return list(opened.box.score(prompt, encoded))
-
-    together = opened, template
-    logits = await service.score(account, run, image, together, texts=1)
-    if not np.isfinite(logits).all():
-        raise RuntimeError("the model's answer is not finite")
+    logits = await score_image(service, account, image, opened, prompt, template)
     return np.exp(
         log_softmax(scores_to_return(logits, service.settings.answers, service.settings.top_k))
     )

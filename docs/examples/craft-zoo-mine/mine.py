@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from craft_zoo.optimizers import Optimizer, OptimizerError, Outputs, register
+from craft_zoo.optimizers import Optimizer, OptimizerError, Outputs, Space, register
 
 
 @register("mine")
@@ -13,12 +13,12 @@ class Mine(Optimizer):
         sigma: length of the first steps, a coordinate.
     """
 
-    def __init__(self, dim: int, *, budget: int, seed: int, sigma: float = 0.3) -> None:
-        super().__init__(dim, budget=budget, seed=seed)
+    def __init__(self, space: Space | int, *, budget: int, seed: int, sigma: float = 0.3) -> None:
+        super().__init__(space, budget=budget, seed=seed)
         if not sigma > 0:
             raise OptimizerError(f"option 'sigma' of 'mine' must be above 0, not {sigma}")
         self.sigma = sigma
-        self.parent = np.zeros(dim)
+        self.parent = np.zeros(self.dim)
         self.parent_loss = np.inf
 
     def _ask(self) -> np.ndarray:

@@ -290,12 +290,12 @@ def test_parts_of_a_set_are_described_and_handed_over_once(
     describe = replay.describe
     monkeypatch.setattr(replay, "describe", lambda s: described.append(s) or describe(s))
     service = Service(images_in_flight=2)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     with Journal(tmp_path / "journal") as journal:
         vlm = ReplayVLM(service, journal)
-        handed = vlm.images(pictures(1, 2, 3, 4, 5), lambda *done: told.append(done))
+        handed = vlm.images(pictures(1, 2, 3, 4, 5), lambda *done: reported.append(done))
         assert service.sets == [(1, 2), (3, 4), (5,)]
-        assert told == [(i, 5) for i in range(1, 6)]
+        assert reported == [(i, 5) for i in range(1, 6)]
         assert len(handed) == len(handed.sources) == 5
         for template in templates(3):
             vlm.classifier(CLASSES).score(template, handed)
@@ -304,22 +304,22 @@ def test_parts_of_a_set_are_described_and_handed_over_once(
 
 
 def test_while_the_journal_answers_images_are_not_handed_over(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
 
     def program(service: Service, count: int) -> None:
         with Journal(tmp_path / "journal") as journal:
             vlm = ReplayVLM(service, journal)
-            handed = vlm.images(pictures(1, 2, 3), lambda *done: told.append(done))
+            handed = vlm.images(pictures(1, 2, 3), lambda *done: reported.append(done))
             list(vlm.classifier(CLASSES).logits(templates(count), handed))
 
     program(Service(images_in_flight=2), 2)
-    told.clear()
+    reported.clear()
     service = Service()
     program(service, 2)
     assert not service.sets
     program(service, 3)
     assert service.sets == [(1, 2), (3,)]
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert reported == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_where_nothing_was_asked_nothing_stays(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -22,6 +23,7 @@ from PIL import Image
 from craft_zoo.cli import main
 from craft_zoo.cli.main import build_parser
 
+WaitFor = Callable[..., None]
 TINY = [
     "--budget",
     "24",
@@ -245,7 +247,9 @@ def test_bad_images_are_named(
     assert "blue-sky is missing" in capsys.readouterr().err
 
 
-def test_a_killed_bench_goes_on_where_it_was(image_folder: Path, tmp_path: Path) -> None:
+def test_a_killed_bench_goes_on_where_it_was(
+    image_folder: Path, tmp_path: Path, start_command: Callable[..., Any]
+) -> None:
     out = tmp_path / "bench"
     arguments = command(
         "bench",
@@ -258,56 +262,45 @@ def test_a_killed_bench_goes_on_where_it_was(image_folder: Path, tmp_path: Path)
         "--shots",
         4,
         "--budget",
-        800,
+        80,
         "--optimizer",
         "cma:popsize=8",
         "--set",
         "intrinsic_dim=16",
     )
-    process = subprocess.Popen([sys.executable, "-m", "craft_zoo", *arguments])
-    try:
-        deadline = time.monotonic() + 120
-        while len(list(out.glob("runs/*/run.json"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    killed = start_command(arguments, killed_after=("craft_zoo.benchmarks.store.RunStore.save", 3))
+    killed.process.join()
     kept = {path: path.read_bytes() for path in out.glob("runs/*/run.json")}
-    assert 2 <= len(kept) < 4
+    assert len(kept) == 3
     assert not (out / "summary.csv").exists()
     assert main(arguments) == 0
     assert {path: path.read_bytes() for path in kept} == kept
     curves = pd.read_csv(out / "curves.csv")
-    assert (
-        curves[curves["method"] == "craft"].groupby("seed")["queries"].max().tolist() == [800] * 2
-    )
+    assert curves[curves["method"] == "craft"].groupby("seed")["queries"].max().tolist() == [80] * 2
 
 
 def test_a_killed_tune_goes_on_where_it_was(
-    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    start_command: Callable[..., Any],
 ) -> None:
     def arguments(out: Path) -> list[str]:
         return command(
-            *("tune", f"folder:{image_folder}", "--out", out, "--shots", 4, "--budget", 600),
+            *("tune", f"folder:{image_folder}", "--out", out, "--shots", 4, "--budget", 80),
             *("--optimizer", "cma:popsize=8", "--set", "intrinsic_dim=16", "--in-flight", 1),
             *("--threads", 1),  # sums on another number of threads are rounded otherwise
         )
 
     out = tmp_path / "colours.adapter"
     journal = tmp_path / "colours.adapter.journal"
-    process = subprocess.Popen([sys.executable, "-m", "craft_zoo", *arguments(out)])
-    try:
-        deadline = time.monotonic() + 120
-        while not journal.exists() or journal.stat().st_size < 10_000:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    killed_after = ("craft_zoo.blackbox.journal.Journal.keep", 37)
+    killed = start_command(arguments(out), killed_after=killed_after)
+    killed.process.join()
+    assert journal.exists()
     assert not out.exists()
     assert main(arguments(out)) == 0
-    assert "Going on" in capsys.readouterr().out
+    assert "Continuing" in capsys.readouterr().out
     assert main(arguments(tmp_path / "whole.adapter")) == 0
     assert "Going on" not in capsys.readouterr().out
     assert out.read_bytes() == (tmp_path / "whole.adapter").read_bytes()
@@ -315,33 +308,23 @@ def test_a_killed_tune_goes_on_where_it_was(
     assert not list(tmp_path.glob("*.journal*"))
 
 
-def test_ctrl_c_says_what_is_kept(image_folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_what_is_kept(
+    image_folder: Path, tmp_path: Path, start_command: Callable[..., Any]
+) -> None:
     out = tmp_path / "bench"
     arguments = command(
         *("bench", "--dataset", f"folder:{image_folder}", "--out", out, "--shots", 4),
         *("--budget", 100_000, "--set", "intrinsic_dim=16"),
     )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "craft_zoo", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell's background jobs, and so their children, ignore the signal.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not list(out.glob("runs/*/run.json")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        output, error = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    # A shell says 130 for either. Python itself ends by the signal, after all the same words, where
-    # it has come during an exec of text, as for a data class of a module that is being imported.
-    assert process.returncode in (130, -signal.SIGINT), error
-    assert "the same command goes on" in " ".join(output.split())
-    assert "Traceback" not in error
+    interrupted = start_command(arguments)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("runs/*/run.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(interrupted.process.pid, signal.SIGINT)
+    interrupted.process.join(60)
+    assert interrupted.process.exitcode == 130
+    assert "rerun the same command to continue" in " ".join(interrupted.output.read_text().split())
+    assert "Traceback" not in interrupted.errors.read_text()
 
 
 def test_a_broken_record_is_named(

@@ -44,7 +44,7 @@ def test_no_telling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, "bbt", [0.6, 0.5, 0.51])
     assert main(["compare", "zip", "bbt", "--in", str(tmp_path)]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "No telling: B (bbt) is ahead of A (zip) by 0.3 points" in text
+    assert "No significant difference: B (bbt) is ahead of A (zip) by 0.3 points" in text
     assert "3 pairs cannot give less than 0.250: bench more seeds" in text
 
 

@@ -63,12 +63,12 @@ def test_a_prompt_that_was_found_is_printed_and_can_be_used_as_words(
     assert found is not None
     assert found[1] == Adapter.load(out).solution.prompt
     assert main(["evaluate", str(out), data]) == 0
-    told = re.search(r"colours: ([\d.]+) % of 9 test images", capsys.readouterr().out)
-    assert told is not None
+    measured = re.search(r"colours: ([\d.]+) % of 9 test images", capsys.readouterr().out)
+    assert measured is not None
     bench = ["bench", "--dataset", data, "--out", str(tmp_path / "b"), *SMALL[:-1], "zero-shot"]
     assert main([*bench, "--set", f"template={found[1]}"]) == 0
     [points] = RunStore(tmp_path / "b").read_all()[0].values()
-    assert float(told[1]) == pytest.approx(100 * points[0].accuracy, abs=0.05)
+    assert float(measured[1]) == pytest.approx(100 * points[0].accuracy, abs=0.05)
 
 
 def test_evaluate_on_other_classes_and_on_a_part(
@@ -79,8 +79,11 @@ def test_evaluate_on_other_classes_and_on_a_part(
     assert main([*tune, "--method", "refine"]) == 0
     assert main(["evaluate", str(out), f"folder:{image_folder}@base"]) == 0
     assert "2 classes, by the adapter." in capsys.readouterr().out
-    assert main(["evaluate", str(out), "digits"]) == 0
-    assert "10 classes, by the adapter's prompt with the new class names" in capsys.readouterr().out
+    other = shutil.copytree(image_folder, tmp_path / "other")
+    for part in ("train", "test"):
+        shutil.copytree(other / part / "red_square", other / part / "crimson tile")
+    assert main(["evaluate", str(out), f"folder:{other}"]) == 0
+    assert "4 classes, by the adapter's prompt with the new class names" in capsys.readouterr().out
     assert main(["evaluate", str(out), "imagenett"]) == 2
 
 

@@ -114,7 +114,7 @@ def test_an_address_that_an_adapter_alone_names_is_not_asked(
     adapter.save(file)
     for command in (["predict", str(file), str(image)], ["evaluate", str(file), "digits"]):
         assert main(command) == 2
-        assert f"say --model {address} if that is meant" in capsys.readouterr().err
+        assert f"add --model {address} to allow it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("several", [["--jobs", "2"], ["--executor", "ray"]])
@@ -124,7 +124,7 @@ def test_limits_that_each_process_would_count_for_itself_are_refused(
 ) -> None:
     command = ["bench", "--out", str(tmp_path / "b"), "--model", "http://127.0.0.1:9"]
     assert main([*command, *several, *limit]) == 2
-    assert "counted by one process" in capsys.readouterr().err
+    assert "each process counts" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
 
 

@@ -15,7 +15,7 @@ from craft_zoo.openclip import OpenCLIP
 
 
 class Billed(OpenCLIP):
-    """craft-mini, which counts what a service would bill: a prediction each prompt and image."""
+    """A model that counts what a service would bill: a prediction each prompt and image."""
 
     billed = 0
     stops_after = 10**9  # predictions
@@ -35,9 +35,8 @@ class Billed(OpenCLIP):
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Billed:
-    model = Billed.load("craft-mini")
-    assert isinstance(model, Billed)
+def model(monkeypatch: pytest.MonkeyPatch, make_tiny: Callable[..., Billed]) -> Billed:
+    model = make_tiny(Billed)
     monkeypatch.setattr(ModelSpec, "open", lambda _: model)
     return model
 

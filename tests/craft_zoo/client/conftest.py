@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import runpy
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,11 @@ from craft_zoo.client import RemoteVLM, Retrying
 from craft_zoo.openclip import OpenCLIP
 
 _HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
+    return tiny_vlm
 
 
 class Time:
@@ -90,3 +98,34 @@ class Mortal(httpx.BaseTransport):
 @pytest.fixture
 def mortal() -> type[Mortal]:
     return Mortal
+
+
+@pytest.fixture
+def json_server() -> Iterator[Callable[[Callable[[dict[str, Any]], Any]], str]]:
+    """Start HTTP servers: each answers every POST by a function of JSON; gives its base URL."""
+    running: list[ThreadingHTTPServer] = []
+
+    def start(answer: Callable[[dict[str, Any]], Any]) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                content = json.dumps(answer(body)).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        running.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=running[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{running[-1].server_port}/v1"
+
+    yield start
+    for one in running:
+        one.shutdown()
+        one.server_close()

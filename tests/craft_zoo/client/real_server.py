@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from craft_zoo.blackbox import VLM
 from craft_zoo.server import (
@@ -24,15 +25,26 @@ class RealServer:
     Args:
         vlm: the model.
         state: folder of the bill.
+        quota: of the account.
+        settings: further settings.
         limits: of what it takes.
     """
 
-    def __init__(self, vlm: VLM, state: Path, **limits: int) -> None:
-        account, self.key = new_account("someone")
+    def __init__(
+        self,
+        vlm: VLM,
+        state: Path,
+        *,
+        quota: int | None = None,
+        settings: dict[str, Any] | None = None,
+        **limits: int,
+    ) -> None:
+        account, self.key = new_account("someone", quota)
         self._settings = ServeSettings(
             Accounts([account]),
             state=state,
             limits=Limits(requests_per_second=1e6, burst=10**6, **limits),  # tests do not wait
+            **(settings or {}),
         )
         self._vlm = vlm
         with socket.socket() as free:

@@ -303,7 +303,7 @@ def test_bad_arguments(service: Service, small_task: Task) -> None:
         with pytest.raises(CraftZooError, match=sentence):
             from_callable(service.words, **arguments)
     model, other = from_callable(service.words), from_callable(service.words)
-    with pytest.raises(CraftZooError, match="handed to another model"):
+    with pytest.raises(CraftZooError, match="belong to another model"):
         model.classifier(NAMES).score("{}", other.images(small_task.train.images))
     with pytest.raises(CraftZooError, match="no images"):
         model.images([])

@@ -11,6 +11,7 @@ from PIL import Image
 
 from craft_zoo.client.files import file_of
 from craft_zoo.data.images import BrokenImageError, open_image
+from craft_zoo.server.uploads import UploadedImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 
@@ -20,6 +21,7 @@ def test_files_that_servers_read_are_sent_as_they_are(kind: str, tmp_path: Path)
     path = tmp_path / "image"
     Image.fromarray(PIXELS).save(path, kind)
     assert file_of(path) == path.read_bytes()
+    assert file_of(UploadedImage(path.read_bytes(), "of the test", 1000)) == path.read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "BMP"])

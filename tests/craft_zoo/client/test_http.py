@@ -112,11 +112,11 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         (
             "HTTP_PROXY",
             "ftp://me:secret@proxy:1",
-            "a proxy whose address is none: check HTTP_PROXY",
+            "the address of the proxy for .* is invalid: check HTTP_PROXY",
         ),
-        ("https_proxy", "http://:bad:port", "a proxy whose address is none: check https_proxy"),
+        ("https_proxy", "http://:bad:port", "of the proxy for .* is invalid: check https_proxy"),
         ("SSL_CERT_FILE", "/nowhere/secret", r"\(.*No such file .*\): check SSL_CERT_FILE"),
-        ("SSL_CERT_FILE", __file__, r"certificates that .* cannot be read .*: check SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", __file__, r"certificates for .* cannot be read .*: check SSL_CERT_FILE"),
     ],
 )
 def test_proxies_and_certificates_that_the_environment_names(
@@ -137,14 +137,14 @@ def test_a_proxy_that_needs_a_package(environment: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("url", ["http://a..b", "http://xn--a.b"])
 def test_a_host_that_cannot_be(url: str, environment: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CraftZooError, match=f"{url} is no URL"):
+    with pytest.raises(CraftZooError, match=f"{url} is not a URL"):
         Http(url, {}, 20.0).send("GET", "/")
 
 
 def test_keys_that_no_header_holds_are_not_shown() -> None:
     assert checked_key(" secret\n", "HF_TOKEN") == "secret"
     for key in ("sec\nret", "sec\x00ret", "sécret"):
-        with pytest.raises(CraftZooError, match="holds signs that no key has: check HF_TOKEN") as e:
+        with pytest.raises(CraftZooError, match="contains invalid characters: check HF_TOKEN") as e:
             checked_key(key, "HF_TOKEN")
         assert "ret" not in str(e.value)
 

@@ -203,7 +203,7 @@ def test_a_failure_of_the_model_may_pass(
     endpoint.first = [broken, broken]
     box.score("{}", images)
     endpoint.first = [broken] * 10
-    with pytest.raises(CraftZooError, match=r"no answer that can be used \(CUDA error; 3 attempts"):
+    with pytest.raises(CraftZooError, match=r"no usable answer \(CUDA error; 3 attempts"):
         box.score("{}", images)
     assert len(endpoint.first) == 7
     assert model.cost_limit.predictions == 2
@@ -212,8 +212,8 @@ def test_a_failure_of_the_model_may_pass(
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (httpx.Response(200, text="<html>"), "its answer is no JSON"),
-        (httpx.Response(200, text="[" * 10**5), "its answer is no JSON"),
+        (httpx.Response(200, text="<html>"), "its answer is not JSON"),
+        (httpx.Response(200, text="[" * 10**5), "its answer is not JSON"),
         (httpx.Response(200, content=bytes(2**21)), "it sends more than the 1,051,576 bytes"),
     ],
 )
@@ -251,7 +251,7 @@ def test_what_may_have_been_billed_is_not_sent_again_beyond_the_limit(
     assert model.cost_limit.predictions == 4  # 504 and both that were slow
     failures += [slow, slow]
     sentence = (
-        rf"to ask {URL} again \(no answer in 60 s\) may be billed again, and 1 more prediction "
+        rf"repeating a request to {URL} \(no answer in 60 s\) may be billed, and 1 more prediction "
         rf"would exceed the limit of 5 \(5 made\): raise max_predictions \(--max-predictions\)"
     )
     with pytest.raises(CraftZooError, match=sentence):
@@ -291,7 +291,7 @@ def test_a_refusal_waits_for_no_other_request(
     before = set(waiting.threads())
     box, images = patient.classifier(NAMES), patient.images(small_task.train.images[:12])
     began = time.monotonic()
-    with pytest.raises(CraftZooError, match=r"refused the question \(no image\)"):
+    with pytest.raises(CraftZooError, match=r"refused the request \(no image\)"):
         box.score("{}", images)
     assert time.monotonic() - began < 20
     assert len(endpoint.headers) == 4
@@ -381,12 +381,12 @@ def test_a_name_is_of_the_thread_that_asks(
         (httpx.Response(401, json={"error": "Invalid token"}), r"\(Invalid token\): set HF_TOKEN"),
         (httpx.Response(400, json={"error": ["a", "b"]}), r"\(a; b\): check the endpoint"),
         (httpx.Response(404, text="Not Found"), r"\(HTTP 404\): check the endpoint"),
-        (httpx.Response(200, json={"error": "?"}), "is no list of labels"),
-        (httpx.Response(200, json=[0.5]), "is no list of labels"),
-        (httpx.Response(200, json=[{"label": "cat", "score": "high"}]), "is no list of labels"),
-        (httpx.Response(200, text="null"), "is no list of labels"),
-        (httpx.Response(200, text='[{"label": "cat", "score": NaN}]'), "is no probability"),
-        (httpx.Response(200, json=[{"label": "cat", "score": 10**400}]), "is no list of labels"),
+        (httpx.Response(200, json={"error": "?"}), "is not a list"),
+        (httpx.Response(200, json=[0.5]), "is not a list"),
+        (httpx.Response(200, json=[{"label": "cat", "score": "high"}]), "is not a list"),
+        (httpx.Response(200, text="null"), "is not a list"),
+        (httpx.Response(200, text='[{"label": "cat", "score": NaN}]'), "not a probability"),
+        (httpx.Response(200, json=[{"label": "cat", "score": 10**400}]), "is not a list"),
         (httpx.Response(400, text="[" * 10**5), r"\(HTTP 400\): check the endpoint"),
         (httpx.Response(400, json={"error": {"message": "too\nlarge"}}), r"\(too large\)"),
     ],
@@ -407,7 +407,7 @@ def test_what_cannot_pass_is_asked_once(
         (lambda answer: answer[:-1], "has no label"),
         (lambda answer: [*answer, answer[0]], "has the label .* twice"),
         (lambda answer: [*answer, {"label": "cow", "score": 0}], "'cow', which was not asked"),
-        (lambda answer: [{**each, "score": 20} for each in answer], "20 for .*no probability"),
+        (lambda answer: [{**each, "score": 20} for each in answer], "20 for .*not a probability"),
     ],
 )
 def test_answers_are_looked_at(
@@ -447,9 +447,9 @@ def test_what_it_cannot_be_asked(
         model.classifier(["cat", "dog", "cat"])
     with pytest.raises(CraftZooError, match="takes words only"):
         box.score(np.zeros((4, 8), np.float32), images)
-    with pytest.raises(CraftZooError, match="two classes have the same"):
+    with pytest.raises(CraftZooError, match="and two are equal"):
         box.score(("a pet", "a pet", "{}"), images)
-    with pytest.raises(CraftZooError, match="handed to another model"):
+    with pytest.raises(CraftZooError, match="belong to another model"):
         box.score("{}", connect().images(small_task.train.images[:1]))
     with pytest.raises(CraftZooError, match=r"image nowhere\.png does not exist"):
         model.images(["nowhere.png"])
@@ -468,7 +468,7 @@ def test_opened_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(model, HuggingFaceVLM)
     assert model.name == f"hf-api:{URL}"
     assert model.bills
-    with pytest.raises(CraftZooError, match="is no URL of a server"):
+    with pytest.raises(CraftZooError, match="is not the URL of a server"):
         load_vlm("hf-api:clip")
 
 

@@ -16,8 +16,8 @@ from craft_zoo.openclip import OpenCLIP
 
 NAMES = ["cat", "dog"]
 SENTENCE = (
-    r"^http://\S+ serves another model than the run began with, or answers in another form: begin "
-    r"anew, or ask its owner$"
+    r"^http://\S+ serves another model than the run began with, or answers in another form: start "
+    r"a new run, or ask its owner$"
 )
 Connect = Callable[..., RemoteVLM]
 

@@ -75,7 +75,7 @@ def test_an_address_that_never_answered_is_given_up_sooner(time: Any) -> None:
 
 def test_what_seldom_passes_is_tried_a_few_times(time: Any) -> None:
     failing = Failing(100, attempts=3)
-    sentence = r"x gives no answer that can be used \(gone; 3 attempts\): check the address"
+    sentence = r"x gives no usable answer \(gone; 3 attempts\): check the address"
     with pytest.raises(CraftZooError, match=sentence):
         time.retrying()(failing, "server x")
     assert failing.made == 3
@@ -96,11 +96,11 @@ def test_nobody_asks_for_an_answer_that_nobody_waits_for() -> None:
 
 
 def test_long_waits_are_told(time: Any) -> None:
-    told: list[tuple[str, str, float]] = []
-    retrying = time.retrying(first=1.0, on_wait=lambda *about: told.append(about))
+    waits: list[tuple[str, str, float]] = []
+    retrying = time.retrying(first=1.0, on_wait=lambda *about: waits.append(about))
     retrying(Failing(5), "server x")
     assert time.slept == [0.5, 1, 2, 4, 8]
-    assert told == [("server x", "gone", 4), ("server x", "gone", 8)]
+    assert waits == [("server x", "gone", 4), ("server x", "gone", 8)]
 
 
 def test_by_default_the_log_tells_and_does_not_repeat_itself(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,9 +26,9 @@ Connect = Callable[..., RemoteVLM]
 
 
 @pytest.fixture(scope="module")
-def small_requests() -> OpenCLIP:
-    """craft-mini, which likes to be asked about few contexts at once, so that there are many."""
-    model = OpenCLIP.load("craft-mini")
+def small_requests(vlm: OpenCLIP) -> OpenCLIP:
+    """Likes to be asked about few contexts at once, so that there are many requests."""
+    model = copy.copy(vlm)
     model.in_flight = 4
     return model
 

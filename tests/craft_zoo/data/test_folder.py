@@ -127,7 +127,7 @@ def test_files_that_are_no_images_are_counted_and_those_of_systems_passed_over(
     dataset = load_dataset(f"folder:{image_folder}", skip_bad=True)
     assert fingerprint(dataset) == whole
     (sentence,) = dataset.skipped
-    assert sentence.startswith("3 files ending in .md are not called like images, the first /")
+    assert sentence.startswith("3 files ending in .md have no image file extension, the first /")
 
 
 def test_names_that_read_the_same(image_folder: Path) -> None:

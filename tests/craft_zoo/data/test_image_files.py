@@ -84,9 +84,9 @@ def test_what_is_left_out_is_named_or_counted(tmp_path: Path) -> None:
                 f"or TIFF"
                 for name in ("c.XCF", "a.dng", "b.svg")
             ),
-            "3 files without a suffix are not called like images, the first x",
-            "file 3.json is not called like an image",
-            "2 files ending in .txt are not called like images, the first 1.txt",
+            "3 files without a suffix have no image file extension, the first x",
+            "file 3.json has no image file extension",
+            "2 files ending in .txt have no image file extension, the first 1.txt",
         ]
     )
 

@@ -74,19 +74,19 @@ def test_a_broken_layout_is_one_sentence_and_the_others_are_still_read(root: Pat
 def test_every_image_is_opened_on_demand(root: Path) -> None:
     paths = break_images(root, 12)
     assert check_datasets(root, ["oxford_pets"])[0].state == "ready"
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     (finding,) = check_datasets(
         root,
         ["oxford_pets"],
         open_images=True,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: reported.append((done, total)),
     )
     assert (finding.state, finding.broken_images) == ("broken", 12)
     assert len(finding.problems) == 11
     assert finding.problems[-1] == "and 2 images more"
     named = [path for path in paths if any(str(path) in text for text in finding.problems)]
     assert len(named) == 10
-    assert told == [(done, 21) for done in range(1, 22)]
+    assert reported == [(done, 21) for done in range(1, 22)]
     assert check_datasets(root, ["cifar10"], open_images=True)[0].broken_images == 0
 
 

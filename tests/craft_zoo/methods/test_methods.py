@@ -29,6 +29,7 @@ from craft_zoo.methods.collaborative import convex_objective
 from craft_zoo.metrics import accuracy
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers import Optimizer
+from craft_zoo.predictor import Predictor
 from craft_zoo.prompts import Subspace
 
 SMALL = CraftConfig(intrinsic_dim=32, epoch_queries=10)
@@ -283,11 +284,8 @@ def test_the_budget_is_used_whatever_the_generations(
 
 
 def accuracy_of(problem: Problem, solution: Solution, task: Task) -> float:
-    images, anchors = problem.vlm.images(task.test.images), solution.anchors
-    beside = None
-    if anchors is not None:
-        beside = anchors.logits(problem.vlm.classifier(anchors.texts), images)
-    logits = solution.logits(problem.box, images, beside)
+    images = problem.vlm.images(task.test.images)
+    logits = Predictor(problem.vlm, problem.box, images).logits(solution)
     return float((logits.argmax(1) == task.test.labels).mean())
 
 

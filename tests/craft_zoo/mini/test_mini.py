@@ -133,9 +133,9 @@ def test_registering_twice_adds_one_name():
 
 
 @pytest.mark.skipif(not (SHARED / "caltech101").is_dir(), reason="no shared Caltech101")
-def test_zero_shot_on_every_third_image_of_caltech101():
+def test_zero_shot_on_every_ninth_image_of_caltech101():
     from craft_zoo.mini.training.evaluate import folder, zero_shot
 
     names, samples = folder(SHARED / "caltech101" / "test")
-    cosines, labels = zero_shot(names, islice(samples, 0, None, 3))
+    cosines, labels = zero_shot(names, islice(samples, 0, None, 9))
     assert (cosines.argmax(dim=1) == labels).float().mean() >= 0.45

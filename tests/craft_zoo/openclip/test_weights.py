@@ -19,7 +19,7 @@ from craft_zoo.blackbox import load_vlm
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.openclip import (
     OpenCLIP,
-    computed_before,
+    former_settings,
     model_name,
     with_activation,
 )
@@ -132,9 +132,9 @@ def test_a_name_changes_where_the_answers_changed_and_nowhere_else() -> None:
     assert {model_name(*pair) for pair in changed} == {
         f"{model}-quickgelu@{tag}" for model, tag in changed
     }
-    before = {pair for pair in PAIRS if computed_before("@".join(pair))}
+    before = {pair for pair in PAIRS if former_settings("@".join(pair))}
     assert before == changed | {AMBIGUOUS}
-    assert not any(computed_before(model_name(*pair)) for pair in changed)
+    assert not any(former_settings(model_name(*pair)) for pair in changed)
 
 
 def test_configurations_that_contradict_each_other_are_asked_about() -> None:
@@ -142,10 +142,10 @@ def test_configurations_that_contradict_each_other_are_asked_about() -> None:
         CraftZooError, match=r"contradict .*roberta.*quickgelu=True \(--quickgelu\), as earlier"
     ):
         load_vlm(*AMBIGUOUS)
-    for told, suffix in ((True, "-quickgelu"), (False, "-gelu")):
-        model = with_activation(AMBIGUOUS[0], told)
+    for quick, suffix in ((True, "-quickgelu"), (False, "-gelu")):
+        model = with_activation(AMBIGUOUS[0], quick)
         assert model == AMBIGUOUS[0] + suffix
-        assert find_weights(model, AMBIGUOUS[1]).use.quick_gelu is told
+        assert find_weights(model, AMBIGUOUS[1]).use.quick_gelu is quick
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_file_of_which_the_activation_cannot_be_known(small: Path) -> None:
     vlm, said = opened("t-small", small)
     assert (vlm.name, activations(vlm)) == (f"t-small@{small}", {torch.nn.GELU})
     assert len(said) == 1
-    assert "cannot say its activation, in which weights for t-small differ" in said[0]
+    assert "does not specify its activation, in which weights for t-small differ" in said[0]
     assert "is used with GELU: say quickgelu=True (--quickgelu) where it was trained so" in said[0]
     assert "give pretrained='TAG@FILE' (--pretrained TAG@FILE)" in said[0]
     for quick, suffix in ((True, "-quickgelu"), (False, "-gelu")):
@@ -228,10 +228,10 @@ def test_a_file_is_used_as_all_weights_of_its_architecture(small: Path) -> None:
     vlm, said = opened("t-agreed", small)
     assert (vlm.name, said) == (f"t-agreed@webli@{small}", [])
     assert repr(vlm._preprocess) == preprocess(SIGLIP, 32)
-    assert computed_before(f"t-agreed@{small}")
+    assert former_settings(f"t-agreed@{small}")
     vlm, said = opened("t-unknown", small)
     assert (vlm.name, said) == (f"t-unknown@{small}", [])
-    assert not computed_before(f"t-unknown@{small}")
+    assert not former_settings(f"t-unknown@{small}")
 
 
 def test_what_was_saved_from_openais_weights_is_known(small: Path, tmp_path: Path) -> None:

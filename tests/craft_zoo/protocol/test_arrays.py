@@ -49,26 +49,26 @@ def test_what_is_written_is_what_numpy_reads_and_the_other_way_round() -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "no .npy file"),
-        (b"PK\x03\x04 a zip file", "no .npy file"),
-        (b"\x93NUMPY\x09\x00", "no .npy file"),
-        (with_header("{'descr': '<f4', "), "no .npy file"),
+        (b"", "not an .npy file"),
+        (b"PK\x03\x04 a zip file", "not an .npy file"),
+        (b"\x93NUMPY\x09\x00", "not an .npy file"),
+        (with_header("{'descr': '<f4', "), "not an .npy file"),
         (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (1,)" + "(" * 9000), "no "),
         (npy(np.zeros((2, 3))), "float64"),
         (npy(np.zeros((2, 3), ">f4")), ">f4"),
         (npy(np.zeros((2, 3), np.float16)), "float16"),
         (npy(np.asfortranarray(np.zeros((2, 3), np.float32))), "Fortran"),
         (npy(np.array([{}, "x"], dtype=object), allow_pickle=True), "object"),
-        (pickle.dumps([1.0]), "no .npy file"),
+        (pickle.dumps([1.0]), "not an .npy file"),
         (npy(np.zeros((2, 3), np.float32))[:-1], "promises 6 numbers"),
         (npy(np.zeros((2, 3), np.float32)) + b"0000", "promises 6 numbers and 7 follow"),
         (
             with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -1), }", b"0" * 8),
-            "shape is none",
+            "shape is invalid",
         ),
         (
             with_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {(1,) * 40}, }}"),
-            "shape is none",
+            "shape is invalid",
         ),
     ],
 )

@@ -24,17 +24,17 @@ def test_files_come_back_by_number(files: dict[int, bytes]) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "no safetensors file"),
-        (b"\xff" * 100, "no safetensors file"),
-        ((5).to_bytes(8, "little") + b"hello", "no safetensors file"),
-        (encode_files({3: b"abc"})[:-1], "no safetensors file"),
+        (b"", "not a safetensors file"),
+        (b"\xff" * 100, "not a safetensors file"),
+        ((5).to_bytes(8, "little") + b"hello", "not a safetensors file"),
+        (encode_files({3: b"abc"})[:-1], "not a safetensors file"),
         (safetensors.numpy.save({"x": np.zeros(3, np.uint8)}), "'x' has no number"),
         (safetensors.numpy.save({"-1": np.zeros(3, np.uint8)}), "'-1' has no number"),
         (safetensors.numpy.save({"٣": np.zeros(3, np.uint8)}), "has no number"),
         (safetensors.numpy.save({"9" * 30: np.zeros(3, np.uint8)}), "has no number"),
         (safetensors.numpy.save({"007": np.zeros(3, np.uint8)}), "name it 7"),
-        (safetensors.numpy.save({"0": np.zeros((3, 1), np.uint8)}), "no row of bytes"),
-        (safetensors.numpy.save({"0": np.zeros(3, np.int8)}), "no row of bytes"),
+        (safetensors.numpy.save({"0": np.zeros((3, 1), np.uint8)}), "not a row of bytes"),
+        (safetensors.numpy.save({"0": np.zeros(3, np.int8)}), "not a row of bytes"),
     ],
 )
 def test_what_is_no_set_of_files_is_a_sentence(body: bytes, said: str) -> None:

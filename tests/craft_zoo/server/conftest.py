@@ -1,12 +1,13 @@
-"""A served craft-mini, and someone who asks it."""
+"""A served model, and someone who asks it."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from craft_zoo.blackbox import VLM
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import (
     DIGEST_HEADER,
     IDEMPOTENCY_HEADER,
@@ -33,8 +35,14 @@ from craft_zoo.server import (
     create_app,
 )
 from craft_zoo.server.accounts import key_hash
+from craft_zoo.server.uvicorn_server import Server, server_of
 
 CLASSNAMES = ["cat", "dog", "red square"]
+
+
+@pytest.fixture(scope="session")
+def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
+    return tiny_vlm
 
 
 @pytest.fixture(scope="session")
@@ -170,18 +178,47 @@ class Served:
 
 
 Serve = Callable[..., Served]
+Listening = Callable[[Any], AbstractContextManager[tuple[str, Server]]]
 
 
 @pytest.fixture
 def serve(vlm: VLM) -> Iterator[Serve]:
-    """Serves craft-mini, or the model and with the settings and limits that it is given."""
+    """Serves a tiny model, or the model and with the settings and limits that it is given.
+
+    With ``adapter=``, an opened adapter is served, and the model with ``with_model=True``.
+    """
     with ExitStack() as stack:
 
         def start(model: VLM = vlm, limits: dict[str, Any] | None = None, **given: Any) -> Served:
             clock = given.pop("clock", lambda: 0.0)
+            routes = {name: given.pop(name) for name in ("adapter", "with_model") if name in given}
             most = {"burst": 10**6, **(limits or {})}
             settings = replace(ServeSettings(ACCOUNTS, limits=Limits(**most)), **given)
-            app = create_app(model, settings, clock)
+            app = create_app(model, settings, clock, **routes)
             return Served(stack.enter_context(TestClient(app, raise_server_exceptions=False)))
 
         yield start
+
+
+@pytest.fixture
+def listening(
+    wait_for: Callable[..., None],
+) -> Callable[[Any], AbstractContextManager[tuple[str, Server]]]:
+    """Runs a real server of an app on a free port: its address, and the server."""
+
+    @contextmanager
+    def listen(app: Any) -> Iterator[tuple[str, Server]]:
+        addresses: list[str] = []
+        server = server_of(app, "127.0.0.1", 0, 10, addresses.append)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            wait_for(lambda: addresses)
+            server.config.port = int(addresses[0].rpartition(":")[2])
+            yield addresses[0], server
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+    return listen

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
-import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from PIL import Image
 
+from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.blackbox import (
     DEFAULT_INIT,
     VLM,
@@ -34,6 +34,7 @@ from craft_zoo.blackbox import (
     serving,
 )
 from craft_zoo.client import from_callable
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import (
     DIGEST_HEADER,
@@ -41,9 +42,10 @@ from craft_zoo.protocol import (
     digest,
     encode_array,
 )
-from craft_zoo.server.uvicorn_server import server_of
 
 Refused = Callable[..., str]
+WaitFor = Callable[..., None]
+Listening = Callable[..., Any]
 
 
 class Slow(VLM):
@@ -108,13 +110,6 @@ def slow(vlm: OpenCLIP) -> Slow:
     return Slow(vlm)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.005)
-
-
 def test_without_the_right_key_nothing_is_served(
     serve: Callable[..., Any], refused: Refused
 ) -> None:
@@ -153,7 +148,7 @@ def test_every_route_of_the_interface_needs_a_key(serve: Callable[..., Any]) -> 
 
 
 def test_no_account_sees_anothers(
-    serve: Callable[..., Any], png: Callable[..., bytes], refused: Refused
+    serve: Callable[..., Any], png: Callable[..., bytes], refused: Refused, wait_for: WaitFor
 ) -> None:
     served = serve()
     ann, bob = served.ann, served.bob
@@ -221,7 +216,7 @@ def test_nothing_but_scores_and_the_initial_context_can_be_fetched(
 
 
 def test_requests_that_wait_are_scored_in_one_call(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes]
+    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], wait_for: WaitFor
 ) -> None:
     served = serve(slow)
     users = [served.ann, served.bob]
@@ -238,7 +233,7 @@ def test_requests_that_wait_are_scored_in_one_call(
             pool.submit(user.score, classifier, images, contexts[at : at + 2], f"k{at}")
             for at, (user, classifier, images) in zip((1, 3, 5, 7), places * 2, strict=True)
         ]
-        wait_for(lambda: served.service.gate.inside == 5)
+        wait_for(lambda: served.service.admission.inside == 5)
         wait_for(lambda: "craft_zoo_queue_length 4.0" in served.client.get("/metrics").text)
         slow.go.set()
         answers = [decode_array(each.result().content) for each in (first, *asked)]
@@ -250,7 +245,7 @@ def test_requests_that_wait_are_scored_in_one_call(
 
 
 def test_merging_can_be_turned_off_and_other_images_are_not_merged(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes]
+    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], wait_for: WaitFor
 ) -> None:
     for given_settings, expected in (({"max_batch": 1}, [1, 1, 1, 1]), ({}, [1, 1, 2])):
         served = serve(slow, **given_settings)
@@ -272,7 +267,7 @@ def test_merging_can_be_turned_off_and_other_images_are_not_merged(
 
 
 def test_requests_of_different_tasks_share_a_call(
-    serve: Callable[..., Any], vlm: OpenCLIP, png: Callable[..., bytes]
+    serve: Callable[..., Any], vlm: OpenCLIP, png: Callable[..., bytes], wait_for: WaitFor
 ) -> None:
     """Other classes, images and accounts; contexts go with contexts, words with words."""
     model = Together(vlm)
@@ -306,7 +301,7 @@ def test_requests_of_different_tasks_share_a_call(
 
 
 def test_a_large_request_is_done_in_parts_between_which_others_have_a_turn(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes]
+    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], wait_for: WaitFor
 ) -> None:
     served = serve(slow, max_batch=2)
     ann, bob = served.ann, served.bob
@@ -342,13 +337,13 @@ def test_large_answers_are_sent_in_pieces_and_held_until_they_are_gone(
     serve: Callable[..., Any], png: Callable[..., bytes]
 ) -> None:
     served = serve()
-    ann, gate = served.ann, served.service.gate
+    ann, admission = served.ann, served.service.admission
     files = [png(seed) for seed in range(30)]
     classifier, images = ann.classifier([f"class {n}" for n in range(100)]), ann.upload(files)
     contexts = np.stack([ann.initial_context(classifier)] * 40)
     answer = ann.score(classifier, images, contexts, "large").content
     assert len(answer) > 4 * 30 * 100 * 40
-    assert gate.held == gate.inside == 0
+    assert admission.held == admission.inside == 0
     sent: list[tuple[int, int, bool]] = []
 
     async def replay() -> bytes:
@@ -375,7 +370,9 @@ def test_large_answers_are_sent_in_pieces_and_held_until_they_are_gone(
             return {"type": "http.request", "body": request.content}
 
         async def send(message: dict[str, Any]) -> None:
-            sent.append((len(message.get("body", b"")), gate.held, message.get("more_body", False)))
+            sent.append(
+                (len(message.get("body", b"")), admission.held, message.get("more_body", False))
+            )
             body.extend(message.get("body", b""))
 
         await served.client.app(scope, receive, send)
@@ -385,11 +382,15 @@ def test_large_answers_are_sent_in_pieces_and_held_until_they_are_gone(
     assert len(sent) == 3  # the head, and two pieces
     assert [more for *_, more in sent] == [False, True, False]
     assert all(held >= len(answer) for _, held, _ in sent)
-    assert gate.held == gate.inside == 0
+    assert admission.held == admission.inside == 0
 
 
 def test_one_bad_request_in_a_batch_harms_no_other(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], refused: Refused
+    serve: Callable[..., Any],
+    slow: Slow,
+    png: Callable[..., bytes],
+    refused: Refused,
+    wait_for: WaitFor,
 ) -> None:
     served = serve(slow)
     ann = served.ann
@@ -436,7 +437,7 @@ def test_a_disk_that_fails_bills_nothing_and_leaves_nobody_waiting(
 
 
 def test_a_long_encoding_lets_others_ask_and_changes_no_bit(
-    serve: Callable[..., Any], png: Callable[..., bytes], vlm: OpenCLIP
+    serve: Callable[..., Any], png: Callable[..., bytes], vlm: OpenCLIP, wait_for: WaitFor
 ) -> None:
     forgetful = Slow(OpenCLIP.load("craft-mini", cache=False))
     served = serve(forgetful)
@@ -457,9 +458,9 @@ def test_a_long_encoding_lets_others_ask_and_changes_no_bit(
 
 
 def test_a_memory_of_images_that_fails_is_done_without(
-    serve: Callable[..., Any], png: Callable[..., bytes]
+    serve: Callable[..., Any], png: Callable[..., bytes], make_tiny: Callable[..., OpenCLIP]
 ) -> None:
-    served = serve(OpenCLIP.load("craft-mini", cache=False))
+    served = serve(make_tiny())
     served.service.model.remembers = True  # which it does not
     ann, files = served.ann, [png(seed) for seed in range(3)]
     id = ann.announce(files)["id"]
@@ -471,7 +472,11 @@ def test_a_memory_of_images_that_fails_is_done_without(
 
 
 def test_too_many_requests_at_once_are_asked_to_come_back(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], refused: Refused
+    serve: Callable[..., Any],
+    slow: Slow,
+    png: Callable[..., bytes],
+    refused: Refused,
+    wait_for: WaitFor,
 ) -> None:
     served = serve(slow, limits={"waiting": 3, "waiting_each": 2})
     ann, bob = served.ann, served.bob
@@ -481,12 +486,12 @@ def test_too_many_requests_at_once_are_asked_to_come_back(
     slow.go.clear()
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(ann.score, classifier, images, context, f"{i}") for i in (1, 2)]
-        wait_for(lambda: served.service.gate.inside == 2)
+        wait_for(lambda: served.service.admission.inside == 2)
         response = ann.score(classifier, images, context, "3")
         assert "2 requests of this account" in refused(response, 503, "busy")
         assert response.headers["Retry-After"] == "1"
         asked.append(pool.submit(bob.score, bobs, images_of_bob, context, "1"))
-        wait_for(lambda: served.service.gate.inside == 3)
+        wait_for(lambda: served.service.admission.inside == 3)
         poor = served.poor.send("POST", "/v1/classifiers", json={"classnames": ["x"]})
         assert "3 requests are under way" in refused(poor, 503, "busy")
         slow.go.set()
@@ -495,7 +500,11 @@ def test_too_many_requests_at_once_are_asked_to_come_back(
 
 
 def test_memory_is_bounded_over_all_requests(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], refused: Refused
+    serve: Callable[..., Any],
+    slow: Slow,
+    png: Callable[..., bytes],
+    refused: Refused,
+    wait_for: WaitFor,
 ) -> None:
     limits = {"body_bytes": 20_000, "answer_bytes": 10_000, "held_bytes": 55_000}
     served = serve(slow, limits=limits)
@@ -507,16 +516,16 @@ def test_memory_is_bounded_over_all_requests(
     slow.go.clear()
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(ann.score, classifier, images, three, f"{i}") for i in (1, 2)]
-        wait_for(lambda: served.service.gate.held > 24_000)
+        wait_for(lambda: served.service.admission.held > 24_000)
         held = 0
-        while held != served.service.gate.held:  # until both have all that they need
-            held = served.service.gate.held
+        while held != served.service.admission.held:  # until both have all that they need
+            held = served.service.admission.held
             time.sleep(0.3)
         response = ann.score(classifier, images, three, "3")
         assert "memory" in refused(response, 503, "busy")
         slow.go.set()
         assert all(each.result().is_success for each in asked)
-    assert served.service.gate.held == 0
+    assert served.service.admission.held == 0
 
 
 def test_each_request_is_a_line_in_the_log_without_secrets(
@@ -583,7 +592,11 @@ def test_what_fails_inside_is_an_error_that_tells_nothing(
 
 
 def test_while_it_is_stopped_what_is_under_way_is_answered_and_nothing_new_begun(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], refused: Refused
+    serve: Callable[..., Any],
+    slow: Slow,
+    png: Callable[..., bytes],
+    refused: Refused,
+    wait_for: WaitFor,
 ) -> None:
     served = serve(slow)
     ann = served.ann
@@ -605,26 +618,13 @@ def test_while_it_is_stopped_what_is_under_way_is_answered_and_nothing_new_begun
     assert served.service.state.usage("ann").requests == 1
 
 
-@contextmanager
-def listening(app: Any) -> Iterator[tuple[str, Any]]:
-    """A real server on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = server_of(app, "127.0.0.1", port, 10)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_for(lambda: server.started)
-        yield f"http://127.0.0.1:{port}", server
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
-
-
 def test_a_real_server_is_stopped_by_a_signal_gracefully(
-    serve: Callable[..., Any], slow: Slow, png: Callable[..., bytes], tmp_path: Any
+    serve: Callable[..., Any],
+    slow: Slow,
+    png: Callable[..., bytes],
+    tmp_path: Any,
+    wait_for: WaitFor,
+    listening: Listening,
 ) -> None:
     import signal
 
@@ -653,7 +653,11 @@ def test_a_real_server_is_stopped_by_a_signal_gracefully(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_nothing_that_the_schema_tells_of_makes_the_server_fail(
-    serve: Callable[..., Any], png: Callable[..., bytes], mode: str
+    serve: Callable[..., Any],
+    png: Callable[..., bytes],
+    vlm: OpenCLIP,
+    mode: str,
+    listening: Listening,
 ) -> None:
     import schemathesis
     from schemathesis import GenerationMode
@@ -670,7 +674,9 @@ def test_nothing_that_the_schema_tells_of_makes_the_server_fail(
         response_schema_conformance,
         status_code_conformance,
     ]
-    served = serve(limits={"requests_per_second": 10**6})
+    adapter = Adapter.of(Solution("a {}"), vlm, vlm.classifier(["cat", "dog"]))
+    deployed = DeployedAdapter(adapter, vlm)
+    served = serve(limits={"requests_per_second": 10**6}, adapter=deployed, with_model=True)
     served.client.__exit__(None, None, None)
     statuses: Counter[int] = Counter()
     with listening(served.client.app) as (url, _), httpx.Client(base_url=url) as client:

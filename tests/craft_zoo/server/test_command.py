@@ -87,7 +87,7 @@ def test_a_file_of_keys_that_is_anothers_is_left_alone(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "not as it should be"),
+        ("{", "is invalid"),
         ('{"ann": {"key_sha256": "abc"}}', "key_sha256 of ann"),
         ('{"ann": {"key": "abc"}}', "key_sha256 of ann"),
         (json.dumps({"ann": {"key_sha256": "0" * 64, "quota": -1}}), "quota of ann"),
@@ -118,8 +118,8 @@ def test_files_of_keys_that_are_wrong_are_sentences(tmp_path: Path, text: str, s
         (["--grace", "nan"], "nan seconds to stop"),
         (["--grace", "-1"], "-1 seconds to stop"),
         (["--grace", "inf"], "inf seconds to stop"),
-        (["--name", " "], "no name of a model"),
-        (["--name", "a\nb"], "no name of a model"),
+        (["--name", " "], "not a valid model name"),
+        (["--name", "a\nb"], "not a valid model name"),
     ],
 )
 def test_settings_out_of_range_are_sentences(arguments: list[str], said: str) -> None:

@@ -7,48 +7,26 @@ import json
 import logging
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from starlette.responses import Response
 
-from craft_zoo.server.logs import Sparing, log_to
-from craft_zoo.server.uvicorn_server import Server, server_of
+from craft_zoo.server.logs import RepeatLimit, log_to
+from craft_zoo.server.uvicorn_server import Server
+
+Listening = Callable[..., Any]
+WaitFor = Callable[..., None]
 
 LARGE = bytes(2**26)  # more than the machine's own buffers take
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@contextmanager
-def listening(app: Any) -> Iterator[Server]:
-    """A real server on a free port."""
-    addresses: list[str] = []
-    server = server_of(app, "127.0.0.1", 0, 5, addresses.append)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_for(lambda: bool(addresses))
-        server.config.port = int(addresses[0].rpartition(":")[2])
-        yield server
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.005)
-
-
 @pytest.fixture
-def start(serve: Callable[..., Any]) -> Iterator[Callable[..., Server]]:
+def start(serve: Callable[..., Any], listening: Listening) -> Iterator[Callable[..., Server]]:
     """Starts a server with such limits."""
     with ExitStack() as stack:
 
@@ -60,7 +38,8 @@ def start(serve: Callable[..., Any]) -> Iterator[Callable[..., Server]]:
                 return Response(LARGE)
 
             served.client.app.add_api_route("/large", read_large, include_in_schema=False)
-            return stack.enter_context(listening(served.client.app))
+            _, server = stack.enter_context(listening(served.client.app))
+            return server
 
         yield start
 
@@ -169,7 +148,7 @@ def test_of_too_many_connections_the_one_that_is_idle_for_longest_goes(
 
 
 def test_who_does_not_take_an_answer_is_cut_and_who_does_is_not(
-    start: Callable[..., Server],
+    start: Callable[..., Server], wait_for: WaitFor
 ) -> None:
     server = start(answer_seconds=0.4)
     head = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -198,18 +177,18 @@ def test_requests_that_come_at_once_are_all_answered(start: Callable[..., Server
 
 def test_few_lines_of_one_kind_are_written_in_a_minute() -> None:
     now = 0.0
-    sparing = Sparing(lambda: now)
+    limit = RepeatLimit(lambda: now)
 
-    def tell(name: str, message: str, *arguments: object) -> logging.LogRecord | None:
+    def filtered(name: str, message: str, *arguments: object) -> logging.LogRecord | None:
         record = logging.LogRecord(name, logging.ERROR, "", 0, message, arguments, None)
-        return record if sparing.filter(record) else None
+        return record if limit.filter(record) else None
 
-    told = [tell("asyncio", f"no more files\nsocket {n}") for n in range(2000)]
-    assert sum(each is not None for each in told) == 5
-    assert tell("asyncio", "something else")
-    assert all(tell("craft_zoo.server.requests", "{}") for _ in range(2000))
+    shown = [filtered("asyncio", f"no more files\nsocket {n}") for n in range(2000)]
+    assert sum(each is not None for each in shown) == 5
+    assert filtered("asyncio", "something else")
+    assert all(filtered("craft_zoo.server.requests", "{}") for _ in range(2000))
     now = 60.0
-    record = tell("asyncio", "no more files\nsocket 7")
+    record = filtered("asyncio", "no more files\nsocket 7")
     assert record is not None
     assert record.left_out == 1995  # type: ignore[attr-defined]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +15,12 @@ from starlette.requests import ClientDisconnect
 
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import decode_array, encode_files
-from craft_zoo.server.ingest import take_in
+from craft_zoo.server.ingest import add_images
 from craft_zoo.server.uploads import UploadedImage
 
 Refused = Callable[..., str]
 Png = Callable[..., bytes]
+WaitFor = Callable[..., None]
 
 
 def large(color: int) -> bytes:
@@ -56,13 +56,6 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoded]:
     noted.go.set()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.005)
-
-
 def test_equal_files_are_decoded_and_encoded_once(
     serve: Callable[..., Any], png: Png, decoded: Decoded, vlm: OpenCLIP
 ) -> None:
@@ -81,7 +74,7 @@ def test_equal_files_are_decoded_and_encoded_once(
 
 
 def test_accounts_take_turns_in_having_images_decoded(
-    serve: Callable[..., Any], png: Png, decoded: Decoded
+    serve: Callable[..., Any], png: Png, decoded: Decoded, wait_for: WaitFor
 ) -> None:
     served = serve()
     many, few = [large(seed) for seed in range(5)], [png(520), png(521)]
@@ -91,9 +84,9 @@ def test_accounts_take_turns_in_having_images_decoded(
         first = pool.submit(served.ann.put, big, dict(enumerate(many[:3])))
         wait_for(lambda: len(decoded.names) == 1)
         more = pool.submit(served.ann.put, big, {3: many[3], 4: many[4]})
-        wait_for(lambda: served.service.gate.inside == 2)
+        wait_for(lambda: served.service.admission.inside == 2)
         other = pool.submit(served.bob.put, small, dict(enumerate(few)))
-        wait_for(lambda: served.service.gate.inside == 3)
+        wait_for(lambda: served.service.admission.inside == 3)
         wait_for(lambda: served.service._decoder._work_queue.qsize() == 1)
         decoded.go.set()
         assert other.result().json() == {"missing": []}
@@ -129,14 +122,14 @@ def test_for_who_is_gone_nothing_more_is_decoded(
 
     body = encode_files(dict(enumerate(files)))
     with pytest.raises(ClientDisconnect):
-        served.client.portal.call(take_in, served.service, "ann", held, body, is_gone)
+        served.client.portal.call(add_images, served.service, "ann", held, body, is_gone)
     assert len(decoded.names) == 2
     assert held.missing == [0, 1, 2, 3]
     assert held.kept_bytes == 0
 
 
 def test_of_encoded_images_nothing_is_kept_but_what_the_model_made_of_them(
-    serve: Callable[..., Any], png: Png
+    serve: Callable[..., Any], png: Png, make_tiny: Callable[..., OpenCLIP]
 ) -> None:
     served = serve()
     id = served.ann.upload([png(550), png(551)])
@@ -145,14 +138,16 @@ def test_of_encoded_images_nothing_is_kept_but_what_the_model_made_of_them(
     assert not held.images
     assert held.kept_bytes == 0
     assert not any(image.is_held for image in held.encoded.images.sources)
-    forgetful = serve(OpenCLIP.load("craft-mini", cache=False))
+    forgetful = serve(make_tiny())
     files = [png(550), png(551)]
     held = forgetful.service.image_sets.get("ann", forgetful.ann.upload(files))
     assert held.kept_bytes == sum(map(len, files))  # which it may want to see again
 
 
-def test_a_lost_image_concerns_its_set_alone(serve: Callable[..., Any], png: Png) -> None:
-    served = serve(OpenCLIP.load("craft-mini", cache=False))
+def test_a_lost_image_concerns_its_set_alone(
+    serve: Callable[..., Any], png: Png, make_tiny: Callable[..., OpenCLIP]
+) -> None:
+    served = serve(make_tiny())
     served.service.model.remembers = True  # which it does not
     ann, files = served.ann, [png(560), png(561)]
     id = ann.announce(files)["id"]

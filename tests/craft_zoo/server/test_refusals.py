@@ -173,9 +173,9 @@ def with_value(value: float) -> Callable[[np.ndarray], bytes]:
         (lambda c: encode_array(c[None])[:-2], 400, "promises"),
         (lambda c: terabytes(), 400, "promises 1,125,899,906,842,624 numbers and 0 follow"),
         (lambda c: npy(np.array([c], object), allow_pickle=True), 400, "object"),
-        (lambda c: b"\x93NUMPY\x01\x00\xff\xff{", 400, "no .npy file"),
-        (lambda c: b"", 400, "no .npy file"),
-        (lambda c: zip_bomb(), 400, "no .npy file"),
+        (lambda c: b"\x93NUMPY\x01\x00\xff\xff{", 400, "not an .npy file"),
+        (lambda c: b"", 400, "not an .npy file"),
+        (lambda c: zip_bomb(), 400, "not an .npy file"),
         (lambda c: ["no place"], 422, "must hold {}"),
         (lambda c: ["{} and {}"], 422, "must hold {}"),
         (lambda c: [], 422, "templates"),
@@ -264,7 +264,7 @@ def test_bodies_must_come_whole_plain_and_not_too_large(
     headers = {"Idempotency-Key": "k", "Content-Type": "application/x-pickle"}
     url = f"/v1/classifiers/x/scores?images={id}"
     refused(ann.send("POST", url, content=b"x", headers=headers), 415, "unsupported")
-    assert served.service.gate.inside == 0
+    assert served.service.admission.inside == 0
     assert ann.put(id, {0: good}).json() == {"missing": []}
 
 
@@ -373,7 +373,7 @@ def test_a_thousand_bad_requests_leave_the_server_healthy(
         statuses.add(ann.score(classifier, images, bodies[number % 4]).status_code)
     assert statuses == {400, 422}
     assert served.client.get("/readyz").status_code == 200
-    assert served.service.gate.inside == 0
-    assert served.service.gate.held == 0
+    assert served.service.admission.inside == 0
+    assert served.service.admission.held == 0
     assert ann.score(classifier, images, context[None]).is_success
     assert ann.usage()["requests"] == 1

@@ -114,8 +114,8 @@ def test_of_many_wrong_values_the_first_is_told() -> None:
 
 
 def test_values_are_counted_and_signs_in_strings_are_not() -> None:
-    gate = Admission(Limits())
-    with gate.enter("ann") as load:
+    admission = Admission(Limits())
+    with admission.enter("ann") as load:
         parse(Templates, json.dumps({"templates": ['a "{}", [[{,,:: \\'] * 1000}).encode(), load)
         few = load.bytes
         assert 50_000 < few < 200_000
@@ -125,7 +125,7 @@ def test_values_are_counted_and_signs_in_strings_are_not() -> None:
         assert load.bytes == few
         parse(Announcement, json.dumps(images).encode(), load, values=100_000)
         assert load.bytes > 10**6
-    assert gate.held == 0
+    assert admission.held == 0
 
 
 def test_a_task_without_a_template_of_its_own_has_the_default() -> None:
@@ -146,15 +146,15 @@ def a_request(pieces: list[bytes]) -> Request:
 
 
 def test_a_body_is_in_memory_once() -> None:
-    piece, gate = bytes(2**16), Admission(Limits())
+    piece, admission = bytes(2**16), Admission(Limits())
     pieces = [piece] * 512
-    with gate.enter("ann") as load:
+    with admission.enter("ann") as load:
 
         async def read() -> int:  # asyncio.run would write a body itself out in full
             return len(await read_body(a_request(pieces), load, Limits(), most=2**26))
 
         assert peak(lambda: asyncio.run(read())) < 1.3 * 32 * MEGABYTE
-        assert load.bytes == gate.held == 32 * MEGABYTE
+        assert load.bytes == admission.held == 32 * MEGABYTE
         assert load.is_begun
 
 
@@ -194,42 +194,49 @@ def test_pieces_of_an_answer_are_those_of_the_whole() -> None:
 
 
 def test_bodies_that_come_slowly_take_nobodys_place() -> None:
-    gate = Admission(Limits(waiting=4, waiting_each=3))
+    admission = Admission(Limits(waiting=4, waiting_each=3))
     with ExitStack() as stack:
         for account in "abc":  # 9 bodies are coming in
             for _ in range(3):
-                stack.enter_context(gate.enter(account))
+                stack.enter_context(admission.enter(account))
             with pytest.raises(Refusal, match="3 requests of this account"):
-                stack.enter_context(gate.enter(account))
-        loads = [stack.enter_context(gate.enter(account)) for account in "deffg"]
+                stack.enter_context(admission.enter(account))
+        loads = [stack.enter_context(admission.enter(account)) for account in "deffg"]
         for load in loads[:4]:
             load.begin()
         with pytest.raises(Refusal, match="4 requests are under way"):
             loads[4].begin()
         with pytest.raises(Refusal, match="4 requests are under way"):
-            stack.enter_context(gate.enter("h"))
-        assert gate.inside == 14
-    assert gate.inside == gate.held == 0
-    with gate.enter("h") as load:
+            stack.enter_context(admission.enter("h"))
+        assert admission.inside == 14
+    assert admission.inside == admission.held == 0
+    with admission.enter("h") as load:
         load.begin()
         load.begin()  # which it has done already
 
 
 def test_an_account_has_a_share_of_the_memory() -> None:
     limits = Limits(held_bytes=10_000, body_bytes=1000, answer_bytes=1000)
-    gate = Admission(limits)
-    with gate.enter("ann") as first, gate.enter("ann") as second, gate.enter("bob") as bob:
+    admission = Admission(limits)
+    with (
+        admission.enter("ann") as first,
+        admission.enter("ann") as second,
+        admission.enter("bob") as bob,
+    ):
         first.add(3000)
         with pytest.raises(Refusal, match="the account's share"):
             second.add(2001)
         second.add(2000)
         bob.add(4000)
-        with gate.enter("carl") as carl, pytest.raises(Refusal, match="server's memory is in use"):
+        with (
+            admission.enter("carl") as carl,
+            pytest.raises(Refusal, match="server's memory is in use"),
+        ):
             carl.add(1001)
         with pytest.raises(Refusal, match="more than 5,000 bytes") as refused:
             bob.add(1001)
         assert refused.value.code == ErrorCode.TOO_LARGE  # waiting would not help
-    assert gate.held == 0
+    assert admission.held == 0
     assert Limits(held_bytes=3000, body_bytes=1000, answer_bytes=1000).held_each == 3000
 
 

@@ -69,10 +69,13 @@ def test_scores_are_the_local_models_to_the_last_bit(
 
 
 def test_a_model_that_remembers_no_images_answers_alike(
-    serve: Callable[..., Any], files: list[bytes], local: tuple[BlackBox, ImageSet]
+    serve: Callable[..., Any],
+    files: list[bytes],
+    local: tuple[BlackBox, ImageSet],
+    make_tiny: Callable[..., OpenCLIP],
 ) -> None:
     box, images = local
-    served = serve(OpenCLIP.load("craft-mini", cache=False))
+    served = serve(make_tiny())
     assert not served.service.model.remembers
     contexts = contexts_near(box, 3)
     id = served.ann.announce(files)["id"]
@@ -87,7 +90,7 @@ def test_the_model_and_its_classifiers_describe_themselves(serve: Callable[..., 
     about = served.ann.send("GET", "/v1/model").json()
     assert about.pop("limits")["contexts"] == 30
     assert about == {
-        "name": "craft-mini",
+        "name": "tiny",
         "image_size": served.service.vlm.image_size,
         "in_flight": 30,
         "accepts": ["contexts", "texts"],

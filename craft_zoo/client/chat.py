@@ -1,0 +1,175 @@
+"""Client of chat models that see images: ``chat:MODEL`` or ``chat:MODEL@https://HOST/v1``."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from craft_zoo.blackbox.load import ModelSpec, register_model
+from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.openai_sdk import OpenAIClient
+from craft_zoo.client.questions import (
+    Limits,
+    Question,
+    QuestionService,
+    QuestionVLM,
+    Reply,
+    data_url,
+)
+from craft_zoo.client.retrying import Damaged
+from craft_zoo.client.services import ServiceOptions, address, open_service
+
+SCHEME = "chat:"
+_INVALID = 3  # attempts after which an invalid answer is a permanent failure
+_TOP = 20  # log-probabilities of the likeliest tokens that the protocol returns
+
+
+@dataclass(frozen=True)
+class ChatOptions(ServiceOptions):
+    """Options of a chat model.
+
+    Attributes:
+        repeats: answers to each question, for a model that returns no log-probabilities: the shares
+            of the options among the answers are its probabilities. 1: a single answer, at
+            temperature 0.
+        answer_tokens: maximum length of an answer, in tokens.
+    """
+
+    repeats: int = 1
+    answer_tokens: int = 1
+
+
+class Chat(QuestionService):
+    """OpenAI's ``POST /v1/chat/completions``, as vLLM, Ollama, Gemini and OpenRouter offer it too.
+
+    A question lists its options by letters, and the probabilities are those of the letters as the
+    first token of the answer (``top_logprobs``). Options whose letter is not among the 20 likeliest
+    tokens have probability 0. Without log-probabilities, the answers are counted.
+
+    Args:
+        model: name of the model at the service.
+        url: base URL, see :class:`OpenAIClient`; None: OpenAI's.
+        key: API key; None: the environment variable OPENAI_API_KEY.
+        options: options of the model.
+
+    Raises:
+        CraftZooError: see :class:`OpenAIClient`.
+    """
+
+    # The letter of every option must fit among the likeliest tokens.
+    limits = Limits(questions=1, options=_TOP, statements=False)
+
+    def __init__(
+        self,
+        model: str,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        options: ChatOptions | None = None,
+    ) -> None:
+        self._options = options or ChatOptions()
+        self._client = OpenAIClient(url, key, self._options.timeout)
+        self._model, self._is_openai = model, url is None
+        self.name = f"{SCHEME}{model}" + (f"@{url}" if url else "")
+
+    def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
+        """See :meth:`QuestionService.request`."""
+        [question] = questions
+        picture: dict[str, Any] = {"url": data_url(image)}
+        if self._options.detail is not None:
+            picture["detail"] = self._options.detail
+        content = [
+            {"type": "image_url", "image_url": picture},
+            {"type": "text", "text": _text(question)},
+        ]
+        # OpenAI's newer models know only this name of the limit, other servers only the other.
+        limit = "max_completion_tokens" if self._is_openai else "max_tokens"
+        request = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": content}],
+            "logprobs": True,
+            "top_logprobs": _TOP,
+            "temperature": 0 if self._options.repeats == 1 else 1,
+            limit: self._options.answer_tokens,
+        }
+        return request if self._options.repeats == 1 else request | {"n": self._options.repeats}
+
+    def send(self, request: dict[str, Any], questions: Sequence[Question], key: str) -> Reply:
+        """See :meth:`QuestionService.send`."""
+        create = self._client.client.chat.completions.with_raw_response.create
+        body = self._client.call(create, request, key)
+        try:
+            usage = body["usage"]
+            billed = Usage(
+                requests=1,
+                images=1,
+                input_tokens=int(usage["prompt_tokens"]),
+                output_tokens=int(usage["completion_tokens"]),
+            )
+            answer = _probabilities(questions[0], body["choices"])
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            reason = f"its answer is no chat completion ({error})"
+            raise Damaged(reason, attempts=_INVALID, billed=True) from None
+        return Reply([answer], billed)
+
+    def expected(self, request: dict[str, Any], image: bytes) -> Usage:
+        """See :meth:`QuestionService.expected`."""
+        rule, repeats = self._options.tokens, self._options.repeats
+        text = request["messages"][0]["content"][1]["text"]
+        tokens = rule.request + rule.of_image(image) + rule.of_text(text)
+        return Usage(requests=1, images=1, input_tokens=tokens, output_tokens=repeats)
+
+
+def _text(question: Question) -> str:
+    letters = string.ascii_uppercase[: len(question.options)]
+    lines = [
+        f"{letter}. {value}" + (f": {description}" if description else "")
+        for letter, (value, description) in zip(letters, question.options, strict=True)
+    ]
+    last = f"Answer with the letter of the option that fits best ({letters[0]} to {letters[-1]})."
+    return "\n".join([question.instructions, *lines, f"{last} Write nothing but the letter."])
+
+
+def _probabilities(question: Question, answers: list[dict[str, Any]]) -> list[float] | None:
+    """Probabilities of the options; None: no answer names an option.
+
+    Raises:
+        KeyError, TypeError, ValueError, IndexError: the answers are malformed.
+    """
+    letters = string.ascii_uppercase[: len(question.options)]
+    totals = dict.fromkeys(letters, 0.0)
+    for answer in answers:
+        tokens = (answer.get("logprobs") or {}).get("content") or []
+        if tokens:
+            for one in tokens[0]["top_logprobs"]:
+                letter = re.sub(r"[^A-Za-z]", "", one["token"]).upper()
+                if letter in totals:
+                    totals[letter] += math.exp(min(0.0, float(one["logprob"])))
+            continue
+        named = _named(answer["message"].get("content") or "", question, letters)
+        if named is not None:
+            totals[named] += 1
+    total = sum(totals.values())
+    return [totals[letter] / total for letter in letters] if total > 0 else None
+
+
+def _named(text: str, question: Question, letters: str) -> str | None:
+    """The letter of the option that a text names, by its letter or in words; None: none."""
+    text = text.strip()
+    found = re.match(r"\W*([A-Za-z])\b", text)
+    if found and found[1].upper() in letters:
+        return found[1].upper()
+    words = text.casefold().strip(" .\"'")
+    values = [value.casefold() for value, _ in question.options]
+    return letters[values.index(words)] if words in values else None
+
+
+@register_model(SCHEME)
+def open_chat(spec: ModelSpec) -> QuestionVLM:
+    """A chat model that sees images, chat:MODEL or chat:MODEL@https://HOST/v1."""
+    model, url = address(spec, SCHEME)
+    return open_service(spec, lambda options: Chat(model, url, options=options), ChatOptions)

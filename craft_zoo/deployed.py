@@ -1,0 +1,91 @@
+"""An adapter opened on its model once, to classify one set of images after another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+import torch
+
+from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.blackbox.base import VLM, ImageSet, several
+from craft_zoo.blackbox.serving import serving
+from craft_zoo.errors import CraftZooError
+from craft_zoo.refiner import ConvexRefiner
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an adapter consists of.
+
+    Attributes:
+        prompt: a context of embeddings or a template of words; in the plural, one for each class.
+        refiner: kind of the refiner; None: there is none.
+        anchors: number of anchor logits of an image.
+    """
+
+    prompt: Literal["context", "contexts", "template", "templates"]
+    refiner: Literal["convex", "network"] | None
+    anchors: int
+
+
+class DeployedAdapter:
+    """An adapter opened on its model.
+
+    The model is opened on the class names and the anchors here, and a local model encodes them
+    here. A prediction then only encodes the images.
+
+    Args:
+        adapter: the adapter.
+        vlm: the model that it was made for.
+        created: when its file was written; None: unknown.
+
+    Attributes:
+        classnames: the C class names.
+        created: as given.
+        parts: what the adapter consists of.
+        digest: SHA-256 of the adapter, hexadecimal.
+
+    Raises:
+        CraftZooError: the adapter was made for another model, or two of its classes have one name.
+    """
+
+    def __init__(self, adapter: Adapter, vlm: VLM, created: datetime | None = None) -> None:
+        self.classnames, self.created = adapter.classnames, created
+        self.digest = hashlib.sha256(adapter.to_bytes()).hexdigest()
+        name, count = Counter(adapter.classnames).most_common(1)[0]
+        if count > 1:
+            raise CraftZooError(
+                f"{count} classes of the adapter are called {name!r}, and answers name the class: "
+                f"tune again with different names"
+            )
+        self._solution, model = adapter.solution, serving(vlm)
+        self.parts = _parts(self._solution)
+        self._score = model.scorer(adapter.open(vlm), several(self._solution.prompt))
+        self._score_anchors = None
+        if (anchors := self._solution.anchors) is not None:
+            box = vlm.independent(anchors.texts, adapter.init)
+            self._score_anchors = model.scorer(box, anchors.prompts)
+
+    def predict(self, images: ImageSet) -> np.ndarray:
+        """(N, C) class probabilities of N images of the model, as :meth:`Adapter.predict`."""
+        logits, anchors = self._score(images)[0], None
+        if self._score_anchors is not None:
+            anchors = np.concatenate(list(self._score_anchors(images)), axis=1)
+        refined = self._solution.refine(logits, anchors)
+        return torch.from_numpy(refined).softmax(-1).numpy()
+
+
+def _parts(solution: Solution) -> Parts:
+    prompt, refiner = solution.prompt, solution.refiner
+    anchors = 0 if solution.anchors is None else len(solution.anchors)
+    kind: Literal["convex", "network"] | None = None
+    if refiner is not None:
+        kind = "convex" if isinstance(refiner, ConvexRefiner) else "network"
+    if isinstance(prompt, np.ndarray):
+        return Parts("context" if prompt.ndim == 2 else "contexts", kind, anchors)
+    return Parts("template" if isinstance(prompt, str) else "templates", kind, anchors)

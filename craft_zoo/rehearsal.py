@@ -1,0 +1,211 @@
+"""What a run will ask for: its method makes its first queries on a stand-in for the model."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from craft_zoo.blackbox import (
+    DEFAULT_INIT,
+    VLM,
+    Asked,
+    BlackBox,
+    ImageSet,
+    Meter,
+    Progress,
+    Prompts,
+    Usage,
+)
+from craft_zoo.blackbox.templates import as_template
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import ImageSource
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import Problem, get_method, is_white_box, most_queries
+from craft_zoo.optimizers import OptimizerError
+
+_CLASSES, _SHOTS, _SIDE = 10, 4, 32  # at most, of the task that stands for the run's
+_CONTEXT = (2, 4)
+_GENERATIONS, _QUERIES = 7, 250  # after which the rest is taken to go on alike
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a run does, in the order of its steps; the later ones are like the first.
+
+    Attributes:
+        steps: queries made after each step.
+        anchors: number of texts beside the classes, on which each measured image is scored once.
+        refiner: predictions that the refiner asks for, of each training image.
+        asked: what was asked about the training images in the steps that were made.
+        queries: number of queries in which that was asked.
+    """
+
+    steps: list[int]
+    anchors: int
+    refiner: float
+    asked: list[Asked]
+    queries: int
+
+
+def rehearsed_size(n_classes: int, shots: int) -> tuple[int, int]:
+    """Classes and shots of the task that :func:`rehearse` uses instead of one of that size."""
+    return min(n_classes, _CLASSES), min(shots, _SHOTS)
+
+
+def rehearse(
+    method: str,
+    optimizer: str,
+    config: CraftConfig,
+    *,
+    budget: int,
+    n_classes: int,
+    shots: int,
+    seed: int = 1,
+    name: str = "",
+    accepts: frozenset[str] = frozenset({"contexts", "texts"}),
+) -> Rehearsed:
+    """Rehearse a run: the method's own code makes the first generations of a small task.
+
+    Later generations are taken to be as large as the smallest of those. A method that fails on the
+    stand-in is taken to make one query at a time.
+
+    Args:
+        method: name of the method.
+        optimizer: spec of the optimizer.
+        config: settings of the method.
+        budget: in queries.
+        n_classes: number of classes of the data set.
+        shots: training images a class.
+        seed: of the run.
+        name: name of the data set, see :attr:`Problem.name`.
+        accepts: kinds of prompts that the model accepts.
+    """
+    if is_white_box(method):
+        return Rehearsed([0, 0], anchors=0, refiner=0, asked=[], queries=0)
+    queries = most_queries(method, config, budget, n_classes)
+    n_classes, shots = rehearsed_size(n_classes, shots)
+    labels = np.repeat(np.arange(n_classes), shots)
+    vlm = _StandInVLM(accepts)
+    images = vlm.images([np.full((_SIDE, _SIDE, 3), label, np.uint8) for label in labels])
+    problem = Problem(
+        vlm=vlm,
+        box=vlm.classifier([f"thing {place}" for place in range(n_classes)]),
+        images=images,
+        labels=labels,
+        meter=Meter(budget, n_classes),
+        budget=budget,
+        seed=seed,
+        optimizer=optimizer,
+        config=config,
+        views=[images] * config.views,
+        name=name,
+    )
+    steps, anchors, ended = [0], 0.0, True
+    try:
+        for step in get_method(method)(problem):
+            steps.append(problem.meter.queries)
+            anchors = max(anchors, (step.solution.predictions - 1) * n_classes)
+            ended = step.ended is None
+            if problem.meter.queries > _QUERIES or len(set(steps)) > _GENERATIONS:
+                ended = problem.meter.remaining == 0
+                break
+    except (CraftZooError, OptimizerError):
+        steps, ended = [0, 1], False
+    made = steps[-1]
+    if not ended:
+        seen = sorted(set(steps))
+        # The first generation may be a large one, and the refiner's first query one alone.
+        gap = min(after - before for before, after in pairwise(seen[-4:]))
+        steps += [*range(seen[-1] + gap, queries, gap), queries]
+    refiner = problem.meter.predictions["refiner"] / len(labels) * queries / max(1, made)
+    return Rehearsed(steps, round(anchors), refiner, vlm.asked, made)
+
+
+def expected_usage(
+    vlm: VLM,
+    rehearsed: Rehearsed,
+    images: Sequence[ImageSource],
+    classnames: Sequence[str],
+    init: str = DEFAULT_INIT,
+) -> Usage:
+    """Estimate of what a service bills for the queries of a run.
+
+    Args:
+        vlm: the service.
+        rehearsed: the run.
+        images: the training images.
+        classnames: C class names.
+        init: initial prompt, see :meth:`VLM.classifier`.
+    """
+    first, later = rehearsed.asked, rehearsed.asked[-1:]
+    usage = vlm.expected_usage(first, images, classnames, init)
+    more = rehearsed.steps[-1] - rehearsed.queries
+    if more <= 0 or not later:
+        return usage
+    each = len(later[0].prompts)
+    return usage + vlm.expected_usage(later, images, classnames, init) * (-(-more // each))
+
+
+class _Images(ImageSet):
+    def __init__(self, sources: Sequence[ImageSource]) -> None:
+        self.sources = sources
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+class _StandIn(BlackBox):
+    """Logits are linear in the context, with random numbers; of words they are random numbers.
+
+    One prompt has the same logits each time, as optimizers look whether losses are noisy.
+    """
+
+    def __init__(
+        self, owner: _StandInVLM, names: Sequence[str], init: str, *, is_independent: bool
+    ) -> None:
+        self.accepts, self._asked = owner.accepts, owner.asked
+        self.classnames, self.template = tuple(names), as_template(init)
+        self.initial_context = np.ones(_CONTEXT, np.float32)
+        self._texts = self.classnames if is_independent else None
+
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        if not isinstance(prompts, np.ndarray):
+            self._asked.append(Asked(tuple(prompts), self._texts))
+        shape = len(images), len(self.classnames)
+        rng = np.random.default_rng(0)
+        start = rng.standard_normal(shape)
+        weights = rng.standard_normal((*shape, *_CONTEXT))
+        for prompt in prompts:
+            if isinstance(prompt, np.ndarray):
+                own = np.broadcast_to(prompt, (shape[1], *_CONTEXT))
+                logits = start + np.einsum("ncij,cij->nc", weights, own)
+            else:
+                seed = zlib.crc32(repr(prompt).encode())
+                logits = np.random.default_rng(seed).standard_normal(shape)
+            yield logits.astype(np.float32)
+
+
+class _StandInVLM(VLM):
+    name, image_size = "stand-in", _SIDE
+
+    def __init__(self, accepts: frozenset[str]) -> None:
+        self.accepts, self.asked = accepts, list[Asked]()
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> ImageSet:
+        return _Images(images)
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        return _StandIn(self, classnames, init, is_independent=False)
+
+    def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        return _StandIn(self, texts, init, is_independent=True)

@@ -1,0 +1,112 @@
+"""Pydantic models of requests and answers of the System One protocol."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+QUESTIONS, OPTIONS = 64, 255  # maximum numbers of questions, and of options of each
+_IMAGES = 4  # maximum number that the protocol allows
+
+Content = str | dict[str, Any] | list[Any]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Asset(_Body):
+    """An image file in base64."""
+
+    type: Literal["image"] = "image"
+    format: str | None = None
+    data_base64: str
+
+
+class NoulQuestion(_Body):
+    """Whether a statement about the image is true; the criteria describe both cases."""
+
+    type: Literal["noul"]
+    instructions: Content | None = None
+    criteria: dict[Literal["true", "false"], Content | None] | None = None
+
+
+class ChoiceQuestion(_Body):
+    """Which option fits the image; the criteria describe the options."""
+
+    type: Literal["choice"]
+    instructions: Content | None = None
+    criteria: dict[Annotated[str, Field(min_length=1)], Content | None] = Field(
+        min_length=1, max_length=OPTIONS
+    )
+
+
+class ScoreQuestion(_Body):
+    """Which of the levels fits the image; they are ordered."""
+
+    type: Literal["score"]
+    instructions: Content | None = None
+    criteria: list[Content] = Field(min_length=1, max_length=OPTIONS)
+
+
+AnyQuestion = NoulQuestion | ChoiceQuestion | ScoreQuestion
+
+
+class SystemOneRequest(_Body):
+    """Named questions about a state, which is one image: an asset, or an element of images."""
+
+    model: str
+    state: Content
+    questions: dict[str, Annotated[AnyQuestion, Field(discriminator="type")]] = Field(
+        min_length=1, max_length=QUESTIONS
+    )
+    assets: dict[str, Asset] = Field(default_factory=dict, max_length=_IMAGES)
+    images: list[str | Asset] = Field(default_factory=list, max_length=_IMAGES)
+
+
+class NoulAnswer(BaseModel):
+    """Probability that a statement is true."""
+
+    type: Literal["noul"]
+    noul: float
+
+
+class ChoiceAnswer(BaseModel):
+    """The likeliest option, and the probabilities of all."""
+
+    type: Literal["choice"]
+    choice: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class ScoreAnswer(BaseModel):
+    """The expected level, counted from 0, and the probabilities of all levels."""
+
+    type: Literal["score"]
+    score: float
+    legend: dict[str, Any]
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class SystemOneUsage(BaseModel):
+    """Tokens of a request."""
+
+    input_tokens: int
+    output_tokens: int = 0
+
+
+class SystemOneAnswer(BaseModel):
+    """Answers by the names of the questions."""
+
+    model: str
+    answers: dict[str, NoulAnswer | ChoiceAnswer | ScoreAnswer]
+    usage: SystemOneUsage
+
+
+class SystemOneErrorAnswer(BaseModel):
+    """Response to a refused request, in the form that System One's clients expect."""
+
+    detail: str

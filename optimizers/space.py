@@ -1,0 +1,79 @@
+"""Space, the description of what an optimizer searches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+
+import numpy as np
+
+from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.option import whole_number
+
+
+@dataclass(frozen=True)
+class Space:
+    """What an optimizer searches: d real or categorical variables.
+
+    Args:
+        dim: d, number of variables.
+        blocks: B, number of equal blocks of a candidate: column b of the outputs (..., B) depends
+            only on block b. 1: each output may depend on every variable.
+        choices: (d,) numbers of values: variable i is categorical and has one of the values
+            0 … choices[i] - 1, in no order. None: real variables. It is stored as a tuple.
+
+    Raises:
+        OptimizerError: a number is no whole number or below 1, ``blocks`` does not divide ``dim``,
+            or ``choices`` has another length than ``dim``.
+    """
+
+    dim: int
+    _: KW_ONLY
+    blocks: int = 1
+    choices: Sequence[int] | np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "blocks"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), 1))
+        if self.dim % self.blocks:
+            raise OptimizerError(
+                f"{self.dim} variables do not come in {self.blocks} equal blocks: make dim a "
+                f"multiple of blocks"
+            )
+        if self.choices is None:
+            return
+        given = np.asarray(self.choices, dtype=object)
+        if given.shape != (self.dim,):
+            raise OptimizerError(
+                f"choices of shape {given.shape} do not fit {self.dim} dimensions: give one number "
+                f"for each"
+            )
+        counts = tuple(whole_number(f"choices[{i}]", n, 1) for i, n in enumerate(given))
+        object.__setattr__(self, "choices", counts)
+
+    @classmethod
+    def of(cls, space: Space | int) -> Space:
+        """A space as it is; a number of variables as the space of that many real variables.
+
+        Raises:
+            OptimizerError: ``space`` is neither a space nor a whole number of at least 1.
+        """
+        if isinstance(space, Dim):
+            return space.space
+        return space if isinstance(space, Space) else cls(space)
+
+
+class Dim(int):
+    """A number of variables from which :meth:`Space.of` recovers the whole space.
+
+    :func:`create` passes it to constructors whose first parameter is an integer ``dim``.
+    """
+
+    space: Space
+
+    @classmethod
+    def of(cls, space: Space) -> Dim:
+        """The number of variables of a space."""
+        dim = cls(space.dim)
+        dim.space = space
+        return dim
