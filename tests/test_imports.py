@@ -25,7 +25,7 @@ ALLOWED = {
         *BASICS,
         *("blackbox", "deployed", "protocol", "data.images", "data.pixels"),
     ),
-    "craft_zoo.client": (*BASICS, "blackbox", "protocol", "data"),
+    "craft_zoo.client": (*BASICS, "blackbox", "protocol", "data", "optimizers.option"),
     "craft_zoo.openclip": (*BASICS, "blackbox", "data", "mini"),
     "craft_zoo.blackbox": (*BASICS, "data", "mini", "openclip", "client", "optimizers.plugins"),
     "craft_zoo.refiner": (*BASICS, "losses"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import runpy
 import threading
@@ -144,14 +145,23 @@ class Server:
     def _answers(self, questions: dict[str, Any], image: bytes) -> dict[str, Any]:
         from transformers.decision import DecisionConfig, parse_questions
 
+        parsed = parse_questions(questions, DecisionConfig())
+        texts = [
+            [question.instructions, "something else"]
+            if question.type == "noul"
+            else [
+                description or option
+                for option, description in zip(question.options, question.descriptions, strict=True)
+            ]
+            for question in parsed
+        ]
+        different = list(dict.fromkeys(itertools.chain(*texts)))
         seen = self._vlm.images([Image.open(io.BytesIO(image))], keep=False)
+        logits = self._vlm.classifier(different).score("{}", seen)[0]
         answers = {}
-        for question in parse_questions(questions, DecisionConfig()):
-            texts = question.options
-            if question.type == "noul":
-                texts = [question.instructions, "something else"]
-            logits = self._vlm.classifier(texts).score("{}", seen)[0]
-            powers = np.exp(logits - logits.max())
+        for question, asked in zip(parsed, texts, strict=True):
+            values = logits[[different.index(text) for text in asked]]
+            powers = np.exp(values - values.max())
             answers[question.name] = question.answer((powers / powers.sum()).tolist())
         return answers
 
@@ -241,10 +251,10 @@ def test_no_question_contains_the_placeholder_of_the_image(
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_adapt_it(server: Server, task: Task, method: str) -> None:
     model = load_vlm(f"systemone:m@{server.url}/v1", options={"concurrency": 2})
-    tuned = tune(model, task, method=method, budget=8)
+    tuned = tune(model, task, method=method, budget=4)
     predicted = tuned.adapter.predict(model, task.test.images)
     assert predicted.shape == (4, 4)
-    assert tuned.meter.queries <= 8
+    assert tuned.meter.queries <= 4
     assert max(len(request["questions"]) for request in server.requests) <= 64
     assert model.usage.input_tokens == server.sent > 0
     assert model.usage.requests == len(server.requests)
@@ -416,8 +426,8 @@ def test_methods_adapt_a_model_of_transformers(
     transformers_server: dict[str, str], task: Task, method: str
 ) -> None:
     model = load_vlm(transformers_server["llava"], options={"concurrency": 2})
-    tuned = tune(model, task, method=method, budget=8)
-    assert tuned.meter.queries <= 8
+    tuned = tune(model, task, method=method, budget=4)
+    assert tuned.meter.queries <= 4
     predicted = tuned.adapter.predict(model, task.test.images)
     np.testing.assert_allclose(predicted.sum(1), 1, atol=1e-5)
     assert model.usage.input_tokens > 0
