@@ -134,7 +134,7 @@ def probability(value: Any) -> float:
     """
     number = float(value)
     if not math.isfinite(number) or not -1e-3 <= number <= 1.001:
-        raise ValueError(f"{number:g} is no probability")
+        raise ValueError(f"{number:g} is not a probability")
     return min(max(number, 0.0), 1.0)
 
 

@@ -92,8 +92,8 @@ def check_questions(
     for place, question in enumerate(questions):
         if top_k is not None and len(question.texts) <= top_k:
             raise bad(
-                f"the server tells the best {top_k} options apart and question {place} has "
-                f"{len(question.texts)}: ask a choice of at least {top_k + 1}"
+                f"the server scores only the best {top_k} options, and question {place} has "
+                f"{len(question.texts)}: give at least {top_k + 1} options"
             )
         for text in question.texts:
             if len(text) > limits.template_length:

@@ -29,8 +29,8 @@ OptionalKey = Annotated[
         min_length=1,
         max_length=200,
         pattern="^[!-~]+$",
-        description="name of the question: what is asked again under it is billed once; without "
-        "it every request is billed",
+        description="idempotency key: requests with the same key are billed once; without one, "
+        "every request is billed",
     ),
 ]
 

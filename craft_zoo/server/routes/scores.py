@@ -50,7 +50,7 @@ Key = Annotated[
         min_length=1,
         max_length=200,
         pattern="^[!-~]+$",
-        description="name of the question: what is asked again under it is billed once",
+        description="idempotency key: requests with the same key are billed once",
     ),
 ]
 

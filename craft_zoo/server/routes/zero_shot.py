@@ -40,7 +40,7 @@ Key = Annotated[
     Header(
         alias=IDEMPOTENCY_HEADER,
         max_length=200,
-        description="name of the question, see /v1; without it every request is billed",
+        description="idempotency key, see /v1; without one, every request is billed",
     ),
 ]
 

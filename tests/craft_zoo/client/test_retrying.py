@@ -42,7 +42,7 @@ def test_nobody_comes_back_before_they_are_asked_to(time: Any) -> None:
 
 
 def test_the_end_of_time_and_of_attempts(time: Any) -> None:
-    sentence = r"server x did not answer for \d+ s \(gone; \d+ attempts\): the same command goes on"
+    sentence = r"server x did not answer for \d+ s \(gone; \d+ attempts\): rerun the same command"
     with pytest.raises(CraftZooError, match=sentence):
         time.retrying(seconds=30)(Failing(100), "server x")
     assert 15 < time.now <= 30
