@@ -79,45 +79,48 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(tree: Path, *arguments: str) -> str:
-    code = "import sys, craft_zoo; print(craft_zoo.__file__, file=sys.stderr);"
-    code += "from craft_zoo.cli.main import main; sys.exit(main())"
+LISTED = {
+    "optimizers": [("standing", "Stays where it is.")],
+    "datasets": [("two-colours", "Red and blue squares.")],
+    "methods": [
+        ("nothing", "Leaves the model as it comes."),
+        ("broken", "a_package_that_there_is_not"),
+    ],
+    "models": [("echo:", "A model of the test")],
+}
+SCRIPT = """
+import sys, craft_zoo
+from craft_zoo.cli import main
+print(craft_zoo.__file__)
+for words in (line.split() for line in sys.argv[1:]):
+    print("ran", *words)
+    assert main(words) == 0, words
+"""
+
+
+def test_a_file_is_found_by_itself_and_works_with_others(tree: Path) -> None:
+    grid = "--dataset two-colours --method nothing --method prompt --optimizer standing"
+    bench = f"bench {grid} --shots 1 --seeds 1 --budget 3 --out out"
+    loud = f"{bench} --set nothing.loud=3"
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", SCRIPT, *LISTED, loud, bench],
         env=os.environ | {"PYTHONPATH": str(tree), "COLUMNS": "200"},
         cwd=tree,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert str(tree) in done.stderr.splitlines()[0]
     assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize(
-    ("command", "name", "about"),
-    [
-        ("optimizers", "standing", "Stays where it is."),
-        ("datasets", "two-colours", "Red and blue squares."),
-        ("methods", "nothing", "Leaves the model as it comes."),
-        ("models", "echo:", "A model of the test"),
-        ("methods", "broken", "a_package_that_there_is_not"),
-    ],
-)
-def test_a_file_is_found_by_itself(tree: Path, command: str, name: str, about: str) -> None:
-    line = next(line for line in run(tree, command).splitlines() if line.strip().startswith(name))
-    assert about in line
-
-
-def test_what_was_dropped_in_works_together(tree: Path) -> None:
-    grid = ("--dataset", "two-colours", "--method", "nothing", "--method", "prompt")
-    few = ("--optimizer", "standing", "--shots", "1", "--seeds", "1", "--budget", "3")
-    said = run(tree, "bench", *grid, *few, "--set", "nothing.loud=3", "--out", "out")
-    assert "prompt (standing)" in said
-    assert "loudness 3" in said
+    where, *said = done.stdout.split("ran ")
+    assert str(tree) in where
+    for (command, things), lines in zip(LISTED.items(), said, strict=False):
+        assert lines.startswith(command)
+        for name, about in things:
+            line = next(line for line in lines.splitlines() if line.strip().startswith(name))
+            assert about in line
+    assert "nothing: nothing.loud=1" in said[2]
+    assert "prompt (standing)" in said[-2]
+    assert "loudness 3" in said[-2]
     # A setting of its own counts in the runs of this method alone.
-    said = run(tree, "bench", *grid, *few, "--out", "out")
-    assert "loudness 1" in said
-    assert "1 of 2 runs were in out already" in said
-    assert "nothing: nothing.loud=1" in run(tree, "methods")
+    assert "loudness 1" in said[-1]
+    assert "1 of 2 runs were in out already" in said[-1]

@@ -23,7 +23,7 @@ def fastest(work: Callable[[], object], *, repeats: int = 3) -> float:
     return best
 
 
-def gemm_rate() -> float:
+def gemm_rate(*, repeats: int = 20) -> float:
     """Best rate of PyTorch's float32 matrix product on this machine, in operations per second.
 
     The matrices are as large as a text tower's, and larger.
@@ -31,7 +31,7 @@ def gemm_rate() -> float:
     rate = 0.0
     for rows, inner, columns in [(2048, 2048, 2048), (4096, 2048, 512), (4096, 512, 1536)]:
         left, right = torch.randn(rows, inner), torch.randn(inner, columns)
-        seconds = fastest(partial(torch.matmul, left, right), repeats=20)
+        seconds = fastest(partial(torch.matmul, left, right), repeats=repeats)
         rate = max(rate, 2 * rows * inner * columns / seconds)
     return rate
 

@@ -144,24 +144,24 @@ def test_tune_then_predict(
     assert all(0 < float(row["probability"]) <= 1 for row in rows)
 
 
-def test_vit_b_32_from_a_local_file_takes_the_same_path(
+def test_a_vit_from_a_local_file_takes_the_same_path(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
     weights = tmp_path / "vit.pt"
-    torch.save(open_clip.create_model("ViT-B-32").state_dict(), weights)
-    model = ["--model", "ViT-B-32", "--pretrained", str(weights)]
+    torch.save(open_clip.create_model("ViT-S-32-alt").state_dict(), weights)
+    model = ["--model", "ViT-S-32-alt", "--pretrained", str(weights)]
     out, adapter = tmp_path / "bench", tmp_path / "vit.adapter"
     spec = f"folder:{image_folder}"
     assert main(command("bench", "--dataset", spec, *TINY, "--seeds", 1, "--out", out, *model)) == 0
-    assert pd.read_csv(out / "curves.csv")["model"].unique().tolist() == [f"ViT-B-32@{weights}"]
+    assert pd.read_csv(out / "curves.csv")["model"].unique().tolist() == [f"ViT-S-32-alt@{weights}"]
     assert main(command("tune", spec, "--out", adapter, *TINY, *model)) == 0
     capsys.readouterr()
     assert main(command("predict", adapter, image_folder / "test" / "blue-sky")) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
     image = image_folder / "test" / "blue-sky" / "00.png"
     assert main(command("predict", adapter, image, "--model", "craft-mini")) == 2
-    assert "made for ViT-B-32" in capsys.readouterr().err
+    assert "made for ViT-S-32-alt" in capsys.readouterr().err
 
 
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,18 +24,20 @@ def test_logits_are_open_clips_own(vlm: OpenCLIP, small_task: Task) -> None:
     assert_open_clips_logits(vlm, small_task)
 
 
-@pytest.fixture(scope="module")
-def vit_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ViT-B-32 without pretraining, saved to a file."""
+def save_random(model: str, path: Path) -> Path:
+    """A checkpoint of an architecture without pretraining."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "vit.pt"
-    torch.save(open_clip.create_model("ViT-B-32").state_dict(), path)
+    torch.save(open_clip.create_model(model).state_dict(), path)
     return path
 
 
-def test_vit_b_32_from_a_local_file(vit_checkpoint: Path, small_task: Task) -> None:
-    vlm = load_vlm("ViT-B-32", str(vit_checkpoint))
-    assert vlm.name == f"ViT-B-32@{vit_checkpoint}"
+@pytest.mark.parametrize(
+    "model", ["ViT-S-32-alt", pytest.param("ViT-B-32", marks=pytest.mark.slow)]
+)
+def test_an_architecture_from_a_local_file(model: str, small_task: Task, tmp_path: Path) -> None:
+    path = save_random(model, tmp_path / "vit.pt")
+    vlm = load_vlm(model, str(path))
+    assert vlm.name == f"{model}@{path}"
     assert_open_clips_logits(vlm, small_task)
     assert load_vlm(vlm.name).name == vlm.name
 
@@ -88,9 +90,10 @@ def test_features_are_not_visible_through_the_interface(vlm: OpenCLIP, small_tas
     assert {name for name in vars(BlackBox) if not name.startswith("_")} == seen
 
 
-def test_weights_that_do_not_fit(vit_checkpoint: Path) -> None:
-    with pytest.raises(CraftZooError, match=r"RN50 with weights .* cannot be loaded"):
-        load_vlm("RN50", str(vit_checkpoint))
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    path = save_random("ViT-S-32-alt", tmp_path / "vit.pt")
+    with pytest.raises(CraftZooError, match=r"ViT-S-16-alt with weights .* cannot be loaded"):
+        load_vlm("ViT-S-16-alt", str(path))
 
 
 def test_a_file_that_is_no_checkpoint(tmp_path: Path) -> None:
@@ -150,7 +153,7 @@ def test_half_precision_is_the_same_model_in_other_numbers(vlm: OpenCLIP, small_
 def test_an_adapter_goes_from_single_to_half_precision(vlm: OpenCLIP, small_task: Task) -> None:
     tuned = tune(vlm, small_task, method="zero-shot", budget=1).adapter
     half = load_vlm("craft-mini", precision="fp16")
-    images = small_task.test.images[:4]
+    images = small_task.test.images[:2]
     assert np.allclose(tuned.predict(half, images), tuned.predict(vlm, images), atol=0.02)
 
 
@@ -159,7 +162,9 @@ def test_the_mixed_half_precision_of_open_clip(small_task: Task) -> None:
     answers = []
     for precision in ("fp32", "fp16"):
         torch.manual_seed(0)
-        model, _, preprocess = open_clip.create_model_and_transforms("RN50", precision=precision)
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            "RN50", precision=precision, force_image_size=64
+        )
         tokenizer = open_clip.get_tokenizer("RN50")
         answers.append(_answer(OpenCLIP(model, preprocess, tokenizer, name="RN50"), small_task))
     assert 0 < np.abs(answers[0] - answers[1]).max() < 0.02
@@ -178,7 +183,7 @@ def test_a_model_that_cannot_compute_in_half_precision_says_so(
 
 def _answer(model: VLM, task: Task) -> np.ndarray:
     box = model.classifier(NAMES)
-    return next(box.logits(box.initial_context[None], model.images(task.test.images[:8])))
+    return next(box.logits(box.initial_context[None], model.images(task.test.images[:2])))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
