@@ -141,13 +141,11 @@ def expected_usage(
         classnames: C class names.
         init: initial prompt, see :meth:`VLM.classifier`.
     """
-    first, later = rehearsed.asked, rehearsed.asked[-1:]
-    usage = vlm.expected_usage(first, images, classnames, init)
-    more = rehearsed.steps[-1] - rehearsed.queries
-    if more <= 0 or not later:
-        return usage
-    each = len(later[0].prompts)
-    return usage + vlm.expected_usage(later, images, classnames, init) * (-(-more // each))
+    asked, more = list(rehearsed.asked), rehearsed.steps[-1] - rehearsed.queries
+    if more > 0 and asked:
+        last = asked[-1]
+        asked.append(last._replace(times=-(-more // len(last.prompts))))
+    return vlm.expected_usage(asked, images, classnames, init) if asked else Usage()
 
 
 class _Images(ImageSet):

@@ -55,6 +55,10 @@ class ResponseLog:
         """The response recorded under a key; None if there is none."""
         return self._responses.get(key)
 
+    def responses(self) -> list[Any]:
+        """All responses recorded so far, in their order."""
+        return list(self._responses.values())
+
     def put(self, key: str, response: Any) -> None:
         """Record a response (plain JSON values) under a key. Thread-safe."""
         with self._lock:
