@@ -144,7 +144,7 @@ def expected_usage(
     asked, more = list(rehearsed.asked), rehearsed.steps[-1] - rehearsed.queries
     if more > 0 and asked:
         last = asked[-1]
-        asked.append(last._replace(times=-(-more // len(last.prompts))))
+        asked[-1] = last._replace(times=1 + -(-more // len(last.prompts)))
     return vlm.expected_usage(asked, images, classnames, init) if asked else Usage()
 
 

@@ -46,7 +46,7 @@ class Asked(NamedTuple):
     Attributes:
         prompts: templates, or tuples of templates with one for each class.
         texts: texts that do not exclude each other, in place of the class names; None: the classes.
-        times: number of queries of this size, which differ in their prompts.
+        times: number of queries of this size; those after the first have other prompts.
     """
 
     prompts: tuple[str | tuple[str, ...], ...]
@@ -221,9 +221,8 @@ class VLM(ABC):
             classnames: C class names.
             init: see :meth:`classifier`.
         """
-        return Usage(
-            predictions=sum(len(each.prompts) * each.times for each in asked) * len(images)
-        )
+        count = sum(len(each.prompts) * each.times for each in asked)
+        return Usage(predictions=count * len(images))
 
     def features(self, images: ImageSet) -> np.ndarray:
         """(N, dim) float32 vectors of N images of this model, normalised.

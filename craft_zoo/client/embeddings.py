@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -41,7 +41,6 @@ SCHEME = "embeddings:"
 _INVALID = 3  # attempts after which an invalid answer is a permanent failure
 _IMAGE_BYTES = 20 * 10**6  # maximum size of an image file
 _BATCH_BYTES = 6 * 10**6  # of the image files in a request, unless one alone has more
-_ALL = "vectors"  # name under which the vectors of all queries of a run are kept
 
 Input = str | bytes  # a text, or an image file
 
@@ -137,13 +136,8 @@ class Embeddings:
         create = self._client.client.embeddings.with_raw_response.create
         body = self._client.call(create, self._request(inputs), key)
         try:
-            rows = [
-                _decoded(one["embedding"])
-                for one in sorted(body["data"], key=lambda one: int(one["index"]))
-            ]
-            if len(rows) != len(inputs):
-                raise ValueError(f"{len(rows)} vectors for {len(inputs)} inputs")
-            vectors = np.stack(rows)
+            found = {int(one["index"]): _decoded(one["embedding"]) for one in body["data"]}
+            vectors = np.stack([found[place] for place in range(len(inputs))])
             lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
             if vectors.ndim != 2 or not (np.isfinite(lengths) & (lengths > 0)).all():
                 raise ValueError("a vector is not finite, or 0")
@@ -215,6 +209,7 @@ class EmbeddingsVLM(PaidVLM):
             retrying=retrying,
         )
         self.service, self.scale = service, service.options.scale
+        self._kept = f"vectors of {self.name}"  # of all queries of a run
         self._vectors: dict[bytes, np.ndarray] = {}  # by the hash of a file or text
         self._found: dict[str | None, Usage] = {}  # billed by an earlier process, by query
         self._embedding = threading.Lock()
@@ -223,7 +218,8 @@ class EmbeddingsVLM(PaidVLM):
         """See :meth:`VLM.keep_responses`."""
         self._log = ResponseLog(path)
         found: defaultdict[str | None, Usage] = defaultdict(Usage)
-        for name, keys, rows, usage in self._log.responses():
+        kept = self._log.responses() if self._log.query == self._kept else []
+        for name, keys, rows, usage in kept:
             found[name] += Usage(*usage)
             self._vectors.update(
                 (bytes.fromhex(key), _decoded(row)) for key, row in zip(keys, rows, strict=True)
@@ -278,9 +274,14 @@ class EmbeddingsVLM(PaidVLM):
         for prompts, names, times in asked:
             names = tuple(classnames) if names is None else names
             own = {text for prompt in prompts for text in _filled(names, prompt_for(names, prompt))}
-            for batch in self.service.batches((b"", text) for text in sorted(own - texts)):
-                usage += self.service.expected([text for _, text in batch]) * times
+            usage += self._of_texts(own - texts) + self._of_texts(own) * (times - 1)
             texts |= own
+        return usage
+
+    def _of_texts(self, texts: Set[str]) -> Usage:
+        usage = Usage()
+        for batch in self.service.batches((b"", text) for text in sorted(texts)):
+            usage += self.service.expected([text for _, text in batch])
         return usage
 
     def logits(
@@ -336,7 +337,7 @@ class EmbeddingsVLM(PaidVLM):
             self._send(batch, name, stop)
 
         with self._embedding:  # so that no other query sends the same
-            self._log.begin(_ALL)
+            self._log.begin(self._kept)
             self.cost_limit.record(self._found.pop(name, Usage()))
             try:
                 for _ in prefetched(send, missing(), self._concurrency):

@@ -35,6 +35,11 @@ class ResponseLog:
         except OSError as error:
             raise self._unusable(error) from None
 
+    @property
+    def query(self) -> str | None:
+        """The query that the responses belong to."""
+        return self._query
+
     def begin(self, query: str | None) -> None:
         """Start a query. Responses of any other query are deleted, as their query is complete."""
         with self._lock:
