@@ -188,7 +188,7 @@ class _StandIn(BlackBox):
 
 
 class _StandInVLM(VLM):
-    name, image_size = "stand-in", _SIDE
+    name, image_size, sells_vectors = "stand-in", _SIDE, True
 
     def __init__(self, accepts: frozenset[str]) -> None:
         self.accepts, self.asked = accepts, list[Asked]()
@@ -204,6 +204,10 @@ class _StandInVLM(VLM):
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         return _StandIn(self, classnames, init, is_independent=False)
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        self.asked.append(Asked((DEFAULT_INIT,)))  # bills the images at least
+        return np.random.default_rng(0).standard_normal((len(images), _SIDE))
 
     def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         return _StandIn(self, texts, init, is_independent=True)

@@ -24,14 +24,16 @@ class RealServer:
     Args:
         vlm: the model.
         state: folder of the bill.
+        embeddings: whether it gives features away.
         limits: of what it takes.
     """
 
-    def __init__(self, vlm: VLM, state: Path, **limits: int) -> None:
+    def __init__(self, vlm: VLM, state: Path, *, embeddings: bool = False, **limits: int) -> None:
         account, self.key = new_account("someone")
         self._settings = ServeSettings(
             Accounts([account]),
             state=state,
+            embeddings=embeddings,
             limits=Limits(requests_per_second=1e6, burst=10**6, **limits),  # tests do not wait
         )
         self._vlm = vlm
