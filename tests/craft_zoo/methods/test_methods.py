@@ -366,7 +366,7 @@ def test_white_box_references_are_far_above(vlm: OpenCLIP, small_task: Task) -> 
         assert step.train_accuracy > 0.7
     assert problem.meter.queries == 0
     assert min(ends["linear-probe"], ends["vectors-local"]) > 0.3
-    with pytest.raises(CraftZooError, match="sells no vectors: .* vectors-local"):
+    with pytest.raises(CraftZooError, match=r"sells no vectors: .* vectors-local"):
         get_method("vectors")(problem)
     assert step.solution.deployable is False
 
