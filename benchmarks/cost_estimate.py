@@ -195,8 +195,7 @@ def _expected(
     usage = expected_usage(service, trial, some, names, init)
     last = [one for one in trial.asked if one.texts is None][-1:] or [Asked((init,))]
     measured = [Asked(last[0].prompts[:1]), *(one for one in trial.asked if one.texts)][:2]
-    one = service.expected_usage(measured, some[:1], names, init)
-    return usage + one.scaled(n_measured)
+    return usage + service.expected_usage(measured, some[:1] * n_measured, names, init)
 
 
 class _Speed:

@@ -115,8 +115,9 @@ class RunSpec:
         Raises:
             TypeError, KeyError, ValueError: the values do not describe a run.
         """
-        own = tuple(sorted(values["config"].get("own", {}).items()))
-        read = {**values, "config": CraftConfig(**values["config"] | {"own": own})}
+        config = dict(values["config"])
+        own = tuple(sorted(dict(config.pop("own", {})).items()))
+        read = {**values, "config": CraftConfig(**config, own=own)}
         source = read.pop("source", {})
         read["dataset"] = DatasetSpec(values["dataset"], read.pop("classnames"), **source)
         read["transfer"] = tuple(values.get("transfer", ()))

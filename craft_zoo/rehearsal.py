@@ -141,13 +141,11 @@ def expected_usage(
         classnames: C class names.
         init: initial prompt, see :meth:`VLM.classifier`.
     """
-    first, later = rehearsed.asked, rehearsed.asked[-1:]
-    usage = vlm.expected_usage(first, images, classnames, init)
-    more = rehearsed.steps[-1] - rehearsed.queries
-    if more <= 0 or not later:
-        return usage
-    each = len(later[0].prompts)
-    return usage + vlm.expected_usage(later, images, classnames, init) * (-(-more // each))
+    asked, more = list(rehearsed.asked), rehearsed.steps[-1] - rehearsed.queries
+    if more > 0 and asked:
+        last = asked[-1]
+        asked[-1] = last._replace(times=1 + -(-more // len(last.prompts)))
+    return vlm.expected_usage(asked, images, classnames, init) if asked else Usage()
 
 
 class _Images(ImageSet):
@@ -190,7 +188,7 @@ class _StandIn(BlackBox):
 
 
 class _StandInVLM(VLM):
-    name, image_size = "stand-in", _SIDE
+    name, image_size, sells_vectors = "stand-in", _SIDE, True
 
     def __init__(self, accepts: frozenset[str]) -> None:
         self.accepts, self.asked = accepts, list[Asked]()
@@ -206,6 +204,10 @@ class _StandInVLM(VLM):
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         return _StandIn(self, classnames, init, is_independent=False)
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        self.asked.append(Asked((DEFAULT_INIT,)))  # bills the images at least
+        return np.random.default_rng(0).standard_normal((len(images), _SIDE))
 
     def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         return _StandIn(self, texts, init, is_independent=True)

@@ -46,10 +46,12 @@ class Asked(NamedTuple):
     Attributes:
         prompts: templates, or tuples of templates with one for each class.
         texts: texts that do not exclude each other, in place of the class names; None: the classes.
+        times: number of queries of this size; those after the first have other prompts.
     """
 
     prompts: tuple[str | tuple[str, ...], ...]
     texts: tuple[str, ...] | None = None
+    times: int = 1
 
 
 class ImageSet(ABC):
@@ -155,6 +157,7 @@ class VLM(ABC):
         images_in_flight: preferred number of images in a query; None: all images of a set.
         bills: whether it is a service that bills predictions, see :meth:`next_question`.
         counts_usage: whether :attr:`billed` says what it bills.
+        sells_vectors: whether its interface returns vectors of images, see :meth:`features`.
     """
 
     name: str
@@ -163,6 +166,7 @@ class VLM(ABC):
     images_in_flight: int | None = None
     bills: bool = False
     counts_usage: bool = False
+    sells_vectors: bool = False
 
     @abstractmethod
     def images(
@@ -217,7 +221,18 @@ class VLM(ABC):
             classnames: C class names.
             init: see :meth:`classifier`.
         """
-        return Usage(predictions=sum(len(each.prompts) for each in asked) * len(images))
+        count = sum(len(each.prompts) * each.times for each in asked)
+        return Usage(predictions=count * len(images))
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        """(N, dim) float32 vectors of N images of this model, normalised.
+
+        They are internals of a model on this machine, and what some services sell.
+
+        Raises:
+            CraftZooError: the model returns none.
+        """
+        raise CraftZooError(f"{self.name} has no features of images")
 
     @property
     def billed(self) -> Usage:
@@ -247,7 +262,7 @@ class WrappedVLM(VLM):
     def __init__(self, vlm: VLM) -> None:
         self._vlm = vlm
         self.name, self.image_size, self.bills = vlm.name, vlm.image_size, vlm.bills
-        self.counts_usage = vlm.counts_usage
+        self.counts_usage, self.sells_vectors = vlm.counts_usage, vlm.sells_vectors
         self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
 
     def images(

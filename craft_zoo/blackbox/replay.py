@@ -86,6 +86,20 @@ class ReplayVLM(WrappedVLM):
         """See :meth:`VLM.independent`."""
         return _ReplayBox(self._vlm.independent(texts, init), self, init)
 
+    def features(self, images: ImageSet) -> np.ndarray:
+        """See :meth:`VLM.features`. The model keeps its vectors itself; the usage is recorded."""
+        self._settle()
+        parts, before = self._parts_of(images), self._vlm.billed
+        vectors = []
+        for place in range(len(parts.places)):
+            if self._names:
+                self._vlm.next_question(self._names.next())
+            vectors.append(self._vlm.features(parts.handed(place, images)))
+        if self.counts_usage:
+            billed = astuple(self._vlm.billed - before)
+            self._usage += Usage(*self._journal.note({"usage": billed})["usage"])
+        return np.concatenate(vectors)
+
     def _settle(self) -> None:
         """Use the recorded request sizes. Only a query calls it, so unused journals stay empty."""
         if not self._settled:

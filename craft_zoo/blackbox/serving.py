@@ -71,16 +71,8 @@ class ServingVLM(VLM):
         """
         return (yield from self.opening(texts))
 
-    def features(self, images: ImageSet) -> np.ndarray:
-        """(N, dim) float32 features of N images of this model, normalised.
-
-        Raises:
-            CraftZooError: the model has no features that it could give, see :attr:`has_features`.
-        """
-        raise CraftZooError(f"{self.name} has no features of images")
-
     def text_features(self, texts: Sequence[str]) -> np.ndarray:
-        """(T, dim) float32 features of T texts, normalised. Raises as :meth:`features`."""
+        """(T, dim) float32 features of T texts, normalised. Raises as :meth:`VLM.features`."""
         raise CraftZooError(f"{self.name} has no features of texts")
 
     def batching_key(self, question: Question) -> Hashable:

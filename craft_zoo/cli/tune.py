@@ -272,8 +272,10 @@ def _at_most(vlm: VLM, task: Task, arguments: dict[str, Any], estimate: Choice) 
     expected = expected_usage(vlm, rehearsed, task.train.images, task.classnames, init)
     # An image is measured under the initial prompt and as a deployed one, with its anchors.
     measured = [Asked((init,)), Asked((init,)), *(one for one in rehearsed.asked if one.texts)][:3]
-    each = vlm.expected_usage(measured, task.train.images[:1], task.classnames, init)
-    more = each.scaled(estimate.predictions / each.predictions)
+    count = -(-estimate.predictions // sum(len(one.prompts) for one in measured))
+    images = [task.train.images[0]] * count
+    more = vlm.expected_usage(measured, images, task.classnames, init) if images else Usage()
+    more = replace(more, predictions=estimate.predictions)
     return Cost(queries, replace(expected, predictions=run.predictions), more)
 
 

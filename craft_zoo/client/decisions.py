@@ -9,13 +9,13 @@ from typing import Any, Literal
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.openai_sdk import OpenAIClient
+from craft_zoo.client.paid import data_url
 from craft_zoo.client.questions import (
     Limits,
     Question,
     QuestionService,
     QuestionVLM,
     Reply,
-    data_url,
 )
 from craft_zoo.client.retrying import Damaged
 from craft_zoo.client.services import ServiceOptions, address, open_service

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from craft_zoo.blackbox.base import (
-    VLM,
     Asked,
     BlackBox,
     ImageSet,
@@ -29,10 +25,9 @@ from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.files import ImageFiles, file_of
-from craft_zoo.client.idempotency import QuestionKeys
+from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, prompt_for
 from craft_zoo.client.prefetch import prefetched
-from craft_zoo.client.response_log import ResponseLog
-from craft_zoo.client.retrying import Damaged, Retrying, Transient
+from craft_zoo.client.retrying import Damaged, Retrying
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 
@@ -49,11 +44,7 @@ NONE = "none of these"  # option of every block, where the classes do not fit in
 _PLAIN = as_template(DEFAULT_INIT)
 _FLOOR = 1e-12  # lower bound of probabilities that are not rounded
 _DECIMALS = (3, 4, 5, 6)  # to which services round probabilities
-_SAMPLE = 4  # images from which the usage of all is estimated
-_UNKNOWN_RATIO = 2.0  # real to estimated tokens, before the first answer
-_MARGIN = 1.05  # between the largest ratio so far and the next one
 _USELESS = 3  # attempts after which an incomplete answer is a permanent failure
-_TOGETHER = 64  # maximum number of prompts whose questions are asked in one query
 
 
 @dataclass(frozen=True)
@@ -133,7 +124,7 @@ class QuestionService(ABC):
         """Estimate of what the service will bill for a request."""
 
 
-class QuestionVLM(VLM):
+class QuestionVLM(PaidVLM):
     """A service that answers questions about an image, as a model that accepts text prompts.
 
     A prompt on C classes becomes a question with C options, see :meth:`question`. The questions of
@@ -169,8 +160,6 @@ class QuestionVLM(VLM):
         CraftZooError: an argument is out of range.
     """
 
-    bills = counts_usage = True
-
     def __init__(
         self,
         service: QuestionService,
@@ -182,32 +171,23 @@ class QuestionVLM(VLM):
         session: str | None = None,
         retrying: Retrying | None = None,
     ) -> None:
-        for what, value in (("concurrency", concurrency), ("permutations", permutations)):
-            if value < 1:
-                raise CraftZooError(f"{what} of {service.name} must be at least 1, not {value}")
-        self.service, self.name = service, service.name
+        super().__init__(
+            service.name,
+            concurrency=concurrency,
+            cost_limit=cost_limit,
+            session=session,
+            retrying=retrying,
+        )
+        if permutations < 1:
+            raise CraftZooError(
+                f"permutations of {self.name} must be at least 1, not {permutations}"
+            )
+        self.service = service
         self.descriptions = dict(descriptions or {})
-        self.cost_limit = cost_limit or CostLimit()
         self.refused = 0
-        self._ratio: float | None = None
-        self._permutations, self._concurrency = permutations, concurrency
-        self._retrying = retrying or Retrying()
-        self._keys, self._log = QuestionKeys(session), ResponseLog()
-        self.in_flight = max(1, min(_TOGETHER, service.limits.questions // permutations))
+        self._permutations = permutations
+        self.in_flight = max(1, min(TOGETHER, service.limits.questions // permutations))
         self.images_in_flight = 2 * concurrency
-
-    @property
-    def billed(self) -> Usage:
-        """What the service has billed so far."""
-        return self.cost_limit.usage
-
-    def keep_responses(self, path: Path) -> None:
-        """See :meth:`VLM.keep_responses`."""
-        self._log = ResponseLog(path)
-
-    def next_question(self, name: str) -> None:
-        """See :meth:`VLM.next_question`."""
-        self._keys.name_next(name)
 
     def images(
         self,
@@ -248,19 +228,19 @@ class QuestionVLM(VLM):
         init: str = DEFAULT_INIT,
     ) -> Usage:
         """See :meth:`VLM.expected_usage`. Images are sampled, as their sizes matter alone."""
-        sample = [file_of(images[at * len(images) // _SAMPLE]) for at in range(_SAMPLE)]
+        sample = [file_of(images[at * len(images) // SAMPLE]) for at in range(SAMPLE)]
         usage = Usage()
-        for prompts, texts in asked:
+        for prompts, texts, times in asked:
             kind = _Classes if texts is None else _Statements
             box = kind(self, classnames if texts is None else texts, init)
             for first in range(0, len(prompts), self.in_flight):
                 some = prompts[first : first + self.in_flight]
-                groups = [box._questions(_for(box.classnames, prompt)) for prompt in some]
-                usage += Usage(predictions=len(some)) * _SAMPLE
+                groups = [box._questions(prompt_for(box.classnames, prompt)) for prompt in some]
+                usage += Usage(predictions=len(some)) * SAMPLE * times
                 for part, image in product(_parts(groups, self.service.limits.questions), sample):
                     request = self.service.request(image, part.questions)
-                    usage += self.service.expected(request, image)
-        return usage.scaled(len(images) / _SAMPLE)
+                    usage += self.service.expected(request, image) * times
+        return usage.scaled(len(images) / SAMPLE)
 
     def ask(
         self, groups: Sequence[Sequence[Question]], images: ImageFiles, name: str | None
@@ -322,52 +302,23 @@ class QuestionVLM(VLM):
     ) -> list[list[float] | None]:
         request = self.service.request(image, part.questions)
         key = self._keys.key(json.dumps(request, sort_keys=True).encode(), name)
-        predictions = Usage(predictions=part.prompts)
         known = self._log.get(key)
         if known is not None:
             answers, usage = known
-            self.cost_limit.record(predictions + Usage(*usage))
+            self.cost_limit.record(Usage(predictions=part.prompts) + Usage(*usage))
             return answers
+
+        def ask() -> Reply:
+            reply = self.service.send(request, part.questions, key)
+            if len(reply.answers) != len(part.questions):
+                reason = f"{len(reply.answers)} answers to {len(part.questions)} questions"
+                raise Damaged(f"it gave {reason}", attempts=_USELESS, billed=True)
+            return reply
+
         estimate = self.service.expected(request, image)
-        expected = self._reserved(estimate)
-        self.cost_limit.charge(predictions + expected)
-        before: Transient | None = None
-
-        def attempt() -> Reply:
-            nonlocal before
-            if before is not None and before.billed:
-                self.cost_limit.charge(expected)
-            try:
-                reply = self.service.send(request, part.questions, key)
-                if len(reply.answers) != len(part.questions):
-                    reason = f"{len(reply.answers)} answers to {len(part.questions)} questions"
-                    raise Damaged(f"it gave {reason}", attempts=_USELESS, billed=True)
-                return reply
-            except Transient as failure:
-                before = failure
-                raise
-
-        reply = self._retrying(attempt, self.name, stop)
+        reply = self._pay(ask, estimate, stop, predictions=part.prompts)
         self._log.put(key, [reply.answers, astuple(reply.usage)])
-        self.cost_limit.replace(expected, reply.usage)
-        ratio = reply.usage.input_tokens / max(1, estimate.input_tokens)
-        self._ratio = max(self._ratio or 0.0, ratio)
         return reply.answers
-
-    def _reserved(self, estimate: Usage) -> Usage:
-        """The usage that is charged until the real one is known, so that no limit is passed.
-
-        Tokens are scaled by the largest ratio of real to estimated tokens so far.
-        """
-        ratio = _UNKNOWN_RATIO if self._ratio is None else _MARGIN * self._ratio
-        return replace(estimate, input_tokens=math.ceil(ratio * estimate.input_tokens))
-
-
-def _for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """A prompt with a template for each of C names, from one for other names."""
-    if isinstance(prompt, str):
-        return prompt
-    return tuple(prompt[place % len(prompt)] for place in range(len(names)))
 
 
 class _Part(NamedTuple):
@@ -524,15 +475,3 @@ def described(template: str, name: str) -> str:
         return ""
     filled = fill(description, name).strip()
     return "" if filled.rstrip(".") == name else filled
-
-
-def media_type(image: bytes) -> str:
-    """The media type of an image file that :func:`craft_zoo.client.files.file_of` made."""
-    if image.startswith(b"\xff\xd8"):
-        return "image/jpeg"
-    return "image/png" if image.startswith(b"\x89PNG") else "image/webp"
-
-
-def data_url(image: bytes) -> str:
-    """An image file as a data URL."""
-    return f"data:{media_type(image)};base64,{base64.b64encode(image).decode()}"

@@ -35,6 +35,11 @@ class ResponseLog:
         except OSError as error:
             raise self._unusable(error) from None
 
+    @property
+    def query(self) -> str | None:
+        """The query that the responses belong to."""
+        return self._query
+
     def begin(self, query: str | None) -> None:
         """Start a query. Responses of any other query are deleted, as their query is complete."""
         with self._lock:
@@ -54,6 +59,10 @@ class ResponseLog:
     def get(self, key: str) -> Any:
         """The response recorded under a key; None if there is none."""
         return self._responses.get(key)
+
+    def responses(self) -> list[Any]:
+        """All responses recorded so far, in their order."""
+        return list(self._responses.values())
 
     def put(self, key: str, response: Any) -> None:
         """Record a response (plain JSON values) under a key. Thread-safe."""

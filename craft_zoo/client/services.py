@@ -20,25 +20,18 @@ from craft_zoo.protocol.tokens import TokenRule
 
 
 @dataclass(frozen=True)
-class ServiceOptions:
-    """Options of a service, set by ``--model-option NAME=VALUE``.
+class PaidOptions:
+    """Options of every service, set by ``--model-option NAME=VALUE``.
 
     Attributes:
-        descriptions: file with a description of each class, a line each: name, tab, text.
-        permutations: orders of the options in which each question is asked, see
-            :class:`QuestionVLM`.
         concurrency: maximum number of concurrent requests.
         timeout: seconds to wait for an answer.
-        detail: how closely the model looks at an image; None: the service's default.
         image_tokens: tokens of an image, for estimates; None: one for each 32 x 32 pixels.
         characters_per_token: for estimates.
     """
 
-    descriptions: str | None = None
-    permutations: int = 1
     concurrency: int = 8
     timeout: float = 60.0
-    detail: Literal["low", "high", "auto", "original"] | None = None
     image_tokens: int | None = None
     characters_per_token: float = 4.0
 
@@ -48,12 +41,29 @@ class ServiceOptions:
         return TokenRule(characters=self.characters_per_token, image=self.image_tokens)
 
 
+@dataclass(frozen=True)
+class ServiceOptions(PaidOptions):
+    """Options of a service that answers questions.
+
+    Attributes:
+        descriptions: file with a description of each class, a line each: name, tab, text.
+        permutations: orders of the options in which each question is asked, see
+            :class:`QuestionVLM`.
+        detail: how closely the model looks at an image; None: the service's default.
+    """
+
+    descriptions: str | None = None
+    permutations: int = 1
+    detail: Literal["low", "high", "auto", "original"] | None = None
+
+
+AnyOptions = TypeVar("AnyOptions", bound=PaidOptions)
 Options = TypeVar("Options", bound=ServiceOptions)
 # A model may contain @ too, as in name@revision.
 _ADDRESS = re.compile(r"(?P<model>.*?)@(?P<url>https?://.*)")
 
 
-def read_options(spec: ModelSpec, kind: type[Options]) -> Options:
+def read_options(spec: ModelSpec, kind: type[AnyOptions]) -> AnyOptions:
     """The options of a model spec.
 
     Args:
@@ -69,8 +79,8 @@ def read_options(spec: ModelSpec, kind: type[Options]) -> Options:
         field.name: Option(field.name, hints[field.name], field.default) for field in fields(kind)
     }
     options = kind(**parse_options(dict(spec.options), declared, f"model {spec.model!r}"))
-    for name in ("permutations", "concurrency", "timeout", "characters_per_token"):
-        if not getattr(options, name) > 0:
+    for name in ("permutations", "concurrency", "timeout", "characters_per_token", "batch"):
+        if not getattr(options, name, 1) > 0:
             raise CraftZooError(
                 f"option {name} of {spec.model} must be above 0, not {getattr(options, name)}"
             )
@@ -92,6 +102,12 @@ def address(spec: ModelSpec, scheme: str, *, needs_url: bool = False) -> tuple[s
     return model, checked_url(url) if at else None
 
 
+def cost_limit(spec: ModelSpec) -> CostLimit:
+    """The limits of a model spec, with the published price unless it has one of its own."""
+    price = spec.price if spec.price is not None else published_price(spec.model)
+    return CostLimit(spec.max_predictions, price, spec.max_cost)
+
+
 def open_service(
     spec: ModelSpec,
     make: Callable[[Options], QuestionService],
@@ -106,12 +122,11 @@ def open_service(
     """
     options = read_options(spec, kind)
     service = make(options)
-    price = spec.price if spec.price is not None else published_price(spec.model)
     file = options.descriptions
     return QuestionVLM(
         service,
         descriptions=None if file is None else read_classnames(expanded(file)),
         permutations=options.permutations,
         concurrency=options.concurrency,
-        cost_limit=CostLimit(spec.max_predictions, price, spec.max_cost),
+        cost_limit=cost_limit(spec),
     )

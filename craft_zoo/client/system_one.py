@@ -18,14 +18,13 @@ from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.decisions import probability
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
+from craft_zoo.client.paid import data_url, media_type
 from craft_zoo.client.questions import (
     Limits,
     Question,
     QuestionService,
     QuestionVLM,
     Reply,
-    data_url,
-    media_type,
 )
 from craft_zoo.client.retrying import Damaged, Transient
 from craft_zoo.client.services import ServiceOptions, address, open_service

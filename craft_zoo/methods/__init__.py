@@ -6,7 +6,9 @@ solution to deploy; the last one is its result. It never sees the test images.
 - ``craft``, its halves ``prompt`` and ``refine``, their versions with anchors ``craft-anchors`` and
   ``anchors``, and with text prompts ``craft-hard`` and ``hard``
 - baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``zip``, ``blackvip``,
-  ``craft-released``, and the white-box references ``coop``, ``coop-csc`` and ``linear-probe``
+  ``craft-released``, and the white-box references ``coop``, ``coop-csc``, ``linear-probe`` and
+  ``vectors-local``
+- ``vectors``: a linear classifier on the vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`: settings by name
 - :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`default_optimizer`,
@@ -48,6 +50,7 @@ from craft_zoo.methods.hard import craft_hard, hard
 from craft_zoo.methods.released import craft_released
 from craft_zoo.methods.settings import read_settings, setting_options
 from craft_zoo.methods.templates import templates
+from craft_zoo.methods.vectors import vectors, vectors_local
 from craft_zoo.methods.white_box import coop, coop_csc, linear_probe
 from craft_zoo.methods.zero_shot import zero_shot
 
@@ -91,6 +94,8 @@ __all__ = [
     "templates",
     "trial_space",
     "uses_optimizer",
+    "vectors",
+    "vectors_local",
     "zero_shot",
     "zip_",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from craft_zoo.adapter import Solution
-from craft_zoo.blackbox.base import BlackBox, ImageSet
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
 from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
@@ -42,7 +42,7 @@ def coop_csc(problem: Problem) -> Iterator[Step]:
 
 def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
     """Learn contexts as in :func:`coop`; ``start`` is (n_ctx, dim) or (C, n_ctx, dim)."""
-    opened = _local(problem).white_box(problem.box.classnames, problem.box.template)
+    opened = local(problem).white_box(problem.box.classnames, problem.box.template)
     unit = start.square().mean().sqrt()
     moved = torch.zeros_like(start, requires_grad=True)
     adam = torch.optim.Adam([moved], lr=_STEP_SIZE)
@@ -65,7 +65,7 @@ def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
 )
 def linear_probe(problem: Problem) -> Iterator[Step]:
     """White box: logistic regression on the image features (Radford et al. 2021)."""
-    vlm = _local(problem)
+    vlm = local(problem)
     features = vlm.features(problem.images)
     nothing = np.zeros((len(features), len(problem.box.classnames)), dtype=np.float32)
     regularization = choose_regularization(nothing, problem.labels, features)
@@ -86,7 +86,7 @@ class LinearProbe(Solution):
 
     deployable: ClassVar[bool] = False
 
-    vlm: OpenCLIP
+    vlm: VLM
 
     def logits(
         self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
@@ -98,7 +98,12 @@ class LinearProbe(Solution):
         return self.refiner.refine(nothing, features)
 
 
-def _local(problem: Problem) -> OpenCLIP:
+def local(problem: Problem) -> OpenCLIP:
+    """The problem's model, if it is on this machine.
+
+    Raises:
+        CraftZooError: it is not.
+    """
     if not isinstance(problem.vlm, OpenCLIP):
         raise CraftZooError(
             f"{problem.vlm.name} does not expose its internals: white-box methods need a model on "

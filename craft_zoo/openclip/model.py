@@ -190,7 +190,7 @@ class OpenCLIP(ServingVLM):
         return OpenedWhite(self._model, self._tokenizer, classnames, init)
 
     def features(self, images: ImageSet) -> np.ndarray:
-        """See :meth:`ServingVLM.features`; not part of the black-box interface."""
+        """See :meth:`VLM.features`; not part of the black-box interface."""
         assert isinstance(images, _Features)
         return images.features.cpu().numpy()
 

@@ -26,6 +26,7 @@ class RealServer:
         vlm: the model.
         state: folder of the bill.
         quota: of the account.
+        embeddings: whether it gives features away.
         settings: further settings.
         limits: of what it takes.
     """
@@ -36,6 +37,7 @@ class RealServer:
         state: Path,
         *,
         quota: int | None = None,
+        embeddings: bool = False,
         settings: dict[str, Any] | None = None,
         **limits: int,
     ) -> None:
@@ -43,6 +45,7 @@ class RealServer:
         self._settings = ServeSettings(
             Accounts([account]),
             state=state,
+            embeddings=embeddings,
             limits=Limits(requests_per_second=1e6, burst=10**6, **limits),  # tests do not wait
             **(settings or {}),
         )

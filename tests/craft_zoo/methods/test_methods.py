@@ -222,7 +222,7 @@ def test_names_and_needs() -> None:
     assert set(names) == {
         *("craft", "prompt", "refine", "craft-anchors", "anchors"),
         *("zero-shot", "templates", "bbt", "spsa-gc", "zip", "blackvip"),
-        *("craft-released", "coop", "coop-csc", "linear-probe"),
+        *("craft-released", "coop", "coop-csc", "linear-probe", "vectors", "vectors-local"),
         *("hard", "craft-hard"),
     }
     assert all(method_names().values())
@@ -234,7 +234,9 @@ def test_names_and_needs() -> None:
     assert optimizers_for("craft", given) == ["cma", "nevergrad:OnePlusOne"]
     assert optimizers_for("hard", given) == ["genetic:popsize=5", "nevergrad:OnePlusOne"]
     assert optimizers_for("hard", ["cma"]) == ["columns"]
-    assert {n for n in names if is_white_box(n)} == {"coop", "coop-csc", "linear-probe"}
+    assert {n for n in names if is_white_box(n)} == {
+        *("coop", "coop-csc", "linear-probe", "vectors-local")
+    }
     with pytest.raises(CraftZooError, match="unknown method 'crafty': did you mean 'craft'"):
         get_method("crafty")
 
@@ -361,12 +363,14 @@ def test_white_box_references_are_far_above(
     monkeypatch.setattr("craft_zoo.methods.white_box._STEPS", 100)
     problem = open_problem(vlm, small_task.train, small_task.classnames)
     ends = {}
-    for method in ("coop", "coop-csc", "linear-probe"):
+    for method in ("coop", "coop-csc", "vectors-local", "linear-probe"):
         (step,) = get_method(method)(problem)
         ends[method] = accuracy_of(problem, step.solution, small_task)
         assert step.train_accuracy > 0.7
     assert problem.meter.queries == 0
-    assert ends["linear-probe"] > 0.3
+    assert min(ends["linear-probe"], ends["vectors-local"]) > 0.3
+    with pytest.raises(CraftZooError, match=r"sells no vectors: .* vectors-local"):
+        get_method("vectors")(problem)
     assert step.solution.deployable is False
 
 

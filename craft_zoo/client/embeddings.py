@@ -1,0 +1,421 @@
+"""Client of services that return vectors of images and texts: ``embeddings:MODEL@URL``."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from craft_zoo.blackbox.base import (
+    Asked,
+    BlackBox,
+    ImageSet,
+    Progress,
+    Prompts,
+    check_given,
+    own_images,
+)
+from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.load import ModelSpec, register_model
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
+from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.files import ImageFiles, file_of
+from craft_zoo.client.openai_sdk import OpenAIClient
+from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, data_url, prompt_for
+from craft_zoo.client.prefetch import prefetched
+from craft_zoo.client.response_log import ResponseLog
+from craft_zoo.client.retrying import Damaged, Retrying
+from craft_zoo.client.services import PaidOptions, address, cost_limit, read_options
+from craft_zoo.data.images import ImageSource, as_images
+from craft_zoo.errors import CraftZooError
+
+SCHEME = "embeddings:"
+_INVALID = 3  # attempts after which an invalid answer is a permanent failure
+_IMAGE_BYTES = 20 * 10**6  # maximum size of an image file
+_BATCH_BYTES = 6 * 10**6  # of the image files in a request, unless one alone has more
+
+Input = str | bytes  # a text, or an image file
+
+
+@dataclass(frozen=True)
+class EmbeddingsOptions(PaidOptions):
+    """Options of a service that returns vectors.
+
+    Attributes:
+        scale: factor of the cosine in the logits.
+        batch: maximum number of images or texts in a request.
+        images: how images are sent: ``data-url``: as inputs, as ``craft-zoo serve`` and infinity
+            take them; ``messages``: as chat messages, one for each request, as vLLM takes them.
+    """
+
+    scale: float = 100.0
+    batch: int = 32
+    images: Literal["data-url", "messages"] = "data-url"
+
+
+class Vectors(NamedTuple):
+    """A service's answer.
+
+    Attributes:
+        rows: (n, dim) float32, normalised.
+        usage: what the service bills for the request.
+    """
+
+    rows: np.ndarray
+    usage: Usage
+
+
+class Embeddings:
+    """OpenAI's ``POST /v1/embeddings``, for a model that takes images too.
+
+    Args:
+        model: name of the model at the service.
+        url: base URL, see :class:`OpenAIClient`.
+        key: API key; None: the environment variable OPENAI_API_KEY.
+        options: options of the model.
+
+    Attributes:
+        name: see :attr:`VLM.name`.
+        options: options of the model.
+
+    Raises:
+        CraftZooError: see :class:`OpenAIClient`.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        url: str,
+        *,
+        key: str | None = None,
+        options: EmbeddingsOptions | None = None,
+    ) -> None:
+        self.options = options or EmbeddingsOptions()
+        self._client = OpenAIClient(url, key, self.options.timeout)
+        self._model = model
+        self.name = f"{SCHEME}{model}@{url}"
+
+    def batches(self, inputs: Iterable[tuple[bytes, Input]]) -> Iterator[list[tuple[bytes, Input]]]:
+        """Divide (key, input) pairs, all of them texts or all of them images, into requests."""
+        batch: list[tuple[bytes, Input]] = []
+        size = 0
+        for key, given in inputs:
+            full = len(batch) == self.batch(given) or size + len(given) > _BATCH_BYTES
+            if batch and full:
+                yield batch
+                batch, size = [], 0
+            batch.append((key, given))
+            size += len(given)
+        if batch:
+            yield batch
+
+    def batch(self, given: Input) -> int:
+        """Maximum number of inputs of this kind in a request."""
+        alone = isinstance(given, bytes) and self.options.images == "messages"
+        return 1 if alone else self.options.batch
+
+    def send(self, inputs: Sequence[Input], key: str) -> Vectors:
+        """Send a request once.
+
+        Args:
+            inputs: n texts or n images, see :meth:`batches`.
+            key: idempotency key, the same for all attempts.
+
+        Raises:
+            Transient: the request may be sent again.
+            CraftZooError: the service rejects the request.
+        """
+        create = self._client.client.embeddings.with_raw_response.create
+        body = self._client.call(create, self._request(inputs), key)
+        try:
+            found = {int(one["index"]): _decoded(one["embedding"]) for one in body["data"]}
+            vectors = np.stack([found[place] for place in range(len(inputs))])
+            lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+            if vectors.ndim != 2 or not (np.isfinite(lengths) & (lengths > 0)).all():
+                raise ValueError("a vector is not finite, or 0")
+            tokens = int(body["usage"]["prompt_tokens"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"its answer has no vectors of the inputs ({error})"
+            raise Damaged(reason, attempts=_INVALID, billed=True) from None
+        usage = Usage(requests=1, images=_images_in(inputs), input_tokens=tokens)
+        return Vectors((vectors / lengths).astype(np.float32), usage)
+
+    def _request(self, inputs: Sequence[Input]) -> dict[str, Any]:
+        request: dict[str, Any] = {"model": self._model, "encoding_format": "base64"}
+        urls = [data_url(each) for each in inputs if isinstance(each, bytes)]
+        if not urls:
+            return request | {"input": list(inputs)}
+        if self.options.images == "data-url":
+            return request | {"input": urls, "extra_body": {"modality": "image"}}
+        from openai import omit  # the official client has no argument for messages
+
+        [url] = urls
+        content = [{"type": "image_url", "image_url": {"url": url}}]
+        messages = [{"role": "user", "content": content}]
+        return request | {"input": omit, "extra_body": {"messages": messages}}
+
+    def expected(self, inputs: Sequence[Input]) -> Usage:
+        """Estimate of what the service will bill for a request."""
+        rule = self.options.tokens
+        tokens = rule.request + sum(
+            rule.of_text(each) if isinstance(each, str) else rule.of_image(each) for each in inputs
+        )
+        return Usage(requests=1, images=_images_in(inputs), input_tokens=tokens)
+
+
+class EmbeddingsVLM(PaidVLM):
+    """A service that returns vectors of images and texts, as a model that accepts text prompts.
+
+    Logits are scale · cosine of the vectors of image and filled template. Each image file and each
+    text is sent once: its vector is kept in memory, and on disk while a run is not complete
+    (:meth:`keep_responses`), so that a restarted process sends only what has no vector yet.
+
+    Args:
+        service: the protocol.
+        concurrency: maximum number of concurrent requests.
+        cost_limit: limits of predictions and cost; None: unlimited.
+        session: name from which idempotency keys are derived; None: a random one.
+        retrying: retry policy; None: the default one.
+
+    Raises:
+        CraftZooError: an argument is out of range.
+    """
+
+    in_flight = TOGETHER
+    sells_vectors = True
+
+    def __init__(
+        self,
+        service: Embeddings,
+        *,
+        concurrency: int = 8,
+        cost_limit: CostLimit | None = None,
+        session: str | None = None,
+        retrying: Retrying | None = None,
+    ) -> None:
+        super().__init__(
+            service.name,
+            concurrency=concurrency,
+            cost_limit=cost_limit,
+            session=session,
+            retrying=retrying,
+        )
+        self.service, self.scale = service, service.options.scale
+        self._kept = f"vectors of {self.name}"  # of all queries of a run
+        self._vectors: dict[bytes, np.ndarray] = {}  # by the hash of a file or text
+        self._found: dict[str | None, Usage] = {}  # billed by an earlier process, by query
+        self._embedding = threading.Lock()
+
+    def keep_responses(self, path: Path) -> None:
+        """See :meth:`VLM.keep_responses`."""
+        self._log = ResponseLog(path)
+        found: defaultdict[str | None, Usage] = defaultdict(Usage)
+        kept = self._log.responses() if self._log.query == self._kept else []
+        for name, keys, rows, usage in kept:
+            found[name] += Usage(*usage)
+            self._vectors.update(
+                (bytes.fromhex(key), _decoded(row)) for key, row in zip(keys, rows, strict=True)
+            )
+        self._found = found
+
+    def images(
+        self,
+        images: Sequence[ImageSource],
+        progress: Progress | None = None,
+        *,
+        keep: bool = True,
+    ) -> ImageSet:
+        """See :meth:`VLM.images`. Images are sent with the first query about them.
+
+        Raises:
+            BrokenImageError: an image cannot be read.
+            CraftZooError: an image file is larger than 20 MB.
+        """
+        return ImageFiles(as_images(images), self, progress, _IMAGE_BYTES)
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.classifier`."""
+        check_given(classnames, "class names")
+        return _Texts(self, classnames, init)
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        """See :meth:`VLM.features`."""
+        name = self._keys.take_name()
+        files = own_images(images, ImageFiles, self)
+        self._embed(files, (), name)
+        return self._rows(files.keys)
+
+    def expected_usage(
+        self,
+        asked: Sequence[Asked],
+        images: Sequence[ImageSource],
+        classnames: Sequence[str],
+        init: str = DEFAULT_INIT,
+    ) -> Usage:
+        """See :meth:`VLM.expected_usage`. Each image is sent once, and each text.
+
+        Images are sampled, as their sizes matter alone.
+        """
+        sample = [file_of(images[at * len(images) // SAMPLE]) for at in range(SAMPLE)]
+        usage = super().expected_usage(asked, images, classnames, init)
+        of_images = Usage()
+        for image in sample:
+            of_images += self.service.expected([image])
+        usage += of_images.scaled(len(images) / SAMPLE)
+        texts: set[str] = set()
+        for prompts, names, times in asked:
+            names = tuple(classnames) if names is None else names
+            own = {text for prompt in prompts for text in _filled(names, prompt_for(names, prompt))}
+            usage += self._of_texts(own - texts) + self._of_texts(own) * (times - 1)
+            texts |= own
+        return usage
+
+    def _of_texts(self, texts: Set[str]) -> Usage:
+        usage = Usage()
+        for batch in self.service.batches((b"", text) for text in sorted(texts)):
+            usage += self.service.expected([text for _, text in batch])
+        return usage
+
+    def logits(
+        self, texts: Sequence[Sequence[str]], images: ImageFiles, name: str | None
+    ) -> Iterator[np.ndarray]:
+        """Logits (N, C) of N images and of each sequence of C texts.
+
+        Args:
+            texts: P sequences of C texts.
+            images: N images.
+            name: name of the query, see :meth:`next_question`.
+
+        Raises:
+            CraftZooError: the service does not answer, its answer is invalid, or a limit of the
+                cost would be exceeded.
+        """
+        self.cost_limit.charge(Usage(predictions=len(texts) * len(images)))
+        self._embed(images, [text for each in texts for text in each], name)
+        of_images = self._rows(images.keys)
+        for each in texts:
+            of_texts = self._rows([_key(text) for text in each])
+            if of_images.shape[1] != of_texts.shape[1]:
+                raise CraftZooError(
+                    f"{self.name} has vectors of {of_images.shape[1]} numbers for images and of "
+                    f"{of_texts.shape[1]} for texts: use a model that embeds both together"
+                )
+            yield self.scale * of_images @ of_texts.T
+
+    def _rows(self, keys: Sequence[bytes]) -> np.ndarray:
+        rows = [self._vectors[key] for key in keys]
+        if len({len(row) for row in rows}) > 1:
+            raise CraftZooError(f"the vectors of {self.name} differ in length: ask its owner")
+        return np.stack(rows)
+
+    def _embed(self, images: ImageFiles, texts: Sequence[str], name: str | None) -> None:
+        """Send the images and texts that have no vector yet."""
+        stop = threading.Event()
+
+        def missing() -> Iterator[list[tuple[bytes, Input]]]:
+            sources = {
+                key: source
+                for key, source in zip(images.keys, images.sources, strict=True)
+                if key not in self._vectors
+            }
+            files = ((key, file_of(source)) for key, source in sources.items())
+            yield from self.service.batches(files)
+            new = {_key(text): text for text in texts}
+            yield from self.service.batches(
+                (key, text) for key, text in new.items() if key not in self._vectors
+            )
+
+        def send(batch: list[tuple[bytes, Input]]) -> None:
+            self._send(batch, name, stop)
+
+        with self._embedding:  # so that no other query sends the same
+            self._log.begin(self._kept)
+            self.cost_limit.record(self._found.pop(name, Usage()))
+            try:
+                for _ in prefetched(send, missing(), self._concurrency):
+                    pass
+            finally:
+                stop.set()
+
+    def _send(
+        self, batch: list[tuple[bytes, Input]], name: str | None, stop: threading.Event
+    ) -> None:
+        keys, inputs = [key for key, _ in batch], [given for _, given in batch]
+        question = json.dumps([key.hex() for key in keys]).encode()
+        idempotency = self._keys.key(self.name.encode() + question, name)
+        found = self._pay(
+            lambda: self.service.send(inputs, idempotency), self.service.expected(inputs), stop
+        )
+        rows = [_encoded(row) for row in found.rows]
+        kept = [name, [key.hex() for key in keys], rows, astuple(found.usage)]
+        self._log.put(idempotency, kept)
+        self._vectors.update(zip(keys, found.rows, strict=True))
+
+
+class _Texts(BlackBox):
+    accepts = frozenset({"texts"})
+
+    def __init__(self, owner: EmbeddingsVLM, names: Sequence[str], init: str) -> None:
+        self._owner = owner
+        self.classnames, self.template = tuple(names), as_template(init)
+        self.initial_context = np.zeros((0, 0), np.float32)
+
+    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
+        """See :meth:`BlackBox.logits`."""
+        name = self._owner._keys.take_name()
+        files = own_images(images, ImageFiles, self._owner)
+        if isinstance(prompts, np.ndarray):
+            raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
+        texts = [_filled(self.classnames, prompt) for prompt in prompts]
+        yield from self._owner.logits(texts, files, name)
+
+
+def _filled(names: Sequence[str], prompt: str | tuple[str, ...]) -> list[str]:
+    """The texts of C classes."""
+    templates = (prompt,) * len(names) if isinstance(prompt, str) else prompt
+    return [fill(template, name) for template, name in zip(templates, names, strict=True)]
+
+
+def _images_in(inputs: Sequence[Input]) -> int:
+    return sum(isinstance(each, bytes) for each in inputs)
+
+
+def _key(text: str) -> bytes:
+    """Key of a text's vector; image files are found by the hash of their content."""
+    return hashlib.sha256(b"text\0" + text.encode()).digest()
+
+
+def _encoded(row: np.ndarray) -> str:
+    return base64.b64encode(row.astype("<f4").tobytes()).decode()
+
+
+def _decoded(row: Any) -> np.ndarray:
+    """A vector from base64, or from a list of numbers, as servers send that know no base64.
+
+    Raises:
+        TypeError, ValueError: it is neither.
+    """
+    if isinstance(row, str):
+        return np.frombuffer(base64.b64decode(row, validate=True), "<f4").astype(np.float32)
+    return np.array(row, np.float32)
+
+
+@register_model(SCHEME)
+def open_embeddings(spec: ModelSpec) -> EmbeddingsVLM:
+    """A service that returns vectors of images and texts, embeddings:MODEL@https://HOST/v1."""
+    model, url = address(spec, SCHEME, needs_url=True)
+    assert url is not None
+    options = read_options(spec, EmbeddingsOptions)
+    return EmbeddingsVLM(
+        Embeddings(model, url, options=options),
+        concurrency=options.concurrency,
+        cost_limit=cost_limit(spec),
+    )

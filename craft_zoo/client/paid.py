@@ -1,0 +1,152 @@
+"""Base of clients of services that bill requests: limits of the cost, retries and usage."""
+
+from __future__ import annotations
+
+import base64
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from craft_zoo.blackbox.base import VLM
+from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.idempotency import QuestionKeys
+from craft_zoo.client.response_log import ResponseLog
+from craft_zoo.client.retrying import Retrying, Transient
+from craft_zoo.errors import CraftZooError
+
+SAMPLE = 4  # images from which the usage of all is estimated
+TOGETHER = 64  # maximum number of prompts in one query
+_UNKNOWN_RATIO = 2.0  # real to estimated tokens, before the first answer
+_MARGIN = 1.05  # between the largest ratio so far and the next one
+
+
+class Billed(Protocol):
+    """An answer that says what was billed for it."""
+
+    @property
+    def usage(self) -> Usage:
+        """What the service bills for the request."""
+
+
+Answer = TypeVar("Answer", bound=Billed)
+
+
+class PaidVLM(VLM):
+    """A service that bills its answers.
+
+    Args:
+        name: see :attr:`VLM.name`.
+        concurrency: maximum number of concurrent requests.
+        cost_limit: limits of predictions and cost; None: unlimited.
+        session: name from which idempotency keys are derived; None: a random one.
+        retrying: retry policy; None: the default one.
+
+    Attributes:
+        cost_limit: counts what was billed so far.
+
+    Raises:
+        CraftZooError: an argument is out of range.
+    """
+
+    bills = counts_usage = True
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        concurrency: int = 8,
+        cost_limit: CostLimit | None = None,
+        session: str | None = None,
+        retrying: Retrying | None = None,
+    ) -> None:
+        if concurrency < 1:
+            raise CraftZooError(f"concurrency of {name} must be at least 1, not {concurrency}")
+        self.name = name
+        self.cost_limit = cost_limit or CostLimit()
+        self._ratio: float | None = None
+        self._concurrency = concurrency
+        self._retrying = retrying or Retrying()
+        self._keys, self._log = QuestionKeys(session), ResponseLog()
+
+    @property
+    def billed(self) -> Usage:
+        """What the service has billed so far."""
+        return self.cost_limit.usage
+
+    def keep_responses(self, path: Path) -> None:
+        """See :meth:`VLM.keep_responses`."""
+        self._log = ResponseLog(path)
+
+    def next_question(self, name: str) -> None:
+        """See :meth:`VLM.next_question`."""
+        self._keys.name_next(name)
+
+    def _pay(
+        self,
+        send: Callable[[], Answer],
+        estimate: Usage,
+        stop: threading.Event,
+        *,
+        predictions: int = 0,
+    ) -> Answer:
+        """The answer to a request, which is sent until it succeeds and counted by its real usage.
+
+        Args:
+            send: sends the request once.
+            estimate: of what the service will bill.
+            stop: set when the answer is no longer needed.
+            predictions: number of predictions, which are counted in addition.
+
+        Raises:
+            CraftZooError: a limit would be exceeded, or the service gives no usable answer.
+        """
+        expected = self._reserved(estimate)
+        self.cost_limit.charge(Usage(predictions=predictions) + expected)
+        before: Transient | None = None
+
+        def attempt() -> Answer:
+            nonlocal before
+            if before is not None and before.billed:
+                self.cost_limit.charge(expected)
+            try:
+                return send()
+            except Transient as failure:
+                before = failure
+                raise
+
+        answer = self._retrying(attempt, self.name, stop)
+        self.cost_limit.replace(expected, answer.usage)
+        ratio = answer.usage.input_tokens / max(1, estimate.input_tokens)
+        self._ratio = max(self._ratio or 0.0, ratio)
+        return answer
+
+    def _reserved(self, estimate: Usage) -> Usage:
+        """The usage that is charged until the real one is known, so that no limit is passed.
+
+        Tokens are scaled by the largest ratio of real to estimated tokens so far.
+        """
+        ratio = _UNKNOWN_RATIO if self._ratio is None else _MARGIN * self._ratio
+        return replace(estimate, input_tokens=math.ceil(ratio * estimate.input_tokens))
+
+
+def prompt_for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """A prompt with a template for each of C names, from one for other names."""
+    if isinstance(prompt, str):
+        return prompt
+    return tuple(prompt[place % len(prompt)] for place in range(len(names)))
+
+
+def media_type(image: bytes) -> str:
+    """The media type of an image file that :func:`craft_zoo.client.files.file_of` made."""
+    if image.startswith(b"\xff\xd8"):
+        return "image/jpeg"
+    return "image/png" if image.startswith(b"\x89PNG") else "image/webp"
+
+
+def data_url(image: bytes) -> str:
+    """An image file as a data URL."""
+    return f"data:{media_type(image)};base64,{base64.b64encode(image).decode()}"

@@ -1,0 +1,119 @@
+"""Linear classifiers on vectors of images, as services of embeddings sell them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from craft_zoo.craft import Step
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.white_box import LinearProbe, local
+from craft_zoo.metrics import accuracy
+from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.refiner.selection import held_out_folds
+
+_STRENGTHS = (10.0, 1.0, 100.0, 1000.0)  # inverse penalties; the first holds for single shots
+
+
+def _none(*_: object) -> int:
+    return 0
+
+
+@register_method(
+    "vectors",
+    uses_optimizer=False,
+    settings=(),
+    queries=_none,
+    asks_initial=False,
+    deployable=False,
+)
+def vectors(problem: Problem) -> Iterator[Step]:
+    """A linear classifier on the vectors of images that a service sells; asks in no words.
+
+    Shrinkage discriminant analysis or logistic regression, the better by cross-validation.
+    """
+    if not problem.vlm.sells_vectors:
+        raise CraftZooError(
+            f"{problem.vlm.name} sells no vectors: use a model embeddings:MODEL@https://HOST/v1, "
+            f"or the white-box method vectors-local for a model on this machine"
+        )
+    return _fitted(problem)
+
+
+@register_method(
+    "vectors-local", uses_optimizer=False, white_box=True, settings=(), deployable=False
+)
+def vectors_local(problem: Problem) -> Iterator[Step]:
+    """White box: as vectors, on the image features of a model on this machine."""
+    local(problem)
+    return _fitted(problem)
+
+
+def _fitted(problem: Problem) -> Iterator[Step]:
+    features, labels = problem.vlm.features(problem.images), problem.labels
+    probe = fit_vectors(features, labels, len(problem.box.classnames))
+    solution = LinearProbe(problem.initial_prompt, probe, vlm=problem.vlm)
+    nothing = np.zeros((len(features), probe.n_classes), np.float32)
+    yield Step(0, solution, train_accuracy=accuracy(probe.refine(nothing, features), labels))
+
+
+def fit_vectors(features: np.ndarray, labels: np.ndarray, n_classes: int) -> ConvexRefiner:
+    """Fit the better of shrinkage discriminant analysis and logistic regression.
+
+    They are compared by the number of held-out images that they classify correctly, then by their
+    cross-entropy. With a single image of a class it is the logistic regression.
+
+    Args:
+        features: (N, dim) vectors of images.
+        labels: (N,) int64, with every class among them.
+        n_classes: C.
+
+    Returns:
+        A refiner of logits that are all 0, for which the vectors take the place of anchors.
+    """
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # takes 1 s, rarely needed
+    from sklearn.linear_model import LogisticRegression
+
+    makers: list[Callable[[], Any]] = [
+        partial(LogisticRegression, C=strength, max_iter=500) for strength in _STRENGTHS
+    ]
+    makers.append(partial(LinearDiscriminantAnalysis, solver="lsqr", shrinkage="auto"))
+    # A refiner centres its input, and classifiers are fitted to what they will be given.
+    x = (features - features.mean(axis=-1, keepdims=True)).astype(np.float64)
+    folds = held_out_folds(labels)
+    best = makers[0]
+    if folds is not None:
+        best = max(makers, key=lambda make: _held_out(make, x, labels, folds, n_classes))
+    weight, bias = _linear(best().fit(x, labels), n_classes)
+    own = np.zeros((n_classes, n_classes))
+    return ConvexRefiner(np.concatenate([own, weight]).astype(np.float32), bias.astype(np.float32))
+
+
+def _held_out(
+    make: Any, x: np.ndarray, labels: np.ndarray, folds: np.ndarray, n_classes: int
+) -> tuple[int, float]:
+    """Number of correct held-out images, and the negative cross-entropy of all."""
+    logits = np.empty((len(x), n_classes))
+    for fold in range(folds.max() + 1):
+        kept = folds != fold
+        weight, bias = _linear(make().fit(x[kept], labels[kept]), n_classes)
+        logits[~kept] = x[~kept] @ weight + bias
+    top = logits.max(axis=1)
+    of_label = logits[np.arange(len(x)), labels]
+    loss = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top - of_label
+    if not np.isfinite(loss).all():
+        return -1, 0.0
+    return int((logits.argmax(axis=1) == labels).sum()), -float(loss.sum())
+
+
+def _linear(model: Any, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (dim, C) and bias (C,) of a fitted classifier."""
+    weight, bias = model.coef_.T, model.intercept_
+    if n_classes == 2:  # scikit-learn fits the difference of the two logits
+        sides = np.array([-0.5, 0.5])
+        return weight * sides, bias * sides
+    return weight, bias
