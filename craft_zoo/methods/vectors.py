@@ -81,7 +81,9 @@ def fit_vectors(features: np.ndarray, labels: np.ndarray, n_classes: int) -> Con
     makers: list[Callable[[], Any]] = [
         partial(LogisticRegression, C=strength, max_iter=500) for strength in _STRENGTHS
     ]
-    makers.append(partial(LinearDiscriminantAnalysis, solver="lsqr", shrinkage="auto"))
+    # The analysis needs more images than classes, in each fold of a cross-validation too.
+    if len(features) >= 3 * n_classes:
+        makers.append(partial(LinearDiscriminantAnalysis, solver="lsqr", shrinkage="auto"))
     # A refiner centres its input, and classifiers are fitted to what they will be given.
     x = (features - features.mean(axis=-1, keepdims=True)).astype(np.float64)
     folds = held_out_folds(labels)
