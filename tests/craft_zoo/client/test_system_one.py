@@ -256,7 +256,7 @@ def test_methods_adapt_it(server: Server, task: Task, method: str) -> None:
     assert predicted.shape == (4, 4)
     assert tuned.meter.queries <= 4
     assert max(len(request["questions"]) for request in server.requests) <= 64
-    assert model.usage.input_tokens == server.sent > 0
+    assert model.billed.input_tokens == server.sent > 0
     assert model.usage.requests == len(server.requests)
     if method == "refine":
         assert tuned.train_accuracy > 0.7
@@ -315,7 +315,7 @@ def test_cut_answer_is_asked_for_again_and_counts_as_billed(
     ask(model, task)
     assert len(server.requests) == 2
     assert model.usage.requests == 2
-    assert model.usage.input_tokens > TOKENS
+    assert model.billed.input_tokens > TOKENS
 
 
 USAGE = {"input_tokens": 5}
@@ -430,7 +430,7 @@ def test_methods_adapt_a_model_of_transformers(
     assert tuned.meter.queries <= 4
     predicted = tuned.adapter.predict(model, task.test.images)
     np.testing.assert_allclose(predicted.sum(1), 1, atol=1e-5)
-    assert model.usage.input_tokens > 0
+    assert model.billed.input_tokens > 0
     if method == "refine":
         assert tuned.train_accuracy == 1
 
