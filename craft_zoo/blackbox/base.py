@@ -157,6 +157,7 @@ class VLM(ABC):
         images_in_flight: preferred number of images in a query; None: all images of a set.
         bills: whether it is a service that bills predictions, see :meth:`next_question`.
         counts_usage: whether :attr:`billed` says what it bills.
+        asks_texts_apart: whether :meth:`independent` differs from :meth:`classifier`.
         sells_vectors: whether its interface returns vectors of images, see :meth:`features`.
     """
 
@@ -166,6 +167,7 @@ class VLM(ABC):
     images_in_flight: int | None = None
     bills: bool = False
     counts_usage: bool = False
+    asks_texts_apart: bool = False
     sells_vectors: bool = False
 
     @abstractmethod
@@ -263,6 +265,7 @@ class WrappedVLM(VLM):
         self._vlm = vlm
         self.name, self.image_size, self.bills = vlm.name, vlm.image_size, vlm.bills
         self.counts_usage, self.sells_vectors = vlm.counts_usage, vlm.sells_vectors
+        self.asks_texts_apart = vlm.asks_texts_apart
         self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
 
     def images(

@@ -52,6 +52,8 @@ class RememberingVLM(WrappedVLM):
 
     def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.independent`."""
+        if not self.asks_texts_apart:
+            return self.classifier(texts, init)
         return self._remembered(self._vlm.independent, texts, init)
 
     def _remembered(

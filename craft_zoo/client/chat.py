@@ -111,7 +111,14 @@ class Chat(QuestionService):
                 output_tokens=int(usage["completion_tokens"]),
             )
             answer = _probabilities(questions[0], body["choices"])
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            IndexError,
+            OverflowError,
+        ) as error:
             reason = f"its answer is no chat completion ({error})"
             raise Damaged(reason, attempts=_INVALID, billed=True) from None
         return Reply([answer], billed)

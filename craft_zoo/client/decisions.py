@@ -82,7 +82,7 @@ class Decisions(QuestionService):
                 output_tokens=int(usage["output_tokens"]),
             )
             answers = [_decoded(*pair) for pair in zip(questions, body["answers"], strict=True)]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"its answer is not one to the questions ({error})"
             raise Damaged(reason, attempts=_INVALID, billed=True) from None
         return Reply(answers, billed)

@@ -215,6 +215,8 @@ class QuestionVLM(PaidVLM):
             )
         return _Classes(self, classnames, init)
 
+    asks_texts_apart = True
+
     def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.independent`."""
         check_given(texts, "texts")

@@ -170,11 +170,11 @@ class RemoteVLM(VLM):
         check_given(classnames, "class names")
         return RemoteClassifier(self, tuple(classnames), init)
 
-    def usage(self) -> Usage:
+    def usage(self) -> AccountUsage:
         """Usage of the key's account, as counted by the server."""
         about = self._server.ask_json("GET", paths.USAGE)
         try:
-            return Usage(
+            return AccountUsage(
                 *(int(about[name]) for name in ("predictions", "scores", "requests")),
                 *(_optional(about.get(name)) for name in ("quota", "remaining")),
             )

@@ -34,7 +34,7 @@ def decode_files(body: bytes) -> dict[int, memoryview]:
     length = int.from_bytes(body[:_LENGTH_BYTES], "little")
     if len(body) < _LENGTH_BYTES or length > min(len(body) - _LENGTH_BYTES, _HEADER_BYTES):
         raise CraftZooError(
-            "the body is no safetensors file, or one of too many files: write it with "
+            "the body is not a safetensors file, or one of too many files: write it with "
             "safetensors.numpy.save, some hundreds of files at a time"
         )
     start = _LENGTH_BYTES + length

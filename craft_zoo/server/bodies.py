@@ -105,7 +105,8 @@ def parse(
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         # The alternatives of a union fail each: that which fits the value best fails inside it.
-        best = max(errors, key=lambda each: len(each["loc"]))
+        # A value of a fitting type that is out of range says more than one of another type.
+        best = max(errors, key=lambda each: (len(each["loc"]), not each["type"].endswith("_type")))
         path = [part for part in best["loc"] if "[" not in str(part)]
         place = ".".join(str(part) for part in path)
         reason = best["msg"].removeprefix("Value error, ")

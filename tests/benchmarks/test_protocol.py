@@ -277,7 +277,7 @@ def test_a_dry_run_asks_nothing_of_a_model_that_bills(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Paid:
-        name, bills = "https://paid", True  # has nothing to be asked with
+        name, bills, counts_usage = "https://paid", True, False  # has nothing to be asked with
 
     monkeypatch.setattr(ModelSpec, "open", lambda _: Paid())
     assert main(["bench", "--dry-run", "--model", "https://paid", "--price", "2"]) == 0

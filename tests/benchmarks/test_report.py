@@ -244,7 +244,11 @@ def test_one_run_has_a_report_too(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_runs_command_makes_it_again() -> None:
     run = next(iter(runs()))
-    changed = replace(run, classnames="a b.txt", config=CraftConfig(context="unified", lr=0.1))
+    changed = replace(
+        run,
+        dataset=replace(run.dataset, classnames="a b.txt"),
+        config=CraftConfig(context="unified", lr=0.1),
+    )
     words = shlex.split(command(changed))
     options = build_parser().parse_args(words[1:])
     assert (options.model, options.pretrained) == ("m", "tag")

@@ -45,9 +45,8 @@ class RealServer:
         self._settings = ServeSettings(
             Accounts([account]),
             state=state,
-            embeddings=embeddings,
             limits=Limits(requests_per_second=1e6, burst=10**6, **limits),  # tests do not wait
-            **(settings or {}),
+            **{"embeddings": embeddings, **(settings or {})},
         )
         self._vlm = vlm
         with socket.socket() as free:

@@ -226,7 +226,7 @@ def test_an_answer_that_is_of_no_use_is_asked_for_and_paid_once_more(
     assert box.score("{}", images).shape == (1, 3)
     assert model.cost_limit.predictions == 2
     endpoint.first = [answer] * 60
-    with pytest.raises(CraftZooError, match=rf"that can be used \({reason}.*; 2 attempts\): check"):
+    with pytest.raises(CraftZooError, match=rf"usable answer \({reason}.*; 2 attempts\): check"):
         box.score("{}", images)
     assert len(endpoint.first) == 58
     assert model.cost_limit.predictions == 4
@@ -406,7 +406,7 @@ def test_what_cannot_pass_is_asked_once(
     [
         (lambda answer: answer[:-1], "has no label"),
         (lambda answer: [*answer, answer[0]], "has the label .* twice"),
-        (lambda answer: [*answer, {"label": "cow", "score": 0}], "'cow', which was not asked"),
+        (lambda answer: [*answer, {"label": "cow", "score": 0}], "'cow', which was not requested"),
         (lambda answer: [{**each, "score": 20} for each in answer], "20 for .*not a probability"),
     ],
 )
@@ -453,7 +453,7 @@ def test_what_it_cannot_be_asked(
         box.score("{}", connect().images(small_task.train.images[:1]))
     with pytest.raises(CraftZooError, match=r"image nowhere\.png does not exist"):
         model.images(["nowhere.png"])
-    with pytest.raises(CraftZooError, match="at least 1 request"):
+    with pytest.raises(CraftZooError, match="at least 1"):
         connect(concurrency=0)
     for token in ("hf_clé", "hf_cl\ne"):
         monkeypatch.setenv("HF_TOKEN", token)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.anchors import Anchors
-from craft_zoo.blackbox import VLM, ImageSet, WrappedVLM
+from craft_zoo.blackbox import VLM, ImageSet, WrappedVLM, load_vlm
 from craft_zoo.cli import main
 from craft_zoo.client import RemoteVLM, from_callable
 from craft_zoo.deployed import DeployedAdapter
@@ -31,6 +31,14 @@ CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 Png = Callable[..., bytes]
 Refused = Callable[..., str]
 Serve = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def vlm() -> OpenCLIP:
+    """craft-mini in place of the tiny model of the other tests, as what is served is compared."""
+    model = load_vlm("craft-mini")
+    assert isinstance(model, OpenCLIP)
+    return model
 
 
 def convex(n_anchors: int = 0) -> ConvexRefiner:
@@ -415,7 +423,7 @@ def test_adapters_that_cannot_be_served_are_sentences(
     assert "another model" in fails(capsys, "--adapter", tmp_path / "other", *state)
     address = "https://models.example.org"
     Adapter(adapter.solution, NAMES, address, adapter.fingerprint).save(tmp_path / "far")
-    assert f"say --model {address}" in fails(capsys, "--adapter", tmp_path / "far", *state)
+    assert f"add --model {address}" in fails(capsys, "--adapter", tmp_path / "far", *state)
     assert "belongs to --adapter" in fails(capsys, "--with-model", *state)
     words = "add --with-model or leave --answers out"
     assert words in fails(capsys, "--adapter", pets, "--answers", "logits", *state)
