@@ -213,7 +213,7 @@ def test_options_are_asked_about_and_probabilities_become_logits(
     expected = vlm.classifier(NAMES).score("{}", vlm.images(images, keep=False))
     expected -= np.log(np.exp(expected).sum(-1, keepdims=True))
     np.testing.assert_allclose(answers[0], expected, atol=1e-3)
-    assert model.usage == Usage(predictions=9, requests=3, images=3, input_tokens=3 * TOKENS)
+    assert model.billed == Usage(predictions=9, requests=3, images=3, input_tokens=3 * TOKENS)
 
 
 def test_statements_become_log_odds(server: Server, connect: Connect, task: Task) -> None:
@@ -256,8 +256,8 @@ def test_methods_adapt_it(server: Server, task: Task, method: str) -> None:
     assert predicted.shape == (4, 4)
     assert tuned.meter.queries <= 4
     assert max(len(request["questions"]) for request in server.requests) <= 64
-    assert model.usage.input_tokens == server.sent > 0
-    assert model.usage.requests == len(server.requests)
+    assert model.billed.input_tokens == server.sent > 0
+    assert model.billed.requests == len(server.requests)
     if method == "refine":
         assert tuned.train_accuracy > 0.7
 
@@ -274,7 +274,7 @@ def test_too_many_options_are_a_sentence_and_can_be_divided(
     divided = model.classifier(names).score("{}", model.images(images))
     expected = vlm.classifier(names).score("{}", vlm.images(images, keep=False))
     np.testing.assert_allclose(np.diff(divided), np.diff(expected), atol=1e-2)
-    assert model.usage.requests == len(images)
+    assert model.billed.requests == len(images)
 
 
 def test_a_model_that_reads_no_images_is_a_sentence(
@@ -293,7 +293,7 @@ def test_server_that_asks_to_wait_is_asked_again(
     ask(model, task)
     assert 7 <= time.now < 10
     assert len({headers["idempotency-key"] for headers in server.headers}) == 1
-    assert model.usage == Usage(predictions=1, requests=1, images=1, input_tokens=TOKENS)
+    assert model.billed == Usage(predictions=1, requests=1, images=1, input_tokens=TOKENS)
 
 
 def test_internal_errors_are_retried_twice(
@@ -303,7 +303,7 @@ def test_internal_errors_are_retried_twice(
     ask(connect(), task)
     assert len(server.requests) == 3
     server.first = 3 * [Canned(500, b"Internal Server Error")]
-    with pytest.raises(CraftZooError, match=r"no answer that can be used \(HTTP 500; 3 attempts"):
+    with pytest.raises(CraftZooError, match=r"gives no usable answer \(HTTP 500; 3 attempts"):
         ask(connect(), task)
 
 
@@ -314,8 +314,8 @@ def test_cut_answer_is_asked_for_again_and_counts_as_billed(
     model = connect()
     ask(model, task)
     assert len(server.requests) == 2
-    assert model.usage.requests == 2
-    assert model.usage.input_tokens > TOKENS
+    assert model.billed.requests == 2
+    assert model.billed.input_tokens > TOKENS
 
 
 USAGE = {"input_tokens": 5}
@@ -344,7 +344,7 @@ def test_invalid_answers_are_an_error_after_three_attempts(
     server: Server, connect: Connect, task: Task, body: Any
 ) -> None:
     server.first = 3 * [Canned(body=body)]
-    with pytest.raises(CraftZooError, match=r"no answer that can be used .* 3 attempts"):
+    with pytest.raises(CraftZooError, match=r"gives no usable answer .* 3 attempts"):
         ask(connect(), task)
     assert len(server.requests) == 3
 
@@ -430,7 +430,7 @@ def test_methods_adapt_a_model_of_transformers(
     assert tuned.meter.queries <= 4
     predicted = tuned.adapter.predict(model, task.test.images)
     np.testing.assert_allclose(predicted.sum(1), 1, atol=1e-5)
-    assert model.usage.input_tokens > 0
+    assert model.billed.input_tokens > 0
     if method == "refine":
         assert tuned.train_accuracy == 1
 
