@@ -172,8 +172,8 @@ if killed_after:
     (module, owner, name), calls = killed_after[0].rsplit(".", 2), itertools.count(1)
     owner = getattr(importlib.import_module(module), owner)
     whole = getattr(owner, name)
-    def last(*arguments):
-        whole(*arguments)
+    def last(*arguments, **named):
+        whole(*arguments, **named)
         if next(calls) == killed_after[1]:
             os.kill(os.getpid(), signal.SIGKILL)
     setattr(owner, name, last)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.selection import held_out_folds
 
 _STRENGTHS = (10.0, 1.0, 100.0, 1000.0)  # inverse penalties; the first holds for single shots
+_FEWEST = 3  # images of each class for the discriminant analysis: without a fold, two remain
 
 
 def _none(*_: object) -> int:
@@ -65,7 +65,8 @@ def fit_vectors(features: np.ndarray, labels: np.ndarray, n_classes: int) -> Con
     """Fit the better of shrinkage discriminant analysis and logistic regression.
 
     They are compared by the number of held-out images that they classify correctly, then by their
-    cross-entropy. With a single image of a class it is the logistic regression.
+    cross-entropy. With one or two images of a class it is the logistic regression, as the
+    discriminant analysis needs two images of each class in every fold.
 
     Args:
         features: (N, dim) vectors of images.
@@ -78,29 +79,28 @@ def fit_vectors(features: np.ndarray, labels: np.ndarray, n_classes: int) -> Con
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # takes 1 s, rarely needed
     from sklearn.linear_model import LogisticRegression
 
-    makers: list[Callable[[], Any]] = [
-        partial(LogisticRegression, C=strength, max_iter=500) for strength in _STRENGTHS
-    ]
-    makers.append(partial(LinearDiscriminantAnalysis, solver="lsqr", shrinkage="auto"))
+    candidates = [LogisticRegression(C=strength, max_iter=500) for strength in _STRENGTHS]
+    if np.bincount(labels).min() >= _FEWEST:
+        candidates.append(LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))
     # A refiner centres its input, and classifiers are fitted to what they will be given.
     x = (features - features.mean(axis=-1, keepdims=True)).astype(np.float64)
     folds = held_out_folds(labels)
-    best = makers[0]
+    best = candidates[0]
     if folds is not None:
-        best = max(makers, key=lambda make: _held_out(make, x, labels, folds, n_classes))
-    weight, bias = _linear(best().fit(x, labels), n_classes)
+        best = max(candidates, key=lambda each: _held_out(each, x, labels, folds, n_classes))
+    weight, bias = _linear(best.fit(x, labels), n_classes)
     own = np.zeros((n_classes, n_classes))
     return ConvexRefiner(np.concatenate([own, weight]).astype(np.float32), bias.astype(np.float32))
 
 
 def _held_out(
-    make: Any, x: np.ndarray, labels: np.ndarray, folds: np.ndarray, n_classes: int
+    classifier: Any, x: np.ndarray, labels: np.ndarray, folds: np.ndarray, n_classes: int
 ) -> tuple[int, float]:
     """Number of correct held-out images, and the negative cross-entropy of all."""
     logits = np.empty((len(x), n_classes))
     for fold in range(folds.max() + 1):
         kept = folds != fold
-        weight, bias = _linear(make().fit(x[kept], labels[kept]), n_classes)
+        weight, bias = _linear(classifier.fit(x[kept], labels[kept]), n_classes)
         logits[~kept] = x[~kept] @ weight + bias
     top = logits.max(axis=1)
     of_label = logits[np.arange(len(x)), labels]

@@ -72,7 +72,7 @@ class NoulAnswer(BaseModel):
     noul: float
 
 
-class ChoiceAnswer(BaseModel):
+class SystemOneChoiceAnswer(BaseModel):
     """The likeliest option, and the probabilities of all."""
 
     type: Literal["choice"]
@@ -81,7 +81,7 @@ class ChoiceAnswer(BaseModel):
     probabilities: dict[str, float]
 
 
-class ScoreAnswer(BaseModel):
+class SystemOneScoreAnswer(BaseModel):
     """The expected level, counted from 0, and the probabilities of all levels."""
 
     type: Literal["score"]
@@ -102,7 +102,7 @@ class SystemOneAnswer(BaseModel):
     """Answers by the names of the questions."""
 
     model: str
-    answers: dict[str, NoulAnswer | ChoiceAnswer | ScoreAnswer]
+    answers: dict[str, NoulAnswer | SystemOneChoiceAnswer | SystemOneScoreAnswer]
     usage: SystemOneUsage
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from craft_zoo.optimizers.testing import check_optimizer
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLE = DOCS / "examples" / "craft-zoo-mine"
@@ -20,6 +23,12 @@ def test_the_page_shows_the_files_of_the_example() -> None:
     for name in ("mine.py", "pyproject.toml", "test_mine.py"):
         assert f"Save this as `{name}`" in page
         assert (EXAMPLE / name).read_text(encoding="utf-8") in blocks
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_example_passes_the_kit() -> None:
+    runpy.run_path(str(EXAMPLE / "mine.py"))
+    check_optimizer("mine")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +57,7 @@ def run(installed: Path, *command: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_installed_it_is_listed_passes_the_kit_and_runs_in_a_bench(
     installed: Path, tmp_path: Path
 ) -> None:

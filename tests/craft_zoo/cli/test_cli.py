@@ -271,7 +271,7 @@ def test_a_killed_bench_goes_on_where_it_was(
     killed = start_command(arguments, killed_after=("craft_zoo.benchmarks.store.RunStore.save", 3))
     killed.process.join()
     kept = {path: path.read_bytes() for path in out.glob("runs/*/run.json")}
-    assert len(kept) == 3
+    assert len(kept) == 3, killed.errors.read_text()
     assert not (out / "summary.csv").exists()
     assert main(arguments) == 0
     assert {path: path.read_bytes() for path in kept} == kept

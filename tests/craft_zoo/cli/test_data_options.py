@@ -36,7 +36,7 @@ def test_bad_parts_are_an_error_or_left_out_by_name(
     assert "stray.png" in printed
     assert re.search(r"red_square/00\.png cannot be read", printed)
     [run] = RunStore(tmp_path / "b").read_all()[0]
-    assert run.source.skip_bad
+    assert run.dataset.skip_bad
     assert main([*command, "--skip-bad", "--shots", "4"]) == 2
     assert "'red square' of colours has 3 training images" in capsys.readouterr().err
     assert main([*command, "--skip-bad", "--shots", "4", "--fewer", "all"]) == 0
@@ -111,6 +111,7 @@ def test_options_that_do_not_go_together(tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text("datasets: digits\n")
     assert main(["bench", "--plan", str(plan), "--suite", "zip-paper"]) == 2
-    assert main(["bench", "--dry-run", "--price", "-1"]) == 2
+    with pytest.raises(SystemExit):
+        main(["bench", "--dry-run", "--price", "-1"])
     with pytest.raises(SystemExit):
         main(["bench", "--suite", "no-paper"])

@@ -17,7 +17,7 @@ from craft_zoo.openclip import OpenCLIP
 class Billed(OpenCLIP):
     """A model that counts what a service would bill: a prediction each prompt and image."""
 
-    billed = 0
+    counted = 0
     stops_after = 10**9  # predictions
 
     def classifier(self, *arguments: object, **more: object) -> object:  # type: ignore[override]
@@ -25,9 +25,9 @@ class Billed(OpenCLIP):
         ask = box.logits
 
         def logits(prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-            if self.billed >= self.stops_after:
+            if self.counted >= self.stops_after:
                 raise KeyboardInterrupt
-            self.billed += len(prompts) * len(images)
+            self.counted += len(prompts) * len(images)
             return ask(prompts, images)
 
         box.logits = logits  # type: ignore[method-assign]
@@ -94,7 +94,7 @@ def test_what_is_said_first_is_what_is_counted_last(
     assert tune(source, "--budget", 60, "--estimate", estimate, *arguments) == 0
     text = capsys.readouterr().out
     assert costs(text, "after") == costs(text, "At most")
-    assert model.billed == sum(costs(text, "after")[1:])
+    assert model.counted == sum(costs(text, "after")[1:])
 
 
 @pytest.mark.parametrize("arguments", METHODS, ids=lambda words: "-".join(words[1::2]))
@@ -109,7 +109,7 @@ def test_so_is_an_estimate_on_the_shots_alone(
     text = capsys.readouterr().out
     assert "cross-validated" in text
     assert costs(text, "after") == costs(text, "At most")
-    assert model.billed == sum(costs(text, "after")[1:])
+    assert model.counted == sum(costs(text, "after")[1:])
 
 
 def test_a_method_that_looks_into_the_model_is_estimated_too(
@@ -134,7 +134,7 @@ def test_a_run_begun_again_is_held_against_the_limits_for_what_is_left(
     run = (source, "--budget", 60, "--optimizer", "random", "--estimate", estimate)
     model.stops_after = 200
     assert tune(*run) == 130
-    done = model.billed
+    done = model.counted
     with Journal(tmp_path / "a.journal") as journal:
         assert journal.answered == done
     left = most - done
@@ -142,11 +142,11 @@ def test_a_run_begun_again_is_held_against_the_limits_for_what_is_left(
     capsys.readouterr()
     assert tune(*run, "--max-predictions", left - 1) == 2
     assert f"may ask for {left:,} predictions, more than --max" in capsys.readouterr().err
-    assert model.billed == done
+    assert model.counted == done
     assert tune(*run, "--dry-run", "--max-predictions", left) == 0
     assert f"of which {done} predictions were answered before" in capsys.readouterr().out
     assert tune(*run, "--max-predictions", left) == 0
-    assert sum(costs(capsys.readouterr().out, "after")[1:]) == most == model.billed
+    assert sum(costs(capsys.readouterr().out, "after")[1:]) == most == model.counted
     assert not (tmp_path / "a.journal").exists()
 
 
@@ -160,7 +160,7 @@ def test_the_journal_of_a_stopped_run_is_no_leave_to_replace_an_adapter(
     run = (f"folder:{image_folder}", "--budget", 60, "--optimizer", "random")
     assert tune(*run, "--seed", 2) == 0
     finished = (tmp_path / "a").read_bytes()
-    model.billed, model.stops_after = 0, 200
+    model.counted, model.stops_after = 0, 200
     assert tune(*run, "--force") == 130
     assert (tmp_path / "a.journal").exists()
     assert tune(*run) == 2

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from craft_zoo.blackbox import ImageSet, load_vlm
+from craft_zoo.blackbox import ImageSet
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Task
 from craft_zoo.methods import Problem, get_method
@@ -27,10 +28,10 @@ def problem_of(
     [("bbt", "cma:popsize=20", 500), ("spsa-gc", "spsa-gc", 512), ("zip", "zip", 512)],
 )
 def test_prompt_baselines_are_the_prompt_side_with_their_optimizer(
-    vlm: OpenCLIP, small_task: Task, name: str, optimizer: str, dim: int
+    tiny_vlm: OpenCLIP, small_task: Task, name: str, optimizer: str, dim: int
 ) -> None:
-    theirs = list(get_method(name)(problem_of(vlm, small_task, 45)))
-    problem = problem_of(vlm, small_task, 45, CraftConfig(intrinsic_dim=dim))
+    theirs = list(get_method(name)(problem_of(tiny_vlm, small_task, 45)))
+    problem = problem_of(tiny_vlm, small_task, 45, CraftConfig(intrinsic_dim=dim))
     ours = list(get_method("prompt")(replace(problem, optimizer=optimizer)))
     assert [step.queries for step in theirs] == [step.queries for step in ours]
     for step, twin in zip(theirs, ours, strict=True):
@@ -39,18 +40,15 @@ def test_prompt_baselines_are_the_prompt_side_with_their_optimizer(
 
 
 def test_a_visual_prompt_keeps_the_texts_and_pays_for_every_altered_image(
-    tmp_path: Path, small_task: Task
+    make_tiny: Callable[..., OpenCLIP], tmp_path: Path, small_task: Task
 ) -> None:
-    vlm = load_vlm("craft-mini", cache=tmp_path)
-    assert isinstance(vlm, OpenCLIP)
-    some = replace(small_task, train=small_task.train.take(np.arange(0, 20, 2)))
-    problem = problem_of(vlm, some, 6)
+    problem = problem_of(make_tiny(cache=tmp_path), small_task, 30)
     handed = list(tmp_path.rglob("*"))
     sizes = [path.stat().st_size for path in handed]
     first, *steps = get_method("blackvip")(problem)
     assert first.queries == 0
-    assert problem.meter.queries == steps[-1].queries == 6
-    assert problem.meter.predictions["search"] == 6 * 10
+    assert problem.meter.queries == steps[-1].queries == 30
+    assert problem.meter.predictions["search"] == 30 * 20
     solution = steps[-1].solution
     assert isinstance(solution, VisualPrompt)
     assert not solution.deployable

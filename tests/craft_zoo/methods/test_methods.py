@@ -78,10 +78,10 @@ def trace(steps: Iterator[Step]) -> list[tuple]:
 @pytest.mark.parametrize("budget", [60, 67])
 @pytest.mark.parametrize("method", ["prompt", "craft"])
 def test_queries_are_contexts_scored_and_the_budget_is_spent(
-    vlm: OpenCLIP, small_task: Task, method: str, optimizer: str, budget: int
+    tiny_vlm: OpenCLIP, small_task: Task, method: str, optimizer: str, budget: int
 ) -> None:
     problem = open_problem(
-        vlm, small_task.train, small_task.classnames, budget=budget, optimizer=optimizer
+        tiny_vlm, small_task.train, small_task.classnames, budget=budget, optimizer=optimizer
     )
     problem.box = counting = Counting(problem.box)
     steps = list(get_method(method)(problem))
@@ -93,10 +93,10 @@ def test_queries_are_contexts_scored_and_the_budget_is_spent(
 
 
 def test_the_same_seed_gives_the_same_steps_even_when_interleaved(
-    vlm: OpenCLIP, small_task: Task
+    tiny_vlm: OpenCLIP, small_task: Task
 ) -> None:
     def start(seed: int) -> Iterator[Step]:
-        problem = open_problem(vlm, small_task.train, small_task.classnames, seed=seed)
+        problem = open_problem(tiny_vlm, small_task.train, small_task.classnames, seed=seed)
         return get_method("craft")(problem)
 
     alone = trace(start(1))
@@ -126,7 +126,7 @@ def test_craft_learns_what_holds_for_other_images(
 
 
 def test_each_class_has_a_context_of_its_own_where_the_optimizer_can_use_it(
-    vlm: OpenCLIP, small_task: Task, tmp_path: Path
+    tiny_vlm: OpenCLIP, small_task: Task, tmp_path: Path
 ) -> None:
     shapes = {}
     for optimizer, config in (
@@ -135,13 +135,13 @@ def test_each_class_has_a_context_of_its_own_where_the_optimizer_can_use_it(
         ("cma:popsize=10", SMALL),
     ):
         problem = open_problem(
-            vlm, small_task.train, small_task.classnames, optimizer=optimizer, config=config
+            tiny_vlm, small_task.train, small_task.classnames, optimizer=optimizer, config=config
         )
         *_, end = get_method("craft")(problem)
         shapes[optimizer, config.context] = end.solution.prompt.shape
-        Adapter.of(end.solution, vlm, problem.box).save(tmp_path / "a.adapter")
-        answer = Adapter.load(tmp_path / "a.adapter").predict(vlm, small_task.test.images)
-        logits = end.solution.logits(problem.box, vlm.images(small_task.test.images))
+        Adapter.of(end.solution, tiny_vlm, problem.box).save(tmp_path / "a.adapter")
+        answer = Adapter.load(tmp_path / "a.adapter").predict(tiny_vlm, small_task.test.images)
+        logits = end.solution.logits(problem.box, tiny_vlm.images(small_task.test.images))
         assert np.allclose(answer, torch.from_numpy(logits).softmax(-1).numpy(), atol=1e-6)
     shared = problem.box.initial_context.shape
     assert shapes == {
@@ -170,8 +170,8 @@ def test_contexts_of_their_own_need_far_fewer_queries(vlm: OpenCLIP, digits: Dat
     assert ends["class-specific"] > ends["unified"] + 0.03
 
 
-def test_zero_shot_asks_nothing(vlm: OpenCLIP, small_task: Task) -> None:
-    problem = open_problem(vlm, small_task.train, small_task.classnames)
+def test_zero_shot_asks_nothing(tiny_vlm: OpenCLIP, small_task: Task) -> None:
+    problem = open_problem(tiny_vlm, small_task.train, small_task.classnames)
     (step,) = get_method("zero-shot")(problem)
     assert problem.meter.queries == 0
     assert sum(problem.meter.predictions.values()) == 0
@@ -194,9 +194,11 @@ def test_refine_asks_once(
 
 
 @pytest.mark.parametrize("method", ["refine", "craft"])
-def test_views_cost_predictions_of_their_own(vlm: OpenCLIP, small_task: Task, method: str) -> None:
+def test_views_cost_predictions_of_their_own(
+    tiny_vlm: OpenCLIP, small_task: Task, method: str
+) -> None:
     config = replace(SMALL, refiner="network", views=2)
-    problem = open_problem(vlm, small_task.train, small_task.classnames, config=config)
+    problem = open_problem(tiny_vlm, small_task.train, small_task.classnames, config=config)
     assert len(problem.views) == 2
     steps = list(get_method(method)(problem))
     epochs = 60 // SMALL.epoch_queries
@@ -205,13 +207,13 @@ def test_views_cost_predictions_of_their_own(vlm: OpenCLIP, small_task: Task, me
     assert steps[-1].solution.refiner is not None
 
 
-def test_a_model_that_answers_nan_stops_the_run(vlm: OpenCLIP, small_task: Task) -> None:
+def test_a_model_that_answers_nan_stops_the_run(tiny_vlm: OpenCLIP, small_task: Task) -> None:
     class Broken(Counting):
         def logits(self, contexts: np.ndarray, images: ImageSet) -> Iterator[np.ndarray]:
             for logits in super().logits(contexts, images):
                 yield np.full_like(logits, np.nan) if self.contexts > 15 else logits
 
-    problem = open_problem(vlm, small_task.train, small_task.classnames)
+    problem = open_problem(tiny_vlm, small_task.train, small_task.classnames)
     problem.box = Broken(problem.box)
     with pytest.raises(CraftZooError, match="NaN or infinite logits"):
         list(get_method("craft")(problem))
@@ -241,7 +243,7 @@ def test_names_and_needs() -> None:
         get_method("crafty")
 
 
-def test_an_optimizer_may_end_the_search_and_says_why(vlm: OpenCLIP, small_task: Task) -> None:
+def test_an_optimizer_may_end_the_search_and_says_why(tiny_vlm: OpenCLIP, small_task: Task) -> None:
     class Restless(Optimizer):
         """Gives up after one generation."""
 
@@ -257,7 +259,7 @@ def test_an_optimizer_may_end_the_search_and_says_why(vlm: OpenCLIP, small_task:
         def recommend(self) -> np.ndarray:
             return np.zeros(self.dim)
 
-    problem = open_problem(vlm, small_task.train, small_task.classnames, budget=30)
+    problem = open_problem(tiny_vlm, small_task.train, small_task.classnames, budget=30)
     steps = list(
         collaborate(
             problem.box,
@@ -274,10 +276,10 @@ def test_an_optimizer_may_end_the_search_and_says_why(vlm: OpenCLIP, small_task:
 
 @pytest.mark.parametrize("optimizer", ["spsa", "nevergrad:OnePlusOne", "cma:popsize=7", "snes"])
 def test_the_budget_is_used_whatever_the_generations(
-    vlm: OpenCLIP, small_task: Task, optimizer: str
+    tiny_vlm: OpenCLIP, small_task: Task, optimizer: str
 ) -> None:
     problem = open_problem(
-        vlm, small_task.train, small_task.classnames, budget=47, optimizer=optimizer
+        tiny_vlm, small_task.train, small_task.classnames, budget=47, optimizer=optimizer
     )
     steps = list(get_method("prompt")(problem))
     assert problem.meter.queries == steps[-1].queries == 47
@@ -301,14 +303,14 @@ def test_anchors_cost_their_share_of_queries_and_pay(vlm: OpenCLIP, small_task: 
     assert after > before + 0.2
 
 
-def test_as_many_anchors_as_the_budget_allows(vlm: OpenCLIP, small_task: Task) -> None:
-    problem = open_problem(vlm, small_task.train, small_task.classnames, budget=5)
+def test_as_many_anchors_as_the_budget_allows(tiny_vlm: OpenCLIP, small_task: Task) -> None:
+    problem = open_problem(tiny_vlm, small_task.train, small_task.classnames, budget=5)
     *_, end = get_method("anchors")(problem)
     assert problem.meter.queries == 5
     assert end.solution.anchors is not None
     assert len(end.solution.anchors) == 40
     assert not set(end.solution.anchors.texts) & set(small_task.classnames)
-    problem = open_problem(vlm, small_task.train, small_task.classnames, budget=1)
+    problem = open_problem(tiny_vlm, small_task.train, small_task.classnames, budget=1)
     with pytest.raises(CraftZooError, match="a budget of 1 queries leaves nothing for anchors"):
         list(get_method("anchors")(problem))
 
@@ -386,10 +388,10 @@ def test_back_propagation_sees_the_black_box_s_logits(vlm: OpenCLIP, small_task:
             assert np.allclose(found, expected, atol=1e-4)
 
 
-def test_released_settings_are_those_of_the_data_set(vlm: OpenCLIP, small_task: Task) -> None:
+def test_released_settings_are_those_of_the_data_set(tiny_vlm: OpenCLIP, small_task: Task) -> None:
     ends = {}
     for name in ("", "unheard-of", "eurosat"):
-        problem = open_problem(vlm, small_task.train, small_task.classnames, budget=80)
+        problem = open_problem(tiny_vlm, small_task.train, small_task.classnames, budget=80)
         problem.name = name
         *_, end = get_method("craft-released")(problem)
         assert problem.meter.queries == 80
@@ -399,10 +401,10 @@ def test_released_settings_are_those_of_the_data_set(vlm: OpenCLIP, small_task: 
 
 
 def test_an_optimizer_that_learns_from_outputs_needs_the_convex_refiner(
-    vlm: OpenCLIP, small_task: Task
+    tiny_vlm: OpenCLIP, small_task: Task
 ) -> None:
     problem = open_problem(
-        vlm,
+        tiny_vlm,
         small_task.train,
         small_task.classnames,
         optimizer="logit-gn",
@@ -413,10 +415,10 @@ def test_an_optimizer_that_learns_from_outputs_needs_the_convex_refiner(
 
 
 def test_the_loss_that_learners_are_given_is_that_of_the_candidates(
-    vlm: OpenCLIP, small_task: Task
+    tiny_vlm: OpenCLIP, small_task: Task
 ) -> None:
     """On all images, and its gradient is that of finite differences."""
-    problem = open_problem(vlm, small_task.train, small_task.classnames)
+    problem = open_problem(tiny_vlm, small_task.train, small_task.classnames)
     for objective in (CrossEntropyObjective(problem.labels), convex_objective(problem)):
         objective.begin(
             problem.meter.wrap(problem.box, "search"), problem.images, problem.initial_prompt
@@ -433,10 +435,10 @@ def test_the_loss_that_learners_are_given_is_that_of_the_candidates(
 
 
 def test_a_large_generation_is_judged_by_a_refiner_that_knows_its_spread(
-    vlm: OpenCLIP, small_task: Task, monkeypatch: pytest.MonkeyPatch
+    tiny_vlm: OpenCLIP, small_task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is fitted to the better half of the answers; after a small one, to what is deployed."""
-    problem = open_problem(vlm, small_task.train, small_task.classnames, budget=100)
+    problem = open_problem(tiny_vlm, small_task.train, small_task.classnames, budget=100)
     lessons: list[np.ndarray] = []
     judged_by = ConvexObjective._cross_fit
     monkeypatch.setattr(

@@ -142,17 +142,24 @@ def test_logits_do_not_depend_on_the_memory_for_scoring(vlm: OpenCLIP, small_tas
         load_vlm("craft-mini", memory=0)
 
 
-def test_half_precision_is_the_same_model_in_other_numbers(vlm: OpenCLIP, small_task: Task) -> None:
-    half = load_vlm("craft-mini", precision="fp16")
+@pytest.fixture(scope="module")
+def half() -> VLM:
+    return load_vlm("craft-mini", precision="fp16")
+
+
+def test_half_precision_is_the_same_model_in_other_numbers(
+    vlm: OpenCLIP, half: VLM, small_task: Task
+) -> None:
     answers = [_answer(model, small_task) for model in (vlm, half)]
     difference = np.abs(answers[0] - answers[1]).max()
     assert 0 < difference < 0.02 * np.abs(answers[0]).max()
     assert answers[1].dtype == np.float32
 
 
-def test_an_adapter_goes_from_single_to_half_precision(vlm: OpenCLIP, small_task: Task) -> None:
+def test_an_adapter_goes_from_single_to_half_precision(
+    vlm: OpenCLIP, half: VLM, small_task: Task
+) -> None:
     tuned = tune(vlm, small_task, method="zero-shot", budget=1).adapter
-    half = load_vlm("craft-mini", precision="fp16")
     images = small_task.test.images[:2]
     assert np.allclose(tuned.predict(half, images), tuned.predict(vlm, images), atol=0.02)
 

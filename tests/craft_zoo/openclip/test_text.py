@@ -161,7 +161,7 @@ def test_logits_of_real_architectures_agree_with_the_naive_way(
     """To 1e-4 of the logit scale, for contexts, class names and blocks of all sizes."""
     model, tokenizer = real_architecture
 
-    @settings(max_examples=5, deadline=None)
+    @settings(max_examples=3, deadline=None)
     @given(
         seed=st.integers(0, 10**6),
         scale=st.floats(0.1, 5),

@@ -196,7 +196,18 @@ def test_nothing_but_scores_and_the_initial_context_can_be_fetched(
         for field, about in model.get("properties", {}).items()
         if "number" in json.dumps(about)
     }
-    assert fields == {("LabelScore", "score"), ("ModelAnswer", "limits")}
+    assert fields == {
+        ("LabelScore", "score"),
+        ("ModelAnswer", "limits"),
+        ("PredicateAnswer", "probability"),
+        ("ChoiceProbability", "probability"),
+        ("ChoiceAnswer", "confidence"),
+        ("LevelProbability", "probability"),
+        *(("ScoreAnswer", field) for field in ("score", "confidence")),
+        ("NoulAnswer", "noul"),
+        *(("SystemOneChoiceAnswer", field) for field in ("confidence", "probabilities")),
+        *(("SystemOneScoreAnswer", field) for field in ("score", "confidence", "probabilities")),
+    }
     # Whatever the answers hold, no feature is among it.
     ann = served.ann
     classifier, images = ann.classifier(), ann.upload([png(0)])

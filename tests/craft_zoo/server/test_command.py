@@ -9,8 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -152,16 +155,16 @@ sys.exit(options.run(options))
 """
 
 
-def test_a_signal_in_the_middle_of_uploads_ends_the_server_quietly(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _MAIN, "serve", "--port", "0", "--state", str(tmp_path / "state")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    key = process.stdout.readline().rpartition(" ")[2].strip()
-    url = process.stdout.readline().strip().rpartition(" ")[2]
+def test_a_signal_in_the_middle_of_uploads_ends_the_server_quietly(
+    tmp_path: Path, start_command: Callable[..., Any]
+) -> None:
+    server = start_command(["serve", "--port", "0", "--state", str(tmp_path / "state")])
+    said: list[str] = []
+    while len(said) < 2:
+        time.sleep(0.05)
+        assert server.process.is_alive()
+        said = server.output.read_text().splitlines() if server.output.exists() else []
+    key, url = (line.rpartition(" ")[2] for line in said)
     port = int(url.rpartition(":")[2])
     who = f"Host: a\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
     begun = (
@@ -176,11 +179,12 @@ def test_a_signal_in_the_middle_of_uploads_ends_the_server_quietly(tmp_path: Pat
             sockets[-1].sendall(part.encode())
         answer = httpx.get(f"{url}/v1/model", headers={"Authorization": f"Bearer {key}"})
         assert answer.is_success  # so that what came before has been read
-        process.send_signal(signal.SIGTERM)
+        os.kill(server.process.pid, signal.SIGTERM)
         for each in sockets[:2]:
             assert b" 503 " in each.recv(2**16)
-        _, log = process.communicate(timeout=20)
-    assert process.returncode == 0
+        server.process.join(60)
+    assert server.process.exitcode == 0
+    log = server.errors.read_text()
     assert "Traceback" not in log
     lines = [json.loads(line) for line in log.splitlines()]
     assert [line.get("status") for line in lines].count(503) == 2

@@ -268,10 +268,10 @@ def test_sets_and_classifiers_that_are_too_large_push_out_others(
     images_that_fill_it = room // 2**12
     ann = serve(limits={"opened_bytes": room}).ann
     context = ann.initial_context(ann.classifier())[None]
-    first, second = ann.classifier(["a", "b"]), ann.classifier(["c"])
+    first, second = ann.classifier(["a", "b"]), ann.classifier(["c", "d"])
     images = ann.upload([png(0)])
     assert ann.score(first, images, context).is_success
-    third = ann.classifier(["d"])
+    third = ann.classifier(["e", "f"])
     assert ann.score(first, images, context).is_success
     refused(ann.score(second, images, context), 404, "unknown_classifier")
     files = [b"%d" % number for number in range(images_that_fill_it)]

@@ -1,5 +1,0 @@
-"""The former place of :class:`craft_zoo.protocol.tokens.TokenRule`."""
-
-from craft_zoo.protocol.tokens import TokenRule
-
-__all__ = ["TokenRule"]
