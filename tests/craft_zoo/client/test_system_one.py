@@ -303,7 +303,7 @@ def test_internal_errors_are_retried_twice(
     ask(connect(), task)
     assert len(server.requests) == 3
     server.first = 3 * [Canned(500, b"Internal Server Error")]
-    with pytest.raises(CraftZooError, match=r"no usable answer \(HTTP 500; 3 attempts"):
+    with pytest.raises(CraftZooError, match=r"gives no usable answer \(HTTP 500; 3 attempts"):
         ask(connect(), task)
 
 
@@ -344,7 +344,7 @@ def test_invalid_answers_are_an_error_after_three_attempts(
     server: Server, connect: Connect, task: Task, body: Any
 ) -> None:
     server.first = 3 * [Canned(body=body)]
-    with pytest.raises(CraftZooError, match=r"no usable answer .* 3 attempts"):
+    with pytest.raises(CraftZooError, match=r"gives no usable answer .* 3 attempts"):
         ask(connect(), task)
     assert len(server.requests) == 3
 
