@@ -1,10 +1,8 @@
-"""Prices of services, as published on a day; ``--price`` overrules them."""
+"""Prices of services as of November 2026; ``--price`` overrules them."""
 
 from __future__ import annotations
 
 from craft_zoo.blackbox.usage import Price
-
-CHECKED = "2026-11-28"  # when the prices were last compared with the services' own pages
 
 # In US dollars a token.
 _PRICES = {
