@@ -415,10 +415,10 @@ def test_an_optimizer_that_learns_from_outputs_needs_the_convex_refiner(
 
 
 def test_the_loss_that_learners_are_given_is_that_of_the_candidates(
-    tiny_vlm: OpenCLIP, small_task: Task
+    vlm: OpenCLIP, small_task: Task
 ) -> None:
     """On all images, and its gradient is that of finite differences."""
-    problem = open_problem(tiny_vlm, small_task.train, small_task.classnames)
+    problem = open_problem(vlm, small_task.train, small_task.classnames)
     for objective in (CrossEntropyObjective(problem.labels), convex_objective(problem)):
         objective.begin(
             problem.meter.wrap(problem.box, "search"), problem.images, problem.initial_prompt

@@ -429,4 +429,4 @@ def test_adapters_that_cannot_be_served_are_sentences(
     assert "belongs to --adapter" in fails(capsys, "--with-model", *state)
     words = "add --with-model or leave --answers out"
     assert words in fails(capsys, "--adapter", pets, "--answers", "logits", *state)
-    assert "1 or more" in fails(capsys, "--adapter", pets, "--top-k", "0", *state)
+    assert "at least 1" in fails(capsys, "--adapter", pets, "--top-k", "0", *state)
