@@ -108,6 +108,6 @@ class OpenAIClient:
             return CraftZooError(f"{self.who} refused the key ({said}): {mend}")
         if status == 404:
             return CraftZooError(
-                f"{self.who} does not know the model or the route ({said}): check --model"
+                f"{self.who} does not know the model or the route ({said}): check model (--model)"
             )
         return CraftZooError(f"{self.who} rejected the question ({said}): check model and images")

@@ -165,8 +165,8 @@ class SystemOne(QuestionService):
         limit = _TOO_MANY.search(said)
         if limit:
             return CraftZooError(
-                f"{who} takes at most {limit[1]} options in a question: add --model-option "
-                f"options={limit[1]}, by which more classes are divided into blocks"
+                f"{who} takes at most {limit[1]} options in a question: set its option options "
+                f"(--model-option options={limit[1]}), so that more classes are divided into blocks"
             )
         if _NO_IMAGES in said:
             return CraftZooError(
@@ -177,12 +177,12 @@ class SystemOne(QuestionService):
             return CraftZooError(f"{who} refused the key ({said}): {mend}")
         if status == 404:
             return CraftZooError(
-                f"{who} does not know the model or {ROUTE} ({said}): check --model"
+                f"{who} does not know the model or {ROUTE} ({said}): check model (--model)"
             )
-        mend = "check --model"
+        mend = "check model (--model)"
         if "assets" in said or "images" in said:
             other = "list" if self._images == "assets" else "assets"
-            mend = f"try --model-option images={other}"
+            mend = f"set its option images (--model-option images={other})"
         return CraftZooError(f"{who} rejected the questions ({said}): {mend}")
 
 

@@ -56,7 +56,7 @@ def test_a_saved_adapter_predicts_the_same(
 
 def test_contexts_for_other_classes_are_refused(vlm: OpenCLIP, tmp_path: Path) -> None:
     adapter_for(vlm, None, own=4).save(tmp_path / "four.adapter")
-    with pytest.raises(CraftZooError, match=r"is not an adapter .* of 3 classes"):
+    with pytest.raises(CraftZooError, match=r"is not an adapter .* for 3 classes"):
         Adapter.load(tmp_path / "four.adapter")
 
 
@@ -205,10 +205,10 @@ def test_a_header_that_is_no_object_is_refused(tmp_path: Path, text: str) -> Non
     ("tensors", "reason"),
     [
         ({"context": torch.zeros(4)}, "contexts"),
-        ({"context": torch.zeros(3, 4, 8)}, "of 2 classes"),
+        ({"context": torch.zeros(3, 4, 8)}, "for 2 classes"),
         ({"context": torch.zeros(0, 8)}, "contexts"),
-        ({"context": torch.full((4, 8), float("nan"))}, "no number"),
-        ({"context": torch.full((4, 8), float("inf"))}, "no number"),
+        ({"context": torch.full((4, 8), float("nan"))}, "NaN or infinity"),
+        ({"context": torch.full((4, 8), float("inf"))}, "NaN or infinity"),
         ({"context": torch.zeros(4, 8, dtype=torch.bfloat16)}, "BF16"),
         ({"context": torch.zeros(4, 8, dtype=torch.float64)}, "F64"),
         ({"context": torch.zeros(4, 8), "x": torch.zeros(1)}, "is unexpected"),

@@ -101,7 +101,7 @@ def test_the_search_does_not_see_them(vlm: OpenCLIP, task: Task) -> None:
 def test_a_search_that_they_speak_against_ends_with_the_initial_context(
     vlm: OpenCLIP, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for belief in ("_PRIOR_MEAN", "_Z_RELEASE"):  # so that every search is worse
+    for belief in ("_PRIOR_MEAN", "_Z_SCORE"):  # so that every search is worse
         monkeypatch.setattr(f"craft_zoo.craft.held_out.{belief}", 1e9)
     problem = Problem.open(vlm, task.classnames, task.train, budget=900, seed=1, config=CONFIG)
     steps = list(get_method("craft")(problem))

@@ -322,7 +322,7 @@ def test_a_killed_run_asks_nothing_again(
     ("faults", "complaint"),
     [
         (["401"], "refused the key.*check OPENAI_API_KEY"),
-        (["404"], "does not know the model.*--model"),
+        (["404"], "does not know the model.*check model"),
         (["422"], "rejected the question"),
         (["500"] * 9, "gives no usable answer"),
     ],

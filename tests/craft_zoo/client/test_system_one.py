@@ -371,9 +371,9 @@ def test_question_without_an_answer_counts_as_refused(
         (401, {"error": {"message": "who?"}}, "", r"refused the key \(who\?\): set SYSTEMONE_API"),
         (403, {"detail": "no"}, "k", r"refused the key \(no\): check SYSTEMONE_API_KEY"),
         (404, {"detail": "Not Found"}, "", r"model or /v1/systemone \(Not Found"),
-        (400, {"detail": "Server is pinned to 'x'"}, "", r"pinned to 'x'\): check --model"),
+        (400, {"detail": "Server is pinned to 'x'"}, "", r"pinned to 'x'\): check model"),
         (422, {"detail": [{"loc": ["body", "assets"], "msg": "Extra"}]}, "", r"body.assets: Extra.*"
-        "try --model-option images=list"),
+        "--model-option images=list"),
         (422, {"detail": [{"loc": 3, "msg": "bad"}, 5, None]}, "", r"the questions \(bad\)"),
         (413, b"\xff", "", r"rejected the questions \(HTTP 413\)"),
     ],
