@@ -166,7 +166,7 @@ class SystemOne(QuestionService):
         if limit:
             return CraftZooError(
                 f"{who} takes at most {limit[1]} options in a question: set its option options "
-                f"(--model-option options={limit[1]}), so that more classes are divided into blocks"
+                f"(--model-option options={limit[1]}), which divides more classes into blocks"
             )
         if _NO_IMAGES in said:
             return CraftZooError(

@@ -268,7 +268,7 @@ def test_too_many_options_are_a_sentence_and_can_be_divided(
     names = [f"{name} {number}" for name in NAMES for number in range(8)]
     images = task.test.images[:2]
     model = connect()
-    with pytest.raises(CraftZooError, match=r"at most 26 options .* --model-option options=26"):
+    with pytest.raises(CraftZooError, match=r"at most 26 options .*--model-option options=26"):
         model.classifier(names).score("{}", model.images(images))
     model = connect(options=26)
     divided = model.classifier(names).score("{}", model.images(images))
