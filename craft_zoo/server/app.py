@@ -112,7 +112,7 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         reason = "there is nothing at this path: see /openapi.json"
         if request.url.path == paths.EMBEDDINGS:
-            reason = "the server gives no embeddings away: its owner may allow it by embeddings (--embeddings)"
+            reason = "its owner must allow embeddings here first (--embeddings)"
         refusal = Refusal(ErrorCode.NOT_FOUND, reason)
     else:
         refusal = Refusal(
