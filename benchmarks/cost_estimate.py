@@ -118,12 +118,14 @@ def estimate_costs(
                 shots=run.shots,
                 seed=run.seed,
                 name=short_name(run.dataset.name),
+                on_service=service is not None,
             )
         return rehearsed[key]
 
     runs = list(runs)
     names = name_datasets(runs)
     speed = None if vlm is None else _Speed(vlm)
+    bills = None if service is None else _Bills(service, datasets)
     encoded: set[Extent] = set()
     rows: dict[tuple[object, ...], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for run in runs:
@@ -148,8 +150,11 @@ def estimate_costs(
         row["evaluation"] += math.ceil((points + trial.anchors / mine.n_classes) * n_measured)
         for other in others:
             row["evaluation"] += math.ceil((1 + trial.anchors / other.n_classes) * other.n_test)
-        if service is not None and not is_white_box(run.method):
-            usage = _expected(service, run, trial, datasets, mine, n_train, points * n_measured)
+        if bills is not None and not is_white_box(run.method):
+            usage = bills.of(run, trial, mine, n_train)
+            usage += bills.of_measuring(run, trial, mine, n_measured, points)
+            for other in others:
+                usage += bills.of_measuring(run, trial, other, other.n_test)
             for name in _UNITS:
                 row[name] += getattr(usage, name)
         if speed is not None and not is_white_box(run.method):
@@ -173,29 +178,50 @@ def estimate_costs(
     return table
 
 
-def _expected(
-    service: VLM,
-    run: RunSpec,
-    trial: Rehearsed,
-    datasets: OpenedDatasets,
-    extent: Extent,
-    n_train: int,
-    n_measured: int,
-) -> Usage:
-    """What a service bills for a run that measures ``n_measured`` (prompt, image) pairs."""
-    names = [f"thing {place}" for place in range(extent.n_classes)]
-    images: Sequence[ImageSource] = [np.zeros((_SIDE, _SIDE, 3), np.uint8)]
-    template = None
-    if extent.here:
-        dataset = datasets.open(run.dataset)
-        names, template = list(dataset.classnames), dataset.template
-        images = dataset.train.images or dataset.test.images
-    init = starting_template(run.config, template)
-    some = [images[place % len(images)] for place in range(n_train)]
-    usage = expected_usage(service, trial, some, names, init)
-    last = [one for one in trial.asked if one.texts is None][-1:] or [Asked((init,))]
-    measured = [Asked(last[0].prompts[:1]), *(one for one in trial.asked if one.texts)][:2]
-    return usage + service.expected_usage(measured, some[:1] * n_measured, names, init)
+class _Bills:
+    """What a service bills for a grid's runs; runs that differ in their seeds cost the same.
+
+    Args:
+        service: the service; it is not asked.
+        opened: data sets opened before.
+    """
+
+    def __init__(self, service: VLM, opened: OpenedDatasets) -> None:
+        self._service, self._opened = service, opened
+        self._known: dict[tuple[object, ...], Usage] = {}
+
+    def of(self, run: RunSpec, trial: Rehearsed, mine: Extent, n_train: int) -> Usage:
+        """For the queries of a run about ``n_train`` images."""
+        names, images, init = self._task(run, mine)
+        some = [images[place % len(images)] for place in range(n_train)]
+        key = (mine.dataset, init, id(trial), n_train)
+        if key not in self._known:
+            self._known[key] = expected_usage(self._service, trial, some, names, init)
+        return self._known[key]
+
+    def of_measuring(
+        self, run: RunSpec, trial: Rehearsed, extent: Extent, n_images: int, times: int = 1
+    ) -> Usage:
+        """For prompts for the classes about ``n_images``, and once for the other texts."""
+        names, images, init = self._task(run, extent)
+        key = (extent.dataset, init, id(trial), n_images, times)
+        if key not in self._known:
+            last = [each for each in trial.asked if each.texts is None][-1:] or [Asked((init,))]
+            asked = [Asked(last[0].prompts[:1], times=times)]
+            asked += [each for each in trial.asked if each.texts][:1]
+            some = [images[place % len(images)] for place in range(n_images)]
+            self._known[key] = self._service.expected_usage(asked, some, names, init)
+        return self._known[key]
+
+    def _task(self, run: RunSpec, extent: Extent) -> tuple[list[str], Sequence[ImageSource], str]:
+        names = [f"thing {place}" for place in range(extent.n_classes)]
+        images: Sequence[ImageSource] = [np.zeros((_SIDE, _SIDE, 3), np.uint8)]
+        template = None
+        if extent.here:
+            dataset = self._opened.open(extent.dataset)
+            names, template = list(dataset.classnames), dataset.template
+            images = dataset.train.images or dataset.test.images
+        return names, images, starting_template(run.config, template)
 
 
 class _Speed:

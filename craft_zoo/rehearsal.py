@@ -66,7 +66,7 @@ def rehearse(
     shots: int,
     seed: int = 1,
     name: str = "",
-    accepts: frozenset[str] = frozenset({"contexts", "texts"}),
+    on_service: bool = False,
 ) -> Rehearsed:
     """Rehearse a run: the method's own code makes the first generations of a small task.
 
@@ -82,14 +82,14 @@ def rehearse(
         shots: training images a class.
         seed: of the run.
         name: name of the data set, see :attr:`Problem.name`.
-        accepts: kinds of prompts that the model accepts.
+        on_service: whether the model is a service that is asked in words, not with contexts.
     """
     if is_white_box(method):
         return Rehearsed([0, 0], anchors=0, refiner=0, asked=[], queries=0)
     queries = most_queries(method, config, budget, n_classes)
     n_classes, shots = rehearsed_size(n_classes, shots)
     labels = np.repeat(np.arange(n_classes), shots)
-    vlm = _StandInVLM(accepts)
+    vlm = _StandInVLM(frozenset({"texts"} if on_service else {"contexts", "texts"}))
     images = vlm.images([np.full((_SIDE, _SIDE, 3), label, np.uint8) for label in labels])
     problem = Problem(
         vlm=vlm,

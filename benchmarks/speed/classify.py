@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from itertools import product
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from craft_zoo.benchmarks.speed.images import KINDS, write_photographs
-from craft_zoo.benchmarks.speed.load import BATCHES, CLIENTS, MODELS, random_weights
+from craft_zoo.benchmarks.speed.load import BATCHES, CLIENTS, MODELS, ask_together, random_weights
 from craft_zoo.benchmarks.speed.serving import served
 from craft_zoo.blackbox import VLM, load_vlm
 from craft_zoo.data import few_shot, load_dataset
@@ -71,7 +70,7 @@ def measure_classify(
                         _Client(url, key, images, expected, classes, number)
                         for number, key in enumerate(keys)
                     ]
-                    _ask(asking, seconds)
+                    ask_together([each.ask for each in asking], seconds)
                 times = np.concatenate([each.times for each in asking])
                 p50, p99 = np.percentile(times, [50, 99]) * 1000
                 errors = sum(len(each.errors) for each in asking)
@@ -105,16 +104,6 @@ def _alone(vlm: VLM, adapter: DeployedAdapter, images: Sequence[Path], threads: 
     finally:
         torch.set_num_threads(before)
     return len(images) / min(times)
-
-
-def _ask(asking: Sequence[_Client], seconds: float) -> None:
-    """Let all clients send requests for ``seconds``."""
-    until = time.perf_counter() + seconds
-    running = [threading.Thread(target=each.ask, args=(until,)) for each in asking]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
 
 
 class _Client:

@@ -6,7 +6,7 @@ import http.client
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import product
 from pathlib import Path
@@ -148,13 +148,23 @@ def _ask(
         _Client(url, key, *task, number)
         for number, (key, task) in enumerate(zip(keys, tasks, strict=True))
     ]
+    ask_together([each.ask for each in asking], seconds)
+    return asking
+
+
+def ask_together(clients: Sequence[Callable[[float], None]], seconds: float) -> None:
+    """Let all clients send requests for ``seconds``, each in a thread.
+
+    Args:
+        clients: functions that send requests until a time (of ``perf_counter``).
+        seconds: duration.
+    """
     until = time.perf_counter() + seconds
-    running = [threading.Thread(target=each.ask, args=(until,)) for each in asking]
+    running = [threading.Thread(target=ask, args=(until,)) for ask in clients]
     for thread in running:
         thread.start()
     for thread in running:
         thread.join()
-    return asking
 
 
 def _moved(start: np.ndarray, rng: np.random.Generator) -> np.ndarray:

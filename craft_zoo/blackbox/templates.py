@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from craft_zoo.errors import PromptError
 
 DEFAULT_INIT = "a photo of a"
@@ -26,6 +28,17 @@ def as_template(words: str) -> str:
 def fill(template: str, classname: str) -> str:
     """The prompt of a class: the template with its name in place of ``{}``."""
     return template.replace("{}", classname)
+
+
+def templates_of(prompt: str | tuple[str, ...], count: int) -> tuple[str, ...]:
+    """The templates of C classes, from one template or from C templates."""
+    return (prompt,) * count if isinstance(prompt, str) else prompt
+
+
+def filled(prompt: str | tuple[str, ...], classnames: Sequence[str]) -> list[str]:
+    """The prompt of each of C classes, from one template or from C templates."""
+    templates = templates_of(prompt, len(classnames))
+    return [fill(template, name) for template, name in zip(templates, classnames, strict=True)]
 
 
 def words_before(template: str) -> str:

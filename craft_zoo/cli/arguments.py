@@ -12,7 +12,7 @@ from rich.console import Console
 
 from craft_zoo.blackbox import VLM, CostLimit, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
-from craft_zoo.client.prices import published_price
+from craft_zoo.client.prices import price_of
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
@@ -144,7 +144,7 @@ def check_limits(
     Raises:
         CraftZooError: the predictions may exceed one of the limits.
     """
-    price = price_of(options)
+    price = price_of(options.model or "", options.price)
     exceeded = CostLimit(options.max_predictions, price, options.max_cost).exceeded_by(usage)
     if exceeded == "predictions":
         raise CraftZooError(
@@ -157,11 +157,6 @@ def check_limits(
             f"the command may cost {price.cost(usage):,.2f}, more than --max-cost "
             f"{options.max_cost:g}: raise that or {mend}"
         )
-
-
-def price_of(options: argparse.Namespace) -> Price | None:
-    """``--price``, or the published price of ``--model``; None: unknown."""
-    return options.price or published_price(options.model or "")
 
 
 def _price(text: str) -> Price:

@@ -14,7 +14,7 @@ from craft_zoo.benchmarks import Plan, RunStore, estimate_costs
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
 from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage
 from craft_zoo.cli.arguments import read_model
-from craft_zoo.client.prices import published_price
+from craft_zoo.client.prices import price_of
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
@@ -27,7 +27,7 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
         CraftZooError: the plan is invalid, or a data set is neither present nor a published one.
     """
     vlm, service, why = _opened(plan_model(plan, options))
-    price = options.price or published_price(plan.model)
+    price = price_of(plan.model, options.price)
     datasets = OpenedDatasets()
     try:
         runs, here = plan.runs(datasets), True

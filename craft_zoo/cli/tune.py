@@ -33,7 +33,6 @@ from craft_zoo.cli.arguments import (
     check_in_flight,
     check_limits,
     group_of,
-    price_of,
     read_assignments,
     read_config,
     read_dataset,
@@ -41,6 +40,7 @@ from craft_zoo.cli.arguments import (
     say_skipped,
 )
 from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show
+from craft_zoo.client.prices import price_of
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
 from craft_zoo.craft import Step
@@ -158,7 +158,7 @@ def run(options: argparse.Namespace) -> int:
     path = Path(f"{options.out}.journal")
     answered = _answered(path)
     known = f", of which {counted(answered, 'prediction')} were answered before" if answered else ""
-    price = price_of(options)
+    price = price_of(options.model, options.price)
     console.print(f"At most {most.in_words(price)}{known}", soft_wrap=True, markup=False)
     if vlm.bills and options.budget is None:
         console.print(f"The budget is {budget} queries, as the model bills: see --budget")
@@ -267,7 +267,7 @@ def _at_most(vlm: VLM, task: Task, arguments: dict[str, Any], estimate: Choice) 
         budget=budget,
         n_classes=n_classes,
         shots=n_images // n_classes,
-        accepts=frozenset({"texts"}),
+        on_service=True,
     )
     expected = expected_usage(vlm, rehearsed, task.train.images, task.classnames, init)
     # An image is measured under the initial prompt and as a deployed one, with its anchors.

@@ -23,7 +23,7 @@ from craft_zoo.blackbox.base import (
     check_given,
     own_images,
 )
-from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, filled
 from craft_zoo.data.images import ImageSource, as_images, open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.threads import in_order
@@ -353,7 +353,7 @@ class _Words(_CalledBox):
         if isinstance(prompts, np.ndarray):
             raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
         questions = (
-            ((filled_of(template, self.classnames), batch), (len(batch), len(self.classnames)))
+            ((filled(template, self.classnames), batch), (len(batch), len(self.classnames)))
             for template in prompts
             for batch in mine.batches(self._batch)
         )
@@ -378,9 +378,3 @@ class _Contexts(_CalledBox):
         )
         for answers in self._joined(self._call.each(questions), len(mine), 1):
             yield from answers
-
-
-def filled_of(template: str | tuple[str, ...], classnames: Sequence[str]) -> list[str]:
-    """The prompt of each of C classes, from one template or from C templates."""
-    each = (template,) * len(classnames) if isinstance(template, str) else template
-    return [fill(one, name) for one, name in zip(each, classnames, strict=True)]

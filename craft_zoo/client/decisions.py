@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
@@ -23,7 +23,6 @@ from craft_zoo.protocol.tokens import TokenRule
 
 SCHEME = "openai:"
 _INVALID = 3  # attempts after which an invalid answer is a permanent failure
-Detail = Literal["low", "high", "auto", "original"]
 
 
 class Decisions(QuestionService):

@@ -19,21 +19,21 @@ from craft_zoo.blackbox.base import (
     BlackBox,
     ImageSet,
     Progress,
-    Prompts,
     check_given,
     own_images,
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
-from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
+from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.openai_sdk import OpenAIClient
-from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, data_url, prompt_for
+from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, data_url, prompt_for, sample_of
 from craft_zoo.client.prefetch import prefetched
 from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.retrying import Damaged, Retrying
 from craft_zoo.client.services import PaidOptions, address, cost_limit, read_options
+from craft_zoo.client.word_box import WordBox
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 
@@ -244,7 +244,7 @@ class EmbeddingsVLM(PaidVLM):
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
         check_given(classnames, "class names")
-        return _Texts(self, classnames, init)
+        return _Texts(self, self._keys, classnames, init)
 
     def features(self, images: ImageSet) -> np.ndarray:
         """See :meth:`VLM.features`."""
@@ -264,7 +264,7 @@ class EmbeddingsVLM(PaidVLM):
 
         Images are sampled, as their sizes matter alone.
         """
-        sample = [file_of(images[at * len(images) // SAMPLE]) for at in range(SAMPLE)]
+        sample = sample_of(images)
         usage = super().expected_usage(asked, images, classnames, init)
         of_images = Usage()
         for image in sample:
@@ -273,7 +273,7 @@ class EmbeddingsVLM(PaidVLM):
         texts: set[str] = set()
         for prompts, names, times in asked:
             names = tuple(classnames) if names is None else names
-            own = {text for prompt in prompts for text in _filled(names, prompt_for(names, prompt))}
+            own = {text for prompt in prompts for text in filled(prompt_for(names, prompt), names)}
             usage += self._of_texts(own - texts) + self._of_texts(own) * (times - 1)
             texts |= own
         return usage
@@ -360,28 +360,14 @@ class EmbeddingsVLM(PaidVLM):
         self._vectors.update(zip(keys, found.rows, strict=True))
 
 
-class _Texts(BlackBox):
-    accepts = frozenset({"texts"})
+class _Texts(WordBox):
+    _owner: EmbeddingsVLM
 
-    def __init__(self, owner: EmbeddingsVLM, names: Sequence[str], init: str) -> None:
-        self._owner = owner
-        self.classnames, self.template = tuple(names), as_template(init)
-        self.initial_context = np.zeros((0, 0), np.float32)
-
-    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`."""
-        name = self._owner._keys.take_name()
-        files = own_images(images, ImageFiles, self._owner)
-        if isinstance(prompts, np.ndarray):
-            raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
-        texts = [_filled(self.classnames, prompt) for prompt in prompts]
-        yield from self._owner.logits(texts, files, name)
-
-
-def _filled(names: Sequence[str], prompt: str | tuple[str, ...]) -> list[str]:
-    """The texts of C classes."""
-    templates = (prompt,) * len(names) if isinstance(prompt, str) else prompt
-    return [fill(template, name) for template, name in zip(templates, names, strict=True)]
+    def _answers(
+        self, prompts: Sequence[str | tuple[str, ...]], images: ImageFiles, name: str | None
+    ) -> Iterator[np.ndarray]:
+        texts = [filled(prompt, self.classnames) for prompt in prompts]
+        return self._owner.logits(texts, images, name)
 
 
 def _images_in(inputs: Sequence[Input]) -> int:

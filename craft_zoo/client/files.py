@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from craft_zoo.blackbox.base import VLM, ImageSet, Progress
@@ -82,3 +83,11 @@ class ImageFiles(ImageSet):
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    @cached_property
+    def first(self) -> dict[bytes, int]:
+        """Index of the first image of each different file, ascending, by the file's hash."""
+        first: dict[bytes, int] = {}
+        for place, key in enumerate(self.keys):
+            first.setdefault(key, place)
+        return first

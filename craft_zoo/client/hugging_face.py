@@ -17,15 +17,13 @@ from craft_zoo.blackbox.base import (
     BlackBox,
     ImageSet,
     Progress,
-    Prompts,
     check_given,
-    own_images,
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
-from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
+from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
 from craft_zoo.blackbox.usage import Price, Usage
-from craft_zoo.client.callables import filled_of, log_of
+from craft_zoo.client.callables import log_of
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.http import (
     BUSY,
@@ -42,6 +40,7 @@ from craft_zoo.client.retrying import (
     Transient,
     clamped,
 )
+from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
@@ -134,13 +133,8 @@ class HuggingFaceVLM(VLM):
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
         check_given(classnames, "class names")
-        twice = sorted({name for name in classnames if list(classnames).count(name) > 1})
-        if twice:
-            raise CraftZooError(
-                f"the class name {twice[0]!r} occurs twice, and the endpoint answers by name: "
-                f"give the classes different names"
-            )
-        return _Endpoint(self, classnames, init)
+        check_distinct(classnames, "the endpoint")
+        return _Endpoint(self, self._questions, classnames, init)
 
     def ask(
         self,
@@ -261,8 +255,7 @@ class HuggingFaceVLM(VLM):
         Raises:
             CraftZooError: see :meth:`ask`; if the cost limit would be exceeded, nothing is sent.
         """
-        first = {key: place for place, key in reversed(list(enumerate(images.keys)))}
-        places = sorted(first.values())
+        places = list(images.first.values())
         self.cost_limit.check(_ONE * len(places))
         stop = threading.Event()
 
@@ -279,26 +272,13 @@ class HuggingFaceVLM(VLM):
             rows = dict(zip(places, prefetched(ask, files(), self._concurrency), strict=True))
         finally:
             stop.set()
-        return np.stack([rows[first[key]] for key in images.keys])
+        return np.stack([rows[images.first[key]] for key in images.keys])
 
 
-class _Endpoint(BlackBox):
-    accepts = frozenset({"texts"})
+class _Endpoint(WordBox):
+    _owner: HuggingFaceVLM
 
-    def __init__(self, owner: HuggingFaceVLM, classnames: Sequence[str], init: str) -> None:
-        self._owner = owner
-        self.classnames, self.template = tuple(classnames), as_template(init)
-        self.initial_context = np.zeros((0, 0), np.float32)
-
-    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`."""
-        name = self._owner._questions.take_name()
-        files = own_images(images, ImageFiles, self._owner)
-        if isinstance(prompts, np.ndarray):
-            raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
-        return self._ask_all(prompts, files, name)
-
-    def _ask_all(
+    def _answers(
         self, prompts: Sequence[str | tuple[str, ...]], images: ImageFiles, name: str | None
     ) -> Iterator[np.ndarray]:
         again, answers = Counter(prompts), dict[str | tuple[str, ...], np.ndarray]()
@@ -317,7 +297,7 @@ class _Endpoint(BlackBox):
         if isinstance(prompt, str):
             return self._owner.ask_all(self.classnames, prompt, images, name)
         # The API has one template for all labels, so complete prompts are sent as the labels.
-        labels = filled_of(prompt, self.classnames)
+        labels = filled(prompt, self.classnames)
         if len(set(labels)) < len(labels):
             raise CraftZooError(
                 f"{self._owner.name} identifies classes by their prompts, and two are equal: "

@@ -13,9 +13,11 @@ from typing import Protocol, TypeVar
 from craft_zoo.blackbox.base import VLM
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.files import file_of
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.retrying import Retrying, Transient
+from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 
 SAMPLE = 4  # images from which the usage of all is estimated
@@ -138,6 +140,11 @@ def prompt_for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tup
     if isinstance(prompt, str):
         return prompt
     return tuple(prompt[place % len(prompt)] for place in range(len(names)))
+
+
+def sample_of(images: Sequence[ImageSource]) -> list[bytes]:
+    """The files of a few images, evenly spread, from whose sizes the usage of all is estimated."""
+    return [file_of(images[at * len(images) // SAMPLE]) for at in range(SAMPLE)]
 
 
 def media_type(image: bytes) -> str:

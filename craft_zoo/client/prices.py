@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from craft_zoo.blackbox.usage import Price
+
+Given = TypeVar("Given")
 
 # In US dollars a token.
 _PRICES = {
@@ -10,6 +14,6 @@ _PRICES = {
 }
 
 
-def published_price(model: str) -> Price | None:
-    """The published price of a model by its whole name; None: unknown."""
-    return _PRICES.get(model)
+def price_of(model: str, given: Given | None) -> Given | Price | None:
+    """The price that the user gives, else the published one of the model's whole name, if known."""
+    return _PRICES.get(model) if given is None else given

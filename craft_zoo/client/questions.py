@@ -17,17 +17,16 @@ from craft_zoo.blackbox.base import (
     BlackBox,
     ImageSet,
     Progress,
-    Prompts,
     check_given,
-    own_images,
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
-from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, templates_of
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.files import ImageFiles, file_of
-from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, prompt_for
+from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, prompt_for, sample_of
 from craft_zoo.client.prefetch import prefetched
 from craft_zoo.client.retrying import Damaged, Retrying
+from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 
@@ -127,9 +126,9 @@ class QuestionService(ABC):
 class QuestionVLM(PaidVLM):
     """A service that answers questions about an image, as a model that accepts text prompts.
 
-    A prompt on C classes becomes a question with C options, see :meth:`question`. The questions of
-    up to 64 prompts are asked in one request per image, as far as the service takes them. Class
-    probabilities are returned as logarithms. Texts that do not exclude each other (anchors) become
+    A prompt on C classes becomes a question with C options. The questions of up to 64 prompts are
+    asked in one request per image, as far as the service takes them. Class probabilities are
+    returned as logarithms. Texts that do not exclude each other (anchors) become
     statements, and their logits are log-odds.
 
     More classes than the service takes options are divided into blocks, each a question with the
@@ -159,6 +158,8 @@ class QuestionVLM(PaidVLM):
     Raises:
         CraftZooError: an argument is out of range.
     """
+
+    asks_texts_apart = True
 
     def __init__(
         self,
@@ -207,15 +208,8 @@ class QuestionVLM(PaidVLM):
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
         check_given(classnames, "class names")
-        twice = sorted({name for name in classnames if list(classnames).count(name) > 1})
-        if twice:
-            raise CraftZooError(
-                f"the class name {twice[0]!r} occurs twice, and {self.name} answers by name: give "
-                f"the classes different names"
-            )
+        check_distinct(classnames, self.name)
         return _Classes(self, classnames, init)
-
-    asks_texts_apart = True
 
     def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.independent`."""
@@ -230,7 +224,7 @@ class QuestionVLM(PaidVLM):
         init: str = DEFAULT_INIT,
     ) -> Usage:
         """See :meth:`VLM.expected_usage`. Images are sampled, as their sizes matter alone."""
-        sample = [file_of(images[at * len(images) // SAMPLE]) for at in range(SAMPLE)]
+        sample = sample_of(images)
         usage = Usage()
         for prompts, texts, times in asked:
             kind = _Classes if texts is None else _Statements
@@ -263,8 +257,7 @@ class QuestionVLM(PaidVLM):
                 cost would be exceeded.
         """
         parts = _parts(groups, self.service.limits.questions)
-        first = {key: place for place, key in reversed(list(enumerate(images.keys)))}
-        places = sorted(first.values())
+        places = list(images.first.values())
         self._log.begin(name)
         stop = threading.Event()
 
@@ -287,7 +280,7 @@ class QuestionVLM(PaidVLM):
         finally:
             stop.set()
         self._count_refused(list(answered.values()))
-        return [answered[first[key]] for key in images.keys]
+        return [answered[images.first[key]] for key in images.keys]
 
     def _count_refused(self, answered: list[list[list[np.ndarray | None]]]) -> None:
         answers = [answer for groups in answered for group in groups for answer in group]
@@ -361,22 +354,17 @@ def _floored(answers: Sequence[list[float] | None]) -> list[np.ndarray | None]:
     return [None if one is None else np.maximum(one, floor) for one in whole]
 
 
-class _QuestionBox(BlackBox):
-    accepts = frozenset({"texts"})
+class _QuestionBox(WordBox):
+    _owner: QuestionVLM
 
     def __init__(self, owner: QuestionVLM, names: Sequence[str], init: str) -> None:
-        self._owner = owner
-        self.classnames, self.template = tuple(names), as_template(init)
-        self.initial_context = np.zeros((0, 0), np.float32)
+        super().__init__(owner, owner._keys, names, init)
 
-    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`."""
-        name = self._owner._keys.take_name()
-        files = own_images(images, ImageFiles, self._owner)
-        if isinstance(prompts, np.ndarray):
-            raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
+    def _answers(
+        self, prompts: Sequence[str | tuple[str, ...]], images: ImageFiles, name: str | None
+    ) -> Iterator[np.ndarray]:
         groups = [self._questions(prompt) for prompt in prompts]
-        answers = self._owner.ask(groups, files, name)
+        answers = self._owner.ask(groups, images, name)
         for place in range(len(groups)):
             rows = [self._row(of_image[place]) for of_image in answers]
             yield np.stack(rows).astype(np.float32)
@@ -402,7 +390,7 @@ class _Classes(_QuestionBox):
         self._blocks = [range(at, min(at + size, len(names))) for at in range(0, len(names), size)]
 
     def _questions(self, prompt: str | tuple[str, ...]) -> list[Question]:
-        templates = (prompt,) * len(self.classnames) if isinstance(prompt, str) else prompt
+        templates = templates_of(prompt, len(self.classnames))
         instructions = split_template(templates[0])[0]
         options = [
             (name, f"{self._owner.descriptions.get(name, '')} {described(template, name)}".strip())
@@ -444,7 +432,7 @@ class _Statements(_QuestionBox):
     """Texts that do not exclude each other: each a statement that may be true."""
 
     def _questions(self, prompt: str | tuple[str, ...]) -> list[Question]:
-        templates = (prompt,) * len(self.classnames) if isinstance(prompt, str) else prompt
+        templates = templates_of(prompt, len(self.classnames))
         stated = [
             f"The image shows {described(template, text) or text}"
             for text, template in zip(self.classnames, templates, strict=True)

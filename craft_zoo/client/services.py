@@ -10,7 +10,7 @@ from typing import Literal, TypeVar, get_type_hints
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.client.http import checked_url
-from craft_zoo.client.prices import published_price
+from craft_zoo.client.prices import price_of
 from craft_zoo.client.questions import QuestionService, QuestionVLM
 from craft_zoo.data.classnames import read_classnames
 from craft_zoo.errors import CraftZooError
@@ -104,8 +104,7 @@ def address(spec: ModelSpec, scheme: str, *, needs_url: bool = False) -> tuple[s
 
 def cost_limit(spec: ModelSpec) -> CostLimit:
     """The limits of a model spec, with the published price unless it has one of its own."""
-    price = spec.price if spec.price is not None else published_price(spec.model)
-    return CostLimit(spec.max_predictions, price, spec.max_cost)
+    return CostLimit(spec.max_predictions, price_of(spec.model, spec.price), spec.max_cost)
 
 
 def open_service(

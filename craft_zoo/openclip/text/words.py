@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from craft_zoo.blackbox.templates import fill
+from craft_zoo.blackbox.templates import fill, filled
 from craft_zoo.openclip.text.tower import (
     Model,
     Tokenizer,
@@ -124,14 +124,7 @@ class WordEncoder:
 
     def _prompts(self, templates: Sequence[str | tuple[str, ...]]) -> list[str]:
         """The P · C text prompts."""
-        return [
-            fill(own, name)
-            for template in templates
-            for own, name in zip(self._of_each(template), self._names, strict=True)
-        ]
-
-    def _of_each(self, template: str | tuple[str, ...]) -> tuple[str, ...]:
-        return (template,) * len(self._names) if isinstance(template, str) else template
+        return [text for template in templates for text in filled(template, self._names)]
 
     def _encode(self, tokens: Tensor) -> Tensor:
         length = tokens.shape[1]

@@ -17,11 +17,13 @@ import pytest
 from PIL import Image
 
 import craft_zoo as cz
+from craft_zoo.benchmarks import Bench, RunStore, combine, cross, estimate_costs
 from craft_zoo.blackbox import Journal, ReplayVLM
 from craft_zoo.client import Retrying
 from craft_zoo.client.decisions import Decisions
 from craft_zoo.client.questions import QuestionVLM, described, split_template
-from craft_zoo.data import Task
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import DatasetSpec, Task
 from craft_zoo.errors import CraftZooError
 
 pytest.importorskip("openai")
@@ -403,3 +405,17 @@ def test_a_search_in_words_may_change_the_question(service: Service, small_task:
         cz.tune(connect(service), small_task, method="hard", budget=20, config=config)
         asked = {q["instructions"] for body in service.bodies for q in body["questions"]}
         assert (len(asked) > 1) is several
+
+
+@pytest.mark.parametrize("method", ["zero-shot", "refine", "anchors", "hard"])
+def test_a_dry_run_knows_the_requests_of_a_bench(
+    service: Service, tmp_path: Path, method: str
+) -> None:
+    variants = combine([method], ["hill-climb"], CraftConfig())
+    grid = {"shots": [1], "seeds": [1, 2], "budgets": [12], "measured_on": "val"}
+    runs = cross("m", [DatasetSpec("digits@base")], variants, **grid)
+    expected = estimate_costs(runs, service=connect(service))[["requests", "images"]].sum()
+    assert not service.bodies
+    vlm = connect(service)
+    Bench(vlm, RunStore(tmp_path)).run(runs)
+    assert (*expected,) == (vlm.billed.requests, vlm.billed.images) == (len(service.bodies),) * 2
