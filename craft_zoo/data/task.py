@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +31,15 @@ class LabelledImages:
                 f"{len(self.images)} images came with {len(self.labels)} labels: "
                 f"give one label each"
             )
+
+    @classmethod
+    def by_class(
+        cls, images: Mapping[str, Sequence[ImageSource]], classes: Sequence[str]
+    ) -> LabelledImages:
+        """The images of each class, labelled by its index in ``classes``, in their order."""
+        counts = [len(images.get(name, ())) for name in classes]
+        every = [image for name in classes for image in images.get(name, ())]
+        return cls(every, np.repeat(np.arange(len(classes), dtype=np.int64), counts))
 
     def __len__(self) -> int:
         return len(self.images)

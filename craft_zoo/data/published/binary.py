@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +13,7 @@ from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
 _SIDE = 32
-
-
-@dataclass(frozen=True)
-class _Batches:
-    """Files of CIFAR; of several labels in a record, the last one is used."""
-
-    names: str
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    labels: int  # bytes with labels before the pixels
-
-
-_CIFAR = {
-    "cifar10": _Batches(
-        "batches.meta.txt",
-        tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
-        ("test_batch.bin",),
-        1,
-    ),
-    "cifar100": _Batches("fine_label_names.txt", ("train.bin",), ("test.bin",), 2),
-}
+_LABEL_BYTES = {"cifar10": 1, "cifar100": 2}  # before the pixels; the last one is the class
 
 
 def read_cifar(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
@@ -43,18 +22,20 @@ def read_cifar(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     Raises:
         CraftZooError: a file is truncated, or has a label without a name.
     """
-    folder, batches = root / published.folder, _CIFAR[published.name]
-    raw = [line.strip() for line in read_lines(folder / batches.names) if line.strip()]
-    train, test = (
-        _join([_read_batch(folder / name, batches.labels, len(raw)) for name in files])
-        for files in (batches.train, batches.test)
+    names, *batches = [root / published.folder / name for name in published.lists]
+    raw = [line.strip() for line in read_lines(names) if line.strip()]
+    n_labels = _LABEL_BYTES[published.name]
+    *train, test = [_read_batch(path, n_labels, len(raw)) for path in batches]
+    return Dataset(
+        published.name,
+        words_for_classes(raw, spec, published.renamed),
+        sum(train[1:], start=train[0]),
+        test,
+        template=published.template,
     )
-    names = words_for_classes(raw, spec, published.renamed)
-    return Dataset(published.name, names, train, test, template=published.template)
 
 
-def _read_batch(path: Path, n_labels: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 32, 32, 3) pixels and (N,) labels."""
+def _read_batch(path: Path, n_labels: int, n_classes: int) -> LabelledImages:
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -73,12 +54,7 @@ def _read_batch(path: Path, n_labels: int, n_classes: int) -> tuple[np.ndarray, 
             f"download it again"
         )
     planes = records[:, n_labels:].reshape(-1, 3, _SIDE, _SIDE)
-    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels
-
-
-def _join(batches: list[tuple[np.ndarray, np.ndarray]]) -> LabelledImages:
-    images = [image for pixels, _ in batches for image in pixels]
-    return LabelledImages(images, np.concatenate([labels for _, labels in batches]))
+    return LabelledImages(list(np.ascontiguousarray(planes.transpose(0, 2, 3, 1))), labels)
 
 
 def read_svhn(published: Published, root: Path, spec: DatasetSpec) -> Dataset:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 
 from craft_zoo.data.classnames import read_classnames
-from craft_zoo.data.image_files import find_images
 from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.published.catalogue import Published
-from craft_zoo.data.published.layout import labelled, words_for_classes
+from craft_zoo.data.published.layout import Classes, class_folders, words_for_classes
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 
 # CLIP's list gives two pairs of classes the same words; these are WordNet's words for the class of
 # each pair whose words CLIP has changed.
 _TOLD_APART = {"n04008634": "projectile", "n04355933": "sunglass"}
-
-_Classes = dict[str, list[str]]  # class folder's name → its images, sorted
 
 
 def read_imagenet(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
@@ -28,7 +24,7 @@ def read_imagenet(published: Published, root: Path, spec: DatasetSpec) -> Datase
         CraftZooError: a class folder is missing or has no words.
     """
     folders = [published.image_folder(root) / part for part in published.parts]
-    train, test = (_read_classes(folder) for folder in folders)
+    train, test = (class_folders(folder) for folder in folders)
     for here, there, folder in ((train, test, folders[1]), (test, train, folders[0])):
         lacking = sorted(here.keys() - there.keys())
         if lacking:
@@ -36,7 +32,7 @@ def read_imagenet(published: Published, root: Path, spec: DatasetSpec) -> Datase
                 f"class folder {folder / lacking[0]} is missing: add it, or remove the class "
                 f"from both train and val"
             )
-    return _dataset(published, root, spec, _words(published, root), train, test)
+    return _dataset(published, root, spec, train, test)
 
 
 def read_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
@@ -45,9 +41,7 @@ def read_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
     Raises:
         CraftZooError: there are no class folders, or one has no words.
     """
-    names = _words(published, root)
-    classes = _read_classes(published.image_folder(root))
-    return _dataset(published, root, spec, names, {}, classes)
+    return _dataset(published, root, spec, {}, class_folders(published.image_folder(root)))
 
 
 def read_numbered_shift(published: Published, root: Path, spec: DatasetSpec) -> Dataset:
@@ -56,18 +50,17 @@ def read_numbered_shift(published: Published, root: Path, spec: DatasetSpec) -> 
     Raises:
         CraftZooError: there are no class folders, or the name of one is not a label.
     """
-    names = _words(published, root)
-    known = sorted(names)
+    known = sorted(_words(published, root))
     folder = published.image_folder(root)
-    classes: _Classes = {}
-    for name, images in _read_classes(folder).items():
+    classes: Classes = {}
+    for name, images in class_folders(folder).items():
         if not name.isdecimal() or int(name) >= len(known):
             raise CraftZooError(
                 f"class folder {folder / name} is not called by one of ImageNet's labels, 0 to "
                 f"{len(known) - 1}: remove it"
             )
         classes[known[int(name)]] = images
-    return _dataset(published, root, spec, names, {}, classes)
+    return _dataset(published, root, spec, {}, classes)
 
 
 def _words(published: Published, root: Path) -> dict[str, str]:
@@ -83,15 +76,10 @@ def _words(published: Published, root: Path) -> dict[str, str]:
 
 
 def _dataset(
-    published: Published,
-    root: Path,
-    spec: DatasetSpec,
-    names: dict[str, str],
-    train: _Classes,
-    test: _Classes,
+    published: Published, root: Path, spec: DatasetSpec, train: Classes, test: Classes
 ) -> Dataset:
     """The data set of class folders, with classes in the order of their ids."""
-    ids = sorted(test)
+    names, ids = _words(published, root), sorted(test)
     for class_id in ids:
         if class_id not in names:
             raise CraftZooError(
@@ -102,28 +90,7 @@ def _dataset(
     return Dataset(
         published.name,
         words_for_classes(ids, spec, names),
-        _flatten(train, ids),
-        _flatten(test, ids),
+        LabelledImages.by_class(train, ids),
+        LabelledImages.by_class(test, ids),
         template=published.template,
-    )
-
-
-def _read_classes(folder: Path) -> _Classes:
-    found = {
-        path.name: [os.fspath(image) for image in find_images(path)]  # str needs less memory
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".")
-    }
-    if len(found) < 2:
-        raise CraftZooError(
-            f"{folder} holds {len(found)} class folders, at least 2 are needed: put the images of "
-            f"each class in a folder of their own (docs/datasets.md)"
-        )
-    return found
-
-
-def _flatten(classes: _Classes, ids: list[str]) -> LabelledImages:
-    return labelled(
-        [image for class_id in ids for image in classes.get(class_id, ())],
-        (label for label, class_id in enumerate(ids) for _ in classes.get(class_id, ())),
     )

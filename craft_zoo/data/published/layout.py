@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-
-import numpy as np
 
 from craft_zoo.data.broken import without_images
 from craft_zoo.data.classnames import read_classnames
+from craft_zoo.data.image_files import find_images, list_files
 from craft_zoo.data.load import DatasetSpec
 from craft_zoo.data.naming import composed
 from craft_zoo.data.published.catalogue import Published
-from craft_zoo.data.task import Dataset, LabelledImages
+from craft_zoo.data.task import Dataset
 from craft_zoo.data.text_files import read_text
 from craft_zoo.errors import CraftZooError
+
+Classes = dict[str, list[str]]  # class folder's name → its images, both sorted
 
 
 def missing_files(published: Published, root: Path) -> list[Path]:
@@ -87,9 +89,22 @@ def words_for_classes(
     )
 
 
-def labelled(images: Sequence[str], labels: Iterable[int]) -> LabelledImages:
-    """Image paths and their labels."""
-    return LabelledImages(images, np.fromiter(labels, dtype=np.int64))
+def class_folders(folder: Path) -> Classes:
+    """The class folders in ``folder``, with all images in them.
+
+    Raises:
+        CraftZooError: there are fewer than 2 class folders.
+    """
+    found = {
+        path.name: [os.fspath(image) for image in find_images(path)]  # str needs less memory
+        for path in list_files(folder, below=False).folders
+    }
+    if len(found) < 2:
+        raise CraftZooError(
+            f"{folder} holds {len(found)} class folders, at least 2 are needed: put the images of "
+            f"each class in a folder of their own (docs/datasets.md)"
+        )
+    return found
 
 
 def with_present_images(dataset: Dataset, published: Published, spec: DatasetSpec) -> Dataset:
@@ -99,9 +114,21 @@ def with_present_images(dataset: Dataset, published: Published, spec: DatasetSpe
         CraftZooError: images are missing and ``skip_bad`` is false, or a class has no training or
             no test image left.
     """
-    listings = _Listings()
+
+    @cache  # lists each folder once, as checking each file would be slow
+    def names(folder: str) -> frozenset[str]:
+        try:
+            return frozenset(os.listdir(folder))
+        except OSError:
+            return frozenset()
+
+    def is_present(path: str) -> bool:
+        folder, name = os.path.split(path)
+        # On a case-insensitive file system, a file may exist under another listed name.
+        return name in names(folder) or os.path.isfile(path)
+
     missing = [
-        {i: path for i, path in enumerate(part.images if part else ()) if str(path) not in listings}
+        {i: path for i, path in enumerate(part.images if part else ()) if not is_present(str(path))}
         for part in dataset.parts
     ]
     paths = [path for part in missing for path in part.values()]
@@ -116,20 +143,3 @@ def with_present_images(dataset: Dataset, published: Published, spec: DatasetSpe
     faults = [{i: f"image {path} does not exist" for i, path in part.items()} for part in missing]
     rest = f"left, all files are missing: get them from {published.images_from}"
     return without_images(dataset, faults, rest)
-
-
-class _Listings:
-    """Set of existing files; lists each folder once, as checking each file would be slow."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, frozenset[str]] = {}
-
-    def __contains__(self, path: str) -> bool:
-        folder, name = os.path.split(path)
-        if folder not in self._names:
-            try:
-                self._names[folder] = frozenset(os.listdir(folder))
-            except OSError:
-                self._names[folder] = frozenset()
-        # On a case-insensitive file system, a file may exist under another listed name.
-        return name in self._names[folder] or os.path.isfile(path)
