@@ -19,13 +19,9 @@ order.
 - :func:`read_classnames`, :func:`readable`: words for class folders
 """
 
-from craft_zoo.data.base_to_new import part_of, split_part
 from craft_zoo.data.broken import find_broken
 from craft_zoo.data.classnames import read_classnames, readable
-from craft_zoo.data.digits import load_digits
 from craft_zoo.data.fingerprint import fingerprint
-from craft_zoo.data.folder import load_folder
-from craft_zoo.data.hugging_face import load_hugging_face
 from craft_zoo.data.image_files import (
     FolderFiles,
     LeftOut,
@@ -46,9 +42,10 @@ from craft_zoo.data.load import (
     OpenedDatasets,
     dataset_names,
     load_dataset,
+    part_of,
     register_dataset,
+    split_part,
 )
-from craft_zoo.data.manifest import load_manifest
 from craft_zoo.data.published import Finding, Published, check_datasets, published_datasets
 from craft_zoo.data.sampling import Fewer, Sampling, few_shot
 from craft_zoo.data.task import Dataset, LabelledImages, Task
@@ -78,10 +75,6 @@ __all__ = [
     "image_suffixes",
     "list_files",
     "load_dataset",
-    "load_digits",
-    "load_folder",
-    "load_hugging_face",
-    "load_manifest",
     "open_image",
     "part_of",
     "published_datasets",

@@ -1,4 +1,7 @@
-"""Opens data sets by name: ``digits``, ``folder:PATH``, or ``digits@base`` for half the classes."""
+"""Opens data sets by name: ``digits``, ``folder:PATH``, or ``digits@base`` for half the classes.
+
+``@base`` and ``@new`` are CoOp's base-to-new split.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from craft_zoo.data.base_to_new import part_of, split_part
 from craft_zoo.data.broken import without_broken
 from craft_zoo.data.sampling import Fewer, Sampling, few_shot
 from craft_zoo.data.task import Dataset, Task
 from craft_zoo.errors import CraftZooError, did_you_mean
 from craft_zoo.files import expanded
 from craft_zoo.optimizers.plugins import Registry
+
+_PARTS = ("base", "new")
+
+
+def split_part(spec: str) -> tuple[str, str | None]:
+    """Split ``@base`` or ``@new`` off a data set's name: (name, "base", "new" or None)."""
+    rest, _, part = spec.rpartition("@")
+    return (rest, part) if part in _PARTS else (spec, None)
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,34 @@ class OpenedDatasets:
     def skipped(self) -> dict[str, tuple[str, ...]]:
         """Name of each data set → its skipped parts."""
         return {dataset.name: dataset.skipped for dataset in self._opened.values()}
+
+
+def part_of(dataset: Dataset, part: str) -> Dataset:
+    """The data set restricted to one part of its classes, with labels from 0 on.
+
+    Of C classes in the order of their labels, the first ceil(C / 2) are ``base`` and the others
+    ``new``.
+
+    Raises:
+        CraftZooError: the part has fewer than 2 classes.
+    """
+    n_base = (len(dataset.classnames) + 1) // 2
+    labels = list(range(len(dataset.classnames)))
+    labels = labels[:n_base] if part == "base" else labels[n_base:]
+    if len(labels) < 2:
+        raise CraftZooError(
+            f"@{part} of {dataset.name} would have {len(labels)} of its "
+            f"{len(dataset.classnames)} classes, at least 2 are needed: use all of them"
+        )
+    return replace(
+        dataset,
+        name=f"{dataset.name} ({part} classes)",
+        classnames=tuple(dataset.classnames[label] for label in labels),
+        train=dataset.train.of_classes(labels),
+        test=dataset.test.of_classes(labels),
+        val=None if dataset.val is None else dataset.val.of_classes(labels),
+        whole=dataset,
+    )
 
 
 Loader = Callable[[DatasetSpec], Dataset]

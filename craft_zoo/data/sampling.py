@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from craft_zoo.data.task import Dataset, LabelledImages, Task
+from craft_zoo.data.task import Dataset, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.seeding import generator
 
@@ -50,16 +50,30 @@ def few_shot(
         CraftZooError: a class has too few training images, or the data set has none.
     """
     _check(dataset, shots, sampling, fewer)
-    draw = _draw_coop if sampling == "coop" else _draw_uniform
-    train, val, unused = draw(dataset, shots, min(shots, _MOST_VAL_SHOTS), seed)
+    coop = random.Random(seed) if sampling == "coop" else None
+    whole = dataset if coop is None else dataset.whole or dataset
+
+    def draw(labels: np.ndarray, count: int, purpose: str) -> np.ndarray:
+        if coop is None:
+            return _each_class(labels, count, generator(seed, purpose))
+        return _each_class_coop(labels, count, coop)
+
+    chosen = draw(whole.train.labels, shots, "shots")
+    left = whole.train.take(np.setdiff1d(np.arange(len(whole.train)), chosen))
+    pool = whole.val or left
+    val = pool.take(draw(pool.labels, min(shots, _MOST_VAL_SHOTS), "val"))
+    train = whole.train.take(chosen)
+    if whole is not dataset:
+        kept = [whole.classnames.index(classname) for classname in dataset.classnames]
+        train, val, left = (images.of_classes(kept) for images in (train, val, left))
     return Task(
         dataset.name,
         dataset.classnames,
         train,
         dataset.test,
-        val if len(val) else None,
+        val or None,
         dataset.template,
-        unused if dataset.val is None else unused + dataset.val,
+        left if dataset.val is None else left + dataset.val,
     )
 
 
@@ -91,16 +105,6 @@ def _check(dataset: Dataset, shots: int, sampling: str, fewer: str) -> None:
             )
 
 
-def _draw_uniform(
-    dataset: Dataset, shots: int, val_shots: int, seed: int
-) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
-    """The shots, the validation images, and the training images that are not shots."""
-    train = _each_class(dataset.train.labels, shots, generator(seed, "shots"))
-    pool = _val_pool(dataset, train)
-    val = _each_class(pool.labels, val_shots, generator(seed, "val"))
-    return dataset.train.take(train), pool.take(val), _left(dataset, train)
-
-
 def _each_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
     """(M,) indices of up to ``shots`` images of each class, ordered by class and index."""
     chosen = [np.empty(0, np.int64)]
@@ -108,23 +112,6 @@ def _each_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.
         pool = np.flatnonzero(labels == label)
         chosen.append(np.sort(rng.choice(pool, min(shots, len(pool)), replace=False)))
     return np.concatenate(chosen)
-
-
-def _draw_coop(
-    dataset: Dataset, shots: int, val_shots: int, seed: int
-) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
-    """As :func:`_draw_uniform`, with CoOp's draws."""
-    whole = dataset.whole or dataset
-    rng = random.Random(seed)
-    train = _each_class_coop(whole.train.labels, shots, rng)
-    pool = _val_pool(whole, train)
-    val = _each_class_coop(pool.labels, val_shots, rng)
-    drawn = whole.train.take(train), pool.take(val), _left(whole, train)
-    if dataset.whole is None:
-        return drawn
-    labels = [whole.classnames.index(classname) for classname in dataset.classnames]
-    train_of_part, val_of_part, left_of_part = (images.of_classes(labels) for images in drawn)
-    return train_of_part, val_of_part, left_of_part
 
 
 def _each_class_coop(labels: np.ndarray, shots: int, rng: random.Random) -> np.ndarray:
@@ -140,14 +127,3 @@ def _each_class_coop(labels: np.ndarray, shots: int, rng: random.Random) -> np.n
             rng.choices(pool, k=shots)  # as CoOp, so that the next class has the same draws
             chosen += pool
     return np.array(chosen, dtype=np.int64)
-
-
-def _val_pool(dataset: Dataset, drawn: np.ndarray) -> LabelledImages:
-    if dataset.val is not None and len(dataset.val):
-        return dataset.val
-    return _left(dataset, drawn)
-
-
-def _left(dataset: Dataset, drawn: np.ndarray) -> LabelledImages:
-    """The training images whose indices are not in ``drawn``."""
-    return dataset.train.take(np.setdiff1d(np.arange(len(dataset.train)), drawn))
