@@ -1,16 +1,46 @@
-"""Finds images that cannot be opened, and removes them from a data set."""
+"""Broken parts of data sets: images that cannot be opened, rows without labels and others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from craft_zoo.data.image_files import LeftOut, say_left_out
 from craft_zoo.data.images import BrokenImageError, ImageSource, open_image
 from craft_zoo.data.task import Dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
+
+
+@dataclass
+class SkippedParts:
+    """Broken parts and unused files of a source.
+
+    Attributes:
+        skip: whether broken parts are skipped instead of raising an error.
+        found: one sentence for each skipped part.
+        files: other files that are not used, which are no errors.
+    """
+
+    skip: bool
+    found: list[str] = field(default_factory=list)
+    files: list[LeftOut] = field(default_factory=list)
+
+    def add(self, fault: str, mend: str) -> None:
+        """Record ``fault``; the caller skips the part.
+
+        Raises:
+            CraftZooError: ``skip`` is false; the message has the remedy ``mend``.
+        """
+        if not self.skip:
+            raise CraftZooError(f"{fault}: {mend} or add skip_bad=True (--skip-bad)")
+        self.found.append(fault)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Sentences for :attr:`Dataset.skipped`, broken parts first."""
+        return (*self.found, *say_left_out(self.files))
 
 
 def find_broken(

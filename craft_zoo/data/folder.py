@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
+from craft_zoo.data.broken import SkippedParts
 from craft_zoo.data.classnames import in_order, words_for
 from craft_zoo.data.image_files import list_files
 from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.naming import composed
-from craft_zoo.data.problems import SkippedParts
-from craft_zoo.data.splits import find_splits, halve, three_splits
+from craft_zoo.data.splits import find_splits, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded
@@ -40,29 +38,20 @@ def load_folder(spec: DatasetSpec) -> Dataset:
             f"folder {printable(root)} does not exist: check the path after 'folder:'"
         )
     faults = SkippedParts(spec.skip_bad)
-    splits = _find_splits(root)
-    if splits:
-        parts = {name: _read_classes(folder, faults) for name, folder in splits.items()}
+    splits = _find_splits(root) or {"train": root}
+    parts = {name: _read_classes(folder, faults) for name, folder in splits.items()}
+    classes = list(parts["train"])
+    if len(splits) > 1:
         test = "test" if "test" in parts else "val"
         _check_classes(parts["train"], parts[test], splits[test])
         for name in parts:
             _check_classes(parts[name], parts["train"], splits["train"])
         _look_beside(root, splits.values(), faults)
-        classes = list(parts["train"])
-        found = {name: _label(images, classes) for name, images in parts.items()}
-        train, val, tested = three_splits(found, classes, spec.split_seed)
-    else:
-        images = _read_classes(root, faults)
-        classes, val = list(images), None
-        train, tested = halve(_label(images, classes), classes, spec.split_seed)
-    return Dataset(
-        root.resolve().name,
-        words_for(classes, spec.classnames_file),
-        train,
-        tested,
-        val,
-        skipped=faults.sentences(),
-    )
+    found = {name: LabelledImages.by_class(images, classes) for name, images in parts.items()}
+    train, val, tested = three_splits(found, classes, spec.split_seed)
+    words = words_for(classes, spec.classnames_file)
+    name = root.resolve().name
+    return Dataset(name, words, train, tested, val, skipped=faults.sentences())
 
 
 def _find_splits(root: Path) -> dict[str, Path]:
@@ -157,11 +146,3 @@ def _check_classes(here: _Classes, there: _Classes, folder: Path) -> None:
             f"class folder {printable(path)} {fault}: "
             f"create it with images, or remove the class from all splits"
         )
-
-
-def _label(images: _Classes, classes: list[str]) -> LabelledImages:
-    labels = [label for label, name in enumerate(classes) for _ in images.get(name, ())]
-    return LabelledImages(
-        [path for name in classes for path in images.get(name, ())],
-        np.array(labels, dtype=np.int64),
-    )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from craft_zoo.data.broken import SkippedParts
 from craft_zoo.data.classnames import classes_of, words_for
 from craft_zoo.data.fingerprint import describe
 from craft_zoo.data.images import (
@@ -28,7 +29,6 @@ from craft_zoo.data.images import (
 from craft_zoo.data.labels import as_label
 from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.pixels import as_rgb
-from craft_zoo.data.problems import SkippedParts
 from craft_zoo.data.splits import SPLIT_NAMES, find_splits, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError

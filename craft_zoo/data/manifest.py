@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from craft_zoo.data.broken import SkippedParts
 from craft_zoo.data.classnames import classes_of
 from craft_zoo.data.labels import as_label, as_text
 from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.naming import composed
-from craft_zoo.data.problems import SkippedParts
 from craft_zoo.data.splits import SPLIT_NAMES, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.data.text_files import read_text

@@ -41,22 +41,35 @@ def find_splits(names: Iterable[str], source: str, mend: str = "keep one for {}"
     return found
 
 
-def halve(
-    images: LabelledImages, classes: Sequence[str], seed: int
-) -> tuple[LabelledImages, LabelledImages]:
-    """Divide the images of each class randomly into halves, which are ordered by class.
+def three_splits(
+    found: Mapping[str, LabelledImages], classes: Sequence[str], seed: int
+) -> tuple[LabelledImages, LabelledImages | None, LabelledImages]:
+    """Training, validation and test images from the splits of a source.
+
+    Without test images, the validation images are used for testing; without these, a random half
+    of the training images of each class. The result has no training images if the source has none.
 
     Args:
-        images: all images.
+        found: ``train``, ``val`` and ``test``, or some of them.
         classes: names of the classes for error messages.
-        seed: seed of the split.
-
-    Returns:
-        Training images and test images.
+        seed: seed of the random halves.
 
     Raises:
-        CraftZooError: a class has only one image.
+        CraftZooError: a class to be halved has only one image.
     """
+    train = found.get("train", LabelledImages([], np.empty(0, np.int64)))
+    if "test" in found:
+        return train, found.get("val"), found["test"]
+    if "val" in found:
+        return train, None, found["val"]
+    train, test = _halve(train, classes, seed)
+    return train, None, test
+
+
+def _halve(
+    images: LabelledImages, classes: Sequence[str], seed: int
+) -> tuple[LabelledImages, LabelledImages]:
+    """Training and test images, each ordered by class."""
     rng = generator(seed, "split")
     train, test = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for label, name in enumerate(classes):
@@ -70,28 +83,3 @@ def halve(
         test.append(pool[np.sort(order[:n_test])])
         train.append(pool[np.sort(order[n_test:])])
     return images.take(np.concatenate(train)), images.take(np.concatenate(test))
-
-
-def three_splits(
-    found: Mapping[str, LabelledImages], classes: Sequence[str], seed: int
-) -> tuple[LabelledImages, LabelledImages | None, LabelledImages]:
-    """Training, validation and test images from the splits of a source.
-
-    Without test images, the validation images are used for testing; without these, one half of the
-    training images of each class. The result has no training images if the source has none.
-
-    Args:
-        found: ``train``, ``val`` and ``test``, or some of them.
-        classes: see :func:`halve`.
-        seed: see :func:`halve`.
-
-    Raises:
-        CraftZooError: see :func:`halve`.
-    """
-    train = found.get("train", LabelledImages([], np.empty(0, np.int64)))
-    if "test" in found:
-        return train, found.get("val"), found["test"]
-    if "val" in found:
-        return train, None, found["val"]
-    train, test = halve(train, classes, seed)
-    return train, None, test
