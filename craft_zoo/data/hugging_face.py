@@ -92,27 +92,22 @@ class ImageColumn:
     fingerprint: str
 
     @cached_property
-    def paths(self) -> list[str | None]:
-        """The path of each row's file; None if the table contains its bytes."""
-        import pyarrow.compute
+    def headers(self) -> list[str | tuple[str, ...]]:
+        """The path of each row's file, or the opening steps of the bytes in the table.
 
-        cells = self.table.with_format("arrow")[:].column(0)
-        inside = pyarrow.compute.is_valid(pyarrow.compute.struct_field(cells, "bytes"))
-        paths = pyarrow.compute.struct_field(cells, "path")
-        return pyarrow.compute.if_else(inside, None, paths).to_pylist()
-
-    @cached_property
-    def steps(self) -> list[tuple[str, ...]]:
-        """Opening steps of each row whose bytes are in the table, see :func:`steps_of`."""
+        See :func:`steps_of`; a row without an image has no steps.
+        """
         import pyarrow
-        import pyarrow.compute
 
-        cells = self.table.with_format("arrow")[:].column(0)
-        contents = pyarrow.compute.struct_field(cells, "bytes")
-        return [
-            steps_of(pyarrow.BufferReader(content.as_buffer())) if content.is_valid else ()
-            for content in contents
-        ]
+        found: list[str | tuple[str, ...]] = []
+        for cell in self.table.with_format("arrow")[:].column(0):
+            if not cell.is_valid:
+                found.append(())
+            elif cell["bytes"].is_valid:
+                found.append(steps_of(pyarrow.BufferReader(cell["bytes"].as_buffer())))
+            else:
+                found.append(cell["path"].as_py() or ())
+        return found
 
     def content(self, row: int) -> bytes | Path:
         """The path or the bytes of the image's file.
@@ -154,11 +149,10 @@ class HubImage(DerivedImage):
 
         Only headers are read.
         """
-        path = self.column.paths[self.row]
-        if path is not None:
-            return describe(path)
-        steps = in_words(self.column.steps[self.row])
-        return f"{self.column.fingerprint}:{self.row}{steps}\n".encode()
+        header = self.column.headers[self.row]
+        if isinstance(header, str):
+            return describe(header)
+        return f"{self.column.fingerprint}:{self.row}{in_words(header)}\n".encode()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,26 +93,27 @@ def _read_table(file: Path) -> dict[str, list[str]]:
             raise CraftZooError(f"manifest {file} has no column {name!r} (it has {found}): add it")
         if list(frame.columns).count(name) > 1:
             raise CraftZooError(f"manifest {file} has the column {name!r} twice: remove one")
-    table = {name: _texts(name, frame[name].tolist(), file) for name in _COLUMNS if name in frame}
+    table = {
+        name: [
+            _text(name, cell, f"data row {number} of {file}")
+            for number, cell in enumerate(frame[name].tolist(), start=1)
+        ]
+        for name in _COLUMNS
+        if name in frame
+    }
     if not any(any(texts) for texts in table.values()):
         raise CraftZooError(f"manifest {file} has no rows: add one for each image")
     return table
 
 
-def _texts(column: str, cells: list[Any], file: Path) -> list[str]:
-    """Text of each cell of a column."""
-    texts = []
-    for number, cell in enumerate(cells, start=1):
-        place = f"data row {number} of {file}"
-        try:
-            texts.append(as_label(cell, place) if column == "label" else as_text(cell))
-        except CraftZooError:
-            raise
-        except ValueError as error:
-            raise CraftZooError(
-                f"the {column} of {place} cannot be read ({error}): mend the row"
-            ) from None
-    return texts
+def _text(column: str, cell: Any, place: str) -> str:
+    if column == "label":
+        return as_label(cell, place)
+    try:
+        return as_text(cell)
+    except ValueError as error:
+        fault = f"the {column} of {place} cannot be read ({error})"
+        raise CraftZooError(f"{fault}: mend the row") from None
 
 
 def _read_text(file: Path) -> pandas.DataFrame:
@@ -146,41 +148,33 @@ class _Images:
     """Resolves the paths of a table to existing files."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._listings: dict[str, dict[str, str]] = {}  # folder → name in normal form C → path
+        self._folder, self._list = folder, cache(_paths_by_name)
 
     def find(self, path: str) -> str:
         """The absolute path, found also if it has Windows' separators or another Unicode normal
         form than the file's name."""
-        try:
-            asked = os.path.normpath(self._folder / expanded(path))
-        except RuntimeError:  # ~name with an unknown user
-            asked = os.path.normpath(self._folder / path)
+        asked = os.path.normpath(self._folder / expanded(path))
         if os.path.exists(asked):
             return asked
-        for way in dict.fromkeys((path, path.replace("\\", "/"))):
-            found = self._by_form(os.path.normpath(self._folder / way))
-            if found is not None:
-                return found
-        return asked
+        ways = (os.path.normpath(self._folder / way) for way in (path, path.replace("\\", "/")))
+        return next(filter(None, map(self._by_form, ways)), asked)
 
-    def _by_form(self, path: str) -> str | None:
+    def _by_form(self, path: str) -> str:
         place = os.path.sep
         for name in Path(path).parts[1:]:
             exact = os.path.join(place, name)
             place = exact if os.path.exists(exact) else self._list(place).get(composed(name), "")
             if not place:
-                return None
+                break
         return place
 
-    def _list(self, folder: str) -> dict[str, str]:
-        if folder not in self._listings:
-            try:
-                names = sorted(os.listdir(folder))
-            except (OSError, ValueError):
-                names = []
-            self._listings[folder] = {composed(one): os.path.join(folder, one) for one in names}
-        return self._listings[folder]
+
+def _paths_by_name(folder: str) -> dict[str, str]:
+    """Path of each file in a folder by its name in normal form C."""
+    try:
+        return {composed(name): os.path.join(folder, name) for name in sorted(os.listdir(folder))}
+    except OSError:
+        return {}
 
 
 def _check_rows(
