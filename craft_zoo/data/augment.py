@@ -10,13 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from craft_zoo.data.images import (
-    DerivedImage,
-    ImageSource,
-    content_key,
-    image_size,
-    open_image,
-)
+from craft_zoo.data.images import DerivedImage, ImageSource, content_key, image_size, open_image
 
 _AREA = (0.5, 1.0)
 _ASPECT = (3 / 4, 4 / 3)

@@ -9,13 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from craft_zoo.data.images import (
-    DerivedImage,
-    ImageSource,
-    in_words,
-    open_image,
-    steps_of,
-)
+from craft_zoo.data.images import DerivedImage, ImageSource, in_words, open_image, steps_of
 from craft_zoo.data.task import Dataset, LabelledImages
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -65,12 +65,16 @@ def load_hugging_face(spec: DatasetSpec) -> Dataset:
             for split in splits
             if split not in chosen.values()
         ]
-    columns = {
-        part: _Columns.of(splits[split], options, f"{name} ({split})", faults)
+    parts = {
+        part: _read_split(splits[split], options, f"{name} ({split})", faults)
         for part, split in chosen.items()
     }
-    keys, words = _name_classes(list(columns.values()), name, spec.classnames_file)
-    found = {part: column.labelled(keys) for part, column in columns.items()}
+    keys, words = _name_classes(list(parts.values()), name, spec.classnames_file)
+    number = {key: i for i, key in enumerate(keys)}
+    found = {
+        part: LabelledImages(images, np.array([number[label] for label in labels], np.int64))
+        for part, (images, labels, _) in parts.items()
+    }
     train, val, test = three_splits(found, keys, spec.split_seed)
     path = expanded(name)
     title = path.resolve().name if path.exists() else name
@@ -155,43 +159,39 @@ class HubImage(DerivedImage):
         return f"{self.column.fingerprint}:{self.row}{in_words(header)}\n".encode()
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """A split's images, rows and labels of the labelled ones, and names of a ClassLabel column."""
+class _Split(NamedTuple):
+    """The labelled images of a split, and the names of a ClassLabel column."""
 
-    images: ImageColumn
-    rows: list[int]
+    images: list[HubImage]
     labels: list[str]
-    names: tuple[str, ...] | None
+    names: list[str] | None
 
-    @classmethod
-    def of(
-        cls, split: datasets.Dataset, options: Mapping[str, str], name: str, faults: SkippedParts
-    ) -> _Columns:
-        import datasets
 
-        image = _find_column(split, "image", datasets.Image, options, name)
-        label = _find_column(split, "label", datasets.ClassLabel, options, name)
-        cells = split.select_columns([label]).with_format("arrow")[:].column(0).to_pylist()
-        feature = split.features[label]
-        names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
-        if names is None:
-            labels = [as_label(cell, f"image {row} of {name}") for row, cell in enumerate(cells)]
-        else:  # datasets encodes a missing label as -1
-            labels = ["" if cell is None or cell < 0 else names[cell] for cell in cells]
-        rows = [row for row, one in enumerate(labels) if one]
-        if not rows:
-            raise CraftZooError(f"{name} has no labels: name another split, as in test=validation")
-        for row in sorted(set(range(len(cells))) - set(rows)):
+def _read_split(
+    split: datasets.Dataset, options: Mapping[str, str], name: str, faults: SkippedParts
+) -> _Split:
+    import datasets
+
+    image = _find_column(split, "image", datasets.Image, options, name)
+    label = _find_column(split, "label", datasets.ClassLabel, options, name)
+    cells = split.select_columns([label]).with_format("arrow")[:].column(0).to_pylist()
+    feature = split.features[label]
+    names = list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+    if names is None:
+        labels = [as_label(cell, f"image {row} of {name}") for row, cell in enumerate(cells)]
+    else:  # datasets encodes a missing label as -1
+        labels = ["" if cell is None or cell < 0 else names[cell] for cell in cells]
+    if not any(labels):
+        raise CraftZooError(f"{name} has no labels: name another split, as in test=validation")
+    undecoded = split.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    column = ImageColumn(undecoded, name, split._fingerprint)
+    images = []
+    for row, one in enumerate(labels):
+        if one:
+            images.append(HubImage(column, row))
+        else:
             faults.add(f"image {row} of {name} has no label", "give it one")
-        undecoded = split.select_columns([image]).cast_column(image, datasets.Image(decode=False))
-        column = ImageColumn(undecoded, name, split._fingerprint)
-        return cls(column, rows, [labels[row] for row in rows], names)
-
-    def labelled(self, keys: list[str]) -> LabelledImages:
-        number = {key: i for i, key in enumerate(keys)}
-        labels = np.array([number[label] for label in self.labels], dtype=np.int64)
-        return LabelledImages([HubImage(self.images, row) for row in self.rows], labels)
+    return _Split(images, [one for one in labels if one], names)
 
 
 def _parse(argument: str) -> tuple[str, dict[str, str]]:
@@ -308,14 +308,13 @@ def _find_column(
 
 
 def _name_classes(
-    columns: list[_Columns], name: str, path: Path | None
+    parts: list[_Split], name: str, path: Path | None
 ) -> tuple[list[str], tuple[str, ...]]:
     """Keys of the classes in the order of their labels, and their words."""
-    names = columns[0].names
-    if any(column.names != names for column in columns):
+    names = parts[0].names
+    if any(part.names != names for part in parts):
         raise CraftZooError(f"splits of hf:{name} differ in their classes: choose others")
     if names is not None:
-        return list(names), words_for(names, path)
-    labels = [label for column in columns for label in column.labels]
-    classes = classes_of(labels, f"hf:{name}", path)
+        return names, words_for(names, path)
+    classes = classes_of([label for part in parts for label in part.labels], f"hf:{name}", path)
     return list(classes), tuple(classes.values())

@@ -18,8 +18,8 @@ from craft_zoo.data.pixels import (
     as_rgb,
     orientation_in_memory,
     rgb_of_array,
-    steps_of_file,
     steps_of_image,
+    turn_of_file,
     upright_size,
 )
 from craft_zoo.errors import CraftZooError
@@ -67,17 +67,12 @@ def open_image(source: ImageSource) -> Image.Image:
         name = getattr(source, "filename", "") or f"of mode {source.mode}"
         with reading(name):
             return as_rgb(source, name, orientation_in_memory)
-    check_is_path(source)
+    _check_is_path(source)
     with reading(source), Image.open(source) as image:
         return as_rgb(image, source)
 
 
-def check_is_path(source: object) -> None:
-    """Check that an image source is a path.
-
-    Raises:
-        CraftZooError: it is neither a string nor a path.
-    """
+def _check_is_path(source: object) -> None:
     if isinstance(source, str | Path):
         return
     mend = "give a path, a PIL image or a numpy array"
@@ -141,7 +136,7 @@ def content_key(source: ImageSource) -> bytes:
     if isinstance(source, Image.Image):
         image = open_image(source)
         return hash_content(f"image {image.size}", image.tobytes())
-    check_is_path(source)
+    _check_is_path(source)
     with reading(source):
         return file_key(Path(source).read_bytes())
 
@@ -164,7 +159,7 @@ def steps_of(source: str | Path | IO[bytes] | Image.Image | np.ndarray) -> tuple
             source.load()
             return steps_of_image(source, orientation_in_memory(source))
         with Image.open(source) as image:
-            return steps_of_file(image)
+            return steps_of_image(image, turn_of_file(image))
     except Exception:  # decoders raise undocumented exceptions on corrupt data
         return ()
 

@@ -20,8 +20,3 @@ def reads_as(words: str) -> str:
     text = unicodedata.normalize("NFKC", html.unescape(html.unescape(words))).lower()
     seen = "".join(one for one in text if unicodedata.category(one) not in ("Cc", "Cf"))
     return " ".join(unicodedata.normalize("NFKC", seen).split())
-
-
-def has_letter(words: str) -> bool:
-    """Whether the words contain a letter of any script."""
-    return any(one.isalpha() for one in words)

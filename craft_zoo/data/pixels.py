@@ -164,15 +164,10 @@ def rgb_of_array(array: np.ndarray) -> Image.Image:
     return as_rgb(Image.fromarray(np.ascontiguousarray(flat)), "array")
 
 
-def steps_of_file(image: Image.Image) -> tuple[str, ...]:
-    """As :func:`steps_of_image`, for an image file that was opened but not decoded."""
-    return steps_of_image(image, _turn_of_file(image))
-
-
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of an image after :func:`as_rgb`; only reads the header of a file."""
     width, height = image.size
-    return (height, width) if _turn_of_file(image) in _ON_ITS_SIDE else (width, height)
+    return (height, width) if turn_of_file(image) in _ON_ITS_SIDE else (width, height)
 
 
 def steps_of_image(image: Image.Image, orientation: int) -> tuple[str, ...]:
@@ -197,7 +192,7 @@ def steps_of_image(image: Image.Image, orientation: int) -> tuple[str, ...]:
     return tuple(steps)
 
 
-def _turn_of_file(image: Image.Image) -> int:
+def turn_of_file(image: Image.Image) -> int:
     """EXIF orientation of an image file that was opened but not decoded; 1: upright."""
     if image.format == "PNG" and (file := getattr(image, "fp", None)):
         # Pillow must decode an image to read chunks after its pixels, so only do it if needed.

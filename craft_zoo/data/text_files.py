@@ -8,15 +8,6 @@ from pathlib import Path
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
-# UTF-32 is tested first, as its little-endian mark begins with that of UTF-16.
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-
 
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark.
@@ -29,7 +20,13 @@ def read_text(path: Path) -> str:
         CraftZooError: it has another encoding; the message names the first invalid line.
     """
     content = path.read_bytes()
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    # UTF-32 is tested first, as its little-endian mark begins with that of UTF-16.
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        encoding = "utf-32"
+    elif content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    else:
+        encoding = "utf-8-sig"
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:

@@ -83,9 +83,7 @@ def _check(
         dataset = load_dataset(published.name, root=root)
     except CraftZooError as error:
         return Finding(published.name, "broken", problems=(str(error),))
-    sizes = Sizes(
-        len(dataset.train), 0 if dataset.val is None else len(dataset.val), len(dataset.test)
-    )
+    sizes = Sizes(*(len(part) if part else 0 for part in dataset.parts))
     n_classes = len(dataset.classnames)
     as_published = (n_classes, sizes) == (published.n_classes, published.sizes)
     finding = Finding(published.name, "ready", n_classes, sizes, as_published)
@@ -95,8 +93,7 @@ def _check(
 def _open_images(
     finding: Finding, dataset: Dataset, progress: Callable[[int, int], object] | None
 ) -> Finding:
-    parts = [part for part in (dataset.train, dataset.val, dataset.test) if part is not None]
-    images = [image for part in parts for image in part.images]
+    images = [image for part in dataset.parts if part for image in part.images]
 
     def advance(done: int) -> None:
         if progress is not None:

@@ -76,12 +76,7 @@ def _fetch(
 ) -> None:
     """Download to a scratch folder with ``fetch``, and move each of ``places`` out of it.
 
-    Args:
-        published: the data set.
-        root: the data root.
-        url: source of the download, for error messages.
-        places: target → its path in the scratch folder.
-        fetch: downloads to the folder that it is given.
+    ``places`` has the path in the scratch folder of each target. ``url`` is for error messages.
     """
     scratch = root / f".{published.name}.download"  # on the same disk, so that moving is renaming
     shutil.rmtree(scratch, ignore_errors=True)  # remains of a killed process
