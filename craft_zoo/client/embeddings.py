@@ -34,6 +34,7 @@ from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.retrying import Damaged, Retrying
 from craft_zoo.client.services import PaidOptions, address, cost_limit, read_options
 from craft_zoo.client.word_box import WordBox
+from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 
@@ -164,7 +165,7 @@ class Embeddings:
 
     def expected(self, inputs: Sequence[Input]) -> Usage:
         """Estimate of what the service will bill for a request."""
-        rule = self.options.tokens
+        rule = self.options.tokens(self._model)
         tokens = rule.request + sum(
             rule.of_text(each) if isinstance(each, str) else rule.of_image(each) for each in inputs
         )
@@ -353,6 +354,11 @@ class EmbeddingsVLM(PaidVLM):
         idempotency = self._keys.key(self.name.encode() + question, name)
         found = self._pay(
             lambda: self.service.send(inputs, idempotency), self.service.expected(inputs), stop
+        )
+        what = counted(len(inputs), "image" if _images_in(inputs) else "text")
+        tokens = found.usage.input_tokens
+        self._say(
+            f"returns vectors of {found.rows.shape[1]:,} numbers; {tokens:,} tokens for {what}"
         )
         rows = [_encoded(row) for row in found.rows]
         kept = [name, [key.hex() for key in keys], rows, astuple(found.usage)]

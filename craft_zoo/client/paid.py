@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from craft_zoo.errors import CraftZooError
 
 SAMPLE = 4  # images from which the usage of all is estimated
 TOGETHER = 64  # maximum number of prompts in one query
+_LOG = logging.getLogger("craft_zoo.blackbox")
 _UNKNOWN_RATIO = 2.0  # real to estimated tokens, before the first answer
 _MARGIN = 1.05  # between the largest ratio so far and the next one
 
@@ -73,6 +75,7 @@ class PaidVLM(VLM):
         self._concurrency = concurrency
         self._retrying = retrying or Retrying()
         self._keys, self._log = QuestionKeys(session), ResponseLog()
+        self._said, self._saying = False, threading.Lock()
 
     @property
     def billed(self) -> Usage:
@@ -86,6 +89,13 @@ class PaidVLM(VLM):
     def next_question(self, name: str) -> None:
         """See :meth:`VLM.next_question`."""
         self._keys.name_next(name)
+
+    def _say(self, what: str) -> None:
+        """Log what the service does, in one line, unless this was done before."""
+        with self._saying:
+            if not self._said:
+                _LOG.warning("%s %s", self.name, what)
+            self._said = True
 
     def _pay(
         self,

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar, get_type_hints
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.client.http import checked_url
+from craft_zoo.client.image_tokens import ModelTokens, image_rule
 from craft_zoo.client.prices import price_of
 from craft_zoo.client.questions import QuestionService, QuestionVLM
 from craft_zoo.data.classnames import read_classnames
@@ -26,7 +27,8 @@ class PaidOptions:
     Attributes:
         concurrency: maximum number of concurrent requests.
         timeout: seconds to wait for an answer.
-        image_tokens: tokens of an image, for estimates; None: one for each 32 x 32 pixels.
+        image_tokens: tokens of an image, for estimates; None: by the rule of the model, see
+            :func:`image_rule`, or one for each 32 x 32 pixels.
         characters_per_token: for estimates.
     """
 
@@ -35,10 +37,14 @@ class PaidOptions:
     image_tokens: int | None = None
     characters_per_token: float = 4.0
 
-    @property
-    def tokens(self) -> TokenRule:
-        """The rule by which tokens are estimated."""
-        return TokenRule(characters=self.characters_per_token, image=self.image_tokens)
+    def tokens(self, model: str) -> TokenRule:
+        """The rule by which the tokens of a model are estimated."""
+        return ModelTokens(
+            characters=self.characters_per_token,
+            image=self.image_tokens,
+            rule=image_rule(model),
+            low=getattr(self, "detail", None) == "low",
+        )
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,7 @@ def open_system_one(spec: ModelSpec) -> QuestionVLM:
             timeout=options.timeout,
             images=options.images,
             options=options.options,
-            tokens=options.tokens,
+            tokens=options.tokens(model),
         )
 
     return open_service(spec, make, SystemOneOptions)
