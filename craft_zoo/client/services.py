@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeVar, get_type_hints
 
 from craft_zoo.blackbox.cost_limit import CostLimit
@@ -55,11 +55,13 @@ class ServiceOptions(PaidOptions):
         descriptions: file with a description of each class, a line each: name, tab, text.
         permutations: orders of the options in which each question is asked, see
             :class:`QuestionVLM`.
+        options: maximum number of options of a question; None: as many as the protocol allows.
         detail: how closely the model looks at an image; None: the service's default.
     """
 
     descriptions: str | None = None
     permutations: int = 1
+    options: int | None = None
     detail: Literal["low", "high", "auto", "original"] | None = None
 
 
@@ -127,6 +129,14 @@ def open_service(
     """
     options = read_options(spec, kind)
     service = make(options)
+    if options.options is not None:
+        most = service.limits.options
+        if not 2 <= options.options <= most:
+            raise CraftZooError(
+                f"option options of {spec.model} must be at least 2 and at most {most}, not "
+                f"{options.options}"
+            )
+        service.limits = replace(service.limits, options=options.options)
     file = options.descriptions
     return QuestionVLM(
         service,
