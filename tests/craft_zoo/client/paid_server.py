@@ -30,12 +30,16 @@ _REFUSED = "Sorry."
 
 
 @functools.cache
-def text_tokens(text: str) -> int:
-    """Tokens of a text by the byte-pair encoding of CLIP, as each vendor has an own one."""
+def _tokenizer() -> Any:
     from open_clip.tokenizer import SimpleTokenizer
 
+    return SimpleTokenizer()
+
+
+def text_tokens(text: str) -> int:
+    """Tokens of a text by the byte-pair encoding of CLIP, as each vendor has an own one."""
     lines = text.split("\n")
-    return sum(len(SimpleTokenizer().encode(line)) for line in lines) + len(lines) - 1
+    return sum(len(_tokenizer().encode(line)) for line in lines) + len(lines) - 1
 
 
 def tile_tokens(width: int, height: int) -> int:

@@ -154,12 +154,12 @@ def test_a_killed_run_pays_nothing_twice(
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three classes of four images of different sizes."""
+    """A folder of three classes of eight images of different sizes."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for colour, name in zip(np.eye(3), NAMES, strict=True):
         (folder / name).mkdir()
-        for number in range(4):
+        for number in range(8):
             size = rng.integers(300, 900, 2)
             pixels = (200 * colour + 40 * rng.random(3)).astype(np.uint8)
             Image.fromarray(np.broadcast_to(pixels, (*size, 3)).copy()).save(
@@ -168,7 +168,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("method", ["refine", "anchors", "craft-hard"])
+@pytest.mark.parametrize("method", ["anchors", "craft-hard"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_dry_run_knows_the_tokens_to_15_percent(
     server: Any,
@@ -178,9 +178,10 @@ def test_a_dry_run_knows_the_tokens_to_15_percent(
     protocol: str,
     method: str,
 ) -> None:
-    command = ["tune", f"folder:{photos}", "--shots", "4", "--method", method, "--budget", "12"]
-    command += ["--model", server.name(protocol), "--price", "input_tokens=1", "--set"]
-    command += ["anchors=6", "--estimate", "none", "--out", str(tmp_path / "out.adapter")]
+    command = ["tune", f"folder:{photos}", "--shots", "4", "--method", method, "--budget", "6"]
+    command += ["--model", server.name(protocol), "--price", "input_tokens=1"]
+    command += ["--set", "anchors=6"] if method == "anchors" else []
+    command += ["--estimate", "none", "--out", str(tmp_path / "out.adapter")]
     assert main([*command, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert not server.answered
