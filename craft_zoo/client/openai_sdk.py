@@ -75,7 +75,7 @@ class OpenAIClient:
         import httpx
 
         def create(*, extra_headers: dict[str, str], **body: Any) -> Any:
-            options = {"headers": extra_headers}
+            options: Any = {"headers": extra_headers}
             return self.client.post(path, cast_to=httpx.Response, body=body, options=options)
 
         return create

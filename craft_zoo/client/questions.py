@@ -403,7 +403,7 @@ def _change(group: Sequence[Question], answers: Sequence[np.ndarray | None]) -> 
             for option, probability in zip(question.options, answer, strict=False):
                 if option[0] != NONE:
                     found[option].append(probability)
-    return float(np.mean([np.std(each) for each in found.values()] or [0.0]))
+    return float(np.mean([float(np.std(each)) for each in found.values()] or [0.0]))
 
 
 class _QuestionBox(WordBox):
