@@ -22,6 +22,7 @@ from craft_zoo.client.questions import (
 )
 from craft_zoo.client.retrying import Damaged
 from craft_zoo.client.services import ServiceOptions, address, open_service
+from craft_zoo.counts import counted
 
 SCHEME = "chat:"
 _INVALID = 3  # attempts after which an invalid answer is a permanent failure
@@ -110,7 +111,7 @@ class Chat(QuestionService):
                 input_tokens=int(usage["prompt_tokens"]),
                 output_tokens=int(usage["completion_tokens"]),
             )
-            answer = _probabilities(questions[0], body["choices"])
+            answer, source = _probabilities(questions[0], body["choices"])
         except (
             KeyError,
             TypeError,
@@ -121,13 +122,14 @@ class Chat(QuestionService):
         ) as error:
             reason = f"its answer is no chat completion ({error})"
             raise Damaged(reason, attempts=_INVALID, billed=True) from None
-        return Reply([answer], billed)
+        return Reply([answer], billed, source)
 
     def expected(self, request: dict[str, Any], image: bytes) -> Usage:
         """See :meth:`QuestionService.expected`."""
-        rule, repeats = self._options.tokens, self._options.repeats
+        rule, repeats = self._options.tokens(self._model), self._options.repeats
         text = request["messages"][0]["content"][1]["text"]
-        tokens = rule.request + rule.of_image(image) + rule.of_text(text)
+        # Each line of an option has further tokens for its letter.
+        tokens = rule.request + rule.of_image(image) + rule.of_text(text) + text.count("\n")
         return Usage(requests=1, images=1, input_tokens=tokens, output_tokens=repeats)
 
 
@@ -141,17 +143,21 @@ def _text(question: Question) -> str:
     return "\n".join([question.instructions, *lines, f"{last} Write nothing but the letter."])
 
 
-def _probabilities(question: Question, answers: list[dict[str, Any]]) -> list[float] | None:
-    """Probabilities of the options; None: no answer names an option.
+def _probabilities(
+    question: Question, answers: list[dict[str, Any]]
+) -> tuple[list[float] | None, str]:
+    """Probabilities of the options, None if no answer names one; and what they are made of.
 
     Raises:
         KeyError, TypeError, ValueError, IndexError: the answers are malformed.
     """
     letters = string.ascii_uppercase[: len(question.options)]
     totals = dict.fromkeys(letters, 0.0)
+    source = counted(len(answers), "label") + " without log-probabilities"
     for answer in answers:
         tokens = (answer.get("logprobs") or {}).get("content") or []
         if tokens:
+            source = f"the log-probabilities of the {_TOP} likeliest tokens"
             for one in tokens[0]["top_logprobs"]:
                 letter = re.sub(r"[^A-Za-z]", "", one["token"]).upper()
                 if letter in totals:
@@ -161,7 +167,8 @@ def _probabilities(question: Question, answers: list[dict[str, Any]]) -> list[fl
         if named is not None:
             totals[named] += 1
     total = sum(totals.values())
-    return [totals[letter] / total for letter in letters] if total > 0 else None
+    shares = [totals[letter] / total for letter in letters] if total > 0 else None
+    return shares, source
 
 
 def _named(text: str, question: Question, letters: str) -> str | None:

@@ -144,7 +144,11 @@ def open_decisions(spec: ModelSpec) -> QuestionVLM:
 
     def make(options: ServiceOptions) -> Decisions:
         return Decisions(
-            model, url, timeout=options.timeout, detail=options.detail, tokens=options.tokens
+            model,
+            url,
+            timeout=options.timeout,
+            detail=options.detail,
+            tokens=options.tokens(model),
         )
 
     return open_service(spec, make)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import threading
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -34,30 +36,40 @@ from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.retrying import Damaged, Retrying
 from craft_zoo.client.services import PaidOptions, address, cost_limit, read_options
 from craft_zoo.client.word_box import WordBox
+from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 
 SCHEME = "embeddings:"
 _INVALID = 3  # attempts after which an invalid answer is a permanent failure
-_IMAGE_BYTES = 20 * 10**6  # maximum size of an image file
-_BATCH_BYTES = 6 * 10**6  # of the image files in a request, unless one alone has more
+BATCH_BYTES = 6 * 10**6  # of the image files in a request, unless one alone has more
 
 Input = str | bytes  # a text, or an image file
+Options = TypeVar("Options", bound="VectorOptions")
 
 
 @dataclass(frozen=True)
-class EmbeddingsOptions(PaidOptions):
-    """Options of a service that returns vectors.
+class VectorOptions(PaidOptions):
+    """Options of every service that returns vectors.
 
     Attributes:
         scale: factor of the cosine in the logits.
         batch: maximum number of images or texts in a request.
-        images: how images are sent: ``data-url``: as inputs, as ``craft-zoo serve`` and infinity
-            take them; ``messages``: as chat messages, one for each request, as vLLM takes them.
     """
 
     scale: float = 100.0
     batch: int = 32
+
+
+@dataclass(frozen=True)
+class EmbeddingsOptions(VectorOptions):
+    """Options of a service with OpenAI's protocol.
+
+    Attributes:
+        images: how images are sent: ``data-url``: as inputs, as ``craft-zoo serve`` and infinity
+            take them; ``messages``: as chat messages, one for each request, as vLLM takes them.
+    """
+
     images: Literal["data-url", "messages"] = "data-url"
 
 
@@ -73,42 +85,34 @@ class Vectors(NamedTuple):
     usage: Usage
 
 
-class Embeddings:
-    """OpenAI's ``POST /v1/embeddings``, for a model that takes images too.
+class VectorService(ABC):
+    """The protocol of a service that returns vectors of images and texts.
 
     Args:
+        name: see :attr:`VLM.name`.
         model: name of the model at the service.
-        url: base URL, see :class:`OpenAIClient`.
-        key: API key; None: the environment variable OPENAI_API_KEY.
+        client: sends the requests.
         options: options of the model.
 
     Attributes:
         name: see :attr:`VLM.name`.
         options: options of the model.
-
-    Raises:
-        CraftZooError: see :class:`OpenAIClient`.
+        image_bytes: maximum size of an image file.
     """
 
-    def __init__(
-        self,
-        model: str,
-        url: str,
-        *,
-        key: str | None = None,
-        options: EmbeddingsOptions | None = None,
-    ) -> None:
-        self.options = options or EmbeddingsOptions()
-        self._client = OpenAIClient(url, key, self.options.timeout)
-        self._model = model
-        self.name = f"{SCHEME}{model}@{url}"
+    image_bytes = 20 * 10**6
+    request_tokens: int | None = None  # that each request has in addition; None: see TokenRule
+
+    def __init__(self, name: str, model: str, client: OpenAIClient, options: VectorOptions) -> None:
+        self.name, self.options = name, options
+        self._model, self._client = model, client
 
     def batches(self, inputs: Iterable[tuple[bytes, Input]]) -> Iterator[list[tuple[bytes, Input]]]:
         """Divide (key, input) pairs, all of them texts or all of them images, into requests."""
         batch: list[tuple[bytes, Input]] = []
         size = 0
         for key, given in inputs:
-            full = len(batch) == self.batch(given) or size + len(given) > _BATCH_BYTES
+            full = len(batch) == self.batch(given) or size + len(given) > BATCH_BYTES
             if batch and full:
                 yield batch
                 batch, size = [], 0
@@ -119,8 +123,7 @@ class Embeddings:
 
     def batch(self, given: Input) -> int:
         """Maximum number of inputs of this kind in a request."""
-        alone = isinstance(given, bytes) and self.options.images == "messages"
-        return 1 if alone else self.options.batch
+        return self.options.batch
 
     def send(self, inputs: Sequence[Input], key: str) -> Vectors:
         """Send a request once.
@@ -133,20 +136,85 @@ class Embeddings:
             Transient: the request may be sent again.
             CraftZooError: the service rejects the request.
         """
-        create = self._client.client.embeddings.with_raw_response.create
-        body = self._client.call(create, self._request(inputs), key)
+        body = self._client.call(self._create(), self._request(inputs), key)
         try:
-            found = {int(one["index"]): _decoded(one["embedding"]) for one in body["data"]}
-            vectors = np.stack([found[place] for place in range(len(inputs))])
+            rows, tokens = self._parsed(body, len(inputs))
+            vectors = np.stack(rows)
             lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-            if vectors.ndim != 2 or not (np.isfinite(lengths) & (lengths > 0)).all():
+            if vectors.ndim != 2 or len(vectors) != len(inputs):
+                raise ValueError(f"{len(vectors)} vectors of {len(inputs)} inputs")
+            if not (np.isfinite(lengths) & (lengths > 0)).all():
                 raise ValueError("a vector is not finite, or 0")
-            tokens = int(body["usage"]["prompt_tokens"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            usage = Usage(requests=1, images=_images_in(inputs), input_tokens=int(tokens))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"its answer has no vectors of the inputs ({error})"
             raise Damaged(reason, attempts=_INVALID, billed=True) from None
-        usage = Usage(requests=1, images=_images_in(inputs), input_tokens=tokens)
         return Vectors((vectors / lengths).astype(np.float32), usage)
+
+    @abstractmethod
+    def _create(self) -> Callable[..., Any]:
+        """See :meth:`OpenAIClient.call`."""
+
+    @abstractmethod
+    def _request(self, inputs: Sequence[Input]) -> dict[str, Any]:
+        """Arguments of :meth:`_create`."""
+
+    @abstractmethod
+    def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float]:
+        """The vectors of ``count`` inputs in an answer, and the number of tokens billed.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it has none.
+        """
+
+    def expected(self, inputs: Sequence[Input]) -> Usage:
+        """Estimate of what the service will bill for a request."""
+        rule = self.options.tokens(self._model)
+        tokens = rule.request if self.request_tokens is None else self.request_tokens
+        tokens += sum(
+            rule.of_text(each) if isinstance(each, str) else rule.of_image(each) for each in inputs
+        )
+        return Usage(requests=1, images=_images_in(inputs), input_tokens=tokens)
+
+
+class Embeddings(VectorService):
+    """OpenAI's ``POST /v1/embeddings``, for a model that takes images too.
+
+    Args:
+        model: name of the model at the service.
+        url: base URL, see :class:`OpenAIClient`.
+        key: API key; None: the environment variable OPENAI_API_KEY.
+        options: options of the model.
+
+    Raises:
+        CraftZooError: see :class:`OpenAIClient`.
+    """
+
+    options: EmbeddingsOptions
+
+    def __init__(
+        self,
+        model: str,
+        url: str,
+        *,
+        key: str | None = None,
+        options: EmbeddingsOptions | None = None,
+    ) -> None:
+        options = options or EmbeddingsOptions()
+        client = OpenAIClient(url, key, options.timeout)
+        super().__init__(f"{SCHEME}{model}@{url}", model, client, options)
+
+    def batch(self, given: Input) -> int:
+        """See :meth:`VectorService.batch`."""
+        alone = isinstance(given, bytes) and self.options.images == "messages"
+        return 1 if alone else self.options.batch
+
+    def _create(self) -> Callable[..., Any]:
+        create: Callable[..., Any] = self._client.client.embeddings.with_raw_response.create
+        return create
+
+    def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float]:
+        return indexed(body, count), body["usage"]["prompt_tokens"]
 
     def _request(self, inputs: Sequence[Input]) -> dict[str, Any]:
         request: dict[str, Any] = {"model": self._model, "encoding_format": "base64"}
@@ -161,14 +229,6 @@ class Embeddings:
         content = [{"type": "image_url", "image_url": {"url": url}}]
         messages = [{"role": "user", "content": content}]
         return request | {"input": omit, "extra_body": {"messages": messages}}
-
-    def expected(self, inputs: Sequence[Input]) -> Usage:
-        """Estimate of what the service will bill for a request."""
-        rule = self.options.tokens
-        tokens = rule.request + sum(
-            rule.of_text(each) if isinstance(each, str) else rule.of_image(each) for each in inputs
-        )
-        return Usage(requests=1, images=_images_in(inputs), input_tokens=tokens)
 
 
 class EmbeddingsVLM(PaidVLM):
@@ -194,7 +254,7 @@ class EmbeddingsVLM(PaidVLM):
 
     def __init__(
         self,
-        service: Embeddings,
+        service: VectorService,
         *,
         concurrency: int = 8,
         cost_limit: CostLimit | None = None,
@@ -222,7 +282,7 @@ class EmbeddingsVLM(PaidVLM):
         for name, keys, rows, usage in kept:
             found[name] += Usage(*usage)
             self._vectors.update(
-                (bytes.fromhex(key), _decoded(row)) for key, row in zip(keys, rows, strict=True)
+                (bytes.fromhex(key), decoded(row)) for key, row in zip(keys, rows, strict=True)
             )
         self._found = found
 
@@ -237,9 +297,9 @@ class EmbeddingsVLM(PaidVLM):
 
         Raises:
             BrokenImageError: an image cannot be read.
-            CraftZooError: an image file is larger than 20 MB.
+            CraftZooError: an image file is larger than the service takes.
         """
-        return ImageFiles(as_images(images), self, progress, _IMAGE_BYTES)
+        return ImageFiles(as_images(images), self, progress, self.service.image_bytes)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
@@ -266,10 +326,11 @@ class EmbeddingsVLM(PaidVLM):
         """
         sample = sample_of(images)
         usage = super().expected_usage(asked, images, classnames, init)
-        of_images = Usage()
-        for image in sample:
-            of_images += self.service.expected([image])
-        usage += of_images.scaled(len(images) / SAMPLE)
+        none = self.service.expected([])  # of a request without inputs
+        size = sum(map(len, sample)) / SAMPLE
+        together = max(1, min(self.service.batch(sample[0]), int(BATCH_BYTES / size)))
+        usage += (self.service.expected(sample) - none).scaled(len(images) / SAMPLE)
+        usage += none * math.ceil(len(images) / together)
         texts: set[str] = set()
         for prompts, names, times in asked:
             names = tuple(classnames) if names is None else names
@@ -354,6 +415,11 @@ class EmbeddingsVLM(PaidVLM):
         found = self._pay(
             lambda: self.service.send(inputs, idempotency), self.service.expected(inputs), stop
         )
+        what = counted(len(inputs), "image" if _images_in(inputs) else "text")
+        tokens = found.usage.input_tokens
+        self._say(
+            f"returns vectors of {found.rows.shape[1]:,} numbers; {tokens:,} tokens for {what}"
+        )
         rows = [_encoded(row) for row in found.rows]
         kept = [name, [key.hex() for key in keys], rows, astuple(found.usage)]
         self._log.put(idempotency, kept)
@@ -383,7 +449,17 @@ def _encoded(row: np.ndarray) -> str:
     return base64.b64encode(row.astype("<f4").tobytes()).decode()
 
 
-def _decoded(row: Any) -> np.ndarray:
+def indexed(body: dict[str, Any], count: int) -> list[np.ndarray]:
+    """The vectors of ``count`` inputs in an answer that gives the place of each.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: one is missing.
+    """
+    found = {int(one["index"]): decoded(one["embedding"]) for one in body["data"]}
+    return [found[place] for place in range(count)]
+
+
+def decoded(row: Any) -> np.ndarray:
     """A vector from base64, or from a list of numbers, as servers send that know no base64.
 
     Raises:
@@ -394,14 +470,27 @@ def _decoded(row: Any) -> np.ndarray:
     return np.array(row, np.float32)
 
 
+def open_vectors(
+    spec: ModelSpec, make: Callable[[Options], VectorService], kind: type[Options]
+) -> EmbeddingsVLM:
+    """Open a service of vectors as a model.
+
+    Args:
+        spec: the model.
+        make: makes the service from its options.
+        kind: the options that the service has.
+    """
+    options = read_options(spec, kind)
+    return EmbeddingsVLM(
+        make(options), concurrency=options.concurrency, cost_limit=cost_limit(spec)
+    )
+
+
 @register_model(SCHEME)
 def open_embeddings(spec: ModelSpec) -> EmbeddingsVLM:
     """A service that returns vectors of images and texts, embeddings:MODEL@https://HOST/v1."""
     model, url = address(spec, SCHEME, needs_url=True)
     assert url is not None
-    options = read_options(spec, EmbeddingsOptions)
-    return EmbeddingsVLM(
-        Embeddings(model, url, options=options),
-        concurrency=options.concurrency,
-        cost_limit=cost_limit(spec),
+    return open_vectors(
+        spec, lambda options: Embeddings(model, url, options=options), EmbeddingsOptions
     )

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from craft_zoo.client.http import checked_key, checked_url
+from craft_zoo.client.http import checked_key, checked_url, message_of
+from craft_zoo.client.refusals import unsuitable
 from craft_zoo.client.retrying import Damaged, Transient, seconds_of
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import sentence
@@ -25,8 +26,10 @@ class OpenAIClient:
 
     Args:
         url: base URL, which usually ends in /v1; None: OpenAI's, or OPENAI_BASE_URL.
-        key: API key; None: OPENAI_API_KEY. A service with a URL of its own may need none.
+        key: API key; None: the one in the environment.
         timeout: seconds to wait for the next byte.
+        variable: environment variable of the key.
+        owner: who sells the service, and needs a key; None: whoever has a URL of their own.
 
     Attributes:
         client: the official client, an ``openai.OpenAI``.
@@ -36,28 +39,53 @@ class OpenAIClient:
         CraftZooError: the package openai or the key is missing, or the URL is invalid.
     """
 
-    def __init__(self, url: str | None = None, key: str | None = None, timeout: float = 60.0):
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        timeout: float = 60.0,
+        *,
+        variable: str = KEY,
+        owner: str | None = None,
+    ) -> None:
         try:
             import openai
         except ImportError:
             raise CraftZooError(
                 "the package openai is missing: pip install 'craft-zoo[openai]'"
             ) from None
-        key = checked_key(os.environ.get(KEY, "") if key is None else key, KEY)
-        if not key and url is None:
-            raise CraftZooError(f"OpenAI needs a key: set {KEY}")
-        self.who = "OpenAI" if url is None else f"the service {checked_url(url)}"
+        key = checked_key(os.environ.get(variable, "") if key is None else key, variable)
+        owner = "OpenAI" if url is None else owner
+        if owner and not key:
+            raise CraftZooError(f"{owner} needs a key: set {variable}")
+        self.who = owner or f"the service {checked_url(str(url))}"
+        self._variable = variable
         self._key, self._timeout, self._answered = key, timeout, False
         # Retries are made by craft_zoo.client.Retrying, which an interruption ends at once.
         self.client = openai.OpenAI(
             base_url=url, api_key=key or "none", timeout=timeout, max_retries=0
         )
 
+    def poster(self, path: str) -> Callable[..., Any]:
+        """A method for :meth:`call` that posts its arguments as JSON.
+
+        Args:
+            path: route of another protocol, relative to the base URL.
+        """
+        import httpx
+
+        def create(*, extra_headers: dict[str, str], **body: Any) -> Any:
+            options: Any = {"headers": extra_headers}
+            return self.client.post(path, cast_to=httpx.Response, body=body, options=options)
+
+        return create
+
     def call(self, create: Callable[..., Any], request: dict[str, Any], key: str) -> dict[str, Any]:
         """Send a request once, and return the body of the answer.
 
         Args:
-            create: a method of :attr:`client` with the prefix ``with_raw_response``.
+            create: a method of :attr:`client` with the prefix ``with_raw_response``, or
+                :meth:`poster`.
             request: its arguments.
             key: idempotency key; services that do not know it ignore it.
 
@@ -92,7 +120,7 @@ class OpenAIClient:
         return Transient(reason, unheard=unsent and not self._answered, billed=not unsent)
 
     def _refused(self, error: Any) -> Exception:
-        status, said = error.status_code, sentence(error.message, 300)
+        status, said = error.status_code, message_of(error.body) or sentence(error.message, 300)
         if status == 429 and error.code == "insufficient_quota":
             return CraftZooError(f"{self.who} has no quota left for this key ({said}): raise it")
         if status in _LATER or status >= 500:
@@ -104,8 +132,10 @@ class OpenAIClient:
                 billed=status in (408, 504),
             )
         if status in (401, 403):
-            mend = f"check {KEY}" if self._key else f"set {KEY}"
+            mend = f"check {self._variable}" if self._key else f"set {self._variable}"
             return CraftZooError(f"{self.who} refused the key ({said}): {mend}")
+        if (mended := unsuitable(self.who, status, said)) is not None:
+            return mended
         if status == 404:
             return CraftZooError(
                 f"{self.who} does not know the model or the route ({said}): check model (--model)"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import io
+import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
+
+from PIL import Image
 
 from craft_zoo.blackbox.base import VLM
 from craft_zoo.blackbox.cost_limit import CostLimit
@@ -21,7 +25,9 @@ from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 
 SAMPLE = 4  # images from which the usage of all is estimated
+_LOOKED_AT = 64  # images from which these are chosen
 TOGETHER = 64  # maximum number of prompts in one query
+_LOG = logging.getLogger("craft_zoo.blackbox")
 _UNKNOWN_RATIO = 2.0  # real to estimated tokens, before the first answer
 _MARGIN = 1.05  # between the largest ratio so far and the next one
 
@@ -73,6 +79,7 @@ class PaidVLM(VLM):
         self._concurrency = concurrency
         self._retrying = retrying or Retrying()
         self._keys, self._log = QuestionKeys(session), ResponseLog()
+        self._said, self._saying = False, threading.Lock()
 
     @property
     def billed(self) -> Usage:
@@ -86,6 +93,13 @@ class PaidVLM(VLM):
     def next_question(self, name: str) -> None:
         """See :meth:`VLM.next_question`."""
         self._keys.name_next(name)
+
+    def _say(self, what: str) -> None:
+        """Log what the service does, in one line, unless this was done before."""
+        with self._saying:
+            if not self._said:
+                _LOG.warning("%s %s", self.name, what)
+            self._said = True
 
     def _pay(
         self,
@@ -143,8 +157,20 @@ def prompt_for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tup
 
 
 def sample_of(images: Sequence[ImageSource]) -> list[bytes]:
-    """The files of a few images, evenly spread, from whose sizes the usage of all is estimated."""
-    return [file_of(images[at * len(images) // SAMPLE]) for at in range(SAMPLE)]
+    """The files of a few images, from whose sizes the usage of all is estimated.
+
+    They have the middle numbers of pixels of as many equal groups, from small to large, of up to 64
+    images.
+    """
+    count = min(_LOOKED_AT, len(images))
+    files = [file_of(images[at * len(images) // count]) for at in range(count)]
+    files.sort(key=_pixels)
+    return [files[(2 * at + 1) * count // (2 * SAMPLE)] for at in range(SAMPLE)]
+
+
+def _pixels(file: bytes) -> int:
+    with Image.open(io.BytesIO(file)) as image:
+        return image.width * image.height
 
 
 def media_type(image: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from itertools import product
@@ -27,6 +28,7 @@ from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, prompt_for, sample_
 from craft_zoo.client.prefetch import prefetched
 from craft_zoo.client.retrying import Damaged, Retrying
 from craft_zoo.client.word_box import WordBox, check_distinct
+from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 
@@ -66,10 +68,12 @@ class Reply(NamedTuple):
         answers: for each question the probability of each option, or [p] that the statement is
             true; None where the service refused to answer.
         usage: what the service bills for the request.
+        source: what the probabilities are made of, if the service does not state them.
     """
 
     answers: list[list[float] | None]
     usage: Usage
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,9 @@ class QuestionVLM(PaidVLM):
 
     Services may round probabilities: those that are 0 count as half a unit of the last decimal. A
     refused question counts as equal probabilities of all options.
+
+    What the service does is logged in one line as soon as the first image is answered. It is read
+    from these answers, so that no request is made for it.
 
     Each response is recorded as it arrives (:meth:`keep_responses`), so that a restarted process
     asks again only for what was not answered.
@@ -267,16 +274,17 @@ class QuestionVLM(PaidVLM):
                 for part in parts:
                     yield content, part
 
-        def send(item: tuple[bytes, _Part]) -> list[list[float] | None]:
+        def send(item: tuple[bytes, _Part]) -> Reply:
             return self._send(*item, name, stop)
 
         replies = prefetched(send, requests(), self._concurrency)
         answered: dict[int, list[list[np.ndarray | None]]] = {}
         try:
             for place in places:
-                raw = [answer for _ in parts for answer in next(replies)]
-                remaining = iter(_floored(raw))
+                of_image = [next(replies) for _ in parts]
+                remaining = iter(_floored([one for each in of_image for one in each.answers]))
                 answered[place] = [[next(remaining) for _ in group] for group in groups]
+                self._describe(groups, answered[place], of_image)
         finally:
             stop.set()
         self._count_refused(list(answered.values()))
@@ -292,16 +300,44 @@ class QuestionVLM(PaidVLM):
             )
         self.refused += refused
 
-    def _send(
-        self, image: bytes, part: _Part, name: str | None, stop: threading.Event
-    ) -> list[list[float] | None]:
+    def _describe(
+        self,
+        groups: Sequence[Sequence[Question]],
+        answered: Sequence[Sequence[np.ndarray | None]],
+        replies: Sequence[Reply],
+    ) -> None:
+        """Log once what the service does, from the replies about an image."""
+        raw = [one for reply in replies for one in reply.answers if one is not None]
+        if self._said or not raw:
+            return
+        most = max(len(question.options) for group in groups for question in group)
+        decimals = _decimals(raw)
+        rounded = "unrounded probabilities"
+        if decimals is not None:
+            rounded = f"probabilities of {decimals} decimals"
+        sources = sorted({reply.source for reply in replies} - {""}) or [rounded]
+        words = [f"answers {f'{most} options' if most else 'statements'} by {', '.join(sources)}"]
+        refused = sum(one is None for reply in replies for one in reply.answers)
+        if refused:
+            words.append(f"refuses {refused} of {counted(len(raw) + refused, 'question')}")
+        if self._permutations > 1 and most:
+            change = [_change(*pair) for pair in zip(groups, answered, strict=True)]
+            words.append(f"their order changes a probability by {np.mean(change):.3f}")
+        tokens = sum(reply.usage.input_tokens + reply.usage.output_tokens for reply in replies)
+        asked = -(-(len(raw) + refused) // len(replies))
+        words.append(
+            f"{round(tokens / len(replies)):,} tokens a request of {counted(asked, 'question')}"
+        )
+        self._say("; ".join(words))
+
+    def _send(self, image: bytes, part: _Part, name: str | None, stop: threading.Event) -> Reply:
         request = self.service.request(image, part.questions)
         key = self._keys.key(json.dumps(request, sort_keys=True).encode(), name)
         known = self._log.get(key)
         if known is not None:
-            answers, usage = known
+            answers, usage, *source = known
             self.cost_limit.record(Usage(predictions=part.prompts) + Usage(*usage))
-            return answers
+            return Reply(answers, Usage(*usage), *source)
 
         def ask() -> Reply:
             reply = self.service.send(request, part.questions, key)
@@ -312,8 +348,8 @@ class QuestionVLM(PaidVLM):
 
         estimate = self.service.expected(request, image)
         reply = self._pay(ask, estimate, stop, predictions=part.prompts)
-        self._log.put(key, [reply.answers, astuple(reply.usage)])
-        return reply.answers
+        self._log.put(key, [reply.answers, astuple(reply.usage), reply.source])
+        return reply
 
 
 class _Part(NamedTuple):
@@ -345,13 +381,29 @@ def _floored(answers: Sequence[list[float] | None]) -> list[np.ndarray | None]:
         None if one is None else np.array([one[0], 1 - one[0]] if len(one) == 1 else one)
         for one in answers
     ]
-    values = np.concatenate([np.zeros(0), *(one for one in answers if one is not None)])
-    floor = _FLOOR
+    decimals = _decimals([one for one in answers if one is not None])
+    floor = _FLOOR if decimals is None else 0.5 * 10.0**-decimals
+    return [None if one is None else np.maximum(one, floor) for one in whole]
+
+
+def _decimals(answers: Sequence[Sequence[float]]) -> int | None:
+    """Number of decimals to which probabilities are rounded; None: they are not rounded."""
+    values = np.concatenate([np.zeros(0), *answers])
     for decimals in _DECIMALS:
         if np.abs(values * 10**decimals - np.round(values * 10**decimals)).max(initial=0) < 1e-6:
-            floor = 0.5 * 10.0**-decimals
-            break
-    return [None if one is None else np.maximum(one, floor) for one in whole]
+            return decimals
+    return None
+
+
+def _change(group: Sequence[Question], answers: Sequence[np.ndarray | None]) -> float:
+    """Mean standard deviation of an option's probability over the questions of a group."""
+    found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for question, answer in zip(group, answers, strict=True):
+        if answer is not None:
+            for option, probability in zip(question.options, answer, strict=False):
+                if option[0] != NONE:
+                    found[option].append(probability)
+    return float(np.mean([float(np.std(each)) for each in found.values()] or [0.0]))
 
 
 class _QuestionBox(WordBox):

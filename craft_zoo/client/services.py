@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeVar, get_type_hints
 
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.client.http import checked_url
+from craft_zoo.client.image_tokens import ModelTokens, image_rule
 from craft_zoo.client.prices import price_of
 from craft_zoo.client.questions import QuestionService, QuestionVLM
 from craft_zoo.data.classnames import read_classnames
@@ -26,7 +27,8 @@ class PaidOptions:
     Attributes:
         concurrency: maximum number of concurrent requests.
         timeout: seconds to wait for an answer.
-        image_tokens: tokens of an image, for estimates; None: one for each 32 x 32 pixels.
+        image_tokens: tokens of an image, for estimates; None: by the rule of the model, see
+            :func:`image_rule`, or one for each 32 x 32 pixels.
         characters_per_token: for estimates.
     """
 
@@ -35,10 +37,14 @@ class PaidOptions:
     image_tokens: int | None = None
     characters_per_token: float = 4.0
 
-    @property
-    def tokens(self) -> TokenRule:
-        """The rule by which tokens are estimated."""
-        return TokenRule(characters=self.characters_per_token, image=self.image_tokens)
+    def tokens(self, model: str) -> TokenRule:
+        """The rule by which the tokens of a model are estimated."""
+        return ModelTokens(
+            characters=self.characters_per_token,
+            image=self.image_tokens,
+            rule=image_rule(model),
+            low=getattr(self, "detail", None) == "low",
+        )
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,13 @@ class ServiceOptions(PaidOptions):
         descriptions: file with a description of each class, a line each: name, tab, text.
         permutations: orders of the options in which each question is asked, see
             :class:`QuestionVLM`.
+        options: maximum number of options of a question; None: as many as the protocol allows.
         detail: how closely the model looks at an image; None: the service's default.
     """
 
     descriptions: str | None = None
     permutations: int = 1
+    options: int | None = None
     detail: Literal["low", "high", "auto", "original"] | None = None
 
 
@@ -121,6 +129,14 @@ def open_service(
     """
     options = read_options(spec, kind)
     service = make(options)
+    if options.options is not None:
+        most = service.limits.options
+        if not 2 <= options.options <= most:
+            raise CraftZooError(
+                f"option options of {spec.model} must be at least 2 and at most {most}, not "
+                f"{options.options}"
+            )
+        service.limits = replace(service.limits, options=options.options)
     file = options.descriptions
     return QuestionVLM(
         service,

@@ -9,7 +9,6 @@ import base64
 import itertools
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +25,7 @@ from craft_zoo.client.questions import (
     QuestionVLM,
     Reply,
 )
+from craft_zoo.client.refusals import unsuitable
 from craft_zoo.client.retrying import Damaged, Transient
 from craft_zoo.client.services import ServiceOptions, address, open_service
 from craft_zoo.errors import CraftZooError
@@ -46,8 +46,6 @@ _LATER = frozenset({408, 425, 429})  # statuses below 500 after which a retry ma
 _TIMED_OUT = frozenset({408, 504, 524})  # the model may still have answered
 _FAILURES = 3  # attempts after which HTTP 500, which may be transient, is a permanent failure
 _INVALID = 3  # attempts after which an invalid answer is a permanent failure
-_TOO_MANY = re.compile(r"at most (\d+) options")  # words of transformers' refusals
-_NO_IMAGES = "Images need a model"
 # Last line of the prompt that transformers makes of a question for models without one of their own.
 _CHOOSE = "Answer with the letter of the option that fits best (A to Z) only."
 _DECIDE = "Answer Yes or No only."
@@ -61,12 +59,10 @@ class SystemOneOptions(ServiceOptions):
         timeout: seconds to wait for an answer; some servers answer the questions of a request, and
             the requests, one after another.
         images: how images are sent: as ``assets`` that the state names, or as a ``list``.
-        options: maximum number of options of a question.
     """
 
     timeout: float = 300.0
     images: Literal["assets", "list"] = "assets"
-    options: int = 255
 
 
 class SystemOne(QuestionService):
@@ -83,8 +79,7 @@ class SystemOne(QuestionService):
         transport: replaces the network in tests.
 
     Raises:
-        CraftZooError: the URL or the key is invalid, ``options`` is below 2, or the package httpx
-            is missing.
+        CraftZooError: the URL or the key is invalid, or the package httpx is missing.
     """
 
     def __init__(
@@ -99,8 +94,6 @@ class SystemOne(QuestionService):
         tokens: TokenRule | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        if options < 2:
-            raise CraftZooError(f"option options of {SCHEME}{model} must be at least 2: raise it")
         self._key = checked_key(os.environ.get(KEY, "") if key is None else key, KEY)
         headers = {"Content-Type": "application/json", IMAGES_HEADER: "true"}
         if self._key:
@@ -162,16 +155,8 @@ class SystemOne(QuestionService):
                 attempts=_FAILURES if status == 500 else None,
                 billed=status in _TIMED_OUT,
             )
-        limit = _TOO_MANY.search(said)
-        if limit:
-            return CraftZooError(
-                f"{who} takes at most {limit[1]} options in a question: set its option options "
-                f"(--model-option options={limit[1]}), which divides more classes into blocks"
-            )
-        if _NO_IMAGES in said:
-            return CraftZooError(
-                f"the model {self._model} of {who} reads no images: choose a vision-language model"
-            )
+        if (mended := unsuitable(who, status, said)) is not None:
+            return mended
         if status in (401, 403):
             mend = f"check {KEY}" if self._key else f"set {KEY}"
             return CraftZooError(f"{who} refused the key ({said}): {mend}")
@@ -268,8 +253,7 @@ def open_system_one(spec: ModelSpec) -> QuestionVLM:
             url,
             timeout=options.timeout,
             images=options.images,
-            options=options.options,
-            tokens=options.tokens,
+            tokens=options.tokens(model),
         )
 
     return open_service(spec, make, SystemOneOptions)

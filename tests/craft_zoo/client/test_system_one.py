@@ -281,7 +281,7 @@ def test_a_model_that_reads_no_images_is_a_sentence(
     server: Server, connect: Connect, task: Task
 ) -> None:
     server.first = [Canned(400, {"detail": "Images need a model whose processor handles them."})]
-    with pytest.raises(CraftZooError, match=r"reads no images: choose a vision-language model$"):
+    with pytest.raises(CraftZooError, match=r"reads no images .*: choose a vision-language model$"):
         ask(connect(), task)
 
 
@@ -375,7 +375,7 @@ def test_question_without_an_answer_counts_as_refused(
         (422, {"detail": [{"loc": ["body", "assets"], "msg": "Extra"}]}, "", r"body.assets: Extra.*"
         "--model-option images=list"),
         (422, {"detail": [{"loc": 3, "msg": "bad"}, 5, None]}, "", r"the questions \(bad\)"),
-        (413, b"\xff", "", r"rejected the questions \(HTTP 413\)"),
+        (413, b"\xff", "", r"an image is too large for .* \(HTTP 413\): make it smaller"),
     ],
 )  # fmt: skip
 def test_refusals_say_what_to_do(

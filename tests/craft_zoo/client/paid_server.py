@@ -1,0 +1,260 @@
+"""A server of all protocols that people pay for, which counts tokens as their owners document."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import io
+import json
+import math
+import re
+import threading
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+MODELS = {
+    "openai": "m",
+    "systemone": "m",
+    "chat": "gpt-4o",
+    "embeddings": "m",
+    "cohere": "embed-v4.0",
+    "voyage": "voyage-multimodal-3.5",
+}
+PATHS = {"systemone": "", "cohere": "/v2"}  # of the base URLs; the others: /v1
+_REFUSED = "Sorry."
+
+
+@functools.cache
+def _tokenizer() -> Any:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer()
+
+
+def text_tokens(text: str) -> int:
+    """Tokens of a text by the byte-pair encoding of CLIP, as each vendor has an own one."""
+    lines = text.split("\n")
+    return sum(len(_tokenizer().encode(line)) for line in lines) + len(lines) - 1
+
+
+def tile_tokens(width: int, height: int) -> int:
+    """gpt-4o's: 85, and 170 a square of 512 pixels, in at most 2048 x 2048 and 768 on one side."""
+    for factor in (2048 / max(width, height), 768 / min(width, height)):
+        if factor < 1:
+            width, height = round(factor * width), round(factor * height)
+    return 85 + 170 * math.ceil(width / 512) * math.ceil(height / 512)
+
+
+def patch_tokens(width: int, height: int) -> int:
+    return math.ceil(width / 32) * math.ceil(height / 32)
+
+
+def pixel_tokens(width: int, height: int) -> int:
+    """Voyage's: 560 pixels a token."""
+    return math.ceil(width * height / 560)
+
+
+class PaidServer:
+    """Answers every protocol by numbers that depend on image and text alone.
+
+    Attributes:
+        faults: what happens to the next requests, in place of an answer or to it: an HTTP status,
+            "cut", "html", "refuse" or None.
+        after: seconds of Retry-After.
+        said: message with statuses.
+        answered: bodies of requests that were answered whole.
+        tokens: sum of the input tokens of these answers.
+        logprobs: whether chat completions have any.
+        decimals: of probabilities.
+        on_request: called when a request comes.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[str | None] = []
+        self.answered: list[bytes] = []
+        self.keys: list[str] = []
+        self.tokens, self.after, self.decimals, self.said = 0, 0, 4, "no"
+        self.logprobs = True
+        self.on_request: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                server._reply(self)
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+
+    def name(self, protocol: str) -> str:
+        """Name of the model behind a protocol."""
+        return f"{protocol}:{MODELS[protocol]}@{self.url}{PATHS.get(protocol, '/v1')}"
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def _reply(self, http: BaseHTTPRequestHandler) -> None:
+        body = http.rfile.read(int(http.headers["content-length"]))
+        self.on_request()
+        with self._lock:
+            fault = self.faults.pop(0) if self.faults else None
+        if fault is not None and fault.isdigit():
+            content = json.dumps({"error": {"message": self.said, "code": fault}}).encode()
+            self._write(http, int(fault), content, {"Retry-After": str(self.after)})
+            return
+        route = http.path.rpartition("/")[2]
+        answer, tokens = getattr(self, f"_{route}")(json.loads(body), fault == "refuse")
+        content = json.dumps(answer).encode()
+        if fault == "cut":
+            self._write(http, 200, content, cut=len(content) // 2)
+        elif fault == "html":
+            self._write(http, 200, b"<html>busy</html>")
+        else:
+            with self._lock:
+                self.answered.append(body)
+                self.keys.append(http.headers["Idempotency-Key"])
+                self.tokens += tokens
+            self._write(http, 200, content)
+
+    def _write(
+        self,
+        http: BaseHTTPRequestHandler,
+        status: int,
+        content: bytes,
+        headers: dict[str, str] | None = None,
+        cut: int = 0,
+    ) -> None:
+        http.send_response(status)
+        sizes = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        for name, value in (sizes | (headers or {})).items():
+            http.send_header(name, value)
+        http.end_headers()
+        http.wfile.write(content[: len(content) - cut])
+        http.close_connection = http.close_connection or cut > 0
+
+    def _probabilities(self, image: bytes, texts: Sequence[str]) -> list[float]:
+        weights = np.exp([_number(image, text) for text in texts])
+        return [float(one) for one in (weights / weights.sum()).round(self.decimals)]
+
+    def _decisions(self, body: dict[str, Any], refuse: bool) -> tuple[Any, int]:
+        image = _image(body["input"][0]["content"][0]["image_url"])
+        tokens, answers = 10 + patch_tokens(*_size(image)), []
+        for question in body["questions"]:
+            choices = question.get("choices", [])
+            texts = [one["value"] + one.get("description", "") for one in choices]
+            tokens += 6 + sum(map(text_tokens, [question["instructions"], *texts]))
+            tokens += 2 * len(texts)
+            p = self._probabilities(image, texts or [question["instructions"], "not so"])
+            if refuse:
+                answers.append({"type": "refusal"})
+            elif choices:
+                listed = [
+                    {"value": one["value"], "probability": each}
+                    for one, each in zip(choices, p, strict=True)
+                ]
+                answers.append({"type": "choice", "probabilities": listed})
+            else:
+                answers.append({"type": "predicate", "probability": p[0]})
+        return {"answers": answers, "usage": _usage(tokens)}, tokens
+
+    def _systemone(self, body: dict[str, Any], refuse: bool) -> tuple[Any, int]:
+        [asset] = body["assets"].values()
+        image = base64.b64decode(asset["data_base64"])
+        tokens, answers = 0, {}
+        for name, question in body["questions"].items():
+            criteria = question.get("criteria", {})
+            texts = [value + (text or "") for value, text in criteria.items()]
+            tokens += 10 + patch_tokens(*_size(image))
+            tokens += sum(map(text_tokens, [question["instructions"], *texts])) + 3 * len(texts)
+            p = self._probabilities(image, texts or [question["instructions"], "not so"])
+            if criteria:
+                answers[name] = {"probabilities": dict(zip(criteria, p, strict=True))}
+            else:
+                answers[name] = {"noul": p[0]}
+        return {"answers": {} if refuse else answers, "usage": _usage(tokens)}, tokens
+
+    def _completions(self, body: dict[str, Any], refuse: bool) -> tuple[Any, int]:
+        picture, text = body["messages"][0]["content"]
+        image = _image(picture["image_url"]["url"])
+        tokens = 7 + tile_tokens(*_size(image)) + text_tokens(text["text"])
+        lines = dict(re.findall(r"^([A-Z])\. (.*)$", text["text"], flags=re.MULTILINE))
+        p = self._probabilities(image, list(lines.values()))
+        said = _REFUSED if refuse else list(lines)[int(np.argmax(p))]
+        choice: dict[str, Any] = {"message": {"role": "assistant", "content": said}}
+        if self.logprobs and not refuse:
+            top = [
+                {"token": letter, "logprob": math.log(max(one, 1e-9))}
+                for letter, one in zip(lines, p, strict=True)
+            ]
+            choice["logprobs"] = {"content": [{"token": said, "top_logprobs": top}]}
+        usage = {"prompt_tokens": tokens, "completion_tokens": 1}
+        return {"choices": [choice], "usage": usage}, tokens
+
+    def _embeddings(self, body: dict[str, Any], refuse: bool) -> tuple[Any, int]:
+        inputs = body["input"]
+        if body.get("modality") == "image":
+            inputs = [_image(one) for one in inputs]
+        tokens = 8 + sum(_tokens(one, patch_tokens) for one in inputs)
+        return {"data": _indexed(inputs), "usage": {"prompt_tokens": tokens}}, tokens
+
+    def _embed(self, body: dict[str, Any], refuse: bool) -> tuple[Any, int]:
+        assert body["embedding_types"] == ["float"]
+        assert (body["input_type"] == "image") is ("images" in body)
+        inputs = [_image(one) for one in body.get("images", ())] or body["texts"]
+        tokens = sum(_tokens(one, patch_tokens) for one in inputs)
+        kind = "image_tokens" if "images" in body else "input_tokens"
+        rows = [_vector(one) for one in inputs]
+        return {"embeddings": {"float": rows}, "meta": {"billed_units": {kind: tokens}}}, tokens
+
+    def _multimodalembeddings(self, body: dict[str, Any], refuse: bool) -> tuple[Any, int]:
+        parts = [one["content"][0] for one in body["inputs"]]
+        inputs = [one.get("text") or _image(one["image_base64"]) for one in parts]
+        tokens = sum(_tokens(one, pixel_tokens) for one in inputs)
+        return {"data": _indexed(inputs), "usage": {"total_tokens": tokens}}, tokens
+
+
+def _usage(tokens: int) -> dict[str, int]:
+    return {"input_tokens": tokens, "output_tokens": 0}
+
+
+def _image(url: str) -> bytes:
+    start, _, content = url.partition(",")
+    assert start.startswith("data:image/")
+    return base64.b64decode(content, validate=True)
+
+
+def _size(image: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(image)) as opened:
+        return opened.size
+
+
+def _tokens(given: str | bytes, rule: Callable[[int, int], int]) -> int:
+    return text_tokens(given) if isinstance(given, str) else rule(*_size(given))
+
+
+def _number(image: bytes, text: str) -> float:
+    digest = hashlib.sha256(image + text.encode()).digest()
+    return float(np.random.default_rng(list(digest[:8])).standard_normal())
+
+
+def _vector(given: str | bytes) -> list[float]:
+    content = given.encode() if isinstance(given, str) else given
+    digest = hashlib.sha256(content).digest()
+    return [float(one) for one in np.random.default_rng(list(digest)).standard_normal(8)]
+
+
+def _indexed(inputs: Sequence[str | bytes]) -> list[dict[str, Any]]:
+    return [{"index": place, "embedding": _vector(one)} for place, one in enumerate(inputs)][::-1]

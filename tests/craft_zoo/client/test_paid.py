@@ -1,0 +1,355 @@
+"""What all services that bill have in common: faults, bills, estimates, sentences."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import craft_zoo as cz
+from craft_zoo.blackbox import Journal, ReplayVLM, Usage
+from craft_zoo.cli.main import main
+from craft_zoo.client import Retrying
+from craft_zoo.client.image_tokens import image_rule
+from craft_zoo.client.paid import PaidVLM
+from craft_zoo.data import Task
+from craft_zoo.errors import CraftZooError
+
+pytest.importorskip("openai")
+
+HELPER = runpy.run_path(str(Path(__file__).parent / "paid_server.py"))
+PROTOCOLS = list(HELPER["MODELS"])
+QUESTIONS = ["openai", "systemone", "chat"]  # the others return vectors
+KEYS = {"systemone": "SYSTEMONE_API_KEY", "cohere": "CO_API_KEY", "voyage": "VOYAGE_API_KEY"}
+NAMES = ("red square", "green field", "blue sky")
+PROMPTS = ("a {}", "an old {}", "Which is it? a {}")
+
+Connect = Callable[..., PaidVLM]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for variable in ("OPENAI_API_KEY", *KEYS.values()):
+        monkeypatch.setenv(variable, "k")
+    running = HELPER["PaidServer"]()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def slept() -> list[float]:
+    """Waits that did not take place."""
+    return []
+
+
+@pytest.fixture
+def connect(server: Any, slept: list[float]) -> Connect:
+    """Opens a model of the server, which answers one request at a time and batches of two."""
+
+    def connected(protocol: str, **options: Any) -> PaidVLM:
+        options = {"concurrency": 1, **({} if protocol in QUESTIONS else {"batch": 2}), **options}
+        vlm = cz.load_vlm(server.name(protocol), options=options)
+        assert isinstance(vlm, PaidVLM)
+        vlm._retrying = Retrying(first=0.01, longest=0.02, sleep=slept.append)
+        return vlm
+
+    return connected
+
+
+def ask(vlm: Any, task: Task) -> np.ndarray:
+    images = vlm.images(task.train.images[:4])
+    box = vlm.classifier(NAMES)
+    return np.stack([box.score(prompt, images) for prompt in PROMPTS])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("fault", ["429", "408", "503", "500", "cut", "html"])
+def test_faults_change_nothing_and_nothing_answered_is_asked_again(
+    server: Any, connect: Connect, slept: list[float], small_task: Task, protocol: str, fault: str
+) -> None:
+    expected = ask(connect(protocol), small_task)
+    asked, tokens = Counter(server.answered), server.tokens
+    server.answered.clear()
+    server.keys.clear()
+    server.faults, server.after, server.tokens = [None, fault, None, fault], 7, 0
+    vlm = connect(protocol)
+    np.testing.assert_array_equal(ask(vlm, small_task), expected)
+    assert Counter(server.answered) == asked
+    assert len(set(server.keys)) == len(server.keys) == len(server.answered)
+    assert server.tokens == tokens
+    if fault.isdigit():
+        assert [7 <= each < 8 for each in slept] == [True, True]
+    if fault in ("429", "503", "500"):
+        assert vlm.billed.input_tokens == tokens
+        assert vlm.billed.requests == len(server.answered)
+    else:  # the answer may have been billed, and counts again
+        assert vlm.billed.input_tokens > tokens
+        assert vlm.billed.requests == len(server.answered) + 2
+
+
+@pytest.mark.parametrize("protocol", QUESTIONS)
+def test_a_refused_question_is_paid_once_and_undecided(
+    server: Any, connect: Connect, small_task: Task, protocol: str
+) -> None:
+    expected = ask(connect(protocol), small_task)
+    server.tokens, server.faults = 0, [None, "refuse"]
+    vlm: Any = connect(protocol)
+    answer = ask(vlm, small_task)
+    np.testing.assert_array_equal(answer[0, 1], 0)
+    answer[0, 1] = expected[0, 1]
+    np.testing.assert_array_equal(answer, expected)
+    assert vlm.refused == 1
+    assert vlm.billed.input_tokens == server.tokens
+
+
+class Died(BaseException):
+    """The process is killed here."""
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("after", [0, 1, 3, 4])
+def test_a_killed_run_pays_nothing_twice(
+    server: Any, connect: Connect, small_task: Task, tmp_path: Path, protocol: str, after: int
+) -> None:
+    expected = ask(connect(protocol), small_task)
+    asked, tokens = Counter(server.answered), server.tokens
+    server.answered.clear()
+    server.tokens = 0
+
+    def run(left: int) -> tuple[np.ndarray, Usage]:
+        with Journal(tmp_path / "journal") as journal:
+            vlm: Any = connect(protocol)
+            send = vlm.service.send
+
+            def dying(*arguments: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    raise Died
+                return send(*arguments)
+
+            vlm.service.send = dying
+            behind = ReplayVLM(vlm, journal)
+            return ask(behind, small_task), behind.billed
+
+    with pytest.raises(Died):
+        run(after)
+    assert len(server.answered) == after
+    answers, billed = run(10**9)
+    np.testing.assert_array_equal(answers, expected)
+    assert Counter(server.answered) == asked
+    assert (billed.input_tokens, billed.requests) == (tokens, len(server.answered))
+    again, same = run(0)  # all of it is on disk
+    np.testing.assert_array_equal(again, expected)
+    assert same == billed
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three classes of eight images of different sizes."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for colour, name in zip(np.eye(3), NAMES, strict=True):
+        (folder / name).mkdir()
+        for number in range(8):
+            size = rng.integers(300, 900, 2)
+            pixels = (200 * colour + 40 * rng.random(3)).astype(np.uint8)
+            Image.fromarray(np.broadcast_to(pixels, (*size, 3)).copy()).save(
+                folder / name / f"{number}.png"
+            )
+    return folder
+
+
+@pytest.mark.parametrize("method", ["anchors", "craft-hard"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_dry_run_knows_the_tokens_to_15_percent(
+    server: Any,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    protocol: str,
+    method: str,
+) -> None:
+    command = ["tune", f"folder:{photos}", "--shots", "4", "--method", method, "--budget", "6"]
+    command += ["--model", server.name(protocol), "--price", "input_tokens=1"]
+    command += ["--set", "anchors=6"] if method == "anchors" else []
+    command += ["--estimate", "none", "--out", str(tmp_path / "out.adapter")]
+    assert main([*command, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert not server.answered
+    [expected] = re.findall(r"([\d,]+) input tokens", said)
+    assert re.search(r"[\d,]+ requests", said)
+    assert re.search(r"a price of [\d.]+", said)
+    assert main(command) == 0
+    assert int(expected.replace(",", "")) / server.tokens == pytest.approx(1, abs=0.15)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert f"{server.tokens:,} input tokens" in " ".join(last.split())
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "tokens"),
+    [
+        ("gpt-4o", (1024, 1024), 765),  # examples of OpenAI's documentation
+        ("gpt-4o-2024-08-06", (2048, 4096), 1105),
+        ("openai/gpt-4.1-mini", (1024, 1024), 1659),
+        ("gpt-4.1-nano", (4000, 4000), 3779),
+        ("gpt-5-mini-2025-08-07", (64, 64), 7),
+        ("gpt-4o-mini", (512, 512), 8500),
+        ("gemini-2.0-flash", (384, 384), 258),
+        ("gemini-2.0-flash", (960, 540), 516),
+        ("voyage-multimodal-3", (1000, 560), 1000),
+    ],
+)
+def test_images_have_the_tokens_that_owners_document(
+    model: str, size: tuple[int, int], tokens: int
+) -> None:
+    rule = image_rule(model)
+    assert rule is not None
+    assert rule.of_size(*size) == tokens
+
+
+def test_details_and_unknown_models() -> None:
+    rule = image_rule("gpt-4o")
+    assert rule is not None
+    assert rule.of_size(2048, 2048, low=True) == 85
+    assert image_rule("gpt-5.9") is image_rule("gpt-6-luna") is image_rule("m") is None
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_image_that_is_too_large_is_a_sentence(
+    server: Any, connect: Connect, small_task: Task, protocol: str
+) -> None:
+    vlm: Any = connect(protocol)
+    if protocol in QUESTIONS:
+        vlm.service.limits = replace(vlm.service.limits, image_bytes=10)
+    else:
+        vlm.service.image_bytes = 10
+    with pytest.raises(CraftZooError, match=rf"image 0 has .* bytes, and {protocol}:.* takes 10 "):
+        vlm.images(small_task.train.images)
+    server.faults, server.said = ["413"], "Payload Too Large"
+    with pytest.raises(CraftZooError, match=r"image is too large for .*: make it smaller$"):
+        ask(connect(protocol), small_task)
+    server.faults, server.said = ["400"], "The image you sent is too large."
+    with pytest.raises(CraftZooError, match=r"image is too large for .*: make it smaller$"):
+        ask(connect(protocol), small_task)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("400", "Images need a model whose processor handles them."),
+        ("400", "Invalid content type. image_url is only supported by certain models."),
+        ("400", "facebook/opt-125m is not a multimodal model None"),
+        ("404", "No endpoints found that support image input"),
+        ("400", "this model does not support image input"),
+        ("422", "model-id `x` does not support `image_embed`."),
+    ],
+)
+def test_a_model_that_reads_no_images_is_a_sentence(
+    server: Any, connect: Connect, small_task: Task, protocol: str, status: str, said: str
+) -> None:
+    server.faults, server.said = [status], said
+    with pytest.raises(CraftZooError, match=r"reads no images .*: choose a vision-language model$"):
+        ask(connect(protocol), small_task)
+
+
+@pytest.mark.parametrize("protocol", QUESTIONS)
+def test_more_options_than_a_service_takes_are_a_sentence_and_then_blocks(
+    server: Any, connect: Connect, small_task: Task, protocol: str
+) -> None:
+    server.faults, server.said = ["422"], "A choice has at most 2 options."
+    with pytest.raises(CraftZooError, match=r"at most 2 options .*\(--model-option options=2\)"):
+        ask(connect(protocol), small_task)
+    assert ask(connect(protocol, options=2), small_task).shape == (3, 4, 3)
+    with pytest.raises(CraftZooError, match=r"option options of .* must be at least 2 and at most"):
+        connect(protocol, options=1)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_missing_key_is_a_sentence(
+    server: Any,
+    connect: Connect,
+    small_task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+    protocol: str,
+) -> None:
+    variable = KEYS.get(protocol, "OPENAI_API_KEY")
+    server.faults, server.said = ["401"], "Who are you?"
+    with pytest.raises(
+        CraftZooError, match=rf"refused the key \(Who are you\?\): check {variable}"
+    ):
+        ask(connect(protocol), small_task)
+    monkeypatch.delenv(variable)
+    server.faults = ["401"]
+    with pytest.raises(CraftZooError, match=rf"refused the key \(Who are you\?\): set {variable}"):
+        ask(connect(protocol), small_task)
+    if protocol not in ("systemone", "embeddings"):  # the others have an owner's address
+        with pytest.raises(CraftZooError, match=rf"needs a key: set {variable}"):
+            cz.load_vlm(f"{protocol}:m")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options", "line"),
+    [
+        ("openai", {}, r"3 options by probabilities of 4 decimals; \d+ tokens a request of 1 q.*n"),
+        (
+            "systemone",
+            {},
+            r"3 options by probabilities of 4 decimals; \d+ tokens a request of 1 .*",
+        ),
+        (
+            "chat",
+            {},
+            r"3 options by the log-probabilities of the 20 likeliest tokens; \d+ tokens .*",
+        ),
+        (
+            "openai",
+            {"permutations": 3},
+            r"3 options by probabilities of 4 decimals; their order changes a probability by "
+            r"0\.000; \d+ tokens a request of 3 questions",
+        ),
+    ],
+)
+def test_one_line_says_what_a_service_does(
+    server: Any,
+    connect: Connect,
+    small_task: Task,
+    caplog: pytest.LogCaptureFixture,
+    protocol: str,
+    options: dict[str, Any],
+    line: str,
+) -> None:
+    vlm = connect(protocol, **options)
+    assert not caplog.messages
+    ask(vlm, small_task)
+    [message] = caplog.messages
+    assert re.fullmatch(rf"{re.escape(vlm.name)} answers {line}", message), message
+    assert len(server.answered) == 3 * 4  # no request was made for it
+
+
+def test_one_line_says_what_is_missing(
+    server: Any, connect: Connect, small_task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.logprobs = False
+    ask(connect("chat"), small_task)
+    assert "answers 3 options by 1 label without log-probabilities" in caplog.text
+    server.faults = [None, "refuse"]
+    vlm = connect("openai")
+    vlm.service.limits = type(vlm.service.limits)(questions=1, options=9)  # type: ignore[attr-defined]
+    box, images = vlm.classifier(NAMES), vlm.images(small_task.train.images[:1])
+    list(box.logits(PROMPTS, images))
+    assert "refuses 1 of 3 questions" in caplog.text
+    for protocol in ("embeddings", "cohere", "voyage"):
+        caplog.clear()
+        ask(connect(protocol), small_task)
+        assert "returns vectors of 8 numbers; " in caplog.text
+        assert caplog.text.rstrip().endswith("tokens for 2 images")
