@@ -1,4 +1,8 @@
-"""``craft-zoo tune``: adapt a model and save the adapter."""
+"""Adapt a model to a few images of each class and save the adapter.
+
+Run the same command again to continue after an interruption; answers received so far are read from
+a journal and not paid for twice.
+"""
 
 from __future__ import annotations
 
@@ -69,14 +73,8 @@ from craft_zoo.tuning import (
 )
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "tune",
-        description="Adapt a model to a few images of each class and save the adapter. Run the "
-        "same command again to continue after an interruption; answers received so far are read "
-        "from a journal and not paid for twice.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
     data, method = group_of(parser, "data"), group_of(parser, "method")
     output = group_of(parser, "output")
@@ -123,7 +121,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="print the maximum cost of the run; send no query and write no file",
     )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
