@@ -201,16 +201,8 @@ def _table(summary: pd.DataFrame) -> Table:
         f"mean over seeds ({SPREAD});\nper image: predictions that a deployed image costs",
         box=None,
     )
-    for column in (
-        "data set",
-        "shots",
-        "method",
-        "accuracy",
-        "area",
-        "queries",
-        "per image",
-        "seconds",
-    ):
+    figures = ("accuracy", "area", "queries", "per image", "seconds")
+    for column in ("data set", "shots", "method", *figures):
         left = column in ("data set", "method")
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     ranked = summary.sort_values("area", ascending=False, kind="stable")

@@ -158,17 +158,11 @@ def _expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
             continue
         found = list_files(path)
         if not found.images:
-            raise CraftZooError(
-                " ".join([f"folder {path} holds no images: name another", *_why(found.left_out)])
-            )
+            why = "".join(f" ({sentence})" for sentence in say_left_out(found.left_out)[:1])
+            raise CraftZooError(f"folder {path} holds no images: name another{why}")
         images += found.images
         left_out += found.left_out
     return images, say_left_out(left_out)
-
-
-def _why(left_out: list[LeftOut]) -> list[str]:
-    """The first sentence about skipped files, if there are any, in parentheses."""
-    return [f"({sentence})" for sentence in say_left_out(left_out)[:1]]
 
 
 def _rows(

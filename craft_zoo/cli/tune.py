@@ -146,8 +146,9 @@ def run(options: argparse.Namespace) -> int:
     task = spec.draw(dataset, options.shots, options.seed)
     vlm = read_model(options).open()
     budget = arguments["budget"] = check_tuning(vlm, task, **arguments)
-    estimate = _no_estimate(task)
-    if options.estimate != "none":
+    if options.estimate == "none":
+        estimate = Choice("none", task.train.take(np.zeros(0, np.int64)), 0, "not asked for")
+    else:
         whole = options.estimate == "cross-validate"
         choice = options.method, config, budget
         estimate = choose_estimate(task, *choice, seed=options.seed, bills=vlm.bills, whole=whole)
@@ -286,10 +287,6 @@ def _answered(journal: Path) -> int:
         return 0
     with Journal(journal) as begun:
         return begun.answered
-
-
-def _no_estimate(task: Task) -> Choice:
-    return Choice("none", task.train.take(np.zeros(0, np.int64)), 0, "not asked for")
 
 
 def _estimated(
