@@ -26,36 +26,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from craft_zoo.optimizers.base import Optimizer, OutputLoss, Outputs
-    from craft_zoo.optimizers.checkpoint import restore
-    from craft_zoo.optimizers.choices import ChoiceSearch
-    from craft_zoo.optimizers.cma import CMA
-    from craft_zoo.optimizers.columns import Columns
-    from craft_zoo.optimizers.errors import OptimizerError
-    from craft_zoo.optimizers.genetic import Genetic
-    from craft_zoo.optimizers.hill_climb import HillClimb
-    from craft_zoo.optimizers.lm_ma_es import LMMAES
-    from craft_zoo.optimizers.logit_gn import LogitGN
-    from craft_zoo.optimizers.nevergrad import Nevergrad
-    from craft_zoo.optimizers.option import Option
-    from craft_zoo.optimizers.random_search import RandomSearch
-    from craft_zoo.optimizers.registry import (
-        create,
-        names,
-        options,
-        parse_spec,
-        register,
-        searches,
-        uses_blocks,
-    )
-    from craft_zoo.optimizers.sep_cma import SepCMA
-    from craft_zoo.optimizers.snes import SNES
-    from craft_zoo.optimizers.space import Space
-    from craft_zoo.optimizers.spsa import SPSA
-    from craft_zoo.optimizers.spsa_gc import SPSAGC
-    from craft_zoo.optimizers.vkd_cma import VkdCMA
-    from craft_zoo.optimizers.zip import ZIP
-    from craft_zoo.optimizers.zo_adam import ZOAdam
+    from craft_zoo.optimizers.base import Optimizer as Optimizer
+    from craft_zoo.optimizers.base import OutputLoss as OutputLoss
+    from craft_zoo.optimizers.base import Outputs as Outputs
+    from craft_zoo.optimizers.checkpoint import restore as restore
+    from craft_zoo.optimizers.choices import ChoiceSearch as ChoiceSearch
+    from craft_zoo.optimizers.cma import CMA as CMA
+    from craft_zoo.optimizers.columns import Columns as Columns
+    from craft_zoo.optimizers.errors import OptimizerError as OptimizerError
+    from craft_zoo.optimizers.genetic import Genetic as Genetic
+    from craft_zoo.optimizers.hill_climb import HillClimb as HillClimb
+    from craft_zoo.optimizers.lm_ma_es import LMMAES as LMMAES
+    from craft_zoo.optimizers.logit_gn import LogitGN as LogitGN
+    from craft_zoo.optimizers.nevergrad import Nevergrad as Nevergrad
+    from craft_zoo.optimizers.option import Option as Option
+    from craft_zoo.optimizers.random_search import RandomSearch as RandomSearch
+    from craft_zoo.optimizers.registry import create as create
+    from craft_zoo.optimizers.registry import names as names
+    from craft_zoo.optimizers.registry import options as options
+    from craft_zoo.optimizers.registry import parse_spec as parse_spec
+    from craft_zoo.optimizers.registry import register as register
+    from craft_zoo.optimizers.registry import searches as searches
+    from craft_zoo.optimizers.registry import uses_blocks as uses_blocks
+    from craft_zoo.optimizers.sep_cma import SepCMA as SepCMA
+    from craft_zoo.optimizers.snes import SNES as SNES
+    from craft_zoo.optimizers.space import Space as Space
+    from craft_zoo.optimizers.spsa import SPSA as SPSA
+    from craft_zoo.optimizers.spsa_gc import SPSAGC as SPSAGC
+    from craft_zoo.optimizers.vkd_cma import VkdCMA as VkdCMA
+    from craft_zoo.optimizers.zip import ZIP as ZIP
+    from craft_zoo.optimizers.zo_adam import ZOAdam as ZOAdam
 
 _HOMES = {
     "CMA": "cma",
@@ -90,38 +90,7 @@ _HOMES = {
     "uses_blocks": "registry",
 }
 
-__all__ = [
-    "CMA",
-    "LMMAES",
-    "SNES",
-    "SPSA",
-    "SPSAGC",
-    "ZIP",
-    "ChoiceSearch",
-    "Columns",
-    "Genetic",
-    "HillClimb",
-    "LogitGN",
-    "Nevergrad",
-    "Optimizer",
-    "OptimizerError",
-    "Option",
-    "OutputLoss",
-    "Outputs",
-    "RandomSearch",
-    "SepCMA",
-    "Space",
-    "VkdCMA",
-    "ZOAdam",
-    "create",
-    "names",
-    "options",
-    "parse_spec",
-    "register",
-    "restore",
-    "searches",
-    "uses_blocks",
-]
+__all__ = list(_HOMES)
 
 
 if not TYPE_CHECKING:  # else a type checker would accept unknown names

@@ -40,9 +40,8 @@ class PairedDifferences(Bounded):
         check_generation(self.name, self.budget, 2)  # a pair
         self.c, self.directions = c, directions
         self._z = np.zeros(self.dim)
-        self._around = self._safe = np.zeros(
-            self.dim
-        )  # y of the last pairs; last y no worse than 0
+        # y of the last pairs, and the last y that was no worse than the start
+        self._around = self._safe = np.zeros(self.dim)
         self._deltas = np.zeros((0, self.dim))
         self._shrink = 1.0  # factor of all step lengths
         self._limit, self._tolerance = np.inf, 0.0  # loss at the start, and its noise

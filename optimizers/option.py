@@ -168,9 +168,7 @@ def as_int(value: Any) -> int | None:
 
     The result is None for other types, among them floats and booleans.
     """
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool):
         return None
     try:
         return operator.index(value)

@@ -244,8 +244,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 def given_data(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of :func:`add_data_arguments` that were given, with the keys of a plan."""
     names = ("data_root", "download", "skip_bad", "sampling", "fewer")
-    values = {name: getattr(options, name) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def read_dataset(options: argparse.Namespace) -> DatasetSpec:

@@ -1,4 +1,7 @@
-"""``craft-zoo bbob``: compare optimizers on COCO's BBOB functions, without a model."""
+"""Run optimizers on the 24 BBOB functions and draw the share of targets reached against
+evaluations. Run the same command with the same --out to continue after an interruption: finished
+runs are not repeated. Needs craft-zoo[bbob].
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,8 @@ DEFAULT_OUT = "craft-zoo-bbob"
 DEFAULT_NEVERGRAD = "nevergrad:OnePlusOne"
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "bbob",
-        description="Run optimizers on the 24 BBOB functions and draw the share of targets "
-        "reached against evaluations. Run the same command with the same --out to continue after "
-        "an interruption: finished runs are not repeated. Needs craft-zoo[bbob].",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
         "--optimizer",
         action="append",
@@ -57,7 +54,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
     )
     add_out_argument(parser, DEFAULT_OUT)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,7 @@
-"""``craft-zoo bench``: compare methods and optimizers by accuracy per query."""
+"""Run a grid of data sets x methods x optimizers x shots x seeds on one model and draw accuracy
+against queries. Run the same command with the same --out to continue after an interruption:
+finished runs are not repeated.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +49,8 @@ from craft_zoo.printable import printable
 DEFAULT_OUT = "craft-zoo-bench"
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "bench",
-        description="Run a grid of data sets x methods x optimizers x shots x seeds on one model "
-        "and draw accuracy against queries. Run the same command with the same --out to continue "
-        "after an interruption: finished runs are not repeated.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
         "--plan",
         type=Path,
@@ -118,7 +115,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add_execution_arguments(parser)
     add_config_argument(parser)
     add_model_arguments(parser, default=None, otherwise=NAME)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -205,16 +201,8 @@ def _table(summary: pd.DataFrame) -> Table:
         f"mean over seeds ({SPREAD});\nper image: predictions that a deployed image costs",
         box=None,
     )
-    for column in (
-        "data set",
-        "shots",
-        "method",
-        "accuracy",
-        "area",
-        "queries",
-        "per image",
-        "seconds",
-    ):
+    figures = ("accuracy", "area", "queries", "per image", "seconds")
+    for column in ("data set", "shots", "method", *figures):
         left = column in ("data set", "method")
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     ranked = summary.sort_values("area", ascending=False, kind="stable")

@@ -1,4 +1,6 @@
-"""``craft-zoo cache``: show or clear the cache of image features."""
+"""Show or clear the cache of image features on disk, which saves encoding an image twice with a
+model. The folder is CRAFT_ZOO_CACHE, or the user's cache folder.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,9 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import cache_folder
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "cache",
-        description="Show or clear the cache of image features on disk, which saves encoding an "
-        "image twice with a model. The folder is CRAFT_ZOO_CACHE, or the user's cache folder.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("--clear", action="store_true", help="delete the cached features")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

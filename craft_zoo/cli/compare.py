@@ -1,4 +1,7 @@
-"""``craft-zoo compare``: paired comparison of two methods, with a significance test."""
+"""Compare two methods by pairs of runs, over all tasks and seeds that both were run on: the mean
+difference (95 % bootstrap interval over seeds and tasks; below 5 seeds no interval, but the single
+seeds) and Wilcoxon's signed-rank test.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ import pandas as pd
 from craft_zoo.benchmarks import (
     INTERVAL,
     SINGLE_SEEDS,
-    SPREAD,
     RunSpec,
     compare,
     few_seeds_warning,
@@ -32,13 +34,8 @@ from craft_zoo.printable import printable
 _ENOUGH = 0.05  # significance level
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "compare",
-        description="Compare two methods by pairs of runs, over all tasks and seeds that both were "
-        f"run on: the mean difference ({SPREAD}) and Wilcoxon's signed-rank test.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("base", metavar="A", help="a method, as named by craft-zoo bench")
     parser.add_argument("other", metavar="B", help="the method to compare it with")
     parser.add_argument(
@@ -63,7 +60,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         default="accuracy",
         help="accuracy after the last query, or area under the curve (default: accuracy)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,7 @@
-"""``craft-zoo datasets``: list the data sets, or check those under a data root."""
+"""List the data sets.
+
+Each published one has its own folder under a common data root, see docs/datasets.md.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,8 @@ from craft_zoo.files import expanded
 _BROKEN = 2  # exit code
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "datasets",
-        description="List the data sets. Each published one has its own folder under a common data "
-        "root, see docs/datasets.md.",
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     actions = parser.add_subparsers(metavar="ACTION")
     checker = actions.add_parser(
         "check",

@@ -1,4 +1,8 @@
-"""``craft-zoo evaluate``: accuracy of an adapter on a data set."""
+"""Accuracy of an adapter on a data set's test images.
+
+If the adapter was tuned for all class names of the data set, prompt and refiner are used; otherwise
+only the prompt, as the refiner is fitted to the old classes.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +27,13 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.transfer import transfer
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "evaluate",
-        description="Accuracy of an adapter on a data set's test images. If the adapter was tuned "
-        "for all class names of the data set, prompt and refiner are used; otherwise only the "
-        "prompt, as the refiner is fitted to the old classes.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="file that tune saved")
     parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
     add_classnames_argument(parser)
     add_data_arguments(parser)
     add_model_arguments(parser, default=None)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -102,19 +102,21 @@ def execute(
         datasets: the data sets opened so far.
         listener: receives the progress of the runs.
     """
-    here, runs = options.executor is None and options.jobs == 1, list(grid)
+    runs = list(grid)
     check_tasks(runs, datasets)  # errors are found before the model is loaded
     for name, skipped in datasets.skipped().items():
         say_skipped(name, skipped, open_console())
+    here = options.executor is None and options.jobs == 1
     vlm = model.open() if here else None
     store = RunStore(options.out)
     write_config(runs, options.out, grid)  # for reports on an unfinished grid
     if options.log_to == "tensorboard":
         board: Any = TensorBoard(store.folder / "tensorboard")
         listener = Listeners(listener, board)
+    common: dict[str, Any] = {"in_flight": options.in_flight, "datasets": datasets}
     if vlm is not None:
-        bench = Bench(vlm, store, in_flight=options.in_flight, datasets=datasets)
-        return bench.run(runs, listener)
+        return Bench(vlm, store, **common).run(runs, listener)
+    common["listener"] = listener
     if options.executor is not None:
         return run_on_ray(
             model.open,
@@ -123,17 +125,8 @@ def execute(
             address=options.executor.partition(":")[2] or None,
             cpus=options.cpus_per_run,
             gpus=options.gpus_per_run,
-            in_flight=options.in_flight,
-            datasets=datasets,
-            listener=listener,
+            **common,
         )
     return run_in_processes(
-        model.open,
-        store,
-        runs,
-        jobs=options.jobs,
-        threads=options.threads,
-        in_flight=options.in_flight,
-        datasets=datasets,
-        listener=listener,
+        model.open, store, runs, jobs=options.jobs, threads=options.threads, **common
     )

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from importlib import import_module, metadata
-from typing import Any, NamedTuple, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from craft_zoo.errors import CraftZooError, CraftZooWarning, did_you_mean
 from craft_zoo.printable import printable
@@ -19,73 +19,66 @@ from craft_zoo.printable import printable
 NOT_READ, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
-class Command(NamedTuple):
-    """Description of a command in the help.
-
-    Attributes:
-        summary: one line.
-        example: an example call.
-    """
-
-    summary: str
-    example: str
-
-
-COMMANDS = {  # keys are modules in craft_zoo.cli
-    "bench": Command(
+COMMANDS = {
+    "bench": (
         "compare methods and optimizers by accuracy per query",
         "craft-zoo bench --dataset folder:pets --optimizer cma --optimizer logit-gn",
     ),
-    "report": Command(
+    "report": (
         "results as one page, and as figures and tables for a paper",
         "craft-zoo report craft-zoo-bench",
     ),
-    "compare": Command(
+    "compare": (
         "is B better than A, by how much, and how sure is that?",
         "craft-zoo compare refine craft --in craft-zoo-bench",
     ),
-    "bbob": Command(
+    "bbob": (
         "compare optimizers on COCO's BBOB functions, without a model",
         "craft-zoo bbob --optimizer cma --optimizer spsa",
     ),
-    "tune": Command(
+    "tune": (
         "adapt a model to your images and save the adapter",
         "craft-zoo tune folder:pets --budget 2000 --out pets.adapter",
     ),
-    "predict": Command(
+    "predict": (
         "classify images with a saved adapter",
         "craft-zoo predict pets.adapter new-pictures/ --out pets.csv",
     ),
-    "evaluate": Command(
+    "evaluate": (
         "how good a saved adapter is on a data set",
         "craft-zoo evaluate pets.adapter folder:pets",
     ),
-    "serve": Command(
+    "serve": (
         "let others query a model or use an adapter, and count what they ask",
         "craft-zoo serve --keys keys.json --state served",
     ),
-    "cache": Command(
+    "cache": (
         "show or clear the image features that are kept between runs",
         "craft-zoo cache --clear",
     ),
-    "datasets": Command(
+    "datasets": (
         "list the data sets, or check those under a data root",
         "craft-zoo datasets check ~/data",
     ),
-    "models": Command(
+    "models": (
         "list the models, with the weights that there are",
         "craft-zoo models ViT-B",
     ),
-    "optimizers": Command(
+    "optimizers": (
         "list the optimizers, or the options of one",
         "craft-zoo optimizers cma",
     ),
-    "methods": Command(
+    "methods": (
         "list the methods, and the settings that they read",
         "craft-zoo methods",
     ),
 }
-"""The commands. A command's module may load PyTorch, so it is imported only when it is called."""
+"""Summary and example of each command.
+
+A command is a module of :mod:`craft_zoo.cli`: its docstring is the description in the help,
+``add_arguments`` declares the arguments, and ``run`` returns the exit code. The module may load
+PyTorch, so it is imported only when the command is called.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,6 +138,10 @@ def _show_all_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _filled(description: str | None) -> str:
+    return textwrap.fill(" ".join((description or "").split()), 79)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that suggests corrections for mistyped commands and options."""
 
@@ -152,8 +149,7 @@ class _Parser(argparse.ArgumentParser):
         raw = argparse.RawDescriptionHelpFormatter  # keeps the line breaks of examples
         defaults: dict[str, Any] = {"formatter_class": raw, "allow_abbrev": False}
         super().__init__(**(defaults | given))
-        if self.description:
-            self.description = textwrap.fill(self.description, 79)
+        self.description = _filled(self.description)
 
     def error(self, message: str) -> NoReturn:
         """Print one sentence and the help command, where argparse would print the whole usage."""
@@ -178,18 +174,6 @@ class _Parser(argparse.ArgumentParser):
             if word.startswith("--") and " " not in word and name not in known:
                 self.error(f"{name} is no option of it: {did_you_mean(name, known)}".rstrip(": "))
         return super().parse_known_args(words, namespace)
-
-
-class _Commands(argparse._SubParsersAction):
-    """Subparsers whose help and example come from :data:`COMMANDS`."""
-
-    def add_parser(self, name: str, **more: Any) -> Any:
-        """See :meth:`argparse._SubParsersAction.add_parser`."""
-        about = COMMANDS[name]
-        example = f"example:\n  {about.example}"
-        parser = super().add_parser(name, help=about.summary, epilog=example, **more)
-        parser.set_defaults(parser=parser)
-        return parser
 
 
 def _shown(error: Exception) -> str:
@@ -237,10 +221,12 @@ def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> _Parser:
     parser.add_argument(
         "--version", action="version", version=f"craft-zoo {metadata.version('craft-zoo')}"
     )
-    commands = parser.add_subparsers(action=_Commands, metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (summary, example) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, epilog=f"example:\n  {example}")
         if name in wanted:
-            import_module(f"craft_zoo.cli.{name}").add_command(commands)
-        else:
-            commands.add_parser(name)
+            module = import_module(f"craft_zoo.cli.{name}")
+            command.description = _filled(module.__doc__)
+            command.set_defaults(parser=command, run=module.run)
+            module.add_arguments(command)
     return parser

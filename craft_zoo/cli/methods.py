@@ -1,4 +1,4 @@
-"""``craft-zoo methods``: list the methods and the settings that they read."""
+"""List the methods, and the settings that they read."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ from craft_zoo.console import open_console, print_names
 from craft_zoo.methods import method_names
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "methods", description="List the methods, and the settings that they read."
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,9 @@
-"""``craft-zoo models``: list the values of ``--model`` and ``--pretrained``."""
+"""List craft-mini and open_clip's architectures with their weights.
+
+Besides these, --model hf-hub:ORG/NAME opens a model of the Hugging Face hub, local-dir:PATH one in
+a folder of the same layout, and --pretrained FILE loads a checkpoint. Weights are used with the
+activation that they were trained with: ViT-B-32 with 'openai' is ViT-B-32-quickgelu.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +17,9 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import pretrained_models
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "models",
-        description="List craft-mini and open_clip's architectures with their weights. Besides "
-        "these, --model hf-hub:ORG/NAME opens a model of the Hugging Face hub, local-dir:PATH one "
-        "in a folder of the same layout, and --pretrained FILE loads a checkpoint. Weights are "
-        "used with the activation that they were trained with: ViT-B-32 with 'openai' is "
-        "ViT-B-32-quickgelu.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("part", nargs="?", default="", metavar="PART", help="part of a name")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``craft-zoo optimizers``: list the optimizers, or the options of one."""
+"""List the optimizers, or the options of one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ from craft_zoo import optimizers
 from craft_zoo.console import open_console, print_names
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "optimizers", description="List the optimizers, or the options of one."
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="list this one's options")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``craft-zoo predict``: classify images with an adapter."""
+"""Print a CSV row for each image, in the order given: its path, the class and its probability."""
 
 from __future__ import annotations
 
@@ -52,13 +52,8 @@ class Row(NamedTuple):
     abstains: bool
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "predict",
-        description="Print a CSV row for each image, in the order given: its path, the class and "
-        "its probability.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="file that tune saved")
     parser.add_argument(
         "images",
@@ -91,7 +86,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "are counted and listed, and all others are classified",
     )
     add_model_arguments(parser, default=None)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -164,17 +158,11 @@ def _expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
             continue
         found = list_files(path)
         if not found.images:
-            raise CraftZooError(
-                " ".join([f"folder {path} holds no images: name another", *_why(found.left_out)])
-            )
+            why = "".join(f" ({sentence})" for sentence in say_left_out(found.left_out)[:1])
+            raise CraftZooError(f"folder {path} holds no images: name another{why}")
         images += found.images
         left_out += found.left_out
     return images, say_left_out(left_out)
-
-
-def _why(left_out: list[LeftOut]) -> list[str]:
-    """The first sentence about skipped files, if there are any, in parentheses."""
-    return [f"({sentence})" for sentence in say_left_out(left_out)[:1]]
 
 
 def _rows(

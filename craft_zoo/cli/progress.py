@@ -118,9 +118,7 @@ class BenchBars:
         self._show_grid()
 
     def reading(self, run: RunSpec, done: int, total: int) -> None:
-        if run not in self._reading:
-            self._reading[run] = ReadingBar(self._progress)
-        self._reading[run](done, total)
+        self._reading.setdefault(run, ReadingBar(self._progress))(done, total)
 
     def started(self, run: RunSpec) -> None:
         self._remove(run)  # the bar may remain from a process that died

@@ -1,4 +1,7 @@
-"""``craft-zoo report``: write results of a grid as one page, and figures and tables for papers."""
+"""Write report.html: one file that needs no network, with curves, tables, statistics, costs and
+every run's configuration; report.md, figures/ (PNG, SVG, PDF) and tables/ (LaTeX, CSV) beside it. A
+report on a grid in progress covers the runs so far.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,13 @@ from craft_zoo.benchmarks.report import write_report
 from craft_zoo.console import open_console
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "report",
-        description="Write report.html: one file that needs no network, with curves, tables, "
-        "statistics, costs and every run's configuration; report.md, figures/ (PNG, SVG, PDF) and "
-        "tables/ (LaTeX, CSV) beside it. A report on a grid in progress covers the runs so far.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="results of craft-zoo bench")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the report (default: DIR/report)"
     )
     parser.add_argument("--title", help="title of the page (default: contains the folder's name)")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

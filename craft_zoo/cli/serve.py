@@ -1,4 +1,8 @@
-"""``craft-zoo serve``: serve a model or an adapter over HTTP."""
+"""Serve a model over HTTP: clients send images and prompts, and receive scores only.
+
+Or serve an adapter: clients send images, and receive classes with probabilities. See
+docs/serving.md for TLS and for what clients can infer about the model.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +28,8 @@ _LAST_PORT = 65_535
 _LONGEST_GRACE = 86_400
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "serve",
-        description="Serve a model over HTTP: clients send images and prompts, and receive scores "
-        "only. Or serve an adapter: clients send images, and receive classes with probabilities. "
-        "See docs/serving.md for TLS and for what clients can infer about the model.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     group = parser.add_argument_group("adapter")
     group.add_argument(
         "--adapter",
@@ -139,7 +137,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         metavar="NAME=VALUE",
         help="set a limit, as in pixels=4000000; repeatable (docs/serving.md lists all)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

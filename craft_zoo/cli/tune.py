@@ -1,4 +1,8 @@
-"""``craft-zoo tune``: adapt a model and save the adapter."""
+"""Adapt a model to a few images of each class and save the adapter.
+
+Run the same command again to continue after an interruption; answers received so far are read from
+a journal and not paid for twice.
+"""
 
 from __future__ import annotations
 
@@ -69,14 +73,8 @@ from craft_zoo.tuning import (
 )
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "tune",
-        description="Adapt a model to a few images of each class and save the adapter. Run the "
-        "same command again to continue after an interruption; answers received so far are read "
-        "from a journal and not paid for twice.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
     data, method = group_of(parser, "data"), group_of(parser, "method")
     output = group_of(parser, "output")
@@ -123,7 +121,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="print the maximum cost of the run; send no query and write no file",
     )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -149,8 +146,9 @@ def run(options: argparse.Namespace) -> int:
     task = spec.draw(dataset, options.shots, options.seed)
     vlm = read_model(options).open()
     budget = arguments["budget"] = check_tuning(vlm, task, **arguments)
-    estimate = _no_estimate(task)
-    if options.estimate != "none":
+    if options.estimate == "none":
+        estimate = Choice("none", task.train.take(np.zeros(0, np.int64)), 0, "not asked for")
+    else:
         whole = options.estimate == "cross-validate"
         choice = options.method, config, budget
         estimate = choose_estimate(task, *choice, seed=options.seed, bills=vlm.bills, whole=whole)
@@ -289,10 +287,6 @@ def _answered(journal: Path) -> int:
         return 0
     with Journal(journal) as begun:
         return begun.answered
-
-
-def _no_estimate(task: Task) -> Choice:
-    return Choice("none", task.train.take(np.zeros(0, np.int64)), 0, "not asked for")
 
 
 def _estimated(

@@ -27,8 +27,9 @@ def root(tmp_path: Path, published_root: Path) -> Path:
 
 def run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    command.add_command(parser.add_subparsers())
-    options = parser.parse_args(["datasets", *arguments])
+    parser.set_defaults(run=command.run)
+    command.add_arguments(parser)
+    options = parser.parse_args(arguments)
     return options.run(options)
 
 

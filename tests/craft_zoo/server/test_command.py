@@ -27,10 +27,8 @@ from craft_zoo.server.capabilities import public_name
 
 def run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    command.add_command(parser.add_subparsers())
-    options = parser.parse_args(["serve", *arguments])
-    code: int = options.run(options)
-    return code
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(arguments))
 
 
 def test_a_new_key_is_shown_once_and_its_hash_kept(
@@ -149,16 +147,15 @@ _MAIN = """
 import argparse, sys
 from craft_zoo.cli import serve
 parser = argparse.ArgumentParser()
-serve.add_command(parser.add_subparsers())
-options = parser.parse_args(sys.argv[1:])
-sys.exit(options.run(options))
+serve.add_arguments(parser)
+sys.exit(serve.run(parser.parse_args(sys.argv[1:])))
 """
 
 
 def test_a_signal_in_the_middle_of_uploads_ends_the_server_quietly(
     tmp_path: Path, start_command: Callable[..., Any]
 ) -> None:
-    server = start_command(["serve", "--port", "0", "--state", str(tmp_path / "state")])
+    server = start_command(["--port", "0", "--state", str(tmp_path / "state")])
     said: list[str] = []
     while len(said) < 2:
         time.sleep(0.05)
@@ -195,7 +192,7 @@ def test_a_signal_in_the_middle_of_uploads_ends_the_server_quietly(
 def test_the_command_serves_until_a_signal_comes(tmp_path: Path) -> None:
     state, named = tmp_path / "state", ["--name", "our model"]
     process = subprocess.Popen(
-        [sys.executable, "-c", _MAIN, "serve", "--port", "0", "--state", str(state), *named],
+        [sys.executable, "-c", _MAIN, "--port", "0", "--state", str(state), *named],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
