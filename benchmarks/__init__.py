@@ -12,7 +12,7 @@ All tables and plots derive from the points that runs measured. A finished run i
 - :func:`tidy`, :func:`average_curves`, :func:`summarize`, :func:`area_under_curve`: tables over
   seeds
 - :func:`score_table`, :func:`aggregate`, :func:`compare`, :func:`compare_all`, :func:`rank`,
-  :func:`holm`, :func:`interquartile_mean`: comparisons of methods over all tasks
+  :func:`holm`: comparisons of methods over all tasks
 - :func:`performance_profile`, :func:`runtimes`, :func:`reached`, :func:`default_targets`: shares of
   runs above a score or past a target
 - :func:`plot_curves`, :func:`write_results`, :func:`write_config`, :class:`Results`,
@@ -55,7 +55,6 @@ from craft_zoo.benchmarks.significance import (
     compare,
     compare_all,
     holm,
-    interquartile_mean,
     rank,
     score_table,
 )
@@ -101,7 +100,6 @@ __all__ = [
     "few_seeds_warning",
     "figures_for",
     "holm",
-    "interquartile_mean",
     "label_runs",
     "mean_interval",
     "name_datasets",
