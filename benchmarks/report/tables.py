@@ -125,7 +125,7 @@ def transfers(
     return grouped.agg(accuracy="mean", seeds="size").reset_index()
 
 
-def published(points: pd.DataFrame, tried: pd.DataFrame | None = None) -> pd.DataFrame:
+def published(points: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFrame:
     """Published accuracies beside the measured ones (``tried``: of :func:`transfers`), in %.
 
     One row per pair of a published accuracy and a measured label of the same task.
@@ -143,7 +143,7 @@ def published(points: pd.DataFrame, tried: pd.DataFrame | None = None) -> pd.Dat
         ends = ends.assign(accuracy=100 * ends["accuracy"])
         figures = figures_for(str(dataset), int(shots))
         add(figures, first["data_name"], shots, first["model"], ends)
-    for _, row in (pd.DataFrame() if tried is None else tried).iterrows():
+    for _, row in tried.iterrows():
         ends = pd.DataFrame([row[["method", "accuracy"]]])
         name = f"{row['tuned on']}, tried on {row['tried on']}"
         figures = figures_for(row["tuned on"], row["shots"], row["tried on"])
