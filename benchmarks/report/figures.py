@@ -19,6 +19,7 @@ from craft_zoo.benchmarks.plots import (
     LEVEL_COLOUR,
     NO_DATE,
     QUERIES,
+    Styles,
     draw_panel,
     drawn,
     label_ends,
@@ -36,7 +37,6 @@ from craft_zoo.benchmarks.significance import Ranks
 _SIZE = (7.4, 4.4)
 _FORMATS = ("png", "svg", "pdf")
 _STEPS = 60
-Styles = dict[str, dict[str, Any]]
 
 
 class Drawn(NamedTuple):
@@ -99,8 +99,8 @@ def shots_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
         ends = []
         for _, row in table[table["data set"] == name].iterrows():
             style, values = styles[row["method"]], row[shots].astype(float)
-            (line,) = axis.plot(range(len(shots)), values, **style, linewidth=1.6, markersize=4)
-            line.set_gid(line_id(row["method"]))
+            gid = line_id(row["method"])
+            axis.plot(range(len(shots)), values, **style, linewidth=1.6, markersize=4, gid=gid)
             if values.notna().iloc[-1]:
                 text = f"{row['method']}  {values.iloc[-1]:.1f}"
                 ends.append((values.iloc[-1], text, style["color"]))
@@ -160,10 +160,9 @@ def _draw_shares(
     axis: Axes, at: np.ndarray, shares: pd.DataFrame, styles: Styles, **drawing: Any
 ) -> None:
     """Draw a line per column and a legend."""
+    drawing |= {"linewidth": 1.6, "markersize": 4}
     for label in shares:
-        axis.plot(
-            at, 100 * shares[label], linewidth=1.6, markersize=4, **styles[str(label)], **drawing
-        )
+        axis.plot(at, 100 * shares[label], **styles[str(label)], **drawing, gid=line_id(str(label)))
     axis.set_ylabel("share (%)")
     axis.set_ylim(-2, 102)
     style_axis(axis)
@@ -177,8 +176,7 @@ def _draw_shares(
         frameon=False,
         fontsize=9,
     )
-    for line, text, label in zip(lines, legend.get_texts(), shares, strict=True):
-        line.set_gid(line_id(label))
+    for text, label in zip(legend.get_texts(), shares, strict=True):
         text.set_text(drawn(label))
         text.set_gid(line_id(label))
 

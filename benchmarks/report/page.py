@@ -24,6 +24,7 @@ from craft_zoo.benchmarks.names import (
 )
 from craft_zoo.benchmarks.plots import (
     LEVEL_COLOUR,
+    Styles,
     compared_lines,
     line_id,
     line_styles,
@@ -184,7 +185,7 @@ def _beside_others(
     return {name: table if len(table) else None for name, table in found.items()}
 
 
-def _styles(average: pd.DataFrame) -> figures.Styles:
+def _styles(average: pd.DataFrame) -> Styles:
     """Every line's style; reference lines (see ``is_level``) are grey in all figures."""
     styles = line_styles(compared_lines(average))
     levels = [label for label in average["label"].unique() if label not in styles]
