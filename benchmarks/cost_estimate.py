@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec, short_name
-from craft_zoo.benchmarks.measuring import Measuring
 from craft_zoo.benchmarks.names import name_datasets
+from craft_zoo.benchmarks.runner import Measuring
 from craft_zoo.blackbox import VLM, Asked, Usage
 from craft_zoo.blackbox.base import several
 from craft_zoo.data import DatasetSpec, ImageSource, OpenedDatasets, published_datasets, split_part

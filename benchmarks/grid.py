@@ -18,13 +18,7 @@ from craft_zoo import optimizers
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, OpenedDatasets, fingerprint
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import (
-    get_method,
-    optimizers_for,
-    settings_of,
-    trial_space,
-    uses_optimizer,
-)
+from craft_zoo.methods import get_method, optimizers_for, settings_of, trial_space, uses_optimizer
 from craft_zoo.records import check
 
 NO_OPTIMIZER = "none"

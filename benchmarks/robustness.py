@@ -25,13 +25,7 @@ import numpy as np
 from craft_zoo.benchmarks.grid import RunSpec, combine, cross
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.store import RunStore
-from craft_zoo.blackbox import (
-    DEFAULT_INIT,
-    BlackBox,
-    ImageSet,
-    Prompts,
-    WrappedBlackBox,
-)
+from craft_zoo.blackbox import DEFAULT_INIT, BlackBox, ImageSet, Prompts, WrappedBlackBox
 from craft_zoo.console import open_console
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec

@@ -23,19 +23,18 @@ from craft_zoo.benchmarks import (
     RunSpec,
     RunStore,
     aggregate,
-    area_under_curve,
     average_curves,
     combine,
     cross,
     few_seeds_warning,
-    label_runs,
-    mean_interval,
-    plot_curves,
     score_table,
     summarize,
     tidy,
 )
+from craft_zoo.benchmarks.grid import label_runs
+from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.results import read_results, write_config
+from craft_zoo.benchmarks.statistics import area_under_curve, mean_interval
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec
 from craft_zoo.errors import CraftZooError

@@ -13,13 +13,13 @@ from craft_zoo.benchmarks import (
     aggregate,
     compare,
     compare_all,
-    holm,
     performance_profile,
     rank,
     reached,
     runtimes,
     score_table,
 )
+from craft_zoo.benchmarks.significance import holm
 
 # Areas under the ROC curve of C4.5 with and without tuning of m and cf on 14 UCI data sets:
 # Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006), table 6.

@@ -5,23 +5,16 @@ from __future__ import annotations
 import logging
 import socket
 import tempfile
-import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from craft_zoo.benchmarks.executors.work import DEATHS, OpenVLM, Relay, open_bench, pass_on
 from craft_zoo.benchmarks.grid import RunSpec
-from craft_zoo.benchmarks.queue import (
-    POLL_SECONDS,
-    Listener,
-    Outcome,
-    RunQueue,
-)
-from craft_zoo.benchmarks.runner import Bench
+from craft_zoo.benchmarks.processes import DEATHS, OpenVLM, Relay, attempt, open_bench, pass_on
+from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
+from craft_zoo.benchmarks.runner import Bench, check_tasks
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.benchmarks.tasks import check_tasks
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
@@ -187,10 +180,7 @@ def _remote_run(
             import ray
 
             _BENCHES[mark] = open_bench(open_vlm, store, in_flight, cpus, ray.get(datasets[0]))
-        relay: Any = Relay(queue.put_nowait)
-        outcome = _BENCHES[mark].attempt(run, relay)
+        outcome = attempt(_BENCHES[mark], run, Relay(queue.put_nowait))
     except CraftZooError as error:
         return Outcome(reason=str(error)), {}
-    if outcome.busy:
-        time.sleep(POLL_SECONDS)
     return outcome, {} if shared or not outcome.done else store.files(run)
