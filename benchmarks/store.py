@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -122,12 +122,8 @@ class RunStore:
             Busy: another process is executing the run.
             CraftZooError: the folder cannot be written.
         """
-        folder = self._folder(run)
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(folder, error) from None
-        return Journal(folder / _JOURNAL)
+        with self._writing(run) as folder:
+            return Journal(folder / _JOURNAL)
 
     def sweep(self, run: RunSpec) -> None:
         """Remove the journal of a finished run, which remains if a kill came right after saving."""
@@ -154,21 +150,17 @@ class RunStore:
                 part of the images where queries are split into parts).
             transfer: accuracy of the solution on other data sets, by name.
         """
-        folder = self._folder(run)
-        try:
-            folder.mkdir(exist_ok=True)
+        record = {
+            "run": run.to_json(),
+            "points": [asdict(point) for point in points],
+            "lost": lost,
+            "transfer": dict(transfer or {}),
+            "environment": environment(),
+        }
+        with self._writing(run) as folder:
             if adapter is not None:
-                adapter.save(self.adapter_path(run))
-            record = {
-                "run": run.to_json(),
-                "points": [asdict(point) for point in points],
-                "lost": lost,
-                "transfer": dict(transfer or {}),
-                "environment": environment(),
-            }
+                adapter.save(folder / _ADAPTER)
             write_atomically(folder / _RECORD, sealed(record))
-        except OSError as error:
-            raise self._unwritable(folder, error) from None
 
     def files(self, run: RunSpec) -> dict[str, bytes]:
         """A finished run's files by name, as input for another store's :meth:`receive`."""
@@ -178,25 +170,27 @@ class RunStore:
 
     def receive(self, run: RunSpec, files: dict[str, bytes]) -> None:
         """Write a finished run's files from another store, the record last."""
-        folder = self._folder(run)
-        try:
-            folder.mkdir(exist_ok=True)
+        with self._writing(run) as folder:
             for name in (_ADAPTER, _RECORD):
                 if name in files:
                     write_atomically(folder / name, files[name])
-        except OSError as error:
-            raise self._unwritable(folder, error) from None
 
     def adapter_path(self, run: RunSpec) -> Path:
         """Path of a finished run's adapter; the file exists only for deployable solutions."""
         return self._folder(run) / _ADAPTER
 
-    @staticmethod
-    def _unwritable(folder: Path, error: OSError) -> CraftZooError:
-        return CraftZooError(
-            f"cannot write to {folder} ({error.strerror or error}): free disk space or make the "
-            f"folder writable, then rerun the same command"
-        )
+    @contextmanager
+    def _writing(self, run: RunSpec) -> Iterator[Path]:
+        """Create and yield the run's folder; an OSError becomes a CraftZooError."""
+        folder = self._folder(run)
+        try:
+            folder.mkdir(exist_ok=True)
+            yield folder
+        except OSError as error:
+            raise CraftZooError(
+                f"cannot write to {folder} ({error.strerror or error}): free disk space or make "
+                f"the folder writable, then rerun the same command"
+            ) from None
 
     def _folder(self, run: RunSpec) -> Path:
         return self.folder / "runs" / run.identity
