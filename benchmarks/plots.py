@@ -115,11 +115,7 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def spread_words(curves: pd.DataFrame) -> str:
-    """Caption that explains how the figure shows the spread over seeds.
-
-    Args:
-        curves: as from :func:`craft_zoo.benchmarks.average_curves`.
-    """
+    """Caption that explains how a figure of average curves shows the spread over seeds."""
     has = curves["low"].notna()
     words = [f"bands: {INTERVAL}"] if has.any() else []
     if not has.all():
@@ -174,11 +170,8 @@ def save(
 def draw_panel(axis: Axes, panel: pd.DataFrame, right: float, styles: Styles) -> None:
     """Draw one panel; all artists of a line have the ``gid`` given by :func:`line_id`.
 
-    Args:
-        axis: the axes to draw on.
-        panel: some of the rows of :func:`craft_zoo.benchmarks.average_curves`.
-        right: right end of the axis, in queries.
-        styles: of the lines, as from :func:`line_styles`.
+    The panel has some of the rows of :func:`craft_zoo.benchmarks.average_curves`; ``right`` is the
+    right end of the axis, in queries.
     """
     labels: list[tuple[float, str, str]] = []
     ids: dict[str, str] = {}
@@ -270,10 +263,8 @@ def label_ends(
 ) -> None:
     """Label each line at its right end, shifting labels vertically so that none overlap.
 
-    Args:
-        axis: the lines' axes.
-        labels: height, text and colour of each label; texts are drawn as :func:`drawn` gives them.
-        ids: text → ``gid`` of its label.
+    A label has a height, a text, which is drawn as by :func:`drawn`, and a colour; ``ids`` maps its
+    text to its ``gid``.
     """
     bottom, top = axis.get_ylim()
     gap = 0.055 * (top - bottom)

@@ -117,7 +117,6 @@ class _Worker:
         theirs.close()  # so that the pipe closes when the process ends
 
     def take(self, run: RunSpec) -> None:
-        """Assign a run."""
         self.run = run
         with suppress(OSError):  # it has died, which receive() detects
             self.connection.send(run)
@@ -143,7 +142,6 @@ class _Worker:
         return run
 
     def stop(self) -> None:
-        """Terminate the process; the store keeps its run's progress."""
         self.process.terminate()
         self.process.join()
         self.connection.close()
@@ -184,11 +182,7 @@ def _work(
 
 
 class Relay:
-    """A listener that forwards its calls to another process.
-
-    Args:
-        send: receives a method's name and its arguments.
-    """
+    """A listener that forwards its calls, as names and arguments, to another process."""
 
     def __init__(self, send: Callable[[tuple[str, tuple[Any, ...]]], None]) -> None:
         self._send = send

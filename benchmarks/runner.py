@@ -200,11 +200,7 @@ def check_tasks(runs: Iterable[RunSpec], datasets: OpenedDatasets) -> None:
 
 
 class Measuring:
-    """Decides which steps of a run are measured.
-
-    Args:
-        budget: queries of the run.
-    """
+    """Decides which steps of a run of ``budget`` queries are measured."""
 
     def __init__(self, budget: int) -> None:
         self._budget, self._spacing = budget, budget / _POINTS

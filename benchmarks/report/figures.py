@@ -40,17 +40,11 @@ _STEPS = 60
 
 
 class Drawn(NamedTuple):
-    """A figure.
+    """A figure."""
 
-    Attributes:
-        name: file name without its suffix.
-        title: caption.
-        svg: inline SVG with text as text (not paths) and ids unique within the page.
-    """
-
-    name: str
-    title: str
-    svg: str
+    name: str  # of its files, without their suffixes
+    title: str  # caption
+    svg: str  # inline SVG with text as text (not paths) and ids unique within the page
 
 
 def curves(
