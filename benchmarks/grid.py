@@ -178,8 +178,7 @@ def cross(
         shots: training images per class.
         seeds: seeds of the shots and of all other random draws.
         budgets: numbers of queries; or shots → number of queries.
-        measured_on: see :class:`RunSpec`.
-        transfer: see :class:`RunSpec`.
+        measured_on, transfer: see :class:`RunSpec`.
         opened: data sets opened before; those that are opened here are added.
         look: open the data sets; otherwise the identities of the runs differ from those in stores.
 

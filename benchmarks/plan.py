@@ -334,10 +334,8 @@ def _words(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
-        for each in value:
+        for each in [*value, *value.values()] if isinstance(value, dict) else value:
             yield from _words(each)
-        if isinstance(value, dict):
-            yield from _words(list(value.values()))
 
 
 def suite_names() -> list[str]:

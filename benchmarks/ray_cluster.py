@@ -35,23 +35,16 @@ def run_on_ray(
     datasets: OpenedDatasets | None = None,
     listener: Listener | None = None,
 ) -> dict[RunSpec, list[Point]]:
-    """As :meth:`Bench.run`, on a Ray cluster; needs the extra ``ray``.
+    """As :func:`run_in_processes`, on a Ray cluster; needs the extra ``ray``.
 
     Data sets must have the same paths on every node. If nodes share the store's folder (by a shared
     file system), a run whose worker is lost is resumed on any node. Otherwise it is resumed only on
     the same node, and restarted on another. Finished runs are stored in both cases.
 
     Args:
-        open_vlm: opens the model, called once per worker; picklable, for instance a module's
-            function.
-        store: the store of the runs.
-        runs: the grid.
         address: address of the cluster; ``auto``: the one on this machine; None: a new one.
         cpus: CPUs per run, also its number of threads.
         gpus: GPUs per run, possibly a fraction.
-        in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
-        datasets: data sets opened before; each worker gets a copy.
-        listener: receives the progress.
 
     Raises:
         CraftZooError: Ray is missing, the cluster cannot be reached, or the input is invalid; all

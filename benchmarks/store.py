@@ -94,7 +94,7 @@ class RunStore:
     def load(self, run: RunSpec) -> list[Point] | None:
         """The curve of a finished run, or None."""
         path = self._folder(run) / _RECORD
-        return _parse(path)[1] if path.exists() else None
+        return _read(path)[1] if path.exists() else None
 
     def transfers(self, run: RunSpec) -> dict[str, float]:
         """Accuracy of a finished run's solution on other data sets, by name.
@@ -102,14 +102,14 @@ class RunStore:
         Raises:
             CraftZooError: the record cannot be read.
         """
-        return _read(self._folder(run) / _RECORD).get("transfer", {})
+        return _read(self._folder(run) / _RECORD)[2]
 
     def read_all(self) -> tuple[dict[RunSpec, list[Point]], list[str]]:
         """The curves of all finished runs, and an error message per unreadable record."""
         curves, broken = {}, []
         for path in sorted((self.folder / "runs").glob(f"*/{_RECORD}")):
             try:
-                run, points = _parse(path)
+                run, points, _ = _read(path)
                 curves[run] = points
             except CraftZooError as error:
                 broken.append(str(error))
@@ -196,43 +196,25 @@ class RunStore:
         return self.folder / "runs" / run.identity
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read a record and validate its types and checksum.
+def _read(path: Path) -> tuple[RunSpec, list[Point], dict[str, float]]:
+    """Read a record: the run, its curve, and its accuracy on other data sets.
 
     Raises:
         CraftZooError: the record is unreadable, invalid or does not match its checksum.
     """
     try:
         record = parse(read_bounded(path, _RECORD_BYTES, "a record"))
-        if not seal_holds(record):
-            raise CraftZooError(
-                f"the record {path} does not match its checksum: remove its folder to run it again"
-            )
-        check(_Record, record)
-        return record
-    except CraftZooError:
-        raise
-    except (OSError, ValueError) as error:
-        raise _broken(path, error) from None
-
-
-def _broken(path: Path, error: Exception) -> CraftZooError:
-    return CraftZooError(
-        f"the record {path} cannot be read ({error}): remove its folder to run it again"
+        if seal_holds(record):
+            check(_Record, record)
+            points = [Point(**point) for point in record["points"]]
+            return RunSpec.from_json(record["run"]), points, record.get("transfer", {})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CraftZooError(
+            f"the record {path} cannot be read ({error}): remove its folder to run it again"
+        ) from None
+    raise CraftZooError(
+        f"the record {path} does not match its checksum: remove its folder to run it again"
     )
-
-
-def _parse(path: Path) -> tuple[RunSpec, list[Point]]:
-    """Read a record as a run and its curve.
-
-    Raises:
-        CraftZooError: as for :func:`_read`, or the run or a point is invalid.
-    """
-    record = _read(path)
-    try:
-        return RunSpec.from_json(record["run"]), [Point(**point) for point in record["points"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _broken(path, error) from None
 
 
 def environment() -> dict[str, Any]:
