@@ -198,7 +198,7 @@ def draw_panel(axis: Axes, panel: pd.DataFrame, right: float, styles: Styles) ->
                     queries, low, high, step="post", alpha=alpha, linewidth=0, **shared
                 )
             elif singles.shape[1] > 1:
-                thin = {"linewidth": 0.5, "alpha": 0.4, "zorder": 1.5}
+                thin: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.4, "zorder": 1.5}
                 axis.plot(queries, singles, drawstyle="steps-post", **thin, **shared)
         text = f"{label}  {accuracy[-1]:.1f}"
         labels.append((float(accuracy[-1]), text, colour))
