@@ -96,7 +96,7 @@ def differences(scores: pd.DataFrame, base: str) -> pd.DataFrame:
         {
             "method": table["label"],
             f"minus {base}": 100 * table["difference"],
-            SPREAD_COLUMN: [spread(*each, sign="+") for each in limits],
+            SPREAD_COLUMN: [spread(low, high, singles, "+") for low, high, singles in limits],
             "ahead in (% of pairs)": 100 * table["wins"],
             "p": table["p"],
             "p, corrected": table["corrected"],
