@@ -7,13 +7,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec, short_name
-from craft_zoo.benchmarks.measuring import Measuring
 from craft_zoo.benchmarks.names import name_datasets
+from craft_zoo.benchmarks.runner import Measuring
 from craft_zoo.blackbox import VLM, Asked, Usage
 from craft_zoo.blackbox.base import several
 from craft_zoo.data import DatasetSpec, ImageSource, OpenedDatasets, published_datasets, split_part
@@ -95,13 +96,7 @@ def estimate_costs(
         CraftZooError: a data set cannot be opened, and its sizes are not published.
     """
     datasets = opened or OpenedDatasets()
-    extents: dict[DatasetSpec, Extent] = {}
-
-    def extent(spec: DatasetSpec) -> Extent:
-        if spec not in extents:
-            extents[spec] = extent_of(spec, datasets)
-        return extents[spec]
-
+    extent = cache(partial(extent_of, opened=datasets))
     rehearsed: dict[tuple[object, ...], Rehearsed] = {}
 
     def beside(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
@@ -179,11 +174,9 @@ def estimate_costs(
 
 
 class _Bills:
-    """What a service bills for a grid's runs; runs that differ in their seeds cost the same.
+    """What a service, which is not asked, bills for a grid's runs.
 
-    Args:
-        service: the service; it is not asked.
-        opened: data sets opened before.
+    Runs that differ only in their seeds cost the same.
     """
 
     def __init__(self, service: VLM, opened: OpenedDatasets) -> None:

@@ -17,12 +17,12 @@ import pandas as pd
 from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec, combine, cross
 from craft_zoo.benchmarks.names import name_datasets
-from craft_zoo.benchmarks.runner import Bench
+from craft_zoo.benchmarks.runner import Bench, check_tasks
 from craft_zoo.benchmarks.speed.machine import peak_memory
 from craft_zoo.benchmarks.store import RunStore
 from craft_zoo.blackbox import VLM, load_vlm
 from craft_zoo.craft import CraftConfig
-from craft_zoo.data import DatasetSpec, ImageSource, load_dataset
+from craft_zoo.data import DatasetSpec, ImageSource, OpenedDatasets, load_dataset
 from craft_zoo.machine import one_numpy_thread, use_threads
 from craft_zoo.methods import DEFAULT_OPTIMIZER
 from craft_zoo.mini import NAME
@@ -45,10 +45,10 @@ def measure_costs(vlm: VLM, runs: Sequence[RunSpec], store: RunStore) -> pd.Data
         run, so without the model; NaN except on Linux), seconds.
     """
     rows = []
-    datasets = name_datasets(runs)
+    datasets, opened = name_datasets(runs), OpenedDatasets()
+    check_tasks(runs, opened)  # opens the data sets outside the measurement
     for run in runs:
-        bench = Bench(vlm, store)
-        bench.check([run])  # opens the data set outside the measurement
+        bench = Bench(vlm, store, datasets=opened)
         with peak_memory() as peak:
             (points,) = bench.run([run]).values()
         rows.append(

@@ -18,13 +18,7 @@ from craft_zoo import optimizers
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, OpenedDatasets, fingerprint
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import (
-    get_method,
-    optimizers_for,
-    settings_of,
-    trial_space,
-    uses_optimizer,
-)
+from craft_zoo.methods import get_method, optimizers_for, settings_of, trial_space, uses_optimizer
 from craft_zoo.records import check
 
 NO_OPTIMIZER = "none"
@@ -184,8 +178,7 @@ def cross(
         shots: training images per class.
         seeds: seeds of the shots and of all other random draws.
         budgets: numbers of queries; or shots → number of queries.
-        measured_on: see :class:`RunSpec`.
-        transfer: see :class:`RunSpec`.
+        measured_on, transfer: see :class:`RunSpec`.
         opened: data sets opened before; those that are opened here are added.
         look: open the data sets; otherwise the identities of the runs differ from those in stores.
 

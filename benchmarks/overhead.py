@@ -18,16 +18,12 @@ from typing import Any
 import cma
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from craft_zoo import optimizers
 from craft_zoo.benchmarks.bbob.solvers import pycma_options, read_spec
 from craft_zoo.files import write_atomically
 from craft_zoo.optimizers.global_rng import GlobalGenerator
-
-LIMIT = 0.05  # relative overhead above which a row is marked
 
 _PYCMA = ("cma", "sep-cma", "vkd-cma")
 _NEVERGRAD = ("OnePlusOne", "TwoPointsDE", "CMA", "PSO")
@@ -59,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     specs = [f"{name}:popsize={options.popsize}" for name in _PYCMA]
     specs += [f"nevergrad:{name}:workers={options.popsize}" for name in _NEVERGRAD]
-    rows, console = [], Console()
+    rows = []
     size = (options.dimension, options.popsize, options.blocks, options.generations)
     with threadpool_limits(1):
         for spec in specs:
@@ -67,9 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rows.append(measure(spec, *size))
             except Exception as error:  # libraries raise exceptions of any type
                 text = str(error).partition("\n")[0]
-                console.print(f"Left out: {spec} ({text})", markup=False, soft_wrap=True)
+                print(f"Left out: {spec} ({text})")
     table = pd.DataFrame(rows)
-    console.print(_table(table, options))
+    print("µs a candidate, and overhead: median of the pairs, and quartiles")
+    formats = dict.fromkeys(("overhead", "low", "high"), "{:+.1%}".format)
+    print(table.to_string(index=False, formatters=formats, float_format="{:,.1f}".format))
     if options.out:
         write_atomically(options.out, table.to_csv(index=False))
     return 0
@@ -122,19 +120,29 @@ def losses(candidates: np.ndarray) -> np.ndarray:
     return (candidates**2) @ np.logspace(0, 2, candidates.shape[1])
 
 
-def _ours(spec: str, dimension: int, budget: int) -> Generation:
-    optimizer = optimizers.create(spec, dimension, budget=budget, seed=_SEED)
+def _generation(
+    ask: Callable[[], Any],
+    tell: Callable[[Any, np.ndarray], object],
+    points: Callable[[Any], np.ndarray] = np.array,
+) -> Generation:
+    """Time ask and tell, but neither the losses nor ``points``, which makes (λ, d) of the asked."""
 
     def generation() -> tuple[float, np.ndarray]:
         began = time.process_time()
-        candidates = optimizer.ask()
-        asked = time.process_time()
+        asked = ask()
+        seconds = time.process_time() - began
+        candidates = points(asked)
         values = losses(candidates)
-        again = time.process_time()
-        optimizer.tell(candidates, values)
-        return asked - began + time.process_time() - again, candidates
+        began = time.process_time()
+        tell(asked, values)
+        return seconds + time.process_time() - began, candidates
 
     return generation
+
+
+def _ours(spec: str, dimension: int, budget: int) -> Generation:
+    optimizer = optimizers.create(spec, dimension, budget=budget, seed=_SEED)
+    return _generation(optimizer.ask, optimizer.tell)
 
 
 def _bare(spec: str, dimension: int, budget: int) -> Generation:
@@ -152,17 +160,11 @@ def _bare(spec: str, dimension: int, budget: int) -> Generation:
         settings["CMA_sampler_options"] = {"randn": normal}
     es = cma.CMAEvolutionStrategy(np.zeros(dimension), options["sigma"], settings)
 
-    def generation() -> tuple[float, np.ndarray]:
-        began = time.process_time()
-        candidates = es.ask()
-        asked = time.process_time()
-        values = losses(np.array(candidates))
-        again = time.process_time()
-        es.tell(candidates, values)
+    def tell(asked: list[np.ndarray], values: np.ndarray) -> None:
+        es.tell(asked, values)
         es.stop()
-        return asked - began + time.process_time() - again, np.array(candidates)
 
-    return generation
+    return _generation(es.ask, tell)
 
 
 def _bare_nevergrad(variant: str, workers: int, dimension: int, budget: int) -> Generation:
@@ -170,52 +172,28 @@ def _bare_nevergrad(variant: str, workers: int, dimension: int, budget: int) -> 
 
     # Both optimizers draw from the global generators, so each swaps in its own state, untimed.
     generators = GlobalGenerator(_SEED)
-    with generators.swapped_in(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with generators.swapped_in(), warnings.catch_warnings(action="ignore"):
         parametrization = ng.p.Array(init=np.zeros(dimension)).set_mutation(sigma=1.0)
         parametrization.random_state = np.random.RandomState(_SEED)
         optimizer = ng.optimizers.registry[variant](
             parametrization, budget=budget, num_workers=workers
         )
 
+    def ask() -> list[tuple[Any, np.ndarray]]:
+        asked = [optimizer.ask() for _ in range(workers)]
+        return [(candidate, candidate.value) for candidate in asked]
+
+    def tell(asked: list[tuple[Any, np.ndarray]], values: np.ndarray) -> None:
+        for (candidate, _), value in zip(asked, values, strict=True):
+            optimizer.tell(candidate, float(value))
+
+    timed = _generation(ask, tell, lambda asked: np.stack([point for _, point in asked]))
+
     def generation() -> tuple[float, np.ndarray]:
-        with generators.swapped_in(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            began = time.process_time()
-            asked = [optimizer.ask() for _ in range(workers)]
-            points = [candidate.value for candidate in asked]
-            paused = time.process_time()
-            candidates = np.stack(points)
-            values = losses(candidates)
-            again = time.process_time()
-            for candidate, value in zip(asked, values, strict=True):
-                optimizer.tell(candidate, float(value))
-            return paused - began + time.process_time() - again, candidates
+        with generators.swapped_in(), warnings.catch_warnings(action="ignore"):
+            return timed()
 
     return generation
-
-
-def _table(rows: pd.DataFrame, options: argparse.Namespace) -> Table:
-    table = Table(
-        title=f"µs a candidate: d = {options.dimension}, λ = {options.popsize}, "
-        f"{options.blocks} pairs of {options.generations} generations",
-        box=None,
-    )
-    for column in ("optimizer", "bare", "craft-zoo", "overhead", "quartiles", ""):
-        left = column in ("optimizer", "")
-        table.add_column(column, justify="left" if left else "right", no_wrap=True)
-    for row in rows.itertuples():
-        notes = [f"above {LIMIT:.0%}"] if row.overhead > LIMIT else []
-        notes += [] if row.same else ["not the same candidates"]
-        table.add_row(
-            row.optimizer.rpartition(":")[0],  # without its option λ, which is in the title
-            f"{row.bare:,.1f}",
-            f"{row.ours:,.1f}",
-            f"{row.overhead:+.1%}",
-            f"{row.low:+.1%} to {row.high:+.1%}",
-            ", ".join(notes),
-        )
-    return table
 
 
 if __name__ == "__main__":

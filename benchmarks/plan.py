@@ -13,14 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from craft_zoo.benchmarks.grid import (
     MOST_RUNS,
@@ -341,10 +334,8 @@ def _words(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
-        for each in value:
+        for each in [*value, *value.values()] if isinstance(value, dict) else value:
             yield from _words(each)
-        if isinstance(value, dict):
-            yield from _words(list(value.values()))
 
 
 def suite_names() -> list[str]:

@@ -39,6 +39,7 @@ NO_DATE: dict[str, dict[str, Any]] = {
     "svg": {"Date": None},
     "pdf": {"CreationDate": None},
 }
+Styles = dict[str, dict[str, Any]]  # label → arguments of Matplotlib for its line
 _RANKED = 3  # least number of lines for a panel of ranks
 _RANKINGS = 10  # numbers of queries at which the panel ranks the lines
 _ZERO_SHOT = "zero-shot"
@@ -74,9 +75,7 @@ def _drawable() -> frozenset[int]:
     return frozenset().union(*(get_font(path).get_charmap() for path in paths))
 
 
-def plot_curves(
-    curves: pd.DataFrame, folder: Path, *, name: str = "curves", logarithmic: bool = False
-) -> list[Path]:
+def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw ``curves.png`` and ``curves.svg``: one panel per data set, number of shots and track.
 
     One track holds methods that need one prediction per deployed image, the other holds methods
@@ -87,8 +86,6 @@ def plot_curves(
     Args:
         curves: as from :func:`craft_zoo.benchmarks.average_curves`.
         folder: where to write.
-        name: file name without its suffix.
-        logarithmic: use a logarithmic query axis and draw no ranks.
 
     Returns:
         The files written.
@@ -96,7 +93,7 @@ def plot_curves(
     shown = list(panels(curves))
     most = max(len(compared_lines(panel)) for _, panel, _ in shown)
     heights = [max(4.4, 0.3 * most)]
-    if most >= _RANKED and not logarithmic:
+    if most >= _RANKED:
         heights.append(0.8 + 0.16 * most)
     figure, axes = plt.subplots(
         len(heights),
@@ -107,24 +104,18 @@ def plot_curves(
         layout="constrained",
     )
     for column, (title, panel, right) in zip(axes.T, shown, strict=True):
-        draw_panel(column[0], panel, right)
+        styles = line_styles(compared_lines(panel))
+        draw_panel(column[0], panel, right, styles)
         column[0].set_title(drawn(title), loc="left", fontsize=11)
         if len(column) > 1:
-            _draw_ranks(column[1], panel, right)
-            column[0].set_xlabel("")
+            _draw_ranks(column[1], panel, right, styles)
         column[-1].set_xlabel(QUERIES)
-        if logarithmic:
-            scale_queries(column[0])
     figure.supxlabel(f"lines: means over seeds; {spread_words(curves)}", fontsize=8)
-    return save(figure, folder, name)
+    return save(figure, folder, "curves")
 
 
 def spread_words(curves: pd.DataFrame) -> str:
-    """Caption that explains how the figure shows the spread over seeds.
-
-    Args:
-        curves: as from :func:`craft_zoo.benchmarks.average_curves`.
-    """
+    """Caption that explains how a figure of average curves shows the spread over seeds."""
     has = curves["low"].notna()
     words = [f"bands: {INTERVAL}"] if has.any() else []
     if not has.all():
@@ -176,73 +167,42 @@ def save(
     return files
 
 
-def draw_panel(
-    axis: Axes,
-    panel: pd.DataFrame,
-    right: float,
-    styles: Mapping[str, dict[str, Any]] | None = None,
-) -> None:
+def draw_panel(axis: Axes, panel: pd.DataFrame, right: float, styles: Styles) -> None:
     """Draw one panel; all artists of a line have the ``gid`` given by :func:`line_id`.
 
-    Args:
-        axis: the axes to draw on.
-        panel: some of the rows of :func:`craft_zoo.benchmarks.average_curves`.
-        right: right end of the axis, in queries.
-        styles: label → style; by default :func:`line_styles` of the panel's labels.
+    The panel has some of the rows of :func:`craft_zoo.benchmarks.average_curves`; ``right`` is the
+    right end of the axis, in queries.
     """
     labels: list[tuple[float, str, str]] = []
     ids: dict[str, str] = {}
-    styles = line_styles(compared_lines(panel)) if styles is None else styles
     alpha = min(0.15, 0.5 / max(1, len(styles)))  # fainter the more bands overlap
     for label, curve in panel.groupby("label", sort=False):
-        accuracy = 100 * curve["accuracy"].to_numpy()
+        if curve["queries"].iloc[-1] < right:  # ended before its budget: extend the final value
+            curve = pd.concat([curve, curve.tail(1).assign(queries=right)])
         queries = curve["queries"].to_numpy(dtype=float)
-        low, high = 100 * curve["low"].to_numpy(), 100 * curve["high"].to_numpy()
+        accuracy, low, high = 100 * curve[["accuracy", "low", "high"]].to_numpy().T
         singles = 100 * np.array(curve["singles"].tolist())  # (points, seeds)
+        gid = line_id(str(label))
         if is_level(curve).any():
             colour = LEVEL_COLOUR
             dashes = (0, (1, 2)) if label == _ZERO_SHOT else (0, (6, 3))
-            line = axis.axhline(accuracy[-1], color=colour, linewidth=1, linestyle=dashes)
-            line.set_gid(line_id(str(label)))
+            axis.axhline(accuracy[-1], color=colour, linewidth=1, linestyle=dashes, gid=gid)
         else:
-            style = styles[str(label)]
-            colour = style["color"]
-            if queries[-1] < right:  # ended before its budget: extend the final value
-                queries = np.append(queries, right)
-                accuracy, low, high = (
-                    np.append(values, values[-1]) for values in (accuracy, low, high)
-                )
-                singles = np.vstack([singles, singles[-1]])
-            # A step curve, as the earlier point's solution is deployed until the next point.
-            (line,) = axis.plot(
-                queries,
-                accuracy,
-                drawstyle="steps-post",
-                **style,
-                linewidth=1.8,
-                markersize=4,
-                markevery=max(1, len(queries) // 8),
-            )
-            line.set_gid(line_id(str(label)))
+            # Step curves, as the earlier point's solution is deployed until the next point.
+            style = {**styles[str(label)], "drawstyle": "steps-post", "gid": gid}
+            colour, every = style["color"], max(1, len(queries) // 8)
+            axis.plot(queries, accuracy, **style, linewidth=1.8, markersize=4, markevery=every)
+            shared = {"color": colour, "gid": gid}
             if np.isfinite(low).all():
-                band = axis.fill_between(
-                    queries, low, high, step="post", color=colour, alpha=alpha, linewidth=0
+                axis.fill_between(
+                    queries, low, high, step="post", alpha=alpha, linewidth=0, **shared
                 )
-                band.set_gid(line_id(str(label)))
             elif singles.shape[1] > 1:
-                for thin in axis.plot(
-                    queries,
-                    singles,
-                    drawstyle="steps-post",
-                    color=colour,
-                    linewidth=0.5,
-                    alpha=0.4,
-                    zorder=1.5,
-                ):
-                    thin.set_gid(line_id(str(label)))
+                thin: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.4, "zorder": 1.5}
+                axis.plot(queries, singles, drawstyle="steps-post", **thin, **shared)
         text = f"{label}  {accuracy[-1]:.1f}"
         labels.append((float(accuracy[-1]), text, colour))
-        ids[text] = line_id(str(label))
+        ids[text] = gid
     axis.set_xlim(0, right)
     axis.margins(y=0.06)
     label_ends(axis, labels, ids)
@@ -257,7 +217,7 @@ def style_axis(axis: Axes) -> None:
     axis.set_axisbelow(True)
 
 
-def _draw_ranks(axis: Axes, panel: pd.DataFrame, right: float) -> None:
+def _draw_ranks(axis: Axes, panel: pd.DataFrame, right: float, styles: Styles) -> None:
     """Draw the methods' ranks by mean accuracy (1 is the highest) over the queries."""
     at = np.linspace(right / _RANKINGS, right, _RANKINGS)
     lines = {
@@ -267,7 +227,7 @@ def _draw_ranks(axis: Axes, panel: pd.DataFrame, right: float) -> None:
         for label, curve in panel[~is_level(panel)].groupby("label", sort=False)
     }
     ranks = pd.DataFrame(lines).rank(axis=1, ascending=False, method="min")
-    for label, style in line_styles(compared_lines(panel)).items():
+    for label, style in styles.items():
         axis.plot(at, ranks[label], **style, linewidth=1.4, markersize=4)
     axis.set_ylim(len(lines) + 0.5, 0.5)
     axis.set_xlim(0, right)
@@ -286,7 +246,7 @@ def line_id(label: str) -> str:
     return f"line-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
-def line_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+def line_styles(labels: Sequence[str]) -> Styles:
     """Colour, dash and marker of each line; combinations repeat only after 70 lines."""
     return {
         label: {
@@ -303,10 +263,8 @@ def label_ends(
 ) -> None:
     """Label each line at its right end, shifting labels vertically so that none overlap.
 
-    Args:
-        axis: the lines' axes.
-        labels: height, text and colour of each label; texts are drawn as :func:`drawn` gives them.
-        ids: text → ``gid`` of its label.
+    A label has a height, a text, which is drawn as by :func:`drawn`, and a colour; ``ids`` maps its
+    text to its ``gid``.
     """
     bottom, top = axis.get_ylim()
     gap = 0.055 * (top - bottom)
@@ -319,7 +277,7 @@ def label_ends(
                 places[i] -= overlap / 2
                 places[i + 1] += overlap / 2
     for (height, text, colour), at in zip(labels, places, strict=True):
-        note = axis.annotate(
+        axis.annotate(
             drawn(text),
             xy=(1, height),
             xycoords=("axes fraction", "data"),
@@ -329,5 +287,5 @@ def label_ends(
             fontsize=9,
             va="center",
             annotation_clip=False,
+            gid=(ids or {}).get(text),
         )
-        note.set_gid((ids or {}).get(text))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-_TARGETS = 20
+_TARGETS = 20  # per task
 
 
 def performance_profile(scores: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:
@@ -29,18 +29,19 @@ def performance_profile(scores: pd.DataFrame, thresholds: Sequence[float]) -> pd
     return pd.DataFrame(shares, index=index, columns=scores.columns)
 
 
-def default_targets(points: pd.DataFrame, count: int = _TARGETS) -> dict[tuple, np.ndarray]:
+def default_targets(points: pd.DataFrame) -> dict[tuple, np.ndarray]:
     """Target accuracies of each task, evenly spaced from the lowest initial to the highest one.
+
+    The lowest initial accuracy itself is not a target.
 
     Args:
         points: as from :func:`craft_zoo.benchmarks.tidy`.
-        count: targets per task; the lowest initial accuracy itself is not a target.
     """
     targets = {}
     for task, group in points.groupby(["dataset", "shots"], sort=False):
         ordered = group.sort_values("queries", kind="stable").groupby(["label", "seed"])
         low, high = ordered["accuracy"].first().min(), ordered["accuracy"].max().max()
-        targets[task] = np.linspace(low, high, count + 1)[1:]
+        targets[task] = np.linspace(low, high, _TARGETS + 1)[1:]
     return targets
 
 

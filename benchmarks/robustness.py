@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,14 +23,7 @@ import numpy as np
 from craft_zoo.benchmarks.grid import RunSpec, combine, cross
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.store import RunStore
-from craft_zoo.blackbox import (
-    DEFAULT_INIT,
-    BlackBox,
-    ImageSet,
-    Prompts,
-    WrappedBlackBox,
-)
-from craft_zoo.console import open_console
+from craft_zoo.blackbox import DEFAULT_INIT, BlackBox, ImageSet, Prompts, WrappedBlackBox
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec
 from craft_zoo.machine import use_threads
@@ -73,113 +64,89 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 if results are equal and at most one context per kill was queried twice.
     """
-    options = _parser().parse_args(arguments)
-    if options.child:
-        store, log = map(Path, options.child)
-        _run(store, log, options.budget)
-        return 0
-    console = open_console()
-    rng = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        began = time.perf_counter()
-        _begin(folder / "whole", options.budget).wait()
-        console.print(f"Undisturbed: {time.perf_counter() - began:.0f} s")
-        for kill in range(options.kills):
-            process = _begin(folder / "killed", options.budget)
-            waited = _wait_for_a_question(process, folder / "killed")
-            moment = rng.uniform(0, _LONGEST)
-            try:
-                process.wait(moment)
-                console.print("The grid came to its end before all kills: raise --budget")
-                return 1
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-            console.print(f"Kill {kill + 1}: {moment:.1f} s after a question ({waited:.1f} s)")
-        if _begin(folder / "killed", options.budget).wait():
-            console.print("The last process failed")
-            return 1
-        return _judge(folder, options.kills, options.budget, console.print)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m craft_zoo.benchmarks.robustness", description=__doc__.split("\n\n")[1]
     )
     parser.add_argument("--kills", type=int, default=20, help="(default: 20)")
     parser.add_argument("--budget", type=int, default=400, help="queries a run (default: 400)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    return parser
-
-
-def _grid(budget: int) -> list[RunSpec]:
-    return cross(
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    runs = cross(
         "craft-mini",
         [DatasetSpec("digits")],
         combine(METHODS, ["logit-gn"], CraftConfig()),
         shots=SHOTS,
         seeds=SEEDS,
-        budgets=[budget],
+        budgets=[options.budget],
     )
+    if options.child:
+        _run(options.child, runs)
+        return 0
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as name:
+        whole, killed = Path(name) / "whole", Path(name) / "killed"
+        _begin(whole, options.budget).wait()
+        for kill in range(options.kills):
+            process = _begin(killed, options.budget)
+            before = _contexts(killed)
+            while process.poll() is None and _contexts(killed) == before:
+                time.sleep(0.01)
+            moment = rng.uniform(0, _LONGEST)
+            try:
+                process.wait(moment)
+                print("The grid came to its end before all kills: raise --budget")
+                return 1
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            print(f"Kill {kill + 1}: {moment:.1f} s after a query")
+        if _begin(killed, options.budget).wait():
+            print("The last process failed")
+            return 1
+        different = [run.identity for run in runs if _result(whole, run) != _result(killed, run)]
+        lost = sum(_record(killed, run)["lost"] for run in runs)
+        asked, again = _contexts(whole), _contexts(killed) - _contexts(whole)
+    print(f"Runs: {len(runs)}, of which with another result: {len(different)} {different}")
+    print(f"Contexts queried: {asked:,} undisturbed, {again} more with {options.kills} kills;")
+    print(f"counted as lost: {lost}")
+    good = not different and again == lost <= options.kills
+    print("Passed" if good else "FAILED")
+    return 0 if good else 1
 
 
-def _run(store: Path, log: Path, budget: int) -> None:
+def _run(folder: Path, runs: list[RunSpec]) -> None:
     """Child process that gets killed: executes the grid with one context in flight."""
     use_threads(1)
     model = Counting.load("craft-mini")
     assert isinstance(model, Counting)
-    model.log = log
-    Bench(model, RunStore(store), in_flight=1).run(_grid(budget))
+    model.log = _log(folder)
+    Bench(model, RunStore(folder), in_flight=1).run(runs)
 
 
-def _begin(store: Path, budget: int) -> subprocess.Popen[bytes]:
-    words = ["--child", str(store), str(_log(store)), "--budget", str(budget)]
+def _begin(folder: Path, budget: int) -> subprocess.Popen[bytes]:
+    words = ["--child", str(folder), "--budget", str(budget)]
     return subprocess.Popen([sys.executable, "-m", "craft_zoo.benchmarks.robustness", *words])
 
 
-def _log(store: Path) -> Path:
-    return store.with_suffix(".log")
+def _log(folder: Path) -> Path:
+    return folder.with_suffix(".log")
 
 
-def _wait_for_a_question(process: subprocess.Popen[bytes], store: Path) -> float:
-    """Wait until the process makes a new query (or ends); returns the seconds waited."""
-    log, began = _log(store), time.perf_counter()
-    before = log.stat().st_size if log.exists() else 0
-    while process.poll() is None and (not log.exists() or log.stat().st_size == before):
-        time.sleep(0.01)
-    return time.perf_counter() - began
+def _contexts(folder: Path) -> int:
+    """Number of contexts that a grid has queried so far."""
+    return _log(folder).stat().st_size if _log(folder).exists() else 0
 
 
-def _judge(folder: Path, kills: int, budget: int, say: Any) -> int:
-    stores = [RunStore(folder / name) for name in ("whole", "killed")]
-    runs = _grid(budget)
-    different = [run.identity for run in runs if len({_result(s, run) for s in stores}) > 1]
-    asked = [os.path.getsize(_log(store.folder)) for store in stores]
-    lost = sum(_record(stores[1], run)["lost"] for run in runs)
-    say(f"Runs: {len(runs)}, of which with another result: {len(different)} {different}")
-    say(
-        f"Contexts asked about: {asked[0]:,} undisturbed; {asked[1]:,} with {kills} kills, "
-        f"{asked[1] - asked[0]} more; counted as lost: {lost}"
-    )
-    good = not different and asked[1] - asked[0] == lost <= kills
-    say("Passed" if good else "FAILED")
-    return 0 if good else 1
-
-
-def _record(store: RunStore, run: RunSpec) -> dict[str, Any]:
-    path = store.adapter_path(run).with_name("run.json")
+def _record(folder: Path, run: RunSpec) -> dict[str, Any]:
+    path = folder / "runs" / run.identity / "run.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _result(store: RunStore, run: RunSpec) -> bytes:
+def _result(folder: Path, run: RunSpec) -> tuple[list[dict[str, Any]], bytes]:
     """Points of a finished run without their seconds, and its adapter file."""
-    points = [
-        {key: value for key, value in point.items() if key != "seconds"}
-        for point in _record(store, run)["points"]
-    ]
-    return json.dumps(points).encode() + store.adapter_path(run).read_bytes()
+    points = [point | {"seconds": 0} for point in _record(folder, run)["points"]]
+    return points, RunStore(folder).adapter_path(run).read_bytes()
 
 
 if __name__ == "__main__":

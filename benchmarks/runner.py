@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.benchmarks.grid import RunSpec, short_name
-from craft_zoo.benchmarks.measuring import Measuring
-from craft_zoo.benchmarks.queue import (
-    POLL_SECONDS,
-    Listener,
-    Outcome,
-    RunQueue,
-)
+from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.benchmarks.tasks import check_tasks, task_of
 from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Progress
 from craft_zoo.craft import Step
-from craft_zoo.data import LabelledImages, OpenedDatasets
+from craft_zoo.data import LabelledImages, OpenedDatasets, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import Problem, get_method, recorded
@@ -28,6 +21,10 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import OptimizerError
 from craft_zoo.predictor import Predictor
 from craft_zoo.transfer import transfer
+
+# Measured points per curve, evenly spread over the budget. Early in the run, each doubling of the
+# queries adds a point.
+_POINTS = 200
 
 
 class Bench:
@@ -63,10 +60,10 @@ class Bench:
             The curve of every run, in the order of ``runs``.
 
         Raises:
-            CraftZooError: :meth:`check` failed and nothing was run, or runs failed and the others
-                are finished and stored.
+            CraftZooError: :func:`check_tasks` failed and nothing was run, or runs failed and the
+                others are finished and stored.
         """
-        self.check(runs)
+        check_tasks(runs, self._datasets)
         ledger = RunQueue(self.store, runs, listener)
         busy = 0  # consecutive runs that other processes are executing
         while ledger.waiting:
@@ -92,10 +89,6 @@ class Bench:
         except (CraftZooError, OptimizerError) as error:
             return Outcome(reason=str(error))
         return Outcome(done=True)
-
-    def check(self, runs: Sequence[RunSpec]) -> None:
-        """See :func:`check_tasks`."""
-        check_tasks(runs, self._datasets)
 
     def _images(
         self, images: LabelledImages, key: tuple[Any, ...], progress: Progress | None
@@ -178,6 +171,54 @@ class Bench:
         adapter = Adapter.of(step.solution, self.vlm, problem.box) if deployable else None
         transfers = self._transfers(run, problem, step.solution, progress)
         self.store.save(run, points, adapter, lost=journal.lost, transfer=transfers)
+
+
+def task_of(run: RunSpec, datasets: OpenedDatasets) -> Task:
+    """The task that a run adapts to.
+
+    Raises:
+        CraftZooError: the data set cannot be opened, or has too few images.
+    """
+    return run.dataset.draw(datasets.open(run.dataset), run.shots, run.seed)
+
+
+def check_tasks(runs: Iterable[RunSpec], datasets: OpenedDatasets) -> None:
+    """Draw all tasks, so that a missing image is reported before the first billed query.
+
+    Raises:
+        CraftZooError: a task cannot be drawn, or has no images to measure on.
+    """
+    for run in runs:
+        task = task_of(run, datasets)
+        if run.measured_on == "val" and task.val is None:
+            raise CraftZooError(
+                f"{task.name} has no validation images and no training images are left for "
+                f"them: lower shots (--shots), or measure on the test images"
+            )
+        for name in run.transfer:
+            datasets.open(run.dataset.other(name))
+
+
+class Measuring:
+    """Decides which steps of a run of ``budget`` queries are measured."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget, self._spacing = budget, budget / _POINTS
+        self._next = 0.0
+        self._last: int | None = None  # queries at the last measurement
+
+    def due(self, queries: int) -> bool:
+        """Whether to measure the step after ``queries`` queries; if so, record it as measured."""
+        doubled = self._last is not None and queries >= max(1, 2 * self._last)
+        if queries < self._next and not doubled and queries < self._budget:
+            return False
+        self._next = self._spacing * (queries // self._spacing + 1)
+        self._last = queries
+        return True
+
+    def measured(self, queries: int) -> bool:
+        """Whether the last measurement was after ``queries`` queries."""
+        return self._last == queries
 
 
 class _Clock:

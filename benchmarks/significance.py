@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -35,11 +36,9 @@ def score_table(points: pd.DataFrame, measure: Measure = "accuracy") -> pd.DataF
 
     def score(curve: pd.DataFrame) -> float:
         curve = curve.sort_values("queries", kind="stable")
-        if measure == "accuracy":
-            return float(curve["accuracy"].iloc[-1])
-        return area_under_curve(
-            curve["queries"].to_numpy(), curve["accuracy"].to_numpy(), curve["budget"].iloc[0]
-        )
+        if measure == "area":
+            return area_under_curve(curve)
+        return float(curve["accuracy"].iloc[-1])
 
     keys = [*TASK, "seed", "label"]
     rows = {key: score(curve) for key, curve in points.groupby(keys, sort=False)}
@@ -48,18 +47,12 @@ def score_table(points: pd.DataFrame, measure: Measure = "accuracy") -> pd.DataF
     return table[list(order)]
 
 
-def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean of the middle half of the values along ``axis``.
-
-    It is less sensitive to outliers than the mean and statistically more efficient than the median.
-    """
-    return stats.trim_mean(values, 0.25, axis=axis)
-
-
+# The interquartile mean, of the middle half of the values, is less sensitive to outliers than the
+# mean and statistically more efficient than the median.
 _STATISTICS: dict[str, Callable[..., np.ndarray]] = {
     "mean": np.mean,
     "median": np.median,
-    "iqm": interquartile_mean,
+    "iqm": partial(stats.trim_mean, proportiontocut=0.25),
 }
 
 
@@ -78,19 +71,16 @@ def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
     drawn = _resamples(whole)
     seeds = list(whole.groupby(level="seed").indices.values())
     rows = []
-    for label, values in whole.items():
+    for label in whole:
+        values = whole[label].to_numpy()
         row: dict[str, object] = {"label": label, "runs": len(values)}
         for name, statistic in _STATISTICS.items():
-            row[name] = float(statistic(values.to_numpy())) if len(values) else np.nan
+            row[name] = float(statistic(values)) if len(values) else np.nan
             low = high = np.nan
             if drawn is not None:
-                low, high = map(
-                    float, central_interval(statistic(values.to_numpy()[drawn], axis=1))
-                )
+                low, high = map(float, central_interval(statistic(values[drawn], axis=1)))
             row |= {f"{name}_low": low, f"{name}_high": high}
-            row[f"{name}_singles"] = tuple(
-                float(statistic(values.to_numpy()[places])) for places in seeds
-            )
+            row[f"{name}_singles"] = tuple(float(statistic(values[places])) for places in seeds)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -105,7 +95,6 @@ class Comparison:
         low, high: 95 % interval, by bootstrap of the seeds within each task; NaN below 5 seeds.
         singles: mean difference over the tasks, one value per seed.
         wins: share of the pairs in which ``other`` scores higher; ties count half.
-        confidence: share of bootstrap means above 0; zeros count half; NaN below 5 seeds.
         p: p-value of the two-sided Wilcoxon signed-rank test; 1 if all pairs are ties.
         least_p: smallest p-value that this number of pairs can give.
     """
@@ -116,7 +105,6 @@ class Comparison:
     high: float
     singles: tuple[float, ...]
     wins: float
-    confidence: float
     p: float
     least_p: float
 
@@ -132,22 +120,18 @@ def compare(scores: pd.DataFrame, base: str, other: str) -> Comparison:
     both = scores[[base, other]].dropna()
     differences = (both[other] - both[base]).to_numpy()
     drawn = _resamples(both)
-    low = high = confidence = np.nan
+    low = high = np.nan
     if drawn is not None:
-        means = differences[drawn].mean(axis=1)
-        low, high = map(float, central_interval(means))
-        confidence = _above_zero(means)
+        low, high = map(float, central_interval(differences[drawn].mean(axis=1)))
     seeds = both.groupby(level="seed").indices.values() if len(both) else ()
-    moved = differences[differences != 0]
     return Comparison(
         pairs=len(both),
         difference=float(differences.mean()) if len(both) else np.nan,
         low=low,
         high=high,
         singles=tuple(float(differences[places].mean()) for places in seeds),
-        wins=_above_zero(differences),
-        confidence=confidence,
-        p=float(stats.wilcoxon(differences).pvalue) if len(moved) else 1.0,
+        wins=float(np.mean((np.sign(differences) + 1) / 2)) if len(both) else np.nan,
+        p=float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0,
         least_p=min(1.0, 2.0 ** (1 - len(both))),
     )
 
@@ -227,8 +211,3 @@ def _resamples(scores: pd.DataFrame) -> np.ndarray | None:
     if not len(scores):
         return None
     return resample(list(scores.reset_index()[TASK].groupby(TASK, sort=False).indices.values()))
-
-
-def _above_zero(values: np.ndarray) -> float:
-    """Share of values above 0, with zeros counted half; NaN without values."""
-    return float(np.mean((np.sign(values) + 1) / 2)) if len(values) else np.nan

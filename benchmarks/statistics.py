@@ -131,19 +131,18 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def area_under_curve(queries: np.ndarray, accuracy: np.ndarray, budget: int) -> float:
-    """Mean of a step curve of accuracy over the queries 0 to ``budget``.
+def area_under_curve(curve: pd.DataFrame) -> float:
+    """Mean of a run's step curve of accuracy over the queries 0 to its budget.
 
     Each point's accuracy holds until the next point. The first point's also holds before it.
 
     Args:
-        queries: (n,) ascending, at most ``budget``.
-        accuracy: (n,).
-        budget: upper end of the interval.
+        curve: the run's points in the order of their queries, as from :func:`tidy`.
     """
-    edges = np.append(queries, budget).astype(float)
+    budget = curve["budget"].iloc[0]
+    edges = np.append(curve["queries"], budget).astype(float)
     edges[0] = 0
-    return float((np.diff(edges) * accuracy).sum() / budget)
+    return float((np.diff(edges) * curve["accuracy"].to_numpy()).sum() / budget)
 
 
 def last_points(points: pd.DataFrame) -> pd.DataFrame:
@@ -169,50 +168,22 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
         area_singles (:func:`area_under_curve`): means and limits as from :func:`mean_interval`,
         and tuples of one value per seed.
     """
-    last = last_points(points)
     rows = []
-    for key, group in points.groupby(_CURVE_KEY, sort=False):
-        ends = last
-        for column, value in zip(_CURVE_KEY, key, strict=True):
-            ends = ends[ends[column] == value]
+    for _, group in points.groupby(_CURVE_KEY, sort=False):
+        ends = last_points(group)
         accuracies = ends.sort_values("seed")["accuracy"].to_numpy()
-        areas = np.array(
-            [
-                area_under_curve(
-                    curve["queries"].to_numpy(),
-                    curve["accuracy"].to_numpy(),
-                    curve["budget"].iloc[0],
-                )
-                for _, curve in group.sort_values("queries", kind="stable").groupby("seed")
-            ]
-        )
+        ordered = group.sort_values("queries", kind="stable")
+        areas = np.array([area_under_curve(curve) for _, curve in ordered.groupby("seed")])
         mean, low, high = map(float, mean_interval(accuracies))
         area, area_low, area_high = map(float, mean_interval(areas))
-        dataset, shots, label = key
-        rows.append(
-            {
-                "dataset": dataset,
-                "data_name": group["data_name"].iloc[0],
-                "shots": shots,
-                "label": label,
-                "method": group["method"].iloc[0],
-                "optimizer": group["optimizer"].iloc[0],
-                "seeds": len(ends),
-                "queries": ends["queries"].mean(),
-                "accuracy": mean,
-                "low": low,
-                "high": high,
-                "singles": tuple(accuracies),
-                "area": area,
-                "area_low": area_low,
-                "area_high": area_high,
-                "area_singles": tuple(areas),
-                "image_predictions": ends["image_predictions"].mean(),
-                "search_predictions": ends["search_predictions"].mean(),
-                "refiner_predictions": ends["refiner_predictions"].mean(),
-                "seconds": ends["seconds"].mean(),
-            }
-        )
+        about = ["dataset", "data_name", "shots", "label", "method", "optimizer"]
+        row = group.iloc[0][about].to_dict()
+        row |= {"seeds": len(ends), "queries": ends["queries"].mean()}
+        row |= {"accuracy": mean, "low": low, "high": high, "singles": tuple(accuracies)}
+        row |= {"area": area, "area_low": area_low, "area_high": area_high}
+        row["area_singles"] = tuple(areas)
+        costs = ["image_predictions", "search_predictions", "refiner_predictions", "seconds"]
+        rows.append(row | {name: ends[name].mean() for name in costs})
     return pd.DataFrame(rows)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -94,7 +94,7 @@ class RunStore:
     def load(self, run: RunSpec) -> list[Point] | None:
         """The curve of a finished run, or None."""
         path = self._folder(run) / _RECORD
-        return _parse(path)[1] if path.exists() else None
+        return _read(path)[1] if path.exists() else None
 
     def transfers(self, run: RunSpec) -> dict[str, float]:
         """Accuracy of a finished run's solution on other data sets, by name.
@@ -102,14 +102,14 @@ class RunStore:
         Raises:
             CraftZooError: the record cannot be read.
         """
-        return _read(self._folder(run) / _RECORD).get("transfer", {})
+        return _read(self._folder(run) / _RECORD)[2]
 
     def read_all(self) -> tuple[dict[RunSpec, list[Point]], list[str]]:
         """The curves of all finished runs, and an error message per unreadable record."""
         curves, broken = {}, []
         for path in sorted((self.folder / "runs").glob(f"*/{_RECORD}")):
             try:
-                run, points = _parse(path)
+                run, points, _ = _read(path)
                 curves[run] = points
             except CraftZooError as error:
                 broken.append(str(error))
@@ -122,12 +122,8 @@ class RunStore:
             Busy: another process is executing the run.
             CraftZooError: the folder cannot be written.
         """
-        folder = self._folder(run)
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(folder, error) from None
-        return Journal(folder / _JOURNAL)
+        with self._writing(run) as folder:
+            return Journal(folder / _JOURNAL)
 
     def sweep(self, run: RunSpec) -> None:
         """Remove the journal of a finished run, which remains if a kill came right after saving."""
@@ -154,21 +150,17 @@ class RunStore:
                 part of the images where queries are split into parts).
             transfer: accuracy of the solution on other data sets, by name.
         """
-        folder = self._folder(run)
-        try:
-            folder.mkdir(exist_ok=True)
+        record = {
+            "run": run.to_json(),
+            "points": [asdict(point) for point in points],
+            "lost": lost,
+            "transfer": dict(transfer or {}),
+            "environment": environment(),
+        }
+        with self._writing(run) as folder:
             if adapter is not None:
-                adapter.save(self.adapter_path(run))
-            record = {
-                "run": run.to_json(),
-                "points": [asdict(point) for point in points],
-                "lost": lost,
-                "transfer": dict(transfer or {}),
-                "environment": environment(),
-            }
+                adapter.save(folder / _ADAPTER)
             write_atomically(folder / _RECORD, sealed(record))
-        except OSError as error:
-            raise self._unwritable(folder, error) from None
 
     def files(self, run: RunSpec) -> dict[str, bytes]:
         """A finished run's files by name, as input for another store's :meth:`receive`."""
@@ -178,67 +170,51 @@ class RunStore:
 
     def receive(self, run: RunSpec, files: dict[str, bytes]) -> None:
         """Write a finished run's files from another store, the record last."""
-        folder = self._folder(run)
-        try:
-            folder.mkdir(exist_ok=True)
+        with self._writing(run) as folder:
             for name in (_ADAPTER, _RECORD):
                 if name in files:
                     write_atomically(folder / name, files[name])
-        except OSError as error:
-            raise self._unwritable(folder, error) from None
 
     def adapter_path(self, run: RunSpec) -> Path:
         """Path of a finished run's adapter; the file exists only for deployable solutions."""
         return self._folder(run) / _ADAPTER
 
-    @staticmethod
-    def _unwritable(folder: Path, error: OSError) -> CraftZooError:
-        return CraftZooError(
-            f"cannot write to {folder} ({error.strerror or error}): free disk space or make the "
-            f"folder writable, then rerun the same command"
-        )
+    @contextmanager
+    def _writing(self, run: RunSpec) -> Iterator[Path]:
+        """Create and yield the run's folder; an OSError becomes a CraftZooError."""
+        folder = self._folder(run)
+        try:
+            folder.mkdir(exist_ok=True)
+            yield folder
+        except OSError as error:
+            raise CraftZooError(
+                f"cannot write to {folder} ({error.strerror or error}): free disk space or make "
+                f"the folder writable, then rerun the same command"
+            ) from None
 
     def _folder(self, run: RunSpec) -> Path:
         return self.folder / "runs" / run.identity
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read a record and validate its types and checksum.
+def _read(path: Path) -> tuple[RunSpec, list[Point], dict[str, float]]:
+    """Read a record: the run, its curve, and its accuracy on other data sets.
 
     Raises:
         CraftZooError: the record is unreadable, invalid or does not match its checksum.
     """
     try:
         record = parse(read_bounded(path, _RECORD_BYTES, "a record"))
-        if not seal_holds(record):
-            raise CraftZooError(
-                f"the record {path} does not match its checksum: remove its folder to run it again"
-            )
-        check(_Record, record)
-        return record
-    except CraftZooError:
-        raise
-    except (OSError, ValueError) as error:
-        raise _broken(path, error) from None
-
-
-def _broken(path: Path, error: Exception) -> CraftZooError:
-    return CraftZooError(
-        f"the record {path} cannot be read ({error}): remove its folder to run it again"
+        if seal_holds(record):
+            check(_Record, record)
+            points = [Point(**point) for point in record["points"]]
+            return RunSpec.from_json(record["run"]), points, record.get("transfer", {})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CraftZooError(
+            f"the record {path} cannot be read ({error}): remove its folder to run it again"
+        ) from None
+    raise CraftZooError(
+        f"the record {path} does not match its checksum: remove its folder to run it again"
     )
-
-
-def _parse(path: Path) -> tuple[RunSpec, list[Point]]:
-    """Read a record as a run and its curve.
-
-    Raises:
-        CraftZooError: as for :func:`_read`, or the run or a point is invalid.
-    """
-    record = _read(path)
-    try:
-        return RunSpec.from_json(record["run"]), [Point(**point) for point in record["points"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _broken(path, error) from None
 
 
 def environment() -> dict[str, Any]:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.queue import Listener
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.errors import CraftZooError
 
 _SCALARS = ("accuracy", "train_accuracy", "loss", "seconds")
 
 
-class TensorBoard:
+class TensorBoard(Listener):
     """A listener that writes each run's points under ``folder/<identity>``; steps are queries.
 
     Args:
@@ -51,12 +52,6 @@ class TensorBoard:
 
     def failed(self, run: RunSpec, reason: str) -> None:
         self._close(run)
-
-    def reading(self, run: RunSpec, done: int, total: int) -> None:
-        """Nothing to write."""
-
-    def ended(self, run: RunSpec, point: Point, reason: str) -> None:
-        """Nothing to write."""
 
     def _close(self, run: RunSpec) -> None:
         if run in self._writers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from craft_zoo.benchmarks.plots import (
     LEVEL_COLOUR,
     NO_DATE,
     QUERIES,
+    Styles,
     draw_panel,
     drawn,
     label_ends,
@@ -36,21 +37,14 @@ from craft_zoo.benchmarks.significance import Ranks
 _SIZE = (7.4, 4.4)
 _FORMATS = ("png", "svg", "pdf")
 _STEPS = 60
-Styles = dict[str, dict[str, Any]]
 
 
 class Drawn(NamedTuple):
-    """A figure.
+    """A figure."""
 
-    Attributes:
-        name: file name without its suffix.
-        title: caption.
-        svg: inline SVG with text as text (not paths) and ids unique within the page.
-    """
-
-    name: str
-    title: str
-    svg: str
+    name: str  # of its files, without their suffixes
+    title: str  # caption
+    svg: str  # inline SVG with text as text (not paths) and ids unique within the page
 
 
 def curves(
@@ -62,12 +56,8 @@ def curves(
 ) -> Iterator[Drawn]:
     """Accuracy against queries, one figure per task and track; crosses are published accuracies.
 
-    Args:
-        average: as from :func:`craft_zoo.benchmarks.average_curves`.
-        styles: label → line style.
-        folder: where to write.
-        models: the models whose published accuracies are drawn.
-        files: title of a panel → part of its file name.
+    Only the accuracies published for ``models`` are drawn. ``files`` maps the title of a panel to
+    a part of its file name.
     """
     for title, panel, right in panels(average):
         figure, axis = _figure()
@@ -93,13 +83,7 @@ def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> 
 
 
 def shots_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
-    """Accuracy at the end of the budget against shots, one axis per data set.
-
-    Args:
-        table: as from :func:`craft_zoo.benchmarks.report.tables.by_shots`.
-        styles: label → line style.
-        folder: where to write.
-    """
+    """Accuracy at the end of the budget against shots, of a table from ``by_shots``."""
     names = list(table["data set"].unique())
     shots = [column for column in table.columns if column.isdigit()]
     figure, axes = plt.subplots(
@@ -109,8 +93,8 @@ def shots_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
         ends = []
         for _, row in table[table["data set"] == name].iterrows():
             style, values = styles[row["method"]], row[shots].astype(float)
-            (line,) = axis.plot(range(len(shots)), values, **style, linewidth=1.6, markersize=4)
-            line.set_gid(line_id(row["method"]))
+            gid = line_id(row["method"])
+            axis.plot(range(len(shots)), values, **style, linewidth=1.6, markersize=4, gid=gid)
             if values.notna().iloc[-1]:
                 text = f"{row['method']}  {values.iloc[-1]:.1f}"
                 ends.append((values.iloc[-1], text, style["color"]))
@@ -149,10 +133,8 @@ def profile_plot(scores: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
     thresholds = np.linspace(np.floor(20 * values.min()) / 20, np.ceil(20 * values.max()) / 20, 200)
     table = performance_profile(scores, list(thresholds))
     figure, axis = _figure()
-    for label in table:
-        style = {**styles[str(label)], "markevery": 25, "markersize": 4}
-        axis.plot(100 * table.index, 100 * table[label], linewidth=1.6, **style)
-    _finish(axis, list(table), "test accuracy above (%)")
+    _draw_shares(axis, 100 * table.index, table, styles, markevery=25)
+    axis.set_xlabel("test accuracy above (%)")
     return _keep(figure, folder, "profile", "Performance profile: share of runs above an accuracy")
 
 
@@ -162,18 +144,19 @@ def runtime_plot(points: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
     queries = np.unique(np.append(0, np.geomspace(1, max(most, 2), _STEPS)).round())
     table = reached(runtimes(points), list(queries))
     figure, axis = _figure()
-    for label in table:
-        style = {**styles[str(label)], "markevery": 8, "markersize": 4}
-        shares = 100 * table[label].to_numpy()
-        axis.plot(queries, shares, drawstyle="steps-post", linewidth=1.6, **style)
     scale_queries(axis)
-    _finish(axis, list(table), "queries")
+    _draw_shares(axis, queries, table, styles, markevery=8, drawstyle="steps-post")
+    axis.set_xlabel("queries")
     return _keep(figure, folder, "runtimes", "Share of (run, target) pairs reached within queries")
 
 
-def _finish(axis: Axes, labels: Sequence[str], xlabel: str) -> None:
-    """Format the axes and add a legend; ``labels`` are in the order of the lines."""
-    axis.set_xlabel(xlabel)
+def _draw_shares(
+    axis: Axes, at: np.ndarray, shares: pd.DataFrame, styles: Styles, **drawing: Any
+) -> None:
+    """Draw a line per column and a legend."""
+    drawing |= {"linewidth": 1.6, "markersize": 4}
+    for label in shares:
+        axis.plot(at, 100 * shares[label], **styles[str(label)], **drawing, gid=line_id(str(label)))
     axis.set_ylabel("share (%)")
     axis.set_ylim(-2, 102)
     style_axis(axis)
@@ -187,8 +170,7 @@ def _finish(axis: Axes, labels: Sequence[str], xlabel: str) -> None:
         frameon=False,
         fontsize=9,
     )
-    for line, text, label in zip(lines, legend.get_texts(), labels, strict=True):
-        line.set_gid(line_id(label))
+    for text, label in zip(legend.get_texts(), shares, strict=True):
         text.set_text(drawn(label))
         text.set_gid(line_id(label))
 
@@ -215,7 +197,7 @@ def _for_page(svg: str, name: str, title: str) -> str:
     used = set(re.findall(r'id="([^"]+)"', svg))
     for identity in used:
         svg = re.sub(rf'(id="|#){re.escape(identity)}(?=["\)])', rf"\g<1>{name}-{identity}", svg)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    for size in ("height", "width"):
+        svg = re.sub(rf'(<svg[^>]*?) {size}="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)

@@ -6,8 +6,7 @@ import itertools
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
-from importlib import resources
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from craft_zoo.benchmarks.names import (
 )
 from craft_zoo.benchmarks.plots import (
     LEVEL_COLOUR,
+    Styles,
     compared_lines,
     line_id,
     line_styles,
@@ -33,7 +33,7 @@ from craft_zoo.benchmarks.plots import (
 from craft_zoo.benchmarks.published import SOURCES
 from craft_zoo.benchmarks.report import figures, tables
 from craft_zoo.benchmarks.results import Results
-from craft_zoo.benchmarks.significance import Ranks, rank, score_table
+from craft_zoo.benchmarks.significance import TASK, Ranks, rank, score_table
 from craft_zoo.benchmarks.statistics import SPREAD, average_curves, few_seeds_warning, tidy
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.craft import CraftConfig
@@ -52,19 +52,6 @@ class Task(NamedTuple):
     title: str
     figures: list[figures.Drawn]
     table: pd.DataFrame
-
-
-class Run(NamedTuple):
-    """A run's row on the page; accuracy is in %."""
-
-    label: str
-    task: str
-    seed: int
-    accuracy: float
-    queries: int
-    seconds: float
-    command: str
-    config: str
 
 
 def write_report(results: Results, folder: Path, title: str) -> Path:
@@ -102,8 +89,8 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
 
 def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
     """Write the figures and tables, and return the variables of the page templates."""
-    named = any(results.names[run] == "" for run in results.curves)
-    main = {r: p for r, p in results.curves.items() if results.names[r] == "" or not named}
+    only_variants = all(results.names[run] for run in results.curves)
+    main = {r: p for r, p in results.curves.items() if only_variants or not results.names[r]}
     variants = {r: p for r, p in results.curves.items() if r not in main}
     labels = label_runs(results.curves, results.names)
     datasets = name_datasets(results.curves)
@@ -118,26 +105,34 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
         task._replace(figures=list(figures.curves(mine, styles, drawings, models, files)))
         for task, mine in _tasks(points, average, sheets, "accuracy")
     ]
-    shared: dict[str, Any] = {"overview": None, "differences": None, "overall": [], "shots": None}
+    changed: list[Task] = []
+    if variants:
+        found = tidy(variants, labels, datasets)
+        changed = [task for task, _ in _tasks(found, average_curves(found), sheets, "variants")]
+    sheet: dict[str, pd.DataFrame | None] = dict.fromkeys(("shots", "overview", "differences"))
+    shots_figure, base, overall = None, None, []
     if points.groupby("dataset")["shots"].nunique().max() > 1:
-        shared["shots"] = tables.by_shots(points)
-        tables.write(shared["shots"], sheets, "shots")
-        shared["shots_figure"] = figures.shots_plot(shared["shots"], styles, drawings)
+        sheet["shots"] = tables.by_shots(points)
+        shots_figure = figures.shots_plot(sheet["shots"], styles, drawings)
     if len(scores.columns) > 1 and len(scores.dropna()):
-        shared["overview"] = tables.overview(scores, ranks)
-        tables.write(shared["overview"], sheets, "overview")
         base = _base(points, list(scores.columns))
-        shared |= {"base": base, "differences": tables.differences(scores, base)}
-        tables.write(shared["differences"], sheets, "differences")
+        sheet["overview"] = tables.overview(scores, ranks)
+        sheet["differences"] = tables.differences(scores, base)
         if ranks is not None:
-            shared["overall"].append(figures.rank_plot(ranks, drawings))
-        shared["overall"].append(figures.profile_plot(scores, styles, drawings))
-    shared["overall"].append(figures.runtime_plot(_searched(points), styles, drawings))
-    shared |= _beside_others(results, labels, datasets, points, sheets)
-    costs = tables.costs(points)
-    tables.write(costs, sheets, "costs")
-    return shared | {
+            overall.append(figures.rank_plot(ranks, drawings))
+        overall.append(figures.profile_plot(scores, styles, drawings))
+    overall.append(figures.runtime_plot(_searched(points), styles, drawings))
+    sheet |= _beside_others(results, labels, datasets, points)
+    sheet["costs"] = tables.costs(points)
+    for name, table in sheet.items():
+        if table is not None:
+            tables.write(table, sheets, name)
+    return sheet | {
         "title": title,
+        "shots_figure": shots_figure,
+        "base": base,
+        "overall": overall,
+        "sources": list(SOURCES.values()),
         "facts": _facts(results, main),
         "spread": SPREAD,
         "reference": tables.REFERENCE,
@@ -147,8 +142,7 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
             for label in styles
         ],
         "tasks": tasks,
-        "variants": _variants(tidy(variants, labels, datasets), sheets) if variants else [],
-        "costs": costs,
+        "variants": changed,
         "runs": [
             _run(run, curve, labels[run], datasets[run].name)
             for run, curve in results.curves.items()
@@ -160,7 +154,7 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
 
 def _render(template: str, content: dict[str, Any]) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
+        loader=jinja2.PackageLoader(__package__, ""),
         autoescape=template.endswith(".html"),
         trim_blocks=True,
         lstrip_blocks=True,
@@ -172,7 +166,6 @@ def _render(template: str, content: dict[str, Any]) -> str:
         "markdown": tables.markdown,
         "escaped": markdown_cell,
     }
-    environment.globals["cells"] = lambda table, row: list(zip(table.columns, row, strict=True))
     return environment.get_template(template).render(content)
 
 
@@ -181,26 +174,18 @@ def _beside_others(
     labels: dict[RunSpec, str],
     datasets: dict[RunSpec, DatasetName],
     points: pd.DataFrame,
-    sheets: Path,
-) -> dict[str, Any]:
-    """Write the tables of transfer to other data sets and of published accuracies."""
-    tried = None
-    if results.transfers:
-        tried = tables.transfers(results.transfers, labels, datasets)
+) -> dict[str, pd.DataFrame | None]:
+    """Tables of transfer to other data sets and of published accuracies; None if empty."""
+    tried = tables.transfers(results.transfers, labels, datasets)
     published = tables.published(points, tried)
-    if tried is not None:
-        names = {each.key: each.name for each in datasets.values()}
-        names = distinguished(tried["tried on"]) | names
-        for column in ("tuned on", "tried on"):
-            tried[column] = tried[column].map(names)
-    found = {"transfers": tried, "published": published if len(published) else None}
-    for name, table in found.items():
-        if table is not None:
-            tables.write(table, sheets, name)
-    return found | {"sources": list(SOURCES.values())}
+    names = distinguished(tried["tried on"]) | {each.key: each.name for each in datasets.values()}
+    for column in ("tuned on", "tried on"):
+        tried[column] = tried[column].map(names)
+    found = {"transfers": tried, "published": published}
+    return {name: table if len(table) else None for name, table in found.items()}
 
 
-def _styles(average: pd.DataFrame) -> figures.Styles:
+def _styles(average: pd.DataFrame) -> Styles:
     """Every line's style; reference lines (see ``is_level``) are grey in all figures."""
     styles = line_styles(compared_lines(average))
     levels = [label for label in average["label"].unique() if label not in styles]
@@ -209,14 +194,10 @@ def _styles(average: pd.DataFrame) -> figures.Styles:
     return styles
 
 
-def _template(name: str) -> str:
-    return (resources.files("craft_zoo.benchmarks.report") / name).read_text(encoding="utf-8")
-
-
 def _over_tasks(points: pd.DataFrame) -> tuple[pd.DataFrame, Ranks | None]:
     """Scores of the methods that were run on every task, and their ranks if comparable."""
     scores = score_table(points)
-    somewhere = scores.groupby(level=["dataset", "shots"]).count()
+    somewhere = scores.groupby(level=TASK).count()
     whole = scores[[column for column in scores if (somewhere[column] > 0).all()]]
     ranked = len(somewhere) > 1 and len(whole.columns) > 1 and len(whole.dropna()) > 0
     return whole, rank(whole) if ranked else None
@@ -238,25 +219,17 @@ def _tasks(
     points: pd.DataFrame, average: pd.DataFrame, sheets: Path, prefix: str
 ) -> Iterator[tuple[Task, pd.DataFrame]]:
     """Write each task's table, and yield the task with its average curves."""
-    curves = dict(list(average.groupby(["dataset", "shots"], sort=False)))
-    tasks = dict(list(points.groupby(["dataset", "shots"], sort=False)))
+    curves = average.groupby(TASK)
+    tasks = points.groupby(TASK, sort=False)
     titles = {
-        (
-            dataset,
-            shots,
-        ): f"{mine['data_name'].iloc[0]}, {shots} {'shot' if shots == 1 else 'shots'}"
-        for (dataset, shots), mine in tasks.items()
+        (dataset, shots): f"{name}, {shots} {'shot' if shots == 1 else 'shots'}"
+        for (dataset, shots), name in tasks["data_name"].first().items()
     }
     files = file_names(titles.values())
-    for task, mine in tasks.items():
-        table = tables.accuracies(mine, curves[task])
+    for task, mine in tasks:
+        table = tables.accuracies(mine, curves.get_group(task))
         tables.write(table, sheets, f"{prefix}-{files[titles[task]]}")
-        yield Task(titles[task], [], table), curves[task]
-
-
-def _variants(points: pd.DataFrame, sheets: Path) -> list[Task]:
-    """Write the tables of named variants (ablations)."""
-    return [task for task, _ in _tasks(points, average_curves(points), sheets, "variants")]
+        yield Task(titles[task], [], table), curves.get_group(task)
 
 
 def _facts(results: Results, main: dict[RunSpec, list[Point]]) -> dict[str, str]:
@@ -300,17 +273,12 @@ def _notes(results: Results, scores: pd.DataFrame, points: pd.DataFrame) -> list
     return [*notes, few] if few else notes
 
 
-def _run(run: RunSpec, points: list[Point], label: str, dataset: str) -> Run:
-    return Run(
-        label=label,
-        task=f"{dataset}, {run.shots}",
-        seed=run.seed,
-        accuracy=100 * points[-1].accuracy,
-        queries=points[-1].queries,
-        seconds=points[-1].seconds,
-        command=command(run),
-        config=json.dumps(run.to_json(), indent=1),
-    )
+def _run(run: RunSpec, points: list[Point], label: str, dataset: str) -> dict[str, Any]:
+    """A run's row on the page; accuracy is in %."""
+    end, config = points[-1], json.dumps(run.to_json(), indent=1)
+    row = {"label": label, "task": f"{dataset}, {run.shots}", "seed": run.seed}
+    row |= {"accuracy": 100 * end.accuracy, "queries": end.queries, "seconds": end.seconds}
+    return row | {"command": command(run), "config": config}
 
 
 def command(run: RunSpec) -> str:
@@ -318,25 +286,28 @@ def command(run: RunSpec) -> str:
     model, _, pretrained = run.model.partition("@")
     if before := former_settings(run.model):  # this name uses another activation by now
         model = with_activation(model, before[1].quick_gelu)
-    words = ["craft-zoo", "bench", "--model", model]
-    words += ["--pretrained", pretrained] if pretrained else []
-    spec = run.dataset
-    words += ["--dataset", spec.name]
-    words += ["--classnames", spec.classnames] if spec.classnames else []
-    words += ["--method", run.method]
-    words += [] if run.optimizer == NO_OPTIMIZER else ["--optimizer", run.optimizer]
-    words += ["--shots", str(run.shots), "--seed", str(run.seed), "--budget", str(run.budget)]
-    given = asdict(run.config)
-    words += ["--data-root", spec.root] if spec.root else []
-    words += ["--skip-bad"] if spec.skip_bad else []
-    words += [] if spec.sampling == "uniform" else ["--sampling", spec.sampling]
-    words += [] if spec.fewer == "error" else ["--fewer", spec.fewer]
-    words += [] if run.measured_on == "test" else ["--measured-on", run.measured_on]
-    for name in run.transfer:
-        words += ["--transfer", name]
-    own = given.pop("own")
-    defaults = {field.name: field.default for field in fields(CraftConfig)}
-    changed = [(name, value) for name, value in given.items() if value != defaults[name]]
-    for name, value in (*changed, *own):
-        words += ["--set", f"{name}={value}"]
+    spec, settings, defaults = run.dataset, asdict(run.config), asdict(CraftConfig())
+    changed = {name: value for name, value in settings.items() if value != defaults[name]}
+    own = dict(changed.pop("own", ()))
+    arguments = [  # with the values at which they are left out
+        ("--model", model, None),
+        ("--pretrained", pretrained, ""),
+        ("--dataset", spec.name, None),
+        ("--classnames", spec.classnames, None),
+        ("--method", run.method, None),
+        ("--optimizer", run.optimizer, NO_OPTIMIZER),
+        ("--shots", run.shots, None),
+        ("--seed", run.seed, None),
+        ("--budget", run.budget, None),
+        ("--data-root", spec.root, None),
+        ("--sampling", spec.sampling, "uniform"),
+        ("--fewer", spec.fewer, "error"),
+        ("--measured-on", run.measured_on, "test"),
+        *(("--transfer", name, None) for name in run.transfer),
+        *(("--set", f"{name}={value}", None) for name, value in (changed | own).items()),
+    ]
+    words = ["craft-zoo", "bench", *(["--skip-bad"] if spec.skip_bad else [])]
+    for flag, value, left_out in arguments:
+        if value != left_out:
+            words += [flag, str(value)]
     return shlex.join(words)

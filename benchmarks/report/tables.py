@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,9 @@ MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy in % at several numbers of queries, spread at the end, and area under curve.
 
-    Args:
-        points: of one task, as from :func:`craft_zoo.benchmarks.tidy`.
-        curves: their average, as from :func:`craft_zoo.benchmarks.average_curves`.
-
-    Returns:
-        One row per label, by descending area under the curve. If the method :data:`REFERENCE` was
-        run, ``reaches`` holds the least queries at which the mean accuracy is at least the
-        reference's final one (NaN: never).
+    The points and their average curves are of one task. One row per label, by descending area
+    under the curve. If the method :data:`REFERENCE` was run, ``reaches`` holds the least queries at
+    which the mean accuracy is at least the reference's final one (NaN: never).
     """
     budget = int(points["budget"].max())
     summary = summarize(points).sort_values("area", ascending=False)
@@ -59,13 +55,9 @@ def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 def by_shots(points: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy in % at the end of the budget for each number of shots.
 
-    Args:
-        points: of several tasks, as from :func:`craft_zoo.benchmarks.tidy`.
-
-    Returns:
-        One row per data set and label: ``data set``, ``method``, one column per number of shots,
-        and ``worst run``: the smallest gain over zero-shot of any single run, in percentage
-        points; NaN where zero-shot was not run.
+    One row per data set and label: ``data set``, ``method``, one column per number of shots, and
+    ``worst run``: the smallest gain over zero-shot of any single run, in percentage points; NaN
+    where zero-shot was not run.
     """
     ends = last_points(points)
     key = ["dataset", "shots", "seed"]
@@ -88,12 +80,8 @@ def overview(scores: pd.DataFrame, ranks: Ranks | None) -> pd.DataFrame:
     shown = pd.DataFrame({"method": table["label"]})
     for name, title in (("iqm", "interquartile mean"), ("mean", "mean"), ("median", "median")):
         shown[title] = 100 * table[name]
-        shown[f"{SPREAD_COLUMN}: {title}"] = [
-            spread(*limits)
-            for limits in zip(
-                *(table[f"{name}_{e}"] for e in ("low", "high", "singles")), strict=True
-            )
-        ]
+        limits = table[[f"{name}_{end}" for end in ("low", "high", "singles")]].to_numpy()
+        shown[f"{SPREAD_COLUMN}: {title}"] = [spread(*each) for each in limits]
     if ranks is not None:
         shown["average rank"] = table["label"].map(ranks.ranks)
     shown["runs"] = table["runs"]
@@ -103,12 +91,12 @@ def overview(scores: pd.DataFrame, ranks: Ranks | None) -> pd.DataFrame:
 def differences(scores: pd.DataFrame, base: str) -> pd.DataFrame:
     """Paired difference of every method from ``base``, in percentage points, with p-values."""
     table = compare_all(scores, base).sort_values("difference", ascending=False)
-    limits = zip(table["low"], table["high"], table["singles"], strict=True)
+    limits = table[["low", "high", "singles"]].to_numpy()
     return pd.DataFrame(
         {
             "method": table["label"],
             f"minus {base}": 100 * table["difference"],
-            SPREAD_COLUMN: [spread(*each, "+") for each in limits],
+            SPREAD_COLUMN: [spread(low, high, singles, "+") for low, high, singles in limits],
             "ahead in (% of pairs)": 100 * table["wins"],
             "p": table["p"],
             "p, corrected": table["corrected"],
@@ -124,13 +112,8 @@ def transfers(
 ) -> pd.DataFrame:
     """Transfer of solutions to other data sets: mean accuracy over seeds in %.
 
-    Args:
-        accuracies: run → data set name → accuracy of the run's solution, in [0, 1].
-        labels: the runs' labels.
-        datasets: names of the runs' data sets.
-
-    Returns:
-        One row per pair of data sets (names as given), shots and label.
+    ``accuracies`` maps a run and a data set's name to the accuracy of the run's solution. One row
+    per pair of data sets (names as given), shots and label.
     """
     rows = [
         (datasets[run].key, name, run.shots, labels[run], 100 * accuracy)
@@ -142,69 +125,38 @@ def transfers(
     return grouped.agg(accuracy="mean", seeds="size").reset_index()
 
 
-def published(points: pd.DataFrame, tried: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Published accuracies of tasks beside the measured ones, in %.
+def published(points: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFrame:
+    """Published accuracies beside the measured ones (``tried``: of :func:`transfers`), in %.
 
-    Args:
-        points: of several tasks, as from :func:`craft_zoo.benchmarks.tidy`.
-        tried: as from :func:`transfers`.
-
-    Returns:
-        One row per pair of a published accuracy and a measured label of the same task.
+    One row per pair of a published accuracy and a measured label of the same task.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
+
+    def add(figures: pd.DataFrame, name: str, shots: int, model: str, ends: pd.DataFrame) -> None:
+        for (_, figure), (label, accuracy) in product(figures.iterrows(), ends.to_numpy()):
+            row = {"data set": name, "shots": shots, "published": figure["method"]}
+            row |= {"model": figure["model"], "accuracy": 100 * figure["accuracy"]}
+            rows.append(row | {"measured": label, "its model": model, "its accuracy": accuracy})
+
     for (dataset, shots), mine in points.groupby(["dataset", "shots"], sort=False):
-        for _, figure in figures_for(str(dataset), int(shots)).iterrows():
-            for _, end in summarize(mine).iterrows():
-                rows.append(
-                    {
-                        **_published_row(figure, mine["data_name"].iloc[0], shots),
-                        "measured": end["label"],
-                        "its model": mine["model"].iloc[0],
-                        "its accuracy": 100 * end["accuracy"],
-                    }
-                )
-    others = pd.DataFrame() if tried is None else tried
-    for _, row in others.iterrows():
+        first, ends = mine.iloc[0], summarize(mine)[["label", "accuracy"]]
+        ends = ends.assign(accuracy=100 * ends["accuracy"])
+        figures = figures_for(str(dataset), int(shots))
+        add(figures, first["data_name"], shots, first["model"], ends)
+    for _, row in tried.iterrows():
+        ends = pd.DataFrame([row[["method", "accuracy"]]])
+        name = f"{row['tuned on']}, tried on {row['tried on']}"
         figures = figures_for(row["tuned on"], row["shots"], row["tried on"])
-        for _, figure in figures.iterrows():
-            name = f"{row['tuned on']}, tried on {row['tried on']}"
-            rows.append(
-                {
-                    **_published_row(figure, name, row["shots"]),
-                    "measured": row["method"],
-                    "its model": points["model"].iloc[0],
-                    "its accuracy": row["accuracy"],
-                }
-            )
+        add(figures, name, row["shots"], points["model"].iloc[0], ends)
     return pd.DataFrame(rows)
-
-
-def _published_row(figure: pd.Series, dataset: str, shots: int) -> dict[str, Any]:
-    return {
-        "data set": dataset,
-        "shots": shots,
-        "published": figure["method"],
-        "model": figure["model"],
-        "accuracy": 100 * figure["accuracy"],
-    }
 
 
 def costs(points: pd.DataFrame) -> pd.DataFrame:
     """Queries, predictions and seconds of runs, means over seeds."""
-    table = summarize(points)
-    return pd.DataFrame(
-        {
-            "data set": table["data_name"],
-            "shots": table["shots"],
-            "method": table["label"],
-            "queries": table["queries"],
-            "search predictions": table["search_predictions"],
-            "refiner predictions": table["refiner_predictions"],
-            "per deployed image": table["image_predictions"],
-            "seconds": table["seconds"],
-        }
-    )
+    titles = {"data_name": "data set", "shots": "shots", "label": "method", "queries": "queries"}
+    titles |= {f"{what}_predictions": f"{what} predictions" for what in ("search", "refiner")}
+    titles |= {"image_predictions": "per deployed image", "seconds": "seconds"}
+    return summarize(points)[list(titles)].rename(columns=titles)
 
 
 def text(value: object, column: str = "") -> str:
@@ -240,14 +192,10 @@ def write(table: pd.DataFrame, folder: Path, name: str) -> None:
     shown = pd.DataFrame(
         {column: [text(cell, column) for cell in table[column]] for column in table}
     )
-    latex = (
-        shown.style.hide(axis="index")
-        .format(escape="latex")
-        .format_index(escape="latex", axis="columns")
-        .to_latex(
-            hrules=True, column_format="".join("l" if _is_text(table[c]) else "r" for c in table)
-        )
-    )
+    style = shown.style.hide(axis="index").format(escape="latex")
+    style = style.format_index(escape="latex", axis="columns")
+    aligned = "".join("l" if _is_text(table[column]) else "r" for column in table)
+    latex = style.to_latex(hrules=True, column_format=aligned)
     write_atomically(folder / f"{name}.tex", latex)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from craft_zoo.benchmarks.executors import run_in_processes
 from craft_zoo.benchmarks.grid import RunSpec, combine, cross
+from craft_zoo.benchmarks.processes import run_in_processes
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.store import RunStore
 from craft_zoo.blackbox import Journal, ReplayVLM, load_vlm

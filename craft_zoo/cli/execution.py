@@ -17,7 +17,7 @@ from craft_zoo.benchmarks import (
     run_on_ray,
     write_config,
 )
-from craft_zoo.benchmarks.tasks import check_tasks
+from craft_zoo.benchmarks.runner import check_tasks
 from craft_zoo.benchmarks.tensorboard import TensorBoard
 from craft_zoo.blackbox import ModelSpec
 from craft_zoo.cli.arguments import say_skipped

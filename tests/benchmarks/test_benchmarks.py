@@ -23,19 +23,18 @@ from craft_zoo.benchmarks import (
     RunSpec,
     RunStore,
     aggregate,
-    area_under_curve,
     average_curves,
     combine,
     cross,
     few_seeds_warning,
-    label_runs,
-    mean_interval,
-    plot_curves,
     score_table,
     summarize,
     tidy,
 )
+from craft_zoo.benchmarks.grid import label_runs
+from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.results import read_results, write_config
+from craft_zoo.benchmarks.statistics import area_under_curve, mean_interval
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec
 from craft_zoo.errors import CraftZooError
@@ -141,10 +140,15 @@ def test_summary_is_of_the_last_points() -> None:
     assert summary.loc["zero-shot", "accuracy"] == pytest.approx(0.1)
 
 
+def area_of(queries: list[int], accuracy: list[float], budget: int) -> float:
+    curve = pd.DataFrame({"queries": queries, "accuracy": accuracy, "budget": budget})
+    return area_under_curve(curve)
+
+
 def test_area_is_the_mean_accuracy_over_the_queries() -> None:
-    area = area_under_curve(np.array([0, 40, 100]), np.array([0.1, 0.5, 0.7]), 200)
+    area = area_of([0, 40, 100], [0.1, 0.5, 0.7], 200)
     assert area == pytest.approx((40 * 0.1 + 60 * 0.5 + 100 * 0.7) / 200)
-    assert area_under_curve(np.array([1]), np.array([0.6]), 100) == pytest.approx(0.6)
+    assert area_of([1], [0.6], 100) == pytest.approx(0.6)
     summary = summarize(tidy(curves())).set_index("label")
     first = (40 * 0.2 + 40 * 0.2 + 40 * 0.4 + (RUN.budget - 120) * 0.6) / RUN.budget
     second = (40 * 0.4 + 60 * 0.4 + 20 * 0.7 + (RUN.budget - 120) * 0.8) / RUN.budget
@@ -162,7 +166,7 @@ def test_area_is_that_of_the_curve_sampled_at_every_query(
 ) -> None:
     measured = {0: start, **dict(sorted(curve.items()))}
     deployed = [measured[max(q for q in measured if q <= i)] for i in range(100)]
-    area = area_under_curve(np.array(list(measured)), np.array(list(measured.values())), 100)
+    area = area_of(list(measured), list(measured.values()), 100)
     assert area == pytest.approx(np.mean(deployed))
 
 

@@ -214,7 +214,7 @@ def test_ray_brings_runs_home_where_workers_do_not_see_the_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("ray")
-    from craft_zoo.benchmarks.executors import cluster as executor
+    from craft_zoo.benchmarks import ray_cluster as executor
 
     monkeypatch.setattr(executor, "_mark", lambda store: "of another folder")
     store, runs = RunStore(tmp_path), grid(folder)[:2]

@@ -20,12 +20,11 @@ from craft_zoo.benchmarks import (
     RunStore,
     average_curves,
     name_datasets,
-    plot_curves,
     tidy,
     write_config,
 )
 from craft_zoo.benchmarks.names import distinguished, file_names, markdown_cell, shortened
-from craft_zoo.benchmarks.plots import drawn, save
+from craft_zoo.benchmarks.plots import drawn, plot_curves, save
 from craft_zoo.benchmarks.report.tables import markdown, write
 from craft_zoo.cli import main
 from craft_zoo.data import DatasetSpec

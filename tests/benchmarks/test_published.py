@@ -9,11 +9,10 @@ import pytest
 from craft_zoo.benchmarks import (
     RunSpec,
     RunStore,
-    figures_for,
-    published_figures,
     read_results,
     write_config,
 )
+from craft_zoo.benchmarks.published import figures_for, published_figures
 from craft_zoo.benchmarks.report import write_report
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.data import DatasetSpec, published_datasets

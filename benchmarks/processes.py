@@ -1,4 +1,8 @@
-"""Executes runs in parallel processes on this machine."""
+"""Executes runs in parallel processes on this machine.
+
+Each process opens the model and writes to the same store. A lock on each run's journal keeps two
+processes from executing the same run; if a process dies, another resumes its run.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +11,26 @@ import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from craft_zoo.benchmarks.executors.work import DEATHS, OpenVLM, Relay, open_bench, pass_on
 from craft_zoo.benchmarks.grid import RunSpec
-from craft_zoo.benchmarks.queue import (
-    POLL_SECONDS,
-    Listener,
-    Outcome,
-    RunQueue,
-)
+from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
+from craft_zoo.benchmarks.runner import Bench, check_tasks
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.benchmarks.tasks import check_tasks
+from craft_zoo.blackbox import VLM
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
-from craft_zoo.machine import process_context
+from craft_zoo.machine import keep_freed_memory, process_context, use_threads
+
+DEATHS = 3  # number of lost workers after which a run fails
+
+OpenVLM = Callable[[], VLM]
+"""Opens the model; must be picklable, as it is sent to other processes."""
 
 
 def run_in_processes(
@@ -67,13 +71,15 @@ def run_in_processes(
     try:
         while ledger.waiting or any(worker.run for worker in workers):
             for worker in workers:
-                if ledger.waiting and worker.run is None and worker.rests_until <= time.monotonic():
+                if ledger.waiting and worker.run is None:
                     worker.take(ledger.waiting.popleft())
             heard = connection.wait([worker.connection for worker in workers], POLL_SECONDS)
             for worker in (worker for worker in workers if worker.connection in heard):
                 message = worker.receive()
                 if isinstance(message, Outcome):
-                    ledger.settle(worker.rest(message), message)
+                    assert worker.run is not None, "an outcome is of a run"
+                    ledger.settle(worker.run, message)
+                    worker.run = None
                 elif message is not None:
                     pass_on(listener, message)
                 else:
@@ -99,7 +105,6 @@ class _Worker:
     def __init__(self, start: tuple[Any, ...]) -> None:
         self._start = start
         self.run: RunSpec | None = None
-        self.rests_until = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -112,17 +117,9 @@ class _Worker:
         theirs.close()  # so that the pipe closes when the process ends
 
     def take(self, run: RunSpec) -> None:
-        """Assign a run."""
         self.run = run
         with suppress(OSError):  # it has died, which receive() detects
             self.connection.send(run)
-
-    def rest(self, outcome: Outcome) -> RunSpec:
-        """Release the run; if another process is executing it, pause before the next one."""
-        run, self.run = self.run, None
-        assert run is not None, "an outcome is of a run"
-        self.rests_until = time.monotonic() + (POLL_SECONDS if outcome.busy else 0)
-        return run
 
     def receive(self) -> Any:
         """The next message of the process; None if it has died."""
@@ -145,7 +142,6 @@ class _Worker:
         return run
 
     def stop(self) -> None:
-        """Terminate the process; the store keeps its run's progress."""
         self.process.terminate()
         self.process.join()
         self.connection.close()
@@ -174,7 +170,7 @@ def _work(
                 bench = bench or open_bench(
                     open_vlm, RunStore(folder), in_flight, threads, datasets
                 )
-                outcome = bench.attempt(run, relay)
+                outcome = attempt(bench, run, relay)
             except ConnectionError:  # the main process has closed the connection
                 raise
             except CraftZooError as error:
@@ -183,6 +179,46 @@ def _work(
                 traceback.print_exc()
                 outcome = Outcome(reason=f"{type(error).__name__}: {error}")
             link.send(outcome)
+
+
+class Relay:
+    """A listener that forwards its calls, as names and arguments, to another process."""
+
+    def __init__(self, send: Callable[[tuple[str, tuple[Any, ...]]], None]) -> None:
+        self._send = send
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *arguments: self._send((name, arguments))
+
+
+def pass_on(listener: Listener | None, message: tuple[str, tuple[Any, ...]]) -> None:
+    """Call a listener's method as sent by a :class:`Relay`."""
+    if listener is not None:
+        name, arguments = message
+        getattr(listener, name)(*arguments)
+
+
+def open_bench(
+    open_vlm: OpenVLM,
+    store: RunStore,
+    in_flight: int | None,
+    threads: int,
+    datasets: OpenedDatasets,
+) -> Bench:
+    """Open a model and a bench in a worker process."""
+    keep_freed_memory()
+    use_threads(threads)
+    return Bench(open_vlm(), store, in_flight=in_flight, datasets=datasets)
+
+
+def attempt(bench: Bench, run: RunSpec, relay: Any) -> Outcome:
+    """As :meth:`Bench.attempt`, with a pause if another process is executing the run."""
+    outcome = bench.attempt(run, relay)
+    if outcome.busy:
+        time.sleep(POLL_SECONDS)
+    return outcome
 
 
 def _cores() -> int:

@@ -1,4 +1,4 @@
-"""Published accuracies, as papers and their released logs report them."""
+"""Accuracies that papers have published, to be shown beside measured ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def published_figures() -> pd.DataFrame:
         Columns source (a key of :data:`SOURCES`), model, dataset (trained on), tested_on ("": the
         same data set), method, shots (NaN: zero-shot), queries, accuracy (in [0, 1]).
     """
-    with resources.files(__package__).joinpath("figures.csv").open(encoding="utf-8") as file:
+    with resources.files(__package__).joinpath("published.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file, keep_default_na=False)
     table["shots"] = pd.to_numeric(table["shots"])
     table["accuracy"] /= 100

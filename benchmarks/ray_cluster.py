@@ -5,23 +5,16 @@ from __future__ import annotations
 import logging
 import socket
 import tempfile
-import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from craft_zoo.benchmarks.executors.work import DEATHS, OpenVLM, Relay, open_bench, pass_on
 from craft_zoo.benchmarks.grid import RunSpec
-from craft_zoo.benchmarks.queue import (
-    POLL_SECONDS,
-    Listener,
-    Outcome,
-    RunQueue,
-)
-from craft_zoo.benchmarks.runner import Bench
+from craft_zoo.benchmarks.processes import DEATHS, OpenVLM, Relay, attempt, open_bench, pass_on
+from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
+from craft_zoo.benchmarks.runner import Bench, check_tasks
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.benchmarks.tasks import check_tasks
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
@@ -42,23 +35,16 @@ def run_on_ray(
     datasets: OpenedDatasets | None = None,
     listener: Listener | None = None,
 ) -> dict[RunSpec, list[Point]]:
-    """As :meth:`Bench.run`, on a Ray cluster; needs the extra ``ray``.
+    """As :func:`run_in_processes`, on a Ray cluster; needs the extra ``ray``.
 
     Data sets must have the same paths on every node. If nodes share the store's folder (by a shared
     file system), a run whose worker is lost is resumed on any node. Otherwise it is resumed only on
     the same node, and restarted on another. Finished runs are stored in both cases.
 
     Args:
-        open_vlm: opens the model, called once per worker; picklable, for instance a module's
-            function.
-        store: the store of the runs.
-        runs: the grid.
         address: address of the cluster; ``auto``: the one on this machine; None: a new one.
         cpus: CPUs per run, also its number of threads.
         gpus: GPUs per run, possibly a fraction.
-        in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
-        datasets: data sets opened before; each worker gets a copy.
-        listener: receives the progress.
 
     Raises:
         CraftZooError: Ray is missing, the cluster cannot be reached, or the input is invalid; all
@@ -187,10 +173,7 @@ def _remote_run(
             import ray
 
             _BENCHES[mark] = open_bench(open_vlm, store, in_flight, cpus, ray.get(datasets[0]))
-        relay: Any = Relay(queue.put_nowait)
-        outcome = _BENCHES[mark].attempt(run, relay)
+        outcome = attempt(_BENCHES[mark], run, Relay(queue.put_nowait))
     except CraftZooError as error:
         return Outcome(reason=str(error)), {}
-    if outcome.busy:
-        time.sleep(POLL_SECONDS)
     return outcome, {} if shared or not outcome.done else store.files(run)
