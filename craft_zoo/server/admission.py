@@ -124,10 +124,7 @@ class Admission:
 
     def turn(self, account: str) -> asyncio.Lock:
         """The account's lock. Holding it for each part of the work lets accounts alternate."""
-        turn = self._turns.get(account)
-        if turn is None:
-            self._turns[account] = turn = asyncio.Lock()
-        return turn
+        return self._turns.setdefault(account, asyncio.Lock())
 
     def _check_places(self) -> None:
         if self._begun >= self._limits.waiting:

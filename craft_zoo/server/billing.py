@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +97,7 @@ class Used:
 
 
 class State:
-    """Billed requests and their answers. Thread-safe.
+    """Billed requests and their answers. Use it in one thread at a time.
 
     Args:
         folder: folder of the database; created when needed; None: the database is in memory.
@@ -111,7 +109,6 @@ class State:
 
     def __init__(self, folder: Path | None, stored_bytes: int) -> None:
         self._stored_bytes = stored_bytes
-        self._mutex = threading.Lock()
         self._lock = None if folder is None else _locked(folder)
         path = ":memory:" if folder is None else str(folder / _FILE)
         try:
@@ -134,8 +131,7 @@ class State:
         Raises:
             Refusal: the key was used with another digest.
         """
-        with self._mutex:
-            return self._find(account, key, digest), self._usage(account)
+        return self._find(account, key, digest), self.usage(account)
 
     def record(self, entries: Sequence[Entry]) -> list[Recorded | Refusal]:
         """Bill requests and store their answers in one transaction, so that the disk syncs once.
@@ -145,27 +141,31 @@ class State:
             before; or a refusal if the quota does not cover it or the key was used with another
             digest.
         """
-        with self._mutex, self._transaction():
+        if not entries:
+            return []
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
             return [self._recorded(entry) for entry in entries]
 
     def usage(self, account: str) -> Used:
         """Total usage of an account."""
-        with self._mutex:
-            return self._usage(account)
+        row = self._database.execute(
+            "SELECT predictions, scores, requests FROM usage WHERE account = ?", (account,)
+        ).fetchone()
+        return Used(*row) if row else Used()
 
     def close(self) -> None:
         """Close the database. All records have been written to disk by then."""
-        with self._mutex:
-            self._database.close()
-            if self._lock:
-                self._lock.release()
+        self._database.close()
+        if self._lock:
+            self._lock.release()
 
     def _recorded(self, entry: Entry) -> Recorded | Refusal:
         account, key, digest = entry.account, entry.key, entry.digest
         try:  # check everything before writing, as a refusal does not roll the transaction back
             known = self._find(account.name, key, digest)
             if known is None:
-                check_quota(account, self._usage(account.name), entry.bill)
+                check_quota(account, self.usage(account.name), entry.bill)
         except Refusal as refusal:
             return refusal
         if known and known.body is not None:
@@ -175,16 +175,6 @@ class State:
         if entry.is_kept:
             self._store(account.name, key, entry.body)
         return Recorded(known.bill if known else entry.bill, entry.body)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
 
     def _find(self, account: str, key: str, digest: bytes) -> Recorded | None:
         row = self._database.execute(
@@ -200,12 +190,6 @@ class State:
                 "the Idempotency-Key was used for another request: use a new one for each question",
             )
         return Recorded(Bill(row[1], row[2]), row[3])
-
-    def _usage(self, account: str) -> Used:
-        row = self._database.execute(
-            "SELECT predictions, scores, requests FROM usage WHERE account = ?", (account,)
-        ).fetchone()
-        return Used(*row) if row else Used()
 
     def _add(self, account: str, key: str, digest: bytes, bill: Bill) -> None:
         self._database.execute(

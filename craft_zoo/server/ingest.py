@@ -9,10 +9,11 @@ from functools import partial
 
 from starlette.requests import ClientDisconnect
 
+from craft_zoo.blackbox import ImageSet
 from craft_zoo.data.images import BrokenImageError
 from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import ErrorCode, decode_files
-from craft_zoo.server.caches import AccountImages, Encoded
+from craft_zoo.server.caches import AccountImages
 from craft_zoo.server.errors import Refusal, bad
 from craft_zoo.server.service import Service
 from craft_zoo.server.uploads import ForgottenImageError, UploadedImage, pieces
@@ -68,12 +69,11 @@ async def add_images(
 async def _complete(service: Service, account: str, held: AccountImages) -> None:
     sources = [held.images[digest] for digest in held.digests]
 
-    def encode() -> Encoded:
-        progress = service.interlude
-        return service.encoded.get(
-            held.digests,
-            lambda: Encoded(service.vlm.images(sources, progress, keep=held.is_cached)),
-        )
+    def encode() -> ImageSet:
+        encoded = service.encoded.get(held.digests)
+        if encoded is None:
+            encoded = service.vlm.images(sources, service.interlude, keep=held.is_cached)
+        return service.encoded.setdefault(held.digests, encoded)
 
     try:
         held.encoded = await service.compute(account, "images", encode)

@@ -8,17 +8,18 @@ import json
 import logging
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 
-from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, Question, serving
+from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, ImageSet, Question, serving
 from craft_zoo.data.images import BrokenImageError
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError, PromptError
@@ -35,9 +36,7 @@ from craft_zoo.server.billing import (
 from craft_zoo.server.caches import (
     AccountCache,
     AccountImages,
-    Encoded,
     Opened,
-    SharedCache,
     content_id,
 )
 from craft_zoo.server.capabilities import Capabilities, capabilities_of, public_name
@@ -129,14 +128,15 @@ class Service:
             room=limits.opened_bytes // 8,
             size=lambda opened: opened.size,
         )
-        self.encoded: SharedCache[Encoded] = SharedCache()  # used by the worker's thread only
-        self.opened: SharedCache[Opened] = SharedCache()
+        # By content, shared by all accounts and used by the worker's thread only. An object is kept
+        # as long as it is in the cache of an account.
+        self.encoded: WeakValueDictionary[Hashable, ImageSet] = WeakValueDictionary()
+        self.opened: WeakValueDictionary[Hashable, Opened] = WeakValueDictionary()
         self.is_ready = self.is_closing = self._is_ending = False
         self._worker = self._new_worker()
-        self._key_locks: dict[tuple[str, str], _KeyLock] = {}
+        self._key_locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._answering: set[asyncio.Future[Recorded]] = set()
-        self._unrecorded: list[tuple[Entry, asyncio.Future[Recorded]]] = []
-        self._recording = asyncio.Lock()
+        self._unrecorded: deque[tuple[Entry, Future[Recorded]]] = deque()
 
     async def start(self) -> None:
         """Open the database, start the threads and probe the model's capabilities.
@@ -295,10 +295,10 @@ class Service:
         self, content: Hashable, make: Callable[[], Generator[None, None, BlackBox]]
     ) -> Generator[None, None, list[Opened]]:
         """Open the model in steps, in the worker's thread, unless it is open on the content."""
-        opened = self.opened.find(content)
+        opened = self.opened.get(content)
         if opened is None:
-            box = yield from make()
-            opened = self.opened.put(content, Opened(box))
+            # Another account's job may have opened it while this one was interrupted.
+            opened = self.opened.setdefault(content, Opened((yield from make())))
         return [opened]
 
     def _charge_names(self, account: str, count: int) -> None:
@@ -368,50 +368,42 @@ class Service:
         is_kept: bool,
     ) -> Recorded:
         name = account.name
-        key_lock = self._key_locks.setdefault((name, key), _KeyLock())
-        key_lock.users += 1
-        try:
-            async with key_lock.lock:
-                known, used = await self.file(self.state.find, name, key, question)
-                if known and known.body is not None:
-                    return known
-                prepared = await prepare()
-                if known is None:
-                    check_quota(account, used, prepared.bill)
-                body = await prepared.answer()
-                entry = Entry(account, key, question, prepared.bill, body, is_kept)
-                recorded = await self._record(entry)
-                if known is None:
-                    self.metrics.predictions.labels(name).inc(prepared.bill.predictions)
-                return recorded
-        finally:
-            key_lock.users -= 1
-            if not key_lock.users:
-                del self._key_locks[name, key]
+        async with self._key_locks.setdefault((name, key), asyncio.Lock()):
+            known, used = await self.file(self.state.find, name, key, question)
+            if known and known.body is not None:
+                return known
+            prepared = await prepare()
+            if known is None:
+                check_quota(account, used, prepared.bill)
+            body = await prepared.answer()
+            entry = Entry(account, key, question, prepared.bill, body, is_kept)
+            recorded = await self._record(entry)
+            if known is None:
+                self.metrics.predictions.labels(name).inc(prepared.bill.predictions)
+            return recorded
 
     async def _record(self, entry: Entry) -> Recorded:
         """Record a request. Those that arrive while the disk is busy share one transaction."""
-        if self._is_ending:
+        if self._is_ending:  # once it waits, the recording of another request would bill it
             raise busy("the server is being stopped")
-        future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        future: Future[Recorded] = Future()
         self._unrecorded.append((entry, future))
-        if len(self._unrecorded) == 1:
-            await self._recording.acquire()
+
+        def record() -> Recorded:
+            waiting = [self._unrecorded.popleft() for _ in range(len(self._unrecorded))]
+            outcomes: Sequence[Recorded | Exception]
             try:
-                entries, self._unrecorded = self._unrecorded, []
-                outcomes: Sequence[Recorded | Exception] = await self.file(
-                    self.state.record, [each for each, _ in entries]
-                )
+                outcomes = self.state.record([each for each, _ in waiting])
             except Exception as error:  # every waiting future must get an outcome
-                outcomes = [error] * len(entries)
-            finally:
-                self._recording.release()
-            for (_, each), outcome in zip(entries, outcomes, strict=True):
+                outcomes = [error] * len(waiting)
+            for (_, each), outcome in zip(waiting, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     each.set_exception(outcome)
                 else:
                     each.set_result(outcome)
-        return await future
+            return future.result()
+
+        return await self.file(record)
 
     async def file(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a function of the database in its thread.
@@ -451,11 +443,3 @@ class Service:
             raise bad(str(error), 400) from None
         except CraftZooError as error:  # its message is for the owner, not for clients
             raise RuntimeError("the model cannot be used") from error
-
-
-class _KeyLock:
-    """Serialises requests that have the same idempotency key."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.users = 0

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from fastapi import Header, Query, Request, Response
 
-from craft_zoo.blackbox import Prompts, Question
+from craft_zoo.blackbox import ImageSet, Prompts, Question
 from craft_zoo.protocol import (
     BILLED_HEADER,
     DIGEST_HEADER,
@@ -20,7 +20,6 @@ from craft_zoo.protocol import (
 from craft_zoo.server.admission import Reservation
 from craft_zoo.server.billing import Bill
 from craft_zoo.server.bodies import kind_of, read_body
-from craft_zoo.server.caches import Encoded
 from craft_zoo.server.errors import Refusal
 from craft_zoo.server.prompts import read_contexts, read_templates
 from craft_zoo.server.responses import scores_to_return
@@ -101,7 +100,7 @@ async def score(
         encoded = _encoded(service, account.name, images)
         read: Callable[..., Prompts] = read_templates if in_words else read_contexts
         prompts = await service.read(read, body, box, limits, load, size=len(body))
-        return prepared(service, account.name, Question(box, prompts, encoded.images), load)
+        return prepared(service, account.name, Question(box, prompts, encoded), load)
 
     before = load.bytes
     recorded = await service.answer_once(account, key, question, prepare)
@@ -141,7 +140,7 @@ def prepared(service: Service, account: str, question: Question, load: Reservati
     return Prepared(bill, answer)
 
 
-def _encoded(service: Service, account: str, id: str) -> Encoded:
+def _encoded(service: Service, account: str, id: str) -> ImageSet:
     held = service.image_sets.get(account, id)
     if held.encoded is None:
         raise Refusal(

@@ -137,7 +137,7 @@ def test_of_encoded_images_nothing_is_kept_but_what_the_model_made_of_them(
     assert held.encoded is not None
     assert not held.images
     assert held.kept_bytes == 0
-    assert not any(image.is_held for image in held.encoded.images.sources)
+    assert not any(image.is_held for image in held.encoded.sources)
     forgetful = serve(make_tiny())
     files = [png(550), png(551)]
     held = forgetful.service.image_sets.get("ann", forgetful.ann.upload(files))
