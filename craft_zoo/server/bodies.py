@@ -25,11 +25,6 @@ _PART_BYTES = 48  # upper bound of the memory of one parsed token, its list slot
 _KEYS = 100
 
 
-def kind_of(request: Request) -> str:
-    """Content type of the body without parameters, "" if the header is missing."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
 async def read_body(request: Request, load: Reservation, limits: Limits, *, most: int) -> bytes:
     """Read the body of a request. It is held in memory only once.
 

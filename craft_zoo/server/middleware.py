@@ -86,14 +86,7 @@ class RequestMiddleware:
         if account is None:
             raise _unauthorized("the key is unknown")
         scope["state"]["account"] = account  # logged even if the request is refused below
-        seconds = self._service.buckets.take(account.name)
-        if seconds:
-            raise Refusal(
-                ErrorCode.RATE_LIMITED,
-                f"too many requests: wait {seconds} s and send at most "
-                f"{self._service.settings.limits.requests_per_second:g} a second",
-                retry_after=seconds,
-            )
+        self._service.requests.take(account.name)
         if self._service.is_closing or not self._service.is_ready:
             raise busy("the server is being started or stopped")
         return account

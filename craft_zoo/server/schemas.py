@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema
 
 from craft_zoo.blackbox import DEFAULT_INIT
+from craft_zoo.deployed import AdapterParts
 from craft_zoo.protocol import ErrorCode
 
 
@@ -99,18 +100,6 @@ class ClassifySeveralAnswer(BaseModel):
 
     model: str
     images: list[Classified]
-
-
-class AdapterParts(BaseModel):
-    """What an adapter consists of.
-
-    A context is embeddings before the class name, a template is words around it; in the plural,
-    each class has its own.
-    """
-
-    prompt: Literal["context", "contexts", "template", "templates"]
-    refiner: Literal["convex", "network"] | None
-    anchors: int
 
 
 class AdapterAnswer(BaseModel):

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import torch
 
-from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, ImageSet, Question, serving
+from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, ImageSet, Prompt, Question, serving
 from craft_zoo.data.images import BrokenImageError
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError, PromptError
@@ -40,12 +40,12 @@ from craft_zoo.server.caches import (
     content_id,
 )
 from craft_zoo.server.capabilities import Capabilities, capabilities_of, public_name
-from craft_zoo.server.errors import Refusal, bad, busy
+from craft_zoo.server.errors import bad, busy
 from craft_zoo.server.metrics import Metrics
 from craft_zoo.server.rate_limit import RateLimit
 from craft_zoo.server.scoring import ask
 from craft_zoo.server.settings import ServeSettings
-from craft_zoo.server.uploads import ForgottenImageError
+from craft_zoo.server.uploads import ForgottenImageError, UploadedImage
 from craft_zoo.server.worker import (
     Job,
     Run,
@@ -102,8 +102,11 @@ class Service:
         self._served = json.dumps([vlm.name, settings.answers, settings.top_k])
         self.metrics = Metrics(lambda: self._worker.waiting)
         self.admission = Admission(limits)
-        self.buckets = RateLimit(limits.requests_per_second, limits.burst, clock)
-        self._names = RateLimit(limits.names_per_second, 2 * limits.classes, clock)
+        self.requests = RateLimit("requests", limits.requests_per_second, limits.burst, clock)
+        # Opening a classifier is not billed.
+        self._names = RateLimit(
+            "new class names", limits.names_per_second, 2 * limits.classes, clock
+        )
         self.cached: Counter[str] = Counter()  # images in the feature cache, by account
         self.image_sets: AccountCache[AccountImages] = AccountCache(
             limits.image_sets,
@@ -241,6 +244,40 @@ class Service:
             Job(account, kind, run, payload, together, size, room, is_brief=True)
         )
 
+    async def score_image(
+        self,
+        account: str,
+        image: UploadedImage,
+        opened: Opened,
+        prompt: Prompt,
+        together: Hashable = None,
+        *,
+        keep: bool = False,
+    ) -> np.ndarray:
+        """(C,) float32 logits of one image, encoded together with those of other waiting requests.
+
+        Args:
+            account: name of the account.
+            image: the image, checked.
+            opened: the model opened on C texts.
+            prompt: the prompt.
+            together: identifies the prompt among those of the same classifier.
+            keep: whether the model may cache the image's features.
+
+        Raises:
+            Refusal: see :meth:`compute`.
+        """
+
+        def run(images: Sequence[UploadedImage]) -> Generator[None, None, Sequence[np.ndarray]]:
+            encoded = self.vlm.images(images, keep=keep)
+            yield
+            return list(opened.box.score(prompt, encoded))
+
+        logits: np.ndarray = await self.score(account, run, image, (opened, together, keep), 1)
+        if not np.isfinite(logits).all():
+            raise RuntimeError("the model's answer is not finite")
+        return logits
+
     def interlude(self, *_: int) -> None:
         """Let short jobs run during a long one. Called in the worker's thread."""
         self._worker.interlude()
@@ -265,15 +302,10 @@ class Service:
         """
         shelves = self.classifiers if shelves is None else shelves
         id = content_id("classifier", account, self._served, init, *classnames)
-        opened = shelves.find(account, id)
-        if opened is None:
-            self._charge_names(account, len(classnames))
-            make = partial(self.vlm.opening, classnames, init)
-            opened = await self._done(
-                Job(account, "classifier", lambda _: self._opening((classnames, init), make))
-            )
-        shelves.put(account, id, opened)
-        return id, opened
+        if shelves.find(account, id) is None:
+            self._names.take(account, len(classnames))
+        make = partial(self.vlm.opening, classnames, init)
+        return id, await self._open(account, shelves, id, (classnames, init), make)
 
     async def open_texts(self, account: str, texts: tuple[str, ...]) -> Opened:
         """Open the model on whole texts for an account, see :meth:`ServingVLM.opening_texts`.
@@ -282,38 +314,31 @@ class Service:
             Refusal: the model rejects them.
         """
         id = content_id("texts", account, self._served, *texts)
-        opened = self.tasks.find(account, id)
+        make = partial(self.vlm.opening_texts, texts)
+        return await self._open(account, self.tasks, id, ("texts", texts), make)
+
+    async def _open(
+        self,
+        account: str,
+        shelves: AccountCache[Opened],
+        id: str,
+        content: Hashable,
+        make: Callable[[], Generator[None, None, BlackBox]],
+    ) -> Opened:
+        """Open the model in steps, unless an account has it open on the same content."""
+
+        def run(_: Sequence[Any]) -> Generator[None, None, list[Opened]]:
+            opened = self.opened.get(content)
+            if opened is None:
+                # Another account's job may have opened it while this one was interrupted.
+                opened = self.opened.setdefault(content, Opened((yield from make())))
+            return [opened]
+
+        opened: Opened | None = shelves.find(account, id)
         if opened is None:
-            make = partial(self.vlm.opening_texts, texts)
-            opened = await self._done(
-                Job(account, "classifier", lambda _: self._opening(("texts", texts), make))
-            )
-        self.tasks.put(account, id, opened)
+            opened = await self._done(Job(account, "classifier", run))
+        shelves.put(account, id, opened)
         return opened
-
-    def _opening(
-        self, content: Hashable, make: Callable[[], Generator[None, None, BlackBox]]
-    ) -> Generator[None, None, list[Opened]]:
-        """Open the model in steps, in the worker's thread, unless it is open on the content."""
-        opened = self.opened.get(content)
-        if opened is None:
-            # Another account's job may have opened it while this one was interrupted.
-            opened = self.opened.setdefault(content, Opened((yield from make())))
-        return [opened]
-
-    def _charge_names(self, account: str, count: int) -> None:
-        """Limit the rate at which classifiers are opened, because opening is not billed.
-
-        Raises:
-            Refusal: the account exceeds ``names_per_second``.
-        """
-        if seconds := self._names.take(account, count):
-            raise Refusal(
-                ErrorCode.RATE_LIMITED,
-                f"too many new class names: wait {seconds} s and open at most "
-                f"{self.settings.limits.names_per_second:g} a second",
-                retry_after=seconds,
-            )
 
     def may_cache(self, account: str, images: int) -> bool:
         """Whether further images of an account may enter the model's feature cache."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import threading
 from collections import Counter
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import decode_array, encode_files
+from craft_zoo.server import Account
+from craft_zoo.server.call import Call
 from craft_zoo.server.ingest import add_images
 from craft_zoo.server.uploads import UploadedImage
 
@@ -117,12 +120,17 @@ def test_for_who_is_gone_nothing_more_is_decoded(
     id = served.ann.announce(files)["id"]
     held = served.service.image_sets.get("ann", id)
 
-    async def is_gone() -> bool:
-        return len(decoded.names) == 2
+    async def receive() -> dict[str, str]:
+        if len(decoded.names) < 2:
+            await asyncio.sleep(10)
+        return {"type": "http.disconnect"}
 
+    state = {"account": Account("ann", "")}
+    scope = {"type": "http", "headers": [], "app": served.client.app, "state": state}
+    call = Call(Request(scope, receive))
     body = encode_files(dict(enumerate(files)))
     with pytest.raises(ClientDisconnect):
-        served.client.portal.call(add_images, served.service, "ann", held, body, is_gone)
+        served.client.portal.call(add_images, call, held, body)
     assert len(decoded.names) == 2
     assert held.missing == [0, 1, 2, 3]
     assert held.kept_bytes == 0

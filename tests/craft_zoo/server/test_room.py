@@ -292,7 +292,9 @@ def test_new_class_names_are_limited_in_their_pace(
     served.ann.classifier([f"thing {number}" for number in range(10)])  # open already
     more = {"classnames": ["a", "b", "c"]}
     answer = served.ann.send("POST", "/v1/classifiers", json=more)
-    assert "at most 2 a second" in refused(answer, 429, "rate_limited")
+    assert "too many new class names: wait 2 s and send at most 2 a second" in refused(
+        answer, 429, "rate_limited"
+    )
     assert answer.headers["Retry-After"] == "2"
     served.bob.classifier(["a", "b", "c"])
     now[0] = 2.0
