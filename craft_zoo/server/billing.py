@@ -52,11 +52,8 @@ class Entry:
     """An answered request that has not been billed yet.
 
     Attributes:
-        account: the account to bill.
         key: idempotency key of the request, unique within the account.
         digest: SHA-256 of everything that determines the answer.
-        bill: cost of the answer.
-        body: body of the answer.
         is_kept: whether the answer is stored, so that it can be sent again.
     """
 
@@ -70,12 +67,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A request that was billed.
-
-    Attributes:
-        bill: cost of the answer.
-        body: body of the answer; None: it is no longer stored.
-    """
+    """A request that was billed; ``body`` is None if the answer is no longer stored."""
 
     bill: Bill
     body: bytes | None
@@ -83,13 +75,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Used:
-    """Total usage of an account.
-
-    Attributes:
-        predictions: number of (prompt, image) pairs billed.
-        scores: number of (prompt, image, class) triples billed.
-        requests: number of requests billed.
-    """
+    """Total usage of an account: sums of its bills, and number of requests billed."""
 
     predictions: int = 0
     scores: int = 0

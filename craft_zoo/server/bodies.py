@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import io
@@ -26,13 +27,9 @@ _KEYS = 100
 
 
 async def read_body(request: Request, load: Reservation, limits: Limits, *, most: int) -> bytes:
-    """Read the body of a request. It is held in memory only once.
+    """Read the body of a request, of at most ``most`` bytes. It is held in memory only once.
 
-    Args:
-        request: request whose body has not been read.
-        load: reserves the bytes as they arrive, and a server slot once the body is complete.
-        limits: ``body_seconds`` is used.
-        most: maximum number of bytes.
+    ``load`` reserves the bytes as they arrive, and a server slot once the body is complete.
 
     Raises:
         Refusal: the body is compressed, too large, slow or unlike its digest; or no slot is free.
@@ -46,7 +43,7 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
         raise _too_large(most)
     body, size, digest = io.BytesIO(), 0, hashlib.sha256()
     try:
-        async with load.arriving(limits.body_seconds):
+        async with asyncio.timeout(limits.body_seconds):
             async for piece in request.stream():
                 size += len(piece)
                 if size > most:
@@ -55,8 +52,6 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
                 body.write(piece)
                 digest.update(piece)
     except TimeoutError:
-        if load.is_hurried:
-            raise busy("the server is being stopped") from None
         raise busy(f"the body did not arrive within {limits.body_seconds:g} s") from None
     expected = request.headers.get(DIGEST_HEADER)
     if expected is not None and not hmac.compare_digest(

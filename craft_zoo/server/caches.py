@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from craft_zoo.blackbox import BlackBox, ImageSet
@@ -43,7 +44,7 @@ class AccountCache(Generic[Thing]):
         missing: str,
         *,
         room: int | None = None,
-        size: Callable[[Thing], int] = lambda _: 0,
+        size: Callable[[Thing], int] = attrgetter("size"),
     ) -> None:
         self._most, self._code, self._missing = most, code, missing
         self._room, self._size = room, size
@@ -121,8 +122,6 @@ class AccountImages:
         is_cached: whether the model may store the features in its cache on disk.
 
     Attributes:
-        digests: as given.
-        is_cached: as given.
         images: uploaded images by digest; empty once the set is encoded and files are not kept.
         encoded: the model's handle on the encoded set, once it is complete; None before that.
         keeps_files: whether files are kept until the set is complete, because their features
@@ -186,8 +185,6 @@ class AccountImages:
         files of this set are kept from now on."""
         self.keeps_files = True
         self.images = {digest: each for digest, each in self.images.items() if each.is_held}
-        for image in self.images.values():
-            image.keep()
         places = self._places()
         self._missing = {each: places[each] for each in places if each not in self.images}
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from craft_zoo.protocol import BILLED_HEADER, DIGEST_HEADER, IDEMPOTENCY_HEADER
+from craft_zoo.protocol import BILLED_HEADER, DIGEST_HEADER, IDEMPOTENCY_HEADER, digest
 from craft_zoo.server.accounts import Account
 from craft_zoo.server.admission import Reservation
 from craft_zoo.server.bodies import parse, read_body
@@ -97,7 +97,7 @@ class Call:
             Refusal: the call was not answered; nothing was billed.
         """
         service, before = self.service, self.load.bytes
-        question = service.question(*about, await service.digest(body))
+        question = service.question(*about, await service.read(digest, body, size=len(body)))
         name = key or f"unnamed {secrets.token_hex(16)}"
         recorded = await service.answer_once(
             self.account, name, question, prepare, is_kept=key is not None
@@ -108,7 +108,7 @@ class Call:
         self.request.state.predictions = recorded.bill.predictions
         headers = {
             BILLED_HEADER: str(recorded.bill.predictions),
-            DIGEST_HEADER: await service.digest(answer),
+            DIGEST_HEADER: await service.read(digest, answer, size=len(answer)),
         }
         if key is not None:
             headers[IDEMPOTENCY_HEADER] = key

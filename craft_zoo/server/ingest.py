@@ -35,15 +35,13 @@ async def add_images(call: Call, held: AccountImages, body: bytes) -> None:
         ClientDisconnect: the client has disconnected.
     """
     service, account = call.service, call.account.name
-    images = await service.read(_announced, held.digests, body, call.limits.pixels)
+    images = await service.read(_announced, call, held.digests, body)
     # Skip duplicates and images that were uploaded before.
     new = list({each.sha256: each for each in images if not held.has(each.sha256)}.values())
     _check_room(call, new)
     await check_images(call, new)
-    if held.keeps_files or not service.model.remembers:
-        for image in new:
-            image.keep()
-    else:  # encode pieces into the feature cache, from which _complete assembles the set
+    if not held.keeps_files and service.remembers:
+        # Encode pieces into the feature cache, from which _complete assembles the set.
         for some in pieces(new, _ENCODED, _ENCODED_PIXELS):
             await call.check_is_there()
             await service.compute(account, "images", partial(service.vlm.images, some))
@@ -51,7 +49,7 @@ async def add_images(call: Call, held: AccountImages, body: bytes) -> None:
     held.take(new)
     if held.is_whole and held.encoded is None:
         await _complete(call, held)
-    if not held.keeps_files and service.model.remembers:
+    if not held.keeps_files and service.remembers:
         held.forget_files(new)
     service.image_sets.make_room(account)
 
@@ -74,7 +72,7 @@ async def _complete(call: Call, held: AccountImages) -> None:
         )
         held.lose()
     else:
-        if service.model.remembers:
+        if service.remembers:
             held.forget_images()
 
 
@@ -141,8 +139,9 @@ def image_of(text: str, name: str, pixels: int, field: str | None = None) -> Upl
     return UploadedImage(content, name, pixels)
 
 
-def _announced(digests: Sequence[str], body: bytes, pixels: int) -> list[UploadedImage]:
+def _announced(call: Call, digests: Sequence[str], body: bytes) -> list[UploadedImage]:
     """The images of a body, after checking that each has the announced digest."""
+    call.load.add(len(body))  # the files, which are copied
     try:
         files = decode_files(body)
     except CraftZooError as error:
@@ -151,7 +150,7 @@ def _announced(digests: Sequence[str], body: bytes, pixels: int) -> list[Uploade
     for place, content in files.items():
         if place >= len(digests):
             raise bad(f"there is no image {place} in the set of {len(digests)}: count from 0", 400)
-        image = UploadedImage(content, str(place), pixels)
+        image = UploadedImage(content, str(place), call.limits.pixels)
         if image.sha256 != digests[place]:
             raise Refusal(
                 ErrorCode.BAD_IMAGE,

@@ -23,9 +23,9 @@ from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, ImageSet, Prompt, Qu
 from craft_zoo.data.images import BrokenImageError
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError, PromptError
-from craft_zoo.protocol import ErrorCode, digest
+from craft_zoo.protocol import ErrorCode
 from craft_zoo.server.accounts import Account
-from craft_zoo.server.admission import Admission
+from craft_zoo.server.admission import Admission, RateLimit
 from craft_zoo.server.billing import (
     Bill,
     Entry,
@@ -39,10 +39,9 @@ from craft_zoo.server.caches import (
     Opened,
     content_id,
 )
-from craft_zoo.server.capabilities import Capabilities, capabilities_of, public_name
+from craft_zoo.server.capabilities import capabilities_of, public_name
 from craft_zoo.server.errors import bad, busy
 from craft_zoo.server.metrics import Metrics
-from craft_zoo.server.rate_limit import RateLimit
 from craft_zoo.server.scoring import ask
 from craft_zoo.server.settings import ServeSettings
 from craft_zoo.server.uploads import ForgottenImageError, UploadedImage
@@ -65,12 +64,7 @@ _OWNER = ""  # pseudo-account of the server's own jobs; no account has an empty 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A valid question with a known cost.
-
-    Attributes:
-        bill: cost of the answer.
-        answer: computes the body of the answer.
-    """
+    """A valid question with a known cost; ``answer`` computes the body of the answer."""
 
     bill: Bill
     answer: Callable[[], Awaitable[bytes]]
@@ -84,9 +78,12 @@ class Service:
         settings: accounts, form of the answers, and limits.
         clock: monotonic clock in seconds, for rate limits.
         adapter: an adapter of the model that classifies images; None: there is none.
-    """
 
-    model: Capabilities
+    Attributes:
+        accepts: kinds of prompts, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
+        remembers: whether the model caches features, so that an image set may be encoded in several
+            parts and the files of each part dropped.
+    """
 
     def __init__(
         self,
@@ -113,14 +110,12 @@ class Service:
             ErrorCode.UNKNOWN_IMAGE_SET,
             "there is no image set of this id: announce it with POST /v1/image-sets",
             room=limits.opened_bytes,
-            size=lambda held: held.size,
         )
         self.classifiers: AccountCache[Opened] = AccountCache(
             limits.classifiers,
             ErrorCode.UNKNOWN_CLASSIFIER,
             "there is no classifier of this id: open it with POST /v1/classifiers",
             room=limits.opened_bytes,
-            size=lambda opened: opened.size,
         )
         # Classifiers of Hugging Face tasks, and texts of typed questions, which must not evict
         # those that a client has opened.
@@ -129,7 +124,6 @@ class Service:
             ErrorCode.UNKNOWN_CLASSIFIER,
             "",
             room=limits.opened_bytes // 8,
-            size=lambda opened: opened.size,
         )
         # By content, shared by all accounts and used by the worker's thread only. An object is kept
         # as long as it is in the cache of an account.
@@ -147,19 +141,19 @@ class Service:
         Raises:
             CraftZooError: the database cannot be used.
         """
-        self.is_closing = self._is_ending = self.admission.is_hurried = False
+        self.is_closing = self._is_ending = False
         self.state = State(self.settings.state, self.settings.limits.stored_bytes)
         self._readers = ThreadPoolExecutor(_READERS, "craft-zoo-read")
         self._decoder = ThreadPoolExecutor(1, "craft-zoo-decode")
         self._clerk = ThreadPoolExecutor(1, "craft-zoo-bill")
         self._worker.start()
-        self.model = await self.compute(_OWNER, "capabilities", lambda: capabilities_of(self.vlm))
+        probing = partial(capabilities_of, self.vlm)
+        self.accepts, self.remembers = await self.compute(_OWNER, "capabilities", probing)
         self.is_ready = True
 
     def close(self) -> None:
         """Refuse new requests; those in progress continue. May be called by a signal handler."""
         self.is_closing = True
-        self.admission.hurry()
 
     async def stop(self) -> None:
         """Stop. Requests still in progress after the grace period are refused and not billed."""
@@ -184,10 +178,6 @@ class Service:
     async def decode(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a function that decodes images, in the decoder's thread."""
         return await self._in(self._decoder, function, *arguments)
-
-    async def digest(self, body: bytes) -> str:
-        """The digest of a body, see :func:`craft_zoo.protocol.digest`."""
-        return await self.read(digest, body, size=len(body))
 
     async def compute(self, account: str, kind: str, function: Callable[[], Result]) -> Result:
         """Run a function in the model's thread when it is the account's turn.
@@ -224,15 +214,10 @@ class Service:
         kind: str = "scores",
         room: int | None = None,
     ) -> Any:
-        """Run ``run`` on a payload, possibly in one batch with other payloads.
+        """Run ``run`` on a payload, possibly in one batch with others; see :class:`Job`.
 
         Args:
-            account: name of the account.
-            run: see :data:`craft_zoo.server.worker.Run`.
-            payload: input of ``run``.
-            together: batching key: payloads with equal keys may share a batch.
             size: number of texts or images; ``max_batch`` limits their sum in a batch.
-            kind: label for metrics.
             room: a lower limit of that sum; None: ``max_batch`` alone.
 
         Raises:
@@ -257,10 +242,8 @@ class Service:
         """(C,) float32 logits of one image, encoded together with those of other waiting requests.
 
         Args:
-            account: name of the account.
             image: the image, checked.
             opened: the model opened on C texts.
-            prompt: the prompt.
             together: identifies the prompt among those of the same classifier.
             keep: whether the model may cache the image's features.
 
@@ -291,11 +274,7 @@ class Service:
     ) -> tuple[str, Opened]:
         """Open the model on class names for an account; return the classifier's id and itself.
 
-        Args:
-            account: name of the account.
-            classnames: see :meth:`craft_zoo.blackbox.VLM.classifier`.
-            init: see :meth:`craft_zoo.blackbox.VLM.classifier`.
-            shelves: cache that stores it; None: ``classifiers``.
+        It is stored in ``shelves``, by default ``classifiers``.
 
         Raises:
             Refusal: the model rejects them, or the account exceeds ``names_per_second``.
@@ -348,11 +327,7 @@ class Service:
         return total <= self.settings.limits.cached_images
 
     def question(self, *about: str) -> bytes:
-        """Digest of a question: of everything that determines its answer.
-
-        Args:
-            about: strings that identify the question for this server's model and settings.
-        """
+        """Digest of all that determines an answer: the model, the settings and the question."""
         return hashlib.sha256(json.dumps([self._served, *about]).encode()).digest()
 
     async def answer_once(
@@ -369,7 +344,7 @@ class Service:
         Args:
             account: the account to bill.
             key: idempotency key.
-            question: digest of the question, see :meth:`question`.
+            question: see :meth:`question`.
             prepare: validates the question; called only if its answer must be computed.
             is_kept: whether the answer is stored, so that it can be sent again.
 

@@ -32,6 +32,7 @@ from craft_zoo.server.typed_questions import (
     NEUTRAL,
     TypedAnswer,
     TypedQuestion,
+    as_text,
     level_text,
     option_text,
     statement_text,
@@ -98,14 +99,10 @@ def _instructions(question: AnyQuestion) -> str:
 def _tokens(question: AnyQuestion) -> int:
     options: list[str] = []
     if isinstance(question, ChoiceQuestion):
-        options = [f"{_as_text(each.value)}{each.description}" for each in question.choices]
+        options = [f"{as_text(each.value)}{each.description}" for each in question.choices]
     elif isinstance(question, ScoreQuestion):
         options = [each.label + each.description for each in question.levels]
     return RULE.of_question(_instructions(question), options)
-
-
-def _as_text(value: bool | str) -> str:
-    return value if isinstance(value, str) else str(value).lower()
 
 
 def _answer(asked: DecisionRequest, answers: Sequence[TypedAnswer], tokens: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ async def read_model(call: Caller) -> ModelAnswer:
         name=service.name,
         image_size=service.vlm.image_size,
         in_flight=min(service.vlm.in_flight, call.limits.contexts),
-        accepts=sorted(service.model.accepts),
+        accepts=sorted(service.accepts),
         answers=settings.answers,
         top_k=settings.top_k,
         limits=asdict(call.limits),

@@ -53,23 +53,27 @@ class Asked:
     written: Callable[[Sequence[TypedAnswer], int], dict[str, Any]]
 
 
-Reader = Callable[[bytes, Reservation], Asked]
-"""Parses a body; raises a refusal if it is malformed."""
+async def answer_typed(
+    call: Call, key: str | None, protocol: str, reader: Callable[[bytes, Reservation], Asked]
+) -> Response:
+    """Answer the questions of a request, which are billed one prediction each.
 
-
-async def answer_typed(call: Call, key: str | None, protocol: str, reader: Reader) -> Response:
-    """Answer the questions of a request, which are billed one prediction each."""
+    ``reader`` parses the body, and raises a refusal if it is malformed.
+    """
     account, service, settings = call.account.name, call.service, call.service.settings
     body = await call.read_body()
 
     def read() -> tuple[Asked, UploadedImage, tuple[str, ...]]:
         asked = reader(body, call.load)
         check_model(service, asked.model)
-        if "texts" not in service.model.accepts:
+        if "texts" not in service.accepts:
             raise bad("the model takes contexts only, no words: use the routes of craft-zoo", 400)
         check_questions(asked.questions, call.limits, settings.top_k)
         call.load.add(len(body))  # the decoded image file
-        text, field = _only_image(asked.images)
+        if len(asked.images) != 1:
+            count = "no image" if not asked.images else f"{len(asked.images)} images"
+            raise bad(f"the request has {count}, and questions are about one: send one image", 400)
+        text, field = asked.images[0]
         image = image_of(text, f"in {field}", call.limits.pixels, field)
         texts = dict.fromkeys(text for each in asked.questions for text in each.texts)
         return asked, image, tuple(texts)
@@ -84,7 +88,7 @@ async def answer_typed(call: Call, key: str | None, protocol: str, reader: Reade
 
         async def respond() -> bytes:
             opened = await service.open_texts(account, texts)
-            keep = service.model.remembers and service.may_cache(account, 1)
+            keep = service.remembers and service.may_cache(account, 1)
             logits = await service.score_image(account, image, opened, "{}", keep=keep)
             if keep and image.opened:
                 service.cached[account] += 1
@@ -108,13 +112,6 @@ def check_model(service: Service, model: str) -> None:
             f"the model {model[:100]!r} is not served here: ask for {service.name!r}",
             param="model",
         )
-
-
-def _only_image(images: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    if len(images) != 1:
-        count = "no image" if not images else f"{len(images)} images"
-        raise bad(f"the request has {count}, and questions are about one: send one image", 400)
-    return images[0]
 
 
 def _written(asked: Asked, logits: dict[str, float], tokens: int, settings: ServeSettings) -> bytes:

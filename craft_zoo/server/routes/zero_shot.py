@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 from fastapi import Response
-from pydantic import TypeAdapter
 
 from craft_zoo.blackbox import DEFAULT_INIT
 from craft_zoo.protocol import paths
@@ -20,8 +21,6 @@ from craft_zoo.server.service import Prepared, Service
 from craft_zoo.server.uploads import UploadedImage
 
 router = guarded("Hugging Face")
-
-_ANSWER = TypeAdapter(list[LabelScore])
 
 
 @router.post(
@@ -60,7 +59,7 @@ async def _scores(
     service: Service, account: str, image: UploadedImage, labels: list[str], template: str
 ) -> np.ndarray:
     """(C,) probabilities."""
-    in_words = "texts" in service.model.accepts
+    in_words = "texts" in service.accepts
     init = DEFAULT_INIT if in_words else template
     _, opened = await service.open(account, tuple(labels), init, service.tasks)
     # A model without templates is asked with the words before the class name, as a context.
@@ -73,6 +72,5 @@ async def _scores(
 
 def _written(labels: list[str], scores: np.ndarray) -> bytes:
     order = np.argsort(-scores, kind="stable")
-    return _ANSWER.dump_json(
-        [LabelScore(label=labels[place], score=float(scores[place])) for place in order]
-    )
+    answer = [{"label": labels[place], "score": float(scores[place])} for place in order]
+    return json.dumps(answer, ensure_ascii=False).encode()

@@ -472,7 +472,7 @@ def test_a_memory_of_images_that_fails_is_done_without(
     serve: Callable[..., Any], png: Callable[..., bytes], make_tiny: Callable[..., OpenCLIP]
 ) -> None:
     served = serve(make_tiny())
-    served.service.model.remembers = True  # which it does not
+    served.service.remembers = True  # which it does not
     ann, files = served.ann, [png(seed) for seed in range(3)]
     id = ann.announce(files)["id"]
     assert ann.put(id, {0: files[0]}).json() == {"missing": [1, 2]}

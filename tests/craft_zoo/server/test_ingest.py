@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -125,12 +126,13 @@ def test_for_who_is_gone_nothing_more_is_decoded(
             await asyncio.sleep(10)
         return {"type": "http.disconnect"}
 
-    state = {"account": Account("ann", "")}
-    scope = {"type": "http", "headers": [], "app": served.client.app, "state": state}
-    call = Call(Request(scope, receive))
     body = encode_files(dict(enumerate(files)))
-    with pytest.raises(ClientDisconnect):
-        served.client.portal.call(add_images, call, held, body)
+    with ExitStack() as stack:
+        state = {"account": Account("ann", ""), "held": stack}
+        scope = {"type": "http", "headers": [], "app": served.client.app, "state": state}
+        call = Call(Request(scope, receive))
+        with pytest.raises(ClientDisconnect):
+            served.client.portal.call(add_images, call, held, body)
     assert len(decoded.names) == 2
     assert held.missing == [0, 1, 2, 3]
     assert held.kept_bytes == 0
@@ -156,7 +158,7 @@ def test_a_lost_image_concerns_its_set_alone(
     serve: Callable[..., Any], png: Png, make_tiny: Callable[..., OpenCLIP]
 ) -> None:
     served = serve(make_tiny())
-    served.service.model.remembers = True  # which it does not
+    served.service.remembers = True  # which it does not
     ann, files = served.ann, [png(560), png(561)]
     id = ann.announce(files)["id"]
     held = served.service.image_sets.get("ann", id)
@@ -165,7 +167,7 @@ def test_a_lost_image_concerns_its_set_alone(
     assert ann.put(id, {1: files[1]}).json() == {"missing": [0]}
     assert held.kept_bytes == len(files[1])
     assert held.keeps_files
-    assert served.service.model.remembers
+    assert served.service.remembers
     other = served.service.image_sets.get("ann", ann.upload([png(562)]))
     assert not other.keeps_files
     assert ann.put(id, {0: files[0]}).json() == {"missing": []}
