@@ -14,6 +14,8 @@ from craft_zoo.protocol import ErrorCode
 from craft_zoo.server.errors import Refusal, busy
 from craft_zoo.server.limits import Limits
 
+_LAST_SECONDS = 2.0  # time limit for request bodies once the server is being stopped
+
 
 class Admission:
     """Admits requests while request slots and memory are free. :meth:`hold` and :meth:`release`
@@ -26,6 +28,7 @@ class Admission:
         limits: ``waiting``, ``waiting_each``, ``held_bytes`` and ``held_each`` are used.
 
     Attributes:
+        arriving: time limits of the request bodies that are arriving.
         begun: number of the server's slots that are taken.
         held: bytes of all requests and answers.
         most: bytes that one account may hold, see :attr:`Limits.held_each`; less than
@@ -36,6 +39,7 @@ class Admission:
         self._limits, self.most = limits, limits.held_each
         self._inside: Counter[str] = Counter()
         self.begun = 0
+        self.arriving: set[asyncio.Timeout] = set()
         self._lock = threading.Lock()
         self._held_each: Counter[str] = Counter()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -87,6 +91,13 @@ class Admission:
             self._held_each[account] -= size
             self._held_each += Counter()
 
+    def hurry(self) -> None:
+        """Limit bodies that are arriving to two more seconds, as the server is being stopped."""
+        ends = asyncio.get_running_loop().time() + _LAST_SECONDS
+        for limit in self.arriving:
+            if not limit.expired():
+                limit.reschedule(min(limit.when() or ends, ends))
+
     def turn(self, account: str) -> asyncio.Lock:
         """The account's lock. Holding it for each part of the work lets accounts alternate."""
         return self._turns.setdefault(account, asyncio.Lock())
@@ -105,12 +116,13 @@ class Reservation:
     """The slots and the bytes that one request holds.
 
     Attributes:
+        admission: what it belongs to.
         bytes: number of bytes held.
         is_begun: whether the body is complete and the request holds one of the server's slots.
     """
 
     def __init__(self, admission: Admission, account: str) -> None:
-        self._admission, self._account = admission, account
+        self.admission, self._account = admission, account
         self.bytes = 0
         self.is_begun = False
 
@@ -121,8 +133,8 @@ class Reservation:
             Refusal: all slots are taken.
         """
         if not self.is_begun:
-            self._admission.check_places()
-            self._admission.begun += 1
+            self.admission.check_places()
+            self.admission.begun += 1
             self.is_begun = True
 
     def add(self, size: int) -> None:
@@ -131,13 +143,13 @@ class Reservation:
         Raises:
             Refusal: as :meth:`Admission.hold`, or the request exceeds the account's limit alone.
         """
-        if self.bytes + size > self._admission.most:
+        if self.bytes + size > self.admission.most:
             raise Refusal(
                 ErrorCode.TOO_LARGE,
-                f"the request needs more than {self._admission.most:,} bytes of memory: ask for "
+                f"the request needs more than {self.admission.most:,} bytes of memory: ask for "
                 f"less at a time",
             )
-        self._admission.hold(self._account, size)
+        self.admission.hold(self._account, size)
         self.bytes += size
 
 

@@ -36,12 +36,7 @@ CREATE TABLE IF NOT EXISTS usage (
 
 @dataclass(frozen=True)
 class Bill:
-    """Cost of an answer.
-
-    Attributes:
-        predictions: number of (prompt, image) pairs.
-        scores: number of (prompt, image, class) triples.
-    """
+    """Cost of an answer: numbers of (prompt, image) pairs and (prompt, image, class) triples."""
 
     predictions: int
     scores: int

@@ -43,7 +43,8 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
         raise _too_large(most)
     body, size, digest = io.BytesIO(), 0, hashlib.sha256()
     try:
-        async with asyncio.timeout(limits.body_seconds):
+        async with asyncio.timeout(limits.body_seconds) as limit:
+            load.admission.arriving.add(limit)
             async for piece in request.stream():
                 size += len(piece)
                 if size > most:
@@ -52,7 +53,9 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
                 body.write(piece)
                 digest.update(piece)
     except TimeoutError:
-        raise busy(f"the body did not arrive within {limits.body_seconds:g} s") from None
+        raise busy("the body did not arrive in time") from None
+    finally:
+        load.admission.arriving.discard(limit)
     expected = request.headers.get(DIGEST_HEADER)
     if expected is not None and not hmac.compare_digest(
         expected.strip().lower().encode(), digest.hexdigest().encode()
@@ -78,8 +81,6 @@ def parse(
     A JSON value of 2 bytes becomes an object of about 50, so values are counted before parsing.
 
     Args:
-        model: class of the result.
-        body: the JSON text.
         load: reserves the memory of the parsed values.
         values: number of values that a valid body may hold.
         keys: number of names of values that a valid body may hold.

@@ -89,9 +89,7 @@ class Call:
         Args:
             key: its idempotency key; None: its answer is not stored.
             about: strings that determine the answer, together with the body.
-            body: the body.
             prepare: see :meth:`Service.answer_once`.
-            media_type: content type of the answer.
 
         Raises:
             Refusal: the call was not answered; nothing was billed.

@@ -25,10 +25,7 @@ _DECODED, _DECODED_PIXELS = 64, 2**23
 async def add_images(call: Call, held: AccountImages, body: bytes) -> None:
     """Encode the images of an upload. The last missing image completes the set.
 
-    Args:
-        call: the upload.
-        held: the image set.
-        body: image files by their index in the set, see :func:`craft_zoo.protocol.decode_files`.
+    ``body`` has image files by their index in the set, see :func:`craft_zoo.protocol.decode_files`.
 
     Raises:
         Refusal: a file is no image or not the announced one; no image of the request is added.
@@ -117,7 +114,6 @@ def image_of(text: str, name: str, pixels: int, field: str | None = None) -> Upl
     """The image file in a base64 text or in a data URL.
 
     Args:
-        text: the base64 text or data URL.
         name: name of the image in error messages.
         pixels: maximum number of pixels.
         field: the field of the body, in a protocol whose services fetch images by their address.

@@ -142,6 +142,7 @@ class Service:
             CraftZooError: the database cannot be used.
         """
         self.is_closing = self._is_ending = False
+        self._loop = asyncio.get_running_loop()
         self.state = State(self.settings.state, self.settings.limits.stored_bytes)
         self._readers = ThreadPoolExecutor(_READERS, "craft-zoo-read")
         self._decoder = ThreadPoolExecutor(1, "craft-zoo-decode")
@@ -154,6 +155,8 @@ class Service:
     def close(self) -> None:
         """Refuse new requests; those in progress continue. May be called by a signal handler."""
         self.is_closing = True
+        if self.is_ready:
+            self._loop.call_soon_threadsafe(self.admission.hurry)
 
     async def stop(self) -> None:
         """Stop. Requests still in progress after the grace period are refused and not billed."""
@@ -342,8 +345,6 @@ class Service:
         """Answer and bill a request, or return the stored answer of the same idempotency key.
 
         Args:
-            account: the account to bill.
-            key: idempotency key.
             question: see :meth:`question`.
             prepare: validates the question; called only if its answer must be computed.
             is_kept: whether the answer is stored, so that it can be sent again.

@@ -113,10 +113,7 @@ def answers_to(
 
     The confidence is that of System One's reference implementation (``transformers.decision``).
 
-    Args:
-        questions: the questions.
-        probabilities: returns (Q, T) probabilities for Q questions of T texts each.
-        decimals: to which all numbers are rounded.
+    ``probabilities`` returns (Q, T) probabilities for Q questions of T texts each.
     """
     # Questions with equally many texts are computed together: a request may have hundreds.
     by_size: dict[int, list[int]] = {}

@@ -56,7 +56,6 @@ def server_of(
 
     Args:
         app: see :func:`craft_zoo.server.create_app`.
-        host: address to listen on.
         port: port to listen on; 0: a free one.
         grace: seconds in which requests in progress may finish when the server is stopped.
         listening: see :data:`Listening`.
