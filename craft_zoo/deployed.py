@@ -19,13 +19,11 @@ from craft_zoo.refiner import ConvexRefiner
 
 
 @dataclass(frozen=True)
-class Parts:
+class AdapterParts:
     """What an adapter consists of.
 
-    Attributes:
-        prompt: a context of embeddings or a template of words; in the plural, one for each class.
-        refiner: kind of the refiner; None: there is none.
-        anchors: number of anchor logits of an image.
+    A context is embeddings before the class name, a template is words around it; in the plural,
+    each class has its own. ``anchors`` is the number of anchor logits of an image.
     """
 
     prompt: Literal["context", "contexts", "template", "templates"]
@@ -80,12 +78,12 @@ class DeployedAdapter:
         return torch.from_numpy(refined).softmax(-1).numpy()
 
 
-def _parts(solution: Solution) -> Parts:
+def _parts(solution: Solution) -> AdapterParts:
     prompt, refiner = solution.prompt, solution.refiner
     anchors = 0 if solution.anchors is None else len(solution.anchors)
     kind: Literal["convex", "network"] | None = None
     if refiner is not None:
         kind = "convex" if isinstance(refiner, ConvexRefiner) else "network"
     if isinstance(prompt, np.ndarray):
-        return Parts("context" if prompt.ndim == 2 else "contexts", kind, anchors)
-    return Parts("template" if isinstance(prompt, str) else "templates", kind, anchors)
+        return AdapterParts("context" if prompt.ndim == 2 else "contexts", kind, anchors)
+    return AdapterParts("template" if isinstance(prompt, str) else "templates", kind, anchors)

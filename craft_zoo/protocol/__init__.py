@@ -5,12 +5,12 @@ Bodies are JSON, ``.npy`` or safetensors. Nothing is unpickled.
 - :data:`API`, :mod:`craft_zoo.protocol.paths`: URL paths
 - :data:`DIGEST_HEADER`, :data:`BILLED_HEADER`, :data:`IDEMPOTENCY_HEADER`: names of headers
 - :class:`ErrorCode`: reasons for which a request is refused
-- :func:`encode_array`, :func:`decode_array`, :func:`array_shape`: float32 arrays as ``.npy``
+- :func:`encode_array`, :func:`decode_array`: float32 arrays as ``.npy``
 - :func:`encode_files`, :func:`decode_files`: numbered files as safetensors
 - :func:`digest`: SHA-256 of a body, by which the receiver detects damage
 """
 
-from craft_zoo.protocol.arrays import array_shape, decode_array, encode_array
+from craft_zoo.protocol.arrays import decode_array, encode_array
 from craft_zoo.protocol.errors import ErrorCode
 from craft_zoo.protocol.files import decode_files, encode_files
 from craft_zoo.protocol.headers import (
@@ -27,7 +27,6 @@ __all__ = [
     "DIGEST_HEADER",
     "IDEMPOTENCY_HEADER",
     "ErrorCode",
-    "array_shape",
     "decode_array",
     "decode_files",
     "digest",

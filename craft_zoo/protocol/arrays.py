@@ -34,21 +34,6 @@ def decode_array(body: bytes) -> np.ndarray:
         CraftZooError: the body is no such file, or its size does not match its header; this is
             checked before memory is allocated.
     """
-    shape, start = _header(body)
-    return np.frombuffer(body, dtype="<f4", offset=start).reshape(shape).astype(np.float32)
-
-
-def array_shape(body: bytes) -> tuple[int, ...]:
-    """The shape of the array that :func:`decode_array` returns, from the header alone.
-
-    Raises:
-        CraftZooError: see :func:`decode_array`.
-    """
-    return _header(body)[0]
-
-
-def _header(body: bytes) -> tuple[tuple[int, ...], int]:
-    """The shape, and the offset of the numbers."""
     file = io.BytesIO(body)
     try:
         shape, in_columns, dtype = _READERS[npy.read_magic(file)](file)
@@ -70,7 +55,8 @@ def _header(body: bytes) -> tuple[tuple[int, ...], int]:
             f"the array's header promises {_short(promised)} numbers and {found:,.9g} follow: send "
             f"the file whole"
         )
-    return shape, file.tell()
+    numbers = np.frombuffer(body, dtype="<f4", offset=file.tell())
+    return numbers.reshape(shape).astype(np.float32)
 
 
 def _short(number: int) -> str:

@@ -6,44 +6,32 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """The ``code`` in the body of an error, ``{"error": {"code": …, "message": …}}``."""
+    """The ``code`` in the body of an error, ``{"error": {"code": …, "message": …}}``.
 
-    UNAUTHORIZED = "unauthorized"
-    UNKNOWN_IMAGE_SET = "unknown_image_set"
-    UNKNOWN_CLASSIFIER = "unknown_classifier"
-    UNKNOWN_MODEL = "unknown_model"
-    NOT_FOUND = "not_found"
-    BAD_REQUEST = "bad_request"
-    BAD_DIGEST = "bad_digest"
-    BAD_IMAGE = "bad_image"
-    TOO_LARGE = "too_large"
-    UNSUPPORTED = "unsupported"
-    QUOTA_EXCEEDED = "quota_exceeded"
-    RATE_LIMITED = "rate_limited"
-    BUSY = "busy"
-    CONFLICT = "conflict"
-    INTERNAL = "internal"
+    Attributes:
+        status: the corresponding HTTP status.
+    """
 
-    @property
-    def status(self) -> int:
-        """The corresponding HTTP status."""
-        return _STATUS[self]
+    status: int
 
+    def __new__(cls, code: str, status: int) -> ErrorCode:
+        """Create a member from its code and its HTTP status."""
+        member = str.__new__(cls, code)
+        member._value_, member.status = code, status
+        return member
 
-_STATUS = {
-    ErrorCode.UNAUTHORIZED: 401,
-    ErrorCode.UNKNOWN_IMAGE_SET: 404,
-    ErrorCode.UNKNOWN_CLASSIFIER: 404,
-    ErrorCode.UNKNOWN_MODEL: 404,
-    ErrorCode.NOT_FOUND: 404,
-    ErrorCode.BAD_REQUEST: 400,
-    ErrorCode.BAD_DIGEST: 400,
-    ErrorCode.BAD_IMAGE: 422,
-    ErrorCode.TOO_LARGE: 413,
-    ErrorCode.UNSUPPORTED: 415,
-    ErrorCode.QUOTA_EXCEEDED: 402,
-    ErrorCode.RATE_LIMITED: 429,
-    ErrorCode.BUSY: 503,
-    ErrorCode.CONFLICT: 409,
-    ErrorCode.INTERNAL: 500,
-}
+    UNAUTHORIZED = "unauthorized", 401
+    UNKNOWN_IMAGE_SET = "unknown_image_set", 404
+    UNKNOWN_CLASSIFIER = "unknown_classifier", 404
+    UNKNOWN_MODEL = "unknown_model", 404
+    NOT_FOUND = "not_found", 404
+    BAD_REQUEST = "bad_request", 400
+    BAD_DIGEST = "bad_digest", 400
+    BAD_IMAGE = "bad_image", 422
+    TOO_LARGE = "too_large", 413
+    UNSUPPORTED = "unsupported", 415
+    QUOTA_EXCEEDED = "quota_exceeded", 402
+    RATE_LIMITED = "rate_limited", 429
+    BUSY = "busy", 503
+    CONFLICT = "conflict", 409
+    INTERNAL = "internal", 500

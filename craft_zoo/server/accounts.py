@@ -120,7 +120,8 @@ def add_account(path: Path, name: str, quota: int | None = None) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, 0o600) as beside:
             beside.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n", "utf-8")
-            _make_like(beside, path)
+            if path.exists():
+                _make_like(beside, path)
     except OSError as error:
         raise CraftZooError(
             f"the keys cannot be written to {path} ({error.strerror}): run this as the file's owner"
@@ -130,13 +131,10 @@ def add_account(path: Path, name: str, quota: int | None = None) -> str:
 
 def _make_like(new: Path, old: Path) -> None:
     """Copy the owner and mode of the file that is about to be replaced."""
-    mode = 0o600
-    if old.exists():
-        about, own = old.stat(), new.stat()
-        mode = stat.S_IMODE(about.st_mode)
-        if (about.st_uid, about.st_gid) != (own.st_uid, own.st_gid):
-            os.chown(new, about.st_uid, about.st_gid)
-    os.chmod(new, mode)
+    about, own = old.stat(), new.stat()
+    if (about.st_uid, about.st_gid) != (own.st_uid, own.st_gid):
+        os.chown(new, about.st_uid, about.st_gid)
+    os.chmod(new, stat.S_IMODE(about.st_mode))
 
 
 def _read(path: Path) -> list[Account]:

@@ -1,12 +1,13 @@
-"""Admission control: limits on concurrent requests and on the bytes that they hold."""
+"""Admission control: limits on concurrent requests, on the bytes that they hold, and on rates."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
 from craft_zoo.protocol import ErrorCode
@@ -17,8 +18,8 @@ _LAST_SECONDS = 2.0  # time limit for request bodies once the server is being st
 
 
 class Admission:
-    """Admits requests while request slots and memory are free. :meth:`hold`, :meth:`release` and
-    :meth:`hurry` are thread-safe; all other methods must run in the event loop's thread.
+    """Admits requests while request slots and memory are free. :meth:`hold` and :meth:`release`
+    are thread-safe; all other methods must run in the event loop's thread.
 
     A request occupies one of its account's slots while its body arrives, and one of the server's
     slots only from then on, so that slow clients do not block others.
@@ -27,21 +28,21 @@ class Admission:
         limits: ``waiting``, ``waiting_each``, ``held_bytes`` and ``held_each`` are used.
 
     Attributes:
+        arriving: time limits of the request bodies that are arriving.
+        begun: number of the server's slots that are taken.
         held: bytes of all requests and answers.
         most: bytes that one account may hold, see :attr:`Limits.held_each`; less than
             ``held_bytes``, as a rule, so that one account cannot block the others.
-        is_hurried: whether the server is being stopped, see :meth:`hurry`.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self.most = limits, limits.held_each
         self._inside: Counter[str] = Counter()
-        self._begun = 0
+        self.begun = 0
+        self.arriving: set[asyncio.Timeout] = set()
         self._lock = threading.Lock()
         self._held_each: Counter[str] = Counter()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._arriving: set[tuple[asyncio.AbstractEventLoop, asyncio.Timeout]] = set()
-        self.is_hurried = False
         self.held = 0
 
     @property
@@ -58,7 +59,7 @@ class Admission:
         """
         if self._inside[account] >= self._limits.waiting_each:
             raise busy(f"{self._inside[account]} requests of this account are under way")
-        self._check_places()
+        self.check_places()
         self._inside[account] += 1
         load = Reservation(self, account)
         try:
@@ -66,17 +67,8 @@ class Admission:
         finally:
             self._inside[account] -= 1
             self._inside += Counter()  # removes accounts whose count is zero
-            self._begun -= load.is_begun
+            self.begun -= load.is_begun
             self.release(account, load.bytes)
-
-    def begin(self) -> None:
-        """Take one of the server's slots, see :meth:`Reservation.begin`.
-
-        Raises:
-            Refusal: all slots are taken.
-        """
-        self._check_places()
-        self._begun += 1
 
     def hold(self, account: str, size: int) -> None:
         """Reserve bytes for an account.
@@ -100,72 +92,49 @@ class Admission:
             self._held_each += Counter()
 
     def hurry(self) -> None:
-        """Limit bodies that are arriving to two more seconds. Thread-safe."""
-        self.is_hurried = True
-        for loop, limit in list(self._arriving):
-            loop.call_soon_threadsafe(_shorten, limit)
-
-    @asynccontextmanager
-    async def arriving(self, seconds: float) -> AsyncIterator[None]:
-        """Limit the time in which a request body arrives, in seconds.
-
-        Raises:
-            TimeoutError: the body did not arrive in time.
-        """
-        async with asyncio.timeout(seconds) as limit:
-            mine = asyncio.get_running_loop(), limit
-            self._arriving.add(mine)
-            if self.is_hurried:
-                _shorten(limit)
-            try:
-                yield
-            finally:
-                self._arriving.discard(mine)
+        """Limit bodies that are arriving to two more seconds, as the server is being stopped."""
+        ends = asyncio.get_running_loop().time() + _LAST_SECONDS
+        for limit in self.arriving:
+            if not limit.expired():
+                limit.reschedule(min(limit.when() or ends, ends))
 
     def turn(self, account: str) -> asyncio.Lock:
         """The account's lock. Holding it for each part of the work lets accounts alternate."""
-        turn = self._turns.get(account)
-        if turn is None:
-            self._turns[account] = turn = asyncio.Lock()
-        return turn
+        return self._turns.setdefault(account, asyncio.Lock())
 
-    def _check_places(self) -> None:
-        if self._begun >= self._limits.waiting:
-            raise busy(f"{self._begun} requests are under way")
+    def check_places(self) -> None:
+        """Check that one of the server's slots is free.
 
-
-def _shorten(limit: asyncio.Timeout) -> None:
-    ends = asyncio.get_running_loop().time() + _LAST_SECONDS
-    if not limit.expired():
-        limit.reschedule(min(limit.when() or ends, ends))
+        Raises:
+            Refusal: all slots are taken.
+        """
+        if self.begun >= self._limits.waiting:
+            raise busy(f"{self.begun} requests are under way")
 
 
 class Reservation:
     """The slots and the bytes that one request holds.
 
     Attributes:
+        admission: what it belongs to.
         bytes: number of bytes held.
         is_begun: whether the body is complete and the request holds one of the server's slots.
     """
 
     def __init__(self, admission: Admission, account: str) -> None:
-        self._admission, self._account = admission, account
+        self.admission, self._account = admission, account
         self.bytes = 0
         self.is_begun = False
 
-    @property
-    def is_hurried(self) -> bool:
-        """See :class:`Admission`."""
-        return self._admission.is_hurried
-
-    def arriving(self, seconds: float) -> AbstractAsyncContextManager[None]:
-        """See :meth:`Admission.arriving`."""
-        return self._admission.arriving(seconds)
-
     def begin(self) -> None:
-        """Take one of the server's slots once the body is complete, see :meth:`Admission.begin`."""
+        """Take one of the server's slots once the body is complete.
+
+        Raises:
+            Refusal: all slots are taken.
+        """
         if not self.is_begun:
-            self._admission.begin()
+            self.admission.check_places()
+            self.admission.begun += 1
             self.is_begun = True
 
     def add(self, size: int) -> None:
@@ -174,11 +143,45 @@ class Reservation:
         Raises:
             Refusal: as :meth:`Admission.hold`, or the request exceeds the account's limit alone.
         """
-        if self.bytes + size > self._admission.most:
+        if self.bytes + size > self.admission.most:
             raise Refusal(
                 ErrorCode.TOO_LARGE,
-                f"the request needs more than {self._admission.most:,} bytes of memory: ask for "
+                f"the request needs more than {self.admission.most:,} bytes of memory: ask for "
                 f"less at a time",
             )
-        self._admission.hold(self._account, size)
+        self.admission.hold(self._account, size)
         self.bytes += size
+
+
+class RateLimit:
+    """One token bucket for each account; a request takes tokens, which are refilled over time.
+
+    Args:
+        what: what a token stands for, in messages.
+        rate: tokens that are refilled in a second.
+        burst: capacity of a bucket.
+        clock: monotonic clock in seconds.
+    """
+
+    def __init__(self, what: str, rate: float, burst: int, clock: Callable[[], float]) -> None:
+        self._what, self._rate, self._burst, self._clock = what, rate, burst, clock
+        self._buckets: dict[str, tuple[float, float]] = {}  # (tokens, time of that count)
+
+    def take(self, account: str, count: int = 1) -> None:
+        """Take tokens, at most the capacity, from an account's bucket.
+
+        Raises:
+            Refusal: there are too few, and none was taken.
+        """
+        now = self._clock()
+        tokens, counted = self._buckets.get(account, (float(self._burst), now))
+        tokens = min(self._burst, tokens + (now - counted) * self._rate)
+        if tokens < count:
+            self._buckets[account] = tokens, now
+            seconds = math.ceil((count - tokens) / self._rate)
+            raise Refusal(
+                ErrorCode.RATE_LIMITED,
+                f"too many {self._what}: wait {seconds} s and send at most {self._rate:g} a second",
+                retry_after=seconds,
+            )
+        self._buckets[account] = tokens - count, now

@@ -6,9 +6,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import metadata
+from types import ModuleType
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -18,17 +20,36 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import ErrorCode, paths
 from craft_zoo.server.errors import Refusal, bad, response_to
 from craft_zoo.server.middleware import RequestMiddleware
-from craft_zoo.server.openai_schemas import OpenAIErrorAnswer
-from craft_zoo.server.routes import (
-    ADAPTER_ROUTERS,
-    COMMON_ROUTERS,
-    EMBEDDING_ROUTERS,
-    MODEL_ROUTERS,
+from craft_zoo.server.openai_schemas import (
+    DecisionRequest,
+    EmbeddingRequest,
+    OpenAIErrorAnswer,
 )
-from craft_zoo.server.schemas import ErrorAnswer, TaskErrorAnswer
+from craft_zoo.server.routes import adapter as adapter_routes
+from craft_zoo.server.routes import (
+    classifiers,
+    decisions,
+    embeddings,
+    image_sets,
+    model,
+    operations,
+    scores,
+    system_one,
+    usage,
+    zero_shot,
+)
+from craft_zoo.server.schemas import (
+    Announcement,
+    ClassifyRequest,
+    ErrorAnswer,
+    Opening,
+    TaskErrorAnswer,
+    TaskRequest,
+    Templates,
+)
 from craft_zoo.server.service import Service
 from craft_zoo.server.settings import ServeSettings
-from craft_zoo.server.system_one_schemas import SystemOneErrorAnswer
+from craft_zoo.server.system_one_schemas import SystemOneErrorAnswer, SystemOneRequest
 
 
 def create_app(
@@ -77,34 +98,36 @@ def create_app(
     )
     app.state.service = service
     app.add_middleware(RequestMiddleware, service=service)
-    app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(RequestValidationError, _invalid)
-    serves_model = adapter is None or with_model
-    for router in (
-        *(MODEL_ROUTERS if serves_model else ()),
-        *(EMBEDDING_ROUTERS if serves_model and settings.embeddings else ()),
-        *(() if adapter is None else ADAPTER_ROUTERS),
-        *COMMON_ROUTERS,
-    ):
-        app.include_router(router)
-    _describe_errors(app)
+    groups: list[ModuleType] = []
+    if adapter is None or with_model:
+        groups += [model, image_sets, classifiers, scores, zero_shot, decisions, system_one]
+        if settings.embeddings:
+            groups.append(embeddings)
+    if adapter is not None:
+        groups.append(adapter_routes)
+    for group in (*groups, usage, operations):
+        app.include_router(group.router)
+    _describe_models(app)
     return app
 
 
-def _describe_errors(app: FastAPI) -> None:
-    """Add the error models to the OpenAPI schema: routes reference them, none returns them."""
+# The OpenAPI descriptions of routes refer to these models, as FastAPI does not see them: routes
+# parse their bodies themselves, and return no errors.
+_MODELS = (
+    *(Announcement, ClassifyRequest, Opening, TaskRequest, Templates),
+    *(DecisionRequest, EmbeddingRequest, SystemOneRequest),
+    *(ErrorAnswer, TaskErrorAnswer, OpenAIErrorAnswer, SystemOneErrorAnswer),
+)
+
+
+def _describe_models(app: FastAPI) -> None:
     schema = app.openapi()  # FastAPI caches this object and returns it from now on
-    models = schema["components"]["schemas"]
-    for model in (ErrorAnswer, TaskErrorAnswer, OpenAIErrorAnswer, SystemOneErrorAnswer):
-        about = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        models.update(about.pop("$defs", {}))
-        models[model.__name__] = about
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return response_to(error, request.url.path)
+    _, about = models_json_schema(
+        [(model, "validation") for model in _MODELS], ref_template="#/components/schemas/{model}"
+    )
+    schema["components"]["schemas"] |= about["$defs"]
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:

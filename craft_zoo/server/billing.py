@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +36,7 @@ CREATE TABLE IF NOT EXISTS usage (
 
 @dataclass(frozen=True)
 class Bill:
-    """Cost of an answer.
-
-    Attributes:
-        predictions: number of (prompt, image) pairs.
-        scores: number of (prompt, image, class) triples.
-    """
+    """Cost of an answer: numbers of (prompt, image) pairs and (prompt, image, class) triples."""
 
     predictions: int
     scores: int
@@ -54,11 +47,8 @@ class Entry:
     """An answered request that has not been billed yet.
 
     Attributes:
-        account: the account to bill.
         key: idempotency key of the request, unique within the account.
         digest: SHA-256 of everything that determines the answer.
-        bill: cost of the answer.
-        body: body of the answer.
         is_kept: whether the answer is stored, so that it can be sent again.
     """
 
@@ -72,12 +62,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A request that was billed.
-
-    Attributes:
-        bill: cost of the answer.
-        body: body of the answer; None: it is no longer stored.
-    """
+    """A request that was billed; ``body`` is None if the answer is no longer stored."""
 
     bill: Bill
     body: bytes | None
@@ -85,13 +70,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Used:
-    """Total usage of an account.
-
-    Attributes:
-        predictions: number of (prompt, image) pairs billed.
-        scores: number of (prompt, image, class) triples billed.
-        requests: number of requests billed.
-    """
+    """Total usage of an account: sums of its bills, and number of requests billed."""
 
     predictions: int = 0
     scores: int = 0
@@ -99,7 +78,7 @@ class Used:
 
 
 class State:
-    """Billed requests and their answers. Thread-safe.
+    """Billed requests and their answers. Use it in one thread at a time.
 
     Args:
         folder: folder of the database; created when needed; None: the database is in memory.
@@ -111,7 +90,6 @@ class State:
 
     def __init__(self, folder: Path | None, stored_bytes: int) -> None:
         self._stored_bytes = stored_bytes
-        self._mutex = threading.Lock()
         self._lock = None if folder is None else _locked(folder)
         path = ":memory:" if folder is None else str(folder / _FILE)
         try:
@@ -134,8 +112,7 @@ class State:
         Raises:
             Refusal: the key was used with another digest.
         """
-        with self._mutex:
-            return self._find(account, key, digest), self._usage(account)
+        return self._find(account, key, digest), self.usage(account)
 
     def record(self, entries: Sequence[Entry]) -> list[Recorded | Refusal]:
         """Bill requests and store their answers in one transaction, so that the disk syncs once.
@@ -145,27 +122,31 @@ class State:
             before; or a refusal if the quota does not cover it or the key was used with another
             digest.
         """
-        with self._mutex, self._transaction():
+        if not entries:
+            return []
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
             return [self._recorded(entry) for entry in entries]
 
     def usage(self, account: str) -> Used:
         """Total usage of an account."""
-        with self._mutex:
-            return self._usage(account)
+        row = self._database.execute(
+            "SELECT predictions, scores, requests FROM usage WHERE account = ?", (account,)
+        ).fetchone()
+        return Used(*row) if row else Used()
 
     def close(self) -> None:
         """Close the database. All records have been written to disk by then."""
-        with self._mutex:
-            self._database.close()
-            if self._lock:
-                self._lock.release()
+        self._database.close()
+        if self._lock:
+            self._lock.release()
 
     def _recorded(self, entry: Entry) -> Recorded | Refusal:
         account, key, digest = entry.account, entry.key, entry.digest
         try:  # check everything before writing, as a refusal does not roll the transaction back
             known = self._find(account.name, key, digest)
             if known is None:
-                check_quota(account, self._usage(account.name), entry.bill)
+                check_quota(account, self.usage(account.name), entry.bill)
         except Refusal as refusal:
             return refusal
         if known and known.body is not None:
@@ -175,16 +156,6 @@ class State:
         if entry.is_kept:
             self._store(account.name, key, entry.body)
         return Recorded(known.bill if known else entry.bill, entry.body)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
 
     def _find(self, account: str, key: str, digest: bytes) -> Recorded | None:
         row = self._database.execute(
@@ -200,12 +171,6 @@ class State:
                 "the Idempotency-Key was used for another request: use a new one for each question",
             )
         return Recorded(Bill(row[1], row[2]), row[3])
-
-    def _usage(self, account: str) -> Used:
-        row = self._database.execute(
-            "SELECT predictions, scores, requests FROM usage WHERE account = ?", (account,)
-        ).fetchone()
-        return Used(*row) if row else Used()
 
     def _add(self, account: str, key: str, digest: bytes, bill: Bill) -> None:
         self._database.execute(

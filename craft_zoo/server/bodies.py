@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import io
@@ -25,19 +26,10 @@ _PART_BYTES = 48  # upper bound of the memory of one parsed token, its list slot
 _KEYS = 100
 
 
-def kind_of(request: Request) -> str:
-    """Content type of the body without parameters, "" if the header is missing."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
 async def read_body(request: Request, load: Reservation, limits: Limits, *, most: int) -> bytes:
-    """Read the body of a request. It is held in memory only once.
+    """Read the body of a request, of at most ``most`` bytes. It is held in memory only once.
 
-    Args:
-        request: request whose body has not been read.
-        load: reserves the bytes as they arrive, and a server slot once the body is complete.
-        limits: ``body_seconds`` is used.
-        most: maximum number of bytes.
+    ``load`` reserves the bytes as they arrive, and a server slot once the body is complete.
 
     Raises:
         Refusal: the body is compressed, too large, slow or unlike its digest; or no slot is free.
@@ -51,7 +43,8 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
         raise _too_large(most)
     body, size, digest = io.BytesIO(), 0, hashlib.sha256()
     try:
-        async with load.arriving(limits.body_seconds):
+        async with asyncio.timeout(limits.body_seconds) as limit:
+            load.admission.arriving.add(limit)
             async for piece in request.stream():
                 size += len(piece)
                 if size > most:
@@ -60,9 +53,9 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
                 body.write(piece)
                 digest.update(piece)
     except TimeoutError:
-        if load.is_hurried:
-            raise busy("the server is being stopped") from None
-        raise busy(f"the body did not arrive within {limits.body_seconds:g} s") from None
+        raise busy("the body did not arrive in time") from None
+    finally:
+        load.admission.arriving.discard(limit)
     expected = request.headers.get(DIGEST_HEADER)
     if expected is not None and not hmac.compare_digest(
         expected.strip().lower().encode(), digest.hexdigest().encode()
@@ -88,8 +81,6 @@ def parse(
     A JSON value of 2 bytes becomes an object of about 50, so values are counted before parsing.
 
     Args:
-        model: class of the result.
-        body: the JSON text.
         load: reserves the memory of the parsed values.
         values: number of values that a valid body may hold.
         keys: number of names of values that a valid body may hold.

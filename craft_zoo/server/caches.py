@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Generic, TypeVar
-from weakref import WeakValueDictionary
 
 from craft_zoo.blackbox import BlackBox, ImageSet
 from craft_zoo.protocol import ErrorCode
@@ -44,7 +44,7 @@ class AccountCache(Generic[Thing]):
         missing: str,
         *,
         room: int | None = None,
-        size: Callable[[Thing], int] = lambda _: 0,
+        size: Callable[[Thing], int] = attrgetter("size"),
     ) -> None:
         self._most, self._code, self._missing = most, code, missing
         self._room, self._size = room, size
@@ -94,40 +94,6 @@ class AccountCache(Generic[Thing]):
         return self._room is not None and sum(map(self._size, shelf.values())) > self._room
 
 
-class SharedCache(Generic[Thing]):
-    """Objects by content, shared by all accounts and kept while any account's cache holds them."""
-
-    def __init__(self) -> None:
-        self._things: WeakValueDictionary[Hashable, Thing] = WeakValueDictionary()
-
-    def get(self, content: Hashable, make: Callable[[], Thing]) -> Thing:
-        """The object, made if missing. Not thread-safe: two threads could both make it."""
-        thing = self.find(content)
-        return self.put(content, make()) if thing is None else thing
-
-    def find(self, content: Hashable) -> Thing | None:
-        """The object, or None if there is none."""
-        return self._things.get(content)
-
-    def put(self, content: Hashable, thing: Thing) -> Thing:
-        """Store the object unless one with equal content exists, and return the stored one."""
-        return self._things.setdefault(content, thing)
-
-    def __len__(self) -> int:
-        return len(self._things)
-
-
-@dataclass(eq=False)
-class Encoded:
-    """Images that the model has encoded, shared by all accounts that uploaded them.
-
-    Attributes:
-        images: the model's handle.
-    """
-
-    images: ImageSet
-
-
 @dataclass(eq=False)
 class Opened:
     """The model opened on class names, shared by all accounts that opened it on them.
@@ -156,10 +122,8 @@ class AccountImages:
         is_cached: whether the model may store the features in its cache on disk.
 
     Attributes:
-        digests: as given.
-        is_cached: as given.
         images: uploaded images by digest; empty once the set is encoded and files are not kept.
-        encoded: the encoded set, once it is complete; None before that.
+        encoded: the model's handle on the encoded set, once it is complete; None before that.
         keeps_files: whether files are kept until the set is complete, because their features
             are not cached or were evicted from the cache.
         kept_bytes: bytes of the files that are kept.
@@ -168,7 +132,7 @@ class AccountImages:
     def __init__(self, digests: tuple[str, ...], *, is_cached: bool = True) -> None:
         self.digests, self.is_cached = digests, is_cached
         self.images: dict[str, UploadedImage] = {}
-        self.encoded: Encoded | None = None
+        self.encoded: ImageSet | None = None
         self.keeps_files = not is_cached
         self.kept_bytes = 0
         self._missing = self._places()
@@ -221,8 +185,6 @@ class AccountImages:
         files of this set are kept from now on."""
         self.keeps_files = True
         self.images = {digest: each for digest, each in self.images.items() if each.is_held}
-        for image in self.images.values():
-            image.keep()
         places = self._places()
         self._missing = {each: places[each] for each in places if each not in self.images}
 

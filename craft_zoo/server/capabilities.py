@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from pathlib import PurePath
 
 import numpy as np
@@ -15,29 +14,18 @@ from craft_zoo.server.uploads import UploadedImage
 _FOLDER = "local-dir:"  # open_clip's prefix of model names that are folders
 
 
-@dataclass
-class Capabilities:
-    """Capabilities of a model.
+def capabilities_of(vlm: VLM) -> tuple[frozenset[str], bool]:
+    """The kinds of prompts that a model accepts, and whether it caches features.
 
-    Attributes:
-        accepts: kinds of prompts, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
-        remembers: whether it caches features, so that an image set may be encoded in several parts
-            and the files of each part dropped.
+    It is opened on one class, and encodes the same image twice.
     """
-
-    accepts: frozenset[str]
-    remembers: bool
-
-
-def capabilities_of(vlm: VLM) -> Capabilities:
-    """Probe a model: open it on one class, and encode the same image twice."""
     file = io.BytesIO()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(file, "PNG")
     image = UploadedImage(file.getvalue(), "probe image", 64)
     vlm.images([image])
     before = image.opened
     vlm.images([image])
-    return Capabilities(vlm.classifier(["cat"]).accepts, image.opened == before)
+    return vlm.classifier(["cat"]).accepts, image.opened == before
 
 
 def public_name(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from starlette.responses import JSONResponse
 
@@ -15,7 +15,6 @@ class Refusal(Exception):  # noqa: N818, an expected response rather than a fail
     """An HTTP error response.
 
     Args:
-        code: machine-readable reason.
         message: sentence that says what is wrong and how to correct it.
         status: HTTP status; None: the status of ``code``.
         retry_after: seconds after which the client may retry.
@@ -63,22 +62,15 @@ def response_to(refusal: Refusal, path: str) -> JSONResponse:
     return JSONResponse(content, refusal.status, refusal.headers)
 
 
-class _OpenAIError(NamedTuple):
-    """How OpenAI reports an error."""
-
-    status: int
-    type: str
-    code: str
-
-
 _INVALID = "invalid_request_error"
+# How OpenAI reports an error: status, type and code.
 _OPENAI_ERRORS = {
-    ErrorCode.UNAUTHORIZED: _OpenAIError(401, _INVALID, "invalid_api_key"),
-    ErrorCode.UNKNOWN_MODEL: _OpenAIError(404, _INVALID, "model_not_found"),
-    ErrorCode.BAD_IMAGE: _OpenAIError(400, _INVALID, "invalid_image"),
-    ErrorCode.CONFLICT: _OpenAIError(400, _INVALID, "idempotency_key_reused"),
-    ErrorCode.RATE_LIMITED: _OpenAIError(429, "rate_limit_error", "rate_limit_exceeded"),
-    ErrorCode.QUOTA_EXCEEDED: _OpenAIError(429, "insufficient_quota", "insufficient_quota"),
+    ErrorCode.UNAUTHORIZED: (401, _INVALID, "invalid_api_key"),
+    ErrorCode.UNKNOWN_MODEL: (404, _INVALID, "model_not_found"),
+    ErrorCode.BAD_IMAGE: (400, _INVALID, "invalid_image"),
+    ErrorCode.CONFLICT: (400, _INVALID, "idempotency_key_reused"),
+    ErrorCode.RATE_LIMITED: (429, "rate_limit_error", "rate_limit_exceeded"),
+    ErrorCode.QUOTA_EXCEEDED: (429, "insufficient_quota", "insufficient_quota"),
 }
 # Without this header, OpenAI's clients retry all requests that were answered with status 429.
 _NO_RETRY = {"x-should-retry": "false"}
@@ -87,12 +79,7 @@ _NO_RETRY = {"x-should-retry": "false"}
 def _openai_response(refusal: Refusal) -> JSONResponse:
     status = 400 if refusal.status == 422 else refusal.status
     kind = _INVALID if status < 500 else "server_error"
-    error = _OPENAI_ERRORS.get(refusal.code, _OpenAIError(status, kind, str(refusal.code)))
-    content = {
-        "message": refusal.message,
-        "type": error.type,
-        "code": error.code,
-        "param": refusal.param,
-    }
-    headers = refusal.headers | (_NO_RETRY if error.code == "insufficient_quota" else {})
-    return JSONResponse({"error": content}, error.status, headers)
+    status, kind, code = _OPENAI_ERRORS.get(refusal.code, (status, kind, str(refusal.code)))
+    content = {"message": refusal.message, "type": kind, "code": code, "param": refusal.param}
+    headers = refusal.headers | (_NO_RETRY if code == "insufficient_quota" else {})
+    return JSONResponse({"error": content}, status, headers)

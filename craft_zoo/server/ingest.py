@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
-from starlette.requests import ClientDisconnect
-
+from craft_zoo.blackbox import ImageSet
 from craft_zoo.data.images import BrokenImageError
 from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import ErrorCode, decode_files
-from craft_zoo.server.caches import AccountImages, Encoded
+from craft_zoo.server.caches import AccountImages
+from craft_zoo.server.call import Call
 from craft_zoo.server.errors import Refusal, bad
-from craft_zoo.server.service import Service
 from craft_zoo.server.uploads import ForgottenImageError, UploadedImage, pieces
 
 _LOG = logging.getLogger("craft_zoo.server")
@@ -23,93 +22,70 @@ _ENCODED, _ENCODED_PIXELS = 16, 2**25
 _DECODED, _DECODED_PIXELS = 64, 2**23
 
 
-async def add_images(
-    service: Service,
-    account: str,
-    held: AccountImages,
-    body: bytes,
-    is_gone: Callable[[], Awaitable[bool]],
-) -> None:
-    """Encode the images of an upload request. The last missing image completes the set.
+async def add_images(call: Call, held: AccountImages, body: bytes) -> None:
+    """Encode the images of an upload. The last missing image completes the set.
 
-    Args:
-        service: the service.
-        account: name of the account.
-        held: the image set.
-        body: image files by their index in the set, see :func:`craft_zoo.protocol.decode_files`.
-        is_gone: whether the client has disconnected.
+    ``body`` has image files by their index in the set, see :func:`craft_zoo.protocol.decode_files`.
 
     Raises:
         Refusal: a file is no image or not the announced one; no image of the request is added.
         ClientDisconnect: the client has disconnected.
     """
-    images = await service.read(_announced, held.digests, body, service.settings.limits.pixels)
+    service, account = call.service, call.account.name
+    images = await service.read(_announced, call, held.digests, body)
     # Skip duplicates and images that were uploaded before.
     new = list({each.sha256: each for each in images if not held.has(each.sha256)}.values())
-    _check_room(service, account, new)
-    await check_images(service, account, new, is_gone)
-    keeps = held.keeps_files or not service.model.remembers
-    if keeps:
-        for image in new:
-            image.keep()
-    else:  # encode pieces into the feature cache, from which _complete assembles the set
+    _check_room(call, new)
+    await check_images(call, new)
+    if not held.keeps_files and service.remembers:
+        # Encode pieces into the feature cache, from which _complete assembles the set.
         for some in pieces(new, _ENCODED, _ENCODED_PIXELS):
-            await _stop_if(is_gone)
+            await call.check_is_there()
             await service.compute(account, "images", partial(service.vlm.images, some))
             service.cached[account] += len(some)
     held.take(new)
     if held.is_whole and held.encoded is None:
-        await _complete(service, account, held)
-    if not held.keeps_files and service.model.remembers:
+        await _complete(call, held)
+    if not held.keeps_files and service.remembers:
         held.forget_files(new)
     service.image_sets.make_room(account)
 
 
-async def _complete(service: Service, account: str, held: AccountImages) -> None:
+async def _complete(call: Call, held: AccountImages) -> None:
+    service = call.service
     sources = [held.images[digest] for digest in held.digests]
 
-    def encode() -> Encoded:
-        progress = service.interlude
-        return service.encoded.get(
-            held.digests,
-            lambda: Encoded(service.vlm.images(sources, progress, keep=held.is_cached)),
-        )
+    def encode() -> ImageSet:
+        encoded = service.encoded.get(held.digests)
+        if encoded is None:
+            encoded = service.vlm.images(sources, service.interlude, keep=held.is_cached)
+        return service.encoded.setdefault(held.digests, encoded)
 
     try:
-        held.encoded = await service.compute(account, "images", encode)
+        held.encoded = await service.compute(call.account.name, "images", encode)
     except ForgottenImageError:
         _LOG.warning(
             "the model's cache has dropped images: a set's files are kept until it is complete"
         )
         held.lose()
     else:
-        if service.model.remembers:
+        if service.remembers:
             held.forget_images()
 
 
-async def check_images(
-    service: Service,
-    account: str,
-    images: Sequence[UploadedImage],
-    is_gone: Callable[[], Awaitable[bool]],
-) -> None:
-    """Decode images in pieces, between which other accounts' images are decoded.
-
-    Args:
-        service: the service.
-        account: name of the account.
-        images: the images of a request.
-        is_gone: whether the client has disconnected.
+async def check_images(call: Call, images: Sequence[UploadedImage]) -> None:
+    """Decode the images of a call in pieces, between which other accounts' images are decoded.
 
     Raises:
         Refusal: an image is broken, or they have too many pixels.
         ClientDisconnect: the client has disconnected.
     """
-    most = service.settings.limits.request_pixels
+    most = call.limits.request_pixels
+    turn = call.service.admission.turn(call.account.name)
     try:
         for some in pieces(images, _DECODED, _DECODED_PIXELS):
-            async with service.admission.turn(account):
-                await service.decode(_measure, some)
+            async with turn:
+                await call.service.decode(_measure, some)
         pixels = sum(image.pixels for image in images)
         if pixels > most:
             raise Refusal(
@@ -117,9 +93,9 @@ async def check_images(
                 f"the request's images have {pixels:,} pixels: send at most {most:,} at a time",
             )
         for some in pieces(images, _DECODED, _DECODED_PIXELS):
-            await _stop_if(is_gone)
-            async with service.admission.turn(account):
-                await service.decode(_decode, some)
+            await call.check_is_there()
+            async with turn:
+                await call.service.decode(_decode, some)
     except BrokenImageError as error:
         raise Refusal(ErrorCode.BAD_IMAGE, str(error)) from None
 
@@ -134,17 +110,24 @@ def _decode(images: Iterable[UploadedImage]) -> None:
         image.check()
 
 
-def image_of_base64(text: str, name: str, pixels: int) -> UploadedImage:
+def image_of(text: str, name: str, pixels: int, field: str | None = None) -> UploadedImage:
     """The image file in a base64 text or in a data URL.
 
     Args:
-        text: the base64 text or data URL.
         name: name of the image in error messages.
         pixels: maximum number of pixels.
+        field: the field of the body, in a protocol whose services fetch images by their address.
 
     Raises:
-        Refusal: it is no base64.
+        Refusal: it is another URL, or no base64.
     """
+    if field is not None and text[:8].lower().startswith(("http://", "https://")):
+        raise bad(
+            f"{field} is the address of an image, and the server fetches nothing: send the file "
+            f"itself as data:image/png;base64,…",
+            400,
+            field,
+        )
     try:
         content = base64.b64decode(text.partition("base64,")[2] or text, validate=True)
     except ValueError:
@@ -152,13 +135,9 @@ def image_of_base64(text: str, name: str, pixels: int) -> UploadedImage:
     return UploadedImage(content, name, pixels)
 
 
-async def _stop_if(is_gone: Callable[[], Awaitable[bool]]) -> None:
-    if await is_gone():
-        raise ClientDisconnect
-
-
-def _announced(digests: Sequence[str], body: bytes, pixels: int) -> list[UploadedImage]:
+def _announced(call: Call, digests: Sequence[str], body: bytes) -> list[UploadedImage]:
     """The images of a body, after checking that each has the announced digest."""
+    call.load.add(len(body))  # the files, which are copied
     try:
         files = decode_files(body)
     except CraftZooError as error:
@@ -167,7 +146,7 @@ def _announced(digests: Sequence[str], body: bytes, pixels: int) -> list[Uploade
     for place, content in files.items():
         if place >= len(digests):
             raise bad(f"there is no image {place} in the set of {len(digests)}: count from 0", 400)
-        image = UploadedImage(content, str(place), pixels)
+        image = UploadedImage(content, str(place), call.limits.pixels)
         if image.sha256 != digests[place]:
             raise Refusal(
                 ErrorCode.BAD_IMAGE,
@@ -177,9 +156,9 @@ def _announced(digests: Sequence[str], body: bytes, pixels: int) -> list[Uploade
     return images
 
 
-def _check_room(service: Service, account: str, images: Sequence[UploadedImage]) -> None:
-    kept = sum(held.kept_bytes for held in service.image_sets.all_of(account))
-    most = service.settings.limits.kept_bytes
+def _check_room(call: Call, images: Sequence[UploadedImage]) -> None:
+    kept = sum(held.kept_bytes for held in call.service.image_sets.all_of(call.account.name))
+    most = call.limits.kept_bytes
     if kept + sum(image.size for image in images) > most:
         raise Refusal(
             ErrorCode.TOO_LARGE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -27,52 +28,32 @@ class Metrics:
     """
 
     def __init__(self, waiting: Callable[[], int]) -> None:
-        self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "craft_zoo_requests",
-            "Requests.",
-            ("method", "path", "status"),
-            registry=self._registry,
-        )
+        self._registry = registry = CollectorRegistry()
+        counter = partial(Counter, registry=registry)
+        sizes = partial(Histogram, buckets=_SIZES, registry=registry)
+        self._requests = counter("craft_zoo_requests", "Requests.", ("method", "path", "status"))
         self._seconds = Histogram(
             "craft_zoo_request_seconds",
             "Time from a request to its answer.",
             ("path",),
-            registry=self._registry,
+            registry=registry,
         )
-        self.predictions = Counter(
-            "craft_zoo_predictions",
-            "Predictions that were billed.",
-            ("account",),
-            registry=self._registry,
+        self.predictions = counter(
+            "craft_zoo_predictions", "Predictions that were billed.", ("account",)
         )
-        self._model_seconds = Counter(
-            "craft_zoo_model_seconds",
-            "Time that the model computed.",
-            ("kind",),
-            registry=self._registry,
+        self._model_seconds = counter(
+            "craft_zoo_model_seconds", "Time that the model computed.", ("kind",)
         )
-        self._texts = Histogram(
-            "craft_zoo_batch_texts",
-            "Texts (prompts x classes) in a call of the model.",
-            buckets=_SIZES,
-            registry=self._registry,
-        )
-        self._images = Histogram(
-            "craft_zoo_batch_images",
-            "Images in a call of the model that classifies.",
-            buckets=_SIZES,
-            registry=self._registry,
-        )
-        self._together = Histogram(
-            "craft_zoo_batch_requests",
-            "Requests in a call of the model.",
-            buckets=_SIZES,
-            registry=self._registry,
-        )
-        queue = Gauge(
-            "craft_zoo_queue_length", "Jobs that wait for the model.", registry=self._registry
-        )
+        self._sizes = {
+            "scores": sizes(
+                "craft_zoo_batch_texts", "Texts (prompts x classes) in a call of the model."
+            ),
+            "classes": sizes(
+                "craft_zoo_batch_images", "Images in a call of the model that classifies."
+            ),
+        }
+        self._together = sizes("craft_zoo_batch_requests", "Requests in a call of the model.")
+        queue = Gauge("craft_zoo_queue_length", "Jobs that wait for the model.", registry=registry)
         queue.set_function(waiting)
 
     def observe_request(self, method: str, path: str, status: int, seconds: float) -> None:
@@ -83,17 +64,12 @@ class Metrics:
     def observe_call(self, kind: str, requests: int, size: int, seconds: float) -> None:
         """Count a call of the model that served a number of requests.
 
-        Args:
-            kind: kind of the call; ``scores`` and ``classes`` are batches.
-            requests: number of requests.
-            size: number of texts of ``scores``, or of images of ``classes``.
-            seconds: duration of the call.
+        ``size`` is the number of texts of the kind ``scores``, or of images of ``classes``.
         """
         self._model_seconds.labels(kind).inc(seconds)
-        sizes = {"scores": self._texts, "classes": self._images}.get(kind)
-        if sizes is not None:
+        if kind in self._sizes:
             self._together.observe(requests)
-            sizes.observe(size)
+            self._sizes[kind].observe(size)
 
     def text(self) -> tuple[bytes, str]:
         """The metrics in Prometheus's text format, and its content type."""

@@ -13,14 +13,8 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from craft_zoo.protocol import (
-    API,
-    DIGEST_HEADER,
-    ErrorCode,
-    digest,
-)
+from craft_zoo.protocol import API, DIGEST_HEADER, ErrorCode, digest
 from craft_zoo.protocol.paths import ZERO_SHOT
-from craft_zoo.server.accounts import Account
 from craft_zoo.server.errors import Refusal, busy, response_to
 from craft_zoo.server.service import Service
 
@@ -34,12 +28,7 @@ _GONE = 499  # nginx's status for clients that disconnected; only logged
 
 
 class RequestMiddleware:
-    """ASGI middleware. All API paths need a key, whether they exist or not.
-
-    Args:
-        app: the wrapped application.
-        service: provides accounts, rate limits and metrics.
-    """
+    """ASGI middleware. All API paths need a key, whether they exist or not."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
@@ -55,29 +44,19 @@ class RequestMiddleware:
         held = state["held"] = ExitStack()  # the request's reservation, until the answer is sent
         try:
             if _is_guarded(scope["path"].removeprefix(scope.get("root_path", ""))):
-                state["account"] = self._account(scope)
+                self._authenticate(scope)
             await self._app(scope, receive, answer)
-        except Refusal as refusal:
-            await response_to(refusal, scope["path"])(scope, receive, answer)
         except ClientDisconnect:
             answer.status = _GONE
-        except asyncio.CancelledError:  # the server is being stopped and the grace period is over
-            answer.status = answer.status or ErrorCode.BUSY.status
-            if not answer.is_begun:
-                stopped = busy("the server is being stopped")
-                await response_to(stopped, scope["path"])(scope, receive, answer)
-        except Exception:
-            _LOG.exception("a request failed")
-            if not answer.is_begun:
-                failure = Refusal(
-                    ErrorCode.INTERNAL, "the server failed: tell its owner when it happened"
-                )
-                await response_to(failure, scope["path"])(scope, receive, answer)
+        except (Exception, asyncio.CancelledError) as error:
+            refusal = _refusal_of(error)
+            if not answer.status:
+                await response_to(refusal, scope["path"])(scope, receive, answer)
         finally:
             held.close()
             self._note(scope, state, answer.status, time.perf_counter() - began)
 
-    def _account(self, scope: Scope) -> Account:
+    def _authenticate(self, scope: Scope) -> None:
         headers = [value for name, value in scope["headers"] if name == b"authorization"]
         scheme, _, key = headers[0].decode("latin-1").partition(" ") if headers else ("", "", "")
         if scheme.lower() != "bearer" or not key:
@@ -86,17 +65,9 @@ class RequestMiddleware:
         if account is None:
             raise _unauthorized("the key is unknown")
         scope["state"]["account"] = account  # logged even if the request is refused below
-        seconds = self._service.buckets.take(account.name)
-        if seconds:
-            raise Refusal(
-                ErrorCode.RATE_LIMITED,
-                f"too many requests: wait {seconds} s and send at most "
-                f"{self._service.settings.limits.requests_per_second:g} a second",
-                retry_after=seconds,
-            )
+        self._service.requests.take(account.name)
         if self._service.is_closing or not self._service.is_ready:
             raise busy("the server is being started or stopped")
-        return account
 
     def _note(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
         route = scope.get("route")
@@ -123,12 +94,11 @@ class _Answer:
         self._send = send
         self._start: Message | None = None
         self._body = bytearray()
-        self.status = 0
-        self.is_begun = False
+        self.status = 0  # of the answer, once it is begun
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.is_begun, self.status = True, message["status"]
+            self.status = message["status"]
             if not any(name.lower() == _DIGEST for name, _ in message["headers"]):
                 self._start = message
                 return
@@ -156,6 +126,15 @@ _DIGEST = DIGEST_HEADER.lower().encode()
 
 def _is_guarded(path: str) -> bool:
     return path == API or path.startswith((f"{API}/", ZERO_SHOT))
+
+
+def _refusal_of(error: BaseException) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, asyncio.CancelledError):  # the grace period of a stop is over
+        return busy("the server is being stopped")
+    _LOG.error("a request failed", exc_info=error)
+    return Refusal(ErrorCode.INTERNAL, "the server failed: tell its owner when it happened")
 
 
 def _unauthorized(why: str) -> Refusal:

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     StrictBool,
     StrictStr,
@@ -16,19 +15,13 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from craft_zoo.server.schemas import FailFirst
+from craft_zoo.server.schemas import STRICT, Body, FailFirst
 
 QUESTIONS, OPTIONS = 400, 255  # maximum numbers of questions, and of options of each
 INPUTS = 2048  # maximum number of texts and images that are embedded
 
-_STRICT = ConfigDict(strict=True, extra="forbid")
 
-
-class _Body(BaseModel):
-    model_config = _STRICT
-
-
-class InputText(_Body):
+class InputText(Body):
     """A text."""
 
     type: Literal["input_text"]
@@ -36,7 +29,7 @@ class InputText(_Body):
     prompt_cache_breakpoint: Any = None
 
 
-class InputImage(_Body):
+class InputImage(Body):
     """An image as a data URL."""
 
     type: Literal["input_image"]
@@ -45,42 +38,35 @@ class InputImage(_Body):
     prompt_cache_breakpoint: Any = None
 
 
-class InputJson(_Body):
+class InputJson(Body):
     """JSON values, as context."""
 
     type: Literal["input_json"]
     data: dict[str, Any] | list[dict[str, Any]]
 
 
-class OutputText(_Body):
+class OutputText(Body):
     """What an assistant said."""
 
     type: Literal["output_text"]
     text: str
 
 
-class OutputRefusal(_Body):
+class OutputRefusal(Body):
     """What an assistant refused."""
 
     type: Literal["refusal"]
     refusal: str
 
 
-_Content = (
-    str
-    | Annotated[
-        list[
-            Annotated[
-                InputText | InputImage | InputJson | OutputText | OutputRefusal,
-                Field(discriminator="type"),
-            ]
-        ],
-        FailFirst(),
-    ]
-)
+_Input = InputText | InputImage | InputJson
+_Part = Annotated[_Input | OutputText | OutputRefusal, Field(discriminator="type")]
+_Content = str | Annotated[list[_Part], FailFirst()]
+_Instruction = Annotated[_Input, Field(discriminator="type")]
+_Instructions = str | Annotated[list[_Instruction], FailFirst()]
 
 
-class Item(_Body):
+class Item(Body):
     """A message, or a call of a tool or its output, which are context."""
 
     type: Literal[
@@ -116,15 +102,6 @@ class Item(_Body):
                 yield from (part for part in content if isinstance(part, InputImage))
 
 
-_Instructions = (
-    str
-    | Annotated[
-        list[Annotated[InputText | InputImage | InputJson, Field(discriminator="type")]],
-        FailFirst(),
-    ]
-)
-
-
 def _check_distinct(things: list[Any]) -> list[Any]:
     seen: set[tuple[type, Hashable]] = set()
     for thing in things:
@@ -136,7 +113,7 @@ def _check_distinct(things: list[Any]) -> list[Any]:
 
 
 # A request may have 100,000 options: dataclasses with slots take a fifth of a model's memory.
-@dataclass(config=_STRICT, slots=True)
+@dataclass(config=STRICT, slots=True)
 class Choice:
     """An option. A text and a boolean are different values."""
 
@@ -144,7 +121,7 @@ class Choice:
     description: str = ""
 
 
-@dataclass(config=_STRICT, slots=True)
+@dataclass(config=STRICT, slots=True)
 class Level:
     """A level of a score."""
 
@@ -152,7 +129,7 @@ class Level:
     description: str = ""
 
 
-class _Question(_Body):
+class _Question(Body):
     instructions: _Instructions
     name: str | None = None
 
@@ -184,7 +161,7 @@ class ScoreQuestion(_Question):
 AnyQuestion = PredicateQuestion | ChoiceQuestion | ScoreQuestion
 
 
-class DecisionRequest(_Body):
+class DecisionRequest(Body):
     """Questions about the one image of the input."""
 
     model: str
@@ -271,7 +248,7 @@ class DecisionAnswer(BaseModel):
     usage: DecisionUsage
 
 
-class EmbeddingRequest(_Body):
+class EmbeddingRequest(Body):
     """Texts and images (data URLs) to embed."""
 
     model: str

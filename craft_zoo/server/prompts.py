@@ -6,7 +6,7 @@ import numpy as np
 
 from craft_zoo.blackbox import BlackBox
 from craft_zoo.errors import CraftZooError
-from craft_zoo.protocol import ErrorCode, array_shape, decode_array
+from craft_zoo.protocol import ErrorCode, decode_array
 from craft_zoo.server.admission import Reservation
 from craft_zoo.server.bodies import parse
 from craft_zoo.server.errors import Refusal, bad
@@ -14,36 +14,26 @@ from craft_zoo.server.limits import Limits
 from craft_zoo.server.schemas import Templates
 
 
-def read_contexts(
-    body: bytes, box: BlackBox, limits: Limits, load: Reservation | None = None
-) -> np.ndarray:
-    """Parse contexts: (P, n_ctx, dim) or (P, C, n_ctx, dim) float32, finite.
-
-    Args:
-        body: a ``.npy`` file.
-        box: the classifier, which defines C, n_ctx and dim.
-        limits: ``contexts`` is used.
-        load: reserves the memory of the array.
+def read_contexts(body: bytes, box: BlackBox, limits: Limits, load: Reservation) -> np.ndarray:
+    """Parse contexts in a ``.npy`` file: (P, n_ctx, dim) or (P, C, n_ctx, dim) float32, finite.
 
     Raises:
         Refusal: the array is malformed, has another shape or is not finite, or P is out of range.
     """
     if "contexts" not in box.accepts:
         raise bad("the model takes words only, no contexts: send templates", 400)
+    load.add(len(body))  # the array
     try:
-        shape = array_shape(body)
-        own = len(box.classnames), *box.initial_context.shape
-        if shape[1:] not in (own, own[1:]):
-            raise bad(
-                f"contexts of shape {shape} do not fit the model: send (P, {own[1]}, {own[2]}) "
-                f"or, for a context for each class, (P, {own[0]}, {own[1]}, {own[2]})"
-            )
-        _check_number(shape[0], limits)
-        if load is not None:
-            load.add(len(body))
         contexts = decode_array(body)
     except CraftZooError as error:
         raise bad(str(error), 400) from None
+    own = len(box.classnames), *box.initial_context.shape
+    if contexts.shape[1:] not in (own, own[1:]):
+        raise bad(
+            f"contexts of shape {contexts.shape} do not fit the model: send (P, {own[1]}, "
+            f"{own[2]}) or, for a context for each class, (P, {own[0]}, {own[1]}, {own[2]})"
+        )
+    _check_number(len(contexts), limits)
     if not np.isfinite(contexts).all():
         raise bad("a context holds NaN or infinity: send finite numbers")
     return contexts
@@ -52,14 +42,7 @@ def read_contexts(
 def read_templates(
     body: bytes, box: BlackBox, limits: Limits, load: Reservation
 ) -> list[str | tuple[str, ...]]:
-    """Parse the templates of a JSON body, see :func:`check_templates`.
-
-    Args:
-        body: the JSON text.
-        box: the classifier, which defines C.
-        limits: ``contexts`` and ``template_length`` are used.
-        load: reserves the memory of the parsed values.
-    """
+    """Parse the templates of a JSON body, see :func:`check_templates`."""
     values = limits.contexts * (len(box.classnames) + 2)
     return check_templates(parse(Templates, body, load, values=values).templates, box, limits)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema
 
 from craft_zoo.blackbox import DEFAULT_INIT
+from craft_zoo.deployed import AdapterParts
 from craft_zoo.protocol import ErrorCode
 
 
@@ -21,11 +22,16 @@ _HYPOTHESIS = "This is a photo of {}."
 _Names = Annotated[list[Annotated[str, Field(min_length=1)]], FailFirst()]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+STRICT = ConfigDict(strict=True, extra="forbid")
 
 
-class Announcement(_Body):
+class Body(BaseModel):
+    """A part of a request, without unknown fields."""
+
+    model_config = STRICT
+
+
+class Announcement(Body):
     """Announces an image set by the SHA-256 of each image file, in order."""
 
     images: Annotated[list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], FailFirst()] = Field(
@@ -33,14 +39,14 @@ class Announcement(_Body):
     )
 
 
-class Opening(_Body):
+class Opening(Body):
     """Class names on which to open the model, and the initial prompt."""
 
     classnames: _Names = Field(min_length=1)
     init: str = Field(DEFAULT_INIT, min_length=1)
 
 
-class Templates(_Body):
+class Templates(Body):
     """Templates with {} in place of the class name; an inner list has one template per class."""
 
     templates: Annotated[list[str | Annotated[list[str], FailFirst()]], FailFirst()] = Field(
@@ -70,7 +76,7 @@ class TaskRequest(BaseModel):
     parameters: TaskParameters
 
 
-class ClassifyRequest(_Body):
+class ClassifyRequest(Body):
     """Images to classify, as base64 of the files or as data URLs: one image, or several images."""
 
     image: str | None = None
@@ -99,18 +105,6 @@ class ClassifySeveralAnswer(BaseModel):
 
     model: str
     images: list[Classified]
-
-
-class AdapterParts(BaseModel):
-    """What an adapter consists of.
-
-    A context is embeddings before the class name, a template is words around it; in the plural,
-    each class has its own.
-    """
-
-    prompt: Literal["context", "contexts", "template", "templates"]
-    refiner: Literal["convex", "network"] | None
-    anchors: int
 
 
 class AdapterAnswer(BaseModel):
@@ -199,25 +193,10 @@ class TaskErrorAnswer(BaseModel):
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI content of a JSON request body."""
-    return {"application/json": {"schema": _inlined(model.model_json_schema())}}
+    """OpenAPI content of a JSON request body; the app adds the model to the schema."""
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
 
 
 BINARY_BODY: dict[str, Any] = {
     "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
 }
-
-
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """Replace references by their definitions: in OpenAPI, "#/$defs" does not resolve."""
-    definitions = schema.pop("$defs", {})
-
-    def resolve(value: Any) -> Any:
-        if isinstance(value, dict):
-            if "$ref" in value:
-                return resolve(definitions[value["$ref"].rpartition("/")[2]])
-            return {name: resolve(each) for name, each in value.items()}
-        return [resolve(each) for each in value] if isinstance(value, list) else value
-
-    resolved: dict[str, Any] = resolve(schema)
-    return resolved

@@ -16,17 +16,10 @@ _CLASSIFIED_PIXELS = 2**25
 
 
 def ask(vlm: ServingVLM, questions: Sequence[Question]) -> Generator[None, None, list[np.ndarray]]:
-    """Score several questions in one call of the model, or a single question prompt by prompt.
+    """Logits (P, N, C) float32 of each question, which have one :meth:`ServingVLM.batching_key`.
 
-    Args:
-        vlm: the model.
-        questions: questions with the same :meth:`ServingVLM.batching_key`.
-
-    Yields:
-        Between prompts, so that other accounts' jobs can run.
-
-    Returns:
-        Logits (P, N, C) float32 of each question.
+    Several questions are scored in one call of the model, a single one prompt by prompt: other
+    accounts' jobs can run at each ``yield``.
 
     Raises:
         Refusal: a logit is NaN or infinite, which contexts far from word embeddings can cause.
@@ -45,18 +38,9 @@ def ask(vlm: ServingVLM, questions: Sequence[Question]) -> Generator[None, None,
 def classify(
     vlm: VLM, adapter: DeployedAdapter, requests: Sequence[Sequence[UploadedImage]]
 ) -> Generator[None, None, list[np.ndarray]]:
-    """Classify the images of several requests by an adapter.
+    """Probabilities (N, C) float32 for the N images of each request, by an adapter of the model.
 
-    Args:
-        vlm: the adapter's model.
-        adapter: the adapter.
-        requests: for each request its images, at least one.
-
-    Yields:
-        Between pieces of the images, so that other accounts' jobs can run.
-
-    Returns:
-        Probabilities (N, C) float32 for the N images of each request.
+    Other accounts' jobs can run at each ``yield``, between pieces of the images.
     """
     images = [image for own in requests for image in own]
     rows: list[np.ndarray] = []

@@ -8,23 +8,24 @@ import json
 import logging
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 
-from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, Question, serving
+from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, ImageSet, Prompt, Question, serving
 from craft_zoo.data.images import BrokenImageError
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError, PromptError
-from craft_zoo.protocol import ErrorCode, digest
+from craft_zoo.protocol import ErrorCode
 from craft_zoo.server.accounts import Account
-from craft_zoo.server.admission import Admission
+from craft_zoo.server.admission import Admission, RateLimit
 from craft_zoo.server.billing import (
     Bill,
     Entry,
@@ -35,18 +36,15 @@ from craft_zoo.server.billing import (
 from craft_zoo.server.caches import (
     AccountCache,
     AccountImages,
-    Encoded,
     Opened,
-    SharedCache,
     content_id,
 )
-from craft_zoo.server.capabilities import Capabilities, capabilities_of, public_name
-from craft_zoo.server.errors import Refusal, bad, busy
+from craft_zoo.server.capabilities import capabilities_of, public_name
+from craft_zoo.server.errors import bad, busy
 from craft_zoo.server.metrics import Metrics
-from craft_zoo.server.rate_limit import RateLimit
 from craft_zoo.server.scoring import ask
 from craft_zoo.server.settings import ServeSettings
-from craft_zoo.server.uploads import ForgottenImageError
+from craft_zoo.server.uploads import ForgottenImageError, UploadedImage
 from craft_zoo.server.worker import (
     Job,
     Run,
@@ -66,12 +64,7 @@ _OWNER = ""  # pseudo-account of the server's own jobs; no account has an empty 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A valid question with a known cost.
-
-    Attributes:
-        bill: cost of the answer.
-        answer: computes the body of the answer.
-    """
+    """A valid question with a known cost; ``answer`` computes the body of the answer."""
 
     bill: Bill
     answer: Callable[[], Awaitable[bytes]]
@@ -85,9 +78,12 @@ class Service:
         settings: accounts, form of the answers, and limits.
         clock: monotonic clock in seconds, for rate limits.
         adapter: an adapter of the model that classifies images; None: there is none.
-    """
 
-    model: Capabilities
+    Attributes:
+        accepts: kinds of prompts, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
+        remembers: whether the model caches features, so that an image set may be encoded in several
+            parts and the files of each part dropped.
+    """
 
     def __init__(
         self,
@@ -103,22 +99,23 @@ class Service:
         self._served = json.dumps([vlm.name, settings.answers, settings.top_k])
         self.metrics = Metrics(lambda: self._worker.waiting)
         self.admission = Admission(limits)
-        self.buckets = RateLimit(limits.requests_per_second, limits.burst, clock)
-        self._names = RateLimit(limits.names_per_second, 2 * limits.classes, clock)
+        self.requests = RateLimit("requests", limits.requests_per_second, limits.burst, clock)
+        # Opening a classifier is not billed.
+        self._names = RateLimit(
+            "new class names", limits.names_per_second, 2 * limits.classes, clock
+        )
         self.cached: Counter[str] = Counter()  # images in the feature cache, by account
         self.image_sets: AccountCache[AccountImages] = AccountCache(
             limits.image_sets,
             ErrorCode.UNKNOWN_IMAGE_SET,
             "there is no image set of this id: announce it with POST /v1/image-sets",
             room=limits.opened_bytes,
-            size=lambda held: held.size,
         )
         self.classifiers: AccountCache[Opened] = AccountCache(
             limits.classifiers,
             ErrorCode.UNKNOWN_CLASSIFIER,
             "there is no classifier of this id: open it with POST /v1/classifiers",
             room=limits.opened_bytes,
-            size=lambda opened: opened.size,
         )
         # Classifiers of Hugging Face tasks, and texts of typed questions, which must not evict
         # those that a client has opened.
@@ -127,16 +124,16 @@ class Service:
             ErrorCode.UNKNOWN_CLASSIFIER,
             "",
             room=limits.opened_bytes // 8,
-            size=lambda opened: opened.size,
         )
-        self.encoded: SharedCache[Encoded] = SharedCache()  # used by the worker's thread only
-        self.opened: SharedCache[Opened] = SharedCache()
+        # By content, shared by all accounts and used by the worker's thread only. An object is kept
+        # as long as it is in the cache of an account.
+        self.encoded: WeakValueDictionary[Hashable, ImageSet] = WeakValueDictionary()
+        self.opened: WeakValueDictionary[Hashable, Opened] = WeakValueDictionary()
         self.is_ready = self.is_closing = self._is_ending = False
         self._worker = self._new_worker()
-        self._key_locks: dict[tuple[str, str], _KeyLock] = {}
+        self._key_locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._answering: set[asyncio.Future[Recorded]] = set()
-        self._unrecorded: list[tuple[Entry, asyncio.Future[Recorded]]] = []
-        self._recording = asyncio.Lock()
+        self._unrecorded: deque[tuple[Entry, Future[Recorded]]] = deque()
 
     async def start(self) -> None:
         """Open the database, start the threads and probe the model's capabilities.
@@ -144,19 +141,22 @@ class Service:
         Raises:
             CraftZooError: the database cannot be used.
         """
-        self.is_closing = self._is_ending = self.admission.is_hurried = False
+        self.is_closing = self._is_ending = False
+        self._loop = asyncio.get_running_loop()
         self.state = State(self.settings.state, self.settings.limits.stored_bytes)
         self._readers = ThreadPoolExecutor(_READERS, "craft-zoo-read")
         self._decoder = ThreadPoolExecutor(1, "craft-zoo-decode")
         self._clerk = ThreadPoolExecutor(1, "craft-zoo-bill")
         self._worker.start()
-        self.model = await self.compute(_OWNER, "capabilities", lambda: capabilities_of(self.vlm))
+        probing = partial(capabilities_of, self.vlm)
+        self.accepts, self.remembers = await self.compute(_OWNER, "capabilities", probing)
         self.is_ready = True
 
     def close(self) -> None:
         """Refuse new requests; those in progress continue. May be called by a signal handler."""
         self.is_closing = True
-        self.admission.hurry()
+        if self.is_ready:
+            self._loop.call_soon_threadsafe(self.admission.hurry)
 
     async def stop(self) -> None:
         """Stop. Requests still in progress after the grace period are refused and not billed."""
@@ -181,10 +181,6 @@ class Service:
     async def decode(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a function that decodes images, in the decoder's thread."""
         return await self._in(self._decoder, function, *arguments)
-
-    async def digest(self, body: bytes) -> str:
-        """The digest of a body, see :func:`craft_zoo.protocol.digest`."""
-        return await self.read(digest, body, size=len(body))
 
     async def compute(self, account: str, kind: str, function: Callable[[], Result]) -> Result:
         """Run a function in the model's thread when it is the account's turn.
@@ -221,15 +217,10 @@ class Service:
         kind: str = "scores",
         room: int | None = None,
     ) -> Any:
-        """Run ``run`` on a payload, possibly in one batch with other payloads.
+        """Run ``run`` on a payload, possibly in one batch with others; see :class:`Job`.
 
         Args:
-            account: name of the account.
-            run: see :data:`craft_zoo.server.worker.Run`.
-            payload: input of ``run``.
-            together: batching key: payloads with equal keys may share a batch.
             size: number of texts or images; ``max_batch`` limits their sum in a batch.
-            kind: label for metrics.
             room: a lower limit of that sum; None: ``max_batch`` alone.
 
         Raises:
@@ -240,6 +231,38 @@ class Service:
         return await self._done(
             Job(account, kind, run, payload, together, size, room, is_brief=True)
         )
+
+    async def score_image(
+        self,
+        account: str,
+        image: UploadedImage,
+        opened: Opened,
+        prompt: Prompt,
+        together: Hashable = None,
+        *,
+        keep: bool = False,
+    ) -> np.ndarray:
+        """(C,) float32 logits of one image, encoded together with those of other waiting requests.
+
+        Args:
+            image: the image, checked.
+            opened: the model opened on C texts.
+            together: identifies the prompt among those of the same classifier.
+            keep: whether the model may cache the image's features.
+
+        Raises:
+            Refusal: see :meth:`compute`.
+        """
+
+        def run(images: Sequence[UploadedImage]) -> Generator[None, None, Sequence[np.ndarray]]:
+            encoded = self.vlm.images(images, keep=keep)
+            yield
+            return list(opened.box.score(prompt, encoded))
+
+        logits: np.ndarray = await self.score(account, run, image, (opened, together, keep), 1)
+        if not np.isfinite(logits).all():
+            raise RuntimeError("the model's answer is not finite")
+        return logits
 
     def interlude(self, *_: int) -> None:
         """Let short jobs run during a long one. Called in the worker's thread."""
@@ -254,26 +277,17 @@ class Service:
     ) -> tuple[str, Opened]:
         """Open the model on class names for an account; return the classifier's id and itself.
 
-        Args:
-            account: name of the account.
-            classnames: see :meth:`craft_zoo.blackbox.VLM.classifier`.
-            init: see :meth:`craft_zoo.blackbox.VLM.classifier`.
-            shelves: cache that stores it; None: ``classifiers``.
+        It is stored in ``shelves``, by default ``classifiers``.
 
         Raises:
             Refusal: the model rejects them, or the account exceeds ``names_per_second``.
         """
         shelves = self.classifiers if shelves is None else shelves
         id = content_id("classifier", account, self._served, init, *classnames)
-        opened = shelves.find(account, id)
-        if opened is None:
-            self._charge_names(account, len(classnames))
-            make = partial(self.vlm.opening, classnames, init)
-            opened = await self._done(
-                Job(account, "classifier", lambda _: self._opening((classnames, init), make))
-            )
-        shelves.put(account, id, opened)
-        return id, opened
+        if shelves.find(account, id) is None:
+            self._names.take(account, len(classnames))
+        make = partial(self.vlm.opening, classnames, init)
+        return id, await self._open(account, shelves, id, (classnames, init), make)
 
     async def open_texts(self, account: str, texts: tuple[str, ...]) -> Opened:
         """Open the model on whole texts for an account, see :meth:`ServingVLM.opening_texts`.
@@ -282,38 +296,31 @@ class Service:
             Refusal: the model rejects them.
         """
         id = content_id("texts", account, self._served, *texts)
-        opened = self.tasks.find(account, id)
+        make = partial(self.vlm.opening_texts, texts)
+        return await self._open(account, self.tasks, id, ("texts", texts), make)
+
+    async def _open(
+        self,
+        account: str,
+        shelves: AccountCache[Opened],
+        id: str,
+        content: Hashable,
+        make: Callable[[], Generator[None, None, BlackBox]],
+    ) -> Opened:
+        """Open the model in steps, unless an account has it open on the same content."""
+
+        def run(_: Sequence[Any]) -> Generator[None, None, list[Opened]]:
+            opened = self.opened.get(content)
+            if opened is None:
+                # Another account's job may have opened it while this one was interrupted.
+                opened = self.opened.setdefault(content, Opened((yield from make())))
+            return [opened]
+
+        opened: Opened | None = shelves.find(account, id)
         if opened is None:
-            make = partial(self.vlm.opening_texts, texts)
-            opened = await self._done(
-                Job(account, "classifier", lambda _: self._opening(("texts", texts), make))
-            )
-        self.tasks.put(account, id, opened)
+            opened = await self._done(Job(account, "classifier", run))
+        shelves.put(account, id, opened)
         return opened
-
-    def _opening(
-        self, content: Hashable, make: Callable[[], Generator[None, None, BlackBox]]
-    ) -> Generator[None, None, list[Opened]]:
-        """Open the model in steps, in the worker's thread, unless it is open on the content."""
-        opened = self.opened.find(content)
-        if opened is None:
-            box = yield from make()
-            opened = self.opened.put(content, Opened(box))
-        return [opened]
-
-    def _charge_names(self, account: str, count: int) -> None:
-        """Limit the rate at which classifiers are opened, because opening is not billed.
-
-        Raises:
-            Refusal: the account exceeds ``names_per_second``.
-        """
-        if seconds := self._names.take(account, count):
-            raise Refusal(
-                ErrorCode.RATE_LIMITED,
-                f"too many new class names: wait {seconds} s and open at most "
-                f"{self.settings.limits.names_per_second:g} a second",
-                retry_after=seconds,
-            )
 
     def may_cache(self, account: str, images: int) -> bool:
         """Whether further images of an account may enter the model's feature cache."""
@@ -323,11 +330,7 @@ class Service:
         return total <= self.settings.limits.cached_images
 
     def question(self, *about: str) -> bytes:
-        """Digest of a question: of everything that determines its answer.
-
-        Args:
-            about: strings that identify the question for this server's model and settings.
-        """
+        """Digest of all that determines an answer: the model, the settings and the question."""
         return hashlib.sha256(json.dumps([self._served, *about]).encode()).digest()
 
     async def answer_once(
@@ -342,9 +345,7 @@ class Service:
         """Answer and bill a request, or return the stored answer of the same idempotency key.
 
         Args:
-            account: the account to bill.
-            key: idempotency key.
-            question: digest of the question, see :meth:`question`.
+            question: see :meth:`question`.
             prepare: validates the question; called only if its answer must be computed.
             is_kept: whether the answer is stored, so that it can be sent again.
 
@@ -368,50 +369,42 @@ class Service:
         is_kept: bool,
     ) -> Recorded:
         name = account.name
-        key_lock = self._key_locks.setdefault((name, key), _KeyLock())
-        key_lock.users += 1
-        try:
-            async with key_lock.lock:
-                known, used = await self.file(self.state.find, name, key, question)
-                if known and known.body is not None:
-                    return known
-                prepared = await prepare()
-                if known is None:
-                    check_quota(account, used, prepared.bill)
-                body = await prepared.answer()
-                entry = Entry(account, key, question, prepared.bill, body, is_kept)
-                recorded = await self._record(entry)
-                if known is None:
-                    self.metrics.predictions.labels(name).inc(prepared.bill.predictions)
-                return recorded
-        finally:
-            key_lock.users -= 1
-            if not key_lock.users:
-                del self._key_locks[name, key]
+        async with self._key_locks.setdefault((name, key), asyncio.Lock()):
+            known, used = await self.file(self.state.find, name, key, question)
+            if known and known.body is not None:
+                return known
+            prepared = await prepare()
+            if known is None:
+                check_quota(account, used, prepared.bill)
+            body = await prepared.answer()
+            entry = Entry(account, key, question, prepared.bill, body, is_kept)
+            recorded = await self._record(entry)
+            if known is None:
+                self.metrics.predictions.labels(name).inc(prepared.bill.predictions)
+            return recorded
 
     async def _record(self, entry: Entry) -> Recorded:
         """Record a request. Those that arrive while the disk is busy share one transaction."""
-        if self._is_ending:
+        if self._is_ending:  # once it waits, the recording of another request would bill it
             raise busy("the server is being stopped")
-        future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        future: Future[Recorded] = Future()
         self._unrecorded.append((entry, future))
-        if len(self._unrecorded) == 1:
-            await self._recording.acquire()
+
+        def record() -> Recorded:
+            waiting = [self._unrecorded.popleft() for _ in range(len(self._unrecorded))]
+            outcomes: Sequence[Recorded | Exception]
             try:
-                entries, self._unrecorded = self._unrecorded, []
-                outcomes: Sequence[Recorded | Exception] = await self.file(
-                    self.state.record, [each for each, _ in entries]
-                )
+                outcomes = self.state.record([each for each, _ in waiting])
             except Exception as error:  # every waiting future must get an outcome
-                outcomes = [error] * len(entries)
-            finally:
-                self._recording.release()
-            for (_, each), outcome in zip(entries, outcomes, strict=True):
+                outcomes = [error] * len(waiting)
+            for (_, each), outcome in zip(waiting, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     each.set_exception(outcome)
                 else:
                     each.set_result(outcome)
-        return await future
+            return future.result()
+
+        return await self.file(record)
 
     async def file(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a function of the database in its thread.
@@ -451,11 +444,3 @@ class Service:
             raise bad(str(error), 400) from None
         except CraftZooError as error:  # its message is for the owner, not for clients
             raise RuntimeError("the model cannot be used") from error
-
-
-class _KeyLock:
-    """Serialises requests that have the same idempotency key."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.users = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from craft_zoo.server.schemas import Body
 
 QUESTIONS, OPTIONS = 64, 255  # maximum numbers of questions, and of options of each
 _IMAGES = 4  # maximum number that the protocol allows
@@ -12,11 +14,7 @@ _IMAGES = 4  # maximum number that the protocol allows
 Content = str | dict[str, Any] | list[Any]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class Asset(_Body):
+class Asset(Body):
     """An image file in base64."""
 
     type: Literal["image"] = "image"
@@ -24,7 +22,7 @@ class Asset(_Body):
     data_base64: str
 
 
-class NoulQuestion(_Body):
+class NoulQuestion(Body):
     """Whether a statement about the image is true; the criteria describe both cases."""
 
     type: Literal["noul"]
@@ -32,7 +30,7 @@ class NoulQuestion(_Body):
     criteria: dict[Literal["true", "false"], Content | None] | None = None
 
 
-class ChoiceQuestion(_Body):
+class ChoiceQuestion(Body):
     """Which option fits the image; the criteria describe the options."""
 
     type: Literal["choice"]
@@ -42,7 +40,7 @@ class ChoiceQuestion(_Body):
     )
 
 
-class ScoreQuestion(_Body):
+class ScoreQuestion(Body):
     """Which of the levels fits the image; they are ordered."""
 
     type: Literal["score"]
@@ -53,7 +51,7 @@ class ScoreQuestion(_Body):
 AnyQuestion = NoulQuestion | ChoiceQuestion | ScoreQuestion
 
 
-class SystemOneRequest(_Body):
+class SystemOneRequest(Body):
     """Named questions about a state, which is one image: an asset, or an element of images."""
 
     model: str

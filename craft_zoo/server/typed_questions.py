@@ -55,11 +55,16 @@ class TypedAnswer:
     score: float
 
 
+def as_text(value: str | bool) -> str:
+    """The value of an option as text."""
+    return value if isinstance(value, str) else str(value).lower()
+
+
 def option_text(value: str | bool, description: str | None = None) -> str:
     """The text of an option: its description, else "a photo of a VALUE."."""
     if description and description.strip():
         return description
-    return fill(_TEMPLATE, value if isinstance(value, str) else str(value).lower())
+    return fill(_TEMPLATE, as_text(value))
 
 
 def level_text(label: str, description: str | None = None) -> str:
@@ -79,12 +84,7 @@ def statement_text(statement: str) -> str:
 def check_questions(
     questions: Sequence[TypedQuestion], limits: Limits, top_k: int | None = None
 ) -> None:
-    """Check the texts of questions.
-
-    Args:
-        questions: the questions of a request.
-        limits: ``template_length`` is used.
-        top_k: number of options whose probabilities the server tells apart; None: all.
+    """Check the texts of a request's questions.
 
     Raises:
         Refusal: a text is too long, or a question has ``top_k`` texts or fewer.
@@ -113,10 +113,7 @@ def answers_to(
 
     The confidence is that of System One's reference implementation (``transformers.decision``).
 
-    Args:
-        questions: the questions.
-        probabilities: returns (Q, T) probabilities for Q questions of T texts each.
-        decimals: to which all numbers are rounded.
+    ``probabilities`` returns (Q, T) probabilities for Q questions of T texts each.
     """
     # Questions with equally many texts are computed together: a request may have hundreds.
     by_size: dict[int, list[int]] = {}

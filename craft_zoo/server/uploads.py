@@ -15,7 +15,7 @@ from craft_zoo.data.pixels import as_rgb
 from craft_zoo.errors import CraftZooError
 from craft_zoo.server.image_bombs import fault_of
 
-# Formats that image_bombs can inspect before decoding; clients convert other formats to PNG.
+# Formats whose decoders image_bombs protects; clients convert other formats to PNG.
 _FORMATS = ("JPEG", "PNG", "WEBP")
 
 
@@ -27,7 +27,7 @@ class UploadedImage(DerivedImage):
     """An uploaded image file. Once it is encoded, the file may be dropped and only its hash kept.
 
     Args:
-        content: the file, possibly a view into a larger request body.
+        content: the file.
         name: name of the image in error messages.
         pixels: maximum number of pixels.
 
@@ -38,8 +38,8 @@ class UploadedImage(DerivedImage):
         opened: number of times that :meth:`open` or :meth:`file` was called.
     """
 
-    def __init__(self, content: bytes | memoryview, name: str, pixels: int) -> None:
-        self._content: bytes | memoryview | None = content
+    def __init__(self, content: bytes, name: str, pixels: int) -> None:
+        self._content: bytes | None = content
         self._name, self._most = name, pixels
         self.sha256 = hashlib.sha256(content).hexdigest()
         self._key: bytes | None = None
@@ -89,19 +89,14 @@ class UploadedImage(DerivedImage):
         """See :meth:`DerivedImage.file`."""
         self.opened += 1
         with self._reading():
-            return bytes(self._content or b"")
+            return self._content or b""
 
     def content_key(self) -> bytes:
         """See :meth:`DerivedImage.content_key`; equal to the key of the same file on disk."""
         if self._key is None:
             with self._reading():
-                self._key = file_key(bytes(self._content or b""))
+                self._key = file_key(self._content or b"")
         return self._key
-
-    def keep(self) -> None:
-        """Copy the file, so that the request body it is a view into can be freed."""
-        if self._content is not None:
-            self._content = bytes(self._content)
 
     def forget(self) -> None:
         """Drop the file."""
@@ -123,7 +118,7 @@ class UploadedImage(DerivedImage):
                 )
             yield image
 
-    def _opened(self, content: bytes | memoryview) -> Image.Image:
+    def _opened(self, content: bytes) -> Image.Image:
         try:
             return Image.open(io.BytesIO(content), formats=_FORMATS)
         except UnidentifiedImageError:  # its message contains a memory address

@@ -25,16 +25,10 @@ Listening = Callable[[str], None]
 # request into a connection that is being closed.
 _REST_SECONDS = 150
 _BACKLOG = 128  # connections that wait to be accepted
-_OTHER_FILES = 100  # open files other than connections
 
 
 class Server(uvicorn.Server):
-    """uvicorn server that refuses new requests once it is signalled to stop.
-
-    Args:
-        config: see uvicorn.
-        listening: see :data:`Listening`.
-    """
+    """uvicorn server that refuses new requests once it is signalled to stop."""
 
     def __init__(self, config: uvicorn.Config, listening: Listening = lambda _: None) -> None:
         super().__init__(config)
@@ -62,7 +56,6 @@ def server_of(
 
     Args:
         app: see :func:`craft_zoo.server.create_app`.
-        host: address to listen on.
         port: port to listen on; 0: a free one.
         grace: seconds in which requests in progress may finish when the server is stopped.
         listening: see :data:`Listening`.
@@ -93,21 +86,15 @@ def run(
     log: TextIO | None = None,
     listening: Listening = lambda _: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM; see :func:`server_of`.
 
     Args:
-        app: see :func:`craft_zoo.server.create_app`.
-        host: address to listen on.
-        port: port to listen on; 0: a free one.
-        grace: seconds in which requests in progress may finish when the server is stopped.
         log: receives JSON lines, one for each request and error; None: standard error.
-        listening: see :data:`Listening`.
 
     Raises:
         CraftZooError: the server cannot be started.
     """
     log_to(log or sys.stderr)
-    _allow_files(app.state.service.settings.limits.connections + _OTHER_FILES)
     # Images that large are refused in any case; as a warning, they would only clutter the log.
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     server = server_of(app, host, port, grace, listening)
@@ -122,16 +109,3 @@ def run(
         ) from None
     if not server.started:
         raise CraftZooError(f"the server did not start at {host}:{port}: see the log above")
-
-
-def _allow_files(most: int) -> None:
-    """Raise the limit of open files to ``most``, as far as the hard limit allows."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        most = min(most, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

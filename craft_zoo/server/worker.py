@@ -41,13 +41,10 @@ class Job:
     Attributes:
         account: name of the account whose turn it uses.
         kind: label for metrics.
-        run: see :data:`Run`.
-        payload: input of ``run``.
         together: batching key: jobs with equal keys may share one call; None: never.
         size: size of the job, which counts towards the batch limit ``room``.
         room: maximum total size of a call that it begins; None: the worker's.
         is_brief: whether it, or its next step, may run during a long job.
-        future: receives the result.
     """
 
     account: str
@@ -59,10 +56,6 @@ class Job:
     room: int | None = None
     is_brief: bool = False
     future: Future[Any] = field(default_factory=Future)
-
-
-Observer = Callable[[str, int, int, float], None]
-"""Called after each call of the model: kind, number of jobs, their total size, and seconds."""
 
 
 @dataclass(eq=False)
@@ -88,14 +81,14 @@ class Worker:
     Args:
         room: maximum total size of the jobs of one call.
         prepare: called first in the thread.
-        observe: see :data:`Observer`.
+        observe: called after each call with its kind, number of jobs, their total size and seconds.
     """
 
     def __init__(
         self,
         room: int,
         prepare: Callable[[], None] = lambda: None,
-        observe: Observer = lambda *_: None,
+        observe: Callable[[str, int, int, float], None] = lambda *_: None,
     ) -> None:
         self._room, self._prepare, self._observe = room, prepare, observe
         self._changed = threading.Condition()
@@ -227,8 +220,7 @@ class Worker:
                 task.steps = task.first.run([job.payload for job in task.jobs])
             next(task.steps)
         except StopIteration as end:
-            task.seconds += time.perf_counter() - began
-            self._note(task)
+            self._note(task, began)
             if task.first.together is not None:
                 with self._changed:
                     self._expected = len(task.jobs) + len(self._alike(task.first))
@@ -236,8 +228,7 @@ class Worker:
             for job, result in zip(task.jobs, end.value, strict=True):
                 job.future.set_result(result)
         except BaseException as error:
-            task.seconds += time.perf_counter() - began
-            self._note(task)
+            self._note(task, began)
             if len(task.jobs) == 1:
                 self._fail(task, error)
             else:
@@ -259,7 +250,8 @@ class Worker:
             if task.steps is not None or job.future.set_running_or_notify_cancel():
                 job.future.set_exception(error)
 
-    def _note(self, task: _Task) -> None:
+    def _note(self, task: _Task, began: float) -> None:
         # Call this before resolving futures, so that answered requests are in the metrics.
+        task.seconds += time.perf_counter() - began
         size = sum(job.size for job in task.jobs)
         self._observe(task.first.kind, len(task.jobs), size, task.seconds)

@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
 import numpy as np
-from fastapi import Query, Request, Response
+from fastapi import Query, Response
 
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.protocol import ErrorCode, paths
-from craft_zoo.server.admission import Reservation
 from craft_zoo.server.billing import Bill
-from craft_zoo.server.bodies import kind_of, parse, read_body
+from craft_zoo.server.bodies import parse
+from craft_zoo.server.call import BINARY, JSON, Call, Caller
 from craft_zoo.server.errors import Refusal, bad
-from craft_zoo.server.ingest import check_images, image_of_base64
+from craft_zoo.server.ingest import check_images, image_of
 from craft_zoo.server.limits import Limits
-from craft_zoo.server.routes.common import (
-    BINARY,
-    JSON,
-    OptionalKey,
-    account_of,
-    answered,
-    enter,
-    errors,
-    guarded,
-    service_of,
-    takes,
-)
+from craft_zoo.server.routes.common import OptionalKey, errors, guarded, takes
 from craft_zoo.server.schemas import (
     AdapterAnswer,
-    AdapterParts,
     Classified,
     ClassifyAnswer,
     ClassifyRequest,
@@ -53,15 +40,13 @@ TopK = Annotated[
 
 
 @router.get(paths.ADAPTER, responses=errors())
-async def read_adapter(request: Request) -> AdapterAnswer:
+async def read_adapter(call: Caller) -> AdapterAnswer:
     """Describe the adapter."""
-    account_of(request)
-    service = service_of(request)
-    adapter = _adapter_of(service)
+    adapter = _adapter_of(call.service)
     return AdapterAnswer(
-        model=service.name,
+        model=call.service.name,
         classes=list(adapter.classnames),
-        method=AdapterParts(**asdict(adapter.parts)),
+        method=adapter.parts,
         created=adapter.created,
     )
 
@@ -78,41 +63,33 @@ async def read_adapter(request: Request) -> AdapterAnswer:
         description="an image file, JPEG, PNG or WebP; or images in JSON",
     ),
 )
-async def classify_images(
-    request: Request, top_k: TopK = None, key: OptionalKey = None
-) -> Response:
+async def classify_images(call: Caller, top_k: TopK = None, key: OptionalKey = None) -> Response:
     """Classify an image file, or the images of a JSON body, which are billed one prediction each.
 
     Probabilities are in descending order.
     """
-    account, service = account_of(request), service_of(request)
-    limits, kind = service.settings.limits, kind_of(request)
-    in_json = kind == JSON
-    if not (in_json or kind == BINARY or kind.startswith("image/")):
+    service, limits = call.service, call.limits
+    in_json = call.kind == JSON
+    if not (in_json or call.kind == BINARY or call.kind.startswith("image/")):
         raise Refusal(
             ErrorCode.UNSUPPORTED,
-            f"bodies of {kind[:40]!r} are not read: send an image file as image/jpeg, image/png or "
-            f"image/webp, or {JSON}",
+            f"bodies of {call.kind[:40]!r} are not read: send an image file as image/jpeg, "
+            f"image/png or image/webp, or {JSON}",
         )
-    load = enter(request)
-    most = limits.json_bytes if in_json else limits.body_bytes
-    body = await read_body(request, load, limits, most=most)
+    body = await call.read_body(limits.json_bytes if in_json else limits.body_bytes)
     adapter = _adapter_of(service)
     # Who serves the model may limit what an answer tells.
     shown = min(top_k or len(adapter.classnames), service.settings.top_k or len(adapter.classnames))
-    question = service.question(
-        "classify", adapter.digest, str(shown), str(in_json), await service.digest(body)
-    )
 
     async def prepare() -> Prepared:
-        images, is_one = await service.read(_read, body, in_json, load, limits, size=len(body))
-        await check_images(service, account.name, images, request.is_disconnected)
+        images, is_one = await service.read(_read, call, body, in_json, size=len(body))
+        await check_images(call, images)
         size = _answer_bytes(adapter, len(images), shown, limits)
-        load.add(2 * size)  # the values, and the encoded answer
+        call.load.add(2 * size)  # the values, and the encoded answer
 
         async def answer() -> bytes:
             probabilities = await service.score(
-                account.name,
+                call.account.name,
                 partial(classify, service.vlm, adapter),
                 images,
                 adapter,
@@ -125,7 +102,8 @@ async def classify_images(
 
         return Prepared(Bill(len(images), len(images) * len(adapter.classnames)), answer)
 
-    return await answered(request, key, question, prepare, load)
+    about = "classify", adapter.digest, str(shown), str(in_json)
+    return await call.answer(key, about, body, prepare)
 
 
 def _adapter_of(service: Service) -> DeployedAdapter:
@@ -133,31 +111,27 @@ def _adapter_of(service: Service) -> DeployedAdapter:
     return service.adapter
 
 
-def _read(
-    body: bytes, in_json: bool, load: Reservation, limits: Limits
-) -> tuple[list[UploadedImage], bool]:
+def _read(call: Call, body: bytes, in_json: bool) -> tuple[list[UploadedImage], bool]:
     """The images of a body, and whether it is a single one.
 
     Raises:
         Refusal: the body is malformed, or has too many images.
     """
+    pixels, most = call.limits.pixels, call.limits.request_images
     if not in_json:
-        return [UploadedImage(body, "in the body", limits.pixels)], True
-    asked = parse(ClassifyRequest, body, load, values=limits.request_images)
+        return [UploadedImage(body, "in the body", pixels)], True
+    asked = parse(ClassifyRequest, body, call.load, values=most)
     if (asked.image is None) == (asked.images is None):
         raise bad('the body must have either "image" or "images": send one of them')
-    load.add(len(body))  # the decoded files
+    call.load.add(len(body))  # the decoded files
     if asked.images is None:
-        return [image_of_base64(asked.image or "", "in the body", limits.pixels)], True
-    if len(asked.images) > limits.request_images:
+        return [image_of(asked.image or "", "in the body", pixels)], True
+    if len(asked.images) > most:
         raise Refusal(
             ErrorCode.TOO_LARGE,
-            f"{len(asked.images):,} images are too many for a request: send at most "
-            f"{limits.request_images:,}",
+            f"{len(asked.images):,} images are too many for a request: send at most {most:,}",
         )
-    return [
-        image_of_base64(text, str(place), limits.pixels) for place, text in enumerate(asked.images)
-    ], False
+    return [image_of(text, str(place), pixels) for place, text in enumerate(asked.images)], False
 
 
 def _answer_bytes(adapter: DeployedAdapter, images: int, shown: int, limits: Limits) -> int:

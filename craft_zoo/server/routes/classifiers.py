@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from fastapi import Request, Response
-
 from craft_zoo.protocol import encode_array, paths
-from craft_zoo.server.bodies import parse, read_body
+from craft_zoo.server.call import Caller
 from craft_zoo.server.prompts import check_names
-from craft_zoo.server.routes.common import (
-    BinaryResponse,
-    Id,
-    account_of,
-    enter,
-    errors,
-    guarded,
-    service_of,
-    takes,
-)
-from craft_zoo.server.schemas import (
-    BINARY_BODY,
-    ClassifierAnswer,
-    Opening,
-    json_body,
-)
+from craft_zoo.server.routes.common import BinaryResponse, Id, errors, guarded, takes
+from craft_zoo.server.schemas import BINARY_BODY, ClassifierAnswer, Opening, json_body
 
 router = guarded("classifiers")
 
@@ -34,17 +16,12 @@ router = guarded("classifiers")
     responses=errors(400, 413, 415, 422),
     openapi_extra=takes(json_body(Opening)),
 )
-async def open_classifier(request: Request) -> ClassifierAnswer:
+async def open_classifier(call: Caller) -> ClassifierAnswer:
     """Open the model on class names."""
-    account, service = account_of(request).name, service_of(request)
-    limits = service.settings.limits
-    load = enter(request)
-    body = await read_body(request, load, limits, most=limits.json_bytes)
-    opening = await service.read(
-        partial(parse, values=limits.classes), Opening, body, load, size=len(body)
-    )
+    service, limits = call.service, call.limits
+    opening = await call.parse(Opening, await call.read_body(), values=limits.classes)
     check_names(opening.classnames, opening.init, limits, service.settings.top_k)
-    id, opened = await service.open(account, tuple(opening.classnames), opening.init)
+    id, opened = await service.open(call.account.name, tuple(opening.classnames), opening.init)
     return ClassifierAnswer(
         id=id,
         template=opened.box.template,
@@ -58,7 +35,7 @@ async def open_classifier(request: Request) -> ClassifierAnswer:
     response_class=BinaryResponse,
     responses={**errors(404), 200: {"content": BINARY_BODY, "description": "(n_ctx, dim), .npy"}},
 )
-async def read_initial_context(id: Id, request: Request) -> Response:
+async def read_initial_context(id: Id, call: Caller) -> BinaryResponse:
     """Read the initial context: the embeddings of the words before the class name."""
-    opened = service_of(request).classifiers.get(account_of(request).name, id)
+    opened = call.service.classifiers.get(call.account.name, id)
     return BinaryResponse(encode_array(opened.box.initial_context))

@@ -1,40 +1,30 @@
-"""Helpers shared by the routes."""
+"""Parameters and OpenAPI descriptions shared by the routes."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Request
+from fastapi import APIRouter, Depends, Header, Path
 from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
-from craft_zoo.protocol import BILLED_HEADER, DIGEST_HEADER, IDEMPOTENCY_HEADER, ErrorCode
-from craft_zoo.server.accounts import Account
-from craft_zoo.server.admission import Reservation
-from craft_zoo.server.errors import Refusal
-from craft_zoo.server.service import Prepared, Service
-
-BINARY = "application/octet-stream"
-JSON = "application/json"
+from craft_zoo.protocol import DIGEST_HEADER, IDEMPOTENCY_HEADER
+from craft_zoo.server.call import BINARY
 
 Id = Annotated[str, Path(description="id (a content hash) from an earlier answer", max_length=100)]
 
-OptionalKey = Annotated[
-    str | None,
-    Header(
-        alias=IDEMPOTENCY_HEADER,
-        min_length=1,
-        max_length=200,
-        pattern="^[!-~]+$",
-        description="idempotency key: requests with the same key are billed once; without one, "
-        "every request is billed",
-    ),
-]
+_IDEMPOTENCY = Header(
+    alias=IDEMPOTENCY_HEADER,
+    min_length=1,
+    max_length=200,
+    pattern="^[!-~]+$",
+    description="idempotency key: requests with the same key are billed once; without one, every "
+    "request is billed",
+)
+Key = Annotated[str, _IDEMPOTENCY]
+OptionalKey = Annotated[str | None, _IDEMPOTENCY]
 
-_KEY = HTTPBearer(auto_error=False, description="the key that the model's owner gave")
+_BEARER = HTTPBearer(auto_error=False, description="the key that the model's owner gave")
 
 _REASONS = {
     400: "The request is invalid.",
@@ -58,7 +48,7 @@ class BinaryResponse(Response):
 
 def guarded(tag: str) -> APIRouter:
     """A router whose routes need an API key."""
-    return APIRouter(tags=[tag], dependencies=[Depends(_KEY)])
+    return APIRouter(tags=[tag], dependencies=[Depends(_BEARER)])
 
 
 def errors(*statuses: int, schema: str = "ErrorAnswer") -> dict[int | str, dict[str, Any]]:
@@ -86,67 +76,3 @@ def takes(content: dict[str, Any], **more: str) -> dict[str, Any]:
         "schema": {"type": "string"},
     }
     return {"parameters": [digest], "requestBody": {"required": True, "content": content, **more}}
-
-
-def account_of(request: Request) -> Account:
-    """The account of a request, set by :class:`craft_zoo.server.middleware.RequestMiddleware`.
-
-    Raises:
-        Refusal: the middleware has not authenticated the request.
-    """
-    account = getattr(request.state, "account", None)
-    if account is None:
-        raise Refusal(ErrorCode.UNAUTHORIZED, "the request has no key: send one")
-    assert isinstance(account, Account)
-    return account
-
-
-def enter(request: Request) -> Reservation:
-    """Reserve a request slot, which is held until the answer is sent.
-
-    Raises:
-        Refusal: no slot is free.
-    """
-    held = request.state.held
-    assert isinstance(held, ExitStack)
-    return held.enter_context(service_of(request).admission.enter(account_of(request).name))
-
-
-def service_of(request: Request) -> Service:
-    """The service of the app."""
-    service = request.app.state.service
-    assert isinstance(service, Service)
-    return service
-
-
-async def answered(
-    request: Request,
-    key: str | None,
-    question: bytes,
-    prepare: Callable[[], Awaitable[Prepared]],
-    load: Reservation,
-) -> Response:
-    """Answer a request in JSON. With an idempotency key, it is answered and billed once.
-
-    Args:
-        request: the request.
-        key: its idempotency key; None: its answer is not stored.
-        question: see :meth:`Service.question`.
-        prepare: see :meth:`Service.answer_once`.
-        load: the request's reservation.
-
-    Raises:
-        Refusal: the request was not answered; nothing was billed.
-    """
-    service, before = service_of(request), load.bytes
-    name = key or f"unnamed {secrets.token_hex(16)}"
-    recorded = await service.answer_once(
-        account_of(request), name, question, prepare, is_kept=key is not None
-    )
-    if load.bytes == before:  # a stored answer: its bytes were not reserved yet
-        load.add(len(recorded.body or b""))
-    request.state.predictions = recorded.bill.predictions
-    headers = {BILLED_HEADER: str(recorded.bill.predictions)}
-    if key is not None:
-        headers[IDEMPOTENCY_HEADER] = key
-    return Response(recorded.body, media_type=JSON, headers=headers)

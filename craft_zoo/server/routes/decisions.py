@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Response
 
 from craft_zoo.protocol import paths
 from craft_zoo.server.admission import Reservation
 from craft_zoo.server.bodies import parse
+from craft_zoo.server.call import Caller
 from craft_zoo.server.errors import bad
 from craft_zoo.server.openai_schemas import (
     OPTIONS,
@@ -24,13 +25,14 @@ from craft_zoo.server.openai_schemas import (
     PredicateQuestion,
     ScoreQuestion,
 )
-from craft_zoo.server.routes.common import OptionalKey, errors, guarded
+from craft_zoo.server.routes.common import OptionalKey, errors, guarded, takes
 from craft_zoo.server.routes.typed import RULE, Asked, answer_typed
 from craft_zoo.server.schemas import json_body
 from craft_zoo.server.typed_questions import (
     NEUTRAL,
     TypedAnswer,
     TypedQuestion,
+    as_text,
     level_text,
     option_text,
     statement_text,
@@ -45,11 +47,11 @@ _OPTIONS = QUESTIONS * OPTIONS
     paths.DECISIONS,
     response_model=DecisionAnswer,
     responses=errors(400, 404, 413, 415, schema="OpenAIErrorAnswer"),
-    openapi_extra={"requestBody": {"required": True, "content": json_body(DecisionRequest)}},
+    openapi_extra=takes(json_body(DecisionRequest)),
 )
-async def decide(request: Request, key: OptionalKey = None) -> Response:
+async def decide(call: Caller, key: OptionalKey = None) -> Response:
     """Answer questions about an image by probabilities. Instructions are not read."""
-    return await answer_typed(request, key, "decisions", _read)
+    return await answer_typed(call, key, "decisions", _read)
 
 
 def _read(body: bytes, load: Reservation) -> Asked:
@@ -97,14 +99,10 @@ def _instructions(question: AnyQuestion) -> str:
 def _tokens(question: AnyQuestion) -> int:
     options: list[str] = []
     if isinstance(question, ChoiceQuestion):
-        options = [f"{_as_text(each.value)}{each.description}" for each in question.choices]
+        options = [f"{as_text(each.value)}{each.description}" for each in question.choices]
     elif isinstance(question, ScoreQuestion):
         options = [each.label + each.description for each in question.levels]
     return RULE.of_question(_instructions(question), options)
-
-
-def _as_text(value: bool | str) -> str:
-    return value if isinstance(value, str) else str(value).lower()
 
 
 def _answer(asked: DecisionRequest, answers: Sequence[TypedAnswer], tokens: int) -> dict[str, Any]:

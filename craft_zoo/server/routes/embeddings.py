@@ -5,28 +5,21 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Generator, Sequence
+from functools import partial
 
 import numpy as np
-from fastapi import Request, Response
+from fastapi import Response
 
 from craft_zoo.blackbox import ServingVLM
 from craft_zoo.protocol import ErrorCode, paths
 from craft_zoo.server.billing import Bill
-from craft_zoo.server.bodies import parse, read_body
+from craft_zoo.server.bodies import parse
+from craft_zoo.server.call import Caller
 from craft_zoo.server.errors import Refusal, bad
-from craft_zoo.server.ingest import check_images
+from craft_zoo.server.ingest import check_images, image_of
 from craft_zoo.server.limits import Limits
-from craft_zoo.server.one_image import image_of
 from craft_zoo.server.openai_schemas import INPUTS, EmbeddingAnswer, EmbeddingRequest
-from craft_zoo.server.routes.common import (
-    OptionalKey,
-    account_of,
-    answered,
-    enter,
-    errors,
-    guarded,
-    service_of,
-)
+from craft_zoo.server.routes.common import OptionalKey, errors, guarded, takes
 from craft_zoo.server.routes.typed import RULE, check_model
 from craft_zoo.server.schemas import json_body
 from craft_zoo.server.service import Prepared
@@ -44,46 +37,44 @@ _INPUT_BYTES = 2**15  # of a feature in an answer
     paths.EMBEDDINGS,
     response_model=EmbeddingAnswer,
     responses=errors(400, 404, 413, 415, schema="OpenAIErrorAnswer"),
-    openapi_extra={"requestBody": {"required": True, "content": json_body(EmbeddingRequest)}},
+    openapi_extra=takes(json_body(EmbeddingRequest)),
 )
-async def embed(request: Request, key: OptionalKey = None) -> Response:
+async def embed(call: Caller, key: OptionalKey = None) -> Response:
     """Features of texts and of images (data URLs), normalised, billed one prediction each."""
-    account, service = account_of(request), service_of(request)
-    limits, load = service.settings.limits, enter(request)
-    body = await read_body(request, load, limits, most=limits.json_bytes)
-    question = service.question("embeddings", await service.digest(body))
+    service = call.service
+    body = await call.read_body()
 
     def read() -> tuple[EmbeddingRequest, list[str | UploadedImage]]:
-        asked = parse(EmbeddingRequest, body, load, values=INPUTS)
+        asked = parse(EmbeddingRequest, body, call.load, values=INPUTS)
         check_model(service, asked.model)
-        load.add(len(body))  # the decoded image files
-        return asked, _inputs(asked, limits)
+        call.load.add(len(body))  # the decoded image files
+        return asked, _inputs(asked, call.limits)
 
     async def prepare() -> Prepared:
         asked, inputs = await service.read(read, size=len(body))
         images = [each for each in inputs if isinstance(each, UploadedImage)]
-        await check_images(service, account.name, images, request.is_disconnected)
+        await check_images(call, images)
         size = _INPUT_BYTES * len(inputs)
-        load.add(size)
+        call.load.add(size)
         tokens = RULE.request + sum(
             RULE.of_text(each) if isinstance(each, str) else RULE.of_size(*each.dimensions)
             for each in inputs
         )
 
-        def run(
-            requests: Sequence[Sequence[str | UploadedImage]],
-        ) -> Generator[None, None, Sequence[np.ndarray]]:
-            return (yield from _features(service.vlm, requests))
-
         async def respond() -> bytes:
             features = await service.score(
-                account.name, run, inputs, "embeddings", len(inputs), kind="features"
+                call.account.name,
+                partial(_features, service.vlm),
+                inputs,
+                "embeddings",
+                len(inputs),
+                kind="features",
             )
             return await service.read(_written, asked, features, tokens, size=size)
 
         return Prepared(Bill(len(inputs), len(inputs)), respond)
 
-    return await answered(request, key, question, prepare, load)
+    return await call.answer(key, ("embeddings",), body, prepare)
 
 
 def _inputs(asked: EmbeddingRequest, limits: Limits) -> list[str | UploadedImage]:
@@ -98,7 +89,8 @@ def _inputs(asked: EmbeddingRequest, limits: Limits) -> list[str | UploadedImage
     given = [asked.input] if isinstance(asked.input, str) else asked.input
     for place, each in enumerate(given):
         if asked.modality == "image" or (asked.modality is None and each.startswith(_IMAGE)):
-            inputs.append(image_of(each, f"input.{place}", limits.pixels))
+            field = f"input.{place}"
+            inputs.append(image_of(each, f"in {field}", limits.pixels, field))
             continue
         if not each.strip():
             raise bad(f"input {place} is empty: send a text", 400, "input")

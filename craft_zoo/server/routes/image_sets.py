@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from fastapi import Response
 
 from craft_zoo.protocol import ErrorCode, paths
-from craft_zoo.server.admission import Reservation
-from craft_zoo.server.bodies import parse, read_body
+from craft_zoo.server.bodies import parse
 from craft_zoo.server.caches import AccountImages, content_id
+from craft_zoo.server.call import Call, Caller
 from craft_zoo.server.errors import Refusal
 from craft_zoo.server.ingest import add_images
-from craft_zoo.server.limits import Limits
-from craft_zoo.server.routes.common import (
-    Id,
-    account_of,
-    enter,
-    errors,
-    guarded,
-    service_of,
-    takes,
-)
+from craft_zoo.server.routes.common import Id, errors, guarded, takes
 from craft_zoo.server.schemas import (
     BINARY_BODY,
     Announcement,
@@ -36,13 +27,11 @@ router = guarded("images")
     responses=errors(400, 413, 415, 422),
     openapi_extra=takes(json_body(Announcement)),
 )
-async def announce(request: Request) -> ImageSetAnswer:
+async def announce(call: Caller) -> ImageSetAnswer:
     """Announce a set by the SHA-256 of its image files; the answer lists the missing images."""
-    account, service = account_of(request).name, service_of(request)
-    limits = service.settings.limits
-    load = enter(request)
-    body = await read_body(request, load, limits, most=limits.json_bytes)
-    id, announced = await service.read(_announced, account, body, load, limits, size=len(body))
+    account, service = call.account.name, call.service
+    body = await call.read_body()
+    id, announced = await service.read(_announced, call, body, size=len(body))
     held = service.image_sets.find(account, id)
     if held is None:
         held = AccountImages(announced, is_cached=service.may_cache(account, len(announced)))
@@ -50,17 +39,16 @@ async def announce(request: Request) -> ImageSetAnswer:
     return ImageSetAnswer(id=id, missing=held.missing)
 
 
-def _announced(
-    account: str, body: bytes, load: Reservation, limits: Limits
-) -> tuple[str, tuple[str, ...]]:
+def _announced(call: Call, body: bytes) -> tuple[str, tuple[str, ...]]:
     """The id of the set that a body announces, and its digests."""
-    digests = parse(Announcement, body, load, values=limits.images).images
-    if len(digests) > limits.images:
+    most = call.limits.images
+    digests = parse(Announcement, body, call.load, values=most).images
+    if len(digests) > most:
         raise Refusal(
             ErrorCode.TOO_LARGE,
-            f"{len(digests):,} images are too many for a set: send at most {limits.images:,}",
+            f"{len(digests):,} images are too many for a set: send at most {most:,}",
         )
-    return content_id("image set", account, *digests), tuple(digests)
+    return content_id("image set", call.account.name, *digests), tuple(digests)
 
 
 @router.put(
@@ -72,18 +60,15 @@ def _announced(
         "its place in the set",
     ),
 )
-async def upload(id: Id, request: Request) -> MissingAnswer:
+async def upload(id: Id, call: Caller) -> MissingAnswer:
     """Upload images of a set. Their features are kept, the files are not."""
-    account, service = account_of(request).name, service_of(request)
-    limits = service.settings.limits
-    held = service.image_sets.get(account, id)
-    body = await read_body(request, enter(request), limits, most=limits.body_bytes)
-    await add_images(service, account, held, body, request.is_disconnected)
+    held = call.service.image_sets.get(call.account.name, id)
+    await add_images(call, held, await call.read_body(call.limits.body_bytes))
     return MissingAnswer(missing=held.missing)
 
 
 @router.delete(paths.IMAGE_SET, status_code=204, responses=errors(404))
-async def forget(id: Id, request: Request) -> Response:
+async def forget(id: Id, call: Caller) -> Response:
     """Delete a set."""
-    service_of(request).image_sets.remove(account_of(request).name, id)
+    call.service.image_sets.remove(call.account.name, id)
     return Response(status_code=204)

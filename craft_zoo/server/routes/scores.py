@@ -6,53 +6,22 @@ from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
-from fastapi import Header, Query, Request, Response
+from fastapi import Query, Response
 
-from craft_zoo.blackbox import Prompts, Question
-from craft_zoo.protocol import (
-    BILLED_HEADER,
-    DIGEST_HEADER,
-    IDEMPOTENCY_HEADER,
-    ErrorCode,
-    encode_array,
-    paths,
-)
-from craft_zoo.server.admission import Reservation
+from craft_zoo.blackbox import ImageSet, Prompts, Question
+from craft_zoo.protocol import BILLED_HEADER, ErrorCode, encode_array, paths
 from craft_zoo.server.billing import Bill
-from craft_zoo.server.bodies import kind_of, read_body
-from craft_zoo.server.caches import Encoded
+from craft_zoo.server.call import BINARY, JSON, Call, Caller
 from craft_zoo.server.errors import Refusal
 from craft_zoo.server.prompts import read_contexts, read_templates
 from craft_zoo.server.responses import scores_to_return
-from craft_zoo.server.routes.common import (
-    BINARY,
-    BinaryResponse,
-    Id,
-    account_of,
-    enter,
-    errors,
-    guarded,
-    service_of,
-    takes,
-)
+from craft_zoo.server.routes.common import BinaryResponse, Id, Key, errors, guarded, takes
 from craft_zoo.server.schemas import BINARY_BODY, Templates, json_body
 from craft_zoo.server.service import Prepared, Service
 
 router = guarded("scores")
 
-_JSON = "application/json"
 _ARRAYS = frozenset({BINARY, "application/x-npy", ""})
-
-Key = Annotated[
-    str,
-    Header(
-        alias=IDEMPOTENCY_HEADER,
-        min_length=1,
-        max_length=200,
-        pattern="^[!-~]+$",
-        description="idempotency key: requests with the same key are billed once",
-    ),
-]
 
 
 @router.post(
@@ -80,44 +49,29 @@ async def score(
     id: Id,
     images: Annotated[str, Query(description="id of an image set", max_length=100)],
     key: Key,
-    request: Request,
+    call: Caller,
 ) -> Response:
     """Score prompts on the images of a set."""
-    account, service = account_of(request), service_of(request)
-    limits, kind = service.settings.limits, kind_of(request)
-    if kind != _JSON and kind not in _ARRAYS:
+    account, service, limits = call.account.name, call.service, call.limits
+    in_words = call.kind == JSON
+    if not in_words and call.kind not in _ARRAYS:
         raise Refusal(
             ErrorCode.UNSUPPORTED,
-            f"bodies of {kind[:40]!r} are not read: send {BINARY} or {_JSON}",
+            f"bodies of {call.kind[:40]!r} are not read: send {BINARY} or {JSON}",
         )
-    in_words = kind == _JSON
-    load = enter(request)
-    most = limits.json_bytes if in_words else limits.body_bytes
-    body = await read_body(request, load, limits, most=most)
-    question = service.question(id, images, str(in_words), await service.digest(body))
+    body = await call.read_body(limits.json_bytes if in_words else limits.body_bytes)
 
     async def prepare() -> Prepared:
-        box = service.classifiers.get(account.name, id).box
-        encoded = _encoded(service, account.name, images)
+        box = service.classifiers.get(account, id).box
+        encoded = _encoded(service, account, images)
         read: Callable[..., Prompts] = read_templates if in_words else read_contexts
-        prompts = await service.read(read, body, box, limits, load, size=len(body))
-        return prepared(service, account.name, Question(box, prompts, encoded.images), load)
+        prompts = await service.read(read, body, box, limits, call.load, size=len(body))
+        return _prepared(call, Question(box, prompts, encoded))
 
-    before = load.bytes
-    recorded = await service.answer_once(account, key, question, prepare)
-    answer = recorded.body or b""
-    if load.bytes == before:  # a stored answer: its bytes were not reserved yet
-        load.add(len(answer))
-    request.state.predictions = recorded.bill.predictions
-    headers = {
-        BILLED_HEADER: str(recorded.bill.predictions),
-        IDEMPOTENCY_HEADER: key,
-        DIGEST_HEADER: await service.digest(answer),
-    }
-    return BinaryResponse(answer, headers=headers)
+    return await call.answer(key, (id, images, str(in_words)), body, prepare, BINARY)
 
 
-def prepared(service: Service, account: str, question: Question, load: Reservation) -> Prepared:
+def _prepared(call: Call, question: Question) -> Prepared:
     """Compute the cost of a question and prepare its answer.
 
     Raises:
@@ -126,22 +80,22 @@ def prepared(service: Service, account: str, question: Question, load: Reservati
     n_images = len(question.images)
     bill = Bill(len(question.prompts) * n_images, question.texts * n_images)
     size = 4 * bill.scores
-    if size > service.settings.limits.answer_bytes:
+    if size > call.limits.answer_bytes:
         raise Refusal(
             ErrorCode.TOO_LARGE,
             f"the answer would have {size:,} bytes: ask with fewer prompts, images or classes at "
             f"a time",
         )
-    load.add(2 * size)  # the scores, and the encoded answer
+    call.load.add(2 * size)  # the scores, and the encoded answer
 
     async def answer() -> bytes:
-        logits = await service.ask(account, question)
-        return await service.read(_written, logits, service, size=size)
+        logits = await call.service.ask(call.account.name, question)
+        return await call.service.read(_written, logits, call.service, size=size)
 
     return Prepared(bill, answer)
 
 
-def _encoded(service: Service, account: str, id: str) -> Encoded:
+def _encoded(service: Service, account: str, id: str) -> ImageSet:
     held = service.image_sets.get(account, id)
     if held.encoded is None:
         raise Refusal(

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Response
 
 from craft_zoo.protocol import paths
 from craft_zoo.server.admission import Reservation
 from craft_zoo.server.bodies import parse
+from craft_zoo.server.call import Caller
 from craft_zoo.server.errors import bad
-from craft_zoo.server.routes.common import OptionalKey, errors, guarded
+from craft_zoo.server.routes.common import OptionalKey, errors, guarded, takes
 from craft_zoo.server.routes.typed import RULE, Asked, answer_typed
 from craft_zoo.server.schemas import json_body
 from craft_zoo.server.system_one_schemas import (
@@ -43,11 +44,11 @@ _OPTIONS = QUESTIONS * OPTIONS
     paths.SYSTEM_ONE,
     response_model=SystemOneAnswer,
     responses=errors(400, 402, 404, 409, 413, 415, schema="SystemOneErrorAnswer"),
-    openapi_extra={"requestBody": {"required": True, "content": json_body(SystemOneRequest)}},
+    openapi_extra=takes(json_body(SystemOneRequest)),
 )
-async def decide(request: Request, key: OptionalKey = None) -> Response:
+async def decide(call: Caller, key: OptionalKey = None) -> Response:
     """Answer questions about an image by probabilities; instructions and state are not read."""
-    return await answer_typed(request, key, "systemone", _read)
+    return await answer_typed(call, key, "systemone", _read)
 
 
 def _read(body: bytes, load: Reservation) -> Asked:

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fastapi import Request, Response
+from fastapi import Response
 
 from craft_zoo.protocol import ErrorCode
 from craft_zoo.protocol.tokens import TokenRule
 from craft_zoo.server.admission import Reservation
 from craft_zoo.server.billing import Bill
-from craft_zoo.server.bodies import read_body
+from craft_zoo.server.call import Call
 from craft_zoo.server.errors import Refusal, bad
-from craft_zoo.server.ingest import check_images
-from craft_zoo.server.one_image import image_of, score_image
+from craft_zoo.server.ingest import check_images, image_of
 from craft_zoo.server.responses import log_softmax, scores_to_return
-from craft_zoo.server.routes.common import account_of, answered, enter, service_of
 from craft_zoo.server.service import Prepared, Service
 from craft_zoo.server.settings import ServeSettings
 from craft_zoo.server.typed_questions import (
@@ -55,61 +53,51 @@ class Asked:
     written: Callable[[Sequence[TypedAnswer], int], dict[str, Any]]
 
 
-Reader = Callable[[bytes, Reservation], Asked]
-"""Parses a body; raises a refusal if it is malformed."""
-
-
 async def answer_typed(
-    request: Request, key: str | None, protocol: str, reader: Reader
+    call: Call, key: str | None, protocol: str, reader: Callable[[bytes, Reservation], Asked]
 ) -> Response:
     """Answer the questions of a request, which are billed one prediction each.
 
-    Args:
-        request: the request.
-        key: its idempotency key, or None.
-        protocol: name of the protocol.
-        reader: parses the body.
-
-    Raises:
-        Refusal: the request was not answered; nothing was billed.
+    ``reader`` parses the body, and raises a refusal if it is malformed.
     """
-    account, service = account_of(request), service_of(request)
-    settings, load = service.settings, enter(request)
-    limits = settings.limits
-    body = await read_body(request, load, limits, most=limits.json_bytes)
-    question = service.question(protocol, str(settings.decimals), await service.digest(body))
+    account, service, settings = call.account.name, call.service, call.service.settings
+    body = await call.read_body()
 
     def read() -> tuple[Asked, UploadedImage, tuple[str, ...]]:
-        asked = reader(body, load)
+        asked = reader(body, call.load)
         check_model(service, asked.model)
-        if "texts" not in service.model.accepts:
+        if "texts" not in service.accepts:
             raise bad("the model takes contexts only, no words: use the routes of craft-zoo", 400)
-        check_questions(asked.questions, limits, settings.top_k)
-        load.add(len(body))  # the decoded image file
-        image = image_of(*_only_image(asked.images), limits.pixels)
+        check_questions(asked.questions, call.limits, settings.top_k)
+        call.load.add(len(body))  # the decoded image file
+        if len(asked.images) != 1:
+            count = "no image" if not asked.images else f"{len(asked.images)} images"
+            raise bad(f"the request has {count}, and questions are about one: send one image", 400)
+        text, field = asked.images[0]
+        image = image_of(text, f"in {field}", call.limits.pixels, field)
         texts = dict.fromkeys(text for each in asked.questions for text in each.texts)
         return asked, image, tuple(texts)
 
     async def prepare() -> Prepared:
         asked, image, texts = await service.read(read, size=len(body))
-        await check_images(service, account.name, [image], request.is_disconnected)
+        await check_images(call, [image])
         n_options = sum(len(each.texts) for each in asked.questions)
         size = len(body) + _ENTRY_BYTES * n_options
-        load.add(_TEXT_BYTES * len(texts) + 2 * size)  # the values, and the encoded answer
+        call.load.add(_TEXT_BYTES * len(texts) + 2 * size)  # the values, and the encoded answer
         tokens = asked.tokens + RULE.of_size(*image.dimensions)
 
         async def respond() -> bytes:
-            opened = await service.open_texts(account.name, texts)
-            keep = service.model.remembers and service.may_cache(account.name, 1)
-            logits = await score_image(service, account.name, image, opened, "{}", keep=keep)
+            opened = await service.open_texts(account, texts)
+            keep = service.remembers and service.may_cache(account, 1)
+            logits = await service.score_image(account, image, opened, "{}", keep=keep)
             if keep and image.opened:
-                service.cached[account.name] += 1
+                service.cached[account] += 1
             by_text = dict(zip(texts, logits.tolist(), strict=True))
             return await service.read(_written, asked, by_text, tokens, settings, size=size)
 
         return Prepared(Bill(len(asked.questions), n_options), respond)
 
-    return await answered(request, key, question, prepare, load)
+    return await call.answer(key, (protocol, str(settings.decimals)), body, prepare)
 
 
 def check_model(service: Service, model: str) -> None:
@@ -124,13 +112,6 @@ def check_model(service: Service, model: str) -> None:
             f"the model {model[:100]!r} is not served here: ask for {service.name!r}",
             param="model",
         )
-
-
-def _only_image(images: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    if len(images) != 1:
-        count = "no image" if not images else f"{len(images)} images"
-        raise bad(f"the request has {count}, and questions are about one: send one image", 400)
-    return images[0]
 
 
 def _written(asked: Asked, logits: dict[str, float], tokens: int, settings: ServeSettings) -> bytes:

@@ -211,7 +211,7 @@ def test_nothing_but_scores_and_the_initial_context_can_be_fetched(
     # Whatever the answers hold, no feature is among it.
     ann = served.ann
     classifier, images = ann.classifier(), ann.upload([png(0)])
-    feature = vlm.features(served.service.image_sets.get("ann", images).encoded.images)
+    feature = vlm.features(served.service.image_sets.get("ann", images).encoded)
     answers = b"".join(
         [
             ann.send("GET", "/v1/model").content,
@@ -250,7 +250,7 @@ def test_requests_that_wait_are_scored_in_one_call(
         answers = [decode_array(each.result().content) for each in (first, *asked)]
     assert slow.calls == [1, 8]
     alone = [slow._vlm.classifier(["cat", "dog", "red square"])]
-    encoded = served.service.image_sets.get("ann", places[0][2]).encoded.images
+    encoded = served.service.image_sets.get("ann", places[0][2]).encoded
     expected = np.stack(list(alone[0].logits(contexts, encoded)))
     assert np.allclose(np.concatenate(answers), expected, atol=1e-4)
 
@@ -472,7 +472,7 @@ def test_a_memory_of_images_that_fails_is_done_without(
     serve: Callable[..., Any], png: Callable[..., bytes], make_tiny: Callable[..., OpenCLIP]
 ) -> None:
     served = serve(make_tiny())
-    served.service.model.remembers = True  # which it does not
+    served.service.remembers = True  # which it does not
     ann, files = served.ann, [png(seed) for seed in range(3)]
     id = ann.announce(files)["id"]
     assert ann.put(id, {0: files[0]}).json() == {"missing": [1, 2]}

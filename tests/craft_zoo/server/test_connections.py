@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from craft_zoo.server.logs import RepeatLimit, log_to
+from craft_zoo.server.logs import log_to
 from craft_zoo.server.uvicorn_server import Server
 
 Listening = Callable[..., Any]
@@ -175,24 +175,6 @@ def test_requests_that_come_at_once_are_all_answered(start: Callable[..., Server
             answers += piece
 
 
-def test_few_lines_of_one_kind_are_written_in_a_minute() -> None:
-    now = 0.0
-    limit = RepeatLimit(lambda: now)
-
-    def filtered(name: str, message: str, *arguments: object) -> logging.LogRecord | None:
-        record = logging.LogRecord(name, logging.ERROR, "", 0, message, arguments, None)
-        return record if limit.filter(record) else None
-
-    shown = [filtered("asyncio", f"no more files\nsocket {n}") for n in range(2000)]
-    assert sum(each is not None for each in shown) == 5
-    assert filtered("asyncio", "something else")
-    assert all(filtered("craft_zoo.server.requests", "{}") for _ in range(2000))
-    now = 60.0
-    record = filtered("asyncio", "no more files\nsocket 7")
-    assert record is not None
-    assert record.left_out == 1995  # type: ignore[attr-defined]
-
-
 @pytest.fixture
 def own_loggers() -> Iterator[None]:
     """Leaves the loggers as they were."""
@@ -213,10 +195,9 @@ def test_all_that_is_written_is_json() -> None:
     try:
         raise OSError("too many open files")
     except OSError:
-        for _ in range(100):
-            logging.getLogger("asyncio").exception("socket.accept() out of system resource\n…")
+        logging.getLogger("asyncio").exception("socket.accept() out of system resource\n…")
     logging.getLogger("py.warnings").warning("%s", "a file is odd\n")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert len(lines) == 6
+    assert len(lines) == 2
     assert "too many open files" in lines[0]["error"]
     assert lines[-1]["message"] == "a file is odd"

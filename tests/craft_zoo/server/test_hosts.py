@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from craft_zoo.server.errors import Refusal
-from craft_zoo.server.hosts import check_host
+from craft_zoo.server.routes.operations import check_host
 
 
 @pytest.mark.parametrize(

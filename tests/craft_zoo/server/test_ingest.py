@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from PIL import Image
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import decode_array, encode_files
+from craft_zoo.server import Account
+from craft_zoo.server.call import Call
 from craft_zoo.server.ingest import add_images
 from craft_zoo.server.uploads import UploadedImage
 
@@ -117,12 +121,18 @@ def test_for_who_is_gone_nothing_more_is_decoded(
     id = served.ann.announce(files)["id"]
     held = served.service.image_sets.get("ann", id)
 
-    async def is_gone() -> bool:
-        return len(decoded.names) == 2
+    async def receive() -> dict[str, str]:
+        if len(decoded.names) < 2:
+            await asyncio.sleep(10)
+        return {"type": "http.disconnect"}
 
     body = encode_files(dict(enumerate(files)))
-    with pytest.raises(ClientDisconnect):
-        served.client.portal.call(add_images, served.service, "ann", held, body, is_gone)
+    with ExitStack() as stack:
+        state = {"account": Account("ann", ""), "held": stack}
+        scope = {"type": "http", "headers": [], "app": served.client.app, "state": state}
+        call = Call(Request(scope, receive))
+        with pytest.raises(ClientDisconnect):
+            served.client.portal.call(add_images, call, held, body)
     assert len(decoded.names) == 2
     assert held.missing == [0, 1, 2, 3]
     assert held.kept_bytes == 0
@@ -137,7 +147,7 @@ def test_of_encoded_images_nothing_is_kept_but_what_the_model_made_of_them(
     assert held.encoded is not None
     assert not held.images
     assert held.kept_bytes == 0
-    assert not any(image.is_held for image in held.encoded.images.sources)
+    assert not any(image.is_held for image in held.encoded.sources)
     forgetful = serve(make_tiny())
     files = [png(550), png(551)]
     held = forgetful.service.image_sets.get("ann", forgetful.ann.upload(files))
@@ -148,7 +158,7 @@ def test_a_lost_image_concerns_its_set_alone(
     serve: Callable[..., Any], png: Png, make_tiny: Callable[..., OpenCLIP]
 ) -> None:
     served = serve(make_tiny())
-    served.service.model.remembers = True  # which it does not
+    served.service.remembers = True  # which it does not
     ann, files = served.ann, [png(560), png(561)]
     id = ann.announce(files)["id"]
     held = served.service.image_sets.get("ann", id)
@@ -157,7 +167,7 @@ def test_a_lost_image_concerns_its_set_alone(
     assert ann.put(id, {1: files[1]}).json() == {"missing": [0]}
     assert held.kept_bytes == len(files[1])
     assert held.keeps_files
-    assert served.service.model.remembers
+    assert served.service.remembers
     other = served.service.image_sets.get("ann", ann.upload([png(562)]))
     assert not other.keeps_files
     assert ann.put(id, {0: files[0]}).json() == {"missing": []}

@@ -76,7 +76,7 @@ def test_a_model_that_remembers_no_images_answers_alike(
 ) -> None:
     box, images = local
     served = serve(make_tiny())
-    assert not served.service.model.remembers
+    assert not served.service.remembers
     contexts = contexts_near(box, 3)
     id = served.ann.announce(files)["id"]
     assert served.ann.put(id, dict(enumerate(files[:5]))).json() == {"missing": [5, 6]}

@@ -1,0 +1,120 @@
+"""A call of the API by an account, and what all routes do with one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import cached_property, partial
+from typing import Annotated, TypeVar
+
+from fastapi import Depends
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from craft_zoo.protocol import BILLED_HEADER, DIGEST_HEADER, IDEMPOTENCY_HEADER, digest
+from craft_zoo.server.accounts import Account
+from craft_zoo.server.admission import Reservation
+from craft_zoo.server.bodies import parse, read_body
+from craft_zoo.server.service import Prepared, Service
+
+BINARY = "application/octet-stream"
+JSON = "application/json"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Call:
+    """A call of the API. Routes take it as a parameter of the type :data:`Caller`.
+
+    Attributes:
+        request: the HTTP request.
+        service: the service of the app.
+        account: its account, found by :class:`craft_zoo.server.middleware.RequestMiddleware`.
+        limits: the limits of the server.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.service: Service = request.app.state.service
+        self.account: Account = request.state.account
+        self.limits = self.service.settings.limits
+
+    @cached_property
+    def load(self) -> Reservation:
+        """The call's slot and memory, which are held until the answer is sent.
+
+        Raises:
+            Refusal: no slot is free.
+        """
+        held: ExitStack = self.request.state.held
+        return held.enter_context(self.service.admission.enter(self.account.name))
+
+    @property
+    def kind(self) -> str:
+        """Content type of the body without parameters, "" if the header is missing."""
+        header = self.request.headers.get("content-type", "")
+        return header.partition(";")[0].strip().lower()
+
+    async def read_body(self, most: int | None = None) -> bytes:
+        """The body of at most ``most`` bytes, by default ``json_bytes``; see :func:`read_body`."""
+        most = most or self.limits.json_bytes
+        return await read_body(self.request, self.load, self.limits, most=most)
+
+    async def parse(self, model: type[Model], body: bytes, *, values: int) -> Model:
+        """Parse the body, see :func:`craft_zoo.server.bodies.parse`."""
+        reading = partial(parse, model, body, self.load, values=values)
+        return await self.service.read(reading, size=len(body))
+
+    async def check_is_there(self) -> None:
+        """Check that the client still waits for the answer.
+
+        Raises:
+            ClientDisconnect: the client has disconnected.
+        """
+        if await self.request.is_disconnected():
+            raise ClientDisconnect
+
+    async def answer(
+        self,
+        key: str | None,
+        about: tuple[str, ...],
+        body: bytes,
+        prepare: Callable[[], Awaitable[Prepared]],
+        media_type: str = JSON,
+    ) -> Response:
+        """Answer the call. With an idempotency key, it is answered and billed once.
+
+        Args:
+            key: its idempotency key; None: its answer is not stored.
+            about: strings that determine the answer, together with the body.
+            prepare: see :meth:`Service.answer_once`.
+
+        Raises:
+            Refusal: the call was not answered; nothing was billed.
+        """
+        service, before = self.service, self.load.bytes
+        question = service.question(*about, await service.read(digest, body, size=len(body)))
+        name = key or f"unnamed {secrets.token_hex(16)}"
+        recorded = await service.answer_once(
+            self.account, name, question, prepare, is_kept=key is not None
+        )
+        answer = recorded.body or b""
+        if self.load.bytes == before:  # a stored answer: its bytes were not reserved yet
+            self.load.add(len(answer))
+        self.request.state.predictions = recorded.bill.predictions
+        headers = {
+            BILLED_HEADER: str(recorded.bill.predictions),
+            DIGEST_HEADER: await service.read(digest, answer, size=len(answer)),
+        }
+        if key is not None:
+            headers[IDEMPOTENCY_HEADER] = key
+        return Response(answer, media_type=media_type, headers=headers)
+
+
+async def _call_of(request: Request) -> Call:
+    return Call(request)
+
+
+Caller = Annotated[Call, Depends(_call_of)]
