@@ -172,11 +172,7 @@ class VLM(ABC):
 
     @abstractmethod
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
         """Pass images to the model, once. Features, if the model has any, stay inside it.
 
@@ -269,11 +265,7 @@ class WrappedVLM(VLM):
         self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
         """See :meth:`VLM.images`."""
         return self._vlm.images(images, progress, keep=keep)

@@ -37,11 +37,7 @@ class RememberingVLM(WrappedVLM):
         self._sources: dict[int, ImageSource] = {}  # references, so that ids are not reused
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
         """See :meth:`VLM.images`. The model gets the images only when it must score them."""
         return _Images(images, self, progress, keep)

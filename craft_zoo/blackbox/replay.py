@@ -66,11 +66,7 @@ class ReplayVLM(WrappedVLM):
         return self._usage
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
         """As :meth:`VLM.images`; while the journal replays, the model does not get them yet."""
         parts = _Parts(self, as_images(images), progress, keep)

@@ -301,11 +301,7 @@ class _CallableVLM(VLM):
         self._call, self._context, self._batch = call, initial_context, batch
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
         """See :meth:`VLM.images`."""
         images = as_images(images)

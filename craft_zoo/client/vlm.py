@@ -131,11 +131,7 @@ class RemoteVLM(VLM):
         self._questions.name_next(name)
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> RemoteImages:
         """See :meth:`VLM.images`. Only hashes are sent of images that the server has.
 
