@@ -8,6 +8,7 @@ import struct
 import time
 import zlib
 from collections import deque
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -70,27 +71,19 @@ class Journal:
         self.path = Path(path)
         self.lost = self.answered = 0
         self._recorded: deque[_Entry] = deque()
-        self._lock = FileLock(f"{self.path}.lock")
         self._synced = time.monotonic()
+        lock = FileLock(f"{self.path}.lock")
         try:
-            self._lock.acquire(timeout=0)
+            lock.acquire(timeout=0)
+            with ExitStack() as held:
+                held.callback(lock.release)
+                self._file: IO[bytes] = held.enter_context(open(self.path, "a+b", buffering=0))
+                self._read()
+                self._held = held.pop_all()
         except Timeout:
             raise Busy(f"another process is using {self.path}: wait for it, or stop it") from None
         except OSError as error:
             raise self._unwritable(error) from None
-        try:
-            self._file: IO[bytes] = open(self.path, "a+b", buffering=0)  # noqa: SIM115
-            try:
-                self._read()
-            except BaseException:
-                self._file.close()
-                raise
-        except OSError as error:
-            self._lock.release()
-            raise self._unwritable(error) from None
-        except BaseException:
-            self._lock.release()
-            raise
 
     @property
     def replaying(self) -> bool:
@@ -146,20 +139,16 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and release the lock; delete the file if it has no entries."""
-        if self._file.closed:
-            return
-        if self._file.seek(0, os.SEEK_END) == len(_MAGIC):
+        if not self._file.closed and self._file.seek(0, os.SEEK_END) == len(_MAGIC):
             self.remove()
-            return
-        self._file.close()
-        self._lock.release()
+        self._held.close()
 
     def remove(self) -> None:
         """Close and delete the file, once the run is complete."""
         self._file.close()
         self.path.unlink(missing_ok=True)
         self.responses.unlink(missing_ok=True)
-        self._lock.release()
+        self._held.close()
         Path(f"{self.path}.lock").unlink(missing_ok=True)
 
     def __enter__(self) -> Journal:

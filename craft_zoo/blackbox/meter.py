@@ -9,8 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, WrappedBlackBox
-from craft_zoo.blackbox.checked import checked
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, WrappedBlackBox, checked
 from craft_zoo.errors import CraftZooError
 
 Purpose = Literal["search", "refiner", "evaluation"]
@@ -139,13 +138,12 @@ class MeteredBlackBox(WrappedBlackBox):
                 raise CraftZooError(
                     f"{len(each)} templates came for {len(self.classnames)} classes: give one each"
                 )
-        for template in (
-            t for each in templates for t in ((each,) if isinstance(each, str) else each)
-        ):
-            if template.count("{}") != 1:
-                raise CraftZooError(
-                    f"the template {template!r} must hold {{}} once, where the class name stands"
-                )
+            for template in (each,) if isinstance(each, str) else each:
+                if template.count("{}") != 1:
+                    raise CraftZooError(
+                        f"the template {template!r} must hold {{}} once, where the class name "
+                        f"stands"
+                    )
 
     def _check_contexts(self, contexts: np.ndarray) -> None:
         if "contexts" not in self.accepts:

@@ -40,7 +40,7 @@ class RememberingVLM(WrappedVLM):
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
         """See :meth:`VLM.images`. The model gets the images only when it must score them."""
-        return _Images(images, self, progress, keep)
+        return _Images(list(images), self, progress, keep)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
@@ -73,17 +73,10 @@ class _Images(ImageSet):
     """Images that the model may not have received yet."""
 
     def __init__(
-        self,
-        sources: Sequence[ImageSource],
-        owner: RememberingVLM,
-        progress: Progress | None,
-        keep: bool,
+        self, sources: Sequence[ImageSource], owner: VLM, progress: Progress | None, keep: bool
     ) -> None:
-        self.sources, self.owner = list(sources), owner
+        super().__init__(sources, owner)
         self.progress, self.keep = progress, keep
-
-    def __len__(self) -> int:
-        return len(self.sources)
 
 
 class _RememberingBox(WrappedBlackBox):

@@ -47,14 +47,11 @@ class RemoteImages(ImageSet):
         *,
         most: int = _UPLOAD_BYTES,
     ) -> None:
-        self.sources, self.owner = sources, owner
+        super().__init__(sources, owner)
         self._server, self._most = server, min(most, _UPLOAD_BYTES)
         self._digests = list(in_threads(_digest, sources))
         self._divided: dict[int, list[Part]] = {}
         self.parts(together, progress)
-
-    def __len__(self) -> int:
-        return len(self.sources)
 
     @property
     def ids(self) -> set[str]:
