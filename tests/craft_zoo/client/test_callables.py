@@ -190,9 +190,7 @@ def test_an_async_failure_is_said_too(small_task: Task) -> None:
 def test_scores_that_float32_cannot_hold(small_task: Task) -> None:
     for score in (1e39, -1e39):
         model = from_callable(lambda p, i, s=score: np.full((len(i), len(p)), s), name="mine")
-        with pytest.raises(
-            CraftZooError, match=r"a score of size 1e\+39, which float32 cannot hold"
-        ):
+        with pytest.raises(CraftZooError, match="a score that float32 cannot hold"):
             model.classifier(NAMES).score("{}", model.images(small_task.train.images[:2]))
 
 
@@ -281,14 +279,13 @@ def test_a_forked_process_has_a_loop_of_its_own(small_task: Task) -> None:
     model = from_callable(ask)
     box, images = model.classifier(NAMES), model.images(small_task.train.images[:2])
     box.score("{}", images)
-    with callables._LOOP._lock:  # as another thread may hold at the moment of a fork
-        child = os.fork()
-        if not child:
-            signal.alarm(10)
-            try:
-                os._exit(int(box.score("{}", images).any()))
-            finally:
-                os._exit(2)
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        try:
+            os._exit(int(box.score("{}", images).any()))
+        finally:
+            os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
     box.score("{}", images)
 
