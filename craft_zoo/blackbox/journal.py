@@ -24,7 +24,6 @@ _CHECKSUM = struct.Struct("<I")
 _HEAD_BYTES = _HEAD.size + _CHECKSUM.size
 _QUESTION = struct.Struct("<16sIII")  # digest, contexts, images, texts
 _ASKED, _ANSWERED, _NOTE = b"?", b"=", b"n"
-_BLOCK = 2**20
 _SYNC_SECONDS = 1.0  # a power cut loses later entries; a killed process loses no written entry
 
 
@@ -211,10 +210,7 @@ class Journal:
     def _only_zeros(self, at: int) -> bool:
         """Whether the rest of the file from a position consists of zeros."""
         self._file.seek(at)
-        while block := self._file.read(_BLOCK):
-            if block.strip(b"\0"):
-                return False
-        return True
+        return not self._file.read().strip(b"\0")
 
     def _next(self, kind: bytes) -> _Entry | None:
         if not self._recorded:

@@ -33,8 +33,8 @@ class RememberingVLM(WrappedVLM):
     def __init__(self, vlm: VLM) -> None:
         super().__init__(vlm)
         self._boxes: dict[tuple[str, tuple[str, ...], str], _RememberingBox] = {}
+        # The sets hold references to their images, so that ids are not reused.
         self._handed: dict[tuple[int, ...], ImageSet] = {}
-        self._sources: dict[int, ImageSource] = {}  # references, so that ids are not reused
 
     def images(
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
@@ -64,7 +64,6 @@ class RememberingVLM(WrappedVLM):
         sources = [images.sources[place] for place in places]
         key = tuple(map(id, sources))
         if key not in self._handed:
-            self._sources.update(zip(key, sources, strict=True))
             self._handed[key] = self._vlm.images(sources, images.progress, keep=images.keep)
         return self._handed[key]
 

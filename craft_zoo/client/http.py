@@ -228,17 +228,17 @@ class Http:
             ) from None
 
 
-def checked_key(key: str, variable: str) -> str:
+def checked_key(key: str | None, variable: str) -> str:
     """Validate an API key and strip whitespace.
 
     Args:
-        key: the key.
+        key: the key; None: the environment variable, "" if it is not set.
         variable: environment variable of the key, named in the error message.
 
     Raises:
         CraftZooError: the key is not printable ASCII; the message does not contain the key.
     """
-    key = key.strip()
+    key = (os.environ.get(variable, "") if key is None else key).strip()
     if not key.isascii() or not key.isprintable():
         raise CraftZooError(f"the API key contains invalid characters: check {variable}")
     return key

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -92,7 +91,6 @@ class HuggingFaceVLM(PaidVLM):
         retrying: Retrying | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        token = os.environ.get("HF_TOKEN", "") if token is None else token
         token = checked_key(token, "HF_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = Http(url.removeprefix(SCHEME), headers, timeout, transport)
@@ -262,8 +260,5 @@ class _Endpoint(WordBox):
 def open_hugging_face(spec: ModelSpec) -> HuggingFaceVLM:
     """A model behind Hugging Face's zero-shot-image-classification API, hf-api:https://ENDPOINT."""
     return HuggingFaceVLM(
-        spec.model,
-        max_predictions=spec.max_predictions,
-        price=spec.price,
-        max_cost=spec.max_cost,
+        spec.model, max_predictions=spec.max_predictions, price=spec.price, max_cost=spec.max_cost
     )

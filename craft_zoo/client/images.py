@@ -45,7 +45,7 @@ class RemoteImages(ImageSet):
         together: int,
         progress: Progress | None = None,
         *,
-        most: int = _UPLOAD_BYTES,
+        most: int,
     ) -> None:
         super().__init__(sources, owner)
         self._server, self._most = server, min(most, _UPLOAD_BYTES)
@@ -124,11 +124,20 @@ class Part:
                 progress(self.stop - len(missing), len(self._sources))
             sent = dict(self._some(missing))
             try:
-                answer = self._put(encode_files(sent))
+                answer = self._server.ask(
+                    "PUT",
+                    paths.IMAGES.format(id=self.id),
+                    as_object,
+                    body=encode_files(sent),
+                    kind=_FILES,
+                    most=20 * len(self),
+                )
             except Refused as refusal:
                 if refusal.code == ErrorCode.BAD_IMAGE:
                     for place in sent:
-                        open_image(self._source(place))  # raises an error that names the image
+                        open_image(
+                            self._sources[self.start + place]
+                        )  # raises an error that names the image
                     if self.start:  # the server's message counts from the start of this part
                         sentence = f"after the first {self.start:,} images, {refusal}"
                         raise Refused(refusal.code, sentence) from None
@@ -142,26 +151,13 @@ class Part:
         if progress:
             progress(self.stop, len(self._sources))
 
-    def _source(self, place: int) -> ImageSource:
-        return self._sources[self.start + place]
-
-    def _put(self, files: bytes) -> dict[str, Any]:
-        return self._server.ask(
-            "PUT",
-            paths.IMAGES.format(id=self.id),
-            as_object,
-            body=files,
-            kind=_FILES,
-            most=20 * len(self),
-        )
-
     def _some(self, missing: list[int]) -> Iterator[tuple[int, bytes]]:
         """Files of one upload request, without duplicates and up to the request's limits."""
         size, taken = 0, set[str]()
         for place in missing:
             if self._digests[place] in taken:
                 continue
-            content = file_of(self._source(place))
+            content = file_of(self._sources[self.start + place])
             size += len(content) + _HEAD_BYTES
             if taken and (size > self._most or len(taken) == _TOGETHER):
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -97,8 +96,7 @@ class Server:
         retrying: Retrying,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        key = os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key
-        key = checked_key(key, KEY_VARIABLE)
+        key = checked_key(api_key, KEY_VARIABLE)
         self._has_key = bool(key)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = Http(url, headers, timeout, transport)

@@ -376,8 +376,5 @@ def _optional(value: Any) -> int | None:
 def open_served(spec: ModelSpec) -> RemoteVLM:
     """A model that craft-zoo serve serves, https://HOST."""
     return RemoteVLM(
-        spec.model,
-        max_predictions=spec.max_predictions,
-        price=spec.price,
-        max_cost=spec.max_cost,
+        spec.model, max_predictions=spec.max_predictions, price=spec.price, max_cost=spec.max_cost
     )
