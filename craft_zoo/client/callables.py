@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
@@ -35,7 +34,7 @@ Answers = Literal["logits", "probabilities"]
 
 _FLOOR = 1e-12  # lower bound of probabilities, as services round small ones to 0
 _ROUNDING = 1e-3  # tolerance of probabilities outside of [0, 1]
-_KEPT_BYTES = 2**28  # of decoded images; further images are decoded for each query
+_KEPT_BYTES = 2**28  # of a set's decoded images; further images are decoded for each query
 _LOCK = threading.Lock()  # so that threads make one event loop
 
 
@@ -92,10 +91,9 @@ def from_callable(
                 f"the initial context of {name} must have the shape (n_ctx, dim), not "
                 f"{initial_context.shape}: give one embedding a word"
             )
-    call = _Call(f, name, answers, concurrency)
-    if in_flight is None:
-        in_flight = call.concurrency if initial_context is None else 1
-    return _CallableVLM(call, initial_context, batch, image_size, in_flight)
+    return _CallableVLM(
+        f, name, answers, initial_context, batch, concurrency, image_size, in_flight
+    )
 
 
 def log_of(probabilities: np.ndarray) -> np.ndarray:
@@ -104,16 +102,99 @@ def log_of(probabilities: np.ndarray) -> np.ndarray:
     return np.log(floored).astype(np.float32)
 
 
-class _Call:
+def _reason(error: BaseException) -> str:
+    """An exception's type and the first line of its text."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def _in_loop(work: Coroutine[Any, Any, Any]) -> Future[Any]:
+    """Start work in the event loop of this process."""
+    with _LOCK:
+        loop = _loop_of(os.getpid())
+    return asyncio.run_coroutine_threadsafe(work, loop)
+
+
+@cache
+def _loop_of(process: int) -> asyncio.AbstractEventLoop:
+    """The event loop of a process, in a daemon thread. A forked process lacks that thread.
+
+    All callables share it, because clients are often bound to the loop in which they were first
+    used.
+    """
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=_keep_running, args=(loop,), name="craft-zoo", daemon=True).start()
+    return loop
+
+
+def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):  # raised in a task that the callable created
+            continue
+
+
+class _Opened(ImageSet):
+    """Images, the first of which are kept decoded."""
+
+    def __init__(
+        self, sources: Sequence[ImageSource], owner: VLM, progress: Progress | None
+    ) -> None:
+        super().__init__(sources, owner)
+        self._decoded: list[Image.Image] = []
+        kept = 0
+        for place, source in enumerate(sources):
+            image = open_image(source)  # all are opened, so that a broken one fails before a query
+            size = 3 * image.width * image.height
+            if len(self._decoded) == place and kept + size <= _KEPT_BYTES:
+                self._decoded.append(image)
+                kept += size
+            if progress:
+                progress(place + 1, len(sources))
+
+    def batches(self, size: int) -> Iterator[list[Image.Image]]:
+        for first in range(0, len(self), size):
+            yield [self._image(place) for place in range(first, min(first + size, len(self)))]
+
+    def _image(self, place: int) -> Image.Image:
+        if place < len(self._decoded):
+            return self._decoded[place]
+        return open_image(self.sources[place])
+
+
+class _CallableVLM(VLM):
     """Calls the function, and turns its exceptions and invalid results into CraftZooErrors."""
 
     def __init__(
-        self, f: Callable[..., Any], name: str, answers: Answers, concurrency: int
+        self,
+        f: Callable[..., Any],
+        name: str,
+        answers: Answers,
+        initial_context: np.ndarray | None,
+        batch: int,
+        concurrency: int,
+        image_size: int,
+        in_flight: int | None,
     ) -> None:
-        self._f, self.name, self._answers = f, name, answers
         method = getattr(f, "__call__", None)  # noqa: B004, an object's method may be async
         self._is_async = inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(method)
-        self.concurrency = concurrency if self._is_async else 1
+        self._concurrency = concurrency if self._is_async else 1
+        self._f, self._answers, self.context, self.batch = f, answers, initial_context, batch
+        self.name, self.image_size = name, image_size
+        self.in_flight = in_flight or (self._concurrency if initial_context is None else 1)
+        self.images_in_flight = batch * self._concurrency
+
+    def images(
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
+    ) -> ImageSet:
+        """See :meth:`VLM.images`."""
+        return _Opened(as_images(images), self, progress)
+
+    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
+        """See :meth:`VLM.classifier`."""
+        check_given(classnames, "class names")
+        return _CalledBox(self, classnames, init)
 
     def each(
         self, calls: Iterator[tuple[tuple[Any, ...], tuple[int, ...]]]
@@ -126,7 +207,7 @@ class _Call:
             return self._begin(call[0])
 
         try:
-            for answer in in_order(begin, calls, self.concurrency, fail_fast=True):
+            for answer in in_order(begin, calls, self._concurrency, fail_fast=True):
                 yield self._checked(answer, shapes.popleft())
         except CancelledError as error:  # the callable cancelled its own task
             raise self._failed(error) from error
@@ -186,99 +267,6 @@ class _Call:
         return log_of(scores)
 
 
-def _reason(error: BaseException) -> str:
-    """An exception's type and the first line of its text."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
-
-
-def _in_loop(work: Coroutine[Any, Any, Any]) -> Future[Any]:
-    """Start work in the event loop of this process."""
-    with _LOCK:
-        loop = _loop_of(os.getpid())
-    return asyncio.run_coroutine_threadsafe(work, loop)
-
-
-@cache
-def _loop_of(process: int) -> asyncio.AbstractEventLoop:
-    """The event loop of a process, in a daemon thread. A forked process lacks that thread.
-
-    All callables share it, because clients are often bound to the loop in which they were first
-    used.
-    """
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=_keep_running, args=(loop,), name="craft-zoo", daemon=True).start()
-    return loop
-
-
-def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
-    while True:
-        try:
-            loop.run_forever()
-        except (SystemExit, KeyboardInterrupt):  # raised in a task that the callable created
-            continue
-
-
-class _Opened(ImageSet):
-    """Images, the first of which are kept decoded as far as the model's memory budget allows."""
-
-    def __init__(
-        self, sources: Sequence[ImageSource], owner: _CallableVLM, progress: Progress | None
-    ) -> None:
-        super().__init__(sources, owner)
-        self._decoded: list[Image.Image] = []
-        kept = 0
-        for place, source in enumerate(sources):
-            image = open_image(source)  # all are opened, so that a broken one fails before a query
-            size = 3 * image.width * image.height
-            if len(self._decoded) == place and kept + size <= owner.free_bytes:
-                self._decoded.append(image)
-                kept += size
-            if progress:
-                progress(place + 1, len(sources))
-        owner.take(kept)
-        weakref.finalize(self, owner.take, -kept)
-
-    def batches(self, size: int) -> Iterator[list[Image.Image]]:
-        for first in range(0, len(self), size):
-            yield [self._image(place) for place in range(first, min(first + size, len(self)))]
-
-    def _image(self, place: int) -> Image.Image:
-        if place < len(self._decoded):
-            return self._decoded[place]
-        return open_image(self.sources[place])
-
-
-class _CallableVLM(VLM):
-    def __init__(
-        self,
-        call: _Call,
-        initial_context: np.ndarray | None,
-        batch: int,
-        image_size: int,
-        in_flight: int,
-    ) -> None:
-        self.name, self.image_size, self.in_flight = call.name, image_size, in_flight
-        self.images_in_flight = batch * call.concurrency
-        self.free_bytes = _KEPT_BYTES  # for decoded images
-        self.call, self.context, self.batch = call, initial_context, batch
-
-    def take(self, size: int) -> None:
-        """Use bytes of the memory for decoded images; a negative size gives them back."""
-        self.free_bytes -= size
-
-    def images(
-        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
-    ) -> ImageSet:
-        """See :meth:`VLM.images`."""
-        return _Opened(as_images(images), self, progress)
-
-    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
-        """See :meth:`VLM.classifier`."""
-        check_given(classnames, "class names")
-        return _CalledBox(self, classnames, init)
-
-
 class _CalledBox(BlackBox):
     """The function, opened on class names. It accepts either texts or contexts."""
 
@@ -297,7 +285,7 @@ class _CalledBox(BlackBox):
             for asked, shape in self._asked(prompts)
             for batch in mine.batches(size)
         )
-        answers = self._owner.call.each(calls)
+        answers = self._owner.each(calls)
         while batches := list(islice(answers, -(-len(mine) // size))):
             joined = np.concatenate(batches, axis=-2)
             yield from joined.reshape(-1, *joined.shape[-2:])

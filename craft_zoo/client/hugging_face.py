@@ -204,30 +204,6 @@ class HuggingFaceVLM(PaidVLM):
             f"zero-shot-image-classification"
         )
 
-    def ask_all(
-        self, labels: Sequence[str], template: str, images: ImageFiles, name: str | None = None
-    ) -> np.ndarray:
-        """(N, C) probabilities; images with equal files are sent only once.
-
-        When one request fails, no further request or retry is sent.
-
-        Raises:
-            CraftZooError: see :meth:`ask`; if the cost limit would be exceeded, nothing is sent.
-        """
-        places = list(images.first.values())
-        self.cost_limit.check(_ONE * len(places))
-        stop = threading.Event()
-
-        def ask(place: int) -> np.ndarray:
-            image = file_of(images.sources[place])
-            return self.ask(image, labels, template, name=name, stop=stop)
-
-        try:
-            rows = dict(zip(places, prefetched(ask, places, self._concurrency), strict=True))
-        finally:
-            stop.set()
-        return np.stack([rows[images.first[key]] for key in images.keys])
-
 
 class _Endpoint(WordBox):
     _owner: HuggingFaceVLM
@@ -244,16 +220,35 @@ class _Endpoint(WordBox):
     def _ask(
         self, prompt: str | tuple[str, ...], images: ImageFiles, name: str | None
     ) -> np.ndarray:
-        if isinstance(prompt, str):
-            return self._owner.ask_all(self.classnames, prompt, images, name)
-        # The API has one template for all labels, so complete prompts are sent as the labels.
-        labels = filled(prompt, self.classnames)
-        if len(set(labels)) < len(labels):
-            raise CraftZooError(
-                f"{self._owner.name} identifies classes by their prompts, and two are equal: "
-                f"give each class its own prompt"
-            )
-        return self._owner.ask_all(labels, "{}", images, name)
+        """(N, C) probabilities; images with equal files are sent only once.
+
+        When one request fails, no further request or retry is sent.
+
+        Raises:
+            CraftZooError: see :meth:`HuggingFaceVLM.ask`; if the cost limit would be exceeded,
+                nothing is sent.
+        """
+        owner, places, stop = self._owner, list(images.first.values()), threading.Event()
+        labels: Sequence[str] = self.classnames
+        if isinstance(prompt, tuple):
+            # The API has one template for all labels, so complete prompts are sent as the labels.
+            labels, prompt = filled(prompt, self.classnames), "{}"
+            if len(set(labels)) < len(labels):
+                raise CraftZooError(
+                    f"{owner.name} identifies classes by their prompts, and two are equal: give "
+                    f"each class its own prompt"
+                )
+        owner.cost_limit.check(_ONE * len(places))
+
+        def ask(place: int) -> np.ndarray:
+            image = file_of(images.sources[place])
+            return owner.ask(image, labels, prompt, name=name, stop=stop)
+
+        try:
+            rows = dict(zip(places, prefetched(ask, places, owner._concurrency), strict=True))
+        finally:
+            stop.set()
+        return np.stack([rows[images.first[key]] for key in images.keys])
 
 
 @register_model(SCHEME)

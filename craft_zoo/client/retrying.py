@@ -22,6 +22,7 @@ _LOG = logging.getLogger("craft_zoo.blackbox")
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _LONG_WAIT = 1e9  # seconds; upper bound of the wait that a server may request
 _SHORT_WAIT = 5.0  # seconds; shorter total waits are not logged
+_UNHEARD_SECONDS = 30.0  # limit for a server that never answered: its address may be wrong
 _BETWEEN_WARNINGS = 10.0  # seconds, because many threads may wait for one server
 
 
@@ -69,9 +70,8 @@ class Retrying:
 
     Attributes:
         attempts: maximum number of attempts.
-        seconds: time after which no further attempt begins.
-        unheard: the same for a server that cannot be reached and has never answered, because its
-            address is more likely wrong than the server down.
+        seconds: time after which no further attempt begins; at most 30 s for a server that cannot
+            be reached and has never answered.
         first: upper bound of the first pause, in seconds.
         longest: upper bound of every pause, in seconds.
         sleep: function that waits; None: the real wait, which ``stop`` ends early.
@@ -81,7 +81,6 @@ class Retrying:
 
     attempts: int = 60
     seconds: float = 600.0
-    unheard: float = 30.0
     first: float = 0.5
     longest: float = 20.0
     sleep: Callable[[float], None] | None = field(default=None, repr=False)
@@ -90,10 +89,10 @@ class Retrying:
     _warned: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or min(self.seconds, self.unheard) < 0:
+        if self.attempts < 1 or self.seconds < 0:
             raise CraftZooError(
-                f"{self.attempts} attempts in {min(self.seconds, self.unheard):g} s cannot be "
-                f"made: allow at least one attempt and no negative time"
+                f"{self.attempts} attempts in {self.seconds:g} s cannot be made: allow at least "
+                f"one attempt and no negative time"
             )
 
     def __call__(
@@ -128,7 +127,8 @@ class Retrying:
                         f"{who} gives no usable answer ({failure.reason}; {_tries(made)}): check "
                         f"the address, or ask its owner"
                     ) from None
-                patience = min(self.seconds, self.unheard) if failure.unheard else self.seconds
+                unheard = _UNHEARD_SECONDS if failure.unheard else math.inf
+                patience = min(self.seconds, unheard)
                 if made >= self.attempts or passed + pause > patience:
                     raise self._ended(failure, who, passed, made) from None
                 reason = failure.reason

@@ -156,18 +156,15 @@ class Server:
         """
         about = self.ask_json("GET", paths.MODEL)
         try:
-            limits, in_flight, top_k = (
-                about.get("limits") or {},
-                about["in_flight"],
-                about.get("top_k"),
-            )
+            limits, top_k = about.get("limits") or {}, about.get("top_k")
+            in_flight = int(about["in_flight"])
             served = ServerInfo(
                 name=printable(str(about["name"])),
                 image_size=int(about["image_size"]),
                 accepts=frozenset(about["accepts"]) & _ACCEPTS,
                 answers=printable(str(about.get("answers") or "")),
                 top_k=None if top_k is None else int(top_k),
-                in_flight=min(int(in_flight), int(limits.get("contexts", in_flight))),
+                in_flight=min(in_flight, int(limits.get("contexts", in_flight))),
                 images=min(_IMAGES, int(limits.get("images", _IMAGES))),
                 answer_bytes=int(limits.get("answer_bytes", ANSWER_BYTES)),
                 body_bytes=min(_BODY_BYTES, int(limits.get("body_bytes", _BODY_BYTES))),

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -235,8 +236,15 @@ class RemoteClassifier(BlackBox):
         for _ in range(MAX_REUPLOADS):
             id, template, shape = self._announce()
             try:
-                if id not in known:
-                    known[id] = self._fetch(id, shape)
+                if "contexts" not in self.accepts:
+                    known[id] = np.zeros((0, 0), np.float32)
+                elif id not in known:
+                    known[id] = self._server.ask(
+                        "GET",
+                        paths.INITIAL_CONTEXT.format(id=id),
+                        partial(self._array, shape=shape),
+                        most=4 * math.prod(shape),
+                    )
                 return id, template, known[id]
             except Refused as refusal:
                 if refusal.code != ErrorCode.UNKNOWN_CLASSIFIER:
@@ -271,17 +279,6 @@ class RemoteClassifier(BlackBox):
         if len(shape) != 2 or min(shape) < 0 or 4 * math.prod(shape) > ANSWER_BYTES:
             raise self._server.protocol_error(f"has contexts of the shape {shape}")
         return id, template, shape
-
-    def _fetch(self, id: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Download the initial context."""
-        if "contexts" not in self.accepts:
-            return np.zeros((0, 0), np.float32)
-        return self._server.ask(
-            "GET",
-            paths.INITIAL_CONTEXT.format(id=id),
-            lambda answer: self._array(answer, shape),
-            most=4 * math.prod(shape),
-        )
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`.

@@ -65,12 +65,8 @@ def test_an_address_that_never_answered_is_given_up_sooner(time: Any) -> None:
     with pytest.raises(CraftZooError, match=sentence):
         time.retrying()(Failing(100, unheard=True), "server x")
     assert 10 < time.now <= 30
-    time.now = 0.0
-    with pytest.raises(CraftZooError, match="never has"):
-        time.retrying(unheard=90.0)(Failing(100, unheard=True), "server x")
-    assert 60 < time.now <= 90
     with pytest.raises(CraftZooError, match="allow at least one attempt and no negative time"):
-        Retrying(unheard=-1)
+        Retrying(seconds=-1)
 
 
 def test_what_seldom_passes_is_tried_a_few_times(time: Any) -> None:
