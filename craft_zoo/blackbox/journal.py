@@ -162,7 +162,12 @@ class Journal:
         size, magic = os.fstat(self._file.fileno()).st_size, self._file.read(len(_MAGIC))
         if magic != _MAGIC:
             if not _MAGIC.startswith(magic.rstrip(b"\0")) or not self._only_zeros(len(_MAGIC)):
-                raise self._foreign(magic)
+                if magic.startswith(_ANY_VERSION):
+                    raise CraftZooError(
+                        f"{self.path} is of another version of craft-zoo: finish it with the "
+                        f"version that began it, or remove it"
+                    )
+                raise CraftZooError(f"{self.path} is not a craft-zoo journal: move it away")
             self._file.truncate(0)
             self._file.write(_MAGIC)
             return
@@ -252,14 +257,6 @@ class Journal:
             f"cannot write to {self.path} ({error.strerror or error}): free disk space or make "
             f"the folder writable, then rerun the same command"
         )
-
-    def _foreign(self, magic: bytes) -> CraftZooError:
-        if magic.startswith(_ANY_VERSION):
-            return CraftZooError(
-                f"{self.path} is of another version of craft-zoo: finish it with the version that "
-                f"began it, or remove it"
-            )
-        return CraftZooError(f"{self.path} is not a craft-zoo journal: move it away")
 
     def _damaged(self, at: int) -> CraftZooError:
         return CraftZooError(

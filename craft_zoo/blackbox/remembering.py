@@ -87,7 +87,6 @@ class _RememberingBox(WrappedBlackBox):
         self._rows: dict[object, dict[int, np.ndarray]] = {}  # by prompt, then by the image's id
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`."""
         mine = own_images(images, _Images, self._owner)
         ids = [id(source) for source in mine.sources]
         for place, prompt in enumerate(prompts):

@@ -188,11 +188,9 @@ class _CallableVLM(VLM):
     def images(
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
-        """See :meth:`VLM.images`."""
         return _Opened(as_images(images), self, progress)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
-        """See :meth:`VLM.classifier`."""
         check_given(classnames, "class names")
         return _CalledBox(self, classnames, init)
 
@@ -278,7 +276,6 @@ class _CalledBox(BlackBox):
         self.initial_context = empty if owner.context is None else owner.context.copy()
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`."""
         mine, size = own_images(images, _Opened, self._owner), self._owner.batch
         calls = (
             ((*asked, batch), (*shape, len(batch), len(self.classnames)))

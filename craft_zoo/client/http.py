@@ -87,6 +87,7 @@ class Http:
         if not timeout > 0:
             raise CraftZooError(f"the time-out must be more than 0 s, not {timeout:g}")
         self._headers, self._timeout, self._transport = headers, timeout, transport
+        self._connect_seconds = min(_CONNECT_SECONDS, timeout)
         self._heard = False  # whether this server has ever answered
         self.reconnect()
 
@@ -192,10 +193,6 @@ class Http:
             unheard=not (self._heard or isinstance(error, slow)),
             billed=not isinstance(error, unsent),
         ) from None
-
-    @property
-    def _connect_seconds(self) -> float:
-        return min(_CONNECT_SECONDS, self._timeout)
 
     def _new_client(self) -> httpx.Client:
         import httpx

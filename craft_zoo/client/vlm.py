@@ -146,8 +146,7 @@ class RemoteVLM(VLM):
             self._temporary -= gone
         for id in sorted(gone):
             self._server.send_ignoring_errors("DELETE", paths.IMAGE_SET.format(id=id))
-        together, most = self.images_together(len(images)), self.served.body_bytes
-        handed = RemoteImages(images, self, self._server, together, progress, most=most)
+        handed = RemoteImages(images, self, progress)
         with self._lock:
             self._alive.add(handed)
             if keep:
