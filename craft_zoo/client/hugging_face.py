@@ -20,12 +20,12 @@ from craft_zoo.client.callables import log_of
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.http import BUSY, Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import PaidVLM
-from craft_zoo.client.prefetch import prefetched
 from craft_zoo.client.retrying import Damaged, Retrying, Transient, clamped
 from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
+from craft_zoo.threads import prefetched
 
 if TYPE_CHECKING:
     import httpx

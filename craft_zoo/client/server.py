@@ -192,13 +192,6 @@ class Server:
             f"images, or ask its owner for more memory"
         )
 
-    def replaced_error(self) -> CraftZooError:
-        """The error for a server whose model or form of answers has changed."""
-        return CraftZooError(
-            f"{self.url} serves another model than the run began with, or answers in another "
-            f"form: start a new run, or ask its owner"
-        )
-
     def _verified(self, answer: Answer) -> Answer:
         """Return the answer after verifying its digest and status."""
         expected = answer.headers.get(DIGEST_HEADER.lower())

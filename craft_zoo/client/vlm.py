@@ -256,12 +256,14 @@ class RemoteClassifier(BlackBox):
         Raises:
             CraftZooError: the server serves another model now.
         """
-        if self._server.info() != self._owner.served:
-            raise self._server.replaced_error()
-        id, template, start = self._open({})
-        if template != self.template or not np.array_equal(start, self._start):
-            raise self._server.replaced_error()
-        self.id = id
+        if self._server.info() == self._owner.served:
+            self.id, template, start = self._open({})
+            if template == self.template and np.array_equal(start, self._start):
+                return
+        raise CraftZooError(
+            f"{self._server.url} serves another model than the run began with, or answers in "
+            f"another form: start a new run, or ask its owner"
+        )
 
     def _announce(self) -> tuple[str, str, tuple[int, ...]]:
         """Send the class names; return the id, the template and the shape of a context."""
