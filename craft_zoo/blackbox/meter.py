@@ -48,9 +48,6 @@ class Meter:
         self._scores: Counter[Purpose] = Counter()  # (text, image) pairs; C texts, one prediction
         self.billed = 0
 
-    def __repr__(self) -> str:
-        return f"<Meter: {self.queries:,} queries, {sum(self.predictions.values()):,} predictions>"
-
     @property
     def queries(self) -> int:
         """Number of queries so far."""
