@@ -57,7 +57,7 @@ def nothing(problem):
     "client/echo.py": """
 from craft_zoo.blackbox.load import register_model
 
-@register_model("echo:", over_network=False)
+@register_model("echo:")
 def open_echo(spec):
     "A model of the test."
     raise ValueError("opened")

@@ -54,17 +54,19 @@ class Asked(NamedTuple):
     times: int = 1
 
 
-class ImageSet(ABC):
+class ImageSet:
     """Handle on images that were passed to a model. The model's features are not accessible.
 
-    Attributes:
+    Args:
         sources: the N images as they were passed.
+        owner: the model.
     """
 
-    sources: Sequence[ImageSource]
+    def __init__(self, sources: Sequence[ImageSource], owner: VLM) -> None:
+        self.sources, self.owner = sources, owner
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.sources)
 
 
 Images = TypeVar("Images", bound=ImageSet)
@@ -132,6 +134,34 @@ class BlackBox(ABC):
         return next(iter(self.logits(several(prompt), images)))
 
 
+def checked(answers: Iterator[np.ndarray], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    """Yield a model's answers after validating each.
+
+    Args:
+        answers: logits (N, C) of each context.
+        shape: expected (P, N, C): numbers of contexts, images and texts.
+
+    Raises:
+        CraftZooError: while iterating, if an answer has a wrong shape or holds NaN or infinity, or
+            if there are not exactly P answers.
+    """
+    count = 0
+    for answer in answers:
+        if answer.shape != shape[1:]:
+            raise CraftZooError(
+                f"the model answered with logits of shape {answer.shape} instead of {shape[1:]}: "
+                f"check that it knows the images and classes it was opened on"
+            )
+        if not np.isfinite(answer).all():
+            raise CraftZooError(
+                "the model answered with NaN or infinite logits: check its weights and precision"
+            )
+        count += 1
+        yield answer
+    if count != shape[0]:
+        raise CraftZooError(f"the model answered {count} of {shape[0]} contexts: ask its owner")
+
+
 class WrappedBlackBox(BlackBox):
     """Base class of wrappers, with the attributes of the wrapped black box.
 
@@ -172,11 +202,7 @@ class VLM(ABC):
 
     @abstractmethod
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
         """Pass images to the model, once. Features, if the model has any, stay inside it.
 
@@ -269,11 +295,7 @@ class WrappedVLM(VLM):
         self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
         """See :meth:`VLM.images`."""
         return self._vlm.images(images, progress, keep=keep)

@@ -90,13 +90,12 @@ class CostLimit:
             self.usage += more
 
     def record(self, more: Usage) -> None:
-        """Count usage that has been billed already, whatever the limits. Thread-safe."""
+        """Count usage that has been billed already, whatever the limits. Thread-safe.
+
+        It may be negative, to count what was billed in place of what was expected and charged.
+        """
         with self._lock:
             self.usage += more
-
-    def replace(self, expected: Usage, billed: Usage) -> None:
-        """Count what was billed in place of what was expected and charged. Thread-safe."""
-        self.record(billed - expected)
 
 
 def _in_words(usage: Usage) -> str:

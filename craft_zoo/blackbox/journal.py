@@ -8,6 +8,7 @@ import struct
 import time
 import zlib
 from collections import deque
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -23,7 +24,6 @@ _CHECKSUM = struct.Struct("<I")
 _HEAD_BYTES = _HEAD.size + _CHECKSUM.size
 _QUESTION = struct.Struct("<16sIII")  # digest, contexts, images, texts
 _ASKED, _ANSWERED, _NOTE = b"?", b"=", b"n"
-_BLOCK = 2**20
 _SYNC_SECONDS = 1.0  # a power cut loses later entries; a killed process loses no written entry
 
 
@@ -70,27 +70,19 @@ class Journal:
         self.path = Path(path)
         self.lost = self.answered = 0
         self._recorded: deque[_Entry] = deque()
-        self._lock = FileLock(f"{self.path}.lock")
         self._synced = time.monotonic()
+        lock = FileLock(f"{self.path}.lock")
         try:
-            self._lock.acquire(timeout=0)
+            lock.acquire(timeout=0)
+            with ExitStack() as held:
+                held.callback(lock.release)
+                self._file: IO[bytes] = held.enter_context(open(self.path, "a+b", buffering=0))
+                self._read()
+                self._held = held.pop_all()
         except Timeout:
             raise Busy(f"another process is using {self.path}: wait for it, or stop it") from None
         except OSError as error:
             raise self._unwritable(error) from None
-        try:
-            self._file: IO[bytes] = open(self.path, "a+b", buffering=0)  # noqa: SIM115
-            try:
-                self._read()
-            except BaseException:
-                self._file.close()
-                raise
-        except OSError as error:
-            self._lock.release()
-            raise self._unwritable(error) from None
-        except BaseException:
-            self._lock.release()
-            raise
 
     @property
     def replaying(self) -> bool:
@@ -146,20 +138,16 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and release the lock; delete the file if it has no entries."""
-        if self._file.closed:
-            return
-        if self._file.seek(0, os.SEEK_END) == len(_MAGIC):
+        if not self._file.closed and self._file.seek(0, os.SEEK_END) == len(_MAGIC):
             self.remove()
-            return
-        self._file.close()
-        self._lock.release()
+        self._held.close()
 
     def remove(self) -> None:
         """Close and delete the file, once the run is complete."""
         self._file.close()
         self.path.unlink(missing_ok=True)
         self.responses.unlink(missing_ok=True)
-        self._lock.release()
+        self._held.close()
         Path(f"{self.path}.lock").unlink(missing_ok=True)
 
     def __enter__(self) -> Journal:
@@ -174,7 +162,12 @@ class Journal:
         size, magic = os.fstat(self._file.fileno()).st_size, self._file.read(len(_MAGIC))
         if magic != _MAGIC:
             if not _MAGIC.startswith(magic.rstrip(b"\0")) or not self._only_zeros(len(_MAGIC)):
-                raise self._foreign(magic)
+                if magic.startswith(_ANY_VERSION):
+                    raise CraftZooError(
+                        f"{self.path} is of another version of craft-zoo: finish it with the "
+                        f"version that began it, or remove it"
+                    )
+                raise CraftZooError(f"{self.path} is not a craft-zoo journal: move it away")
             self._file.truncate(0)
             self._file.write(_MAGIC)
             return
@@ -222,10 +215,7 @@ class Journal:
     def _only_zeros(self, at: int) -> bool:
         """Whether the rest of the file from a position consists of zeros."""
         self._file.seek(at)
-        while block := self._file.read(_BLOCK):
-            if block.strip(b"\0"):
-                return False
-        return True
+        return not self._file.read().strip(b"\0")
 
     def _next(self, kind: bytes) -> _Entry | None:
         if not self._recorded:
@@ -267,14 +257,6 @@ class Journal:
             f"cannot write to {self.path} ({error.strerror or error}): free disk space or make "
             f"the folder writable, then rerun the same command"
         )
-
-    def _foreign(self, magic: bytes) -> CraftZooError:
-        if magic.startswith(_ANY_VERSION):
-            return CraftZooError(
-                f"{self.path} is of another version of craft-zoo: finish it with the version that "
-                f"began it, or remove it"
-            )
-        return CraftZooError(f"{self.path} is not a craft-zoo journal: move it away")
 
     def _damaged(self, at: int) -> CraftZooError:
         return CraftZooError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from craft_zoo import mini
 from craft_zoo.blackbox.base import VLM
@@ -64,14 +63,14 @@ class ModelSpec:
         from craft_zoo.openclip import OpenCLIP, with_activation
 
         model = with_activation(self.model, self.quickgelu)
-        scheme = _scheme_of(model)
-        if scheme is not None:
+        opener = _opener_of(model)
+        if opener is not None:
             if self.pretrained is not None or self.device is not None:
                 raise CraftZooError(
                     f"the owner of {model} chooses its weights and device: leave out pretrained "
                     f"(--pretrained) and device (--device)"
                 )
-            return scheme.opener(self)
+            return opener(self)
         if self.max_predictions is not None or self.max_cost is not None:
             raise CraftZooError(
                 f"{model} is on this machine and costs nothing: leave out the limits of "
@@ -95,24 +94,18 @@ class ModelSpec:
 Opener = Callable[[ModelSpec], VLM]
 
 
-class _Scheme(NamedTuple):
-    opener: Opener
-    over_network: bool
-
-
-REGISTRY: Registry[_Scheme] = Registry(
+REGISTRY: Registry[Opener] = Registry(
     "model", "craft_zoo.client", "craft_zoo.models", CraftZooError
 )
 
 
-def register_model(*schemes: str, over_network: bool = True) -> Callable[[Opener], Opener]:
+def register_model(*schemes: str) -> Callable[[Opener], Opener]:
     """Decorator that registers a function as the opener of models whose names have a prefix.
 
     ``craft-zoo models`` lists the first line of the function's docstring.
 
     Args:
         *schemes: prefixes of names, such as ``hf-api:``.
-        over_network: whether images and keys leave this machine.
 
     Raises:
         CraftZooError: a scheme is registered already.
@@ -120,7 +113,7 @@ def register_model(*schemes: str, over_network: bool = True) -> Callable[[Opener
 
     def register(opener: Opener) -> Opener:
         for scheme in schemes:
-            REGISTRY.add(scheme, _Scheme(opener, over_network), opener)
+            REGISTRY.add(scheme, opener, opener)
         return opener
 
     return register
@@ -133,11 +126,10 @@ def model_schemes() -> dict[str, str]:
 
 def is_address(model: str) -> bool:
     """Whether a model is reached over a network, so that keys and images leave this machine."""
-    scheme = _scheme_of(model)
-    return scheme is not None and scheme.over_network
+    return _opener_of(model) is not None
 
 
-def _scheme_of(model: str) -> _Scheme | None:
+def _opener_of(model: str) -> Opener | None:
     REGISTRY.load()
     return next(
         (found for scheme, found in REGISTRY.items.items() if model.startswith(scheme)), None

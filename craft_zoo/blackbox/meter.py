@@ -9,8 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, WrappedBlackBox
-from craft_zoo.blackbox.checked import checked
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, WrappedBlackBox, checked
 from craft_zoo.errors import CraftZooError
 
 Purpose = Literal["search", "refiner", "evaluation"]
@@ -48,9 +47,6 @@ class Meter:
         self._texts_searched = 0  # texts scored on the training images; C of them are one query
         self._scores: Counter[Purpose] = Counter()  # (text, image) pairs; C texts, one prediction
         self.billed = 0
-
-    def __repr__(self) -> str:
-        return f"<Meter: {self.queries:,} queries, {sum(self.predictions.values()):,} predictions>"
 
     @property
     def queries(self) -> int:
@@ -139,13 +135,12 @@ class MeteredBlackBox(WrappedBlackBox):
                 raise CraftZooError(
                     f"{len(each)} templates came for {len(self.classnames)} classes: give one each"
                 )
-        for template in (
-            t for each in templates for t in ((each,) if isinstance(each, str) else each)
-        ):
-            if template.count("{}") != 1:
-                raise CraftZooError(
-                    f"the template {template!r} must hold {{}} once, where the class name stands"
-                )
+            for template in (each,) if isinstance(each, str) else each:
+                if template.count("{}") != 1:
+                    raise CraftZooError(
+                        f"the template {template!r} must hold {{}} once, where the class name "
+                        f"stands"
+                    )
 
     def _check_contexts(self, contexts: np.ndarray) -> None:
         if "contexts" not in self.accepts:

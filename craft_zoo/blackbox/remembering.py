@@ -33,18 +33,14 @@ class RememberingVLM(WrappedVLM):
     def __init__(self, vlm: VLM) -> None:
         super().__init__(vlm)
         self._boxes: dict[tuple[str, tuple[str, ...], str], _RememberingBox] = {}
+        # The sets hold references to their images, so that ids are not reused.
         self._handed: dict[tuple[int, ...], ImageSet] = {}
-        self._sources: dict[int, ImageSource] = {}  # references, so that ids are not reused
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
         """See :meth:`VLM.images`. The model gets the images only when it must score them."""
-        return _Images(images, self, progress, keep)
+        return _Images(list(images), self, progress, keep)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
@@ -68,7 +64,6 @@ class RememberingVLM(WrappedVLM):
         sources = [images.sources[place] for place in places]
         key = tuple(map(id, sources))
         if key not in self._handed:
-            self._sources.update(zip(key, sources, strict=True))
             self._handed[key] = self._vlm.images(sources, images.progress, keep=images.keep)
         return self._handed[key]
 
@@ -77,17 +72,10 @@ class _Images(ImageSet):
     """Images that the model may not have received yet."""
 
     def __init__(
-        self,
-        sources: Sequence[ImageSource],
-        owner: RememberingVLM,
-        progress: Progress | None,
-        keep: bool,
+        self, sources: Sequence[ImageSource], owner: VLM, progress: Progress | None, keep: bool
     ) -> None:
-        self.sources, self.owner = list(sources), owner
+        super().__init__(sources, owner)
         self.progress, self.keep = progress, keep
-
-    def __len__(self) -> int:
-        return len(self.sources)
 
 
 class _RememberingBox(WrappedBlackBox):
@@ -99,7 +87,6 @@ class _RememberingBox(WrappedBlackBox):
         self._rows: dict[object, dict[int, np.ndarray]] = {}  # by prompt, then by the image's id
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`."""
         mine = own_images(images, _Images, self._owner)
         ids = [id(source) for source in mine.sources]
         for place, prompt in enumerate(prompts):

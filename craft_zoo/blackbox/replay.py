@@ -20,8 +20,8 @@ from craft_zoo.blackbox.base import (
     Prompts,
     WrappedBlackBox,
     WrappedVLM,
+    checked,
 )
-from craft_zoo.blackbox.checked import checked
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Usage
@@ -56,7 +56,8 @@ class ReplayVLM(WrappedVLM):
         self.predictions = 0
         self._usage = Usage()
         self._settled = False
-        self._names = _Names(journal) if vlm.bills else None
+        self._session: str | None = None
+        self._requests = 0  # that have names, including replayed ones
         self._handed: WeakKeyDictionary[ImageSet, _Parts] = WeakKeyDictionary()
         vlm.keep_responses(journal.responses)
 
@@ -66,11 +67,7 @@ class ReplayVLM(WrappedVLM):
         return self._usage
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
         """As :meth:`VLM.images`; while the journal replays, the model does not get them yet."""
         parts = _Parts(self, as_images(images), progress, keep)
@@ -92,13 +89,32 @@ class ReplayVLM(WrappedVLM):
         parts, before = self._parts_of(images), self._vlm.billed
         vectors = []
         for place in range(len(parts.places)):
-            if self._names:
-                self._vlm.next_question(self._names.next())
+            self._name_next(self._next_name())
             vectors.append(self._vlm.features(parts.handed(place, images)))
-        if self.counts_usage:
-            billed = astuple(self._vlm.billed - before)
-            self._usage += Usage(*self._journal.note({"usage": billed})["usage"])
+        self._note_usage(self._vlm.billed - before)
         return np.concatenate(vectors)
+
+    def _note_usage(self, billed: Usage) -> None:
+        """Count what the model billed, according to the journal where it replays."""
+        if self.counts_usage:
+            self._usage += Usage(*self._journal.note({"usage": astuple(billed)})["usage"])
+
+    def _next_name(self) -> str | None:
+        """The next request's name, which is the same when the program is restarted.
+
+        A service therefore bills a request that was interrupted by a kill only once. None: the
+        model bills nothing.
+        """
+        if not self.bills:
+            return None
+        if self._session is None:
+            self._session = str(self._journal.note({"session": secrets.token_hex(16)})["session"])
+        self._requests += 1
+        return f"{self._session}/{self._requests}"
+
+    def _name_next(self, name: str | None) -> None:
+        if name is not None:
+            self._vlm.next_question(name)
 
     def _settle(self) -> None:
         """Use the recorded request sizes. Only a query calls it, so unused journals stay empty."""
@@ -118,24 +134,6 @@ class ReplayVLM(WrappedVLM):
         return self._handed[images]
 
 
-class _Names:
-    """Names of requests, which are the same when the program is restarted.
-
-    A service therefore bills a request that was interrupted by a kill only once.
-    """
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._session: str | None = None
-        self._count = 0  # requests since the program's start, including replayed ones
-
-    def next(self) -> str:
-        if self._session is None:
-            self._session = str(self._journal.note({"session": secrets.token_hex(16)})["session"])
-        self._count += 1
-        return f"{self._session}/{self._count}"
-
-
 class _Parts(ImageSet):
     """Images split into parts, one for each request. Each part is an image set of the model.
 
@@ -149,12 +147,9 @@ class _Parts(ImageSet):
         progress: Progress | None = None,
         keep: bool = True,
     ) -> None:
-        self.sources = sources
-        self._owner, self._progress, self._keep = owner, progress, keep
+        super().__init__(sources, owner)
+        self._vlm, self._progress, self._keep = owner._vlm, progress, keep
         self._sets: list[ImageSet] = []
-
-    def __len__(self) -> int:
-        return len(self.sources)
 
     @cached_property
     def digest(self) -> bytes:
@@ -169,9 +164,7 @@ class _Parts(ImageSet):
     @cached_property
     def places(self) -> list[slice]:
         """Index range of each part. Call it after the owner's ``_settle`` has fixed the sizes."""
-        size = self._owner.images_in_flight or len(self)
-        if size >= len(self):
-            return [slice(0, len(self))]
+        size = self.owner.images_in_flight or len(self)
         return [slice(at, min(at + size, len(self))) for at in range(0, len(self), size)]
 
     def hand_over(self) -> None:
@@ -193,15 +186,13 @@ class _Parts(ImageSet):
         return self._sets[part]
 
     def _give(self, place: slice) -> ImageSet:
-        vlm, progress = self._owner._vlm, self._progress
-        if len(self.places) == 1:
-            return vlm.images(self.sources, progress, keep=self._keep)
+        progress = self._progress
 
         def report(done: int, of: int) -> None:
             assert progress is not None
             progress(place.stop if done >= of else place.start + done, len(self))
 
-        return vlm.images(self.sources[place], progress and report, keep=self._keep)
+        return self._vlm.images(self.sources[place], progress and report, keep=self._keep)
 
 
 class _ReplayBox(WrappedBlackBox):
@@ -220,33 +211,25 @@ class _ReplayBox(WrappedBlackBox):
         together = max(1, min(self._owner.in_flight, _ANSWER_BYTES // size))
         for first in range(0, len(prompts), together):
             some = prompts[first : first + together]
-            if len(parts.places) == 1:
-                yield from self._request(some, parts, 0, images)
-                continue
-            answer = np.empty((len(some), len(parts), len(self.classnames)), np.float32)
-            for part, place in enumerate(parts.places):
-                answer[:, place] = self._request(some, parts, part, images)
-            yield from answer
+            answers = [self._request(some, parts, at, images) for at in range(len(parts.places))]
+            yield from np.concatenate(answers, axis=1)
 
     def _request(self, prompts: Prompts, parts: _Parts, part: int, images: ImageSet) -> np.ndarray:
         """(P, n, C) logits of the n images of a part, see :meth:`_Parts.handed`."""
         owner, journal, place = self._owner, self._owner._journal, parts.places[part]
         shape = len(prompts), place.stop - place.start, len(self.classnames)
         digest = self._digest(prompts, parts, place)
-        name = owner._names.next() if owner._names else None
+        name = owner._next_name()
         answer, billed = journal.answer(digest, shape), Usage()
         if answer is None:
             handed = parts.handed(part, images)
             journal.ask(digest, shape)
-            if name is not None:
-                owner._vlm.next_question(name)
+            owner._name_next(name)
             before = owner._vlm.billed
             answer = np.stack(list(checked(self._box.logits(prompts, handed), shape)))
             journal.keep(answer)
             billed = owner._vlm.billed - before
-        if owner._vlm.counts_usage:
-            billed = Usage(*journal.note({"usage": astuple(billed)})["usage"])
-        owner._usage += billed
+        owner._note_usage(billed)
         owner.predictions += shape[0] * shape[1]
         return answer
 

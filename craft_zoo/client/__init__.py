@@ -1,7 +1,7 @@
 """Models behind a network or a Python function, queried with retries and idempotency keys.
 
 - :class:`RemoteVLM`: a model served by ``craft-zoo serve``; :class:`ServerInfo`: its description;
-  :class:`RemoteImages`: images uploaded to it; :class:`Usage`: usage of the account;
+  :class:`RemoteImages`: images uploaded to it; :class:`AccountUsage`: usage of the account;
   :class:`Refused`: an error response of the server
 - :class:`HuggingFaceVLM`: a model behind Hugging Face's task API
 - :func:`from_callable`: a model from a Python function
@@ -13,12 +13,12 @@ from craft_zoo.client.callables import from_callable
 from craft_zoo.client.hugging_face import HuggingFaceVLM
 from craft_zoo.client.images import RemoteImages
 from craft_zoo.client.retrying import Retrying, Transient
-from craft_zoo.client.server import KEY_VARIABLE, Refused
-from craft_zoo.client.server_info import ServerInfo
-from craft_zoo.client.vlm import RemoteVLM, Usage
+from craft_zoo.client.server import KEY_VARIABLE, Refused, ServerInfo
+from craft_zoo.client.vlm import AccountUsage, RemoteVLM
 
 __all__ = [
     "KEY_VARIABLE",
+    "AccountUsage",
     "HuggingFaceVLM",
     "Refused",
     "RemoteImages",
@@ -26,6 +26,5 @@ __all__ = [
     "Retrying",
     "ServerInfo",
     "Transient",
-    "Usage",
     "from_callable",
 ]

@@ -6,10 +6,12 @@ import asyncio
 import inspect
 import os
 import threading
-import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from typing import Any, Literal, TypeVar
+from functools import cache
+from itertools import islice
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -32,9 +34,8 @@ Answers = Literal["logits", "probabilities"]
 
 _FLOOR = 1e-12  # lower bound of probabilities, as services round small ones to 0
 _ROUNDING = 1e-3  # tolerance of probabilities outside of [0, 1]
-_KEPT_BYTES = 2**28  # of decoded images; further images are decoded for each query
-
-Result = TypeVar("Result")
+_KEPT_BYTES = 2**28  # of a set's decoded images; further images are decoded for each query
+_LOCK = threading.Lock()  # so that threads make one event loop
 
 
 def from_callable(
@@ -90,10 +91,9 @@ def from_callable(
                 f"the initial context of {name} must have the shape (n_ctx, dim), not "
                 f"{initial_context.shape}: give one embedding a word"
             )
-    call = _Call(f, name, answers, concurrency)
-    if in_flight is None:
-        in_flight = call.concurrency if initial_context is None else 1
-    return _CallableVLM(call, initial_context, batch, image_size, in_flight)
+    return _CallableVLM(
+        f, name, answers, initial_context, batch, concurrency, image_size, in_flight
+    )
 
 
 def log_of(probabilities: np.ndarray) -> np.ndarray:
@@ -102,129 +102,29 @@ def log_of(probabilities: np.ndarray) -> np.ndarray:
     return np.log(floored).astype(np.float32)
 
 
-class _Call:
-    """Calls the function, and turns its exceptions and invalid results into CraftZooErrors."""
-
-    def __init__(
-        self, f: Callable[..., Any], name: str, answers: Answers, concurrency: int
-    ) -> None:
-        self._f, self.name, self._answers = f, name, answers
-        method = getattr(f, "__call__", None)  # noqa: B004, an object's method may be async
-        self._is_async = inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(method)
-        self.concurrency = concurrency if self._is_async else 1
-
-    def each(
-        self, arguments: Iterator[tuple[tuple[Any, ...], tuple[int, ...]]]
-    ) -> Iterator[np.ndarray]:
-        """Answers in order, one for each pair of a call's arguments and the expected shape."""
-        if not self._is_async:
-            for these, shape in arguments:
-                yield self._checked(self._run(these), shape)
-            return
-        shapes: list[tuple[int, ...]] = []
-
-        def begin(item: tuple[tuple[Any, ...], tuple[int, ...]]) -> Future[Any]:
-            shapes.append(item[1])
-            return self._begin(lambda: self._f(*item[0]))
-
-        for answer in self._uncancelled(
-            in_order(begin, arguments, self.concurrency, fail_fast=True)
-        ):
-            yield self._checked(answer, shapes.pop(0))
-
-    def _run(self, arguments: tuple[Any, ...]) -> Any:
-        try:
-            answer = self._f(*arguments)
-        except Exception as error:  # the user's function may raise any exception
-            raise self._failed(error) from error
-        if not inspect.isawaitable(answer):
-            return answer
-        # A plain function may return an awaitable.
-        [result] = self._uncancelled(in_order(self._begin, [lambda: answer], 1))
-        return result
-
-    def _begin(self, call: Callable[[], Awaitable[Any]]) -> Future[Any]:
-        return _LOOP.begin(self._await(call))
-
-    async def _await(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        try:
-            return await call()
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # the latter would end the loop
-            raise self._failed(error) from error
-
-    def _uncancelled(self, answers: Iterator[Any]) -> Iterator[Any]:
-        """Pass answers on; if the callable cancelled its own task, raise a CraftZooError."""
-        try:
-            yield from answers
-        except CancelledError as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: BaseException) -> CraftZooError:
-        if isinstance(error, CraftZooError):
-            return error
-        text = str(error).strip()
-        reason = f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
-        return CraftZooError(
-            f"{self.name} failed ({reason}): mend the callable or its service, then ask again"
-        )
-
-    def _checked(self, answer: Any, shape: tuple[int, ...]) -> np.ndarray:
-        try:
-            scores = np.asarray(answer, dtype=np.float64)
-        except Exception as error:  # arrays of other libraries may raise any exception
-            raise CraftZooError(
-                f"{self.name} returned {type(answer).__name__} instead of an array of numbers "
-                f"{shape} ({str(error).splitlines()[0] if str(error) else type(error).__name__}): "
-                f"return one that numpy can read"
-            ) from None
-        if scores.shape != shape:
-            raise CraftZooError(
-                f"{self.name} returned an array of shape {scores.shape} instead of {shape}: return "
-                f"a score for each image and prompt"
-            )
-        if not np.isfinite(scores).all():
-            raise CraftZooError(f"{self.name} returned NaN or infinity: return finite scores")
-        if self._answers == "logits":
-            largest = np.abs(scores).max(initial=0.0)
-            if largest > np.finfo(np.float32).max:
-                raise CraftZooError(
-                    f"{self.name} returned a score of size {largest:g}, which float32 cannot hold: "
-                    f"return smaller ones"
-                )
-            return scores.astype(np.float32)
-        if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
-            wrong = scores.min() if scores.min() < 0 else scores.max()
-            raise CraftZooError(
-                f"{self.name} returned {wrong:g} as a probability: say answers='logits'"
-            )
-        return log_of(scores)
+def _reason(error: BaseException) -> str:
+    """An exception's type and the first line of its text."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
-class _Loop:
-    """An event loop in a daemon thread, both created when first needed.
+def _in_loop(work: Coroutine[Any, Any, Any]) -> Future[Any]:
+    """Start work in the event loop of this process."""
+    with _LOCK:
+        loop = _loop_of(os.getpid())
+    return asyncio.run_coroutine_threadsafe(work, loop)
 
-    All callables share one loop, because clients are often bound to the loop in which they were
-    first used.
+
+@cache
+def _loop_of(process: int) -> asyncio.AbstractEventLoop:
+    """The event loop of a process, in a daemon thread. A forked process lacks that thread.
+
+    All callables share it, because clients are often bound to the loop in which they were first
+    used.
     """
-
-    def __init__(self) -> None:
-        self._forget()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
-
-    def _forget(self) -> None:
-        """Reset after a fork, as the child lacks the parent's threads, which may hold the lock."""
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def begin(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(
-                    target=_keep_running, args=(self._loop,), name="craft-zoo", daemon=True
-                ).start()
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=_keep_running, args=(loop,), name="craft-zoo", daemon=True).start()
+    return loop
 
 
 def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
@@ -235,46 +135,23 @@ def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
             continue
 
 
-_LOOP = _Loop()
-
-
-class _Room:
-    """Memory budget of all decoded images of a model, in bytes."""
-
-    def __init__(self) -> None:
-        self._free = _KEPT_BYTES
-
-    def take(self, size: int) -> bool:
-        """Reserve bytes if they are free, and return whether they were."""
-        fits = size <= self._free
-        self._free -= size * fits
-        return fits
-
-    def give_back(self, size: int) -> None:
-        self._free += size
-
-
 class _Opened(ImageSet):
-    """Images, the first of which are kept decoded as far as the memory budget allows."""
+    """Images, the first of which are kept decoded."""
 
     def __init__(
-        self, sources: Sequence[ImageSource], owner: VLM, room: _Room, progress: Progress | None
+        self, sources: Sequence[ImageSource], owner: VLM, progress: Progress | None
     ) -> None:
-        self.sources, self.owner = sources, owner
+        super().__init__(sources, owner)
         self._decoded: list[Image.Image] = []
         kept = 0
         for place, source in enumerate(sources):
             image = open_image(source)  # all are opened, so that a broken one fails before a query
             size = 3 * image.width * image.height
-            if len(self._decoded) == place and room.take(size):
+            if len(self._decoded) == place and kept + size <= _KEPT_BYTES:
                 self._decoded.append(image)
                 kept += size
             if progress:
                 progress(place + 1, len(sources))
-        weakref.finalize(self, room.give_back, kept)
-
-    def __len__(self) -> int:
-        return len(self.sources)
 
     def batches(self, size: int) -> Iterator[list[Image.Image]]:
         for first in range(0, len(self), size):
@@ -287,94 +164,141 @@ class _Opened(ImageSet):
 
 
 class _CallableVLM(VLM):
+    """Calls the function, and turns its exceptions and invalid results into CraftZooErrors."""
+
     def __init__(
         self,
-        call: _Call,
+        f: Callable[..., Any],
+        name: str,
+        answers: Answers,
         initial_context: np.ndarray | None,
         batch: int,
+        concurrency: int,
         image_size: int,
-        in_flight: int,
+        in_flight: int | None,
     ) -> None:
-        self.name, self.image_size, self.in_flight = call.name, image_size, in_flight
-        self.images_in_flight = batch * call.concurrency
-        self._room = _Room()
-        self._call, self._context, self._batch = call, initial_context, batch
+        method = getattr(f, "__call__", None)  # noqa: B004, an object's method may be async
+        self._is_async = inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(method)
+        self._concurrency = concurrency if self._is_async else 1
+        self._f, self._answers, self.context, self.batch = f, answers, initial_context, batch
+        self.name, self.image_size = name, image_size
+        self.in_flight = in_flight or (self._concurrency if initial_context is None else 1)
+        self.images_in_flight = batch * self._concurrency
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
-        """See :meth:`VLM.images`."""
-        images = as_images(images)
-        return _Opened(images, self, self._room, progress)
+        return _Opened(as_images(images), self, progress)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
-        """See :meth:`VLM.classifier`."""
         check_given(classnames, "class names")
-        kind = _Words if self._context is None else _Contexts
-        return kind(self, self._call, self._context, self._batch, classnames, init)
+        return _CalledBox(self, classnames, init)
+
+    def each(
+        self, calls: Iterator[tuple[tuple[Any, ...], tuple[int, ...]]]
+    ) -> Iterator[np.ndarray]:
+        """Answers in order, one for each pair of a call's arguments and the expected shape."""
+        shapes: deque[tuple[int, ...]] = deque()
+
+        def begin(call: tuple[tuple[Any, ...], tuple[int, ...]]) -> Future[Any]:
+            shapes.append(call[1])
+            return self._begin(call[0])
+
+        try:
+            for answer in in_order(begin, calls, self._concurrency, fail_fast=True):
+                yield self._checked(answer, shapes.popleft())
+        except CancelledError as error:  # the callable cancelled its own task
+            raise self._failed(error) from error
+
+    def _begin(self, arguments: tuple[Any, ...]) -> Future[Any]:
+        if self._is_async:
+            return _in_loop(self._await(lambda: self._f(*arguments)))
+        try:
+            answer = self._f(*arguments)
+        except Exception as error:  # the user's function may raise any exception
+            raise self._failed(error) from error
+        if inspect.isawaitable(answer):  # a plain function may return one
+            return _in_loop(self._await(lambda: answer))
+        done: Future[Any] = Future()
+        done.set_result(answer)
+        return done
+
+    async def _await(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await call()
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # the latter would end the loop
+            raise self._failed(error) from error
+
+    def _failed(self, error: BaseException) -> CraftZooError:
+        if isinstance(error, CraftZooError):
+            return error
+        return CraftZooError(
+            f"{self.name} failed ({_reason(error)}): mend the callable or its service, then ask "
+            f"again"
+        )
+
+    def _checked(self, answer: Any, shape: tuple[int, ...]) -> np.ndarray:
+        try:
+            scores = np.asarray(answer, dtype=np.float64)
+        except Exception as error:  # arrays of other libraries may raise any exception
+            raise CraftZooError(
+                f"{self.name} returned {type(answer).__name__} instead of an array of numbers "
+                f"{shape} ({_reason(error)}): return one that numpy can read"
+            ) from None
+        if scores.shape != shape:
+            raise CraftZooError(
+                f"{self.name} returned an array of shape {scores.shape} instead of {shape}: return "
+                f"a score for each image and prompt"
+            )
+        if not (np.abs(scores) <= np.finfo(np.float32).max).all():
+            raise CraftZooError(
+                f"{self.name} returned NaN or infinity, or a score that float32 cannot hold: "
+                f"return finite, smaller scores"
+            )
+        if self._answers == "logits":
+            return scores.astype(np.float32)
+        if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
+            wrong = scores.min() if scores.min() < 0 else scores.max()
+            raise CraftZooError(
+                f"{self.name} returned {wrong:g} as a probability: say answers='logits'"
+            )
+        return log_of(scores)
 
 
 class _CalledBox(BlackBox):
-    """Base class of both kinds of prompts."""
+    """The function, opened on class names. It accepts either texts or contexts."""
 
-    def __init__(
-        self,
-        owner: _CallableVLM,
-        call: _Call,
-        initial_context: np.ndarray | None,
-        batch: int,
-        classnames: Sequence[str],
-        init: str,
-    ) -> None:
-        self._owner, self._call, self._batch = owner, call, batch
+    def __init__(self, owner: _CallableVLM, classnames: Sequence[str], init: str) -> None:
+        self._owner, self._in_words = owner, owner.context is None
+        self.accepts = frozenset({"texts" if self._in_words else "contexts"})
         self.classnames, self.template = tuple(classnames), as_template(init)
         empty = np.zeros((0, 0), np.float32)
-        self.initial_context = empty if initial_context is None else initial_context.copy()
-
-    def _joined(
-        self, pieces: Iterator[np.ndarray], n_images: int, axis: int
-    ) -> Iterator[np.ndarray]:
-        """Concatenate the answers on consecutive batches of images to answers on all images."""
-        n_batches = -(-n_images // self._batch)
-        while some := [piece for _, piece in zip(range(n_batches), pieces, strict=False)]:
-            yield np.concatenate(some, axis)
-
-
-class _Words(_CalledBox):
-    accepts = frozenset({"texts"})
+        self.initial_context = empty if owner.context is None else owner.context.copy()
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`."""
-        mine = own_images(images, _Opened, self._owner)
-        if isinstance(prompts, np.ndarray):
-            raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
-        questions = (
-            ((filled(template, self.classnames), batch), (len(batch), len(self.classnames)))
-            for template in prompts
-            for batch in mine.batches(self._batch)
+        mine, size = own_images(images, _Opened, self._owner), self._owner.batch
+        calls = (
+            ((*asked, batch), (*shape, len(batch), len(self.classnames)))
+            for asked, shape in self._asked(prompts)
+            for batch in mine.batches(size)
         )
-        yield from self._joined(self._call.each(questions), len(mine), 0)
+        answers = self._owner.each(calls)
+        while batches := list(islice(answers, -(-len(mine) // size))):
+            joined = np.concatenate(batches, axis=-2)
+            yield from joined.reshape(-1, *joined.shape[-2:])
 
-
-class _Contexts(_CalledBox):
-    accepts = frozenset({"contexts"})
-
-    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`."""
-        mine = own_images(images, _Opened, self._owner)
+    def _asked(self, prompts: Prompts) -> Iterator[tuple[tuple[Any, ...], tuple[int, ...]]]:
+        """For each call, the arguments before the images and the first axes of the answer."""
+        names = list(self.classnames)
+        if self._in_words:
+            if isinstance(prompts, np.ndarray):
+                raise CraftZooError(f"{self._owner.name} takes words only, no contexts")
+            for template in prompts:
+                yield (filled(template, names),), ()
+            return
         if not isinstance(prompts, np.ndarray):
             raise CraftZooError(f"{self._owner.name} takes contexts only, no words")
-        contexts, together = np.asarray(prompts, np.float32), self._owner.in_flight
-        parts = [contexts[at : at + together] for at in range(0, len(contexts), together)]
-        names = list(self.classnames)
-        questions = (
-            ((part, names, batch), (len(part), len(batch), len(names)))
-            for part in parts
-            for batch in mine.batches(self._batch)
-        )
-        for answers in self._joined(self._call.each(questions), len(mine), 1):
-            yield from answers
+        together = self._owner.in_flight
+        for first in range(0, len(prompts), together):
+            part = np.asarray(prompts[first : first + together], np.float32)
+            yield (part, names), (len(part),)

@@ -6,27 +6,17 @@ Here, each wait is limited to the time left until the deadline.
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import httpcore
-    import httpx
+import httpcore
+import httpx
 
 _PIECE = 2**16  # bytes sent between two checks of the deadline
-
-
-class _Ends(threading.local):
-    """Deadline of this thread's exchange, in seconds of the monotonic clock; None: no deadline."""
-
-    at: float | None = None
-
-
-_ENDS = _Ends()
+_THREAD = threading.local()  # end: deadline of the thread's exchange, by the monotonic clock
 
 
 @contextmanager
@@ -36,11 +26,11 @@ def deadline(seconds: float) -> Iterator[None]:
     Raises:
         httpx.TimeoutException: the deadline has passed.
     """
-    _ENDS.at = time.monotonic() + seconds
+    _THREAD.end = time.monotonic() + seconds
     try:
         yield
     finally:
-        _ENDS.at = None
+        _THREAD.end = None
 
 
 def keep_deadlines(client: httpx.Client) -> None:
@@ -52,75 +42,43 @@ def keep_deadlines(client: httpx.Client) -> None:
     for transport in [client._transport, *client._mounts.values()]:
         pool = getattr(transport, "_pool", None)
         if pool is not None:
-            pool._network_backend = _backend(pool._network_backend)
+            pool._network_backend = _Backend(pool._network_backend)
 
 
-def _left(timeout: float | None, late: type[Exception]) -> float | None:
+def _left(timeout: float | None) -> float | None:
     """Seconds that an operation may wait: its time-out or the time until the deadline."""
-    if _ENDS.at is None:
+    end = getattr(_THREAD, "end", None)
+    if end is None:
         return timeout
-    left = _ENDS.at - time.monotonic()
+    left = end - time.monotonic()
     if left <= 0:
-        raise late("the time for the whole exchange is over")
+        raise httpcore.ReadTimeout("the time for the whole exchange is over")
     return left if timeout is None else min(timeout, left)
 
 
-def _backend(inner: httpcore.NetworkBackend) -> httpcore.NetworkBackend:
-    import httpcore  # comes with httpx, which is an extra
+class _Backend:
+    """An ``httpcore.NetworkBackend``, which opens connections."""
 
-    class Stream(httpcore.NetworkStream):
-        """A connection whose operations end at the deadline."""
+    def __init__(self, inner: httpcore.NetworkBackend) -> None:
+        self._inner = inner
 
-        def __init__(self, stream: httpcore.NetworkStream) -> None:
-            self._stream = stream
+    def connect_tcp(self, *, timeout: float | None = None, **to: Any) -> _Stream:
+        return _Stream(self._inner.connect_tcp(timeout=_left(timeout), **to))
 
-        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-            return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
 
-        def write(self, buffer: bytes, timeout: float | None = None) -> None:
-            for start in range(0, len(buffer), _PIECE):
-                left = _left(timeout, httpcore.WriteTimeout)
-                self._stream.write(buffer[start : start + _PIECE], left)
+class _Stream:
+    """A connection, an ``httpcore.NetworkStream``, whose operations end at the deadline."""
 
-        def close(self) -> None:
-            self._stream.close()
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+        self.close, self.get_extra_info = inner.close, inner.get_extra_info
 
-        def start_tls(
-            self,
-            ssl_context: ssl.SSLContext,
-            server_hostname: str | None = None,
-            timeout: float | None = None,
-        ) -> httpcore.NetworkStream:
-            left = _left(timeout, httpcore.ConnectTimeout)
-            return Stream(self._stream.start_tls(ssl_context, server_hostname, left))
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _left(timeout))
 
-        def get_extra_info(self, info: str) -> Any:
-            return self._stream.get_extra_info(info)
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), _PIECE):
+            self._inner.write(buffer[start : start + _PIECE], _left(timeout))
 
-    class Backend(httpcore.NetworkBackend):
-        """Opens connections whose operations end at the deadline."""
-
-        def connect_tcp(
-            self,
-            host: str,
-            port: int,
-            timeout: float | None = None,
-            local_address: str | None = None,
-            socket_options: Iterable[Any] | None = None,
-        ) -> httpcore.NetworkStream:
-            left = _left(timeout, httpcore.ConnectTimeout)
-            return Stream(inner.connect_tcp(host, port, left, local_address, socket_options))
-
-        def connect_unix_socket(
-            self,
-            path: str,
-            timeout: float | None = None,
-            socket_options: Iterable[Any] | None = None,
-        ) -> httpcore.NetworkStream:
-            left = _left(timeout, httpcore.ConnectTimeout)
-            return Stream(inner.connect_unix_socket(path, left, socket_options))
-
-        def sleep(self, seconds: float) -> None:
-            inner.sleep(seconds)
-
-    return Backend()
+    def start_tls(self, *, timeout: float | None = None, **settings: Any) -> _Stream:
+        return _Stream(self._inner.start_tls(timeout=_left(timeout), **settings))

@@ -31,7 +31,6 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.openai_sdk import OpenAIClient
 from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, data_url, prompt_for, sample_of
-from craft_zoo.client.prefetch import prefetched
 from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.retrying import Damaged, Retrying
 from craft_zoo.client.services import PaidOptions, address, cost_limit, read_options
@@ -39,6 +38,7 @@ from craft_zoo.client.word_box import WordBox
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
+from craft_zoo.threads import prefetched
 
 SCHEME = "embeddings:"
 _INVALID = 3  # attempts after which an invalid answer is a permanent failure

@@ -67,7 +67,7 @@ class ImageFiles(ImageSet):
         progress: Progress | None = None,
         most: int | None = None,
     ) -> None:
-        self.sources, self.owner = sources, owner
+        super().__init__(sources, owner)
         self.keys: list[bytes] = []
         for place, source in enumerate(sources):
             content = file_of(source)
@@ -80,9 +80,6 @@ class ImageFiles(ImageSet):
             self.keys.append(hashlib.sha256(content).digest())
             if progress:
                 progress(len(self.keys), len(sources))
-
-    def __len__(self) -> int:
-        return len(self.sources)
 
     @cached_property
     def first(self) -> dict[bytes, int]:

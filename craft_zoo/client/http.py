@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from craft_zoo.client.connections import SharedClient
-from craft_zoo.client.deadlines import deadline, keep_deadlines
 from craft_zoo.client.retrying import Damaged, Transient, seconds_of
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import sentence
@@ -43,10 +41,13 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
-    @cached_property
-    def kind(self) -> str:
-        """Content type without parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+    @property
+    def json(self) -> Any:
+        """The parsed JSON; None if the body is no JSON."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
 
     @property
     def retry_after(self) -> float:
@@ -55,7 +56,7 @@ class Answer:
 
 
 class Http:
-    """A pool of connections to one server.
+    """A pool of connections to one server, which all threads share.
 
     Args:
         url: base URL of all paths.
@@ -65,7 +66,8 @@ class Http:
         transport: replaces the network in tests.
 
     Raises:
-        CraftZooError: the package httpx is missing, or the URL is invalid.
+        CraftZooError: the package httpx is missing, the URL is invalid, or the environment names a
+            proxy or certificates that cannot be used.
     """
 
     def __init__(
@@ -85,8 +87,9 @@ class Http:
         if not timeout > 0:
             raise CraftZooError(f"the time-out must be more than 0 s, not {timeout:g}")
         self._headers, self._timeout, self._transport = headers, timeout, transport
-        self._clients = SharedClient(self._client)
+        self._connect_seconds = min(_CONNECT_SECONDS, timeout)
         self._heard = False  # whether this server has ever answered
+        self.reconnect()
 
     def send(
         self,
@@ -108,38 +111,34 @@ class Http:
 
         Raises:
             Transient: no complete answer arrived in time, or it is too long or compressed.
-            CraftZooError: the server redirects, its certificate cannot be trusted, the request
-                cannot be sent, or the environment names a proxy or certificates that cannot be
-                used.
+            CraftZooError: the server redirects, its certificate cannot be trusted, or the request
+                cannot be sent.
         """
         import httpx
 
-        began = time.monotonic()
-        allowed = self._timeout + len(body or b"") / _SLOWEST
+        from craft_zoo.client.deadlines import deadline
+
+        if self._process != os.getpid():  # a forked process must not use its parent's connections
+            self.reconnect()
+        client, began = self._client, time.monotonic()
+        allowed, limit = self._timeout + len(body or b"") / _SLOWEST, most + _SLACK
         try:
             with (
                 deadline(allowed),
-                self._clients.client() as client,
                 client.stream(method, self.url + path, content=body, headers=headers) as response,
             ):
                 self._heard = True
                 encoding = response.headers.get("content-encoding", "identity")
                 if encoding.strip().lower() != "identity":
-                    raise Damaged(
-                        f"its answer is compressed ({sentence(encoding, 40)}), against the request",
-                        attempts=_TOO_LONG,
-                        billed=True,
-                    )
-                pieces, size = [], 0
+                    said = sentence(encoding, 40)
+                    reason = f"its answer is compressed ({said}), against the request"
+                    raise Damaged(reason, attempts=_TOO_LONG, billed=True)
+                received = bytearray()
                 for piece in response.iter_bytes():
-                    size += len(piece)
-                    if size > most + _SLACK:
-                        raise Damaged(
-                            f"it sends more than the {most + _SLACK:,} bytes that were expected",
-                            attempts=_TOO_LONG,
-                            billed=True,
-                        )
-                    pieces.append(piece)
+                    received += piece
+                    if len(received) > limit:
+                        reason = f"it sends more than the {limit:,} bytes that were expected"
+                        raise Damaged(reason, attempts=_TOO_LONG, billed=True)
         except httpx.TimeoutException as error:
             if time.monotonic() - began >= allowed:
                 reason = f"its answer was incomplete after {allowed:.0f} s"
@@ -154,14 +153,14 @@ class Http:
             raise CraftZooError(
                 f"{self.url} redirects to {sentence(found['location'])}: use that address"
             )
-        return Answer(response.status_code, found, b"".join(pieces))
+        return Answer(response.status_code, found, bytes(received))
 
     def reconnect(self) -> None:
         """Open new connections from now on, because old ones may deliver another request's answer.
 
-        Old connections that other threads use are closed when their requests end.
+        The garbage collector closes the old ones when no request uses them any more.
         """
-        self._clients.retire()
+        self._process, self._client = os.getpid(), self._new_client()
 
     def _failed(self, error: httpx.HTTPError) -> NoReturn:
         """Raise the error for a connection that was refused, broken or violates the protocol."""
@@ -195,12 +194,10 @@ class Http:
             billed=not isinstance(error, unsent),
         ) from None
 
-    @property
-    def _connect_seconds(self) -> float:
-        return min(_CONNECT_SECONDS, self._timeout)
-
-    def _client(self) -> httpx.Client:
+    def _new_client(self) -> httpx.Client:
         import httpx
+
+        from craft_zoo.client.deadlines import keep_deadlines
 
         try:
             client = httpx.Client(
@@ -228,17 +225,17 @@ class Http:
             ) from None
 
 
-def checked_key(key: str, variable: str) -> str:
+def checked_key(key: str | None, variable: str) -> str:
     """Validate an API key and strip whitespace.
 
     Args:
-        key: the key.
+        key: the key; None: the environment variable, "" if it is not set.
         variable: environment variable of the key, named in the error message.
 
     Raises:
         CraftZooError: the key is not printable ASCII; the message does not contain the key.
     """
-    key = key.strip()
+    key = (os.environ.get(variable, "") if key is None else key).strip()
     if not key.isascii() or not key.isprintable():
         raise CraftZooError(f"the API key contains invalid characters: check {variable}")
     return key

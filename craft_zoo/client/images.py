@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from craft_zoo.blackbox.base import VLM, ImageSet, Progress
+from craft_zoo.blackbox.base import ImageSet, Progress
 from craft_zoo.client.files import file_of
-from craft_zoo.client.server import Refused, Server, as_object
+from craft_zoo.client.server import Refused, as_object
 from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import ErrorCode, encode_files, paths
 from craft_zoo.threads import in_threads
+
+if TYPE_CHECKING:
+    from craft_zoo.client.vlm import RemoteVLM
 
 MAX_REUPLOADS = 20  # times that a server may drop data during one query, as by a restart
 
@@ -28,33 +31,21 @@ class RemoteImages(ImageSet):
     Args:
         sources: the N images.
         owner: the model that receives them.
-        server: the model's server.
-        together: maximum number of images of a set on the server.
         progress: called as the server receives images.
-        most: maximum size of an upload request, in bytes.
 
     Raises:
         CraftZooError: an image is missing or broken, or the server refuses it.
     """
 
     def __init__(
-        self,
-        sources: Sequence[ImageSource],
-        owner: VLM,
-        server: Server,
-        together: int,
-        progress: Progress | None = None,
-        *,
-        most: int = _UPLOAD_BYTES,
+        self, sources: Sequence[ImageSource], owner: RemoteVLM, progress: Progress | None = None
     ) -> None:
-        self.sources, self.owner = sources, owner
-        self._server, self._most = server, min(most, _UPLOAD_BYTES)
+        super().__init__(sources, owner)
+        self._server = owner._server
+        self._most = min(owner.served.body_bytes, _UPLOAD_BYTES)  # in an upload request
         self._digests = list(in_threads(_digest, sources))
         self._divided: dict[int, list[Part]] = {}
-        self.parts(together, progress)
-
-    def __len__(self) -> int:
-        return len(self.sources)
+        self.parts(owner.images_together(len(self)), progress)
 
     @property
     def ids(self) -> set[str]:
@@ -66,8 +57,7 @@ class RemoteImages(ImageSet):
         if together not in self._divided:
             parts = []
             for start in range(0, len(self), together):
-                digests = self._digests[start : start + together]
-                parts.append(Part(self._server, self.sources, start, digests, self._most))
+                parts.append(Part(self, start, self._digests[start : start + together]))
                 parts[-1].hand_over(progress)
             self._divided[together] = parts
         return self._divided[together]
@@ -77,11 +67,9 @@ class Part:
     """Consecutive images that form one set on the server.
 
     Args:
-        server: the server.
-        sources: all N images, of which the part is a range.
+        images: all N images.
         start: index of the part's first image.
         digests: SHA-256 of each file of the part, hexadecimal.
-        most: maximum size of an upload request, in bytes.
 
     Attributes:
         id: the server's id of the set.
@@ -89,15 +77,9 @@ class Part:
         stop: index after the part's last image.
     """
 
-    def __init__(
-        self,
-        server: Server,
-        sources: Sequence[ImageSource],
-        start: int,
-        digests: Sequence[str],
-        most: int,
-    ) -> None:
-        self._server, self._sources, self._digests, self._most = server, sources, digests, most
+    def __init__(self, images: RemoteImages, start: int, digests: Sequence[str]) -> None:
+        self._server, self._sources, self._most = images._server, images.sources, images._most
+        self._digests = digests
         self.id, self.start, self.stop = "", start, start + len(digests)
 
     def __len__(self) -> int:
@@ -127,11 +109,20 @@ class Part:
                 progress(self.stop - len(missing), len(self._sources))
             sent = dict(self._some(missing))
             try:
-                answer = self._put(encode_files(sent))
+                answer = self._server.ask(
+                    "PUT",
+                    paths.IMAGES.format(id=self.id),
+                    as_object,
+                    body=encode_files(sent),
+                    kind=_FILES,
+                    most=20 * len(self),
+                )
             except Refused as refusal:
                 if refusal.code == ErrorCode.BAD_IMAGE:
                     for place in sent:
-                        open_image(self._source(place))  # raises an error that names the image
+                        open_image(
+                            self._sources[self.start + place]
+                        )  # raises an error that names the image
                     if self.start:  # the server's message counts from the start of this part
                         sentence = f"after the first {self.start:,} images, {refusal}"
                         raise Refused(refusal.code, sentence) from None
@@ -145,26 +136,13 @@ class Part:
         if progress:
             progress(self.stop, len(self._sources))
 
-    def _source(self, place: int) -> ImageSource:
-        return self._sources[self.start + place]
-
-    def _put(self, files: bytes) -> dict[str, Any]:
-        return self._server.ask(
-            "PUT",
-            paths.IMAGES.format(id=self.id),
-            as_object,
-            body=files,
-            kind=_FILES,
-            most=20 * len(self),
-        )
-
     def _some(self, missing: list[int]) -> Iterator[tuple[int, bytes]]:
         """Files of one upload request, without duplicates and up to the request's limits."""
         size, taken = 0, set[str]()
         for place in missing:
             if self._digests[place] in taken:
                 continue
-            content = file_of(self._source(place))
+            content = file_of(self._sources[self.start + place])
             size += len(content) + _HEAD_BYTES
             if taken and (size > self._most or len(taken) == _TOGETHER):
                 return

@@ -135,7 +135,7 @@ class PaidVLM(VLM):
                 raise
 
         answer = self._retrying(attempt, self.name, stop)
-        self.cost_limit.replace(expected, answer.usage)
+        self.cost_limit.record(answer.usage - expected)
         ratio = answer.usage.input_tokens / max(1, estimate.input_tokens)
         self._ratio = max(self._ratio or 0.0, ratio)
         return answer

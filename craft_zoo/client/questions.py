@@ -25,12 +25,12 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, templa
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, prompt_for, sample_of
-from craft_zoo.client.prefetch import prefetched
 from craft_zoo.client.retrying import Damaged, Retrying
 from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
+from craft_zoo.threads import prefetched
 
 INSTRUCTIONS = "Which of these does the image show?"
 # Other instructions that a search of prompts in words may choose.

@@ -22,6 +22,7 @@ _LOG = logging.getLogger("craft_zoo.blackbox")
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _LONG_WAIT = 1e9  # seconds; upper bound of the wait that a server may request
 _SHORT_WAIT = 5.0  # seconds; shorter total waits are not logged
+_UNHEARD_SECONDS = 30.0  # limit for a server that never answered: its address may be wrong
 _BETWEEN_WARNINGS = 10.0  # seconds, because many threads may wait for one server
 
 
@@ -58,57 +59,40 @@ class Stopped(Exception):  # noqa: N818, an expected condition rather than an er
     """The caller no longer needs the answer."""
 
 
-class _WaitLogger:
-    """Logs waits, one warning in 10 s for all threads that wait for the same server."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, float] = {}
-
-    def __call__(self, who: str, reason: str, seconds: float) -> None:
-        now = time.monotonic()
-        if now - self._last.get(who, -math.inf) < _BETWEEN_WARNINGS:
-            return
-        self._last[who] = now
-        _LOG.warning("waiting %d s for %s (%s)", math.ceil(seconds), who, reason)
-
-
 @dataclass(frozen=True)
 class Retrying:
     """Retry policy: exponential backoff with full jitter.
 
     The pause before the n-th retry is uniformly random between 0 and ``first`` · 2ⁿ⁻¹ seconds, at
     most ``longest``, so that the clients of a server do not retry simultaneously. The wait that
-    the server requests is added.
+    the server requests is added. Once the total time exceeds 5 s, the log gets a warning of each
+    wait, at most every 10 s for each server.
 
     Attributes:
         attempts: maximum number of attempts.
-        seconds: time after which no further attempt begins.
-        unheard: the same for a server that cannot be reached and has never answered, because its
-            address is more likely wrong than the server down.
+        seconds: time after which no further attempt begins; at most 30 s for a server that cannot
+            be reached and has never answered.
         first: upper bound of the first pause, in seconds.
         longest: upper bound of every pause, in seconds.
         sleep: function that waits; None: the real wait, which ``stop`` ends early.
         draw: function that returns a random number between 0 and 1.
         clock: monotonic clock in seconds.
-        on_wait: called with server, reason and pause once the total time exceeds 5 s; the default
-            logs a warning, at most every 10 s.
     """
 
     attempts: int = 60
     seconds: float = 600.0
-    unheard: float = 30.0
     first: float = 0.5
     longest: float = 20.0
     sleep: Callable[[float], None] | None = field(default=None, repr=False)
     draw: Callable[[], float] = field(default_factory=lambda: random.Random().random, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
-    on_wait: Callable[[str, str, float], None] = field(default_factory=_WaitLogger, repr=False)
+    _warned: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or min(self.seconds, self.unheard) < 0:
+        if self.attempts < 1 or self.seconds < 0:
             raise CraftZooError(
-                f"{self.attempts} attempts in {min(self.seconds, self.unheard):g} s cannot be "
-                f"made: allow at least one attempt and no negative time"
+                f"{self.attempts} attempts in {self.seconds:g} s cannot be made: allow at least "
+                f"one attempt and no negative time"
             )
 
     def __call__(
@@ -126,8 +110,9 @@ class Retrying:
             Stopped: ``stop`` was set before an attempt.
         """
         began, made, seldom = self.clock(), 0, 0
+        stop = stop or threading.Event()
         while True:
-            if stop is not None and stop.is_set():
+            if stop.is_set():
                 raise Stopped(who)
             try:
                 return attempt()
@@ -138,42 +123,32 @@ class Retrying:
                 pause = failure.after + ceiling * self.draw()
                 passed = self.clock() - began
                 if failure.attempts is not None and seldom >= failure.attempts:
-                    raise _no_usable_answer(failure, who, made) from None
-                patience = min(self.seconds, self.unheard) if failure.unheard else self.seconds
+                    raise CraftZooError(
+                        f"{who} gives no usable answer ({failure.reason}; {_tries(made)}): check "
+                        f"the address, or ask its owner"
+                    ) from None
+                unheard = _UNHEARD_SECONDS if failure.unheard else math.inf
+                patience = min(self.seconds, unheard)
                 if made >= self.attempts or passed + pause > patience:
                     raise self._ended(failure, who, passed, made) from None
                 reason = failure.reason
             if passed + pause > _SHORT_WAIT:
-                self.on_wait(who, reason, pause)
-            self._wait(pause, stop)
+                self._warn(who, reason, pause)
+            (self.sleep or stop.wait)(pause)
 
-    def _wait(self, seconds: float, stop: threading.Event | None) -> None:
-        if self.sleep is not None:
-            self.sleep(seconds)
-        elif stop is not None:
-            stop.wait(seconds)
-        else:
-            time.sleep(seconds)
+    def _warn(self, who: str, reason: str, seconds: float) -> None:
+        now = time.monotonic()
+        if now - self._warned.get(who, -math.inf) >= _BETWEEN_WARNINGS:
+            self._warned[who] = now
+            _LOG.warning("waiting %d s for %s (%s)", math.ceil(seconds), who, reason)
 
     def _ended(self, failure: Transient, who: str, passed: float, made: int) -> CraftZooError:
         wait = f", which asks to wait {failure.after:.0f} s" if failure.after > self.longest else ""
         why = f"{failure.reason}{wait}; {_tries(made)}"
+        mend = ": rerun the same command once it is available, to continue"
         if failure.unheard:
-            return CraftZooError(
-                f"{who} did not answer for {passed:.0f} s ({why}), and never has: check the "
-                f"address and the network"
-            )
-        return CraftZooError(
-            f"{who} did not answer for {passed:.0f} s ({why}): rerun the same command once it is "
-            f"available, to continue"
-        )
-
-
-def _no_usable_answer(failure: Transient, who: str, made: int) -> CraftZooError:
-    return CraftZooError(
-        f"{who} gives no usable answer ({failure.reason}; {_tries(made)}): check the "
-        f"address, or ask its owner"
-    )
+            mend = ", and never has: check the address and the network"
+        return CraftZooError(f"{who} did not answer for {passed:.0f} s ({why}){mend}")
 
 
 def _tries(made: int) -> str:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from craft_zoo.client.http import (
-    BUSY,
-    Answer,
-    Http,
-    checked_key,
-)
+from craft_zoo.client.http import BUSY, Answer, Http, checked_key
 from craft_zoo.client.retrying import Damaged, Retrying, Transient
 from craft_zoo.errors import CraftZooError
-from craft_zoo.printable import sentence
-from craft_zoo.protocol import DIGEST_HEADER, ErrorCode, digest
+from craft_zoo.printable import printable, sentence
+from craft_zoo.protocol import DIGEST_HEADER, ErrorCode, digest, paths
 
 if TYPE_CHECKING:
     import httpx
@@ -26,6 +21,10 @@ Result = TypeVar("Result")
 
 KEY_VARIABLE = "CRAFT_ZOO_API_KEY"
 JSON = "application/json"
+ANSWER_BYTES = 2**26  # maximum size of an answer that the client requests
+_BODY_BYTES = 2**25  # maximum size of a request body
+_IMAGES = 2**13  # maximum size of a set; with ImageNet's 1000 classes, an answer has 32 MB
+_ACCEPTS = frozenset({"contexts", "texts"})
 
 MISREAD = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 """Exceptions raised while reading JSON of an unexpected form."""
@@ -43,6 +42,36 @@ class Refused(CraftZooError):  # noqa: N818, an expected condition rather than a
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """Description of a served model.
+
+    Two descriptions are equal if model and form of the answers are the same. Limits are not
+    compared.
+
+    Attributes:
+        name: name given by the owner.
+        image_size: height and width of the model's input, in pixels.
+        accepts: kinds of prompts, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
+        answers: logits or log_probabilities; "" if the server does not say.
+        top_k: number of largest scores of each image that are returned unchanged; None: all.
+        in_flight: maximum number of prompts in a request.
+        images: maximum number of images in a set.
+        answer_bytes: maximum size of an answer.
+        body_bytes: maximum size of a request body.
+    """
+
+    name: str
+    image_size: int
+    accepts: frozenset[str]
+    answers: str
+    top_k: int | None
+    in_flight: int = field(compare=False)
+    images: int = field(compare=False)
+    answer_bytes: int = field(compare=False)
+    body_bytes: int = field(compare=False)
 
 
 class Server:
@@ -67,8 +96,7 @@ class Server:
         retrying: Retrying,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        key = os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key
-        key = checked_key(key, KEY_VARIABLE)
+        key = checked_key(api_key, KEY_VARIABLE)
         self._has_key = bool(key)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = Http(url, headers, timeout, transport)
@@ -120,6 +148,34 @@ class Server:
         body = None if about is None else json.dumps(about).encode()
         return self.ask(method, path, as_object, body=body, most=most)
 
+    def info(self) -> ServerInfo:
+        """Request the description of the served model.
+
+        Raises:
+            CraftZooError: the server does not answer, or its answer is invalid.
+        """
+        about = self.ask_json("GET", paths.MODEL)
+        try:
+            limits, top_k = about.get("limits") or {}, about.get("top_k")
+            in_flight = int(about["in_flight"])
+            served = ServerInfo(
+                name=printable(str(about["name"])),
+                image_size=int(about["image_size"]),
+                accepts=frozenset(about["accepts"]) & _ACCEPTS,
+                answers=printable(str(about.get("answers") or "")),
+                top_k=None if top_k is None else int(top_k),
+                in_flight=min(in_flight, int(limits.get("contexts", in_flight))),
+                images=min(_IMAGES, int(limits.get("images", _IMAGES))),
+                answer_bytes=int(limits.get("answer_bytes", ANSWER_BYTES)),
+                body_bytes=min(_BODY_BYTES, int(limits.get("body_bytes", _BODY_BYTES))),
+            )
+        except MISREAD:
+            raise self.protocol_error("describes its model in an unexpected form") from None
+        least = min(served.in_flight, served.image_size, served.images, served.answer_bytes)
+        if least < 1 or not served.accepts:
+            raise self.protocol_error("describes a model that cannot be queried")
+        return served
+
     def send_ignoring_errors(self, method: str, path: str) -> None:
         """Send a request once and ignore failures."""
         with suppress(Transient, CraftZooError):
@@ -134,13 +190,6 @@ class Server:
         return CraftZooError(
             f"{self.url} drops images or class names before they are queried: use fewer "
             f"images, or ask its owner for more memory"
-        )
-
-    def replaced_error(self) -> CraftZooError:
-        """The error for a server whose model or form of answers has changed."""
-        return CraftZooError(
-            f"{self.url} serves another model than the run began with, or answers in another "
-            f"form: start a new run, or ask its owner"
         )
 
     def _verified(self, answer: Answer) -> Answer:
@@ -163,7 +212,7 @@ class Server:
 
     def _refusal(self, answer: Answer) -> Exception:
         try:
-            error = _parsed(answer)["error"]
+            error = answer.json["error"]
             code, message = str(error["code"]), sentence(str(error["message"]))
         except MISREAD:
             return _unexpected(f"HTTP {answer.status} without a reason")
@@ -185,20 +234,11 @@ def as_object(answer: Answer) -> dict[str, Any]:
     Raises:
         Transient: it is no JSON object.
     """
-    about = _parsed(answer)
-    if not isinstance(about, dict):
+    if not isinstance(answer.json, dict):
         raise _unexpected("its answer is no JSON object")
-    return about
+    return answer.json
 
 
 def _unexpected(what: str) -> Damaged:
     """The error for an answer that violates the protocol, possibly because it was damaged."""
     return Damaged(f"{what}, unlike a craft-zoo server", attempts=_UNEXPECTED_ATTEMPTS)
-
-
-def _parsed(answer: Answer) -> Any:
-    """The parsed JSON; None if the body is no JSON."""
-    try:
-        return json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None

@@ -128,7 +128,7 @@ class SystemOne(QuestionService):
             answer = self._http.send("POST", ROUTE, body, headers, most=most)
             if answer.status != 200:
                 raise self._refused(answer)
-            return _reply(answer.body, questions)
+            return _reply(answer.json, questions)
         except Damaged:
             self._http.reconnect()
             raise
@@ -147,7 +147,7 @@ class SystemOne(QuestionService):
 
     def _refused(self, answer: Answer) -> Exception:
         who, status = f"the service {self._http.url}", answer.status
-        said = message_of(_parsed(answer.body)) or f"HTTP {status}"
+        said = message_of(answer.json) or f"HTTP {status}"
         if status in _LATER or status >= 500:
             return Transient(
                 said,
@@ -188,13 +188,12 @@ def _prompt(question: dict[str, Any]) -> str:
     return "\n\n" + "\n".join([question["instructions"], *options, last])
 
 
-def _reply(body: bytes, questions: Sequence[Question]) -> Reply:
-    """The reply in a response. A question without an answer was refused.
+def _reply(said: Any, questions: Sequence[Question]) -> Reply:
+    """The reply in the JSON of a response. A question without an answer was refused.
 
     Raises:
         Damaged: it is no reply to the questions.
     """
-    said = _parsed(body)
     if not isinstance(said, dict):
         raise Damaged("its answer is no JSON object", attempts=_INVALID, billed=True)
     try:
@@ -229,14 +228,6 @@ def _decoded(question: Question, answer: dict[str, Any] | None) -> list[float] |
     if len(by_value) != len(question.options):
         raise ValueError(f"{len(by_value)} probabilities for {len(question.options)} options")
     return [probability(by_value[value]) for value, _ in question.options]
-
-
-def _parsed(body: bytes) -> Any:
-    """The parsed JSON; None if the body is no JSON."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
 
 
 @register_model(SCHEME)

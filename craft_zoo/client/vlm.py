@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -26,16 +29,9 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Price, Usage
 from craft_zoo.client.http import Answer
 from craft_zoo.client.idempotency import QuestionKeys
-from craft_zoo.client.image_lifetimes import ImageLifetimes
 from craft_zoo.client.images import MAX_REUPLOADS, Part, RemoteImages
 from craft_zoo.client.retrying import Damaged, Retrying
-from craft_zoo.client.server import (
-    JSON,
-    MISREAD,
-    Refused,
-    Server,
-)
-from craft_zoo.client.server_info import ANSWER_BYTES, fetch_server_info
+from craft_zoo.client.server import ANSWER_BYTES, JSON, MISREAD, Refused, Server
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import sentence
@@ -122,8 +118,10 @@ class RemoteVLM(VLM):
         self._server = Server(url, api_key, timeout, retrying or Retrying(), transport)
         self._questions = QuestionKeys(session)
         self._contexts: dict[str, np.ndarray] = {}
-        self._handed = ImageLifetimes()
-        self.name, self.served = self._server.url, fetch_server_info(self._server)
+        self._lock = threading.Lock()
+        self._alive: WeakSet[RemoteImages] = WeakSet()
+        self._temporary: set[str] = set()  # ids of sets to delete once no object here uses them
+        self.name, self.served = self._server.url, self._server.info()
         self.image_size, self.in_flight = self.served.image_size, self.served.in_flight
 
     def next_question(self, name: str) -> None:
@@ -131,11 +129,7 @@ class RemoteVLM(VLM):
         self._questions.name_next(name)
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> RemoteImages:
         """See :meth:`VLM.images`. Only hashes are sent of images that the server has.
 
@@ -146,11 +140,19 @@ class RemoteVLM(VLM):
             CraftZooError: an image is missing or broken, or the server refuses it.
         """
         images = as_images(images)
-        for id in self._handed.take_gone():
+        with self._lock:
+            # Two objects with equal images share their ids.
+            gone = self._temporary - {id for handed in self._alive for id in handed.ids}
+            self._temporary -= gone
+        for id in sorted(gone):
             self._server.send_ignoring_errors("DELETE", paths.IMAGE_SET.format(id=id))
-        together, most = self.images_together(len(images)), self.served.body_bytes
-        handed = RemoteImages(images, self, self._server, together, progress, most=most)
-        self._handed.add(handed, keep)
+        handed = RemoteImages(images, self, progress)
+        with self._lock:
+            self._alive.add(handed)
+            if keep:
+                self._temporary -= handed.ids
+            else:
+                self._temporary |= handed.ids
         return handed
 
     def forget(self, images: ImageSet) -> None:
@@ -211,23 +213,6 @@ class RemoteVLM(VLM):
         return together
 
 
-class _Opened(NamedTuple):
-    """The server's description of the model opened on class names."""
-
-    id: str
-    template: str
-    shape: tuple[int, ...]  # (n_ctx, dim)
-    start: np.ndarray  # the initial context
-
-    def is_like(self, other: _Opened) -> bool:
-        """Whether a search that began with one classifier can continue with the other."""
-        return (self.template, self.shape, self.start.tobytes()) == (
-            other.template,
-            other.shape,
-            other.start.tobytes(),
-        )
-
-
 class RemoteClassifier(BlackBox):
     """The served model, opened on class names.
 
@@ -238,12 +223,11 @@ class RemoteClassifier(BlackBox):
     def __init__(self, owner: RemoteVLM, classnames: tuple[str, ...], init: str) -> None:
         self._owner, self._server, self._init = owner, owner._server, init
         self.classnames, self.accepts = classnames, owner.served.accepts
-        self._opened = self._open(owner._contexts)
-        self.id, self.template = self._opened.id, self._opened.template
-        self.initial_context = self._opened.start.copy()
+        self.id, self.template, self._start = self._open(owner._contexts)
+        self.initial_context = self._start.copy()
 
-    def _open(self, known: dict[str, np.ndarray]) -> _Opened:
-        """Open the model on the server.
+    def _open(self, known: dict[str, np.ndarray]) -> tuple[str, str, np.ndarray]:
+        """Open the model on the server; return the id, the template and the initial context.
 
         Args:
             known: initial contexts by id; fetched ones are added.
@@ -251,9 +235,16 @@ class RemoteClassifier(BlackBox):
         for _ in range(MAX_REUPLOADS):
             id, template, shape = self._announce()
             try:
-                if id not in known:
-                    known[id] = self._fetch(id, shape)
-                return _Opened(id, template, shape, known[id])
+                if "contexts" not in self.accepts:
+                    known[id] = np.zeros((0, 0), np.float32)
+                elif id not in known:
+                    known[id] = self._server.ask(
+                        "GET",
+                        paths.INITIAL_CONTEXT.format(id=id),
+                        partial(self._array, shape=shape),
+                        most=4 * math.prod(shape),
+                    )
+                return id, template, known[id]
             except Refused as refusal:
                 if refusal.code != ErrorCode.UNKNOWN_CLASSIFIER:
                     raise
@@ -265,12 +256,14 @@ class RemoteClassifier(BlackBox):
         Raises:
             CraftZooError: the server serves another model now.
         """
-        if fetch_server_info(self._server) != self._owner.served:
-            raise self._server.replaced_error()
-        opened = self._open({})
-        if not opened.is_like(self._opened):
-            raise self._server.replaced_error()
-        self.id = opened.id
+        if self._server.info() == self._owner.served:
+            self.id, template, start = self._open({})
+            if template == self.template and np.array_equal(start, self._start):
+                return
+        raise CraftZooError(
+            f"{self._server.url} serves another model than the run began with, or answers in "
+            f"another form: start a new run, or ask its owner"
+        )
 
     def _announce(self) -> tuple[str, str, tuple[int, ...]]:
         """Send the class names; return the id, the template and the shape of a context."""
@@ -288,17 +281,6 @@ class RemoteClassifier(BlackBox):
             raise self._server.protocol_error(f"has contexts of the shape {shape}")
         return id, template, shape
 
-    def _fetch(self, id: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Download the initial context."""
-        if "contexts" not in self.accepts:
-            return np.zeros((0, 0), np.float32)
-        return self._server.ask(
-            "GET",
-            paths.INITIAL_CONTEXT.format(id=id),
-            lambda answer: self._array(answer, shape),
-            most=4 * math.prod(shape),
-        )
-
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`.
 
@@ -307,10 +289,9 @@ class RemoteClassifier(BlackBox):
                 not answer, or its answer is invalid.
         """
         mine = own_images(images, RemoteImages, self._owner)
-        name = self._owner._questions.take_name()
-        return self._ask_all(prompts, mine, name)
+        return self._answers(prompts, mine, self._owner._questions.take_name())
 
-    def _ask_all(
+    def _answers(
         self, prompts: Prompts, images: RemoteImages, name: str | None
     ) -> Iterator[np.ndarray]:
         self._owner.cost_limit.check(Usage(len(prompts) * len(images)))
@@ -318,23 +299,19 @@ class RemoteClassifier(BlackBox):
         parts = images.parts(self._owner.images_together(len(images), texts))
         together = self._owner.together(prompts, images, texts)
         for first in range(0, len(prompts), together):
-            some = prompts[first : first + together]
-            yield from self._ask(some, parts, name and f"{name}/{first}")
-
-    def _ask(self, prompts: Prompts, parts: Sequence[Part], name: str | None) -> np.ndarray:
-        """(P, N, C) scores of the prompts on all images."""
-        if len(parts) == 1:
-            return self._ask_part(prompts, parts[0], name)
-        scores = np.empty((len(prompts), parts[-1].stop, len(self.classnames)), np.float32)
-        for part in parts:
-            scores[:, part.start : part.stop] = self._ask_part(
-                prompts, part, name and f"{name}/{part.start}"
+            some, named = prompts[first : first + together], name and f"{name}/{first}"
+            if len(parts) == 1:
+                yield from self._ask(some, parts[0], named)
+                continue
+            yield from np.concatenate(
+                [self._ask(some, part, named and f"{named}/{part.start}") for part in parts],
+                axis=1,
             )
-        return scores
 
-    def _ask_part(self, prompts: Prompts, part: Part, name: str | None) -> np.ndarray:
+    def _ask(self, prompts: Prompts, part: Part, name: str | None) -> np.ndarray:
+        """(P, n, C) scores of the prompts on the n images of a part."""
         if isinstance(prompts, np.ndarray):
-            kind, body = _ARRAY, encode_array(np.ascontiguousarray(prompts, dtype=np.float32))
+            kind, body = _ARRAY, encode_array(prompts)
         else:
             kind, body = JSON, json.dumps({"templates": list(prompts)}).encode()
         # The ids are content hashes, so they identify the classes and images of the query.
@@ -380,9 +357,9 @@ class RemoteClassifier(BlackBox):
             array = decode_array(answer.body)
         except CraftZooError as error:
             raise self._server.protocol_error(f"did not answer with an array ({error})") from None
-        if array.shape != shape or array.dtype != np.float32:
+        if array.shape != shape:
             raise self._server.protocol_error(
-                f"answered with {array.dtype} of shape {array.shape} instead of float32 {shape}"
+                f"answered with an array of shape {array.shape} instead of {shape}"
             )
         if not np.isfinite(array).all():
             raise self._server.protocol_error("answered with NaN or infinity")
@@ -397,8 +374,5 @@ def _optional(value: Any) -> int | None:
 def open_served(spec: ModelSpec) -> RemoteVLM:
     """A model that craft-zoo serve serves, https://HOST."""
     return RemoteVLM(
-        spec.model,
-        max_predictions=spec.max_predictions,
-        price=spec.price,
-        max_cost=spec.max_cost,
+        spec.model, max_predictions=spec.max_predictions, price=spec.price, max_cost=spec.max_cost
     )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
 import ssl
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from craft_zoo.client.connections import SharedClient
 from craft_zoo.client.http import Http, checked_key
 from craft_zoo.client.retrying import Damaged, Transient
 from craft_zoo.errors import CraftZooError
@@ -149,55 +149,28 @@ def test_keys_that_no_header_holds_are_not_shown() -> None:
         assert "ret" not in str(e.value)
 
 
-class Client:
-    """Stands for httpx's."""
-
-    closed = False
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def test_a_client_that_was_left_is_closed_when_nobody_uses_it() -> None:
-    clients: Any = SharedClient(Client)  # type: ignore[arg-type]
-    clients.retire()
-    with clients.client() as first, clients.client() as again:
-        assert first is again
-        clients.retire()
-        clients.retire()
-        with clients.client() as second:
-            assert second is not first
-        assert not first.closed
-    assert first.closed
-    assert not second.closed
-    clients.retire()
-    assert second.closed
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_has_connections_of_its_own() -> None:
-    clients: Any = SharedClient(Client)  # type: ignore[arg-type]
-    with clients.client() as first:
-        pass
-    with clients._lock:  # as another thread may do at the moment of a fork
-        child = os.fork()
-        if not child:
-            signal.alarm(10)
-            try:
-                clients.retire()
-                with clients.client() as second:
-                    os._exit(int(first is second or first.closed))
-            finally:
-                os._exit(2)
+    one = http(lambda _: httpx.Response(200))
+    first = one._client
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        try:
+            one.send("GET", "/")
+            os._exit(int(one._client is first))
+        finally:
+            os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
-    with clients.client() as same:
-        assert same is first
+    one.send("GET", "/")
+    assert one._client is first
 
 
 def test_real_connections(tmp_path: Path) -> None:
     """Kept between requests, and closed when they are left; a refused one is told from others."""
     connections: list[socket.socket] = []
+    asked, go_on, closed = threading.Event(), threading.Event(), threading.Semaphore(0)
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
     def serve(listening: socket.socket) -> None:
@@ -210,9 +183,13 @@ def test_real_connections(tmp_path: Path) -> None:
             threading.Thread(target=talk, args=(connection,), daemon=True).start()
 
     def talk(connection: socket.socket) -> None:
-        while b"\r\n\r\n" in (connection.recv(2**16) or b""):
+        while b"\r\n\r\n" in (request := connection.recv(2**16)):
+            if b"slow" in request:
+                asked.set()
+                assert go_on.wait(20)
             connection.sendall(answer)
         connection.close()
+        closed.release()
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=serve, args=(listening,), daemon=True).start()
@@ -220,10 +197,18 @@ def test_real_connections(tmp_path: Path) -> None:
         for _ in range(2):
             assert one.send("GET", "/").body == b"ok"
         assert len(connections) == 1
-        one.reconnect()
-        assert one.send("GET", "/").body == b"ok"
-        assert len(connections) == 2
-    one.reconnect()
+        with ThreadPoolExecutor() as pool:
+            slow = pool.submit(one.send, "GET", "/slow")
+            assert asked.wait(20)
+            one.reconnect()
+            assert one.send("GET", "/").body == b"ok"
+            assert len(connections) == 2
+            assert not closed.acquire(blocking=False)
+            go_on.set()
+            assert slow.result().body == b"ok"
+        del slow
+        gc.collect()
+        assert closed.acquire(timeout=20)
     with pytest.raises(Transient, match="refused") as caught:
         Http("http://127.0.0.1:1", {}, 20.0).send("GET", "/")
     assert caught.value.unheard

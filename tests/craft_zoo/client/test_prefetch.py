@@ -10,8 +10,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from craft_zoo.client.prefetch import prefetched
-from craft_zoo.threads import in_order
+from craft_zoo.threads import in_order, prefetched
 
 
 class Begun:
