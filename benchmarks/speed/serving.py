@@ -11,13 +11,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+import httpx
 import numpy as np
-import pandas as pd
 import torch
-from rich.console import Console
 
+from craft_zoo.benchmarks.speed.machine import Rows
 from craft_zoo.blackbox import VLM, load_vlm
 from craft_zoo.client import RemoteVLM
 from craft_zoo.craft import Step
@@ -29,15 +28,12 @@ _PATIENCE = 120.0  # seconds to wait for a server to start
 
 
 @contextmanager
-def served(
-    accounts: int = 1, *, options: Sequence[str] = (), threads: int = 1
-) -> Iterator[tuple[str, list[str]]]:
-    """Serve a model from a separate process on this machine.
+def served(accounts: int, options: Sequence[str] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Serve a model from a separate process with as many threads as PyTorch has here.
 
     Args:
         accounts: number of accounts.
         options: further options of ``craft-zoo serve``; the default model is craft-mini.
-        threads: threads of the server.
 
     Yields:
         The server's address, and one key per account.
@@ -50,7 +46,7 @@ def served(
         port = _free_port()
         command = [sys.executable, "-c", "import sys; from craft_zoo.cli import main; main()"]
         command += ["serve", "--port", str(port), "--keys", str(file), "--state", name]
-        command += ["--threads", str(threads), *options]
+        command += ["--threads", str(torch.get_num_threads()), *options]
         command += ["--limit", "requests_per_second=100000", "--limit", "burst=100000"]
         with open(Path(name) / "log", "wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -63,24 +59,16 @@ def served(
 
 
 def measure_loopback(
-    *,
-    dataset: str = "digits",
-    classnames: str | None = None,
-    budget: int = 8000,
-    repeats: int = 2,
-    console: Console | None = None,
-) -> pd.DataFrame:
+    dataset: str, *, classnames: str | None = None, budget: int = 8000, repeats: int = 2
+) -> Rows:
     """Measure ``craft`` in one process and through a server on this machine.
 
-    Returns:
-        Columns where, seconds, and same: whether loss, accuracy and prompt of every step equal
-        those of the first run bit for bit.
+    ``same`` of a row is whether loss, accuracy and prompt of every step equal those of the first
+    run bit for bit, which requires the same number of threads on both sides.
     """
     task = few_shot(load_dataset(dataset, classnames=classnames), shots=16, seed=1)
-    rows: list[dict[str, Any]] = []
     first: list[tuple[object, ...]] | None = None
-    # Bit-identical results require the same number of threads on both sides.
-    with served(threads=torch.get_num_threads()) as (url, keys):
+    with served(1) as (url, keys):
         local, remote = load_vlm(), RemoteVLM(url, api_key=keys[0])
         for vlm in (local, remote):
             tune(vlm, task, budget=20)  # encodes or uploads the images before the measurement
@@ -90,10 +78,7 @@ def measure_loopback(
                 steps = _steps(vlm, task, budget)
                 seconds = time.perf_counter() - began
                 first = first or steps
-                rows.append({"where": where, "seconds": seconds, "same": steps == first})
-                if console:
-                    console.print(f"{where}: {seconds:.1f} s, the same steps: {steps == first}")
-    return pd.DataFrame(rows)
+                yield {"where": where, "seconds": seconds, "same": steps == first}
 
 
 def _steps(vlm: VLM, task: Task, budget: int) -> list[tuple[object, ...]]:
@@ -116,8 +101,6 @@ def _free_port() -> int:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    import httpx
-
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until and process.poll() is None:
         try:
