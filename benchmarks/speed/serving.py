@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import numpy as np
 import torch
 
@@ -43,16 +42,15 @@ def served(accounts: int, options: Sequence[str] = ()) -> Iterator[tuple[str, li
         file = Path(name) / "keys.json"
         about = {f"account {n}": {"key_sha256": key_hash(key)} for n, key in enumerate(keys)}
         file.write_text(json.dumps(about))
-        port = _free_port()
+        log = Path(name) / "log"
         command = [sys.executable, "-c", "import sys; from craft_zoo.cli import main; main()"]
-        command += ["serve", "--port", str(port), "--keys", str(file), "--state", name]
+        command += ["serve", "--port", "0", "--keys", str(file), "--state", name]
         command += ["--threads", str(torch.get_num_threads()), *options]
         command += ["--limit", "requests_per_second=100000", "--limit", "burst=100000"]
-        with open(Path(name) / "log", "wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+        with log.open("wb") as written:
+            process = subprocess.Popen(command, stdout=written, stderr=written)
         try:
-            _wait_for(port, process)
-            yield f"http://127.0.0.1:{port}", keys
+            yield _address(log, process), keys
         finally:
             process.terminate()
             process.wait()
@@ -94,19 +92,11 @@ def _bits(step: Step) -> tuple[object, ...]:
     return step.queries, step.loss, step.train_accuracy, shown
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
+    """The address that a server prints once it has started."""
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until and process.poll() is None:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
+        if found := re.search(r"^Serving .* at (http\S+)$", log.read_text(), re.MULTILINE):
+            return found[1]
         time.sleep(0.2)
     raise RuntimeError("the server did not start")
