@@ -88,9 +88,8 @@ def summarize(runtimes: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for solver, group in runtimes.groupby("solver", sort=False):
         last = group[np.isclose(group["target"], TARGETS[-1], rtol=1e-6, atol=0)]
-        mean, low, high = mean_bootstrap(areas(group).to_numpy())
         solved = int(np.isfinite(last["evaluations"]).sum())
-        rows.append((solver, len(last), solved, mean, low, high))
+        rows.append((solver, len(last), solved, *mean_bootstrap(areas(group).to_numpy())))
     table = pd.DataFrame(rows, columns=["solver", "problems", "solved", "area", "low", "high"])
     return table.sort_values("area", ascending=False, kind="stable", ignore_index=True)
 
@@ -114,21 +113,10 @@ def compare(runtimes: pd.DataFrame, solvers: Sequence[Solver]) -> pd.DataFrame:
             continue
         ours, theirs = (runtimes[runtimes["solver"] == name] for name in (solver.name, bare.name))
         area, area_bare = areas(ours), areas(theirs)
-        difference, low, high = mean_bootstrap((area - area_bare).to_numpy())
+        interval = mean_bootstrap((area - area_bare).to_numpy())
         key = ["function", "instance", "target"]
         both = ours.merge(theirs, on=key, suffixes=("", "_bare"))
         same = both["evaluations"] == both["evaluations_bare"]
         identical = int(same.groupby([both["function"], both["instance"]]).all().sum())
-        rows.append(
-            (
-                solver.spec,
-                area.mean(),
-                area_bare.mean(),
-                difference,
-                low,
-                high,
-                identical,
-                len(area),
-            )
-        )
+        rows.append((solver.spec, area.mean(), area_bare.mean(), *interval, identical, len(area)))
     return pd.DataFrame(rows, columns=columns)

@@ -99,4 +99,4 @@ def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
         if found := re.search(r"^Serving .* at (http\S+)$", log.read_text(), re.MULTILINE):
             return found[1]
         time.sleep(0.2)
-    raise RuntimeError("the server did not start")
+    raise RuntimeError(f"the server did not start: {log.read_text()[-500:]}")
