@@ -34,13 +34,7 @@ from craft_zoo.client import RemoteVLM
 from craft_zoo.data import ImageSource, few_shot, load_dataset
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.logs import quiet
-from craft_zoo.protocol import (
-    DIGEST_HEADER,
-    IDEMPOTENCY_HEADER,
-    digest,
-    encode_array,
-    paths,
-)
+from craft_zoo.protocol import DIGEST_HEADER, IDEMPOTENCY_HEADER, digest, encode_array, paths
 from craft_zoo.tuning import tune
 
 MODELS = (mini.NAME, "ViT-B-32")

@@ -91,11 +91,7 @@ def measure_scoring(
 
 
 def _measure(
-    model: Model,
-    tokenizer: Tokenizer,
-    names: Sequence[str],
-    rate: float,
-    compile: bool,
+    model: Model, tokenizer: Tokenizer, names: Sequence[str], rate: float, compile: bool
 ) -> dict[str, Any]:
     naive = NaiveScorer(model, tokenizer, names)
     cut = NaiveScorer(model, tokenizer, names, cut=True)

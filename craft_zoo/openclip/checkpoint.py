@@ -193,8 +193,8 @@ class _PassedOver:
 
 _BESIDE_WEIGHTS = (
     *("numpy.dtype", "numpy.ndarray"),
-    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar",)),
-    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+    *("numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct"),
+    *("numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct"),
     "argparse.Namespace",
     *("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath"),
     *("pathlib._local.PosixPath", "pathlib._local.WindowsPath"),
