@@ -82,14 +82,13 @@ def measure_loopback(
 def _steps(vlm: VLM, task: Task, budget: int) -> list[tuple[object, ...]]:
     """Every step of a run, for comparison bit for bit."""
     steps: list[tuple[object, ...]] = []
-    tune(vlm, task, budget=budget, callbacks=[lambda step: steps.append(_bits(step))])
+
+    def keep(step: Step) -> None:
+        prompt = np.asarray(step.solution.prompt).tobytes()
+        steps.append((step.queries, step.loss, step.train_accuracy, prompt))
+
+    tune(vlm, task, budget=budget, callbacks=[keep])
     return steps
-
-
-def _bits(step: Step) -> tuple[object, ...]:
-    prompt = step.solution.prompt
-    shown = prompt.tobytes() if isinstance(prompt, np.ndarray) else prompt
-    return step.queries, step.loss, step.train_accuracy, shown
 
 
 def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
