@@ -35,10 +35,7 @@ _Way = Callable[[], np.ndarray | None]  # returns features (N, embed_dim), or No
 def write_photographs(folder: Path, size: tuple[int, int], count: int) -> list[Path]:
     """Write JPEG files of smooth random images, about as large as photographs in bytes.
 
-    Args:
-        folder: where to write; created if missing.
-        size: width and height in pixels.
-        count: number of images.
+    ``size`` is width and height in pixels. ``folder`` is created if it is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)

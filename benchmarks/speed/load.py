@@ -184,11 +184,8 @@ def _under_load(
 ) -> Rows:
     """Measure each client of a server, one by one and in batches, in alternation.
 
-    Args:
-        open_client: creates a client from the address, its key and its number.
-        options: of ``craft-zoo serve``.
-        clients: number of clients.
-        seconds: duration of each turn.
+    ``open_client`` creates a client from the address, its key and its number; ``options`` are those
+    of ``craft-zoo serve``. Each turn takes ``seconds``.
     """
     for turn, max_batch in product(range(_TURNS), _BATCHES):
         with served(clients, options=["--max-batch", str(max_batch), *options]) as (url, keys):

@@ -99,10 +99,6 @@ def _read(path: Path) -> tuple[Any, bool | None]:
 def load_weights(model: Any, weights: dict[str, Tensor]) -> list[str]:
     """Load weights into an open_clip model, with the conversions of open_clip's own loader.
 
-    Args:
-        model: the model.
-        weights: tensors by name, see :class:`Checkpoint`.
-
     Returns:
         A sentence about each tensor that was resized to fit.
 
