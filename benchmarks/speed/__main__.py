@@ -14,12 +14,7 @@ from craft_zoo.benchmarks.speed.harness import measure_journal, measure_parallel
 from craft_zoo.benchmarks.speed.images import measure_images
 from craft_zoo.benchmarks.speed.load import load_table, measure_classify, measure_load
 from craft_zoo.benchmarks.speed.machine import Rows
-from craft_zoo.benchmarks.speed.scaling import (
-    exponent,
-    measure_memory,
-    measure_scaling,
-    plot_scaling,
-)
+from craft_zoo.benchmarks.speed.scaling import measure_memory, measure_scaling, plot_scaling
 from craft_zoo.benchmarks.speed.scoring import ARCHITECTURES, CLASSES, measure_scoring
 from craft_zoo.benchmarks.speed.serving import measure_loopback
 from craft_zoo.benchmarks.speed.settings import measure_settings
@@ -114,11 +109,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _scaling(options: argparse.Namespace) -> None:
-    measured = _kept(measure_scaling(), options.out / "scaling.csv")
-    for what, points in measured.groupby("what", sort=False):
-        slope = exponent(points["size"].tolist(), points["seconds"].tolist())
-        print(f"cost ~ {what}^{slope:.2f}")
-    plot_scaling(measured, options.out)
+    plot_scaling(_kept(measure_scaling(), options.out / "scaling.csv"), options.out)
 
 
 def _memory(options: argparse.Namespace) -> None:
