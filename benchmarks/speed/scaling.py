@@ -54,7 +54,8 @@ def measure_scaling() -> Rows:
 def _seconds(n_classes: int, popsize: int) -> float:
     """Seconds of a generation of the engine."""
     names = random_names(n_classes)
-    engine = CausalTextEncoder(*random_text_tower(mini.NAME), names, DEFAULT_INIT, memory=2**30)
+    model, tokenizer = random_text_tower(mini.NAME)
+    engine = CausalTextEncoder(model, tokenizer, names, DEFAULT_INIT, memory=2**30)
     contexts = engine.initial_context.repeat(popsize, 1, 1)
     list(engine(contexts))
     return fastest(lambda: list(engine(contexts)))
