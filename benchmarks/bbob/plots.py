@@ -19,34 +19,25 @@ from craft_zoo.benchmarks.plots import COLOURS, MARKERS, label_ends, save
 _DASHED: dict[str, Any] = {"linewidth": 1.3, "linestyle": (0, (3, 2))}
 
 
-def plot_ecdf(runtimes: pd.DataFrame, solvers: Sequence[Solver], folder: Path) -> list[Path]:
+def plot_ecdf(runtimes: pd.DataFrame, solvers: Sequence[Solver], folder: Path) -> None:
     """Draw ``ecdf.png`` and ``ecdf.svg``: one ECDF per solver over all functions.
 
     Args:
         runtimes: of all ``solvers``, see :mod:`craft_zoo.benchmarks.bbob.runtimes`.
         solvers: the lines; a bare library's is dashed, in the colour of the optimizer wrapping it.
         folder: where to write.
-
-    Returns:
-        The files written.
     """
     figure, axis = plt.subplots(figsize=(7.6, 5.2), layout="constrained")
     _draw(axis, runtimes, solvers, top=_top(runtimes, solvers))
     axis.set_title(_title(runtimes), loc="left", fontsize=11)
     axis.set_ylabel("share of (function, instance, target) reached")
-    return save(figure, folder, "ecdf")
+    save(figure, folder, "ecdf")
 
 
-def plot_groups(runtimes: pd.DataFrame, solvers: Sequence[Solver], folder: Path) -> list[Path]:
+def plot_groups(runtimes: pd.DataFrame, solvers: Sequence[Solver], folder: Path) -> None:
     """Draw ``groups.png`` and ``groups.svg``: one panel per group of functions that was run.
 
-    Args:
-        runtimes: of all ``solvers``, see :mod:`craft_zoo.benchmarks.bbob.runtimes`.
-        solvers: the lines, as for :func:`plot_ecdf`.
-        folder: where to write.
-
-    Returns:
-        The files written.
+    The arguments are those of :func:`plot_ecdf`.
     """
     panels = {}
     for name, functions in GROUPS.items():
@@ -65,7 +56,7 @@ def plot_groups(runtimes: pd.DataFrame, solvers: Sequence[Solver], folder: Path)
     for axis in axes.flat[len(panels) :]:
         axis.remove()
     figure.supylabel("share of (function, instance, target) reached", fontsize=10)
-    return save(figure, folder, "groups")
+    save(figure, folder, "groups")
 
 
 def _top(runtimes: pd.DataFrame, solvers: Sequence[Solver]) -> float:

@@ -29,10 +29,7 @@ _RESAMPLES = 1000
 
 
 def ecdf(runtimes: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The share of (function, instance, target) reached, as the corners of a step function.
-
-    Args:
-        runtimes: of one solver.
+    """The share of (function, instance, target) reached by one solver, as a step function.
 
     Returns:
         (k,) ascending evaluations per dimension, and (k,) the shares reached by then. The first
@@ -46,14 +43,11 @@ def ecdf(runtimes: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def areas(runtimes: pd.DataFrame) -> pd.Series:
-    """The area under each problem's ECDF.
+    """The area under the ECDF of one solver on each problem.
 
     The area is on the log axis from 1 evaluation per dimension to the budget, divided by the axis
     length: 1 if every target was reached within 1 evaluation per dimension, 0 if none was reached.
     The mean over problems is the area under their common ECDF.
-
-    Args:
-        runtimes: of one solver.
 
     Returns:
         One value in [0, 1] per problem, with index (function, instance).
@@ -65,11 +59,7 @@ def areas(runtimes: pd.DataFrame) -> pd.Series:
 
 
 def mean_bootstrap(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and its 95 % bootstrap interval; NaN limits for a single value.
-
-    Args:
-        values: (n,) one value per problem; the bootstrap resamples problems.
-    """
+    """Mean and 95 % bootstrap interval of (n,) values of problems; NaN limits for a single one."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, np.nan, np.nan
@@ -88,9 +78,8 @@ def summarize(runtimes: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for solver, group in runtimes.groupby("solver", sort=False):
         last = group[np.isclose(group["target"], TARGETS[-1], rtol=1e-6, atol=0)]
-        mean, low, high = mean_bootstrap(areas(group).to_numpy())
         solved = int(np.isfinite(last["evaluations"]).sum())
-        rows.append((solver, len(last), solved, mean, low, high))
+        rows.append((solver, len(last), solved, *mean_bootstrap(areas(group).to_numpy())))
     table = pd.DataFrame(rows, columns=["solver", "problems", "solved", "area", "low", "high"])
     return table.sort_values("area", ascending=False, kind="stable", ignore_index=True)
 
@@ -114,21 +103,10 @@ def compare(runtimes: pd.DataFrame, solvers: Sequence[Solver]) -> pd.DataFrame:
             continue
         ours, theirs = (runtimes[runtimes["solver"] == name] for name in (solver.name, bare.name))
         area, area_bare = areas(ours), areas(theirs)
-        difference, low, high = mean_bootstrap((area - area_bare).to_numpy())
+        interval = mean_bootstrap((area - area_bare).to_numpy())
         key = ["function", "instance", "target"]
         both = ours.merge(theirs, on=key, suffixes=("", "_bare"))
         same = both["evaluations"] == both["evaluations_bare"]
         identical = int(same.groupby([both["function"], both["instance"]]).all().sum())
-        rows.append(
-            (
-                solver.spec,
-                area.mean(),
-                area_bare.mean(),
-                difference,
-                low,
-                high,
-                identical,
-                len(area),
-            )
-        )
+        rows.append((solver.spec, area.mean(), area_bare.mean(), *interval, identical, len(area)))
     return pd.DataFrame(rows, columns=columns)

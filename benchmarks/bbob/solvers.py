@@ -57,19 +57,12 @@ def check_spec(spec: str, dimension: int, budget: int) -> None:
 
 def has_bare(spec: str) -> bool:
     """Whether :func:`run_bare` knows the library behind an optimizer."""
-    return _name_of(spec) in _BARE
+    return spec.partition(":")[0] in _BARE
 
 
 def run_spec(spec: str, problem: Problem, budget: int, seed: int) -> None:
-    """Minimise through craft-zoo until the budget is spent, or the optimizer stops or diverges.
-
-    The search also ends once the problem is solved.
-
-    Args:
-        spec: as given to :func:`craft_zoo.optimizers.create`.
-        problem: records the targets reached.
-        budget: evaluations.
-        seed: seed of all random numbers.
+    """Minimise through craft-zoo until the budget is spent, the problem is solved, or the optimizer
+    stops or diverges. The arguments are those of :func:`run_bare`.
 
     Raises:
         OptimizerError: an unknown optimizer or a wrong option.
@@ -100,14 +93,14 @@ def run_bare(spec: str, problem: Problem, budget: int, seed: int) -> None:
     Raises:
         CraftZooError: the optimizer wraps no library, or the library failed.
     """
-    name = _name_of(spec)
-    if name not in _BARE:
+    if not has_bare(spec):
         raise CraftZooError(
             f"optimizer {spec!r} wraps no library to compare with: only {', '.join(_BARE)} do"
         )
     with warnings.catch_warnings(action="ignore"):
         try:
-            _BARE[name](*read_spec(spec), problem, budget, seed)
+            name, variant, options = read_spec(spec)
+            _BARE[name](name, variant, options, problem, budget, seed)
         except Exception as error:
             raise CraftZooError(
                 f"the bare library behind {spec!r} fails ({error}): leave bare (--bare) or "
@@ -116,12 +109,7 @@ def run_bare(spec: str, problem: Problem, budget: int, seed: int) -> None:
 
 
 def pycma_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Options of ``cma.CMAEvolutionStrategy`` that correspond to craft-zoo's optimizer options.
-
-    Args:
-        name: cma, sep-cma or vkd-cma.
-        options: all of craft-zoo's options for the optimizer, by name.
-    """
+    """Options of ``cma.CMAEvolutionStrategy`` for all options of cma, sep-cma or vkd-cma."""
     found: dict[str, Any] = {"popsize": options["popsize"], "verbose": -9}
     if options["bound"] is not None:
         found["bounds"] = [-options["bound"], options["bound"]]
@@ -179,10 +167,6 @@ _BARE: dict[str, Callable[..., None]] = {
     "vkd-cma": _pycma,
     "nevergrad": _nevergrad,
 }
-
-
-def _name_of(spec: str) -> str:
-    return spec.partition(":")[0]
 
 
 def read_spec(spec: str) -> tuple[str, str, dict[str, Any]]:

@@ -156,14 +156,7 @@ def write_results(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write ``summary.csv``, ``differences.csv``, ``config.json``, ``ecdf.*`` and ``groups.*``.
 
-    Args:
-        runtimes: as from :func:`run`.
-        suite: the problems.
-        solvers: those that were run.
-        folder: an existing folder.
-
-    Returns:
-        The summary, and the differences to the bare libraries.
+    ``folder`` must exist. Returns the summary, and the differences to the bare libraries.
     """
     summary, differences = summarize(runtimes), compare(runtimes, solvers)
     write_atomically(folder / "summary.csv", summary.to_csv(index=False))

@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
-from rich.console import Console
 
-from craft_zoo.benchmarks.speed import (
-    exponent,
-    measure_journal,
-    measure_memory,
-    measure_parallel,
-    measure_runs,
-    measure_scaling,
-    measure_scoring,
-    measure_settings,
-    memory_table,
-    plot_scaling,
-    runs_table,
-    scoring_table,
-    settings_table,
-)
-from craft_zoo.benchmarks.speed.classify import classify_table, measure_classify
-from craft_zoo.benchmarks.speed.images import ARCHITECTURES as IMAGE_ARCHITECTURES
-from craft_zoo.benchmarks.speed.images import DEFAULT, images_table, measure_images
-from craft_zoo.benchmarks.speed.load import MODELS, load_table, measure_load
-from craft_zoo.benchmarks.speed.scoring import ARCHITECTURES, CLASSES, POPSIZE
+from craft_zoo.benchmarks.speed.harness import measure_journal, measure_parallel
+from craft_zoo.benchmarks.speed.images import measure_images
+from craft_zoo.benchmarks.speed.load import load_table, measure_classify, measure_load
+from craft_zoo.benchmarks.speed.machine import Rows
+from craft_zoo.benchmarks.speed.scaling import measure_memory, measure_scaling, plot_scaling
+from craft_zoo.benchmarks.speed.scoring import ARCHITECTURES, CLASSES, measure_scoring
 from craft_zoo.benchmarks.speed.serving import measure_loopback
-from craft_zoo.console import open_console
+from craft_zoo.benchmarks.speed.settings import measure_settings
+from craft_zoo.benchmarks.speed.whole_run import measure_runs
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 from craft_zoo.machine import keep_freed_memory, use_threads
@@ -41,34 +27,19 @@ _ROUTES = ("scores", "classify")  # of what is served under load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the chosen measurement.
-
-    Returns:
-        The exit code: 0, 2 for bad input, 130 when interrupted.
-    """
+    """Run the chosen measurement; returns the exit code: 0, or 2 for bad input."""
     options = _parser().parse_args(arguments)
     keep_freed_memory()
-    console = open_console()
     try:
         if options.threads is not None:
             use_threads(options.threads)
         options.out.mkdir(parents=True, exist_ok=True)
-        console.print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}, float32")
-        options.measure(options, console)
+        print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}, float32")
+        options.measure(options)
     except (CraftZooError, OSError) as error:
         print(f"craft-zoo: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("craft-zoo: interrupted", file=sys.stderr)
-        return 130
     return 0
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,192 +47,115 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m craft_zoo.benchmarks.speed",
         description="Time and memory against a naive way, in one run on this machine.",
     )
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--threads", type=_positive, help="threads to compute with (default: all)")
-    shared.add_argument(
-        "--out",
-        type=Path,
-        default=Path("craft-zoo-speed"),
-        metavar="DIR",
-        help="folder for tables and plots (default: craft-zoo-speed)",
-    )
     commands = parser.add_subparsers(metavar="WHAT", required=True)
 
-    scoring = commands.add_parser(
-        "scoring", parents=[shared], help="a generation: as released, without padding, the engine"
-    )
+    def command(
+        name: str, measure: Callable[[argparse.Namespace], None], text: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text)
+        added.add_argument("--threads", type=int, help="threads to compute with (default: all)")
+        added.add_argument(
+            "--out",
+            type=Path,
+            default=Path("craft-zoo-speed"),
+            metavar="DIR",
+            help="folder for tables and plots (default: craft-zoo-speed)",
+        )
+        added.set_defaults(measure=measure)
+        return added
+
+    scoring = command("scoring", _scoring, "a generation: as released, without padding, the engine")
     scoring.add_argument("--model", action="append", choices=ARCHITECTURES, help="(default: all)")
-    scoring.add_argument("--classes", action="append", type=_positive, help=f"(default: {CLASSES})")
-    scoring.add_argument("--popsize", type=_positive, default=POPSIZE, help=f"(default: {POPSIZE})")
+    scoring.add_argument("--classes", action="append", type=int, help=f"(default: {CLASSES})")
     scoring.add_argument("--compile", action="store_true", help="compile the engine's tower")
-    scoring.set_defaults(measure=_scoring)
-
-    images = commands.add_parser(
-        "images", parents=[shared], help="features of images: the bare model, usual loops, ours"
-    )
-    images.add_argument(
-        "--model",
-        action="append",
-        choices=IMAGE_ARCHITECTURES,
-        help=f"(default: {', '.join(DEFAULT)})",
-    )
-    images.add_argument(
-        "--images",
-        type=_positive,
-        metavar="N",
-        help="of each kind (default: as many as take a second or more)",
-    )
-    images.add_argument("--repeats", type=_positive, default=3, help="(default: 3)")
-    images.set_defaults(measure=_images)
-
-    run = commands.add_parser("run", parents=[shared], help="a whole run against the released loop")
-    run.add_argument("--dataset", default="digits", help="digits or folder:PATH (default: digits)")
-    run.add_argument("--classnames", metavar="FILE", help="words for the classes")
-    run.add_argument("--shots", type=_positive, default=16, help="(default: 16)")
-    run.add_argument("--budget", type=_positive, default=8000, help="queries (default: 8000)")
-    run.add_argument("--seeds", type=_positive, default=3, help="(default: 3)")
-    run.set_defaults(measure=_run)
-
-    scaling = commands.add_parser(
-        "scaling", parents=[shared], help="cost against candidates, classes and budget"
-    )
-    scaling.set_defaults(measure=_scaling)
-
-    memory = commands.add_parser(
-        "memory", parents=[shared], help="memory of a generation at ImageNet's size"
-    )
-    memory.add_argument("--model", action="append", choices=ARCHITECTURES, help="(default: all)")
-    memory.set_defaults(measure=_memory)
-
-    settings = commands.add_parser(
-        "settings", parents=[shared], help="what the settings for threads and memory are worth"
-    )
-    settings.set_defaults(measure=_settings)
-
-    harness = commands.add_parser(
-        "harness", parents=[shared], help="what the journal costs, and two processes gain"
-    )
-    harness.set_defaults(measure=_harness)
-    serving = commands.add_parser("serving", parents=[shared], help="what a network between costs")
-    serving.add_argument("--dataset", default="digits", help="of the run (default: digits)")
-    serving.add_argument("--classnames", metavar="FILE", help="words for its classes")
-    serving.add_argument("--budget", type=int, default=8000, help="of the run (default: 8000)")
-    serving.set_defaults(measure=_serving)
-
-    load = commands.add_parser(
-        "load", parents=[shared], help="what a server gains by putting requests together"
-    )
-    load.add_argument("--model", action="append", choices=MODELS, help="(default: all)")
+    command("images", _images, "features of images: the bare model, usual loops, ours")
+    run = command("run", _run, "a whole run against the released loop")
+    command("scaling", _scaling, "cost against candidates, classes and budget")
+    command("memory", _memory, "memory of a generation at ImageNet's size")
+    command("settings", _settings, "what the settings for threads and memory are worth")
+    command("harness", _harness, "what the journal costs, and two processes gain")
+    serving = command("serving", _serving, "what a network between costs")
+    for each in (run, serving):
+        each.add_argument("--dataset", default="digits", help="or folder:PATH (default: digits)")
+        each.add_argument("--classnames", metavar="FILE", help="words for the classes")
+    load = command("load", _load, "what a server gains by putting requests together")
     load.add_argument(
         "--route",
         action="append",
         choices=_ROUTES,
         help="scores of a model, or classify of an adapter (default: both)",
     )
-    load.set_defaults(measure=_load)
     return parser
 
 
-def _scoring(options: argparse.Namespace, console: Console) -> None:
-    measured = measure_scoring(
-        options.model or ARCHITECTURES,
-        options.classes or CLASSES,
-        popsize=options.popsize,
-        compile=options.compile,
-        console=console,
-    )
-    console.print(scoring_table(measured))
-    _keep(measured, options.out / "scoring.csv")
+def _scoring(options: argparse.Namespace) -> None:
+    models, classes = options.model or ARCHITECTURES, options.classes or CLASSES
+    rows = measure_scoring(models, classes, compile=options.compile)
+    _show(_kept(rows, options.out / "scoring.csv").set_index(["architecture", "classes"]).T)
 
 
-def _images(options: argparse.Namespace, console: Console) -> None:
-    measured = measure_images(
-        options.model or DEFAULT,
-        count=options.images,
-        repeats=options.repeats,
-        threads=(1, 2) if options.threads is None else (options.threads,),
-        console=console,
-    )
-    console.print(images_table(measured))
-    _keep(measured, options.out / "images.csv")
+def _images(options: argparse.Namespace) -> None:
+    threads = (1, 2) if options.threads is None else (options.threads,)
+    measured = _kept(measure_images(threads=threads), options.out / "images.csv")
+    ways = measured.groupby(["model", "images", "threads", "way"], sort=False)
+    _show(ways[["per_second", "ratio"]].median())
 
 
-def _run(options: argparse.Namespace, console: Console) -> None:
-    measured = measure_runs(
-        options.dataset,
-        classnames=options.classnames,
-        shots=options.shots,
-        budget=options.budget,
-        seeds=options.seeds,
-        console=console,
-    )
-    console.print(runs_table(measured))
-    _keep(measured, options.out / "runs.csv")
+def _run(options: argparse.Namespace) -> None:
+    rows = measure_runs(options.dataset, classnames=options.classnames)
+    measured = _kept(rows, options.out / "runs.csv")
+    means = measured.groupby("way", sort=False)[["seconds", "accuracy", "megabytes"]].mean()
+    _show(means.assign(times_faster=means["seconds"].max() / means["seconds"]))
 
 
-def _scaling(options: argparse.Namespace, console: Console) -> None:
-    measured = measure_scaling(console)
-    for what, points in measured.groupby("what", sort=False):
-        slope = exponent(points["size"].tolist(), points["seconds"].tolist())
-        console.print(f"cost ~ {what}^{slope:.2f}")
-    plot_scaling(measured, options.out)
-    _keep(measured, options.out / "scaling.csv")
+def _scaling(options: argparse.Namespace) -> None:
+    plot_scaling(_kept(measure_scaling(), options.out / "scaling.csv"), options.out)
 
 
-def _memory(options: argparse.Namespace, console: Console) -> None:
-    measured = pd.DataFrame([measure_memory(name) for name in options.model or ARCHITECTURES])
-    console.print(memory_table(measured))
-    _keep(measured, options.out / "memory.csv")
+def _memory(options: argparse.Namespace) -> None:
+    _show(_kept(map(measure_memory, ARCHITECTURES), options.out / "memory.csv"))
 
 
-def _settings(options: argparse.Namespace, console: Console) -> None:
-    measured = measure_settings(console=console)
-    console.print(settings_table(measured))
-    _keep(measured, options.out / "settings.csv")
+def _settings(options: argparse.Namespace) -> None:
+    measured = _kept(measure_settings(), options.out / "settings.csv")
+    _show(measured.groupby(["setting", "beside"], sort=False)["seconds"].median().unstack())
 
 
-def _serving(options: argparse.Namespace, console: Console) -> None:
-    loopback = measure_loopback(
-        dataset=options.dataset,
-        classnames=options.classnames,
-        budget=options.budget,
-        console=console,
-    )
-    medians = loopback.groupby("where", sort=False)["seconds"].median()
-    ratio = medians["a server"] / medians["one process"]
-    alike = "the same" if loopback["same"].all() else "NOT the same"
-    console.print(f"Through a server: {ratio:.2f} times the time, {alike} to the last bit")
-    _keep(loopback, options.out / "loopback.csv")
+def _serving(options: argparse.Namespace) -> None:
+    rows = measure_loopback(options.dataset, classnames=options.classnames)
+    measured = _kept(rows, options.out / "loopback.csv")
+    _show(measured.groupby("where").agg({"seconds": "median", "same": "all"}))
 
 
-def _load(options: argparse.Namespace, console: Console) -> None:
-    models, threads = options.model or MODELS, torch.get_num_threads()
+def _load(options: argparse.Namespace) -> None:
     routes = options.route or _ROUTES
     if "scores" in routes:
-        load = measure_load(models=models, threads=threads, console=console)
-        console.print(load_table(load))
-        _keep(load, options.out / "load.csv")
+        _show(load_table(_kept(measure_load(), options.out / "load.csv")))
     if "classify" in routes:
-        classified = measure_classify(models=models, threads=threads, console=console)
-        console.print(classify_table(classified))
-        _keep(classified, options.out / "classify.csv")
+        _show(load_table(_kept(measure_classify(), options.out / "classify.csv")))
 
 
-def _harness(options: argparse.Namespace, console: Console) -> None:
-    parallel = measure_parallel(console=console)
-    medians = parallel.groupby("processes")["seconds"].median()
-    console.print(f"2 processes are {medians[1] / medians[2]:.2f} times as fast as one")
-    _keep(parallel, options.out / "parallel.csv")
-    journal = measure_journal(console=console)
-    medians = journal.groupby(["optimizer", "journal"], sort=False)["seconds"].median()
-    for (optimizer, name), seconds in medians.items():
-        ratio = seconds / medians[optimizer, "none"]
-        console.print(f"{optimizer}, journal: {name}: {ratio:.2f} times the time without")
-    _keep(journal, options.out / "journal.csv")
+def _harness(options: argparse.Namespace) -> None:
+    parallel = _kept(measure_parallel(), options.out / "parallel.csv")
+    _show(parallel.groupby("processes")[["seconds"]].median())
+    journal = _kept(measure_journal(), options.out / "journal.csv")
+    seconds = journal.groupby(["optimizer", "journal"], sort=False)["seconds"].median().unstack()
+    _show(seconds.div(seconds["none"], axis="index"))
 
 
-def _keep(measured: pd.DataFrame, path: Path) -> None:
+def _kept(rows: Rows, path: Path) -> pd.DataFrame:
+    """Print rows as they are measured, and write them all to a file."""
+    found = []
+    for row in rows:
+        print(*(f"{v:.4g}" if isinstance(v, float) else v for v in row.values()), sep=", ")
+        found.append(row)
+    measured = pd.DataFrame(found)
     write_atomically(path, measured.to_csv(index=False, float_format="%.6g"))
+    return measured
+
+
+def _show(table: pd.DataFrame) -> None:
+    print(table.to_string(float_format="{:.3g}".format))
 
 
 if __name__ == "__main__":

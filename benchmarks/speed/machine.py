@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
+
+Rows = Iterator[dict[str, Any]]  # of a measurement's CSV file, with values by column
 
 
 def fastest(work: Callable[[], object], *, repeats: int = 3) -> float:

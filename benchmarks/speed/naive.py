@@ -22,7 +22,6 @@ class NaiveScorer:
         model: an open_clip model of the class ``CLIP``.
         tokenizer: its tokenizer.
         classnames: C class names.
-        init: initial words, one token each.
         cut: truncate the sequences after the last end-of-text token of any class.
     """
 
@@ -31,15 +30,14 @@ class NaiveScorer:
         model: Model,
         tokenizer: Tokenizer,
         classnames: Sequence[str],
-        init: str = DEFAULT_INIT,
         *,
         cut: bool = False,
     ) -> None:
         self.model = model
-        tokens = tokenizer([f"{init} {name}." for name in classnames])
+        tokens = tokenizer([f"{DEFAULT_INIT} {name}." for name in classnames])
         self.ends = tokens.argmax(dim=-1)
         self.length = int(self.ends.max()) + 1 if cut else tokens.shape[1]
-        n_context = len(init.split())
+        n_context = len(DEFAULT_INIT.split())
         embedded = model.token_embedding(tokens[:, : self.length]).detach()
         self.initial_context = embedded[0, 1 : 1 + n_context]
         self._prefix, self._suffix = embedded[:, :1], embedded[:, 1 + n_context :]

@@ -21,7 +21,7 @@ from torchvision import transforms
 
 from craft_zoo.benchmarks.speed.naive import NaiveScorer
 from craft_zoo.data import LabelledImages, open_image
-from craft_zoo.methods.released import TABLE, ReleasedSettings
+from craft_zoo.methods.released import TABLE
 from craft_zoo.openclip.text import Model, Tokenizer
 
 
@@ -30,7 +30,8 @@ class _Augmented(Dataset):
 
     def __init__(self, shots: LabelledImages, preprocess: transforms.Compose, size: int) -> None:
         self.shots = shots
-        tail = [step for step in preprocess.transforms if _keeps_size(step)]
+        keep_size = (transforms.ToTensor, transforms.Normalize)
+        tail = [step for step in preprocess.transforms if isinstance(step, keep_size)]
         self.transform = transforms.Compose(
             [
                 transforms.RandomResizedCrop(
@@ -49,10 +50,6 @@ class _Augmented(Dataset):
         return self.transform(image), int(self.shots.labels[index])
 
 
-def _keeps_size(step: object) -> bool:
-    return isinstance(step, transforms.ToTensor | transforms.Normalize)
-
-
 def released_loop(
     model: Model,
     preprocess: transforms.Compose,
@@ -62,8 +59,6 @@ def released_loop(
     *,
     budget: int,
     seed: int,
-    init: str = "a photo of a",
-    settings: ReleasedSettings | None = None,
 ) -> Iterator[tuple[int, Tensor, nn.Module]]:
     """Run the released loop.
 
@@ -71,9 +66,9 @@ def released_loop(
         After each generation: queries made, text features (C, embed_dim) of the current context,
         and the refiner's correction network.
     """
-    settings = settings or TABLE["eurosat"]
+    settings = TABLE["eurosat"]
     torch.manual_seed(seed)
-    scorer = NaiveScorer(model, tokenizer, classnames, init)
+    scorer = NaiveScorer(model, tokenizer, classnames)
     size = scorer.initial_context.numel()
     basis = settings.std * torch.randn(size, settings.intrinsic_dim)
     scale = model.logit_scale.exp().detach()

@@ -14,12 +14,10 @@ import pandas as pd
 import torch
 from matplotlib.ticker import NullFormatter
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from craft_zoo import mini
 from craft_zoo.benchmarks.plots import COLOURS, MARKERS, save
-from craft_zoo.benchmarks.speed.machine import fastest, peak_memory
+from craft_zoo.benchmarks.speed.machine import Rows, fastest, peak_memory
 from craft_zoo.benchmarks.speed.scoring import IMAGE_SIZE, random_names, random_text_tower
 from craft_zoo.blackbox import Meter
 from craft_zoo.blackbox.templates import DEFAULT_INIT
@@ -34,25 +32,14 @@ _CANDIDATES = (5, 10, 20, 40, 80, 160)
 _CLASSES = (10, 30, 100, 300, 1000)
 _BUDGETS = (1000, 2000, 4000, 8000)
 _IMAGES = 16_000
-LIMIT = 4096  # megabytes
 
 
-def measure_scaling(console: Console | None = None) -> pd.DataFrame:
-    """Measure seconds for several numbers of candidates, classes and queries, with craft-mini."""
-    rows: list[dict[str, Any]] = []
-
-    def note(what: str, size: int, seconds: float) -> None:
-        rows.append({"what": what, "size": size, "seconds": seconds})
-        if console:
-            console.print(f"{what} {size}: {seconds:.3f} s")
-
-    model, tokenizer = random_text_tower(mini.NAME)
+def measure_scaling() -> Rows:
+    """Measure seconds for several numbers of classes, candidates and queries, with craft-mini."""
     for n_classes in _CLASSES:
-        engine = _engine(model, tokenizer, n_classes)
-        note("classes", n_classes, _seconds(engine, 40))
-    engine = _engine(model, tokenizer, 100)
+        yield {"what": "classes", "size": n_classes, "seconds": _seconds(n_classes, 40)}
     for popsize in _CANDIDATES:
-        note("candidates", popsize, _seconds(engine, popsize))
+        yield {"what": "candidates", "size": popsize, "seconds": _seconds(100, popsize)}
     task = few_shot(load_dataset("digits"), shots=16, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         vlm = OpenCLIP.load(cache=folder)
@@ -60,15 +47,15 @@ def measure_scaling(console: Console | None = None) -> pd.DataFrame:
         for budget in _BUDGETS:
             began = time.perf_counter()
             tune(vlm, task, budget=budget)
-            note("queries", budget, time.perf_counter() - began)
-    return pd.DataFrame(rows)
+            seconds = time.perf_counter() - began
+            yield {"what": "queries", "size": budget, "seconds": seconds}
 
 
-def _engine(model: Any, tokenizer: Any, n_classes: int) -> CausalTextEncoder:
-    return CausalTextEncoder(model, tokenizer, random_names(n_classes), DEFAULT_INIT, memory=2**30)
-
-
-def _seconds(engine: CausalTextEncoder, popsize: int) -> float:
+def _seconds(n_classes: int, popsize: int) -> float:
+    """Seconds of a generation of the engine."""
+    names = random_names(n_classes)
+    model, tokenizer = random_text_tower(mini.NAME)
+    engine = CausalTextEncoder(model, tokenizer, names, DEFAULT_INIT, memory=2**30)
     contexts = engine.initial_context.repeat(popsize, 1, 1)
     list(engine(contexts))
     return fastest(lambda: list(engine(contexts)))
@@ -79,7 +66,7 @@ def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def plot_scaling(measured: pd.DataFrame, folder: Path) -> list[Path]:
+def plot_scaling(measured: pd.DataFrame, folder: Path) -> None:
     """Draw ``scaling.png`` and ``scaling.svg``: measured cost, with proportional cost dotted."""
     kinds = list(measured.groupby("what", sort=False))
     figure, panels = plt.subplots(1, len(kinds), figsize=(3.2 * len(kinds), 3.0))
@@ -97,13 +84,12 @@ def plot_scaling(measured: pd.DataFrame, folder: Path) -> list[Path]:
         panel.grid(alpha=0.3, lw=0.5)
     panels[0].set_ylabel("seconds (dotted: proportional)")
     figure.tight_layout()
-    return save(figure, folder, "scaling")
+    save(figure, folder, "scaling")
 
 
-def measure_memory(
-    architecture: str, *, popsize: int = 40, n_classes: int = 1000, memory: int = 1024
-) -> dict[str, Any]:
+def measure_memory(architecture: str) -> dict[str, Any]:
     """Measure time and memory (MB) of one generation of CraFT with refiner at ImageNet's size."""
+    popsize, n_classes, memory = 40, 1000, 1024
     model, tokenizer = random_text_tower(architecture)
     rng = np.random.default_rng(0)
     few = [rng.integers(0, 255, (32, 32, 3), dtype=np.uint8) for _ in range(16)]
@@ -135,7 +121,7 @@ def measure_memory(
         "images": _IMAGES,
         "option": memory,
         "megabytes": peak.megabytes,
-        "limit": LIMIT,
+        "limit": 4096,  # what is aimed at, in megabytes
         "seconds": time.perf_counter() - began,
     }
 
@@ -144,15 +130,3 @@ def _pixels(image: Image.Image) -> torch.Tensor:
     """Minimal preprocessing, as the image features don't matter here."""
     resized = np.asarray(image.resize((IMAGE_SIZE, IMAGE_SIZE)), dtype=np.float32)
     return torch.from_numpy(resized / 255).permute(2, 0, 1)
-
-
-def memory_table(measured: pd.DataFrame) -> Table:
-    """Table of the measurements."""
-    table = Table(title="One generation of CraFT, memory above the model", box=None)
-    for column in measured.columns:
-        table.add_column(column, justify="left" if column == "architecture" else "right")
-    for row in measured.itertuples(index=False):
-        table.add_row(
-            *(f"{value:.0f}" if isinstance(value, float) else str(value) for value in row)
-        )
-    return table

@@ -9,16 +9,12 @@ from typing import Any
 
 import numpy as np
 import open_clip
-import pandas as pd
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from craft_zoo import mini
-from craft_zoo.benchmarks.speed.machine import fastest, gemm_rate, peak_memory
+from craft_zoo.benchmarks.speed.machine import Rows, fastest, gemm_rate, peak_memory
 from craft_zoo.benchmarks.speed.naive import NaiveScorer
-from craft_zoo.benchmarks.speed.operations import needed_operations
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.errors import CraftZooError
 from craft_zoo.logs import quiet
@@ -26,7 +22,7 @@ from craft_zoo.openclip.text import CausalTextEncoder, Model, Tokenizer
 
 ARCHITECTURES = ("craft-mini", "RN50", "ViT-B-32", "ViT-L-14")
 CLASSES = (10, 100, 1000)
-POPSIZE = 40
+_POPSIZE = 40
 IMAGE_SIZE = 32  # of the tiny image tower, in pixels
 _MEMORY = 2**30
 _WORDS = (
@@ -79,36 +75,23 @@ def measure_scoring(
     architectures: Sequence[str] = ARCHITECTURES,
     classes: Sequence[int] = CLASSES,
     *,
-    popsize: int = POPSIZE,
     compile: bool = False,
-    console: Console | None = None,
-) -> pd.DataFrame:
+) -> Rows:
     """Measure seconds per generation and more, one row per architecture and number of classes.
 
-    The naive scorers process candidates one by one, so the time of one is multiplied by
-    ``popsize``. With ``compile``, the engine is compiled, and ``first_seconds`` includes that.
+    The naive scorers process candidates one by one, so the time of one is multiplied by their
+    number. With ``compile``, the engine is compiled, and ``first_seconds`` includes that.
     """
     rate = gemm_rate()
-    rows = []
     for name in architectures:
         model, tokenizer = random_text_tower(name)
         for n_classes in classes:
-            if console:
-                console.print(f"{name}, {n_classes} classes …", style="dim")
-            rows.append(
-                {"architecture": name, "gemm": rate / 1e9}
-                | _measure(model, tokenizer, random_names(n_classes), popsize, rate, compile)
-            )
-    return pd.DataFrame(rows)
+            measured = _measure(model, tokenizer, random_names(n_classes), rate, compile)
+            yield {"architecture": name, "gemm": rate / 1e9} | measured
 
 
 def _measure(
-    model: Model,
-    tokenizer: Tokenizer,
-    names: Sequence[str],
-    popsize: int,
-    rate: float,
-    compile: bool,
+    model: Model, tokenizer: Tokenizer, names: Sequence[str], rate: float, compile: bool
 ) -> dict[str, Any]:
     naive = NaiveScorer(model, tokenizer, names)
     cut = NaiveScorer(model, tokenizer, names, cut=True)
@@ -116,7 +99,7 @@ def _measure(
         model, tokenizer, names, DEFAULT_INIT, memory=_MEMORY, compile=compile
     )
     start = naive.initial_context
-    noise = torch.randn(popsize, *start.shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(_POPSIZE, *start.shape, generator=torch.Generator().manual_seed(0))
     contexts = start + start.std() * noise
 
     def run_engine() -> list[torch.Tensor]:
@@ -138,12 +121,12 @@ def _measure(
             ("naive", partial(naive, contexts[0])),
             ("cut", partial(cut, contexts[0])),
         ):
-            seconds[way] = min(seconds[way], popsize * fastest(work, repeats=repeats))
+            seconds[way] = min(seconds[way], _POPSIZE * fastest(work, repeats=repeats))
         seconds["engine"] = min(seconds["engine"], fastest(run_engine, repeats=1))
-    operations = popsize * needed_operations(naive)
+    operations = _POPSIZE * needed_operations(naive)
     return {
         "classes": len(names),
-        "popsize": popsize,
+        "popsize": _POPSIZE,
         "naive_seconds": seconds["naive"],
         "cut_seconds": seconds["cut"],
         "engine_seconds": seconds["engine"],
@@ -171,28 +154,35 @@ def _shares(work: Any) -> dict[str, float]:
     return {kind: seconds / total for kind, seconds in times.items()}
 
 
-def scoring_table(measured: pd.DataFrame) -> Table:
-    """Table of the measurements."""
-    rate = measured["gemm"].iloc[0]
-    table = Table(
-        title=f"A generation of {measured['popsize'].iloc[0]} candidates; float32 matrix products "
-        f"reach {rate:.0f} GFLOP/s here",
-        box=None,
-    )
-    for column in (
-        *("architecture", "classes", "naive s", "cut s", "engine s", "cut x", "engine x"),
-        *("GFLOP/s", "of GEMM", "naive MB", "engine MB", "error"),
-    ):
-        table.add_column(column, justify="left" if column == "architecture" else "right")
-    for row in measured.itertuples():
-        table.add_row(
-            row.architecture,
-            str(row.classes),
-            *(f"{s:.3g}" for s in (row.naive_seconds, row.cut_seconds, row.engine_seconds)),
-            *(f"{x:.1f}" for x in (row.cut_ratio, row.engine_ratio)),
-            f"{row.rate:.0f}",
-            f"{row.share_of_gemm:.0%}",
-            *(f"{mb:.0f}" for mb in (row.naive_megabytes, row.engine_megabytes)),
-            f"{row.error:.0e}",
-        )
-    return table
+def needed_operations(scorer: NaiveScorer) -> int:
+    """Operations per candidate; a multiply-add counts as two.
+
+    Counts the matrix products that depend on the candidate and affect the output: the context
+    tokens once per layer (shared by all classes), each class name's tokens up to end-of-text, each
+    pair of positions that attend to each other, and in the last layer only the queries of the
+    end-of-text tokens. Excludes work shared by all candidates (the start token and the first
+    layer's projections of the names' tokens), normalisation, activation, softmax and additions.
+    """
+    model = scorer.model
+    blocks = model.transformer.resblocks
+    layers, hidden = len(blocks), blocks[0].mlp.c_fc.out_features
+    embed_dim, width = model.text_projection.shape[1], model.text_projection.shape[0]
+    n_context = len(scorer.initial_context)
+    stop = 1 + n_context
+    lengths = [int(end) + 1 - stop for end in scorer.ends]
+    tokens, classes = sum(lengths), len(lengths)
+
+    keys_values, mlp = 2 * 2 * width**2, 2 * 2 * width * hidden
+    query_out = 2 * 2 * width**2
+    whole = keys_values + query_out + mlp
+    pair = 4 * width  # per query-key pair: attention score and weighted value
+    context_pairs = sum(range(2, stop + 1))
+    name_pairs = sum(stop + place for n in lengths for place in range(1, n + 1))
+    last_pairs = sum(stop + n for n in lengths)
+
+    context = n_context * ((layers - 1) * whole + keys_values) + (layers - 1) * pair * context_pairs
+    first = tokens * (2 * width**2 + mlp)
+    middle = tokens * (layers - 2) * whole
+    attention = pair * ((layers - 1) * name_pairs + last_pairs)
+    last = tokens * keys_values + classes * (query_out + mlp + 2 * width * embed_dim)
+    return context + first + middle + attention + last

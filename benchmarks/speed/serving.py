@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,13 +11,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from rich.console import Console
 
+from craft_zoo.benchmarks.speed.machine import Rows
 from craft_zoo.blackbox import VLM, load_vlm
 from craft_zoo.client import RemoteVLM
 from craft_zoo.craft import Step
@@ -29,15 +27,12 @@ _PATIENCE = 120.0  # seconds to wait for a server to start
 
 
 @contextmanager
-def served(
-    accounts: int = 1, *, options: Sequence[str] = (), threads: int = 1
-) -> Iterator[tuple[str, list[str]]]:
-    """Serve a model from a separate process on this machine.
+def served(accounts: int, options: Sequence[str] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Serve a model from a separate process with as many threads as PyTorch has here.
 
     Args:
         accounts: number of accounts.
         options: further options of ``craft-zoo serve``; the default model is craft-mini.
-        threads: threads of the server.
 
     Yields:
         The server's address, and one key per account.
@@ -47,40 +42,31 @@ def served(
         file = Path(name) / "keys.json"
         about = {f"account {n}": {"key_sha256": key_hash(key)} for n, key in enumerate(keys)}
         file.write_text(json.dumps(about))
-        port = _free_port()
+        log = Path(name) / "log"
         command = [sys.executable, "-c", "import sys; from craft_zoo.cli import main; main()"]
-        command += ["serve", "--port", str(port), "--keys", str(file), "--state", name]
-        command += ["--threads", str(threads), *options]
+        command += ["serve", "--port", "0", "--keys", str(file), "--state", name]
+        command += ["--threads", str(torch.get_num_threads()), *options]
         command += ["--limit", "requests_per_second=100000", "--limit", "burst=100000"]
-        with open(Path(name) / "log", "wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+        with log.open("wb") as written:
+            process = subprocess.Popen(command, stdout=written, stderr=written)
         try:
-            _wait_for(port, process)
-            yield f"http://127.0.0.1:{port}", keys
+            yield _address(log, process), keys
         finally:
             process.terminate()
             process.wait()
 
 
 def measure_loopback(
-    *,
-    dataset: str = "digits",
-    classnames: str | None = None,
-    budget: int = 8000,
-    repeats: int = 2,
-    console: Console | None = None,
-) -> pd.DataFrame:
+    dataset: str, *, classnames: str | None = None, budget: int = 8000, repeats: int = 2
+) -> Rows:
     """Measure ``craft`` in one process and through a server on this machine.
 
-    Returns:
-        Columns where, seconds, and same: whether loss, accuracy and prompt of every step equal
-        those of the first run bit for bit.
+    ``same`` of a row is whether loss, accuracy and prompt of every step equal those of the first
+    run bit for bit, which requires the same number of threads on both sides.
     """
     task = few_shot(load_dataset(dataset, classnames=classnames), shots=16, seed=1)
-    rows: list[dict[str, Any]] = []
     first: list[tuple[object, ...]] | None = None
-    # Bit-identical results require the same number of threads on both sides.
-    with served(threads=torch.get_num_threads()) as (url, keys):
+    with served(1) as (url, keys):
         local, remote = load_vlm(), RemoteVLM(url, api_key=keys[0])
         for vlm in (local, remote):
             tune(vlm, task, budget=20)  # encodes or uploads the images before the measurement
@@ -90,40 +76,26 @@ def measure_loopback(
                 steps = _steps(vlm, task, budget)
                 seconds = time.perf_counter() - began
                 first = first or steps
-                rows.append({"where": where, "seconds": seconds, "same": steps == first})
-                if console:
-                    console.print(f"{where}: {seconds:.1f} s, the same steps: {steps == first}")
-    return pd.DataFrame(rows)
+                yield {"where": where, "seconds": seconds, "same": steps == first}
 
 
 def _steps(vlm: VLM, task: Task, budget: int) -> list[tuple[object, ...]]:
     """Every step of a run, for comparison bit for bit."""
     steps: list[tuple[object, ...]] = []
-    tune(vlm, task, budget=budget, callbacks=[lambda step: steps.append(_bits(step))])
+
+    def keep(step: Step) -> None:
+        prompt = np.asarray(step.solution.prompt).tobytes()
+        steps.append((step.queries, step.loss, step.train_accuracy, prompt))
+
+    tune(vlm, task, budget=budget, callbacks=[keep])
     return steps
 
 
-def _bits(step: Step) -> tuple[object, ...]:
-    prompt = step.solution.prompt
-    shown = prompt.tobytes() if isinstance(prompt, np.ndarray) else prompt
-    return step.queries, step.loss, step.train_accuracy, shown
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    import httpx
-
+def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
+    """The address that a server prints once it has started."""
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until and process.poll() is None:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
+        if found := re.search(r"^Serving .* at (http\S+)$", log.read_text(), re.MULTILINE):
+            return found[1]
         time.sleep(0.2)
-    raise RuntimeError("the server did not start")
+    raise RuntimeError(f"the server did not start: {log.read_text()[-500:]}")

@@ -6,11 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any
 
-import pandas as pd
-from rich.console import Console
-from rich.table import Table
+from craft_zoo.benchmarks.speed.machine import Rows
 
 _KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 _SPIN = {"GOMP_SPINCOUNT": "10000"}
@@ -25,6 +22,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     _MANY: _SPIN | _KEEP,
     _NONE: {},
 }
+_REPEATS = 3
 _RUN = """
 import contextlib, time
 from craft_zoo import few_shot, load_dataset, load_vlm, tune, tuning
@@ -33,7 +31,7 @@ if {many}:
 vlm = load_vlm(cache=False)
 task = few_shot(load_dataset("digits"), shots=16, seed=1)
 began = time.perf_counter()
-tune(vlm, task, budget={budget})
+tune(vlm, task, budget=2000)
 print(time.perf_counter() - began)
 """
 _OTHER = """
@@ -45,20 +43,14 @@ while True:
 """
 
 
-def measure_settings(
-    *, budget: int = 2000, repeats: int = 3, console: Console | None = None
-) -> pd.DataFrame:
+def measure_settings() -> Rows:
     """Measure seconds of a run on digits under each setting, alone and beside another process."""
-    rows: list[dict[str, Any]] = []
     for beside in (False, True):
-        for _ in range(repeats):
+        for _ in range(_REPEATS):
             for setting, changes in SETTINGS.items():
-                many = setting in (_MANY, _NONE)
-                seconds = _run(_RUN.format(budget=budget, many=many), changes, beside)
-                rows.append({"setting": setting, "beside": beside, "seconds": seconds})
-                if console:
-                    console.print(f"{setting}, {'beside' if beside else 'alone'}: {seconds:.1f} s")
-    return pd.DataFrame(rows)
+                code = _RUN.format(many=setting in (_MANY, _NONE))
+                seconds = _run(code, changes, beside)
+                yield {"setting": setting, "beside": beside, "seconds": seconds}
 
 
 def _run(code: str, changes: dict[str, str], beside: bool) -> float:
@@ -80,17 +72,3 @@ def _run(code: str, changes: dict[str, str], beside: bool) -> float:
         if other:
             other.kill()
             other.wait()
-
-
-def settings_table(measured: pd.DataFrame) -> Table:
-    """Table of the medians over the repeats."""
-    table = Table(title="A run of craft on digits, seconds (times the fastest)", box=None)
-    for column in ("setting", "alone", "beside another process"):
-        table.add_column(column, justify="left" if column == "setting" else "right")
-    medians = measured.pivot_table(
-        index="setting", columns="beside", values="seconds", aggfunc="median", sort=False
-    )
-    for setting, row in medians.iterrows():
-        cells = [f"{row[b]:.1f} ({row[b] / medians[b].min():.2f})" for b in (False, True)]
-        table.add_row(str(setting), *cells)
-    return table

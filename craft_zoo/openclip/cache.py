@@ -57,8 +57,7 @@ class FeatureCache:
                     some = keys[first : first + _VARIABLES]
                     marks = ",".join("?" * len(some))
                     rows = database.execute(
-                        f"SELECT key, features, checksum FROM features WHERE key IN ({marks})",
-                        some,
+                        f"SELECT key, features, checksum FROM features WHERE key IN ({marks})", some
                     )
                     for key, blob, checksum in rows:
                         if zlib.crc32(blob) == checksum:

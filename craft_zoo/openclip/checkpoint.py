@@ -99,10 +99,6 @@ def _read(path: Path) -> tuple[Any, bool | None]:
 def load_weights(model: Any, weights: dict[str, Tensor]) -> list[str]:
     """Load weights into an open_clip model, with the conversions of open_clip's own loader.
 
-    Args:
-        model: the model.
-        weights: tensors by name, see :class:`Checkpoint`.
-
     Returns:
         A sentence about each tensor that was resized to fit.
 
@@ -193,8 +189,8 @@ class _PassedOver:
 
 _BESIDE_WEIGHTS = (
     *("numpy.dtype", "numpy.ndarray"),
-    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar",)),
-    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+    *("numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct"),
+    *("numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct"),
     "argparse.Namespace",
     *("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath"),
     *("pathlib._local.PosixPath", "pathlib._local.WindowsPath"),

@@ -54,11 +54,7 @@ class ImageEncoder:
         self._batch = _BATCH.get(self._device.type, 32)
 
     def __call__(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> Tensor:
         """Encode images to features (N, embed_dim) on the model's device.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 import warnings
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -15,14 +15,7 @@ import torch
 from torch import Tensor
 
 from craft_zoo import mini
-from craft_zoo.blackbox.base import (
-    BlackBox,
-    ImageSet,
-    Progress,
-    Prompts,
-    check_given,
-    own_images,
-)
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Progress, Prompts, check_given, own_images
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
 from craft_zoo.blackbox.serving import Question, ServingVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
@@ -39,16 +32,14 @@ from craft_zoo.openclip.text import (
     TextEncoder,
     Tokenizer,
     WordEncoder,
-    end_positions,
-    is_plainly_causal,
     shortened,
     text_encoder,
-    text_tower,
     tokens_in_parts,
 )
 from craft_zoo.openclip.weights import ACTIVATIONS, Weights, find_weights
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = tuple(_DTYPES)
 # Bytes of logits that are computed in one matrix product, if single prompts have fewer.
 _LOGITS_TOGETHER = 2**23
 
@@ -85,7 +76,7 @@ class OpenCLIP(ServingVLM):
         self._model = model.eval().requires_grad_(False)
         self._model.visual.to(memory_format=torch.channels_last)  # faster convolutions
         self._preprocess, self._tokenizer = preprocess, tokenizer
-        self._memory, self._compile = memory, compile
+        self._memory, self._compile = memory * 2**20, compile
         folder = None if cache is None else expanded(cache)
         self._encode_images = ImageEncoder(self._model, preprocess, cache=folder)
         self.name = name
@@ -145,13 +136,7 @@ class OpenCLIP(ServingVLM):
             built, preprocess, tokenizer = _create(weights, str(pretrained), target, precision)
         folder = (cache_folder() if cache else None) if isinstance(cache, bool) else cache
         vlm = cls(
-            built,
-            preprocess,
-            tokenizer,
-            name=name,
-            memory=memory,
-            compile=compile,
-            cache=folder,
+            built, preprocess, tokenizer, name=name, memory=memory, compile=compile, cache=folder
         )
         if precision != "fp32":
             vlm._check_precision(precision)
@@ -171,11 +156,7 @@ class OpenCLIP(ServingVLM):
             ) from error
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> _Features:
         """Encode images, see :meth:`VLM.images`.
 
@@ -219,25 +200,27 @@ class OpenCLIP(ServingVLM):
             self._tokenizer,
             classnames,
             init,
-            memory=self._memory * 2**20,
+            memory=self._memory,
             compile=self._compile,
             tokens=(yield from tokens_in_parts(self._tokenizer, prompts)),
         )
         _check_distinct(encoder.tokens, classnames)
-        words = WordEncoder(self._model, self._tokenizer, classnames, memory=self._memory * 2**20)
+        words = self._words(classnames)
         return OpenCLIPClassifier(self, self._model, encoder, words, classnames, as_template(init))
 
     def opening_texts(self, texts: Sequence[str]) -> Generator[None, None, OpenCLIPTexts]:
         """See :meth:`ServingVLM.opening_texts`. The texts' features are computed here."""
         check_given(texts, "texts")
-        words = WordEncoder(self._model, self._tokenizer, texts, memory=self._memory * 2**20)
+        words = self._words(texts)
         yield from words.preparing("{}")
         return OpenCLIPTexts(self, self._model, words, texts, "{}")
 
     def text_features(self, texts: Sequence[str]) -> np.ndarray:
         """See :meth:`ServingVLM.text_features`."""
-        words = WordEncoder(self._model, self._tokenizer, texts, memory=self._memory * 2**20)
-        return next(iter(words(["{}"]))).cpu().numpy()
+        return next(self._words(texts)(["{}"])).cpu().numpy()
+
+    def _words(self, texts: Sequence[str]) -> WordEncoder:
+        return WordEncoder(self._model, self._tokenizer, texts, memory=self._memory)
 
     def batching_key(self, question: Question) -> Hashable:
         """See :meth:`ServingVLM.batching_key`. All texts have one key, as do contexts of one length
@@ -288,22 +271,15 @@ class OpenedWhite:
     def __init__(
         self, model: Model, tokenizer: Tokenizer, classnames: Sequence[str], init: str
     ) -> None:
-        self._scale = float(model.logit_scale.exp())
-        self._model = model
+        self._scale, self._model = float(model.logit_scale.exp()), model
         # ``memory`` limits batches of __call__, which is not used here.
         self._encoder = ForwardTextEncoder(model, tokenizer, classnames, init, memory=2**30)
-        self._tokens = self._encoder.tokens
-        self._cut = is_plainly_causal(model)
-        if self._cut:  # tokens after the last end-of-text token cannot affect the features
-            ends = end_positions(text_tower(model), self._tokens)
-            self._tokens = self._tokens[:, : int(ends.max()) + 1]
 
     def logits(self, context: Tensor, images: ImageSet) -> Tensor:
         """(N, C) logits of a context (n_ctx, dim) or (C, n_ctx, dim), differentiable in it."""
         assert isinstance(images, _Features)
-        length = self._tokens.shape[1]
-        with shortened(self._model, length) if self._cut else nullcontext():
-            texts = self._encoder.encode(context[None], self._tokens)[0]
+        with shortened(self._model, self._encoder.tokens) as tokens:
+            texts = self._encoder.encode(context[None], tokens)[0]
         return self._scale * images.features @ texts.T
 
 
@@ -394,9 +370,6 @@ class OpenCLIPClassifier(OpenCLIPTexts):
 
     def _contexts(self, prompts: np.ndarray) -> Tensor:
         return torch.as_tensor(prompts, dtype=torch.float32, device=self._device)
-
-
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def pretrained_models() -> dict[str, tuple[str, ...]]:

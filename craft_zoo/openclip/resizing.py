@@ -75,14 +75,8 @@ def _part(
     window: tuple[int, int, int, int],
     resample: Image.Resampling,
 ) -> Image.Image:
-    """Compute a part of the image that :meth:`PIL.Image.Image.resize` would return.
-
-    Args:
-        image: the image.
-        resized: width and height of the complete resized image.
-        window: left, top, right and bottom of the part, in the resized image.
-        resample: the filter.
-    """
+    """The part ``window`` (left, top, right, bottom) of the image that
+    :meth:`PIL.Image.Image.resize` would return for the size ``resized``."""
     left, top, right, bottom = window
     crop_left, crop_right, *across = _source(image.width, resized[0], left, right)
     crop_top, crop_bottom, *down = _source(image.height, resized[1], top, bottom)
@@ -101,12 +95,9 @@ def _part(
 
 
 def _source(source: int, resized: int, first: int, last: int) -> tuple[int, int, float, float]:
-    """Range of source pixels for the pixels from ``first`` to ``last`` of a resized side.
-
-    Returns:
-        Begin and end of the source pixels that the filter reads, and begin and end of the resized
-        pixels in source coordinates relative to that begin, as Pillow uses single precision.
-    """
+    """Begin and end of the source pixels that the filter reads for the pixels from ``first`` to
+    ``last`` of a resized side, and begin and end of the resized pixels in source coordinates
+    relative to that begin, as Pillow uses single precision."""
     scale = source / resized
     reach = math.ceil(_REACH * max(1.0, scale)) + 1
     begin, end = max(0, int(first * scale) - reach), min(source, math.ceil(last * scale) + reach)

@@ -13,7 +13,7 @@ specifies the activation.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,10 +58,8 @@ class Use(NamedTuple):
 
     def named(self) -> dict[str, Any]:
         """The settings by the names that messages use."""
-        fields = {"activation": ACTIVATIONS[self.quick_gelu]} | self._asdict()
-        del fields["quick_gelu"]
-        fields["resize mode"] = fields.pop("resize_mode")
-        return fields
+        fields = {name.replace("_", " "): value for name, value in self._asdict().items()}
+        return {"activation": ACTIVATIONS[fields.pop("quick gelu")]} | fields
 
 
 @dataclass(frozen=True)
@@ -165,11 +163,9 @@ def find_weights(model: str, pretrained: str | None) -> Weights:
     if Path(pretrained).is_file():
         return _of_file(architecture, Path(pretrained).resolve(), quick)
     if at and tag in tags and Path(path).is_file():
-        weights = _of_tag(architecture, tag, quick)
-        name = f"{_named(architecture, quick)}@{tag}@{Path(path).resolve()}"
-        return Weights(
-            name, architecture, tag, Path(path).resolve(), weights.use, is_specified=True
-        )
+        file = Path(path).resolve()
+        name = f"{_named(architecture, quick)}@{tag}@{file}"
+        return replace(_of_tag(architecture, tag, quick), name=name, file=file)
     raise CraftZooError(
         f"{pretrained!r} is neither a file nor weights that open_clip has for {model}: "
         f"give a checkpoint's path or one of {', '.join(tags) or '(none)'}"

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from open_clip import OPENAI_IMAGENET_TEMPLATES
 
 #: WordNet's lexicographer files with visible things: animal, artifact, body, food,
 #: location, object, person, phenomenon, plant, shape, substance.
@@ -186,7 +187,7 @@ def build(wordnet: WordNet, nouns: Sequence[Noun], often: Sequence[int], seed: i
     `seed` determines all random choices and the order.
     """
     rng = np.random.default_rng(seed)
-    styles = [*(template("{}") for template in _openai_prompts()), *STYLES]
+    styles = [*(template("{}") for template in OPENAI_IMAGENET_TEMPLATES), *STYLES]
     visible = [i for i, noun in enumerate(nouns) if noun.synset.lexfile in VISIBLE]
 
     def pick(words: Sequence[str]) -> str:
@@ -221,9 +222,3 @@ def build(wordnet: WordNet, nouns: Sequence[Noun], often: Sequence[int], seed: i
     phrases += [neutral(i, plural) for i in visible if rng.random() < 0.4]
     phrases += [neutral(i, plural) for i in often]
     return [phrases[i] for i in rng.permutation(len(phrases))]
-
-
-def _openai_prompts() -> Sequence[Callable[[str], str]]:
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    return OPENAI_IMAGENET_TEMPLATES

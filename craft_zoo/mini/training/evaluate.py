@@ -7,17 +7,17 @@ Class names are folder names in lower case with spaces, or the published ones fo
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from craft_zoo import mini
+from craft_zoo.data import ImageSource
 from craft_zoo.data.published import published_datasets
 from craft_zoo.mini.training.corpus import FIRST
+from craft_zoo.openclip import OpenCLIP
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -30,8 +30,9 @@ def main() -> None:
     parser.add_argument("dataset", help="an image folder, or digits")
     parser.add_argument("--prompt", default=FIRST)
     options = parser.parse_args()
-    names, samples = digits() if options.dataset == "digits" else folder(Path(options.dataset))
-    cosines, labels = zero_shot(names, samples, options.prompt)
+    found = digits() if options.dataset == "digits" else folder(Path(options.dataset))
+    names, images, labels = found[0], found[1], torch.tensor(found[2])
+    cosines = zero_shot(names, images, options.prompt)
     accuracy = (cosines.argmax(dim=1) == labels).float().mean().item()
     scale = best_scale(cosines, labels)
     print(
@@ -40,42 +41,29 @@ def main() -> None:
     )
 
 
-def folder(path: Path) -> tuple[list[str], Iterator[tuple[Image.Image, int]]]:
-    """Return the class names and the labelled images of a folder of folders."""
+def folder(path: Path) -> tuple[list[str], list[ImageSource], list[int]]:
+    """Return the class names, the images and the labels of a folder of folders."""
     classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
     words = published_datasets()["eurosat"].renamed
     names = [words.get(c.name, c.name.replace("_", " ").lower()) for c in classes]
     files = [(file, i) for i, c in enumerate(classes) for file in sorted(c.iterdir())]
-    return names, ((Image.open(file).convert("RGB"), i) for file, i in files)
+    return names, [file for file, _ in files], [label for _, label in files]
 
 
-def digits() -> tuple[list[str], Iterator[tuple[Image.Image, int]]]:
-    """Return scikit-learn's 1,797 handwritten digits as 8 by 8 images."""
+def digits() -> tuple[list[str], list[ImageSource], list[int]]:
+    """Return scikit-learn's 1,797 handwritten digits as 8 by 8 images, white on black."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
     pixels = (data.images * 255 / 16).astype("uint8")
-    pairs = zip(pixels, data.target, strict=True)
-    return list(DIGITS), ((Image.fromarray(p).convert("RGB"), int(i)) for p, i in pairs)
+    return list(DIGITS), list(pixels), data.target.tolist()
 
 
-@torch.inference_mode()
-def zero_shot(
-    names: Sequence[str], samples: Iterator[tuple[Image.Image, int]], prompt: str = FIRST
-) -> tuple[Tensor, Tensor]:
-    """Return the cosines (images, classes) and the labels (images,)."""
-    model, preprocess, tokenizer = mini.create()
-    texts = model.encode_text(tokenizer([prompt.format(name) for name in names]), normalize=True)
-    cosines, labels, batch = [], [], []
-    for image, label in samples:
-        batch.append(preprocess(image))
-        labels.append(label)
-        if len(batch) == 32:
-            cosines.append(model.encode_image(torch.stack(batch), normalize=True) @ texts.T)
-            batch = []
-    if batch:
-        cosines.append(model.encode_image(torch.stack(batch), normalize=True) @ texts.T)
-    return torch.cat(cosines), torch.tensor(labels)
+def zero_shot(names: Sequence[str], images: Sequence[ImageSource], prompt: str) -> Tensor:
+    """Return the cosines (images, classes)."""
+    vlm = OpenCLIP.load(cache=False)
+    texts = vlm.text_features([prompt.format(name) for name in names])
+    return torch.from_numpy(vlm.features(vlm.images(images)) @ texts.T)
 
 
 def best_scale(cosines: Tensor, labels: Tensor) -> float:

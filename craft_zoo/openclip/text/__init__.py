@@ -16,11 +16,8 @@ from craft_zoo.openclip.text.encoder import ForwardTextEncoder, TextEncoder
 from craft_zoo.openclip.text.tower import (
     Model,
     Tokenizer,
-    end_positions,
     is_plainly_causal,
     shortened,
-    text_tower,
-    token_embedding,
     tokens_in_parts,
 )
 from craft_zoo.openclip.text.words import WordEncoder
@@ -32,12 +29,8 @@ __all__ = [
     "TextEncoder",
     "Tokenizer",
     "WordEncoder",
-    "end_positions",
-    "is_plainly_causal",
     "shortened",
     "text_encoder",
-    "text_tower",
-    "token_embedding",
     "tokens_in_parts",
 ]
 

@@ -110,14 +110,22 @@ def end_positions(tower: Model, tokens: Tensor) -> Tensor:
 
 
 @contextmanager
-def shortened(model: Model, length: int) -> Iterator[None]:
-    """Limit a causal tower's context to ``length`` tokens, which must include all text ends."""
+def shortened(model: Model, tokens: Tensor) -> Iterator[Tensor]:
+    """Limit a causal tower's context to what affects the features of ``tokens`` (C, length).
+
+    Yields:
+        The tokens up to the last end of a text; all of them if the tower is not plainly causal.
+    """
+    if not is_plainly_causal(model):
+        yield tokens
+        return
     tower = text_tower(model)
+    length = int(end_positions(tower, tokens).max()) + 1
     positions, mask = tower.positional_embedding, tower.attn_mask
     tower.positional_embedding = nn.Parameter(positions[:length], requires_grad=False)
     tower.attn_mask = mask[:length, :length]
     try:
-        yield
+        yield tokens[:, :length]
     finally:
         tower.positional_embedding, tower.attn_mask = positions, mask
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import nullcontext
 from itertools import chain
 
 import torch
@@ -15,10 +14,7 @@ from craft_zoo.openclip.text.tower import (
     Model,
     Tokenizer,
     bytes_per_text,
-    end_positions,
-    is_plainly_causal,
     shortened,
-    text_tower,
     token_embedding,
     tokens_of,
 )
@@ -46,7 +42,6 @@ class WordEncoder:
         self._model, self._tokenizer, self._names = model, tokenizer, tuple(classnames)
         self._memory = memory
         self._device = token_embedding(model).weight.device
-        self._causal = is_plainly_causal(model)
         self._last: tuple[str | tuple[str, ...], Tensor] | None = None
 
     @property
@@ -127,9 +122,5 @@ class WordEncoder:
         return [text for template in templates for text in filled(template, self._names)]
 
     def _encode(self, tokens: Tensor) -> Tensor:
-        length = tokens.shape[1]
-        if self._causal:  # tokens after the last end-of-text token cannot affect the features
-            length = int(end_positions(text_tower(self._model), tokens).max()) + 1
-        with shortened(self._model, length) if self._causal else nullcontext():
-            tokens = tokens[:, :length]
-            return F.normalize(self._model.encode_text(tokens).float(), dim=-1)
+        with shortened(self._model, tokens) as short:
+            return F.normalize(self._model.encode_text(short).float(), dim=-1)
