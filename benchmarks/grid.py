@@ -18,7 +18,14 @@ from craft_zoo import optimizers
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, OpenedDatasets, fingerprint
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import get_method, optimizers_for, settings_of, trial_space, uses_optimizer
+from craft_zoo.methods import (
+    EARLIER_SETTINGS,
+    get_method,
+    optimizers_for,
+    settings_of,
+    trial_space,
+    uses_optimizer,
+)
 from craft_zoo.records import check
 
 NO_OPTIMIZER = "none"
@@ -109,7 +116,7 @@ class RunSpec:
         Raises:
             TypeError, KeyError, ValueError: the values do not describe a run.
         """
-        config = dict(values["config"])
+        config = {**EARLIER_SETTINGS, **values["config"]}
         own = tuple(sorted(dict(config.pop("own", {})).items()))
         read = {**values, "config": CraftConfig(**config, own=own)}
         source = read.pop("source", {})

@@ -30,6 +30,8 @@ class CraftConfig:
         anchor_bank: texts of the anchors: ``words`` drawn from the shipped list; the words with the
             largest ``spread`` over the images, or the most ``information`` about the labels, among
             four times as many; or the class names under other ``contexts``.
+        discriminant: whether the convex refiner is the sum of logistic regression and discriminant
+            analysis, see :func:`craft_zoo.refiner.choose_sum`; otherwise logistic regression alone.
         refit_queries: queries between two fits of the convex refiner.
         patience: queries after which a search that held-out shots judge worse all the time is given
             up; 0: no shots are held out (convex refiner; needs at least four shots, a quarter of
@@ -57,6 +59,7 @@ class CraftConfig:
     context: Literal["class-specific", "unified"] = "class-specific"
     anchors: int = 256
     anchor_bank: Literal["words", "spread", "information", "contexts"] = "words"
+    discriminant: bool = True
     refit_queries: int = 20
     patience: int = 200
     consistency: float = 0.1

@@ -22,6 +22,7 @@ from craft_zoo.refiner import (
     ConvexRefiner,
     Regularization,
     choose_regularization,
+    choose_sum,
     fit,
     held_out_folds,
 )
@@ -60,6 +61,7 @@ class ConvexObjective(Objective):
     Args:
         labels: (N,) int64.
         meter: counts the queries.
+        discriminant: see :class:`CraftConfig`.
         refit_queries: see :class:`CraftConfig`.
         patience: see :class:`CraftConfig`.
         seed: seed of its random draws.
@@ -72,6 +74,7 @@ class ConvexObjective(Objective):
         labels: np.ndarray,
         *,
         meter: Meter,
+        discriminant: bool,
         refit_queries: int,
         patience: int = 0,
         seed: int = 0,
@@ -80,6 +83,7 @@ class ConvexObjective(Objective):
     ) -> None:
         super().__init__(labels)
         self._meter, self._every = meter, refit_queries
+        self._choose = choose_sum if discriminant else choose_regularization
         self._anchors, self._anchor_logits = anchors, anchor_logits
         self._folds = held_out_folds(labels)
         self._regularization: Regularization | None = None
@@ -120,7 +124,7 @@ class ConvexObjective(Objective):
         if self._regularization is None:
             # Chosen only once: a context that was searched on all shots also fits the shots held
             # out here, so a later choice would be weaker and the search would fit noise.
-            self._regularization = choose_regularization(logits, self.labels, self._anchor_logits)
+            self._regularization = self._choose(logits, self.labels, self._anchor_logits)
         everything = np.arange(len(self.labels))
         self._refiner = self._fit(logits, everything, self._refiner)
         if self._first is None:

@@ -22,6 +22,7 @@ from craft_zoo.methods.anchored import anchors, craft_anchors
 from craft_zoo.methods.base import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
+    EARLIER_SETTINGS,
     Method,
     Problem,
     asks_initial,
@@ -57,6 +58,7 @@ from craft_zoo.methods.zero_shot import zero_shot
 __all__ = [
     "DEFAULT_CATEGORICAL_OPTIMIZER",
     "DEFAULT_OPTIMIZER",
+    "EARLIER_SETTINGS",
     "Method",
     "Problem",
     "anchors",

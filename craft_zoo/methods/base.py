@@ -29,15 +29,16 @@ DEFAULT_CATEGORICAL_OPTIMIZER = "columns"  # for methods that search categorical
 # Groups of settings from which methods declare the settings that they read.
 SUBSPACE_SETTINGS = frozenset({"intrinsic_dim", "scale"})
 SEARCH_SETTINGS = SUBSPACE_SETTINGS | {"context"}
-CONVEX_SETTINGS = frozenset({"refit_queries", "patience"})
+CONVEX_SETTINGS = frozenset({"discriminant", "refit_queries", "patience"})
 NETWORK_SETTINGS = frozenset(
     {"consistency", "consistency_share", "hidden", "lr", "batch_size", "epoch_queries", "views"}
 )
 REFINER_SETTINGS = CONVEX_SETTINGS | NETWORK_SETTINGS | {"refiner"}
 ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank"})
 HARD_SETTINGS = frozenset({"words", "context"})
-# Settings added after runs were stored: at their defaults they are left out of a run's identity.
-_LATER = frozenset({"template"})
+# Settings added after runs were stored, at the values that describe those runs. At these values,
+# they are left out of a run's identity.
+EARLIER_SETTINGS = {"template": DEFAULT_INIT, "discriminant": False}
 
 
 @dataclass
@@ -421,8 +422,8 @@ def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
     used = _find(name).settings
     if "refiner" in used:
         used = used - idle
-    default = CraftConfig()
-    used = used - {name for name in _LATER if getattr(config, name) == getattr(default, name)}
+    earlier = EARLIER_SETTINGS.items()
+    used = used - {name for name, value in earlier if getattr(config, name) == value}
     own = {key: value for key, value in config.own if key in _find(name).own}
     return {name: getattr(config, name) for name in sorted(used)} | own
 

@@ -100,6 +100,7 @@ def convex_objective(problem: Problem, **anchors: Any) -> ConvexObjective:
     return ConvexObjective(
         problem.labels,
         meter=problem.meter,
+        discriminant=problem.config.discriminant,
         refit_queries=problem.config.refit_queries,
         patience=problem.config.patience,
         seed=problem.seed,

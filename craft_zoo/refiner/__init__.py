@@ -1,13 +1,14 @@
 """Refiners: functions that correct the logits that a black box has returned.
 
-- :class:`ConvexRefiner`, :func:`fit`, :func:`choose_regularization`: linear, fitted to the global
-  optimum; :class:`Regularization`: its strength, cross-validated on the few shots
+- :class:`ConvexRefiner`, :func:`fit`: linear, the weighted sum of logistic regression and
+  discriminant analysis; :class:`Regularization`: what is chosen on the few shots, by
+  :func:`choose_sum`, or for logistic regression alone by :func:`choose_regularization`
 - :class:`Refiner`, :class:`RefinerTrainer`: the residual network of Wang et al. 2024
 """
 
 from craft_zoo.refiner.convex import ConvexRefiner, Regularization, fit
 from craft_zoo.refiner.network import Refiner, RefinerTrainer
-from craft_zoo.refiner.selection import choose_regularization, held_out_folds
+from craft_zoo.refiner.selection import choose_regularization, choose_sum, held_out_folds
 
 __all__ = [
     "ConvexRefiner",
@@ -15,6 +16,7 @@ __all__ = [
     "RefinerTrainer",
     "Regularization",
     "choose_regularization",
+    "choose_sum",
     "fit",
     "held_out_folds",
 ]

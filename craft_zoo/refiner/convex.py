@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from craft_zoo.errors import CraftZooError
+from craft_zoo.refiner.discriminant import discriminants
 
 _ITERATIONS = 100
 _TOLERANCE = 1e-5
@@ -19,16 +20,22 @@ _TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Regularization:
-    """Strength of the regularization of a :class:`ConvexRefiner`.
+    """Regularization of a :class:`ConvexRefiner`, and the weights of its two parts.
 
     Attributes:
-        penalty: weight of the squared parameters relative to the mean cross-entropy.
+        penalty: weight of the squared parameters of the logistic regression relative to the mean
+            cross-entropy.
         whitening: share of the mean variance that is added to the within-class covariance of the
             features before it whitens them; None: one common scale for all features.
+        shrinkage: of the discriminant analysis, see :func:`discriminants`.
+        weights: weights of the logistic regression's logits and of the discriminants in the sum
+            that is the refiner.
     """
 
     penalty: float
     whitening: float | None = None
+    shrinkage: float = 1.0
+    weights: tuple[float, float] = (1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,11 @@ def fit(
     regularization: Regularization,
     start: ConvexRefiner | None = None,
 ) -> ConvexRefiner:
-    """Fit the refiner with the least penalised cross-entropy.
+    """Fit a refiner: a weighted sum of logistic regression and discriminant analysis.
+
+    The logistic regression corrects the logits with the least penalised cross-entropy. The
+    discriminant analysis (Gaussian classes with one covariance) needs fewer images to be good. Both
+    are linear, and the sum of their logits multiplies their probabilities.
 
     Args:
         logits: (N, C) logits of the classes.
@@ -109,11 +120,19 @@ def fit(
         regularization: see :func:`craft_zoo.refiner.choose_regularization`.
         start: warm start, a refiner fitted to similar logits; None: no correction.
     """
-    x = features(logits, anchors)
-    scaling = Scaling.of(x, labels, logits.shape[1], regularization.whitening)
+    x, n_classes = features(logits, anchors), logits.shape[1]
+    of_logistic, of_discriminant = regularization.weights
+    scaling = Scaling.of(x, labels, n_classes, regularization.whitening)
     begin = None if start is None else scaling.solution(start)
     path = solve_path(scaling(x), logits, labels, [regularization.penalty], begin)
-    return scaling.refiner(next(path))
+    logistic = scaling.refiner(next(path))
+    if regularization.weights == (1.0, 0.0):
+        return logistic
+    [(weight, bias)] = discriminants(x, labels, n_classes, [regularization.shrinkage])
+    weight = of_logistic * logistic.weight + of_discriminant * weight
+    weight[:n_classes] += (of_logistic - 1) * np.eye(n_classes)  # a refiner adds the logits
+    bias = of_logistic * logistic.bias + of_discriminant * bias
+    return ConvexRefiner(weight.astype(np.float32), bias.astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ OTHERS = CraftConfig(
     anchors=9,
     anchor_bank="spread",
     refit_queries=7,
+    discriminant=False,
     patience=50,
     consistency=0.2,
     consistency_share=0.5,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 from torch.nn import functional as F
 
 from craft_zoo.errors import CraftZooError
@@ -14,10 +18,12 @@ from craft_zoo.refiner import (
     ConvexRefiner,
     Regularization,
     choose_regularization,
+    choose_sum,
     fit,
     held_out_folds,
 )
 from craft_zoo.refiner.convex import Scaling, features, solve_path
+from craft_zoo.refiner.discriminant import SHRINKAGES, discriminants
 
 
 def problem(
@@ -90,6 +96,67 @@ def test_weak_where_the_features_are_clear_strong_where_they_are_noise() -> None
     assert choose_regularization(good, labels, noise).penalty >= 10 * clear.penalty
 
 
+@given(
+    seed=st.integers(0, 10_000),
+    shots=st.integers(1, 5),
+    shrinkage=st.sampled_from(SHRINKAGES),
+    n_features=st.integers(1, 30),
+)
+@settings(max_examples=30, deadline=None)
+def test_discriminants_are_gaussian_log_posteriors(
+    seed: int, shots: int, shrinkage: float, n_features: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(3), shots))
+    x = 5 + rng.standard_normal((len(labels), n_features)) + labels[:, None]
+    [(weight, bias)] = discriminants(x, labels, 3, [shrinkage])
+    means = np.stack([x[labels == label].mean(axis=0) for label in range(3)])
+    around = x - (means[labels] if shots > 1 else x.mean(axis=0))
+    within = around.T @ around / max(len(x) - (3 if shots > 1 else 1), 1)
+    scale = max(np.trace(within) / n_features, 1e-12)
+    covariance = (1 - shrinkage) * within + shrinkage * scale * np.eye(n_features)
+    away = x[:, None] - means
+    expected = -np.einsum("nck,nck->nc", away @ np.linalg.inv(covariance), away) / 2
+    found = log_softmax(x @ weight + bias, axis=1)
+    np.testing.assert_allclose(found, log_softmax(expected, axis=1), atol=1e-6, rtol=1e-6)
+
+
+@given(seed=st.integers(0, 10_000), weights=st.sampled_from([(0.5, 0.3), (0.0, 1.0), (2.0, 0.0)]))
+@settings(max_examples=10, deadline=None)
+def test_the_refiner_is_the_weighted_sum_of_its_parts(
+    seed: int, weights: tuple[float, float]
+) -> None:
+    logits, labels, anchors = problem(seed)
+    parts = [
+        fit(logits, labels, anchors, regularization=Regularization(0.01, None, 0.2, one))
+        for one in ((1.0, 0.0), (0.0, 1.0), weights)
+    ]
+    logistic, discriminant, both = (
+        log_softmax(part.refine(logits, anchors).astype(float), axis=1) for part in parts
+    )
+    expected = log_softmax(weights[0] * logistic + weights[1] * discriminant, axis=1)
+    np.testing.assert_allclose(both, expected, atol=1e-4)
+
+
+def test_the_discriminant_analysis_has_a_weight_where_it_helps() -> None:
+    rng = np.random.default_rng(0)
+    mixing = rng.standard_normal((40, 40))  # one covariance for all classes, far from round
+    labels = np.repeat(np.arange(5), 8)
+    places = rng.standard_normal((5, 40)) @ mixing / 2
+    x = (places[labels] + rng.standard_normal((40, 40)) @ mixing).astype(np.float32)
+    nothing = np.zeros((40, 5), np.float32)
+    chosen = choose_sum(nothing, labels, x)
+    assert chosen.weights[1] > 0
+    assert choose_regularization(nothing, labels, x).weights == (1.0, 0.0)
+    new = np.repeat(places, 40, axis=0) + rng.standard_normal((200, 40)) @ mixing
+    right = {}
+    for name, each in (("sum", chosen), ("logistic", replace(chosen, weights=(1.0, 0.0)))):
+        refiner = fit(nothing, labels, x, regularization=each)
+        refined = refiner.refine(np.zeros((200, 5)), new)
+        right[name] = (refined.argmax(1) == np.repeat(np.arange(5), 40)).mean()
+    assert right["sum"] > right["logistic"]
+
+
 def test_anchors_tell_what_the_classes_do_not() -> None:
     logits, labels, anchors = problem(5, shots=16)
     kept = np.arange(len(labels)) % 2 == 0
@@ -103,16 +170,25 @@ def test_anchors_tell_what_the_classes_do_not() -> None:
     assert right["anchors"] > right["own"] + 0.3
 
 
-@pytest.mark.parametrize(("n_classes", "variance"), [(2, 0.4), (10, 10.0), (100, 30.0)])
-def test_a_single_shot_is_not_held_out(n_classes: int, variance: float) -> None:
+@pytest.mark.parametrize(
+    ("choose", "n_classes", "variance", "with_anchors"),
+    [
+        (choose_sum, 2, 0.032, 0.242),
+        (choose_sum, 10, 20, 30),
+        (choose_sum, 100, 30, 30),
+        (choose_regularization, 2, 0.4, 30),
+        (choose_regularization, 10, 10, 30),
+    ],
+)
+def test_a_single_shot_is_not_held_out(
+    choose: Callable[..., Regularization], n_classes: int, variance: float, with_anchors: float
+) -> None:
     """The fewer classes, the less a single image of each is trusted."""
     assert held_out_folds(np.arange(3)) is None
     logits, labels, anchors = problem(1, shots=1, n_classes=n_classes)
-    assert choose_regularization(logits, labels).penalty == pytest.approx(
-        1 / (n_classes * variance)
-    )
-    assert choose_regularization(logits, labels, anchors).penalty == pytest.approx(
-        1 / (30 * n_classes)
+    assert choose(logits, labels).penalty == pytest.approx(1 / (n_classes * variance), rel=1e-2)
+    assert choose(logits, labels, anchors).penalty == pytest.approx(
+        1 / (n_classes * with_anchors), rel=1e-2
     )
 
 
