@@ -36,7 +36,7 @@ from craft_zoo.optimizers import registry as optimizer_registry
 keep_freed_memory()
 
 # How long an example takes depends on the machine.
-hypothesis.settings.register_profile("craft-zoo", deadline=None)
+hypothesis.settings.register_profile("craft-zoo", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("craft-zoo")
 
 

@@ -26,8 +26,7 @@ _PENALTIES = [10.0**-k for k in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5)]
 _STRONGER_PENALTIES = [10.0, 1.0, 10**-0.5]  # they leave few images of few classes as they are
 _NATS_PER_DECADE = 0.2  # of cross-entropy, summed over images, that a weaker penalty must save
 _SCALES = [2.0 ** (k / 2) for k in range(-16, 5)]  # inverse temperatures of a part's logits
-_PRIOR_WEIGHT = 0.5  # of each part, in units of its logits at their best temperature
-_PRIOR_PRECISION = 10.0  # of the weights
+_PRIOR_PRECISION = 10.0  # of the weights, in images
 _ONE_SHOT_VARIANCE = 30.0  # maximum; see _one_shot_variance
 
 _Splits = list[tuple[np.ndarray, np.ndarray]]  # (N,) bool each: images kept, and held out
@@ -152,16 +151,20 @@ def _weights(parts: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(2,) weights of the sum of the parts (2, N, C), at least 0, by maximum a posteriori."""
     logits, targets = torch.from_numpy(parts.astype(np.float32)), torch.from_numpy(labels)
     precision = _PRIOR_PRECISION / len(labels)
+    # The mean of the prior: equal weights for many images. Of few, two of each of two classes say,
+    # a discriminant analysis learns less than zero-shot prediction knows.
+    share = 0.5 * len(labels) / (len(labels) + _PRIOR_PRECISION)
+    mean = np.array([1 - share, share])
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         total = torch.tensordot(torch.from_numpy(weights.astype(np.float32)), logits, 1)
         loss, slope = cross_entropy_and_slope(total, targets)
         gradient = torch.tensordot(logits, slope, 2).double().numpy()
-        away = weights - _PRIOR_WEIGHT
+        away = weights - mean
         return loss + precision * float(away @ away) / 2, gradient + precision * away
 
-    start, bounds = np.full(2, _PRIOR_WEIGHT), [(0, None)] * 2
-    return optimize.minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    bounds = [(0, None)] * 2
+    return optimize.minimize(objective, mean, jac=True, method="L-BFGS-B", bounds=bounds).x
 
 
 def _one_shot_variance(n_classes: int, with_anchors: bool) -> float:

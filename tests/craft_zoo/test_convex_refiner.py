@@ -56,7 +56,7 @@ def test_it_is_the_optimum(seed: int, penalty: float, whitening: float | None) -
     loss.backward()
     # A strongly convex function lies above its value less |gradient|² / 2 penalty.
     reachable = float(weight.grad.square().sum()) / (2 * penalty)
-    assert reachable < 2e-3 * (1 + float(loss.detach()))
+    assert reachable < 5e-3 * (1 + float(loss.detach()))
 
 
 @given(seed=st.integers(0, 10_000), shots=st.integers(1, 6))
