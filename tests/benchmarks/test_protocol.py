@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from craft_zoo import Adapter, tune
 from craft_zoo.benchmarks import (
     Bench,
     Plan,
+    RunSpec,
     RunStore,
     combine,
     cross,
@@ -123,12 +125,18 @@ def test_identities_are_those_of_records_that_exist() -> None:
     [run] = cross(
         "craft-mini",
         [DatasetSpec("digits")],
-        combine(["refine"], [], CraftConfig()),
+        combine(["refine"], [], CraftConfig(discriminant=False)),
         shots=[16],
         seeds=[1],
         budgets=[8000],
     )
     assert run.identity == "digits-refine-none-16shots-seed1-deb7b2eb55"
+    stored = run.to_json()
+    del stored["config"]["discriminant"], stored["config"]["template"]
+    assert RunSpec.from_json(stored) == run
+    now = replace(run, config=CraftConfig())
+    assert RunSpec.from_json(now.to_json()) == now
+    assert now.identity != run.identity
 
 
 PARTS = """
