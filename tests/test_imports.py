@@ -17,7 +17,10 @@ FOLDERS = {
     "craft_zoo": ROOT / "craft_zoo",
 }
 # What each package may import of craft-zoo beside itself; of others nothing is said.
-BASICS = ("errors", "files", "printable", "records", "logs", "threads", "seeding", "machine")
+BASICS = (
+    *("counts", "errors", "files", "printable", "records"),
+    *("logs", "threads", "seeding", "machine"),
+)
 ALLOWED = {
     "craft_zoo.optimizers": (),
     "craft_zoo.protocol": BASICS,

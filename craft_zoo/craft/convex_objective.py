@@ -52,7 +52,9 @@ class ConvexObjective(Objective):
 
     With two shots or more, each image's loss uses a refiner that was fitted without that image
     (cross-fitting): a refiner that fits the few shots perfectly would leave no loss for the search
-    to reduce. The loss is convex in the logits, as each refiner is linear.
+    to reduce. The loss is convex in the logits, as each refiner is linear. These refiners are
+    logistic regressions also where the deployed one is a sum with discriminant analysis, which
+    improves less as the context does.
 
     If the last of four folds is large enough (see :class:`HeldOut`), the search does not use it
     until the searched context has a lower loss on it than the initial one; while the searched
@@ -83,10 +85,11 @@ class ConvexObjective(Objective):
     ) -> None:
         super().__init__(labels)
         self._meter, self._every = meter, refit_queries
-        self._choose = choose_sum if discriminant else choose_regularization
+        self._discriminant = discriminant
         self._anchors, self._anchor_logits = anchors, anchor_logits
         self._folds = held_out_folds(labels)
-        self._regularization: Regularization | None = None
+        self._deployed: Regularization | None = None
+        self._searched: Regularization | None = None
         self._next_fit = 0
         self._refiner: ConvexRefiner | None = None
         self._parts: list[_Part] = []
@@ -121,12 +124,15 @@ class ConvexObjective(Objective):
         else:
             return
         self._next_fit = self._meter.queries + self._every
-        if self._regularization is None:
+        if self._searched is None:
             # Chosen only once: a context that was searched on all shots also fits the shots held
             # out here, so a later choice would be weaker and the search would fit noise.
-            self._regularization = self._choose(logits, self.labels, self._anchor_logits)
+            given = logits, self.labels, self._anchor_logits
+            self._searched = self._deployed = choose_regularization(*given)
+            if self._discriminant:
+                self._deployed = choose_sum(*given)
         everything = np.arange(len(self.labels))
-        self._refiner = self._fit(logits, everything, self._refiner)
+        self._refiner = self._fit(self._deployed, logits, everything, self._refiner)
         if self._first is None:
             self._first = Solution(prompt, self._refiner, self._anchors)
         self._parts = self._cross_fit(logits if sample is None else sample)
@@ -202,15 +208,19 @@ class ConvexObjective(Objective):
         return np.flatnonzero(self._folds == self._folds.max())
 
     def _fit(
-        self, logits: np.ndarray, rows: np.ndarray, start: ConvexRefiner | None
+        self,
+        regularization: Regularization | None,
+        logits: np.ndarray,
+        rows: np.ndarray,
+        start: ConvexRefiner | None,
     ) -> ConvexRefiner:
-        assert self._regularization is not None
+        assert regularization is not None
         anchors = None if self._anchor_logits is None else self._anchor_logits[rows]
         return fit(
             logits[rows],
             self.labels[rows],
             anchors,
-            regularization=self._regularization,
+            regularization=regularization,
             start=start,
         )
 
@@ -221,7 +231,7 @@ class ConvexObjective(Objective):
         for fold in range(self._folds.max() + 1):
             kept, judged = np.flatnonzero(self._folds != fold), np.flatnonzero(self._folds == fold)
             start = self._parts[fold].refiner if self._parts else None
-            parts.append(self._part(judged, self._fit(logits, kept, start)))
+            parts.append(self._part(judged, self._fit(self._searched, logits, kept, start)))
         return parts
 
     def _part(self, rows: np.ndarray, refiner: ConvexRefiner) -> _Part:

@@ -155,7 +155,7 @@ sys.exit(serve.run(parser.parse_args(sys.argv[1:])))
 def test_a_signal_in_the_middle_of_uploads_ends_the_server_quietly(
     tmp_path: Path, start_command: Callable[..., Any]
 ) -> None:
-    server = start_command(["--port", "0", "--state", str(tmp_path / "state")])
+    server = start_command(["serve", "--port", "0", "--state", str(tmp_path / "state")])
     said: list[str] = []
     while len(said) < 2:
         time.sleep(0.05)

@@ -556,6 +556,7 @@ def test_embeddings_are_given_only_if_the_owner_says_so(
 def test_our_own_clients_agree_with_the_model_in_this_process(
     served: Callable[..., Any],
     vlm: OpenCLIP,
+    digits: cz.Dataset,
     small_task: Task,
     monkeypatch: pytest.MonkeyPatch,
     scheme: str,
@@ -566,8 +567,10 @@ def test_our_own_clients_agree_with_the_model_in_this_process(
     model = cz.load_vlm(f"{scheme}:craft-mini@{server.url}/v1")
     assert isinstance(model, QuestionVLM)
     billed = 0
+    # With two shots, cross-validation compares equals, and rounding decides.
+    task = cz.few_shot(digits, shots=4, seed=1)
     for method, prompts in (("zero-shot", 1), ("refine", 1), ("anchors", 2)):
-        there, here = (cz.tune(each, small_task, method=method, budget=60) for each in (model, vlm))
+        there, here = (cz.tune(each, task, method=method, budget=60) for each in (model, vlm))
         images = small_task.test.images[:20]
         got, exact = there.adapter.predict(model, images), here.adapter.predict(vlm, images)
         if method != "anchors":  # those are compared with a neutral text
