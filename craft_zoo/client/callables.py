@@ -26,13 +26,13 @@ from craft_zoo.blackbox.base import (
     own_images,
 )
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, filled
+from craft_zoo.client.probabilities import log_of
 from craft_zoo.data.images import ImageSource, as_images, open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.threads import in_order
 
 Answers = Literal["logits", "probabilities"]
 
-_FLOOR = 1e-12  # lower bound of probabilities, as services round small ones to 0
 _ROUNDING = 1e-3  # tolerance of probabilities outside of [0, 1]
 _KEPT_BYTES = 2**28  # of a set's decoded images; further images are decoded for each query
 _LOCK = threading.Lock()  # so that threads make one event loop
@@ -94,12 +94,6 @@ def from_callable(
     return _CallableVLM(
         f, name, answers, initial_context, batch, concurrency, image_size, in_flight
     )
-
-
-def log_of(probabilities: np.ndarray) -> np.ndarray:
-    """Natural logarithms of probabilities, float32 and finite (probabilities are >= 1e-12)."""
-    floored = np.maximum(np.asarray(probabilities, np.float64), _FLOOR)
-    return np.log(floored).astype(np.float32)
 
 
 def _reason(error: BaseException) -> str:

@@ -16,10 +16,10 @@ from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
 from craft_zoo.blackbox.usage import Price, Usage
-from craft_zoo.client.callables import log_of
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.http import BUSY, Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import PaidVLM
+from craft_zoo.client.probabilities import log_of
 from craft_zoo.client.retrying import Damaged, Retrying, Transient, clamped
 from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.data.images import ImageSource, as_images

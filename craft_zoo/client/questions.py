@@ -25,6 +25,7 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, templa
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, prompt_for, sample_of
+from craft_zoo.client.probabilities import decimals_of, floor_of
 from craft_zoo.client.retrying import Damaged, Retrying
 from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.counts import counted
@@ -43,8 +44,6 @@ QUESTIONS = (
 )
 NONE = "none of these"  # option of every block, where the classes do not fit into one question
 _PLAIN = as_template(DEFAULT_INIT)
-_FLOOR = 1e-12  # lower bound of probabilities that are not rounded
-_DECIMALS = (3, 4, 5, 6)  # to which services round probabilities
 _USELESS = 3  # attempts after which an incomplete answer is a permanent failure
 
 
@@ -311,7 +310,7 @@ class QuestionVLM(PaidVLM):
         if self._said or not raw:
             return
         most = max(len(question.options) for group in groups for question in group)
-        decimals = _decimals(raw)
+        decimals = decimals_of(np.concatenate(raw))
         rounded = "unrounded probabilities"
         if decimals is not None:
             rounded = f"probabilities of {decimals} decimals"
@@ -372,27 +371,13 @@ def _parts(groups: Sequence[Sequence[Question]], most: int) -> list[_Part]:
 
 
 def _floored(answers: Sequence[list[float] | None]) -> list[np.ndarray | None]:
-    """Probabilities without zeros: of options, or of a statement being true and false.
-
-    A service that rounds to d decimals returns multiples of 10⁻ᵈ only, and 0 stands for something
-    below half of that.
-    """
+    """Probabilities without zeros: of options, or of a statement being true and false."""
     whole = [
         None if one is None else np.array([one[0], 1 - one[0]] if len(one) == 1 else one)
         for one in answers
     ]
-    decimals = _decimals([one for one in answers if one is not None])
-    floor = _FLOOR if decimals is None else 0.5 * 10.0**-decimals
+    floor = floor_of(np.concatenate([np.zeros(0), *(one for one in answers if one is not None)]))
     return [None if one is None else np.maximum(one, floor) for one in whole]
-
-
-def _decimals(answers: Sequence[Sequence[float]]) -> int | None:
-    """Number of decimals to which probabilities are rounded; None: they are not rounded."""
-    values = np.concatenate([np.zeros(0), *answers])
-    for decimals in _DECIMALS:
-        if np.abs(values * 10**decimals - np.round(values * 10**decimals)).max(initial=0) < 1e-6:
-            return decimals
-    return None
 
 
 def _change(group: Sequence[Question], answers: Sequence[np.ndarray | None]) -> float:

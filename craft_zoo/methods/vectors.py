@@ -34,7 +34,7 @@ def vectors(problem: Problem) -> Iterator[Step]:
     """
     if not problem.vlm.sells_vectors:
         raise CraftZooError(
-            f"{problem.vlm.name} sells no vectors: use a model embeddings:MODEL@https://HOST/v1, "
+            f"{problem.vlm.name} sells no vectors: use a model embeddings:, cohere: or voyage:, "
             f"or the white-box method vectors-local for a model on this machine"
         )
     return _fitted(problem)

@@ -1,0 +1,58 @@
+"""Logarithms of probabilities that a service rounded or truncated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from craft_zoo.blackbox import VLM
+from craft_zoo.client import from_callable
+from craft_zoo.client.probabilities import decimals_of, log_of
+from craft_zoo.data import Task
+from craft_zoo.openclip import OpenCLIP
+from craft_zoo.tuning import tune
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("decimals", [3, 4, 5, 6, None])
+def test_decimals_are_found(decimals: int | None, dtype: type) -> None:
+    exact = np.random.default_rng(0).dirichlet(np.ones(10), 20)
+    answers = exact if decimals is None else exact.round(decimals)
+    assert decimals_of(answers.astype(dtype)) == decimals
+
+
+def test_a_rounded_zero_is_half_of_the_last_decimal() -> None:
+    rounded = np.array([[0.996, 0.004, 0.0], [0.25, 0.25, 0.5]])
+    np.testing.assert_allclose(np.exp(log_of(rounded)[0]), [0.996, 0.004, 0.0005], rtol=1e-6)
+    unrounded = np.array([[1 / 3, 2 / 3, 0.0]])
+    np.testing.assert_allclose(np.exp(log_of(unrounded)[0, 2]), 1e-12, rtol=1e-4)
+
+
+def test_what_is_missing_is_shared_by_the_zeros() -> None:
+    exact = np.array([[1 / 3, 1 / 6, 1 / 7, 0.0, 0.0, 0.0], [0.9, 0.01, 0.0, 0.0, 0.0, 0.0]])
+    found = np.exp(log_of(exact))
+    missing = 1 - exact[0].sum()
+    np.testing.assert_allclose(found[0, 3:], min(missing / 3, 1 / 7), rtol=1e-5)
+    np.testing.assert_allclose(found[1, 2:], 0.01, rtol=1e-5)
+    certain = np.exp(log_of(np.array([[1.0, 0.0], [0.5, 0.5]])))
+    np.testing.assert_allclose(certain, [[1, 0.0005], [0.5, 0.5]], rtol=1e-5)
+
+
+def test_methods_lose_little_by_rounding(vlm: OpenCLIP, small_task: Task) -> None:
+    def ask(decimals: int) -> VLM:
+        def answer(prompts: list[str], images: list[object]) -> np.ndarray:
+            names = [prompt.removeprefix("a photo of a ").removesuffix(".") for prompt in prompts]
+            box = vlm.classifier(names)
+            logits = box.score(box.initial_context, vlm.images(images))
+            whole = np.exp(logits - logits.max(axis=1, keepdims=True))
+            return (whole / whole.sum(axis=1, keepdims=True)).round(decimals)
+
+        return from_callable(answer, answers="probabilities")
+
+    logits = []
+    for decimals in (3, 12):
+        model = ask(decimals)
+        tuned = tune(model, small_task, method="zero-shot", budget=5)
+        logits.append(tuned.adapter.ask(model, small_task.test.images[:50])[0])
+    assert logits[0].min() > -8
+    assert np.abs(logits[0] - logits[1])[logits[1] > -6].max() < 0.3
