@@ -11,54 +11,32 @@ from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.client.embeddings import (
     EmbeddingsVLM,
     Input,
-    VectorOptions,
     VectorService,
     decoded,
     open_vectors,
 )
-from craft_zoo.client.openai_sdk import OpenAIClient
 from craft_zoo.client.paid import data_url
-from craft_zoo.client.services import address
 
 SCHEME = "cohere:"
-URL = "https://api.cohere.com/v2"
-KEY = "CO_API_KEY"
 _TEXTS = 96  # maximum number in a request
 
 
 class Cohere(VectorService):
-    """Cohere's ``POST /v2/embed``, which vLLM answers too.
+    """Cohere's ``POST /v2/embed``, which vLLM answers too."""
 
-    Args:
-        model: name of the model at the service.
-        url: base URL; None: Cohere's.
-        key: API key; None: the environment variable CO_API_KEY.
-        options: options of the model.
-
-    Raises:
-        CraftZooError: see :class:`OpenAIClient`.
-    """
-
+    scheme = SCHEME
+    vendor, vendor_url, key_variable = "Cohere", "https://api.cohere.com/v2", "CO_API_KEY"
     request_tokens = 0
 
-    def __init__(
-        self,
-        model: str,
-        url: str | None = None,
-        *,
-        key: str | None = None,
-        options: VectorOptions | None = None,
-    ) -> None:
-        options, owner = options or VectorOptions(), None if url else "Cohere"
-        client = OpenAIClient(url or URL, key, options.timeout, variable=KEY, owner=owner)
-        super().__init__(f"{SCHEME}{model}" + (f"@{url}" if url else ""), model, client, options)
-        self._third = "-v3" in model  # takes one image a request, of up to 5 MB
-        if self._third:
+    def __init__(self, model: str, url: str | None = None, **given: Any) -> None:
+        super().__init__(model, url, **given)
+        self._is_third = "-v3" in model  # takes one image a request, of up to 5 MB
+        if self._is_third:
             self.image_bytes = 5 * 10**6
 
     def batch(self, given: Input) -> int:
         """See :meth:`VectorService.batch`."""
-        return 1 if self._third and isinstance(given, bytes) else min(self.options.batch, _TEXTS)
+        return 1 if self._is_third and isinstance(given, bytes) else min(self.options.batch, _TEXTS)
 
     def _create(self) -> Callable[..., Any]:
         return self._client.poster("/embed")
@@ -82,5 +60,4 @@ class Cohere(VectorService):
 @register_model(SCHEME)
 def open_cohere(spec: ModelSpec) -> EmbeddingsVLM:
     """Cohere's vectors of images and texts, cohere:MODEL or cohere:MODEL@https://HOST/v2."""
-    model, url = address(spec, SCHEME)
-    return open_vectors(spec, lambda options: Cohere(model, url, options=options), VectorOptions)
+    return open_vectors(spec, Cohere)

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.files import ImageFiles, file_of
-from craft_zoo.client.openai_sdk import OpenAIClient
+from craft_zoo.client.openai_sdk import KEY, OpenAIClient
 from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, data_url, prompt_for, sample_of
 from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.retrying import Damaged, Retrying
@@ -45,7 +45,6 @@ _INVALID = 3  # attempts after which an invalid answer is a permanent failure
 BATCH_BYTES = 6 * 10**6  # of the image files in a request, unless one alone has more
 
 Input = str | bytes  # a text, or an image file
-Options = TypeVar("Options", bound="VectorOptions")
 
 
 @dataclass(frozen=True)
@@ -89,23 +88,47 @@ class VectorService(ABC):
     """The protocol of a service that returns vectors of images and texts.
 
     Args:
-        name: see :attr:`VLM.name`.
         model: name of the model at the service.
-        client: sends the requests.
-        options: options of the model.
+        url: base URL; None: the vendor's, :attr:`vendor_url`.
+        key: API key; None: the one in the environment variable :attr:`key_variable`.
+        options: options of the model, of the type :attr:`options_type`.
 
     Attributes:
         name: see :attr:`VLM.name`.
         options: options of the model.
         image_bytes: maximum size of an image file.
+        scheme: prefix of the model's name.
+        vendor: who answers at ``vendor_url`` and needs a key.
+
+    Raises:
+        CraftZooError: see :class:`OpenAIClient`.
     """
 
+    scheme: ClassVar[str]
+    options_type: ClassVar[type[VectorOptions]] = VectorOptions
+    key_variable: ClassVar[str] = KEY
+    vendor: ClassVar[str | None] = None
+    vendor_url: ClassVar[str | None] = None
     image_bytes = 20 * 10**6
     request_tokens: int | None = None  # that each request has in addition; None: see TokenRule
 
-    def __init__(self, name: str, model: str, client: OpenAIClient, options: VectorOptions) -> None:
-        self.name, self.options = name, options
-        self._model, self._client = model, client
+    def __init__(
+        self,
+        model: str,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        options: VectorOptions | None = None,
+    ) -> None:
+        self.name = f"{self.scheme}{model}" + (f"@{url}" if url else "")
+        self.options, self._model = options or self.options_type(), model
+        self._client = OpenAIClient(
+            url or self.vendor_url,
+            key,
+            self.options.timeout,
+            variable=self.key_variable,
+            owner=None if url else self.vendor,
+        )
 
     def batches(self, inputs: Iterable[tuple[bytes, Input]]) -> Iterator[list[tuple[bytes, Input]]]:
         """Divide (key, input) pairs, all of them texts or all of them images, into requests."""
@@ -178,31 +201,11 @@ class VectorService(ABC):
 
 
 class Embeddings(VectorService):
-    """OpenAI's ``POST /v1/embeddings``, for a model that takes images too.
+    """OpenAI's ``POST /v1/embeddings``, for a model that takes images too."""
 
-    Args:
-        model: name of the model at the service.
-        url: base URL, see :class:`OpenAIClient`.
-        key: API key; None: the environment variable OPENAI_API_KEY.
-        options: options of the model.
-
-    Raises:
-        CraftZooError: see :class:`OpenAIClient`.
-    """
-
+    scheme = SCHEME
+    options_type = EmbeddingsOptions
     options: EmbeddingsOptions
-
-    def __init__(
-        self,
-        model: str,
-        url: str,
-        *,
-        key: str | None = None,
-        options: EmbeddingsOptions | None = None,
-    ) -> None:
-        options = options or EmbeddingsOptions()
-        client = OpenAIClient(url, key, options.timeout)
-        super().__init__(f"{SCHEME}{model}@{url}", model, client, options)
 
     def batch(self, given: Input) -> int:
         """See :meth:`VectorService.batch`."""
@@ -470,27 +473,20 @@ def decoded(row: Any) -> np.ndarray:
     return np.array(row, np.float32)
 
 
-def open_vectors(
-    spec: ModelSpec, make: Callable[[Options], VectorService], kind: type[Options]
-) -> EmbeddingsVLM:
+def open_vectors(spec: ModelSpec, kind: type[VectorService]) -> EmbeddingsVLM:
     """Open a service of vectors as a model.
 
     Args:
         spec: the model.
-        make: makes the service from its options.
-        kind: the options that the service has.
+        kind: the service's protocol.
     """
-    options = read_options(spec, kind)
-    return EmbeddingsVLM(
-        make(options), concurrency=options.concurrency, cost_limit=cost_limit(spec)
-    )
+    model, url = address(spec, kind.scheme, needs_url=kind.vendor_url is None)
+    options = read_options(spec, kind.options_type)
+    service = kind(model, url, options=options)
+    return EmbeddingsVLM(service, concurrency=options.concurrency, cost_limit=cost_limit(spec))
 
 
 @register_model(SCHEME)
 def open_embeddings(spec: ModelSpec) -> EmbeddingsVLM:
     """A service that returns vectors of images and texts, embeddings:MODEL@https://HOST/v1."""
-    model, url = address(spec, SCHEME, needs_url=True)
-    assert url is not None
-    return open_vectors(
-        spec, lambda options: Embeddings(model, url, options=options), EmbeddingsOptions
-    )
+    return open_vectors(spec, Embeddings)

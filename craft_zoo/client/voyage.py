@@ -11,46 +11,21 @@ from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.client.embeddings import (
     EmbeddingsVLM,
     Input,
-    VectorOptions,
     VectorService,
     indexed,
     open_vectors,
 )
-from craft_zoo.client.openai_sdk import OpenAIClient
 from craft_zoo.client.paid import data_url
-from craft_zoo.client.services import address
 
 SCHEME = "voyage:"
-URL = "https://api.voyageai.com/v1"
-KEY = "VOYAGE_API_KEY"
 
 
 class Voyage(VectorService):
-    """Voyage's ``POST /v1/multimodalembeddings``.
+    """Voyage's ``POST /v1/multimodalembeddings``."""
 
-    Args:
-        model: name of the model at the service.
-        url: base URL; None: Voyage's.
-        key: API key; None: the environment variable VOYAGE_API_KEY.
-        options: options of the model.
-
-    Raises:
-        CraftZooError: see :class:`OpenAIClient`.
-    """
-
+    scheme = SCHEME
+    vendor, vendor_url, key_variable = "Voyage", "https://api.voyageai.com/v1", "VOYAGE_API_KEY"
     request_tokens = 0
-
-    def __init__(
-        self,
-        model: str,
-        url: str | None = None,
-        *,
-        key: str | None = None,
-        options: VectorOptions | None = None,
-    ) -> None:
-        options, owner = options or VectorOptions(), None if url else "Voyage"
-        client = OpenAIClient(url or URL, key, options.timeout, variable=KEY, owner=owner)
-        super().__init__(f"{SCHEME}{model}" + (f"@{url}" if url else ""), model, client, options)
 
     def _create(self) -> Callable[..., Any]:
         return self._client.poster("/multimodalembeddings")
@@ -75,5 +50,4 @@ class Voyage(VectorService):
 @register_model(SCHEME)
 def open_voyage(spec: ModelSpec) -> EmbeddingsVLM:
     """Voyage's vectors of images and texts, voyage:MODEL or voyage:MODEL@https://HOST/v1."""
-    model, url = address(spec, SCHEME)
-    return open_vectors(spec, lambda options: Voyage(model, url, options=options), VectorOptions)
+    return open_vectors(spec, Voyage)
