@@ -186,9 +186,9 @@ class _Bills:
     def of(self, run: RunSpec, trial: Rehearsed, mine: Extent, n_train: int) -> Usage:
         """For the queries of a run about ``n_train`` images."""
         names, images, init = self._task(run, mine)
-        some = [images[place % len(images)] for place in range(n_train)]
         key = (mine.dataset, init, id(trial), n_train)
         if key not in self._known:
+            some = [images[place % len(images)] for place in range(n_train)]
             self._known[key] = expected_usage(self._service, trial, some, names, init)
         return self._known[key]
 

@@ -16,7 +16,7 @@ from craft_zoo.anchors import (
     words_excluding,
 )
 from craft_zoo.blackbox.base import several
-from craft_zoo.craft import ConvexObjective, CraftConfig, Step
+from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.base import (
     ANCHOR_SETTINGS,
@@ -72,7 +72,7 @@ def _prompts_with_search(config: CraftConfig, budget: int, n_classes: int) -> in
 def anchors(problem: Problem) -> Iterator[Step]:
     """A convex refiner on the logits of C classes and M anchors (ours): 1 + M / C queries."""
     yield Step(0, Solution(problem.initial_prompt))
-    yield from refine_once(problem, _anchored_objective(problem))
+    yield from refine_once(problem, *_ask(problem))
 
 
 @register_method(
@@ -85,19 +85,19 @@ def craft_anchors(problem: Problem) -> Iterator[Step]:
     """Context and refiner together, with the refiner on classes and anchors (ours)."""
     yield Step(0, Solution(problem.initial_prompt))
     problem.check_accepts("contexts")  # fail before paying for the anchors
-    yield from search(problem, _anchored_objective(problem))
+    asked, logits = _ask(problem)
+    yield from search(problem, convex_objective(problem, anchors=asked, anchor_logits=logits))
 
 
-def _anchored_objective(problem: Problem) -> ConvexObjective:
-    """Query the anchors' logits on the training images, and create the objective with them."""
+def _ask(problem: Problem) -> tuple[Anchors, np.ndarray]:
+    """The anchors and their logits on the training images, which are queried."""
     if problem.meter.affordable_texts() <= len(problem.box.classnames):
         raise CraftZooError(
             f"a budget of {problem.budget} queries leaves nothing for anchors: "
             f"raise the budget or take a method without them"
         )
     bank = _contexts if problem.config.anchor_bank == "contexts" else _words
-    asked, logits = bank(problem)
-    return convex_objective(problem, anchors=asked, anchor_logits=logits)
+    return bank(problem)
 
 
 def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:

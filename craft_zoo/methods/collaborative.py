@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from craft_zoo import optimizers
+from craft_zoo.adapter import Solution
+from craft_zoo.anchors import Anchors
 from craft_zoo.craft import (
     ConvexObjective,
     CrossEntropyObjective,
@@ -22,7 +26,7 @@ from craft_zoo.methods.base import (
 )
 from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import Subspace
-from craft_zoo.refiner import Refiner
+from craft_zoo.refiner import Refiner, choose_regularization, choose_sum, fit
 from craft_zoo.seeding import derived_seed
 
 
@@ -36,7 +40,7 @@ def prompt(problem: Problem) -> Iterator[Step]:
 def refine(problem: Problem) -> Iterator[Step]:
     """The refiner alone, on the initial prompt's logits: one query."""
     if problem.config.refiner == "convex":
-        return refine_once(problem, convex_objective(problem))
+        return refine_once(problem)
     return network_objective(problem).train_alone(
         problem.images, problem.budget, problem.initial_prompt
     )
@@ -83,14 +87,25 @@ def subspace(problem: Problem, n_classes: int | None = None) -> Subspace:
     )
 
 
-def refine_once(problem: Problem, objective: ConvexObjective) -> Iterator[Step]:
-    """Fit the convex refiner to the logits of one query, under the initial prompt."""
-    start = problem.initial_prompt
-    logits = objective.begin(problem.meter.wrap(problem.box, "search"), problem.images, start)
-    learnt = accuracy(objective.refine(logits), problem.labels)
+def refine_once(
+    problem: Problem, anchors: Anchors | None = None, anchor_logits: np.ndarray | None = None
+) -> Iterator[Step]:
+    """Fit the convex refiner to the logits of one query, under the initial prompt.
+
+    Args:
+        problem: the problem.
+        anchors: the anchors of the refiner; None: it has none.
+        anchor_logits: (N, M) logits of the anchors on the training images.
+    """
+    start, labels = problem.initial_prompt, problem.labels
+    logits = problem.meter.wrap(problem.box, "search").score(start, problem.images)
+    choose = choose_sum if problem.config.discriminant else choose_regularization
+    regularization = choose(logits, labels, anchor_logits)
+    refiner = fit(logits, labels, anchor_logits, regularization=regularization)
+    learnt = accuracy(refiner.refine(logits, anchor_logits), labels)
     yield Step(
         problem.meter.queries,
-        objective.solution(start),
+        Solution(start, refiner, anchors),
         train_accuracy=learnt,
     )
 
