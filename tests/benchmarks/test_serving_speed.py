@@ -32,7 +32,7 @@ def test_load_is_answered_without_errors_in_fair_shares() -> None:
     assert (summary["times"].groupby(["model", "tasks", "classes"]).first() == 1).all()
     assert summary["fairness"].between(0.5, 1).all()
     assert (table["errors"] == 0).all()
-    assert (table["requests"] >= 1).all()
+    assert (table["requests"] > 3).all()
     assert (table["p50"] <= table["p99"]).all()
 
 
@@ -42,7 +42,7 @@ def test_a_served_adapter_under_load_answers_as_in_one_process() -> None:
     assert len(table) == 4 * 2 * 2  # clients, batches, turns
     assert len(load_table(table)) == 2
     assert (table["errors"] == 0).all()
-    assert (table["requests"] >= 1).all()
+    assert (table.groupby(["max_batch", "turn"])["requests"].sum() > 3).all()
     assert (table["difference"] <= 1e-5).all()
     assert (table["p50"] <= table["p99"]).all()
     assert (table["alone"] > 0).all()

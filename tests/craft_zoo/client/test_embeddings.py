@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,16 +105,17 @@ def test_refine_and_anchors_agree(
 ) -> None:
     paid = connect()
     task = cz.few_shot(digits, shots=4, seed=1)
-    for method in ("zero-shot", "refine", "anchors"):
-        config = CraftConfig(anchors=20)
+    runs = [("zero-shot", True), *itertools.product(("refine", "anchors"), (False, True))]
+    for method, discriminant in runs:
+        config = CraftConfig(anchors=20, discriminant=discriminant)
         logits = []
         for each in (paid, vlm):
             tuned = cz.tune(each, task, method=method, budget=5, config=config)
             solution = tuned.adapter.solution
             logits.append(solution.refine(*tuned.adapter.ask(each, small_task.test.images)))
-        if method == "zero-shot":
-            np.testing.assert_allclose(*logits, atol=1e-4)
-        # Rounding may decide between two regularizations that are equally good.
+        if method == "zero-shot" or not discriminant:
+            np.testing.assert_allclose(*logits, atol=1e-4 if method != "anchors" else 1e-2)
+        # Rounding may decide between two sums that are equally good.
         there, here = (each.argmax(axis=1) for each in logits)
         assert (there == here).mean() >= 0.9, method
     sent = paid.service.sent  # type: ignore[attr-defined]
