@@ -47,7 +47,7 @@ def _share(adapter: Adapter, vlm: VLM, images: LabelledImages) -> float:
 
 
 def _refiner_alone(adapter: Adapter, vlm: VLM, shots: LabelledImages) -> float:
-    logits, anchors = adapter.ask(vlm, shots.images)
+    logits, anchors, _ = adapter.ask(vlm, shots.images)
     folds = held_out_folds(shots.labels)
     assert folds is not None, "the table is of two shots or more"
     refined = np.empty_like(logits)

@@ -78,10 +78,11 @@ def _drawable() -> frozenset[int]:
 def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw ``curves.png`` and ``curves.svg``: one panel per data set, number of shots and track.
 
-    One track holds methods that need one prediction per deployed image, the other holds methods
-    with anchors, which need more. The unadapted model (zero-shot) and white-box references are
-    horizontal lines in both. With 3 lines or more, a panel below shows their ranks over the
-    queries. Bands are intervals; with fewer than 5 seeds thin lines show the single seeds.
+    One track holds methods that need one prediction per deployed image, one holds methods with
+    anchors, which need more, and one holds methods with features computed on this machine. The
+    unadapted model (zero-shot) and white-box references are horizontal lines in all. With 3 lines
+    or more, a panel below shows their ranks over the queries. Bands are intervals; with fewer than
+    5 seeds thin lines show the single seeds.
 
     Args:
         curves: as from :func:`craft_zoo.benchmarks.average_curves`.
@@ -130,7 +131,7 @@ def scale_queries(axis: Axes) -> None:
 
 
 def panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
-    """Yield each panel's title, curves, and right end of the axis (the same in both tracks)."""
+    """Yield each panel's title, curves, and right end of the axis (the same in all tracks)."""
     for (_, shots), group in curves.groupby(["dataset", "shots"], sort=False):
         title = f"{group['data_name'].iloc[0]}, {shots} shots"
         levels = is_level(group)
@@ -140,7 +141,7 @@ def panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
             yield title, group, right
             continue
         for track in tracks:
-            what = "one prediction an image" if track == ONE_PREDICTION else "anchors"
+            what = "one prediction an image" if track == ONE_PREDICTION else track
             yield f"{title}: {what}", group[levels | (group["track"] == track)], right
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from craft_zoo.benchmarks.grid import RunSpec, label_runs
 from craft_zoo.benchmarks.names import DatasetName, name_datasets
 from craft_zoo.benchmarks.store import Point
-from craft_zoo.methods import is_white_box
+from craft_zoo.methods import is_white_box, settings_of
 
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 5
@@ -23,7 +23,8 @@ SPREAD = f"{INTERVAL}; {SINGLE_SEEDS}"
 
 _RESAMPLES = 2000
 _SEED = 0  # of the bootstrap, so that equal results give equal intervals
-ONE_PREDICTION, ANCHORS = "one prediction", "anchors"  # tracks, by predictions per deployed image
+# Tracks, by what a deployed image needs: predictions of the model, and features computed here.
+ONE_PREDICTION, ANCHORS, LOCAL = "one prediction", "anchors", "local features"
 
 _RUN_COLUMNS = ["model", "method", "optimizer", "shots", "budget"]
 _CURVE_KEY = ["dataset", "shots", "label"]
@@ -50,9 +51,13 @@ def tidy(
     for run, points in curves.items():
         about = {column: getattr(run, column) for column in _RUN_COLUMNS}
         about |= {"dataset": datasets[run].key, "data_name": datasets[run].name}
-        about |= {"label": labels[run], "seed": run.seed}
+        about |= {"label": labels[run], "seed": run.seed, "local": _uses_local_features(run)}
         rows += [about | vars(point) for point in points]
     return pd.DataFrame(rows)
+
+
+def _uses_local_features(run: RunSpec) -> bool:
+    return run.method == "local" or bool(settings_of(run.method, run.config).get("local"))
 
 
 def resample(groups: Sequence[np.ndarray]) -> np.ndarray | None:
@@ -109,8 +114,8 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns dataset, data_name, shots, label, track (``one prediction`` or ``anchors``, by
-        predictions per deployed image), white_box, queries, accuracy, low, high (see
-        :func:`mean_interval`), singles (tuple of each seed's accuracy).
+        predictions per deployed image, or ``local features``), white_box, queries, accuracy, low,
+        high (see :func:`mean_interval`), singles (tuple of each seed's accuracy).
     """
     rows = []
     for key, group in points.groupby(_CURVE_KEY, sort=False):
@@ -119,6 +124,8 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
         )
         by_seed = by_seed.ffill().dropna()
         track = ANCHORS if (group["image_predictions"] > 1).any() else ONE_PREDICTION
+        if group["local"].any():
+            track = LOCAL
         white_box = is_white_box(group["method"].iloc[0])
         about = (*key, group["data_name"].iloc[0], track, white_box)
         values = by_seed.to_numpy()

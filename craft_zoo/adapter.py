@@ -21,13 +21,15 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
+from craft_zoo.local_features import LocalClassifier
 from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
 from craft_zoo.predictor import Predictor
 from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
 from craft_zoo.refiner import ConvexRefiner, Refiner
 
 _FORMAT = "craft-zoo adapter 4"
-_READ = (_FORMAT, "craft-zoo adapter 3")
+_LOCAL_FORMAT = "craft-zoo adapter 5"  # with local features, which earlier versions do not know
+_READ = (_LOCAL_FORMAT, _FORMAT, "craft-zoo adapter 3")
 _HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a megabyte
 _MOST_TEXTS = 100_000
 _TEXT_CHARACTERS = 2000  # longer than the context of any model
@@ -42,6 +44,7 @@ class Solution:
             words, or one for each class.
         refiner: corrects the logits; None: the logits are used as they are.
         anchors: additional texts whose logits are inputs of the refiner; None: there are none.
+        local: classifier on features that this machine computes, whose logits are added; or None.
         deployable: whether it can be saved as an adapter.
     """
 
@@ -50,6 +53,7 @@ class Solution:
     prompt: Prompt
     refiner: Refiner | ConvexRefiner | None = None
     anchors: Anchors | None = None
+    local: LocalClassifier | None = None
 
     def __repr__(self) -> str:
         found = self.prompt
@@ -57,6 +61,8 @@ class Solution:
         parts = [prompt, *([type(self.refiner).__name__] if self.refiner is not None else [])]
         if self.anchors is not None:
             parts.append(f"{len(self.anchors)} anchors")
+        if self.local is not None:
+            parts.append(f"local features {self.local.features}")
         return f"<{type(self).__name__}: {', '.join(parts)}>"
 
     @property
@@ -69,22 +75,34 @@ class Solution:
     def logits(
         self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
     ) -> np.ndarray:
-        """(N, C) refined logits of the black box under the prompt; costs N predictions.
+        """(N, C) deployed logits under the prompt; costs N predictions.
 
         Args:
             box: the model's classifier of the class names.
             images: N images.
             anchor_logits: (N, M), see :meth:`Anchors.logits`; required with anchors.
         """
-        return self.refine(box.score(self.prompt, images), anchor_logits)
+        local = None if self.local is None else self.local.logits(images)
+        return self.refine(box.score(self.prompt, images), anchor_logits, local)
 
-    def refine(self, logits: np.ndarray, anchor_logits: np.ndarray | None = None) -> np.ndarray:
-        """Apply the refiner, if there is one, to the black box's logits (N, C) under the prompt."""
-        if self.refiner is None:
-            return logits
+    def refine(
+        self,
+        logits: np.ndarray,
+        anchor_logits: np.ndarray | None = None,
+        local: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Deployed logits from the black box's: refined, if there is a refiner, plus local ones.
+
+        Args:
+            logits: (N, C) under the prompt.
+            anchor_logits: (N, M) of the anchors.
+            local: (N, C) of :attr:`local`.
+        """
         if isinstance(self.refiner, ConvexRefiner):
-            return self.refiner.refine(logits, anchor_logits)
-        return self.refiner.refine(logits)
+            logits = self.refiner.refine(logits, anchor_logits)
+        elif self.refiner is not None:
+            logits = self.refiner.refine(logits)
+        return logits if local is None else logits + local
 
 
 @dataclass(repr=False)
@@ -124,7 +142,7 @@ class Adapter:
 
     def ask(
         self, vlm: VLM, images: Sequence[ImageSource], *, keep: bool = True
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Query the model's logits of images, which :meth:`predict` refines locally.
 
         Args:
@@ -133,7 +151,8 @@ class Adapter:
             keep: see :meth:`VLM.images`.
 
         Returns:
-            (N, C) logits under the prompt, and (N, M) logits of the anchors or None.
+            The arguments of :meth:`Solution.refine`: (N, C) logits under the prompt, (N, M) logits
+            of the anchors or None, and (N, C) logits of the local classifier or None.
 
         Raises:
             CraftZooError: see :meth:`predict`.
@@ -167,8 +186,9 @@ class Adapter:
     def to_bytes(self) -> bytes:
         """The content of the file that :meth:`save` writes; equal for equal adapters."""
         refiner, anchors = self.solution.refiner, self.solution.anchors
+        local = self.solution.local
         about: dict[str, Any] = {
-            "format": _FORMAT,
+            "format": _FORMAT if local is None else _LOCAL_FORMAT,
             "model": self.model,
             "fingerprint": list(self.fingerprint),
             "init": self.init,
@@ -193,6 +213,10 @@ class Adapter:
         elif refiner is not None:
             about["refiner"] = {"hidden": refiner.hidden}
             tensors |= {f"refiner.{name}": value for name, value in refiner.state_dict().items()}
+        if local is not None:
+            about["local"] = local.features
+            tensors["local.weight"] = _tensor(local.weight)
+            tensors["local.bias"] = _tensor(local.bias)
         about = json.loads(json.dumps(about))  # as after loading: tuples become lists
         about[CHECKSUM] = checksum(about, _content(tensors))
         return save(tensors, metadata={"craft_zoo": json.dumps(about)})
@@ -283,6 +307,7 @@ class _About(BaseModel):
     refiner: Literal["convex"] | _Hidden | None
     anchors: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)] | None
     anchor_templates: Annotated[list[_Template], Field(min_length=1)] | None = None
+    local: _Text | None = None
     checksum: str | None = None
 
 
@@ -345,6 +370,9 @@ def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
             "refiner.net.2.weight": (n_classes, hidden),
             "refiner.net.2.bias": (n_classes,),
         }
+    if about.get("local") is not None:
+        shape = _shape("local.weight", shapes)
+        expected |= {"local.weight": (*shape[:1], n_classes), "local.bias": (n_classes,)}
     for name, shape in expected.items():
         if _shape(name, shapes) != shape:
             raise ValueError(f"{name} has the shape {shapes[name]}, not {shape}")
@@ -383,7 +411,11 @@ def _solution(about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Soluti
                 if name.startswith("refiner.")
             }
         )
-    return Solution(prompt, refiner, anchors)
+    local = None
+    if (features := about.get("local")) is not None:
+        weight, bias = (tensors[f"local.{name}"].numpy() for name in ("weight", "bias"))
+        local = LocalClassifier(features, weight, bias)
+    return Solution(prompt, refiner, anchors, local)
 
 
 def _content(tensors: dict[str, torch.Tensor]) -> Iterator[bytes]:

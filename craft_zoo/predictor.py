@@ -35,13 +35,19 @@ class Predictor:
         self._anchor_logits: np.ndarray | None = None
 
     def logits(self, solution: Solution) -> np.ndarray:
-        """(N, C) logits under the solution, refined."""
+        """(N, C) deployed logits under the solution."""
         return solution.logits(self._box, self._images, self._logits_of(solution.anchors))
 
-    def ask(self, solution: Solution) -> tuple[np.ndarray, np.ndarray | None]:
-        """(N, C) logits under the prompt, not refined, and (N, M) logits of the anchors, if any."""
+    def ask(self, solution: Solution) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """The arguments of :meth:`Solution.refine`.
+
+        Returns:
+            (N, C) logits under the prompt, (N, M) logits of the anchors or None, and (N, C) logits
+            of the classifier on local features or None.
+        """
         logits = self._box.score(solution.prompt, self._images)
-        return logits, self._logits_of(solution.anchors)
+        local = None if solution.local is None else solution.local.logits(self._images)
+        return logits, self._logits_of(solution.anchors), local
 
     def _logits_of(self, anchors: Anchors | None) -> np.ndarray | None:
         if anchors is None:

@@ -36,7 +36,7 @@ ALLOWED = {
     "craft_zoo.craft": (
         *BASICS,
         *("adapter", "anchors", "blackbox", "losses", "metrics"),
-        *("optimizers", "prompts", "refiner"),
+        *("local_features", "optimizers", "prompts", "refiner"),
     ),
 }
 

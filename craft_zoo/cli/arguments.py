@@ -16,6 +16,7 @@ from craft_zoo.client.prices import price_of
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
+from craft_zoo.local_features import DEFAULT_FEATURES, feature_names
 from craft_zoo.methods import method_names, read_settings, readers_of, setting_options
 from craft_zoo.mini import NAME
 from craft_zoo.openclip import PRECISIONS
@@ -307,6 +308,15 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
         metavar="OPTION=VALUE",
         help="change a setting of the method; repeatable; see the settings below",
     )
+    group_of(parser, "method").add_argument(
+        "--local",
+        nargs="?",
+        const=DEFAULT_FEATURES,
+        metavar="NAMES",
+        help="add a classifier on features of the images that this machine computes, at no query "
+        f"and no prediction: {', '.join(feature_names())}, joined by + (default: "
+        f"{DEFAULT_FEATURES}); short for --set local=NAMES",
+    )
     parser.epilog = f"{parser.epilog}\n\n{settings_help()}"
 
 
@@ -336,12 +346,13 @@ def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentG
 
 
 def read_assignments(options: argparse.Namespace) -> dict[str, str]:
-    """The assignments of ``--set`` as name → value.
+    """The assignments of ``--set`` and its short forms as name → value.
 
     Raises:
         OptimizerError: an assignment is not of the form ``option=value``.
     """
-    return dict(split_assignment(text) for text in options.set)
+    given = dict(split_assignment(text) for text in options.set)
+    return given if options.local is None else given | {"local": options.local}
 
 
 def read_config(options: argparse.Namespace) -> CraftConfig:

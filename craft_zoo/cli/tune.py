@@ -186,7 +186,7 @@ def run(options: argparse.Namespace) -> int:
             figures = _estimated(tuned, asked, task, estimate, arguments, reading)
         tuned.adapter.save(options.out)
         journal.remove()
-    for line in (*_in_words(tuned.adapter), *figures):
+    for line in (*_in_words(tuned.adapter), *_worth(tuned.adapter), *figures):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     made = Cost(tuned.meter.queries, Usage(tuned.meter.billed), Usage(estimate.predictions))
     if isinstance(behind, ReplayVLM):
@@ -311,6 +311,18 @@ def _estimated(
     except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
         return [*lines, f"Accuracy on new images: not estimated ({error})"]
     return [*lines, f"Accuracy on new images, an estimate: {found}; {choice.words}"]
+
+
+def _worth(adapter: Adapter) -> list[str]:
+    """A line that says what the model's answers add to local features, if there are any."""
+    local = adapter.solution.local
+    if local is None or local.held_out is None:
+        return []
+    alone, together = local.held_out
+    return [
+        f"Training images while held out: {alone:.1%} correct by local features "
+        f"({local.features}) alone, {together:.1%} with the model's answers to the initial prompt"
+    ]
 
 
 def _in_words(adapter: Adapter) -> list[str]:

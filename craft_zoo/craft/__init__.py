@@ -7,6 +7,7 @@ ICML 2024. The loop uses only the interface of the black box.
 - :class:`Objective`: turns logits into losses and updates the refiner; :class:`ConvexObjective`:
   with the convex refiner; :class:`NetworkObjective`: with the paper's refiner;
   :class:`CrossEntropyObjective`: without a refiner
+- :class:`RefinerFitter`: fits the convex refiner, and a classifier on local features beside it
 - :class:`CraftConfig`: settings; :data:`DATASET_TEMPLATE`: value of ``template`` that selects the
   data set's template
 """
@@ -16,6 +17,7 @@ from craft_zoo.craft.convex_objective import ConvexObjective
 from craft_zoo.craft.loop import collaborate
 from craft_zoo.craft.network_objective import NetworkObjective
 from craft_zoo.craft.objective import CrossEntropyObjective, Objective
+from craft_zoo.craft.refiner_fitter import RefinerFitter
 from craft_zoo.craft.step import Step
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "CrossEntropyObjective",
     "NetworkObjective",
     "Objective",
+    "RefinerFitter",
     "Step",
     "collaborate",
 ]

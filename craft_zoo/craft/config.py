@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.errors import CraftZooError
+from craft_zoo.refiner.prior import TRAIN, UNIFORM, numbers_of_prior
 
 DATASET_TEMPLATE = "dataset"
 _MOST = 1_000_000  # maximum of every numeric setting, as some determine memory use
@@ -32,6 +33,12 @@ class CraftConfig:
             four times as many; or the class names under other ``contexts``.
         discriminant: whether the convex refiner is the sum of logistic regression and discriminant
             analysis, see :func:`craft_zoo.refiner.choose_sum`; otherwise logistic regression alone.
+        local: names of features that this machine computes of the images, joined by ``+``, see
+            :func:`craft_zoo.local_features.feature_names`; a classifier on them is deployed beside
+            the convex refiner. "": none.
+        prior: probabilities of the classes that a deployed convex refiner assumes before it sees an
+            image: ``uniform``; ``train``, the shares of the training images; or a number for each
+            class, separated by commas.
         refit_queries: queries between two fits of the convex refiner.
         patience: queries after which a search that held-out shots judge worse all the time is given
             up; 0: no shots are held out (convex refiner; needs at least four shots, a quarter of
@@ -60,6 +67,8 @@ class CraftConfig:
     anchors: int = 256
     anchor_bank: Literal["words", "spread", "information", "contexts"] = "words"
     discriminant: bool = True
+    local: str = ""
+    prior: str = UNIFORM
     refit_queries: int = 20
     patience: int = 200
     consistency: float = 0.1
@@ -85,6 +94,12 @@ class CraftConfig:
                     f"{getattr(self, name)}"
                 )
         as_template(self.template)
+        if self.prior not in (UNIFORM, TRAIN):
+            numbers_of_prior(self.prior)
+        if self.local and self.refiner != "convex":
+            raise CraftZooError(
+                f"setting local={self.local} needs refiner=convex: leave out refiner={self.refiner}"
+            )
         for name in ("words", "patience", "consistency", "consistency_share", "views"):
             if not 0 <= getattr(self, name) <= _MOST:
                 raise CraftZooError(

@@ -14,6 +14,7 @@ from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft.held_out import HeldOut
 from craft_zoo.craft.objective import Objective
+from craft_zoo.craft.refiner_fitter import RefinerFitter
 from craft_zoo.craft.replay_buffer import ReplayBuffer
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
@@ -22,11 +23,10 @@ from craft_zoo.refiner import (
     ConvexRefiner,
     Regularization,
     choose_regularization,
-    choose_sum,
     fit,
     held_out_folds,
 )
-from craft_zoo.refiner.convex import cross_entropy_and_slope
+from craft_zoo.refiner.convex import cross_entropy_and_slope, log_shares
 from craft_zoo.seeding import generator
 
 _REPLAY_BYTES = 2**29
@@ -35,7 +35,10 @@ _FOLDS_TO_HOLD_OUT = 4  # with fewer folds, one is too large a share of the shot
 
 @dataclass(frozen=True)
 class _Part:
-    """Affine map ``logits @ slope + shift`` of the refiner that is used for one fold's images."""
+    """Affine map ``logits @ slope + shift`` of the refiner that is used for one fold's images.
+
+    The shift contains the logarithms of the classes' shares of the training images.
+    """
 
     refiner: ConvexRefiner
     rows: Tensor
@@ -61,34 +64,28 @@ class ConvexObjective(Objective):
     context seems worse, the initial one is deployed.
 
     Args:
-        labels: (N,) int64.
+        fitter: fits the deployed refiner; it has the labels of the training images.
         meter: counts the queries.
-        discriminant: see :class:`CraftConfig`.
         refit_queries: see :class:`CraftConfig`.
         patience: see :class:`CraftConfig`.
         seed: seed of its random draws.
         anchors: the anchors of the deployed refiner; None: it has none.
-        anchor_logits: (N, M) logits of the anchors on the training images.
     """
 
     def __init__(
         self,
-        labels: np.ndarray,
+        fitter: RefinerFitter,
         *,
         meter: Meter,
-        discriminant: bool,
         refit_queries: int,
         patience: int = 0,
         seed: int = 0,
         anchors: Anchors | None = None,
-        anchor_logits: np.ndarray | None = None,
     ) -> None:
-        super().__init__(labels)
-        self._meter, self._every = meter, refit_queries
-        self._discriminant = discriminant
-        self._anchors, self._anchor_logits = anchors, anchor_logits
-        self._folds = held_out_folds(labels)
-        self._deployed: Regularization | None = None
+        super().__init__(fitter.labels)
+        self._fitter, self._meter, self._every = fitter, meter, refit_queries
+        self._anchors, self._anchor_logits = anchors, fitter.anchor_logits
+        self._folds = held_out_folds(self.labels)
         self._searched: Regularization | None = None
         self._next_fit = 0
         self._refiner: ConvexRefiner | None = None
@@ -125,16 +122,10 @@ class ConvexObjective(Objective):
             return
         self._next_fit = self._meter.queries + self._every
         if self._searched is None:
-            # Chosen only once: a context that was searched on all shots also fits the shots held
-            # out here, so a later choice would be weaker and the search would fit noise.
-            given = logits, self.labels, self._anchor_logits
-            self._searched = self._deployed = choose_regularization(*given)
-            if self._discriminant:
-                self._deployed = choose_sum(*given)
-        everything = np.arange(len(self.labels))
-        self._refiner = self._fit(self._deployed, logits, everything, self._refiner)
+            self._searched = choose_regularization(logits, self.labels, self._anchor_logits)
+        self._refiner = self._fitter.fit(logits, self._refiner)
         if self._first is None:
-            self._first = Solution(prompt, self._refiner, self._anchors)
+            self._first = self._solution(prompt)
         self._parts = self._cross_fit(logits if sample is None else sample)
         if not self._held_out.search_may_use:
             refined = self._parts[-1].refined(torch.from_numpy(logits))
@@ -177,11 +168,17 @@ class ConvexObjective(Objective):
         """Prompt, refiner and anchors; the initial ones while :attr:`HeldOut.worse` holds."""
         if self._held_out.worse and self._first is not None:
             return self._first
-        return Solution(prompt, self._fitted, self._anchors)
+        return self._solution(prompt)
+
+    def _solution(self, prompt: Prompt) -> Solution:
+        return Solution(prompt, self._fitted, self._anchors, self._fitter.classifier)
 
     def refine(self, logits: np.ndarray) -> np.ndarray:
         """See :meth:`Objective.refine`."""
-        return self._fitted.refine(logits, self._anchor_logits)
+        refined = self._fitted.refine(logits, self._anchor_logits)
+        if self._fitter.classifier is None:
+            return refined
+        return refined + self._fitter.classifier.logits(self._images)
 
     @property
     def ended(self) -> str | None:
@@ -207,37 +204,29 @@ class ConvexObjective(Objective):
             return np.zeros(0, dtype=np.int64)
         return np.flatnonzero(self._folds == self._folds.max())
 
-    def _fit(
-        self,
-        regularization: Regularization | None,
-        logits: np.ndarray,
-        rows: np.ndarray,
-        start: ConvexRefiner | None,
-    ) -> ConvexRefiner:
-        assert regularization is not None
-        anchors = None if self._anchor_logits is None else self._anchor_logits[rows]
-        return fit(
-            logits[rows],
-            self.labels[rows],
-            anchors,
-            regularization=regularization,
-            start=start,
-        )
-
     def _cross_fit(self, logits: np.ndarray) -> list[_Part]:
         if self._folds is None:
             return [self._part(np.arange(len(self.labels)), self._fitted)]
+        assert self._searched is not None
         parts = []
-        for fold in range(self._folds.max() + 1):
-            kept, judged = np.flatnonzero(self._folds != fold), np.flatnonzero(self._folds == fold)
-            start = self._parts[fold].refiner if self._parts else None
-            parts.append(self._part(judged, self._fit(self._searched, logits, kept, start)))
+        # The images of fold -1 are never held out; they come first if there are any.
+        for place, fold in enumerate(np.unique(self._folds)):
+            kept, judged = self._folds != fold, np.flatnonzero(self._folds == fold)
+            kept |= fold < 0
+            refiner = fit(
+                logits[kept],
+                self.labels[kept],
+                None if self._anchor_logits is None else self._anchor_logits[kept],
+                regularization=self._searched,
+                start=self._parts[place].refiner if self._parts else None,
+            )
+            parts.append(self._part(judged, refiner))
         return parts
 
     def _part(self, rows: np.ndarray, refiner: ConvexRefiner) -> _Part:
         anchors = None if self._anchor_logits is None else self._anchor_logits[rows]
         none = np.zeros((len(rows), refiner.n_classes), dtype=np.float32)
-        shift = refiner.refine(none, anchors)
+        shift = refiner.refine(none, anchors) + log_shares(self.labels, refiner.n_classes)
         return _Part(
             refiner,
             torch.from_numpy(rows),

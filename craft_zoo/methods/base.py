@@ -18,6 +18,7 @@ from craft_zoo.craft import DATASET_TEMPLATE, CraftConfig, Step
 from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError
+from craft_zoo.local_features import check_features
 from craft_zoo.optimizers import Space
 from craft_zoo.optimizers.option import Option
 from craft_zoo.optimizers.plugins import Registry
@@ -29,7 +30,7 @@ DEFAULT_CATEGORICAL_OPTIMIZER = "columns"  # for methods that search categorical
 # Groups of settings from which methods declare the settings that they read.
 SUBSPACE_SETTINGS = frozenset({"intrinsic_dim", "scale"})
 SEARCH_SETTINGS = SUBSPACE_SETTINGS | {"context"}
-CONVEX_SETTINGS = frozenset({"discriminant", "refit_queries", "patience"})
+CONVEX_SETTINGS = frozenset({"discriminant", "refit_queries", "patience", "local", "prior"})
 NETWORK_SETTINGS = frozenset(
     {"consistency", "consistency_share", "hidden", "lr", "batch_size", "epoch_queries", "views"}
 )
@@ -38,7 +39,12 @@ ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank"})
 HARD_SETTINGS = frozenset({"words", "context"})
 # Settings added after runs were stored, at the values that describe those runs. At these values,
 # they are left out of a run's identity.
-EARLIER_SETTINGS = {"template": DEFAULT_INIT, "discriminant": False}
+EARLIER_SETTINGS = {
+    "template": DEFAULT_INIT,
+    "discriminant": False,
+    "local": "",
+    "prior": "uniform",
+}
 
 
 @dataclass
@@ -154,6 +160,8 @@ class Problem:
             CraftZooError: an image or a class name is invalid.
         """
         config = config or CraftConfig()
+        if config.local:
+            check_features(config.local)
         prompt = starting_template(config, template)
         rng = generator(seed, "views")
         views = [vlm.images(augmented(shots.images, rng), progress) for _ in range(config.views)]
@@ -370,6 +378,8 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
             not suit the method's search space, or the budget is smaller than one generation.
     """
     entry = _find(name)
+    if config.local:
+        check_features(config.local)
     if not entry.deployable:
         raise CraftZooError(
             f"the solution of {name!r} cannot be deployed: use it in craft-zoo bench only, and "

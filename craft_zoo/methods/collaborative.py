@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,11 @@ from craft_zoo.craft import (
     CrossEntropyObjective,
     NetworkObjective,
     Objective,
+    RefinerFitter,
     Step,
     collaborate,
 )
+from craft_zoo.local_features import extract
 from craft_zoo.methods.base import (
     REFINER_SETTINGS,
     SEARCH_SETTINGS,
@@ -26,7 +27,7 @@ from craft_zoo.methods.base import (
 )
 from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import Subspace
-from craft_zoo.refiner import Refiner, choose_regularization, choose_sum, fit
+from craft_zoo.refiner import Refiner
 from craft_zoo.seeding import derived_seed
 
 
@@ -97,29 +98,40 @@ def refine_once(
         anchors: the anchors of the refiner; None: it has none.
         anchor_logits: (N, M) logits of the anchors on the training images.
     """
-    start, labels = problem.initial_prompt, problem.labels
+    fitter = refiner_fitter(problem, anchor_logits)
+    start = problem.initial_prompt
     logits = problem.meter.wrap(problem.box, "search").score(start, problem.images)
-    choose = choose_sum if problem.config.discriminant else choose_regularization
-    regularization = choose(logits, labels, anchor_logits)
-    refiner = fit(logits, labels, anchor_logits, regularization=regularization)
-    learnt = accuracy(refiner.refine(logits, anchor_logits), labels)
-    yield Step(
-        problem.meter.queries,
-        Solution(start, refiner, anchors),
-        train_accuracy=learnt,
-    )
+    refiner = fitter.fit(logits)
+    solution = Solution(start, refiner, anchors, fitter.classifier)
+    local = None if fitter.classifier is None else fitter.classifier.logits(problem.images)
+    learnt = accuracy(solution.refine(logits, anchor_logits, local), problem.labels)
+    yield Step(problem.meter.queries, solution, train_accuracy=learnt)
 
 
-def convex_objective(problem: Problem, **anchors: Any) -> ConvexObjective:
-    """The objective of the convex refiner; ``anchors`` are :class:`ConvexObjective` arguments."""
+def convex_objective(
+    problem: Problem, anchors: Anchors | None = None, anchor_logits: np.ndarray | None = None
+) -> ConvexObjective:
+    """The objective of the convex refiner; the arguments are those of :func:`refine_once`."""
     return ConvexObjective(
-        problem.labels,
+        refiner_fitter(problem, anchor_logits),
         meter=problem.meter,
-        discriminant=problem.config.discriminant,
         refit_queries=problem.config.refit_queries,
         patience=problem.config.patience,
         seed=problem.seed,
-        **anchors,
+        anchors=anchors,
+    )
+
+
+def refiner_fitter(problem: Problem, anchor_logits: np.ndarray | None = None) -> RefinerFitter:
+    """Fits the problem's convex refiner; computes the local features of the training images."""
+    config = problem.config
+    return RefinerFitter(
+        problem.labels,
+        config.discriminant,
+        config.prior,
+        anchor_logits,
+        config.local,
+        extract(config.local, problem.images) if config.local else (),
     )
 
 

@@ -8,7 +8,12 @@
 
 from craft_zoo.refiner.convex import ConvexRefiner, Regularization, fit
 from craft_zoo.refiner.network import Refiner, RefinerTrainer
-from craft_zoo.refiner.selection import choose_regularization, choose_sum, held_out_folds
+from craft_zoo.refiner.selection import (
+    choose_regularization,
+    choose_sum,
+    held_out_folds,
+    held_out_logits,
+)
 
 __all__ = [
     "ConvexRefiner",
@@ -19,4 +24,5 @@ __all__ = [
     "choose_sum",
     "fit",
     "held_out_folds",
+    "held_out_logits",
 ]

@@ -111,7 +111,8 @@ def fit(
 
     The logistic regression corrects the logits with the least penalised cross-entropy. The
     discriminant analysis (Gaussian classes with one covariance) needs fewer images to be good. Both
-    are linear, and the sum of their logits multiplies their probabilities.
+    are linear, and the sum of their logits multiplies their probabilities. Both take the classes as
+    equally likely, whatever their numbers of images, see :func:`log_shares`.
 
     Args:
         logits: (N, C) logits of the classes.
@@ -124,7 +125,8 @@ def fit(
     of_logistic, of_discriminant = regularization.weights
     scaling = Scaling.of(x, labels, n_classes, regularization.whitening)
     begin = None if start is None else scaling.solution(start)
-    path = solve_path(scaling(x), logits, labels, [regularization.penalty], begin)
+    offsets = logits + log_shares(labels, n_classes)
+    path = solve_path(scaling(x), offsets, labels, [regularization.penalty], begin)
     logistic = scaling.refiner(next(path))
     if regularization.weights == (1.0, 0.0):
         return logistic
@@ -133,6 +135,18 @@ def fit(
     weight[:n_classes] += (of_logistic - 1) * np.eye(n_classes)  # a refiner adds the logits
     bias = of_logistic * logistic.bias + of_discriminant * bias
     return ConvexRefiner(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def log_shares(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """(C,) float32 logarithms of the classes' shares of the images; 0 if all are equal.
+
+    Added to the logits in training and left out afterwards, they keep a classifier from learning
+    how many images of each class there are (logit adjustment, Menon et al. 2021).
+    """
+    counts = np.bincount(labels, minlength=n_classes)
+    if (counts == counts[0]).all():
+        return np.zeros(n_classes, np.float32)
+    return np.log(counts.clip(1) / len(labels)).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from craft_zoo.refiner.convex import (
     cross_entropy_and_slope,
     features,
     fit,
+    log_shares,
     solve_path,
 )
 from craft_zoo.refiner.discriminant import SHRINKAGES, discriminants
@@ -43,7 +44,7 @@ def choose_regularization(
         anchors: (N, M) logits of the anchors.
     """
     n_classes = logits.shape[1]
-    splits = _splits(labels)
+    splits = held_out_splits(labels)
     if splits is None:
         variance = _ONE_SHOT_VARIANCE
         if anchors is None:
@@ -68,7 +69,7 @@ def choose_sum(
         anchors: (N, M) logits of the anchors.
     """
     n_classes = logits.shape[1]
-    splits = _splits(labels)
+    splits = held_out_splits(labels)
     if splits is None:
         variance = _one_shot_variance(n_classes, anchors is not None)
         return Regularization(1 / (len(labels) * variance))
@@ -84,18 +85,52 @@ def choose_sum(
     )
     shrinkage, scales[1] = _choose_shrinkage(x, labels, n_classes, splits)
     chosen = replace(chosen, shrinkage=shrinkage)
-    parts = np.empty((2, *logits.shape), np.float32)
-    for part, weights in zip(parts, ((1.0, 0.0), (0.0, 1.0)), strict=True):
-        alone = replace(chosen, weights=weights)
-        for kept, held in splits:
-            of_kept, of_held = (None, None) if anchors is None else (anchors[kept], anchors[held])
-            fitted = fit(logits[kept], labels[kept], of_kept, regularization=alone)
-            part[held] = fitted.refine(logits[held], of_held)
-    logistic, discriminant = scales * _weights(parts * scales[:, None, None], labels)
-    return replace(chosen, weights=(float(logistic), float(discriminant)))
+    parts = np.stack(
+        [
+            held_out_logits(logits, labels, anchors, replace(chosen, weights=weights))
+            for weights in ((1.0, 0.0), (0.0, 1.0))
+        ]
+    )
+    # The mean of the prior: equal weights for many images. Of few, two of each of two classes say,
+    # a discriminant analysis learns less than zero-shot prediction knows.
+    share = 0.5 * share_of_evidence(labels)
+    weights = scales * sum_weights(parts * scales[:, None, None], labels, (1 - share, share))
+    return replace(chosen, weights=(float(weights[0]), float(weights[1])))
 
 
-def _splits(labels: np.ndarray) -> _Splits | None:
+def held_out_logits(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    anchors: np.ndarray | None,
+    regularization: Regularization,
+) -> np.ndarray:
+    """(N, C) logits of each image, refined by a refiner that was fitted without its fold.
+
+    Images that are never held out, see :func:`held_out_folds`, have logits of 0.
+
+    Args:
+        logits: (N, C) logits of the classes.
+        labels: (N,) int64, of which the folds can be made.
+        anchors: (N, M) logits of the anchors.
+        regularization: of the refiners.
+    """
+    splits = held_out_splits(labels)
+    assert splits is not None
+    refined = np.zeros(logits.shape, np.float32)
+    for kept, held in splits:
+        of_kept, of_held = (None, None) if anchors is None else (anchors[kept], anchors[held])
+        fitted = fit(
+            logits[kept],
+            labels[kept],
+            of_kept,
+            regularization=regularization,
+        )
+        refined[held] = fitted.refine(logits[held], of_held)
+    return refined
+
+
+def held_out_splits(labels: np.ndarray) -> _Splits | None:
+    """The folds of :func:`held_out_folds` as pairs of (N,) bool: images kept, and held out."""
     folds = held_out_folds(labels)
     if folds is None:
         return None
@@ -114,14 +149,16 @@ def _choose_logistic(
 ) -> tuple[Regularization, float]:
     """Penalty and whitening of the logistic regression, and the best scale of its logits."""
     losses = np.zeros((len(_WHITENINGS), len(penalties), len(scales)))
+    shares = log_shares(labels, logits.shape[1])
     for kept, held in splits:
         for row, whitening in zip(losses, _WHITENINGS, strict=True):
             scaling = Scaling.of(x[kept], labels[kept], logits.shape[1], whitening)
-            path = solve_path(scaling(x[kept]), logits[kept], labels[kept], penalties)
+            offsets = logits[kept] + log_shares(labels[kept], logits.shape[1])
+            path = solve_path(scaling(x[kept]), offsets, labels[kept], penalties)
             for of_scales, solution in zip(row, path, strict=True):
                 refiner = scaling.refiner(solution)
                 refined = x[held] @ refiner.weight + refiner.bias + logits[held]
-                of_scales += _losses(refined, labels[held], scales)
+                of_scales += _losses(refined, labels[held], scales, shares)
     losses -= preference * np.log10(penalties)[:, None]
     at_whitening, at_penalty, at_scale = np.unravel_index(losses.argmin(), losses.shape)
     chosen = Regularization(penalties[int(at_penalty)], _WHITENINGS[int(at_whitening)])
@@ -133,38 +170,52 @@ def _choose_shrinkage(
 ) -> tuple[float, float]:
     """Shrinkage of the discriminant analysis, and the best scale of its logits."""
     losses = np.zeros((len(SHRINKAGES), len(_SCALES)))
+    shares = log_shares(labels, n_classes)
     for kept, held in splits:
         found = discriminants(x[kept], labels[kept], n_classes)
         for of_scales, (weight, bias) in zip(losses, found, strict=True):
-            of_scales += _losses(x[held] @ weight + bias, labels[held], _SCALES)
+            of_scales += _losses(x[held] @ weight + bias, labels[held], _SCALES, shares)
     shrinkage, scale = np.unravel_index(losses.argmin(), losses.shape)
     return SHRINKAGES[shrinkage], _SCALES[scale]
 
 
-def _losses(logits: np.ndarray, labels: np.ndarray, scales: Sequence[float]) -> list[float]:
+def _losses(
+    logits: np.ndarray, labels: np.ndarray, scales: Sequence[float], shares: np.ndarray
+) -> list[float]:
     """Cross-entropy of scaled logits, summed over the images, for each scale."""
     returned, targets = torch.from_numpy(logits), torch.from_numpy(labels)
-    return [float(F.cross_entropy(s * returned, targets, reduction="sum")) for s in scales]
+    prior = torch.from_numpy(shares)
+    return [float(F.cross_entropy(s * returned + prior, targets, reduction="sum")) for s in scales]
 
 
-def _weights(parts: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(2,) weights of the sum of the parts (2, N, C), at least 0, by maximum a posteriori."""
+def share_of_evidence(labels: np.ndarray) -> float:
+    """Share of N images' evidence against that of the prior: N / (N + its precision)."""
+    return len(labels) / (len(labels) + _PRIOR_PRECISION)
+
+
+def sum_weights(parts: np.ndarray, labels: np.ndarray, mean: Sequence[float]) -> np.ndarray:
+    """(K,) weights of a sum of logits, at least 0, by maximum a posteriori.
+
+    The prior is normal with the precision of ten images.
+
+    Args:
+        parts: (K, N, C) held-out logits of K classifiers.
+        labels: (N,) int64.
+        mean: (K,) mean of the prior.
+    """
+    shares = torch.from_numpy(log_shares(labels, parts.shape[2]))
     logits, targets = torch.from_numpy(parts.astype(np.float32)), torch.from_numpy(labels)
-    precision = _PRIOR_PRECISION / len(labels)
-    # The mean of the prior: equal weights for many images. Of few, two of each of two classes say,
-    # a discriminant analysis learns less than zero-shot prediction knows.
-    share = 0.5 * len(labels) / (len(labels) + _PRIOR_PRECISION)
-    mean = np.array([1 - share, share])
+    precision, centre = _PRIOR_PRECISION / len(labels), np.array(mean)
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         total = torch.tensordot(torch.from_numpy(weights.astype(np.float32)), logits, 1)
-        loss, slope = cross_entropy_and_slope(total, targets)
+        loss, slope = cross_entropy_and_slope(total + shares, targets)
         gradient = torch.tensordot(logits, slope, 2).double().numpy()
-        away = weights - mean
+        away = weights - centre
         return loss + precision * float(away @ away) / 2, gradient + precision * away
 
-    bounds = [(0, None)] * 2
-    return optimize.minimize(objective, mean, jac=True, method="L-BFGS-B", bounds=bounds).x
+    bounds = [(0, None)] * len(centre)
+    return optimize.minimize(objective, centre, jac=True, method="L-BFGS-B", bounds=bounds).x
 
 
 def _one_shot_variance(n_classes: int, with_anchors: bool) -> float:
@@ -181,13 +232,17 @@ def _one_shot_variance(n_classes: int, with_anchors: bool) -> float:
 def held_out_folds(labels: np.ndarray) -> np.ndarray | None:
     """(N,) index of the fold in which each image is held out, stratified by class.
 
-    None if a class has a single image, since holding it out would leave no image of the class.
+    The index is -1 for the only image of a class, which is never held out, since the rest would
+    have no image of the class. None if more than half of the classes have a single image: the few
+    others would then speak for all.
     """
-    shots = int(np.bincount(labels).min())
-    if shots < 2:
+    counts = np.bincount(labels)
+    several = counts[counts > 1]
+    if 2 * len(several) < np.count_nonzero(counts):
         return None
-    folds = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
+    n_folds = min(int(several.min()), _FOLDS)
+    folds = np.full(len(labels), -1, dtype=np.int64)
+    for label in np.flatnonzero(counts > 1):
         where = np.flatnonzero(labels == label)
-        folds[where] = np.arange(len(where)) % min(shots, _FOLDS)
+        folds[where] = np.arange(len(where)) % n_folds
     return folds

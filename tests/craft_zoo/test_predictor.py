@@ -28,7 +28,8 @@ def test_anchors_are_asked_for_once_and_counted_as_evaluation(
     )
     assert np.array_equal(predictor.logits(end), first)
     assert meter.predictions == {"evaluation": 3 * len(images) + anchors}
-    raw, beside = predictor.ask(end)
+    raw, beside, local = predictor.ask(end)
+    assert local is None
     assert beside is not None
     assert np.array_equal(end.refine(raw, beside), first)
     adapter = Adapter.of(end, vlm, problem.box)
