@@ -47,7 +47,7 @@ from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, 
 from craft_zoo.client.prices import price_of
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
-from craft_zoo.craft import Step
+from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Choice, choose_estimate, cross_validate, measure
@@ -62,6 +62,7 @@ from craft_zoo.methods import (
     recorded,
     starting_template,
 )
+from craft_zoo.refiner.prior import TRAIN, UNIFORM, read_prior
 from craft_zoo.rehearsal import expected_usage, rehearse
 from craft_zoo.tuning import (
     BILLED_BUDGET,
@@ -100,6 +101,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"queries (default: {DEFAULT_BUDGET:,}; {BILLED_BUDGET} for models that bill)",
     )
     method.add_argument("--seed", type=int, default=1, help="seed of all random draws (default: 1)")
+    method.add_argument(
+        "--prior",
+        metavar="uniform|train|FILE",
+        help="how likely the adapter takes each class to be before it sees an image: equally "
+        "likely, as frequent as among the shots, or a line for each class in a file: name, tab, "
+        "number (default: uniform)",
+    )
     add_config_argument(parser)
     output.add_argument("--out", type=Path, required=True, metavar="FILE", help="adapter file")
     output.add_argument(
@@ -137,13 +145,18 @@ def run(options: argparse.Namespace) -> int:
     }
     check_settings(**arguments)  # before data and model are opened, which takes time
     for setting in read_assignments(options):
-        if options.method not in readers_of(setting):
-            console.print(f"{options.method} does not read the setting {setting}: see --help")
+        if options.method not in readers_of(setting, config):
+            with_it = f" with refiner={config.refiner}" * (options.method in readers_of(setting))
+            text = f"{options.method}{with_it} does not read the setting {setting}: see --help"
+            console.print(text, soft_wrap=True, markup=False)
     _check_out(options.out, force=options.force)
     spec = read_dataset(options)
     dataset = spec.open()
     say_skipped(dataset.name, dataset.skipped, console)
     task = spec.draw(dataset, options.shots, options.seed)
+    if options.prior is not None:
+        prior = read_prior(options.prior, task.classnames)
+        config = arguments["config"] = replace(config, prior=prior)
     vlm = read_model(options).open()
     budget = arguments["budget"] = check_tuning(vlm, task, **arguments)
     if options.estimate == "none":
@@ -186,7 +199,8 @@ def run(options: argparse.Namespace) -> int:
             figures = _estimated(tuned, asked, task, estimate, arguments, reading)
         tuned.adapter.save(options.out)
         journal.remove()
-    for line in (*_in_words(tuned.adapter), *_worth(tuned.adapter), *figures):
+    words = (*_in_words(tuned.adapter), *_assumed(config, task), *_worth(tuned.adapter))
+    for line in (*words, *figures):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     made = Cost(tuned.meter.queries, Usage(tuned.meter.billed), Usage(estimate.predictions))
     if isinstance(behind, ReplayVLM):
@@ -311,6 +325,18 @@ def _estimated(
     except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
         return [*lines, f"Accuracy on new images: not estimated ({error})"]
     return [*lines, f"Accuracy on new images, an estimate: {found}; {choice.words}"]
+
+
+def _assumed(config: CraftConfig, task: Task) -> list[str]:
+    """A line with the classes' prior, if it is not the obvious one."""
+    shots = np.bincount(task.train.labels)
+    if config.prior == UNIFORM and shots.min() == shots.max():
+        return []
+    assumed = {
+        UNIFORM: f"equally likely, though they have {shots.min()} to {shots.max()} shots",
+        TRAIN: "as frequent as among the shots",
+    }
+    return [f"Classes are taken to be {assumed.get(config.prior, 'as frequent as --prior says')}"]
 
 
 def _worth(adapter: Adapter) -> list[str]:

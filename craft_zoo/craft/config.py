@@ -96,10 +96,6 @@ class CraftConfig:
         as_template(self.template)
         if self.prior not in (UNIFORM, TRAIN):
             numbers_of_prior(self.prior)
-        if self.local and self.refiner != "convex":
-            raise CraftZooError(
-                f"setting local={self.local} needs refiner=convex: leave out refiner={self.refiner}"
-            )
         for name in ("words", "patience", "consistency", "consistency_share", "views"):
             if not 0 <= getattr(self, name) <= _MOST:
                 raise CraftZooError(

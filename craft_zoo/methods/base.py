@@ -413,14 +413,27 @@ def most_predictions(name: str, config: CraftConfig, budget: int, images: int, c
     return prompts * images
 
 
-def readers_of(setting: str) -> list[str]:
-    """Names of the methods whose result depends on a setting."""
+def readers_of(setting: str, config: CraftConfig | None = None) -> list[str]:
+    """Names of the methods whose result depends on a setting.
+
+    Args:
+        setting: its name.
+        config: the other settings, which may select a refiner that does not read it; None: any.
+    """
     REGISTRY.load()
     return [
         name
         for name, entry in REGISTRY.items.items()
-        if setting in entry.settings or setting in entry.own
+        if setting in entry.own
+        or (setting in entry.settings and not (config and setting in _idle(entry, config)))
     ]
+
+
+def _idle(entry: _Entry, config: CraftConfig) -> frozenset[str]:
+    """Settings of the refiner that ``config`` does not select."""
+    if "refiner" not in entry.settings:
+        return frozenset()
+    return NETWORK_SETTINGS if config.refiner == "convex" else CONVEX_SETTINGS
 
 
 def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
@@ -428,10 +441,7 @@ def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
 
     Settings of the refiner that ``config`` does not select are excluded.
     """
-    idle = NETWORK_SETTINGS if config.refiner == "convex" else CONVEX_SETTINGS
-    used = _find(name).settings
-    if "refiner" in used:
-        used = used - idle
+    used = _find(name).settings - _idle(_find(name), config)
     earlier = EARLIER_SETTINGS.items()
     used = used - {name for name, value in earlier if getattr(config, name) == value}
     own = {key: value for key, value in config.own if key in _find(name).own}

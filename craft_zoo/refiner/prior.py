@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from craft_zoo.errors import CraftZooError
@@ -51,3 +54,37 @@ def numbers_of_prior(prior: str) -> np.ndarray:
             f"separated by commas, not {prior!r}"
         )
     return numbers
+
+
+def read_prior(given: str, classnames: Sequence[str]) -> str:
+    """The prior in a file, in the order of the classes; any other prior as it is.
+
+    Args:
+        given: ``uniform``, ``train``, or the path of a file with a line for each class: name, tab,
+            and a number that is proportional to its probability.
+        classnames: the C class names.
+
+    Raises:
+        CraftZooError: the file cannot be read, or its lines are not as described.
+    """
+    if given in (UNIFORM, TRAIN):
+        return given
+    try:
+        lines = Path(given).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CraftZooError(
+            f"--prior {given} cannot be read ({error}): give {UNIFORM}, {TRAIN} or a file"
+        ) from None
+    numbers = dict(line.rpartition("\t")[::2] for line in lines if line.strip())
+    for name in classnames:
+        if name not in numbers:
+            raise CraftZooError(f"--prior {given} has no line for the class {name!r}: add one")
+    for name in numbers:
+        if name not in classnames:
+            raise CraftZooError(
+                f"--prior {given} has a line for {name!r}, which is no class: remove it, or write "
+                f"'class<tab>number'"
+            )
+    prior = ",".join(numbers[name].strip() for name in classnames)
+    numbers_of_prior(prior)
+    return prior

@@ -208,7 +208,7 @@ def test_suites_ask_for_the_papers_experiments() -> None:
     study = Plan.of(read_suite("study")).runs(look=False)
     assert Counter(study.values()) == {"": 13 * 3 * 3, **dict.fromkeys(ABLATIONS, 3)}
     assert {run.method for run, name in study.items() if not name} == set(method_names()) - {
-        *("prompt", "hard", "craft-hard", "vectors", "vectors-local"),
+        *("prompt", "hard", "craft-hard", "vectors", "vectors-local", "local"),
         "blackvip",  # each of its queries encodes all training images again
     }
     assert {run.budget for run, name in study.items() if name} == {2000}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,9 +22,11 @@ from craft_zoo.refiner import (
     choose_sum,
     fit,
     held_out_folds,
+    held_out_logits,
 )
 from craft_zoo.refiner.convex import Scaling, features, solve_path
 from craft_zoo.refiner.discriminant import SHRINKAGES, discriminants
+from craft_zoo.refiner.prior import log_prior, read_prior
 
 
 def problem(
@@ -200,6 +203,73 @@ def test_every_fold_leaves_each_class_an_image(shots: int, n_classes: int) -> No
     for fold in range(folds.max() + 1):
         assert set(labels[folds != fold]) == set(range(n_classes))
         assert set(labels[folds == fold]) == set(range(n_classes))
+
+
+def test_a_single_image_of_a_class_stays_in_every_fold() -> None:
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 2])
+    folds = held_out_folds(labels)
+    assert folds is not None
+    assert folds.tolist() == [0, 1, 2, 3, 0, 0, 1, 2, 3, -1]
+    # With one class of three, the held-out images say nothing of the other two.
+    assert held_out_folds(np.array([0, 0, 0, 1, 2])) is None
+    logits = np.random.default_rng(0).standard_normal((10, 3)).astype(np.float32)
+    refined = held_out_logits(logits, labels, None, Regularization(0.1))
+    assert not refined[9].any()
+    kept = folds != 1
+    refiner = fit(logits[kept], labels[kept], regularization=Regularization(0.1))
+    assert refined[1] == pytest.approx(refiner.refine(logits[1]), abs=1e-6)
+
+
+@pytest.mark.parametrize("choose", [choose_sum, choose_regularization])
+def test_the_number_of_images_of_a_class_is_not_learnt(
+    choose: Callable[..., Regularization],
+) -> None:
+    rng = np.random.default_rng(1)
+    places = 1.5 * rng.standard_normal((5, 8))
+    counts = [20, 20, 10, 5, 3]
+
+    def drawn(labels: np.ndarray) -> np.ndarray:
+        return (places[labels] + rng.standard_normal((len(labels), 8))).astype(np.float32)
+
+    labels, new = np.repeat(np.arange(5), counts), np.repeat(np.arange(5), 200)
+    x, nothing = drawn(labels), np.zeros((58, 5), np.float32)
+    refiner = fit(nothing, labels, x, regularization=choose(nothing, labels, x))
+    predicted = refiner.refine(np.zeros((1000, 5), np.float32), drawn(new)).argmax(axis=1)
+    right = [(predicted[new == label] == label).mean() for label in range(5)]
+    assert right[4] > 0.9  # below 0.75 where the shares of the shots are learnt
+    assert min(right) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("prior", "expected"),
+    [
+        ("uniform", [1, 1, 1]),
+        ("train", [0.5, 0.25, 0.25]),
+        ("3,1,6", [0.3, 0.1, 0.6]),
+    ],
+)
+def test_priors_of_the_classes(prior: str, expected: list[float]) -> None:
+    assert np.exp(log_prior(prior, np.array([0, 0, 1, 2]), 3)) == pytest.approx(expected)
+
+
+def test_a_file_of_priors(tmp_path: Path) -> None:
+    path = tmp_path / "prior.txt"
+    path.write_text("dog\t1\nred cat\t3\n")
+    assert read_prior(str(path), ["red cat", "dog"]) == "3,1"
+    assert read_prior("train", ["red cat", "dog"]) == "train"
+    for classes, error in (
+        (["red cat", "dog", "cow"], "no line for the class 'cow'"),
+        (["dog"], "line for 'red cat', which is no class"),
+    ):
+        with pytest.raises(CraftZooError, match=error):
+            read_prior(str(path), classes)
+    path.write_text("dog\t-1\nred cat\tthree\n")
+    with pytest.raises(CraftZooError, match="a positive number for each class"):
+        read_prior(str(path), ["red cat", "dog"])
+    with pytest.raises(CraftZooError, match="cannot be read"):
+        read_prior(str(tmp_path / "none"), ["dog"])
+    with pytest.raises(CraftZooError, match="2 numbers and the task 3 classes"):
+        log_prior("3,1", np.arange(3), 3)
 
 
 def test_anchors_that_are_missing_or_too_many_are_named() -> None:

@@ -94,8 +94,6 @@ def test_unknown_features_are_named_before_anything_is_asked(
 ) -> None:
     with pytest.raises(CraftZooError, match="did you mean 'hog'"):
         tune(vlm, small_task, method="anchors", config=CraftConfig(local="colours+hogg"))
-    with pytest.raises(CraftZooError, match="refiner=convex"):
-        CraftConfig(local="hog", refiner="network")
     assert main(["tune", "digits", "--local", "sift", "--out", "/tmp/none.adapter"]) == 2
     assert "unknown extractor of local features 'sift'" in capsys.readouterr().err
 
