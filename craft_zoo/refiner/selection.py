@@ -11,9 +11,9 @@ from scipy import optimize
 from torch.nn import functional as F
 
 from craft_zoo.refiner.convex import (
+    CrossEntropy,
     Regularization,
     Scaling,
-    cross_entropy_and_slope,
     features,
     fit,
     solve_path,
@@ -149,7 +149,10 @@ def _losses(logits: np.ndarray, labels: np.ndarray, scales: Sequence[float]) -> 
 
 def _weights(parts: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(2,) weights of the sum of the parts (2, N, C), at least 0, by maximum a posteriori."""
-    logits, targets = torch.from_numpy(parts.astype(np.float32)), torch.from_numpy(labels)
+    logits, cross_entropy = (
+        torch.from_numpy(parts.astype(np.float32)),
+        CrossEntropy(torch.from_numpy(labels)),
+    )
     precision = _PRIOR_PRECISION / len(labels)
     # The mean of the prior: equal weights for many images. Of few, two of each of two classes say,
     # a discriminant analysis learns less than zero-shot prediction knows.
@@ -158,7 +161,7 @@ def _weights(parts: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         total = torch.tensordot(torch.from_numpy(weights.astype(np.float32)), logits, 1)
-        loss, slope = cross_entropy_and_slope(total, targets)
+        loss, slope = cross_entropy(total)
         gradient = torch.tensordot(logits, slope, 2).double().numpy()
         away = weights - mean
         return loss + precision * float(away @ away) / 2, gradient + precision * away
