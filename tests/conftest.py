@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import gc
 import os
 import runpy
 import signal
@@ -25,7 +28,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from craft_zoo import data, methods
+from craft_zoo import data, methods, mini
 from craft_zoo.blackbox import DEFAULT_INIT, ImageSet, load_vlm
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
 from craft_zoo.machine import keep_freed_memory, process_context
@@ -51,6 +54,26 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def copied(create: Callable[[], tuple[Any, Any, Any]]) -> Callable[[], tuple[Any, Any, Any]]:
+    """Makes the model once; each call returns a copy, with its preprocessing and tokenizer."""
+    once = functools.cache(create)
+
+    @functools.wraps(create)
+    def parts() -> tuple[Any, Any, Any]:
+        model, *others = once()
+        return copy.deepcopy(model), *others
+
+    return parts
+
+
+@pytest.fixture(scope="session", autouse=True)
+def craft_mini_is_read_once() -> Iterator[None]:
+    """Reading craft-mini takes longer than most commands of the tests take with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mini, "create", copied(mini.create))
+        yield
+
+
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the test registers is forgotten after it."""
@@ -68,6 +91,7 @@ def vlm() -> OpenCLIP:
     return model
 
 
+@copied
 def tiny_parts() -> tuple[Any, Any, Any]:
     """Model, preprocessing and tokenizer of a CLIP with random weights and craft-mini's shapes.
 
@@ -95,6 +119,18 @@ def tiny_vlm(make_tiny: Callable[..., Any], own_cache: None) -> OpenCLIP:
     """For tests in which it does not matter what a model has learnt."""
     model: OpenCLIP = make_tiny(cache=cache_folder())
     return model
+
+
+@pytest.fixture
+def tiny_craft_mini(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that load craft-mini get ``tiny_vlm``, except those of ``start_command``."""
+    monkeypatch.setattr(mini, "create", tiny_parts)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``craft-zoo bench`` leaves out its plot, which takes a second."""
+    monkeypatch.setattr("craft_zoo.benchmarks.results.plot_curves", lambda *_: [])
 
 
 @pytest.fixture
@@ -274,6 +310,12 @@ def shared_data() -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
+
+
+def pytest_collection_finish() -> None:
+    # What was imported stays; collecting garbage need not look at its million objects each time.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -26,7 +26,7 @@ from craft_zoo.refiner import (
     fit,
     held_out_folds,
 )
-from craft_zoo.refiner.convex import cross_entropy_and_slope, log_shares
+from craft_zoo.refiner.convex import CrossEntropy, log_shares
 from craft_zoo.seeding import generator
 
 _REPLAY_BYTES = 2**29
@@ -148,15 +148,16 @@ class ConvexObjective(Objective):
             judged = part.rows.numpy()
             mine = np.flatnonzero(np.isin(judged, rows))
             where = torch.from_numpy(np.searchsorted(rows, judged[mine]))
-            pieces.append((where, part.slope, part.shift[mine], self._targets[judged[mine]]))
+            of_part = CrossEntropy(self._targets[judged[mine]])
+            pieces.append((where, part.slope, part.shift[mine], of_part))
 
         n_judged = sum(len(where) for where, *_ in pieces)
 
         def loss(logits: np.ndarray) -> tuple[float, np.ndarray]:
             returned, total = torch.from_numpy(logits), 0.0
             gradient = torch.zeros_like(returned)
-            for where, slope, shift, targets in pieces:
-                value, step = cross_entropy_and_slope(returned[where] @ slope + shift, targets)
+            for where, slope, shift, of_part in pieces:
+                value, step = of_part(returned[where] @ slope + shift)
                 share = len(where) / n_judged
                 total += share * value
                 gradient[where] = share * step @ slope.T

@@ -11,7 +11,7 @@ from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.losses import cross_entropy
 from craft_zoo.optimizers import OutputLoss
-from craft_zoo.refiner.convex import cross_entropy_and_slope
+from craft_zoo.refiner.convex import CrossEntropy
 
 
 class Objective(ABC):
@@ -96,10 +96,10 @@ class CrossEntropyObjective(Objective):
 
     def output_loss(self, rows: np.ndarray) -> OutputLoss:
         """Cross-entropy."""
-        targets = self._targets[rows]
+        of_rows = CrossEntropy(self._targets[rows])
 
         def loss(logits: np.ndarray) -> tuple[float, np.ndarray]:
-            value, slope = cross_entropy_and_slope(torch.from_numpy(logits), targets)
+            value, slope = of_rows(torch.from_numpy(logits))
             return value, slope.numpy()
 
         return loss

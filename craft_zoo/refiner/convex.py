@@ -238,7 +238,8 @@ class _Path:
         left, sizes, right = torch.linalg.svd(torch.from_numpy(x), full_matrices=False)
         keep = sizes > 1e-5 * sizes[0]
         self._x, self._sizes, self._right = left[:, keep] * sizes[keep], sizes[keep], right[keep]
-        self._logits, self._labels = torch.from_numpy(logits), torch.from_numpy(labels)
+        self._logits = torch.from_numpy(logits)
+        self._loss = CrossEntropy(torch.from_numpy(labels))
         self._penalties = iter(penalties)
         if start is None:
             start = np.zeros((x.shape[1], logits.shape[1]), dtype=np.float32)
@@ -255,9 +256,10 @@ class _Path:
 
         def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
             w = torch.from_numpy(flat.astype(np.float32)).view(shape)
-            value, slope = cross_entropy_and_slope(self._logits + x @ w, self._labels)
-            gradient = x.T @ slope + weight * w
-            value += float((weight * w * w).sum()) / 2
+            value, slope = self._loss(self._logits + x @ w)
+            penalized = weight * w
+            gradient = x.T @ slope + penalized
+            value += float((penalized * w).sum()) / 2
             return value, gradient.double().view(-1).numpy()
 
         found = optimize.minimize(
@@ -271,9 +273,19 @@ class _Path:
         return (self._right.T @ self._solution).numpy()
 
 
-def cross_entropy_and_slope(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-    """Mean cross-entropy of (N, C) logits, and its gradient (N, C)."""
-    logs = logits.log_softmax(-1)
-    slope = logs.exp()
-    slope[torch.arange(len(labels)), labels] -= 1
-    return float(F.nll_loss(logs, labels)), slope / len(labels)
+class CrossEntropy:
+    """Mean cross-entropy of logits, and its gradient.
+
+    Args:
+        labels: (N,) int64.
+    """
+
+    def __init__(self, labels: Tensor) -> None:
+        self._labels, self._columns = labels, labels[:, None]
+        self._minus_one = torch.full((len(labels), 1), -1.0)
+
+    def __call__(self, logits: Tensor) -> tuple[float, Tensor]:
+        """Loss of (N, C) float32 logits, and its gradient (N, C)."""
+        logs = logits.log_softmax(-1)
+        slope = logs.exp().scatter_add_(1, self._columns, self._minus_one).div_(len(logs))
+        return float(F.nll_loss(logs, self._labels)), slope

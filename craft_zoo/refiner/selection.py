@@ -11,9 +11,9 @@ from scipy import optimize
 from torch.nn import functional as F
 
 from craft_zoo.refiner.convex import (
+    CrossEntropy,
     Regularization,
     Scaling,
-    cross_entropy_and_slope,
     features,
     fit,
     log_shares,
@@ -204,12 +204,13 @@ def sum_weights(parts: np.ndarray, labels: np.ndarray, mean: Sequence[float]) ->
         mean: (K,) mean of the prior.
     """
     shares = torch.from_numpy(log_shares(labels, parts.shape[2]))
-    logits, targets = torch.from_numpy(parts.astype(np.float32)), torch.from_numpy(labels)
+    logits = torch.from_numpy(parts.astype(np.float32))
+    cross_entropy = CrossEntropy(torch.from_numpy(labels))
     precision, centre = _PRIOR_PRECISION / len(labels), np.array(mean)
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         total = torch.tensordot(torch.from_numpy(weights.astype(np.float32)), logits, 1)
-        loss, slope = cross_entropy_and_slope(total + shares, targets)
+        loss, slope = cross_entropy(total + shares)
         gradient = torch.tensordot(logits, slope, 2).double().numpy()
         away = weights - centre
         return loss + precision * float(away @ away) / 2, gradient + precision * away

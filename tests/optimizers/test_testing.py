@@ -26,11 +26,13 @@ OWN = [
 CANNOT_HOLD = {
     "random": ("dimensions",),  # it does not look at the start
     "cma:step=tpa": ("shapes", "dimensions"),  # it is refused in one variable
+    # How far it gets is nevergrad's, as with one worker.
+    "nevergrad:OnePlusOne:workers=7": ("improvement", "dimensions"),
 }
-# One of each family, and what of the kit cannot hold for it. In 100 dimensions and more, many begin
-# with candidates so far away that 600 evaluations do not lead back to the start.
+# One of each family but OnePlusOne's, which is above; and what of the kit cannot hold for it. In
+# 100 dimensions and more, many begin with candidates so far away that 600 evaluations do not lead
+# back to the start.
 NEVERGRAD: dict[str, tuple[str, ...]] = {
-    "OnePlusOne": (),
     "CauchyOnePlusOne": (),
     "LognormalDiscreteOnePlusOne": (),
     "RecES": ("dimensions",),
@@ -364,6 +366,8 @@ FAULTS = [
     (NoDefault, "options: option 'sharpness' has no default"),
     (SaysNothingOfItsOption, "options: option 'sharpness' is not described under 'Args:'"),
 ]
+# They take four fifths of the kit's time, and are made where it is they that name the fault.
+LONG = {"bad_losses", "dimensions", "failures", "improvement"}
 
 
 @pytest.mark.usefixtures("registered")
@@ -378,8 +382,9 @@ def test_the_optimizer_that_faults_are_planted_in_has_none() -> None:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_each_planted_fault_is_named(cls: type[Optimizer], message: str) -> None:
     register("faulty")(cls)
+    named = set(message.partition(": ")[0].split(", "))
     with pytest.raises(ConformanceError, match=message) as raised:
-        check_optimizer("faulty")
+        check_optimizer("faulty", skip=LONG - named)
     assert str(raised.value).startswith("'faulty' breaks ")
 
 
@@ -402,7 +407,7 @@ def test_one_cause_is_said_once_with_where_it_is() -> None:
 @pytest.mark.usefixtures("registered")
 def test_a_rule_may_be_skipped_by_name() -> None:
     register("faulty")(BlindToTheSeed)
-    check_optimizer("faulty", skip=["seed"])
+    check_optimizer("faulty", skip=["seed", *LONG])
     check_optimizer("faulty", skip="seed")
     with pytest.raises(OptimizerError, match="there is no check 'seeds' to skip: there are"):
         check_optimizer("faulty", skip=["seeds"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,8 +103,8 @@ def test_refine_and_anchors_agree(
     connect: Callable[..., EmbeddingsVLM], vlm: OpenCLIP, digits: cz.Dataset, small_task: Task
 ) -> None:
     paid = connect()
-    task = cz.few_shot(digits, shots=4, seed=1)
-    runs = [("zero-shot", True), *itertools.product(("refine", "anchors"), (False, True))]
+    task = cz.few_shot(digits, shots=2, seed=1)
+    runs = [("zero-shot", True), ("refine", False), ("refine", True), ("anchors", False)]
     for method, discriminant in runs:
         config = CraftConfig(anchors=20, discriminant=discriminant)
         logits = []
@@ -221,7 +220,7 @@ def test_estimates_are_what_is_billed(
 def test_vectors_beat_zero_shot(
     connect: Callable[..., EmbeddingsVLM], digits: cz.Dataset, small_task: Task, tmp_path: Path
 ) -> None:
-    paid, task = connect(), cz.few_shot(digits, shots=4, seed=1)
+    paid, task = connect(), cz.few_shot(digits, shots=2, seed=1)
     with Journal(tmp_path / "journal") as journal:
         vlm = recorded(paid, "vectors", journal)
         problem = Problem.open(vlm, task.classnames, task.train, budget=10, seed=1)

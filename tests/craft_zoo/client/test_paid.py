@@ -178,7 +178,7 @@ def test_a_dry_run_knows_the_tokens_to_15_percent(
     protocol: str,
     method: str,
 ) -> None:
-    command = ["tune", f"folder:{photos}", "--shots", "4", "--method", method, "--budget", "6"]
+    command = ["tune", f"folder:{photos}", "--shots", "1", "--method", method, "--budget", "6"]
     command += ["--model", server.name(protocol), "--price", "input_tokens=1"]
     command += ["--set", "anchors=6"] if method == "anchors" else []
     command += ["--estimate", "none", "--out", str(tmp_path / "out.adapter")]
