@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from craft_zoo.adapter import Solution
-from craft_zoo.anchors import Anchors
+from craft_zoo.anchors import Anchors, keep_best
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft.held_out import HeldOut
@@ -67,8 +67,9 @@ class ConvexObjective(Objective):
         refit_queries: see :class:`CraftConfig`.
         patience: see :class:`CraftConfig`.
         seed: seed of its random draws.
-        anchors: the anchors of the deployed refiner; None: it has none.
+        anchors: the anchors of the refiner; None: it has none.
         anchor_logits: (N, M) logits of the anchors on the training images.
+        deployed: maximum number of anchors that are deployed; the others are not used. None: all.
     """
 
     def __init__(
@@ -82,11 +83,13 @@ class ConvexObjective(Objective):
         seed: int = 0,
         anchors: Anchors | None = None,
         anchor_logits: np.ndarray | None = None,
+        deployed: int | None = None,
     ) -> None:
         super().__init__(labels)
         self._meter, self._every = meter, refit_queries
         self._discriminant = discriminant
         self._anchors, self._anchor_logits = anchors, anchor_logits
+        self._n_deployed = deployed
         self._folds = held_out_folds(labels)
         self._deployed: Regularization | None = None
         self._searched: Regularization | None = None
@@ -127,6 +130,10 @@ class ConvexObjective(Objective):
         if self._searched is None:
             # Chosen only once: a context that was searched on all shots also fits the shots held
             # out here, so a later choice would be weaker and the search would fit noise.
+            if self._anchors is not None and self._anchor_logits is not None:
+                asked = self._anchors, self._anchor_logits
+                kept = keep_best(*asked, logits, self.labels, self._n_deployed)
+                self._anchors, self._anchor_logits = kept
             given = logits, self.labels, self._anchor_logits
             self._searched = self._deployed = choose_regularization(*given)
             if self._discriminant:

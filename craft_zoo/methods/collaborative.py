@@ -9,7 +9,7 @@ import numpy as np
 
 from craft_zoo import optimizers
 from craft_zoo.adapter import Solution
-from craft_zoo.anchors import Anchors
+from craft_zoo.anchors import Anchors, keep_best
 from craft_zoo.craft import (
     ConvexObjective,
     CrossEntropyObjective,
@@ -88,7 +88,10 @@ def subspace(problem: Problem, n_classes: int | None = None) -> Subspace:
 
 
 def refine_once(
-    problem: Problem, anchors: Anchors | None = None, anchor_logits: np.ndarray | None = None
+    problem: Problem,
+    anchors: Anchors | None = None,
+    anchor_logits: np.ndarray | None = None,
+    deployed: int | None = None,
 ) -> Iterator[Step]:
     """Fit the convex refiner to the logits of one query, under the initial prompt.
 
@@ -96,9 +99,12 @@ def refine_once(
         problem: the problem.
         anchors: the anchors of the refiner; None: it has none.
         anchor_logits: (N, M) logits of the anchors on the training images.
+        deployed: maximum number of anchors that are deployed; None: all.
     """
     start, labels = problem.initial_prompt, problem.labels
     logits = problem.meter.wrap(problem.box, "search").score(start, problem.images)
+    if anchors is not None and anchor_logits is not None:
+        anchors, anchor_logits = keep_best(anchors, anchor_logits, logits, labels, deployed)
     choose = choose_sum if problem.config.discriminant else choose_regularization
     regularization = choose(logits, labels, anchor_logits)
     refiner = fit(logits, labels, anchor_logits, regularization=regularization)

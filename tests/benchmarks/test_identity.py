@@ -26,6 +26,7 @@ OTHERS = CraftConfig(
     context="unified",
     anchors=9,
     anchor_bank="spread",
+    per_image=1.7,
     refit_queries=7,
     discriminant=False,
     patience=50,
