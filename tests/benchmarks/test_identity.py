@@ -73,7 +73,7 @@ def test_settings_that_do_not_count_change_nothing(
     if refiner == "network" and "refiner" not in settings_of(method, base):
         return
     used = settings_of(method, base)
-    changed = replace(OTHERS, template=base.template, **used)
+    changed = replace(OTHERS, template=base.template, per_image=base.per_image, **used)
     optimizer = "logit-gn" if refiner == "convex" else "cma:popsize=8"
 
     def run(config: CraftConfig) -> RunSpec:
@@ -88,7 +88,8 @@ def test_settings_that_do_not_count_change_nothing(
     ]
     plain = [[replace(point, seconds=0) for point in curve] for curve in curves]
     assert plain[0] == plain[1]
-    for name in used:
+    limit = ["per_image"] if "anchors" in used else []  # at its default it is left out
+    for name in [*used, *limit]:
         value = getattr(OTHERS, name)
         if getattr(base, name) != value:
             assert run(replace(base, **{name: value})).identity != one.identity
