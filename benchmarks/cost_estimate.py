@@ -19,7 +19,13 @@ from craft_zoo.blackbox import VLM, Asked, Usage
 from craft_zoo.blackbox.base import several
 from craft_zoo.data import DatasetSpec, ImageSource, OpenedDatasets, published_datasets, split_part
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import is_white_box, most_queries, settings_of, starting_template
+from craft_zoo.methods import (
+    deployed_anchors,
+    is_white_box,
+    most_queries,
+    settings_of,
+    starting_template,
+)
 from craft_zoo.rehearsal import Rehearsed, expected_usage, rehearse, rehearsed_size
 
 _UNITS = ("requests", "images", "input_tokens", "output_tokens")
@@ -88,9 +94,10 @@ def estimate_costs(
         opened: data sets opened before.
 
     Returns:
-        One row per task, method and optimizer, with columns dataset, shots, method, optimizer,
-        budget, here (whether the data set was opened), runs, done, and queries, predictions,
-        evaluation and seconds, which are totals of the runs that are not done.
+        One row per task, method, optimizer and cost of a deployed image, with columns dataset,
+        shots, method, optimizer, budget, here (whether the data set was opened), per_image
+        (predictions that a deployed image costs), runs, done, and queries, predictions, evaluation
+        and seconds, which are totals of the runs that are not done.
 
     Raises:
         CraftZooError: a data set cannot be opened, and its sizes are not published.
@@ -125,8 +132,9 @@ def estimate_costs(
     rows: dict[tuple[object, ...], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for run in runs:
         mine = extent(run.dataset)
-        key = (names[run].name, run.shots, run.method, run.optimizer, run.budget, mine.here)
-        row = rows[key]
+        anchors = deployed_anchors(run.method, run.config, run.budget, mine.n_classes)
+        about = (names[run].name, run.shots, run.method, run.optimizer, run.budget, mine.here)
+        row = rows[(*about, 1 + anchors / mine.n_classes)]
         row["runs"] += 1
         if finished and run in finished:
             row["done"] += 1
@@ -142,9 +150,9 @@ def estimate_costs(
         points += not measuring.measured(trial.steps[-1])
         row["queries"] += queries
         row["predictions"] += math.ceil((queries + trial.refiner) * n_train)
-        row["evaluation"] += math.ceil((points + trial.anchors / mine.n_classes) * n_measured)
+        row["evaluation"] += math.ceil((points + anchors / mine.n_classes) * n_measured)
         for other in others:
-            row["evaluation"] += math.ceil((1 + trial.anchors / other.n_classes) * other.n_test)
+            row["evaluation"] += math.ceil((1 + anchors / other.n_classes) * other.n_test)
         if bills is not None and not is_white_box(run.method):
             usage = bills.of(run, trial, mine, n_train)
             usage += bills.of_measuring(run, trial, mine, n_measured, points)
@@ -160,7 +168,7 @@ def estimate_costs(
             for each in {mine, *others} - encoded:  # test images are encoded only once
                 encoded.add(each)
                 row["seconds"] += each.n_test * speed.image
-    columns = ["dataset", "shots", "method", "optimizer", "budget", "here"]
+    columns = ["dataset", "shots", "method", "optimizer", "budget", "here", "per_image"]
     counts = ["runs", "done", "queries", "predictions", "evaluation", *_UNITS, "seconds"]
     table = pd.DataFrame(
         [[*key, *(row.get(name, 0.0) for name in counts)] for key, row in rows.items()],
@@ -201,7 +209,7 @@ class _Bills:
         if key not in self._known:
             last = [each for each in trial.asked if each.texts is None][-1:] or [Asked((init,))]
             asked = [Asked(last[0].prompts[:1], times=times)]
-            asked += [each for each in trial.asked if each.texts][:1]
+            asked += trial.deployed
             some = [images[place % len(images)] for place in range(n_images)]
             self._known[key] = self._service.expected_usage(asked, some, names, init)
         return self._known[key]

@@ -290,12 +290,14 @@ def label_runs(
 
 _DEFAULT = CraftConfig()
 _DETAILS = {"budget": "{:,} queries", "model": "{}", "method": "{}", "optimizer": "{}"}
+_DETAILS |= {"per_image": "at most {:g} an image"}
 
 
 def _details(run: RunSpec) -> dict[str, Any]:
     """Values in which runs of one label may differ."""
     about = {"model": run.model, "budget": run.budget}
     about |= {"method": run.method, "optimizer": run.optimizer}
+    about |= {"per_image": _DEFAULT.per_image}  # settings_of leaves the default out
     return about | settings_of(run.method, run.config)
 
 

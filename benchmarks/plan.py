@@ -7,6 +7,7 @@ import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -32,7 +33,13 @@ from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, OpenedDatasets, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded, read_bounded
-from craft_zoo.methods import DEFAULT_OPTIMIZER, optimizers_for, read_settings, uses_optimizer
+from craft_zoo.methods import (
+    DEFAULT_OPTIMIZER,
+    optimizers_for,
+    read_settings,
+    readers_of,
+    uses_optimizer,
+)
 from craft_zoo.openclip import model_name
 from craft_zoo.records import place, sentence, short
 
@@ -86,6 +93,8 @@ class Plan(_Part):
         seeds: number of seeds, starting at 1, or a list of seeds.
         budgets: numbers of queries.
         budgets_by_shots: shots → number of queries, instead of ``budgets``.
+        per_image: limits on the predictions for a deployed image; each method with anchors is run
+            with each of them. A single one serves the variants too. Empty: as in ``settings``.
         settings: settings of the methods that differ from the defaults.
         variants: name → variant.
         data_root: ``root`` of all data sets, relative to the plan's folder.
@@ -110,6 +119,7 @@ class Plan(_Part):
     seeds: tuple[Seed, ...] = (1, 2, 3)
     budgets: Annotated[tuple[Budget, ...], _Several] = (8000,)
     budgets_by_shots: dict[Shots, Budget] = Field(default_factory=dict)
+    per_image: Annotated[tuple[float, ...], _Several] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
     variants: dict[str, VariantEntry] = Field(default_factory=dict)
     data_root: str | None = None
@@ -128,7 +138,8 @@ class Plan(_Part):
         return tuple({"name": each} if isinstance(each, str) else each for each in value)
 
     @field_validator(
-        "datasets", "methods", "optimizers", "shots", "budgets", "transfer", mode="before"
+        *("datasets", "methods", "optimizers", "shots", "budgets", "per_image", "transfer"),
+        mode="before",
     )
     @classmethod
     def _several(cls, value: Any) -> Any:
@@ -204,6 +215,15 @@ class Plan(_Part):
                 check_count(len(together))
             return together
         config = read_settings(self.settings)
+        limited = [replace(config, per_image=limit) for limit in self.per_image] or [config]
+        if len(limited) == 1:
+            [config] = limited
+        limits = readers_of("per_image")
+        combined = [
+            each._replace(config=one)
+            for each in combine(self.methods, self.optimizers, config)
+            for one in (limited if each.method in limits else [config])
+        ]
         named = {self._variant(name, entry, config): name for name, entry in self.variants.items()}
         shared = {name: getattr(self, name) for name in OPENING if name != "root"}
         shared |= {"root": self.data_root}
@@ -211,7 +231,7 @@ class Plan(_Part):
         runs = cross(
             model_name(self.model, self.pretrained),
             [DatasetSpec(**shared | entry) for entry in given],
-            [*combine(self.methods, self.optimizers, config), *named],
+            [*dict.fromkeys(combined), *named],
             shots=self.shots,
             seeds=self.seeds,
             budgets=self.budgets_by_shots or self.budgets,

@@ -27,6 +27,7 @@ from craft_zoo.data import LabelledImages, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import (
     asks_initial,
+    chooses_words,
     is_white_box,
     most_predictions,
     most_prompts,
@@ -217,12 +218,11 @@ def _additional_predictions(
     # Augmented views are drawn anew each time, so their answers are never remembered.
     anew = most_predictions(method, config, budget, n_shots, n_classes)
     anew -= most_prompts(method, config, budget, n_classes) * n_shots
-    has_anchors = prompts_an_image(method, config, budget, n_classes) > 1
     new = [
         not asks_initial(method),
         # Then the template cannot be a context, and zero-shot uses another prompt.
         not words_before(starting_template(config, task.template)),
         # Each fold chooses its own words, which form another label set.
-        has_anchors and config.anchor_bank in ("spread", "information"),
+        chooses_words(method, config, budget, n_classes),
     ]
     return (n_folds - 1) * anew + sum(new) * n_shots

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -38,14 +38,15 @@ class Rehearsed:
 
     Attributes:
         steps: queries made after each step.
-        anchors: number of texts beside the classes, on which each measured image is scored once.
+        deployed: the query in words that scores a deployed image on its anchors; empty if there is
+            none.
         refiner: predictions that the refiner asks for, of each training image.
         asked: what was asked about the training images in the steps that were made.
         queries: number of queries in which that was asked.
     """
 
     steps: list[int]
-    anchors: int
+    deployed: list[Asked]
     refiner: float
     asked: list[Asked]
     queries: int
@@ -85,9 +86,11 @@ def rehearse(
         on_service: whether the model is a service that is asked in words, not with contexts.
     """
     if is_white_box(method):
-        return Rehearsed([0, 0], anchors=0, refiner=0, asked=[], queries=0)
-    queries = most_queries(method, config, budget, n_classes)
+        return Rehearsed([0, 0], deployed=[], refiner=0, asked=[], queries=0)
+    queries, whole = most_queries(method, config, budget, n_classes), n_classes
     n_classes, shots = rehearsed_size(n_classes, shots)
+    if config.per_image:  # as many anchors on fewer classes
+        config = replace(config, per_image=1 + (config.per_image - 1) * whole / n_classes)
     labels = np.repeat(np.arange(n_classes), shots)
     vlm = _StandInVLM(frozenset({"texts"} if on_service else {"contexts", "texts"}))
     images = vlm.images([np.full((_SIDE, _SIDE, 3), label, np.uint8) for label in labels])
@@ -104,11 +107,12 @@ def rehearse(
         views=[images] * config.views,
         name=name,
     )
-    steps, anchors, ended = [0], 0.0, True
+    steps, deployed, ended = [0], list[Asked](), True
     try:
         for step in get_method(method)(problem):
             steps.append(problem.meter.queries)
-            anchors = max(anchors, (step.solution.predictions - 1) * n_classes)
+            if (own := step.solution.anchors) and not isinstance(own.prompts, np.ndarray):
+                deployed = [Asked(tuple(own.prompts), own.texts)]
             ended = step.ended is None
             if problem.meter.queries > _QUERIES or len(set(steps)) > _GENERATIONS:
                 ended = problem.meter.remaining == 0
@@ -122,7 +126,7 @@ def rehearse(
         gap = min(after - before for before, after in pairwise(seen[-4:]))
         steps += [*range(seen[-1] + gap, queries, gap), queries]
     refiner = problem.meter.predictions["refiner"] / len(labels) * queries / max(1, made)
-    return Rehearsed(steps, round(anchors), refiner, vlm.asked, made)
+    return Rehearsed(steps, deployed, refiner, vlm.asked, made)
 
 
 def expected_usage(

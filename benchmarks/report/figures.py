@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from craft_zoo.benchmarks.plots import (
     LEVEL_COLOUR,
@@ -37,6 +39,8 @@ from craft_zoo.benchmarks.significance import Ranks
 _SIZE = (7.4, 4.4)
 _FORMATS = ("png", "svg", "pdf")
 _STEPS = 60
+_COLUMNS = 3  # of panels
+_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # of predictions an image
 
 
 class Drawn(NamedTuple):
@@ -107,6 +111,51 @@ def shots_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
     return _keep(figure, folder, "shots", "Accuracy at the end of the budget against shots")
 
 
+def pareto_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
+    """Accuracy against the cost of a deployed image, of a table from ``pareto``.
+
+    One panel per task; the line is the highest accuracy for at most that cost.
+    """
+    tasks = list(table.groupby(["data set", "shots"], sort=False))
+    columns = min(len(tasks), _COLUMNS)
+    rows = -(-len(tasks) // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(4.6 * columns + 2.6, 3.6 * rows),
+        squeeze=False,
+        layout="constrained",
+    )
+    right = 1.3 * table["per image"].max()
+    for axis, ((name, shots), task) in zip(axes.flat, tasks, strict=False):
+        front = task[task["on the front"] == "yes"]
+        best = [*front["accuracy"], front["accuracy"].iloc[-1]]
+        drawing: dict[str, Any] = {"color": LEVEL_COLOUR, "linewidth": 1}
+        axis.plot([*front["per image"], right], best, drawstyle="steps-post", **drawing)
+        for _, row in task.iterrows():
+            style = {"marker": "o", **styles[row["method"]], "linestyle": "none"}
+            place = row["per image"], row["accuracy"]
+            axis.plot(*place, **style, markersize=7, gid=line_id(row["method"]))
+        axis.set_xscale("log")
+        axis.set_xlim(0.85, right)
+        axis.set_xticks([tick for tick in _TICKS if tick <= right])
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_title(f"{drawn(name)}, {shots} shots", loc="left", fontsize=11)
+        axis.set_xlabel("predictions for a deployed image")
+        axis.set_ylabel("test accuracy (%)")
+        style_axis(axis)
+    for axis in axes.flat[len(tasks) :]:
+        axis.set_axis_off()
+    names = list(table["method"].unique())
+    points = [
+        Line2D([], [], **{"marker": "o", **styles[name], "linestyle": "none"}) for name in names
+    ]
+    _add_legend(axes[0, -1], points, names)
+    words = "Accuracy at the end of the budget against what a deployed image costs. Line: the "
+    return _keep(figure, folder, "pareto", words + "highest accuracy for at most this cost")
+
+
 def rank_plot(ranks: Ranks, folder: Path) -> Drawn:
     """Average ranks; two methods whose bars do not overlap differ (Nemenyi; Demšar 2006)."""
     order = ranks.ranks.sort_values(ascending=False)
@@ -160,7 +209,11 @@ def _draw_shares(
     axis.set_ylabel("share (%)")
     axis.set_ylim(-2, 102)
     style_axis(axis)
-    lines = axis.get_lines()
+    _add_legend(axis, axis.get_lines(), [str(label) for label in shares])
+
+
+def _add_legend(axis: Axes, lines: Sequence[Line2D], labels: Sequence[str]) -> None:
+    """Add a legend at the right of the axis."""
     # Matplotlib omits labels that begin with an underscore, so the texts are set afterwards.
     legend = axis.legend(
         lines,
@@ -170,7 +223,7 @@ def _draw_shares(
         frameon=False,
         fontsize=9,
     )
-    for text, label in zip(legend.get_texts(), shares, strict=True):
+    for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(drawn(label))
         text.set_gid(line_id(label))
 

@@ -124,12 +124,17 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
     overall.append(figures.runtime_plot(_searched(points), styles, drawings))
     sheet |= _beside_others(results, labels, datasets, points)
     sheet["costs"] = tables.costs(points)
+    front, pareto_figure = tables.pareto(points), None
+    if len(front) and front["per image"].nunique() > 1:
+        sheet["pareto"] = front
+        pareto_figure = figures.pareto_plot(front, styles, drawings)
     for name, table in sheet.items():
         if table is not None:
             tables.write(table, sheets, name)
     return sheet | {
         "title": title,
         "shots_figure": shots_figure,
+        "pareto_figure": pareto_figure,
         "base": base,
         "overall": overall,
         "sources": list(SOURCES.values()),

@@ -16,6 +16,7 @@ from craft_zoo.benchmarks.published import figures_for
 from craft_zoo.benchmarks.significance import Ranks, aggregate, compare_all
 from craft_zoo.benchmarks.statistics import last_points, spread, summarize
 from craft_zoo.files import write_atomically
+from craft_zoo.methods import is_white_box
 from craft_zoo.printable import printable
 
 SPREAD_COLUMN = "95 % or seeds"  # an interval, or the single seeds
@@ -157,6 +158,26 @@ def costs(points: pd.DataFrame) -> pd.DataFrame:
     titles |= {f"{what}_predictions": f"{what} predictions" for what in ("search", "refiner")}
     titles |= {"image_predictions": "per deployed image", "seconds": "seconds"}
     return summarize(points)[list(titles)].rename(columns=titles)
+
+
+def pareto(points: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy in % at the end of the budget against what a deployed image costs.
+
+    One row per data set, shots and label, without white-box references: ``data set``, ``shots``,
+    ``method``, ``per image`` (predictions), ``accuracy``, and ``on the front``, which is ``no`` if
+    another label is at least as accurate and costs no more.
+    """
+    rows = []
+    own = points[~points["method"].map(is_white_box)]
+    for (_, shots), task in summarize(own).groupby(["dataset", "shots"], sort=False):
+        best = -1.0
+        order = ["image_predictions", "accuracy"]
+        for _, end in task.sort_values(order, ascending=[True, False]).iterrows():
+            row = {"data set": end["data_name"], "shots": shots, "method": end["label"]}
+            row |= {"per image": end["image_predictions"], "accuracy": 100 * end["accuracy"]}
+            rows.append(row | {"on the front": "yes" if end["accuracy"] > best else "no"})
+            best = max(best, end["accuracy"])
+    return pd.DataFrame(rows)
 
 
 def text(value: object, column: str = "") -> str:

@@ -3,16 +3,18 @@
 - :class:`Anchors`: anchor texts and their prompts
 - :func:`anchor_words`, :func:`words_excluding`: candidate words from the shipped list
 - :func:`highest_variance`, :func:`most_informative`: selection of anchors by their logits
+- :func:`keep_best`: selection of the anchors to deploy, beside the class logits
 """
 
 from craft_zoo.anchors.anchors import Anchors
-from craft_zoo.anchors.choice import highest_variance, most_informative
+from craft_zoo.anchors.choice import highest_variance, keep_best, most_informative
 from craft_zoo.anchors.words import anchor_words, word_list, words_excluding
 
 __all__ = [
     "Anchors",
     "anchor_words",
     "highest_variance",
+    "keep_best",
     "most_informative",
     "word_list",
     "words_excluding",

@@ -299,9 +299,23 @@ def check_in_flight(options: argparse.Namespace) -> None:
         raise CraftZooError(f"--in-flight must be at least 1, not {options.in_flight}")
 
 
-def add_config_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --set."""
-    group_of(parser, "method").add_argument(
+def add_config_argument(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add --per-image and --set.
+
+    Args:
+        parser: the command's parser.
+        several: whether --per-image may be repeated, to compare limits.
+    """
+    group = group_of(parser, "method")
+    group.add_argument(
+        "--per-image",
+        type=float,
+        action="append" if several else "store",
+        metavar="K",
+        help="maximum number of predictions that a deployed image costs, for anchors and "
+        f"craft-anchors{'; repeatable, to compare' * several} (default: 0, no limit)",
+    )
+    group.add_argument(
         "--set",
         action="append",
         default=[],
@@ -352,11 +366,15 @@ def read_assignments(options: argparse.Namespace) -> dict[str, str]:
         OptimizerError: an assignment is not of the form ``option=value``.
     """
     given = dict(split_assignment(text) for text in options.set)
-    return given if options.local is None else given | {"local": options.local}
+    if options.local is not None:
+        given["local"] = options.local
+    if isinstance(options.per_image, float):
+        given["per_image"] = str(options.per_image)
+    return given
 
 
 def read_config(options: argparse.Namespace) -> CraftConfig:
-    """The method's configuration with the assignments of ``--set``.
+    """The method's configuration with the assignments of ``--set`` and ``--per-image``.
 
     Raises:
         OptimizerError: an unknown setting or a value of the wrong type.

@@ -113,7 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     add_in_flight_argument(parser)
     add_execution_arguments(parser)
-    add_config_argument(parser)
+    add_config_argument(parser, several=True)
     add_model_arguments(parser, default=None, otherwise=NAME)
 
 
@@ -164,6 +164,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         "shots": options.shots,
         "seeds": options.seed or options.seeds,
         "budgets": options.budget,
+        "per_image": options.per_image,
         "measured_on": options.measured_on,
         "transfer": options.transfer,
     }

@@ -73,7 +73,8 @@ def _shown(table: pd.DataFrame, price: Price | None) -> Table:
     shown = Table(title="At most, of the runs that are not done", box=None, padding=(0, 1, 0, 0))
     for title in ("data set, shots", "method"):
         shown.add_column(title, overflow="fold")
-    for title in ("runs", *_COUNTS, "time", *(["price"] if price is not None else [])):
+    money = ["price"] if price is not None else []
+    for title in ("runs", *_COUNTS, "per image", "time", *money):
         shown.add_column(title, justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         optimizer = "" if row["optimizer"] == NO_OPTIMIZER else f" ({row['optimizer']})"
@@ -83,6 +84,7 @@ def _shown(table: pd.DataFrame, price: Price | None) -> Table:
             Text(printable(row["method"] + optimizer)),
             f"{done}{row['runs']}",
             *(_short(row[name]) for name in _COUNTS),
+            f"{row['per_image']:.1f}",
             _duration(row["seconds"]),
             *([f"{_price(row, price):,.2f}"] if price is not None else []),
         )
@@ -129,7 +131,7 @@ def _notes(
 ) -> list[str]:
     notes = [
         "Predictions are of search and refiner; evaluation is what measuring the curves asks for, "
-        "of runs that make all their queries."
+        "of runs that make all their queries. Per image: predictions that a deployed image costs."
     ]
     if price is not None:
         notes.append("The price includes evaluation; a model on this machine costs nothing.")

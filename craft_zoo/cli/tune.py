@@ -55,6 +55,7 @@ from craft_zoo.methods import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
     default_optimizer,
+    deployed_anchors,
     method_names,
     most_predictions,
     most_queries,
@@ -171,6 +172,10 @@ def run(options: argparse.Namespace) -> int:
     known = f", of which {counted(answered, 'prediction')} were answered before" if answered else ""
     price = price_of(options.model, options.price)
     console.print(f"At most {most.in_words(price)}{known}", soft_wrap=True, markup=False)
+    n_classes = len(task.classnames)
+    if anchors := deployed_anchors(options.method, config, budget, n_classes):
+        each = f"{1 + anchors / n_classes:,.4g} predictions, with {counted(anchors, 'anchor')}"
+        console.print(f"A deployed image costs {each}")
     if vlm.bills and options.budget is None:
         console.print(f"The budget is {budget} queries, as the model bills: see --budget")
     left = max(0, most.total.predictions - answered) / max(1, most.total.predictions)
@@ -283,7 +288,7 @@ def _at_most(vlm: VLM, task: Task, arguments: dict[str, Any], estimate: Choice) 
     )
     expected = expected_usage(vlm, rehearsed, task.train.images, task.classnames, init)
     # An image is measured under the initial prompt and as a deployed one, with its anchors.
-    measured = [Asked((init,)), Asked((init,)), *(one for one in rehearsed.asked if one.texts)][:3]
+    measured = [Asked((init,)), Asked((init,)), *rehearsed.deployed]
     count = -(-estimate.predictions // sum(len(one.prompts) for one in measured))
     images = [task.train.images[0]] * count
     more = vlm.expected_usage(measured, images, task.classnames, init) if images else Usage()

@@ -31,6 +31,9 @@ class CraftConfig:
         anchor_bank: texts of the anchors: ``words`` drawn from the shipped list; the words with the
             largest ``spread`` over the images, or the most ``information`` about the labels, among
             four times as many; or the class names under other ``contexts``.
+        per_image: maximum number of predictions for a deployed image, 1 + M / C with M anchors and
+            C classes: of the anchors that were queried, those are deployed that explain most of
+            the labels. 0: no limit.
         discriminant: whether the convex refiner is the sum of logistic regression and discriminant
             analysis, see :func:`craft_zoo.refiner.choose_sum`; otherwise logistic regression alone.
         local: names of features that this machine computes of the images, joined by ``+``, see
@@ -66,6 +69,7 @@ class CraftConfig:
     context: Literal["class-specific", "unified"] = "class-specific"
     anchors: int = 256
     anchor_bank: Literal["words", "spread", "information", "contexts"] = "words"
+    per_image: float = 0.0
     discriminant: bool = True
     local: str = ""
     prior: str = UNIFORM
@@ -93,6 +97,11 @@ class CraftConfig:
                     f"setting {name} must be above 0 and at most {_MOST:,}, not "
                     f"{getattr(self, name)}"
                 )
+        if not (self.per_image == 0 or 1 <= self.per_image < float("inf")):
+            raise CraftZooError(
+                f"setting per_image must be at least 1, as a deployed image costs a prediction, or "
+                f"0 for no limit, not {self.per_image:g}"
+            )
         as_template(self.template)
         if self.prior not in (UNIFORM, TRAIN):
             numbers_of_prior(self.prior)

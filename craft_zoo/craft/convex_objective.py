@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from craft_zoo.adapter import Solution
-from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft.held_out import HeldOut
@@ -69,7 +68,6 @@ class ConvexObjective(Objective):
         refit_queries: see :class:`CraftConfig`.
         patience: see :class:`CraftConfig`.
         seed: seed of its random draws.
-        anchors: the anchors of the deployed refiner; None: it has none.
     """
 
     def __init__(
@@ -80,11 +78,9 @@ class ConvexObjective(Objective):
         refit_queries: int,
         patience: int = 0,
         seed: int = 0,
-        anchors: Anchors | None = None,
     ) -> None:
         super().__init__(fitter.labels)
         self._fitter, self._meter, self._every = fitter, meter, refit_queries
-        self._anchors, self._anchor_logits = anchors, fitter.anchor_logits
         self._folds = held_out_folds(self.labels)
         self._searched: Regularization | None = None
         self._next_fit = 0
@@ -121,11 +117,12 @@ class ConvexObjective(Objective):
         else:
             return
         self._next_fit = self._meter.queries + self._every
-        if self._searched is None:
-            self._searched = choose_regularization(logits, self.labels, self._anchor_logits)
         self._refiner = self._fitter.fit(logits, self._refiner)
+        if self._searched is None:
+            given = logits, self.labels, self._fitter.anchor_logits
+            self._searched = choose_regularization(*given)
         if self._first is None:
-            self._first = self._solution(prompt)
+            self._first = self._fitter.solution(prompt, self._refiner)
         self._parts = self._cross_fit(logits if sample is None else sample)
         if not self._held_out.search_may_use:
             refined = self._parts[-1].refined(torch.from_numpy(logits))
@@ -169,14 +166,11 @@ class ConvexObjective(Objective):
         """Prompt, refiner and anchors; the initial ones while :attr:`HeldOut.worse` holds."""
         if self._held_out.worse and self._first is not None:
             return self._first
-        return self._solution(prompt)
-
-    def _solution(self, prompt: Prompt) -> Solution:
-        return Solution(prompt, self._fitted, self._anchors, self._fitter.classifier)
+        return self._fitter.solution(prompt, self._fitted)
 
     def refine(self, logits: np.ndarray) -> np.ndarray:
         """See :meth:`Objective.refine`."""
-        refined = self._fitted.refine(logits, self._anchor_logits)
+        refined = self._fitted.refine(logits, self._fitter.anchor_logits)
         if self._fitter.classifier is None:
             return refined
         return refined + self._fitter.classifier.logits(self._images)
@@ -217,7 +211,7 @@ class ConvexObjective(Objective):
             refiner = fit(
                 logits[kept],
                 self.labels[kept],
-                None if self._anchor_logits is None else self._anchor_logits[kept],
+                None if self._fitter.anchor_logits is None else self._fitter.anchor_logits[kept],
                 regularization=self._searched,
                 start=self._parts[place].refiner if self._parts else None,
             )
@@ -225,7 +219,7 @@ class ConvexObjective(Objective):
         return parts
 
     def _part(self, rows: np.ndarray, refiner: ConvexRefiner) -> _Part:
-        anchors = None if self._anchor_logits is None else self._anchor_logits[rows]
+        anchors = None if self._fitter.anchor_logits is None else self._fitter.anchor_logits[rows]
         none = np.zeros((len(rows), refiner.n_classes), dtype=np.float32)
         shift = refiner.refine(none, anchors) + log_shares(self.labels, refiner.n_classes)
         return _Part(

@@ -12,10 +12,11 @@ solution to deploy; the last one is its result. It never sees the test images.
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`: settings by name
 - :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`default_optimizer`,
-  :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`, :func:`starting_template`,
-  :func:`trial_space`: properties of methods; :func:`recorded`: journaling of a method's queries
-- :func:`most_queries`, :func:`most_prompts`, :func:`most_predictions`, :func:`prompts_an_image`:
-  upper bounds on a method's cost
+  :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`, :func:`chooses_words`,
+  :func:`starting_template`, :func:`trial_space`: properties of methods; :func:`recorded`: journals
+  a method's queries
+- :func:`most_queries`, :func:`most_prompts`, :func:`most_predictions`: upper bounds on a method's
+  cost; :func:`prompts_an_image`, :func:`deployed_anchors`: cost of a deployed image
 """
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
@@ -27,7 +28,9 @@ from craft_zoo.methods.base import (
     Problem,
     asks_initial,
     check_method,
+    chooses_words,
     default_optimizer,
+    deployed_anchors,
     get_method,
     is_white_box,
     method_names,
@@ -66,6 +69,7 @@ __all__ = [
     "bbt",
     "blackvip",
     "check_method",
+    "chooses_words",
     "coop",
     "coop_csc",
     "craft",
@@ -73,6 +77,7 @@ __all__ = [
     "craft_hard",
     "craft_released",
     "default_optimizer",
+    "deployed_anchors",
     "get_method",
     "hard",
     "is_white_box",

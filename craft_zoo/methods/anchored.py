@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +35,18 @@ _POOL = 4  # candidate words scored per anchor, if anchors are selected
 
 
 def _most_queries(config: CraftConfig, _budget: int, n_classes: int) -> int:
-    return 1 + -(-_asked_for(config, len(word_list())) // n_classes)
+    asked = _asked_for(config, len(word_list())) if _allowed(config, n_classes) else 0
+    return 1 + -(-asked // n_classes)
+
+
+def _allowed(config: CraftConfig, n_classes: int) -> int:
+    """Maximum number of anchors that may be deployed; without a limit, at least that of all."""
+    if not config.per_image:
+        return n_classes * config.anchors
+    allowed = math.floor((config.per_image - 1) * n_classes + 1e-6)
+    if config.anchor_bank == "contexts":
+        return allowed - allowed % n_classes
+    return allowed if allowed > 1 else 0  # one alone, less the mean over all, is nothing
 
 
 def _asked_for(config: CraftConfig, n_words: int) -> int:
@@ -42,23 +55,49 @@ def _asked_for(config: CraftConfig, n_words: int) -> int:
     return max(config.anchors, min(_POOL * config.anchors, n_words)) if chosen else config.anchors
 
 
-def _anchor_prompts(config: CraftConfig, budget: int, n_classes: int) -> int:
+def _asked_prompts(config: CraftConfig, budget: int, n_classes: int) -> int:
     """One prompt for all words; or, for ``contexts``, one prompt per C anchors."""
+    if not _allowed(config, n_classes):
+        return 0
     if config.anchor_bank != "contexts":
         return 1
     return min(-(-config.anchors // n_classes), budget - 1)
 
 
+def _deployed(config: CraftConfig, budget: int, n_classes: int) -> int:
+    """Number of anchors that are deployed."""
+    allowed = _allowed(config, n_classes)
+    if config.anchor_bank == "contexts":
+        return min(n_classes * _asked_prompts(config, budget, n_classes), allowed)
+    return min(config.anchors, (budget - 1) * n_classes, allowed)
+
+
+def _deployed_prompts(config: CraftConfig, budget: int, n_classes: int) -> int:
+    deployed = _deployed(config, budget, n_classes)
+    return deployed // n_classes if config.anchor_bank == "contexts" else min(deployed, 1)
+
+
+def _chooses_words(config: CraftConfig, budget: int, n_classes: int) -> bool:
+    allowed = _allowed(config, n_classes)
+    if config.anchor_bank in ("spread", "information"):
+        return allowed > 0
+    return config.anchor_bank == "words" and 0 < allowed < min(
+        config.anchors, (budget - 1) * n_classes
+    )
+
+
 def _prompts_alone(config: CraftConfig, budget: int, n_classes: int) -> int:
-    return 1 + _anchor_prompts(config, budget, n_classes)
+    return 1 + _asked_prompts(config, budget, n_classes)
 
 
 def _prompts_with_search(config: CraftConfig, budget: int, n_classes: int) -> int:
     """Queries that the anchors leave for the search, plus the anchors' prompts."""
+    if not _allowed(config, n_classes):
+        return budget
     # Words that are class names are not scored; all C class names may be in the list.
     asked = _asked_for(config, len(word_list()) - n_classes)
     taken = min(-(-asked // n_classes), budget - 1)
-    return budget - taken + _anchor_prompts(config, budget, n_classes)
+    return budget - taken + _asked_prompts(config, budget, n_classes)
 
 
 @register_method(
@@ -67,37 +106,47 @@ def _prompts_with_search(config: CraftConfig, budget: int, n_classes: int) -> in
     settings=SUBSPACE_SETTINGS | CONVEX_SETTINGS | ANCHOR_SETTINGS,
     queries=_most_queries,
     prompts=_prompts_alone,
-    anchor_prompts=_anchor_prompts,
+    anchors=_deployed,
+    anchor_prompts=_deployed_prompts,
+    chooses_words=_chooses_words,
 )
 def anchors(problem: Problem) -> Iterator[Step]:
     """A convex refiner on the logits of C classes and M anchors (ours): 1 + M / C queries."""
     yield Step(0, Solution(problem.initial_prompt))
-    yield from refine_once(problem, *_ask(problem))
+    yield from refine_once(problem, **_ask(problem))
 
 
 @register_method(
     "craft-anchors",
     settings=SEARCH_SETTINGS | CONVEX_SETTINGS | ANCHOR_SETTINGS,
     prompts=_prompts_with_search,
-    anchor_prompts=_anchor_prompts,
+    anchors=_deployed,
+    anchor_prompts=_deployed_prompts,
+    chooses_words=_chooses_words,
 )
 def craft_anchors(problem: Problem) -> Iterator[Step]:
     """Context and refiner together, with the refiner on classes and anchors (ours)."""
     yield Step(0, Solution(problem.initial_prompt))
     problem.check_accepts("contexts")  # fail before paying for the anchors
-    asked, logits = _ask(problem)
-    yield from search(problem, convex_objective(problem, anchors=asked, anchor_logits=logits))
+    yield from search(problem, convex_objective(problem, **_ask(problem)))
 
 
-def _ask(problem: Problem) -> tuple[Anchors, np.ndarray]:
-    """The anchors and their logits on the training images, which are queried."""
+def _ask(problem: Problem) -> dict[str, Any]:
+    """The anchors, their logits on the training images, and how many are deployed; queries them.
+
+    Empty if ``per_image`` leaves no room for anchors: the method is then the one without them.
+    """
+    allowed = _allowed(problem.config, len(problem.box.classnames))
+    if not allowed:
+        return {}
     if problem.meter.affordable_texts() <= len(problem.box.classnames):
         raise CraftZooError(
             f"a budget of {problem.budget} queries leaves nothing for anchors: "
             f"raise the budget or take a method without them"
         )
     bank = _contexts if problem.config.anchor_bank == "contexts" else _words
-    return bank(problem)
+    asked, logits = bank(problem)
+    return {"anchors": asked, "anchor_logits": logits, "deployed": allowed}
 
 
 def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:

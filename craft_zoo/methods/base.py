@@ -35,7 +35,7 @@ NETWORK_SETTINGS = frozenset(
     {"consistency", "consistency_share", "hidden", "lr", "batch_size", "epoch_queries", "views"}
 )
 REFINER_SETTINGS = CONVEX_SETTINGS | NETWORK_SETTINGS | {"refiner"}
-ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank"})
+ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank", "per_image"})
 HARD_SETTINGS = frozenset({"words", "context"})
 # Settings added after runs were stored, at the values that describe those runs. At these values,
 # they are left out of a run's identity.
@@ -44,6 +44,7 @@ EARLIER_SETTINGS = {
     "discriminant": False,
     "local": "",
     "prior": "uniform",
+    "per_image": 0.0,
 }
 
 
@@ -210,7 +211,9 @@ class _Entry:
     own: dict[str, Option]
     queries: Queries
     prompts: Queries
+    anchors: Queries
     anchor_prompts: Queries
+    chooses_words: Callable[[CraftConfig, int, int], bool]
     asks_initial: bool
     deployable: bool
 
@@ -230,7 +233,9 @@ def register_method(
     own: Iterable[Option] = (),
     queries: Queries | None = None,
     prompts: Queries | None = None,
+    anchors: Queries | None = None,
     anchor_prompts: Queries | None = None,
+    chooses_words: Callable[[CraftConfig, int, int], bool] | None = None,
     asks_initial: bool = True,
     deployable: bool = True,
 ) -> Callable[[Method], Method]:
@@ -248,8 +253,10 @@ def register_method(
         queries: maximum number of queries; None: the budget, or 0 for white-box methods.
         prompts: maximum number of prompts under which the training images are scored, which
             determines what a service bills; None: as many as queries.
-        anchor_prompts: number of prompts under which each image's anchors are scored, also when
-            deployed; None: the method has no anchors.
+        anchors: number of anchors on which a deployed image is scored; None: none.
+        anchor_prompts: number of prompts under which they are scored.
+        chooses_words: whether the words that are deployed as anchors are chosen by their logits on
+            the training images; None: they are not.
         asks_initial: whether it scores the training images under the initial prompt.
         deployable: whether an adapter can represent the solution.
     """
@@ -272,7 +279,9 @@ def register_method(
             },
             queries=made,
             prompts=prompts or made,
+            anchors=anchors or _none,
             anchor_prompts=anchor_prompts or _none,
+            chooses_words=chooses_words or (lambda *_: False),
             asks_initial=asks_initial,
             deployable=deployable,
         )
@@ -307,6 +316,16 @@ def most_prompts(name: str, config: CraftConfig, budget: int, n_classes: int) ->
 def prompts_an_image(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
     """Number of prompts under which a deployed image is scored; a service bills each."""
     return 1 + _find(name).anchor_prompts(config, budget, n_classes)
+
+
+def deployed_anchors(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
+    """Number M of anchors on which a deployed image is scored, at 1 + M / C predictions."""
+    return _find(name).anchors(config, budget, n_classes)
+
+
+def chooses_words(name: str, config: CraftConfig, budget: int, n_classes: int) -> bool:
+    """Whether other training images lead to other words as the anchors of a deployed image."""
+    return _find(name).chooses_words(config, budget, n_classes)
 
 
 def asks_initial(name: str) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from craft_zoo import optimizers
-from craft_zoo.adapter import Solution
 from craft_zoo.anchors import Anchors
 from craft_zoo.craft import (
     ConvexObjective,
@@ -89,7 +88,10 @@ def subspace(problem: Problem, n_classes: int | None = None) -> Subspace:
 
 
 def refine_once(
-    problem: Problem, anchors: Anchors | None = None, anchor_logits: np.ndarray | None = None
+    problem: Problem,
+    anchors: Anchors | None = None,
+    anchor_logits: np.ndarray | None = None,
+    deployed: int | None = None,
 ) -> Iterator[Step]:
     """Fit the convex refiner to the logits of one query, under the initial prompt.
 
@@ -97,41 +99,50 @@ def refine_once(
         problem: the problem.
         anchors: the anchors of the refiner; None: it has none.
         anchor_logits: (N, M) logits of the anchors on the training images.
+        deployed: maximum number of anchors that are deployed; None: all.
     """
-    fitter = refiner_fitter(problem, anchor_logits)
+    fitter = refiner_fitter(problem, anchors, anchor_logits, deployed)
     start = problem.initial_prompt
     logits = problem.meter.wrap(problem.box, "search").score(start, problem.images)
-    refiner = fitter.fit(logits)
-    solution = Solution(start, refiner, anchors, fitter.classifier)
-    local = None if fitter.classifier is None else fitter.classifier.logits(problem.images)
-    learnt = accuracy(solution.refine(logits, anchor_logits, local), problem.labels)
+    solution = fitter.solution(start, fitter.fit(logits))
+    local = None if solution.local is None else solution.local.logits(problem.images)
+    learnt = accuracy(solution.refine(logits, fitter.anchor_logits, local), problem.labels)
     yield Step(problem.meter.queries, solution, train_accuracy=learnt)
 
 
 def convex_objective(
-    problem: Problem, anchors: Anchors | None = None, anchor_logits: np.ndarray | None = None
+    problem: Problem,
+    anchors: Anchors | None = None,
+    anchor_logits: np.ndarray | None = None,
+    deployed: int | None = None,
 ) -> ConvexObjective:
     """The objective of the convex refiner; the arguments are those of :func:`refine_once`."""
     return ConvexObjective(
-        refiner_fitter(problem, anchor_logits),
+        refiner_fitter(problem, anchors, anchor_logits, deployed),
         meter=problem.meter,
         refit_queries=problem.config.refit_queries,
         patience=problem.config.patience,
         seed=problem.seed,
-        anchors=anchors,
     )
 
 
-def refiner_fitter(problem: Problem, anchor_logits: np.ndarray | None = None) -> RefinerFitter:
+def refiner_fitter(
+    problem: Problem,
+    anchors: Anchors | None,
+    anchor_logits: np.ndarray | None,
+    deployed: int | None,
+) -> RefinerFitter:
     """Fits the problem's convex refiner; computes the local features of the training images."""
     config = problem.config
     return RefinerFitter(
-        problem.labels,
-        config.discriminant,
-        config.prior,
-        anchor_logits,
-        config.local,
-        extract(config.local, problem.images) if config.local else (),
+        labels=problem.labels,
+        discriminant=config.discriminant,
+        prior=config.prior,
+        anchors=anchors,
+        anchor_logits=anchor_logits,
+        deployed=deployed,
+        local=config.local,
+        features=extract(config.local, problem.images) if config.local else (),
     )
 
 

@@ -26,6 +26,7 @@ OTHERS = CraftConfig(
     context="unified",
     anchors=9,
     anchor_bank="spread",
+    per_image=1.7,
     refit_queries=7,
     discriminant=False,
     local="colours",
@@ -75,7 +76,9 @@ def test_settings_that_do_not_count_change_nothing(
         return
     # Settings of before are left out of the identity at their earlier values.
     earlier = {
-        name: getattr(base, name) for name in ("local", "prior") if method in readers_of(name, base)
+        name: getattr(base, name)
+        for name in ("local", "prior", "per_image")
+        if method in readers_of(name, base)
     }
     used = earlier | settings_of(method, base)
     changed = replace(OTHERS, template=base.template, **used)

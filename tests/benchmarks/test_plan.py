@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from craft_zoo.benchmarks import Plan, RunStore, combine, cross, read_plan
+from craft_zoo.benchmarks.grid import label_runs
 from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec
@@ -118,6 +119,26 @@ def test_what_is_wrong_is_said(folder: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises((CraftZooError, OptimizerError), match=message):
         Plan.of(read_plan(path), str(path)).runs()
+
+
+def test_limits_are_compared_where_they_count() -> None:
+    few = {"few": {"method": "anchors", "settings": {"anchors": 16}}}
+    plan = {"methods": ["refine", "anchors"], "seeds": [1], "variants": few}
+    runs = Plan.of(plan | {"per_image": [2, 5.5, 0]}).runs()
+    labels = label_runs(runs, runs)
+    assert [(run.method, run.config.per_image, labels[run]) for run in runs] == [
+        ("refine", 0, "refine"),
+        ("anchors", 2, "anchors, at most 2 an image"),
+        ("anchors", 5.5, "anchors, at most 5.5 an image"),
+        ("anchors", 0, "anchors"),
+        ("anchors", 0, "few"),
+    ]
+    one = Plan.of(plan | {"per_image": 2})
+    same = Plan.of(plan | {"settings": {"per_image": 2}})
+    assert [run.identity for run in one.runs()] == [run.identity for run in same.runs()]
+    for wrong in (0.5, float("nan"), float("inf")):
+        with pytest.raises(CraftZooError, match=r"per_image must be at least 1, as .* or 0 for no"):
+            Plan.of(plan | {"per_image": wrong}).runs()
 
 
 def test_bench_takes_a_plan_and_changes_it(folder: Path, tmp_path: Path) -> None:

@@ -172,6 +172,50 @@ def test_the_worst_single_run_is_compared_with_zero_shot() -> None:
     assert table.loc["zero-shot", "worst run"] == 0
 
 
+def test_the_front_is_the_best_for_at_most_that_cost(folder: Path) -> None:
+    table = pd.read_csv(folder / "report" / "tables" / "pareto.csv")
+    assert set(table["method"]) == {"craft (logit-gn)", "craft-released", "anchors", "zero-shot"}
+    ends = {name: end for name, end in METHODS.items() if name != "coop"}
+    assert len(table) == 3 * len(ends)
+    for _, task in table.groupby(["data set", "shots"]):
+        on = task.set_index("method")["on the front"]
+        assert on.tolist() == ["yes", "no", "no", "no"]  # anchors cost more and have less
+    run = next(iter(runs()))
+    made = {
+        replace(run, method=method, optimizer="none", seed=seed): [
+            replace(point, image_predictions=cost) for point in curve(0.2, end)
+        ]
+        for method, end, cost in (
+            ("refine", 0.3, 1.0),
+            ("zero-shot", 0.2, 1.0),
+            ("anchors", 0.5, 5.0),
+            ("craft-anchors", 0.4, 7.0),
+        )
+        for seed in (1, 2)
+    }
+    front = tables.pareto(tidy(made)).set_index("method")
+    assert front["on the front"].to_dict() == {
+        "refine": "yes",
+        "zero-shot": "no",
+        "anchors": "yes",
+        "craft-anchors": "no",
+    }
+    assert front["per image"].tolist() == [1, 1, 5, 7]
+    assert front["accuracy"].tolist() == pytest.approx([30, 20, 50, 40])
+    page = (folder / "report" / "report.html").read_text()
+    assert 'id="figure-pareto"' in page
+    assert (folder / "report" / "figures" / "pareto.pdf").exists()
+
+
+def test_without_anchors_there_is_no_figure_of_costs(tmp_path: Path) -> None:
+    store, run = RunStore(tmp_path), next(iter(runs()))
+    store.save(run, curve(0.2, 0.5), None)
+    write_config([run], tmp_path)
+    assert main(["report", str(tmp_path)]) == 0
+    assert not (tmp_path / "report" / "figures" / "pareto.png").exists()
+    assert "pareto" not in (tmp_path / "report" / "report.md").read_text()
+
+
 def test_markdown_rounds_and_leaves_missing_values_empty() -> None:
     table = pd.DataFrame({"a": ["x|", "y"], "b": [1.26, np.nan], "c": [1000, 2]})
     assert tables.markdown(table).splitlines() == [

@@ -67,6 +67,7 @@ def banked(bank: str, anchors: int = 17) -> tuple[str, ...]:
     return ("--set", f"anchors={anchors}", "--set", f"anchor_bank={bank}")
 
 
+LIMITED = ("--per-image", "2.2")
 BANKS = ("words", "spread", "information", "contexts")
 
 
@@ -77,6 +78,9 @@ METHODS = [
     ("--method", "craft", "--optimizer", "random"),
     *(("--method", "anchors", *banked(bank)) for bank in BANKS),
     *(("--method", "craft-anchors", "--optimizer", "random", *banked(bank)) for bank in BANKS),
+    *(("--method", "anchors", *banked(bank), *LIMITED) for bank in ("words", "contexts")),
+    ("--method", "craft-anchors", "--optimizer", "random", *banked("words"), *LIMITED),
+    ("--method", "anchors", "--per-image", "1"),
 ]
 
 

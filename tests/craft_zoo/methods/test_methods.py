@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -348,6 +348,48 @@ def test_other_contexts_as_anchors(vlm: OpenCLIP, small_task: Task) -> None:
     assert (end.queries, len(anchors), end.solution.predictions) == (5, 40, 5)
     assert anchors.texts == small_task.classnames
     assert accuracy_of(problem, end.solution, small_task) > 0.2  # zero-shot: 0.1
+
+
+@pytest.mark.parametrize("method", ["anchors", "craft-anchors"])
+@pytest.mark.parametrize(
+    ("bank", "limit", "cost"),
+    [("words", 1.5, 1.5), ("words", 2.34, 2.3), ("contexts", 3.9, 3), ("words", 9, 5)],
+)
+def test_a_deployed_image_costs_at_most_what_is_allowed(
+    vlm: OpenCLIP, small_task: Task, bank: Any, method: str, limit: float, cost: float
+) -> None:
+    config = replace(SMALL, anchors=40, anchor_bank=bank, per_image=limit)
+    problem = open_problem(vlm, small_task.train, small_task.classnames, budget=16, config=config)
+    *_, end = get_method(method)(problem)
+    assert end.queries == (5 if method == "anchors" else 16)  # 40 / 10 and the classes' own
+    assert end.solution.predictions == pytest.approx(cost)
+    assert accuracy_of(problem, end.solution, small_task) > 0.15  # zero-shot: 0.1
+
+
+@pytest.mark.parametrize(("method", "alone"), [("anchors", "refine"), ("craft-anchors", "craft")])
+def test_where_no_two_anchors_are_allowed_none_is_asked_for(
+    tiny_vlm: OpenCLIP, small_task: Task, method: str, alone: str
+) -> None:
+    ends = []
+    for name, limit in ((method, 1.19), (alone, 0.0)):
+        config = replace(SMALL, per_image=limit)
+        problem = open_problem(
+            tiny_vlm, small_task.train, small_task.classnames, budget=11, config=config
+        )
+        *_, end = get_method(name)(problem)
+        assert end.solution.predictions == 1
+        ends.append((end.queries, accuracy_of(problem, end.solution, small_task)))
+    assert ends[0] == ends[1]
+
+
+def test_few_anchors_chosen_are_better_than_as_many_drawn(vlm: OpenCLIP, small_task: Task) -> None:
+    ends = []
+    for config in (replace(SMALL, per_image=2.0), replace(SMALL, anchors=10)):
+        problem = open_problem(vlm, small_task.train, small_task.classnames, config=config)
+        *_, end = get_method("anchors")(problem)
+        assert end.solution.predictions == 2
+        ends.append(accuracy_of(problem, end.solution, small_task))
+    assert ends[0] > ends[1]
 
 
 def test_the_best_template_is_deployed(vlm: OpenCLIP, small_task: Task) -> None:
