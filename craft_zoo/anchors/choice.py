@@ -38,14 +38,14 @@ def keep_best(
 ) -> tuple[Anchors, np.ndarray]:
     """Choose the anchors to deploy, see :func:`most_explanatory`.
 
-    Anchors in several prompts are chosen by prompt, each with all of its texts.
+    Anchors in several contexts are chosen by context, each with all of its texts.
 
     Args:
         anchors: M anchors.
         anchor_logits: (N, M) logits of the anchors.
         logits: (N, C) logits of the classes.
         labels: (N,) int64.
-        count: number of anchors to keep, a multiple of the texts if there are several prompts;
+        count: number of anchors to keep, a multiple of the texts if there are several contexts;
             all are kept if it is None, or at least M.
 
     Returns:
@@ -58,7 +58,7 @@ def keep_best(
     if size == 1:
         kept = Anchors(tuple(anchors.texts[column] for column in columns), anchors.prompts)
     else:
-        kept = Anchors(anchors.texts, anchors.prompts[columns[::size] // size])
+        kept = Anchors(anchors.texts, np.asarray(anchors.prompts)[columns[::size] // size])
     return kept, anchor_logits[:, columns]
 
 
