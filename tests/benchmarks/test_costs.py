@@ -32,6 +32,7 @@ def test_a_client_needs_a_small_part_of_the_models_memory(
     assert np.isnan(row["ratio"]) or row["ratio"] >= 80
 
 
+@pytest.mark.usefixtures("tiny_craft_mini")
 def test_both_tables_are_printed(image_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid = ["--method", "refine", "--method", "zero-shot", "--shots", "1", "--budget", "5"]
     costs.main(["--dataset", f"folder:{image_folder}", *grid])

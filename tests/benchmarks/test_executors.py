@@ -42,7 +42,7 @@ def grid(folder: Path, *, budget: int = 120) -> list[RunSpec]:
     return cross(
         "craft-mini",
         [DatasetSpec(f"folder:{folder}")],
-        combine(["craft", "zip"], ["logit-gn"], CraftConfig(intrinsic_dim=20)),
+        combine(["craft", "zip"], ["logit-gn"], CraftConfig(intrinsic_dim=20, discriminant=False)),
         shots=[2],
         seeds=[1, 2],
         budgets=[budget],

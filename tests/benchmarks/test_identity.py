@@ -69,8 +69,14 @@ def test_every_setting_has_another_value_here() -> None:
 @pytest.mark.parametrize("method", sorted({*method_names()} - {"blackvip", "vectors"}))
 @pytest.mark.parametrize("refiner", ["convex", "network"])
 def test_settings_that_do_not_count_change_nothing(
-    method: str, refiner: str, vlm: OpenCLIP, image_folder: Path, tmp_path: Path
+    method: str,
+    refiner: str,
+    vlm: OpenCLIP,
+    image_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("craft_zoo.methods.white_box._STEPS", 5)
     base = CraftConfig(refiner=refiner, anchors=6, intrinsic_dim=20)  # type: ignore[arg-type]
     if refiner == "network" and "refiner" not in settings_of(method, base):
         return

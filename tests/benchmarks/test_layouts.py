@@ -64,7 +64,7 @@ def test_the_same_results(
 ) -> None:
     common = {
         "variants": combine(["zero-shot", "craft"], ["logit-gn"], CraftConfig()),
-        "shots": [2],
+        "shots": [1],
         "seeds": [1],
         "budgets": [40],
     }

@@ -188,8 +188,9 @@ def stored(folder: Path, datasets: list[str], variant: str = "") -> None:
 
 
 def test_two_data_sets_of_one_name_have_two_of_everything(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("craft_zoo.benchmarks.report.figures._FORMATS", ("png",))
     stored(tmp_path, ["folder:a/images", "folder:b/images"])
     assert main(["report", str(tmp_path)]) == 0
     report = tmp_path / "report"
@@ -212,7 +213,9 @@ def test_two_data_sets_of_one_name_have_two_of_everything(
     assert "a/images (1 shots), b/images (1 shots)" in said
 
 
-def test_a_report_of_the_hardest_names(tmp_path: Path) -> None:
+def test_a_report_of_the_hardest_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other formats hold them, too, see test_files_of_every_format_hold_any_name.
+    monkeypatch.setattr("craft_zoo.benchmarks.report.figures._FORMATS", ("svg",))
     hardest = ["..", "con", "$", "{}", "\ud800", "a|b", "模型", "<script>&'\"", "x" * 300]
     stored(tmp_path, [f"folder:d/{name}" for name in hardest], "_$x$ <b> \x1b")
     with warnings.catch_warnings():

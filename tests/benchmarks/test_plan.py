@@ -141,11 +141,12 @@ def test_limits_are_compared_where_they_count() -> None:
             Plan.of(plan | {"per_image": wrong}).runs()
 
 
+@pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
 def test_bench_takes_a_plan_and_changes_it(folder: Path, tmp_path: Path) -> None:
     plan, out = folder / "plan.yaml", tmp_path / "out"
     plan.write_text(
         "datasets: folder:colours\nmethods: [zero-shot, craft]\nshots: 2\nseeds: 1\n"
-        "budgets: [20, 40]\nsettings: {intrinsic_dim: 20, anchors: 9}\n"
+        "budgets: [20, 40]\nsettings: {intrinsic_dim: 20, anchors: 9, discriminant: false}\n"
         "variants:\n  anchored: {method: anchors}\n"
     )
     assert main(["bench", "--plan", str(plan), "--out", str(out), "--seeds", "2"]) == 0

@@ -60,7 +60,10 @@ def test_a_folder_is_none_of_the_published_data_sets() -> None:
     assert len(figures_for("imagenet", 16, "imagenet-a")) == 4
 
 
-def test_the_report_shows_them_beside_what_was_measured(tmp_path: Path) -> None:
+def test_the_report_shows_them_beside_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("craft_zoo.benchmarks.report.figures._FORMATS", ())
     store, runs = RunStore(tmp_path), []
     for dataset, transfer in (("eurosat", ()), ("imagenet", ("imagenet-a", "digits"))):
         for seed in (1, 2):

@@ -32,10 +32,11 @@ def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
 
 
 def grid(folder: Path, methods: list[str], *, budget: int = 70, seeds: int = 1) -> list[RunSpec]:
+    config = CraftConfig(anchors=16, intrinsic_dim=20, discriminant=False)
     return cross(
         "craft-mini",
         [DatasetSpec(f"folder:{folder}")],
-        combine(methods, ["logit-gn"], CraftConfig(anchors=16, intrinsic_dim=20)),
+        combine(methods, ["logit-gn"], config),
         shots=[2],
         seeds=range(1, seeds + 1),
         budgets=[budget],

@@ -384,7 +384,7 @@ def test_each_planted_fault_is_named(cls: type[Optimizer], message: str) -> None
     register("faulty")(cls)
     named = set(message.partition(": ")[0].split(", "))
     with pytest.raises(ConformanceError, match=message) as raised:
-        check_optimizer("faulty", skip=LONG - named)
+        check_optimizer("faulty", skip=set() if ".*" in named else LONG - named)
     assert str(raised.value).startswith("'faulty' breaks ")
 
 

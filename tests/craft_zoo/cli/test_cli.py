@@ -82,6 +82,7 @@ def test_bench_leaves_everything_that_it_promises(image_folder: Path, tmp_path: 
     assert config["environment"]["packages"]["cma"]
 
 
+@pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
 def test_the_same_command_makes_no_run_twice_and_the_same_curve_elsewhere(
     image_folder: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_the_same_command_makes_no_run_twice_and_the_same_curve_elsewhere(
     pd.testing.assert_frame_equal(first.drop(columns="seconds"), elsewhere.drop(columns="seconds"))
 
 
+@pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
 def test_curves_are_listed_by_the_area_under_them(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +117,7 @@ def test_curves_are_listed_by_the_area_under_them(
         assert f"{100 * row.area:.1f} %" in said
 
 
+@pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
 def test_a_search_that_ends_early_is_reported(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +133,7 @@ def test_a_search_that_ends_early_is_reported(
     assert pd.read_csv(tmp_path / "bench" / "curves.csv")["queries"].max() < 400
 
 
+@pytest.mark.usefixtures("tiny_craft_mini")
 def test_tune_then_predict(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +148,7 @@ def test_tune_then_predict(
     assert all(0 < float(row["probability"]) <= 1 for row in rows)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_vit_from_a_local_file_takes_the_same_path(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,6 +239,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert not list(tmp_path.glob("a*"))
 
 
+@pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
 def test_bad_images_are_named(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,6 +253,7 @@ def test_bad_images_are_named(
     assert "blue-sky is missing" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_bench_goes_on_where_it_was(
     image_folder: Path, tmp_path: Path, start_command: Callable[..., Any]
 ) -> None:
@@ -327,6 +334,7 @@ def test_ctrl_c_says_what_is_kept(
     assert "Traceback" not in interrupted.errors.read_text()
 
 
+@pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
 def test_a_broken_record_is_named(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -349,6 +357,7 @@ def test_a_broken_record_is_named(
     assert f"the record {record} cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
 def test_numpys_global_state_is_left_alone(image_folder: Path, tmp_path: Path) -> None:
     np.random.seed(7)
     before = np.random.get_state()[1].copy()

@@ -12,6 +12,7 @@ from craft_zoo import Adapter
 from craft_zoo.benchmarks import RunStore
 from craft_zoo.cli import main
 
+pytestmark = pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
 SMALL = ["--seeds", "1", "--shots", "2", "--budget", "5", "--method", "refine"]
 
 

@@ -44,7 +44,7 @@ def model(monkeypatch: pytest.MonkeyPatch, make_tiny: Callable[..., Billed]) -> 
 @pytest.fixture
 def tune(tmp_path: Path) -> Callable[..., int]:
     def run(dataset: str, *more: object) -> int:
-        words = ("tune", dataset, "--out", tmp_path / "a", "--shots", 4, *more)
+        words = ("tune", dataset, "--out", tmp_path / "a", "--shots", 2, *more)
         return main([str(word) for word in words])
 
     return run
@@ -75,7 +75,7 @@ METHODS = [
     ("--method", "zero-shot"),
     ("--method", "refine"),
     ("--method", "templates"),
-    ("--method", "craft", "--optimizer", "random"),
+    ("--method", "craft", "--optimizer", "random", "--shots", "4"),  # enough to hold some out
     *(("--method", "anchors", *banked(bank)) for bank in BANKS),
     *(("--method", "craft-anchors", "--optimizer", "random", *banked(bank)) for bank in BANKS),
     *(("--method", "anchors", *banked(bank), *LIMITED) for bank in ("words", "contexts")),
@@ -134,7 +134,7 @@ def test_a_run_begun_again_is_held_against_the_limits_for_what_is_left(
     estimate: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    source, most = f"folder:{image_folder}", 60 * 12 + (12 if estimate == "auto" else 0)
+    source, most = f"folder:{image_folder}", 60 * 6 + (6 if estimate == "auto" else 0)
     run = (source, "--budget", 60, "--optimizer", "random", "--estimate", estimate)
     model.stops_after = 200
     assert tune(*run) == 130

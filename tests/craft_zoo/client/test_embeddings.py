@@ -103,7 +103,7 @@ def test_refine_and_anchors_agree(
     connect: Callable[..., EmbeddingsVLM], vlm: OpenCLIP, digits: cz.Dataset, small_task: Task
 ) -> None:
     paid = connect()
-    task = cz.few_shot(digits, shots=2, seed=1)
+    task = cz.few_shot(digits, shots=4, seed=1)
     runs = [("zero-shot", True), ("refine", False), ("refine", True), ("anchors", False)]
     for method, discriminant in runs:
         config = CraftConfig(anchors=20, discriminant=discriminant)

@@ -33,6 +33,7 @@ from craft_zoo.predictor import Predictor
 from craft_zoo.prompts import Subspace
 
 SMALL = CraftConfig(intrinsic_dim=32, epoch_queries=10)
+LOGISTIC = replace(SMALL, discriminant=False)  # takes less time to choose
 
 
 class Counting(BlackBox):
@@ -81,7 +82,12 @@ def test_queries_are_contexts_scored_and_the_budget_is_spent(
     tiny_vlm: OpenCLIP, small_task: Task, method: str, optimizer: str, budget: int
 ) -> None:
     problem = open_problem(
-        tiny_vlm, small_task.train, small_task.classnames, budget=budget, optimizer=optimizer
+        tiny_vlm,
+        small_task.train,
+        small_task.classnames,
+        budget=budget,
+        optimizer=optimizer,
+        config=LOGISTIC,
     )
     problem.box = counting = Counting(problem.box)
     steps = list(get_method(method)(problem))
@@ -96,7 +102,8 @@ def test_the_same_seed_gives_the_same_steps_even_when_interleaved(
     tiny_vlm: OpenCLIP, small_task: Task
 ) -> None:
     def start(seed: int) -> Iterator[Step]:
-        problem = open_problem(tiny_vlm, small_task.train, small_task.classnames, seed=seed)
+        given = (tiny_vlm, small_task.train, small_task.classnames)
+        problem = open_problem(*given, seed=seed, config=LOGISTIC)
         return get_method("craft")(problem)
 
     alone = trace(start(1))
@@ -131,8 +138,8 @@ def test_each_class_has_a_context_of_its_own_where_the_optimizer_can_use_it(
     shapes = {}
     for optimizer, config in (
         ("logit-gn", SMALL),
-        ("logit-gn", replace(SMALL, context="unified")),
-        ("cma:popsize=10", SMALL),
+        ("logit-gn", replace(LOGISTIC, context="unified")),
+        ("cma:popsize=10", LOGISTIC),
     ):
         problem = open_problem(
             tiny_vlm, small_task.train, small_task.classnames, optimizer=optimizer, config=config

@@ -291,13 +291,13 @@ class Counting(WrappedVLM):
 
 
 def test_parallel_clients_share_calls_and_get_the_adapters_answers(
-    serve: Serve, vlm: OpenCLIP, adapter: Adapter, png: Png
+    serve: Serve, tiny_vlm: OpenCLIP, png: Png
 ) -> None:
-    files = [png(seed) for seed in range(48)]
-    expected = adapter.predict(vlm, [opened(file) for file in files])
+    files, adapter = [png(seed) for seed in range(48)], adapter_of(tiny_vlm, "craft")
+    expected = adapter.predict(tiny_vlm, [opened(file) for file in files])
     for max_batch in (1024, 1):
-        model = Counting(vlm)
-        served = serve(model, adapter=DeployedAdapter(adapter, vlm), max_batch=max_batch)
+        model = Counting(tiny_vlm)
+        served = serve(model, adapter=DeployedAdapter(adapter, tiny_vlm), max_batch=max_batch)
         model.calls.clear()
         with ThreadPoolExecutor(16) as pool:
             users = [(served.ann, served.bob)[place % 2] for place in range(len(files))]
@@ -311,12 +311,9 @@ def test_parallel_clients_share_calls_and_get_the_adapters_answers(
         assert 'craft_zoo_predictions_total{account="ann"} 24.0' in text
 
 
-def test_a_call_has_a_limited_number_of_images(
-    serve: Serve, vlm: OpenCLIP, adapter: Adapter, png: Png
-) -> None:
-    model = Counting(vlm)
-    limits = {"request_images": 150}
-    served = serve(model, adapter=DeployedAdapter(adapter, vlm), limits=limits)
+def test_a_call_has_a_limited_number_of_images(serve: Serve, tiny_vlm: OpenCLIP, png: Png) -> None:
+    model, deployed = Counting(tiny_vlm), DeployedAdapter(adapter_of(tiny_vlm, "craft"), tiny_vlm)
+    served = serve(model, adapter=deployed, limits={"request_images": 150})
     text = base64.b64encode(png(0)).decode()
     model.calls.clear()
     assert served.ann.send("POST", "/v1/classify", json={"images": [text] * 150}).is_success

@@ -456,10 +456,10 @@ def test_a_long_encoding_lets_others_ask_and_changes_no_bit(
     classifier, images = ann.classifier(), ann.upload([png(0), png(1)])
     context = ann.initial_context(classifier)[None]
     expected = ann.score(classifier, images, context, "before").content
-    many, answers = [png(seed) for seed in range(200, 400)], []
+    many, answers = [png(seed) for seed in range(200, 320)], []
     with ThreadPoolExecutor(1) as pool:
         upload = pool.submit(bob.upload, many)
-        wait_for(lambda: 200 in forgetful.encoded)
+        wait_for(lambda: 120 in forgetful.encoded)
         for number in range(3):
             answers.append(ann.score(classifier, images, context, f"{number}").content)
         in_between = not upload.done()
