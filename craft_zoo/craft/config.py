@@ -32,6 +32,8 @@ class CraftConfig:
             four times as many; or the class names under other ``contexts``.
         discriminant: whether the convex refiner is the sum of logistic regression and discriminant
             analysis, see :func:`craft_zoo.refiner.choose_sum`; otherwise logistic regression alone.
+        initial_answer: whether the convex refiner of a search is fitted to the initial context's
+            logits too, where no image can be held out (one shot a class).
         refit_queries: queries between two fits of the convex refiner.
         patience: queries after which a search that held-out shots judge worse all the time is given
             up; 0: no shots are held out (convex refiner; needs at least four shots, a quarter of
@@ -60,6 +62,7 @@ class CraftConfig:
     anchors: int = 256
     anchor_bank: Literal["words", "spread", "information", "contexts"] = "words"
     discriminant: bool = True
+    initial_answer: bool = True
     refit_queries: int = 20
     patience: int = 200
     consistency: float = 0.1

@@ -56,6 +56,9 @@ class ConvexObjective(Objective):
     logistic regressions also where the deployed one is a sum with discriminant analysis, which
     improves less as the context does.
 
+    With one shot, the refiner is fitted to the logits under the initial context too, as 10 images
+    under a context that was searched on them say little about others.
+
     If the last of four folds is large enough (see :class:`HeldOut`), the search does not use it
     until the searched context has a lower loss on it than the initial one; while the searched
     context seems worse, the initial one is deployed.
@@ -64,6 +67,7 @@ class ConvexObjective(Objective):
         labels: (N,) int64.
         meter: counts the queries.
         discriminant: see :class:`CraftConfig`.
+        initial_answer: see :class:`CraftConfig`.
         refit_queries: see :class:`CraftConfig`.
         patience: see :class:`CraftConfig`.
         seed: seed of its random draws.
@@ -77,6 +81,7 @@ class ConvexObjective(Objective):
         *,
         meter: Meter,
         discriminant: bool,
+        initial_answer: bool,
         refit_queries: int,
         patience: int = 0,
         seed: int = 0,
@@ -85,7 +90,7 @@ class ConvexObjective(Objective):
     ) -> None:
         super().__init__(labels)
         self._meter, self._every = meter, refit_queries
-        self._discriminant = discriminant
+        self._discriminant, self._initial_answer = discriminant, initial_answer
         self._anchors, self._anchor_logits = anchors, anchor_logits
         self._folds = held_out_folds(labels)
         self._deployed: Regularization | None = None
@@ -95,6 +100,7 @@ class ConvexObjective(Objective):
         self._parts: list[_Part] = []
         self._held_out = HeldOut(self._targets[self._last_fold()], patience=patience)
         self._first: Solution | None = None
+        self._initial: np.ndarray | None = None  # logits under the initial context
         self._replay = ReplayBuffer(_REPLAY_BYTES, generator(seed, "refiner lessons"))
 
     def observe(self, logits: np.ndarray, loss: float) -> None:
@@ -131,10 +137,13 @@ class ConvexObjective(Objective):
             self._searched = self._deployed = choose_regularization(*given)
             if self._discriminant:
                 self._deployed = choose_sum(*given)
-        everything = np.arange(len(self.labels))
-        self._refiner = self._fit(self._deployed, logits, everything, self._refiner)
+        given, rows = logits, np.arange(len(self.labels))
+        if self._initial is not None and self._folds is None:
+            given, rows = np.concatenate([self._initial, logits]), np.tile(rows, 2)
+        self._refiner = self._fit(self._deployed, given, rows, self._refiner)
         if self._first is None:
             self._first = Solution(prompt, self._refiner, self._anchors)
+            self._initial = logits if self._initial_answer else None
         self._parts = self._cross_fit(logits if sample is None else sample)
         if not self._held_out.search_may_use:
             refined = self._parts[-1].refined(torch.from_numpy(logits))
@@ -217,7 +226,7 @@ class ConvexObjective(Objective):
         assert regularization is not None
         anchors = None if self._anchor_logits is None else self._anchor_logits[rows]
         return fit(
-            logits[rows],
+            logits,
             self.labels[rows],
             anchors,
             regularization=regularization,
@@ -231,7 +240,7 @@ class ConvexObjective(Objective):
         for fold in range(self._folds.max() + 1):
             kept, judged = np.flatnonzero(self._folds != fold), np.flatnonzero(self._folds == fold)
             start = self._parts[fold].refiner if self._parts else None
-            parts.append(self._part(judged, self._fit(self._searched, logits, kept, start)))
+            parts.append(self._part(judged, self._fit(self._searched, logits[kept], kept, start)))
         return parts
 
     def _part(self, rows: np.ndarray, refiner: ConvexRefiner) -> _Part:

@@ -29,7 +29,7 @@ DEFAULT_CATEGORICAL_OPTIMIZER = "columns"  # for methods that search categorical
 # Groups of settings from which methods declare the settings that they read.
 SUBSPACE_SETTINGS = frozenset({"intrinsic_dim", "scale"})
 SEARCH_SETTINGS = SUBSPACE_SETTINGS | {"context"}
-CONVEX_SETTINGS = frozenset({"discriminant", "refit_queries", "patience"})
+CONVEX_SETTINGS = frozenset({"discriminant", "initial_answer", "refit_queries", "patience"})
 NETWORK_SETTINGS = frozenset(
     {"consistency", "consistency_share", "hidden", "lr", "batch_size", "epoch_queries", "views"}
 )
@@ -38,7 +38,7 @@ ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank"})
 HARD_SETTINGS = frozenset({"words", "context"})
 # Settings added after runs were stored, at the values that describe those runs. At these values,
 # they are left out of a run's identity.
-EARLIER_SETTINGS = {"template": DEFAULT_INIT, "discriminant": False}
+EARLIER_SETTINGS = {"template": DEFAULT_INIT, "discriminant": False, "initial_answer": False}
 
 
 @dataclass

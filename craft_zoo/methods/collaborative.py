@@ -116,6 +116,7 @@ def convex_objective(problem: Problem, **anchors: Any) -> ConvexObjective:
         problem.labels,
         meter=problem.meter,
         discriminant=problem.config.discriminant,
+        initial_answer=problem.config.initial_answer,
         refit_queries=problem.config.refit_queries,
         patience=problem.config.patience,
         seed=problem.seed,

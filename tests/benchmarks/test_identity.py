@@ -28,6 +28,7 @@ OTHERS = CraftConfig(
     anchor_bank="spread",
     refit_queries=7,
     discriminant=False,
+    initial_answer=False,
     patience=50,
     consistency=0.2,
     consistency_share=0.5,
