@@ -42,6 +42,8 @@ class CraftConfig:
         prior: probabilities of the classes that a deployed convex refiner assumes before it sees an
             image: ``uniform``; ``train``, the shares of the training images; or a number for each
             class, separated by commas.
+        initial_answer: whether the convex refiner of a search is fitted to the initial context's
+            logits too, where no image can be held out (one shot a class).
         refit_queries: queries between two fits of the convex refiner.
         patience: queries after which a search that held-out shots judge worse all the time is given
             up; 0: no shots are held out (convex refiner; needs at least four shots, a quarter of
@@ -73,6 +75,7 @@ class CraftConfig:
     discriminant: bool = True
     local: str = ""
     prior: str = UNIFORM
+    initial_answer: bool = True
     refit_queries: int = 20
     patience: int = 200
     consistency: float = 0.1

@@ -58,6 +58,9 @@ class ConvexObjective(Objective):
     logistic regressions also where the deployed one is a sum with discriminant analysis, which
     improves less as the context does.
 
+    With one shot, the refiner is fitted to the logits under the initial context too, as 10 images
+    under a context that was searched on them say little about others.
+
     If the last of four folds is large enough (see :class:`HeldOut`), the search does not use it
     until the searched context has a lower loss on it than the initial one; while the searched
     context seems worse, the initial one is deployed.

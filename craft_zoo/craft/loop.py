@@ -10,6 +10,7 @@ from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import BlackBox, ImageSet
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft.objective import Objective
+from craft_zoo.craft.outliers import OutlierFilter
 from craft_zoo.craft.step import Step
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import Optimizer
@@ -49,7 +50,7 @@ def collaborate(
     """
     if not meter.queries:
         yield Step(0, Solution(space.start))
-    search = meter.wrap(box, "search")
+    search = OutlierFilter(meter.wrap(box, "search"))
     prompt = space.start
     first = objective.begin(search, images, prompt)
     if first is not None:

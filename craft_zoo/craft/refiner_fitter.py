@@ -34,6 +34,7 @@ class RefinerFitter:
     Args:
         labels: (N,) int64 of the training images.
         discriminant: see :class:`CraftConfig`.
+        initial_answer: see :class:`CraftConfig`.
         prior: see :class:`CraftConfig`.
         anchors: the anchors of the refiner; None: it has none. After the first fit, those that are
             deployed.
@@ -48,6 +49,7 @@ class RefinerFitter:
 
     labels: np.ndarray
     discriminant: bool
+    initial_answer: bool
     prior: str = UNIFORM
     anchors: Anchors | None = None
     anchor_logits: np.ndarray | None = None
@@ -56,6 +58,7 @@ class RefinerFitter:
     features: Sequence[np.ndarray] = ()
     classifier: LocalClassifier | None = field(default=None, init=False)
     _regularization: Regularization | None = field(default=None, init=False)
+    _initial: np.ndarray | None = field(default=None, init=False)
 
     def fit(self, logits: np.ndarray, start: ConvexRefiner | None = None) -> ConvexRefiner:
         """Fit a refiner to (N, C) logits of the training images.
@@ -66,10 +69,14 @@ class RefinerFitter:
         """
         if self._regularization is None:
             self._regularization = self._choose(logits)
+            if self.initial_answer and held_out_folds(self.labels) is None:
+                self._initial = logits
+        given = [logits] if self._initial is None else [self._initial, logits]
+        anchors = self.anchor_logits
         refiner = fit(
-            logits,
-            self.labels,
-            self.anchor_logits,
+            np.concatenate(given),
+            np.tile(self.labels, len(given)),
+            None if anchors is None else np.tile(anchors, (len(given), 1)),
             regularization=self._regularization,
             start=start,
         )

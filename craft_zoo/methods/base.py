@@ -30,7 +30,9 @@ DEFAULT_CATEGORICAL_OPTIMIZER = "columns"  # for methods that search categorical
 # Groups of settings from which methods declare the settings that they read.
 SUBSPACE_SETTINGS = frozenset({"intrinsic_dim", "scale"})
 SEARCH_SETTINGS = SUBSPACE_SETTINGS | {"context"}
-CONVEX_SETTINGS = frozenset({"discriminant", "refit_queries", "patience", "local", "prior"})
+CONVEX_SETTINGS = frozenset(
+    {"discriminant", "initial_answer", "local", "prior", "refit_queries", "patience"}
+)
 NETWORK_SETTINGS = frozenset(
     {"consistency", "consistency_share", "hidden", "lr", "batch_size", "epoch_queries", "views"}
 )
@@ -42,6 +44,7 @@ HARD_SETTINGS = frozenset({"words", "context"})
 EARLIER_SETTINGS = {
     "template": DEFAULT_INIT,
     "discriminant": False,
+    "initial_answer": False,
     "local": "",
     "prior": "uniform",
     "per_image": 0.0,

@@ -137,6 +137,7 @@ def refiner_fitter(
     return RefinerFitter(
         labels=problem.labels,
         discriminant=config.discriminant,
+        initial_answer=config.initial_answer,
         prior=config.prior,
         anchors=anchors,
         anchor_logits=anchor_logits,

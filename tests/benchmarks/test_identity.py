@@ -31,6 +31,7 @@ OTHERS = CraftConfig(
     discriminant=False,
     local="colours",
     prior="train",
+    initial_answer=False,
     patience=50,
     consistency=0.2,
     consistency_share=0.5,

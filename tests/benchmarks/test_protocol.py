@@ -127,14 +127,15 @@ def test_identities_are_those_of_records_that_exist() -> None:
     [run] = cross(
         "craft-mini",
         [DatasetSpec("digits")],
-        combine(["refine"], [], CraftConfig(discriminant=False)),
+        combine(["refine"], [], CraftConfig(discriminant=False, initial_answer=False)),
         shots=[16],
         seeds=[1],
         budgets=[8000],
     )
     assert run.identity == "digits-refine-none-16shots-seed1-deb7b2eb55"
     stored = run.to_json()
-    del stored["config"]["discriminant"], stored["config"]["template"]
+    for setting in ("discriminant", "initial_answer", "template"):
+        del stored["config"][setting]
     assert RunSpec.from_json(stored) == run
     now = replace(run, config=CraftConfig())
     assert RunSpec.from_json(now.to_json()) == now
