@@ -19,12 +19,16 @@ from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, OpenedDatasets, fingerprint
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import (
+    EARLIER_OWN_SETTINGS,
     EARLIER_SETTINGS,
     get_method,
     optimizers_for,
+    own_options,
+    own_settings,
     settings_of,
     trial_space,
     uses_optimizer,
+    without_defaults,
 )
 from craft_zoo.records import check
 
@@ -105,7 +109,8 @@ class RunSpec:
         """The description as JSON values."""
         spec, values = self.dataset, asdict(self)
         source = {name: getattr(spec, name) for name in OPENING}
-        own = dict(values["config"].pop("own"))
+        # Written in full: a later version may have other defaults.
+        own = dict(values["config"].pop("own")) | own_settings(self.method, self.config)
         values["config"] |= {"own": own} if own else {}
         return values | {"dataset": spec.name, "classnames": spec.classnames, "source": source}
 
@@ -117,14 +122,20 @@ class RunSpec:
             TypeError, KeyError, ValueError: the values do not describe a run.
         """
         config = {**EARLIER_SETTINGS, **values["config"]}
-        own = tuple(sorted(dict(config.pop("own", {})).items()))
-        read = {**values, "config": CraftConfig(**config, own=own)}
+        own = _earlier_own(values["method"]) | dict(config.pop("own", {}))
+        read = {**values, "config": CraftConfig(**config, own=without_defaults(own))}
         source = read.pop("source", {})
         read["dataset"] = DatasetSpec(values["dataset"], read.pop("classnames"), **source)
         read["transfer"] = tuple(values.get("transfer", ()))
         run = cls(**read)
         check(_described(), asdict(run))
         return run
+
+
+def _earlier_own(method: str) -> dict[str, Any]:
+    """The method's own settings that were added after runs of it had been stored."""
+    named = EARLIER_OWN_SETTINGS.items()
+    return {key: value for key, value in named if key.startswith(f"{method}.")}
 
 
 @cache
@@ -280,9 +291,9 @@ def label_runs(
     labels = {}
     for run, label in plain.items():
         details = [
-            _DETAILS.get(name, f"{name}={{}}").format(value)
+            _DETAILS.get(name, f"{name.removeprefix(f'{run.method}.')}={{}}").format(value)
             for name, value in _details(run).items()
-            if len(several[label][name]) > 1 and value != getattr(_DEFAULT, name, None)
+            if len(several[label][name]) > 1 and value != _default(name)
         ]
         labels[run] = ", ".join([label, *details])
     return labels
@@ -292,11 +303,16 @@ _DEFAULT = CraftConfig()
 _DETAILS = {"budget": "{:,} queries", "model": "{}", "method": "{}", "optimizer": "{}"}
 
 
+def _default(name: str) -> Any:
+    option = own_options().get(name)
+    return getattr(_DEFAULT, name, None) if option is None else option.default
+
+
 def _details(run: RunSpec) -> dict[str, Any]:
     """Values in which runs of one label may differ."""
     about = {"model": run.model, "budget": run.budget}
     about |= {"method": run.method, "optimizer": run.optimizer}
-    return about | settings_of(run.method, run.config)
+    return about | settings_of(run.method, run.config) | own_settings(run.method, run.config)
 
 
 def slug(text: str) -> str:

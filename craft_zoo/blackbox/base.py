@@ -262,6 +262,20 @@ class VLM(ABC):
         """
         raise CraftZooError(f"{self.name} has no features of images")
 
+    def feature_lengths(self, images: ImageSet) -> np.ndarray:
+        """(N,) float32 lengths of the features of N images of this model, before normalisation.
+
+        They are internals of a model on this machine. Times its logits, they are the logits that
+        code that forgets to normalise these features would compute.
+
+        Raises:
+            CraftZooError: the model returns none.
+        """
+        raise CraftZooError(
+            f"{self.name} does not give the lengths of its image features away, as only models on "
+            f"this machine do: use normalised features"
+        )
+
     @property
     def billed(self) -> Usage:
         """What the model has billed so far; nothing, if it bills nothing or cannot tell."""

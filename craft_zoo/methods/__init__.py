@@ -10,7 +10,8 @@ solution to deploy; the last one is its result. It never sees the test images.
   ``vectors-local``
 - ``vectors``: a linear classifier on the vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
-- :func:`read_settings`, :func:`setting_options`: settings by name
+- :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
+  :func:`without_defaults`: settings by name
 - :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`default_optimizer`,
   :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`, :func:`starting_template`,
   :func:`trial_space`: properties of methods; :func:`recorded`: journaling of a method's queries
@@ -22,6 +23,7 @@ from craft_zoo.methods.anchored import anchors, craft_anchors
 from craft_zoo.methods.base import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
+    EARLIER_OWN_SETTINGS,
     EARLIER_SETTINGS,
     Method,
     Problem,
@@ -35,6 +37,8 @@ from craft_zoo.methods.base import (
     most_prompts,
     most_queries,
     optimizers_for,
+    own_options,
+    own_settings,
     prompts_an_image,
     readers_of,
     recorded,
@@ -49,7 +53,7 @@ from craft_zoo.methods.blackvip import blackvip
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.hard import craft_hard, hard
 from craft_zoo.methods.released import craft_released
-from craft_zoo.methods.settings import read_settings, setting_options
+from craft_zoo.methods.settings import read_settings, setting_options, without_defaults
 from craft_zoo.methods.templates import templates
 from craft_zoo.methods.vectors import vectors, vectors_local
 from craft_zoo.methods.white_box import coop, coop_csc, linear_probe
@@ -58,6 +62,7 @@ from craft_zoo.methods.zero_shot import zero_shot
 __all__ = [
     "DEFAULT_CATEGORICAL_OPTIMIZER",
     "DEFAULT_OPTIMIZER",
+    "EARLIER_OWN_SETTINGS",
     "EARLIER_SETTINGS",
     "Method",
     "Problem",
@@ -82,6 +87,8 @@ __all__ = [
     "most_prompts",
     "most_queries",
     "optimizers_for",
+    "own_options",
+    "own_settings",
     "prompt",
     "prompts_an_image",
     "read_settings",
@@ -98,6 +105,7 @@ __all__ = [
     "uses_optimizer",
     "vectors",
     "vectors_local",
+    "without_defaults",
     "zero_shot",
     "zip_",
 ]

@@ -39,6 +39,16 @@ HARD_SETTINGS = frozenset({"words", "context"})
 # Settings added after runs were stored, at the values that describe those runs. At these values,
 # they are left out of a run's identity.
 EARLIER_SETTINGS = {"template": DEFAULT_INIT, "discriminant": False}
+# The same for settings that methods declare themselves.
+EARLIER_OWN_SETTINGS: dict[str, Any] = {
+    "craft-released.step": "auto",
+    "craft-released.deploys": "mean",
+    "craft-released.scored": "images",
+    "craft-released.learns": "queries",
+    "craft-released.features": "normalised",
+    "craft-released.crop": None,
+    "craft-released.projection": "file",
+}
 
 
 @dataclass
@@ -203,6 +213,7 @@ class _Entry:
     queries: Queries
     prompts: Queries
     anchor_prompts: Queries
+    views: Queries
     asks_initial: bool
     deployable: bool
 
@@ -223,6 +234,7 @@ def register_method(
     queries: Queries | None = None,
     prompts: Queries | None = None,
     anchor_prompts: Queries | None = None,
+    views: Queries | None = None,
     asks_initial: bool = True,
     deployable: bool = True,
 ) -> Callable[[Method], Method]:
@@ -242,6 +254,9 @@ def register_method(
             determines what a service bills; None: as many as queries.
         anchor_prompts: number of prompts under which each image's anchors are scored, also when
             deployed; None: the method has no anchors.
+        views: number of augmented views of the training images (N predictions each) that it scores
+            beside its queries; None: one per epoch of the network refiner, if it reads the setting
+            ``views`` and that is above 0.
         asks_initial: whether it scores the training images under the initial prompt.
         deployable: whether an adapter can represent the solution.
     """
@@ -265,6 +280,7 @@ def register_method(
             queries=made,
             prompts=prompts or made,
             anchor_prompts=anchor_prompts or _none,
+            views=views or (_one_per_epoch if "views" in used else _none),
             asks_initial=asks_initial,
             deployable=deployable,
         )
@@ -276,6 +292,11 @@ def register_method(
 
 def _none(_config: CraftConfig, _budget: int, _n_classes: int) -> int:
     return 0
+
+
+def _one_per_epoch(config: CraftConfig, budget: int, _n_classes: int) -> int:
+    trains = config.refiner == "network" and config.views > 0
+    return max(1, budget // config.epoch_queries) if trains else 0
 
 
 def _all_of_them(_config: CraftConfig, budget: int, _n_classes: int) -> int:
@@ -397,10 +418,7 @@ def most_predictions(name: str, config: CraftConfig, budget: int, images: int, c
         classes: number of classes C.
     """
     prompts = most_prompts(name, config, budget, classes)
-    # A network refiner with augmented views scores one view (N images) per training epoch.
-    if settings_of(name, config).get("views", 0):
-        prompts += max(1, budget // config.epoch_queries)
-    return prompts * images
+    return (prompts + _find(name).views(config, budget, classes)) * images
 
 
 def readers_of(setting: str) -> list[str]:
@@ -416,7 +434,8 @@ def readers_of(setting: str) -> list[str]:
 def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
     """Values of the settings that the method's result depends on.
 
-    Settings of the refiner that ``config`` does not select are excluded.
+    Settings of the refiner that ``config`` does not select are excluded, and settings with the
+    values of before there was the setting (``EARLIER_SETTINGS``, ``EARLIER_OWN_SETTINGS``).
     """
     idle = NETWORK_SETTINGS if config.refiner == "convex" else CONVEX_SETTINGS
     used = _find(name).settings
@@ -424,8 +443,18 @@ def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
         used = used - idle
     earlier = EARLIER_SETTINGS.items()
     used = used - {name for name, value in earlier if getattr(config, name) == value}
-    own = {key: value for key, value in config.own if key in _find(name).own}
+    own = {
+        key: value
+        for key, value in own_settings(name, config).items()
+        if value != EARLIER_OWN_SETTINGS.get(key, _find(name).own[key].default)
+    }
     return {name: getattr(config, name) for name in sorted(used)} | own
+
+
+def own_settings(name: str, config: CraftConfig) -> dict[str, Any]:
+    """Values of all settings that the method declares itself, by ``METHOD.SETTING``."""
+    given = dict(config.own)
+    return {key: given.get(key, option.default) for key, option in _find(name).own.items()}
 
 
 def own_options() -> dict[str, Option]:
