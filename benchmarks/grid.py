@@ -93,9 +93,11 @@ class RunSpec:
         later |= {name: described.pop(name) for name in ("measured_on", "transfer")}
         before = {"sampling": "uniform", "fewer": "error", "measured_on": "test", "transfer": ()}
         described |= {name: value for name, value in later.items() if value != before[name]}
+        former = _renamed(self.method, _FORMER), _renamed(self.optimizer, _FORMER)
+        described["method"], described["optimizer"] = former
         text = json.dumps(described, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        words = (short_name(self.dataset.name), self.method, self.optimizer)
+        words = (short_name(self.dataset.name), *former)
         return f"{slug('-'.join(words))[:60]}-{self.shots}shots-seed{self.seed}-{digest}"
 
     @property
@@ -124,12 +126,27 @@ class RunSpec:
         config = {**EARLIER_SETTINGS, **values["config"]}
         own = _earlier_own(values["method"]) | dict(config.pop("own", {}))
         read = {**values, "config": CraftConfig(**config, own=without_defaults(own))}
+        read["optimizer"] = _renamed(values["optimizer"], _PRESENT)
+        if not any(key.startswith("zip.") for key in own):  # the present zip states its settings
+            read["method"] = _renamed(values["method"], _PRESENT)
         source = read.pop("source", {})
         read["dataset"] = DatasetSpec(values["dataset"], read.pop("classnames"), **source)
         read["transfer"] = tuple(values.get("transfer", ()))
         run = cls(**read)
         check(_described(), asdict(run))
         return run
+
+
+# Names of methods and optimizers → what they were called when runs were stored, whose identities
+# have these names.
+_FORMER = {"spsa-clip": "zip"}
+_PRESENT = {before: now for now, before in _FORMER.items()}
+
+
+def _renamed(spec: str, names: Mapping[str, str]) -> str:
+    """The name of a method, or the spec of an optimizer, with another name."""
+    name, colon, options = spec.partition(":")
+    return names.get(name, name) + colon + options
 
 
 def _earlier_own(method: str) -> dict[str, Any]:

@@ -176,6 +176,10 @@ class WrappedBlackBox(BlackBox):
         self.questions = box.questions
 
 
+class Withheld(CraftZooError):  # noqa: N818, an expected condition rather than an error
+    """A model does not give internals away."""
+
+
 class VLM(ABC):
     """A vision-language model that can only be queried.
 
@@ -269,9 +273,9 @@ class VLM(ABC):
         code that forgets to normalise these features would compute.
 
         Raises:
-            CraftZooError: the model returns none.
+            Withheld: the model does not give them away.
         """
-        raise CraftZooError(
+        raise Withheld(
             f"{self.name} does not give the lengths of its image features away, as only models on "
             f"this machine do: use normalised features"
         )

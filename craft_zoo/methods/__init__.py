@@ -5,9 +5,9 @@ solution to deploy; the last one is its result. It never sees the test images.
 
 - ``craft``, its halves ``prompt`` and ``refine``, their versions with anchors ``craft-anchors`` and
   ``anchors``, and with text prompts ``craft-hard`` and ``hard``
-- baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``zip``, ``blackvip``,
-  ``craft-released``, and the white-box references ``coop``, ``coop-csc``, ``linear-probe`` and
-  ``vectors-local``
+- baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``,
+  ``zip``, ``blackvip``, ``craft-released``, and the white-box references ``coop``, ``coop-csc``,
+  ``linear-probe`` and ``vectors-local``
 - ``vectors``: a linear classifier on the vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
@@ -48,7 +48,7 @@ from craft_zoo.methods.base import (
     trial_space,
     uses_optimizer,
 )
-from craft_zoo.methods.baselines import bbt, spsa_gc, zip_
+from craft_zoo.methods.baselines import bbt, spsa_clip, spsa_gc
 from craft_zoo.methods.blackvip import blackvip
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.hard import craft_hard, hard
@@ -58,6 +58,7 @@ from craft_zoo.methods.templates import templates
 from craft_zoo.methods.vectors import vectors, vectors_local
 from craft_zoo.methods.white_box import coop, coop_csc, linear_probe
 from craft_zoo.methods.zero_shot import zero_shot
+from craft_zoo.methods.zip import zip_
 
 __all__ = [
     "DEFAULT_CATEGORICAL_OPTIMIZER",
@@ -98,6 +99,7 @@ __all__ = [
     "register_method",
     "setting_options",
     "settings_of",
+    "spsa_clip",
     "spsa_gc",
     "starting_template",
     "templates",

@@ -145,6 +145,7 @@ class Problem:
         progress: Progress | None = None,
         name: str = "",
         template: str | None = None,
+        method: str | None = None,
     ) -> Problem:
         """Pass the few shots to a model and open it on the class names.
 
@@ -159,12 +160,13 @@ class Problem:
             progress: called as the model processes the images.
             name: see :class:`Problem`.
             template: the data set's own template, used if ``config.template`` is ``dataset``.
+            method: name of the method that the problem is for, if that has a prompt of its own.
 
         Raises:
             CraftZooError: an image or a class name is invalid.
         """
         config = config or CraftConfig()
-        prompt = starting_template(config, template)
+        prompt = starting_template(config, template, method)
         rng = generator(seed, "views")
         views = [vlm.images(augmented(shots.images, rng), progress) for _ in range(config.views)]
         return cls(
@@ -184,13 +186,16 @@ class Problem:
         )
 
 
-def starting_template(config: CraftConfig, own: str | None) -> str:
+def starting_template(config: CraftConfig, own: str | None, method: str | None = None) -> str:
     """The initial prompt of a method.
 
     Args:
         config: the method's settings; ``template`` may request the data set's own template.
         own: the data set's own template; None: it has none.
+        method: name of the method, if it has a prompt of its own.
     """
+    if method is not None and (start := _find(method).start) is not None:
+        return as_template(start)
     words = config.template
     return as_template((own or DEFAULT_INIT) if words == DATASET_TEMPLATE else words)
 
@@ -216,6 +221,7 @@ class _Entry:
     views: Queries
     asks_initial: bool
     deployable: bool
+    start: str | None
 
 
 REGISTRY: Registry[_Entry] = Registry(
@@ -237,6 +243,7 @@ def register_method(
     views: Queries | None = None,
     asks_initial: bool = True,
     deployable: bool = True,
+    start: str | None = None,
 ) -> Callable[[Method], Method]:
     """Decorator that registers a method; its docstring's first line is its description.
 
@@ -259,6 +266,8 @@ def register_method(
             ``views`` and that is above 0.
         asks_initial: whether it scores the training images under the initial prompt.
         deployable: whether an adapter can represent the solution.
+        start: words whose places its contexts take, whatever the setting ``template`` is; None:
+            those of the setting.
     """
     known = {field.name for field in fields(CraftConfig)} - {"own"}
     used = known if settings is None else frozenset(settings) | {"template"}
@@ -283,6 +292,7 @@ def register_method(
             views=views or (_one_per_epoch if "views" in used else _none),
             asks_initial=asks_initial,
             deployable=deployable,
+            start=start,
         )
         REGISTRY.add(name, entry, method)
         return method

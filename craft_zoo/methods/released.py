@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from craft_zoo import optimizers
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts, WrappedBlackBox
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts, Withheld, WrappedBlackBox
 from craft_zoo.craft import CraftConfig, Step, collaborate
 from craft_zoo.data.augment import resized_crops
 from craft_zoo.errors import CraftZooError
@@ -155,7 +155,7 @@ def craft_released(problem: Problem) -> Iterator[Step]:
         if own("features") == "raw":
             try:  # before the first query
                 problem.vlm.feature_lengths(scored)
-            except CraftZooError:
+            except Withheld:
                 raise CraftZooError(
                     f"craft-released trains its refiner on image features that are not "
                     f"normalised, and {problem.vlm.name} does not tell their lengths: set "

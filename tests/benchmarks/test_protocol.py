@@ -167,6 +167,35 @@ def test_identities_are_those_of_records_that_exist() -> None:
     assert now.identity != run.identity
 
 
+def test_spsa_clip_is_read_where_it_was_called_zip() -> None:
+    """Of records in docs/results/study, and of what is called zip now."""
+
+    def made(method: str, optimizer: str, budget: int) -> RunSpec:
+        [run] = cross(
+            "craft-mini",
+            [DatasetSpec("digits")],
+            combine([method], [optimizer], CraftConfig(discriminant=False)),
+            shots=[16],
+            seeds=[1],
+            budgets=[budget],
+        )
+        return run
+
+    alone, within, now = (
+        made("spsa-clip", "spsa-clip", 8000),
+        made("craft", "spsa-clip", 2000),
+        made("zip", "cma", 8000),
+    )
+    assert alone.identity == "digits-zip-none-16shots-seed1-0033e3126c"
+    assert within.identity == "digits-craft-zip-16shots-seed1-0e441d07e3"
+    assert RunSpec.from_json(alone.to_json() | {"method": "zip"}) == alone
+    assert RunSpec.from_json(within.to_json() | {"optimizer": "zip:c=0.3"}) == replace(
+        within, optimizer="spsa-clip:c=0.3"
+    )
+    assert RunSpec.from_json(now.to_json()) == now
+    assert now.identity != alone.identity
+
+
 PARTS = """
 datasets: digits
 shots: 2
@@ -214,7 +243,13 @@ def test_parts_that_are_wrong(change: str, complaint: str, tmp_path: Path) -> No
 ABLATIONS = (
     *("craft", "without a refiner", "unified context", "refiner solved once"),
     *("no shots held out", "256 dimensions", "cma for logit-gn", "spsa-gc for logit-gn"),
-    *("zip for logit-gn", "cma, network refiner", "anchors: 16", "anchors: 64", "anchors: 256"),
+    *(
+        "spsa-clip for logit-gn",
+        "cma, network refiner",
+        "anchors: 16",
+        "anchors: 64",
+        "anchors: 256",
+    ),
     *("anchors: 1,000", "anchors: by spread", "anchors: by information", "anchors: contexts"),
 )
 
@@ -244,7 +279,7 @@ def test_suites_ask_for_the_papers_experiments() -> None:
     assert Counter(study.values()) == {"": 13 * 3 * 3, **dict.fromkeys(ABLATIONS, 3)}
     assert {run.method for run, name in study.items() if not name} == set(method_names()) - {
         *("prompt", "hard", "craft-hard", "vectors", "vectors-local"),
-        "blackvip",  # each of its queries encodes all training images again
+        *("blackvip", "zip"),  # which encode training images again and again
     }
     assert {run.budget for run, name in study.items() if name} == {2000}
     zip_paper = Plan.of(read_suite("zip-paper")).runs(look=False)
