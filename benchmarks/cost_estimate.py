@@ -222,7 +222,7 @@ class _Bills:
             dataset = self._opened.open(extent.dataset)
             names, template = list(dataset.classnames), dataset.template
             images = dataset.train.images or dataset.test.images
-        return names, images, starting_template(run.config, template)
+        return names, images, starting_template(run.config, template, run.method)
 
 
 class _Speed:

@@ -19,12 +19,16 @@ from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, OpenedDatasets, fingerprint
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import (
+    EARLIER_OWN_SETTINGS,
     EARLIER_SETTINGS,
     get_method,
     optimizers_for,
+    own_options,
+    own_settings,
     settings_of,
     trial_space,
     uses_optimizer,
+    without_defaults,
 )
 from craft_zoo.records import check
 
@@ -86,12 +90,16 @@ class RunSpec:
         source = described.pop("source")
         # Fields of later versions are hashed only if they differ from the earlier behaviour.
         later = {"sampling": source["sampling"], "fewer": source["fewer"]}
+        if later == {"sampling": "coop", "fewer": "all"}:
+            later["fewer"] = "all, without a draw"  # earlier, draws were made for small classes
         later |= {name: described.pop(name) for name in ("measured_on", "transfer")}
         before = {"sampling": "uniform", "fewer": "error", "measured_on": "test", "transfer": ()}
         described |= {name: value for name, value in later.items() if value != before[name]}
+        former = _renamed(self.method, _FORMER), _renamed(self.optimizer, _FORMER)
+        described["method"], described["optimizer"] = former
         text = json.dumps(described, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        words = (short_name(self.dataset.name), self.method, self.optimizer)
+        words = (short_name(self.dataset.name), *former)
         return f"{slug('-'.join(words))[:60]}-{self.shots}shots-seed{self.seed}-{digest}"
 
     @property
@@ -105,7 +113,8 @@ class RunSpec:
         """The description as JSON values."""
         spec, values = self.dataset, asdict(self)
         source = {name: getattr(spec, name) for name in OPENING}
-        own = dict(values["config"].pop("own"))
+        # Written in full: a later version may have other defaults.
+        own = dict(values["config"].pop("own")) | own_settings(self.method, self.config)
         values["config"] |= {"own": own} if own else {}
         return values | {"dataset": spec.name, "classnames": spec.classnames, "source": source}
 
@@ -117,14 +126,35 @@ class RunSpec:
             TypeError, KeyError, ValueError: the values do not describe a run.
         """
         config = {**EARLIER_SETTINGS, **values["config"]}
-        own = tuple(sorted(dict(config.pop("own", {})).items()))
-        read = {**values, "config": CraftConfig(**config, own=own)}
+        own = _earlier_own(values["method"]) | dict(config.pop("own", {}))
+        read = {**values, "config": CraftConfig(**config, own=without_defaults(own))}
+        read["optimizer"] = _renamed(values["optimizer"], _PRESENT)
+        if not any(key.startswith("zip.") for key in own):  # the present zip states its settings
+            read["method"] = _renamed(values["method"], _PRESENT)
         source = read.pop("source", {})
         read["dataset"] = DatasetSpec(values["dataset"], read.pop("classnames"), **source)
         read["transfer"] = tuple(values.get("transfer", ()))
         run = cls(**read)
         check(_described(), asdict(run))
         return run
+
+
+# Names of methods and optimizers → what they were called when runs were stored, whose identities
+# have these names.
+_FORMER = {"spsa-clip": "zip"}
+_PRESENT = {before: now for now, before in _FORMER.items()}
+
+
+def _renamed(spec: str, names: Mapping[str, str]) -> str:
+    """The name of a method, or the spec of an optimizer, with another name."""
+    name, colon, options = spec.partition(":")
+    return names.get(name, name) + colon + options
+
+
+def _earlier_own(method: str) -> dict[str, Any]:
+    """The method's own settings that were added after runs of it had been stored."""
+    named = EARLIER_OWN_SETTINGS.items()
+    return {key: value for key, value in named if key.startswith(f"{method}.")}
 
 
 @cache
@@ -280,9 +310,9 @@ def label_runs(
     labels = {}
     for run, label in plain.items():
         details = [
-            _DETAILS.get(name, f"{name}={{}}").format(value)
+            _DETAILS.get(name, f"{name.removeprefix(f'{run.method}.')}={{}}").format(value)
             for name, value in _details(run).items()
-            if len(several[label][name]) > 1 and value != getattr(_DEFAULT, name, None)
+            if len(several[label][name]) > 1 and value != _default(name)
         ]
         labels[run] = ", ".join([label, *details])
     return labels
@@ -293,12 +323,17 @@ _DETAILS = {"budget": "{:,} queries", "model": "{}", "method": "{}", "optimizer"
 _DETAILS |= {"per_image": "at most {:g} an image"}
 
 
+def _default(name: str) -> Any:
+    option = own_options().get(name)
+    return getattr(_DEFAULT, name, None) if option is None else option.default
+
+
 def _details(run: RunSpec) -> dict[str, Any]:
     """Values in which runs of one label may differ."""
     about = {"model": run.model, "budget": run.budget}
     about |= {"method": run.method, "optimizer": run.optimizer}
     about |= {"per_image": _DEFAULT.per_image}  # settings_of leaves the default out
-    return about | settings_of(run.method, run.config)
+    return about | settings_of(run.method, run.config) | own_settings(run.method, run.config)
 
 
 def slug(text: str) -> str:

@@ -133,6 +133,7 @@ class Bench:
             progress=progress,
             name=short_name(run.dataset.name),
             template=task.template,
+            method=run.method,
         )
         if listener:
             listener.started(run)

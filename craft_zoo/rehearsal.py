@@ -213,5 +213,8 @@ class _StandInVLM(VLM):
         self.asked.append(Asked((DEFAULT_INIT,)))  # bills the images at least
         return np.random.default_rng(0).standard_normal((len(images), _SIDE))
 
+    def feature_lengths(self, images: ImageSet) -> np.ndarray:
+        return np.ones(len(images), np.float32)
+
     def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         return _StandIn(self, texts, init, is_independent=True)

@@ -82,6 +82,7 @@ def tune(
         progress=progress,
         name=task.name,
         template=task.template,
+        method=method,
     )
     step = None
     with one_numpy_thread():

@@ -9,8 +9,8 @@ when :attr:`Optimizer.stop` gives a reason; :meth:`Optimizer.recommend` returns 
   :func:`searches`, :func:`uses_blocks`: capabilities of an optimizer
 - :func:`restore`: continue a search from its :meth:`Optimizer.state`
 - :class:`CMA`, :class:`SepCMA`, :class:`VkdCMA`: ``cma``, ``sep-cma``, ``vkd-cma`` (pycma)
-- :class:`SPSA`, :class:`SPSAGC`, :class:`ZIP`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``, ``zip``,
-  ``zo-adam`` (estimated gradients)
+- :class:`SPSA`, :class:`SPSAGC`, :class:`SPSAClip`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``,
+  ``spsa-clip``, ``zo-adam`` (estimated gradients)
 - :class:`LMMAES`, :class:`SNES`, :class:`RandomSearch`: ``lm-ma-es``, ``snes``, ``random``
 - :class:`LogitGN`: ``logit-gn``, which learns from outputs (logits)
 - :class:`Nevergrad`: ``nevergrad:NAME``, for real or categorical variables
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from craft_zoo.optimizers.snes import SNES as SNES
     from craft_zoo.optimizers.space import Space as Space
     from craft_zoo.optimizers.spsa import SPSA as SPSA
+    from craft_zoo.optimizers.spsa_clip import SPSAClip as SPSAClip
     from craft_zoo.optimizers.spsa_gc import SPSAGC as SPSAGC
     from craft_zoo.optimizers.vkd_cma import VkdCMA as VkdCMA
-    from craft_zoo.optimizers.zip import ZIP as ZIP
     from craft_zoo.optimizers.zo_adam import ZOAdam as ZOAdam
 
 _HOMES = {
@@ -74,11 +74,11 @@ _HOMES = {
     "RandomSearch": "random_search",
     "SNES": "snes",
     "SPSA": "spsa",
+    "SPSAClip": "spsa_clip",
     "SPSAGC": "spsa_gc",
     "SepCMA": "sep_cma",
     "Space": "space",
     "VkdCMA": "vkd_cma",
-    "ZIP": "zip",
     "ZOAdam": "zo_adam",
     "create": "registry",
     "names": "registry",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
 from cma.sigma_adaptation import CMAAdaptSigmaCSA, CMAAdaptSigmaTPA
 
+from craft_zoo.optimizers.base import Outputs
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.pycma import Pycma
 from craft_zoo.optimizers.registry import register
@@ -13,6 +15,8 @@ from craft_zoo.optimizers.space import Space
 
 STEP_RULES = {"auto": True, "csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}
 """Value of our option → value of pycma's option ``AdaptSigma``."""
+
+Recommended = Literal["mean", "samples", "best"]
 
 
 @register("cma")
@@ -28,6 +32,8 @@ class CMA(Pycma):
             per generation along the last step) or auto (pycma's choice: tpa from some hundred
             variables on).
         diagonal: learn only a diagonal covariance, as sep-cma does.
+        recommends: the recommended point: mean (of the search distribution), samples (the mean of
+            popsize fresh samples of it) or best (the candidate of the least loss so far).
     """
 
     def __init__(
@@ -37,6 +43,7 @@ class CMA(Pycma):
         active: bool = True,
         step: Literal["auto", "csa", "tpa"] = "auto",
         diagonal: bool = False,
+        recommends: Recommended = "mean",
         **common: Any,
     ) -> None:
         if step == "tpa" and Space.of(space).dim < 2:
@@ -49,6 +56,27 @@ class CMA(Pycma):
             "AdaptSigma": STEP_RULES[step],
         }
         super().__init__(space, **common)
+        self.recommends = recommends
+        self._point, self._loss = np.zeros(self.dim), np.inf  # recommended, unless it is the mean
+
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+        super()._tell(candidates, losses, outputs)
+        if self.recommends == "samples":
+            self._point = np.mean([self._sample() for _ in range(self._es.popsize)], axis=0)
+        elif not self.failed.all() and losses.min() < self._loss:
+            self._point, self._loss = candidates[int(losses.argmin())], float(losses.min())
+
+    def _sample(self) -> np.ndarray:
+        """A point that :meth:`ask` could return. pycma allows no second ``ask`` before ``tell``."""
+        es = self._es
+        if not es.countiter:  # no generation was told, or a restart
+            return np.array(es.mean)
+        point = es.mean + es.sigma * (es.sigma_vec * es.sm.sample(1)[0])
+        return np.array(es.gp.pheno(point, copy=True, into_bounds=es.boundary_handler.repair))
+
+    def recommend(self) -> np.ndarray:
+        """See the option ``recommends``."""
+        return super().recommend() if self.recommends == "mean" else self._point.copy()
 
     def _variant(self) -> dict[str, Any]:
         return self._options

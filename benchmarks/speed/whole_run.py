@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from craft_zoo.benchmarks.speed.released import released_loop
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Task, few_shot, load_dataset
 from craft_zoo.machine import one_numpy_thread
-from craft_zoo.methods.released import TABLE
+from craft_zoo.methods import EARLIER_OWN_SETTINGS, read_settings
 from craft_zoo.metrics import accuracy
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.tuning import tune
@@ -54,18 +56,21 @@ def measure_runs(
 
         return predict
 
-    def ours(optimizer: str, config: CraftConfig, task: Task, seed: int) -> Predict:
-        tuned = tune(vlm, task, optimizer=optimizer, budget=budget, seed=seed, config=config)
+    def ours(task: Task, seed: int, **how: Any) -> Predict:
+        tuned = tune(vlm, task, budget=budget, seed=seed, **how)
         return lambda: tuned.adapter.solution.logits(box, test_images)
 
-    released = TABLE["eurosat"]
+    def ours_same(task: Task, seed: int) -> Predict:
+        """The settings of EuroSAT, as in the released loop, without the code's other habits."""
+        config = read_settings(EARLIER_OWN_SETTINGS)
+        return ours(replace(task, name="eurosat"), seed, method="craft-released", config=config)
+
+    network = CraftConfig(refiner="network")
     ways: dict[str, Callable[[Task, int], Predict]] = {
         "released loop": theirs,
-        "ours, same settings": partial(
-            ours, released.optimizer, released.config(box.initial_context)
-        ),
-        "ours, cma": partial(ours, "cma", CraftConfig(refiner="network")),
-        "ours, spsa-gc": partial(ours, "spsa-gc", CraftConfig(refiner="network")),
+        "ours, same settings": ours_same,
+        "ours, cma": partial(ours, optimizer="cma", config=network),
+        "ours, spsa-gc": partial(ours, optimizer="spsa-gc", config=network),
     }
     with one_numpy_thread():  # also for the released loop; tune sets this itself
         for seed in range(1, seeds + 1):

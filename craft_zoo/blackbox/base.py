@@ -176,6 +176,10 @@ class WrappedBlackBox(BlackBox):
         self.questions = box.questions
 
 
+class Withheld(CraftZooError):  # noqa: N818, an expected condition rather than an error
+    """A model does not give internals away."""
+
+
 class VLM(ABC):
     """A vision-language model that can only be queried.
 
@@ -261,6 +265,20 @@ class VLM(ABC):
             CraftZooError: the model returns none.
         """
         raise CraftZooError(f"{self.name} has no features of images")
+
+    def feature_lengths(self, images: ImageSet) -> np.ndarray:
+        """(N,) float32 lengths of the features of N images of this model, before normalisation.
+
+        They are internals of a model on this machine. Times its logits, they are the logits that
+        code that forgets to normalise these features would compute.
+
+        Raises:
+            Withheld: the model does not give them away.
+        """
+        raise Withheld(
+            f"{self.name} does not give the lengths of its image features away, as only models on "
+            f"this machine do: use normalised features"
+        )
 
     @property
     def billed(self) -> Usage:

@@ -22,11 +22,12 @@ class BudgetExceeded(CraftZooError):  # noqa: N818, an expected condition rather
 class Meter:
     """Counts the queries and predictions of a run, and refuses queries beyond the budget.
 
-    A query is one context scored on all training images of a task; only the purpose ``search``
-    makes queries. A prediction is one (context, image) pair and is counted for every purpose. Both
-    refer to the task's C classes: a label set of M other texts (anchors) counts as M / C, and
-    totals are rounded up. A service bills differently: one prediction for each prompt and image,
-    however many texts the prompt is filled with.
+    A query is one context scored on all training images of a task, or on a batch of them by a
+    method whose authors count so (``zip``); only the purpose ``search`` makes queries. A prediction
+    is one (context, image) pair and is counted for every purpose. Both refer to the task's C
+    classes: a label set of M other texts (anchors) counts as M / C, and totals are rounded up. A
+    service bills differently: one prediction for each prompt and image, however many texts the
+    prompt is filled with.
 
     Args:
         budget: maximum number of queries; None: unlimited.

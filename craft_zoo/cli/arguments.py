@@ -238,7 +238,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--fewer",
         choices=get_args(Fewer),
-        help="if a class has fewer images than shots: error, or use all of them (default: error)",
+        help="if a class has fewer images than shots: error; all: each of them once; repeat: draw "
+        "with replacement, as Dassl before October 2021 (default: error)",
     )
 
 

@@ -12,7 +12,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.seeding import generator
 
 Sampling = Literal["uniform", "coop"]
-Fewer = Literal["error", "all"]
+Fewer = Literal["error", "all", "repeat"]
 
 _MOST_VAL_SHOTS = 4  # per class, as in CoOp's protocol
 
@@ -34,17 +34,18 @@ def few_shot(
     images as CoOp (with Dassl) for the same seed and lists, in CoOp's order: classes in order of
     first appearance in the training list (or in the validation list), images in order of drawing.
     For ``@base`` and ``@new``, it draws from all classes and keeps those of the part. This is exact
-    for the published splits, whose classes have enough images. For smaller classes CoOp repeats
-    images, while here each is used once; the draws of the other classes are still CoOp's. It is not
-    exact for validation images of a data set without a validation pool, nor for ImageNet, whose
-    folders CoOp lists in the file system's order. CoOp interprets seed 0 as no seed.
+    for the published splits, and for smaller classes with ``fewer="all"``, as Dassl since October
+    2021, or with ``fewer="repeat"``, as Dassl before. It is not exact for validation images of a
+    data set without a validation pool, nor for ImageNet, whose folders CoOp lists in the file
+    system's order. CoOp interprets seed 0 as no seed.
 
     Args:
         dataset: the data set.
         shots: training images per class.
         seed: the same seed gives the same images.
         sampling: see above.
-        fewer: "error", or "all" to use all images of a class that has fewer than ``shots``.
+        fewer: what happens if a class has fewer than ``shots`` images: "error"; "all" uses each of
+            them once, without a draw; "repeat" draws ``shots`` of them with replacement.
 
     Raises:
         CraftZooError: a class has too few training images, or the data set has none.
@@ -55,8 +56,8 @@ def few_shot(
 
     def draw(labels: np.ndarray, count: int, purpose: str) -> np.ndarray:
         if coop is None:
-            return _each_class(labels, count, generator(seed, purpose))
-        return _each_class_coop(labels, count, coop)
+            return _each_class(labels, count, generator(seed, purpose), fewer)
+        return _each_class_coop(labels, count, coop, fewer)
 
     chosen = draw(whole.train.labels, shots, "shots")
     left = whole.train.take(np.setdiff1d(np.arange(len(whole.train)), chosen))
@@ -105,16 +106,18 @@ def _check(dataset: Dataset, shots: int, sampling: str, fewer: str) -> None:
             )
 
 
-def _each_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
+def _each_class(labels: np.ndarray, shots: int, rng: np.random.Generator, fewer: str) -> np.ndarray:
     """(M,) indices of up to ``shots`` images of each class, ordered by class and index."""
     chosen = [np.empty(0, np.int64)]
     for label in np.unique(labels):
         pool = np.flatnonzero(labels == label)
-        chosen.append(np.sort(rng.choice(pool, min(shots, len(pool)), replace=False)))
+        repeats = fewer == "repeat" and len(pool) < shots
+        count = shots if repeats else min(shots, len(pool))
+        chosen.append(np.sort(rng.choice(pool, count, replace=repeats)))
     return np.concatenate(chosen)
 
 
-def _each_class_coop(labels: np.ndarray, shots: int, rng: random.Random) -> np.ndarray:
+def _each_class_coop(labels: np.ndarray, shots: int, rng: random.Random, fewer: str) -> np.ndarray:
     """As :func:`_each_class`, with CoOp's draws and order."""
     pools: dict[int, list[int]] = {}
     for index, label in enumerate(labels.tolist()):
@@ -124,6 +127,5 @@ def _each_class_coop(labels: np.ndarray, shots: int, rng: random.Random) -> np.n
         if len(pool) >= shots:
             chosen += rng.sample(pool, shots)
         else:
-            rng.choices(pool, k=shots)  # as CoOp, so that the next class has the same draws
-            chosen += pool
+            chosen += rng.choices(pool, k=shots) if fewer == "repeat" else pool
     return np.array(chosen, dtype=np.int64)

@@ -5,12 +5,13 @@ solution to deploy; the last one is its result. It never sees the test images.
 
 - ``craft``, its halves ``prompt`` and ``refine``, their versions with anchors ``craft-anchors`` and
   ``anchors``, and with text prompts ``craft-hard`` and ``hard``
-- baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``zip``, ``blackvip``,
-  ``craft-released``, and the white-box references ``coop``, ``coop-csc``, ``linear-probe`` and
-  ``vectors-local``
+- baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``,
+  ``zip``, ``blackvip``, ``craft-released``, and the white-box references ``coop``, ``coop-csc``,
+  ``linear-probe`` and ``vectors-local``
 - ``vectors``: a linear classifier on the vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
-- :func:`read_settings`, :func:`setting_options`: settings by name
+- :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
+  :func:`without_defaults`: settings by name
 - :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`default_optimizer`,
   :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`, :func:`chooses_words`,
   :func:`starting_template`, :func:`trial_space`: properties of methods; :func:`recorded`: journals
@@ -23,6 +24,7 @@ from craft_zoo.methods.anchored import anchors, craft_anchors
 from craft_zoo.methods.base import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
+    EARLIER_OWN_SETTINGS,
     EARLIER_SETTINGS,
     Method,
     Problem,
@@ -38,6 +40,8 @@ from craft_zoo.methods.base import (
     most_prompts,
     most_queries,
     optimizers_for,
+    own_options,
+    own_settings,
     prompts_an_image,
     readers_of,
     recorded,
@@ -47,20 +51,22 @@ from craft_zoo.methods.base import (
     trial_space,
     uses_optimizer,
 )
-from craft_zoo.methods.baselines import bbt, spsa_gc, zip_
+from craft_zoo.methods.baselines import bbt, spsa_clip, spsa_gc
 from craft_zoo.methods.blackvip import blackvip
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.hard import craft_hard, hard
 from craft_zoo.methods.released import craft_released
-from craft_zoo.methods.settings import read_settings, setting_options
+from craft_zoo.methods.settings import read_settings, setting_options, without_defaults
 from craft_zoo.methods.templates import templates
 from craft_zoo.methods.vectors import vectors, vectors_local
 from craft_zoo.methods.white_box import coop, coop_csc, linear_probe
 from craft_zoo.methods.zero_shot import zero_shot
+from craft_zoo.methods.zip import zip_
 
 __all__ = [
     "DEFAULT_CATEGORICAL_OPTIMIZER",
     "DEFAULT_OPTIMIZER",
+    "EARLIER_OWN_SETTINGS",
     "EARLIER_SETTINGS",
     "Method",
     "Problem",
@@ -87,6 +93,8 @@ __all__ = [
     "most_prompts",
     "most_queries",
     "optimizers_for",
+    "own_options",
+    "own_settings",
     "prompt",
     "prompts_an_image",
     "read_settings",
@@ -96,6 +104,7 @@ __all__ = [
     "register_method",
     "setting_options",
     "settings_of",
+    "spsa_clip",
     "spsa_gc",
     "starting_template",
     "templates",
@@ -103,6 +112,7 @@ __all__ = [
     "uses_optimizer",
     "vectors",
     "vectors_local",
+    "without_defaults",
     "zero_shot",
     "zip_",
 ]

@@ -49,6 +49,16 @@ EARLIER_SETTINGS = {
     "prior": "uniform",
     "per_image": 0.0,
 }
+# The same for settings that methods declare themselves.
+EARLIER_OWN_SETTINGS: dict[str, Any] = {
+    "craft-released.step": "auto",
+    "craft-released.deploys": "mean",
+    "craft-released.scored": "images",
+    "craft-released.learns": "queries",
+    "craft-released.features": "normalised",
+    "craft-released.crop": None,
+    "craft-released.projection": "file",
+}
 
 
 @dataclass
@@ -145,6 +155,7 @@ class Problem:
         progress: Progress | None = None,
         name: str = "",
         template: str | None = None,
+        method: str | None = None,
     ) -> Problem:
         """Pass the few shots to a model and open it on the class names.
 
@@ -159,6 +170,7 @@ class Problem:
             progress: called as the model processes the images.
             name: see :class:`Problem`.
             template: the data set's own template, used if ``config.template`` is ``dataset``.
+            method: name of the method that the problem is for, if that has a prompt of its own.
 
         Raises:
             CraftZooError: an image or a class name is invalid.
@@ -166,7 +178,7 @@ class Problem:
         config = config or CraftConfig()
         if config.local:
             check_features(config.local)
-        prompt = starting_template(config, template)
+        prompt = starting_template(config, template, method)
         rng = generator(seed, "views")
         views = [vlm.images(augmented(shots.images, rng), progress) for _ in range(config.views)]
         return cls(
@@ -186,13 +198,16 @@ class Problem:
         )
 
 
-def starting_template(config: CraftConfig, own: str | None) -> str:
+def starting_template(config: CraftConfig, own: str | None, method: str | None = None) -> str:
     """The initial prompt of a method.
 
     Args:
         config: the method's settings; ``template`` may request the data set's own template.
         own: the data set's own template; None: it has none.
+        method: name of the method, if it has a prompt of its own.
     """
+    if method is not None and (start := _find(method).start) is not None:
+        return as_template(start)
     words = config.template
     return as_template((own or DEFAULT_INIT) if words == DATASET_TEMPLATE else words)
 
@@ -217,8 +232,10 @@ class _Entry:
     anchors: Queries
     anchor_prompts: Queries
     chooses_words: Callable[[CraftConfig, int, int], bool]
+    views: Queries
     asks_initial: bool
     deployable: bool
+    start: str | None
 
 
 REGISTRY: Registry[_Entry] = Registry(
@@ -239,8 +256,10 @@ def register_method(
     anchors: Queries | None = None,
     anchor_prompts: Queries | None = None,
     chooses_words: Callable[[CraftConfig, int, int], bool] | None = None,
+    views: Queries | None = None,
     asks_initial: bool = True,
     deployable: bool = True,
+    start: str | None = None,
 ) -> Callable[[Method], Method]:
     """Decorator that registers a method; its docstring's first line is its description.
 
@@ -260,8 +279,13 @@ def register_method(
         anchor_prompts: number of prompts under which they are scored.
         chooses_words: whether the words that are deployed as anchors are chosen by their logits on
             the training images; None: they are not.
+        views: number of augmented views of the training images (N predictions each) that it scores
+            beside its queries; None: one per epoch of the network refiner, if it reads the setting
+            ``views`` and that is above 0.
         asks_initial: whether it scores the training images under the initial prompt.
         deployable: whether an adapter can represent the solution.
+        start: words whose places its contexts take, whatever the setting ``template`` is; None:
+            those of the setting.
     """
     known = {field.name for field in fields(CraftConfig)} - {"own"}
     used = known if settings is None else frozenset(settings) | {"template"}
@@ -285,8 +309,10 @@ def register_method(
             anchors=anchors or _none,
             anchor_prompts=anchor_prompts or _none,
             chooses_words=chooses_words or (lambda *_: False),
+            views=views or (_one_per_epoch if "views" in used else _none),
             asks_initial=asks_initial,
             deployable=deployable,
+            start=start,
         )
         REGISTRY.add(name, entry, method)
         return method
@@ -296,6 +322,11 @@ def register_method(
 
 def _none(_config: CraftConfig, _budget: int, _n_classes: int) -> int:
     return 0
+
+
+def _one_per_epoch(config: CraftConfig, budget: int, _n_classes: int) -> int:
+    trains = config.refiner == "network" and config.views > 0
+    return max(1, budget // config.epoch_queries) if trains else 0
 
 
 def _all_of_them(_config: CraftConfig, budget: int, _n_classes: int) -> int:
@@ -429,10 +460,7 @@ def most_predictions(name: str, config: CraftConfig, budget: int, images: int, c
         classes: number of classes C.
     """
     prompts = most_prompts(name, config, budget, classes)
-    # A network refiner with augmented views scores one view (N images) per training epoch.
-    if settings_of(name, config).get("views", 0):
-        prompts += max(1, budget // config.epoch_queries)
-    return prompts * images
+    return (prompts + _find(name).views(config, budget, classes)) * images
 
 
 def readers_of(setting: str, config: CraftConfig | None = None) -> list[str]:
@@ -461,13 +489,24 @@ def _idle(entry: _Entry, config: CraftConfig) -> frozenset[str]:
 def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
     """Values of the settings that the method's result depends on.
 
-    Settings of the refiner that ``config`` does not select are excluded.
+    Settings of the refiner that ``config`` does not select are excluded, and settings with the
+    values of before there was the setting (``EARLIER_SETTINGS``, ``EARLIER_OWN_SETTINGS``).
     """
     used = _find(name).settings - _idle(_find(name), config)
     earlier = EARLIER_SETTINGS.items()
     used = used - {name for name, value in earlier if getattr(config, name) == value}
-    own = {key: value for key, value in config.own if key in _find(name).own}
+    own = {
+        key: value
+        for key, value in own_settings(name, config).items()
+        if value != EARLIER_OWN_SETTINGS.get(key, _find(name).own[key].default)
+    }
     return {name: getattr(config, name) for name in sorted(used)} | own
+
+
+def own_settings(name: str, config: CraftConfig) -> dict[str, Any]:
+    """Values of all settings that the method declares itself, by ``METHOD.SETTING``."""
+    given = dict(config.own)
+    return {key: given.get(key, option.default) for key, option in _find(name).own.items()}
 
 
 def own_options() -> dict[str, Option]:

@@ -27,10 +27,10 @@ def spsa_gc(problem: Problem) -> Iterator[Step]:
     return _prompt_alone(problem, "spsa-gc")
 
 
-@register_method("zip", uses_optimizer=False, settings=SEARCH_SETTINGS)
-def zip_(problem: Problem) -> Iterator[Step]:
-    """Clipped two-point estimates on a soft prompt (ZIP, Park et al. 2025), not low-rank."""
-    return _prompt_alone(problem, "zip")
+@register_method("spsa-clip", uses_optimizer=False, settings=SEARCH_SETTINGS)
+def spsa_clip(problem: Problem) -> Iterator[Step]:
+    """Two-point estimates on a soft prompt, clipped as in ZIP, whose other parts it lacks."""
+    return _prompt_alone(problem, "spsa-clip")
 
 
 def _prompt_alone(problem: Problem, optimizer: str) -> Iterator[Step]:

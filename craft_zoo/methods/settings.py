@@ -40,5 +40,14 @@ def read_settings(values: Mapping[str, Any], base: CraftConfig | None = None) ->
         read[name] = read_value(value, owner)
     config = base or CraftConfig()
     own = dict(config.own) | {name: read.pop(name) for name in own_options() if name in read}
-    own = {name: value for name, value in own.items() if value != known[name].default}
-    return replace(config, own=tuple(sorted(own.items())), **read)
+    return replace(config, own=without_defaults(own), **read)
+
+
+def without_defaults(own: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """:attr:`CraftConfig.own` from values by ``METHOD.SETTING``: those that are no defaults."""
+    known = own_options()
+    return tuple(
+        (name, value)
+        for name, value in sorted(own.items())
+        if name not in known or value != known[name].default
+    )

@@ -53,20 +53,17 @@ class ImageEncoder:
         self._device, self._dtype = weight.device, weight.dtype
         self._batch = _BATCH.get(self._device.type, 32)
 
-    def __call__(
-        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
-    ) -> Tensor:
+    def __call__(self, images: Sequence[ImageSource], progress: Progress | None = None) -> Tensor:
         """Encode images to features (N, embed_dim) on the model's device.
 
         Args:
             images: N images.
             progress: called after each batch.
-            keep: whether the cache is read and written.
 
         Raises:
             CraftZooError: an image is missing or corrupt; features computed until then are cached.
         """
-        cache = self._cache if keep else None
+        cache = self._cache
         if cache is None:
             keys = [str(place).encode() for place in range(len(images))]
             known: dict[bytes, np.ndarray] = {}
@@ -103,27 +100,50 @@ class ImageEncoder:
             module_key(self._model.visual, preprocess, versions, self._device.type), self._folder
         )
 
-    def _encode(self, images: Sequence[ImageSource]) -> Iterator[np.ndarray]:
-        """Features of each batch, (at most batch, embed_dim)."""
+    def with_lengths(
+        self, images: Sequence[ImageSource], progress: Progress | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`__call__` without the cache, with the features' lengths before normalisation.
+
+        Returns:
+            Features (N, embed_dim) and lengths (N,), on the model's device.
+        """
+        parts: list[np.ndarray] = []
+        for part in self._encode(images, lengths=True):
+            parts.append(part)
+            if progress:
+                progress(sum(map(len, parts)), len(images))
+        found = torch.from_numpy(np.concatenate(parts)).to(self._device)
+        return found[:, 1:].contiguous(), found[:, 0].contiguous()
+
+    def _encode(
+        self, images: Sequence[ImageSource], *, lengths: bool = False
+    ) -> Iterator[np.ndarray]:
+        """Features of each batch, (at most batch, embed_dim); see :meth:`_run`."""
         if self._device.type == "cpu":
             starts = range(0, len(images), self._batch)
             batches = (images[start : start + self._batch] for start in starts)
             yield from in_threads(
-                lambda batch: self._run([self._prepare(image) for image in batch]), batches
+                lambda batch: self._run([self._prepare(image) for image in batch], lengths),
+                batches,
             )
         else:
             pixels = in_threads(self._prepare, images, ahead=2 * self._batch)
             while batch := list(islice(pixels, self._batch)):
-                yield self._run(batch)
+                yield self._run(batch, lengths)
 
     def _prepare(self, source: ImageSource) -> Tensor:
         return self._to_tensor(open_image(source))
 
     @torch.inference_mode()
-    def _run(self, pixels: list[Tensor]) -> np.ndarray:
+    def _run(self, pixels: list[Tensor], lengths: bool = False) -> np.ndarray:
+        """Normalised features; with ``lengths``, behind a column of those before normalisation."""
         padding = [pixels[-1]] * (self._batch - len(pixels))
         batch = torch.stack(pixels + padding).to(
             self._device, self._dtype, memory_format=torch.channels_last
         )
         features = self._model.encode_image(batch)[: len(pixels)].float()
-        return F.normalize(features, dim=-1).cpu().numpy()
+        normalised = F.normalize(features, dim=-1)
+        if lengths:
+            normalised = torch.cat([features.norm(dim=-1, keepdim=True), normalised], dim=1)
+        return normalised.cpu().numpy()

@@ -164,7 +164,10 @@ class OpenCLIP(ServingVLM):
             CraftZooError: there is no image, or one is missing or corrupt.
         """
         images = as_images(images)
-        return _Features(self._encode_images(images, progress, keep=keep), self, images)
+        if keep:
+            return _Features(self._encode_images(images, progress), self, images)
+        features, lengths = self._encode_images.with_lengths(images, progress)
+        return _Features(features, self, images, lengths)
 
     def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenedWhite:
         """Open the model on class names with gradients; not part of the black-box interface."""
@@ -174,6 +177,13 @@ class OpenCLIP(ServingVLM):
         """See :meth:`VLM.features`; not part of the black-box interface."""
         assert isinstance(images, _Features)
         return images.features.cpu().numpy()
+
+    def feature_lengths(self, images: ImageSet) -> np.ndarray:
+        """See :meth:`VLM.feature_lengths`; not part of the black-box interface."""
+        own = own_images(images, _Features, self)
+        if own.lengths is None:
+            own.lengths = self._encode_images.with_lengths(own.sources)[1]
+        return own.lengths.cpu().numpy()
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenCLIPClassifier:
         """Open the model on class names.
@@ -284,10 +294,20 @@ class OpenedWhite:
 
 
 class _Features(ImageSet):
-    """Normalised image features (N, embed_dim), which only their model may read."""
+    """Normalised image features (N, embed_dim), which only their model may read.
 
-    def __init__(self, features: Tensor, owner: OpenCLIP, sources: Sequence[ImageSource]) -> None:
+    ``lengths`` (N,) are those of the features before normalisation, where they are known.
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        owner: OpenCLIP,
+        sources: Sequence[ImageSource],
+        lengths: Tensor | None = None,
+    ) -> None:
         self.features, self.owner, self.sources = features, owner, sources
+        self.lengths = lengths
 
     def __len__(self) -> int:
         return len(self.features)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from craft_zoo.optimizers import Space
@@ -22,6 +24,7 @@ class Subspace(PromptSpace):
         seed: seed of A.
         n_classes: C, if each class has its own context: a candidate then concatenates C vectors z,
             which share A. None: all classes share one context.
+        entries: distribution of the entries of A, with mean 0.
     """
 
     def __init__(
@@ -32,12 +35,16 @@ class Subspace(PromptSpace):
         std: float,
         seed: int,
         n_classes: int | None = None,
+        entries: Literal["normal", "uniform"] = "normal",
     ) -> None:
         self.p0 = self.start = np.asarray(initial_context, dtype=np.float32)
         self.variables = Space(dim * (n_classes or 1), blocks=n_classes or 1)
         self.n_classes = n_classes
         rng = generator(seed, "subspace")
-        self._basis = (std * rng.standard_normal((self.p0.size, dim))).astype(np.float32)
+        shape, most = (self.p0.size, dim), 3**0.5
+        is_normal = entries == "normal"
+        unit = rng.standard_normal(shape) if is_normal else rng.uniform(-most, most, shape)
+        self._basis = (std * unit).astype(np.float32)
 
     @classmethod
     def relative(

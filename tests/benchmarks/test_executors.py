@@ -42,7 +42,9 @@ def grid(folder: Path, *, budget: int = 120) -> list[RunSpec]:
     return cross(
         "craft-mini",
         [DatasetSpec(f"folder:{folder}")],
-        combine(["craft", "zip"], ["logit-gn"], CraftConfig(intrinsic_dim=20, discriminant=False)),
+        combine(
+            ["craft", "spsa-clip"], ["logit-gn"], CraftConfig(intrinsic_dim=20, discriminant=False)
+        ),
         shots=[2],
         seeds=[1, 2],
         budgets=[budget],
@@ -158,7 +160,16 @@ def test_a_run_whose_process_always_dies_is_given_up(folder: Path, tmp_path: Pat
 
 def test_bench_takes_jobs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     arguments = ["bench", "--dataset", f"folder:{folder}", "--out", str(tmp_path), "--budget", "9"]
-    arguments += ["--method", "zip", "--set", "intrinsic_dim=9", "--shots", "2", "--seeds", "2"]
+    arguments += [
+        "--method",
+        "spsa-clip",
+        "--set",
+        "intrinsic_dim=9",
+        "--shots",
+        "2",
+        "--seeds",
+        "2",
+    ]
     assert main([*arguments, "--jobs", "2", "--threads", "1"]) == 0
     assert "2 of 2 runs" in capsys.readouterr().out
     assert len(list(tmp_path.glob("runs/*/run.json"))) == 2
@@ -170,7 +181,16 @@ def test_bench_takes_jobs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_points_go_to_tensorboard(folder: Path, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     arguments = ["bench", "--dataset", f"folder:{folder}", "--out", str(tmp_path), "--budget", "9"]
-    arguments += ["--method", "zip", "--set", "intrinsic_dim=9", "--shots", "2", "--seeds", "1"]
+    arguments += [
+        "--method",
+        "spsa-clip",
+        "--set",
+        "intrinsic_dim=9",
+        "--shots",
+        "2",
+        "--seeds",
+        "1",
+    ]
     assert main([*arguments, "--log-to", "tensorboard"]) == 0
     ((run, points),) = RunStore(tmp_path).read_all()[0].items()
     written = events.EventAccumulator(str(tmp_path / "tensorboard" / run.identity))

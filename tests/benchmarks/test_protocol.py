@@ -22,12 +22,13 @@ from craft_zoo.benchmarks import (
     read_suite,
     suite_names,
 )
+from craft_zoo.benchmarks.grid import label_runs
 from craft_zoo.blackbox import ModelSpec
 from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Dataset, DatasetSpec, few_shot, load_dataset, published_datasets
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import method_names
+from craft_zoo.methods import EARLIER_OWN_SETTINGS, method_names, read_settings
 from craft_zoo.metrics import accuracy
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.transfer import transfer
@@ -122,6 +123,33 @@ def test_how_shots_are_drawn_counts_and_where_data_lie_does_not() -> None:
     assert drawn == type(drawn).from_json(drawn.to_json())
 
 
+def test_craft_released_before_its_settings_is_read_as_it_was_run() -> None:
+    """Of a record in docs/results/study; what is run now has another identity."""
+    config = read_settings(EARLIER_OWN_SETTINGS)
+
+    def released(config: CraftConfig) -> RunSpec:
+        [run] = cross(
+            "craft-mini",
+            [DatasetSpec("digits")],
+            combine(["craft-released"], [], config),
+            shots=[16],
+            seeds=[3],
+            budgets=[8000],
+        )
+        return run
+
+    before, now = released(config), released(CraftConfig())
+    assert before.identity == "digits-craft-released-none-16shots-seed3-2305c9ab36"
+    assert now.identity != before.identity
+    stored = before.to_json()
+    del stored["config"]["own"]
+    assert RunSpec.from_json(stored) == before
+    assert RunSpec.from_json(now.to_json()) == now
+    labels = label_runs([before, now])
+    assert labels[now] == "craft-released"
+    assert ", features=normalised, " in labels[before]
+
+
 def test_identities_are_those_of_records_that_exist() -> None:
     """Of a run in docs/results/study, made before there were these settings."""
     [run] = cross(
@@ -140,6 +168,35 @@ def test_identities_are_those_of_records_that_exist() -> None:
     now = replace(run, config=CraftConfig())
     assert RunSpec.from_json(now.to_json()) == now
     assert now.identity != run.identity
+
+
+def test_spsa_clip_is_read_where_it_was_called_zip() -> None:
+    """Of records in docs/results/study, and of what is called zip now."""
+
+    def made(method: str, optimizer: str, budget: int) -> RunSpec:
+        [run] = cross(
+            "craft-mini",
+            [DatasetSpec("digits")],
+            combine([method], [optimizer], CraftConfig(discriminant=False, initial_answer=False)),
+            shots=[16],
+            seeds=[1],
+            budgets=[budget],
+        )
+        return run
+
+    alone, within, now = (
+        made("spsa-clip", "spsa-clip", 8000),
+        made("craft", "spsa-clip", 2000),
+        made("zip", "cma", 8000),
+    )
+    assert alone.identity == "digits-zip-none-16shots-seed1-0033e3126c"
+    assert within.identity == "digits-craft-zip-16shots-seed1-0e441d07e3"
+    assert RunSpec.from_json(alone.to_json() | {"method": "zip"}) == alone
+    assert RunSpec.from_json(within.to_json() | {"optimizer": "zip:c=0.3"}) == replace(
+        within, optimizer="spsa-clip:c=0.3"
+    )
+    assert RunSpec.from_json(now.to_json()) == now
+    assert now.identity != alone.identity
 
 
 PARTS = """
@@ -189,20 +246,33 @@ def test_parts_that_are_wrong(change: str, complaint: str, tmp_path: Path) -> No
 ABLATIONS = (
     *("craft", "without a refiner", "unified context", "refiner solved once"),
     *("no shots held out", "256 dimensions", "cma for logit-gn", "spsa-gc for logit-gn"),
-    *("zip for logit-gn", "cma, network refiner", "anchors: 16", "anchors: 64", "anchors: 256"),
+    *(
+        "spsa-clip for logit-gn",
+        "cma, network refiner",
+        "anchors: 16",
+        "anchors: 64",
+        "anchors: 256",
+    ),
     *("anchors: 1,000", "anchors: by spread", "anchors: by information", "anchors: contexts"),
 )
 
 
 def test_suites_ask_for_the_papers_experiments() -> None:
-    assert suite_names() == ["craft-paper", "study", "zip-paper"]
+    assert suite_names() == ["craft-paper", "craft-paper-shift", "study", "zip-paper"]
     craft = Plan.of(read_suite("craft-paper")).runs(look=False)
     few = [run for run in craft if not run.transfer]
     assert len(few) == 11 * 5 * 3 * 4  # data sets, shots, seeds, methods
-    assert {(run.shots, run.budget) for run in few} == {
-        *((1, 2000), (2, 4000), (4, 4000)),
-        *((8, 8000), (16, 8000)),
-    }
+    searched = [run for run in few if run.method != "zero-shot"]
+    by_shots = {1: 2000, 2: 4000, 4: 4000, 8: 8000, 16: 8000}
+    for run in searched:
+        most = 4000 if run.dataset.name == "imagenet" else 8000
+        assert run.budget == min(by_shots[run.shots], most)
+    # "a photo of a" is the start of all that is learnt
+    for run in craft:
+        template = "dataset" if run.method == "zero-shot" else CraftConfig().template
+        assert run.config.template == template
+    [shifted] = {run.model for run in Plan.of(read_suite("craft-paper-shift")).runs(look=False)}
+    assert shifted == "ViT-B-16-quickgelu@openai"
     shifts = {name for run in craft for name in run.transfer}
     assert shifts == {"imagenetv2", "imagenet-sketch", "imagenet-a", "imagenet-r"}
     assert {run.dataset.sampling for run in craft} == {"coop"}
@@ -212,7 +282,7 @@ def test_suites_ask_for_the_papers_experiments() -> None:
     assert Counter(study.values()) == {"": 13 * 3 * 3, **dict.fromkeys(ABLATIONS, 3)}
     assert {run.method for run, name in study.items() if not name} == set(method_names()) - {
         *("prompt", "hard", "craft-hard", "vectors", "vectors-local", "local"),
-        "blackvip",  # each of its queries encodes all training images again
+        *("blackvip", "zip"),  # which encode training images again and again
     }
     assert {run.budget for run, name in study.items() if name} == {2000}
     zip_paper = Plan.of(read_suite("zip-paper")).runs(look=False)
@@ -239,10 +309,13 @@ def test_a_suite_runs_on_published_layouts(
         *("caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "eurosat"),
         *("fgvc_aircraft", "sun397", "dtd", "ucf101", "imagenet"),
     }
-    [shift] = [run for run in curves if run.transfer]
-    assert len(RunStore(out).transfers(shift)) == 4
-    templates = {run.dataset.name: run.config.template for run in curves}
-    assert set(templates.values()) == {"dataset"}
+    shifts = [run for run in curves if run.transfer]
+    for shift in shifts:
+        assert len(RunStore(out).transfers(shift)) == 4
+    # of the parts for zero-shot, and of those for what is learnt
+    both = {"dataset", CraftConfig().template}
+    assert {run.config.template for run in shifts} == both
+    assert {run.config.template for run in curves} == both
 
 
 def test_a_forecast_counts_what_runs_ask_for(vlm: OpenCLIP, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ from craft_zoo.machine import use_threads
 sys.path.insert(0, sys.argv[1])
 from test_resume import grid
 use_threads(1)
-runs = grid(Path(sys.argv[2]), ["craft", "zip"], seeds=2, budget=200)
+runs = grid(Path(sys.argv[2]), ["craft", "spsa-clip"], seeds=2, budget=200)
 Bench(load_vlm("craft-mini"), RunStore(Path(sys.argv[3])), in_flight=1).run(runs)
 """
 
@@ -147,7 +147,7 @@ def begin(folder: Path, out: Path) -> subprocess.Popen[bytes]:
 def test_kill_9(image_folder: Path, tmp_path: Path) -> None:
     """Two processes share a grid and are killed again and again; all is as if they had not been."""
     use_threads(1)
-    runs = grid(image_folder, ["craft", "zip"], seeds=2, budget=200)
+    runs = grid(image_folder, ["craft", "spsa-clip"], seeds=2, budget=200)
     whole, store = RunStore(tmp_path / "whole"), RunStore(tmp_path / "killed")
     # The processes load craft-mini, not the tiny model of the other tests.
     Bench(load_vlm("craft-mini"), whole, in_flight=1).run(runs)
@@ -178,7 +178,16 @@ def test_where_there_is_no_room_the_same_command_goes_on(
     """The kernel refuses a file above 10 KB, as it does on a full disk."""
     pytest.importorskip("resource")
     arguments = ["bench", "--dataset", f"folder:{image_folder}", "--method", "refine"]
-    arguments += ["--method", "zip", "--set", "intrinsic_dim=9", "--shots", "2", "--seeds", "1"]
+    arguments += [
+        "--method",
+        "spsa-clip",
+        "--set",
+        "intrinsic_dim=9",
+        "--shots",
+        "2",
+        "--seeds",
+        "1",
+    ]
     arguments += ["--budget", "150", "--in-flight", "1", "--threads", "1"]
     small = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))"
 

@@ -42,7 +42,7 @@ from craft_zoo.optimizers.registry import REGISTRY
         ("cma:popsize=", "write option=value"),
         ("spsa:step=-1", "'step' of 'spsa' must be above 0"),
         ("spsa-gc:momentum=1", r"'momentum' of 'spsa-gc' must be in \[0, 1\)"),
-        ("zip:directions=0", "'directions' of 'zip' must be at least 1"),
+        ("spsa-clip:directions=0", "'directions' of 'spsa-clip' must be at least 1"),
         ("zo-adam:lr=nan", "'lr' of 'zo-adam' must be above 0"),
         ("snes:popsize=1", "'popsize' of 'snes' must be at least 2"),
         ("random:sigma=-1", "'sigma' of 'random' must be above 0"),

@@ -69,7 +69,7 @@ def tune(image_folder: Path, tmp_path: Path) -> Callable[..., int]:
     return run
 
 
-@pytest.mark.parametrize("spec", ["cma", "cma:popsize=8", "snes", "spsa", "logit-gn", "zip"])
+@pytest.mark.parametrize("spec", ["cma", "cma:popsize=8", "snes", "spsa", "logit-gn", "spsa-clip"])
 def test_an_optimizer_is_checked_with_the_budget_that_it_will_have(spec: str) -> None:
     check_method("craft", spec, budget=100, config=CraftConfig())
 

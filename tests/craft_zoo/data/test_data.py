@@ -20,7 +20,7 @@ from craft_zoo.data import (
     open_image,
     readable,
 )
-from craft_zoo.data.augment import View, augmented
+from craft_zoo.data.augment import View, augmented, resized_crops
 from craft_zoo.errors import CraftZooError
 
 
@@ -134,6 +134,36 @@ def test_views_are_crops_of_half_to_all_of_the_area() -> None:
     spans = [np.ptp(np.asarray(view.open())[100, :, 0].astype(int)) for view in views]
     assert max(spans) > 180
     assert 0.5**0.5 * 200 * (3 / 4) ** 0.5 - 5 < min(spans) < 170
+
+
+class Scripted:
+    """Draws given shares and aspects; integers are the largest possible."""
+
+    def __init__(self, *numbers: float) -> None:
+        self.numbers = list(numbers)
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * self.numbers.pop(0)
+
+    def integers(self, high: int) -> int:
+        return high - 1
+
+    def random(self) -> float:
+        return 0.7
+
+
+def test_released_views_are_torchvisions() -> None:
+    """20 x 10 pixels: a first crop of all the area does not fit, one of half of it does."""
+    image = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    drawn = Scripted(1, 0.5, 0, 0.5)  # shares of [0.5, 1], and of the aspects' logarithms
+    [view] = resized_crops([image], drawn, side=7, smallest=0.5)  # type: ignore[arg-type]
+    assert view == View(view.source, (10, 0, 20, 10), False, 7)
+    expected = Image.fromarray(image).convert("RGB").crop((10, 0, 20, 10))
+    assert np.array_equal(view.open(), expected.resize((7, 7), Image.Resampling.BICUBIC))
+    # a strip of 40 x 4, into which no crop fits, is cut to an aspect of 4 : 3
+    strip = np.zeros((4, 40), np.uint8)
+    [view] = resized_crops([strip], Scripted(*[0.5] * 20), side=7, smallest=0.5)  # type: ignore[arg-type]
+    assert view.box == (17, 0, 22, 4)
 
 
 def test_views_of_files_are_drawn_from_their_headers(image_folder: Path) -> None:

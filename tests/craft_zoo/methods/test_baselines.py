@@ -25,7 +25,7 @@ def problem_of(
 
 @pytest.mark.parametrize(
     ("name", "optimizer", "dim"),
-    [("bbt", "cma:popsize=20", 500), ("spsa-gc", "spsa-gc", 512), ("zip", "zip", 512)],
+    [("bbt", "cma:popsize=20", 500), ("spsa-gc", "spsa-gc", 512), ("spsa-clip", "spsa-clip", 512)],
 )
 def test_prompt_baselines_are_the_prompt_side_with_their_optimizer(
     tiny_vlm: OpenCLIP, small_task: Task, name: str, optimizer: str, dim: int

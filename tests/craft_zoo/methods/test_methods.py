@@ -230,7 +230,7 @@ def test_names_and_needs() -> None:
     names = list(method_names())
     assert set(names) == {
         *("craft", "prompt", "refine", "craft-anchors", "anchors"),
-        *("zero-shot", "templates", "bbt", "spsa-gc", "zip", "blackvip"),
+        *("zero-shot", "templates", "bbt", "spsa-gc", "spsa-clip", "zip", "blackvip"),
         *("craft-released", "coop", "coop-csc", "linear-probe", "vectors", "vectors-local"),
         *("hard", "craft-hard"),
     }

@@ -1,4 +1,4 @@
-"""ZIP's optimizer: SPSA with clipped gradients."""
+"""SPSA with clipped gradients, after ZIP."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from craft_zoo.optimizers.registry import register
 from craft_zoo.optimizers.spsa import SPSA
 
 
-@register("zip")
-class ZIP(SPSA):
-    """The optimizer of ZIP (Park et al. 2025): two-point estimates, clipped to a norm of sqrt(d).
+@register("spsa-clip")
+class SPSAClip(SPSA):
+    """SPSA with gradients clipped to a norm of sqrt(d), after ZIP (Park et al. 2025).
 
     Gains and calibration are SPSA's. The gradient is scaled by ``min(1, sqrt(d) / ‖gradient‖)``,
     measured in units of the root mean square slope at the start, so that clipping does not depend
     on the scale of the losses. A steep direction, which is mostly noise, then moves no coordinate
-    further than a typical one. ZIP's low-rank prompt is not included.
+    further than a typical one. In ZIP, the threshold is absolute, and directions, gains and
+    averages differ: the method ``zip`` has an optimizer of its own, ``ZipSPSA``.
     """
 
     def _follow(self, gradient: np.ndarray) -> None:
