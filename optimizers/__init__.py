@@ -4,10 +4,12 @@
 when :attr:`Optimizer.stop` gives a reason; :meth:`Optimizer.recommend` returns the best point. See
 :class:`Optimizer` for an example.
 
+- :func:`minimize`, :func:`maximize`: a whole search in one call, which returns a :class:`Result`
 - :class:`Space`: what an optimizer searches
 - :func:`create`, :func:`names`, :func:`options`, :func:`register`: optimizers by name;
   :func:`searches`, :func:`uses_blocks`: capabilities of an optimizer
 - :func:`restore`: continue a search from its :meth:`Optimizer.state`
+- :class:`Auto`: ``auto``, which chooses one of the others
 - :class:`CMA`, :class:`SepCMA`, :class:`VkdCMA`: ``cma``, ``sep-cma``, ``vkd-cma`` (pycma)
 - :class:`SPSA`, :class:`SPSAGC`, :class:`ZIP`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``, ``zip``,
   ``zo-adam`` (estimated gradients)
@@ -26,6 +28,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from craft_zoo.optimizers.auto import Auto as Auto
+    from craft_zoo.optimizers.base import Best as Best
     from craft_zoo.optimizers.base import Optimizer as Optimizer
     from craft_zoo.optimizers.base import OutputLoss as OutputLoss
     from craft_zoo.optimizers.base import Outputs as Outputs
@@ -38,6 +42,9 @@ if TYPE_CHECKING:
     from craft_zoo.optimizers.hill_climb import HillClimb as HillClimb
     from craft_zoo.optimizers.lm_ma_es import LMMAES as LMMAES
     from craft_zoo.optimizers.logit_gn import LogitGN as LogitGN
+    from craft_zoo.optimizers.minimization import Result as Result
+    from craft_zoo.optimizers.minimization import maximize as maximize
+    from craft_zoo.optimizers.minimization import minimize as minimize
     from craft_zoo.optimizers.nevergrad import Nevergrad as Nevergrad
     from craft_zoo.optimizers.option import Option as Option
     from craft_zoo.optimizers.random_search import RandomSearch as RandomSearch
@@ -58,6 +65,8 @@ if TYPE_CHECKING:
     from craft_zoo.optimizers.zo_adam import ZOAdam as ZOAdam
 
 _HOMES = {
+    "Auto": "auto",
+    "Best": "base",
     "CMA": "cma",
     "ChoiceSearch": "choices",
     "Columns": "columns",
@@ -72,6 +81,7 @@ _HOMES = {
     "OutputLoss": "base",
     "Outputs": "base",
     "RandomSearch": "random_search",
+    "Result": "minimization",
     "SNES": "snes",
     "SPSA": "spsa",
     "SPSAGC": "spsa_gc",
@@ -81,6 +91,8 @@ _HOMES = {
     "ZIP": "zip",
     "ZOAdam": "zo_adam",
     "create": "registry",
+    "maximize": "minimization",
+    "minimize": "minimization",
     "names": "registry",
     "options": "registry",
     "parse_spec": "registry",
