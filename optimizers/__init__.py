@@ -11,6 +11,8 @@ when :attr:`Optimizer.stop` gives a reason; :meth:`Optimizer.recommend` returns 
 - :func:`restore`: continue a search from its :meth:`Optimizer.state`
 - :class:`Auto`: ``auto``, which chooses one of the others
 - :class:`CMA`, :class:`SepCMA`, :class:`VkdCMA`: ``cma``, ``sep-cma``, ``vkd-cma`` (pycma)
+- :class:`NelderMead`, :class:`Powell`, :class:`COBYQA`: ``nelder-mead``, ``powell``, ``cobyqa``
+  (scipy)
 - :class:`SPSA`, :class:`SPSAGC`, :class:`ZIP`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``, ``zip``,
   ``zo-adam`` (estimated gradients)
 - :class:`LMMAES`, :class:`SNES`, :class:`RandomSearch`: ``lm-ma-es``, ``snes``, ``random``
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from craft_zoo.optimizers.checkpoint import restore as restore
     from craft_zoo.optimizers.choices import ChoiceSearch as ChoiceSearch
     from craft_zoo.optimizers.cma import CMA as CMA
+    from craft_zoo.optimizers.cobyqa import COBYQA as COBYQA
     from craft_zoo.optimizers.columns import Columns as Columns
     from craft_zoo.optimizers.errors import OptimizerError as OptimizerError
     from craft_zoo.optimizers.genetic import Genetic as Genetic
@@ -45,8 +48,10 @@ if TYPE_CHECKING:
     from craft_zoo.optimizers.minimization import Result as Result
     from craft_zoo.optimizers.minimization import maximize as maximize
     from craft_zoo.optimizers.minimization import minimize as minimize
+    from craft_zoo.optimizers.nelder_mead import NelderMead as NelderMead
     from craft_zoo.optimizers.nevergrad import Nevergrad as Nevergrad
     from craft_zoo.optimizers.option import Option as Option
+    from craft_zoo.optimizers.powell import Powell as Powell
     from craft_zoo.optimizers.random_search import RandomSearch as RandomSearch
     from craft_zoo.optimizers.registry import create as create
     from craft_zoo.optimizers.registry import names as names
@@ -68,18 +73,21 @@ _HOMES = {
     "Auto": "auto",
     "Best": "base",
     "CMA": "cma",
+    "COBYQA": "cobyqa",
     "ChoiceSearch": "choices",
     "Columns": "columns",
     "Genetic": "genetic",
     "HillClimb": "hill_climb",
     "LMMAES": "lm_ma_es",
     "LogitGN": "logit_gn",
+    "NelderMead": "nelder_mead",
     "Nevergrad": "nevergrad",
     "Optimizer": "base",
     "OptimizerError": "errors",
     "Option": "option",
     "OutputLoss": "base",
     "Outputs": "base",
+    "Powell": "powell",
     "RandomSearch": "random_search",
     "Result": "minimization",
     "SNES": "snes",

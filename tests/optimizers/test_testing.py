@@ -11,7 +11,7 @@ from craft_zoo.optimizers import Optimizer, OptimizerError, Outputs, names, regi
 from craft_zoo.optimizers.testing import CHECKS, ConformanceError, check_optimizer
 
 OWN = [
-    *sorted(set(names()) - {"nevergrad"}),
+    *sorted(set(names()) - {"nevergrad", "cobyqa"}),
     "cma:popsize=4",
     "cma:step=tpa",
     "cma:active=false,diagonal=true",
@@ -25,6 +25,8 @@ OWN = [
 ]
 CANNOT_HOLD = {
     "random": ("dimensions",),  # it does not look at the start
+    "powell": ("seed",),  # deterministic until it is restarted
+    "nelder-mead": ("seed",),
     "cma:step=tpa": ("shapes", "dimensions"),  # it is refused in one variable
 }
 # One of each family, and what of the kit cannot hold for it. In 100 dimensions and more, many begin
@@ -69,6 +71,18 @@ def test_a_search_that_evaluates_one_candidate_at_a_time_is_restored() -> None:
 @pytest.mark.parametrize("popsize", [1, 2])
 def test_logit_gn_keeps_the_rules_in_small_generations(popsize: int) -> None:
     check_optimizer(f"logit-gn:popsize={popsize}")
+
+
+COBYQA_FAST = {"space", "start", "budget", "bounds", "restoring"}
+
+
+def test_cobyqa_keeps_some_rules() -> None:
+    check_optimizer("cobyqa", skip=set(CHECKS) - COBYQA_FAST)
+
+
+@pytest.mark.slow  # minutes, as it takes milliseconds for each candidate
+def test_cobyqa_keeps_the_rules() -> None:
+    check_optimizer("cobyqa", skip=["seed"])
 
 
 @pytest.mark.slow
