@@ -24,20 +24,21 @@ Loss = Callable[[np.ndarray], float]
 class Scipy(Bounded):
     """A local search of scipy (Virtanen et al. 2020), one candidate a generation.
 
-    When it has converged and budget is left, it is started again from a random point.
-
     scipy calls the function that it minimises, so it runs in a thread that waits there for each
     loss. The thread ends with the optimizer. It is no part of the optimizer's state: in a copy, or
     after a fork, a new thread is told the losses again.
 
     Args:
         sigma: length of the first steps, and standard deviation of the points of restarts.
+        restarts: when it has converged before the budget is spent, start again from a random point.
     """
 
-    def __init__(self, space: Space | int, *, sigma: float = 1.0, **common: Any) -> None:
+    def __init__(
+        self, space: Space | int, *, sigma: float = 1.0, restarts: bool = True, **common: Any
+    ) -> None:
         super().__init__(space, **common)
         check_above_zero(self.name, sigma=sigma)
-        self.sigma = sigma
+        self.sigma, self.restarts = sigma, restarts
         self._start = np.zeros(self.dim)
         self._run_losses: list[float] = []  # since the last restart
         self._thread: Routine | None = None
@@ -50,22 +51,25 @@ class Scipy(Bounded):
         """
 
     def _ask(self) -> np.ndarray:
-        while True:
-            if self._thread is None or self._thread.process != os.getpid():
-                self._thread = Routine(self._routine(), self._bound)
-            point = self._thread.point()
-            if point is None:
-                self._restart(self._thread)
-            elif self._thread.told < len(self._run_losses):
-                self._thread.tell(self._run_losses[self._thread.told])
-            else:
-                return point[None]
+        while (point := self._next()) is None:
+            self._start = self._inside(self.sigma * self.rng.standard_normal(self.dim))
+            self._run_losses, self._thread = [], None
+        return point[None]
 
-    def _restart(self, ended: Routine) -> None:
-        if not ended.told:
-            raise OptimizerError(f"{self._who} cannot search {self.dim} variables: {ended.error}")
-        self._start = self._inside(self.sigma * self.rng.standard_normal(self.dim))
-        self._run_losses, self._thread = [], None
+    def _next(self) -> np.ndarray | None:
+        """The next point of this run; None if it has converged."""
+        if self._thread is None or self._thread.process != os.getpid():
+            self._thread = Routine(self._routine(), self._bound)
+        thread = self._thread
+        while (point := thread.point()) is not None and thread.told < len(self._run_losses):
+            thread.tell(self._run_losses[thread.told])
+        if not thread.told and thread.error is not None:
+            raise OptimizerError(f"{self._who} cannot search {self.dim} variables: {thread.error}")
+        return point
+
+    def _stop(self) -> str | None:
+        converged = not self.restarts and self._run_losses and self._next() is None
+        return "scipy's search has converged" if converged else None
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         self._run_losses.append(float(losses[0]))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.optimize import Bounds
 
-from craft_zoo.optimizers import OptimizerError, Result, create, maximize, minimize, restore
+from craft_zoo.optimizers import OptimizerError, Result, Space, create, maximize, minimize, restore
 
 SPEC = "cma:popsize=6"
 
@@ -130,7 +130,30 @@ def test_what_ends_a_search() -> None:
     assert (asked.reason, asked.evaluations) == ("the callback asked to end", 6)
     assert calls == [asked]
 
+    assert "scipy's search has converged" in (
+        minimize(sphere, [0.0], budget=9000, optimizer="powell:restarts=false").reason
+    )
     assert "pycma has converged" in minimize(sphere, [0.0], budget=9000, optimizer=SPEC).reason
+
+
+def test_auto_says_what_it_chose_and_can_be_told_what_to_do() -> None:
+    assert repr(create("auto", 10, budget=2000, seed=1)).startswith(
+        "<auto:stages=cobyqa*100+powell*300+cma: 10 variables, 0 of 2000 evaluations"
+    )
+    chosen = {
+        "cobyqa": create("auto", 10, budget=40, seed=1),
+        "auto:stages=powell*18000+cma": create("auto", 600, budget=30000, seed=1),
+        "cma:popsize=10,restarts=bipop": create("auto", 10, budget=500, seed=1, parallel=True),
+        "logit-gn": create("auto", 10, budget=500, seed=1, outputs=True),
+        "genetic": create("auto", Space(2, choices=[3, 3]), budget=500, seed=1),
+    }
+    for spec, optimizer in chosen.items():
+        assert optimizer.spec == spec
+    result = minimize(sphere, [0.0] * 4, budget=90, optimizer="auto:stages=powell*30+cma", seed=1)
+    assert result.optimizer == "auto:stages=powell*30+cma"
+    for stages in ("cma*ten", "*10", "cma+"):
+        with pytest.raises(OptimizerError, match="of 'auto' cannot be read: write names and"):
+            create(f"auto:stages={stages}", 3, budget=100, seed=1)
 
 
 def test_maximize_keeps_the_sign() -> None:

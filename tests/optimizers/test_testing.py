@@ -10,8 +10,9 @@ import pytest
 from craft_zoo.optimizers import Optimizer, OptimizerError, Outputs, names, register
 from craft_zoo.optimizers.testing import CHECKS, ConformanceError, check_optimizer
 
+SLOW = ("auto", "cobyqa")  # cobyqa, which auto uses, takes milliseconds for each candidate
 OWN = [
-    *sorted(set(names()) - {"nevergrad", "cobyqa"}),
+    *sorted(set(names()) - {"nevergrad", *SLOW}),
     "cma:popsize=4",
     "cma:step=tpa",
     "cma:active=false,diagonal=true",
@@ -73,16 +74,18 @@ def test_logit_gn_keeps_the_rules_in_small_generations(popsize: int) -> None:
     check_optimizer(f"logit-gn:popsize={popsize}")
 
 
-COBYQA_FAST = {"space", "start", "budget", "bounds", "restoring"}
+QUICK = {"options", "space", "start", "bounds", "restoring"}
 
 
-def test_cobyqa_keeps_some_rules() -> None:
-    check_optimizer("cobyqa", skip=set(CHECKS) - COBYQA_FAST)
+@pytest.mark.parametrize("spec", SLOW)
+def test_slow_ones_keep_some_rules(spec: str) -> None:
+    check_optimizer(spec, skip=set(CHECKS) - QUICK)
 
 
-@pytest.mark.slow  # minutes, as it takes milliseconds for each candidate
-def test_cobyqa_keeps_the_rules() -> None:
-    check_optimizer("cobyqa", skip=["seed"])
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", SLOW)
+def test_slow_ones_keep_the_rules(spec: str) -> None:
+    check_optimizer(spec, skip=["seed"])
 
 
 @pytest.mark.slow
