@@ -141,6 +141,7 @@ def test_auto_says_what_it_chose_and_can_be_told_what_to_do() -> None:
         "<auto:stages=cobyqa*100+powell*300+cma: 10 variables, 0 of 2000 evaluations"
     )
     chosen = {
+        "nelder-mead": create("auto", 2, budget=4000, seed=1),
         "cobyqa": create("auto", 10, budget=40, seed=1),
         "auto:stages=powell*18000+cma": create("auto", 600, budget=30000, seed=1),
         "cma:popsize=10,restarts=bipop": create("auto", 10, budget=500, seed=1, parallel=True),
