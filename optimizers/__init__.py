@@ -4,11 +4,15 @@
 when :attr:`Optimizer.stop` gives a reason; :meth:`Optimizer.recommend` returns the best point. See
 :class:`Optimizer` for an example.
 
+- :func:`minimize`, :func:`maximize`: a whole search in one call, which returns a :class:`Result`
 - :class:`Space`: what an optimizer searches
 - :func:`create`, :func:`names`, :func:`options`, :func:`register`: optimizers by name;
   :func:`searches`, :func:`uses_blocks`: capabilities of an optimizer
 - :func:`restore`: continue a search from its :meth:`Optimizer.state`
+- :class:`Auto`: ``auto``, which chooses one of the others
 - :class:`CMA`, :class:`SepCMA`, :class:`VkdCMA`: ``cma``, ``sep-cma``, ``vkd-cma`` (pycma)
+- :class:`NelderMead`, :class:`Powell`, :class:`COBYQA`: ``nelder-mead``, ``powell``, ``cobyqa``
+  (scipy)
 - :class:`SPSA`, :class:`SPSAGC`, :class:`SPSAClip`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``,
   ``spsa-clip``, ``zo-adam`` (estimated gradients)
 - :class:`LMMAES`, :class:`SNES`, :class:`RandomSearch`: ``lm-ma-es``, ``snes``, ``random``
@@ -26,20 +30,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from craft_zoo.optimizers.auto import Auto as Auto
+    from craft_zoo.optimizers.base import Best as Best
     from craft_zoo.optimizers.base import Optimizer as Optimizer
     from craft_zoo.optimizers.base import OutputLoss as OutputLoss
     from craft_zoo.optimizers.base import Outputs as Outputs
     from craft_zoo.optimizers.checkpoint import restore as restore
     from craft_zoo.optimizers.choices import ChoiceSearch as ChoiceSearch
     from craft_zoo.optimizers.cma import CMA as CMA
+    from craft_zoo.optimizers.cobyqa import COBYQA as COBYQA
     from craft_zoo.optimizers.columns import Columns as Columns
     from craft_zoo.optimizers.errors import OptimizerError as OptimizerError
     from craft_zoo.optimizers.genetic import Genetic as Genetic
     from craft_zoo.optimizers.hill_climb import HillClimb as HillClimb
     from craft_zoo.optimizers.lm_ma_es import LMMAES as LMMAES
     from craft_zoo.optimizers.logit_gn import LogitGN as LogitGN
+    from craft_zoo.optimizers.minimization import Result as Result
+    from craft_zoo.optimizers.minimization import maximize as maximize
+    from craft_zoo.optimizers.minimization import minimize as minimize
+    from craft_zoo.optimizers.nelder_mead import NelderMead as NelderMead
     from craft_zoo.optimizers.nevergrad import Nevergrad as Nevergrad
     from craft_zoo.optimizers.option import Option as Option
+    from craft_zoo.optimizers.powell import Powell as Powell
     from craft_zoo.optimizers.random_search import RandomSearch as RandomSearch
     from craft_zoo.optimizers.registry import create as create
     from craft_zoo.optimizers.registry import names as names
@@ -58,20 +70,26 @@ if TYPE_CHECKING:
     from craft_zoo.optimizers.zo_adam import ZOAdam as ZOAdam
 
 _HOMES = {
+    "Auto": "auto",
+    "Best": "base",
     "CMA": "cma",
+    "COBYQA": "cobyqa",
     "ChoiceSearch": "choices",
     "Columns": "columns",
     "Genetic": "genetic",
     "HillClimb": "hill_climb",
     "LMMAES": "lm_ma_es",
     "LogitGN": "logit_gn",
+    "NelderMead": "nelder_mead",
     "Nevergrad": "nevergrad",
     "Optimizer": "base",
     "OptimizerError": "errors",
     "Option": "option",
     "OutputLoss": "base",
     "Outputs": "base",
+    "Powell": "powell",
     "RandomSearch": "random_search",
+    "Result": "minimization",
     "SNES": "snes",
     "SPSA": "spsa",
     "SPSAClip": "spsa_clip",
@@ -81,6 +99,8 @@ _HOMES = {
     "VkdCMA": "vkd_cma",
     "ZOAdam": "zo_adam",
     "create": "registry",
+    "maximize": "minimization",
+    "minimize": "minimization",
     "names": "registry",
     "options": "registry",
     "parse_spec": "registry",

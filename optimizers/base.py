@@ -6,9 +6,9 @@ import json
 import math
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,13 @@ Outputs = Sequence[np.ndarray] | None
 
 OutputLoss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """A convex function of one output: its value, and its gradient in the output's shape."""
+
+
+class Best(NamedTuple):
+    """A point (d,) and its loss."""
+
+    point: np.ndarray
+    loss: float
 
 
 class Optimizer(ABC):
@@ -96,7 +103,9 @@ class Optimizer(ABC):
         self._told_losses: list[np.ndarray] = []
         self._told_outputs: list[np.ndarray] = []
         self._checksum = 0
-        self._least, self._worst = math.inf, -math.inf  # extreme finite losses so far
+        self._extensions: list[tuple[int, int]] = []  # evaluations by then, evaluations added
+        self._told_best = Best(np.zeros(self.dim), math.inf)
+        self._worst = -math.inf  # largest finite loss so far
         self._choices_array: np.ndarray | None = None
         if self.space.choices is not None:
             self._choices_array = np.array(self.space.choices, dtype=np.int64)
@@ -125,6 +134,41 @@ class Optimizer(ABC):
         return self.budget - self.evaluations
 
     @property
+    def best(self) -> Best:
+        """The point with the least loss told so far, and this loss.
+
+        Before the first success it is the start, with a loss of inf. It differs from
+        :meth:`recommend` where an optimizer recommends a mean of many points: such a point is the
+        better one if losses are noisy, but its own loss may be unknown.
+        """
+        return Best(self._told_best.point.copy(), self._told_best.loss)
+
+    @property
+    def spec(self) -> str:
+        """The spec with which :func:`create` makes such an optimizer."""
+        return self.name if self._made_from is None else self._made_from[0]
+
+    def __repr__(self) -> str:
+        best = f"best loss {self.best.loss:.6g}" if self.evaluations else "not started"
+        return (
+            f"<{self.spec}: {self.dim} variables, {self.evaluations} of {self.budget} evaluations, "
+            f"{best}>"
+        )
+
+    def extend(self, evaluations: int) -> None:
+        """Add ``evaluations`` to the budget, before or after it is spent.
+
+        Raises:
+            OptimizerError: ``evaluations`` is no whole number of at least 0, or the losses of the
+                last candidates were not passed to :meth:`tell`.
+        """
+        more = whole_number("extension", evaluations, 0)
+        if self._asked is not None:
+            raise OptimizerError("extend was called between ask and tell: call tell first")
+        self._extensions.append((self.evaluations, more))
+        self.budget += more
+
+    @property
     def stop(self) -> str | None:
         """The reason why the search has ended, as text; None while it goes on."""
         if self.remaining <= 0:
@@ -144,7 +188,9 @@ class Optimizer(ABC):
         if self._asked is not None:
             raise OptimizerError("ask was called twice: call tell in between")
         if reason := self.stop:
-            raise OptimizerError(f"the search has ended ({reason}): create a new optimizer")
+            raise OptimizerError(
+                f"the search has ended ({reason}): extend its budget or create a new optimizer"
+            )
         candidates = np.asarray(self._ask(), dtype=np.float64)
         name = type(self).__name__
         if candidates.ndim != 2 or candidates.shape[1] != self.dim or not len(candidates):
@@ -178,7 +224,7 @@ class Optimizer(ABC):
     def tell(
         self,
         candidates: np.ndarray,
-        losses: Sequence[float] | np.ndarray,
+        losses: Iterable[Any] | np.ndarray,
         outputs: Outputs = None,
     ) -> None:
         """Report the losses of the candidates of the last :meth:`ask`.
@@ -186,8 +232,10 @@ class Optimizer(ABC):
         Args:
             candidates: (k, d), the first k ≤ λ rows of what :meth:`ask` returned; fewer than λ if
                 evaluation was cut short.
-            losses: (k,), smaller is better. NaN or ±inf means that the evaluation failed: it is
-                replaced by the largest finite loss so far plus the range of the finite losses.
+            losses: (k,), smaller is better: an array, a tensor, or any sequence or generator of
+                numbers, arrays or tensors of one element. NaN or ±inf means that the evaluation
+                failed: it is replaced by the largest finite loss so far plus the range of the
+                finite losses.
             outputs: the k arrays that the losses were computed from (the logits).
 
         Raises:
@@ -206,7 +254,7 @@ class Optimizer(ABC):
                 f"the candidates passed to tell differ from those that ask returned ({what}): pass "
                 f"what ask returned, or its first rows"
             )
-        values = np.array(losses, dtype=np.float64)
+        values = _numbers(losses)
         if values.shape != (k,):
             raise OptimizerError(
                 f"{k} candidates came with losses of shape {values.shape}: give one number each"
@@ -227,7 +275,9 @@ class Optimizer(ABC):
         self.evaluations += k
         self._note(told, values, outputs)
         if not self.failed.all():
-            self._least = min(self._least, float(np.nanmin(values)))
+            i = int(np.nanargmin(values))
+            if values[i] < self._told_best.loss:
+                self._told_best = Best(told[i], float(values[i]))
             self._worst = max(self._worst, float(np.nanmax(values)))
         self._tell(told, np.where(self.failed, self._failed_loss(), values), outputs)
 
@@ -237,9 +287,10 @@ class Optimizer(ABC):
         The margin is the range of these losses, so that optimizers that fit a model of losses do
         not see an outlier.
         """
-        if self._worst < self._least:
+        least = self._told_best.loss
+        if self._worst < least:
             return _FAILED  # there was no finite loss yet
-        margin = max(self._worst - self._least, 1e-9 * abs(self._worst))
+        margin = max(self._worst - least, 1e-9 * abs(self._worst))
         return max(self._worst + (margin or 1.0), float(np.nextafter(self._worst, np.inf)))
 
     def state(self) -> dict[str, np.ndarray]:
@@ -261,13 +312,16 @@ class Optimizer(ABC):
             "spec": spec,
             "options": dict(given),
             "space": asdict(self.space),
-            "budget": self.budget,
+            "budget": self.budget - sum(more for _, more in self._extensions),
             "seed": self.seed,
             "checksum": self._checksum,
         }
+        if self._extensions:
+            about["extensions"] = self._extensions
         if self.snapshots:
-            about |= {"evaluations": self.evaluations}
-            return {"about": np.array(json.dumps(about))} | self._snapshot()
+            about |= {"evaluations": self.evaluations, "best": self._told_best.loss}
+            best = {"best": self._told_best.point}
+            return {"about": np.array(json.dumps(about))} | best | self._snapshot()
         state = {
             "about": np.array(json.dumps(about)),
             "generations": np.array([len(losses) for losses in self._told_losses], dtype=np.int64),
@@ -300,7 +354,7 @@ class Optimizer(ABC):
         """
 
     def _snapshot(self) -> dict[str, np.ndarray]:
-        """Arrays for :meth:`_resume` if :attr:`snapshots`; the key ``about`` is reserved."""
+        """Arrays for :meth:`_resume` if :attr:`snapshots`; ``about`` and ``best`` are reserved."""
         raise NotImplementedError
 
     def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -317,3 +371,22 @@ class Optimizer(ABC):
 
         It has no side effect, and avoids points whose evaluation failed if another is known.
         """
+
+
+def one_number(value: Any) -> float:
+    """The number that a loss is: of Python or numpy, or an array or tensor of one element.
+
+    Raises:
+        OptimizerError: ``value`` is something else.
+    """
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise OptimizerError(f"a loss must be one number, not {value!r:.100}") from None
+
+
+def _numbers(losses: Iterable[Any] | np.ndarray) -> np.ndarray:
+    try:
+        return np.asarray(losses, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError):  # a generator, or tensors that numpy cannot read
+        return np.array([one_number(each) for each in losses], dtype=np.float64)

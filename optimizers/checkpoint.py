@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from craft_zoo.optimizers.base import Optimizer
+from craft_zoo.optimizers.base import Best, Optimizer
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.registry import create
 from craft_zoo.optimizers.space import Space
@@ -38,8 +38,13 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
             seed=about["seed"],
             **about["options"],
         )
+        extensions = about.get("extensions", [])
         if optimizer.snapshots:
+            for _, more in extensions:
+                optimizer.extend(more)
             optimizer.evaluations = about["evaluations"]
+            if "best" in state:
+                optimizer._told_best = Best(np.array(state["best"]), about["best"])
             optimizer._resume(state)
             return optimizer
         sizes, losses = state["generations"], np.asarray(state["losses"], dtype=np.float64)
@@ -54,7 +59,11 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
             f"the optimizer's state cannot be read ({error}): it is damaged, start a new search"
         ) from None
     first = 0
-    for size in sizes.tolist():
+    for size in [*sizes.tolist(), 0]:
+        while extensions and extensions[0][0] == optimizer.evaluations:
+            optimizer.extend(extensions.pop(0)[1])
+        if not size:
+            break
         rows = slice(first, first + size)
         candidates = optimizer.ask()[:size]
         if len(candidates) < size:

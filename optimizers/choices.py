@@ -29,7 +29,6 @@ class ChoiceSearch(Optimizer):
         super().__init__(space, budget=budget, seed=seed)
         check_at_least(self.name, 1, popsize=popsize)
         self.popsize = popsize
-        self.best, self.best_loss = np.zeros(self.dim), math.inf
         self._tried: set[bytes] = set()
         assert self.choices is not None, "checked by Optimizer"
         self._combinations = math.prod(self.choices.tolist())
@@ -60,9 +59,6 @@ class ChoiceSearch(Optimizer):
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         self._learn(candidates.astype(np.int64), losses)
-        i = int(losses.argmin())
-        if losses[i] < self.best_loss and not self.failed[i]:
-            self.best, self.best_loss = candidates[i].copy(), float(losses[i])
 
     @abstractmethod
     def _propose(self) -> np.ndarray:
@@ -70,7 +66,7 @@ class ChoiceSearch(Optimizer):
 
     @abstractmethod
     def _learn(self, candidates: np.ndarray, losses: np.ndarray) -> None:
-        """Learn from a generation (k, d) int64, before :attr:`best` is updated."""
+        """Learn from a generation (k, d) int64."""
 
     def drawn(self) -> np.ndarray:
         """(d,) int64, a uniformly random candidate."""
@@ -90,4 +86,4 @@ class ChoiceSearch(Optimizer):
 
     def recommend(self) -> np.ndarray:
         """The best candidate so far."""
-        return self.best.copy()
+        return self.best.point

@@ -28,12 +28,12 @@ class HillClimb(ChoiceSearch):
         super().__init__(space, budget=budget, seed=seed, popsize=popsize)
         check_at_least(self.name, 1, patience=patience)
         self.patience = patience
-        self._in_vain = 0
+        self._in_vain, self._least = 0, np.inf
 
     def _propose(self) -> np.ndarray:
         count = min(self.dim, 1 + self._in_vain // self.patience)
-        return self.changed(self.best.astype(np.int64), count)
+        return self.changed(self.best.point.astype(np.int64), count)
 
     def _learn(self, candidates: np.ndarray, losses: np.ndarray) -> None:
-        better = losses.min() < self.best_loss and not self.failed.all()
-        self._in_vain = 0 if better else self._in_vain + len(losses)
+        self._in_vain = 0 if self.best.loss < self._least else self._in_vain + len(losses)
+        self._least = self.best.loss

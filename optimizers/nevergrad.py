@@ -76,7 +76,6 @@ class Nevergrad(Optimizer):
         self._pending: list[Any] = []
         self._told: list[tuple[Any, float]] = []
         self._failures: set[bytes] = set()  # points whose last evaluation failed
-        self._best_loss, self._best = math.inf, np.zeros(self.dim)
 
     def _variables(self, sigma: float, bound: float | None) -> Any:
         """The space as a parameter of nevergrad."""
@@ -112,13 +111,11 @@ class Nevergrad(Optimizer):
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         # Losses are passed on in the next ask: each swap of the global generator takes 0.1 ms.
         self._told = list(zip(self._pending, losses.tolist(), strict=False))
-        for candidate, loss, failed in zip(candidates, losses, self.failed, strict=True):
+        for candidate, failed in zip(candidates, self.failed, strict=True):
             if failed:
                 self._failures.add(candidate.tobytes())
-                continue
-            self._failures.discard(candidate.tobytes())
-            if loss < self._best_loss:
-                self._best_loss, self._best = float(loss), candidate
+            else:
+                self._failures.discard(candidate.tobytes())
 
     def _pass_on(self) -> None:
         for candidate, loss in self._told:
@@ -137,7 +134,7 @@ class Nevergrad(Optimizer):
             recommended = self._point(self._ng.recommend().value)
         self._random_state.set_state(before)
         if recommended.tobytes() in self._failures:
-            return self._best.copy()  # some algorithms recommend the last point, or an early one
+            return self.best.point  # some algorithms recommend the last point, or an early one
         return recommended
 
     @contextmanager

@@ -86,6 +86,10 @@ HEAVY = ("torch", "pandas", "matplotlib", "nevergrad", "open_clip", "scipy", "nu
         ("import craft_zoo", HEAVY),
         ("import craft_zoo.optimizers", HEAVY),
         (
+            "from craft_zoo.optimizers import minimize\nminimize(abs, 1.0, budget=9)",
+            ("torch", "pandas", "nevergrad", "open_clip"),
+        ),
+        (
             "from craft_zoo.optimizers.random_search import RandomSearch",
             ("scipy", "torch", "cma", "nevergrad"),
         ),

@@ -24,9 +24,9 @@ from craft_zoo.optimizers.registry import REGISTRY
     [
         (
             "cmaa",
-            r"unknown optimizer 'cmaa': did you mean 'cma'\? choose from cma, columns, genetic",
+            r"unknown optimizer 'cmaa': did you mean 'cma'\? choose from auto, cma, cobyqa",
         ),
-        ("quantum", "unknown optimizer 'quantum': choose from cma, columns, genetic"),
+        ("quantum", "unknown optimizer 'quantum': choose from auto, cma, cobyqa, columns"),
         ("cma:popsiz=3", "'cma' has no option 'popsiz': did you mean 'popsize'"),
         ("cma:popsize=big", "'popsize' of optimizer 'cma' must be int, not 'big'"),
         ("cma:bound=wide", "'bound' of optimizer 'cma' must be float or none"),

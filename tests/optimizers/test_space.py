@@ -66,17 +66,17 @@ class Random(Optimizer):
 
     def __init__(self, dim: int, *, budget: int, seed: int) -> None:
         super().__init__(dim, budget=budget, seed=seed)
-        self.best = np.zeros((1, dim))[0]
+        self.point = np.zeros((1, dim))[0]
         self.rate = 1 / dim
 
     def _ask(self) -> np.ndarray:
-        return self.rng.integers(0, 2, (1, self.dim)) + self.best
+        return self.rng.integers(0, 2, (1, self.dim)) + self.point
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         pass
 
     def recommend(self) -> np.ndarray:
-        return self.best
+        return self.point
 
 
 @pytest.mark.usefixtures("registered")

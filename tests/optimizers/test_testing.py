@@ -10,8 +10,9 @@ import pytest
 from craft_zoo.optimizers import Optimizer, OptimizerError, Outputs, names, register
 from craft_zoo.optimizers.testing import CHECKS, ConformanceError, check_optimizer
 
+SLOW = ("auto", "cobyqa")  # cobyqa, which auto uses, takes milliseconds for each candidate
 OWN = [
-    *sorted(set(names()) - {"nevergrad"}),
+    *sorted(set(names()) - {"nevergrad", *SLOW}),
     "cma:popsize=4",
     "cma:step=tpa",
     "cma:active=false,diagonal=true",
@@ -25,6 +26,8 @@ OWN = [
 ]
 CANNOT_HOLD = {
     "random": ("dimensions",),  # it does not look at the start
+    "powell": ("seed",),  # deterministic until it is restarted
+    "nelder-mead": ("seed",),
     "cma:step=tpa": ("shapes", "dimensions"),  # it is refused in one variable
     # How far it gets is nevergrad's, as with one worker.
     "nevergrad:OnePlusOne:workers=7": ("improvement", "dimensions"),
@@ -71,6 +74,20 @@ def test_a_search_that_evaluates_one_candidate_at_a_time_is_restored() -> None:
 @pytest.mark.parametrize("popsize", [1, 2])
 def test_logit_gn_keeps_the_rules_in_small_generations(popsize: int) -> None:
     check_optimizer(f"logit-gn:popsize={popsize}")
+
+
+QUICK = {"options", "space", "start", "bounds", "restoring"}
+
+
+@pytest.mark.parametrize("spec", SLOW)
+def test_slow_ones_keep_some_rules(spec: str) -> None:
+    check_optimizer(spec, skip=set(CHECKS) - QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", SLOW)
+def test_slow_ones_keep_the_rules(spec: str) -> None:
+    check_optimizer(spec, skip=["seed"])
 
 
 @pytest.mark.slow

@@ -1,0 +1,148 @@
+"""auto, which chooses among the other optimizers, and runs several in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from craft_zoo.optimizers.base import Optimizer, Outputs
+from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.registry import create, register
+from craft_zoo.optimizers.space import Space
+
+# Chosen on 12 of BBOB's functions in 5 and 10 dimensions; docs/optimizers.md has what they reach.
+_FEW = 2  # variables in which restarted simplices are ahead of all else
+_MODEL, _LINES = 10, 30  # evaluations for each variable that cobyqa and powell get
+_SHARE = 0.3  # first steps of all stages but the first
+_MANY = 50  # variables from which on cobyqa takes too long
+_LOCAL = ("cobyqa", "powell", "nelder-mead")
+_GENERATIONS = 5  # fewer generations of cma are not worth a stage
+
+
+@register("auto")
+class Auto(Optimizer):
+    """Chooses one or several others by variables, budget, and what is told.
+
+    Several take turns as stages: each starts at the best point of the earlier ones, and ends when
+    its evaluations are spent or it has converged. The property ``spec`` says what was chosen.
+
+    Args:
+        outputs: whether outputs are told with the losses, so that logit-gn or columns is chosen.
+        parallel: whether the candidates of a generation are evaluated at the same time, so that
+            nothing is chosen that asks for one at a time.
+        stages: what to do instead of choosing: names and numbers of evaluations, as in
+            cobyqa*100+powell*300+cma.
+    """
+
+    uses_choices = True
+    uses_blocks = True
+
+    def __init__(
+        self,
+        space: Space | int,
+        *,
+        budget: int,
+        seed: int,
+        outputs: bool = False,
+        parallel: bool = False,
+        stages: str | None = None,
+    ) -> None:
+        super().__init__(space, budget=budget, seed=seed)
+        plan = stages or choose(self.space, budget, outputs=outputs, parallel=parallel)
+        self._plan, self._stages = plan, [_parse(stage) for stage in plan.split("+")]
+        self._stage = -1
+        self._next_stage()
+        self.snapshots = len(self._stages) == 1 and self._inner.snapshots
+        self.learns_from_outputs = self._inner.learns_from_outputs
+        self.needs_output_loss = self._inner.needs_output_loss
+
+    @property
+    def spec(self) -> str:
+        """The spec of what was chosen."""
+        return f"auto:stages={self._plan}" if len(self._stages) > 1 else self._inner.spec
+
+    def extend(self, evaluations: int) -> None:
+        """Add ``evaluations`` to the budget; see :meth:`Optimizer.extend`."""
+        super().extend(evaluations)
+        if self._is_last():
+            self._inner.extend(evaluations)
+
+    def _is_last(self) -> bool:
+        return self._stage == len(self._stages) - 1
+
+    def _next_stage(self) -> None:
+        self._stage += 1
+        name, evaluations = self._stages[self._stage]
+        last = self._is_last()
+        spec = name
+        if name == "cma":
+            spec = f"cma:popsize={popsize(self.dim)},restarts=bipop"
+        elif name in _LOCAL and not last:
+            spec = f"{name}:restarts=false"
+        budget = self.remaining if last else min(evaluations, self.remaining)
+        self._inner = create(spec, self.space, budget=budget, seed=self.seed + self._stage)
+        self._center, self._scale = self.best.point, _SHARE if self._stage else 1.0
+
+    def _ask(self) -> np.ndarray:
+        while self._inner.stop and not self._is_last():
+            self._next_stage()
+        self._asked_inner = self._inner.ask()
+        if not self._stage:
+            return self._asked_inner.copy()
+        return self._center + self._scale * self._asked_inner
+
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+        self._inner.output_loss = self.output_loss
+        told = self._asked_inner[: len(candidates)]
+        self._inner.tell(told, np.where(self.failed, np.nan, losses), outputs)
+
+    def _snapshot(self) -> dict[str, np.ndarray]:
+        return self._inner._snapshot()
+
+    def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._inner.evaluations = self.evaluations
+        self._inner._resume(arrays)
+
+    def _stop(self) -> str | None:
+        return self._inner.stop if self._is_last() else None
+
+    def recommend(self) -> np.ndarray:
+        """What the chosen optimizer recommends; of several, the best candidate so far."""
+        return self._inner.recommend() if len(self._stages) == 1 else self.best.point
+
+
+def popsize(dim: int) -> int:
+    """The population that CMA-ES needs for ``dim`` variables (Hansen 2016)."""
+    return 4 + int(3 * np.log(dim))
+
+
+def choose(space: Space, budget: int, *, outputs: bool, parallel: bool) -> str:
+    """The stages of ``auto``; for the arguments see :class:`Auto`."""
+    if space.choices is not None:
+        return "columns" if outputs else "genetic"
+    if outputs:
+        return "logit-gn"
+    dim, enough = space.dim, _GENERATIONS * popsize(space.dim)
+    if parallel:
+        return "cma" if budget >= enough else "random"
+    if dim <= _FEW:
+        return "nelder-mead"
+    model = _MODEL * dim if dim < _MANY else 0
+    plan = [f"cobyqa*{model}"] if model else []
+    if budget > model:
+        plan.append(f"powell*{_LINES * dim}")
+    if budget >= model + _LINES * dim + enough:
+        plan.append("cma")
+    plan[-1] = plan[-1].partition("*")[0]
+    return "+".join(plan)
+
+
+def _parse(stage: str) -> tuple[str, int]:
+    name, _, evaluations = stage.partition("*")
+    if not name or not (evaluations or "1").isdecimal():
+        raise OptimizerError(
+            f"the stage {stage!r} of 'auto' cannot be read: write names and numbers of "
+            f"evaluations, as in cobyqa*100+powell*300+cma"
+        )
+    return name, int(evaluations or 1)
