@@ -70,10 +70,10 @@ class Optimizer(ABC):
     name: ClassVar[str] = "unregistered"
     """The name in the registry."""
 
-    learns_from_outputs: ClassVar[bool] = False
+    learns_from_outputs: bool = False
     """Whether :meth:`tell` must be given ``outputs``."""
 
-    needs_output_loss: ClassVar[bool] = False
+    needs_output_loss: bool = False
     """Whether :attr:`output_loss` must be set; only for optimizers that learn from outputs."""
 
     uses_blocks: ClassVar[bool] = False
@@ -85,7 +85,7 @@ class Optimizer(ABC):
     needs_choices: ClassVar[bool] = False
     """Whether it can search only categorical variables."""
 
-    snapshots: ClassVar[bool] = False
+    snapshots: bool = False
     """Whether :meth:`state` uses :meth:`_snapshot` instead of a record of all :meth:`tell` calls,
     which would be large for optimizers that learn from outputs."""
 
