@@ -28,6 +28,7 @@ from craft_zoo.methods import (
     settings_of,
     trial_space,
     uses_optimizer,
+    values_of,
     without_defaults,
 )
 from craft_zoo.records import check
@@ -320,7 +321,7 @@ def label_runs(
 
 _DEFAULT = CraftConfig()
 _DETAILS = {"budget": "{:,} queries", "model": "{}", "method": "{}", "optimizer": "{}"}
-_DETAILS |= {"per_image": "at most {:g} an image"}
+_DETAILS |= {"per_image": "at most {:g} an image", "local": "with {}"}
 
 
 def _default(name: str) -> Any:
@@ -332,8 +333,7 @@ def _details(run: RunSpec) -> dict[str, Any]:
     """Values in which runs of one label may differ."""
     about = {"model": run.model, "budget": run.budget}
     about |= {"method": run.method, "optimizer": run.optimizer}
-    about |= {"per_image": _DEFAULT.per_image}  # settings_of leaves the default out
-    return about | settings_of(run.method, run.config) | own_settings(run.method, run.config)
+    return about | values_of(run.method, run.config)
 
 
 def slug(text: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from craft_zoo.benchmarks.grid import RunSpec, label_runs
 from craft_zoo.benchmarks.names import DatasetName, name_datasets
 from craft_zoo.benchmarks.store import Point
-from craft_zoo.methods import is_white_box, settings_of
+from craft_zoo.methods import is_white_box, values_of
 
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 5
@@ -57,7 +57,7 @@ def tidy(
 
 
 def _uses_local_features(run: RunSpec) -> bool:
-    return run.method == "local" or bool(settings_of(run.method, run.config).get("local"))
+    return run.method == "local" or bool(values_of(run.method, run.config).get("local"))
 
 
 def resample(groups: Sequence[np.ndarray]) -> np.ndarray | None:

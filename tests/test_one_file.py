@@ -62,6 +62,15 @@ def open_echo(spec):
     "A model of the test."
     raise ValueError("opened")
 """,
+    "local_features/bright.py": """
+import numpy as np
+from craft_zoo.local_features import register_features
+
+@register_features("bright")
+def bright(images):
+    "Mean of each image."
+    return np.array([[np.mean(image)] for image in images])
+""",
     "methods/broken.py": "import a_package_that_there_is_not",
 }
 
@@ -102,8 +111,10 @@ def test_a_file_is_found_by_itself_and_works_with_others(tree: Path) -> None:
     grid = "--dataset two-colours --method nothing --method prompt --optimizer standing"
     bench = f"bench {grid} --shots 1 --seeds 1 --budget 3 --out out"
     loud = f"{bench} --set nothing.loud=3"
+    bright = "bench --dataset two-colours --method local --local bright --seeds 1 --out out"
+    bright += " --shots 3"
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *LISTED, loud, bench],
+        [sys.executable, "-c", SCRIPT, *LISTED, bright, loud, bench],
         env=os.environ | {"PYTHONPATH": str(tree), "COLUMNS": "200"},
         cwd=tree,
         capture_output=True,
@@ -120,6 +131,7 @@ def test_a_file_is_found_by_itself_and_works_with_others(tree: Path) -> None:
             assert about in line
     assert "nothing: nothing.loud=1" in said[2]
     assert "prompt (standing)" in said[-2]
+    assert "local" in said[-3]
     assert "loudness 3" in said[-2]
     # A setting of its own counts in the runs of this method alone.
     assert "loudness 1" in said[-1]

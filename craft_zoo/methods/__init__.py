@@ -12,9 +12,9 @@ solution to deploy; the last one is its result. It never sees the test images.
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
   :func:`without_defaults`: settings by name
-- :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`default_optimizer`,
-  :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`, :func:`chooses_words`,
-  :func:`starting_template`, :func:`trial_space`: properties of methods; :func:`recorded`: journals
+- :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`values_of`,
+  :func:`default_optimizer`, :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`,
+  :func:`chooses_words`, :func:`starting_template`, :func:`trial_space`: properties of methods; :func:`recorded`: journals
   a method's queries
 - :func:`most_queries`, :func:`most_prompts`, :func:`most_predictions`: upper bounds on a method's
   cost; :func:`prompts_an_image`, :func:`deployed_anchors`: cost of a deployed image
@@ -50,6 +50,7 @@ from craft_zoo.methods.base import (
     starting_template,
     trial_space,
     uses_optimizer,
+    values_of,
 )
 from craft_zoo.methods.baselines import bbt, spsa_clip, spsa_gc
 from craft_zoo.methods.blackvip import blackvip
@@ -110,6 +111,7 @@ __all__ = [
     "templates",
     "trial_space",
     "uses_optimizer",
+    "values_of",
     "vectors",
     "vectors_local",
     "without_defaults",

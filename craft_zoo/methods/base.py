@@ -486,21 +486,25 @@ def _idle(entry: _Entry, config: CraftConfig) -> frozenset[str]:
     return NETWORK_SETTINGS if config.refiner == "convex" else CONVEX_SETTINGS
 
 
-def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
-    """Values of the settings that the method's result depends on.
+def values_of(name: str, config: CraftConfig) -> dict[str, Any]:
+    """Values of all settings that the method's result depends on, its own as ``METHOD.SETTING``.
 
-    Settings of the refiner that ``config`` does not select are excluded, and settings with the
-    values of before there was the setting (``EARLIER_SETTINGS``, ``EARLIER_OWN_SETTINGS``).
+    Settings of the refiner that ``config`` does not select are excluded.
     """
     used = _find(name).settings - _idle(_find(name), config)
-    earlier = EARLIER_SETTINGS.items()
-    used = used - {name for name, value in earlier if getattr(config, name) == value}
-    own = {
-        key: value
-        for key, value in own_settings(name, config).items()
-        if value != EARLIER_OWN_SETTINGS.get(key, _find(name).own[key].default)
-    }
-    return {name: getattr(config, name) for name in sorted(used)} | own
+    return {each: getattr(config, each) for each in sorted(used)} | own_settings(name, config)
+
+
+def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
+    """As :func:`values_of`, for a run's identity.
+
+    Settings are excluded that have the values of before there was the setting
+    (``EARLIER_SETTINGS``, ``EARLIER_OWN_SETTINGS``; other settings of a method's own: the default).
+    """
+    own = {key: option.default for key, option in _find(name).own.items()}
+    earlier = own | EARLIER_SETTINGS | EARLIER_OWN_SETTINGS
+    values = values_of(name, config).items()
+    return {key: value for key, value in values if key not in earlier or value != earlier[key]}
 
 
 def own_settings(name: str, config: CraftConfig) -> dict[str, Any]:

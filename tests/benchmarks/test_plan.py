@@ -141,6 +141,26 @@ def test_limits_are_compared_where_they_count() -> None:
             Plan.of(plan | {"per_image": wrong}).runs()
 
 
+def test_runs_of_before_a_setting_are_not_averaged_with_others() -> None:
+    """A value that a run's identity leaves out is in its label, where others have another one."""
+    variants = {
+        name: {"method": "refine", "settings": settings}
+        for name, settings in (
+            ("before", {"discriminant": False}),
+            ("local", {"local": "colours"}),
+            ("prior", {"prior": "train"}),
+        )
+    }
+    plan = {"methods": ["refine"], "seeds": [1], "variants": variants}
+    runs = Plan.of(plan).runs()
+    assert list(label_runs(runs).values()) == [
+        "refine",
+        "refine, discriminant=False",
+        "refine, with colours",
+        "refine, prior=train",
+    ]
+
+
 @pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
 def test_bench_takes_a_plan_and_changes_it(folder: Path, tmp_path: Path) -> None:
     plan, out = folder / "plan.yaml", tmp_path / "out"
