@@ -14,8 +14,8 @@ solution to deploy; the last one is its result. It never sees the test images.
   :func:`without_defaults`: settings by name
 - :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`values_of`,
   :func:`default_optimizer`, :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`,
-  :func:`chooses_words`, :func:`starting_template`, :func:`trial_space`: properties of methods; :func:`recorded`: journals
-  a method's queries
+  :func:`chooses_words`, :func:`starting_template`, :func:`trial_space`: properties of methods
+- :func:`recorded`: journals a method's queries
 - :func:`most_queries`, :func:`most_prompts`, :func:`most_predictions`: upper bounds on a method's
   cost; :func:`prompts_an_image`, :func:`deployed_anchors`: cost of a deployed image
 """
