@@ -73,17 +73,19 @@ def read_prior(given: str, classnames: Sequence[str]) -> str:
         lines = Path(given).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CraftZooError(
-            f"--prior {given} cannot be read ({error}): give {UNIFORM}, {TRAIN} or a file"
+            f"the prior {given} (--prior) cannot be read ({error}): give {UNIFORM}, {TRAIN} or a file"
         ) from None
     numbers = dict(line.rpartition("\t")[::2] for line in lines if line.strip())
     for name in classnames:
         if name not in numbers:
-            raise CraftZooError(f"--prior {given} has no line for the class {name!r}: add one")
+            raise CraftZooError(
+                f"the prior {given} (--prior) has no line for the class {name!r}: add one"
+            )
     for name in numbers:
         if name not in classnames:
             raise CraftZooError(
-                f"--prior {given} has a line for {name!r}, which is no class: remove it, or write "
-                f"'class<tab>number'"
+                f"the prior {given} (--prior) has a line for {name!r}, which is no class: remove "
+                f"it, or write 'class<tab>number'"
             )
     prior = ",".join(numbers[name].strip() for name in classnames)
     numbers_of_prior(prior)

@@ -82,7 +82,7 @@ def test_every_setting_is_said_with_the_methods_that_read_it() -> None:
     readers = {}
     for line in lines:
         names, _, settings = line.strip().partition(": ")
-        for setting in re.findall(r"(\w+)=", settings):
+        for setting in re.findall(r"([\w.-]+)=", settings):
             readers[setting] = list(method_names()) if names == "all" else names.split(", ")
     assert readers == {name: readers_of(name) for name in setting_options()}
 

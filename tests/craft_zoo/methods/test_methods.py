@@ -232,7 +232,7 @@ def test_names_and_needs() -> None:
         *("craft", "prompt", "refine", "craft-anchors", "anchors"),
         *("zero-shot", "templates", "bbt", "spsa-gc", "spsa-clip", "zip", "blackvip"),
         *("craft-released", "coop", "coop-csc", "linear-probe", "vectors", "vectors-local"),
-        *("hard", "craft-hard"),
+        *("hard", "craft-hard", "local"),
     }
     assert all(method_names().values())
     assert {n for n in names if uses_optimizer(n)} == {

@@ -183,7 +183,7 @@ def test_a_model_that_cannot_compute_in_half_precision_says_so(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("mat1 and mat2 must have the same dtype\nand more")
 
-    monkeypatch.setattr("craft_zoo.openclip.model.ImageEncoder.__call__", fail)
+    monkeypatch.setattr("craft_zoo.openclip.model.ImageEncoder._run", fail)
     with pytest.raises(CraftZooError, match=r"cannot compute in fp16 \(mat1 .*dtype\): use"):
         load_vlm("craft-mini", precision="fp16")
 
