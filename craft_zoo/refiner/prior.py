@@ -73,7 +73,8 @@ def read_prior(given: str, classnames: Sequence[str]) -> str:
         lines = Path(given).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CraftZooError(
-            f"the prior {given} (--prior) cannot be read ({error}): give {UNIFORM}, {TRAIN} or a file"
+            f"the prior {given} (--prior) cannot be read ({error}): give {UNIFORM}, {TRAIN} or a "
+            f"file"
         ) from None
     numbers = dict(line.rpartition("\t")[::2] for line in lines if line.strip())
     for name in classnames:
