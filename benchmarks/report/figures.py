@@ -136,9 +136,10 @@ def pareto_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
             style = {"marker": "o", **styles[row["method"]], "linestyle": "none"}
             place = row["per image"], row["accuracy"]
             axis.plot(*place, **style, markersize=7, gid=line_id(row["method"]))
-        axis.set_xscale("log")
-        axis.set_xlim(0.85, right)
-        axis.set_xticks([tick for tick in _TICKS if tick <= right])
+        scale_queries(axis)  # linear below 1, as local features alone cost no prediction
+        free = bool(table["per image"].min() < 1)
+        axis.set_xlim(-0.15 if free else 0.85, right)
+        axis.set_xticks([*[0] * free, *(tick for tick in _TICKS if tick <= right)])
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_title(f"{drawn(name)}, {shots} shots", loc="left", fontsize=11)
