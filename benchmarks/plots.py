@@ -79,10 +79,10 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw ``curves.png`` and ``curves.svg``: one panel per data set, number of shots and track.
 
     One track holds methods that need one prediction per deployed image, one holds methods with
-    anchors, which need more, and one holds methods with features computed on this machine. The
-    unadapted model (zero-shot) and white-box references are horizontal lines in all. With 3 lines
-    or more, a panel below shows their ranks over the queries. Bands are intervals; with fewer than
-    5 seeds thin lines show the single seeds.
+    anchors, which need more; methods that need a model's vectors, or features computed on this
+    machine, have one each. The unadapted model (zero-shot) and white-box references are horizontal
+    lines in all. With 3 lines or more, a panel below shows their ranks over the queries. Bands are
+    intervals; with fewer than 5 seeds thin lines show the single seeds.
 
     Args:
         curves: as from :func:`craft_zoo.benchmarks.average_curves`.

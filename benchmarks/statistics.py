@@ -23,8 +23,9 @@ SPREAD = f"{INTERVAL}; {SINGLE_SEEDS}"
 
 _RESAMPLES = 2000
 _SEED = 0  # of the bootstrap, so that equal results give equal intervals
-# Tracks, by what a deployed image needs: predictions of the model, and features computed here.
-ONE_PREDICTION, ANCHORS, LOCAL = "one prediction", "anchors", "local features"
+# Tracks, by what a deployed image needs: predictions of the model, its vectors, or features that
+# are computed here.
+ONE_PREDICTION, ANCHORS, VECTORS, LOCAL = "one prediction", "anchors", "vectors", "local features"
 
 _RUN_COLUMNS = ["model", "method", "optimizer", "shots", "budget"]
 _CURVE_KEY = ["dataset", "shots", "label"]
@@ -51,13 +52,16 @@ def tidy(
     for run, points in curves.items():
         about = {column: getattr(run, column) for column in _RUN_COLUMNS}
         about |= {"dataset": datasets[run].key, "data_name": datasets[run].name}
-        about |= {"label": labels[run], "seed": run.seed, "local": _uses_local_features(run)}
+        about |= {"label": labels[run], "seed": run.seed, "needs": _needs(run)}
         rows += [about | vars(point) for point in points]
     return pd.DataFrame(rows)
 
 
-def _uses_local_features(run: RunSpec) -> bool:
-    return run.method == "local" or bool(values_of(run.method, run.config).get("local"))
+def _needs(run: RunSpec) -> str:
+    """The track of a run that needs more than predictions; "" for others."""
+    if run.method == "local" or values_of(run.method, run.config).get("local"):
+        return LOCAL
+    return VECTORS if run.method == "vectors" else ""
 
 
 def resample(groups: Sequence[np.ndarray]) -> np.ndarray | None:
@@ -114,8 +118,9 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns dataset, data_name, shots, label, track (``one prediction`` or ``anchors``, by
-        predictions per deployed image, or ``local features``), white_box, queries, accuracy, low,
-        high (see :func:`mean_interval`), singles (tuple of each seed's accuracy).
+        predictions per deployed image; ``vectors`` or ``local features``, if it needs them),
+        white_box, queries, accuracy, low, high (see :func:`mean_interval`), singles (tuple of each
+        seed's accuracy).
     """
     rows = []
     for key, group in points.groupby(_CURVE_KEY, sort=False):
@@ -124,8 +129,7 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
         )
         by_seed = by_seed.ffill().dropna()
         track = ANCHORS if (group["image_predictions"] > 1).any() else ONE_PREDICTION
-        if group["local"].any():
-            track = LOCAL
+        track = group["needs"].iloc[0] or track
         white_box = is_white_box(group["method"].iloc[0])
         about = (*key, group["data_name"].iloc[0], track, white_box)
         values = by_seed.to_numpy()

@@ -302,6 +302,21 @@ def test_tracks_and_references_are_told_apart(tmp_path: Path) -> None:
     assert summary.set_index("label")["image_predictions"][last] == 3.5
 
 
+def test_vectors_and_local_features_have_tracks_of_their_own() -> None:
+    alone = replace(RUN, method="local", optimizer="none")
+    beside = replace(RUN, config=CraftConfig(local="hog"))
+    sold = replace(alone, method="vectors")
+    more = {run: [point(0, 0.5)] for run in (alone, beside, sold)}
+    average = average_curves(tidy(curves() | more))
+    assert dict(zip(average["label"], average["track"], strict=True)) == {
+        "craft (cma)": "one prediction",
+        "zero-shot": "one prediction",
+        "local": "local features",
+        "craft (cma), with hog": "local features",
+        "vectors": "vectors",
+    }
+
+
 def record_of(folder: Path) -> Path:
     RunStore(folder).save(RUN, [point(0, 0.2), point(40, 0.4)], None, transfer={"digits": 0.5})
     return folder / "runs" / RUN.identity / "run.json"
