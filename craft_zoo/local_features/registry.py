@@ -93,7 +93,13 @@ def _find(name: str) -> tuple[Extractor, tuple[str, ...]]:
 
 
 def _checked(name: str, features: Any, images: Sequence[ImageSource]) -> np.ndarray:
-    found = np.asarray(features, dtype=np.float32)
+    try:
+        found = np.asarray(features, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise CraftZooError(
+            f"the local features {name} are text, or rows of unequal lengths: return an array "
+            f"({len(images)}, F) of finite numbers"
+        ) from None
     if found.ndim != 2 or len(found) != len(images) or not np.isfinite(found).all():
         raise CraftZooError(
             f"the local features {name} of {len(images):,} images must be an array "

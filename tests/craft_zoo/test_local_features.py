@@ -182,3 +182,12 @@ def test_a_classifier_of_other_features_is_not_applied(tiny_vlm: OpenCLIP) -> No
     classifier = LocalClassifier("hog", np.zeros((27, 3), np.float32), np.zeros(3, np.float32))
     with pytest.raises(CraftZooError, match="128 numbers here and were 27"):
         classifier.logits(given(tiny_vlm, np.zeros((8, 8, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("found", [[[1.0], [1.0, 2.0]], [["a"], ["b"]]])
+def test_features_that_are_no_array_are_refused(
+    found: list[list[object]], tiny_vlm: OpenCLIP, extractors: None
+) -> None:
+    register_features("mine")(lambda images: found)  # type: ignore[arg-type,return-value]
+    with pytest.raises(CraftZooError, match="rows of unequal lengths"):
+        extract("mine", given(tiny_vlm, *np.zeros((2, 8, 8, 3), np.uint8)))
