@@ -76,20 +76,32 @@ def extract(spec: str, images: ImageSet) -> list[np.ndarray]:
         For each name, (N, F) float32.
 
     Raises:
-        CraftZooError: a name is unknown, an image cannot be opened, or an extractor returns
-            something else than N finite rows.
+        CraftZooError: a name is unknown, an image cannot be opened, or an extractor raises an
+            exception or returns something else than N finite rows.
     """
     known = _EXTRACTED.setdefault(images, {})
     for name in spec.split("+"):
         if name not in known:
-            extractor, more = _find(name)
-            known[name] = _checked(name, extractor(images.sources, *more), images.sources)
+            known[name] = _checked(name, _computed(name, images.sources), images.sources)
     return [known[name] for name in spec.split("+")]
 
 
 def _find(name: str) -> tuple[Extractor, tuple[str, ...]]:
     scheme, colon, rest = name.partition(":")
     return REGISTRY.find(scheme + colon), (rest,) if colon else ()
+
+
+def _computed(name: str, images: Sequence[ImageSource]) -> Any:
+    extractor, more = _find(name)
+    try:
+        return extractor(images, *more)
+    except CraftZooError:
+        raise
+    except Exception as error:  # any, as extractors are anybody's functions
+        raise CraftZooError(
+            f"the local features {name} cannot be computed ({type(error).__name__}: {error}): "
+            f"mend their extractor, or leave them out"
+        ) from error
 
 
 def _checked(name: str, features: Any, images: Sequence[ImageSource]) -> np.ndarray:
@@ -100,7 +112,8 @@ def _checked(name: str, features: Any, images: Sequence[ImageSource]) -> np.ndar
             f"the local features {name} are text, or rows of unequal lengths: return an array "
             f"({len(images)}, F) of finite numbers"
         ) from None
-    if found.ndim != 2 or len(found) != len(images) or not np.isfinite(found).all():
+    fits = found.ndim == 2 and len(found) == len(images) and found.size > 0
+    if not fits or not np.isfinite(found).all():
         raise CraftZooError(
             f"the local features {name} of {len(images):,} images must be an array "
             f"({len(images)}, F) of finite numbers, not of shape {found.shape}"

@@ -76,7 +76,16 @@ def read_prior(given: str, classnames: Sequence[str]) -> str:
             f"the prior {given} (--prior) cannot be read ({error}): give {UNIFORM}, {TRAIN} or a "
             f"file"
         ) from None
-    numbers = dict(line.rpartition("\t")[::2] for line in lines if line.strip())
+    numbers: dict[str, str] = {}
+    for line in filter(str.strip, lines):
+        name, _, number = line.rpartition("\t")
+        if name in numbers or "," in number:
+            problem = "twice" if name in numbers else f"with {number!r}, which is no number"
+            raise CraftZooError(
+                f"the prior {given} (--prior) names {name!r} {problem}: write one line a class, "
+                f"'class<tab>number'"
+            )
+        numbers[name] = number
     for name in classnames:
         if name not in numbers:
             raise CraftZooError(

@@ -266,6 +266,10 @@ def test_a_file_of_priors(tmp_path: Path) -> None:
     path.write_text("dog\t-1\nred cat\tthree\n")
     with pytest.raises(CraftZooError, match="a positive number for each class"):
         read_prior(str(path), ["red cat", "dog"])
+    for lines, error in (("dog\t1,2", "'1,2', which is no number"), ("dog\t1\ndog\t2", "twice")):
+        path.write_text(lines)
+        with pytest.raises(CraftZooError, match=error):
+            read_prior(str(path), ["dog"])
     with pytest.raises(CraftZooError, match="cannot be read"):
         read_prior(str(tmp_path / "none"), ["dog"])
     with pytest.raises(CraftZooError, match="2 numbers and the task 3 classes"):

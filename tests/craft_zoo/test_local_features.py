@@ -79,7 +79,13 @@ def test_features_are_computed_once_for_the_images_of_a_model(
 
 
 @pytest.mark.parametrize(
-    ("found", "shape"), [([1.0, 2.0], r"\(2,\)"), ([[1.0]], r"\(1, 1\)"), ([[1.0], [np.nan]], "")]
+    ("found", "shape"),
+    [
+        ([[], []], r"\(2, 0\)"),
+        ([1.0, 2.0], r"\(2,\)"),
+        ([[1.0]], r"\(1, 1\)"),
+        ([[1.0], [np.nan]], ""),
+    ],
 )
 def test_what_an_extractor_returns_is_checked(
     tiny_vlm: OpenCLIP, extractors: None, found: list[float], shape: str
@@ -87,6 +93,12 @@ def test_what_an_extractor_returns_is_checked(
     register_features("mine")(lambda images: np.array(found))
     with pytest.raises(CraftZooError, match=rf"local features mine of 2 images.*{shape}"):
         extract("mine", given(tiny_vlm, *[np.zeros((8, 8, 3), np.uint8)] * 2))
+
+
+def test_what_an_extractor_raises_is_one_sentence(tiny_vlm: OpenCLIP, extractors: None) -> None:
+    register_features("mine")(lambda images: 1 / 0)
+    with pytest.raises(CraftZooError, match=r"mine cannot be computed \(ZeroDivisionError: "):
+        extract("mine", given(tiny_vlm, np.zeros((8, 8, 3), np.uint8)))
 
 
 def test_unknown_features_are_named_before_anything_is_asked(
