@@ -53,9 +53,12 @@ class Auto(Optimizer):
         self._plan, self._stages = plan, [_parse(stage) for stage in plan.split("+")]
         self._stage = -1
         self._next_stage()
+        made = [self._inner]
+        if stages:  # what is wrong with a later stage is said now
+            made += [self._make(i) for i in range(1, len(self._stages))]
         self.snapshots = len(self._stages) == 1 and self._inner.snapshots
-        self.learns_from_outputs = self._inner.learns_from_outputs
-        self.needs_output_loss = self._inner.needs_output_loss
+        self.learns_from_outputs = any(each.learns_from_outputs for each in made)
+        self.needs_output_loss = any(each.needs_output_loss for each in made)
 
     @property
     def spec(self) -> str:
@@ -71,22 +74,30 @@ class Auto(Optimizer):
     def _is_last(self) -> bool:
         return self._stage == len(self._stages) - 1
 
-    def _next_stage(self) -> None:
-        self._stage += 1
-        name, evaluations = self._stages[self._stage]
-        last = self._is_last()
+    def _make(self, stage: int, budget: int | None = None) -> Optimizer:
+        """The optimizer of a stage; the last gets ``budget``, None: the whole."""
+        name, evaluations = self._stages[stage]
+        last = stage == len(self._stages) - 1
         spec = name
         if name == "cma":
             spec = f"cma:popsize={popsize(self.dim)},restarts=bipop"
         elif name in _LOCAL and not last:
             spec = f"{name}:restarts=false"
-        budget = self.remaining if last else min(evaluations, self.remaining)
-        self._inner = create(spec, self.space, budget=budget, seed=self.seed + self._stage)
+        budget = (budget or self.budget) if last else evaluations
+        return create(spec, self.space, budget=budget, seed=self.seed + stage)
+
+    def _next_stage(self) -> None:
+        self._stage += 1
+        try:
+            self._inner = self._make(self._stage, self.remaining)
+        except OptimizerError:  # what remains is less than a generation, which ask cuts
+            self._inner = self._make(self._stage)
         self._center, self._scale = self.best.point, _SHARE if self._stage else 1.0
 
     def _ask(self) -> np.ndarray:
         while self._inner.stop and not self._is_last():
             self._next_stage()
+        self._inner.output_loss = self.output_loss
         self._asked_inner = self._inner.ask()
         if not self._stage:
             return self._asked_inner.copy()
@@ -140,7 +151,7 @@ def choose(space: Space, budget: int, *, outputs: bool, parallel: bool) -> str:
 
 def _parse(stage: str) -> tuple[str, int]:
     name, _, evaluations = stage.partition("*")
-    if not name or not (evaluations or "1").isdecimal():
+    if not name or not (evaluations or "1").isdecimal() or not int(evaluations or 1):
         raise OptimizerError(
             f"the stage {stage!r} of 'auto' cannot be read: write names and numbers of "
             f"evaluations, as in cobyqa*100+powell*300+cma"

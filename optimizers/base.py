@@ -387,6 +387,10 @@ def one_number(value: Any) -> float:
 
 def _numbers(losses: Iterable[Any] | np.ndarray) -> np.ndarray:
     try:
-        return np.asarray(losses, dtype=np.float64)
+        if getattr(getattr(losses, "dtype", None), "kind", "") == "c":
+            raise TypeError("numpy would drop the imaginary parts")
+        values = np.asarray(losses, dtype=np.float64)
     except (TypeError, ValueError, RuntimeError):  # a generator, or tensors that numpy cannot read
-        return np.array([one_number(each) for each in losses], dtype=np.float64)
+        values = np.array([one_number(each) for each in losses], dtype=np.float64)
+    # arrays or tensors of one element
+    return values.ravel() if values.ndim and values.size == len(values) else values

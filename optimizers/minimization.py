@@ -67,6 +67,14 @@ def minimize(
         Exception: whatever ``f`` or ``callback`` raises. No evaluation is lost: the exception's
             attribute ``result`` is the :class:`Result` so far, and ``result.extend()`` goes on.
     """
+    for what, function in (("f", f), ("callback", callback)):
+        if not callable(function) and (what == "f" or function is not None):
+            raise OptimizerError(f"{what} must be a function, not {function!r:.100}")
+    if not isinstance(optimizer, str):
+        raise OptimizerError(
+            f"optimizer must be a spec such as 'auto' or 'cma:popsize=10', not {optimizer!r:.100}"
+        )
+    target, seconds = _limit("target", target), _limit("seconds", seconds)
     space = _Box(x0, bounds, scale)
     seed = secrets.randbits(32) if seed is None else whole_number("seed", seed, 0)
     about = {"outputs": output_loss is not None, "parallel": executor is not None}
@@ -90,6 +98,16 @@ def maximize(f: Function, x0: Any = None, **arguments: Any) -> Result:
     return minimize(f, x0, maximize=True, **arguments)
 
 
+def _limit(what: str, value: Any) -> float | None:
+    try:
+        number = None if value is None else one_number(value)
+    except OptimizerError:
+        number = math.nan
+    if number is not None and math.isnan(number):
+        raise OptimizerError(f"{what} must be a number or None, not {value!r:.100}")
+    return number
+
+
 class Result:
     """A search by :func:`minimize`: what it has found, and how to go on.
 
@@ -101,7 +119,7 @@ class Result:
 
     def __init__(self, f: Function, optimizer: Optimizer, space: _Box, sign: float) -> None:
         self._f, self._optimizer, self._space, self._sign = f, optimizer, space, sign
-        self.x, self.loss, self.reason = space.start, sign * math.inf, "not started"
+        self.x, self.loss, self.reason = space.start.copy(), sign * math.inf, "not started"
         self._executor: Executor | None = None
         self._callback: Callable[[Result], Any] | None = None
         self._target: float | None = None
@@ -266,23 +284,29 @@ class Result:
         for i, x in points.items():
             if self._reached() or time.monotonic() >= self._deadline:
                 return
-            self._note(i, x, self._f(x))
+            self._note(i, x, self._f(x.copy()))
 
     def _together(self, points: dict[int, np.ndarray]) -> None:
         assert self._executor is not None
         if time.monotonic() >= self._deadline:
             return
         futures = {}
+        wrong: Exception | None = None
         try:
             for i, x in points.items():
-                futures[i] = self._executor.submit(self._f, x)
+                futures[i] = self._executor.submit(self._f, x.copy())
             wait(futures.values())
         finally:  # whatever happens, what has been evaluated is kept
             for i, each in futures.items():
                 if not each.cancel() and each.done() and each.exception() is None:
-                    self._note(i, points[i], each.result())
+                    try:
+                        self._note(i, points[i], each.result())
+                    except Exception as error:
+                        wrong = wrong or error
         for each in futures.values():
             each.result()  # raises the exception of its call, if there is one
+        if wrong is not None:
+            raise wrong
 
     def _note(self, i: int, x: np.ndarray, answer: Any) -> None:
         output = None
@@ -314,32 +338,43 @@ class _Box:
             if hasattr(bounds, "lb"):
                 bounds = np.stack(np.broadcast_arrays(bounds.lb, bounds.ub), axis=-1)
             sides = np.array((None, None) if bounds is None else bounds, dtype=np.float64)
-            low, high = sides.T.reshape(2, -1)
+            if sides.shape[-1:] != (2,):
+                raise ValueError(f"bounds have the shape {sides.shape}")
+            low, high = sides.reshape(-1, 2).T
             self._low, self._high = np.fmax(low, -np.inf), np.fmin(high, np.inf)  # None is NaN here
-            start = (self._low + self._high) / 2 if x0 is None else x0
+            if x0 is None and np.isinf([self._low, self._high]).any():
+                raise OptimizerError("a variable has no bound on one side: give the start x0")
+            start = self._low / 2 + self._high / 2 if x0 is None else x0
+            if np.iscomplexobj(start):
+                raise ValueError("x0 is complex")
             self.start = np.array(start, dtype=np.float64)
             self._low, self._high = (
                 np.broadcast_to(each, self.start.size).reshape(self.start.shape)
                 for each in (self._low, self._high)
             )
-            width = self._high - self._low
+            with np.errstate(over="ignore"):
+                width = self._high - self._low
             sizes = np.where(np.isfinite(width), width / 5, 1.0) if scale is None else scale
             self._scale = np.broadcast_to(np.asarray(sizes, np.float64), self.start.shape)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise OptimizerError(
                 f"x0, bounds and scale do not fit each other ({error}): give a start, one pair "
                 f"(low, high) or one for each variable, and one scale or one for each variable"
             ) from None
         if not self.start.size or not np.isfinite(self.start).all():
             raise OptimizerError("x0 must be one finite number or more")
+        if (self._low > self._high).any():
+            raise OptimizerError("a lower bound is above its upper bound: write (low, high)")
         if not ((self._low <= self.start) & (self.start <= self._high)).all():
             raise OptimizerError("x0 lies outside the bounds: move it, or widen them")
+        if scale is None and not self._scale.any():
+            raise OptimizerError("the bounds leave no variable free: widen those of one")
         if not (np.isfinite(self._scale) & (self._scale >= 0)).all() or not self._scale.any():
             raise OptimizerError("scale must be finite and above 0: give lengths of first steps")
 
     def point(self, z: np.ndarray) -> np.ndarray:
         """The point x in the shape of the start, for the optimizer's variables (d,)."""
-        x = self.start + self._scale * z.reshape(self.start.shape)
+        x = np.asarray(self.start + self._scale * z.reshape(self.start.shape))
         low, high = self._low, self._high
         if ((low <= x) & (x <= high)).all():
             return x
@@ -349,4 +384,4 @@ class _Box:
             above, below = low + np.abs(x - low), high - np.abs(high - x)
         reflected = np.where(np.isfinite(width), between, np.where(np.isfinite(low), above, below))
         reflected = np.where(width > 0, reflected, low)
-        return np.where((low <= x) & (x <= high), x, reflected.clip(low, high))
+        return np.where((low <= x) & (x <= high), x, np.clip(reflected, low, high))

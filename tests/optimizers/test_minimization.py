@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -260,3 +261,49 @@ def test_best_beside_recommend() -> None:
         told += losses[1:]
     assert optimizer.best.loss == min(told) == sphere(optimizer.best.point)
     assert f"2 variables, 60 of 60 evaluations, best loss {min(told):.6g}" in repr(optimizer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"f": None}, "f must be a function"),
+        ({"callback": 3}, "callback must be a function"),
+        ({"optimizer": None}, "optimizer must be a spec"),
+        ({"target": "low"}, "target must be a number or None"),
+        ({"seconds": math.nan}, "seconds must be a number or None"),
+        ({"x0": [1 + 2j, 0]}, "x0 is complex"),
+        ({"bounds": [(0, 1, 2)]}, "bounds have the shape"),
+        ({"bounds": (2, -2)}, "a lower bound is above its upper bound"),
+        ({"x0": None, "bounds": (0, None)}, "no bound on one side"),
+        ({"bounds": [(0, 0), (0, 0)]}, "leave no variable free"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_named(arguments: dict[str, Any], message: str) -> None:
+    given = {"f": lambda x: float(x @ x), "x0": [0.0, 0.0], "budget": 10} | arguments
+    with pytest.raises(OptimizerError, match=message):
+        minimize(given.pop("f"), given.pop("x0"), **given)
+
+
+def test_a_function_that_changes_its_argument_changes_no_result() -> None:
+    def changing(x: np.ndarray) -> float:
+        loss = float(x @ x)
+        x[:] = 99
+        return loss
+
+    start = np.array([3.0, 4.0])
+    result = minimize(changing, start, budget=60, seed=0)
+    assert float(result.x @ result.x) == result.loss
+    assert start.tolist() == [3, 4]
+
+
+def test_later_stages_of_auto_are_checked_at_the_start_and_end_within_the_budget() -> None:
+    with pytest.raises(OptimizerError, match="cannot be read"):
+        create("auto:stages=cobyqa*0+cma", 3, budget=50, seed=0)
+    with pytest.raises(OptimizerError, match="nothing"):
+        create("auto:stages=cobyqa*10+nothing", 3, budget=50, seed=0)
+    # What the last stage is left with is less than one of its generations.
+    optimizer = create("auto:stages=cobyqa*10+cma", 3, budget=13, seed=0)
+    while not optimizer.stop:
+        candidates = optimizer.ask()[: optimizer.remaining]
+        optimizer.tell(candidates, (candidates**2).sum(axis=1))
+    assert optimizer.evaluations == 13
