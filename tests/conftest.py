@@ -31,7 +31,7 @@ from PIL import Image
 from craft_zoo import data, methods, mini
 from craft_zoo.blackbox import DEFAULT_INIT, ImageSet, load_vlm
 from craft_zoo.data import Dataset, Task, few_shot, load_dataset
-from craft_zoo.machine import keep_freed_memory, process_context
+from craft_zoo.machine import keep_freed_memory, one_numpy_thread, process_context
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.openclip.cache import cache_folder
 from craft_zoo.optimizers import registry as optimizer_registry
@@ -71,6 +71,13 @@ def craft_mini_is_read_once() -> Iterator[None]:
     """Reading craft-mini takes longer than most commands of the tests take with it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mini, "create", copied(mini.create))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def numpy_computes_on_one_thread() -> Iterator[None]:
+    """As in tuning and benches: NumPy's threads and PyTorch's, each waiting busily, starve."""
+    with one_numpy_thread():
         yield
 
 
