@@ -356,6 +356,8 @@ class _Box:
                 width = self._high - self._low
             sizes = np.where(np.isfinite(width), width / 5, 1.0) if scale is None else scale
             self._scale = np.broadcast_to(np.asarray(sizes, np.float64), self.start.shape)
+        except OptimizerError:  # which is a ValueError, too
+            raise
         except (TypeError, ValueError, RuntimeError) as error:
             raise OptimizerError(
                 f"x0, bounds and scale do not fit each other ({error}): give a start, one pair "

@@ -274,7 +274,7 @@ def test_best_beside_recommend() -> None:
         ({"x0": [1 + 2j, 0]}, "x0 is complex"),
         ({"bounds": [(0, 1, 2)]}, "bounds have the shape"),
         ({"bounds": (2, -2)}, "a lower bound is above its upper bound"),
-        ({"x0": None, "bounds": (0, None)}, "no bound on one side"),
+        ({"x0": None, "bounds": (0, None)}, "^a variable has no bound on one side"),
         ({"bounds": [(0, 0), (0, 0)]}, "leave no variable free"),
     ],
 )
