@@ -82,8 +82,12 @@ class Solution:
             images: N images.
             anchor_logits: (N, M), see :meth:`Anchors.logits`; required with anchors.
         """
-        local = None if self.local is None else self.local.logits(images)
-        return self.refine(box.score(self.prompt, images), anchor_logits, local)
+        logits = box.score(self.prompt, images)
+        return self.refine(logits, anchor_logits, self.local_logits(images))
+
+    def local_logits(self, images: ImageSet) -> np.ndarray | None:
+        """(N, C) logits of :attr:`local` for N images; None without it."""
+        return None if self.local is None else self.local.logits(images)
 
     def refine(
         self,

@@ -74,9 +74,7 @@ class DeployedAdapter:
         logits, anchors = self._score(images)[0], None
         if self._score_anchors is not None:
             anchors = np.concatenate(list(self._score_anchors(images)), axis=1)
-        classifier = self._solution.local
-        local = None if classifier is None else classifier.logits(images)
-        refined = self._solution.refine(logits, anchors, local)
+        refined = self._solution.refine(logits, anchors, self._solution.local_logits(images))
         return torch.from_numpy(refined).softmax(-1).numpy()
 
 

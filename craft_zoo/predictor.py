@@ -46,8 +46,7 @@ class Predictor:
             of the classifier on local features or None.
         """
         logits = self._box.score(solution.prompt, self._images)
-        local = None if solution.local is None else solution.local.logits(self._images)
-        return logits, self._logits_of(solution.anchors), local
+        return logits, self._logits_of(solution.anchors), solution.local_logits(self._images)
 
     def _logits_of(self, anchors: Anchors | None) -> np.ndarray | None:
         if anchors is None:

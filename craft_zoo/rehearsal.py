@@ -24,6 +24,7 @@ from craft_zoo.blackbox.templates import as_template
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import ImageSource
 from craft_zoo.errors import CraftZooError
+from craft_zoo.local_features import check_features
 from craft_zoo.methods import Problem, get_method, is_white_box, most_queries
 from craft_zoo.optimizers import OptimizerError
 
@@ -89,6 +90,9 @@ def rehearse(
         return Rehearsed([0, 0], deployed=[], refiner=0, asked=[], queries=0)
     queries, whole = most_queries(method, config, budget, n_classes), n_classes
     n_classes, shots = rehearsed_size(n_classes, shots)
+    if config.local:  # they ask the model for nothing
+        check_features(config.local)
+        config = replace(config, local="")
     if config.per_image:  # as many anchors on fewer classes
         config = replace(config, per_image=1 + (config.per_image - 1) * whole / n_classes)
     labels = np.repeat(np.arange(n_classes), shots)

@@ -65,6 +65,20 @@ class Registry(Generic[Item]):
             raise self._error(f"the {self.kind} {name!r} exists already: choose another name")
         self.items[name], self._sources[name] = item, source
 
+    def register(self, *names: str) -> Callable[[Item], Item]:
+        """Decorator that registers what it decorates, see :meth:`add`.
+
+        Args:
+            *names: its names.
+        """
+
+        def register(item: Item) -> Item:
+            for name in names:
+                self.add(name, item, item)
+            return item
+
+        return register
+
     def find(self, name: str, choices: str = "") -> Item:
         """The object registered as ``name``.
 

@@ -110,13 +110,7 @@ def register_model(*schemes: str) -> Callable[[Opener], Opener]:
     Raises:
         CraftZooError: a scheme is registered already.
     """
-
-    def register(opener: Opener) -> Opener:
-        for scheme in schemes:
-            REGISTRY.add(scheme, opener, opener)
-        return opener
-
-    return register
+    return REGISTRY.register(*schemes)
 
 
 def model_schemes() -> dict[str, str]:

@@ -173,12 +173,7 @@ def register_dataset(name: str) -> Callable[[Loader], Loader]:
     Raises:
         CraftZooError: another loader has this name.
     """
-
-    def register(loader: Loader) -> Loader:
-        REGISTRY.add(name, loader, loader)
-        return loader
-
-    return register
+    return REGISTRY.register(name)
 
 
 def dataset_names() -> dict[str, str]:

@@ -39,12 +39,7 @@ def register_features(name: str) -> Callable[[Extractor], Extractor]:
     Raises:
         CraftZooError: another extractor has the name.
     """
-
-    def register(extractor: Extractor) -> Extractor:
-        REGISTRY.add(name, extractor, extractor)
-        return extractor
-
-    return register
+    return REGISTRY.register(name)
 
 
 def feature_names() -> dict[str, str]:

@@ -105,7 +105,7 @@ def refine_once(
     start = problem.initial_prompt
     logits = problem.meter.wrap(problem.box, "search").score(start, problem.images)
     solution = fitter.solution(start, fitter.fit(logits))
-    local = None if solution.local is None else solution.local.logits(problem.images)
+    local = solution.local_logits(problem.images)
     learnt = accuracy(solution.refine(logits, fitter.anchor_logits, local), problem.labels)
     yield Step(problem.meter.queries, solution, train_accuracy=learnt)
 

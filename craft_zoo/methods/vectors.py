@@ -13,7 +13,7 @@ from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.methods.white_box import LinearProbe, local
 from craft_zoo.metrics import accuracy
 from craft_zoo.refiner import ConvexRefiner
-from craft_zoo.refiner.selection import held_out_folds
+from craft_zoo.refiner.selection import Splits, held_out_splits
 
 _STRENGTHS = (10.0, 1.0, 100.0, 1000.0)  # inverse penalties; the first holds for single shots
 _FEWEST = 3  # images of each class for the discriminant analysis: without a fold, two remain
@@ -80,24 +80,26 @@ def fit_vectors(features: np.ndarray, labels: np.ndarray, n_classes: int) -> Con
         candidates.append(LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))
     # A refiner centres its input, and classifiers are fitted to what they will be given.
     x = (features - features.mean(axis=-1, keepdims=True)).astype(np.float64)
-    folds = held_out_folds(labels)
+    splits = held_out_splits(labels)
     best = candidates[0]
-    if folds is not None:
-        best = max(candidates, key=lambda each: _held_out(each, x, labels, folds, n_classes))
+    if splits is not None:
+        best = max(candidates, key=lambda each: _held_out(each, x, labels, splits, n_classes))
     weight, bias = _linear(best.fit(x, labels), n_classes)
     own = np.zeros((n_classes, n_classes))
     return ConvexRefiner(np.concatenate([own, weight]).astype(np.float32), bias.astype(np.float32))
 
 
 def _held_out(
-    classifier: Any, x: np.ndarray, labels: np.ndarray, folds: np.ndarray, n_classes: int
+    classifier: Any, x: np.ndarray, labels: np.ndarray, splits: Splits, n_classes: int
 ) -> tuple[int, float]:
-    """Number of correct held-out images, and the negative cross-entropy of all."""
-    logits = np.empty((len(x), n_classes))
-    for fold in range(folds.max() + 1):
-        kept = folds != fold
+    """Number of correct held-out images, and the negative cross-entropy of all.
+
+    An image that is never held out counts the same for every classifier.
+    """
+    logits = np.zeros((len(x), n_classes))
+    for kept, held in splits:
         weight, bias = _linear(classifier.fit(x[kept], labels[kept]), n_classes)
-        logits[~kept] = x[~kept] @ weight + bias
+        logits[held] = x[held] @ weight + bias
     top = logits.max(axis=1)
     of_label = logits[np.arange(len(x)), labels]
     loss = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top - of_label

@@ -30,7 +30,7 @@ _SCALES = [2.0 ** (k / 2) for k in range(-16, 5)]  # inverse temperatures of a p
 _PRIOR_PRECISION = 10.0  # of the weights, in images
 _ONE_SHOT_VARIANCE = 30.0  # maximum; see _one_shot_variance
 
-_Splits = list[tuple[np.ndarray, np.ndarray]]  # (N,) bool each: images kept, and held out
+Splits = list[tuple[np.ndarray, np.ndarray]]  # (N,) bool each: images kept, and held out
 
 
 def choose_regularization(
@@ -129,7 +129,7 @@ def held_out_logits(
     return refined
 
 
-def held_out_splits(labels: np.ndarray) -> _Splits | None:
+def held_out_splits(labels: np.ndarray) -> Splits | None:
     """The folds of :func:`held_out_folds` as pairs of (N,) bool: images kept, and held out."""
     folds = held_out_folds(labels)
     if folds is None:
@@ -141,7 +141,7 @@ def _choose_logistic(
     logits: np.ndarray,
     labels: np.ndarray,
     x: np.ndarray,
-    splits: _Splits,
+    splits: Splits,
     penalties: list[float],
     *,
     scales: Sequence[float],
@@ -166,7 +166,7 @@ def _choose_logistic(
 
 
 def _choose_shrinkage(
-    x: np.ndarray, labels: np.ndarray, n_classes: int, splits: _Splits
+    x: np.ndarray, labels: np.ndarray, n_classes: int, splits: Splits
 ) -> tuple[float, float]:
     """Shrinkage of the discriminant analysis, and the best scale of its logits."""
     losses = np.zeros((len(SHRINKAGES), len(_SCALES)))

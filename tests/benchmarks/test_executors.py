@@ -158,18 +158,13 @@ def test_a_run_whose_process_always_dies_is_given_up(folder: Path, tmp_path: Pat
         run_in_processes(dying, RunStore(tmp_path), runs, jobs=2)
 
 
+def small_bench(folder: Path, out: Path) -> list[str]:
+    given = ["--budget", "9", "--method", "spsa-clip", "--set", "intrinsic_dim=9", "--shots", "2"]
+    return ["bench", "--dataset", f"folder:{folder}", "--out", str(out), *given]
+
+
 def test_bench_takes_jobs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    arguments = ["bench", "--dataset", f"folder:{folder}", "--out", str(tmp_path), "--budget", "9"]
-    arguments += [
-        "--method",
-        "spsa-clip",
-        "--set",
-        "intrinsic_dim=9",
-        "--shots",
-        "2",
-        "--seeds",
-        "2",
-    ]
+    arguments = [*small_bench(folder, tmp_path), "--seeds", "2"]
     assert main([*arguments, "--jobs", "2", "--threads", "1"]) == 0
     assert "2 of 2 runs" in capsys.readouterr().out
     assert len(list(tmp_path.glob("runs/*/run.json"))) == 2
@@ -180,17 +175,7 @@ def test_bench_takes_jobs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_points_go_to_tensorboard(folder: Path, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    arguments = ["bench", "--dataset", f"folder:{folder}", "--out", str(tmp_path), "--budget", "9"]
-    arguments += [
-        "--method",
-        "spsa-clip",
-        "--set",
-        "intrinsic_dim=9",
-        "--shots",
-        "2",
-        "--seeds",
-        "1",
-    ]
+    arguments = [*small_bench(folder, tmp_path), "--seeds", "1"]
     assert main([*arguments, "--log-to", "tensorboard"]) == 0
     ((run, points),) = RunStore(tmp_path).read_all()[0].items()
     written = events.EventAccumulator(str(tmp_path / "tensorboard" / run.identity))

@@ -178,17 +178,9 @@ def test_where_there_is_no_room_the_same_command_goes_on(
     """The kernel refuses a file above 10 KB, as it does on a full disk."""
     pytest.importorskip("resource")
     arguments = ["bench", "--dataset", f"folder:{image_folder}", "--method", "refine"]
-    arguments += [
-        "--method",
-        "spsa-clip",
-        "--set",
-        "intrinsic_dim=9",
-        "--shots",
-        "2",
-        "--seeds",
-        "1",
-    ]
-    arguments += ["--budget", "150", "--in-flight", "1", "--threads", "1"]
+    arguments += ["--method", "spsa-clip", "--set", "intrinsic_dim=9"]
+    arguments += ["--shots", "2", "--seeds", "1", "--budget", "150"]
+    arguments += ["--in-flight", "1", "--threads", "1"]
     small = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))"
 
     def bench(out: Path, first: str = "") -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.blackbox import VLM, BlackBox, ImageSet
@@ -26,11 +27,13 @@ from craft_zoo.methods import (
     uses_optimizer,
 )
 from craft_zoo.methods.collaborative import convex_objective
+from craft_zoo.methods.vectors import _held_out
 from craft_zoo.metrics import accuracy
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers import Optimizer
 from craft_zoo.predictor import Predictor
 from craft_zoo.prompts import Subspace
+from craft_zoo.refiner.selection import held_out_splits
 
 SMALL = CraftConfig(intrinsic_dim=32, epoch_queries=10)
 LOGISTIC = replace(SMALL, discriminant=False)  # takes less time to choose
@@ -511,3 +514,13 @@ def test_a_large_generation_is_judged_by_a_refiner_that_knows_its_spread(
     taken = {round(float(number)) for number in (spread - deployed)[:, 0]}
     assert taken <= set(range(12))
     assert len(taken) > 3
+
+
+def test_vectors_of_an_image_that_is_never_held_out_count_alike_for_all() -> None:
+    labels = np.array([0, 0, 1, 1, 2])
+    x = np.eye(3)[labels] + 0.01 * np.arange(5)[:, None]
+    splits = held_out_splits(labels)
+    assert splits is not None
+    correct, loss = _held_out(LogisticRegression(C=1000), x, labels, splits, 3)
+    assert correct == 4
+    assert -loss == pytest.approx(np.log(3), abs=0.2)  # of the fifth image, and little of others
