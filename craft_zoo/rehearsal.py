@@ -1,4 +1,4 @@
-"""What a run will ask for: its method makes its first queries on a stand-in for the model."""
+"""Predicts the queries of a run: its method makes the first ones on a stand-in for the model."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from craft_zoo.local_features import check_features
 from craft_zoo.methods import Problem, get_method, is_white_box, most_queries
 from craft_zoo.optimizers import OptimizerError
 
-_CLASSES, _SHOTS, _SIDE = 10, 4, 32  # at most, of the task that stands for the run's
+_CLASSES, _SHOTS, _SIDE = 10, 4, 32  # of the small task; the first two are maxima
 _CONTEXT = (2, 4)
-_GENERATIONS, _QUERIES = 7, 250  # after which the rest is taken to go on alike
+_GENERATIONS, _QUERIES = 7, 250  # after either, further generations are extrapolated
 
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """What a run does, in the order of its steps; the later ones are like the first.
+    """Queries of a run, extrapolated from its first generations.
 
     Attributes:
-        steps: queries made after each step.
+        steps: total number of queries after each step.
         deployed: the query in words that scores a deployed image on its anchors; empty if there is
             none.
-        refiner: predictions that the refiner asks for, of each training image.
-        asked: what was asked about the training images in the steps that were made.
-        queries: number of queries in which that was asked.
+        refiner: number of predictions that the refiner needs for each training image.
+        asked: queries in words of the rehearsed steps, about the training images.
+        queries: number of queries in the rehearsed steps.
     """
 
     steps: list[int]
@@ -70,10 +70,10 @@ def rehearse(
     name: str = "",
     on_service: bool = False,
 ) -> Rehearsed:
-    """Rehearse a run: the method's own code makes the first generations of a small task.
+    """Run the method's own code for its first generations, on a small task.
 
-    Later generations are taken to be as large as the smallest of those. A method that fails on the
-    stand-in is taken to make one query at a time.
+    Later generations are assumed to be as large as the smallest of these. A method that fails on
+    the stand-in is assumed to make one query at a time.
 
     Args:
         method: name of the method.
@@ -90,7 +90,7 @@ def rehearse(
         return Rehearsed([0, 0], deployed=[], refiner=0, asked=[], queries=0)
     queries, whole = most_queries(method, config, budget, n_classes), n_classes
     n_classes, shots = rehearsed_size(n_classes, shots)
-    if config.local:  # they ask the model for nothing
+    if config.local:  # local features need no query
         check_features(config.local)
         config = replace(config, local="")
     if config.per_image:  # as many anchors on fewer classes
@@ -156,18 +156,10 @@ def expected_usage(
     return vlm.expected_usage(asked, images, classnames, init) if asked else Usage()
 
 
-class _Images(ImageSet):
-    def __init__(self, sources: Sequence[ImageSource]) -> None:
-        self.sources = sources
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-
 class _StandIn(BlackBox):
-    """Logits are linear in the context, with random numbers; of words they are random numbers.
+    """A classifier with random logits, linear in a context.
 
-    One prompt has the same logits each time, as optimizers look whether losses are noisy.
+    A prompt has the same logits each time, as optimizers check whether losses are noisy.
     """
 
     def __init__(
@@ -202,13 +194,9 @@ class _StandInVLM(VLM):
         self.accepts, self.asked = accepts, list[Asked]()
 
     def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
-        return _Images(images)
+        return ImageSet(images, self)
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         return _StandIn(self, classnames, init, is_independent=False)

@@ -127,11 +127,8 @@ def check_tuning(
             f"tune adapts to a few-shot task and not to all of {task.name}: draw one, "
             f"few_shot(dataset, shots=16, seed=1)"
         )
-    for name, value, kind, make in (
-        ("vlm", vlm, VLM, 'load_vlm("craft-mini")'),
-        ("task", task, Task, "few_shot(dataset, shots=16, seed=1)"),
-    ):
-        _check_kind(name, value, kind, make)
+    _check_kind("vlm", vlm, VLM, 'load_vlm("craft-mini")')
+    _check_kind("task", task, Task, "few_shot(dataset, shots=16, seed=1)")
     if budget is None:
         budget = BILLED_BUDGET if vlm.bills else DEFAULT_BUDGET
     check_settings(method, optimizer, budget=budget, seed=seed, config=config)

@@ -323,7 +323,7 @@ def add_config_argument(parser: argparse.ArgumentParser, *, several: bool = Fals
         metavar="OPTION=VALUE",
         help="change a setting of the method; repeatable; see the settings below",
     )
-    group_of(parser, "method").add_argument(
+    group.add_argument(
         "--local",
         nargs="?",
         const=DEFAULT_FEATURES,

@@ -192,7 +192,7 @@ def _rows(
             best = np.argsort(-probabilities, kind="stable")[: options.top_k]
             found = [(adapter.classnames[place], float(probabilities[place])) for place in best]
             yield Row(str(image), found, abstains=found[0][1] < options.threshold)
-        progress(start + _BATCH)
+        progress(min(start + _BATCH, len(images)))
 
 
 @contextmanager

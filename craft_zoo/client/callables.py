@@ -1,4 +1,4 @@
-"""Adapts a Python function that scores prompts on images to the interface of a model."""
+"""Models from Python functions that score prompts on images."""
 
 from __future__ import annotations
 
@@ -91,9 +91,12 @@ def from_callable(
                 f"the initial context of {name} must have the shape (n_ctx, dim), not "
                 f"{initial_context.shape}: give one embedding a word"
             )
-    return _CallableVLM(
-        f, name, answers, initial_context, batch, concurrency, image_size, in_flight
-    )
+    vlm = _CallableVLM(f, answers, initial_context, batch)
+    vlm.name, vlm.image_size = name, image_size
+    vlm.concurrency = concurrency if vlm.is_async else 1
+    vlm.in_flight = in_flight or (vlm.concurrency if initial_context is None else 1)
+    vlm.images_in_flight = batch * vlm.concurrency
+    return vlm
 
 
 def _reason(error: BaseException) -> str:
@@ -161,23 +164,12 @@ class _CallableVLM(VLM):
     """Calls the function, and turns its exceptions and invalid results into CraftZooErrors."""
 
     def __init__(
-        self,
-        f: Callable[..., Any],
-        name: str,
-        answers: Answers,
-        initial_context: np.ndarray | None,
-        batch: int,
-        concurrency: int,
-        image_size: int,
-        in_flight: int | None,
+        self, f: Callable[..., Any], answers: Answers, context: np.ndarray | None, batch: int
     ) -> None:
         method = getattr(f, "__call__", None)  # noqa: B004, an object's method may be async
-        self._is_async = inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(method)
-        self._concurrency = concurrency if self._is_async else 1
-        self._f, self._answers, self.context, self.batch = f, answers, initial_context, batch
-        self.name, self.image_size = name, image_size
-        self.in_flight = in_flight or (self._concurrency if initial_context is None else 1)
-        self.images_in_flight = batch * self._concurrency
+        self.is_async = inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(method)
+        self.concurrency = 1
+        self._f, self._answers, self.context, self.batch = f, answers, context, batch
 
     def images(
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
@@ -199,13 +191,13 @@ class _CallableVLM(VLM):
             return self._begin(call[0])
 
         try:
-            for answer in in_order(begin, calls, self._concurrency, fail_fast=True):
+            for answer in in_order(begin, calls, self.concurrency, fail_fast=True):
                 yield self._checked(answer, shapes.popleft())
         except CancelledError as error:  # the callable cancelled its own task
             raise self._failed(error) from error
 
     def _begin(self, arguments: tuple[Any, ...]) -> Future[Any]:
-        if self._is_async:
+        if self.is_async:
             return _in_loop(self._await(lambda: self._f(*arguments)))
         try:
             answer = self._f(*arguments)

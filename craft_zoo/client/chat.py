@@ -11,6 +11,7 @@ from typing import Any
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIClient
 from craft_zoo.client.paid import data_url
 from craft_zoo.client.questions import (
@@ -20,12 +21,10 @@ from craft_zoo.client.questions import (
     QuestionVLM,
     Reply,
 )
-from craft_zoo.client.retrying import Damaged
 from craft_zoo.client.services import ServiceOptions, address, open_service
 from craft_zoo.counts import counted
 
 SCHEME = "chat:"
-_INVALID = 3  # attempts after which an invalid answer is a permanent failure
 _TOP = 20  # log-probabilities of the likeliest tokens that the protocol returns
 
 
@@ -103,7 +102,7 @@ class Chat(QuestionService):
         """See :meth:`QuestionService.send`."""
         create = self._client.client.chat.completions.with_raw_response.create
         body = self._client.call(create, request, key)
-        try:
+        with reading("its answer is no chat completion"):
             usage = body["usage"]
             billed = Usage(
                 requests=1,
@@ -112,17 +111,7 @@ class Chat(QuestionService):
                 output_tokens=int(usage["completion_tokens"]),
             )
             answer, source = _probabilities(questions[0], body["choices"])
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            IndexError,
-            OverflowError,
-        ) as error:
-            reason = f"its answer is no chat completion ({error})"
-            raise Damaged(reason, attempts=_INVALID, billed=True) from None
-        return Reply([answer], billed, source)
+            return Reply([answer], billed, source)
 
     def expected(self, request: dict[str, Any], image: bytes) -> Usage:
         """See :meth:`QuestionService.expected`."""
@@ -173,13 +162,19 @@ def _probabilities(
 
 def _named(text: str, question: Question, letters: str) -> str | None:
     """The letter of the option that a text names, by its letter or in words; None: none."""
-    text = text.strip()
-    found = re.match(r"\W*([A-Za-z])\b", text)
-    if found and found[1].upper() in letters:
-        return found[1].upper()
-    words = text.casefold().strip(" .\"'")
-    values = [value.casefold() for value, _ in question.options]
-    return letters[values.index(words)] if words in values else None
+    by_value = {
+        value.casefold(): letter
+        for letter, (value, _) in zip(letters, question.options, strict=True)
+    }
+    words = text.casefold().strip(" \n.\"'")
+    for said in (words, re.sub(r"^an? ", "", words)):
+        if len(said) > 1 and said in by_value:
+            return by_value[said]
+    # Before a further word, as in "A red dog" or "I cannot say", A and I are words and no letters.
+    found = re.match(r"\W*(?:[ai]\b(?!['’ ]\w)|[b-hj-z]\b)", text.casefold())
+    if found and found[0][-1].upper() in letters:
+        return found[0][-1].upper()
+    return by_value.get(words)
 
 
 @register_model(SCHEME)

@@ -8,6 +8,7 @@ from typing import Any
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIClient
 from craft_zoo.client.paid import data_url
 from craft_zoo.client.questions import (
@@ -17,12 +18,9 @@ from craft_zoo.client.questions import (
     QuestionVLM,
     Reply,
 )
-from craft_zoo.client.retrying import Damaged
 from craft_zoo.client.services import ServiceOptions, address, open_service
-from craft_zoo.protocol.tokens import TokenRule
 
 SCHEME = "openai:"
-_INVALID = 3  # attempts after which an invalid answer is a permanent failure
 
 
 class Decisions(QuestionService):
@@ -32,9 +30,7 @@ class Decisions(QuestionService):
         model: name of the model at the service.
         url: base URL, see :class:`OpenAIClient`; None: OpenAI's.
         key: API key; None: the environment variable OPENAI_API_KEY.
-        timeout: seconds to wait for the next byte of an answer.
-        detail: how closely the model looks at images; None: the service's default.
-        tokens: rule by which tokens are estimated.
+        options: options of the model.
 
     Raises:
         CraftZooError: see :class:`OpenAIClient`.
@@ -48,19 +44,17 @@ class Decisions(QuestionService):
         url: str | None = None,
         *,
         key: str | None = None,
-        timeout: float = 60.0,
-        detail: str | None = None,
-        tokens: TokenRule | None = None,
+        options: ServiceOptions | None = None,
     ) -> None:
-        self._client = OpenAIClient(url, key, timeout)
-        self._model, self._detail, self._tokens = model, detail, tokens or TokenRule()
+        self._options, self._model = options or ServiceOptions(), model
+        self._client = OpenAIClient(url, key, self._options.timeout)
         self.name = f"{SCHEME}{model}" + (f"@{url}" if url else "")
 
     def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
         """See :meth:`QuestionService.request`."""
         part = {"type": "input_image", "image_url": data_url(image)}
-        if self._detail is not None:
-            part["detail"] = self._detail
+        if self._options.detail is not None:
+            part["detail"] = self._options.detail
         return {
             "model": self._model,
             "input": [{"role": "user", "content": [part]}],
@@ -69,10 +63,9 @@ class Decisions(QuestionService):
 
     def send(self, request: dict[str, Any], questions: Sequence[Question], key: str) -> Reply:
         """See :meth:`QuestionService.send`."""
-        body = self._client.call(
-            self._client.client.decisions.with_raw_response.create, request, key
-        )
-        try:
+        create = self._client.client.decisions.with_raw_response.create
+        body = self._client.call(create, request, key)
+        with reading("its answer is not one to the questions"):
             usage = body["usage"]
             billed = Usage(
                 requests=1,
@@ -81,14 +74,11 @@ class Decisions(QuestionService):
                 output_tokens=int(usage["output_tokens"]),
             )
             answers = [_decoded(*pair) for pair in zip(questions, body["answers"], strict=True)]
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            reason = f"its answer is not one to the questions ({error})"
-            raise Damaged(reason, attempts=_INVALID, billed=True) from None
-        return Reply(answers, billed)
+            return Reply(answers, billed)
 
     def expected(self, request: dict[str, Any], image: bytes) -> Usage:
         """See :meth:`QuestionService.expected`."""
-        rule = self._tokens
+        rule = self._options.tokens(self._model)
         count = rule.request + rule.of_image(image)
         for question in request["questions"]:
             options = [
@@ -141,14 +131,4 @@ def probability(value: Any) -> float:
 def open_decisions(spec: ModelSpec) -> QuestionVLM:
     """A model behind OpenAI's decisions API, openai:MODEL or openai:MODEL@https://HOST/v1."""
     model, url = address(spec, SCHEME)
-
-    def make(options: ServiceOptions) -> Decisions:
-        return Decisions(
-            model,
-            url,
-            timeout=options.timeout,
-            detail=options.detail,
-            tokens=options.tokens(model),
-        )
-
-    return open_service(spec, make)
+    return open_service(spec, lambda options: Decisions(model, url, options=options))

@@ -12,36 +12,35 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 
 import numpy as np
 
-from craft_zoo.blackbox.base import (
-    Asked,
-    BlackBox,
-    ImageSet,
-    Progress,
-    check_given,
-    own_images,
-)
-from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.base import Asked, BlackBox, ImageSet, check_given, own_images
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
 from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.failures import reading
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.openai_sdk import KEY, OpenAIClient
-from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, data_url, prompt_for, sample_of
+from craft_zoo.client.paid import (
+    SAMPLE,
+    TOGETHER,
+    PaidSettings,
+    PaidVLM,
+    data_url,
+    prompt_for,
+    sample_of,
+)
 from craft_zoo.client.response_log import ResponseLog
-from craft_zoo.client.retrying import Damaged, Retrying
 from craft_zoo.client.services import PaidOptions, address, cost_limit, read_options
 from craft_zoo.client.word_box import WordBox
 from craft_zoo.counts import counted
-from craft_zoo.data.images import ImageSource, as_images
+from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.threads import prefetched
 
 SCHEME = "embeddings:"
-_INVALID = 3  # attempts after which an invalid answer is a permanent failure
 BATCH_BYTES = 6 * 10**6  # of the image files in a request, unless one alone has more
 
 Input = str | bytes  # a text, or an image file
@@ -160,7 +159,7 @@ class VectorService(ABC):
             CraftZooError: the service rejects the request.
         """
         body = self._client.call(self._create(), self._request(inputs), key)
-        try:
+        with reading("its answer has no vectors of the inputs"):
             rows, tokens = self._parsed(body, len(inputs))
             vectors = np.stack(rows)
             lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -169,10 +168,7 @@ class VectorService(ABC):
             if not (np.isfinite(lengths) & (lengths > 0)).all():
                 raise ValueError("a vector is not finite, or 0")
             usage = Usage(requests=1, images=_images_in(inputs), input_tokens=int(tokens))
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            reason = f"its answer has no vectors of the inputs ({error})"
-            raise Damaged(reason, attempts=_INVALID, billed=True) from None
-        return Vectors((vectors / lengths).astype(np.float32), usage)
+            return Vectors((vectors / lengths).astype(np.float32), usage)
 
     @abstractmethod
     def _create(self) -> Callable[..., Any]:
@@ -243,10 +239,7 @@ class EmbeddingsVLM(PaidVLM):
 
     Args:
         service: the protocol.
-        concurrency: maximum number of concurrent requests.
-        cost_limit: limits of predictions and cost; None: unlimited.
-        session: name from which idempotency keys are derived; None: a random one.
-        retrying: retry policy; None: the default one.
+        settings: see :class:`PaidSettings`.
 
     Raises:
         CraftZooError: an argument is out of range.
@@ -255,22 +248,8 @@ class EmbeddingsVLM(PaidVLM):
     in_flight = TOGETHER
     sells_vectors = True
 
-    def __init__(
-        self,
-        service: VectorService,
-        *,
-        concurrency: int = 8,
-        cost_limit: CostLimit | None = None,
-        session: str | None = None,
-        retrying: Retrying | None = None,
-    ) -> None:
-        super().__init__(
-            service.name,
-            concurrency=concurrency,
-            cost_limit=cost_limit,
-            session=session,
-            retrying=retrying,
-        )
+    def __init__(self, service: VectorService, **settings: Unpack[PaidSettings]) -> None:
+        super().__init__(service.name, **settings)
         self.service, self.scale = service, service.options.scale
         self._kept = f"vectors of {self.name}"  # of all queries of a run
         self._vectors: dict[bytes, np.ndarray] = {}  # by the hash of a file or text
@@ -289,25 +268,15 @@ class EmbeddingsVLM(PaidVLM):
             )
         self._found = found
 
-    def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
-    ) -> ImageSet:
-        """See :meth:`VLM.images`. Images are sent with the first query about them.
-
-        Raises:
-            BrokenImageError: an image cannot be read.
-            CraftZooError: an image file is larger than the service takes.
-        """
-        return ImageFiles(as_images(images), self, progress, self.service.image_bytes)
+    @property
+    def image_bytes(self) -> int:
+        """See :attr:`PaidVLM.image_bytes`."""
+        return self.service.image_bytes
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
         check_given(classnames, "class names")
-        return _Texts(self, self._keys, classnames, init)
+        return _Texts(self, classnames, init)
 
     def features(self, images: ImageSet) -> np.ndarray:
         """See :meth:`VLM.features`."""

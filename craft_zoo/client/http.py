@@ -18,7 +18,6 @@ from craft_zoo.printable import sentence
 if TYPE_CHECKING:
     import httpx
 
-BUSY = frozenset({429, 502, 503, 504})
 _CONNECT_SECONDS = 10.0
 _SLACK = 2**20  # bytes allowed beyond the expected size, for error messages and JSON
 _SLOWEST = 2e4  # bytes a second; the time-out allows for sending requests at this rate

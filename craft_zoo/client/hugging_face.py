@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from craft_zoo.blackbox.base import BlackBox, ImageSet, Progress, check_given
+from craft_zoo.blackbox.base import BlackBox, check_given
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
 from craft_zoo.blackbox.usage import Price, Usage
+from craft_zoo.client.failures import MISREAD, status_failure
 from craft_zoo.client.files import ImageFiles, file_of
-from craft_zoo.client.http import BUSY, Answer, Http, checked_key, message_of
+from craft_zoo.client.http import Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import PaidVLM
 from craft_zoo.client.probabilities import log_of
-from craft_zoo.client.retrying import Damaged, Retrying, Transient, clamped
+from craft_zoo.client.retrying import Damaged, Retrying, clamped
 from craft_zoo.client.word_box import WordBox, check_distinct
-from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
 from craft_zoo.threads import prefetched
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 SCHEME = "hf-api:"
 _LABEL_BYTES = 1000  # maximum size of an answer per label
-_PROXY_TIMED_OUT = frozenset({504, 524})  # statuses of proxies; the model may still have answered
-_FAILURES = 3  # attempts after which HTTP 500, which may be transient, is a permanent failure
 _NO_JSON = 2  # attempts after which an answer without JSON is a permanent failure
 _ONE = Usage(predictions=1)
 
@@ -92,6 +90,7 @@ class HuggingFaceVLM(PaidVLM):
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         token = checked_key(token, "HF_TOKEN")
+        self._has_token = bool(token)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = Http(url.removeprefix(SCHEME), headers, timeout, transport)
         super().__init__(
@@ -103,17 +102,11 @@ class HuggingFaceVLM(PaidVLM):
         )
         self.images_in_flight = 4 * concurrency
 
-    def images(
-        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
-    ) -> ImageSet:
-        """See :meth:`VLM.images`. Images are only sent with each query."""
-        return ImageFiles(as_images(images), self, progress)
-
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
         check_given(classnames, "class names")
         check_distinct(classnames, "the endpoint")
-        return _Endpoint(self, self._keys, classnames, init)
+        return _Endpoint(self, classnames, init)
 
     def ask(
         self,
@@ -161,19 +154,17 @@ class HuggingFaceVLM(PaidVLM):
 
     def _refused(self, answer: Answer) -> Exception:
         about = answer.json if isinstance(answer.json, dict) else {}
-        message = message_of(about) or f"HTTP {answer.status}"
-        # Statuses above 520 come from proxies in front of the endpoint.
-        if answer.status in BUSY or answer.status == 500 or answer.status >= 520:
-            loading = about.get("estimated_time")
-            after = clamped(loading) if isinstance(loading, int | float) else 0.0
-            return Transient(
-                message,
-                max(answer.retry_after, after),
-                attempts=_FAILURES if answer.status == 500 else None,
-                billed=answer.status in _PROXY_TIMED_OUT,
-            )
-        mend = "set HF_TOKEN" if answer.status in (401, 403) else "check the endpoint and its task"
-        return CraftZooError(f"endpoint {self._http.url} refused the request ({message}): {mend}")
+        loading = about.get("estimated_time")
+        seconds = clamped(loading) if isinstance(loading, int | float) else 0.0
+        return status_failure(
+            f"endpoint {self._http.url}",
+            answer.status,
+            message_of(about),
+            variable="HF_TOKEN",
+            has_key=self._has_token,
+            after=max(answer.retry_after, seconds),
+            mend="check the endpoint and its task",
+        )
 
     def _row(self, answer: Answer, labels: Sequence[str]) -> np.ndarray:
         said = answer.json
@@ -182,7 +173,7 @@ class HuggingFaceVLM(PaidVLM):
         try:
             pairs = [(each["label"], float(each["score"])) for each in said]
             scores = dict(pairs)
-        except (TypeError, KeyError, ValueError, OverflowError):
+        except MISREAD:
             raise self._wrong("is not a list of labels with scores") from None
         asked = set(labels)
         for label, score in pairs:

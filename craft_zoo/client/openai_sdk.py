@@ -1,4 +1,4 @@
-"""OpenAI's official client, whose failures are turned into this package's exceptions."""
+"""OpenAI's official client, with its failures turned into this package's exceptions."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from craft_zoo.client.failures import status_failure, useless
 from craft_zoo.client.http import checked_key, checked_url, message_of
-from craft_zoo.client.refusals import unsuitable
-from craft_zoo.client.retrying import Damaged, Transient, seconds_of
+from craft_zoo.client.retrying import Transient, seconds_of
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import sentence
 
 KEY = "OPENAI_API_KEY"
-_LATER = frozenset({408, 409, 425, 429})  # statuses below 500 after which a retry may succeed
-_FAILURES = 3  # attempts after which HTTP 500, which may be transient, is a permanent failure
-_NO_JSON = 3  # attempts after which an answer without JSON is a permanent failure
 
 
 class OpenAIClient:
@@ -107,9 +104,9 @@ class OpenAIClient:
             self._answered = True
             raise self._refused(error) from None
         except (ValueError, RecursionError):
-            raise Damaged("its answer is no JSON", attempts=_NO_JSON, billed=True) from None
+            raise useless("its answer is no JSON") from None
         if not isinstance(body, dict):
-            raise Damaged("its answer is no JSON object", attempts=_NO_JSON, billed=True)
+            raise useless("its answer is no JSON object")
         return body
 
     def _disconnected(self, error: Exception) -> Transient:
@@ -120,24 +117,17 @@ class OpenAIClient:
         return Transient(reason, unheard=unsent and not self._answered, billed=not unsent)
 
     def _refused(self, error: Any) -> Exception:
-        status, said = error.status_code, message_of(error.body) or sentence(error.message, 300)
+        status = error.status_code
         if status == 429 and error.code == "insufficient_quota":
-            return CraftZooError(f"{self.who} has no quota left for this key ({said}): raise it")
-        if status in _LATER or status >= 500:
-            after = seconds_of(error.response.headers.get("retry-after"))
-            return Transient(
-                said or f"HTTP {status}",
-                after,
-                attempts=_FAILURES if status == 500 else None,
-                billed=status in (408, 504),
-            )
-        if status in (401, 403):
-            mend = f"check {self._variable}" if self._key else f"set {self._variable}"
-            return CraftZooError(f"{self.who} refused the key ({said}): {mend}")
-        if (mended := unsuitable(self.who, status, said)) is not None:
-            return mended
-        if status == 404:
-            return CraftZooError(
-                f"{self.who} does not know the model or the route ({said}): check model (--model)"
-            )
-        return CraftZooError(f"{self.who} rejected the question ({said}): check model and images")
+            status = 402
+        elif status == 409:  # a lock, for which OpenAI's client waits too
+            status = 429
+        return status_failure(
+            self.who,
+            status,
+            message_of(error.body) or sentence(error.message, 300),
+            variable=self._variable,
+            has_key=bool(self._key),
+            after=seconds_of(error.response.headers.get("retry-after")),
+            mend="check model and images",
+        )

@@ -10,18 +10,18 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypedDict, TypeVar
 
 from PIL import Image
 
-from craft_zoo.blackbox.base import VLM
+from craft_zoo.blackbox.base import VLM, ImageSet, Progress
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.usage import Usage
-from craft_zoo.client.files import file_of
+from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.retrying import Retrying, Transient
-from craft_zoo.data.images import ImageSource
+from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 
 SAMPLE = 4  # images from which the usage of all is estimated
@@ -43,15 +43,28 @@ class Billed(Protocol):
 Answer = TypeVar("Answer", bound=Billed)
 
 
-class PaidVLM(VLM):
-    """A service that bills its answers.
+class PaidSettings(TypedDict, total=False):
+    """Keyword arguments of every :class:`PaidVLM`.
 
-    Args:
-        name: see :attr:`VLM.name`.
-        concurrency: maximum number of concurrent requests.
+    Attributes:
+        concurrency: maximum number of concurrent requests; default 8.
         cost_limit: limits of predictions and cost; None: unlimited.
         session: name from which idempotency keys are derived; None: a random one.
         retrying: retry policy; None: the default one.
+    """
+
+    concurrency: int
+    cost_limit: CostLimit | None
+    session: str | None
+    retrying: Retrying | None
+
+
+class PaidVLM(VLM):
+    """A service that bills its answers, and to which images are sent with queries.
+
+    Args:
+        name: see :attr:`VLM.name`.
+        concurrency: see :class:`PaidSettings`, also for the other arguments.
 
     Attributes:
         cost_limit: counts what was billed so far.
@@ -80,6 +93,22 @@ class PaidVLM(VLM):
         self._retrying = retrying or Retrying()
         self._keys, self._log = QuestionKeys(session), ResponseLog()
         self._said, self._saying = False, threading.Lock()
+
+    @property
+    def image_bytes(self) -> int | None:
+        """Maximum size of an image file; None: unlimited."""
+        return None
+
+    def images(
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
+    ) -> ImageSet:
+        """See :meth:`VLM.images`. Images are only sent with queries.
+
+        Raises:
+            BrokenImageError: an image cannot be read.
+            CraftZooError: an image file is larger than :attr:`image_bytes`.
+        """
+        return ImageFiles(as_images(images), self, progress, self.image_bytes)
 
     @property
     def billed(self) -> Usage:

@@ -9,27 +9,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
-from craft_zoo.blackbox.base import (
-    Asked,
-    BlackBox,
-    ImageSet,
-    Progress,
-    check_given,
-)
-from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.base import Asked, BlackBox, check_given
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, templates_of
 from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.failures import useless
 from craft_zoo.client.files import ImageFiles, file_of
-from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidVLM, prompt_for, sample_of
+from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidSettings, PaidVLM, prompt_for, sample_of
 from craft_zoo.client.probabilities import decimals_of, floor_of
-from craft_zoo.client.retrying import Damaged, Retrying
 from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.counts import counted
-from craft_zoo.data.images import ImageSource, as_images
+from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.threads import prefetched
 
@@ -44,7 +37,6 @@ QUESTIONS = (
 )
 NONE = "none of these"  # option of every block, where the classes do not fit into one question
 _PLAIN = as_template(DEFAULT_INIT)
-_USELESS = 3  # attempts after which an incomplete answer is a permanent failure
 
 
 @dataclass(frozen=True)
@@ -152,13 +144,9 @@ class QuestionVLM(PaidVLM):
             template.
         permutations: number of orders of the options in which each question is asked; the
             probabilities are averaged. All orders belong to one query.
-        concurrency: maximum number of concurrent requests.
-        cost_limit: limits of predictions and cost; None: unlimited.
-        session: name from which idempotency keys are derived; None: a random one.
-        retrying: retry policy; None: the default one.
+        settings: see :class:`PaidSettings`.
 
     Attributes:
-        cost_limit: counts what was billed so far.
         refused: number of questions that the service refused to answer.
 
     Raises:
@@ -173,18 +161,9 @@ class QuestionVLM(PaidVLM):
         *,
         descriptions: Mapping[str, str] | None = None,
         permutations: int = 1,
-        concurrency: int = 8,
-        cost_limit: CostLimit | None = None,
-        session: str | None = None,
-        retrying: Retrying | None = None,
+        **settings: Unpack[PaidSettings],
     ) -> None:
-        super().__init__(
-            service.name,
-            concurrency=concurrency,
-            cost_limit=cost_limit,
-            session=session,
-            retrying=retrying,
-        )
+        super().__init__(service.name, **settings)
         if permutations < 1:
             raise CraftZooError(
                 f"permutations of {self.name} must be at least 1, not {permutations}"
@@ -194,22 +173,12 @@ class QuestionVLM(PaidVLM):
         self.refused = 0
         self._permutations = permutations
         self.in_flight = max(1, min(TOGETHER, service.limits.questions // permutations))
-        self.images_in_flight = 2 * concurrency
+        self.images_in_flight = 2 * self._concurrency
 
-    def images(
-        self,
-        images: Sequence[ImageSource],
-        progress: Progress | None = None,
-        *,
-        keep: bool = True,
-    ) -> ImageSet:
-        """See :meth:`VLM.images`. Images are only sent with each query.
-
-        Raises:
-            BrokenImageError: an image cannot be read.
-            CraftZooError: an image file is larger than the service takes.
-        """
-        return ImageFiles(as_images(images), self, progress, self.service.limits.image_bytes)
+    @property
+    def image_bytes(self) -> int:
+        """See :attr:`PaidVLM.image_bytes`."""
+        return self.service.limits.image_bytes
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
@@ -341,8 +310,9 @@ class QuestionVLM(PaidVLM):
         def ask() -> Reply:
             reply = self.service.send(request, part.questions, key)
             if len(reply.answers) != len(part.questions):
-                reason = f"{len(reply.answers)} answers to {len(part.questions)} questions"
-                raise Damaged(f"it gave {reason}", attempts=_USELESS, billed=True)
+                raise useless(
+                    f"it gave {len(reply.answers)} answers to {len(part.questions)} questions"
+                )
             return reply
 
         estimate = self.service.expected(request, image)
@@ -393,9 +363,6 @@ def _change(group: Sequence[Question], answers: Sequence[np.ndarray | None]) -> 
 
 class _QuestionBox(WordBox):
     _owner: QuestionVLM
-
-    def __init__(self, owner: QuestionVLM, names: Sequence[str], init: str) -> None:
-        super().__init__(owner, owner._keys, names, init)
 
     def _answers(
         self, prompts: Sequence[str | tuple[str, ...]], images: ImageFiles, name: str | None

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
 
 Result = TypeVar("Result")
@@ -32,7 +33,7 @@ class Transient(Exception):  # noqa: N818, an expected condition rather than an 
     Attributes:
         reason: short description.
         after: seconds for which the server asks to wait.
-        attempts: number of failures with such a limit after which to give up; None: unlimited.
+        attempts: number of failures that have such a limit after which to give up; None: no limit.
         unheard: whether the server has never answered, so that its address may be wrong.
         billed: whether the request may have been answered and billed nevertheless.
     """
@@ -124,8 +125,8 @@ class Retrying:
                 passed = self.clock() - began
                 if failure.attempts is not None and seldom >= failure.attempts:
                     raise CraftZooError(
-                        f"{who} gives no usable answer ({failure.reason}; {_tries(made)}): check "
-                        f"the address, or ask its owner"
+                        f"{who} gives no usable answer ({failure.reason}; "
+                        f"{counted(made, 'attempt')}): check the address, or ask its owner"
                     ) from None
                 unheard = _UNHEARD_SECONDS if failure.unheard else math.inf
                 patience = min(self.seconds, unheard)
@@ -144,15 +145,11 @@ class Retrying:
 
     def _ended(self, failure: Transient, who: str, passed: float, made: int) -> CraftZooError:
         wait = f", which asks to wait {failure.after:.0f} s" if failure.after > self.longest else ""
-        why = f"{failure.reason}{wait}; {_tries(made)}"
+        why = f"{failure.reason}{wait}; {counted(made, 'attempt')}"
         mend = ": rerun the same command once it is available, to continue"
         if failure.unheard:
             mend = ", and never has: check the address and the network"
         return CraftZooError(f"{who} did not answer for {passed:.0f} s ({why}){mend}")
-
-
-def _tries(made: int) -> str:
-    return f"{made} attempt{'s' if made > 1 else ''}"
 
 
 def clamped(seconds: float) -> float:

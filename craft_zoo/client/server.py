@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from craft_zoo.client.http import BUSY, Answer, Http, checked_key
+from craft_zoo.client.failures import MISREAD
+from craft_zoo.client.http import Answer, Http, checked_key
 from craft_zoo.client.retrying import Damaged, Retrying, Transient
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable, sentence
@@ -25,9 +26,7 @@ ANSWER_BYTES = 2**26  # maximum size of an answer that the client requests
 _BODY_BYTES = 2**25  # maximum size of a request body
 _IMAGES = 2**13  # maximum size of a set; with ImageNet's 1000 classes, an answer has 32 MB
 _ACCEPTS = frozenset({"contexts", "texts"})
-
-MISREAD = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
-"""Exceptions raised while reading JSON of an unexpected form."""
+_BUSY = frozenset({429, 502, 503, 504})
 
 _UNEXPECTED_ATTEMPTS = 5  # attempts after which answers unlike craft-zoo's are a permanent failure
 
@@ -196,7 +195,7 @@ class Server:
         """Return the answer after verifying its digest and status."""
         expected = answer.headers.get(DIGEST_HEADER.lower())
         if expected is None:  # from a proxy or another server
-            if answer.status in BUSY or answer.status >= 500:
+            if answer.status == 429 or answer.status >= 500:
                 raise Transient(f"HTTP {answer.status}", answer.retry_after)
             if answer.status == 413:
                 raise CraftZooError(
@@ -218,7 +217,7 @@ class Server:
             return _unexpected(f"HTTP {answer.status} without a reason")
         if code == ErrorCode.BAD_DIGEST:
             return Damaged("the request was damaged on the way")
-        if answer.status in BUSY:
+        if answer.status in _BUSY:
             return Transient(message, answer.retry_after)
         if answer.status >= 500:
             return Transient(message, attempts=_UNEXPECTED_ATTEMPTS)

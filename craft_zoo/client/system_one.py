@@ -8,14 +8,14 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.decisions import probability
+from craft_zoo.client.failures import reading, status_failure, useless
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import data_url, media_type
 from craft_zoo.client.questions import (
@@ -25,27 +25,16 @@ from craft_zoo.client.questions import (
     QuestionVLM,
     Reply,
 )
-from craft_zoo.client.refusals import unsuitable
-from craft_zoo.client.retrying import Damaged, Transient
+from craft_zoo.client.retrying import Damaged
 from craft_zoo.client.services import ServiceOptions, address, open_service
 from craft_zoo.errors import CraftZooError
-from craft_zoo.printable import sentence
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
-from craft_zoo.protocol.tokens import TokenRule
-
-if TYPE_CHECKING:
-    import httpx
 
 SCHEME = "systemone:"
 KEY = "SYSTEMONE_API_KEY"
 ROUTE = "/v1/systemone"
 IMAGES_HEADER = "TypeSafe-Danger-Zone-Images"  # without it, TypeSafe refuses images
-_QUESTIONS = 64
 _OPTION_BYTES = 1000  # maximum size of an answer per option
-_LATER = frozenset({408, 425, 429})  # statuses below 500 after which a retry may succeed
-_TIMED_OUT = frozenset({408, 504, 524})  # the model may still have answered
-_FAILURES = 3  # attempts after which HTTP 500, which may be transient, is a permanent failure
-_INVALID = 3  # attempts after which an invalid answer is a permanent failure
 # Last line of the prompt that transformers makes of a question for models without one of their own.
 _CHOOSE = "Answer with the letter of the option that fits best (A to Z) only."
 _DECIDE = "Answer Yes or No only."
@@ -72,15 +61,13 @@ class SystemOne(QuestionService):
         model: name of the model at the service.
         url: URL of the service, with or without /v1 at its end.
         key: API key; None: the environment variable SYSTEMONE_API_KEY, if set.
-        timeout: seconds for a whole exchange, see :class:`Http`.
-        images: see :class:`SystemOneOptions`.
-        options: maximum number of options of a question.
-        tokens: rule by which tokens are estimated.
-        transport: replaces the network in tests.
+        options: options of the model; its time-out is that of :class:`Http`.
 
     Raises:
         CraftZooError: the URL or the key is invalid, or the package httpx is missing.
     """
+
+    limits = Limits(questions=64, options=255)
 
     def __init__(
         self,
@@ -88,26 +75,21 @@ class SystemOne(QuestionService):
         url: str,
         *,
         key: str | None = None,
-        timeout: float = 300.0,
-        images: Literal["assets", "list"] = "assets",
-        options: int = 255,
-        tokens: TokenRule | None = None,
-        transport: httpx.BaseTransport | None = None,
+        options: SystemOneOptions | None = None,
     ) -> None:
-        self._key = checked_key(os.environ.get(KEY, "") if key is None else key, KEY)
+        self._options, key = options or SystemOneOptions(), checked_key(key, KEY)
         headers = {"Content-Type": "application/json", IMAGES_HEADER: "true"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        self._http = Http(url.rstrip("/").removesuffix("/v1"), headers, timeout, transport)
-        self._model, self._images, self._tokens = model, images, tokens or TokenRule()
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        self._http = Http(url.rstrip("/").removesuffix("/v1"), headers, self._options.timeout)
+        self._model, self._has_key = model, bool(key)
         self.name = f"{SCHEME}{model}@{self._http.url}"
-        self.limits = Limits(questions=_QUESTIONS, options=options)
 
     def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
         """See :meth:`QuestionService.request`."""
         asked = {f"q{number}": _encoded(question) for number, question in enumerate(questions)}
         request: dict[str, Any] = {"model": self._model, "questions": asked}
-        if self._images == "list":
+        if self._options.images == "list":
             return {**request, "state": "The image.", "images": [data_url(image)]}
         # Servers replace the placeholder wherever it occurs, so no question may contain it.
         text = json.dumps(asked, ensure_ascii=False)
@@ -139,36 +121,26 @@ class SystemOne(QuestionService):
         Each question counts as a prompt of its own, which contains the image, as in
         ``transformers serve``. This is an upper bound for services that read the image once.
         """
-        rule = self._tokens
+        rule = self._options.tokens(self._model)
         asked = request["questions"].values()
         count = len(asked) * (rule.request + rule.of_image(image))
         count += sum(rule.of_text(_prompt(question)) for question in asked)
         return Usage(requests=1, images=1, input_tokens=count)
 
     def _refused(self, answer: Answer) -> Exception:
-        who, status = f"the service {self._http.url}", answer.status
-        said = message_of(answer.json) or f"HTTP {status}"
-        if status in _LATER or status >= 500:
-            return Transient(
-                said,
-                answer.retry_after,
-                attempts=_FAILURES if status == 500 else None,
-                billed=status in _TIMED_OUT,
-            )
-        if (mended := unsuitable(who, status, said)) is not None:
-            return mended
-        if status in (401, 403):
-            mend = f"check {KEY}" if self._key else f"set {KEY}"
-            return CraftZooError(f"{who} refused the key ({said}): {mend}")
-        if status == 404:
-            return CraftZooError(
-                f"{who} does not know the model or {ROUTE} ({said}): check model (--model)"
-            )
-        mend = "check model (--model)"
-        if "assets" in said or "images" in said:
-            other = "list" if self._images == "assets" else "assets"
+        said, mend = message_of(answer.json), "check model (--model)"
+        if answer.status != 404 and ("assets" in said or "images" in said):
+            other = "list" if self._options.images == "assets" else "assets"
             mend = f"set its option images (--model-option images={other})"
-        return CraftZooError(f"{who} rejected the questions ({said}): {mend}")
+        return status_failure(
+            f"the service {self._http.url}",
+            answer.status,
+            said,
+            variable=KEY,
+            has_key=self._has_key,
+            after=answer.retry_after,
+            mend=mend,
+        )
 
 
 def _encoded(question: Question) -> dict[str, Any]:
@@ -195,8 +167,8 @@ def _reply(said: Any, questions: Sequence[Question]) -> Reply:
         Damaged: it is no reply to the questions.
     """
     if not isinstance(said, dict):
-        raise Damaged("its answer is no JSON object", attempts=_INVALID, billed=True)
-    try:
+        raise useless("its answer is no JSON object")
+    with reading("its answer is not one to the questions"):
         usage, answers = said["usage"], said["answers"]
         billed = Usage(
             requests=1,
@@ -208,10 +180,7 @@ def _reply(said: Any, questions: Sequence[Question]) -> Reply:
             _decoded(question, answers.get(f"q{number}"))
             for number, question in enumerate(questions)
         ]
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        reason = f"its answer is not one to the questions ({sentence(str(error), 200)})"
-        raise Damaged(reason, attempts=_INVALID, billed=True) from None
-    return Reply(decoded, billed)
+        return Reply(decoded, billed)
 
 
 def _decoded(question: Question, answer: dict[str, Any] | None) -> list[float] | None:
@@ -239,12 +208,6 @@ def open_system_one(spec: ModelSpec) -> QuestionVLM:
     def make(options: SystemOneOptions) -> SystemOne:
         if options.detail is not None:
             raise CraftZooError(f"{spec.model} has no option detail: leave it out")
-        return SystemOne(
-            model,
-            url,
-            timeout=options.timeout,
-            images=options.images,
-            tokens=options.tokens(model),
-        )
+        return SystemOne(model, url, options=options)
 
     return open_service(spec, make, SystemOneOptions)

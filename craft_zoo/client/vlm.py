@@ -27,11 +27,12 @@ from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Price, Usage
+from craft_zoo.client.failures import MISREAD
 from craft_zoo.client.http import Answer
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.images import MAX_REUPLOADS, Part, RemoteImages
 from craft_zoo.client.retrying import Damaged, Retrying
-from craft_zoo.client.server import ANSWER_BYTES, JSON, MISREAD, Refused, Server
+from craft_zoo.client.server import ANSWER_BYTES, JSON, Refused, Server
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import sentence

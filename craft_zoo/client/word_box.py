@@ -1,4 +1,4 @@
-"""Black box of a service that accepts text prompts and image files."""
+"""Base class of services opened on class names, which accept text prompts and image files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts, own_images
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, own_images
 from craft_zoo.blackbox.templates import as_template
 from craft_zoo.client.files import ImageFiles
-from craft_zoo.client.idempotency import QuestionKeys
+from craft_zoo.client.paid import PaidVLM
 from craft_zoo.errors import CraftZooError
 
 
@@ -20,21 +20,20 @@ class WordBox(BlackBox):
 
     Args:
         owner: the service.
-        keys: its idempotency keys, which hold the name of the next query.
         names: class names, or other texts.
         init: see :meth:`VLM.classifier`.
     """
 
     accepts = frozenset({"texts"})
 
-    def __init__(self, owner: VLM, keys: QuestionKeys, names: Sequence[str], init: str) -> None:
-        self._owner, self._keys = owner, keys
+    def __init__(self, owner: PaidVLM, names: Sequence[str], init: str) -> None:
+        self._owner = owner
         self.classnames, self.template = tuple(names), as_template(init)
         self.initial_context = np.zeros((0, 0), np.float32)
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""
-        name = self._keys.take_name()
+        name = self._owner._keys.take_name()
         files = own_images(images, ImageFiles, self._owner)
         if isinstance(prompts, np.ndarray):
             raise CraftZooError(f"{self._owner.name} takes words only, no contexts")

@@ -56,7 +56,12 @@ def decode_array(body: bytes) -> np.ndarray:
             f"the file whole"
         )
     numbers = np.frombuffer(body, dtype="<f4", offset=file.tell())
-    return numbers.reshape(shape).astype(np.float32)
+    try:
+        return numbers.reshape(shape).astype(np.float32)
+    except ValueError:  # one length is 0, and the others exceed what NumPy can count
+        raise CraftZooError(
+            f"the array's shape {shape!s:.80} is too large: send shorter axes"
+        ) from None
 
 
 def _short(number: int) -> str:

@@ -129,3 +129,11 @@ def json_server() -> Iterator[Callable[[Callable[[dict[str, Any]], Any]], str]]:
     for one in running:
         one.shutdown()
         one.server_close()
+
+
+@pytest.fixture
+def paid_server() -> Iterator[Any]:
+    """A server of all protocols that people pay for."""
+    running = runpy.run_path(str(_HERE / "paid_server.py"))["PaidServer"]()
+    yield running
+    running.close()

@@ -67,7 +67,10 @@ class PaidServer:
             "cut", "html", "refuse" or None.
         after: seconds of Retry-After.
         said: message with statuses.
-        answered: bodies of requests that were answered whole.
+        answered: bodies of requests that were answered whole; ``bodies``: parsed.
+        keys: their idempotency keys.
+        headers: of all requests.
+        alter: makes the answer that is sent of the right one.
         tokens: sum of the input tokens of these answers.
         logprobs: whether chat completions have any.
         decimals: of probabilities.
@@ -78,6 +81,8 @@ class PaidServer:
         self.faults: list[str | None] = []
         self.answered: list[bytes] = []
         self.keys: list[str] = []
+        self.headers: list[Any] = []
+        self.alter: Callable[[dict[str, Any]], Any] = lambda answer: answer
         self.tokens, self.after, self.decimals, self.said = 0, 0, 4, "no"
         self.logprobs = True
         self.on_request: Callable[[], None] = lambda: None
@@ -102,6 +107,10 @@ class PaidServer:
         """Name of the model behind a protocol."""
         return f"{protocol}:{MODELS[protocol]}@{self.url}{PATHS.get(protocol, '/v1')}"
 
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for body in self.answered]
+
     def close(self) -> None:
         self._http.shutdown()
         self._http.server_close()
@@ -111,13 +120,14 @@ class PaidServer:
         self.on_request()
         with self._lock:
             fault = self.faults.pop(0) if self.faults else None
+            self.headers.append(http.headers)
         if fault is not None and fault.isdigit():
             content = json.dumps({"error": {"message": self.said, "code": fault}}).encode()
             self._write(http, int(fault), content, {"Retry-After": str(self.after)})
             return
         route = http.path.rpartition("/")[2]
         answer, tokens = getattr(self, f"_{route}")(json.loads(body), fault == "refuse")
-        content = json.dumps(answer).encode()
+        content = json.dumps(self.alter(answer)).encode()
         if fault == "cut":
             self._write(http, 200, content, cut=len(content) // 2)
         elif fault == "html":
@@ -165,7 +175,8 @@ class PaidServer:
                     {"value": one["value"], "probability": each}
                     for one, each in zip(choices, p, strict=True)
                 ]
-                answers.append({"type": "choice", "probabilities": listed})
+                # Services may list the options in another order.
+                answers.append({"type": "choice", "probabilities": listed[::-1]})
             else:
                 answers.append({"type": "predicate", "probability": p[0]})
         return {"answers": answers, "usage": _usage(tokens)}, tokens

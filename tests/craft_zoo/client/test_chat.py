@@ -60,7 +60,11 @@ def test_a_question_lists_its_options_by_letters(json_server: Start, small_task:
 
 
 @pytest.mark.parametrize(
-    ("said", "place"), [("B", 1), ("b)", 1), (" C.", 2), ("cow", 2), ("Dog.", 1), ("A. cat", 0)]
+    ("said", "place"),
+    [
+        *(("B", 1), ("b)", 1), (" C.", 2), ("cow", 2), ("Dog.", 1), ("A. cat", 0), ("A\n", 0)),
+        *(("B dog", 1), ("A dog.", 1), ("a cow", 2), ("A: it is a cat", 0)),
+    ],
 )
 def test_a_label_alone_counts_as_certain(
     json_server: Start, small_task: Task, said: str, place: int
@@ -80,9 +84,14 @@ def test_repeated_labels_are_counted(json_server: Start, small_task: Task) -> No
     np.testing.assert_allclose(row[[0, 2]], [2 / 3, 1 / 3], atol=1e-6)
 
 
-def test_an_answer_without_an_option_is_a_refusal(json_server: Start, small_task: Task) -> None:
-    [row] = probabilities(json_server(lambda _: completion(spoken("Sorry."))), small_task)
-    np.testing.assert_array_equal(row, 1)  # logits of 0: no class is preferred
+@pytest.mark.parametrize("said", ["Sorry.", "I cannot say.", "A strange picture."])
+def test_an_answer_without_an_option_is_a_refusal(
+    json_server: Start, small_task: Task, said: str
+) -> None:
+    vlm = QuestionVLM(Chat("m", json_server(lambda _: completion(spoken(said))), key=""))
+    box = vlm.classifier([f"thing {number}" for number in range(9)])  # the last is option I
+    [row] = box.score("a {}", vlm.images(small_task.train.images[:1]))
+    np.testing.assert_array_equal(row, 0)  # no class is preferred
 
 
 def test_methods_work_and_money_is_counted(

@@ -292,7 +292,7 @@ def test_a_refusal_waits_for_no_other_request(
     before = set(waiting.threads())
     box, images = patient.classifier(NAMES), patient.images(small_task.train.images[:12])
     began = time.monotonic()
-    with pytest.raises(CraftZooError, match=r"refused the request \(no image\)"):
+    with pytest.raises(CraftZooError, match=r"rejected the request \(no image\)"):
         box.score("{}", images)
     assert time.monotonic() - began < 20
     assert len(endpoint.headers) == 4
@@ -380,6 +380,7 @@ def test_a_name_is_of_the_thread_that_asks(
     ("answer", "sentence"),
     [
         (httpx.Response(401, json={"error": "Invalid token"}), r"\(Invalid token\): set HF_TOKEN"),
+        (httpx.Response(402, json={"error": "Pay"}), r"no quota left for this key \(Pay\): raise"),
         (httpx.Response(400, json={"error": ["a", "b"]}), r"\(a; b\): check the endpoint"),
         (httpx.Response(404, text="Not Found"), r"\(HTTP 404\): check the endpoint"),
         (httpx.Response(200, json={"error": "?"}), "is not a list"),

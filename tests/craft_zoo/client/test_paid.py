@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,10 @@ Connect = Callable[..., PaidVLM]
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def server(paid_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     for variable in ("OPENAI_API_KEY", *KEYS.values()):
         monkeypatch.setenv(variable, "k")
-    running = HELPER["PaidServer"]()
-    yield running
-    running.close()
+    return paid_server
 
 
 @pytest.fixture

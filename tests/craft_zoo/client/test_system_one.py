@@ -9,6 +9,7 @@ import json
 import runpy
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -23,7 +24,7 @@ from craft_zoo.blackbox import load_vlm
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.files import file_of
 from craft_zoo.client.questions import Question, QuestionVLM
-from craft_zoo.client.system_one import SystemOne
+from craft_zoo.client.system_one import SystemOne, SystemOneOptions
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
@@ -179,8 +180,9 @@ Connect = Callable[..., QuestionVLM]
 def connect(server: Server, time: Any) -> Connect:
     """Opens the model of ``server`` without real waits."""
 
-    def open_service(**settings: Any) -> QuestionVLM:
-        service = SystemOne("m", server.url, **{"timeout": 20.0, **settings})
+    def open_service(key: str | None = None, **settings: Any) -> QuestionVLM:
+        options = SystemOneOptions(**{"timeout": 20.0, **settings})
+        service = SystemOne("m", server.url, key=key, options=options)
         return QuestionVLM(service, retrying=time.retrying())
 
     return open_service
@@ -270,7 +272,8 @@ def test_too_many_options_are_a_sentence_and_can_be_divided(
     model = connect()
     with pytest.raises(CraftZooError, match=r"at most 26 options .*--model-option options=26"):
         model.classifier(names).score("{}", model.images(images))
-    model = connect(options=26)
+    model = connect()
+    model.service.limits = replace(model.service.limits, options=26)
     divided = model.classifier(names).score("{}", model.images(images))
     expected = vlm.classifier(names).score("{}", vlm.images(images, keep=False))
     np.testing.assert_allclose(np.diff(divided), np.diff(expected), atol=1e-2)
@@ -370,11 +373,11 @@ def test_question_without_an_answer_counts_as_refused(
     [
         (401, {"error": {"message": "who?"}}, "", r"refused the key \(who\?\): set SYSTEMONE_API"),
         (403, {"detail": "no"}, "k", r"refused the key \(no\): check SYSTEMONE_API_KEY"),
-        (404, {"detail": "Not Found"}, "", r"model or /v1/systemone \(Not Found"),
+        (404, {"detail": "Not Found"}, "", r"model or the route \(Not Found"),
         (400, {"detail": "Server is pinned to 'x'"}, "", r"pinned to 'x'\): check model"),
         (422, {"detail": [{"loc": ["body", "assets"], "msg": "Extra"}]}, "", r"body.assets: Extra.*"
         "--model-option images=list"),
-        (422, {"detail": [{"loc": 3, "msg": "bad"}, 5, None]}, "", r"the questions \(bad\)"),
+        (422, {"detail": [{"loc": 3, "msg": "bad"}, 5, None]}, "", r"the request \(bad\)"),
         (413, b"\xff", "", r"an image is too large for .* \(HTTP 413\): make it smaller"),
     ],
 )  # fmt: skip

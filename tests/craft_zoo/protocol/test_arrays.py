@@ -73,6 +73,13 @@ def test_what_is_written_is_what_numpy_reads_and_the_other_way_round() -> None:
             with_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {(1,) * 40}, }}"),
             "shape is invalid",
         ),
+        *(
+            (
+                with_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"),
+                "too large",
+            )
+            for shape in ((0, 10**30), (0, 2**40, 2**40))
+        ),
     ],
 )
 def test_what_is_no_float32_array_is_a_sentence(body: bytes, said: str) -> None:

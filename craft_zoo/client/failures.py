@@ -1,0 +1,96 @@
+"""Exceptions for responses of services that are of no use: error statuses and malformed answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from craft_zoo.client.retrying import Damaged, Transient
+from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import sentence
+
+MISREAD = (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError)
+"""Exceptions raised while reading JSON of an unexpected form."""
+
+_ATTEMPTS = 3  # of a request whose failure may be permanent
+_LATER = frozenset({408, 425, 429})  # statuses below 500 after which a retry may succeed
+_TIMED_OUT = frozenset({408, 504, 524})  # the model may still have answered
+# For example "at most 26 options" (transformers), "a maximum of 100 choices".
+_OPTIONS = re.compile(r"(?:at most|maximum of|up to) (\d+) (?:options|choices)", re.IGNORECASE)
+_NO_IMAGES = re.compile(
+    r"images need a model"  # transformers
+    r"|image_url is only supported"  # OpenAI
+    r"|not a multi-?modal|text-only"  # vLLM
+    r"|not support (?:the )?`?(?:image[ _](?:input|embed)|images|vision)"  # Ollama, infinity
+    r"|no endpoints found that support image"  # OpenRouter
+    r"|does not (?:accept|read|take) images",
+    re.IGNORECASE,
+)
+_TOO_LARGE = re.compile(
+    r"image\S* (?:\S+ ){0,6}(?:too large|exceed)|too large an image", re.IGNORECASE
+)
+
+
+def status_failure(
+    who: str,
+    status: int,
+    said: str,
+    *,
+    variable: str,
+    has_key: bool,
+    after: float = 0.0,
+    mend: str = "check model (--model)",
+) -> Exception:
+    """The exception for an error response: transient if a retry may succeed.
+
+    Args:
+        who: the service.
+        status: HTTP status of its response.
+        said: its message; "": there is none.
+        variable: environment variable of the key.
+        has_key: whether the request had a key.
+        after: seconds for which the service asks to wait.
+        mend: advice where the status says no more than that the request is wrong.
+    """
+    said = said or f"HTTP {status}"
+    if status in _LATER or status >= 500:
+        attempts = _ATTEMPTS if status == 500 else None
+        return Transient(said, after, attempts=attempts, billed=status in _TIMED_OUT)
+    if limit := _OPTIONS.search(said):
+        return CraftZooError(
+            f"{who} takes at most {limit[1]} options in a question: set its option options "
+            f"(--model-option options={limit[1]}), which divides more classes into blocks"
+        )
+    if _NO_IMAGES.search(said):
+        return CraftZooError(
+            f"the model of {who} reads no images ({said}): choose a vision-language model"
+        )
+    if status == 413 or _TOO_LARGE.search(said):
+        return CraftZooError(f"an image is too large for {who} ({said}): make it smaller")
+    fault = f"rejected the request ({said})"
+    if status in (401, 403):
+        fault, mend = f"refused the key ({said})", f"{'check' if has_key else 'set'} {variable}"
+    elif status == 402:
+        fault, mend = f"has no quota left for this key ({said})", "raise it"
+    elif status == 404:
+        fault = f"does not know the model or the route ({said})"
+    return CraftZooError(f"{who} {fault}: {mend}")
+
+
+def useless(reason: str) -> Damaged:
+    """The exception for an answer that is of no use, although it was probably billed."""
+    return Damaged(reason, attempts=_ATTEMPTS, billed=True)
+
+
+@contextmanager
+def reading(fault: str) -> Iterator[None]:
+    """Raise :func:`useless` if the context fails to read an answer.
+
+    Args:
+        fault: what is then wrong with the answer, as "its answer is no chat completion".
+    """
+    try:
+        yield
+    except MISREAD as error:
+        raise useless(f"{fault} ({sentence(str(error), 200)})") from None
