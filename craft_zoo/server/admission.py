@@ -31,8 +31,7 @@ class Admission:
         arriving: time limits of the request bodies that are arriving.
         begun: number of the server's slots that are taken.
         held: bytes of all requests and answers.
-        most: bytes that one account may hold, see :attr:`Limits.held_each`; less than
-            ``held_bytes``, as a rule, so that one account cannot block the others.
+        most: maximum bytes of one account, see :attr:`Limits.held_each`.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -61,14 +60,14 @@ class Admission:
             raise busy(f"{self._inside[account]} requests of this account are under way")
         self.check_places()
         self._inside[account] += 1
-        load = Reservation(self, account)
+        reservation = Reservation(self, account)
         try:
-            yield load
+            yield reservation
         finally:
             self._inside[account] -= 1
             self._inside += Counter()  # removes accounts whose count is zero
-            self.begun -= load.is_begun
-            self.release(account, load.bytes)
+            self.begun -= reservation.is_begun
+            self.release(account, reservation.bytes)
 
     def hold(self, account: str, size: int) -> None:
         """Reserve bytes for an account.
@@ -116,7 +115,7 @@ class Reservation:
     """The slots and the bytes that one request holds.
 
     Attributes:
-        admission: what it belongs to.
+        admission: the admission control that made it.
         bytes: number of bytes held.
         is_begun: whether the body is complete and the request holds one of the server's slots.
     """

@@ -69,7 +69,7 @@ def create_app(
         settings: accounts, form of the answers, and limits.
         clock: monotonic clock in seconds, for rate limits.
         adapter: an adapter of the model that classifies images; None: the model alone is served.
-        with_model: whether the model's own routes are there beside those of an adapter.
+        with_model: whether to serve the model's own routes in addition to those of an adapter.
 
     Raises:
         CraftZooError: the settings ask for embeddings, and the model has none.

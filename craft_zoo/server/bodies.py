@@ -26,10 +26,12 @@ _PART_BYTES = 48  # upper bound of the memory of one parsed token, its list slot
 _KEYS = 100
 
 
-async def read_body(request: Request, load: Reservation, limits: Limits, *, most: int) -> bytes:
+async def read_body(
+    request: Request, reservation: Reservation, limits: Limits, *, most: int
+) -> bytes:
     """Read the body of a request, of at most ``most`` bytes. It is held in memory only once.
 
-    ``load`` reserves the bytes as they arrive, and a server slot once the body is complete.
+    ``reservation`` reserves the bytes as they arrive, and a server slot once the body is complete.
 
     Raises:
         Refusal: the body is compressed, too large, slow or unlike its digest; or no slot is free.
@@ -44,18 +46,18 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
     body, size, digest = io.BytesIO(), 0, hashlib.sha256()
     try:
         async with asyncio.timeout(limits.body_seconds) as limit:
-            load.admission.arriving.add(limit)
+            reservation.admission.arriving.add(limit)
             async for piece in request.stream():
                 size += len(piece)
                 if size > most:
                     raise _too_large(most)
-                load.add(len(piece))
+                reservation.add(len(piece))
                 body.write(piece)
                 digest.update(piece)
     except TimeoutError:
         raise busy("the body did not arrive in time") from None
     finally:
-        load.admission.arriving.discard(limit)
+        reservation.admission.arriving.discard(limit)
     expected = request.headers.get(DIGEST_HEADER)
     if expected is not None and not hmac.compare_digest(
         expected.strip().lower().encode(), digest.hexdigest().encode()
@@ -64,14 +66,14 @@ async def read_body(request: Request, load: Reservation, limits: Limits, *, most
             ErrorCode.BAD_DIGEST,
             f"the body does not match its {DIGEST_HEADER}: send it again",
         )
-    load.begin()
+    reservation.begin()
     return body.getvalue()  # CPython returns the buffer without a copy
 
 
 def parse(
     model: type[Model],
     body: bytes,
-    load: Reservation | None = None,
+    reservation: Reservation | None = None,
     *,
     values: int = 0,
     keys: int = _KEYS,
@@ -81,7 +83,7 @@ def parse(
     A JSON value of 2 bytes becomes an object of about 50, so values are counted before parsing.
 
     Args:
-        load: reserves the memory of the parsed values.
+        reservation: reserves the memory of the parsed values.
         values: number of values that a valid body may hold.
         keys: number of names of values that a valid body may hold.
 
@@ -89,8 +91,8 @@ def parse(
         Refusal: the body does not fit the model, or holds too many values.
     """
     parts = _count_parts(body, max(_FEW_PARTS, 2 * values + keys), keys)
-    if load is not None:
-        load.add(_PART_BYTES * parts)
+    if reservation is not None:
+        reservation.add(_PART_BYTES * parts)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

@@ -48,27 +48,27 @@ class AccountCache(Generic[Thing]):
     ) -> None:
         self._most, self._code, self._missing = most, code, missing
         self._room, self._size = room, size
-        self._shelves: dict[str, OrderedDict[str, Thing]] = {}
+        self._by_account: dict[str, OrderedDict[str, Thing]] = {}
 
     def put(self, account: str, id: str, thing: Thing) -> None:
         """Store an object; the account's least recently used ones may be dropped."""
-        shelf = self._shelves.setdefault(account, OrderedDict())
-        shelf[id] = thing
-        shelf.move_to_end(id)
+        own = self._by_account.setdefault(account, OrderedDict())
+        own[id] = thing
+        own.move_to_end(id)
         self.make_room(account)
 
     def make_room(self, account: str) -> None:
         """Drop the account's least recently used objects until the rest is within the limits."""
-        shelf = self._shelves.get(account, OrderedDict())
-        while len(shelf) > 1 and (len(shelf) > self._most or self._is_full(shelf)):
-            shelf.popitem(last=False)
+        own = self._by_account.get(account, OrderedDict())
+        while len(own) > 1 and (len(own) > self._most or self._is_full(own)):
+            own.popitem(last=False)
 
     def find(self, account: str, id: str) -> Thing | None:
         """The object with this id, or None. It becomes the most recently used one."""
-        shelf = self._shelves.get(account, OrderedDict())
-        if id in shelf:
-            shelf.move_to_end(id)
-        return shelf.get(id)
+        own = self._by_account.get(account, OrderedDict())
+        if id in own:
+            own.move_to_end(id)
+        return own.get(id)
 
     def get(self, account: str, id: str) -> Thing:
         """As :meth:`find`, for an object that must exist.
@@ -84,14 +84,14 @@ class AccountCache(Generic[Thing]):
     def remove(self, account: str, id: str) -> None:
         """Remove an object, see :meth:`get`."""
         self.get(account, id)
-        del self._shelves[account][id]
+        del self._by_account[account][id]
 
     def all_of(self, account: str) -> list[Thing]:
         """All objects of an account."""
-        return list(self._shelves.get(account, {}).values())
+        return list(self._by_account.get(account, {}).values())
 
-    def _is_full(self, shelf: OrderedDict[str, Thing]) -> bool:
-        return self._room is not None and sum(map(self._size, shelf.values())) > self._room
+    def _is_full(self, own: OrderedDict[str, Thing]) -> bool:
+        return self._room is not None and sum(map(self._size, own.values())) > self._room
 
 
 @dataclass(eq=False)
@@ -180,7 +180,7 @@ class AccountImages:
         self.forget_files(self.images.values())
         self.images = {}
 
-    def lose(self) -> None:
+    def mark_evicted(self) -> None:
         """Handle features that the model has evicted: images without a file are missing again, and
         files of this set are kept from now on."""
         self.keeps_files = True

@@ -1,4 +1,4 @@
-"""A call of the API by an account, and what all routes do with one."""
+"""A call of the API: its account, its body, its reservation, and its billed answer."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Call:
         self.limits = self.service.settings.limits
 
     @cached_property
-    def load(self) -> Reservation:
-        """The call's slot and memory, which are held until the answer is sent.
+    def reservation(self) -> Reservation:
+        """The call's slot and memory, held until the answer is sent.
 
         Raises:
             Refusal: no slot is free.
@@ -60,14 +60,14 @@ class Call:
     async def read_body(self, most: int | None = None) -> bytes:
         """The body of at most ``most`` bytes, by default ``json_bytes``; see :func:`read_body`."""
         most = most or self.limits.json_bytes
-        return await read_body(self.request, self.load, self.limits, most=most)
+        return await read_body(self.request, self.reservation, self.limits, most=most)
 
     async def parse(self, model: type[Model], body: bytes, *, values: int) -> Model:
         """Parse the body, see :func:`craft_zoo.server.bodies.parse`."""
-        reading = partial(parse, model, body, self.load, values=values)
+        reading = partial(parse, model, body, self.reservation, values=values)
         return await self.service.read(reading, size=len(body))
 
-    async def check_is_there(self) -> None:
+    async def check_connected(self) -> None:
         """Check that the client still waits for the answer.
 
         Raises:
@@ -94,15 +94,15 @@ class Call:
         Raises:
             Refusal: the call was not answered; nothing was billed.
         """
-        service, before = self.service, self.load.bytes
+        service, before = self.service, self.reservation.bytes
         question = service.question(*about, await service.read(digest, body, size=len(body)))
         name = key or f"unnamed {secrets.token_hex(16)}"
         recorded = await service.answer_once(
             self.account, name, question, prepare, is_kept=key is not None
         )
         answer = recorded.body or b""
-        if self.load.bytes == before:  # a stored answer: its bytes were not reserved yet
-            self.load.add(len(answer))
+        if self.reservation.bytes == before:  # a stored answer: its bytes were not reserved yet
+            self.reservation.add(len(answer))
         self.request.state.predictions = recorded.bill.predictions
         headers = {
             BILLED_HEADER: str(recorded.bill.predictions),

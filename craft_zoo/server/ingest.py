@@ -40,7 +40,7 @@ async def add_images(call: Call, held: AccountImages, body: bytes) -> None:
     if not held.keeps_files and service.remembers:
         # Encode pieces into the feature cache, from which _complete assembles the set.
         for some in pieces(new, _ENCODED, _ENCODED_PIXELS):
-            await call.check_is_there()
+            await call.check_connected()
             await service.compute(account, "images", partial(service.vlm.images, some))
             service.cached[account] += len(some)
     held.take(new)
@@ -67,7 +67,7 @@ async def _complete(call: Call, held: AccountImages) -> None:
         _LOG.warning(
             "the model's cache has dropped images: a set's files are kept until it is complete"
         )
-        held.lose()
+        held.mark_evicted()
     else:
         if service.remembers:
             held.forget_images()
@@ -93,7 +93,7 @@ async def check_images(call: Call, images: Sequence[UploadedImage]) -> None:
                 f"the request's images have {pixels:,} pixels: send at most {most:,} at a time",
             )
         for some in pieces(images, _DECODED, _DECODED_PIXELS):
-            await call.check_is_there()
+            await call.check_connected()
             async with turn:
                 await call.service.decode(_decode, some)
     except BrokenImageError as error:
@@ -137,7 +137,7 @@ def image_of(text: str, name: str, pixels: int, field: str | None = None) -> Upl
 
 def _announced(call: Call, digests: Sequence[str], body: bytes) -> list[UploadedImage]:
     """The images of a body, after checking that each has the announced digest."""
-    call.load.add(len(body))  # the files, which are copied
+    call.reservation.add(len(body))  # the files, which are copied
     try:
         files = decode_files(body)
     except CraftZooError as error:

@@ -46,14 +46,14 @@ class InputJson(Body):
 
 
 class OutputText(Body):
-    """What an assistant said."""
+    """An earlier answer of an assistant."""
 
     type: Literal["output_text"]
     text: str
 
 
 class OutputRefusal(Body):
-    """What an assistant refused."""
+    """An earlier refusal of an assistant."""
 
     type: Literal["refusal"]
     refusal: str
@@ -218,14 +218,14 @@ class ScoreAnswer(BaseModel):
 
 
 class InputTokensDetails(BaseModel):
-    """Tokens of a cache, which there is none."""
+    """Tokens read from a cache and written to it: always 0."""
 
     cached_tokens: int = 0
     cache_write_tokens: int = 0
 
 
 class OutputTokensDetails(BaseModel):
-    """Tokens of reasoning, which there is none."""
+    """Tokens of reasoning: always 0."""
 
     reasoning_tokens: int = 0
 

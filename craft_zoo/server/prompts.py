@@ -14,7 +14,9 @@ from craft_zoo.server.limits import Limits
 from craft_zoo.server.schemas import Templates
 
 
-def read_contexts(body: bytes, box: BlackBox, limits: Limits, load: Reservation) -> np.ndarray:
+def read_contexts(
+    body: bytes, box: BlackBox, limits: Limits, reservation: Reservation
+) -> np.ndarray:
     """Parse contexts in a ``.npy`` file: (P, n_ctx, dim) or (P, C, n_ctx, dim) float32, finite.
 
     Raises:
@@ -22,7 +24,7 @@ def read_contexts(body: bytes, box: BlackBox, limits: Limits, load: Reservation)
     """
     if "contexts" not in box.accepts:
         raise bad("the model takes words only, no contexts: send templates", 400)
-    load.add(len(body))  # the array
+    reservation.add(len(body))  # the array
     try:
         contexts = decode_array(body)
     except CraftZooError as error:
@@ -40,11 +42,13 @@ def read_contexts(body: bytes, box: BlackBox, limits: Limits, load: Reservation)
 
 
 def read_templates(
-    body: bytes, box: BlackBox, limits: Limits, load: Reservation
+    body: bytes, box: BlackBox, limits: Limits, reservation: Reservation
 ) -> list[str | tuple[str, ...]]:
     """Parse the templates of a JSON body, see :func:`check_templates`."""
     values = limits.contexts * (len(box.classnames) + 2)
-    return check_templates(parse(Templates, body, load, values=values).templates, box, limits)
+    return check_templates(
+        parse(Templates, body, reservation, values=values).templates, box, limits
+    )
 
 
 def check_templates(

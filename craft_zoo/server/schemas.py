@@ -13,7 +13,7 @@ from craft_zoo.protocol import ErrorCode
 
 
 class FailFirst(FailFast):
-    """Stops at the first invalid element, because each error takes a kilobyte, its element two."""
+    """Stops at the first invalid element: an error takes a kilobyte, an element 2 bytes or more."""
 
     __hash__ = object.__hash__  # pydantic requires it in a union of types
 

@@ -146,7 +146,7 @@ class Service:
         self.state = State(self.settings.state, self.settings.limits.stored_bytes)
         self._readers = ThreadPoolExecutor(_READERS, "craft-zoo-read")
         self._decoder = ThreadPoolExecutor(1, "craft-zoo-decode")
-        self._clerk = ThreadPoolExecutor(1, "craft-zoo-bill")
+        self._database_thread = ThreadPoolExecutor(1, "craft-zoo-bill")
         self._worker.start()
         probing = partial(capabilities_of, self.vlm)
         self.accepts, self.remembers = await self.compute(_OWNER, "capabilities", probing)
@@ -165,7 +165,7 @@ class Service:
         await asyncio.to_thread(self._worker.stop)
         await asyncio.gather(*self._answering, return_exceptions=True)
         self.is_ready = False
-        for pool in (self._readers, self._decoder, self._clerk):
+        for pool in (self._readers, self._decoder, self._database_thread):
             await asyncio.to_thread(pool.shutdown, cancel_futures=True)
         self.state.close()
         self._worker = self._new_worker()  # a thread cannot be restarted, but the app can
@@ -211,7 +211,7 @@ class Service:
         account: str,
         run: Run,
         payload: object,
-        together: Hashable,
+        batching_key: Hashable,
         size: int,
         *,
         kind: str = "scores",
@@ -227,9 +227,9 @@ class Service:
             Refusal: see :meth:`compute`.
         """
         if self.settings.max_batch == 1:
-            together = None
+            batching_key = None
         return await self._done(
-            Job(account, kind, run, payload, together, size, room, is_brief=True)
+            Job(account, kind, run, payload, batching_key, size, room, is_brief=True)
         )
 
     async def score_image(
@@ -238,7 +238,7 @@ class Service:
         image: UploadedImage,
         opened: Opened,
         prompt: Prompt,
-        together: Hashable = None,
+        prompt_key: Hashable = None,
         *,
         keep: bool = False,
     ) -> np.ndarray:
@@ -247,7 +247,7 @@ class Service:
         Args:
             image: the image, checked.
             opened: the model opened on C texts.
-            together: identifies the prompt among those of the same classifier.
+            prompt_key: identifies the prompt among those of the same classifier.
             keep: whether the model may cache the image's features.
 
         Raises:
@@ -259,7 +259,7 @@ class Service:
             yield
             return list(opened.box.score(prompt, encoded))
 
-        logits: np.ndarray = await self.score(account, run, image, (opened, together, keep), 1)
+        logits: np.ndarray = await self.score(account, run, image, (opened, prompt_key, keep), 1)
         if not np.isfinite(logits).all():
             raise RuntimeError("the model's answer is not finite")
         return logits
@@ -273,21 +273,21 @@ class Service:
         account: str,
         classnames: tuple[str, ...],
         init: str = DEFAULT_INIT,
-        shelves: AccountCache[Opened] | None = None,
+        cache: AccountCache[Opened] | None = None,
     ) -> tuple[str, Opened]:
         """Open the model on class names for an account; return the classifier's id and itself.
 
-        It is stored in ``shelves``, by default ``classifiers``.
+        It is stored in ``cache``, by default ``classifiers``.
 
         Raises:
             Refusal: the model rejects them, or the account exceeds ``names_per_second``.
         """
-        shelves = self.classifiers if shelves is None else shelves
+        cache = self.classifiers if cache is None else cache
         id = content_id("classifier", account, self._served, init, *classnames)
-        if shelves.find(account, id) is None:
+        if cache.find(account, id) is None:
             self._names.take(account, len(classnames))
         make = partial(self.vlm.opening, classnames, init)
-        return id, await self._open(account, shelves, id, (classnames, init), make)
+        return id, await self._open(account, cache, id, (classnames, init), make)
 
     async def open_texts(self, account: str, texts: tuple[str, ...]) -> Opened:
         """Open the model on whole texts for an account, see :meth:`ServingVLM.opening_texts`.
@@ -302,7 +302,7 @@ class Service:
     async def _open(
         self,
         account: str,
-        shelves: AccountCache[Opened],
+        cache: AccountCache[Opened],
         id: str,
         content: Hashable,
         make: Callable[[], Generator[None, None, BlackBox]],
@@ -316,10 +316,10 @@ class Service:
                 opened = self.opened.setdefault(content, Opened((yield from make())))
             return [opened]
 
-        opened: Opened | None = shelves.find(account, id)
+        opened: Opened | None = cache.find(account, id)
         if opened is None:
             opened = await self._done(Job(account, "classifier", run))
-        shelves.put(account, id, opened)
+        cache.put(account, id, opened)
         return opened
 
     def may_cache(self, account: str, images: int) -> bool:
@@ -370,7 +370,7 @@ class Service:
     ) -> Recorded:
         name = account.name
         async with self._key_locks.setdefault((name, key), asyncio.Lock()):
-            known, used = await self.file(self.state.find, name, key, question)
+            known, used = await self.in_database(self.state.find, name, key, question)
             if known and known.body is not None:
                 return known
             prepared = await prepare()
@@ -404,16 +404,16 @@ class Service:
                     each.set_result(outcome)
             return future.result()
 
-        return await self.file(record)
+        return await self.in_database(record)
 
-    async def file(self, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def in_database(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a function of the database in its thread.
 
         Raises:
             Refusal: the database fails, or the server is being stopped.
         """
         try:
-            return await self._in(self._clerk, function, *arguments)
+            return await self._in(self._database_thread, function, *arguments)
         except sqlite3.Error:
             _LOG.exception("the state cannot be used")
             raise busy("the server cannot write to its disk") from None

@@ -30,7 +30,7 @@ class ServeSettings:
         name: name of the model that clients see; None: its own, without folders.
         decimals: decimals to which the answers to typed questions (decisions, System One) are
             rounded.
-        embeddings: whether features of images and texts are given away.
+        embeddings: whether ``POST /v1/embeddings`` returns features of images and texts.
         metrics_hosts: host names under which metrics are served, besides IP addresses, names
             without dots and this machine's own name.
     """

@@ -12,7 +12,7 @@ from typing import Any
 
 # Fixed costs dominate a small call, so before it the worker waits for the clients that it has just
 # answered, up to a fraction of the last call's duration.
-_LITTLE = 16  # a call is small if it fills less than 1 / _LITTLE of the room
+_SMALL_CALLS = 16  # a call is small if that many fit into ``room``
 _PATIENCE = 0.2
 
 Run = Callable[[Sequence[Any]], Generator[None, None, Sequence[Any]]]
@@ -41,7 +41,7 @@ class Job:
     Attributes:
         account: name of the account whose turn it uses.
         kind: label for metrics.
-        together: batching key: jobs with equal keys may share one call; None: never.
+        batching_key: jobs with equal keys may share one call; None: never.
         size: size of the job, which counts towards the batch limit ``room``.
         room: maximum total size of a call that it begins; None: the worker's.
         is_brief: whether it, or its next step, may run during a long job.
@@ -51,7 +51,7 @@ class Job:
     kind: str
     run: Run
     payload: Any = None
-    together: Hashable = None
+    batching_key: Hashable = None
     size: int = 1
     room: int | None = None
     is_brief: bool = False
@@ -145,7 +145,7 @@ class Worker:
                 raise StoppedError
             task = self._take(lambda job: job.is_brief)
         if task:
-            self._do(task)
+            self._run_step(task)
 
     def _work(self) -> None:
         self._prepare()
@@ -156,19 +156,19 @@ class Worker:
                 task = None if self._ending else self._take(lambda _: True)
             if task is None:
                 return
-            self._do(task)
+            self._run_step(task)
             del task  # frees its data while the thread waits
 
     def _wait_for_more(self) -> None:
         """Wait briefly before a small call if more jobs with its batching key are expected."""
         first = next((queue[0] for queue in self._queues.values()), None)
-        if first is None or first.steps is not None or first.first.together is None:
+        if first is None or first.steps is not None or first.first.batching_key is None:
             return
 
         def is_enough() -> bool:
             alike = self._alike(first.first)
             size = sum(task.first.size for task in alike)
-            return self._ending or len(alike) >= self._expected or size * _LITTLE >= self._room
+            return self._ending or len(alike) >= self._expected or size * _SMALL_CALLS >= self._room
 
         self._changed.wait_for(is_enough, _PATIENCE * self._last_seconds)
 
@@ -178,7 +178,7 @@ class Worker:
             task
             for queue in self._queues.values()
             for task in queue
-            if task.steps is None and task.first.together == job.together
+            if task.steps is None and task.first.batching_key == job.batching_key
         ]
 
     def _take(self, fits: Callable[[Job], bool]) -> _Task | None:
@@ -192,7 +192,7 @@ class Worker:
             return None
         account = taken.first.account
         self._queues[account].remove(taken)
-        if taken.steps is None and taken.first.together is not None:
+        if taken.steps is None and taken.first.batching_key is not None:
             self._join(taken)
         self._queues[account] = self._queues.pop(account)  # its next turn comes last
         self._queues = {name: queue for name, queue in self._queues.items() if queue}
@@ -208,7 +208,7 @@ class Worker:
                 task.jobs.append(job)
                 room -= job.size
 
-    def _do(self, task: _Task) -> None:
+    def _run_step(self, task: _Task) -> None:
         """Run a task up to its next yield."""
         if task.steps is None:
             task.jobs = [job for job in task.jobs if job.future.set_running_or_notify_cancel()]
@@ -220,25 +220,25 @@ class Worker:
                 task.steps = task.first.run([job.payload for job in task.jobs])
             next(task.steps)
         except StopIteration as end:
-            self._note(task, began)
-            if task.first.together is not None:
+            self._observe_call(task, began)
+            if task.first.batching_key is not None:
                 with self._changed:
                     self._expected = len(task.jobs) + len(self._alike(task.first))
                 self._last_seconds = task.seconds
             for job, result in zip(task.jobs, end.value, strict=True):
                 job.future.set_result(result)
         except BaseException as error:
-            self._note(task, began)
+            self._observe_call(task, began)
             if len(task.jobs) == 1:
                 self._fail(task, error)
             else:
-                self._part(task)
+                self._split(task)
         else:
             task.seconds += time.perf_counter() - began
             with self._changed:
                 self._queues.setdefault(task.first.account, deque()).appendleft(task)
 
-    def _part(self, task: _Task) -> None:
+    def _split(self, task: _Task) -> None:
         """Queue each job of a failed call alone, at the front of its account's queue."""
         with self._changed:
             for job in reversed(task.jobs):
@@ -250,7 +250,7 @@ class Worker:
             if task.steps is not None or job.future.set_running_or_notify_cancel():
                 job.future.set_exception(error)
 
-    def _note(self, task: _Task, began: float) -> None:
+    def _observe_call(self, task: _Task, began: float) -> None:
         # Call this before resolving futures, so that answered requests are in the metrics.
         task.seconds += time.perf_counter() - began
         size = sum(job.size for job in task.jobs)

@@ -85,7 +85,7 @@ async def classify_images(call: Caller, top_k: TopK = None, key: OptionalKey = N
         images, is_one = await service.read(_read, call, body, in_json, size=len(body))
         await check_images(call, images)
         size = _answer_bytes(adapter, len(images), shown, limits)
-        call.load.add(2 * size)  # the values, and the encoded answer
+        call.reservation.add(2 * size)  # the values, and the encoded answer
 
         async def answer() -> bytes:
             probabilities = await service.score(
@@ -120,10 +120,10 @@ def _read(call: Call, body: bytes, in_json: bool) -> tuple[list[UploadedImage], 
     pixels, most = call.limits.pixels, call.limits.request_images
     if not in_json:
         return [UploadedImage(body, "in the body", pixels)], True
-    asked = parse(ClassifyRequest, body, call.load, values=most)
+    asked = parse(ClassifyRequest, body, call.reservation, values=most)
     if (asked.image is None) == (asked.images is None):
         raise bad('the body must have either "image" or "images": send one of them')
-    call.load.add(len(body))  # the decoded files
+    call.reservation.add(len(body))  # the decoded files
     if asked.images is None:
         return [image_of(asked.image or "", "in the body", pixels)], True
     if len(asked.images) > most:

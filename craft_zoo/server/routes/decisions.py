@@ -54,10 +54,10 @@ async def decide(call: Caller, key: OptionalKey = None) -> Response:
     return await answer_typed(call, key, "decisions", _read)
 
 
-def _read(body: bytes, load: Reservation) -> Asked:
+def _read(body: bytes, reservation: Reservation) -> Asked:
     # An option has three values (itself, value, description) and two names, a question four.
     reading = partial(parse, values=3 * _OPTIONS, keys=2 * _OPTIONS + 4 * QUESTIONS + 100)
-    asked = reading(DecisionRequest, body, load)
+    asked = reading(DecisionRequest, body, reservation)
     items = asked.input if isinstance(asked.input, list) else []
     images = [(image.image_url, "input") for item in items for image in item.images]
     for url, field in images:

@@ -45,9 +45,9 @@ async def embed(call: Caller, key: OptionalKey = None) -> Response:
     body = await call.read_body()
 
     def read() -> tuple[EmbeddingRequest, list[str | UploadedImage]]:
-        asked = parse(EmbeddingRequest, body, call.load, values=INPUTS)
+        asked = parse(EmbeddingRequest, body, call.reservation, values=INPUTS)
         check_model(service, asked.model)
-        call.load.add(len(body))  # the decoded image files
+        call.reservation.add(len(body))  # the decoded image files
         return asked, _inputs(asked, call.limits)
 
     async def prepare() -> Prepared:
@@ -55,7 +55,7 @@ async def embed(call: Caller, key: OptionalKey = None) -> Response:
         images = [each for each in inputs if isinstance(each, UploadedImage)]
         await check_images(call, images)
         size = _INPUT_BYTES * len(inputs)
-        call.load.add(size)
+        call.reservation.add(size)
         tokens = RULE.request + sum(
             RULE.of_text(each) if isinstance(each, str) else RULE.of_size(*each.dimensions)
             for each in inputs

@@ -42,7 +42,7 @@ async def announce(call: Caller) -> ImageSetAnswer:
 def _announced(call: Call, body: bytes) -> tuple[str, tuple[str, ...]]:
     """The id of the set that a body announces, and its digests."""
     most = call.limits.images
-    digests = parse(Announcement, body, call.load, values=most).images
+    digests = parse(Announcement, body, call.reservation, values=most).images
     if len(digests) > most:
         raise Refusal(
             ErrorCode.TOO_LARGE,

@@ -65,7 +65,7 @@ async def score(
         box = service.classifiers.get(account, id).box
         encoded = _encoded(service, account, images)
         read: Callable[..., Prompts] = read_templates if in_words else read_contexts
-        prompts = await service.read(read, body, box, limits, call.load, size=len(body))
+        prompts = await service.read(read, body, box, limits, call.reservation, size=len(body))
         return _prepared(call, Question(box, prompts, encoded))
 
     return await call.answer(key, (id, images, str(in_words)), body, prepare, BINARY)
@@ -86,7 +86,7 @@ def _prepared(call: Call, question: Question) -> Prepared:
             f"the answer would have {size:,} bytes: ask with fewer prompts, images or classes at "
             f"a time",
         )
-    call.load.add(2 * size)  # the scores, and the encoded answer
+    call.reservation.add(2 * size)  # the scores, and the encoded answer
 
     async def answer() -> bytes:
         logits = await call.service.ask(call.account.name, question)

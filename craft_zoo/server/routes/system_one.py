@@ -51,9 +51,9 @@ async def decide(call: Caller, key: OptionalKey = None) -> Response:
     return await answer_typed(call, key, "systemone", _read)
 
 
-def _read(body: bytes, load: Reservation) -> Asked:
+def _read(body: bytes, reservation: Reservation) -> Asked:
     asked = parse(
-        SystemOneRequest, body, load, values=_OPTIONS, keys=_OPTIONS + 4 * QUESTIONS + 100
+        SystemOneRequest, body, reservation, values=_OPTIONS, keys=_OPTIONS + 4 * QUESTIONS + 100
     )
     assets = [(asset.data_base64, f"assets.{name}") for name, asset in asked.assets.items()]
     listed = [

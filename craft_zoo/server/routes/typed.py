@@ -64,12 +64,12 @@ async def answer_typed(
     body = await call.read_body()
 
     def read() -> tuple[Asked, UploadedImage, tuple[str, ...]]:
-        asked = reader(body, call.load)
+        asked = reader(body, call.reservation)
         check_model(service, asked.model)
         if "texts" not in service.accepts:
             raise bad("the model takes contexts only, no words: use the routes of craft-zoo", 400)
         check_questions(asked.questions, call.limits, settings.top_k)
-        call.load.add(len(body))  # the decoded image file
+        call.reservation.add(len(body))  # the decoded image file
         if len(asked.images) != 1:
             count = "no image" if not asked.images else f"{len(asked.images)} images"
             raise bad(f"the request has {count}, and questions are about one: send one image", 400)
@@ -83,7 +83,9 @@ async def answer_typed(
         await check_images(call, [image])
         n_options = sum(len(each.texts) for each in asked.questions)
         size = len(body) + _ENTRY_BYTES * n_options
-        call.load.add(_TEXT_BYTES * len(texts) + 2 * size)  # the values, and the encoded answer
+        call.reservation.add(
+            _TEXT_BYTES * len(texts) + 2 * size
+        )  # the values, and the encoded answer
         tokens = asked.tokens + RULE.of_size(*image.dimensions)
 
         async def respond() -> bytes:

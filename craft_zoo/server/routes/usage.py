@@ -16,6 +16,6 @@ router = guarded("usage")
 async def read_usage(call: Caller) -> UsageAnswer:
     """Usage of the account that was billed, and its quota."""
     quota = call.account.quota
-    used = await call.service.file(call.service.state.usage, call.account.name)
+    used = await call.service.in_database(call.service.state.usage, call.account.name)
     remaining = None if quota is None else max(0, quota - used.predictions)
     return UsageAnswer(**asdict(used), quota=quota, remaining=remaining)

@@ -35,11 +35,11 @@ async def classify(call: Caller, key: OptionalKey = None) -> Response:
     body = await call.read_body()
 
     def read() -> tuple[list[str], str, UploadedImage]:
-        task = parse(TaskRequest, body, call.load, values=limits.classes)
+        task = parse(TaskRequest, body, call.reservation, values=limits.classes)
         labels, template = task.parameters.candidate_labels, task.parameters.hypothesis_template
         check_names(labels, "", limits, service.settings.top_k)
         check_template(template, limits)
-        call.load.add(len(body))  # the decoded image file
+        call.reservation.add(len(body))  # the decoded image file
         return labels, template, image_of(task.inputs, "in inputs", limits.pixels)
 
     async def prepare() -> Prepared:

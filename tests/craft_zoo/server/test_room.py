@@ -236,23 +236,23 @@ def test_an_account_has_a_share_of_the_memory() -> None:
     assert Limits(held_bytes=3000, body_bytes=1000, answer_bytes=1000).held_each == 3000
 
 
-def test_shelves_have_room_for_so_many_bytes() -> None:
-    shelves: AccountCache[bytearray] = AccountCache(
+def test_caches_have_room_for_so_many_bytes() -> None:
+    cache: AccountCache[bytearray] = AccountCache(
         4, ErrorCode.UNKNOWN_IMAGE_SET, "there is none", room=100, size=len
     )
     for name in "abc":
-        shelves.put("ann", name, bytearray(30))
-    shelves.put("bob", "a", bytearray(100))
-    shelves.find("ann", "a")
-    shelves.put("ann", "d", bytearray(40))
-    assert [shelves.find("ann", name) is not None for name in "abcd"] == [True, False, True, True]
-    grown = shelves.get("ann", "d")
+        cache.put("ann", name, bytearray(30))
+    cache.put("bob", "a", bytearray(100))
+    cache.find("ann", "a")
+    cache.put("ann", "d", bytearray(40))
+    assert [cache.find("ann", name) is not None for name in "abcd"] == [True, False, True, True]
+    grown = cache.get("ann", "d")
     grown.extend(bytes(20))
-    shelves.make_room("ann")
-    assert [shelves.find("ann", name) is not None for name in "acd"] == [False, True, True]
-    shelves.put("ann", "e", bytearray(1000))  # one alone may be as large as it is
-    assert len(shelves.all_of("ann")) == 1
-    assert shelves.find("bob", "a") is not None
+    cache.make_room("ann")
+    assert [cache.find("ann", name) is not None for name in "acd"] == [False, True, True]
+    cache.put("ann", "e", bytearray(1000))  # one alone may be as large as it is
+    assert len(cache.all_of("ann")) == 1
+    assert cache.find("bob", "a") is not None
 
 
 def test_sets_and_classifiers_that_are_too_large_push_out_others(
@@ -389,7 +389,7 @@ def test_places_of_missing_images_are_not_counted_again_and_again() -> None:
     assert not held.has(digests[1])
     held.forget_files(images[:10])
     assert held.kept_bytes == 180
-    held.lose()
+    held.mark_evicted()
     assert held.missing[:4] == [0, 1, 2, 3]
     assert held.kept_bytes == 180
     held.forget_images()
