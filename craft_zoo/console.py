@@ -1,4 +1,4 @@
-"""Console for tables and names."""
+"""The console on standard output, and tables of names."""
 
 from __future__ import annotations
 

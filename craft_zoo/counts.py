@@ -1,4 +1,4 @@
-"""Numbers with nouns in singular or plural."""
+"""Counts in words: numbers with nouns in singular or plural."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An adapter opened on its model once, to classify one set of images after another."""
+"""Adapters opened on their models, to classify one set of images after another."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class AdapterParts:
 class DeployedAdapter:
     """An adapter opened on its model.
 
-    The model is opened on the class names and the anchors here, and a local model encodes them
-    here. A prediction then only encodes the images.
+    The constructor opens the model on the class names and the anchors, which a local model encodes
+    then. A prediction only encodes the images.
 
     Args:
         adapter: the adapter.

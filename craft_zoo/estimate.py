@@ -93,8 +93,8 @@ def measure(
     handed = vlm.images(images.images, progress)
     box = adapter.open(vlm)
     adapted = adapter.solution.refine(*Predictor(vlm, box, handed).ask(adapter.solution))
-    as_it_comes = box.score(box.initial_prompt, handed)
-    return Estimate(len(images), _correct(adapted, images), _correct(as_it_comes, images))
+    zero_shot = box.score(box.initial_prompt, handed)
+    return Estimate(len(images), _correct(adapted, images), _correct(zero_shot, images))
 
 
 def cross_validate(vlm: VLM, task: Task, **arguments: Any) -> Iterator[Estimate]:
@@ -177,7 +177,7 @@ def choose_estimate(
     n_folds = 0 if folds is None else int(folds.max()) + 1
     on_shots = f"cross-validated on the {n_shots:,} training images, in {n_folds} parts"
     asked = most_predictions(method, config, budget, n_shots, n_classes)
-    # An image is queried as in deployment, and under the initial prompt.
+    # An image is scored under the deployed prompts and under the initial one.
     measured = prompts_an_image(method, config, budget, n_classes) + 1
     if whole and n_folds:
         # Each tuning run uses all shots except those of one fold.

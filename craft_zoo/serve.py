@@ -1,4 +1,4 @@
-"""Alias of :mod:`craft_zoo.server`, its former name, for existing scripts."""
+"""Alias of :mod:`craft_zoo.server` under its former name, for external scripts."""
 
 import sys
 

@@ -177,7 +177,7 @@ class WrappedBlackBox(BlackBox):
 
 
 class Withheld(CraftZooError):  # noqa: N818, an expected condition rather than an error
-    """A model does not give internals away."""
+    """A model does not return its internals."""
 
 
 class VLM(ABC):
@@ -269,11 +269,11 @@ class VLM(ABC):
     def feature_lengths(self, images: ImageSet) -> np.ndarray:
         """(N,) float32 lengths of the features of N images of this model, before normalisation.
 
-        They are internals of a model on this machine. Times its logits, they are the logits that
-        code that forgets to normalise these features would compute.
+        They are internals of a model on this machine. Multiplied by its logits, they are the logits
+        of code that forgets to normalise the features.
 
         Raises:
-            Withheld: the model does not give them away.
+            Withheld: the model does not return them.
         """
         raise Withheld(
             f"{self.name} does not give the lengths of its image features away, as only models on "

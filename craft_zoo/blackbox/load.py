@@ -23,8 +23,9 @@ class ModelSpec:
         model: ``craft-mini``, an open_clip architecture, or a complete :attr:`VLM.name`
             (``ViT-B-32@openai``); ``https://HOST`` for a model served by ``craft-zoo serve`` (API
             key in the environment variable ``CRAFT_ZOO_API_KEY``); or ``hf-api:https://ENDPOINT``
-            for Hugging Face's zero-shot-image-classification API (``HF_TOKEN``). For the latter
-            two, the owner chooses the settings from ``pretrained`` to ``cache``.
+            for Hugging Face's zero-shot-image-classification API (``HF_TOKEN``); see
+            :func:`model_schemes` for all prefixes. The owner of a model behind a network chooses
+            the settings from ``pretrained`` to ``cache``.
         pretrained: weights: an open_clip tag, the path of a checkpoint, or ``TAG@PATH`` for a file
             that is used with the settings of the tag.
         quickgelu: use QuickGELU, with which OpenAI's weights were trained (True), or GELU (False);

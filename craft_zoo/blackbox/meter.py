@@ -1,4 +1,4 @@
-"""Query meter. Its counts are the only source of the x axis of plots."""
+"""Query meter: counts queries and predictions, and enforces the budget."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from craft_zoo.data.images import ImageSource
 class RememberingVLM(WrappedVLM):
     """A model that is queried at most once for each prompt and image, across image sets.
 
-    Images are identified by Python object identity. All answers are kept, C numbers for each prompt
-    and image, so this class suits methods that use few prompts.
+    Images are identified by Python object identity. All answers stay in memory, C numbers for each
+    prompt and image, so this class suits methods that use few prompts.
 
     Args:
         vlm: the model.

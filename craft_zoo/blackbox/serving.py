@@ -1,7 +1,4 @@
-"""Optional interface of models that serve several clients at once.
-
-The server uses it. A model without it is served too, see :func:`serving`.
-"""
+"""Optional interface of models that serve several clients at once, which the server uses."""
 
 from __future__ import annotations
 
@@ -66,8 +63,8 @@ class ServingVLM(VLM):
     def opening_texts(self, texts: Sequence[str]) -> Generator[None, None, BlackBox]:
         """Open the model on whole texts in parts, as :meth:`opening` does on class names.
 
-        The texts are scored under the template "{}". Texts that a model reads alike may be among
-        them, although a classifier may refuse them as class names.
+        The texts are scored under the template "{}". Texts whose tokens are equal are accepted,
+        whereas a classifier may refuse them as class names.
         """
         return (yield from self.opening(texts))
 
@@ -76,8 +73,10 @@ class ServingVLM(VLM):
         raise CraftZooError(f"{self.name} has no features of texts")
 
     def batching_key(self, question: Question) -> Hashable:
-        """Batching key: questions of equal keys are answered faster in one call of :meth:`answer`
-        than one by one. By default the classes, the images and the form of the prompts."""
+        """Key of questions that :meth:`answer` answers faster in one call than one by one.
+
+        By default, it consists of the classes, the images and the form of the prompts.
+        """
         form = 0 if question.in_words else np.ndim(question.prompts)
         return question.box, question.images, form
 

@@ -1,4 +1,4 @@
-"""What a service bills (predictions, requests, images, tokens) and what it costs."""
+"""Amounts that a service bills (predictions, requests, images, tokens), and their prices."""
 
 from __future__ import annotations
 

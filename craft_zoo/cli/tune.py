@@ -166,7 +166,7 @@ def run(options: argparse.Namespace) -> int:
         whole = options.estimate == "cross-validate"
         choice = options.method, config, budget
         estimate = choose_estimate(task, *choice, seed=options.seed, bills=vlm.bills, whole=whole)
-    most = _at_most(vlm, task, arguments, estimate)
+    most = _highest_cost(vlm, task, arguments, estimate)
     path = Path(f"{options.out}.journal")
     answered = _answered(path)
     known = f", of which {counted(answered, 'prediction')} were answered before" if answered else ""
@@ -204,7 +204,11 @@ def run(options: argparse.Namespace) -> int:
             figures = _estimated(tuned, asked, task, estimate, arguments, reading)
         tuned.adapter.save(options.out)
         journal.remove()
-    words = (*_in_words(tuned.adapter), *_assumed(config, task), *_worth(tuned.adapter))
+    words = (
+        *_prompt_in_words(tuned.adapter),
+        *_prior_in_words(config, task),
+        *_local_accuracy(tuned.adapter),
+    )
     for line in (*words, *figures):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     made = Cost(tuned.meter.queries, Usage(tuned.meter.billed), Usage(estimate.predictions))
@@ -267,7 +271,7 @@ class Cost:
         return words if price is None else f"{words}, a price of {price.cost(self.total):,.2f}"
 
 
-def _at_most(vlm: VLM, task: Task, arguments: dict[str, Any], estimate: Choice) -> Cost:
+def _highest_cost(vlm: VLM, task: Task, arguments: dict[str, Any], estimate: Choice) -> Cost:
     """Upper bounds of queries and predictions, and what else a service is expected to bill."""
     method, config, budget = (arguments[name] for name in ("method", "config", "budget"))
     n_images, n_classes = len(task.train), len(task.classnames)
@@ -332,8 +336,8 @@ def _estimated(
     return [*lines, f"Accuracy on new images, an estimate: {found}; {choice.words}"]
 
 
-def _assumed(config: CraftConfig, task: Task) -> list[str]:
-    """A line with the classes' prior, if it is not the obvious one."""
+def _prior_in_words(config: CraftConfig, task: Task) -> list[str]:
+    """A line with the classes' prior; none if it is uniform and so are the shots."""
     shots = np.bincount(task.train.labels)
     if config.prior == UNIFORM and shots.min() == shots.max():
         return []
@@ -344,8 +348,8 @@ def _assumed(config: CraftConfig, task: Task) -> list[str]:
     return [f"Classes are taken to be {assumed.get(config.prior, 'as frequent as --prior says')}"]
 
 
-def _worth(adapter: Adapter) -> list[str]:
-    """A line that says what the model's answers add to local features, if there are any."""
+def _local_accuracy(adapter: Adapter) -> list[str]:
+    """A line with the held-out accuracy of local features, alone and with the model's answers."""
     local = adapter.solution.local
     if local is None or local.held_out is None:
         return []
@@ -356,8 +360,8 @@ def _worth(adapter: Adapter) -> list[str]:
     ]
 
 
-def _in_words(adapter: Adapter) -> list[str]:
-    """Lines with the prompt, if it consists of words."""
+def _prompt_in_words(adapter: Adapter) -> list[str]:
+    """Lines with the prompt; none for a context."""
     prompt = adapter.solution.prompt
     if isinstance(prompt, str):
         return [f'The prompt, in words: "{prompt}"']
