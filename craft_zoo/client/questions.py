@@ -183,7 +183,6 @@ class QuestionVLM(PaidVLM):
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
         check_given(classnames, "class names")
-        check_distinct(classnames, self.name)
         return _Classes(self, classnames, init)
 
     def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
@@ -390,7 +389,9 @@ class _Classes(_QuestionBox):
     def __init__(self, owner: QuestionVLM, names: Sequence[str], init: str) -> None:
         super().__init__(owner, names, init)
         limit = owner.service.limits.options
-        size = len(names) if len(names) <= limit else limit - 1  # one option is "none of these"
+        is_divided = len(names) > limit
+        check_distinct((*names, NONE) if is_divided else names, owner.name)
+        size = limit - 1 if is_divided else len(names)  # one option is "none of these"
         self._blocks = [range(at, min(at + size, len(names))) for at in range(0, len(names), size)]
 
     def _questions(self, prompt: str | tuple[str, ...]) -> list[Question]:

@@ -97,6 +97,8 @@ def test_more_classes_than_options_are_asked_in_blocks(service: Any, small_task:
     difference = blocks - whole  # the same but for a constant an image
     np.testing.assert_allclose(difference - difference[:, :1], 0, atol=1e-4)
     assert few.billed.predictions == 3
+    with pytest.raises(CraftZooError, match="the class name 'none of these' occurs twice"):
+        few.classifier(["none of these", *names])
 
 
 def test_zeros_are_half_a_unit_of_the_last_decimal(service: Any, small_task: Task) -> None:
