@@ -48,8 +48,8 @@ def load_manifest(spec: DatasetSpec) -> Dataset:
         raise CraftZooError("data set 'manifest' needs a file: write manifest:FILE")
     file = expanded(spec.argument)
     table = _read_table(file)
-    faults = SkippedParts(spec.skip_bad)
-    rows = _check_rows(table, file, faults)
+    skipped = SkippedParts(spec.skip_bad)
+    rows = _check_rows(table, file, skipped)
     given = _given_words(rows, file) if "classname" in table else None
     classes = classes_of(
         [row["label"] for row in rows], f"manifest {file}", spec.classnames_file, given
@@ -57,13 +57,15 @@ def load_manifest(spec: DatasetSpec) -> Dataset:
     found = _split(rows, list(classes))
     train, val, test = three_splits(found, list(classes), spec.split_seed)
     for kind, images in (("training", train), ("test", test)):
-        for label in sorted(set(range(len(classes))) - set(images.labels.tolist())):
-            if len(images):
-                raise CraftZooError(
-                    f"class {list(classes)[label]!r} has no {kind} image in {file}: "
-                    f"add rows or remove the class"
-                )
-    return Dataset(file.stem, tuple(classes.values()), train, test, val, skipped=faults.sentences())
+        lacking = np.setdiff1d(np.arange(len(classes)), images.labels)
+        if len(images) and len(lacking):
+            raise CraftZooError(
+                f"class {list(classes)[lacking[0]]!r} has no {kind} image in {file}: "
+                f"add rows or remove the class"
+            )
+    return Dataset(
+        file.stem, tuple(classes.values()), train, test, val, skipped=skipped.sentences()
+    )
 
 
 def _read_table(file: Path) -> dict[str, list[str]]:
@@ -153,13 +155,14 @@ class _Images:
     def find(self, path: str) -> str:
         """The absolute path, found also if it has Windows' separators or another Unicode normal
         form than the file's name."""
-        asked = os.path.normpath(self._folder / expanded(path))
-        if os.path.exists(asked):
-            return asked
-        ways = (os.path.normpath(self._folder / way) for way in (path, path.replace("\\", "/")))
-        return next(filter(None, map(self._by_form, ways)), asked)
+        exact = os.path.normpath(self._folder / expanded(path))
+        if os.path.exists(exact):
+            return exact
+        others = (os.path.normpath(self._folder / p) for p in (path, path.replace("\\", "/")))
+        return next(filter(None, map(self._by_normal_form, others)), exact)
 
-    def _by_form(self, path: str) -> str:
+    def _by_normal_form(self, path: str) -> str:
+        """The path of the file whose name has another Unicode normal form; "" without one."""
         place = os.path.sep
         for name in Path(path).parts[1:]:
             exact = os.path.join(place, name)
@@ -178,7 +181,7 @@ def _paths_by_name(folder: str) -> dict[str, str]:
 
 
 def _check_rows(
-    table: dict[str, list[str]], file: Path, faults: SkippedParts
+    table: dict[str, list[str]], file: Path, skipped: SkippedParts
 ) -> list[dict[str, str]]:
     """The valid rows, with absolute paths and canonical split names."""
     images, rows, seen = _Images(file.resolve().parent), [], set()
@@ -193,15 +196,15 @@ def _check_rows(
                 f"unknown split {row['split']!r} of {named} in {file}: use train, val or test"
             )
         if not row["path"]:
-            faults.add(f"data row {number} of {file} has no path", "give it one")
+            skipped.add(f"data row {number} of {file} has no path", "give it one")
         elif not row["label"]:
-            faults.add(f"image {named} in {file} has no label", "give it one")
+            skipped.add(f"image {named} in {file} has no label", "give it one")
         elif path in seen:
-            faults.add(f"image {named} is listed twice in {file}", "remove one row")
+            skipped.add(f"image {named} is listed twice in {file}", "remove one row")
         elif not os.path.exists(path):
-            faults.add(f"image {printable(path)} in {file} does not exist", "check the path")
+            skipped.add(f"image {printable(path)} in {file} does not exist", "check the path")
         elif not os.path.isfile(path):
-            faults.add(f"image {printable(path)} in {file} is no file", "check the path")
+            skipped.add(f"image {printable(path)} in {file} is no file", "check the path")
         else:
             seen.add(path)
             rows.append({**row, "path": path, "split": SPLIT_NAMES[split]})

@@ -167,6 +167,10 @@ def test_sixteen_bits_are_scaled_to_eight(values: list[int]) -> None:
         assert np.array_equal(opened, np.stack([levels] * 3, -1))
     inverted = Image.open(io.BytesIO(tiff(numbers, 16, 0, numbers.tobytes())))
     assert np.abs(255 - pixels_of(open_image(inverted))[..., 0] - levels).max() <= 1
+    floats = io.BytesIO(
+        saved(Image.fromarray(numbers / np.float32(65535)), "TIFF", tiffinfo={262: 0})
+    )
+    assert np.abs(255 - pixels_of(open_image(Image.open(floats)))[..., 0] - levels).max() <= 1
     big_endian = numbers.astype(">u2")
     assert np.array_equal(pixels_of(open_image(big_endian))[..., 0], levels)
 
