@@ -242,7 +242,7 @@ def test_label_sets_together_have_the_features_that_they_have_alone(
         encoder = CausalTextEncoder(model, TOKENIZER, names, INIT, memory=memory)
         shape = (n_contexts, *([len(names)] if own else []), *encoder.initial_context.shape)
         asked.append((encoder, torch.from_numpy(rng.standard_normal(shape)).float()))
-    assert len({encoder.kind() for encoder, _ in asked}) == 1
+    assert len({encoder.batching_key() for encoder, _ in asked}) == 1
     together = asked[0][0].together(asked)
     for (encoder, contexts), encoded in zip(asked, together, strict=True):
         assert torch.allclose(encoded, features(encoder, contexts), atol=1e-5)
@@ -252,7 +252,7 @@ def test_what_does_not_go_together_is_of_another_kind() -> None:
     model, other, towers = build(), build(), build(**TOWERS["not causal"][0])
 
     def kind(model: Any, init: str = INIT, **options: Any) -> Any:
-        return text_encoder(model, TOKENIZER, NAMES, init, memory=10**9, **options).kind()
+        return text_encoder(model, TOKENIZER, NAMES, init, memory=10**9, **options).batching_key()
 
     assert kind(model) == kind(model, "an image of one") is not None
     assert len({kind(model), kind(other), kind(model, "a photo")}) == 3

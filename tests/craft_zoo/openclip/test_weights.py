@@ -145,7 +145,7 @@ def test_configurations_that_contradict_each_other_are_asked_about() -> None:
     for quick, suffix in ((True, "-quickgelu"), (False, "-gelu")):
         model = with_activation(AMBIGUOUS[0], quick)
         assert model == AMBIGUOUS[0] + suffix
-        assert find_weights(model, AMBIGUOUS[1]).use.quick_gelu is quick
+        assert find_weights(model, AMBIGUOUS[1]).settings.quick_gelu is quick
 
 
 @pytest.mark.parametrize(
