@@ -1,4 +1,4 @@
-"""BBOB: what is measured, whether craft-zoo does what the bare libraries do, the command."""
+"""BBOB benchmark: measurements, agreement with the bare libraries, and the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grids, statistics, plots and the store, on made-up curves."""
+"""Grids, statistics, plots and the store, on artificial curves."""
 
 from __future__ import annotations
 

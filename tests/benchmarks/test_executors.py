@@ -1,4 +1,4 @@
-"""Grids on several processes: the same results as on one, whatever dies on the way."""
+"""Grids in several processes: the same results as in one, even if processes die."""
 
 from __future__ import annotations
 

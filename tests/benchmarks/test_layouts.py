@@ -1,4 +1,4 @@
-"""The same images in a folder of one's own and in the field's layout are the same task."""
+"""One task, read from a plain folder and from the published layout: equal images and results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of data sets: no two alike, nothing in them that does harm, and one place for each."""
+"""Names of data sets in results: unique, sanitized, and the same in all outputs."""
 
 from __future__ import annotations
 

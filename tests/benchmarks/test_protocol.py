@@ -1,4 +1,4 @@
-"""The field's protocol in a bench: validation images, transfer, suites, forecasts."""
+"""Published protocol in a bench: validation images, transfer, suites, cost estimates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: what it says is what was measured, and it needs nothing but itself."""
+"""The report: figures and tables equal the measurements, and the page is self-contained."""
 
 from __future__ import annotations
 

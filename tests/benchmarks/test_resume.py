@@ -1,4 +1,4 @@
-"""A run killed in the middle goes on and ends as one that never was; processes share a store."""
+"""Killed runs resume and end with the results of undisturbed ones; processes share a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters survive saving; whatever else is on disk is refused with a sentence."""
+"""Adapters survive saving; other files are refused with a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which anchors are kept: by what they tell, whatever constant an image's logits have."""
+"""Choice of anchors by their information, invariant to a constant added to an image's logits."""
 
 from __future__ import annotations
 

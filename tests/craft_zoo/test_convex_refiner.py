@@ -1,4 +1,4 @@
-"""The convex refiner: optimal, never led astray by constants, chosen on held-out shots."""
+"""The convex refiner: optimal, invariant to constants, regularized by held-out shots."""
 
 from __future__ import annotations
 

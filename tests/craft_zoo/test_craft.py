@@ -1,4 +1,4 @@
-"""What the collaborative loop keeps in memory, and that it changes no result."""
+"""The collaborative loop: what it keeps in memory, without effect on results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimates of an adapter's accuracy: on images that nothing was fitted to, asked for once."""
+"""Estimates of an adapter's accuracy, on images that it was not fitted to."""
 
 from __future__ import annotations
 

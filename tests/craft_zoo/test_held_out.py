@@ -1,4 +1,4 @@
-"""Shots that the search is not given: what they say, and what comes of it."""
+"""Held-out shots: the decision that they make, and its effect on a search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages serve both who uses Python and who uses the command line."""
+"""Error messages name remedies for Python and for the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong answers about single images are replaced before a search learns from them."""
+"""Wrong rows of a response are replaced before a search learns from them."""
 
 from __future__ import annotations
 

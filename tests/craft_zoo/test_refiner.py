@@ -1,4 +1,4 @@
-"""The refiner learns, reproducibly, and leaves global random state alone."""
+"""The network refiner learns, reproducibly, and does not change global random state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every code block of README and docs/ works as it is written.
+"""Code blocks of README and docs/ work as written.
 
 - Python runs, a page's blocks one after another as one program, in a folder with some images. What
   takes long or is elsewhere is replaced: see ``replaced``.

@@ -1,4 +1,4 @@
-"""Continue a search from its state."""
+"""Continuing a search from its state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches of choices: genetic, hill-climb, and nevergrad's."""
+"""Searches of categorical variables: genetic, hill-climb, and nevergrad's."""
 
 from __future__ import annotations
 

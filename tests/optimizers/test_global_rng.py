@@ -1,4 +1,4 @@
-"""Lending numpy's global generator to a library, and taking it back."""
+"""Swapping an optimizer's own state into numpy's global generator and back."""
 
 from __future__ import annotations
 

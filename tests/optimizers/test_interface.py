@@ -1,4 +1,4 @@
-"""What every optimizer inherits: the rules of ask, tell, stop and recommend."""
+"""Rules of ask, tell, stop and recommend that every optimizer inherits."""
 
 from __future__ import annotations
 

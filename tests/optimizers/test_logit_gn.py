@@ -1,4 +1,4 @@
-"""logit-gn: the whole answer brings it further than the loss alone would."""
+"""logit-gn: learning from logits gets further than learning from losses alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""minimize and maximize: the whole search in one call."""
+"""minimize and maximize, a whole search in one call."""
 
 from __future__ import annotations
 

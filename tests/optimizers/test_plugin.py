@@ -1,4 +1,4 @@
-"""The worked example of docs/write-your-own-optimizer.md: a package of one's own."""
+"""The worked example of docs/write-your-own-optimizer.md, an optimizer in its own package."""
 
 from __future__ import annotations
 

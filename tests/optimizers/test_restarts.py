@@ -1,4 +1,4 @@
-"""pycma's convergence, and what follows it."""
+"""Convergence of pycma, and restarts after it."""
 
 from __future__ import annotations
 

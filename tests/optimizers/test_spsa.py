@@ -1,4 +1,4 @@
-"""What is particular to SPSA: its calibration."""
+"""Calibration of SPSA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance kit: what keeps the rules passes, each planted fault is named."""
+"""The conformance kit: correct optimizers pass, and each planted fault is named."""
 
 from __future__ import annotations
 

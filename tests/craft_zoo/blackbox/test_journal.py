@@ -1,4 +1,4 @@
-"""The journal: whatever a kill leaves of it, a program goes on as if nothing had happened."""
+"""The journal: recovery from whatever a kill leaves of the file."""
 
 from __future__ import annotations
 

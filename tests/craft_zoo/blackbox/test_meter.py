@@ -1,4 +1,4 @@
-"""The meter counts what is asked, refuses what exceeds the budget, and checks answers."""
+"""The meter: counts queries, refuses those over the budget, and checks responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model behind a journal: begun again in any way, it answers the same and pays for it once."""
+"""A model behind a journal: restarted runs get the same responses and pay once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data through the command line: bad parts, other data sets, prompts in words."""
+"""Data options of commands: broken parts, other data sets, prompts in words."""
 
 from __future__ import annotations
 

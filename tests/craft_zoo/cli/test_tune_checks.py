@@ -1,4 +1,4 @@
-"""What tune finds out before it asks anything, and what a model that bills is asked for."""
+"""Checks that ``tune`` makes before the first query, and queries to a model that bills."""
 
 from __future__ import annotations
 

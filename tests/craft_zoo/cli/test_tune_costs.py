@@ -1,4 +1,4 @@
-"""What tune says that it may cost is what it has cost, and what a service would bill."""
+"""Costs that ``tune`` announces equal those that it causes and that a service would bill."""
 
 from __future__ import annotations
 

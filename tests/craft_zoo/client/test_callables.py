@@ -1,4 +1,4 @@
-"""Functions of one's own as models."""
+"""User functions as models."""
 
 from __future__ import annotations
 

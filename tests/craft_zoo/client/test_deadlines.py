@@ -1,4 +1,4 @@
-"""Servers that never come to an end, send what nobody asked for, or write to the terminal."""
+"""Servers that never finish, send unrequested data, or send terminal control characters."""
 
 from __future__ import annotations
 

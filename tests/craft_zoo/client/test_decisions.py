@@ -1,4 +1,4 @@
-"""OpenAI's decisions as a model, by the official client against a server that harms answers."""
+"""OpenAI's decisions as a model, by the official client and a server that injects faults."""
 
 from __future__ import annotations
 

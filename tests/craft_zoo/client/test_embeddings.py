@@ -1,4 +1,4 @@
-"""Services of vectors as models, against ``craft-zoo serve --embeddings`` and fakes."""
+"""Services of embeddings as models: ``craft-zoo serve --embeddings`` and fake servers."""
 
 from __future__ import annotations
 

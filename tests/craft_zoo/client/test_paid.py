@@ -1,4 +1,4 @@
-"""What all services that bill have in common: faults, bills, estimates, sentences."""
+"""What paid services have in common: faults, bills, estimates, messages."""
 
 from __future__ import annotations
 

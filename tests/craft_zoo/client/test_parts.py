@@ -1,4 +1,4 @@
-"""Sets that are too large for a server are several sets over there, and one here."""
+"""Image sets that exceed a server's limits are sent in parts."""
 
 from __future__ import annotations
 

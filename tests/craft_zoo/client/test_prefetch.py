@@ -1,4 +1,4 @@
-"""Work that is begun a little ahead of need: its order, its failures, its end."""
+"""Prefetching: order, failures and end of work that starts ahead of its use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model behind a server: the same answers as beside it, whole, checked and paid once."""
+"""A model behind a server: the responses of the local model, complete, checked and paid once."""
 
 from __future__ import annotations
 

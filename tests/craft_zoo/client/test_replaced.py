@@ -1,4 +1,4 @@
-"""A server that is begun again with another model is noticed before it is asked."""
+"""A server that was restarted with another model is detected before the next query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trying again: how often, how long, and what is said in the end."""
+"""Retries: how often, how long, and the final message."""
 
 from __future__ import annotations
 

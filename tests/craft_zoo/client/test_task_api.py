@@ -1,4 +1,4 @@
-"""Hugging Face's task API of ``craft-zoo serve``: killed, or failing, it is paid once."""
+"""Hugging Face's task API of ``craft-zoo serve``: killed and failing runs pay once."""
 
 from __future__ import annotations
 

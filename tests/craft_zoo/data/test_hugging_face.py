@@ -1,4 +1,4 @@
-"""hf:NAME on data sets made here."""
+"""hf:NAME on generated data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever Pillow reads becomes upright 8-bit RGB by one rule."""
+"""Conversion of everything that Pillow reads to upright 8-bit RGB."""
 
 from __future__ import annotations
 

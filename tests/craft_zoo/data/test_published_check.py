@@ -1,4 +1,4 @@
-"""``check_datasets`` and the command on it; docs/datasets.md says what the catalogue says."""
+"""``check_datasets`` and its command; docs/datasets.md agrees with the catalogue."""
 
 from __future__ import annotations
 

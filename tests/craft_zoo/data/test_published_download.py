@@ -1,4 +1,4 @@
-"""Downloads, from a library that is replaced at its edge, and without a network."""
+"""Downloads with replaced download libraries, and without a network."""
 
 from __future__ import annotations
 

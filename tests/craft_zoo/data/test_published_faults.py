@@ -1,4 +1,4 @@
-"""What is missing or malformed in a published data set is said in one sentence."""
+"""Error messages for missing and malformed parts of published data sets."""
 
 from __future__ import annotations
 

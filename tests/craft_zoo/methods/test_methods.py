@@ -1,4 +1,4 @@
-"""Methods on the real model: budget, accounting, determinism, learning."""
+"""Methods on a real model: budget, accounting, determinism, learning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ZIP: each of its parts computed by hand, and what its queries cost."""
+"""ZIP: each of its parts computed by hand, and the costs of its queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints as people have them load; what does not fit is named; nothing in them is run."""
+"""Common checkpoint formats load; misfits are named; no code in a file is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""open_clip models behind the interface."""
+"""open_clip models behind the common model interface."""
 
 from __future__ import annotations
 

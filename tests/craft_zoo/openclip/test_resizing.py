@@ -1,4 +1,4 @@
-"""Long thin images: the same pixels in little memory."""
+"""Memory-saving preprocessing of long thin images gives the same pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both text encoders give open_clip's own features, for towers of every kind."""
+"""Both text encoders give open_clip's own features, for all kinds of towers."""
 
 from __future__ import annotations
 

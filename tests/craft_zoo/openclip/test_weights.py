@@ -1,4 +1,4 @@
-"""Weights are used as what is known of them says, and a model's name says how."""
+"""Settings with which weights are used, and the models' names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that are asked in words."""
+"""Models that are queried with prompts in words."""
 
 from __future__ import annotations
 

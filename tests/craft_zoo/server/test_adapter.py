@@ -1,4 +1,4 @@
-"""A served adapter: images in, classes and their probabilities out."""
+"""A served adapter: images in, classes and probabilities out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for the server as a whole: keys, secrets, batches, logs, numbers, its schema."""
+"""The server as a whole: keys, secrets, batches, logs, metrics, its schema."""
 
 from __future__ import annotations
 

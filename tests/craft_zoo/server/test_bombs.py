@@ -1,4 +1,4 @@
-"""Small files that make a decoder work for long, or fill the memory, are refused before it."""
+"""Image bombs, small files that need much time or memory, are refused before decoding."""
 
 from __future__ import annotations
 

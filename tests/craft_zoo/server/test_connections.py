@@ -1,4 +1,4 @@
-"""Whoever is slow on the wire is cut off, and nobody else."""
+"""Slow connections are closed, and others are not affected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI's and System One's protocols, as their official and our own clients ask."""
+"""OpenAI's and System One's protocols, by their official clients and our own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploaded images: decoded once, some at a time, within bounds, and let go of."""
+"""Uploaded images: decoded once, a few at a time, within limits, and released."""
 
 from __future__ import annotations
 

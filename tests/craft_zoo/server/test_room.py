@@ -1,4 +1,4 @@
-"""What accounts hold, and what requests take, is bounded; nobody alone is in everybody's way."""
+"""Limits on the memory of accounts and requests, so that no account blocks the others."""
 
 from __future__ import annotations
 

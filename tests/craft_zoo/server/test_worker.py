@@ -1,4 +1,4 @@
-"""Turns, and jobs that are done together."""
+"""The worker: order of jobs, and jobs that run together."""
 
 from __future__ import annotations
 
