@@ -246,9 +246,9 @@ def _scale_transparent_colour(image: Image.Image) -> None:
 
 def _from_levels(levels: np.ndarray, source: Image.Image) -> Image.Image:
     """RGB image of grey levels; inverted if 0 is white in the source, a TIFF file."""
-    is_tiff = isinstance(source, TiffImageFile)
-    inverted = is_tiff and source.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    return Image.fromarray(255 - levels if inverted else levels).convert("RGB")
+    if isinstance(source, TiffImageFile) and source.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        levels = 255 - levels
+    return Image.fromarray(levels).convert("RGB")
 
 
 def _from_integers(image: Image.Image, name: object) -> np.ndarray:

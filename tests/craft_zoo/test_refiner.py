@@ -9,7 +9,7 @@ from craft_zoo.refiner import Refiner, RefinerTrainer
 
 
 def problem() -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that are right but for two classes that are mixed up."""
+    """Logits that are correct except for two classes that are exchanged."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 3
     logits = 5 * torch.nn.functional.one_hot(labels[:, None] * 2 % 3, 3).squeeze(1).float()

@@ -22,7 +22,7 @@ class Images(ImageSet):
 
 
 class Box(BlackBox):
-    """Answers with what it is told to, and remembers how many contexts it was asked."""
+    """Returns given logits, and records the number of contexts of each query."""
 
     accepts = frozenset({"contexts"})
     classnames = ("a", "b", "c")

@@ -27,7 +27,7 @@ from craft_zoo.tuning import check_tuning
 
 
 class Paid(OpenCLIP):
-    """craft-mini, as somebody's service; it counts the prompts that it is asked about."""
+    """craft-mini as a service that bills; it counts prompts."""
 
     bills = True
     asked = 0

@@ -28,7 +28,7 @@ NAMES = ["cat", "dog", "blue whale"]
 
 
 class Service:
-    """craft-mini behind functions such as clients of services have; notes what it was asked."""
+    """craft-mini behind functions like those of service clients; records their arguments."""
 
     def __init__(self, vlm: OpenCLIP) -> None:
         self.vlm = vlm

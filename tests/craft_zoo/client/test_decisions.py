@@ -42,9 +42,9 @@ class Service:
     """A server of decisions.
 
     Attributes:
-        faults: what happens to the next requests, in place of an answer or to it.
-        bodies: all requests that were answered.
-        tokens: sum of the input tokens that it billed for answers that it sent whole.
+        faults: faults of the next responses.
+        bodies: bodies of all requests with responses.
+        tokens: sum of the input tokens billed for complete responses.
     """
 
     def __init__(self) -> None:
@@ -281,7 +281,7 @@ def test_refusals_are_no_answer(service: Service, small_task: Task) -> None:
 
 
 class Died(BaseException):
-    """The process is killed here."""
+    """Simulates that the process is killed."""
 
 
 @pytest.mark.parametrize("after", [1, 3, 5, 9, 14])

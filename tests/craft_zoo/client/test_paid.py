@@ -46,7 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def slept() -> list[float]:
-    """Waits that did not take place."""
+    """Seconds of waits, which are skipped."""
     return []
 
 
@@ -111,7 +111,7 @@ def test_a_refused_question_is_paid_once_and_undecided(
 
 
 class Died(BaseException):
-    """The process is killed here."""
+    """Simulates that the process is killed."""
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

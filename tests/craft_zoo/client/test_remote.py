@@ -206,7 +206,7 @@ def test_a_server_that_forgets_while_it_is_told(
 
 
 def failing(server: Any, answers: list[Any], where: str = "scores") -> None:
-    """Have the server answer so, one after another, before it does as it should."""
+    """Let the server return these responses one after another, and then correct ones."""
 
     def hook(method: str, path: str) -> Any:
         if where in path and answers:

@@ -19,7 +19,7 @@ from craft_zoo.errors import CraftZooError
 
 
 class Failing:
-    """Fails so many times."""
+    """Fails a given number of times."""
 
     def __init__(self, times: int, after: float = 0.0, **about: Any) -> None:
         self.left, self.after, self.about, self.made = times, after, about, 0

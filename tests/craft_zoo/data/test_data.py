@@ -148,7 +148,7 @@ def test_views_are_crops_of_half_to_all_of_the_area() -> None:
 
 
 class Scripted:
-    """Draws given shares and aspects; integers are the largest possible."""
+    """A generator of given shares and aspects; its integers are the largest possible."""
 
     def __init__(self, *numbers: float) -> None:
         self.numbers = list(numbers)

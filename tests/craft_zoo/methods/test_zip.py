@@ -19,7 +19,7 @@ from craft_zoo.optimizers.zip_spsa import ZipSPSA
 
 
 class Scripted:
-    """Draws sizes and signs that are written down."""
+    """A generator of given sizes and signs."""
 
     def __init__(self, *deltas: list[list[float]]) -> None:
         self.deltas = [np.array(each) for each in deltas]

@@ -67,7 +67,7 @@ def features(encoder: TextEncoder, contexts: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def own_features(model: Any, tokenizer: Any) -> torch.Tensor:
-    """open_clip's, of the initial words with each name."""
+    """open_clip's features of the initial words with each name."""
     return model.encode_text(tokenizer([f"{INIT} {name}." for name in NAMES]), normalize=True)
 
 
@@ -264,7 +264,7 @@ def test_what_does_not_go_together_is_of_another_kind() -> None:
 
 
 def tensors(thing: Any, seen: set[int]) -> int:
-    """Bytes of the tensors that lie in something, beside a model."""
+    """Total bytes of the tensors in an object, without those of a model."""
     if id(thing) in seen or isinstance(thing, torch.nn.Module):
         return 0
     seen.add(id(thing))
@@ -365,7 +365,7 @@ def test_a_prompt_of_exactly_the_context_length(kind: str) -> None:
 
 
 class WithoutEnds:
-    """A tokenizer of words without marks at their ends, as SigLIP's, with another padding."""
+    """A tokenizer of words without start and end tokens, as SigLIP's, with another padding."""
 
     def __call__(self, texts: Sequence[str], context_length: int = 6) -> torch.Tensor:
         rows = [[100 + len(word) for word in text.split()][:context_length] for text in texts]

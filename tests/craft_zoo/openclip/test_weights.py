@@ -34,7 +34,7 @@ CLIP |= {"resize_mode": "shortest"}
 
 
 def shrunk(config: dict[str, Any]) -> dict[str, Any]:
-    """An architecture of the same kind that is made in milliseconds.
+    """A small architecture of the same kind, which is created in milliseconds.
 
     The parts that other packages make become open_clip's own.
     """
@@ -108,7 +108,7 @@ def test_every_pretrained_model_is_built_as_its_tag_says(monkeypatch: pytest.Mon
 
 
 def load_names(model: str, tag: str) -> set[str]:
-    """However the pair is spelled, it is the same."""
+    """The name of a model, from each way to give architecture and weights; one if all agree."""
     name = model_name(model, tag)
     return {name, model_name(f"{model}@{tag}"), model_name(name), model_name(*name.split("@", 1))}
 
