@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -78,7 +78,7 @@ def estimate_costs(
     *,
     vlm: VLM | None = None,
     service: VLM | None = None,
-    finished: Mapping[RunSpec, float] | None = None,
+    finished: Collection[RunSpec] = (),
     opened: OpenedDatasets | None = None,
 ) -> pd.DataFrame:
     """Upper bounds of the costs of a grid's runs.
@@ -90,7 +90,7 @@ def estimate_costs(
         runs: the runs of the grid.
         vlm: the model, whose speed on this machine is measured; None: seconds are NaN.
         service: the model, if it is a service with known units of billing; it is not queried.
-        finished: seconds of runs that a store already has, which are not repeated.
+        finished: runs that a store already has, which are not repeated.
         opened: data sets opened before.
 
     Returns:
@@ -136,7 +136,7 @@ def estimate_costs(
         about = (names[run].name, run.shots, run.method, run.optimizer, run.budget, mine.here)
         row = rows[(*about, 1 + anchors / mine.n_classes)]
         row["runs"] += 1
-        if finished and run in finished:
+        if run in finished:
             row["done"] += 1
             continue
         n_train = run.shots * mine.n_classes
