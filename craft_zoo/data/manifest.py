@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,30 +147,22 @@ def _shown_separator(header: str) -> str | None:
     return None
 
 
-class _Images:
-    """Resolves the paths of a table to existing files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._list = folder, cache(_paths_by_name)
-
-    def find(self, path: str) -> str:
-        """The absolute path, found also if it has Windows' separators or another Unicode normal
-        form than the file's name."""
-        exact = os.path.normpath(self._folder / expanded(path))
-        if os.path.exists(exact):
-            return exact
-        others = (os.path.normpath(self._folder / p) for p in (path, path.replace("\\", "/")))
-        return next(filter(None, map(self._by_normal_form, others)), exact)
-
-    def _by_normal_form(self, path: str) -> str:
-        """The path of the file whose name has another Unicode normal form; "" without one."""
-        place = os.path.sep
-        for name in Path(path).parts[1:]:
-            exact = os.path.join(place, name)
-            place = exact if os.path.exists(exact) else self._list(place).get(composed(name), "")
-            if not place:
+def _find_image(path: str, folder: Path, list_paths: Callable[[str], dict[str, str]]) -> str:
+    """The absolute path, found also if it has Windows' separators or another Unicode normal form
+    than the file's name."""
+    exact = os.path.normpath(folder / expanded(path))
+    if os.path.exists(exact):
+        return exact
+    for spelling in (path, path.replace("\\", "/")):
+        found = os.path.sep
+        for name in Path(os.path.normpath(folder / spelling)).parts[1:]:
+            named = os.path.join(found, name)
+            found = named if os.path.exists(named) else list_paths(found).get(composed(name), "")
+            if not found:
                 break
-        return place
+        else:
+            return found
+    return exact
 
 
 def _paths_by_name(folder: str) -> dict[str, str]:
@@ -184,12 +177,12 @@ def _check_rows(
     table: dict[str, list[str]], file: Path, skipped: SkippedParts
 ) -> list[dict[str, str]]:
     """The valid rows, with absolute paths and canonical split names."""
-    images, rows, seen = _Images(file.resolve().parent), [], set()
+    folder, list_paths, rows, seen = file.resolve().parent, cache(_paths_by_name), [], set()
     for number, cells in enumerate(zip(*table.values(), strict=True), start=1):
         if not any(cells):  # spreadsheets leave empty rows at the end
             continue
         row = dict(zip(table, cells, strict=True))
-        path, named = images.find(row["path"]), printable(row["path"])
+        path, named = _find_image(row["path"], folder, list_paths), printable(row["path"])
         split = row.get("split", "train").lower()
         if split not in SPLIT_NAMES:
             raise CraftZooError(

@@ -32,8 +32,8 @@ from craft_zoo.openclip.text import (
     TextEncoder,
     Tokenizer,
     WordEncoder,
+    encoder_for,
     shortened,
-    text_encoder,
     tokens_in_parts,
 )
 from craft_zoo.openclip.weights import ACTIVATIONS, Weights, find_weights
@@ -205,7 +205,7 @@ class OpenCLIP(ServingVLM):
         """See :meth:`ServingVLM.opening`."""
         check_given(classnames, "class names")
         prompts = [fill(as_template(init), name) for name in classnames]
-        encoder = text_encoder(
+        encoder = encoder_for(self._model)(
             self._model,
             self._tokenizer,
             classnames,

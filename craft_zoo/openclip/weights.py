@@ -272,11 +272,7 @@ def _of_file(architecture: str, file: Path, quick: bool | None) -> Weights:
         tag: _tag_settings(architecture, tag)
         for tag in open_clip.list_pretrained_tags_by_model(architecture)
     }
-    fitting = {
-        tag: settings
-        for tag, settings in of_tags.items()
-        if quick is None or settings.quick_gelu == quick
-    }
+    fitting = {tag: use for tag, use in of_tags.items() if quick in (None, use.quick_gelu)}
     if quick is not None:
         default = default._replace(quick_gelu=quick)
     settings, tag = default, None

@@ -42,10 +42,8 @@ class Subspace(PromptSpace):
         self.n_classes = n_classes
         rng = generator(seed, "subspace")
         shape, bound = (self.p0.size, dim), 3**0.5  # uniform entries in ±bound have variance 1
-        if entries == "normal":
-            unit = rng.standard_normal(shape)
-        else:
-            unit = rng.uniform(-bound, bound, shape)
+        is_normal = entries == "normal"
+        unit = rng.standard_normal(shape) if is_normal else rng.uniform(-bound, bound, shape)
         self._basis = (std * unit).astype(np.float32)
 
     @classmethod

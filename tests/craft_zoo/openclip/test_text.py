@@ -21,7 +21,7 @@ from craft_zoo.openclip.text import (
     ForwardTextEncoder,
     TextEncoder,
     WordEncoder,
-    text_encoder,
+    encoder_for,
 )
 from craft_zoo.openclip.text.tower import tokens_of
 
@@ -59,6 +59,10 @@ TOWERS: dict[str, tuple[dict[str, Any], type[TextEncoder]]] = {
     "class token": ({"custom": True, "embed_cls": True}, ForwardTextEncoder),
     "another block": ({"custom": True, "qk_norm": True}, ForwardTextEncoder),
 }
+
+
+def text_encoder(model: Any, *given: Any, **options: Any) -> TextEncoder:
+    return encoder_for(model)(model, *given, **options)
 
 
 def features(encoder: TextEncoder, contexts: torch.Tensor) -> torch.Tensor:
