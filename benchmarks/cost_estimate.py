@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -42,7 +42,7 @@ class Extent:
         n_classes: number of classes.
         n_test: number of test images.
         dataset: the data set.
-        here: whether the data set was opened; otherwise the sizes are the published ones.
+        here: whether the data set was opened; False: the sizes are the published ones.
     """
 
     n_classes: int
@@ -78,7 +78,7 @@ def estimate_costs(
     *,
     vlm: VLM | None = None,
     service: VLM | None = None,
-    finished: Mapping[RunSpec, float] | None = None,
+    finished: Collection[RunSpec] = (),
     opened: OpenedDatasets | None = None,
 ) -> pd.DataFrame:
     """Upper bounds of the costs of a grid's runs.
@@ -89,8 +89,8 @@ def estimate_costs(
     Args:
         runs: the runs of the grid.
         vlm: the model, whose speed on this machine is measured; None: seconds are NaN.
-        service: the model, if it is a service that says what it bills; it is not asked.
-        finished: seconds of runs that a store already has, which are not repeated.
+        service: the model, if it is a service with known units of billing; it is not queried.
+        finished: runs that a store already has, which are not repeated.
         opened: data sets opened before.
 
     Returns:
@@ -106,7 +106,7 @@ def estimate_costs(
     extent = cache(partial(extent_of, opened=datasets))
     rehearsed: dict[tuple[object, ...], Rehearsed] = {}
 
-    def beside(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
+    def rehearsal_of(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
         settings = tuple(settings_of(run.method, run.config).items())
         size = rehearsed_size(n_classes, run.shots)
         key = (run.method, run.optimizer, settings, run.budget, size, queries)
@@ -136,7 +136,7 @@ def estimate_costs(
         about = (names[run].name, run.shots, run.method, run.optimizer, run.budget, mine.here)
         row = rows[(*about, 1 + anchors / mine.n_classes)]
         row["runs"] += 1
-        if finished and run in finished:
+        if run in finished:
             row["done"] += 1
             continue
         n_train = run.shots * mine.n_classes
@@ -144,7 +144,7 @@ def estimate_costs(
         n_measured = mine.n_test if run.measured_on == "test" else n_measured
         queries = most_queries(run.method, run.config, run.budget, mine.n_classes)
         others = [extent(run.dataset.other(name)) for name in run.transfer]
-        trial = beside(run, mine.n_classes, queries)
+        trial = rehearsal_of(run, mine.n_classes, queries)
         measuring = Measuring(run.budget)
         points = sum(measuring.due(made) for made in trial.steps[1:])
         points += not measuring.measured(trial.steps[-1])
@@ -182,9 +182,9 @@ def estimate_costs(
 
 
 class _Bills:
-    """What a service, which is not asked, bills for a grid's runs.
+    """Usage that a service would bill for a grid's runs; it is not queried.
 
-    Runs that differ only in their seeds cost the same.
+    Runs that differ only in their seeds are billed equally.
     """
 
     def __init__(self, service: VLM, opened: OpenedDatasets) -> None:
@@ -192,7 +192,7 @@ class _Bills:
         self._known: dict[tuple[object, ...], Usage] = {}
 
     def of(self, run: RunSpec, trial: Rehearsed, mine: Extent, n_train: int) -> Usage:
-        """For the queries of a run about ``n_train`` images."""
+        """Usage of a run's queries on ``n_train`` images."""
         names, images, init = self._task(run, mine)
         key = (mine.dataset, init, id(trial), n_train)
         if key not in self._known:
@@ -203,7 +203,8 @@ class _Bills:
     def of_measuring(
         self, run: RunSpec, trial: Rehearsed, extent: Extent, n_images: int, times: int = 1
     ) -> Usage:
-        """For prompts for the classes about ``n_images``, and once for the other texts."""
+        """Usage of measuring ``times`` prompts for the classes on ``n_images`` images, and the
+        anchors once."""
         names, images, init = self._task(run, extent)
         key = (extent.dataset, init, id(trial), n_images, times)
         if key not in self._known:

@@ -34,15 +34,15 @@ def estimates(vlm: VLM, task: Task, method: str, budget: int, seed: int) -> dict
     whole = reduce(add, cross_validate(vlm, task, method=method, budget=budget, seed=seed))
     outside = measure(tuned.adapter, vlm, task.unused)
     return {
-        "training": _share(tuned.adapter, vlm, task.train),
+        "training": _accuracy(tuned.adapter, vlm, task.train),
         "refiner alone": _refiner_alone(tuned.adapter, vlm, task.train),
         "cross-validated": whole.correct / whole.images,
         "outside": outside.correct / outside.images if outside.images else float("nan"),
-        "test": _share(tuned.adapter, vlm, task.test),
+        "test": _accuracy(tuned.adapter, vlm, task.test),
     }
 
 
-def _share(adapter: Adapter, vlm: VLM, images: LabelledImages) -> float:
+def _accuracy(adapter: Adapter, vlm: VLM, images: LabelledImages) -> float:
     return accuracy(adapter.predict(vlm, images.images), images.labels)
 
 

@@ -50,7 +50,7 @@ _DOTS = 1000  # maximum in a line of TOML
 _Several = Field(max_length=1000)
 
 
-class _Part(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
@@ -61,12 +61,12 @@ _FIELDS: dict[str, Any] = {
     if name in ("name", "classnames", *OPENING)
 }
 if TYPE_CHECKING:
-    DatasetEntry = _Part
+    DatasetEntry = _StrictModel
 else:
-    DatasetEntry = create_model("DatasetEntry", __base__=_Part, **_FIELDS)
+    DatasetEntry = create_model("DatasetEntry", __base__=_StrictModel, **_FIELDS)
 
 
-class VariantEntry(_Part):
+class VariantEntry(_StrictModel):
     """A named variant that is run in addition to methods x optimizers.
 
     Attributes:
@@ -80,7 +80,7 @@ class VariantEntry(_Part):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
-class Plan(_Part):
+class Plan(_StrictModel):
     """A grid: data sets x shots x seeds x budgets x (methods x optimizers, and variants).
 
     Attributes:
@@ -277,7 +277,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         raise CraftZooError(f"the plan {path} cannot be read ({reason}): correct it") from None
     if not isinstance(values, dict):
         raise CraftZooError(f"the plan {path} holds no keys: write for instance 'datasets: digits'")
-    for word in _words(values):
+    for word in _strings(values):
         if any(unicodedata.category(character) == "Cc" for character in word):
             raise CraftZooError(
                 f"the plan {path} holds a control character in {short(word)}: remove it"
@@ -287,7 +287,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         if isinstance(each, dict):
             for key in ("datasets", "transfer"):
                 if key in each:
-                    each[key] = _beside(each[key], path.parent)
+                    each[key] = _resolved(each[key], path.parent)
             if isinstance(each.get("data_root"), str):
                 each["data_root"] = str(path.parent / expanded(each["data_root"]))
     return values
@@ -349,13 +349,13 @@ class _PlanLoader(yaml.SafeLoader):
         return ValueError(reason + line)
 
 
-def _words(value: Any) -> Iterator[str]:
+def _strings(value: Any) -> Iterator[str]:
     """All strings in plain values, including keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
         for each in [*value, *value.values()] if isinstance(value, dict) else value:
-            yield from _words(each)
+            yield from _strings(each)
 
 
 def suite_names() -> list[str]:
@@ -373,10 +373,10 @@ def read_suite(name: str) -> dict[str, Any]:
 _WITH_PATHS = ("folder", "manifest")
 
 
-def _beside(datasets: Any, folder: Path) -> Any:
+def _resolved(datasets: Any, folder: Path) -> Any:
     """Data sets with relative paths resolved against the plan's folder."""
     if isinstance(datasets, list):
-        return [_beside(each, folder) for each in datasets]
+        return [_resolved(each, folder) for each in datasets]
     if isinstance(datasets, str):
         kind, _, argument = datasets.partition(":")
         moved_to = f"{kind}:{folder / expanded(argument)}"
@@ -384,7 +384,7 @@ def _beside(datasets: Any, folder: Path) -> Any:
     if isinstance(datasets, dict):
         moved = dict(datasets)
         if isinstance(moved.get("name"), str):
-            moved["name"] = _beside(moved["name"], folder)
+            moved["name"] = _resolved(moved["name"], folder)
         for key in ("classnames", "root"):
             if isinstance(moved.get(key), str):
                 moved[key] = str(folder / expanded(moved[key]))
@@ -400,7 +400,7 @@ def _sentence(error: ValidationError) -> str:
     if extra is None:
         return sentence(error)
     *_, last = extra["loc"]
-    holder: type[_Part] = VariantEntry if extra["loc"][0] == "variants" else Plan
+    holder: type[_StrictModel] = VariantEntry if extra["loc"][0] == "variants" else Plan
     if extra["loc"][0] == "datasets":
         holder = DatasetEntry
     known = list(holder.model_fields)

@@ -55,7 +55,7 @@ _FONTS = [
 plt.rcParams["font.family"] = _FONTS
 
 
-def drawn(name: str) -> str:
+def sanitized(name: str) -> str:
     r"""Sanitize a name for Matplotlib; every drawn name must pass through this function.
 
     Escapes ``$``, writes characters that no font has as code points (``\u6a21``), and omits the
@@ -107,7 +107,7 @@ def plot_curves(curves: pd.DataFrame, folder: Path) -> list[Path]:
     for column, (title, panel, right) in zip(axes.T, shown, strict=True):
         styles = line_styles(compared_lines(panel))
         draw_panel(column[0], panel, right, styles)
-        column[0].set_title(drawn(title), loc="left", fontsize=11)
+        column[0].set_title(sanitized(title), loc="left", fontsize=11)
         if len(column) > 1:
             _draw_ranks(column[1], panel, right, styles)
         column[-1].set_xlabel(QUERIES)
@@ -264,8 +264,8 @@ def label_ends(
 ) -> None:
     """Label each line at its right end, shifting labels vertically so that none overlap.
 
-    A label has a height, a text, which is drawn as by :func:`drawn`, and a colour; ``ids`` maps its
-    text to its ``gid``.
+    A label is a height, a text, which is sanitized here, and a colour; ``ids`` maps a text to its
+    ``gid``.
     """
     bottom, top = axis.get_ylim()
     gap = 0.055 * (top - bottom)
@@ -279,7 +279,7 @@ def label_ends(
                 places[i + 1] += overlap / 2
     for (height, text, colour), at in zip(labels, places, strict=True):
         axis.annotate(
-            drawn(text),
+            sanitized(text),
             xy=(1, height),
             xycoords=("axes fraction", "data"),
             xytext=(1.02, at),

@@ -64,21 +64,21 @@ def run_in_processes(
     threads = threads or max(1, _cores() // jobs)
     datasets = datasets or OpenedDatasets()
     check_tasks(runs, datasets)
-    ledger = RunQueue(store, runs, listener)
+    queue = RunQueue(store, runs, listener)
     start = (open_vlm, store.folder, in_flight, threads, datasets)
-    workers = [_Worker(start) for _ in range(min(jobs, len(ledger.waiting)))]
+    workers = [_Worker(start) for _ in range(min(jobs, len(queue.waiting)))]
     deaths: Counter[RunSpec] = Counter()
     try:
-        while ledger.waiting or any(worker.run for worker in workers):
+        while queue.waiting or any(worker.run for worker in workers):
             for worker in workers:
-                if ledger.waiting and worker.run is None:
-                    worker.take(ledger.waiting.popleft())
+                if queue.waiting and worker.run is None:
+                    worker.take(queue.waiting.popleft())
             heard = connection.wait([worker.connection for worker in workers], POLL_SECONDS)
             for worker in (worker for worker in workers if worker.connection in heard):
                 message = worker.receive()
                 if isinstance(message, Outcome):
                     assert worker.run is not None, "an outcome is of a run"
-                    ledger.settle(worker.run, message)
+                    queue.settle(worker.run, message)
                     worker.run = None
                 elif message is not None:
                     pass_on(listener, message)
@@ -86,17 +86,17 @@ def run_in_processes(
                     run = worker.replace()
                     deaths[run] += 1
                     if deaths[run] < DEATHS:
-                        ledger.waiting.appendleft(run)
+                        queue.waiting.appendleft(run)
                     else:
                         reason = (
                             f"its process was killed {DEATHS} times: is there memory for "
                             f"{jobs} jobs (--jobs)?"
                         )
-                        ledger.settle(run, Outcome(reason=reason))
+                        queue.settle(run, Outcome(reason=reason))
     finally:
         for worker in workers:
             worker.stop()
-    return ledger.curves()
+    return queue.curves()
 
 
 class _Worker:

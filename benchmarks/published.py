@@ -13,7 +13,7 @@ SOURCES = {
 
 
 @cache
-def published_figures() -> pd.DataFrame:
+def published_accuracies() -> pd.DataFrame:
     """All published accuracies.
 
     Returns:
@@ -27,7 +27,7 @@ def published_figures() -> pd.DataFrame:
     return table
 
 
-def figures_for(dataset: str, shots: int, tested_on: str = "") -> pd.DataFrame:
+def accuracies_for(dataset: str, shots: int, tested_on: str = "") -> pd.DataFrame:
     """Published accuracies for a task with ``shots`` shots, and those without any shots.
 
     Args:
@@ -36,6 +36,6 @@ def figures_for(dataset: str, shots: int, tested_on: str = "") -> pd.DataFrame:
         shots: training images per class.
         tested_on: another data set on which the solution is tested ("": the same).
     """
-    table = published_figures()
+    table = published_accuracies()
     mine = (table["dataset"] == dataset) & (table["tested_on"] == tested_on)
     return table[mine & ((table["shots"] == shots) | table["shots"].isna())]

@@ -20,7 +20,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 
 _MARK = ".store-id"  # file that shows a worker whether it sees the store's folder
-_KNOCK = 10  # seconds, connection timeout
+_TIMEOUT = 10  # seconds
 
 
 def run_on_ray(
@@ -57,9 +57,9 @@ def run_on_ray(
         raise CraftZooError("Ray is not installed: pip install 'craft-zoo[ray]'") from None
     datasets = datasets or OpenedDatasets()
     check_tasks(runs, datasets)
-    ledger = RunQueue(store, runs, listener)
-    if not ledger.waiting:
-        return ledger.curves()
+    queue = RunQueue(store, runs, listener)
+    if not queue.waiting:
+        return queue.curves()
     ours = not ray.is_initialized()
     if ours:
         _check_address(address)
@@ -75,7 +75,7 @@ def run_on_ray(
             raise _unreachable(address, error) from None
     try:
         _check_resources(ray.cluster_resources(), cpus, gpus)
-        queue = Queue()
+        messages = Queue()
         # Ray restarts the task of a lost worker on another one.
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=DEATHS - 1)(_remote_run)
         place = (store.folder.resolve(), _mark(store))
@@ -83,24 +83,24 @@ def run_on_ray(
         shared = [ray.put(datasets)]
 
         def submit(run: RunSpec) -> Any:
-            return task.remote(open_vlm, run, place, in_flight, cpus, shared, queue)
+            return task.remote(open_vlm, run, place, in_flight, cpus, shared, messages)
 
-        running = {submit(run): run for run in ledger.waiting}
-        ledger.waiting.clear()
+        running = {submit(run): run for run in queue.waiting}
+        queue.waiting.clear()
         while running:
             done, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
-            for message in queue.get_nowait_batch(queue.qsize()):
+            for message in messages.get_nowait_batch(messages.qsize()):
                 pass_on(listener, message)
             for reference in done:
                 run = running.pop(reference)
-                ledger.settle(run, _outcome(ray, reference, store, run))
-            for run in list(ledger.waiting):  # runs that other processes were executing
+                queue.settle(run, _outcome(ray, reference, store, run))
+            for run in list(queue.waiting):  # runs that other processes were executing
                 running[submit(run)] = run
-            ledger.waiting.clear()
+            queue.waiting.clear()
     finally:
         if ours:
             ray.shutdown()
-    return ledger.curves()
+    return queue.curves()
 
 
 def _check_address(address: str | None) -> None:
@@ -108,7 +108,7 @@ def _check_address(address: str | None) -> None:
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT).close()
         except OSError as error:
             raise _unreachable(address, error) from None
 
@@ -161,7 +161,7 @@ def _remote_run(
     in_flight: int | None,
     cpus: int,
     datasets: list[Any],
-    queue: Any,
+    messages: Any,
 ) -> tuple[Outcome, dict[str, bytes]]:
     """Execute a run on a worker; also returns its files if the node does not see the store."""
     folder, mark = place
@@ -173,7 +173,7 @@ def _remote_run(
             import ray
 
             _BENCHES[mark] = open_bench(open_vlm, store, in_flight, cpus, ray.get(datasets[0]))
-        outcome = attempt(_BENCHES[mark], run, Relay(queue.put_nowait))
+        outcome = attempt(_BENCHES[mark], run, Relay(messages.put_nowait))
     except CraftZooError as error:
         return Outcome(reason=str(error)), {}
     return outcome, {} if shared or not outcome.done else store.files(run)

@@ -64,17 +64,17 @@ class Bench:
                 others are finished and stored.
         """
         check_tasks(runs, self._datasets)
-        ledger = RunQueue(self.store, runs, listener)
+        queue = RunQueue(self.store, runs, listener)
         busy = 0  # consecutive runs that other processes are executing
-        while ledger.waiting:
-            run = ledger.waiting.popleft()
+        while queue.waiting:
+            run = queue.waiting.popleft()
             outcome = self.attempt(run, listener)
-            ledger.settle(run, outcome)
+            queue.settle(run, outcome)
             busy = busy + 1 if outcome.busy else 0
-            if busy and busy >= len(ledger.waiting):
+            if busy and busy >= len(queue.waiting):
                 time.sleep(POLL_SECONDS)
                 busy = 0
-        return ledger.curves()
+        return queue.curves()
 
     def attempt(self, run: RunSpec, listener: Listener | None = None) -> Outcome:
         """Finish one run, resuming an interrupted one, unless the store has it."""

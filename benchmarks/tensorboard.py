@@ -47,12 +47,6 @@ class TensorBoard(Listener):
             if run in self._writers and not math.isnan(value):
                 self._writers[run].add_scalar(name, value, point.queries)
 
-    def reading(self, run: RunSpec, done: int, total: int) -> None:
-        """See :class:`Listener`; nothing is written."""
-
-    def ended(self, run: RunSpec, point: Point, reason: str) -> None:
-        """See :class:`Listener`; nothing is written."""
-
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
         self._close(run)
 

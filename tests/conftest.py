@@ -1,4 +1,4 @@
-"""Fixtures: the embedded model, small real tasks, folders of generated images."""
+"""Fixtures for all tests: craft-mini, tiny models, small tasks, generated images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 # A missing download fails at once instead of after retries; read when the hub's client is loaded.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Tables and help are as wide everywhere: without a terminal, and in a worker of pytest-xdist.
+# The same width of tables and help everywhere, also without a terminal and in pytest-xdist.
 os.environ["COLUMNS"] = "120"
 
 import hypothesis
@@ -45,17 +45,17 @@ hypothesis.settings.load_profile("craft-zoo")
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Features are kept for this session only, and nothing is read that another has kept."""
+    """A feature cache for this session only."""
     session = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        session = session.parent  # of all workers
+        session = session.parent  # shared by all workers
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CRAFT_ZOO_CACHE", str(session / "features"))
         yield
 
 
 def copied(create: Callable[[], tuple[Any, Any, Any]]) -> Callable[[], tuple[Any, Any, Any]]:
-    """Makes the model once; each call returns a copy, with its preprocessing and tokenizer."""
+    """Creates a model once; each call returns a copy, with its preprocessing and tokenizer."""
     once = functools.cache(create)
 
     @functools.wraps(create)
@@ -68,7 +68,7 @@ def copied(create: Callable[[], tuple[Any, Any, Any]]) -> Callable[[], tuple[Any
 
 @pytest.fixture(scope="session", autouse=True)
 def craft_mini_is_read_once() -> Iterator[None]:
-    """Reading craft-mini takes longer than most commands of the tests take with it."""
+    """Loading craft-mini would take longer than most tests with it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mini, "create", copied(mini.create))
         yield
@@ -76,14 +76,14 @@ def craft_mini_is_read_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def numpy_computes_on_one_thread() -> Iterator[None]:
-    """As in tuning and benches: NumPy's threads and PyTorch's, each waiting busily, starve."""
+    """As in tuning and benches, because busy-waiting threads of NumPy and PyTorch compete."""
     with one_numpy_thread():
         yield
 
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the test registers is forgotten after it."""
+    """Removes after the test what it has registered."""
     for registry in (optimizer_registry, data.load, methods.base):
         registry.REGISTRY.load()
         for name in ("items", "broken", "_sources"):
@@ -102,14 +102,14 @@ def vlm() -> OpenCLIP:
 def tiny_parts() -> tuple[Any, Any, Any]:
     """Model, preprocessing and tokenizer of a CLIP with random weights and craft-mini's shapes.
 
-    It encodes an image in a thirtieth of the time.
+    It encodes an image 30 times as fast as craft-mini.
     """
     vision = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16}
     text = {"context_length": 77, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 1}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = open_clip.CLIP(512, vision_cfg=vision, text_cfg=text)
-        for parameter in model.parameters():  # away from the tame initial values
+        for parameter in model.parameters():  # larger than the initial values
             parameter.data += 0.05 * torch.randn_like(parameter)
     preprocess = image_transform_v2(PreprocessCfg(size=(32, 32)), is_train=False)
     return model, preprocess, open_clip.SimpleTokenizer()
@@ -117,13 +117,13 @@ def tiny_parts() -> tuple[Any, Any, Any]:
 
 @pytest.fixture(scope="session")
 def make_tiny() -> Callable[..., Any]:
-    """Makes a tiny model of a subclass."""
+    """Creates a tiny model, optionally of a subclass of OpenCLIP."""
     return lambda cls=OpenCLIP, **more: cls(*tiny_parts(), name="tiny", **more)
 
 
 @pytest.fixture(scope="session")
 def tiny_vlm(make_tiny: Callable[..., Any], own_cache: None) -> OpenCLIP:
-    """For tests in which it does not matter what a model has learnt."""
+    """A model with random weights, for tests that do not depend on accuracy."""
     model: OpenCLIP = make_tiny(cache=cache_folder())
     return model
 
@@ -162,13 +162,13 @@ def wait_for() -> Callable[..., None]:
 
 
 class Mortal(OpenCLIP):
-    """A model that counts the contexts it is asked about and kills who asks too much."""
+    """A model that counts contexts and simulates a kill when a limit is exceeded."""
 
     class Died(BaseException):
-        """The process is killed here."""
+        """Simulates that the process is killed."""
 
     asked = 0
-    left = 10**9  # contexts until then
+    left = 10**9  # contexts until the kill
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> Any:
         box = super().classifier(classnames, init)
@@ -187,7 +187,7 @@ class Mortal(OpenCLIP):
 
 @pytest.fixture
 def mortal(make_tiny: Callable[..., Any]) -> Mortal:
-    """Answers as ``tiny_vlm``."""
+    """A :class:`Mortal` with the weights of ``tiny_vlm``."""
     model: Mortal = make_tiny(Mortal)
     return model
 
@@ -231,8 +231,9 @@ def start_command(
 ) -> Iterator[Callable[..., CommandProcess]]:
     """Starts a command, after the Python code ``first``.
 
-    The process is forked from a server that has imported PyTorch once for all tests. It dies after
-    the n-th call of a method, where ``killed_after`` names one and n.
+    The process is forked from a server that has imported PyTorch once for all tests.
+    ``killed_after`` names a method, as ``module.Class.method``, and n: the process is killed after
+    the n-th call.
     """
     started: list[BaseProcess] = []
 
@@ -278,7 +279,7 @@ COLOURS = {"red_square": (200, 30, 30), "GreenField": (30, 180, 40), "blue-sky":
 
 
 def write_images(folder: Path, colour: tuple[int, int, int], count: int, seed: int) -> None:
-    """Noisy images of one colour."""
+    """Write images of one colour with noise."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     for i in range(count):
@@ -307,7 +308,7 @@ def published_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The team's real images; tests that use them skip where they are not."""
+    """Folder of real images; tests that use it are skipped if it is missing."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("CRAFT_ZOO_SHARED_DATA", default))
     if not folder.is_dir():
@@ -320,7 +321,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_finish() -> None:
-    # What was imported stays; collecting garbage need not look at its million objects each time.
+    # Excludes a million objects of imported modules from garbage collection.
     gc.collect()
     gc.freeze()
 

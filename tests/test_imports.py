@@ -1,4 +1,4 @@
-"""Which package may import which, and what the command line loads before it needs it."""
+"""Allowed imports between packages, and modules that the command line does not load."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDERS = {
     "craft_zoo.benchmarks": ROOT / "benchmarks",
     "craft_zoo": ROOT / "craft_zoo",
 }
-# What each package may import of craft-zoo beside itself; of others nothing is said.
+# What each package may import of craft-zoo besides itself; other packages are not checked.
 BASICS = (
     *("counts", "errors", "files", "printable", "records"),
     *("logs", "threads", "seeding", "machine"),
@@ -42,7 +42,7 @@ ALLOWED = {
 
 
 def imported(file: Path) -> Iterator[str]:
-    """Modules of craft-zoo that a file imports, wherever it does."""
+    """Modules of craft-zoo that a file imports, at the top or inside functions."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             if node.module == "craft_zoo":

@@ -1,4 +1,4 @@
-"""One file adds one thing: dropped into its folder, it is listed."""
+"""A file dropped into its folder adds an optimizer, data set, method or model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front door has types: mypy reports a call that misuses it."""
+"""Types of the public API: mypy reports misuse."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from craft_zoo.benchmarks.bbob.problems import TARGETS
 from craft_zoo.benchmarks.bbob.solvers import Solver
-from craft_zoo.benchmarks.statistics import CONFIDENCE
+from craft_zoo.benchmarks.statistics import central_interval
 
 COLUMNS = {
     "solver": str,
@@ -65,7 +65,7 @@ def mean_bootstrap(values: np.ndarray) -> tuple[float, float, float]:
         return mean, np.nan, np.nan
     rng = np.random.default_rng(0)
     means = values[rng.integers(len(values), size=(_RESAMPLES, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = central_interval(means)
     return mean, float(low), float(high)
 
 

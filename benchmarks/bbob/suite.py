@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,6 +19,7 @@ from craft_zoo.benchmarks.bbob.plots import plot_ecdf, plot_groups
 from craft_zoo.benchmarks.bbob.problems import TARGETS, Problem, check, load_cocoex
 from craft_zoo.benchmarks.bbob.runtimes import COLUMNS, compare, summarize
 from craft_zoo.benchmarks.bbob.solvers import Solver, check_spec
+from craft_zoo.benchmarks.grid import slug
 from craft_zoo.benchmarks.store import environment
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
@@ -181,8 +181,7 @@ def _start_worker() -> None:
 
 def _file(solver: Solver, folder: Path) -> Path:
     digest = hashlib.sha256(solver.name.encode()).hexdigest()[:8]
-    slug = re.sub(r"[^A-Za-z0-9.]+", "-", solver.name).strip("-")[:60]
-    return folder / f"runtimes-{slug}-{digest}.csv"
+    return folder / f"runtimes-{slug(solver.name)[:60]}-{digest}.csv"
 
 
 def _load(solver: Solver, suite: Suite, folder: Path) -> pd.DataFrame:

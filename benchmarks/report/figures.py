@@ -23,17 +23,17 @@ from craft_zoo.benchmarks.plots import (
     QUERIES,
     Styles,
     draw_panel,
-    drawn,
     label_ends,
     line_id,
     panels,
+    sanitized,
     save,
     scale_queries,
     spread_words,
     style_axis,
 )
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
-from craft_zoo.benchmarks.published import figures_for
+from craft_zoo.benchmarks.published import accuracies_for
 from craft_zoo.benchmarks.significance import Ranks
 
 _SIZE = (7.4, 4.4)
@@ -43,7 +43,7 @@ _COLUMNS = 3  # of panels
 _TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # of predictions an image
 
 
-class Drawn(NamedTuple):
+class ReportFigure(NamedTuple):
     """A figure."""
 
     name: str  # of its files, without their suffixes
@@ -57,7 +57,7 @@ def curves(
     folder: Path,
     models: Collection[str],
     files: Mapping[str, str],
-) -> Iterator[Drawn]:
+) -> Iterator[ReportFigure]:
     """Accuracy against queries, one figure per task and track; crosses are published accuracies.
 
     Only the accuracies published for ``models`` are drawn. ``files`` maps the title of a panel to
@@ -70,23 +70,23 @@ def curves(
         scale_queries(axis)
         axis.set_xlabel(QUERIES)
         caption = f"{title}. Lines: means over seeds; {spread_words(panel)}"
-        yield _keep(figure, folder, f"curves-{files[title]}", caption)
+        yield _save(figure, folder, f"curves-{files[title]}", caption)
 
 
 def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> None:
     """Mark the accuracies published for the panel's task and the given models."""
     task = panel.iloc[0]
-    figures = figures_for(str(task["dataset"]), int(task["shots"]))
-    for _, figure in figures[figures["model"].isin(models)].iterrows():
-        place = float(figure["queries"]), 100 * float(figure["accuracy"])
+    known = accuracies_for(str(task["dataset"]), int(task["shots"]))
+    for _, row in known[known["model"].isin(models)].iterrows():
+        place = float(row["queries"]), 100 * float(row["accuracy"])
         axis.plot(*place, "x", color=LEVEL_COLOUR, markersize=7, markeredgewidth=1.6, zorder=5)
-        name = f"{figure['method']}, published"
+        name = f"{row['method']}, published"
         axis.annotate(
-            drawn(name), place, xytext=(-6, 6), textcoords="offset points", ha="right", size=8
+            sanitized(name), place, xytext=(-6, 6), textcoords="offset points", ha="right", size=8
         )
 
 
-def shots_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
+def shots_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> ReportFigure:
     """Accuracy at the end of the budget against shots, of a table from ``by_shots``."""
     names = list(table["data set"].unique())
     shots = [column for column in table.columns if column.isdigit()]
@@ -102,16 +102,16 @@ def shots_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
             if values.notna().iloc[-1]:
                 text = f"{row['method']}  {values.iloc[-1]:.1f}"
                 ends.append((values.iloc[-1], text, style["color"]))
-        axis.set_title(drawn(name), loc="left", fontsize=11)
+        axis.set_title(sanitized(name), loc="left", fontsize=11)
         axis.set_xticks(range(len(shots)), shots)
         axis.set_xlabel("shots (training images a class)")
         axis.set_ylabel("test accuracy (%)")
         style_axis(axis)
         label_ends(axis, ends)
-    return _keep(figure, folder, "shots", "Accuracy at the end of the budget against shots")
+    return _save(figure, folder, "shots", "Accuracy at the end of the budget against shots")
 
 
-def pareto_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
+def pareto_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> ReportFigure:
     """Accuracy against the cost of a deployed image, of a table from ``pareto``.
 
     One panel per task; the line is the highest accuracy for at most that cost.
@@ -142,7 +142,7 @@ def pareto_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
         axis.set_xticks([*[0] * free, *(tick for tick in _TICKS if tick <= right)])
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_title(f"{drawn(name)}, {shots} shots", loc="left", fontsize=11)
+        axis.set_title(f"{sanitized(name)}, {shots} shots", loc="left", fontsize=11)
         axis.set_xlabel("predictions for a deployed image")
         axis.set_ylabel("test accuracy (%)")
         style_axis(axis)
@@ -154,10 +154,10 @@ def pareto_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
     ]
     _add_legend(axes[0, -1], points, names)
     words = "Accuracy at the end of the budget against what a deployed image costs. Line: the "
-    return _keep(figure, folder, "pareto", words + "highest accuracy for at most this cost")
+    return _save(figure, folder, "pareto", words + "highest accuracy for at most this cost")
 
 
-def rank_plot(ranks: Ranks, folder: Path) -> Drawn:
+def rank_plot(ranks: Ranks, folder: Path) -> ReportFigure:
     """Average ranks; two methods whose bars do not overlap differ (Nemenyi; Demšar 2006)."""
     order = ranks.ranks.sort_values(ascending=False)
     figure, axis = _figure((_SIZE[0], 0.9 + 0.26 * len(order)))
@@ -166,18 +166,18 @@ def rank_plot(ranks: Ranks, folder: Path) -> Drawn:
         axis.plot([rank - half, rank + half], [place, place], color="#56B4E9", linewidth=4)
         axis.plot(rank, place, "o", color="#0072B2", markersize=6)
     axis.set_yticks(
-        range(len(order)), [drawn(f"{label}  {rank:.2f}") for label, rank in order.items()]
+        range(len(order)), [sanitized(f"{label}  {rank:.2f}") for label, rank in order.items()]
     )
     axis.tick_params(axis="y", length=0)
     axis.set_xlim(0.5, len(order) + 0.5)
     axis.set_xlabel(f"average rank over {ranks.tasks} tasks, 1 is the best")
     axis.spines[["top", "right", "left"]].set_visible(False)
-    return _keep(
+    return _save(
         figure, folder, "ranks", "Average ranks: where bars do not overlap, methods differ"
     )
 
 
-def profile_plot(scores: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
+def profile_plot(scores: pd.DataFrame, styles: Styles, folder: Path) -> ReportFigure:
     """Performance profile: share of the runs that score above a threshold."""
     values = scores.dropna().to_numpy()
     thresholds = np.linspace(np.floor(20 * values.min()) / 20, np.ceil(20 * values.max()) / 20, 200)
@@ -185,10 +185,10 @@ def profile_plot(scores: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
     figure, axis = _figure()
     _draw_shares(axis, 100 * table.index, table, styles, markevery=25)
     axis.set_xlabel("test accuracy above (%)")
-    return _keep(figure, folder, "profile", "Performance profile: share of runs above an accuracy")
+    return _save(figure, folder, "profile", "Performance profile: share of runs above an accuracy")
 
 
-def runtime_plot(points: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
+def runtime_plot(points: pd.DataFrame, styles: Styles, folder: Path) -> ReportFigure:
     """Share of (run, target) pairs reached against queries, see :func:`reached`."""
     most = float(points["queries"].max())
     queries = np.unique(np.append(0, np.geomspace(1, max(most, 2), _STEPS)).round())
@@ -197,7 +197,7 @@ def runtime_plot(points: pd.DataFrame, styles: Styles, folder: Path) -> Drawn:
     scale_queries(axis)
     _draw_shares(axis, queries, table, styles, markevery=8, drawstyle="steps-post")
     axis.set_xlabel("queries")
-    return _keep(figure, folder, "runtimes", "Share of (run, target) pairs reached within queries")
+    return _save(figure, folder, "runtimes", "Share of (run, target) pairs reached within queries")
 
 
 def _draw_shares(
@@ -225,7 +225,7 @@ def _add_legend(axis: Axes, lines: Sequence[Line2D], labels: Sequence[str]) -> N
         fontsize=9,
     )
     for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_text(drawn(label))
+        text.set_text(sanitized(label))
         text.set_gid(line_id(label))
 
 
@@ -233,13 +233,13 @@ def _figure(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
     return plt.subplots(figsize=size, layout="constrained")
 
 
-def _keep(figure: Figure, folder: Path, name: str, title: str) -> Drawn:
+def _save(figure: Figure, folder: Path, name: str, title: str) -> ReportFigure:
     """Write the figure's files and return its inline SVG for the page."""
     save(figure, folder, name, _FORMATS)
     page = io.StringIO()
     with plt.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(page, format="svg", transparent=True, metadata=NO_DATE["svg"])
-    return Drawn(name, title, _for_page(page.getvalue(), name, title))
+    return ReportFigure(name, title, _for_page(page.getvalue(), name, title))
 
 
 def _for_page(svg: str, name: str, title: str) -> str:

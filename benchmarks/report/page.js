@@ -1,5 +1,5 @@
 "use strict";
-// On a phone they would cover what they are about.
+// On a phone, the list of lines would cover the figures.
 if (matchMedia("(max-width: 45rem)").matches) document.querySelector(".methods").open = false;
 const boxes = [...document.querySelectorAll("[data-line]")];
 function show(box) {
@@ -11,7 +11,7 @@ for (const [id, on] of [["all", true], ["none", false]]) {
     for (const box of boxes) { box.checked = on; show(box); }
   });
 }
-// Numbers by size, words by letter; what has no value comes last either way.
+// Numbers are sorted by value, words by letters; empty cells come last in both directions.
 function key(cell) {
   const value = cell.dataset.value ?? cell.textContent;
   const number = Number(value);

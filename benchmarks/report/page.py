@@ -50,7 +50,7 @@ class Task(NamedTuple):
     """A task's section of the page."""
 
     title: str
-    figures: list[figures.Drawn]
+    figures: list[figures.ReportFigure]
     table: pd.DataFrame
 
 
@@ -122,7 +122,7 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
             overall.append(figures.rank_plot(ranks, drawings))
         overall.append(figures.profile_plot(scores, styles, drawings))
     overall.append(figures.runtime_plot(_searched(points), styles, drawings))
-    sheet |= _beside_others(results, labels, datasets, points)
+    sheet |= _comparisons(results, labels, datasets, points)
     sheet["costs"] = tables.costs(points)
     front, pareto_figure = tables.pareto(points), None
     if len(front) and front["per image"].nunique() > 1:
@@ -174,7 +174,7 @@ def _render(template: str, content: dict[str, Any]) -> str:
     return environment.get_template(template).render(content)
 
 
-def _beside_others(
+def _comparisons(
     results: Results,
     labels: dict[RunSpec, str],
     datasets: dict[RunSpec, DatasetName],
@@ -182,7 +182,8 @@ def _beside_others(
 ) -> dict[str, pd.DataFrame | None]:
     """Tables of transfer to other data sets and of published accuracies; None if empty."""
     tried = tables.transfers(results.transfers, labels, datasets)
-    published = tables.published(points, tried)
+    models = {labels[run]: run.model for run in results.curves}
+    published = tables.published(points, tried, models)
     names = distinguished(tried["tried on"]) | {each.key: each.name for each in datasets.values()}
     for column in ("tuned on", "tried on"):
         tried[column] = tried[column].map(names)

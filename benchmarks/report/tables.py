@@ -12,7 +12,7 @@ import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.names import DatasetName, markdown_cell
-from craft_zoo.benchmarks.published import figures_for
+from craft_zoo.benchmarks.published import accuracies_for
 from craft_zoo.benchmarks.significance import Ranks, aggregate, compare_all
 from craft_zoo.benchmarks.statistics import last_points, spread, summarize
 from craft_zoo.files import write_atomically
@@ -126,29 +126,30 @@ def transfers(
     return grouped.agg(accuracy="mean", seeds="size").reset_index()
 
 
-def published(points: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFrame:
+def published(points: pd.DataFrame, tried: pd.DataFrame, models: Mapping[str, str]) -> pd.DataFrame:
     """Published accuracies beside the measured ones (``tried``: of :func:`transfers`), in %.
 
-    One row per pair of a published accuracy and a measured label of the same task.
+    One row per pair of a published accuracy and a measured label of the same task. ``models`` has
+    the model of each label.
     """
     rows: list[dict[str, Any]] = []
 
-    def add(figures: pd.DataFrame, name: str, shots: int, model: str, ends: pd.DataFrame) -> None:
-        for (_, figure), (label, accuracy) in product(figures.iterrows(), ends.to_numpy()):
-            row = {"data set": name, "shots": shots, "published": figure["method"]}
-            row |= {"model": figure["model"], "accuracy": 100 * figure["accuracy"]}
-            rows.append(row | {"measured": label, "its model": model, "its accuracy": accuracy})
+    def add(known: pd.DataFrame, name: str, shots: int, ends: pd.DataFrame) -> None:
+        for (_, other), (label, accuracy) in product(known.iterrows(), ends.to_numpy()):
+            row = {"data set": name, "shots": shots, "published": other["method"]}
+            row |= {"model": other["model"], "accuracy": 100 * other["accuracy"]}
+            row |= {"measured": label, "its model": models[label], "its accuracy": accuracy}
+            rows.append(row)
 
     for (dataset, shots), mine in points.groupby(["dataset", "shots"], sort=False):
-        first, ends = mine.iloc[0], summarize(mine)[["label", "accuracy"]]
+        ends = summarize(mine)[["label", "accuracy"]]
         ends = ends.assign(accuracy=100 * ends["accuracy"])
-        figures = figures_for(str(dataset), int(shots))
-        add(figures, first["data_name"], shots, first["model"], ends)
+        add(accuracies_for(str(dataset), int(shots)), mine["data_name"].iloc[0], shots, ends)
     for _, row in tried.iterrows():
         ends = pd.DataFrame([row[["method", "accuracy"]]])
         name = f"{row['tuned on']}, tried on {row['tried on']}"
-        figures = figures_for(row["tuned on"], row["shots"], row["tried on"])
-        add(figures, name, row["shots"], points["model"].iloc[0], ends)
+        known = accuracies_for(row["tuned on"], row["shots"], row["tried on"])
+        add(known, name, row["shots"], ends)
     return pd.DataFrame(rows)
 
 

@@ -91,59 +91,59 @@ def _parser() -> argparse.ArgumentParser:
 def _scoring(options: argparse.Namespace) -> None:
     models, classes = options.model or ARCHITECTURES, options.classes or CLASSES
     rows = measure_scoring(models, classes, compile=options.compile)
-    _show(_kept(rows, options.out / "scoring.csv").set_index(["architecture", "classes"]).T)
+    _print(_write_csv(rows, options.out / "scoring.csv").set_index(["architecture", "classes"]).T)
 
 
 def _images(options: argparse.Namespace) -> None:
     threads = (1, 2) if options.threads is None else (options.threads,)
-    measured = _kept(measure_images(threads=threads), options.out / "images.csv")
+    measured = _write_csv(measure_images(threads=threads), options.out / "images.csv")
     ways = measured.groupby(["model", "images", "threads", "way"], sort=False)
-    _show(ways[["per_second", "ratio"]].median())
+    _print(ways[["per_second", "ratio"]].median())
 
 
 def _run(options: argparse.Namespace) -> None:
     rows = measure_runs(options.dataset, classnames=options.classnames)
-    measured = _kept(rows, options.out / "runs.csv")
+    measured = _write_csv(rows, options.out / "runs.csv")
     means = measured.groupby("way", sort=False)[["seconds", "accuracy", "megabytes"]].mean()
-    _show(means.assign(times_faster=means["seconds"].max() / means["seconds"]))
+    _print(means.assign(times_faster=means["seconds"].max() / means["seconds"]))
 
 
 def _scaling(options: argparse.Namespace) -> None:
-    plot_scaling(_kept(measure_scaling(), options.out / "scaling.csv"), options.out)
+    plot_scaling(_write_csv(measure_scaling(), options.out / "scaling.csv"), options.out)
 
 
 def _memory(options: argparse.Namespace) -> None:
-    _show(_kept(map(measure_memory, ARCHITECTURES), options.out / "memory.csv"))
+    _print(_write_csv(map(measure_memory, ARCHITECTURES), options.out / "memory.csv"))
 
 
 def _settings(options: argparse.Namespace) -> None:
-    measured = _kept(measure_settings(), options.out / "settings.csv")
-    _show(measured.groupby(["setting", "beside"], sort=False)["seconds"].median().unstack())
+    measured = _write_csv(measure_settings(), options.out / "settings.csv")
+    _print(measured.groupby(["setting", "beside"], sort=False)["seconds"].median().unstack())
 
 
 def _serving(options: argparse.Namespace) -> None:
     rows = measure_loopback(options.dataset, classnames=options.classnames)
-    measured = _kept(rows, options.out / "loopback.csv")
-    _show(measured.groupby("where").agg({"seconds": "median", "same": "all"}))
+    measured = _write_csv(rows, options.out / "loopback.csv")
+    _print(measured.groupby("where").agg({"seconds": "median", "same": "all"}))
 
 
 def _load(options: argparse.Namespace) -> None:
     routes = options.route or _ROUTES
     if "scores" in routes:
-        _show(load_table(_kept(measure_load(), options.out / "load.csv")))
+        _print(load_table(_write_csv(measure_load(), options.out / "load.csv")))
     if "classify" in routes:
-        _show(load_table(_kept(measure_classify(), options.out / "classify.csv")))
+        _print(load_table(_write_csv(measure_classify(), options.out / "classify.csv")))
 
 
 def _harness(options: argparse.Namespace) -> None:
-    parallel = _kept(measure_parallel(), options.out / "parallel.csv")
-    _show(parallel.groupby("processes")[["seconds"]].median())
-    journal = _kept(measure_journal(), options.out / "journal.csv")
+    parallel = _write_csv(measure_parallel(), options.out / "parallel.csv")
+    _print(parallel.groupby("processes")[["seconds"]].median())
+    journal = _write_csv(measure_journal(), options.out / "journal.csv")
     seconds = journal.groupby(["optimizer", "journal"], sort=False)["seconds"].median().unstack()
-    _show(seconds.div(seconds["none"], axis="index"))
+    _print(seconds.div(seconds["none"], axis="index"))
 
 
-def _kept(rows: Rows, path: Path) -> pd.DataFrame:
+def _write_csv(rows: Rows, path: Path) -> pd.DataFrame:
     """Print rows as they are measured, and write them all to a file."""
     found = []
     for row in rows:
@@ -154,7 +154,7 @@ def _kept(rows: Rows, path: Path) -> pd.DataFrame:
     return measured
 
 
-def _show(table: pd.DataFrame) -> None:
+def _print(table: pd.DataFrame) -> None:
     print(table.to_string(float_format="{:.3g}".format))
 
 

@@ -3,16 +3,16 @@
 It follows the paper and docs/method.md: candidates are scored one by one, with prompts padded to
 the text tower's full length; every generation decodes, augments and encodes all training images
 again for the refiner (predictions that the authors do not count); and the context is the mean of
-40 fresh samples. It differs from the authors' code in what does not change the time:
+40 fresh samples. It differs from the authors' code in points that do not change the time:
 
-- candidates are scored on the training images; there on one augmented view of them, drawn once;
-- the image features that the refiner learns from are normalised; there they are not, so that its
-  logits are larger than those of the test;
-- the step size is pycma's present choice, two-point adaptation; there the path's length (CSA);
+- candidates are scored on the training images (authors: on one augmented view, drawn once);
+- the image features that the refiner learns from are normalised (authors: they are not, so its
+  logits are larger than those of the test images);
+- the step size is pycma's present default, two-point adaptation (authors: path length, CSA);
 - test images are not scored after each generation;
-- it computes in float32 on the default device; there in float16 on a GPU.
+- computation is in float32 on the default device (authors: float16 on a GPU).
 
-The method ``craft-released`` has all of these as settings, with the authors' side as default.
+The method ``craft-released`` has the first three as settings, with the authors' values as defaults.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def measure_memory(architecture: str) -> dict[str, Any]:
         "images": _IMAGES,
         "option": memory,
         "megabytes": peak.megabytes,
-        "limit": 4096,  # what is aimed at, in megabytes
+        "limit": 4096,  # target, in megabytes
         "seconds": time.perf_counter() - began,
     }
 

@@ -23,7 +23,7 @@ from craft_zoo.data import Task, few_shot, load_dataset
 from craft_zoo.server.accounts import key_hash
 from craft_zoo.tuning import tune
 
-_PATIENCE = 120.0  # seconds to wait for a server to start
+_START_TIMEOUT = 120.0  # seconds
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def _steps(vlm: VLM, task: Task, budget: int) -> list[tuple[object, ...]]:
 
 def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
     """The address that a server prints once it has started."""
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < until and process.poll() is None:
         if found := re.search(r"^Serving .* at (http\S+)$", log.read_text(), re.MULTILINE):
             return found[1]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from craft_zoo.benchmarks import Plan, RunStore, estimate_costs
+from craft_zoo.benchmarks import Plan, RunSpec, RunStore, estimate_costs
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
 from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage
 from craft_zoo.cli.arguments import read_model
@@ -33,11 +33,11 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
         runs, here = plan.runs(datasets), True
     except CraftZooError:
         runs, here = plan.runs(look=False), False
-    finished = {}
+    finished: set[RunSpec] = set()
     if here and (options.out / "runs").is_dir():
         curves, _ = RunStore(options.out).read_all()
-        known = {run.identity: points[-1].seconds for run, points in curves.items()}
-        finished = {run: known[run.identity] for run in runs if run.identity in known}
+        known = {run.identity for run in curves}
+        finished = {run for run in runs if run.identity in known}
     table = estimate_costs(runs, vlm=vlm, service=service, finished=finished, opened=datasets)
     console.print(_shown(table, price))
     for line in _totals(table, price):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from craft_zoo.data.images import DerivedImage, ImageSource, content_key, image_size, open_image
 
-_AREA = (0.5, 1.0)
+_SMALLEST_SHARE = 0.5  # of the area, in :func:`augmented`
 _ASPECT = (3 / 4, 4 / 3)
 
 
@@ -87,9 +87,7 @@ def _crop(
     image_width: int, image_height: int, rng: np.random.Generator, smallest: float
 ) -> tuple[int, int, int, int]:
     for _ in range(10):
-        area = image_width * image_height * rng.uniform(smallest, 1)
-        aspect = math.exp(rng.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
-        width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        width, height = _random_size(image_width * image_height, rng, smallest)
         if 0 < width <= image_width and 0 < height <= image_height:
             top = int(rng.integers(image_height - height + 1))
             left = int(rng.integers(image_width - width + 1))
@@ -103,12 +101,17 @@ def _crop(
     return left, top, left + width, top + height
 
 
+def _random_size(area: int, rng: np.random.Generator, smallest: float) -> tuple[int, int]:
+    """Width and height of a random share of an image's area, with a random aspect."""
+    share = area * rng.uniform(smallest, 1)
+    aspect = math.exp(rng.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
+    return round(math.sqrt(share * aspect)), round(math.sqrt(share / aspect))
+
+
 def _draw(source: ImageSource, rng: np.random.Generator) -> View:
     image_width, image_height = image_size(source)
-    area = image_width * image_height * rng.uniform(*_AREA)
-    aspect = math.exp(rng.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
-    width = min(image_width, max(1, round(math.sqrt(area * aspect))))
-    height = min(image_height, max(1, round(math.sqrt(area / aspect))))
+    width, height = _random_size(image_width * image_height, rng, _SMALLEST_SHARE)
+    width, height = min(image_width, max(1, width)), min(image_height, max(1, height))
     left = int(rng.integers(image_width - width + 1))
     top = int(rng.integers(image_height - height + 1))
     return View(source, (left, top, left + width, top + height), bool(rng.random() < 0.5))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from craft_zoo.data.classnames import read_classnames
 from craft_zoo.data.load import DatasetSpec, register_dataset
+from craft_zoo.data.published.layout import words_for_classes
 from craft_zoo.data.task import Dataset, LabelledImages
 
-_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _N_TEST = 1000  # the last images of the file, whose writers differ from those of the first
 
 
@@ -21,14 +21,15 @@ def load_digits(spec: DatasetSpec) -> Dataset:
     from sklearn import datasets
 
     spec.check_no_argument()
-    names = read_classnames(spec.classnames_file) if spec.classnames_file else {}
     bunch = datasets.load_digits()
     pixels = np.round(255 - bunch.images * (255 / 16)).astype(np.uint8)  # source: 0 (white) to 16
     labels = bunch.target.astype(np.int64)
     n_train = len(pixels) - _N_TEST
     return Dataset(
         "digits",
-        tuple(names.get(str(digit), word) for digit, word in enumerate(_WORDS)),
+        words_for_classes(
+            list(map(str, range(10))), spec, dict(zip("0123456789", WORDS, strict=True))
+        ),
         LabelledImages(list(pixels[:n_train]), labels[:n_train]),
         LabelledImages(list(pixels[n_train:]), labels[n_train:]),
     )

@@ -37,21 +37,21 @@ def load_folder(spec: DatasetSpec) -> Dataset:
         raise CraftZooError(
             f"folder {printable(root)} does not exist: check the path after 'folder:'"
         )
-    faults = SkippedParts(spec.skip_bad)
+    skipped = SkippedParts(spec.skip_bad)
     splits = _find_splits(root) or {"train": root}
-    parts = {name: _read_classes(folder, faults) for name, folder in splits.items()}
+    parts = {name: _read_classes(folder, skipped) for name, folder in splits.items()}
     classes = list(parts["train"])
     if len(splits) > 1:
         test = "test" if "test" in parts else "val"
         _check_classes(parts["train"], parts[test], splits[test])
         for name in parts:
             _check_classes(parts[name], parts["train"], splits["train"])
-        _look_beside(root, splits.values(), faults)
+        _look_beside(root, splits.values(), skipped)
     found = {name: LabelledImages.by_class(images, classes) for name, images in parts.items()}
     train, val, tested = three_splits(found, classes, spec.split_seed)
     words = words_for(classes, spec.classnames_file)
     name = root.resolve().name
-    return Dataset(name, words, train, tested, val, skipped=faults.sentences())
+    return Dataset(name, words, train, tested, val, skipped=skipped.sentences())
 
 
 def _find_splits(root: Path) -> dict[str, Path]:
@@ -72,9 +72,9 @@ def _find_splits(root: Path) -> dict[str, Path]:
     return {}
 
 
-def _read_classes(folder: Path, faults: SkippedParts) -> _Classes:
+def _read_classes(folder: Path, skipped: SkippedParts) -> _Classes:
     listed = list_files(folder, below=False)
-    faults.files += listed.left_out
+    skipped.files += listed.left_out
     _check_count(folder, len(listed.folders), "class folders")
     classes: _Classes = {}
     for path in listed.folders:
@@ -86,18 +86,18 @@ def _read_classes(folder: Path, faults: SkippedParts) -> _Classes:
             )
         inside = list_files(path)
         _check_no_splits(path, inside.folders)
-        faults.files += inside.left_out
+        skipped.files += inside.left_out
         classes[name] = inside.images
         if not inside.images:
             unopened = sorted({one.mend for one in inside.left_out if one.mend is not None})
             here = f" that can be opened here ({'; '.join(unopened)})" if unopened else ""
-            faults.add(
+            skipped.add(
                 f"class folder {printable(path)} holds no images{here}", "add some, remove it"
             )
     classes = {name: classes[name] for name in in_order(list(classes)) if classes[name]}
     _check_count(folder, len(classes), "class folders with images")
     for path in listed.images:
-        _add_unlabelled(path, faults)
+        _add_unlabelled(path, skipped)
     return classes
 
 
@@ -119,17 +119,17 @@ def _check_no_splits(folder: Path, inside: Iterable[Path]) -> None:
         )
 
 
-def _add_unlabelled(path: Path, faults: SkippedParts) -> None:
-    faults.add(f"image {printable(path)} lies in no class folder", "move it into a class folder")
+def _add_unlabelled(path: Path, skipped: SkippedParts) -> None:
+    skipped.add(f"image {printable(path)} lies in no class folder", "move it into a class folder")
 
 
-def _look_beside(root: Path, splits: Iterable[Path], faults: SkippedParts) -> None:
+def _look_beside(root: Path, splits: Iterable[Path], skipped: SkippedParts) -> None:
     """Report images outside the splits' folders, and record other files and folders there."""
     listed, used = list_files(root, below=False), set(splits)
     for path in listed.images:
-        _add_unlabelled(path, faults)
-    faults.files += listed.left_out
-    faults.found += [
+        _add_unlabelled(path, skipped)
+    skipped.files += listed.left_out
+    skipped.found += [
         f"folder {printable(path)} is none of {', '.join(sorted(one.name for one in used))}"
         for path in listed.folders
         if path not in used

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("config", "image", "label", "train", "val", "test")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_PATIENCE = 10.0  # seconds, timeout of the hub
+_TIMEOUT = 10.0  # seconds, timeout of the hub
 
 
 @register_dataset("hf")
@@ -58,15 +58,15 @@ def load_hugging_face(spec: DatasetSpec) -> Dataset:
     name, options = _parse(spec.argument)
     splits = _open(name, options.get("config"))
     chosen = _choose_splits(splits, options, name)
-    faults = SkippedParts(spec.skip_bad)
+    skipped = SkippedParts(spec.skip_bad)
     if not {"train", "val", "test"} & options.keys():
-        faults.found += [
+        skipped.found += [
             f"split {split!r} of hf:{name} is not used"
             for split in splits
             if split not in chosen.values()
         ]
     parts = {
-        part: _read_split(splits[split], options, f"{name} ({split})", faults)
+        part: _read_split(splits[split], options, f"{name} ({split})", skipped)
         for part, split in chosen.items()
     }
     keys, words = _name_classes(list(parts.values()), name, spec.classnames_file)
@@ -78,7 +78,7 @@ def load_hugging_face(spec: DatasetSpec) -> Dataset:
     train, val, test = three_splits(found, keys, spec.split_seed)
     path = expanded(name)
     title = path.resolve().name if path.exists() else name
-    return Dataset(title, words, train, test, val, skipped=faults.sentences())
+    return Dataset(title, words, train, test, val, skipped=skipped.sentences())
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +168,7 @@ class _Split(NamedTuple):
 
 
 def _read_split(
-    split: datasets.Dataset, options: Mapping[str, str], name: str, faults: SkippedParts
+    split: datasets.Dataset, options: Mapping[str, str], name: str, skipped: SkippedParts
 ) -> _Split:
     import datasets
 
@@ -190,7 +190,7 @@ def _read_split(
         if one:
             images.append(HubImage(column, row))
         else:
-            faults.add(f"image {row} of {name} has no label", "give it one")
+            skipped.add(f"image {row} of {name} has no label", "give it one")
     return _Split(images, [one for one in labels if one], names)
 
 
@@ -245,7 +245,7 @@ def _check_hub(name: str) -> None:
     if not _HUB_ID.fullmatch(name):
         raise CraftZooError(f"path {name} does not exist: check the path after 'hf:'")
     try:
-        HfApi().dataset_info(name, timeout=_PATIENCE)
+        HfApi().dataset_info(name, timeout=_TIMEOUT)
     except (HfHubHTTPError, OfflineModeIsEnabled):
         return  # datasets reports the error, or finds its local copy
     except Exception:  # its class depends on the version of huggingface_hub

@@ -37,7 +37,7 @@ class DerivedImage(ABC):
         """See :func:`content_key`."""
 
     def file(self) -> bytes | None:
-        """The content of the file that the image is read from; None: it is made otherwise."""
+        """The content of the file that contains the image; None: there is no such file."""
         return None
 
     def identity(self) -> bytes:

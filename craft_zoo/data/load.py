@@ -20,10 +20,10 @@ from craft_zoo.optimizers.plugins import Registry
 _PARTS = ("base", "new")
 
 
-def split_part(spec: str) -> tuple[str, str | None]:
+def split_part(name: str) -> tuple[str, str | None]:
     """Split ``@base`` or ``@new`` off a data set's name: (name, "base", "new" or None)."""
-    rest, _, part = spec.rpartition("@")
-    return (rest, part) if part in _PARTS else (spec, None)
+    rest, _, part = name.rpartition("@")
+    return (rest, part) if part in _PARTS else (name, None)
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def part_of(dataset: Dataset, part: str) -> Dataset:
         CraftZooError: the part has fewer than 2 classes.
     """
     n_base = (len(dataset.classnames) + 1) // 2
-    labels = list(range(len(dataset.classnames)))
-    labels = labels[:n_base] if part == "base" else labels[n_base:]
+    every = range(len(dataset.classnames))
+    labels = list(every[:n_base] if part == "base" else every[n_base:])
     if len(labels) < 2:
         raise CraftZooError(
             f"@{part} of {dataset.name} would have {len(labels)} of its "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,8 @@ def load_manifest(spec: DatasetSpec) -> Dataset:
         raise CraftZooError("data set 'manifest' needs a file: write manifest:FILE")
     file = expanded(spec.argument)
     table = _read_table(file)
-    faults = SkippedParts(spec.skip_bad)
-    rows = _check_rows(table, file, faults)
+    skipped = SkippedParts(spec.skip_bad)
+    rows = _check_rows(table, file, skipped)
     given = _given_words(rows, file) if "classname" in table else None
     classes = classes_of(
         [row["label"] for row in rows], f"manifest {file}", spec.classnames_file, given
@@ -57,13 +58,15 @@ def load_manifest(spec: DatasetSpec) -> Dataset:
     found = _split(rows, list(classes))
     train, val, test = three_splits(found, list(classes), spec.split_seed)
     for kind, images in (("training", train), ("test", test)):
-        for label in sorted(set(range(len(classes))) - set(images.labels.tolist())):
-            if len(images):
-                raise CraftZooError(
-                    f"class {list(classes)[label]!r} has no {kind} image in {file}: "
-                    f"add rows or remove the class"
-                )
-    return Dataset(file.stem, tuple(classes.values()), train, test, val, skipped=faults.sentences())
+        lacking = np.setdiff1d(np.arange(len(classes)), images.labels)
+        if len(images) and len(lacking):
+            raise CraftZooError(
+                f"class {list(classes)[lacking[0]]!r} has no {kind} image in {file}: "
+                f"add rows or remove the class"
+            )
+    return Dataset(
+        file.stem, tuple(classes.values()), train, test, val, skipped=skipped.sentences()
+    )
 
 
 def _read_table(file: Path) -> dict[str, list[str]]:
@@ -144,29 +147,22 @@ def _shown_separator(header: str) -> str | None:
     return None
 
 
-class _Images:
-    """Resolves the paths of a table to existing files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._list = folder, cache(_paths_by_name)
-
-    def find(self, path: str) -> str:
-        """The absolute path, found also if it has Windows' separators or another Unicode normal
-        form than the file's name."""
-        asked = os.path.normpath(self._folder / expanded(path))
-        if os.path.exists(asked):
-            return asked
-        ways = (os.path.normpath(self._folder / way) for way in (path, path.replace("\\", "/")))
-        return next(filter(None, map(self._by_form, ways)), asked)
-
-    def _by_form(self, path: str) -> str:
-        place = os.path.sep
-        for name in Path(path).parts[1:]:
-            exact = os.path.join(place, name)
-            place = exact if os.path.exists(exact) else self._list(place).get(composed(name), "")
-            if not place:
+def _find_image(path: str, folder: Path, list_paths: Callable[[str], dict[str, str]]) -> str:
+    """The absolute path, found also if it has Windows' separators or another Unicode normal form
+    than the file's name."""
+    exact = os.path.normpath(folder / expanded(path))
+    if os.path.exists(exact):
+        return exact
+    for spelling in (path, path.replace("\\", "/")):
+        found = os.path.sep
+        for name in Path(os.path.normpath(folder / spelling)).parts[1:]:
+            named = os.path.join(found, name)
+            found = named if os.path.exists(named) else list_paths(found).get(composed(name), "")
+            if not found:
                 break
-        return place
+        else:
+            return found
+    return exact
 
 
 def _paths_by_name(folder: str) -> dict[str, str]:
@@ -178,30 +174,30 @@ def _paths_by_name(folder: str) -> dict[str, str]:
 
 
 def _check_rows(
-    table: dict[str, list[str]], file: Path, faults: SkippedParts
+    table: dict[str, list[str]], file: Path, skipped: SkippedParts
 ) -> list[dict[str, str]]:
     """The valid rows, with absolute paths and canonical split names."""
-    images, rows, seen = _Images(file.resolve().parent), [], set()
+    folder, list_paths, rows, seen = file.resolve().parent, cache(_paths_by_name), [], set()
     for number, cells in enumerate(zip(*table.values(), strict=True), start=1):
         if not any(cells):  # spreadsheets leave empty rows at the end
             continue
         row = dict(zip(table, cells, strict=True))
-        path, named = images.find(row["path"]), printable(row["path"])
+        path, named = _find_image(row["path"], folder, list_paths), printable(row["path"])
         split = row.get("split", "train").lower()
         if split not in SPLIT_NAMES:
             raise CraftZooError(
                 f"unknown split {row['split']!r} of {named} in {file}: use train, val or test"
             )
         if not row["path"]:
-            faults.add(f"data row {number} of {file} has no path", "give it one")
+            skipped.add(f"data row {number} of {file} has no path", "give it one")
         elif not row["label"]:
-            faults.add(f"image {named} in {file} has no label", "give it one")
+            skipped.add(f"image {named} in {file} has no label", "give it one")
         elif path in seen:
-            faults.add(f"image {named} is listed twice in {file}", "remove one row")
+            skipped.add(f"image {named} is listed twice in {file}", "remove one row")
         elif not os.path.exists(path):
-            faults.add(f"image {printable(path)} in {file} does not exist", "check the path")
+            skipped.add(f"image {printable(path)} in {file} does not exist", "check the path")
         elif not os.path.isfile(path):
-            faults.add(f"image {printable(path)} in {file} is no file", "check the path")
+            skipped.add(f"image {printable(path)} in {file} is no file", "check the path")
         else:
             seen.add(path)
             rows.append({**row, "path": path, "split": SPLIT_NAMES[split]})

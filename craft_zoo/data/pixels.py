@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
+from PIL.TiffImagePlugin import TiffImageFile
 
 from craft_zoo.errors import CraftZooError
 
@@ -107,9 +108,9 @@ def as_rgb(
     image.load()
     turn = _TURNS.get(orientation(image))
     if image.mode.startswith("I"):
-        rgb = _from_integers(image, name).convert("RGB")
+        rgb = _from_levels(_from_integers(image, name), image)
     elif image.mode == "F":
-        rgb = Image.fromarray(_from_floats(np.asarray(image), name)).convert("RGB")
+        rgb = _from_levels(_from_floats(np.asarray(image), name), image)
     elif image.has_transparency_data:
         rgb = _over_white(image)
     elif image.mode == "LAB":
@@ -243,25 +244,29 @@ def _scale_transparent_colour(image: Image.Image) -> None:
         image.info["transparency"] = tuple(number >> 8 for number in colour)
 
 
-def _from_integers(image: Image.Image, name: object) -> Image.Image:
-    """8-bit grey image from one of more than 8 bits, whose range is given by its bit depth."""
+def _from_levels(levels: np.ndarray, source: Image.Image) -> Image.Image:
+    """RGB image of grey levels; inverted if 0 is white in the source, a TIFF file."""
+    if isinstance(source, TiffImageFile) and source.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        levels = 255 - levels
+    return Image.fromarray(levels).convert("RGB")
+
+
+def _from_integers(image: Image.Image, name: object) -> np.ndarray:
+    """uint8 levels of an image of more than 8 bits, whose range is given by its bit depth."""
     # Mode I has 32 bits, but Pillow also uses it for 16-bit PNG and PPM files.
     if image.mode == "I" and image.format not in ("PNG", "PPM"):
         raise BrokenImageError(
             f"image {name} has whole numbers whose range is not known (Pillow's mode I)",
             "save it with 8 or 16 bits a pixel, without sign",
         )
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(_BITS_PER_SAMPLE, (16,))[0] if image.format == "TIFF" else 16
+    bits = image.tag_v2[_BITS_PER_SAMPLE][0] if isinstance(image, TiffImageFile) else 16
     levels = _levels(2**bits - 1)
-    if image.format == "TIFF" and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        levels = levels[::-1]
     transparent = image.info.get("transparency")
     if isinstance(transparent, int) and 0 <= transparent < len(levels):
         levels = levels.copy()
         levels[transparent] = 255
-    # Pillow's point takes 10 ms to read so long a table.
-    return Image.fromarray(levels[np.asarray(image.convert("I")).clip(0, 65535)])
+    # Image.point would take 10 ms to read a table of 65,536 levels.
+    return levels[np.asarray(image.convert("I")).clip(0, 65535)]
 
 
 @lru_cache(maxsize=4)

@@ -110,7 +110,7 @@ class Dataset:
         return self.train, self.val, self.test
 
     def __repr__(self) -> str:
-        return _described("Dataset", self)
+        return _described(self)
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,12 +137,12 @@ class Task:
     unused: LabelledImages | None = None
 
     def __repr__(self) -> str:
-        return _described("Task", self)
+        return _described(self)
 
 
-def _described(kind: str, data: Dataset | Task) -> str:
+def _described(data: Dataset | Task) -> str:
     val = "" if data.val is None else f"{len(data.val):,} validation, "
     return (
-        f"<{kind} {data.name!r}: {len(data.classnames):,} classes, {len(data.train):,} training, "
-        f"{val}{len(data.test):,} test images>"
+        f"<{type(data).__name__} {data.name!r}: {len(data.classnames):,} classes, "
+        f"{len(data.train):,} training, {val}{len(data.test):,} test images>"
     )

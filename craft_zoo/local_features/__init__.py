@@ -1,6 +1,6 @@
-"""Features of images that this machine computes, beside what a black box answers.
+"""Local features: image features computed on this machine, without querying the black box.
 
-- :func:`register_features`: adds an extractor; one file of this package adds one or a few
+- :func:`register_features`: adds an extractor
 - :func:`extract`: computes features by name, such as ``colours+hog``
 - :class:`LocalClassifier`: a linear classifier on them, whose logits are added to refined ones
 """

@@ -1,4 +1,4 @@
-"""LocalClassifier, and its fusion with the refined answers of a black box."""
+"""Linear classifiers on local features, and their fusion with refined logits of a black box."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ def fused(
         spec: names of the features.
         experts: the classifier of each, as from :func:`fit_classifiers`.
         labels: (N,) int64.
-        refined: (N, C) held-out refined logits, see :func:`held_out_logits`; None: there are none,
-            and nothing is held out or nothing is asked.
+        refined: (N, C) held-out refined logits, see :func:`held_out_logits`; None: nothing can be
+            held out, or the method makes no queries.
 
     Returns:
         The weight of the refined logits, and the weighted sum of all experts as one classifier.

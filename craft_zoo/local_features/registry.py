@@ -72,7 +72,7 @@ def extract(spec: str, images: ImageSet) -> list[np.ndarray]:
 
     Raises:
         CraftZooError: a name is unknown, an image cannot be opened, or an extractor raises an
-            exception or returns something else than N finite rows.
+            exception or does not return N finite rows.
     """
     known = _EXTRACTED.setdefault(images, {})
     for name in spec.split("+"):
@@ -92,7 +92,7 @@ def _computed(name: str, images: Sequence[ImageSource]) -> Any:
         return extractor(images, *more)
     except CraftZooError:
         raise
-    except Exception as error:  # any, as extractors are anybody's functions
+    except Exception as error:  # extractors are functions of users
         raise CraftZooError(
             f"the local features {name} cannot be computed ({type(error).__name__}: {error}): "
             f"mend their extractor, or leave them out"

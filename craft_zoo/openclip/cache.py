@@ -20,7 +20,7 @@ from craft_zoo.files import expanded
 
 _VERSION = "1"  # to be raised when the features of a key change
 _VARIABLES = 500  # keys in a statement; SQLite allows 999 variables
-_PATIENCE = 10  # seconds to wait for a lock of another process
+_TIMEOUT = 10  # seconds to wait for a lock of another process
 
 
 def cache_folder() -> Path:
@@ -82,7 +82,7 @@ class FeatureCache:
             self._give_up(error)
 
     def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, timeout=_PATIENCE)
+        database = sqlite3.connect(self.path, timeout=_TIMEOUT)
         try:
             database.execute(
                 "CREATE TABLE IF NOT EXISTS features "

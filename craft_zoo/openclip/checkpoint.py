@@ -48,8 +48,9 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the weights from a safetensors file, a torch checkpoint, or a TorchScript archive (the
-    format of OpenAI's weights).
+    """Read the weights from a safetensors file, a torch checkpoint or a TorchScript archive.
+
+    OpenAI's weights are TorchScript archives.
 
     Raises:
         CraftZooError: the file is broken, holds no weights, or holds types that are refused.
@@ -115,10 +116,10 @@ def load_weights(model: Any, weights: dict[str, Tensor]) -> list[str]:
     if "logit_bias" in own and "logit_bias" not in weights:
         weights["logit_bias"] = torch.zeros_like(own["logit_bias"])
     # Archives and older checkpoints may hold buffers that the model computes and does not save.
-    made = {name for name, _ in model.named_buffers()} | {
+    computed = {name for name, _ in model.named_buffers()} | {
         "text.transformer.embeddings.position_ids"
     }
-    weights = {key: value for key, value in weights.items() if key in own or key not in made}
+    weights = {key: value for key, value in weights.items() if key in own or key not in computed}
     before = {key: tuple(value.shape) for key, value in weights.items()}
     for resize in (resize_pos_embed, resize_text_pos_embed):
         with suppress(AttributeError, AssertionError, RuntimeError):  # shapes are compared below
@@ -174,10 +175,10 @@ def _plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
-class _PassedOver:
+class _Skipped:
     """Placeholder for an object that is skipped."""
 
-    def __new__(cls, *_args: Any) -> _PassedOver:
+    def __new__(cls, *_args: Any) -> _Skipped:
         return super().__new__(cls)
 
     def __init__(self, *_args: Any) -> None:
@@ -199,9 +200,9 @@ _BESIDE_WEIGHTS = (
 
 def _read_torch(path: Path, *, mmap: bool) -> Any:
     """Load tensors and plain values from a file of :func:`torch.save`."""
-    passed_over: list[Any] = [(_PassedOver, name) for name in _BESIDE_WEIGHTS]
+    skipped: list[Any] = [(_Skipped, name) for name in _BESIDE_WEIGHTS]
     try:
-        with torch.serialization.safe_globals(passed_over):
+        with torch.serialization.safe_globals(skipped):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
@@ -279,7 +280,7 @@ class _ArchiveUnpickler(pickle._Unpickler):
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
         if module == "torch.jit._pickle":  # builds lists of numbers, which are not weights
-            return _PassedOver
+            return _Skipped
         raise _not_read(full)
 
     def persistent_load(self, pid: Any) -> Tensor:

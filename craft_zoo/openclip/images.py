@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from craft_zoo.blackbox.base import Progress
 from craft_zoo.data.images import ImageSource, content_key, open_image
 from craft_zoo.openclip.cache import FeatureCache, module_key
-from craft_zoo.openclip.resizing import sparing
+from craft_zoo.openclip.resizing import memory_saving
 from craft_zoo.openclip.text import Model
 from craft_zoo.threads import in_threads
 
@@ -43,7 +43,7 @@ class ImageEncoder:
         self, model: Model, preprocess: Callable[..., Tensor], *, cache: Path | None = None
     ) -> None:
         self._model, self._preprocess, self._folder = model, preprocess, cache
-        self._to_tensor = sparing(preprocess)
+        self._to_tensor = memory_saving(preprocess)
         # In half precision, some parameters stay in float32, but not those of the first layer.
         weight = next(
             module.weight

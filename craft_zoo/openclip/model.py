@@ -32,8 +32,8 @@ from craft_zoo.openclip.text import (
     TextEncoder,
     Tokenizer,
     WordEncoder,
+    encoder_for,
     shortened,
-    text_encoder,
     tokens_in_parts,
 )
 from craft_zoo.openclip.weights import ACTIVATIONS, Weights, find_weights
@@ -169,9 +169,9 @@ class OpenCLIP(ServingVLM):
         features, lengths = self._encode_images.with_lengths(images, progress)
         return _Features(features, self, images, lengths)
 
-    def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> OpenedWhite:
+    def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> WhiteBox:
         """Open the model on class names with gradients; not part of the black-box interface."""
-        return OpenedWhite(self._model, self._tokenizer, classnames, init)
+        return WhiteBox(self._model, self._tokenizer, classnames, init)
 
     def features(self, images: ImageSet) -> np.ndarray:
         """See :meth:`VLM.features`; not part of the black-box interface."""
@@ -205,7 +205,7 @@ class OpenCLIP(ServingVLM):
         """See :meth:`ServingVLM.opening`."""
         check_given(classnames, "class names")
         prompts = [fill(as_template(init), name) for name in classnames]
-        encoder = text_encoder(
+        encoder = encoder_for(self._model)(
             self._model,
             self._tokenizer,
             classnames,
@@ -235,7 +235,7 @@ class OpenCLIP(ServingVLM):
     def batching_key(self, question: Question) -> Hashable:
         """See :meth:`ServingVLM.batching_key`. All texts have one key, as do contexts of one length
         if the text tower is plainly causal, whatever the classes and images."""
-        key = "texts" if question.in_words else _with_contexts(question.box)._encoder.kind()
+        key = "texts" if question.in_words else _with_contexts(question.box)._encoder.batching_key()
         return super().batching_key(question) if key is None else key
 
     def scorer(self, box: BlackBox, prompts: Prompts) -> Callable[[ImageSet], np.ndarray]:
@@ -250,7 +250,7 @@ class OpenCLIP(ServingVLM):
         first = questions[0]
         if len(questions) == 1 or self.batching_key(first) == super().batching_key(first):
             return super().answer(questions)
-        if questions[0].in_words:
+        if first.in_words:
             words = [(box._words, list(q.prompts)) for box, q in zip(boxes, questions, strict=True)]
             texts = boxes[0]._words.together(words)
         else:
@@ -275,7 +275,7 @@ def _with_contexts(box: BlackBox) -> OpenCLIPClassifier:
     return box
 
 
-class OpenedWhite:
+class WhiteBox:
     """A local model opened on class names, with gradients, for white-box baselines."""
 
     def __init__(
@@ -413,9 +413,9 @@ def _device(name: str | None) -> torch.device:
 def _create(
     weights: Weights, given: str, device: torch.device, precision: str
 ) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
-    """Build a model with its weights, with the settings in ``weights.use``."""
-    use = weights.use
-    with _loading(weights.architecture, given) as said:
+    """Build a model with its weights, with the settings in ``weights.settings``."""
+    settings = weights.settings
+    with _loading(weights.architecture, given) as messages:
         if weights.file is None:
             # The keyword reaches the model's constructor and overrides the architecture's setting.
             built, _, preprocess = open_clip.create_model_and_transforms(
@@ -423,45 +423,45 @@ def _create(
                 weights.tag,
                 device=device,
                 precision=precision,
-                force_quick_gelu=use.quick_gelu,
+                force_quick_gelu=settings.quick_gelu,
                 require_pretrained=True,
-                **({} if use.quick_gelu else {"quick_gelu": False}),
+                **({} if settings.quick_gelu else {"quick_gelu": False}),
             )
         else:
-            built, preprocess = _create_from_file(weights, device, precision, said)
+            built, preprocess = _create_from_file(weights, device, precision, messages)
         return built, preprocess, open_clip.get_tokenizer(weights.architecture)
 
 
 def _create_from_file(
-    weights: Weights, device: torch.device, precision: str, said: list[str]
+    weights: Weights, device: torch.device, precision: str, messages: list[str]
 ) -> tuple[Model, Callable[..., Tensor]]:
-    file, use = weights.file, weights.use
+    file, settings = weights.file, weights.settings
     assert file is not None
     big_vision = file.suffix in (".npz", ".npy")
     checkpoint = None if big_vision else read_checkpoint(file)
     shown = checkpoint.quick_gelu if checkpoint else None
-    if shown is not None and weights.is_specified and shown != use.quick_gelu:
-        said.append(
+    if shown is not None and weights.is_specified and shown != settings.quick_gelu:
+        messages.append(
             f"{file} was saved from a model that computes with {ACTIVATIONS[shown]}, and "
-            f"{weights.name} computes with {ACTIVATIONS[use.quick_gelu]}, as was asked for"
+            f"{weights.name} computes with {ACTIVATIONS[settings.quick_gelu]}, as was asked for"
         )
     elif shown is not None and not weights.is_specified:
-        if weights.tag is not None and shown != use.quick_gelu:
+        if weights.tag is not None and shown != settings.quick_gelu:
             raise CraftZooError(
                 f"the file computes with {ACTIVATIONS[shown]}, and all of open_clip's weights for "
-                f"{weights.architecture} with {ACTIVATIONS[use.quick_gelu]}: say "
+                f"{weights.architecture} with {ACTIVATIONS[settings.quick_gelu]}: say "
                 f"quickgelu=True (--quickgelu) or quickgelu=False (--no-quickgelu)"
             )
-        use = use._replace(quick_gelu=shown)
+        settings = settings._replace(quick_gelu=shown)
     unsure = [what for what in weights.unsure if shown is None or what != "activation"]
     if shown and not weights.is_specified:  # OpenAI's weights, whose settings are all known
         unsure = []
     if unsure:
         flags = "say quickgelu=True (--quickgelu) where it was trained so, as OpenAI's weights "
         flags += "were, quickgelu=False (--no-quickgelu) where it was not, or "
-        said.append(
+        messages.append(
             f"{file} does not specify its {' and '.join(unsure)}, in which weights for "
-            f"{weights.architecture} differ, and is used with {use.in_words(unsure)}: "
+            f"{weights.architecture} differ, and is used with {settings.in_words(unsure)}: "
             f"{flags if 'activation' in unsure else ''}give "
             f"pretrained='TAG@FILE' (--pretrained TAG@FILE) to use it as "
             f"open_clip's weights TAG are"
@@ -470,17 +470,17 @@ def _create_from_file(
         weights.architecture,
         device=device,
         precision=precision,
-        quick_gelu=use.quick_gelu,
+        quick_gelu=settings.quick_gelu,
         pretrained_text=False,
-        image_mean=use.mean,
-        image_std=use.std,
-        image_interpolation=use.interpolation,
-        image_resize_mode=use.resize_mode,
+        image_mean=settings.mean,
+        image_std=settings.std,
+        image_interpolation=settings.interpolation,
+        image_resize_mode=settings.resize_mode,
     )
     if checkpoint is None:
         open_clip.load_checkpoint(built, str(file))
     else:
-        said += [f"{file}: {change}" for change in load_weights(built, checkpoint.weights)]
+        messages += [f"{file}: {change}" for change in load_weights(built, checkpoint.weights)]
     return built, preprocess
 
 
@@ -505,14 +505,14 @@ _EXPECTED = (
 @contextmanager
 def _loading(model: str, pretrained: str | None) -> Iterator[list[str]]:
     """Raise any failure as one CraftZooError, and pass on the warnings of libraries."""
-    said: list[str] = []
+    messages: list[str] = []
     try:
-        with collected() as said:
-            yield said
+        with collected() as messages:
+            yield messages
     except Exception as error:  # open_clip, huggingface_hub and torch raise many types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        if "could not be loaded" in reason and said:  # the cause was logged before
-            reason = said[0]
+        if "could not be loaded" in reason and messages:  # the cause was logged before
+            reason = messages[0]
         if isinstance(error, CraftZooError):  # raised while reading the file, with a clear reason
             mend = "check that it is the file and the architecture that are meant"
         else:
@@ -521,7 +521,7 @@ def _loading(model: str, pretrained: str | None) -> Iterator[list[str]]:
         raise CraftZooError(
             f"model {model} with weights {pretrained!r} cannot be loaded ({reason}): {mend}"
         ) from error
-    for message in said:
+    for message in messages:
         if not message.startswith(_EXPECTED):
             warnings.warn(" ".join(message.split()), CraftZooWarning, stacklevel=2)
 

@@ -21,7 +21,7 @@ _REACH = 3  # radius in pixels of the largest filter in Pillow (Lanczos)
 Preprocess = Callable[[Image.Image], Tensor]
 
 
-def sparing(preprocess: Preprocess) -> Preprocess:
+def memory_saving(preprocess: Preprocess) -> Preprocess:
     """Wrap a preprocessing so that thin images need no more memory than others.
 
     Images with a ratio of sides up to 16 are passed to ``preprocess``. For others, pixel values

@@ -27,8 +27,8 @@ _SUFFIXES = {"-quickgelu": True, "-gelu": False}
 ACTIVATIONS = {True: "QuickGELU", False: "GELU"}
 
 
-class Use(NamedTuple):
-    """Settings with which weights are used.
+class ModelSettings(NamedTuple):
+    """Activation and image preprocessing with which weights are used.
 
     Attributes:
         quick_gelu: whether the activation is QuickGELU rather than GELU.
@@ -44,7 +44,7 @@ class Use(NamedTuple):
     interpolation: str
     resize_mode: str
 
-    def differs_in(self, other: Use) -> list[str]:
+    def differs_in(self, other: ModelSettings) -> list[str]:
         """Names, as in :meth:`named`, of the settings that differ."""
         return [name for name, value in self.named().items() if value != other.named()[name]]
 
@@ -71,7 +71,7 @@ class Weights:
         architecture: open_clip's name of the architecture.
         tag: tag whose configuration gives the settings; None: the architecture gives them.
         file: path of the weights; None: open_clip downloads those of ``tag``.
-        use: the settings.
+        settings: activation and preprocessing.
         is_specified: whether the user has specified the activation or the tag.
         unsure: settings that a file does not show and in which open_clip's weights differ.
     """
@@ -80,7 +80,7 @@ class Weights:
     architecture: str
     tag: str | None
     file: Path | None
-    use: Use
+    settings: ModelSettings
     is_specified: bool = False
     unsure: tuple[str, ...] = ()
 
@@ -172,7 +172,7 @@ def find_weights(model: str, pretrained: str | None) -> Weights:
     )
 
 
-def former_settings(name: str) -> tuple[str, Use, Use] | None:
+def former_settings(name: str) -> tuple[str, ModelSettings, ModelSettings] | None:
     """Settings that earlier versions used for a model's name, if they have changed since.
 
     Returns:
@@ -181,18 +181,18 @@ def former_settings(name: str) -> tuple[str, Use, Use] | None:
     architecture, _, pretrained = name.partition("@")
     if architecture not in open_clip.list_models() or not pretrained:
         return None
-    before = _default(architecture)
+    before = _architecture_settings(architecture)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained in tags:
         # Earlier versions took the image preprocessing from the tag, but not the activation.
-        trained = _use(architecture, pretrained)
+        trained = _tag_settings(architecture, pretrained)
         before = trained._replace(quick_gelu=before.quick_gelu)
         return None if before == trained else (architecture, before, trained)
     if pretrained.partition("@")[0] in tags:
         return None
     found = _architecture(architecture)
     assert found is not None
-    now = _of_file(architecture, Path(pretrained), found[1]).use
+    now = _of_file(architecture, Path(pretrained), found[1]).settings
     return None if before == now else (architecture, before, now)
 
 
@@ -214,29 +214,34 @@ def _named(architecture: str, quick: bool | None) -> str:
     return architecture if architecture.endswith(suffix) else architecture + suffix
 
 
-def _default(architecture: str) -> Use:
+def _architecture_settings(architecture: str) -> ModelSettings:
     """Settings of an architecture whose weights are unknown."""
     config: dict[str, Any] = open_clip.get_model_config(architecture)
-    return _as_use(bool(config.get("quick_gelu", False)), asdict(PreprocessCfg()))
+    return _as_settings(bool(config.get("quick_gelu", False)), asdict(PreprocessCfg()))
 
 
-def _use(architecture: str, tag: str) -> Use:
+def _tag_settings(architecture: str, tag: str) -> ModelSettings:
     """Settings in the configuration of a tag."""
     config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
     preprocess = asdict(PreprocessCfg()) | {k: v for k, v in config.items() if v is not None}
-    return _as_use(bool(config.get("quick_gelu", False)), preprocess)
+    return _as_settings(bool(config.get("quick_gelu", False)), preprocess)
 
 
-def _as_use(quick_gelu: bool, preprocess: dict[str, Any]) -> Use:
+def _as_settings(quick_gelu: bool, preprocess: dict[str, Any]) -> ModelSettings:
     mean, std = (tuple(float(value) for value in preprocess[key]) for key in ("mean", "std"))
-    return Use(quick_gelu, mean, std, preprocess["interpolation"], preprocess["resize_mode"])
+    return ModelSettings(
+        quick_gelu, mean, std, preprocess["interpolation"], preprocess["resize_mode"]
+    )
 
 
 def _of_tag(architecture: str, tag: str, quick: bool | None) -> Weights:
     """The weights of a tag, with the activation that the user or else the tag specifies."""
-    use, own = _use(architecture, tag), _default(architecture).quick_gelu
+    settings, own = (
+        _tag_settings(architecture, tag),
+        _architecture_settings(architecture).quick_gelu,
+    )
     said = f"{architecture}@{tag}"
-    if quick is None and own and not use.quick_gelu:
+    if quick is None and own and not settings.quick_gelu:
         # A tag may omit quick_gelu by oversight, whereas an architecture sets it on purpose, so
         # neither setting is trusted without asking the user.
         raise CraftZooError(
@@ -244,36 +249,38 @@ def _of_tag(architecture: str, tag: str, quick: bool | None) -> Weights:
             f"QuickGELU, the tag does not: say quickgelu=True (--quickgelu), as earlier "
             f"versions computed, or quickgelu=False (--no-quickgelu)"
         )
-    if quick and not own and not use.quick_gelu:
+    if quick and not own and not settings.quick_gelu:
         raise CraftZooError(
             f"the weights {said} were trained with GELU: leave out quickgelu=True "
             f"(--quickgelu), or -quickgelu in the model's name"
         )
     if quick is None:
-        quick = use.quick_gelu
-    same = quick == own == use.quick_gelu
+        quick = settings.quick_gelu
+    same = quick == own == settings.quick_gelu
     name = f"{architecture if same else _named(architecture, quick)}@{tag}"
-    return Weights(name, architecture, tag, None, use._replace(quick_gelu=quick), is_specified=True)
+    return Weights(
+        name, architecture, tag, None, settings._replace(quick_gelu=quick), is_specified=True
+    )
 
 
 def _of_file(architecture: str, file: Path, quick: bool | None) -> Weights:
     """Weights of a file. The settings are those on which all of open_clip's weights for the
     architecture agree, or else those of the architecture."""
-    default = _default(architecture)
+    default = _architecture_settings(architecture)
     own = default.quick_gelu
-    uses = {
-        tag: _use(architecture, tag)
+    of_tags = {
+        tag: _tag_settings(architecture, tag)
         for tag in open_clip.list_pretrained_tags_by_model(architecture)
     }
-    fitting = {tag: use for tag, use in uses.items() if quick is None or use.quick_gelu == quick}
+    fitting = {tag: use for tag, use in of_tags.items() if quick in (None, use.quick_gelu)}
     if quick is not None:
         default = default._replace(quick_gelu=quick)
-    use, tag = default, None
+    settings, tag = default, None
     unsure = {what for each in fitting.values() for what in default.differs_in(each)}
     # For an architecture with QuickGELU and tags without it, see _of_tag.
     if len(set(fitting.values())) == 1 and not (own and "activation" in unsure):
-        agreed, use = next(iter(fitting.items()))
-        if use != default:
+        agreed, settings = next(iter(fitting.items()))
+        if settings != default:
             tag = agreed
         unsure &= {"activation"}
     name = "@".join(filter(None, (_named(architecture, quick), tag, str(file))))
@@ -282,7 +289,7 @@ def _of_file(architecture: str, file: Path, quick: bool | None) -> Weights:
         architecture,
         tag,
         file,
-        use,
+        settings,
         is_specified=quick is not None,
         unsure=tuple(sorted(unsure)),
     )

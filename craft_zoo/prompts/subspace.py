@@ -41,9 +41,9 @@ class Subspace(PromptSpace):
         self.variables = Space(dim * (n_classes or 1), blocks=n_classes or 1)
         self.n_classes = n_classes
         rng = generator(seed, "subspace")
-        shape, most = (self.p0.size, dim), 3**0.5
+        shape, bound = (self.p0.size, dim), 3**0.5  # uniform entries in ±bound have variance 1
         is_normal = entries == "normal"
-        unit = rng.standard_normal(shape) if is_normal else rng.uniform(-most, most, shape)
+        unit = rng.standard_normal(shape) if is_normal else rng.uniform(-bound, bound, shape)
         self._basis = (std * unit).astype(np.float32)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""BBOB: what is measured, whether craft-zoo does what the bare libraries do, the command."""
+"""BBOB benchmark: measurements, agreement with the bare libraries, and the command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMAND = [
 
 
 class Traced(Problem):
-    """Keeps the best precision after every evaluation."""
+    """Records the best precision after every evaluation."""
 
     def __init__(self, function: int, instance: int, dimension: int) -> None:
         super().__init__(function, instance, dimension)
@@ -41,7 +41,7 @@ class Traced(Problem):
 
 
 def runtimes(**evaluations: list[float]) -> pd.DataFrame:
-    """Two dimensions, a budget of 200; each solver's evaluations to the last targets of f1, f2."""
+    """Runtimes in 2 dimensions, budget 200: evaluations to the last targets of f1 and f2."""
     rows = [
         (name, function, 1, 2, 200, target, reached)
         for name, values in evaluations.items()

@@ -1,4 +1,4 @@
-"""Grids, statistics, plots and the store, on made-up curves."""
+"""Grids, statistics, plots and the store, on artificial curves."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def point(queries: int, accuracy: float) -> Point:
 
 
 def curves() -> dict[RunSpec, list[Point]]:
-    """Two seeds of craft, the second measured at other queries; one of zero-shot each."""
+    """Two seeds of craft, measured at different queries, and one of zero-shot each."""
     zero = replace(RUN, method="zero-shot", optimizer="none")
     return {
         RUN: [point(40, 0.2), point(80, 0.4), point(120, 0.6)],

@@ -1,4 +1,4 @@
-"""Grids on several processes: the same results as on one, whatever dies on the way."""
+"""Grids in several processes: the same results as in one, even if processes die."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def plain(curves: dict[RunSpec, list[Point]]) -> dict[RunSpec, list[Point]]:
 
 
 class Heard:
-    """Remembers what it was told of."""
+    """A listener that records its calls."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -91,7 +91,7 @@ def serial(
 
 
 def killing(find: Callable[[], list[int]], store: RunStore, kills: list[int]) -> threading.Thread:
-    """Kills one of the processes that ``find`` finds, once two runs have asked something."""
+    """Kills one of the processes that ``find`` returns, once two runs have made queries."""
 
     def kill() -> None:
         deadline = time.monotonic() + 600  # of a busy machine; Ray's workers have a low priority

@@ -1,4 +1,4 @@
-"""A run's identity: all that determines its result, and nothing else."""
+"""Run identities: which settings and data they depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same images in a folder of one's own and in the field's layout are the same task."""
+"""One task, read from a plain folder and from the published layout: equal images and results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = published_datasets()["eurosat"].renamed  # class folders → CoOp's word
 
 @pytest.fixture(scope="module")
 def roots(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Some of the team's images of EuroSAT, by links: in a folder, and in CoOp's layout."""
+    """Real images of EuroSAT, by links: in a plain folder, and in CoOp's layout."""
     own, root = (tmp_path_factory.mktemp(name) for name in ("own", "root"))
     split: dict[str, list] = {"train": [], "val": [], "test": []}
     for part, count in (("train", 25), ("test", 10)):

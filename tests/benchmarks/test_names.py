@@ -1,4 +1,4 @@
-"""Names of data sets: no two alike, nothing in them that does harm, and one place for each."""
+"""Names of data sets in results: unique, sanitized, and the same in all outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from craft_zoo.benchmarks import (
     write_config,
 )
 from craft_zoo.benchmarks.names import distinguished, file_names, markdown_cell, shortened
-from craft_zoo.benchmarks.plots import drawn, plot_curves, save
+from craft_zoo.benchmarks.plots import plot_curves, sanitized, save
 from craft_zoo.benchmarks.report.tables import markdown, write
 from craft_zoo.cli import main
 from craft_zoo.data import DatasetSpec
@@ -118,7 +118,7 @@ HARD = [
 @pytest.mark.parametrize("name", HARD)
 def test_any_name_is_drawn_as_it_is(name: str) -> None:
     figure, axis = plt.subplots()
-    text = axis.set_title(drawn(name))
+    text = axis.set_title(sanitized(name))
     assert axis.get_title()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -133,7 +133,7 @@ def test_any_name_is_drawn_as_it_is(name: str) -> None:
 def test_files_of_every_format_hold_any_name(tmp_path: Path) -> None:
     figure, axis = plt.subplots()
     for place, name in enumerate(HARD):
-        axis.text(0, place, drawn(name))
+        axis.text(0, place, sanitized(name))
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*Glyph.*")
         *_, svg = save(figure, tmp_path, "names", ("png", "pdf", "svg"))
@@ -142,7 +142,7 @@ def test_files_of_every_format_hold_any_name(tmp_path: Path) -> None:
 
 def test_drawn_names_stay_apart() -> None:
     alike = [*HARD, "x" * 150 + "y" + "x" * 149, r"\x1b", "x" * 299]
-    assert len({drawn(name) for name in alike}) == len(set(alike))
+    assert len({sanitized(name) for name in alike}) == len(set(alike))
     assert len({shortened("y" * n) for n in range(40, 90)}) == 50
 
 

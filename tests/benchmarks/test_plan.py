@@ -1,4 +1,4 @@
-"""Plans: what a file says is what is run, and what is wrong in it is said."""
+"""Plans: the grids that files describe, and error messages for invalid files."""
 
 from __future__ import annotations
 

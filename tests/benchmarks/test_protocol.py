@@ -1,4 +1,4 @@
-"""The field's protocol in a bench: validation images, transfer, suites, forecasts."""
+"""Published protocol in a bench: validation images, transfer, suites, cost estimates."""
 
 from __future__ import annotations
 
@@ -335,7 +335,7 @@ def test_a_forecast_counts_what_runs_ask_for(vlm: OpenCLIP, tmp_path: Path) -> N
         assert asked["queries"] == end.queries
         assert asked["predictions"] == end.search_predictions
         assert 1 <= asked["evaluation"] / end.evaluation_predictions <= 1.05, run.method
-    done = estimate_costs(runs, finished=dict.fromkeys(runs, 1.0))
+    done = estimate_costs(runs, finished=runs)
     assert done["done"].sum() == 5
     assert done["queries"].sum() == 0
 

@@ -1,9 +1,10 @@
-"""Published figures, beside which measured ones are shown."""
+"""Published accuracies and their comparison with measured ones in the report."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from craft_zoo.benchmarks import (
@@ -12,7 +13,7 @@ from craft_zoo.benchmarks import (
     read_results,
     write_config,
 )
-from craft_zoo.benchmarks.published import figures_for, published_figures
+from craft_zoo.benchmarks.published import accuracies_for, published_accuracies
 from craft_zoo.benchmarks.report import write_report
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.data import DatasetSpec, published_datasets
@@ -23,7 +24,7 @@ def point(queries: int, accuracy: float) -> Point:
 
 
 def test_figures_are_of_known_data_sets_and_shares() -> None:
-    table = published_figures()
+    table = published_accuracies()
     known = set(published_datasets())
     assert set(table["dataset"]) <= known
     assert set(table["tested_on"]) - {""} <= known
@@ -40,14 +41,14 @@ def test_figures_are_of_known_data_sets_and_shares() -> None:
     ],
 )
 def test_some_figures(dataset: str, shots: int, method: str, accuracy: float) -> None:
-    table = figures_for(dataset, shots)
+    table = accuracies_for(dataset, shots)
     assert len(table) == 3
     assert table.set_index("method")["accuracy"][method] == pytest.approx(accuracy)
 
 
 def test_craft_gains_about_twelve_points_on_average() -> None:
     """Which is what the paper says of 16 shots, so a slip of many figures would show."""
-    table = published_figures()
+    table = published_accuracies()
     mine = table[table["tested_on"] == ""]
     zero = mine[mine["method"] == "zero-shot"].set_index("dataset")["accuracy"]
     craft = mine[(mine["method"] == "CraFT") & (mine["shots"] == 16)].set_index("dataset")
@@ -55,9 +56,9 @@ def test_craft_gains_about_twelve_points_on_average() -> None:
 
 
 def test_a_folder_is_none_of_the_published_data_sets() -> None:
-    assert figures_for("folder:data/eurosat", 16).empty
-    assert figures_for("eurosat@base", 16).empty
-    assert len(figures_for("imagenet", 16, "imagenet-a")) == 4
+    assert accuracies_for("folder:data/eurosat", 16).empty
+    assert accuracies_for("eurosat@base", 16).empty
+    assert len(accuracies_for("imagenet", 16, "imagenet-a")) == 4
 
 
 def test_the_report_shows_them_beside_what_was_measured(
@@ -90,3 +91,17 @@ def test_the_report_shows_them_beside_what_was_measured(
         "imagenet,imagenet-a,16,craft (logit-gn),35.0,2",
         "imagenet,digits,16,craft (logit-gn),35.0,2",
     ]
+
+
+def test_each_measured_accuracy_has_its_own_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("craft_zoo.benchmarks.report.figures._FORMATS", ())
+    store, accuracies = RunStore(tmp_path), {"craft-mini": 0.5, "RN50-quickgelu@openai": 0.6}
+    for model, accuracy in accuracies.items():
+        run = RunSpec(model, DatasetSpec("eurosat"), *("craft", "logit-gn", 16, 1, 8000))
+        store.save(run, [point(0, 0.3), point(8000, accuracy)], None)
+    write_report(read_results(tmp_path), tmp_path / "report", "T")
+    beside = pd.read_csv(tmp_path / "report" / "tables" / "published.csv")
+    found = dict(zip(beside["its model"], beside["its accuracy"] / 100, strict=True))
+    assert found == pytest.approx(accuracies)

@@ -1,4 +1,4 @@
-"""The main job on real images, whole: minutes, not seconds."""
+"""Whole runs on real images, which take minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: what it says is what was measured, and it needs nothing but itself."""
+"""The report: figures and tables equal the measurements, and the page is self-contained."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ METHODS = {"craft": 0.7, "craft-released": 0.5, "anchors": 0.6, "zero-shot": 0.2
 
 
 def runs() -> dict[RunSpec, list[Point]]:
-    """Made-up curves of five methods on three tasks, three seeds; a variant."""
+    """Artificial curves of five methods on three tasks with three seeds, and a variant."""
     rng = np.random.default_rng(0)
     made = {}
     for dataset, shots in (("digits", 1), ("digits", 16), ("folder:a/eurosat", 16)):
@@ -82,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Page(HTMLParser):
-    """Ids, links and tables of a page."""
+    """Collects ids, links and tables of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A run killed in the middle goes on and ends as one that never was; processes share a store."""
+"""Killed runs resume and end with the results of undisturbed ones; processes share a store."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def grid(folder: Path, methods: list[str], *, budget: int = 70, seeds: int = 1) 
 
 
 def result(store: RunStore, run: RunSpec) -> tuple[list[dict[str, Any]], bytes]:
-    """All of a finished run that is a function of its description."""
+    """Everything in a finished run that depends only on its description."""
     record = json.loads((store.folder / "runs" / run.identity / "run.json").read_text())
     points = [{k: v for k, v in point.items() if k != "seconds"} for point in record["points"]]
     adapter = store.adapter_path(run)

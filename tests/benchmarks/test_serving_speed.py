@@ -1,4 +1,4 @@
-"""The measurements of a served model, at their smallest."""
+"""Speed measurements of a server, at their smallest size."""
 
 from __future__ import annotations
 

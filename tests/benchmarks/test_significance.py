@@ -1,4 +1,4 @@
-"""Statistics over tasks, against published values and by what must hold of them."""
+"""Statistics over tasks: published values and invariants."""
 
 from __future__ import annotations
 

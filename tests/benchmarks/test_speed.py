@@ -1,4 +1,4 @@
-"""The speed benchmarks measure what they say; how fast things are is not tested."""
+"""Speed benchmarks: correctness of what they measure, not the speed itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters survive saving; whatever else is on disk is refused with a sentence."""
+"""Adapters survive saving; other files are refused with a sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMES = ("cat", "dog", "annual crop land")
 
 
 def adapter_for(vlm: OpenCLIP, refiner: Refiner | None, own: int | None = None) -> Adapter:
-    """With a context that all classes share, or with ``own`` different ones."""
+    """An adapter with a context shared by all classes, or with ``own`` different ones."""
     box = vlm.classifier(NAMES)
     context = box.initial_context + 0.1
     if own:
@@ -225,7 +225,7 @@ def test_strange_tensors_are_refused(
 
 
 def whole(vlm: OpenCLIP, path: Path) -> bytes:
-    """An adapter with all that one may hold."""
+    """An adapter with all optional parts."""
     box = vlm.classifier(NAMES)
     anchors = Anchors(("sea", "wood"), ("a photo of a {}.", "a {}"))
     refiner = ConvexRefiner(np.ones((3 + 4, 3), np.float32), np.ones(3, np.float32))

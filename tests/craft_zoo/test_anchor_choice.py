@@ -1,4 +1,4 @@
-"""Which anchors are kept: by what they tell, whatever constant an image's logits have."""
+"""Choice of anchors by their information, invariant to a constant added to an image's logits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from craft_zoo.anchors.choice import most_explanatory
 
 
 def logits(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(60, 20) of which the columns 3 and 7 vary most and 11 and 15 follow the labels."""
+    """(60, 20) logits: columns 3 and 7 vary most, and 11 and 15 follow the labels."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(3), 20)
     values = rng.standard_normal((60, 20))

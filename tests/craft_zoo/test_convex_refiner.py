@@ -1,4 +1,4 @@
-"""The convex refiner: optimal, never led astray by constants, chosen on held-out shots."""
+"""The convex refiner: optimal, invariant to constants, regularized by held-out shots."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from craft_zoo.refiner.prior import log_prior, read_prior
 def problem(
     seed: int, *, shots: int = 6, n_classes: int = 4, n_anchors: int = 5, noise: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits that say little of the classes, anchors that say more, labels."""
+    """Logits with little information on the classes, anchors with more, and labels."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(n_classes), shots)
     logits = rng.standard_normal((len(labels), n_classes))

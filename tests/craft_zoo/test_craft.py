@@ -1,4 +1,4 @@
-"""What the collaborative loop keeps in memory, and that it changes no result."""
+"""The collaborative loop: what it keeps in memory, without effect on results."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_refiner_learns_from_the_better_answers_within_its_memory(
 
 
 class _Fixed(Optimizer):
-    """Ten random candidates a generation, whatever it is told."""
+    """Ten random candidates per generation, independent of the losses."""
 
     def _ask(self) -> np.ndarray:
         return self.rng.standard_normal((10, self.dim))

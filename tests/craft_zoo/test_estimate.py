@@ -1,4 +1,4 @@
-"""Estimates of an adapter's accuracy: on images that nothing was fitted to, asked for once."""
+"""Estimates of an adapter's accuracy, on images that it was not fitted to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
 
 
 class Counting(WrappedBlackBox):
-    """Counts the (prompt, image) pairs that it is asked about."""
+    """Counts the (prompt, image) pairs of queries."""
 
     asked = 0
 
@@ -44,7 +44,7 @@ class Counting(WrappedBlackBox):
 
 
 class CountingVLM(RememberingVLM):
-    """A model behind the counter, which remembers nothing itself."""
+    """A model behind the counter, without a cache."""
 
     def images(self, images: Sequence, progress=None, *, keep: bool = True) -> ImageSet:
         return self._vlm.images(images, progress, keep=keep)

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, by several at once too, and read up to a size."""
+"""Files: atomic writes, also by concurrent writers, and bounded reads."""
 
 from __future__ import annotations
 

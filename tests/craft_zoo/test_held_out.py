@@ -1,4 +1,4 @@
-"""Shots that the search is not given: what they say, and what comes of it."""
+"""Held-out shots: the decision that they make, and its effect on a search."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
 
 
 def logits(targets: Tensor, margin: float) -> Tensor:
-    """(n, 5): the target's is ahead by about ``margin``."""
+    """(n, 5) logits in which the target leads by about ``margin``."""
     noise = torch.from_numpy(np.random.default_rng(0).standard_normal((len(targets), 5)))
     return noise + margin * torch.nn.functional.one_hot(targets, 5)
 

@@ -16,7 +16,7 @@ SECOND = np.array([[5, 1, 0], [0, 4, 1], [0, 1, 3]], np.float32)
 
 
 class Answers:
-    """Scores the initial prompt."""
+    """A model whose only query is the initial prompt."""
 
     def __init__(self, logits: np.ndarray) -> None:
         self.logits = logits

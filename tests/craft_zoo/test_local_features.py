@@ -34,7 +34,7 @@ BOTH = CraftConfig(local="colours+hog")
 
 @pytest.fixture
 def extractors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Extractors that the test registers are forgotten after it."""
+    """Removes extractors that the test registers."""
     registry.REGISTRY.load()
     for name in ("items", "_sources"):
         monkeypatch.setattr(registry.REGISTRY, name, dict(getattr(registry.REGISTRY, name)))

@@ -1,4 +1,4 @@
-"""The losses are the formulas of the paper."""
+"""The losses equal the paper's formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages serve both who uses Python and who uses the command line."""
+"""Error messages name remedies for Python and for the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMANDS = ("craft_zoo/cli/", "craft_zoo/serve/", "craft_zoo/blackbox/text/")
 
 
 def modules() -> list[Path]:
-    """All but commands, scripts included, which read their own flags."""
+    """All modules except commands and scripts, which define their own flags."""
     found = [
         path.relative_to(ROOT)
         for folder in ("craft_zoo", "optimizers", "benchmarks")
@@ -33,7 +33,7 @@ def modules() -> list[Path]:
 
 
 def texts(tree: ast.AST) -> Iterator[str]:
-    """What a module may say: its strings without docstrings, ``{}`` for a value put in."""
+    """Strings of a module except docstrings, with ``{}`` for inserted values."""
     docstrings = {
         id(node.value)
         for node in ast.walk(tree)
@@ -55,7 +55,7 @@ def texts(tree: ast.AST) -> Iterator[str]:
 
 
 def speaks_of_flags_alone(text: str) -> bool:
-    """Whether a flag is named without its argument; a whole command may be named."""
+    """Whether a flag is named without the argument; a whole command may be named."""
     for flag in FLAG.finditer(text):
         before = text[: flag.start()]
         of_command = text == flag.group() or re.search("craft-zoo |pip install ", before)

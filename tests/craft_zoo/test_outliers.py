@@ -1,4 +1,4 @@
-"""Wrong answers about single images are replaced before a search learns from them."""
+"""Wrong rows of a response are replaced before a search learns from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IMAGES, CLASSES = 6, 4
 
 
 class Given(BlackBox):
-    """Returns answers that were written down before."""
+    """Returns prepared responses."""
 
     accepts = frozenset({"contexts", "texts"})
     initial_context = np.zeros((1, 1), np.float32)
@@ -40,7 +40,7 @@ def filtered(answers: np.ndarray, *sizes: int) -> tuple[OutlierFilter, np.ndarra
 
 
 def moving(count: int, seed: int = 0) -> np.ndarray:
-    """(count, IMAGES, CLASSES) answers to contexts that move in small steps."""
+    """(count, IMAGES, CLASSES) responses to contexts that move in small steps."""
     rng = np.random.default_rng(seed)
     steps = rng.uniform(0.5, 1.0, (count, IMAGES, CLASSES)) * rng.choice([-1, 1], CLASSES)
     rows = np.array([[4, 0, 1, -2], [0, 3, -1, 5], [2, -4, 1, 0]] * 2)

@@ -1,4 +1,4 @@
-"""Logits under solutions, and what the meter counts for them."""
+"""Logits of solutions, and the predictions that the meter counts for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The refiner learns, reproducibly, and leaves global random state alone."""
+"""The network refiner learns, reproducibly, and does not change global random state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from craft_zoo.refiner import Refiner, RefinerTrainer
 
 
 def problem() -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that are right but for two classes that are mixed up."""
+    """Logits that are correct except for two classes that are exchanged."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 3
     logits = 5 * torch.nn.functional.one_hot(labels[:, None] * 2 % 3, 3).squeeze(1).float()

@@ -1,4 +1,4 @@
-"""Work shared out to threads."""
+"""Work distributed to threads."""
 
 from __future__ import annotations
 

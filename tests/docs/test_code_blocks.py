@@ -1,4 +1,4 @@
-"""Every code block of README and docs/ works as it is written.
+"""Code blocks of README and docs/ work as written.
 
 - Python runs, a page's blocks one after another as one program, in a folder with some images. What
   takes long or is elsewhere is replaced: see ``replaced``.
@@ -48,7 +48,7 @@ _SKIP = re.compile(r"<!-- test: skip \((.+)\) -->\s*\Z")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: where it is, in what language, and why it is not tried, if it is not."""
+    """A fenced block: its place and language, and why it is skipped, if it is."""
 
     page: Path
     line: int
@@ -73,7 +73,7 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page, page.read_text(en
 
 
 def these(*languages: str) -> list[Any]:
-    """Blocks as parameters; those that are not tried are skipped, with the reason."""
+    """Blocks as parameters; skipped ones have their reason."""
     return [
         pytest.param(
             block,
@@ -108,7 +108,7 @@ def replaced(
     published_root: Path,
     tmp_path: Path,
 ) -> Callable[[str], str]:
-    """Where the pages' Python runs: a folder with ``pets/``, models that are here, small numbers.
+    """The environment of the pages' Python code: ``pets/``, local models, small numbers.
 
     Whatever model is opened is craft-mini, no tuning has more than ``BUDGET`` queries, no task
     more than ``SHOTS`` shots; the calls must fit the real signatures. Optimizers that are
@@ -170,7 +170,7 @@ def test_python_that_is_not_run_compiles(block: Block) -> None:
 
 
 def commands(code: str) -> Iterator[list[str]]:
-    """The words of each command of a shell script; assignments before it are left out."""
+    """The words of each command of a shell script, without assignments before it."""
     for line in re.sub(r"\\\n", " ", code).splitlines():
         lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="&;|<>")
         lexer.whitespace_split = True
@@ -192,7 +192,7 @@ EXTRAS = set(
 
 
 def check_command(words: list[str]) -> str:
-    """What is wrong with a command; "" where nothing is."""
+    """What is wrong with a command; "" if nothing is."""
     program = words[0].rpartition("/")[2]
     if program == "craft-zoo":
         return parsed(build_parser(), words[1:])
@@ -210,7 +210,7 @@ def check_command(words: list[str]) -> str:
 
 
 def parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> str:
-    """What a parser complains of."""
+    """The error message of a parser."""
     said = io.StringIO()
     with contextlib.suppress(SystemExit), contextlib.redirect_stderr(said):
         parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Give every reader of files and messages what a stranger might send, for as long as is wanted.
+"""Fuzzer of all readers of files and messages.
 
     python tests/fuzz/readers.py --minutes 60 --seed 1
     python tests/fuzz/readers.py --target plan --input crashers/plan-0123abcd/input
@@ -76,8 +76,8 @@ from craft_zoo.server.schemas import (
     Templates,
 )
 
-MEMORY = 2**30  # bytes beside what the imports take
-SECONDS = 10  # that an input may take
+MEMORY = 2**30  # limit in bytes, without the imported modules
+SECONDS = 10  # limit for an input
 OWN_ERRORS = (CraftZooError, OptimizerError, Refusal)
 
 HOSTILE: list[Any] = [

@@ -1,4 +1,4 @@
-"""The fuzz of all readers: valid inputs are accepted, changed ones never end in a traceback."""
+"""The fuzzer: valid inputs are accepted, and changed ones never end in a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Continue a search from its state."""
+"""Continuing a search from its state."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def test_through_a_file_without_pickle(spec: str, tmp_path: Path) -> None:
 def test_outputs_are_replayed_to_who_learns_from_them() -> None:
     @register("logits-learner")
     class Learner(Optimizer):
-        """Goes where the outputs say.
+        """An optimizer whose steps depend on the outputs.
 
-        This one stands for those that feed on logits.
+        It represents optimizers that learn from logits.
         """
 
         learns_from_outputs = True

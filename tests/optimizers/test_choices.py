@@ -1,4 +1,4 @@
-"""Searches of choices: genetic, hill-climb, and nevergrad's."""
+"""Searches of categorical variables: genetic, hill-climb, and nevergrad's."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def separable(blocks: int, choices: int, images: int = 60) -> tuple[np.ndarray, 
 
 
 def search(optimizer: Optimizer, table: np.ndarray, loss: OutputLoss, *, coupled: bool) -> float:
-    """Let it search, and check on the way that what it recommends gets no worse."""
+    """Run a search, and check that the recommended point never gets worse."""
     optimizer.output_loss = loss
     blocks, best = np.arange(len(table)), np.inf
 

@@ -1,4 +1,4 @@
-"""Lending numpy's global generator to a library, and taking it back."""
+"""Swapping an optimizer's own state into numpy's global generator and back."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_another_kind_of_global_generator_is_put_aside(
 
 @pytest.fixture
 def often_switched() -> Iterator[None]:
-    """Threads take turns after every few instructions."""
+    """Makes threads switch after every few instructions."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -95,7 +95,7 @@ def often_switched() -> Iterator[None]:
 
 
 def searched(name: str, seed: int) -> np.ndarray:
-    """All that an optimizer of nevergrad asks for on a sphere."""
+    """All candidates of a nevergrad optimizer on a sphere."""
     optimizer, asked = create(f"nevergrad:{name}", 5, budget=60, seed=seed), []
     while not optimizer.stop:
         asked.append(optimizer.ask())

@@ -1,4 +1,4 @@
-"""What every optimizer inherits: the rules of ask, tell, stop and recommend."""
+"""Rules of ask, tell, stop and recommend that every optimizer inherits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def space(spec: str, dim: int, values: int) -> Space:
 
 
 class Spy(Optimizer):
-    """Asks for four candidates and notes what it is told."""
+    """Asks for four candidates and records what it is told."""
 
     def __init__(self, dim: int, *, budget: int, seed: int) -> None:
         super().__init__(dim, budget=budget, seed=seed)
@@ -253,7 +253,7 @@ def test_bad_sizes(dim: int, budget: int, seed: int) -> None:
 )
 def test_a_wrong_ask_is_noticed_before_it_is_paid_for(asked: np.ndarray, message: str) -> None:
     class Wrong(Spy):
-        """Asks for the wrong thing."""
+        """Asks for an invalid array."""
 
         def _ask(self) -> np.ndarray:
             return asked
@@ -264,7 +264,7 @@ def test_a_wrong_ask_is_noticed_before_it_is_paid_for(asked: np.ndarray, message
 
 def test_who_learns_from_outputs_must_be_told_them() -> None:
     class Learner(Spy):
-        """Needs what is behind the losses."""
+        """An optimizer that needs outputs."""
 
         learns_from_outputs = True
 

@@ -1,4 +1,4 @@
-"""logit-gn: the whole answer brings it further than the loss alone would."""
+"""logit-gn: learning from logits gets further than learning from losses alone."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_the_model_is_right_for_linear_functions(count: int) -> None:
 
 
 def low_rank(rng: np.random.Generator, count: int, rank: int) -> np.ndarray:
-    """(count, 5, 40) outputs around a point, in a space of so many dimensions."""
+    """(count, 5, 40) outputs around a point, in a space of ``rank`` dimensions."""
     space = rng.standard_normal((rank, 40))
     moved = rng.standard_normal((count, 5, rank)) @ space
     return (rng.standard_normal((5, 40)) + moved).astype(np.float32)
@@ -193,7 +193,7 @@ def test_the_minimum_in_balls() -> None:
 
 
 def many_curves(z: np.ndarray) -> np.ndarray:
-    """(20, 8): in each of 8 columns the curved function of 20 variables of its own."""
+    """(20, 8): each of 8 columns is the curved function of its own 20 variables."""
     return np.stack([curved(piece + 0.1 * b)[:20] for b, piece in enumerate(z.reshape(8, 20))], 1)
 
 

@@ -1,4 +1,4 @@
-"""minimize and maximize: the whole search in one call."""
+"""minimize and maximize, a whole search in one call."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_maximize_keeps_the_sign() -> None:
 
 
 class Sometimes:
-    """The sphere, which raises in one call."""
+    """The sphere function, which raises in one call."""
 
     def __init__(self, error: BaseException, call: int) -> None:
         self.error, self.call, self.calls = error, call, 0

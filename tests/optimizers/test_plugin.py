@@ -1,4 +1,4 @@
-"""The worked example of docs/write-your-own-optimizer.md: a package of one's own."""
+"""The worked example of docs/write-your-own-optimizer.md, an optimizer in its own package."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_example_passes_the_kit() -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example's package, installed into a folder of its own."""
+    """The example's package, installed into a temporary folder."""
     source, folder = (tmp_path_factory.mktemp(name) for name in ("source", "site"))
     for file in EXAMPLE.iterdir():
         if file.is_file():
@@ -44,7 +44,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(installed: Path, *command: str, cwd: Path) -> str:
-    """What a command says where the package is installed."""
+    """The output of a command where the package is installed."""
     done = subprocess.run(
         [sys.executable, *command],
         env=os.environ | {"PYTHONPATH": str(installed), "COLUMNS": "120"},

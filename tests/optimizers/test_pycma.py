@@ -1,4 +1,4 @@
-"""The wrapped library does what it would do bare, with its own defaults."""
+"""Wrapped pycma behaves as bare pycma with its defaults."""
 
 from __future__ import annotations
 

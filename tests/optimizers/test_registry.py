@@ -134,7 +134,7 @@ def test_a_new_optimizer_is_one_decorated_class() -> None:
 def test_a_class_that_is_not_finished_is_explained() -> None:
     @register("unfinished")
     class Unfinished(Optimizer):
-        """Lacks what it needs."""
+        """Lacks the required methods."""
 
         def __init__(self, dim: int, *, budget: int, seed: int, width: float) -> None:
             super().__init__(dim, budget=budget, seed=seed)

@@ -1,4 +1,4 @@
-"""pycma's convergence, and what follows it."""
+"""Convergence of pycma, and restarts after it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rastrigin(z: np.ndarray) -> np.ndarray:
 
 @cache
 def minimise(spec: str, budget: int, dim: int = 4, seed: int = 1) -> tuple[Optimizer, list[int]]:
-    """The optimizer at its end on Rastrigin's function, and the sizes of its generations."""
+    """The optimizer after a search on Rastrigin's function, and the sizes of its generations."""
     optimizer, sizes = create(spec, dim, budget=budget, seed=seed), []
     while not optimizer.stop:
         candidates = optimizer.ask()

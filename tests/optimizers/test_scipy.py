@@ -1,4 +1,4 @@
-"""scipy's searches, turned into optimizers that are asked and told."""
+"""SciPy's searches behind the ask/tell interface."""
 
 from __future__ import annotations
 

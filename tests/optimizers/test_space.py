@@ -1,4 +1,4 @@
-"""What an optimizer searches is said when it is made."""
+"""Search spaces that optimizers get at construction."""
 
 from __future__ import annotations
 

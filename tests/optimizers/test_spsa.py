@@ -1,4 +1,4 @@
-"""What is particular to SPSA: its calibration."""
+"""Calibration of SPSA."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from craft_zoo.optimizers import SPSA
 
 
 def search(noise: float, c: float = 0.01, seed: int = 1) -> SPSA:
-    """At its end on a sphere whose value is known up to a standard deviation of ``noise``."""
+    """The optimizer after a search on a sphere with noise of the given standard deviation."""
     rng = np.random.default_rng(seed)
     optimizer = SPSA(10, budget=2000, seed=seed, c=c)
     while not optimizer.stop:

@@ -1,4 +1,4 @@
-"""The conformance kit: what keeps the rules passes, each planted fault is named."""
+"""The conformance kit: correct optimizers pass, and each planted fault is named."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def test_nevergrads_families_keep_the_rules(name: str) -> None:
 
 
 class Climber(Optimizer):
-    """Keeps the better of the point and random neighbours: an optimizer without a fault.
+    """Keeps the better of the point and a random neighbour: an optimizer without a fault.
 
     Args:
-        width: of the first steps.
+        width: length of the first steps.
         bound: every coordinate stays in [-bound, bound].
     """
 

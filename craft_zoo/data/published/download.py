@@ -14,7 +14,7 @@ from craft_zoo.data.published.catalogue import Published
 from craft_zoo.data.published.layout import missing_files
 from craft_zoo.errors import CraftZooError
 
-_SILENCE = 60.0  # seconds, socket timeout
+_TIMEOUT = 60.0  # seconds, socket timeout
 
 
 def download_missing(published: Published, root: Path) -> None:
@@ -81,8 +81,8 @@ def _fetch(
     scratch = root / f".{published.name}.download"  # on the same disk, so that moving is renaming
     shutil.rmtree(scratch, ignore_errors=True)  # remains of a killed process
     scratch.mkdir()
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SILENCE)  # the libraries have no timeout argument
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT)  # the libraries have no timeout argument
     try:
         try:
             fetch(scratch)
@@ -102,7 +102,7 @@ def _fetch(
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(scratch / place, target)
     finally:
-        socket.setdefaulttimeout(patience)
+        socket.setdefaulttimeout(timeout)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

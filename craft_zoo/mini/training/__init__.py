@@ -1,0 +1,1 @@
+"""Training of craft-mini: texts, image tower, teacher, distillation and evaluation."""

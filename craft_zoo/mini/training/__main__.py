@@ -30,7 +30,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
 
     tower = image.build()
-    phrases, targets = lessons(options.wordnet, tower.classes, options.seed)
+    phrases, targets = phrases_and_targets(options.wordnet, tower.classes, options.seed)
     texts = distill.Texts([phrase.text for phrase in phrases])
     _say(f"{len(texts.tokens)} tokens occur, {texts.lengths.mean():.1f} a phrase")
 
@@ -53,7 +53,7 @@ def main() -> None:
     distill.train(model, texts, targets, tower.classes, settings, write)
 
 
-def lessons(
+def phrases_and_targets(
     folder: Path, classes: torch.Tensor, seed: int
 ) -> tuple[list[corpus.Phrase], torch.Tensor]:
     """Generate the phrases and compute the teacher's target vector of each."""

@@ -197,7 +197,7 @@ def build(wordnet: WordNet, nouns: Sequence[Noun], often: Sequence[int], seed: i
         name = nouns[i].name
         return Phrase(pick(NEUTRAL).format(form(name)), FIRST.format(name), i, 1.0)
 
-    def said(text: str, i: int, known: float) -> Phrase:
+    def literal(text: str, i: int, known: float) -> Phrase:
         return Phrase(text, text, i, known)
 
     def mixture(i: int) -> Phrase:
@@ -205,12 +205,12 @@ def build(wordnet: WordNet, nouns: Sequence[Noun], often: Sequence[int], seed: i
         text = pick(MIXTURES).format(
             noun=nouns[i].name, other=other, adjective=pick(wordnet.adjectives)
         )
-        return said(text, i, 0.5)
+        return literal(text, i, 0.5)
 
     def styled(i: int) -> Phrase:
-        return said(pick(styles).format(nouns[i].name), i, 1.0)
+        return literal(pick(styles).format(nouns[i].name), i, 1.0)
 
-    phrases = [said(FIRST.format(noun.name), i, 1.0) for i, noun in enumerate(nouns)]
+    phrases = [literal(FIRST.format(noun.name), i, 1.0) for i, noun in enumerate(nouns)]
     phrases += [neutral(i) for i in visible]
     phrases += [styled(i) for i in visible if rng.random() < 0.25]
     phrases += [make(i) for i in often for make in (neutral, neutral, styled, styled, styled)]
@@ -218,7 +218,7 @@ def build(wordnet: WordNet, nouns: Sequence[Noun], often: Sequence[int], seed: i
     glosses: dict[str, int] = {}
     for i in visible:
         glosses.setdefault(short(nouns[i].synset.gloss, 12), i)
-    phrases += [said(text, i, 0.5) for text, i in glosses.items() if rng.random() < 0.2]
+    phrases += [literal(text, i, 0.5) for text, i in glosses.items() if rng.random() < 0.2]
     phrases += [neutral(i, plural) for i in visible if rng.random() < 0.4]
     phrases += [neutral(i, plural) for i in often]
     return [phrases[i] for i in rng.permutation(len(phrases))]

@@ -15,11 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from craft_zoo.data import ImageSource
+from craft_zoo.data.digits import WORDS
 from craft_zoo.data.published import published_datasets
 from craft_zoo.mini.training.corpus import FIRST
 from craft_zoo.openclip import OpenCLIP
-
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def main() -> None:
@@ -56,7 +55,7 @@ def digits() -> tuple[list[str], list[ImageSource], list[int]]:
 
     data = load_digits()
     pixels = (data.images * 255 / 16).astype("uint8")
-    return list(DIGITS), list(pixels), data.target.tolist()
+    return list(WORDS), list(pixels), data.target.tolist()
 
 
 def zero_shot(names: Sequence[str], images: Sequence[ImageSource], prompt: str) -> Tensor:

@@ -74,7 +74,7 @@ class _Pack:
     @property
     def held_bytes(self) -> int:
         own = self.tokens, self.positions, self.classes, *(self.kept or ())
-        layout = [each for kind in self.sequences for each in (kind.mask, kind.ends, kind.first)]
+        layout = [each for some in self.sequences for each in (some.mask, some.ends, some.first)]
         return sum(tensor.nbytes for tensor in (*own, *layout))
 
 
@@ -203,9 +203,9 @@ class CausalTextEncoder(TextEncoder):
         for wave in contexts.split(self._contexts_per_wave(_prefixes(contexts))):
             yield from self._encode_wave([(self, wave)])[0]
 
-    def kind(self) -> Hashable:
-        """See :meth:`TextEncoder.kind`."""
-        return super().kind() if self._compile else (self.model, self.start, self.stop)
+    def batching_key(self) -> Hashable:
+        """See :meth:`TextEncoder.batching_key`."""
+        return super().batching_key() if self._compile else (self.model, self.start, self.stop)
 
     @torch.inference_mode()
     def together(self, asked: Sequence[tuple[TextEncoder, Tensor]]) -> list[Tensor]:

@@ -82,15 +82,15 @@ class TextEncoder(ABC):
             P tensors (C, embed_dim).
         """
 
-    def kind(self) -> Hashable:
-        """Batching key: encoders with equal keys are faster in :meth:`together`; None: never."""
+    def batching_key(self) -> Hashable:
+        """Encoders with equal keys are faster in :meth:`together`; None: never."""
         return None
 
     def together(self, asked: Sequence[tuple[TextEncoder, Tensor]]) -> list[Tensor]:
         """Features (P, C, embed_dim) of several label sets, each under its own contexts.
 
         Args:
-            asked: encoders with the same :meth:`kind`, each with its contexts (see __call__).
+            asked: encoders with equal batching keys, each with its contexts (see __call__).
         """
         return [torch.stack(list(encoder(contexts))) for encoder, contexts in asked]
 

@@ -1,4 +1,4 @@
-"""The journal: whatever a kill leaves of it, a program goes on as if nothing had happened."""
+"""The journal: recovery from whatever a kill leaves of the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANSWERS = [RNG.standard_normal((1 + i % 2, 3, 2)).astype(np.float32) for i in ra
 
 
 def program(journal: Journal) -> tuple[list[bytes], list[Any], int]:
-    """Four questions with a note behind each; what it saw, and how many it had to ask."""
+    """Four queries, each with a note; returns what was read and the number of queries made."""
     seen: list[bytes] = []
     notes: list[Any] = []
     asked = 0
@@ -179,7 +179,7 @@ def test_a_journal_of_another_version_is_named_and_left_as_it_is(tmp_path: Path)
 
 def test_a_full_disk_is_said_and_nothing_half_written_stays(tmp_path: Path) -> None:
     class Full:
-        """Takes ten bytes more, then none."""
+        """A file that accepts ten more bytes."""
 
         def __init__(self, file: Any) -> None:
             self.file, self.left = file, 10

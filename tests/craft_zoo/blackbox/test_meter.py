@@ -1,4 +1,4 @@
-"""The meter counts what is asked, refuses what exceeds the budget, and checks answers."""
+"""The meter: counts queries, refuses those over the budget, and checks responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Images(ImageSet):
 
 
 class Box(BlackBox):
-    """Answers with what it is told to, and remembers how many contexts it was asked."""
+    """Returns given logits, and records the number of contexts of each query."""
 
     accepts = frozenset({"contexts"})
     classnames = ("a", "b", "c")

@@ -1,4 +1,4 @@
-"""A model behind a journal: begun again in any way, it answers the same and pays for it once."""
+"""A model behind a journal: restarted runs get the same responses and pay once."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ CLASSES = ["one", "two"]
 
 
 class Died(BaseException):
-    """The process is killed here."""
+    """Simulates that the process is killed."""
 
 
 class Service(VLM):
-    """Words and images in, scores out that depend on both; it dies when it is asked for too much.
+    """Scores that depend on words and images; it dies when a limit of predictions is exceeded.
 
     Attributes:
-        left: predictions until then.
-        asked: of each question its name, prompts and images.
-        sets: of each set that was handed over, its images.
+        left: predictions until it dies.
+        asked: name, prompts and images of each question.
+        sets: images of each uploaded set.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ def templates(count: int) -> list[str]:
 
 
 def ask(vlm: VLM, count: int, images: Sequence[ImageSource]) -> list[list[float]]:
-    """The answers to two questions, of which the second opens other texts."""
+    """The responses to two queries, of which the second opens other texts."""
     handed = vlm.images(images)
     several = list(vlm.classifier(CLASSES).logits(templates(count), handed))
     one = vlm.classifier(["three"]).score("a {}.", handed)

@@ -1,4 +1,4 @@
-"""The command as a user types it: results, messages, exit codes."""
+"""The command line: results, messages, exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``craft-zoo compare`` says what the numbers say."""
+"""``craft-zoo compare``: its sentences agree with the numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data through the command line: bad parts, other data sets, prompts in words."""
+"""Data options of commands: broken parts, other data sets, prompts in words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = ["--seeds", "1", "--shots", "2", "--budget", "5", "--method", "refine"]
 
 @pytest.fixture
 def bad_folder(image_folder: Path) -> Path:
-    """One image is cut short, one lies beside the class folders."""
+    """A folder with a truncated image, and an image outside the class folders."""
     image = image_folder / "train" / "red_square" / "00.png"
     shutil.copy(image, image_folder / "train" / "stray.png")
     image.write_bytes(image.read_bytes()[:200])

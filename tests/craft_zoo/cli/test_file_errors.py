@@ -1,4 +1,4 @@
-"""What a file system refuses is one sentence, wherever it happens; a reader that goes is none."""
+"""Errors of the file system end a command with one sentence; a closed pipe is no error."""
 
 from __future__ import annotations
 

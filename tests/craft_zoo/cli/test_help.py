@@ -1,4 +1,4 @@
-"""What the help says, what mistyped words are answered with, and names that look like markup."""
+"""Help texts, responses to misspelt words, and names that look like markup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How to compute, and what is kept: the options that commands share, and ``craft-zoo cache``."""
+"""Model options that commands share, and ``craft-zoo cache``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that predict writes: of broken images, odd names, and models that bill."""
+"""Rows of ``predict``: broken images, unusual names, and models that bill."""
 
 from __future__ import annotations
 

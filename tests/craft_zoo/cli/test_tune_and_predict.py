@@ -1,4 +1,4 @@
-"""What tune checks, says and keeps; what predict writes and passes over."""
+"""``tune`` and ``predict``: checks, messages, and the files that they write."""
 
 from __future__ import annotations
 

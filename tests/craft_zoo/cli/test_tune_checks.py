@@ -1,4 +1,4 @@
-"""What tune finds out before it asks anything, and what a model that bills is asked for."""
+"""Checks that ``tune`` makes before the first query, and queries to a model that bills."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from craft_zoo.tuning import check_tuning
 
 
 class Paid(OpenCLIP):
-    """craft-mini, as somebody's service; it counts the prompts that it is asked about."""
+    """craft-mini as a service that bills; it counts prompts."""
 
     bills = True
     asked = 0

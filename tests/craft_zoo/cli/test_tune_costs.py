@@ -1,4 +1,4 @@
-"""What tune says that it may cost is what it has cost, and what a service would bill."""
+"""Costs that ``tune`` announces equal those that it causes and that a service would bill."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from craft_zoo.openclip import OpenCLIP
 
 
 class Billed(OpenCLIP):
-    """A model that counts what a service would bill: a prediction each prompt and image."""
+    """A model that counts what a service would bill: a prediction per prompt and image."""
 
     counted = 0
     stops_after = 10**9  # predictions
@@ -51,7 +51,7 @@ def tune(tmp_path: Path) -> Callable[..., int]:
 
 
 def costs(text: str, word: str) -> tuple[int, int, int]:
-    """Queries, predictions and those of the estimate, as said behind ``word``."""
+    """Queries, predictions, and predictions of the estimate, as printed after ``word``."""
     found = re.search(
         rf"{word} ([\d,]+) quer(?:y|ies) \(([\d,]+) predictions?(?:, and ([\d,]+) for the est)?",
         text,

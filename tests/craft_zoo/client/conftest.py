@@ -1,4 +1,4 @@
-"""Fixtures: a server of the protocol, clients that do not sleep, a network that harms."""
+"""Fixtures for clients: a server of the protocol, retries without sleeping, a faulty network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
 
 
 class Time:
-    """Passes only when somebody sleeps."""
+    """A clock that advances only by ``sleep``."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -47,7 +47,7 @@ def time() -> Time:
 
 @pytest.fixture(scope="session")
 def fakes() -> dict[str, Any]:
-    """What fake_server.py holds."""
+    """Names defined in fake_server.py."""
     return runpy.run_path(str(_HERE / "fake_server.py"))
 
 
@@ -77,10 +77,10 @@ def connect(server: Any, time: Time) -> Callable[..., RemoteVLM]:
 
 
 class Mortal(httpx.BaseTransport):
-    """Kills when so many questions were answered, before anybody has seen the last answer."""
+    """Transport that dies after a number of score requests, before returning the last response."""
 
     class Died(BaseException):
-        """The process is killed here."""
+        """Simulates that the process is killed."""
 
     def __init__(self, questions: int) -> None:
         self._left, self._inner = questions, httpx.HTTPTransport()
@@ -102,7 +102,7 @@ def mortal() -> type[Mortal]:
 
 @pytest.fixture
 def json_server() -> Iterator[Callable[[Callable[[dict[str, Any]], Any]], str]]:
-    """Start HTTP servers: each answers every POST by a function of JSON; gives its base URL."""
+    """Starts HTTP servers, each of which answers POST by a function of JSON; returns a base URL."""
     running: list[ThreadingHTTPServer] = []
 
     def start(answer: Callable[[dict[str, Any]], Any]) -> str:

@@ -1,4 +1,4 @@
-"""The protocol in its simplest form: craft-mini behind HTTP, with a lasting ledger."""
+"""Minimal server of the protocol: a model behind HTTP, with a persistent bill."""
 
 from __future__ import annotations
 
@@ -42,13 +42,12 @@ class FakeServer:
     """Serves a model to one account.
 
     Attributes:
-        about: what it says of its model, beside or instead of what it otherwise would.
-        limits: what it says of them; it keeps to those of ``images``, ``image_sets`` and
-            ``answer_bytes``.
+        about: fields of ``GET /v1/model`` that are added or replaced.
+        limits: announced limits; only ``images``, ``image_sets`` and ``answer_bytes`` are enforced.
         log: method and path of each request.
-        ledger: what was answered, by idempotency key; it outlives restarts.
-        hook: called with method and path before anything else; may return or raise an answer.
-        alter: makes the scores that are sent of those that are right.
+        ledger: responses by idempotency key, which survive restarts.
+        hook: called first, with method and path; may return or raise a response.
+        alter: changes the correct scores before they are sent.
     """
 
     def __init__(self, vlm: VLM, *, in_flight: int = 40) -> None:
@@ -97,7 +96,7 @@ class FakeServer:
             daemon_threads = True
 
             def handle_error(self, *_: object) -> None:
-                """Clients that go away are nothing new."""
+                """Ignores clients that disconnect."""
 
         self._http = Quiet(("127.0.0.1", 0), Handler)
         self.port = self._http.server_address[1]
@@ -118,11 +117,11 @@ class FakeServer:
 
     @property
     def predictions(self) -> int:
-        """That were billed."""
+        """Number of billed predictions."""
         return sum(entry[2] for entry in self.ledger.values())
 
     def asked(self, what: str) -> int:
-        """How many requests there were that begin so."""
+        """Number of requests whose method and path begin with ``what``."""
         return sum(line.startswith(what) for line in self.log)
 
     def answer(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
@@ -182,7 +181,7 @@ class FakeServer:
         name = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
         self._use(name, self.sets.get(name) or {"wanted": wanted, "files": {}, "images": None})
         if len(self.sets) > self.limits.get("image_sets", len(self.sets)):
-            del self.sets[next(iter(self.sets))]  # the one used longest ago
+            del self.sets[next(iter(self.sets))]  # least recently used
         return _json(id=name, missing=self._missing(name))
 
     def _put(self, body: bytes, _: Any, name: str) -> Answer:
@@ -267,7 +266,7 @@ class FakeServer:
         return 200, answer, {BILLED_HEADER: str(predictions)}
 
     def times_sent(self) -> Counter[str]:
-        """How often each key came."""
+        """Number of requests by idempotency key."""
         return Counter(self.keys)
 
 

@@ -1,4 +1,4 @@
-"""A proxy that does to HTTP what networks do, with given probabilities."""
+"""Proxy that injects network faults into HTTP exchanges with given probabilities."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 FAULTS = (
     "drop before",  # the request does not arrive
-    "drop after",  # the answer does not
+    "drop after",  # the response does not arrive
     "delay",
     "truncate",
-    "corrupt answer",  # one byte, wherever it is
-    "corrupt request",  # one byte of the body: what a request's head says, nothing can check
-    "duplicate",  # it arrives twice at once
+    "corrupt answer",  # one bit anywhere
+    "corrupt request",  # one bit of the body, as no digest covers a request's headers
+    "duplicate",  # the request arrives twice at once
 )
 
 _LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
@@ -25,20 +25,20 @@ _CONNECTION = re.compile(rb"^connection:.*\r\n", re.IGNORECASE | re.MULTILINE)
 
 
 class FaultyProxy:
-    """Passes HTTP on, one exchange a connection, and harms some of them.
+    """Forwards HTTP, one exchange per connection, and injects faults into some exchanges.
 
     Args:
-        port: of the server on this machine.
-        share: of exchanges that are harmed.
-        seed: of which and how.
-        faults: kinds of harm, a part of :data:`FAULTS`.
-        delay: the most seconds of one.
-        restart: makes the server begin anew; it returns when this is done.
-        restarts: share of exchanges before which it does, beside the others.
+        port: port of the server on this machine.
+        share: share of exchanges with a fault.
+        seed: seed of the choice of exchanges and faults.
+        faults: possible faults, from :data:`FAULTS`.
+        delay: longest delay in seconds.
+        restart: restarts the server and returns when it is ready.
+        restarts: share of exchanges before which the server is restarted, besides the faults.
 
     Attributes:
-        url: of the proxy.
-        done: how often each was done, and how many exchanges there were.
+        url: address of the proxy.
+        done: number of exchanges, and of each fault.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class FaultyProxy:
                 writer.write(answer)
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # one side is gone; the other is to find out
+            pass  # one side has closed the connection; the other detects that
         finally:
             writer.close()
 
     async def _exchange(self, request: tuple[bytes, bytes]) -> bytes:
-        """What goes back to the client."""
+        """The response that the client gets."""
         head, body = request
         rng = self._rng
         self.done["exchanges"] += 1
@@ -136,7 +136,7 @@ class FaultyProxy:
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """Head and body of one; its head asks the server to close the connection behind it."""
+    """Head and body of a request, with a header that closes the connection after the response."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = _LENGTH.search(head)
     body = await reader.readexactly(int(length[1])) if length else b""
@@ -145,6 +145,6 @@ async def _request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 def _flipped(data: bytes, place: float, amount: float) -> bytes:
-    """With one bit changed."""
+    """The data with one bit changed."""
     at = int(place * len(data))
     return data[:at] + bytes([data[at] ^ 1 << int(8 * amount)]) + data[at + 1 :]

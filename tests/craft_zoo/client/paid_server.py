@@ -1,4 +1,4 @@
-"""A server of all protocols that people pay for, which counts tokens as their owners document."""
+"""Server of all paid protocols, which counts tokens as their vendors document."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def _tokenizer() -> Any:
 
 
 def text_tokens(text: str) -> int:
-    """Tokens of a text by the byte-pair encoding of CLIP, as each vendor has an own one."""
+    """Number of tokens by CLIP's byte-pair encoding, which stands in for each vendor's."""
     lines = text.split("\n")
     return sum(len(_tokenizer().encode(line)) for line in lines) + len(lines) - 1
 
 
 def tile_tokens(width: int, height: int) -> int:
-    """gpt-4o's: 85, and 170 a square of 512 pixels, in at most 2048 x 2048 and 768 on one side."""
+    """gpt-4o's tokens: 85, and 170 per square of 512 pixels, after scaling to 2048 and 768."""
     for factor in (2048 / max(width, height), 768 / min(width, height)):
         if factor < 1:
             width, height = round(factor * width), round(factor * height)
@@ -55,14 +55,15 @@ def patch_tokens(width: int, height: int) -> int:
 
 
 def pixel_tokens(width: int, height: int) -> int:
-    """Voyage's: 560 pixels a token."""
+    """Voyage's tokens: one per 560 pixels."""
     return math.ceil(width * height / 560)
 
 
 class PaidServer:
-    """Answers every protocol by numbers that depend on image and text alone.
+    """Answers every protocol with numbers that depend only on image and text.
 
     Attributes:
+<<<<<<< HEAD
         faults: what happens to the next requests, in place of an answer or to it: an HTTP status,
             "cut", "html", "refuse" or None.
         after: seconds of Retry-After.
@@ -75,6 +76,17 @@ class PaidServer:
         logprobs: whether chat completions have any.
         decimals: of probabilities.
         on_request: called when a request comes.
+=======
+        faults: faults of the next responses: an HTTP status, "cut", "html", "refuse", or None for
+            a correct response.
+        after: seconds in Retry-After.
+        said: message of error responses.
+        answered: bodies of requests with complete responses.
+        tokens: sum of the input tokens of these responses.
+        logprobs: whether chat completions contain log-probabilities.
+        decimals: decimals of probabilities.
+        on_request: called at each request.
+>>>>>>> readb
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""``craft-zoo serve`` in a thread, begun anew at any moment."""
+"""``craft-zoo serve`` in a thread, which can be restarted at any moment."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class RealServer:
     Args:
         vlm: the model.
         state: folder of the bill.
-        quota: of the account.
-        embeddings: whether it gives features away.
+        quota: quota of the account.
+        embeddings: whether it serves embeddings.
         settings: further settings.
-        limits: of what it takes.
+        limits: limits of requests.
     """
 
     def __init__(
@@ -70,6 +70,6 @@ class RealServer:
         self._thread.join()
 
     def restart(self) -> None:
-        """End it, whoever is waiting for an answer, and begin anew with the same bill."""
+        """Stop the server, even with requests in progress, and start it with the same bill."""
         self.__exit__()
         self.__enter__()

@@ -1,4 +1,4 @@
-"""Functions of one's own as models."""
+"""User functions as models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = ["cat", "dog", "blue whale"]
 
 
 class Service:
-    """craft-mini behind functions such as clients of services have; notes what it was asked."""
+    """craft-mini behind functions like those of service clients; records their arguments."""
 
     def __init__(self, vlm: OpenCLIP) -> None:
         self.vlm = vlm

@@ -27,7 +27,7 @@ def completion(*choices: dict[str, Any]) -> dict[str, Any]:
 
 
 def spoken(text: str, logprobs: dict[str, float] | None = None) -> dict[str, Any]:
-    """A choice with the likeliest first tokens, or with text alone."""
+    """A chat completion's choice, with the likeliest first tokens or with text alone."""
     said = {"index": 0, "message": {"role": "assistant", "content": text}}
     if logprobs is None:
         return said

@@ -1,4 +1,4 @@
-"""Servers that never come to an end, send what nobody asked for, or write to the terminal."""
+"""Servers that never finish, send unrequested data, or send terminal control characters."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Sent = Callable[[], Iterable[bytes]]
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Sent], str]]:
-    """A server that reads once from each connection and then sends pieces, of which the first comes
-    at once and the others each after a fifth of the time that an exchange may take."""
+    """A server that reads once from each connection and then sends pieces: the first at once, and
+    each other one after a fifth of the deadline."""
     listening: list[socket.socket] = []
 
     def one(connection: socket.socket, sent: Sent) -> None:

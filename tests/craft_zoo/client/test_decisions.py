@@ -1,4 +1,4 @@
-"""OpenAI's decisions as a model, by the official client against a server that harms answers."""
+"""OpenAI's decisions as a model, by the official client and a server that injects faults."""
 
 from __future__ import annotations
 
@@ -24,6 +24,122 @@ NAMES = ("red square", "green field", "blue sky")
 QUICK = Retrying(first=0.01, longest=0.02, sleep=lambda _: None)
 
 
+<<<<<<< HEAD
+=======
+def weight(text: str, pixels: np.ndarray) -> float:
+    """A number that depends on a text and an image, the same in every process."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    return float(np.random.default_rng(seed).standard_normal(pixels.size) @ pixels / 400)
+
+
+class Service:
+    """A server of decisions.
+
+    Attributes:
+        faults: faults of the next responses.
+        bodies: bodies of all requests with responses.
+        tokens: sum of the input tokens billed for complete responses.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[str | None] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str] = []
+        self.headers: list[Any] = []
+        self.tokens, self.decimals = 0, 4
+        self.alter: Callable[[dict[str, Any]], Any] = lambda answer: answer
+        self._lock = threading.Lock()
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                service.reply(self)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def reply(self, http: BaseHTTPRequestHandler) -> None:
+        body = json.loads(http.rfile.read(int(http.headers["content-length"])))
+        with self._lock:
+            fault = self.faults.pop(0) if self.faults else None
+            self.headers.append(http.headers)
+        if fault is not None and fault.isdigit():
+            content = json.dumps({"error": {"message": f"fault {fault}", "code": fault}}).encode()
+            self._write(http, int(fault), content, {"Retry-After": "0"})
+            return
+        answer = self.alter(self.answer(body))
+        content = json.dumps(answer).encode()
+        if fault == "cut":
+            http.send_response(200)
+            http.send_header("Content-Length", str(len(content)))
+            http.end_headers()
+            http.wfile.write(content[: len(content) // 2])
+            http.close_connection = True
+            return
+        if fault == "html":
+            content = b"<html>busy</html>"
+        else:
+            with self._lock:
+                self.bodies.append(body)
+                self.keys.append(http.headers["Idempotency-Key"])
+                self.tokens += answer["usage"]["input_tokens"]
+        self._write(http, 200, content)
+
+    def _write(
+        self,
+        http: BaseHTTPRequestHandler,
+        status: int,
+        content: bytes,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        http.send_response(status)
+        sizes = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        for name, value in (sizes | (headers or {})).items():
+            http.send_header(name, value)
+        http.end_headers()
+        http.wfile.write(content)
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        [message] = body["input"]
+        [part] = message["content"]
+        image = Image.open(io.BytesIO(base64.b64decode(part["image_url"].partition(",")[2])))
+        pixels = np.asarray(image.convert("RGB").resize((4, 4)), float).ravel()
+        answers = [self.decide(question, pixels) for question in body["questions"]]
+        tokens = 20 + len(json.dumps(body["questions"])) // 4
+        return {
+            "answers": answers,
+            "model": body["model"],
+            "usage": {"input_tokens": tokens, "output_tokens": 0, "total_tokens": tokens},
+        }
+
+    def decide(self, question: dict[str, Any], pixels: np.ndarray) -> dict[str, Any]:
+        if question["type"] == "predicate":
+            p = 1 / (1 + np.exp(-weight(question["instructions"], pixels)))
+            return {"type": "predicate", "probability": round(float(p), self.decimals)}
+        scores = np.array(
+            [weight(c["value"] + c.get("description", ""), pixels) for c in question["choices"]]
+        )
+        p = np.exp(scores - scores.max())
+        p = (p / p.sum()).round(self.decimals)
+        probabilities = [
+            {"value": c["value"], "probability": float(one)}
+            for c, one in zip(question["choices"], p, strict=True)
+        ]
+        # Services may list the options in another order.
+        return {"type": "choice", "choice": "", "probabilities": probabilities[::-1]}
+
+
+>>>>>>> readb
 @pytest.fixture
 def service(paid_server: Any) -> Any:
     return paid_server
@@ -160,7 +276,7 @@ def test_refusals_are_no_answer(service: Any, small_task: Task) -> None:
 
 
 class Died(BaseException):
-    """The process is killed here."""
+    """Simulates that the process is killed."""
 
 
 @pytest.mark.parametrize("after", [1, 3, 5, 9, 14])

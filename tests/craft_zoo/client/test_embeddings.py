@@ -1,4 +1,4 @@
-"""Services of vectors as models, against ``craft-zoo serve --embeddings`` and fakes."""
+"""Services of embeddings as models: ``craft-zoo serve --embeddings`` and fake servers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QUICK = Retrying(first=0.01, longest=0.02, sleep=lambda _: None)
 
 
 class Recording(Embeddings):
-    """Remembers all inputs that were sent."""
+    """Records all inputs that were sent."""
 
     def __init__(self, *arguments: Any, key: str, left: int = 10**9, **options: Any) -> None:
         super().__init__(*arguments, key=key, options=EmbeddingsOptions(**options))
@@ -53,12 +53,12 @@ class Recording(Embeddings):
 
 
 class Died(BaseException):
-    """The process is killed here."""
+    """Simulates that the process is killed."""
 
 
 @pytest.fixture(scope="module")
 def vlm() -> OpenCLIP:
-    """craft-mini, as what it has learnt matters here."""
+    """craft-mini, as these tests depend on accuracy."""
     model = cz.load_vlm("craft-mini")
     assert isinstance(model, OpenCLIP)
     return model

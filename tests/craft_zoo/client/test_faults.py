@@ -1,8 +1,10 @@
-"""Runs over a network that harms, and killed ones: the same result, nothing paid twice."""
+"""Faulty networks and killed runs, with a fake and the real server: nothing is paid twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import runpy
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +13,59 @@ import pytest
 
 from craft_zoo import tune
 from craft_zoo.blackbox import Journal, ReplayVLM
-from craft_zoo.client import RemoteVLM
+from craft_zoo.client import HuggingFaceVLM, RemoteVLM, Retrying
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Task
+from craft_zoo.openclip import OpenCLIP
 from craft_zoo.tuning import Tuned
 
 BUDGET = 60
 Connect = Callable[..., RemoteVLM]
 
 
+@pytest.fixture(scope="module")
+def small_requests(vlm: OpenCLIP) -> OpenCLIP:
+    """A model that prefers few contexts at once, so that a run makes many requests."""
+    model = copy.copy(vlm)
+    model.in_flight = 4
+    return model
+
+
+@pytest.fixture
+def limits() -> dict[str, int]:
+    """Limits of ``served``."""
+    return {}
+
+
+@pytest.fixture
+def served(small_requests: OpenCLIP, tmp_path: Path, limits: dict[str, int]) -> Iterator[Any]:
+    """A running ``craft-zoo serve``."""
+    pytest.importorskip("fastapi")
+    module = runpy.run_path(str(Path(__file__).parent / "real_server.py"))
+    with module["RealServer"](small_requests, tmp_path / "state", **limits) as running:
+        yield running
+
+
+@pytest.fixture
+def ask(served: Any, time: Any) -> Connect:
+    """Opens the model of ``served``; ``connect`` opens that of the fake server."""
+
+    def open_remote(**settings: Any) -> RemoteVLM:
+        return RemoteVLM(
+            settings.pop("url", served.url),
+            **{"api_key": served.key, "retrying": time.retrying(), "timeout": 20.0, **settings},
+        )
+
+    return open_remote
+
+
 def run(vlm: Any, task: Task, **more: Any) -> Tuned:
-    config = CraftConfig(patience=0, discriminant=False)  # the faster one to choose
+    config = CraftConfig(patience=0, discriminant=False)  # fast to fit
     return tune(vlm, task, method="craft", budget=BUDGET, config=config, **more)
 
 
 def content(tuned: Tuned, folder: Path) -> bytes:
-    """All of the adapter but the server's address."""
+    """The adapter's file, without the server's address."""
     tuned.adapter.model = "server"
     tuned.adapter.save(folder / "adapter")
     return (folder / "adapter").read_bytes()
@@ -138,7 +177,7 @@ def test_an_interrupted_run_pays_nothing_twice(
 def test_what_a_journal_answers_leaves_no_name_behind(
     server: Any, connect: Connect, small_task: Task, tmp_path: Path
 ) -> None:
-    """A question beside the journal is another question, though it is the same in words."""
+    """A query outside the journal has its own idempotency key, even if its content is equal."""
     for _ in range(2):
         remote = connect()
         with Journal(tmp_path / "journal") as journal:
@@ -157,3 +196,82 @@ def test_a_model_that_bills_nothing_has_no_session(
         images = recorded.images(small_task.train.images[:5])
         recorded.classifier(["a", "b"]).score("{}", images)
     assert b"session" not in (tmp_path / "journal").read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:.*billed:UserWarning")  # the header's number was hit
+@pytest.mark.parametrize("seed", [4, 9])
+def test_a_faulty_network_to_the_real_server_changes_nothing(
+    seed: int,
+    served: Any,
+    ask: Connect,
+    small_requests: OpenCLIP,
+    faulty_proxy: Any,
+    small_task: Task,
+    tmp_path: Path,
+) -> None:
+    with Journal(tmp_path / "journal") as journal:
+        local = run(ReplayVLM(small_requests, journal), small_task)
+    with faulty_proxy(
+        served.port, seed=seed, delay=1.5, restart=served.restart, restarts=0.1
+    ) as proxy:
+        remote = ask(url=proxy.url, timeout=1.0)
+        tuned = run(remote, small_task)
+        done = proxy.done
+    assert content(tuned, tmp_path) == content(local, tmp_path)
+    usage = ask().usage()
+    assert usage.predictions == asked(tuned) == asked(local) == remote.cost_limit.predictions
+    assert done["restart"] > 0
+    assert sum(done.values()) - done["exchanges"] - done["restart"] > 3
+
+
+def test_killed_on_both_sides_it_pays_nothing_twice(
+    served: Any, ask: Connect, small_task: Task, tmp_path: Path, mortal: Any
+) -> None:
+    whole = run(ask(), small_task)
+    paid = ask().usage()
+    for life in (3, 1, 4):
+        with Journal(tmp_path / "journal") as journal, pytest.raises(mortal.Died):
+            run(ReplayVLM(ask(transport=mortal(life)), journal), small_task)
+        served.restart()
+    with Journal(tmp_path / "journal") as journal:
+        tuned = run(ReplayVLM(ask(), journal), small_task)
+    assert content(tuned, tmp_path) == content(whole, tmp_path)
+    usage = ask().usage()
+    assert usage.predictions == 2 * paid.predictions == asked(whole) + asked(tuned)
+    assert usage.requests == 2 * paid.requests
+
+
+@pytest.mark.parametrize("limits", [{"images": 8, "image_sets": 2, "answer_bytes": 4 * 5 * 3 * 2}])
+def test_a_set_that_is_too_large_comes_in_parts(
+    served: Any, ask: Connect, small_requests: OpenCLIP, small_task: Task
+) -> None:
+    """There are more parts than the server keeps, and the first responses are too large."""
+    names, sources = ["one", "two", "three", "four", "five"], small_task.train.images
+    remote = ask()
+    box, images = remote.classifier(names), remote.images(sources)
+    mine, handed = small_requests.classifier(names), small_requests.images(sources)
+    contexts = np.stack([mine.initial_context, 1.1 * mine.initial_context])
+    asked: list[Any] = [contexts, ["a photo of the number {}."]]
+    for prompts in asked:
+        answers = list(box.logits(prompts, images))
+        served.restart()
+        answers += box.logits(prompts, images)
+        expected = list(mine.logits(prompts, handed))
+        np.testing.assert_allclose(answers, 2 * expected, rtol=1e-6, atol=1e-5)
+    assert remote.usage().predictions == remote.cost_limit.predictions == 2 * 3 * 20
+
+
+def test_the_task_api_is_the_same_model(
+    served: Any, ask: Connect, small_requests: OpenCLIP, small_task: Task, time: Any
+) -> None:
+    names, sources = ["one", "two", "three"], small_task.train.images[:3]
+    url = f"hf-api:{served.url}/hf/zero-shot-image-classification"
+    model = HuggingFaceVLM(url, token=served.key, retrying=Retrying(attempts=3))
+    box = model.classifier(names)
+    templates = ["a photo of the number {}.", ("{}", "a {}", "the {}")]
+    answers = np.stack(list(box.logits(templates, model.images(sources))))
+    mine = small_requests.classifier(names)
+    logits = np.stack(list(mine.logits(templates, small_requests.images(sources))))
+    expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    np.testing.assert_allclose(answers, expected, atol=1e-3)
+    assert ask().usage().predictions == model.cost_limit.predictions == 2 * 3

@@ -1,4 +1,4 @@
-"""What is sent of an image."""
+"""Image files that clients send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests over HTTP: which failures pass, what is said of those that do not, and connections."""
+"""HTTP requests: which failures are retried, messages of the others, and connections."""
 
 from __future__ import annotations
 

@@ -32,10 +32,10 @@ class Endpoint:
     """craft-mini behind the task API.
 
     Attributes:
-        requests: bodies that came.
-        first: answers that are given before right ones.
-        alter: makes what is sent of what is right.
-        hook: may give or raise another answer to a request, by its number.
+        requests: bodies of requests.
+        first: responses that precede the correct ones.
+        alter: changes correct responses before they are sent.
+        hook: may return or raise another response to the request of a given number.
     """
 
     def __init__(self, vlm: OpenCLIP) -> None:
@@ -261,7 +261,7 @@ def test_what_may_have_been_billed_is_not_sent_again_beyond_the_limit(
 
 
 class Waiting:
-    """An endpoint that asks all to come back in five minutes, but who asks for a certain number."""
+    """Makes an endpoint answer 503 with Retry-After 300, and 400 to the request ``refused``."""
 
     def __init__(self, endpoint: Endpoint, refused: int = 0) -> None:
         self.endpoint, self.refused, self.asked = endpoint, refused, threading.Semaphore(0)
@@ -281,7 +281,7 @@ class Waiting:
 
 @pytest.fixture
 def patient(endpoint: Endpoint) -> HuggingFaceVLM:
-    """Waits as long as it is asked to, four requests at once."""
+    """A client that retries with real waits and has four requests in flight."""
     return HuggingFaceVLM(URL, concurrency=4, transport=httpx.MockTransport(endpoint))
 
 

@@ -1,4 +1,4 @@
-"""What all services that bill have in common: faults, bills, estimates, sentences."""
+"""What paid services have in common: faults, bills, estimates, messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def server(paid_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def slept() -> list[float]:
-    """Waits that did not take place."""
+    """Seconds of waits, which are skipped."""
     return []
 
 
@@ -109,7 +109,7 @@ def test_a_refused_question_is_paid_once_and_undecided(
 
 
 class Died(BaseException):
-    """The process is killed here."""
+    """Simulates that the process is killed."""
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

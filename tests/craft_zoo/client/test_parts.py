@@ -1,4 +1,4 @@
-"""Sets that are too large for a server are several sets over there, and one here."""
+"""Image sets that exceed a server's limits are sent in parts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Connect = Callable[..., RemoteVLM]
 
 
 def some_prompts(box: Any) -> list[Any]:
-    """Contexts for all classes, for each class, templates for all, for each."""
+    """Contexts shared and by class, and templates shared and by class."""
     start = box.initial_context
     rng = np.random.default_rng(1)
     noise = 0.01 * rng.standard_normal((5, len(NAMES), *start.shape))

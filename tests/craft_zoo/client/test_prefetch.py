@@ -1,4 +1,4 @@
-"""Work that is begun a little ahead of need: its order, its failures, its end."""
+"""Prefetching: order, failures and end of work that starts ahead of its use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from craft_zoo.threads import in_order, prefetched
 
 
 class Begun:
-    """Futures that are done when a test says so."""
+    """Futures that a test completes."""
 
     def __init__(self) -> None:
         self.futures: list[Future[int]] = []
@@ -66,7 +66,7 @@ def test_after_a_failure_nothing_more_is_begun_and_what_is_done_still_comes() ->
 
 
 def interrupt(seconds: float) -> None:
-    """Interrupt the main thread as Ctrl-C does, after this many seconds."""
+    """Interrupt the main thread as Ctrl-C does, after ``seconds``."""
     main = threading.main_thread().ident
     assert main is not None
     threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGINT)).start()

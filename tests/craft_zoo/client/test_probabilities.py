@@ -1,4 +1,4 @@
-"""Logarithms of probabilities that a service rounded or truncated."""
+"""Logarithms of probabilities that a service has rounded or truncated."""
 
 from __future__ import annotations
 

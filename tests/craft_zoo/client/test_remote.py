@@ -1,4 +1,4 @@
-"""A model behind a server: the same answers as beside it, whole, checked and paid once."""
+"""A model behind a server: the responses of the local model, complete, checked and paid once."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_a_server_that_forgets_while_it_is_told(
 
 
 def failing(server: Any, answers: list[Any], where: str = "scores") -> None:
-    """Have the server answer so, one after another, before it does as it should."""
+    """Let the server return these responses one after another, and then correct ones."""
 
     def hook(method: str, path: str) -> Any:
         if where in path and answers:

@@ -1,4 +1,4 @@
-"""A server that is begun again with another model is noticed before it is asked."""
+"""A server that was restarted with another model is detected before the next query."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Connect = Callable[..., RemoteVLM]
 
 
 class Other:
-    """A model whose classifiers differ in one thing."""
+    """A model whose classifiers differ in one attribute."""
 
     def __init__(self, vlm: OpenCLIP, what: str, change: Callable[[Any], Any]) -> None:
         self._vlm, self._what, self._change = vlm, what, change

@@ -1,4 +1,4 @@
-"""Trying again: how often, how long, and what is said in the end."""
+"""Retries: how often, how long, and the final message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from craft_zoo.errors import CraftZooError
 
 
 class Failing:
-    """Fails so many times."""
+    """Fails a given number of times."""
 
     def __init__(self, times: int, after: float = 0.0, **about: Any) -> None:
         self.left, self.after, self.about, self.made = times, after, about, 0

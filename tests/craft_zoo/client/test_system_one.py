@@ -43,7 +43,7 @@ TOKENS = 25  # that a request costs
 
 @pytest.fixture(scope="session")
 def task() -> Task:
-    """Four colours, two shots."""
+    """Four colours with two shots."""
     rng = np.random.default_rng(0)
     levels = np.array([[180, 0, 0], [0, 180, 0], [0, 0, 180], [0, 0, 0]])
 
@@ -56,7 +56,7 @@ def task() -> Task:
 
 
 class Canned(NamedTuple):
-    """A response that is given instead of the right one."""
+    """A response in place of the correct one."""
 
     status: int = 200
     body: Any = b""
@@ -68,11 +68,11 @@ class Server:
     """craft-mini behind the protocol. Requests are checked by transformers' own server.
 
     Attributes:
-        requests: bodies that came.
-        headers: headers that came.
-        first: responses that are given before right ones.
-        alter: makes what is sent of what is right.
-        sent: tokens that its answers billed.
+        requests: bodies of requests.
+        headers: headers of requests.
+        first: responses that precede the correct ones.
+        alter: changes correct responses before they are sent.
+        sent: tokens billed by its responses.
     """
 
     def __init__(self, vlm: OpenCLIP) -> None:

@@ -1,4 +1,4 @@
-"""Hugging Face's task API of ``craft-zoo serve``: killed, or failing, it is paid once."""
+"""Hugging Face's task API of ``craft-zoo serve``: killed and failing runs pay once."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NAMES = ["one", "two", "three"]
 
 
 class Died(BaseException):
-    """The process is killed here."""
+    """Simulates that the process is killed."""
 
 
 class Losing(httpx.BaseTransport):
-    """Loses the answers with these numbers, and raises in their place.
+    """Transport that raises in place of the responses with the given numbers.
 
     Attributes:
-        asked: how many there were.
+        asked: number of requests.
     """
 
     def __init__(self, error: Callable[[], BaseException], *numbers: int) -> None:

@@ -1,4 +1,4 @@
-"""``transformers serve`` in a process of its own, with tiny random models."""
+"""``transformers serve`` in its own process, with tiny random models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEMPLATE = (
     "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
     "{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
 )
-IMAGE_TOKENS = 16  # of an image of any size: squares of 8 x 8 pixels in one of 32 x 32
+IMAGE_TOKENS = 16  # per image: patches of 8 x 8 pixels of an image resized to 32 x 32
 _TEXT = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -33,7 +33,7 @@ _START_SECONDS = 180
 
 
 def tokenizer() -> Any:
-    """A token for each character, and for Yes and No."""
+    """A tokenizer with one token per character, and tokens for Yes and No."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -56,7 +56,7 @@ def tokenizer() -> Any:
 
 
 def save_vision_language_model(folder: Path) -> None:
-    """A random LLaVA."""
+    """Save a LLaVA with random weights."""
     import torch
     from transformers import (
         CLIPImageProcessor,
@@ -99,7 +99,7 @@ def save_vision_language_model(folder: Path) -> None:
 
 
 def save_language_model(folder: Path) -> None:
-    """A random Llama, which reads no images."""
+    """Save a Llama, a model without images, with random weights."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -111,10 +111,10 @@ def save_language_model(folder: Path) -> None:
 
 
 class TransformersServer:
-    """A process that serves any model on this machine by its folder.
+    """A process that serves models by their local folders.
 
     Args:
-        log: file of what it prints.
+        log: file for its output.
     """
 
     def __init__(self, log: Path) -> None:

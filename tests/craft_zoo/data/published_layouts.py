@@ -1,4 +1,4 @@
-"""Writes every published data set in its layout, tiny: 3 training, 2 test images a class."""
+"""Writes tiny published data sets in their layouts: 3 training and 2 test images a class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IMAGENET = {"n01440764": "tench", "n03773504": "missile", "n04008634": "missile
 
 
 def write_published(root: Path) -> None:
-    """Every data set under ``root``."""
+    """Write every data set under ``root``."""
     _write_imagenet(root)
     _write_splits(root)
     _write_aircraft(root)
@@ -64,7 +64,7 @@ def _write_imagenet(root: Path) -> None:
         for name, label in classes.items():
             for number in range(N_TEST):
                 _save(images / name / f"{number:04}.jpeg", label, 20 + number)
-    # One of the shifts has a copy of its own, as CoOp wants it; the others take ImageNet's.
+    # One shift has its own copy, as in CoOp's layout; the others use ImageNet's.
     (v2.parent / "classnames.txt").write_text(lines)
 
 
@@ -146,7 +146,7 @@ def _write_splits(root: Path) -> None:
 
 
 def _split(folder: Path, images: str, file_name: str, classes: dict[str, str], form: str) -> None:
-    """A split file of CoOp's form, its entries in an order of their own, and the images."""
+    """Write a split file in CoOp's format, with shuffled entries, and the images."""
     rng = np.random.default_rng(len(file_name))
     split: dict[str, list[_Entry]] = {}
     first = 1

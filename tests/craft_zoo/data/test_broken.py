@@ -15,7 +15,7 @@ from craft_zoo.errors import CraftZooError
 
 
 def damage(folder: Path) -> dict[str, str]:
-    """Damage four files of a folder in different ways: file's name → what is said of it."""
+    """Damage four files in different ways; returns file name → part of the message."""
     whole = (folder / "00.png").read_bytes()
     (folder / "00.png").write_bytes(whole[: len(whole) // 2])
     (folder / "01.png").write_text("no image")

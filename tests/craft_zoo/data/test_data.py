@@ -35,6 +35,17 @@ def test_digits_are_dark_on_light_and_complete(digits: Dataset) -> None:
     assert image.min() < 60
 
 
+def test_digits_take_words_from_a_file_of_their_labels(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("3\ttriad\n")
+    assert load_dataset("digits", classnames=tmp_path / "words.txt").classnames[2:4] == (
+        "two",
+        "triad",
+    )
+    (tmp_path / "words.txt").write_text("three\ttriad\n")
+    with pytest.raises(CraftZooError, match="has no line for any class: the first is called '0'"):
+        load_dataset("digits", classnames=tmp_path / "words.txt")
+
+
 def test_unknown_data_set_names_the_choices() -> None:
     with pytest.raises(
         CraftZooError,
@@ -137,7 +148,7 @@ def test_views_are_crops_of_half_to_all_of_the_area() -> None:
 
 
 class Scripted:
-    """Draws given shares and aspects; integers are the largest possible."""
+    """A generator of given shares and aspects; its integers are the largest possible."""
 
     def __init__(self, *numbers: float) -> None:
         self.numbers = list(numbers)

@@ -1,4 +1,4 @@
-"""hf:NAME on data sets made here."""
+"""hf:NAME on generated data sets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def split(labels: list[Any], first: int = 0, **features: Any) -> datasets.Dataset:
-    """An image a label, all different; columns picture and kind."""
+    """A split with one distinct image per label, in columns picture and kind."""
     pictures = [
         Image.fromarray(np.full((6, 5, 3), first + i, np.uint8)) for i in range(len(labels))
     ]

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and what is said of the others."""
+"""Recognition of image files in a folder, and sentences about the others."""
 
 from __future__ import annotations
 

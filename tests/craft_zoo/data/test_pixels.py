@@ -1,4 +1,4 @@
-"""Whatever Pillow reads becomes upright 8-bit RGB by one rule."""
+"""Conversion of everything that Pillow reads to upright 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def with_chunk(png: bytes, name: bytes, data: bytes, *, behind: bool) -> bytes:
-    """The PNG file with one more chunk, before its pixels or behind them."""
+    """A PNG file with one more chunk, before or after its pixels."""
     at = png.index(b"IEND" if behind else b"IDAT") - 4
     return png[:at] + chunk(name, data) + png[at:]
 
 
 def tiff(values: np.ndarray, bits: int, photometric: int, data: bytes) -> bytes:
-    """A grey TIFF file, as Pillow does not write it."""
+    """A grey TIFF file of a kind that Pillow does not write."""
     height, width = values.shape
     tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 277: 1, 278: height}
     tags |= {273: 8 + 2 + 9 * 12 + 4, 279: len(data)}
@@ -167,6 +167,10 @@ def test_sixteen_bits_are_scaled_to_eight(values: list[int]) -> None:
         assert np.array_equal(opened, np.stack([levels] * 3, -1))
     inverted = Image.open(io.BytesIO(tiff(numbers, 16, 0, numbers.tobytes())))
     assert np.abs(255 - pixels_of(open_image(inverted))[..., 0] - levels).max() <= 1
+    floats = io.BytesIO(
+        saved(Image.fromarray(numbers / np.float32(65535)), "TIFF", tiffinfo={262: 0})
+    )
+    assert np.abs(255 - pixels_of(open_image(Image.open(floats)))[..., 0] - levels).max() <= 1
     big_endian = numbers.astype(">u2")
     assert np.array_equal(pixels_of(open_image(big_endian))[..., 0], levels)
 
@@ -313,7 +317,7 @@ def test_palettes_and_files_with_transparency_lie_on_white(kind: str) -> None:
 
 
 def inks_profile() -> bytes:
-    """An ICC profile of four inks: any is mid-grey, all together are black."""
+    """An ICC profile of four inks, each of which is mid-grey; all together are black."""
     curve = bytes(range(256))
     white, grey, black = (bytes([level, 128, 128]) for level in (255, 128, 0))  # L*, a*, b*
     matrix = struct.pack(">9i", *[65536, 0, 0, 0, 65536, 0, 0, 0, 65536])
@@ -362,7 +366,7 @@ def test_of_several_pictures_the_first_is_taken() -> None:
 
 
 def kinds() -> dict[str, tuple[bytes, bool]]:
-    """Files by name, and whether they are opened as they always were."""
+    """Files by name, and whether they are opened as in earlier versions."""
     colours = Image.fromarray(COLOURS)
     deep = Image.fromarray(COLOURS[..., 0].astype(np.uint16))
     inks = colours.convert("CMYK")

@@ -1,4 +1,4 @@
-"""``check_datasets`` and the command on it; docs/datasets.md says what the catalogue says."""
+"""``check_datasets`` and its command; docs/datasets.md agrees with the catalogue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOCS = Path(__file__).resolve().parents[3] / "docs" / "datasets.md"
 
 @pytest.fixture
 def root(tmp_path: Path, published_root: Path) -> Path:
-    """OxfordPets and CIFAR-10."""
+    """A data root with OxfordPets and CIFAR-10."""
     for folder in ("oxford_pets", "cifar-10-batches-bin"):
         shutil.copytree(published_root / folder, tmp_path / folder)
     return tmp_path

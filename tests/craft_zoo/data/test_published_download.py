@@ -1,4 +1,4 @@
-"""Downloads, from a library that is replaced at its edge, and without a network."""
+"""Downloads with replaced download libraries, and without a network."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DOWNLOADABLE = [name for name, one in published_datasets().items() if one.by_han
 
 
 class Internet:
-    """Gives what the tiny data sets hold, the way the libraries lay it out."""
+    """Provides the tiny data sets in the layout of the download libraries."""
 
     def __init__(self, source: Path) -> None:
         self.source = source
@@ -100,7 +100,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def visible(folder: Path) -> set[str]:
-    """Files under ``folder``, but for the lock."""
+    """Files under ``folder``, except the lock."""
     return {
         str(path.relative_to(folder))
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""What is missing or malformed in a published data set is said in one sentence."""
+"""Error messages for missing and malformed parts of published data sets."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ PETS = "split_zhou_OxfordPets.json"
 
 @dataclass
 class Copies:
-    """Data sets to break."""
+    """Copies of data sets that a test may damage."""
 
     root: Path
     source: Path
 
     def add(self, name: str) -> Path:
-        """Copy a data set; its folder."""
+        """Copy a data set; returns its folder."""
         folder = published_datasets()[name].folder
         return Path(shutil.copytree(self.source / folder, self.root / folder))
 

@@ -27,14 +27,14 @@ from craft_zoo.errors import CraftZooError
 
 
 def listed(prefix: str, labels: Sequence[int]) -> LabelledImages:
-    """Images that are names alone: ``train/0``, ``train/1``, and so on."""
+    """Images that are only names: ``train/0``, ``train/1``, and so on."""
     names = [f"{prefix}/{i}" for i in range(len(labels))]
     return LabelledImages(names, np.array(labels, dtype=np.int64))
 
 
 @st.composite
 def datasets(draw: st.DrawFn, least: int = 1) -> Dataset:
-    """Of 2 to 7 classes with at least ``least`` training images each, in any order."""
+    """Data sets of 2 to 7 classes with at least ``least`` training images each, in any order."""
     n_classes = draw(st.integers(2, 7))
 
     def labels(least: int, most: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Text files and class names in every encoding that is read."""
+"""Text files and class names in all supported encodings."""
 
 from __future__ import annotations
 

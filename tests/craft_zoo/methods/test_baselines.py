@@ -1,4 +1,4 @@
-"""Published methods to compare with."""
+"""Published baseline methods."""
 
 from __future__ import annotations
 

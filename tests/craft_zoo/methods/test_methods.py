@@ -1,4 +1,4 @@
-"""Methods on the real model: budget, accounting, determinism, learning."""
+"""Methods on a real model: budget, accounting, determinism, learning."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LOGISTIC = replace(SMALL, discriminant=False)  # takes less time to choose
 
 
 class Counting(BlackBox):
-    """Counts the contexts and predictions that really reach the model."""
+    """Counts the contexts and predictions that reach the model."""
 
     def __init__(self, box: BlackBox) -> None:
         self.box, self.contexts, self.predictions = box, 0, 0
@@ -255,7 +255,7 @@ def test_names_and_needs() -> None:
 
 def test_an_optimizer_may_end_the_search_and_says_why(tiny_vlm: OpenCLIP, small_task: Task) -> None:
     class Restless(Optimizer):
-        """Gives up after one generation."""
+        """An optimizer that stops after one generation."""
 
         def _ask(self) -> np.ndarray:
             return self.rng.standard_normal((3, self.dim))

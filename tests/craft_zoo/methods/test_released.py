@@ -38,7 +38,7 @@ class Images(ImageSet):
 
 
 class Box(BlackBox):
-    """Two classes; an image's logit of its own class is the context's only number."""
+    """Two classes; the logit of an image's own class is the context's only number."""
 
     accepts = frozenset({"contexts"})
     initial_context = np.zeros((1, 1), np.float32)
@@ -72,7 +72,7 @@ class ByHand(VLM):
 
 
 class Script(Optimizer):
-    """Asks for the contexts 1 and 2 and recommends the latter."""
+    """An optimizer that asks for the contexts 1 and 2 and recommends the latter."""
 
     told: np.ndarray
 
@@ -253,7 +253,7 @@ def test_lengths_make_logits_those_of_raw_features(
         np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-3)
 
     class Silent(WrappedVLM):
-        """Answers nothing."""
+        """A model that returns nothing."""
 
         def images(self, *_: Any, **__: Any) -> ImageSet:
             raise AssertionError

@@ -1,4 +1,4 @@
-"""ZIP: each of its parts computed by hand, and what its queries cost."""
+"""ZIP: each of its parts computed by hand, and the costs of its queries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from craft_zoo.optimizers.zip_spsa import ZipSPSA
 
 
 class Scripted:
-    """Draws sizes and signs that are written down."""
+    """A generator of given sizes and signs."""
 
     def __init__(self, *deltas: list[list[float]]) -> None:
         self.deltas = [np.array(each) for each in deltas]

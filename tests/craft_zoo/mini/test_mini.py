@@ -1,4 +1,4 @@
-"""The embedded model as a user meets it: whole, offline, in open_clip's own format."""
+"""craft-mini: complete, usable offline, and in open_clip's format."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""Packed weights come back as they were, up to the rounding promised."""
+"""Packing and unpacking weights restores them up to the documented rounding."""
 
 import torch
 from safetensors.torch import load_file

@@ -1,4 +1,4 @@
-"""Checkpoints as people have them load; what does not fit is named; nothing in them is run."""
+"""Common checkpoint formats load; misfits are named; no code in a file is run."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_resized_embeddings_are_said(tiny: str, tmp_path: Path) -> None:
 
 
 class Evil:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -181,7 +181,7 @@ def test_nothing_that_a_file_names_is_run(tmp_path: Path, legacy: bool) -> None:
 
 
 def archive(path: Path, root: Any = b"", compression: int = zipfile.ZIP_STORED) -> Path:
-    """A TorchScript archive with that pickle."""
+    """A TorchScript archive with the given pickle."""
     with zipfile.ZipFile(path, "w", compression) as file:
         file.writestr("a/constants.pkl", b"")
         file.writestr("a/data.pkl", root)

@@ -1,4 +1,4 @@
-"""Each image is encoded once: in a run, between runs, and by two processes at once."""
+"""Image features are computed once: in a run, between runs, and by concurrent processes."""
 
 from __future__ import annotations
 

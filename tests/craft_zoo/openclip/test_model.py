@@ -1,4 +1,4 @@
-"""open_clip models behind the interface."""
+"""open_clip models behind the common model interface."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_logits_are_open_clips_own(vlm: OpenCLIP, small_task: Task) -> None:
 
 
 def save_random(model: str, path: Path) -> Path:
-    """A checkpoint of an architecture without pretraining."""
+    """Save a checkpoint of an architecture with random weights."""
     torch.manual_seed(0)
     torch.save(open_clip.create_model(model).state_dict(), path)
     return path

@@ -1,4 +1,4 @@
-"""Names packed without padding."""
+"""Packing names without padding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long thin images: the same pixels in little memory."""
+"""Memory-saving preprocessing of long thin images gives the same pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, PILToTensor, Resize
 
-from craft_zoo.openclip.resizing import sparing
+from craft_zoo.openclip.resizing import memory_saving
 
 BICUBIC = InterpolationMode.BICUBIC
 STEPS = {
@@ -45,7 +45,9 @@ def test_thin_images_have_the_pixels_that_the_preprocessing_gives(
     size = (long, short) if is_tall else (short, long)
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     image, preprocess = Image.fromarray(pixels), made(kind)
-    found, expected = (np.asarray(each(image), int) for each in (sparing(preprocess), preprocess))
+    found, expected = (
+        np.asarray(each(image), int) for each in (memory_saving(preprocess), preprocess)
+    )
     assert found.shape == expected.shape
     # Which direction Pillow resizes first where a tall image shrinks depends on its version.
     shrinks = is_tall and (kind in ("longest", "squash") or min(expected.shape[1:]) < short)
@@ -58,13 +60,13 @@ def test_thin_images_have_the_pixels_that_the_preprocessing_gives(
 def test_other_images_are_left_to_the_preprocessing(kind: str, size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
-    assert np.array_equal(sparing(made(kind))(image), made(kind)(image))
+    assert np.array_equal(memory_saving(made(kind))(image), made(kind)(image))
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
 @pytest.mark.parametrize("size", [(1, 200_000), (200_000, 1), (16, 100_000), (100_000, 16)])
 def test_no_image_on_the_way_is_larger_than_the_source(mode: str, size: tuple[int, int]) -> None:
-    preprocess = sparing(image_transform(224, is_train=False, resize_mode=mode))
+    preprocess = memory_saving(image_transform(224, is_train=False, resize_mode=mode))
     sizes: list[int] = []
     resize = Image.Image.resize
 
@@ -82,6 +84,6 @@ def test_what_is_not_known_stays_as_it_is() -> None:
     def own(image: Image.Image) -> Tensor:
         return PILToTensor()(image)
 
-    assert sparing(own) is own
+    assert memory_saving(own) is own
     crop = Compose([CenterCrop(5), PILToTensor()])
-    assert sparing(crop) is crop
+    assert memory_saving(crop) is crop

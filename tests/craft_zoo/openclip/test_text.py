@@ -1,4 +1,4 @@
-"""Both text encoders give open_clip's own features, for towers of every kind."""
+"""Both text encoders give open_clip's own features, for all kinds of towers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from craft_zoo.openclip.text import (
     ForwardTextEncoder,
     TextEncoder,
     WordEncoder,
-    text_encoder,
+    encoder_for,
 )
 from craft_zoo.openclip.text.tower import tokens_of
 
@@ -61,13 +61,17 @@ TOWERS: dict[str, tuple[dict[str, Any], type[TextEncoder]]] = {
 }
 
 
+def text_encoder(model: Any, *given: Any, **options: Any) -> TextEncoder:
+    return encoder_for(model)(model, *given, **options)
+
+
 def features(encoder: TextEncoder, contexts: torch.Tensor) -> torch.Tensor:
     return torch.stack(list(encoder(contexts)))
 
 
 @torch.inference_mode()
 def own_features(model: Any, tokenizer: Any) -> torch.Tensor:
-    """open_clip's, of the initial words with each name."""
+    """open_clip's features of the initial words with each name."""
     return model.encode_text(tokenizer([f"{INIT} {name}." for name in NAMES]), normalize=True)
 
 
@@ -242,7 +246,7 @@ def test_label_sets_together_have_the_features_that_they_have_alone(
         encoder = CausalTextEncoder(model, TOKENIZER, names, INIT, memory=memory)
         shape = (n_contexts, *([len(names)] if own else []), *encoder.initial_context.shape)
         asked.append((encoder, torch.from_numpy(rng.standard_normal(shape)).float()))
-    assert len({encoder.kind() for encoder, _ in asked}) == 1
+    assert len({encoder.batching_key() for encoder, _ in asked}) == 1
     together = asked[0][0].together(asked)
     for (encoder, contexts), encoded in zip(asked, together, strict=True):
         assert torch.allclose(encoded, features(encoder, contexts), atol=1e-5)
@@ -252,7 +256,7 @@ def test_what_does_not_go_together_is_of_another_kind() -> None:
     model, other, towers = build(), build(), build(**TOWERS["not causal"][0])
 
     def kind(model: Any, init: str = INIT, **options: Any) -> Any:
-        return text_encoder(model, TOKENIZER, NAMES, init, memory=10**9, **options).kind()
+        return text_encoder(model, TOKENIZER, NAMES, init, memory=10**9, **options).batching_key()
 
     assert kind(model) == kind(model, "an image of one") is not None
     assert len({kind(model), kind(other), kind(model, "a photo")}) == 3
@@ -264,7 +268,7 @@ def test_what_does_not_go_together_is_of_another_kind() -> None:
 
 
 def tensors(thing: Any, seen: set[int]) -> int:
-    """Bytes of the tensors that lie in something, beside a model."""
+    """Total bytes of the tensors in an object, without those of a model."""
     if id(thing) in seen or isinstance(thing, torch.nn.Module):
         return 0
     seen.add(id(thing))
@@ -365,7 +369,7 @@ def test_a_prompt_of_exactly_the_context_length(kind: str) -> None:
 
 
 class WithoutEnds:
-    """A tokenizer of words without marks at their ends, as SigLIP's, with another padding."""
+    """A tokenizer of words without start and end tokens, as SigLIP's, with another padding."""
 
     def __call__(self, texts: Sequence[str], context_length: int = 6) -> torch.Tensor:
         rows = [[100 + len(word) for word in text.split()][:context_length] for text in texts]

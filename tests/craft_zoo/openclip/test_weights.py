@@ -1,4 +1,4 @@
-"""Weights are used as what is known of them says, and a model's name says how."""
+"""Settings with which weights are used, and the models' names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLIP |= {"resize_mode": "shortest"}
 
 
 def shrunk(config: dict[str, Any]) -> dict[str, Any]:
-    """An architecture of the same kind that is made in milliseconds.
+    """A small architecture of the same kind, which is created in milliseconds.
 
     The parts that other packages make become open_clip's own.
     """
@@ -108,7 +108,7 @@ def test_every_pretrained_model_is_built_as_its_tag_says(monkeypatch: pytest.Mon
 
 
 def load_names(model: str, tag: str) -> set[str]:
-    """However the pair is spelled, it is the same."""
+    """The name of a model, from each way to give architecture and weights; one if all agree."""
     name = model_name(model, tag)
     return {name, model_name(f"{model}@{tag}"), model_name(name), model_name(*name.split("@", 1))}
 
@@ -145,7 +145,7 @@ def test_configurations_that_contradict_each_other_are_asked_about() -> None:
     for quick, suffix in ((True, "-quickgelu"), (False, "-gelu")):
         model = with_activation(AMBIGUOUS[0], quick)
         assert model == AMBIGUOUS[0] + suffix
-        assert find_weights(model, AMBIGUOUS[1]).use.quick_gelu is quick
+        assert find_weights(model, AMBIGUOUS[1]).settings.quick_gelu is quick
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Models that are asked in words."""
+"""Models that are queried with prompts in words."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEMPLATES = ["a photo of a {}.", "this {} is a kind of sea animal, isn't it?", "
 
 
 class WordsOnly(OpenCLIP):
-    """craft-mini as a service that takes nothing but words shows itself."""
+    """craft-mini as a service that accepts only words."""
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> Any:
         box = super().classifier(classnames)

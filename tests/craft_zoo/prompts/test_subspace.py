@@ -1,4 +1,4 @@
-"""Candidates become contexts."""
+"""Mapping of candidates to contexts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays on the wire."""
+"""Encoding of arrays in the protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files on the wire."""
+"""Encoding of files in the protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names on the wire."""
+"""Error codes and paths of the protocol."""
 
 from __future__ import annotations
 

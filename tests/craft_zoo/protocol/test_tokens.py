@@ -1,4 +1,4 @@
-"""The rule by which tokens are counted."""
+"""Token counts of the protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A served model, and someone who asks it."""
+"""Fixtures for the server: a served model and its clients."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def vlm(tiny_vlm: OpenCLIP) -> OpenCLIP:
 
 @pytest.fixture(scope="session")
 def png() -> Callable[..., bytes]:
-    """Makes the file of a noisy image."""
+    """Makes a PNG file of random pixels."""
     return _png
 
 
 @pytest.fixture(scope="session")
 def refused() -> Callable[..., str]:
-    """Checks how a request was refused; the sentence."""
+    """Checks status and code of a refused request; returns its sentence."""
     return _refused
 
 
 def _png(seed: int, size: tuple[int, int] = (24, 20)) -> bytes:
-    """The file of a noisy image."""
+    """A PNG file of random pixels."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -66,11 +66,11 @@ def _png(seed: int, size: tuple[int, int] = (24, 20)) -> bytes:
 
 
 class User:
-    """Asks as a client of the protocol does.
+    """A client of the protocol.
 
     Args:
-        client: a connection.
-        key: of the account.
+        client: HTTP client.
+        key: key of the account.
     """
 
     def __init__(self, client: httpx.Client, key: str) -> None:
@@ -78,7 +78,7 @@ class User:
         self._asked = 0
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """A request; the digest of whatever is answered is checked."""
+        """Send a request and check the digest of the response."""
         headers = {**self.headers, **options.pop("headers", {})}
         response = self.client.request(method, path, headers=headers, **options)
         assert response.headers[DIGEST_HEADER] == digest(response.content)
@@ -95,7 +95,7 @@ class User:
         return self.send("PUT", f"/v1/image-sets/{id}/images", content=encode_files(files))
 
     def upload(self, files: Sequence[bytes]) -> str:
-        """Hand images over; the id of their set."""
+        """Upload images; returns the id of their set."""
         answer = self.announce(files)
         if answer["missing"]:
             response = self.put(answer["id"], {place: files[place] for place in answer["missing"]})
@@ -104,7 +104,7 @@ class User:
         return id
 
     def classifier(self, classnames: Sequence[str] = CLASSNAMES, **more: str) -> str:
-        """Open class names; their id."""
+        """Open class names; returns the classifier's id."""
         body = {"classnames": list(classnames), **more}
         response = self.send("POST", "/v1/classifiers", json=body)
         assert response.status_code == 200, response.text
@@ -122,7 +122,7 @@ class User:
         prompts: np.ndarray | list[Any] | bytes,
         key: str | None = None,
     ) -> httpx.Response:
-        """Score prompts under a key of their own, where none is given."""
+        """Score prompts; without an idempotency key, a new one is used."""
         self._asked += 1
         headers = {
             IDEMPOTENCY_HEADER: key or f"question {self._asked}".replace(" ", "-"),
@@ -143,7 +143,7 @@ class User:
 
 
 def _refused(response: httpx.Response, status: int, code: str) -> str:
-    """The sentence that a request was refused with."""
+    """Check that a request was refused; returns the sentence."""
     assert response.status_code == status, response.text
     error = response.json()["error"]
     assert error["code"] == code, error
@@ -163,10 +163,10 @@ ACCOUNTS = Accounts(
 
 
 class Served:
-    """A running app, whose accounts ask in this process.
+    """A running app with a client in this process for each account.
 
     Args:
-        client: of the app.
+        client: client of the app.
     """
 
     def __init__(self, client: TestClient) -> None:
@@ -183,7 +183,7 @@ Listening = Callable[[Any], AbstractContextManager[tuple[str, Server]]]
 
 @pytest.fixture
 def serve(vlm: VLM) -> Iterator[Serve]:
-    """Serves a tiny model, or the model and with the settings and limits that it is given.
+    """Serves a tiny model or another one, with the given settings and limits.
 
     With ``adapter=``, an opened adapter is served, and the model with ``with_model=True``.
     """
@@ -204,7 +204,7 @@ def serve(vlm: VLM) -> Iterator[Serve]:
 def listening(
     wait_for: Callable[..., None],
 ) -> Callable[[Any], AbstractContextManager[tuple[str, Server]]]:
-    """Runs a real server of an app on a free port: its address, and the server."""
+    """Runs a server of an app on a free port; yields its address and the server."""
 
     @contextmanager
     def listen(app: Any) -> Iterator[tuple[str, Server]]:

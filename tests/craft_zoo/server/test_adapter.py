@@ -1,4 +1,4 @@
-"""A served adapter: images in, classes and their probabilities out."""
+"""A served adapter: images in, classes and probabilities out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Serve = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def vlm() -> OpenCLIP:
-    """craft-mini in place of the tiny model of the other tests, as what is served is compared."""
+    """craft-mini instead of the tiny model, as these tests depend on accuracy."""
     model = load_vlm("craft-mini")
     assert isinstance(model, OpenCLIP)
     return model
@@ -48,7 +48,7 @@ def convex(n_anchors: int = 0) -> ConvexRefiner:
 
 
 def adapter_of(vlm: VLM, kind: str) -> Adapter:
-    """An adapter as the method of that name makes it, with random numbers."""
+    """An adapter of a method, with random numbers."""
     box = vlm.classifier(NAMES)
     context = box.initial_context + np.float32(0.05)
     own = np.stack([context + np.float32(step) for step in (0, 0.1, 0.2)])
@@ -80,7 +80,7 @@ def deployed(vlm: OpenCLIP, adapter: Adapter) -> DeployedAdapter:
 
 
 def classify(user: Any, file: bytes, path: str = "/v1/classify", **headers: str) -> httpx.Response:
-    """Send an image file; the headers' names are written with underscores."""
+    """Send an image file; header names are given with underscores."""
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     response: httpx.Response = user.send(
         "POST", path, content=file, headers={"Content-Type": "image/png", **given}
@@ -89,7 +89,7 @@ def classify(user: Any, file: bytes, path: str = "/v1/classify", **headers: str)
 
 
 def rows_of(answers: Sequence[dict[str, Any]]) -> np.ndarray:
-    """(N, C) probabilities of answers that name all classes."""
+    """(N, C) probabilities of responses that contain all classes."""
     return np.array([[each["probabilities"][name] for name in NAMES] for each in answers])
 
 
@@ -279,7 +279,7 @@ def test_bad_requests_are_sentences(
 
 
 class Counting(WrappedVLM):
-    """Notes the number of images in each call."""
+    """Records the number of images of each call."""
 
     def __init__(self, vlm: VLM) -> None:
         super().__init__(vlm)
@@ -398,7 +398,7 @@ def pets(vlm: OpenCLIP, adapter: Adapter, tmp_path: Path) -> Path:
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The sentence that the command ends with, before it serves anything."""
+    """The sentence with which the command ends before serving."""
     assert main(["serve", "--port", "0", *map(str, arguments)]) == 2
     said = capsys.readouterr()
     assert "Serving" not in said.out

@@ -1,4 +1,4 @@
-"""What holds for the server as a whole: keys, secrets, batches, logs, numbers, its schema."""
+"""The server as a whole: keys, secrets, batches, logs, metrics, its schema."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Listening = Callable[..., Any]
 
 
 class Slow(VLM):
-    """craft-mini, which notes each call, and waits in it until it may go on.
+    """craft-mini, which records each call and blocks in it until a test continues it.
 
     Args:
         vlm: craft-mini.
@@ -73,7 +73,7 @@ class Slow(VLM):
 
 
 class Together(Slow, ServingVLM):
-    """It notes how many questions it answers together, too."""
+    """Also records how many questions it answers together."""
 
     def __init__(self, vlm: VLM) -> None:
         super().__init__(vlm)

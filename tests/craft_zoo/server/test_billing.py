@@ -240,7 +240,7 @@ def test_one_server_alone_uses_a_folder(tmp_path: Path) -> None:
 
 
 def record_until_killed(folder: Path, first: int, wanted: int) -> int:
-    """Record in another process, kill it in the midst, and return the last that it told of."""
+    """Record in another process that is killed meanwhile; returns the last reported record."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:  # only SQLite runs here, so that a copy of this process will do

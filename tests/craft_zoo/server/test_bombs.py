@@ -1,4 +1,4 @@
-"""Small files that make a decoder work for long, or fill the memory, are refused before it."""
+"""Image bombs, small files that need much time or memory, are refused before decoding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarn
 
 @contextmanager
 def no_more_than(megabytes: int, seconds: float) -> Iterator[None]:
-    """Fails where what is done inside takes more, of memory on Linux."""
+    """Fails if the body needs more memory or time; memory is measured on Linux only."""
     if _CLEAR.exists():
         _CLEAR.write_text("5")  # begins to measure the peak anew
     before, began = _kilobytes("VmRSS"), time.process_time()
@@ -55,7 +55,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(before: bytes = b"", after: bytes = b"") -> bytes:
-    """A PNG file of a pixel, with further chunks."""
+    """A PNG file of one pixel with further chunks."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))
     pixels = chunk(b"IDAT", zlib.compress(bytes(4)))
     return b"\x89PNG\r\n\x1a\n" + head + before + pixels + after + chunk(b"IEND", b"")

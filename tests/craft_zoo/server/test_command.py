@@ -1,4 +1,4 @@
-"""``craft-zoo serve``, and the file of keys."""
+"""``craft-zoo serve`` and the file of keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever is slow on the wire is cut off, and nobody else."""
+"""Slow connections are closed, and others are not affected."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture
 def start(serve: Callable[..., Any], listening: Listening) -> Iterator[Callable[..., Server]]:
-    """Starts a server with such limits."""
+    """Starts a server with the given limits."""
     with ExitStack() as stack:
 
         def start(**limits: Any) -> Server:
@@ -45,10 +45,10 @@ def start(serve: Callable[..., Any], listening: Listening) -> Iterator[Callable[
 
 
 class Raw(socket.socket):
-    """A connection that sends what it is told to.
+    """A connection that sends raw bytes.
 
     Args:
-        server: to it.
+        server: the server.
     """
 
     def __init__(self, server: Server) -> None:
@@ -59,7 +59,7 @@ class Raw(socket.socket):
         self.connect(("127.0.0.1", server.config.port))
 
     def ask(self, request: bytes = HEALTH) -> bytes:
-        """The answer's first line; what follows is read, where it is short."""
+        """The first line of the response; a short body is read."""
         self.sendall(request)
         answer = b""
         while b"\r\n\r\n" not in answer and (piece := self.recv(2**16)):
@@ -78,14 +78,14 @@ class Raw(socket.socket):
             time.sleep(0.02)
 
     def read_on(self, size: int) -> None:
-        """The rest of a body of that size."""
+        """The rest of a body of the given size."""
         while self.read < size:
             piece = self.recv(2**20)
             assert piece
             self.read += len(piece)
 
     def is_cut(self) -> bool:
-        """Whether it has been cut after what was sent."""
+        """Read to the end; whether the server has then closed the connection."""
         try:
             while self.recv(2**16):
                 pass
@@ -177,7 +177,7 @@ def test_requests_that_come_at_once_are_all_answered(start: Callable[..., Server
 
 @pytest.fixture
 def own_loggers() -> Iterator[None]:
-    """Leaves the loggers as they were."""
+    """Restores the loggers after the test."""
     names = ("craft_zoo.server", "uvicorn", "asyncio", "py.warnings")
     loggers = [logging.getLogger(name) for name in names]
     before = [(each.handlers, each.propagate, each.level) for each in loggers]

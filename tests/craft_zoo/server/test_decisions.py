@@ -1,4 +1,4 @@
-"""OpenAI's and System One's protocols, as their official and our own clients ask."""
+"""OpenAI's and System One's protocols, by their official clients and our own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DECISIONS, SYSTEM_ONE, EMBEDDINGS = "/v1/decisions", "/v1/systemone", "/v1/embed
 
 @pytest.fixture(scope="module")
 def vlm() -> OpenCLIP:
-    """craft-mini in place of the tiny model of the other tests, as what is served is compared."""
+    """craft-mini instead of the tiny model, as these tests depend on accuracy."""
     model = load_vlm("craft-mini")
     assert isinstance(model, OpenCLIP)
     return model
@@ -91,7 +91,7 @@ def files(png: Callable[..., bytes]) -> list[bytes]:
 
 @pytest.fixture
 def served(vlm: OpenCLIP, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Serves craft-mini at an address of its own."""
+    """Serves craft-mini at its own address."""
     module = runpy.run_path(str(Path(__file__).parents[1] / "client" / "real_server.py"))
     running: list[Any] = []
 

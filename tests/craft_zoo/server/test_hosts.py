@@ -1,4 +1,4 @@
-"""Metrics are shown under hosts that no web page of a stranger can stand for."""
+"""Metrics are served only under hosts that a stranger's web page cannot imitate."""
 
 from __future__ import annotations
 

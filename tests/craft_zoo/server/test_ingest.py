@@ -1,4 +1,4 @@
-"""Uploaded images: decoded once, some at a time, within bounds, and let go of."""
+"""Uploaded images: decoded once, a few at a time, within limits, and released."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ WaitFor = Callable[..., None]
 
 
 def large(color: int) -> bytes:
-    """A file of more pixels than are decoded before it is another account's turn."""
+    """A file with more pixels than are decoded in one turn of an account."""
     file = io.BytesIO()
     Image.new("L", (3000, 2000), color).save(file, "PNG")
     return file.getvalue()
 
 
 class Decoded:
-    """Notes what is decoded, and waits in it until it may go on."""
+    """Records what is decoded, and blocks until a test continues it."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

@@ -1,4 +1,4 @@
-"""Whatever strangers send is refused with a sentence, and the server goes on."""
+"""Invalid requests are refused with a sentence, and the server continues."""
 
 from __future__ import annotations
 

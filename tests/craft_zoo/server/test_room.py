@@ -1,4 +1,4 @@
-"""What accounts hold, and what requests take, is bounded; nobody alone is in everybody's way."""
+"""Limits on the memory of accounts and requests, so that no account blocks the others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak(work: Callable[[], object]) -> int:
-    """Bytes that Python's own memory grows by at the most."""
+    """Peak growth, in bytes, of memory that Python allocates."""
     tracemalloc.start()
     try:
         work()
@@ -55,7 +55,7 @@ def peak(work: Callable[[], object]) -> int:
 
 @contextmanager
 def no_more_than(megabytes: int) -> Iterator[None]:
-    """Fails where what is done inside takes more, of all memory; on Linux."""
+    """Fails if the body needs more memory; measured on Linux only."""
     gc.collect()
     if _CLEAR.exists():
         _CLEAR.write_text("5")  # begins to measure the peak anew

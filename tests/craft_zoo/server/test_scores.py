@@ -1,4 +1,4 @@
-"""Answers over the network are those of the model itself."""
+"""Responses over the network equal those of the model itself."""
 
 from __future__ import annotations
 

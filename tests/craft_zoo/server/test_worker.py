@@ -1,4 +1,4 @@
-"""Turns, and jobs that are done together."""
+"""The worker: order of jobs, and jobs that run together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from craft_zoo.server.worker import (
 
 
 class Held:
-    """A worker that begins when it is told to, and notes what it does.
+    """A worker that starts when a test says so, and records its jobs.
 
     Args:
         room: see :class:`Worker`.
@@ -40,7 +40,7 @@ class Held:
         return job
 
     def run(self, payloads: Sequence[Any]) -> Generator[None, None, Sequence[Any]]:
-        """A payload (name, n) is done in n parts."""
+        """Do a job (name, n) in n parts."""
         if isinstance(payloads[0], tuple):
             name, parts = payloads[0]
             for part in range(parts - 1):

@@ -1,4 +1,4 @@
-"""WordNet's files are read rightly, on a dictionary of nine nouns."""
+"""Reading WordNet's files, on a dictionary of nine nouns."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The fast text pass is the model's own, and training brings it nearer to its targets."""
+"""Distillation: the fast text encoding equals the model's own, and training reduces the loss."""
 
 import open_clip
 import pytest

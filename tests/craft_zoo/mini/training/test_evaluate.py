@@ -1,4 +1,4 @@
-"""The evaluation's own arithmetic and reading of folders."""
+"""The evaluation's arithmetic and reading of folders."""
 
 import numpy as np
 import torch

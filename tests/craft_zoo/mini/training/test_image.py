@@ -1,4 +1,4 @@
-"""The image tower answers as the network it was made from."""
+"""The image tower agrees with the network that it was made from."""
 
 import open_clip
 import pytest

@@ -1,4 +1,4 @@
-"""The teacher's map, on anchors small enough to check by hand."""
+"""The teacher's map, on anchors few enough to check by hand."""
 
 import pytest
 import torch
