@@ -127,11 +127,12 @@ class RunSpec:
             TypeError, KeyError, ValueError: the values do not describe a run.
         """
         config = {**EARLIER_SETTINGS, **values["config"]}
-        own = _earlier_own(values["method"]) | dict(config.pop("own", {}))
+        stated, method = dict(config.pop("own", {})), values["method"]
+        if not any(key.startswith(f"{method}.") for key in stated):  # those of now state theirs
+            method = _renamed(method, _PRESENT)
+        own = _earlier_own(method) | stated
         read = {**values, "config": CraftConfig(**config, own=without_defaults(own))}
-        read["optimizer"] = _renamed(values["optimizer"], _PRESENT)
-        if not any(key.startswith("zip.") for key in own):  # the present zip states its settings
-            read["method"] = _renamed(values["method"], _PRESENT)
+        read["method"], read["optimizer"] = method, _renamed(values["optimizer"], _PRESENT)
         source = read.pop("source", {})
         read["dataset"] = DatasetSpec(values["dataset"], read.pop("classnames"), **source)
         read["transfer"] = tuple(values.get("transfer", ()))
@@ -142,7 +143,7 @@ class RunSpec:
 
 # Names of methods and optimizers → what they were called when runs were stored, whose identities
 # have these names.
-_FORMER = {"spsa-clip": "zip"}
+_FORMER = {"spsa-clip": "zip", "visual-prompt": "blackvip"}
 _PRESENT = {before: now for now, before in _FORMER.items()}
 
 

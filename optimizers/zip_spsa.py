@@ -53,6 +53,9 @@ class ZipSPSA(Optimizer):
     def _distance(self) -> float:
         return self.c / self._k**_GAMMA
 
+    def _gain(self) -> float:
+        return self.a / (self._k + 1) ** _ALPHA
+
     def _ask(self) -> np.ndarray:
         shape = self.pairs, self.dim
         self._deltas = self.rng.uniform(0.5, 1, shape) * self.rng.choice([-1.0, 1.0], shape)
@@ -66,10 +69,12 @@ class ZipSPSA(Optimizer):
             both = losses[: 2 * n].reshape(n, 2)[good]
             slopes = (both[:, 0] - both[:, 1]) / (2 * self._distance())
             gradient = (slopes[:, None] / self._deltas[:n][good]).mean(axis=0)
-            norm, most = float(np.linalg.norm(gradient)), float(np.sqrt(self.dim))
-            gain = self.a / (self._k + 1) ** _ALPHA
-            self._y = self._y - gain * min(1.0, most / norm if norm else 1.0) * gradient
+            self._follow(gradient)
         self._k += 1
+
+    def _follow(self, gradient: np.ndarray) -> None:
+        norm, most = float(np.linalg.norm(gradient)), float(np.sqrt(self.dim))
+        self._y = self._y - self._gain() * min(1.0, most / norm if norm else 1.0) * gradient
 
     def recommend(self) -> np.ndarray:
         """The last point."""

@@ -19,8 +19,8 @@ _BATCH = 32
 
 @register_features("timm:")
 def of_timm(images: Sequence[ImageSource], name: str) -> np.ndarray:
-    """timm:NAME: pooled features of a pretrained model of timm, as in timm:resnet18."""
-    model, transform = _timm(name)
+    """timm:NAME: pooled features of a pretrained model of timm (timm:resnet18, timm:NAME@FILE)."""
+    model, transform = timm_model(name)
     rows = []
     for first in range(0, len(images), _BATCH):
         batch = [transform(open_image(image)) for image in images[first : first + _BATCH]]
@@ -30,14 +30,25 @@ def of_timm(images: Sequence[ImageSource], name: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _timm(name: str) -> tuple[Any, Any]:
+def timm_model(name: str) -> tuple[Any, Any]:
+    """A model of timm without its classifier, and its preprocessing.
+
+    Args:
+        name: its name, or ``NAME@FILE`` for weights in a file.
+
+    Raises:
+        CraftZooError: it cannot be loaded.
+    """
     import timm  # a dependency of open_clip; takes seconds
 
+    architecture, _, file = name.partition("@")
+    given = {"pretrained_cfg_overlay": {"file": file}} if file else {}
     try:
-        model = timm.create_model(name, pretrained=True, num_classes=0).eval()
+        model = timm.create_model(architecture, pretrained=True, num_classes=0, **given).eval()
     except Exception as error:  # unknown name, no network: timm and its hub raise many types
         raise CraftZooError(
-            f"timm cannot load the model {name!r} ({error}): check its name and the network"
+            f"timm cannot load the model {name!r} ({error}): check its name and the network, "
+            f"or give its weights as timm:NAME@FILE"
         ) from None
     config = timm.data.resolve_model_data_config(model)
     return model, timm.data.create_transform(**config, is_training=False)

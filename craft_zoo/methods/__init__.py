@@ -6,8 +6,8 @@ solution to deploy; the last one is its result. It never sees the test images.
 - ``craft``, its halves ``prompt`` and ``refine``, their versions with anchors ``craft-anchors`` and
   ``anchors``, and with text prompts ``craft-hard`` and ``hard``
 - baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``,
-  ``zip``, ``blackvip``, ``craft-released``, and the white-box references ``coop``, ``coop-csc``,
-  ``linear-probe`` and ``vectors-local``
+  ``zip``, ``blackvip``, ``blackvip-se``, ``visual-prompt``, ``craft-released``, and the white-box
+  references ``coop``, ``coop-csc``, ``linear-probe`` and ``vectors-local``
 - ``vectors``: a linear classifier on the vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
@@ -53,13 +53,14 @@ from craft_zoo.methods.base import (
     values_of,
 )
 from craft_zoo.methods.baselines import bbt, spsa_clip, spsa_gc
-from craft_zoo.methods.blackvip import blackvip
+from craft_zoo.methods.blackvip import blackvip, blackvip_se
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.hard import craft_hard, hard
 from craft_zoo.methods.released import craft_released
 from craft_zoo.methods.settings import read_settings, setting_options, without_defaults
 from craft_zoo.methods.templates import templates
 from craft_zoo.methods.vectors import vectors, vectors_local
+from craft_zoo.methods.visual_prompt import visual_prompt
 from craft_zoo.methods.white_box import coop, coop_csc, linear_probe
 from craft_zoo.methods.zero_shot import zero_shot
 from craft_zoo.methods.zip import zip_
@@ -75,6 +76,7 @@ __all__ = [
     "asks_initial",
     "bbt",
     "blackvip",
+    "blackvip_se",
     "check_method",
     "chooses_words",
     "coop",
@@ -114,6 +116,7 @@ __all__ = [
     "values_of",
     "vectors",
     "vectors_local",
+    "visual_prompt",
     "without_defaults",
     "zero_shot",
     "zip_",

@@ -58,6 +58,7 @@ EARLIER_OWN_SETTINGS: dict[str, Any] = {
     "craft-released.features": "normalised",
     "craft-released.crop": None,
     "craft-released.projection": "file",
+    "blackvip.encoder": "",  # no value of it: what was called blackvip is now visual-prompt
 }
 
 

@@ -1,87 +1,317 @@
-"""BlackVIP: a learned visual prompt is added to the images; the text prompts are fixed."""
+"""BlackVIP and BlackVIP-SE: a decoder draws a visual prompt for each image, by SPSA-GC."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from craft_zoo import optimizers
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
 from craft_zoo.craft import Step
+from craft_zoo.data.augment import resized_crops
+from craft_zoo.data.images import ImageSource
+from craft_zoo.errors import CraftZooError
+from craft_zoo.local_features import check_features, extract
+from craft_zoo.local_features.towers import timm_model
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.zip import CROP, batches
 from craft_zoo.metrics import accuracy
-from craft_zoo.prompts import Coordinator, square_pixels
-from craft_zoo.seeding import derived_seed
+from craft_zoo.optimizers.blackvip_spsa import BlackvipSPSA
+from craft_zoo.optimizers.option import Option
+from craft_zoo.prompts import PrincipalComponents, square_pixels
+from craft_zoo.seeding import derived_seed, generator
 
+SIDE = 224  # of a prompted image in pixels
+_GRID = 7  # side of the decoder's input
 _STEPS = 20  # steps yielded: few, as measuring each requires a prediction of every test image
+_MAE = "timm:vit_base_patch16_224.mae"
+# Mean and standard deviation with which CLIP normalises colours in [0, 1].
+_MEAN, _STD = (
+    torch.tensor(each).reshape(3, 1, 1)
+    for each in ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
+)
+
+
+class Gains(NamedTuple):
+    """Settings that BlackVIP's authors released for a data set; the defaults are those of others.
+
+    Attributes:
+        momentum: of SPSA-GC.
+        gamma: exponent with which the distance of the candidates shrinks.
+        c: distance of the candidates.
+        strength: factor of the visual prompt.
+    """
+
+    momentum: float = 0.9
+    gamma: float = 0.1
+    c: float = 0.01
+    strength: float = 1.0
+
+
+TABLE = {
+    "caltech101": Gains(0.9, 0.2, 0.005, 0.2),
+    "oxford_pets": Gains(0.9, 0.1, 0.01, 1),
+    "stanford_cars": Gains(0.9, 0.2, 0.01, 0.3),
+    "oxford_flowers": Gains(0.5, 0.2, 0.02, 1),
+    "food101": Gains(0.9, 0.1, 0.01, 0.3),
+    "fgvc_aircraft": Gains(0.3, 0.1, 0.01, 0.5),
+    "sun397": Gains(0.5, 0.1, 0.01, 1),
+    "dtd": Gains(0.7, 0.2, 0.01, 0.3),
+    "svhn": Gains(0.9, 0.2, 0.005, 1),
+    "eurosat": Gains(0.9, 0.2, 0.005, 0.4),
+    "resisc45": Gains(0.95, 0.1, 0.01, 0.3),
+    "ucf101": Gains(0.9, 0.1, 0.01, 0.3),
+    "imagenet": Gains(0.9, 0.2, 0.005, 0.3),
+}
+
+
+class Decoder(nn.Module):
+    """Draws prompts from codes by transposed convolutions, with a trigger that all images share.
+
+    Code and trigger together are channels of 7 x 7 numbers. Each of five layers doubles the side,
+    the last to 224 pixels; between them are batch normalisations and GELU. With codes of 768
+    numbers, and so a trigger of 800, it has BlackVIP's 9,920 parameters.
+
+    In training mode the normalisations use the batch's statistics and update the running ones,
+    with which the deployed decoder normalises.
+
+    Args:
+        width: D, numbers of a code.
+        rng: source of the initial parameters: PyTorch's default, and a trigger uniform in [0, 0.1].
+
+    Raises:
+        CraftZooError: a code is too long.
+    """
+
+    def __init__(self, width: int, rng: torch.Generator) -> None:
+        super().__init__()
+        channels = next((each for each in (32, 64) if each * _GRID**2 > width), None)
+        if channels is None:
+            raise CraftZooError(
+                f"the encoder of BlackVIP gives {width:,} numbers an image, and its decoder takes "
+                f"{64 * _GRID**2 - 1:,} at most: name another encoder"
+            )
+        self.trigger = nn.Parameter(torch.empty(channels * _GRID**2 - width))
+        layers: list[nn.Module] = []
+        for before, within, after in ((channels, 64, 64), (64, 64, 32), (32, 32, 32), (32, 32, 16)):
+            layers += [
+                _doubling(before, within, groups=before, bias=True),
+                nn.utils.skip_init(nn.ConvTranspose2d, within, after, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.GELU(),
+            ]
+        self.body = nn.Sequential(*layers, _doubling(16, 3, groups=1, bias=False))
+        nn.init.uniform_(self.trigger, 0, 0.1, generator=rng)
+        for layer in self.body:
+            if isinstance(layer, nn.ConvTranspose2d):
+                bound = 1 / math.sqrt(layer.weight[0].numel())  # PyTorch's own default
+                for parameter in layer.parameters():
+                    nn.init.uniform_(parameter, -bound, bound, generator=rng)
+        self.requires_grad_(False)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """(N, D) codes → (N, 3, 224, 224) prompts."""
+        both = torch.cat([codes, self.trigger.expand(len(codes), -1)], dim=1)
+        return self.body(both.reshape(len(codes), -1, _GRID, _GRID))
+
+    @property
+    def vector(self) -> np.ndarray:
+        """(P,) float64, all parameters."""
+        return nn.utils.parameters_to_vector(self.parameters()).numpy().astype(np.float64)
+
+    @vector.setter
+    def vector(self, values: np.ndarray) -> None:
+        filled = torch.from_numpy(values.astype(np.float32))
+        nn.utils.vector_to_parameters(filled, self.parameters())
+
+
+def _doubling(before: int, after: int, *, groups: int, bias: bool) -> nn.ConvTranspose2d:
+    # PyTorch would draw its weights from the global generator, hence skip_init.
+    return nn.utils.skip_init(
+        nn.ConvTranspose2d, before, after, 2, stride=2, groups=groups, bias=bias
+    )
+
+
+def prompted(pixels: Tensor, prompts: Tensor, strength: float) -> np.ndarray:
+    """Images with visual prompts, clipped to what an image can show.
+
+    Args:
+        pixels: (N, 3, S, S) uint8.
+        prompts: (N, 3, S, S), added to colours as CLIP normalises them.
+        strength: factor of the prompts.
+
+    Returns:
+        (N, S, S, 3) uint8.
+    """
+    moved = pixels / 255 + strength * _STD * prompts
+    return (255 * moved.clamp(0, 1)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+Encoder = Callable[[Tensor], Tensor]
+"""Maps (N, 3, 224, 224) uint8 pixels to (N, D) codes."""
 
 
 @dataclass(kw_only=True)
-class VisualPrompt(Solution):
+class PromptedImages(Solution):
     """Visual prompts for images, which no adapter can represent.
 
     Attributes:
         vlm: the model, to which prompted images are passed.
-        coordinator: network that generates the prompts.
-        parameters: parameters of its decoder.
+        encoder: the encoder.
+        decoder: the decoder, in evaluation mode.
+        strength: factor of the prompts.
     """
 
     deployable: ClassVar[bool] = False
 
     vlm: VLM
-    coordinator: Coordinator
-    parameters: np.ndarray
+    encoder: Encoder = field(repr=False)
+    decoder: Decoder = field(repr=False)
+    strength: float
 
     def logits(
         self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
     ) -> np.ndarray:
         """(N, C) logits of the prompted images."""
-        pixels = square_pixels(images.sources, self.vlm.image_size)
-        prompted = self.vlm.images(list(self.coordinator(pixels, self.parameters)), keep=False)
-        return box.score(self.prompt, prompted)
+        shown: list[ImageSource] = []
+        for first in range(0, len(images), 128):
+            pixels = square_pixels(images.sources[first : first + 128], SIDE)
+            shown.extend(prompted(pixels, self.decoder(self.encoder(pixels)), self.strength))
+        return box.score(self.prompt, self.vlm.images(shown, keep=False))
 
 
-@register_method("blackvip", uses_optimizer=False, settings=(), deployable=False)
+def _options(*more: Option) -> tuple[Option, ...]:
+    unless = "none: by data set"
+    return (
+        *more,
+        Option("pairs", int, 5, "pairs of candidates that a gradient is averaged over"),
+        Option("a", float, 0.01, "gain of the steps"),
+        Option("c", float | None, None, f"distance of the candidates; {unless}"),
+        Option("gamma", float | None, None, f"exponent with which it shrinks; {unless}"),
+        Option("momentum", float | None, None, f"share that a step keeps; {unless}"),
+        Option("strength", float | None, None, f"factor of the visual prompt; {unless}"),
+        Option("batch", int, 128, "most images of a query"),
+        Option("augmented", bool, True, "whether they are cropped and flipped at random"),
+    )
+
+
+@register_method(
+    "blackvip",
+    uses_optimizer=False,
+    settings=(),
+    own=_options(Option("encoder", str, _MAE, "local features that the decoder reads")),
+    deployable=False,
+)
 def blackvip(problem: Problem) -> Iterator[Step]:
-    """A visual prompt generated from each image, by SPSA-GC (after BlackVIP-SE, Oh et al. 2023).
+    """A visual prompt drawn for each image from ViT-MAE's code (BlackVIP, Oh et al. 2023).
 
-    Each query passes new prompted images to the model, so it takes as long as encoding them.
+    The encoder is any tower of ``craft_zoo.local_features``; of timm's vision transformers the
+    class token is taken before the last normalisation, as BlackVIP's code does. A query scores one
+    decoder on one batch of at most 128 augmented images, which are encoded anew each time.
     """
-    box, vlm, meter = problem.box, problem.vlm, problem.meter
-    yield Step(0, Solution(box.initial_prompt))
-    pixels = square_pixels(problem.images.sources, vlm.image_size)
-    coordinator = Coordinator.of(pixels)
-    optimizer = optimizers.create(
-        "spsa-gc",
-        coordinator.n_parameters,
+    spec = problem.own("blackvip.encoder")
+    check_features(spec)
+    return _search(problem, "blackvip", _tower(spec, problem.vlm))
+
+
+@register_method("blackvip-se", uses_optimizer=False, settings=(), own=_options(), deployable=False)
+def blackvip_se(problem: Problem) -> Iterator[Step]:
+    """BlackVIP with a PCA of the training images as its encoder (BlackVIP-SE, Oh et al. 2024)."""
+    pixels = square_pixels(problem.images.sources, SIDE)
+    return _search(problem, "blackvip-se", PrincipalComponents.of(pixels))
+
+
+def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
+    def own(setting: str) -> Any:
+        return problem.own(f"{name}.{setting}")
+
+    if own("batch") < 1:
+        raise CraftZooError(f"setting {name}.batch must be at least 1, not {own('batch')}")
+    released = TABLE.get(problem.name, Gains())
+    given = {key: own(key) for key in Gains._fields if own(key) is not None}
+    gains = released._replace(**given)
+    sources = problem.images.sources
+    width = encoder(square_pixels(sources[:1], SIDE)).shape[1]
+    seed = derived_seed(problem.seed, f"{name} decoder")
+    decoder = Decoder(width, torch.Generator().manual_seed(seed))
+    start = decoder.vector
+    optimizer = BlackvipSPSA(
+        len(start),
+        pairs=own("pairs"),
+        a=own("a"),
+        c=gains.c,
+        gamma=gains.gamma,
+        momentum=gains.momentum,
         budget=problem.budget,
         seed=derived_seed(problem.seed, "optimizer"),
     )
-    search = meter.wrap(box, "search")
-    labels = torch.from_numpy(problem.labels)
+    prompt = problem.initial_prompt
+    yield Step(0, Solution(prompt))
+    meter = problem.meter
+    search = meter.wrap(problem.box, "search")
+    drawn = batches(len(problem.labels), own("batch"), generator(problem.seed, f"{name} batches"))
+    views = generator(problem.seed, f"{name} views")
     next_step = 0.0
     while meter.remaining and not optimizer.stop:
+        rows = next(drawn)
+        chosen: Sequence[ImageSource] = [sources[row] for row in rows]
+        if own("augmented"):
+            chosen = resized_crops(chosen, views, SIDE, CROP)
+        pixels, labels = square_pixels(chosen, SIDE), problem.labels[rows]
+        codes = encoder(pixels)
         candidates = optimizer.ask()[: meter.remaining]
         losses, learnt = [], []
-        for parameters in candidates:
-            prompted = vlm.images(list(coordinator(pixels, parameters)), keep=False)
-            logits = search.score(box.initial_prompt, prompted)
-            losses.append(float(cross_entropy(torch.from_numpy(logits), labels)))
-            learnt.append(accuracy(logits, problem.labels))
+        for candidate in candidates:
+            decoder.vector = start + candidate
+            shown = prompted(pixels, decoder(codes), gains.strength)
+            logits = search.score(prompt, problem.vlm.images(list(shown), keep=False))
+            losses.append(float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))))
+            learnt.append(accuracy(logits, labels))
         optimizer.tell(candidates, np.array(losses))
         if meter.queries >= next_step or not meter.remaining:
             next_step += problem.budget / _STEPS
             best = int(np.argmin(losses))
-            solution = VisualPrompt(
-                prompt=box.initial_prompt,
-                vlm=vlm,
-                coordinator=coordinator,
-                parameters=optimizer.recommend(),
+            decoder.vector = start + optimizer.recommend()
+            solution = PromptedImages(
+                prompt=prompt,
+                vlm=problem.vlm,
+                encoder=encoder,
+                decoder=copy.deepcopy(decoder).eval(),
+                strength=gains.strength,
             )
             yield Step(meter.queries, solution, losses[best], learnt[best])
+
+
+def _tower(spec: str, vlm: VLM) -> Encoder:
+    scheme, _, name = spec.partition(":")
+    if scheme == "timm" and getattr(timm_model(name)[0], "num_prefix_tokens", 0):
+        return lambda pixels: _class_tokens(timm_model(name)[0], pixels)
+
+    def encode(pixels: Tensor) -> Tensor:
+        shown = ImageSet(list(pixels.permute(0, 2, 3, 1).numpy()), vlm)
+        return torch.from_numpy(np.concatenate(extract(spec, shown), axis=1))
+
+    return encode
+
+
+@torch.no_grad()
+def _class_tokens(model: Any, pixels: Tensor) -> Tensor:
+    parts = []
+    for some in pixels.split(32):
+        _, prefix = model.forward_intermediates(
+            (some / 255 - _MEAN) / _STD,
+            indices=1,
+            norm=False,
+            return_prefix_tokens=True,
+            intermediates_only=True,
+        )[0]
+        parts.append(prefix[:, 0])
+    return torch.cat(parts)

@@ -24,7 +24,7 @@ from craft_zoo.seeding import derived_seed, generator
 
 TOKENS, DIM, RANK = 8, 500, 5
 _STD = 0.02  # of the initial context's entries
-_CROP = 0.08  # smallest share of an image's area in a view, the default of torchvision and Dassl
+CROP = 0.08  # smallest share of an image's area in a view, the default of torchvision and Dassl
 
 
 class LowRankTokens(PromptSpace):
@@ -151,13 +151,13 @@ def zip_(problem: Problem) -> Iterator[Step]:
     yield Step(0, Solution(space.start))
     meter = problem.meter
     search = meter.wrap(problem.box, "search")
-    batches = _batches(len(problem.labels), own("batch"), generator(problem.seed, "zip batches"))
+    drawn = batches(len(problem.labels), own("batch"), generator(problem.seed, "zip batches"))
     views = generator(problem.seed, "zip views")
     while meter.remaining and not optimizer.stop:
-        rows = next(batches)
+        rows = next(drawn)
         sources = [problem.images.sources[row] for row in rows]
         if own("augmented"):
-            sources = [*resized_crops(sources, views, problem.vlm.image_size, _CROP)]
+            sources = [*resized_crops(sources, views, problem.vlm.image_size, CROP)]
         images = problem.vlm.images(sources, keep=False)
         labels = problem.labels[rows]
         candidates = optimizer.ask()[: meter.remaining]
@@ -173,7 +173,7 @@ def zip_(problem: Problem) -> Iterator[Step]:
         )
 
 
-def _batches(n: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def batches(n: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Indices of the images of each batch, without end."""
     while True:
         order = rng.permutation(n)

@@ -36,12 +36,8 @@ def square_pixels(sources: Sequence[ImageSource], size: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Coordinator:
-    """Computes a visual prompt, a coarse colour pattern, from an image's principal components.
-
-    Follows BlackVIP-SE (Oh et al., "BlackVIP: Black-Box Visual Prompting for Robust Transfer
-    Learning", CVPR 2023). The encoder is a PCA of the training images, so that the client needs no
-    network. The parameters of the decoder, here a single layer, are optimised.
+class PrincipalComponents:
+    """Coordinates of images by a principal component analysis (PCA) of training images.
 
     Attributes:
         mean: (p,) mean of the training images' downsampled pixels.
@@ -52,8 +48,8 @@ class Coordinator:
     components: Tensor
 
     @classmethod
-    def of(cls, pixels: Tensor) -> Coordinator:
-        """Fit the encoder to training images, (N, 3, S, S) uint8 pixels."""
+    def of(cls, pixels: Tensor) -> PrincipalComponents:
+        """At most 32 components of training images, (N, 3, S, S) uint8 pixels."""
         seen = _seen(pixels)
         mean = seen.mean(dim=0)
         _, sizes, directions = torch.linalg.svd(seen - mean, full_matrices=False)
@@ -61,10 +57,34 @@ class Coordinator:
         scale = len(pixels) ** 0.5 / sizes[:kept]
         return cls(mean, directions[:kept].T * scale)
 
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(N, 3, S, S) uint8 pixels → (N, k) coordinates."""
+        return (_seen(pixels) - self.mean) @ self.components
+
+
+@dataclass(frozen=True)
+class Coordinator:
+    """Computes a visual prompt, a coarse colour pattern, from an image's principal components.
+
+    It is simpler than BlackVIP's (Oh et al., CVPR 2023), for which see
+    :mod:`craft_zoo.methods.blackvip`: the client needs no network, and the decoder, whose
+    parameters are optimised, is a single layer.
+
+    Attributes:
+        encoder: the principal components.
+    """
+
+    encoder: PrincipalComponents
+
+    @classmethod
+    def of(cls, pixels: Tensor) -> Coordinator:
+        """Fit the encoder to training images, (N, 3, S, S) uint8 pixels."""
+        return cls(PrincipalComponents.of(pixels))
+
     @property
     def n_parameters(self) -> int:
         """Number of the decoder's parameters."""
-        return (self.components.shape[1] + 1) * 3 * _DRAWN**2
+        return (self.encoder.components.shape[1] + 1) * 3 * _DRAWN**2
 
     def __call__(self, pixels: Tensor, parameters: np.ndarray) -> np.ndarray:
         """The prompted images.
@@ -76,8 +96,7 @@ class Coordinator:
         Returns:
             (N, S, S, 3) uint8.
         """
-        coordinates = (_seen(pixels) - self.mean) @ self.components
-        inputs = torch.cat([coordinates, torch.ones(len(pixels), 1)], dim=1)
+        inputs = torch.cat([self.encoder(pixels), torch.ones(len(pixels), 1)], dim=1)
         decoder = torch.from_numpy(np.asarray(parameters, dtype=np.float32))
         drawn = inputs @ decoder.reshape(inputs.shape[1], -1) / inputs.shape[1] ** 0.5
         coarse = _STRENGTH * torch.tanh(drawn).reshape(-1, 3, _DRAWN, _DRAWN)

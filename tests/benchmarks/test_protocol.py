@@ -199,6 +199,26 @@ def test_spsa_clip_is_read_where_it_was_called_zip() -> None:
     assert now.identity != alone.identity
 
 
+def test_visual_prompt_is_read_where_it_was_called_blackvip() -> None:
+    def made(method: str) -> RunSpec:
+        [run] = cross(
+            "craft-mini",
+            [DatasetSpec("digits")],
+            combine([method], ["cma"], CraftConfig(discriminant=False)),
+            shots=[16],
+            seeds=[1],
+            budgets=[8000],
+        )
+        return run
+
+    before, now = made("visual-prompt"), made("blackvip")
+    assert before.identity == "digits-blackvip-none-16shots-seed1-8a5cc02b1e"
+    assert RunSpec.from_json(before.to_json() | {"method": "blackvip"}) == before
+    assert RunSpec.from_json(before.to_json()) == before
+    assert RunSpec.from_json(now.to_json()) == now
+    assert now.identity != before.identity
+
+
 PARTS = """
 datasets: digits
 shots: 2
@@ -282,7 +302,12 @@ def test_suites_ask_for_the_papers_experiments() -> None:
     assert Counter(study.values()) == {"": 13 * 3 * 3, **dict.fromkeys(ABLATIONS, 3)}
     assert {run.method for run, name in study.items() if not name} == set(method_names()) - {
         *("prompt", "hard", "craft-hard", "vectors", "vectors-local", "local"),
-        *("blackvip", "zip"),  # which encode training images again and again
+        *(
+            "blackvip",
+            "blackvip-se",
+            "visual-prompt",
+            "zip",
+        ),  # which encode training images again and again
     }
     assert {run.budget for run, name in study.items() if name} == {2000}
     zip_paper = Plan.of(read_suite("zip-paper")).runs(look=False)

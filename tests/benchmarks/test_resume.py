@@ -23,7 +23,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import use_threads
 from craft_zoo.openclip import OpenCLIP
 
-METHODS = ["craft", "craft-released", "craft-anchors", "prompt", "spsa-gc", "zip", "blackvip"]
+METHODS = ["craft", "craft-released", "craft-anchors", "prompt", "spsa-gc", "zip", "blackvip-se"]
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def result(store: RunStore, run: RunSpec) -> tuple[list[dict[str, Any]], bytes]:
 def test_killed_and_begun_again_it_ends_in_the_same(
     method: str, vlm: OpenCLIP, mortal: Any, image_folder: Path, tmp_path: Path
 ) -> None:
-    budget = 25 if method == "blackvip" else 70
+    budget = 25 if method == "blackvip-se" else 70
     (run,) = grid(image_folder, [method], budget=budget)
     whole = RunStore(tmp_path / "whole")
     Bench(vlm, whole, in_flight=1).run([run])

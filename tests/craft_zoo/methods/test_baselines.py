@@ -13,7 +13,7 @@ from craft_zoo.blackbox import ImageSet
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Task
 from craft_zoo.methods import Problem, get_method
-from craft_zoo.methods.blackvip import VisualPrompt
+from craft_zoo.methods.visual_prompt import VisualPrompt
 from craft_zoo.openclip import OpenCLIP
 
 
@@ -45,7 +45,7 @@ def test_a_visual_prompt_keeps_the_texts_and_pays_for_every_altered_image(
     problem = problem_of(make_tiny(cache=tmp_path), small_task, 30)
     handed = list(tmp_path.rglob("*"))
     sizes = [path.stat().st_size for path in handed]
-    first, *steps = get_method("blackvip")(problem)
+    first, *steps = get_method("visual-prompt")(problem)
     assert first.queries == 0
     assert problem.meter.queries == steps[-1].queries == 30
     assert problem.meter.predictions["search"] == 30 * 20
@@ -65,7 +65,7 @@ def test_a_visual_prompt_keeps_the_texts_and_pays_for_every_altered_image(
 def test_a_prompt_of_nothing_changes_nothing(vlm: OpenCLIP, small_task: Task) -> None:
     some = replace(small_task, train=small_task.train.take(np.arange(0, 20, 4)))
     problem = problem_of(vlm, some, 2)
-    *_, end = get_method("blackvip")(problem)
+    *_, end = get_method("visual-prompt")(problem)
     assert isinstance(end.solution, VisualPrompt)
     assert end.solution.parameters is not None
     nothing = replace(end.solution, parameters=np.zeros_like(end.solution.parameters))

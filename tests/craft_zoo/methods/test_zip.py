@@ -13,7 +13,7 @@ from craft_zoo.blackbox import as_template
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, read_settings
-from craft_zoo.methods.zip import Fastfood, LowRankTokens, _batches, hadamard
+from craft_zoo.methods.zip import Fastfood, LowRankTokens, batches, hadamard
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers.zip_spsa import ZipSPSA
 
@@ -114,12 +114,12 @@ def test_its_size_is_that_of_the_paper() -> None:
 
 
 def test_batches_drop_what_is_left_of_an_epoch() -> None:
-    found = list(islice(_batches(5, 2, np.random.default_rng(0)), 40))
+    found = list(islice(batches(5, 2, np.random.default_rng(0)), 40))
     assert all(len(set(batch.tolist())) == 2 for batch in found)
     for first, second in zip(found[::2], found[1::2], strict=True):
         assert len({*first.tolist(), *second.tolist()}) == 4  # of one epoch
     assert {row for batch in found for row in batch.tolist()} == set(range(5))
-    assert sorted(next(_batches(3, 5, np.random.default_rng(0)))) == [0, 1, 2]
+    assert sorted(next(batches(3, 5, np.random.default_rng(0)))) == [0, 1, 2]
 
 
 def open_problem(vlm: OpenCLIP, task: Task, budget: int, **settings: object) -> Problem:
