@@ -5,9 +5,9 @@ solution to deploy; the last one is its result. It never sees the test images.
 
 - ``craft``, its halves ``prompt`` and ``refine``, their versions with anchors ``craft-anchors`` and
   ``anchors``, and with text prompts ``craft-hard`` and ``hard``
-- baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``,
-  ``zip``, ``blackvip``, ``craft-released``, and the white-box references ``coop``, ``coop-csc``,
-  ``linear-probe`` and ``vectors-local``
+- baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``, ``zip``,
+  ``sharpzo``, ``blackvip``, ``craft-released``, and the white-box references ``coop``,
+  ``coop-csc``, ``linear-probe`` and ``vectors-local``
 - ``vectors``: a linear classifier on the vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
@@ -58,6 +58,7 @@ from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.hard import craft_hard, hard
 from craft_zoo.methods.released import craft_released
 from craft_zoo.methods.settings import read_settings, setting_options, without_defaults
+from craft_zoo.methods.sharpzo import sharpzo
 from craft_zoo.methods.templates import templates
 from craft_zoo.methods.vectors import vectors, vectors_local
 from craft_zoo.methods.white_box import coop, coop_csc, linear_probe
@@ -105,6 +106,7 @@ __all__ = [
     "register_method",
     "setting_options",
     "settings_of",
+    "sharpzo",
     "spsa_clip",
     "spsa_gc",
     "starting_template",
