@@ -7,8 +7,8 @@ solution to deploy; the last one is its result. It never sees the test images.
   ``anchors``, and with text prompts ``craft-hard`` and ``hard``
 - baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``, ``zip``,
   ``sharpzo``, ``blackvip``, ``craft-released``, and the white-box references ``coop``,
-  ``coop-csc``, ``linear-probe`` and ``vectors-local``
-- ``vectors``: a linear classifier on the vectors that a service sells
+  ``coop-csc``, ``linear-probe``, ``vectors-local`` and ``lfa-local``
+- ``vectors`` and ``lfa``: a linear classifier, or a linear map, on vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
   :func:`without_defaults`: settings by name
@@ -56,6 +56,7 @@ from craft_zoo.methods.baselines import bbt, spsa_clip, spsa_gc
 from craft_zoo.methods.blackvip import blackvip
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.hard import craft_hard, hard
+from craft_zoo.methods.lfa import lfa, lfa_local
 from craft_zoo.methods.released import craft_released
 from craft_zoo.methods.settings import read_settings, setting_options, without_defaults
 from craft_zoo.methods.sharpzo import sharpzo
@@ -89,6 +90,8 @@ __all__ = [
     "get_method",
     "hard",
     "is_white_box",
+    "lfa",
+    "lfa_local",
     "linear_probe",
     "method_names",
     "most_predictions",

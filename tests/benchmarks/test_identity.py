@@ -67,7 +67,9 @@ def test_every_setting_has_another_value_here() -> None:
         assert field.name == "own" or getattr(OTHERS, field.name) != field.default
 
 
-@pytest.mark.parametrize("method", sorted({*method_names()} - {"blackvip", "sharpzo", "vectors"}))
+@pytest.mark.parametrize(
+    "method", sorted({*method_names()} - {"blackvip", "lfa", "sharpzo", "vectors"})
+)
 @pytest.mark.parametrize("refiner", ["convex", "network"])
 def test_settings_that_do_not_count_change_nothing(
     method: str,

@@ -282,6 +282,7 @@ def test_suites_ask_for_the_papers_experiments() -> None:
     assert Counter(study.values()) == {"": 13 * 3 * 3, **dict.fromkeys(ABLATIONS, 3)}
     assert {run.method for run, name in study.items() if not name} == set(method_names()) - {
         *("prompt", "hard", "craft-hard", "vectors", "vectors-local", "local"),
+        *("lfa", "lfa-local"),
         "sharpzo",  # a generation takes more than a sixth of the study's budget
         *("blackvip", "zip"),  # which encode training images again and again
     }
