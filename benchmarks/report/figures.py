@@ -77,7 +77,8 @@ def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> 
     """Mark the accuracies published for the panel's task and the given models."""
     task = panel.iloc[0]
     figures = figures_for(str(task["dataset"]), int(task["shots"]))
-    for _, figure in figures[figures["model"].isin(models)].iterrows():
+    queried = figures["model"].isin(models) & (figures["access"] != "white box")
+    for _, figure in figures[queried].iterrows():
         place = float(figure["queries"]), 100 * float(figure["accuracy"])
         axis.plot(*place, "x", color=LEVEL_COLOUR, markersize=7, markeredgewidth=1.6, zorder=5)
         name = f"{figure['method']}, published"

@@ -137,7 +137,8 @@ def published(points: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFrame:
         for (_, figure), (label, accuracy) in product(figures.iterrows(), ends.to_numpy()):
             row = {"data set": name, "shots": shots, "published": figure["method"]}
             row |= {"model": figure["model"], "accuracy": 100 * figure["accuracy"]}
-            rows.append(row | {"measured": label, "its model": model, "its accuracy": accuracy})
+            row |= {"measured": label, "its model": model, "its accuracy": accuracy}
+            rows.append(row | {"access": figure["access"], "note": figure["note"]})
 
     for (dataset, shots), mine in points.groupby(["dataset", "shots"], sort=False):
         first, ends = mine.iloc[0], summarize(mine)[["label", "accuracy"]]

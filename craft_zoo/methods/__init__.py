@@ -6,7 +6,7 @@ solution to deploy; the last one is its result. It never sees the test images.
 - ``craft``, its halves ``prompt`` and ``refine``, their versions with anchors ``craft-anchors`` and
   ``anchors``, and with text prompts ``craft-hard`` and ``hard``
 - baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``, ``zip``,
-  ``sharpzo``, ``blackvip``, ``craft-released``, and the white-box references ``coop``,
+  ``sharpzo``, ``bar``, ``cbbt``, ``blackvip``, ``craft-released``, and the white-box ``coop``,
   ``coop-csc``, ``linear-probe``, ``vectors-local`` and ``lfa-local``
 - ``vectors`` and ``lfa``: a linear classifier, or a linear map, on vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
@@ -21,6 +21,7 @@ solution to deploy; the last one is its result. It never sees the test images.
 """
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
+from craft_zoo.methods.bar import bar
 from craft_zoo.methods.base import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
@@ -54,6 +55,7 @@ from craft_zoo.methods.base import (
 )
 from craft_zoo.methods.baselines import bbt, spsa_clip, spsa_gc
 from craft_zoo.methods.blackvip import blackvip
+from craft_zoo.methods.cbbt import cbbt
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.hard import craft_hard, hard
 from craft_zoo.methods.lfa import lfa, lfa_local
@@ -75,8 +77,10 @@ __all__ = [
     "Problem",
     "anchors",
     "asks_initial",
+    "bar",
     "bbt",
     "blackvip",
+    "cbbt",
     "check_method",
     "chooses_words",
     "coop",

@@ -236,7 +236,7 @@ def test_names_and_needs() -> None:
         *("zero-shot", "templates", "bbt", "spsa-gc", "spsa-clip", "zip", "blackvip"),
         *("craft-released", "coop", "coop-csc", "linear-probe", "vectors", "vectors-local"),
         *("hard", "craft-hard", "local"),
-        *("sharpzo", "lfa", "lfa-local"),
+        *("sharpzo", "lfa", "lfa-local", "bar", "cbbt"),
     }
     assert all(method_names().values())
     assert {n for n in names if uses_optimizer(n)} == {
