@@ -61,7 +61,7 @@ def _needs(run: RunSpec) -> str:
     """The track of a run that needs more than predictions; "" for others."""
     if run.method == "local" or values_of(run.method, run.config).get("local"):
         return LOCAL
-    return VECTORS if run.method == "vectors" else ""
+    return VECTORS if run.method in ("vectors", "lfa") else ""
 
 
 def resample(groups: Sequence[np.ndarray]) -> np.ndarray | None:

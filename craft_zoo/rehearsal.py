@@ -205,6 +205,9 @@ class _StandInVLM(VLM):
         self.asked.append(Asked((DEFAULT_INIT,)))  # bills the images at least
         return np.random.default_rng(0).standard_normal((len(images), _SIDE))
 
+    def text_features(self, texts: Sequence[str]) -> np.ndarray:
+        return np.random.default_rng(1).standard_normal((len(texts), _SIDE))
+
     def feature_lengths(self, images: ImageSet) -> np.ndarray:
         return np.ones(len(images), np.float32)
 

@@ -77,7 +77,8 @@ def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> 
     """Mark the accuracies published for the panel's task and the given models."""
     task = panel.iloc[0]
     known = accuracies_for(str(task["dataset"]), int(task["shots"]))
-    for _, row in known[known["model"].isin(models)].iterrows():
+    queried = known["model"].isin(models) & (known["access"] != "white box")
+    for _, row in known[queried].iterrows():
         place = float(row["queries"]), 100 * float(row["accuracy"])
         axis.plot(*place, "x", color=LEVEL_COLOUR, markersize=7, markeredgewidth=1.6, zorder=5)
         name = f"{row['method']}, published"

@@ -139,7 +139,7 @@ def published(points: pd.DataFrame, tried: pd.DataFrame, models: Mapping[str, st
             row = {"data set": name, "shots": shots, "published": other["method"]}
             row |= {"model": other["model"], "accuracy": 100 * other["accuracy"]}
             row |= {"measured": label, "its model": models[label], "its accuracy": accuracy}
-            rows.append(row)
+            rows.append(row | {"access": other["access"], "note": other["note"]})
 
     for (dataset, shots), mine in points.groupby(["dataset", "shots"], sort=False):
         ends = summarize(mine)[["label", "accuracy"]]

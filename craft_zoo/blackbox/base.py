@@ -266,6 +266,14 @@ class VLM(ABC):
         """
         raise CraftZooError(f"{self.name} has no features of images")
 
+    def text_features(self, texts: Sequence[str]) -> np.ndarray:
+        """(T, dim) float32 vectors of T texts, normalised, as :meth:`features` of images.
+
+        Raises:
+            CraftZooError: the model returns none.
+        """
+        raise CraftZooError(f"{self.name} has no features of texts")
+
     def feature_lengths(self, images: ImageSet) -> np.ndarray:
         """(N,) float32 lengths of the features of N images of this model, before normalisation.
 

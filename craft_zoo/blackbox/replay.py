@@ -94,6 +94,15 @@ class ReplayVLM(WrappedVLM):
         self._note_usage(self._vlm.billed - before)
         return np.concatenate(vectors)
 
+    def text_features(self, texts: Sequence[str]) -> np.ndarray:
+        """See :meth:`VLM.text_features`. The model keeps its vectors itself, as with features."""
+        self._settle()
+        before = self._vlm.billed
+        self._name_next(self._next_name())
+        vectors = self._vlm.text_features(texts)
+        self._note_usage(self._vlm.billed - before)
+        return vectors
+
     def feature_lengths(self, images: ImageSet) -> np.ndarray:
         """See :meth:`VLM.feature_lengths`. They are recorded, as encoding the images takes long."""
         self._settle()

@@ -9,7 +9,6 @@ import numpy as np
 
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts, WrappedVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT
-from craft_zoo.errors import CraftZooError
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,6 @@ class ServingVLM(VLM):
         whereas a classifier may refuse them as class names.
         """
         return (yield from self.opening(texts))
-
-    def text_features(self, texts: Sequence[str]) -> np.ndarray:
-        """(T, dim) float32 features of T texts, normalised. Raises as :meth:`VLM.features`."""
-        raise CraftZooError(f"{self.name} has no features of texts")
 
     def batching_key(self, question: Question) -> Hashable:
         """Key of questions that :meth:`answer` answers faster in one call than one by one.

@@ -285,6 +285,12 @@ class EmbeddingsVLM(PaidVLM):
         self._embed(files, (), name)
         return self._rows(files.keys)
 
+    def text_features(self, texts: Sequence[str]) -> np.ndarray:
+        """See :meth:`VLM.text_features`."""
+        check_given(texts, "texts")
+        self._embed(None, texts, self._keys.take_name())
+        return self._rows([_key(text) for text in texts])
+
     def expected_usage(
         self,
         asked: Sequence[Asked],
@@ -349,16 +355,13 @@ class EmbeddingsVLM(PaidVLM):
             raise CraftZooError(f"the vectors of {self.name} differ in length: ask its owner")
         return np.stack(rows)
 
-    def _embed(self, images: ImageFiles, texts: Sequence[str], name: str | None) -> None:
+    def _embed(self, images: ImageFiles | None, texts: Sequence[str], name: str | None) -> None:
         """Send the images and texts that have no vector yet."""
         stop = threading.Event()
 
         def missing() -> Iterator[list[tuple[bytes, Input]]]:
-            sources = {
-                key: source
-                for key, source in zip(images.keys, images.sources, strict=True)
-                if key not in self._vectors
-            }
+            handed = zip(images.keys, images.sources, strict=True) if images else ()
+            sources = {key: source for key, source in handed if key not in self._vectors}
             files = ((key, file_of(source)) for key, source in sources.items())
             yield from self.service.batches(files)
             new = {_key(text): text for text in texts}

@@ -5,10 +5,11 @@ solution to deploy; the last one is its result. It never sees the test images.
 
 - ``craft``, its halves ``prompt`` and ``refine``, their versions with anchors ``craft-anchors`` and
   ``anchors``, and with text prompts ``craft-hard`` and ``hard``
-- baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``,
-  ``zip``, ``blackvip``, ``blackvip-se``, ``visual-prompt``, ``craft-released``, and the white-box
-  references ``coop``, ``coop-csc``, ``linear-probe`` and ``vectors-local``
-- ``vectors``: a linear classifier on the vectors that a service sells
+- baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``, ``zip``,
+  ``sharpzo``, ``bar``, ``cbbt``, ``blackvip``, ``blackvip-se``, ``visual-prompt``,
+  ``craft-released``, and the white-box ``coop``, ``coop-csc``, ``linear-probe``,
+  ``vectors-local`` and ``lfa-local``
+- ``vectors`` and ``lfa``: a linear classifier, or a linear map, on vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
   :func:`without_defaults`: settings by name
@@ -21,6 +22,7 @@ solution to deploy; the last one is its result. It never sees the test images.
 """
 
 from craft_zoo.methods.anchored import anchors, craft_anchors
+from craft_zoo.methods.bar import bar
 from craft_zoo.methods.base import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
@@ -54,10 +56,13 @@ from craft_zoo.methods.base import (
 )
 from craft_zoo.methods.baselines import bbt, spsa_clip, spsa_gc
 from craft_zoo.methods.blackvip import blackvip, blackvip_se
+from craft_zoo.methods.cbbt import cbbt
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.hard import craft_hard, hard
+from craft_zoo.methods.lfa import lfa, lfa_local
 from craft_zoo.methods.released import craft_released
 from craft_zoo.methods.settings import read_settings, setting_options, without_defaults
+from craft_zoo.methods.sharpzo import sharpzo
 from craft_zoo.methods.templates import templates
 from craft_zoo.methods.vectors import vectors, vectors_local
 from craft_zoo.methods.visual_prompt import visual_prompt
@@ -74,9 +79,11 @@ __all__ = [
     "Problem",
     "anchors",
     "asks_initial",
+    "bar",
     "bbt",
     "blackvip",
     "blackvip_se",
+    "cbbt",
     "check_method",
     "chooses_words",
     "coop",
@@ -90,6 +97,8 @@ __all__ = [
     "get_method",
     "hard",
     "is_white_box",
+    "lfa",
+    "lfa_local",
     "linear_probe",
     "method_names",
     "most_predictions",
@@ -107,6 +116,7 @@ __all__ = [
     "register_method",
     "setting_options",
     "settings_of",
+    "sharpzo",
     "spsa_clip",
     "spsa_gc",
     "starting_template",

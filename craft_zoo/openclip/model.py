@@ -226,7 +226,7 @@ class OpenCLIP(ServingVLM):
         return OpenCLIPTexts(self, self._model, words, texts, "{}")
 
     def text_features(self, texts: Sequence[str]) -> np.ndarray:
-        """See :meth:`ServingVLM.text_features`."""
+        """See :meth:`VLM.text_features`; not part of the black-box interface."""
         return next(self._words(texts)(["{}"])).cpu().numpy()
 
     def _words(self, texts: Sequence[str]) -> WordEncoder:

@@ -68,7 +68,22 @@ def test_every_setting_has_another_value_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "method", sorted({*method_names()} - {"blackvip", "blackvip-se", "visual-prompt", "vectors"})
+    "method",
+    sorted(
+        {*method_names()}
+        - {
+            *(
+                "bar",
+                "blackvip",
+                "blackvip-se",
+                "cbbt",
+                "lfa",
+                "sharpzo",
+                "vectors",
+                "visual-prompt",
+            )
+        }
+    ),
 )
 @pytest.mark.parametrize("refiner", ["convex", "network"])
 def test_settings_that_do_not_count_change_nothing(

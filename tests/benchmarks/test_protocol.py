@@ -278,7 +278,9 @@ ABLATIONS = (
 
 
 def test_suites_ask_for_the_papers_experiments() -> None:
-    assert suite_names() == ["craft-paper", "craft-paper-shift", "study", "zip-paper"]
+    assert suite_names() == [
+        *("craft-paper", "craft-paper-shift", "sharpzo-paper", "study", "zip-paper")
+    ]
     craft = Plan.of(read_suite("craft-paper")).runs(look=False)
     few = [run for run in craft if not run.transfer]
     assert len(few) == 11 * 5 * 3 * 4  # data sets, shots, seeds, methods
@@ -302,17 +304,21 @@ def test_suites_ask_for_the_papers_experiments() -> None:
     assert Counter(study.values()) == {"": 13 * 3 * 3, **dict.fromkeys(ABLATIONS, 3)}
     assert {run.method for run, name in study.items() if not name} == set(method_names()) - {
         *("prompt", "hard", "craft-hard", "vectors", "vectors-local", "local"),
-        *(
-            "blackvip",
-            "blackvip-se",
-            "visual-prompt",
-            "zip",
-        ),  # which encode training images again and again
+        *("lfa", "lfa-local"),
+        "sharpzo",  # a generation takes more than a sixth of the study's budget
+        # Those that encode training images again and again.
+        *("bar", "blackvip", "blackvip-se", "cbbt", "visual-prompt", "zip"),
     }
     assert {run.budget for run, name in study.items() if name} == {2000}
     zip_paper = Plan.of(read_suite("zip-paper")).runs(look=False)
     assert {run.budget for run in zip_paper} == {5000}
     assert {run.model for run in zip_paper} == {"ViT-B-16-quickgelu@openai"}
+    sharpzo = Plan.of(read_suite("sharpzo-paper")).runs(look=False)
+    assert len(sharpzo) == 11 * 5 * 3  # data sets, methods, seeds
+    assert {run.dataset.sampling for run in sharpzo} == {"coop"}
+    assert {run.budget for run in sharpzo if run.method == "sharpzo"} == {
+        100 * (1024 + 40) + 199_900 * 2 + 1000 * 1024  # generations, steps, gradients for scores
+    }
     tried = {(run.dataset.name, run.transfer) for run in zip_paper if "@" in run.dataset.name}
     assert len(tried) == 12
     assert all(other == (name.replace("@base", "@new"),) for name, other in tried)

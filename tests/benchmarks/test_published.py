@@ -13,7 +13,12 @@ from craft_zoo.benchmarks import (
     read_results,
     write_config,
 )
-from craft_zoo.benchmarks.published import accuracies_for, published_accuracies
+from craft_zoo.benchmarks.published import (
+    MEAN,
+    SOURCES,
+    accuracies_for,
+    published_accuracies,
+)
 from craft_zoo.benchmarks.report import write_report
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.data import DatasetSpec, published_datasets
@@ -26,10 +31,32 @@ def point(queries: int, accuracy: float) -> Point:
 def test_figures_are_of_known_data_sets_and_shares() -> None:
     table = published_accuracies()
     known = set(published_datasets())
-    assert set(table["dataset"]) <= known
+    assert set(table["dataset"]) <= known | {MEAN}
     assert set(table["tested_on"]) - {""} <= known
+    assert set(table["source"]) == set(SOURCES)
     assert table["accuracy"].between(0.03, 0.93).all()
-    assert not table.duplicated(["model", "dataset", "tested_on", "method", "shots"]).any()
+    assert not table.duplicated(["model", "dataset", "tested_on", "method", "shots", "note"]).any()
+    access = table.groupby("method")["access"].unique().map(list).to_dict()
+    assert access == {
+        "zero-shot": [""],
+        **{name: ["black box"] for name in ("BBT", "CraFT", "SharpZO", "ZIP")},
+        "CoOp": ["white box"],
+        "TIMO": ["vectors"],
+    }
+
+
+def test_means_and_doubts_are_marked() -> None:
+    table = published_accuracies()
+    [doubtful] = table[table["note"] == "doubtful"].to_dict("records")
+    assert (doubtful["dataset"], doubtful["method"], doubtful["shots"]) == ("sun397", "CraFT", 1)
+    means = table[table["dataset"] == MEAN]
+    assert means["note"].str.startswith("mean").all()
+    printed = means[means["method"] == "ZIP"].set_index("note")["accuracy"]
+    assert printed.to_dict() == {
+        "mean as printed; model not known": pytest.approx(0.7057),
+        "mean of its printed row; model not known": pytest.approx(0.6858),
+    }
+    assert means["queries"].isna().sum() == 6  # SharpZO's budgets are not known
 
 
 @pytest.mark.parametrize(
@@ -58,7 +85,7 @@ def test_craft_gains_about_twelve_points_on_average() -> None:
 def test_a_folder_is_none_of_the_published_data_sets() -> None:
     assert accuracies_for("folder:data/eurosat", 16).empty
     assert accuracies_for("eurosat@base", 16).empty
-    assert len(accuracies_for("imagenet", 16, "imagenet-a")) == 4
+    assert len(accuracies_for("imagenet", 16, "imagenet-a")) == 4 * 3  # models, methods
 
 
 def test_the_report_shows_them_beside_what_was_measured(

@@ -226,11 +226,12 @@ def test_vectors_beat_zero_shot(
         problem = Problem.open(vlm, task.classnames, task.train, budget=10, seed=1)
         test, labels = vlm.images(small_task.test.images), small_task.test.labels
         found = {}
-        for method in ("zero-shot", "vectors"):
+        for method in ("zero-shot", "vectors", "lfa"):
             *_, step = get_method(method)(problem)
             found[method] = accuracy(step.solution.logits(problem.box, test), labels)
         assert vlm.billed == paid.billed
     assert found["vectors"] > found["zero-shot"] + 0.2
+    assert found["lfa"] > found["zero-shot"]
     assert problem.meter.queries == 0
 
 

@@ -237,6 +237,7 @@ def test_names_and_needs() -> None:
         *("blackvip-se", "visual-prompt"),
         *("craft-released", "coop", "coop-csc", "linear-probe", "vectors", "vectors-local"),
         *("hard", "craft-hard", "local"),
+        *("sharpzo", "lfa", "lfa-local", "bar", "cbbt"),
     }
     assert all(method_names().values())
     assert {n for n in names if uses_optimizer(n)} == {
@@ -248,7 +249,7 @@ def test_names_and_needs() -> None:
     assert optimizers_for("hard", given) == ["genetic:popsize=5", "nevergrad:OnePlusOne"]
     assert optimizers_for("hard", ["cma"]) == ["columns"]
     assert {n for n in names if is_white_box(n)} == {
-        *("coop", "coop-csc", "linear-probe", "vectors-local")
+        *("coop", "coop-csc", "linear-probe", "vectors-local", "lfa-local")
     }
     with pytest.raises(CraftZooError, match="unknown method 'crafty': did you mean 'craft'"):
         get_method("crafty")

@@ -1,0 +1,213 @@
+"""SharpZO: CMA-ES on candidates moved uphill, then descent by two-point estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from craft_zoo import optimizers
+from craft_zoo.adapter import Solution
+from craft_zoo.craft import Step
+from craft_zoo.data.augment import resized_crops
+from craft_zoo.errors import CraftZooError
+from craft_zoo.losses import cross_entropy
+from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.released import COMMON, TABLE
+from craft_zoo.metrics import accuracy
+from craft_zoo.optimizers.option import Option
+from craft_zoo.prompts import Subspace
+from craft_zoo.seeding import derived_seed, generator
+
+_CROP = 0.5  # smallest share of an image's area in a view
+_REPORTED = 100  # steps of the descent between two reports, as the authors' code evaluates
+
+Mask = Literal["highest", "lowest", "none"]
+Losses = Callable[[np.ndarray], np.ndarray]
+"""(P, d) points → (P,) losses."""
+
+OPTIONS = (
+    Option("dim", int, 512, "coordinates that are searched"),
+    Option("popsize", int, 40, "candidates of a generation of CMA-ES"),
+    Option("sigma", float, 0.4, "initial step size of CMA-ES"),
+    Option("rho", float, 0.1, "how far candidates are moved uphill, times the root of popsize"),
+    Option("generations", int, 100, "generations of CMA-ES before the descent"),
+    Option("distance", float, 1e-3, "of the points that a slope is estimated from"),
+    Option("lr", float, 1e-3, "learning rate of the descent"),
+    Option("mask", Mask, "highest", "scores of the coordinates that move; none: all move"),
+    Option("ratio", float, 0.1, "share of the coordinates whose scores are the lowest"),
+    Option("interval", int, 200, "steps between two gradients from which scores are computed"),
+    Option("estimate", Literal["fresh", "summed"], "fresh", "a step's own estimate, or all so far"),
+)
+
+
+@register_method("sharpzo", uses_optimizer=False, settings=(), own=OPTIONS)
+def sharpzo(problem: Problem) -> Iterator[Step]:
+    """CMA-ES with a sharpness term, then sparse two-point descent (SharpZO, Yang et al. 2025).
+
+    A generation of CMA-ES takes 2 · dim queries for a gradient, coordinate by coordinate, and
+    popsize for its candidates, which are scored where that gradient leads them uphill. The descent
+    takes 2 queries a step, and the gradient again every ``interval`` steps. All are scored on one
+    augmented view of the training images. Standard deviations and bounds are those of CraFT.
+    """
+
+    def own(name: str) -> Any:
+        return problem.own(f"sharpzo.{name}")
+
+    dim, popsize = own("dim"), own("popsize")
+    for name in ("dim", "popsize", "interval"):
+        if own(name) < 1:
+            raise CraftZooError(f"setting sharpzo.{name} must be at least 1, not {own(name)}")
+    if not 0 <= own("ratio") <= 1:
+        raise CraftZooError(f"setting sharpzo.ratio must be in [0, 1], not {own('ratio')}")
+    if 2 * dim + popsize > problem.budget:
+        raise CraftZooError(
+            f"a generation of sharpzo takes {2 * dim + popsize:,} queries, more than the budget of "
+            f"{problem.budget:,}: raise the budget or lower sharpzo.dim"
+        )
+    settings = TABLE.get(problem.name, COMMON)
+    space = Subspace(problem.initial_context, dim, std=settings.std, seed=problem.seed)
+    views = resized_crops(
+        problem.images.sources,
+        generator(problem.seed, "sharpzo view"),
+        problem.vlm.image_size,
+        _CROP,
+    )
+    images = problem.vlm.images(views, keep=False)
+    labels = torch.from_numpy(problem.labels)
+    meter = problem.meter
+    search = meter.wrap(problem.box, "search")
+    best = float("inf"), float("nan")  # loss and accuracy since the last report
+
+    def losses(points: np.ndarray) -> np.ndarray:
+        nonlocal best
+        found = []
+        for logits in search.logits(space.prompts(points), images):
+            found.append(float(cross_entropy(torch.from_numpy(logits), labels)))
+            if found[-1] < best[0]:
+                best = found[-1], accuracy(logits, problem.labels)
+        return np.array(found)
+
+    def step(point: np.ndarray) -> Step:
+        nonlocal best
+        (loss, learnt), best = best, (float("inf"), float("nan"))
+        return Step(meter.queries, Solution(space.prompts(point[None])[0]), loss, learnt)
+
+    bound = "" if settings.bound is None else f",bound={settings.bound}"
+    cma = optimizers.create(
+        f"cma:popsize={popsize},sigma={own('sigma')}{bound},step=csa,recommends=samples",
+        space.variables,
+        budget=popsize * max(1, own("generations")),
+        seed=derived_seed(problem.seed, "optimizer"),
+    )
+    rng = generator(problem.seed, "sharpzo")
+    point = rng.uniform(size=(popsize, dim)).mean(axis=0)
+    gradient = np.zeros(dim)
+    for _ in range(own("generations")):
+        if cma.stop or meter.remaining < 2 * dim + popsize:
+            break
+        gradient = coordinatewise(losses, point, own("distance"))
+        candidates = cma.ask()
+        cma.tell(candidates, losses(candidates + uphill(gradient, own("rho"), popsize)))
+        point = cma.recommend()
+        yield step(point)
+
+    descent = Descent(
+        point,
+        gradient,
+        rng,
+        distance=own("distance"),
+        lr=own("lr"),
+        copies=popsize if own("estimate") == "summed" else None,
+    )
+    made = 0
+    while meter.remaining >= 2:
+        if own("mask") != "none" and made % own("interval") == 0:
+            if meter.remaining < 2 * dim + 2:
+                break
+            gradient = coordinatewise(losses, descent.point, own("distance"))
+            moving = movable(descent.point, gradient, own("ratio"), own("mask"))
+            descent.restrict(moving, gradient)
+        descent.step(losses)
+        made += 1
+        if made % _REPORTED == 0:
+            yield step(descent.point)
+    if made % _REPORTED:
+        yield step(descent.point)
+
+
+def coordinatewise(losses: Losses, point: np.ndarray, distance: float) -> np.ndarray:
+    """(d,) central differences of the loss at a point, from 2 d queries."""
+    moves = distance * np.eye(len(point))
+    pairs = np.stack([point + moves, point - moves], axis=1).reshape(-1, len(point))
+    both = losses(pairs).reshape(-1, 2)
+    return (both[:, 0] - both[:, 1]) / (2 * distance)
+
+
+def uphill(gradient: np.ndarray, rho: float, copies: int) -> np.ndarray:
+    """(d,) the move of all candidates, of length ``rho / sqrt(copies)``.
+
+    The authors' code holds the gradient once for each candidate of a generation and divides by the
+    norm of all of these.
+    """
+    return rho * gradient / (np.sqrt(copies) * np.linalg.norm(gradient) + 1e-12)
+
+
+def movable(point: np.ndarray, gradient: np.ndarray, ratio: float, mask: Mask) -> np.ndarray:
+    """(d,) bool, the coordinates that the descent moves.
+
+    Their scores are the square of the coordinate times the standardised size of its slope. The
+    lowest are ``ratio`` of all; ``highest`` are the others.
+    """
+    size = np.abs(gradient)
+    scores = point**2 * (size - size.mean()) / (size.std() + 1e-8)
+    lowest = np.zeros(len(point), dtype=bool)
+    lowest[np.argsort(scores, kind="stable")[: int(len(point) * ratio)]] = True
+    return lowest if mask == "lowest" else ~lowest
+
+
+class Descent:
+    """Descent by two-point estimates along random normal directions.
+
+    Args:
+        point: (d,) where it starts.
+        gradient: (d,) there, with which the sum of the estimates begins.
+        rng: source of the directions.
+        distance: of the two points from the present one, for a direction of length 1.
+        lr: learning rate.
+        copies: a step follows the sum of all estimates, as in the authors' code, which never
+            empties it. After the first step that code has this number of copies of the point, each
+            with a direction of its own, whose mean is scored; the mean direction is shorter by
+            ``sqrt(copies)``. None: a step follows its own estimate.
+    """
+
+    def __init__(
+        self,
+        point: np.ndarray,
+        gradient: np.ndarray,
+        rng: np.random.Generator,
+        *,
+        distance: float,
+        lr: float,
+        copies: int | None = None,
+    ) -> None:
+        self.point, self._sum, self._rng = point, gradient, rng
+        self._distance, self._lr, self._copies = distance, lr, copies
+        self._moving, self._spread = np.ones(len(point), dtype=bool), 1.0
+
+    def restrict(self, moving: np.ndarray, gradient: np.ndarray) -> None:
+        """Move some coordinates only; the sum of the estimates begins anew with the gradient."""
+        self._moving, self._sum = moving, gradient
+
+    def step(self, losses: Losses) -> None:
+        """Make one step, of 2 queries."""
+        direction = self._spread * self._rng.standard_normal(len(self.point))
+        move = self._distance * direction * self._moving
+        plus, minus = losses(np.stack([self.point + move, self.point - move]))
+        estimate = (plus - minus) / (2 * self._distance) * direction
+        if self._copies is not None:
+            self._sum = estimate = self._sum + estimate
+            self._spread = self._copies**-0.5
+        self.point = self.point - self._lr * estimate * self._moving

@@ -1,0 +1,241 @@
+"""SharpZO: its gradient, sharpness term, mask and descent computed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from craft_zoo import Adapter, optimizers, tune
+from craft_zoo.blackbox import VLM, BlackBox, ImageSet
+from craft_zoo.blackbox.base import Progress
+from craft_zoo.data import LabelledImages, Task
+from craft_zoo.data.augment import View
+from craft_zoo.data.images import ImageSource
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import Problem, get_method, read_settings
+from craft_zoo.methods.released import TABLE, ReleasedSettings
+from craft_zoo.methods.sharpzo import Descent, Mask, coordinatewise, movable, uphill
+from craft_zoo.openclip import OpenCLIP
+from craft_zoo.optimizers import Optimizer
+from craft_zoo.seeding import generator
+
+
+def losses(points: np.ndarray) -> np.ndarray:
+    return points[:, 0] ** 2 + 3 * points[:, 1]
+
+
+def test_a_gradient_by_hand() -> None:
+    # (8.25 - 6.25) / 1 and (8.5 - 5.5) / 1
+    assert coordinatewise(losses, np.array([1.0, 2.0]), 0.5).tolist() == [2, 3]
+
+
+def test_candidates_move_uphill() -> None:
+    # 0.1 / 2 along (0.6, 0.8)
+    np.testing.assert_allclose(uphill(np.array([3.0, 4.0]), 0.1, 4), [0.03, 0.04])
+    assert not uphill(np.zeros(2), 0.1, 4).any()
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"), [("highest", [0, 0, 1, 1]), ("lowest", [1, 1, 0, 0])]
+)
+def test_a_mask_by_hand(mask: Mask, expected: list[int]) -> None:
+    # Sizes 1, 1, 3, 3 are -1, -1, 1, 1 standardised; times the squares: -1, -4, 9, 1.
+    point, gradient = np.array([1.0, 2, 3, 1]), np.array([1.0, -1, 3, -3])
+    assert movable(point, gradient, 0.5, mask).tolist() == expected
+    assert movable(point, gradient, 0.3, "lowest").tolist() == [False, True, False, False]
+
+
+class Scripted:
+    """Draws the directions (1, -1) and (2, 0)."""
+
+    def __init__(self) -> None:
+        self.directions = [np.array([1.0, -1.0]), np.array([2.0, 0.0])]
+
+    def standard_normal(self, size: int) -> np.ndarray:
+        assert size == 2
+        return self.directions.pop(0)
+
+
+def descent(copies: int | None = None, gradient: Sequence[float] = (0, 0)) -> Descent:
+    start = np.array([1.0, 2.0]), np.array(gradient, dtype=float)
+    return Descent(*start, Scripted(), distance=0.5, lr=0.1, copies=copies)  # type: ignore[arg-type]
+
+
+def test_two_steps_by_hand() -> None:
+    search = descent()
+    # The losses at (1.5, 1.5) and (0.5, 2.5) are 6.75 and 7.75: the estimate is (-1, 1).
+    search.step(losses)
+    np.testing.assert_allclose(search.point, [1.1, 1.9])
+    # Those at (2.1, 1.9) and (0.1, 1.9) are 10.11 and 5.71: (8.8, 0).
+    search.step(losses)
+    np.testing.assert_allclose(search.point, [0.22, 1.9])
+
+
+def test_a_step_moves_only_the_coordinates_of_the_mask() -> None:
+    search = descent()
+    search.restrict(np.array([True, False]), np.zeros(2))
+    search.step(losses)  # 8.25 at (1.5, 2) and 6.25 at (0.5, 2)
+    np.testing.assert_allclose(search.point, [0.8, 2])
+
+
+def test_two_summed_steps_by_hand() -> None:
+    search = descent(copies=4, gradient=(1, 1))
+    search.step(losses)  # along (1, 1) + (-1, 1)
+    np.testing.assert_allclose(search.point, [1, 1.8])
+    # The mean of four directions is half as long: 7.65 at (1.5, 1.8) and 5.65 at (0.5, 1.8).
+    search.step(losses)  # along (0, 2) + (2, 0)
+    np.testing.assert_allclose(search.point, [0.8, 1.6])
+
+
+class Box(BlackBox):
+    """Two classes; an image's logit of its own class is the context's only number."""
+
+    accepts = frozenset({"contexts"})
+    initial_context = np.zeros((1, 1), np.float32)
+    classnames = ("a", "b")
+
+    def __init__(self) -> None:
+        self.asked: list[Sequence[ImageSource]] = []
+
+    def logits(self, prompts: Any, images: ImageSet) -> Iterator[np.ndarray]:
+        self.asked.append(images.sources)
+        for prompt in prompts:
+            yield (float(prompt[0, 0]) * np.eye(2)).astype(np.float32)
+
+
+class ByHand(VLM):
+    name, image_size = "by hand", 8
+
+    def __init__(self) -> None:
+        self.box = Box()
+
+    def images(
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
+    ) -> ImageSet:
+        return ImageSet(images, self)
+
+    def classifier(self, classnames: Sequence[str], init: str = "") -> BlackBox:
+        return self.box
+
+
+class Script(Optimizer):
+    """Asks for the contexts 1 and 2 and recommends the latter."""
+
+    told: np.ndarray
+
+    def __init__(self, slope: float, **common: Any) -> None:
+        super().__init__(1, **common)
+        self.slope = slope
+
+    def _ask(self) -> np.ndarray:
+        return np.array([[1.0], [2.0]]) / self.slope
+
+    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Any) -> None:
+        self.told = losses
+
+    def recommend(self) -> np.ndarray:
+        return np.array([2.0]) / self.slope
+
+
+def test_a_generation_computed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TABLE, "by hand", ReleasedSettings(std=1))
+    slope = float(generator(5, "subspace").standard_normal())
+    script = Script(slope, budget=2, seed=1)
+    monkeypatch.setattr(optimizers, "create", lambda *_, **__: script)
+    vlm = ByHand()
+    shots = LabelledImages(list(np.zeros((2, 12, 10, 3), np.uint8)), np.array([0, 1]))
+    config = read_settings(
+        {
+            "sharpzo.dim": 1,
+            "sharpzo.popsize": 2,
+            "sharpzo.rho": float(np.sqrt(2) / abs(slope)),  # a move of 1 in the context
+        }
+    )
+    problem = Problem.open(vlm, ("a", "b"), shots, budget=4, seed=5, config=config, name="by hand")
+    [step] = get_method("sharpzo")(problem)
+    # The loss falls as the context grows, so the contexts 1 and 2 are scored at 0 and 1: ln 2 and
+    # ln(1 + 1/e).
+    np.testing.assert_allclose(script.told, [0.693147, 0.313262], atol=1e-5)
+    np.testing.assert_allclose(step.solution.prompt, [[2.0]])
+    assert step.queries == 4  # two for the gradient, two for the candidates
+    assert step.loss == pytest.approx(0.313262, abs=1e-5)
+    # all on one augmented view
+    [view] = {id(sources) for sources in vlm.box.asked}
+    assert view
+    assert all(isinstance(each, View) for each in vlm.box.asked[0])
+
+
+SMALL = {"dim": 5, "popsize": 4, "generations": 2, "interval": 3}
+
+
+def problem_of(vlm: OpenCLIP, task: Task, budget: int, **settings: Any) -> Problem:
+    given = {f"sharpzo.{name}": value for name, value in (SMALL | settings).items()}
+    return Problem.open(
+        vlm, task.classnames, task.train, budget=budget, seed=1, config=read_settings(given)
+    )
+
+
+def test_the_parts_share_the_budget(tiny_vlm: OpenCLIP, small_task: Task) -> None:
+    problem = problem_of(tiny_vlm, small_task, 100)
+    steps = list(get_method("sharpzo")(problem))
+    # 2 generations of 10 + 4, then 10 and 3 steps of 2 four times; 8 are too few for a gradient
+    assert [step.queries for step in steps] == [14, 28, 28 + 4 * 16]
+    assert problem.meter.predictions == {"search": 92 * 20}
+    assert np.isfinite(steps[-1].loss)
+    problem = problem_of(tiny_vlm, small_task, 100, mask="none")
+    *_, end = get_method("sharpzo")(problem)
+    assert end.queries == 100
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"sigma": 1.0},
+        {"rho": 50.0},
+        {"generations": 1},
+        {"distance": 0.1},
+        {"lr": 0.1},
+        {"mask": "lowest"},
+        {"mask": "none"},
+        {"ratio": 0.5},
+        {"interval": 2},
+        {"estimate": "summed"},
+        {"popsize": 6},
+        {"dim": 6},
+    ],
+)
+def test_each_setting_counts(given: dict[str, Any], tiny_vlm: OpenCLIP, small_task: Task) -> None:
+    ends = []
+    for settings in ({}, given):
+        *_, end = get_method("sharpzo")(problem_of(tiny_vlm, small_task, 60, **settings))
+        ends.append(end.solution.prompt)
+    assert not np.array_equal(*ends)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"dim": 50}, "a generation of sharpzo takes 104 queries, more than the budget of 60"),
+        ({"popsize": 0}, "sharpzo.popsize must be at least 1, not 0"),
+        ({"ratio": 2.0}, r"sharpzo.ratio must be in \[0, 1\], not 2.0"),
+    ],
+)
+def test_wrong_settings_are_named(
+    given: dict[str, Any], message: str, tiny_vlm: OpenCLIP, small_task: Task
+) -> None:
+    problem = problem_of(tiny_vlm, small_task, 60, **given)
+    with pytest.raises(CraftZooError, match=message):
+        next(get_method("sharpzo")(problem))
+    assert problem.meter.queries == 0
+
+
+def test_its_context_is_deployed(tiny_vlm: OpenCLIP, small_task: Task, tmp_path: Path) -> None:
+    config = read_settings({f"sharpzo.{name}": value for name, value in SMALL.items()})
+    tuned = tune(tiny_vlm, small_task, method="sharpzo", budget=60, config=config)
+    tuned.adapter.save(tmp_path / "sharpzo.adapter")
+    adapter = Adapter.load(tmp_path / "sharpzo.adapter")
+    assert adapter.predict(tiny_vlm, small_task.test.images[:3]).shape == (3, 10)
