@@ -18,6 +18,10 @@ from craft_zoo.optimizers.space import Space
 
 _LARGEST = 1e100  # losses are clipped to ±this: optimizers square differences of losses
 _FAILED = 3 * _LARGEST  # loss of a failed evaluation before any evaluation has succeeded
+_ENOUGH = 8  # candidates whose differences give the size of steps for candidates asked ahead
+
+# What a journal of a search holds, each with a number; the losses follow one another elsewhere.
+TELL, ASK, ROW, AHEAD, LATE, ADD = range(6)
 
 Outputs = Sequence[np.ndarray] | None
 """The outputs (logits) from which each loss was computed; None: unknown."""
@@ -85,6 +89,8 @@ class Optimizer(ABC):
     needs_choices: ClassVar[bool] = False
     """Whether it can search only categorical variables."""
 
+    _bound: float | None = None  # the option ``bound`` of those that have it
+
     snapshots: bool = False
     """Whether :meth:`state` uses :meth:`_snapshot` instead of a record of all :meth:`tell` calls,
     which would be large for optimizers that learn from outputs."""
@@ -99,8 +105,17 @@ class Optimizer(ABC):
         self.failed = np.zeros(0, dtype=bool)
         self.output_loss: OutputLoss | None = None
         self._asked: np.ndarray | None = None
+        self._handed = 0  # rows of it that ask(count) has handed out
+        self._answers: dict[int, tuple[float, Any]] = {}  # row told alone -> loss, output
+        self._ahead: dict[int, np.ndarray] = {}  # number -> candidate asked ahead, not yet told
+        self._to_hand: list[int] = []  # numbers of those that were not handed out since a restore
+        self._drawn_ahead = 0
+        self._ahead_rng: np.random.Generator | None = None
+        self._recent: list[np.ndarray] = []  # the last candidates told
         self._made_from: tuple[str, Mapping[str, Any]] | None = None  # set by create()
+        self._journal: list[tuple[int, int]] = []  # what was done, and a number; see TELL
         self._told_losses: list[np.ndarray] = []
+        self._added: list[np.ndarray] = []
         self._told_outputs: list[np.ndarray] = []
         self._checksum = 0
         self._extensions: list[tuple[int, int]] = []  # evaluations by then, evaluations added
@@ -175,21 +190,78 @@ class Optimizer(ABC):
             return f"the budget of {self.budget} is spent"
         return self._stop()
 
-    def ask(self) -> np.ndarray:
-        """The next generation, a read-only array (λ, d) of float64.
+    def ask(self, count: int | None = None) -> np.ndarray:
+        """The next candidates, a read-only array (λ, d) of float64.
 
-        The optimizer chooses λ ≥ 1, which may vary; the last generation is truncated to the
-        remaining budget.
+        Without ``count`` they are a whole generation. The optimizer chooses λ ≥ 1, which may vary;
+        the last generation is truncated to the remaining budget. If losses of the last generation
+        are missing, its candidates without a loss are returned again.
+
+        With ``count`` they are at most this many, of which none was returned before: those of the
+        generation, then ones that are asked ahead of its losses, so that no worker waits. They are
+        fewer, or none, if the budget is all under evaluation.
 
         Raises:
-            OptimizerError: the losses of the last candidates were not passed to :meth:`tell`, the
-                search has ended (see :attr:`stop`), or the candidates are malformed or not finite.
+            OptimizerError: the search has ended (see :attr:`stop`), or the candidates are malformed
+                or not finite.
         """
+        if count is not None:
+            return self._ask_some(whole_number("count", count, 1))
+        if self._asked is None:
+            self._asked = self._new_generation()
+        elif self._answers:
+            untold = [i for i in range(len(self._asked)) if i not in self._answers]
+            return self._read_only(self._asked[untold])
+        return self._asked
+
+    def _ask_some(self, count: int) -> np.ndarray:
+        rows = []
+        numbers, self._to_hand = self._to_hand[:count], self._to_hand[count:]
+        rows += [self._ahead[j] for j in numbers]
+        if self._asked is None and len(rows) < count and len(self._ahead) < self.remaining:
+            self._asked = self._new_generation()
         if self._asked is not None:
-            raise OptimizerError("ask was called twice: call tell in between")
+            while len(rows) < count and self._handed < len(self._asked):
+                if self._handed not in self._answers:
+                    rows.append(self._asked[self._handed])
+                self._handed += 1
+            untold = len(self._asked) - len(self._answers)
+            more = min(count - len(rows), self.remaining - untold - len(self._ahead))
+            if more > 0:
+                rows += self._draw_ahead(more)
+        return self._read_only(np.array(rows).reshape(-1, self.dim))
+
+    def _draw_ahead(self, count: int) -> list[np.ndarray]:
+        """Candidates that are asked ahead; they become numbered, and are part of the state."""
+        self._keep_order()
+        drawn = np.asarray(self._ask_ahead(count), dtype=np.float64)[:count]
+        if drawn.ndim != 2 or drawn.shape[1] != self.dim or not np.isfinite(drawn).all():
+            raise OptimizerError(
+                f"{type(self).__name__} asked ahead for candidates of shape {drawn.shape}, or not "
+                f"finite: its _ask_ahead must return at most ({count}, {self.dim}) finite numbers"
+            )
+        rows = list(self._read_only(drawn.copy()))
+        for row in rows:
+            self._ahead[self._drawn_ahead] = row
+            self._drawn_ahead += 1
+        self._enter(AHEAD, len(rows))
+        return rows
+
+    @staticmethod
+    def _read_only(candidates: np.ndarray) -> np.ndarray:
+        candidates.flags.writeable = False
+        return candidates
+
+    def _new_generation(self) -> np.ndarray:
+        """The candidates of :meth:`_ask`, checked, read-only and within the budget."""
         if reason := self.stop:
             raise OptimizerError(
                 f"the search has ended ({reason}): extend its budget or create a new optimizer"
+            )
+        if len(self._ahead) >= self.remaining:
+            raise OptimizerError(
+                f"all {self.remaining} candidates that are left of the budget were asked ahead: "
+                f"tell their losses first"
             )
         candidates = np.asarray(self._ask(), dtype=np.float64)
         name = type(self).__name__
@@ -198,16 +270,16 @@ class Optimizer(ABC):
                 f"{name} asked for candidates of shape {candidates.shape}: "
                 f"its _ask must return (λ, {self.dim}) with λ of at least 1"
             )
-        candidates = candidates[: self.remaining]  # a view: only the view is made read-only
+        # A view: only the view is made read-only.
+        candidates = candidates[: self.remaining - len(self._ahead)]
         # A finite squared norm implies finite coordinates, and is much faster to compute.
         if not math.isfinite(np.vdot(candidates, candidates)) and not np.isfinite(candidates).all():
             raise OptimizerError(
                 f"{name} asked for a candidate that is not finite: its search has diverged, "
                 f"lower its step or give it bounds"
             )
-        candidates.flags.writeable = False
-        self._asked = candidates
-        return candidates
+        self._handed = 0
+        return self._read_only(candidates)
 
     def _check_choices(self) -> None:
         if self.choices is None and self.needs_choices:
@@ -227,33 +299,96 @@ class Optimizer(ABC):
         losses: Iterable[Any] | np.ndarray,
         outputs: Outputs = None,
     ) -> None:
-        """Report the losses of the candidates of the last :meth:`ask`.
+        """Report the losses of candidates that :meth:`ask` returned, in any order.
+
+        The optimizer learns from a generation when all its losses are told. The first k < λ rows
+        of a generation that was asked for as a whole end it, as if evaluation had been cut short.
 
         Args:
-            candidates: (k, d), the first k ≤ λ rows of what :meth:`ask` returned; fewer than λ if
-                evaluation was cut short.
+            candidates: (k, d) candidates that :meth:`ask` returned, or (d,) one of them.
             losses: (k,), smaller is better: an array, a tensor, or any sequence or generator of
-                numbers, arrays or tensors of one element. NaN or ±inf means that the evaluation
-                failed: it is replaced by the largest finite loss so far plus the range of the
-                finite losses.
-            outputs: the k arrays that the losses were computed from (the logits).
+                numbers, arrays or tensors of one element; one number for a candidate (d,). NaN or
+                ±inf means that the evaluation failed: it is replaced by the largest finite loss so
+                far plus the range of the finite losses.
+            outputs: the k arrays that the losses were computed from (the logits); the array for a
+                candidate (d,).
 
         Raises:
             OptimizerError: the candidates differ from those of :meth:`ask`, shapes do not match, or
                 outputs or :attr:`output_loss` are missing although the optimizer needs them.
         """
-        if self._asked is None:
+        asked = self._asked
+        if asked is None and not self._ahead:
             raise OptimizerError("tell was called before ask: ask for candidates first")
-        asked, k = self._asked, len(candidates)
-        if candidates is not asked and not (
-            0 < k <= len(asked) and np.array_equal(candidates, asked[:k])
-        ):
-            same = np.shape(candidates) == asked.shape
-            what = "other values" if same else f"shape {np.shape(candidates)}, not {asked.shape}"
+        if alone := np.ndim(candidates) == 1:
+            candidates, losses = np.asarray(candidates)[None], [losses]
+            outputs = None if outputs is None else [np.asarray(outputs)]
+        k = len(candidates)
+        whole = asked is not None and not (alone or self._answers or self._handed)
+        whole = whole and (
+            candidates is asked or (0 < k <= len(asked) and np.array_equal(candidates, asked[:k]))
+        )
+        places = [] if whole else self._places(candidates)
+        values = self._checked(k, losses, outputs)
+        if whole:
+            told, self._asked = asked[:k], None
+            self.evaluations += k
+            self._note(told, values, outputs)
+            self._compare(told, values)
+            self._learn_generation(told, values, outputs)
+            return
+        self._keep_order()
+        for i, (kind, place) in enumerate(places):
+            output = None if outputs is None else outputs[i]
+            self._tell_one(kind, place, values[i : i + 1], output)
+        if self._asked is not None and len(self._answers) == len(self._asked):
+            self._end_generation()
+
+    def add(
+        self,
+        points: np.ndarray,
+        losses: Iterable[Any] | np.ndarray,
+        outputs: Outputs = None,
+    ) -> None:
+        """Tell evaluations of points that were not asked for, as those of an earlier search.
+
+        They do not count against the budget. :attr:`best` takes them into account, and so do
+        optimizers that recommend the best candidate; whether an optimizer also learns from them is
+        up to it.
+
+        Args:
+            points: (k, d), or (d,) a single one.
+            losses: as for :meth:`tell`.
+            outputs: as for :meth:`tell`.
+
+        Raises:
+            OptimizerError: points are malformed or lie outside the space, shapes do not match, or
+                outputs or :attr:`output_loss` are missing although the optimizer needs them.
+        """
+        try:
+            rows = np.array(points, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise OptimizerError("the points to be added are no numbers: give (k, d)") from None
+        if rows.ndim == 1:
+            rows, losses = rows[None], [losses]
+            outputs = None if outputs is None else [np.asarray(outputs)]
+        if rows.ndim != 2 or rows.shape[1] != self.dim or not np.isfinite(rows).all():
             raise OptimizerError(
-                f"the candidates passed to tell differ from those that ask returned ({what}): pass "
-                f"what ask returned, or its first rows"
+                f"points of shape {np.shape(points)}, or not finite, cannot be added to a search "
+                f"of {self.dim} variables: give finite numbers ({len(rows)}, {self.dim})"
             )
+        self.space.check(rows)
+        values = self._checked(len(rows), losses, outputs)
+        self._keep_order()
+        self._enter(ADD, len(rows), values, outputs)
+        self._added.append(self._read_only(rows))
+        self._compare(rows, values)
+        self._learn_added(rows, values, outputs)
+
+    def _checked(
+        self, k: int, losses: Iterable[Any] | np.ndarray, outputs: Outputs
+    ) -> np.ndarray:
+        """(k,) losses, NaN where the evaluation failed."""
         values = _numbers(losses)
         if values.shape != (k,):
             raise OptimizerError(
@@ -269,17 +404,86 @@ class Optimizer(ABC):
             raise OptimizerError(
                 f"{self._who} needs the convex loss of the outputs: set its output_loss"
             )
-        self.failed = ~np.isfinite(values)
-        values = np.where(self.failed, np.nan, values.clip(-_LARGEST, _LARGEST))
-        told, self._asked = asked[:k], None
-        self.evaluations += k
-        self._note(told, values, outputs)
-        if not self.failed.all():
+        return np.where(np.isfinite(values), values.clip(-_LARGEST, _LARGEST), np.nan)
+
+    def _places(self, candidates: np.ndarray) -> list[tuple[int, int]]:
+        """Where each of the candidates was asked for: ROW and its row, or LATE and its number."""
+        asked = np.zeros((0, self.dim)) if self._asked is None else self._asked
+        given = np.asarray(candidates)
+        # Adding 0 turns -0 into 0, which equals it.
+        open_rows = {LATE: self._ahead, ROW: dict(enumerate(asked + 0.0))}
+        places: dict[bytes, list[tuple[int, int]]] = {}
+        for kind, rows in open_rows.items():
+            for place, row in reversed(rows.items()):
+                if kind == LATE or place not in self._answers:
+                    places.setdefault((row + 0.0).tobytes(), []).append((kind, place))
+        found = []
+        if given.ndim == 2 and given.dtype == np.float64:
+            found = [
+                each.pop() for row in given + 0.0 if (each := places.get(row.tobytes()))
+            ]
+        if not found or len(found) != len(given):
+            same = given.shape == asked.shape
+            what = "other values" if same else f"shape {given.shape}, not {asked.shape}"
+            raise OptimizerError(
+                f"the candidates passed to tell differ from those that ask returned ({what}): pass "
+                f"what ask returned, or rows of it, each once; add() takes other points"
+            )
+        return found
+
+    def _tell_one(self, kind: int, place: int, value: np.ndarray, output: Any) -> None:
+        outputs = None if output is None else [output]
+        row = (self._ahead if kind == LATE else self._asked)[place][None]  # type: ignore[index]
+        self.evaluations += 1
+        self._enter(kind, place, value, outputs)
+        self._compare(row, value)
+        if kind == ROW:
+            self._answers[place] = float(value[0]), output
+            return
+        del self._ahead[place]
+        if place in self._to_hand:
+            self._to_hand.remove(place)
+        self._checksum = zlib.crc32(row[:, 0].tobytes(), self._checksum)
+        self._learn_added(row, value, outputs)
+
+    def _end_generation(self) -> None:
+        """Learn from the generation, all losses of which were told one by one."""
+        assert self._asked is not None
+        told, self._asked = self._asked, None
+        answers = [self._answers[i] for i in range(len(told))]
+        self._answers, self._handed = {}, 0
+        values = np.array([loss for loss, _ in answers])
+        outputs = None if answers[0][1] is None else [output for _, output in answers]
+        k = len(told)
+        if [op for op, _ in self._journal[-k:]] == [ROW] * k:  # nothing else happened in between
+            del self._journal[-k:], self._told_losses[-k:]
+            if self._journal and self._journal[-1][0] == ASK:
+                del self._journal[-1]
+            if self.learns_from_outputs:
+                del self._told_outputs[-k:]
+            self._note(told, values, outputs)
+        elif not self.snapshots:
+            self._checksum = zlib.crc32(told[:, 0].tobytes(), self._checksum)
+        self._learn_generation(told, values, outputs)
+
+    def _compare(self, points: np.ndarray, values: np.ndarray) -> None:
+        """Compare losses, NaN where the evaluation failed, with the best and the worst so far."""
+        if not np.isnan(values).all():
             i = int(np.nanargmin(values))
             if values[i] < self._told_best.loss:
-                self._told_best = Best(told[i], float(values[i]))
+                self._told_best = Best(points[i], float(values[i]))
             self._worst = max(self._worst, float(np.nanmax(values)))
+
+    def _learn_generation(self, told: np.ndarray, values: np.ndarray, outputs: Outputs) -> None:
+        self.failed = np.isnan(values)
+        self._recent = [told] if len(told) >= _ENOUGH else [*self._recent[1 - _ENOUGH :], told]
         self._tell(told, np.where(self.failed, self._failed_loss(), values), outputs)
+
+    def _learn_added(self, points: np.ndarray, values: np.ndarray, outputs: Outputs) -> None:
+        good = ~np.isnan(values)
+        if good.any():
+            kept = None if outputs is None else [outputs[i] for i in np.flatnonzero(good)]
+            self._tell_added(points[good], values[good], kept)
 
     def _failed_loss(self) -> float:
         """The loss that replaces that of a failed evaluation; it is above all finite losses so far.
@@ -319,27 +523,54 @@ class Optimizer(ABC):
         if self._extensions:
             about["extensions"] = self._extensions
         if self.snapshots:
-            about |= {"evaluations": self.evaluations, "best": self._told_best.loss}
-            best = {"best": self._told_best.point}
+            told = len(self._answers)
+            about |= {"evaluations": self.evaluations - told, "best": self._told_best.loss}
+            best = {"best": self._told_best.point} | self._answered()
             return {"about": np.array(json.dumps(about))} | best | self._snapshot()
         state = {
             "about": np.array(json.dumps(about)),
-            "generations": np.array([len(losses) for losses in self._told_losses], dtype=np.int64),
+            "generations": np.array([k for op, k in self._journal if op == TELL], dtype=np.int64),
             "losses": np.concatenate([np.zeros(0), *self._told_losses]),
         }
         if self._told_outputs:
             state["outputs"] = np.concatenate(self._told_outputs)
+        if any(op not in (TELL, ASK) for op, _ in self._journal):
+            state["journal"] = np.array(self._journal, dtype=np.int64)
+            state["added"] = np.concatenate([np.zeros((0, self.dim)), *self._added])
         return state
+
+    def _answered(self) -> dict[str, np.ndarray]:
+        """The losses that were told of an incomplete generation."""
+        if not self._answers:
+            return {}
+        losses, outputs = zip(*self._answers.values(), strict=True)
+        answered = {"rows": np.array(list(self._answers)), "row_losses": np.array(losses)}
+        return answered | ({} if outputs[0] is None else {"row_outputs": np.stack(outputs)})
 
     def _note(self, told: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         """Record losses and outputs for :meth:`state`: with the seed, they determine the search."""
+        self._enter(TELL, len(told), losses, outputs)
+        if not self.snapshots:
+            # The first coordinate suffices: a search that differs will differ there too.
+            self._checksum = zlib.crc32(told[:, 0].tobytes(), self._checksum)
+
+    def _enter(
+        self, what: int, number: int, losses: np.ndarray | None = None, outputs: Outputs = None
+    ) -> None:
+        """Enter into the journal what was done."""
         if self.snapshots:
             return
-        self._told_losses.append(losses)
-        # The first coordinate suffices: a search that differs will differ there too.
-        self._checksum = zlib.crc32(told[:, 0].tobytes(), self._checksum)
-        if self.learns_from_outputs and outputs is not None:
-            self._told_outputs.append(np.stack(outputs))
+        self._journal.append((what, number))
+        if losses is not None:
+            self._told_losses.append(losses)
+            if self.learns_from_outputs and outputs is not None:
+                self._told_outputs.append(np.stack(outputs))
+
+    def _keep_order(self) -> None:
+        """Enter that the generation was asked for before what follows now."""
+        if self._asked is not None and not self._answers:
+            if not self._journal or self._journal[-1][0] != ASK:
+                self._enter(ASK, 0)
 
     @abstractmethod
     def _ask(self) -> np.ndarray:
@@ -351,6 +582,34 @@ class Optimizer(ABC):
 
         ``losses`` are finite: that of a failed evaluation (see :attr:`failed`) is replaced by one
         above all finite losses so far. ``candidates`` are read-only and may be kept.
+        """
+
+    def _ask_ahead(self, count: int) -> np.ndarray:
+        """Return at most ``count`` candidates (k, d) ahead of the losses of the generation.
+
+        By default they are made of the best candidate and the differences of recent ones, as in
+        differential evolution; of choices, by crossover with a recent one and a mutation.
+        """
+        if self._ahead_rng is None:
+            self._ahead_rng = np.random.default_rng([self.seed, 1])
+        rng, best = self._ahead_rng, self.best.point
+        pool = np.concatenate([*self._recent, *([] if self._asked is None else [self._asked])])
+        pairs = rng.integers(len(pool), size=(count, 2))
+        if self.choices is not None:
+            crossed = np.where(rng.random((count, self.dim)) < 0.5, best, pool[pairs[:, 0]])
+            mutated = rng.integers(self.dim, size=count)
+            crossed[np.arange(count), mutated] = rng.integers(self.choices[mutated])
+            return crossed
+        steps = pool[pairs[:, 0]] - pool[pairs[:, 1]]
+        none = ~steps.any(axis=1)
+        steps[none] = rng.standard_normal((count, self.dim))[none]
+        ahead = best + rng.uniform(0.4, 1, (count, 1)) * steps
+        return ahead if self._bound is None else ahead.clip(-self._bound, self._bound)
+
+    def _tell_added(self, points: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+        """Learn from points (k, d) that are of no generation: added, or asked ahead.
+
+        ``losses`` are finite. By default, nothing is learned; :attr:`best` knows them.
         """
 
     def _snapshot(self) -> dict[str, np.ndarray]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from craft_zoo.optimizers.base import Best, Optimizer
+from craft_zoo.optimizers.base import ADD, AHEAD, ASK, LATE, ROW, TELL, Best, Optimizer
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.registry import create
 from craft_zoo.optimizers.space import Space
@@ -46,11 +47,17 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
             if "best" in state:
                 optimizer._told_best = Best(np.array(state["best"]), about["best"])
             optimizer._resume(state)
+            if "rows" in state:
+                _resume_rows(optimizer, state)
             return optimizer
         sizes, losses = state["generations"], np.asarray(state["losses"], dtype=np.float64)
         outputs = state.get("outputs")
         checksum = about["checksum"]
-        if sizes.sum() != len(losses) or np.isinf(losses).any():  # NaN: a failed evaluation
+        journal = np.stack([np.full(len(sizes), TELL), sizes], axis=1)
+        journal = np.asarray(state["journal"] if "journal" in state else journal)
+        counts = np.select([np.isin(journal[:, 0], (TELL, ADD))], [journal[:, 1]], 1)
+        told = counts[np.isin(journal[:, 0], (TELL, ROW, LATE, ADD))].sum()
+        if told != len(losses) or np.isinf(losses).any():  # NaN: a failed evaluation
             raise ValueError("its losses are incomplete")
     except OptimizerError:
         raise
@@ -58,21 +65,55 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
         raise OptimizerError(
             f"the optimizer's state cannot be read ({error}): it is damaged, start a new search"
         ) from None
-    first = 0
-    for size in [*sizes.tolist(), 0]:
-        while extensions and extensions[0][0] == optimizer.evaluations:
-            optimizer.extend(extensions.pop(0)[1])
-        if not size:
-            break
-        rows = slice(first, first + size)
-        candidates = optimizer.ask()[:size]
-        if len(candidates) < size:
-            raise _other_search(about["spec"])
-        optimizer.tell(candidates, losses[rows], None if outputs is None else list(outputs[rows]))
-        first += size
+    told = iter(losses)
+    added = iter(state["added"] if "added" in state else ())
+    shown = iter([] if outputs is None else outputs)
+
+    def take(count: int) -> tuple[list[float], list[np.ndarray] | None]:
+        return list(islice(told, count)), None if outputs is None else list(islice(shown, count))
+
+    try:
+        for op, number in journal.tolist():
+            _extend(optimizer, extensions)
+            if op in (TELL, ASK, ROW) and optimizer._asked is None:
+                optimizer.ask()
+            if op == TELL:
+                candidates = optimizer.ask()[:number]
+                if len(candidates) < number:
+                    raise _other_search(about["spec"])
+                optimizer.tell(candidates, *take(number))
+            elif op == AHEAD:
+                optimizer._draw_ahead(number)
+            elif op == ADD:
+                optimizer.add(np.stack(list(islice(added, number))), *take(number))
+            elif op != ASK:
+                rows = optimizer._ahead if op == LATE else optimizer._asked
+                (loss,), output = take(1)
+                optimizer.tell(rows[number], loss, output and output[0])  # type: ignore
+    except (LookupError, TypeError, ValueError) as error:
+        if isinstance(error, OptimizerError):
+            raise
+        raise _other_search(about["spec"]) from error
+    _extend(optimizer, extensions)
     if optimizer._checksum != checksum:
         raise _other_search(about["spec"])
+    optimizer._to_hand = list(optimizer._ahead)
     return optimizer
+
+
+def _extend(optimizer: Optimizer, extensions: list[tuple[int, int]]) -> None:
+    while extensions and extensions[0][0] == optimizer.evaluations:
+        optimizer.extend(extensions.pop(0)[1])
+
+
+def _resume_rows(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> None:
+    """Take over the losses that were told of an incomplete generation."""
+    optimizer.ask()
+    outputs = state.get("row_outputs")
+    for i, (row, loss) in enumerate(zip(state["rows"], state["row_losses"], strict=True)):
+        output = None if outputs is None else np.array(outputs[i])
+        optimizer._answers[int(row)] = float(loss), output
+    optimizer.evaluations += len(optimizer._answers)
 
 
 def _space(about: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Space:

@@ -51,6 +51,13 @@ class Space:
         counts = tuple(whole_number(f"choices[{i}]", n, 1) for i, n in enumerate(given))
         object.__setattr__(self, "choices", counts)
 
+    def check(self, rows: np.ndarray) -> None:
+        """Raise OptimizerError unless all points (k, d) lie in the space."""
+        if self.choices is None:
+            return
+        if not ((rows >= 0) & (rows < self.choices) & (rows == np.rint(rows))).all():
+            raise OptimizerError("a point is no choice of the space: give whole numbers from 0 on")
+
     @classmethod
     def of(cls, space: Space | int) -> Space:
         """A space as it is; a number of variables as the space of that many real variables.
