@@ -11,35 +11,54 @@ from craft_zoo.optimizers.output_basis import OutputBasis
 
 # Diagonal terms against singular kernels: relative to the mean squared distance, and absolute.
 _JITTER, _TINY = 1e-6, 1e-12
+_RIDGE = 1e-4  # of the basis of the moves, above the rounding errors of a float32 kernel
+_MOST_BYTES = 2**27  # of a Jacobian in all variables; larger ones are kept in the moves' span
 
 
 @dataclass(frozen=True)
 class LinearModel:
     """``outputs(center + t) ≈ at + t @ jacobian @ basis``, in each of B blocks.
 
+    Steps t have D = d coordinates, the variables; with ``axes``, D = m coordinates in the span of
+    the moves, in which all steps of interest lie.
+
     Attributes:
         moves: (B, m, d) float32, differences of the m remembered points to the center.
-        jacobian: (B, d, r) float32, derivatives of the outputs' coordinates in ``span``; its
+        jacobian: (B, D, r) float32, derivatives of the outputs' coordinates in ``span``; its
             columns lie in the span of the moves.
         at: (B, n) float32, the outputs at the center.
         span: the basis to which the outputs' coordinates refer.
+        axes: (B, m, d) float32, orthonormal basis of the moves' span; None: D = d.
     """
 
     moves: np.ndarray
     jacobian: np.ndarray
     at: np.ndarray
     span: OutputBasis
+    axes: np.ndarray | None = None
 
     def change(self, t: np.ndarray) -> np.ndarray:
-        """(B, n) float32, predicted change of the outputs for a step t (B, d)."""
+        """(B, n) float32, predicted change of the outputs for a step t (B, D)."""
         return self.span.outputs((t.astype(np.float32)[:, None] @ self.jacobian)[:, 0])
 
     def slope(self, gradient: np.ndarray) -> np.ndarray:
-        """(B, d) gradient in t of a function with gradient (B, n) in the outputs (chain rule)."""
+        """(B, D) gradient in t of a function with gradient (B, n) in the outputs (chain rule)."""
         return (self.jacobian @ self.span.slope(gradient)[:, :, None])[:, :, 0]
+
+    def step(self, variables: np.ndarray) -> np.ndarray:
+        """(B, D) coordinates of the projection of (B, d) onto the span of the moves."""
+        if self.axes is None:
+            return self.project(variables.astype(np.float32)[:, None])[:, 0]
+        return (self.axes @ variables.astype(np.float32)[:, :, None])[:, :, 0]
+
+    def variables(self, t: np.ndarray) -> np.ndarray:
+        """(B, d) the step with coordinates t (B, D)."""
+        return t if self.axes is None else (t.astype(np.float32)[:, None] @ self.axes)[:, 0]
 
     def project(self, directions: np.ndarray) -> np.ndarray:
         """(B, k, d) projection of directions (B, k, d) onto the span of the moves."""
+        if self.axes is not None:
+            return (directions @ self.axes.transpose(0, 2, 1)) @ self.axes
         count, dim = self.moves.shape[1:]
         if count >= dim:
             return directions
@@ -103,6 +122,9 @@ class SecantMemory:
         distance s its standard deviation is ``s² / reach`` times the prior's, so that far points
         have little weight. All n outputs of a block share one kernel matrix.
 
+        Where m < d and the Jacobian would take more than 128 MB, it is kept for steps in the span
+        of the moves.
+
         Args:
             center: (B, d).
             outputs: (B, n) float32 at the center.
@@ -117,10 +139,20 @@ class SecantMemory:
             return None
         noise = squares**2 / reach**2 + _JITTER * squares.mean(axis=1, keepdims=True) + _TINY
         kernel = moves @ moves.transpose(0, 2, 1)
-        diagonal = np.arange(moves.shape[1])
-        kernel[:, diagonal, diagonal] += noise
         assert self.span is not None, "something is remembered"
         changes = (self.outputs - self.span.coordinates(outputs)).transpose(1, 0, 2)
+        diagonal = np.arange(moves.shape[1])
+        n_blocks, n_moves, dim = moves.shape
+        if n_moves < dim and 4 * n_blocks * dim * changes.shape[2] > _MOST_BYTES:
+            root = kernel.copy()
+            root[:, diagonal, diagonal] += _RIDGE * squares.mean(axis=1, keepdims=True) + _TINY
+            root = np.linalg.cholesky(root)
+            noisy = kernel.copy()
+            noisy[:, diagonal, diagonal] += noise
+            along = kernel @ np.linalg.solve(noisy, changes)
+            axes, jacobian = np.linalg.solve(root, moves), np.linalg.solve(root, along)
+            return LinearModel(moves, jacobian, outputs, self.span, axes)
+        kernel[:, diagonal, diagonal] += noise
         if changes.shape[2] > moves.shape[2]:  # same product; solves for fewer columns
             jacobian = np.linalg.solve(kernel, moves).transpose(0, 2, 1) @ changes
         else:

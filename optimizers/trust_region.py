@@ -18,6 +18,8 @@ class BallMinimizer:
 
     Each block b has its own ball; t is restricted to the span of the model's moves.
 
+    Inside, t has the coordinates of :meth:`LinearModel.step`, of which there may be fewer than d.
+
     The algorithm is FISTA with backtracking and restarts (Beck & Teboulle 2009; O'Donoghue & Candès
     2015). The estimate of the curvature carries over to the next ball. Outputs are linear in t, so
     those at the extrapolated point are extrapolated too: an iteration applies the Jacobian twice.
@@ -30,7 +32,7 @@ class BallMinimizer:
         iterations: maximum number of iterations per ball.
 
     Attributes:
-        t: (B, d) the last minimiser; 0 before the first.
+        t: (B, D) coordinates of the last minimiser; 0 before the first.
         loss: loss of the outputs predicted there, without the penalty.
     """
 
@@ -44,7 +46,7 @@ class BallMinimizer:
         iterations: int = 30,
     ) -> None:
         self._loss, self._model = loss, model
-        self._center = model.project(center.astype(np.float32)[:, None])[:, 0]
+        self._center = model.step(center)
         self._l2_penalty, self._iterations = l2_penalty, iterations
         self._curvature = 1e-6
         self._outputs = model.at
@@ -83,7 +85,7 @@ class BallMinimizer:
             if np.linalg.norm(step) <= 1e-3 * radius:
                 break
         self.t, self._outputs = x, outputs_x
-        return x
+        return self._model.variables(x)
 
     def _penalty(self, t: np.ndarray) -> float:
         moved = self._center + t

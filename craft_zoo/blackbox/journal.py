@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import time
+import warnings
 import zlib
 from collections import deque
 from contextlib import ExitStack
@@ -15,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 
 _ANY_VERSION = b"craft-zoo journal "
 _MAGIC = _ANY_VERSION + b"2\n"
@@ -60,6 +62,8 @@ class Journal:
             :meth:`VLM.next_question` still bills them once.
         answered: predictions, (context, image) pairs, whose answers were in the file when it was
             opened.
+        limit: maximum bytes of the file; None: no limit. Before an answer that would exceed it,
+            recording ends: a restarted program repeats the later queries.
 
     Raises:
         Busy: another process holds the lock.
@@ -69,6 +73,8 @@ class Journal:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.lost = self.answered = 0
+        self.limit: int | None = None
+        self._full = False
         self._recorded: deque[_Entry] = deque()
         self._synced = time.monotonic()
         lock = FileLock(f"{self.path}.lock")
@@ -108,11 +114,26 @@ class Journal:
 
     def ask(self, digest: bytes, shape: tuple[int, int, int]) -> None:
         """Record a query before it is sent; for the arguments, see :meth:`answer`."""
+        # Nothing is recorded behind an answer that is missing: a replay would take it for another.
+        size = self._file.seek(0, os.SEEK_END) + 2 * _HEAD_BYTES + _QUESTION.size
+        size += 4 * math.prod(shape)
+        if not self._full and self.limit is not None and size > self.limit:
+            self._full = True
+            warnings.warn(
+                f"{self.path} has reached its largest size, {self.limit / 2**30:.3g} GB: if the "
+                f"run is interrupted, it repeats the queries that follow",
+                CraftZooWarning,
+                stacklevel=1,
+            )
+        if self._full:
+            return
         self._write(_ASKED, _QUESTION.pack(digest, *shape))
         self.lost += shape[0]
 
     def keep(self, answer: np.ndarray) -> None:
         """Record the answer (P, N, C) to the latest query."""
+        if self._full:
+            return
         self._write(_ANSWERED, np.ascontiguousarray(answer, dtype="<f4").tobytes())
         self.lost -= len(answer)
 
@@ -124,7 +145,8 @@ class Journal:
         """
         entry = self._next(_NOTE)
         if entry is None:
-            self._write(_NOTE, json.dumps(value).encode())
+            if not self._full:
+                self._write(_NOTE, json.dumps(value).encode())
             return value
         noted: dict[str, Any] = json.loads(self._body(entry))
         if noted.keys() != value.keys():

@@ -29,6 +29,8 @@ from craft_zoo.data.fingerprint import describe
 from craft_zoo.data.images import ImageSource, as_images
 
 _ANSWER_BYTES = 2**26  # limit of an answer, which is held in memory until it is written
+# Limit of a journal of answers that cost computing time alone; paid answers are all recorded.
+_JOURNAL_BYTES = 2**33
 
 
 class ReplayVLM(WrappedVLM):
@@ -38,6 +40,9 @@ class ReplayVLM(WrappedVLM):
     loses the answer of the current request only. The first request records both numbers in the
     journal. A restarted program uses the recorded numbers, even if the arguments or the model's
     attributes have changed, because the requests must be the same.
+
+    If the model bills nothing, the journal records at most 8 GB: a restarted program computes the
+    later answers again.
 
     Args:
         vlm: the model.
@@ -52,6 +57,7 @@ class ReplayVLM(WrappedVLM):
     def __init__(self, vlm: VLM, journal: Journal, in_flight: int | None = None) -> None:
         super().__init__(vlm)
         self._journal = journal
+        journal.limit = None if vlm.bills else _JOURNAL_BYTES
         self.in_flight = in_flight or vlm.in_flight
         self.predictions = 0
         self._usage = Usage()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from craft_zoo.blackbox import Busy, Journal, ReplayVLM
 from craft_zoo.data import Task
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.openclip import OpenCLIP
 
 RNG = np.random.default_rng(0)
@@ -260,3 +260,29 @@ def test_an_answer_that_cannot_be_used_is_not_kept(
         box = ReplayVLM(model, journal).classifier(["one", "two"])
         assert np.isfinite(box.score(box.initial_context, images)).all()
         assert not journal.replaying
+
+
+def test_at_its_largest_size_recording_ends_and_the_rest_is_asked_again(tmp_path: Path) -> None:
+    seen = []
+    for asked in (4, 2, 2):
+        with Journal(tmp_path / "journal") as journal:
+            journal.limit = len(WHOLE) // 2
+            if asked == 4:
+                with pytest.warns(CraftZooWarning, match="has reached its largest size"):
+                    seen.append(program(journal))
+            else:
+                seen.append(program(journal))
+            assert journal.lost == 0
+        assert len(WHOLE) / 3 < (tmp_path / "journal").stat().st_size < 2 / 3 * len(WHOLE)
+        assert seen[-1] == (*seen[0][:2], asked)
+
+
+def test_paid_answers_are_recorded_whatever_their_size(
+    vlm: OpenCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Journal(tmp_path / "journal") as journal:
+        ReplayVLM(vlm, journal)
+        assert journal.limit == 2**33
+        monkeypatch.setattr(OpenCLIP, "bills", True)
+        ReplayVLM(vlm, journal)
+        assert journal.limit is None
