@@ -385,9 +385,7 @@ class Optimizer(ABC):
         self._compare(rows, values)
         self._learn_added(rows, values, outputs)
 
-    def _checked(
-        self, k: int, losses: Iterable[Any] | np.ndarray, outputs: Outputs
-    ) -> np.ndarray:
+    def _checked(self, k: int, losses: Iterable[Any] | np.ndarray, outputs: Outputs) -> np.ndarray:
         """(k,) losses, NaN where the evaluation failed."""
         values = _numbers(losses)
         if values.shape != (k,):
@@ -419,9 +417,7 @@ class Optimizer(ABC):
                     places.setdefault((row + 0.0).tobytes(), []).append((kind, place))
         found = []
         if given.ndim == 2 and given.dtype == np.float64:
-            found = [
-                each.pop() for row in given + 0.0 if (each := places.get(row.tobytes()))
-            ]
+            found = [each.pop() for row in given + 0.0 if (each := places.get(row.tobytes()))]
         if not found or len(found) != len(given):
             same = given.shape == asked.shape
             what = "other values" if same else f"shape {given.shape}, not {asked.shape}"

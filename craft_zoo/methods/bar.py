@@ -15,7 +15,7 @@ from craft_zoo.data.augment import resized_crops
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.base import Problem, register_method
-from craft_zoo.methods.zip import _batches
+from craft_zoo.methods.zip import batches
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import square_pixels
@@ -137,7 +137,7 @@ def bar(problem: Problem) -> Iterator[Step]:
     first = first if own("lr") is None else own("lr")
     last = last if own("last_lr") is None else own("last_lr")
     rng = generator(problem.seed, "bar")
-    batches = _batches(len(problem.labels), own("batch"), generator(problem.seed, "bar batches"))
+    drawn = batches(len(problem.labels), own("batch"), generator(problem.seed, "bar batches"))
     views = generator(problem.seed, "bar views")
     search = meter.wrap(box, "search")
     parameters = rng.standard_normal(program.n_parameters)
@@ -149,7 +149,7 @@ def bar(problem: Problem) -> Iterator[Step]:
 
     steps, next_step = problem.budget // (1 + own("directions")), 0.0
     for number in range(1, steps + 1):
-        rows = next(batches)
+        rows = next(drawn)
         sources: Sequence[ImageSource] = [problem.images.sources[row] for row in rows]
         if own("augmented"):
             sources = resized_crops(sources, views, inner, _CROP)

@@ -16,7 +16,7 @@ from craft_zoo.data.augment import resized_crops
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
-from craft_zoo.methods.zip import _batches
+from craft_zoo.methods.zip import batches
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import generator
@@ -62,12 +62,12 @@ def cbbt(problem: Problem) -> Iterator[Step]:
     epochs = math.ceil(steps / an_epoch)
     adam = torch.optim.Adam([context], lr=own("lr"), weight_decay=_WEIGHT_DECAY)
     rng = generator(problem.seed, "cbbt")
-    batches = _batches(n, own("batch"), generator(problem.seed, "cbbt batches"))
+    drawn = batches(n, own("batch"), generator(problem.seed, "cbbt batches"))
     views = generator(problem.seed, "cbbt views")
     search = problem.meter.wrap(problem.box, "search")
     yield Step(0, Solution(context.numpy().copy()))
     for number in range(steps):
-        rows = next(batches)
+        rows = next(drawn)
         sources = [problem.images.sources[row] for row in rows]
         if own("augmented"):
             sources = [*resized_crops(sources, views, problem.vlm.image_size, _CROP)]

@@ -62,31 +62,19 @@ def pixel_tokens(width: int, height: int) -> int:
 class PaidServer:
     """Answers every protocol with numbers that depend only on image and text.
 
-        Attributes:
-    <<<<<<< HEAD
-            faults: what happens to the next requests, in place of an answer or to it: an HTTP status,
-                "cut", "html", "refuse" or None.
-            after: seconds of Retry-After.
-            said: message with statuses.
-            answered: bodies of requests that were answered whole; ``bodies``: parsed.
-            keys: their idempotency keys.
-            headers: of all requests.
-            alter: makes the answer that is sent of the right one.
-            tokens: sum of the input tokens of these answers.
-            logprobs: whether chat completions have any.
-            decimals: of probabilities.
-            on_request: called when a request comes.
-    =======
-            faults: faults of the next responses: an HTTP status, "cut", "html", "refuse", or None for
-                a correct response.
-            after: seconds in Retry-After.
-            said: message of error responses.
-            answered: bodies of requests with complete responses.
-            tokens: sum of the input tokens of these responses.
-            logprobs: whether chat completions contain log-probabilities.
-            decimals: decimals of probabilities.
-            on_request: called at each request.
-    >>>>>>> readb
+    Attributes:
+        faults: what happens to the next requests, in place of an answer or to it: an HTTP status,
+            "cut", "html", "refuse" or None.
+        after: seconds of Retry-After.
+        said: message with statuses.
+        answered: bodies of requests that were answered whole; ``bodies``: parsed.
+        keys: their idempotency keys.
+        headers: of all requests.
+        alter: makes the answer that is sent of the right one.
+        tokens: sum of the input tokens of these answers.
+        logprobs: whether chat completions have any.
+        decimals: of probabilities.
+        on_request: called when a request comes.
     """
 
     def __init__(self) -> None:
