@@ -42,7 +42,7 @@ def timm_model(name: str) -> tuple[Any, Any]:
     import timm  # a dependency of open_clip; takes seconds
 
     architecture, _, file = name.partition("@")
-    given = {"pretrained_cfg_overlay": {"file": file}} if file else {}
+    given: dict[str, Any] = {"pretrained_cfg_overlay": {"file": file}} if file else {}
     try:
         model = timm.create_model(architecture, pretrained=True, num_classes=0, **given).eval()
     except Exception as error:  # unknown name, no network: timm and its hub raise many types

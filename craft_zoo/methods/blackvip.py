@@ -292,7 +292,7 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
 
 def _tower(spec: str, vlm: VLM) -> Encoder:
     scheme, _, name = spec.partition(":")
-    if scheme == "timm" and getattr(timm_model(name)[0], "num_prefix_tokens", 0):
+    if scheme == "timm" and hasattr(timm_model(name)[0], "num_prefix_tokens"):
         return lambda pixels: _class_tokens(timm_model(name)[0], pixels)
 
     def encode(pixels: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def cbbt(problem: Problem) -> Iterator[Step]:
         labels = problem.labels[rows]
         moves = directions(own("directions"), tuple(context.shape), rng)
         candidates = np.concatenate([context.numpy()[None], context.numpy() + moves])
-        losses = []
+        losses: list[float] = []
         for logits in search.logits(candidates.astype(np.float32), images):
             if not losses:
                 learnt = accuracy(logits, labels)
