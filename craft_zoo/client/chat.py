@@ -12,12 +12,11 @@ from typing import Any
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
-from craft_zoo.client.openai_sdk import OpenAIClient
+from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import data_url
 from craft_zoo.client.questions import (
     Limits,
     Question,
-    QuestionService,
     QuestionVLM,
     Reply,
 )
@@ -43,60 +42,40 @@ class ChatOptions(ServiceOptions):
     answer_tokens: int = 1
 
 
-class Chat(QuestionService):
+class Chat(OpenAIService):
     """OpenAI's ``POST /v1/chat/completions``, as vLLM, Ollama, Gemini and OpenRouter offer it too.
 
     A question lists its options by letters, and the probabilities are those of the letters as the
     first token of the answer (``top_logprobs``). Options whose letter is not among the 20 likeliest
     tokens have probability 0. Without log-probabilities, the answers are counted.
-
-    Args:
-        model: name of the model at the service.
-        url: base URL, see :class:`OpenAIClient`; None: OpenAI's.
-        key: API key; None: the environment variable OPENAI_API_KEY.
-        options: options of the model.
-
-    Raises:
-        CraftZooError: see :class:`OpenAIClient`.
     """
 
+    scheme, options_type = SCHEME, ChatOptions
+    options: ChatOptions
     # The letter of every option must fit among the likeliest tokens.
     limits = Limits(questions=1, options=_TOP, statements=False)
-
-    def __init__(
-        self,
-        model: str,
-        url: str | None = None,
-        *,
-        key: str | None = None,
-        options: ChatOptions | None = None,
-    ) -> None:
-        self._options = options or ChatOptions()
-        self._client = OpenAIClient(url, key, self._options.timeout)
-        self._model, self._is_openai = model, url is None
-        self.name = f"{SCHEME}{model}" + (f"@{url}" if url else "")
 
     def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
         """See :meth:`QuestionService.request`."""
         [question] = questions
         picture: dict[str, Any] = {"url": data_url(image)}
-        if self._options.detail is not None:
-            picture["detail"] = self._options.detail
+        if self.options.detail is not None:
+            picture["detail"] = self.options.detail
         content = [
             {"type": "image_url", "image_url": picture},
             {"type": "text", "text": _text(question)},
         ]
         # OpenAI's newer models know only this name of the limit, other servers only the other.
-        limit = "max_completion_tokens" if self._is_openai else "max_tokens"
+        limit = "max_completion_tokens" if self._url is None else "max_tokens"
         request = {
             "model": self._model,
             "messages": [{"role": "user", "content": content}],
             "logprobs": True,
             "top_logprobs": _TOP,
-            "temperature": 0 if self._options.repeats == 1 else 1,
-            limit: self._options.answer_tokens,
+            "temperature": 0 if self.options.repeats == 1 else 1,
+            limit: self.options.answer_tokens,
         }
-        return request if self._options.repeats == 1 else request | {"n": self._options.repeats}
+        return request if self.options.repeats == 1 else request | {"n": self.options.repeats}
 
     def send(self, request: dict[str, Any], questions: Sequence[Question], key: str) -> Reply:
         """See :meth:`QuestionService.send`."""
@@ -115,7 +94,7 @@ class Chat(QuestionService):
 
     def expected(self, request: dict[str, Any], image: bytes) -> Usage:
         """See :meth:`QuestionService.expected`."""
-        rule, repeats = self._options.tokens(self._model), self._options.repeats
+        rule, repeats = self.options.tokens(self._model), self.options.repeats
         text = request["messages"][0]["content"][1]["text"]
         # Each line of an option has further tokens for its letter.
         tokens = rule.request + rule.of_image(image) + rule.of_text(text) + text.count("\n")

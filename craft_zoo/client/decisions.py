@@ -9,52 +9,30 @@ from typing import Any
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
-from craft_zoo.client.openai_sdk import OpenAIClient
+from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import data_url
 from craft_zoo.client.questions import (
     Limits,
     Question,
-    QuestionService,
     QuestionVLM,
     Reply,
 )
-from craft_zoo.client.services import ServiceOptions, address, open_service
+from craft_zoo.client.services import address, open_service
 
 SCHEME = "openai:"
 
 
-class Decisions(QuestionService):
-    """OpenAI's ``POST /v1/decisions``: typed questions about an input, answered by probabilities.
+class Decisions(OpenAIService):
+    """OpenAI's ``POST /v1/decisions``: typed questions, answered by probabilities."""
 
-    Args:
-        model: name of the model at the service.
-        url: base URL, see :class:`OpenAIClient`; None: OpenAI's.
-        key: API key; None: the environment variable OPENAI_API_KEY.
-        options: options of the model.
-
-    Raises:
-        CraftZooError: see :class:`OpenAIClient`.
-    """
-
+    scheme = SCHEME
     limits = Limits(questions=400, options=255)
-
-    def __init__(
-        self,
-        model: str,
-        url: str | None = None,
-        *,
-        key: str | None = None,
-        options: ServiceOptions | None = None,
-    ) -> None:
-        self._options, self._model = options or ServiceOptions(), model
-        self._client = OpenAIClient(url, key, self._options.timeout)
-        self.name = f"{SCHEME}{model}" + (f"@{url}" if url else "")
 
     def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
         """See :meth:`QuestionService.request`."""
         part = {"type": "input_image", "image_url": data_url(image)}
-        if self._options.detail is not None:
-            part["detail"] = self._options.detail
+        if self.options.detail is not None:
+            part["detail"] = self.options.detail
         return {
             "model": self._model,
             "input": [{"role": "user", "content": [part]}],
@@ -78,7 +56,7 @@ class Decisions(QuestionService):
 
     def expected(self, request: dict[str, Any], image: bytes) -> Usage:
         """See :meth:`QuestionService.expected`."""
-        rule = self._options.tokens(self._model)
+        rule = self.options.tokens(self._model)
         count = rule.request + rule.of_image(image)
         for question in request["questions"]:
             options = [

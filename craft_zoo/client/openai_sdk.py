@@ -1,15 +1,17 @@
-"""OpenAI's official client, with its failures turned into this package's exceptions."""
+"""OpenAI's official client, and the base class of services that it asks questions."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from craft_zoo.client.failures import status_failure, useless
 from craft_zoo.client.http import checked_key, checked_url, message_of
+from craft_zoo.client.questions import QuestionService
 from craft_zoo.client.retrying import Transient, seconds_of
+from craft_zoo.client.services import ServiceOptions
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import sentence
 
@@ -131,3 +133,35 @@ class OpenAIClient:
             after=seconds_of(error.response.headers.get("retry-after")),
             mend="check model and images",
         )
+
+
+class OpenAIService(QuestionService):
+    """A service that answers questions and speaks OpenAI's protocol.
+
+    Args:
+        model: name of the model at the service.
+        url: base URL, see :class:`OpenAIClient`; None: OpenAI's.
+        key: API key; None: the environment variable OPENAI_API_KEY.
+        options: options of the model; None: the defaults of :attr:`options_type`.
+
+    Attributes:
+        scheme: prefix of the model's name.
+
+    Raises:
+        CraftZooError: see :class:`OpenAIClient`.
+    """
+
+    scheme: ClassVar[str]
+    options_type: ClassVar[type[ServiceOptions]] = ServiceOptions
+
+    def __init__(
+        self,
+        model: str,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        options: ServiceOptions | None = None,
+    ) -> None:
+        self.options, self._model, self._url = options or self.options_type(), model, url
+        self._client = OpenAIClient(url, key, self.options.timeout)
+        self.name = f"{self.scheme}{model}" + (f"@{url}" if url else "")
