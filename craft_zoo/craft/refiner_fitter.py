@@ -101,5 +101,5 @@ class RefinerFitter:
         if held_out_folds(self.labels) is not None:
             refined = held_out_logits(logits, self.labels, self.anchor_logits, chosen)
         weight, self.classifier = fused(self.local, experts, self.labels, refined)
-        logistic, discriminant = chosen.weights
-        return replace(chosen, weights=(weight * logistic, weight * discriminant))
+        given, logistic, discriminant = (weight * each for each in chosen.weights)
+        return replace(chosen, weights=(given, logistic, discriminant))

@@ -20,7 +20,7 @@ _TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Regularization:
-    """Regularization of a :class:`ConvexRefiner`, and the weights of its two parts.
+    """Regularization of a :class:`ConvexRefiner`, and the weights of its three parts.
 
     Attributes:
         penalty: weight of the squared parameters of the logistic regression relative to the mean
@@ -28,14 +28,14 @@ class Regularization:
         whitening: share of the mean variance that is added to the within-class covariance of the
             features before it whitens them; None: one common scale for all features.
         shrinkage: of the discriminant analysis, see :func:`discriminants`.
-        weights: weights of the logistic regression's logits and of the discriminants in the sum
-            that is the refiner.
+        weights: weights of the given logits, of the logistic regression's and of the discriminants
+            in the sum that is the refiner.
     """
 
     penalty: float
     whitening: float | None = None
     shrinkage: float = 1.0
-    weights: tuple[float, float] = (1.0, 0.0)
+    weights: tuple[float, float, float] = (0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def fit(
     regularization: Regularization,
     start: ConvexRefiner | None = None,
 ) -> ConvexRefiner:
-    """Fit a refiner: a weighted sum of logistic regression and discriminant analysis.
+    """Fit a refiner: a weighted sum of the logits, logistic regression and discriminant analysis.
 
     The logistic regression corrects the logits with the least penalised cross-entropy. The
     discriminant analysis (Gaussian classes with one covariance) needs fewer images to be good. Both
@@ -122,17 +122,18 @@ def fit(
         start: warm start, a refiner fitted to similar logits; None: no correction.
     """
     x, n_classes = features(logits, anchors), logits.shape[1]
-    of_logistic, of_discriminant = regularization.weights
+    of_given, of_logistic, of_discriminant = regularization.weights
     scaling = Scaling.of(x, labels, n_classes, regularization.whitening)
     begin = None if start is None else scaling.solution(start)
     offsets = logits + log_shares(labels, n_classes)
     path = solve_path(scaling(x), offsets, labels, [regularization.penalty], begin)
     logistic = scaling.refiner(next(path))
-    if regularization.weights == (1.0, 0.0):
+    if regularization.weights == (0.0, 1.0, 0.0):
         return logistic
     [(weight, bias)] = discriminants(x, labels, n_classes, [regularization.shrinkage])
     weight = of_logistic * logistic.weight + of_discriminant * weight
-    weight[:n_classes] += (of_logistic - 1) * np.eye(n_classes)  # a refiner adds the logits
+    # A refiner adds the logits themselves.
+    weight[:n_classes] += (of_given + of_logistic - 1) * np.eye(n_classes)
     bias = of_logistic * logistic.bias + of_discriminant * bias
     return ConvexRefiner(weight.astype(np.float32), bias.astype(np.float32))
 

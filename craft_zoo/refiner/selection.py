@@ -14,6 +14,7 @@ from craft_zoo.refiner.convex import (
     CrossEntropy,
     Regularization,
     Scaling,
+    centred,
     features,
     fit,
     log_shares,
@@ -28,6 +29,7 @@ _STRONGER_PENALTIES = [10.0, 1.0, 10**-0.5]  # they leave few images of few clas
 _NATS_PER_DECADE = 0.2  # of cross-entropy, summed over images, that a weaker penalty must save
 _SCALES = [2.0 ** (k / 2) for k in range(-16, 5)]  # inverse temperatures of a part's logits
 _PRIOR_PRECISION = 10.0  # of the weights, in images
+_ZERO_SHOT_IMAGES = 2560.0  # what zero-shot prediction is worth with C classes, times C³
 _ONE_SHOT_VARIANCE = 30.0  # maximum; see _one_shot_variance
 
 Splits = list[tuple[np.ndarray, np.ndarray]]  # (N,) bool each: images kept, and held out
@@ -57,11 +59,12 @@ def choose_regularization(
 def choose_sum(
     logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
 ) -> Regularization:
-    """The sum of logistic regression and discriminant analysis with the least held-out loss.
+    """The sum of logits, logistic regression and discriminants with the least held-out loss.
 
     Penalty and shrinkage are chosen for each part alone, at the temperature that suits its held-out
     logits; then the weights of the sum, by maximum a posteriori. For a single shot of each class it
     is the logistic regression, with a prior that leaves two or three classes almost as they are.
+    Logits that are all 0 say nothing, so they have no weight.
 
     Args:
         logits: (N, C) logits of the classes.
@@ -71,10 +74,12 @@ def choose_sum(
     n_classes = logits.shape[1]
     splits = held_out_splits(labels)
     if splits is None:
-        variance = _one_shot_variance(n_classes, anchors is not None)
+        variance = _one_shot_variance(logits, anchors is not None)
         return Regularization(1 / (len(labels) * variance))
-    x, scales = features(logits, anchors), np.ones(2)
-    chosen, scales[0] = _choose_logistic(
+    x, scales = features(logits, anchors), np.ones(3)
+    of_scales = _losses(logits, labels, _SCALES, log_shares(labels, n_classes))
+    scales[0] = _SCALES[int(np.argmin(of_scales))]
+    chosen, scales[1] = _choose_logistic(
         logits,
         labels,
         x,
@@ -83,19 +88,23 @@ def choose_sum(
         scales=_SCALES,
         preference=_NATS_PER_DECADE,
     )
-    shrinkage, scales[1] = _choose_shrinkage(x, labels, n_classes, splits)
+    shrinkage, scales[2] = _choose_shrinkage(x, labels, n_classes, splits)
     chosen = replace(chosen, shrinkage=shrinkage)
     parts = np.stack(
         [
-            held_out_logits(logits, labels, anchors, replace(chosen, weights=weights))
-            for weights in ((1.0, 0.0), (0.0, 1.0))
+            logits,
+            held_out_logits(logits, labels, anchors, chosen),
+            held_out_logits(logits, labels, anchors, replace(chosen, weights=(0.0, 0.0, 1.0))),
         ]
     )
-    # The mean of the prior: equal weights for many images. Of few, two of each of two classes say,
-    # a discriminant analysis learns less than zero-shot prediction knows.
+    # The mean of the prior: equal weights of both classifiers for many images. From few, two of
+    # each of two classes say, both learn less than zero-shot prediction knows, and discriminant
+    # analysis the least.
+    trust = len(labels) / (len(labels) + _ZERO_SHOT_IMAGES / n_classes**3) if logits.any() else 1.0
     share = 0.5 * share_of_evidence(labels)
-    weights = scales * sum_weights(parts * scales[:, None, None], labels, (1 - share, share))
-    return replace(chosen, weights=(float(weights[0]), float(weights[1])))
+    mean = (1 - trust, trust * (1 - share), trust * share)
+    weights = scales * sum_weights(parts * scales[:, None, None], labels, mean)
+    return replace(chosen, weights=(float(weights[0]), float(weights[1]), float(weights[2])))
 
 
 def held_out_logits(
@@ -219,15 +228,19 @@ def sum_weights(parts: np.ndarray, labels: np.ndarray, mean: Sequence[float]) ->
     return optimize.minimize(objective, centre, jac=True, method="L-BFGS-B", bounds=bounds).x
 
 
-def _one_shot_variance(n_classes: int, with_anchors: bool) -> float:
+def _one_shot_variance(logits: np.ndarray, with_anchors: bool) -> float:
     """Prior variance of the weights for one shot per class, where nothing can be held out.
 
     Two images of two classes do not say whether zero-shot prediction has the two in the right
     order: a variance of 1 turned the order round in one draw of seven. Both rules are the weakest
-    with which sub-tasks of four data sets rarely fell by 5 points (docs/lab-notebook.md).
+    with which sub-tasks of four data sets rarely fell by 5 points (docs/lab-notebook.md). Without
+    anchors, a correction may also not be large beside the differences between the (N, C) logits.
     """
-    variance = n_classes**3 / 33 if with_anchors else n_classes**4 / 500
-    return min(_ONE_SHOT_VARIANCE, variance)
+    n_classes = logits.shape[1]
+    if with_anchors:
+        return min(_ONE_SHOT_VARIANCE, n_classes**3 / 33)
+    spread = float(centred(logits).var(axis=0).sum())
+    return min(_ONE_SHOT_VARIANCE, n_classes**4 / 500, n_classes * spread / 2)
 
 
 def held_out_folds(labels: np.ndarray) -> np.ndarray | None:

@@ -124,20 +124,24 @@ def test_discriminants_are_gaussian_log_posteriors(
     np.testing.assert_allclose(found, log_softmax(expected, axis=1), atol=1e-6, rtol=1e-6)
 
 
-@given(seed=st.integers(0, 10_000), weights=st.sampled_from([(0.5, 0.3), (0.0, 1.0), (2.0, 0.0)]))
+@given(
+    seed=st.integers(0, 10_000),
+    weights=st.sampled_from([(0.7, 0.5, 0.3), (1.5, 0.0, 1.0), (0.0, 2.0, 0.0), (1.0, 0.0, 0.0)]),
+)
 @settings(max_examples=10, deadline=None)
 def test_the_refiner_is_the_weighted_sum_of_its_parts(
-    seed: int, weights: tuple[float, float]
+    seed: int, weights: tuple[float, float, float]
 ) -> None:
     logits, labels, anchors = problem(seed)
     parts = [
         fit(logits, labels, anchors, regularization=Regularization(0.01, None, 0.2, one))
-        for one in ((1.0, 0.0), (0.0, 1.0), weights)
+        for one in ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0), weights)
     ]
     logistic, discriminant, both = (
         log_softmax(part.refine(logits, anchors).astype(float), axis=1) for part in parts
     )
-    expected = log_softmax(weights[0] * logistic + weights[1] * discriminant, axis=1)
+    sums = weights[0] * logits + weights[1] * logistic + weights[2] * discriminant
+    expected = log_softmax(sums, axis=1)
     np.testing.assert_allclose(both, expected, atol=1e-4)
 
 
@@ -149,11 +153,11 @@ def test_the_discriminant_analysis_has_a_weight_where_it_helps() -> None:
     x = (places[labels] + rng.standard_normal((40, 40)) @ mixing).astype(np.float32)
     nothing = np.zeros((40, 5), np.float32)
     chosen = choose_sum(nothing, labels, x)
-    assert chosen.weights[1] > 0
-    assert choose_regularization(nothing, labels, x).weights == (1.0, 0.0)
+    assert chosen.weights[0] == 0 < chosen.weights[2]
+    assert choose_regularization(nothing, labels, x).weights == (0.0, 1.0, 0.0)
     new = np.repeat(places, 40, axis=0) + rng.standard_normal((200, 40)) @ mixing
     right = {}
-    for name, each in (("sum", chosen), ("logistic", replace(chosen, weights=(1.0, 0.0)))):
+    for name, each in (("sum", chosen), ("logistic", replace(chosen, weights=(0.0, 1.0, 0.0)))):
         refiner = fit(nothing, labels, x, regularization=each)
         refined = refiner.refine(np.zeros((200, 5)), new)
         right[name] = (refined.argmax(1) == np.repeat(np.arange(5), 40)).mean()
