@@ -29,7 +29,8 @@ _STRONGER_PENALTIES = [10.0, 1.0, 10**-0.5]  # they leave few images of few clas
 _NATS_PER_DECADE = 0.2  # of cross-entropy, summed over images, that a weaker penalty must save
 _SCALES = [2.0 ** (k / 2) for k in range(-16, 5)]  # inverse temperatures of a part's logits
 _PRIOR_PRECISION = 10.0  # of the weights, in images
-_ZERO_SHOT_IMAGES = 2560.0  # what zero-shot prediction is worth with C classes, times C³
+_FEW_CLASSES = 9  # maximum, with which zero-shot prediction is a part of the sum
+_ZERO_SHOT_IMAGES = 2560.0  # C³ times the images that zero-shot prediction of C classes is worth
 _ONE_SHOT_VARIANCE = 30.0  # maximum; see _one_shot_variance
 
 Splits = list[tuple[np.ndarray, np.ndarray]]  # (N,) bool each: images kept, and held out
@@ -64,7 +65,7 @@ def choose_sum(
     Penalty and shrinkage are chosen for each part alone, at the temperature that suits its held-out
     logits; then the weights of the sum, by maximum a posteriori. For a single shot of each class it
     is the logistic regression, with a prior that leaves two or three classes almost as they are.
-    Logits that are all 0 say nothing, so they have no weight.
+    The logits themselves have a weight where there are fewer than ten classes.
 
     Args:
         logits: (N, C) logits of the classes.
@@ -100,7 +101,9 @@ def choose_sum(
     # The mean of the prior: equal weights of both classifiers for many images. From few, two of
     # each of two classes say, both learn less than zero-shot prediction knows, and discriminant
     # analysis the least.
-    trust = len(labels) / (len(labels) + _ZERO_SHOT_IMAGES / n_classes**3) if logits.any() else 1.0
+    trust = 1.0
+    if n_classes <= _FEW_CLASSES and logits.any():
+        trust = len(labels) / (len(labels) + _ZERO_SHOT_IMAGES / n_classes**3)
     share = 0.5 * share_of_evidence(labels)
     mean = (1 - trust, trust * (1 - share), trust * share)
     weights = scales * sum_weights(parts * scales[:, None, None], labels, mean)
@@ -234,13 +237,16 @@ def _one_shot_variance(logits: np.ndarray, with_anchors: bool) -> float:
     Two images of two classes do not say whether zero-shot prediction has the two in the right
     order: a variance of 1 turned the order round in one draw of seven. Both rules are the weakest
     with which sub-tasks of four data sets rarely fell by 5 points (docs/lab-notebook.md). Without
-    anchors, a correction may also not be large beside the differences between the (N, C) logits.
+    anchors, a correction of few classes may also not be large beside the differences between the
+    (N, C) logits.
     """
     n_classes = logits.shape[1]
     if with_anchors:
         return min(_ONE_SHOT_VARIANCE, n_classes**3 / 33)
-    spread = float(centred(logits).var(axis=0).sum())
-    return min(_ONE_SHOT_VARIANCE, n_classes**4 / 500, n_classes * spread / 2)
+    variance = min(_ONE_SHOT_VARIANCE, n_classes**4 / 500)
+    if n_classes > _FEW_CLASSES:
+        return variance
+    return min(variance, n_classes / 2 * float(centred(logits).var(axis=0).sum()))
 
 
 def held_out_folds(labels: np.ndarray) -> np.ndarray | None:
