@@ -294,3 +294,26 @@ def test_the_slope_is_the_derivative() -> None:
     moved = refiner.refine(logits + 1, anchors), refiner.refine(logits[:, ::-1] * 0, anchors)
     expected = (logits + 1) @ refiner.slope + (moved[1])
     assert np.allclose(moved[0], expected, atol=1e-3)
+
+
+def test_few_images_of_two_classes_rarely_turn_answers_round() -> None:
+    """Zero-shot prediction is right for two of three images; two shots say otherwise by chance."""
+    rng = np.random.default_rng(0)
+    labels, new = np.repeat([0, 1], 2), np.repeat([0, 1], 200)
+    worse = {"sum": 0, "without the logits": 0}
+    for _ in range(40):
+        shots, others = (
+            (0.45 * (2 * y - 1) + rng.standard_normal(len(y)))[:, None] * [-0.5, 0.5]
+            for y in (labels, new)
+        )
+        shots, others = shots.astype(np.float32), others.astype(np.float32)
+        chosen = choose_sum(shots, labels)
+        known = (others.argmax(1) == new).mean()
+        _, logistic, discriminant = chosen.weights
+        for name, weights in (
+            ("sum", chosen.weights),
+            ("without the logits", (0.0, logistic, discriminant)),
+        ):
+            refiner = fit(shots, labels, regularization=replace(chosen, weights=weights))
+            worse[name] += (refiner.refine(others).argmax(1) == new).mean() < known - 0.15
+    assert worse["sum"] < worse["without the logits"]
