@@ -6,8 +6,8 @@ solution to deploy; the last one is its result. It never sees the test images.
 - ``craft``, its halves ``prompt`` and ``refine``, their versions with anchors ``craft-anchors`` and
   ``anchors``, and with text prompts ``craft-hard`` and ``hard``
 - baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``,
-  ``zip``, ``blackvip``, ``blackvip-se``, ``visual-prompt``, ``craft-released``, and the white-box
-  references ``coop``, ``coop-csc``, ``linear-probe`` and ``vectors-local``
+  ``zip``, ``blackvip``, ``blackvip-se``, ``visual-prompt``, ``bpt-vlm``, ``craft-released``,
+  and the white-box references ``coop``, ``coop-csc``, ``linear-probe`` and ``vectors-local``
 - ``vectors``: a linear classifier on the vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
@@ -54,6 +54,7 @@ from craft_zoo.methods.base import (
 )
 from craft_zoo.methods.baselines import bbt, spsa_clip, spsa_gc
 from craft_zoo.methods.blackvip import blackvip, blackvip_se
+from craft_zoo.methods.bpt_vlm import bpt_vlm
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.hard import craft_hard, hard
 from craft_zoo.methods.released import craft_released
@@ -77,6 +78,7 @@ __all__ = [
     "bbt",
     "blackvip",
     "blackvip_se",
+    "bpt_vlm",
     "check_method",
     "chooses_words",
     "coop",

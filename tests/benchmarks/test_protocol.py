@@ -306,6 +306,7 @@ def test_suites_ask_for_the_papers_experiments() -> None:
             "blackvip",
             "blackvip-se",
             "visual-prompt",
+            "bpt-vlm",
             "zip",
         ),  # which encode training images again and again
     }

@@ -18,6 +18,7 @@ from craft_zoo.openclip.text.tower import (
     Tokenizer,
     is_plainly_causal,
     shortened,
+    token_embedding,
     tokens_in_parts,
 )
 from craft_zoo.openclip.text.words import WordEncoder
@@ -31,6 +32,7 @@ __all__ = [
     "WordEncoder",
     "shortened",
     "text_encoder",
+    "token_embedding",
     "tokens_in_parts",
 ]
 
