@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from craft_zoo.blackbox.image_tokens import Embeddings
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.data.images import ImageSource
@@ -288,6 +289,14 @@ class VLM(ABC):
             f"this machine do: use normalised features"
         )
 
+    def embeddings(self) -> Embeddings:
+        """Numbers about the model's embeddings, internals of a model on this machine.
+
+        Raises:
+            Withheld: the model does not give them away.
+        """
+        raise Withheld(f"{self.name} does not tell about its embeddings")
+
     @property
     def billed(self) -> Usage:
         """What the model has billed so far; nothing, if it bills nothing or cannot tell."""
@@ -343,6 +352,10 @@ class WrappedVLM(VLM):
     ) -> Usage:
         """See :meth:`VLM.expected_usage`."""
         return self._vlm.expected_usage(asked, images, classnames, init)
+
+    def embeddings(self) -> Embeddings:
+        """See :meth:`VLM.embeddings`."""
+        return self._vlm.embeddings()
 
     @property
     def billed(self) -> Usage:

@@ -7,7 +7,7 @@ solution to deploy; the last one is its result. It never sees the test images.
   ``anchors``, and with text prompts ``craft-hard`` and ``hard``
 - baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``, ``zip``,
   ``sharpzo``, ``bar``, ``cbbt``, ``blackvip``, ``blackvip-se``, ``visual-prompt``,
-  ``craft-released``, and the white-box ``coop``, ``coop-csc``, ``linear-probe``,
+  ``bpt-vlm``, ``craft-released``, and the white-box ``coop``, ``coop-csc``, ``linear-probe``,
   ``vectors-local`` and ``lfa-local``
 - ``vectors`` and ``lfa``: a linear classifier, or a linear map, on vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
@@ -56,6 +56,7 @@ from craft_zoo.methods.base import (
 )
 from craft_zoo.methods.baselines import bbt, spsa_clip, spsa_gc
 from craft_zoo.methods.blackvip import blackvip, blackvip_se
+from craft_zoo.methods.bpt_vlm import bpt_vlm
 from craft_zoo.methods.cbbt import cbbt
 from craft_zoo.methods.collaborative import craft, prompt, refine
 from craft_zoo.methods.hard import craft_hard, hard
@@ -83,6 +84,7 @@ __all__ = [
     "bbt",
     "blackvip",
     "blackvip_se",
+    "bpt_vlm",
     "cbbt",
     "check_method",
     "chooses_words",

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
+from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from craft_zoo import mini
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Progress, Prompts, check_given, own_images
+from craft_zoo.blackbox.image_tokens import Embeddings, shared_tokens
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
 from craft_zoo.blackbox.serving import Question, ServingVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
@@ -34,6 +36,7 @@ from craft_zoo.openclip.text import (
     WordEncoder,
     encoder_for,
     shortened,
+    token_embedding,
     tokens_in_parts,
 )
 from craft_zoo.openclip.weights import ACTIVATIONS, Weights, find_weights
@@ -164,10 +167,43 @@ class OpenCLIP(ServingVLM):
             CraftZooError: there is no image, or one is missing or corrupt.
         """
         images = as_images(images)
-        if keep:
-            return _Features(self._encode_images(images, progress), self, images)
-        features, lengths = self._encode_images.with_lengths(images, progress)
+        with self._adding(shared_tokens(images)):
+            if keep:
+                return _Features(self._encode_images(images, progress), self, images)
+            features, lengths = self._encode_images.with_lengths(images, progress)
         return _Features(features, self, images, lengths)
+
+    @contextmanager
+    def _adding(self, tokens: np.ndarray | None) -> Iterator[None]:
+        """Within, images are encoded with (n, width) tokens behind their patches."""
+        if tokens is None:
+            yield
+            return
+        if tokens.shape[1] != self.embeddings().width:
+            raise CraftZooError(
+                f"{self.name} takes image tokens of {self.embeddings().width} numbers, not "
+                f"{tokens.shape[1]}: pass the images alone"
+            )
+        added = torch.from_numpy(tokens)
+
+        def add(_: Model, given: tuple[Tensor]) -> tuple[Tensor]:
+            patches = given[0]
+            return (torch.cat([patches, added.to(patches).expand(len(patches), -1, -1)], dim=1),)
+
+        hook = self._model.visual.ln_pre.register_forward_pre_hook(add)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def embeddings(self) -> Embeddings:
+        """See :meth:`VLM.embeddings`. Vision transformers of open_clip take image tokens."""
+        words, visual = token_embedding(self._model).weight.float(), self._model.visual
+        if not isinstance(visual, VisionTransformer):
+            return Embeddings(float(words.std(correction=0)), 0, (0.0, 0.0))
+        patches = visual.conv1.weight.float()
+        statistics = float(patches.mean()), float(patches.std(correction=0))
+        return Embeddings(float(words.std(correction=0)), len(patches), statistics)
 
     def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> WhiteBox:
         """Open the model on class names with gradients; not part of the black-box interface."""

@@ -14,6 +14,7 @@ from craft_zoo.openclip.text.tower import (
     Tokenizer,
     is_plainly_causal,
     shortened,
+    token_embedding,
     tokens_in_parts,
 )
 from craft_zoo.openclip.text.words import WordEncoder
@@ -27,6 +28,7 @@ __all__ = [
     "WordEncoder",
     "encoder_for",
     "shortened",
+    "token_embedding",
     "tokens_in_parts",
 ]
 

@@ -234,7 +234,7 @@ def test_names_and_needs() -> None:
     assert set(names) == {
         *("craft", "prompt", "refine", "craft-anchors", "anchors"),
         *("zero-shot", "templates", "bbt", "spsa-gc", "spsa-clip", "zip", "blackvip"),
-        *("blackvip-se", "visual-prompt"),
+        *("blackvip-se", "visual-prompt", "bpt-vlm"),
         *("craft-released", "coop", "coop-csc", "linear-probe", "vectors", "vectors-local"),
         *("hard", "craft-hard", "local"),
         *("sharpzo", "lfa", "lfa-local", "bar", "cbbt"),

@@ -1,0 +1,191 @@
+"""BPT-VLM: tokens for texts and images, each by a random projection, by evolution strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+
+from craft_zoo import optimizers
+from craft_zoo.adapter import Solution
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Withheld
+from craft_zoo.blackbox.image_tokens import WithTokens
+from craft_zoo.craft import Step
+from craft_zoo.errors import CraftZooError
+from craft_zoo.losses import cross_entropy
+from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.metrics import accuracy
+from craft_zoo.optimizers import Optimizer
+from craft_zoo.optimizers.mmes import MMES
+from craft_zoo.optimizers.option import Option
+from craft_zoo.prompts import Subspace
+from craft_zoo.seeding import derived_seed, generator
+
+TOKENS = 8  # of a text
+_POPSIZE = 30
+_PATCH_WEIGHTS = 3072  # of ViT-B/32, 32 x 32 x 3; the released code has the number for all models
+_STEPS = 20  # steps yielded, as measuring each encodes every test image anew
+
+_OPTIMIZERS = {
+    "cma": f"cma:popsize={_POPSIZE},step=csa",
+    "sep-cma": f"sep-cma:popsize={_POPSIZE}",
+    "lm-ma-es": f"lm-ma-es:popsize={_POPSIZE}",
+}
+
+
+@dataclass(kw_only=True)
+class TokenPrompts(Solution):
+    """A context and image tokens, of which no adapter can represent the latter.
+
+    Attributes:
+        vlm: the model, to which images are passed with the tokens.
+        tokens: (n, width) float32.
+    """
+
+    deployable: ClassVar[bool] = False
+
+    vlm: VLM
+    tokens: np.ndarray = field(repr=False)
+
+    def logits(
+        self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(N, C) logits of the images with the tokens, under the context."""
+        return box.score(self.prompt, with_tokens(self.vlm, images, self.tokens))
+
+
+def with_tokens(vlm: VLM, images: ImageSet, tokens: np.ndarray) -> ImageSet:
+    """Images that the model reads with (n, width) tokens behind their patches, if n is not 0."""
+    if not len(tokens):
+        return images
+    return vlm.images([WithTokens(source, tokens) for source in images.sources], keep=False)
+
+
+class TokenSpace:
+    """Contexts and image tokens for candidates: a linear map of each half.
+
+    Args:
+        width: of a token of a text.
+        words: standard deviation of the entries of the model's token embeddings.
+        image: number of image tokens, and the numbers of each.
+        patches: mean and standard deviation of the weights that embed patches.
+        dim: d, coordinates of each half.
+        seed: seed of the maps.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        words: float,
+        image: tuple[int, int],
+        patches: tuple[float, float],
+        *,
+        dim: int,
+        seed: int,
+    ) -> None:
+        self._dim, self._image = dim, image
+        nothing = np.zeros((TOKENS, width), np.float32)
+        self._texts = Subspace(nothing, dim, std=words / np.sqrt(dim), seed=seed)
+        mean, std = patches
+        shape = image[0] * image[1], dim
+        unit = generator(seed, "image tokens").standard_normal(shape)
+        share = _PATCH_WEIGHTS / dim
+        self._images = (mean * share + std * np.sqrt(share) * unit).astype(np.float32)
+        self.dim = dim * (1 + (image[0] > 0))
+
+    def contexts(self, candidates: np.ndarray) -> np.ndarray:
+        """(P, dim) candidates → (P, 8, width) float32 contexts."""
+        return self._texts.prompts(candidates[:, : self._dim])
+
+    def tokens(self, candidate: np.ndarray) -> np.ndarray:
+        """(dim,) candidate → (n, width) float32 image tokens."""
+        if not self._image[0]:
+            return np.zeros(self._image, np.float32)
+        half = candidate[self._dim :].astype(np.float32)
+        return (self._images @ half).reshape(self._image)
+
+
+OPTIONS = (
+    Option(
+        "optimizer",
+        Literal["cma", "sep-cma", "mmes", "lm-ma-es"],
+        "cma",
+        "cma, sep-cma, mmes or lm-ma-es, in generations of 30",
+    ),
+    Option("image_tokens", int, 5, "tokens beside an image's patches, where the model takes them"),
+    Option("dim", int, 500, "coordinates of the texts, and of the images"),
+)
+
+
+@register_method(
+    "bpt-vlm",
+    uses_optimizer=False,
+    settings=(),
+    own=OPTIONS,
+    start=" ".join(["X"] * TOKENS),
+    deployable=False,
+)
+def bpt_vlm(problem: Problem) -> Iterator[Step]:
+    """Tokens for texts and images by evolution strategies (BPT-VLM, Yu et al. 2023).
+
+    8 context tokens and 5 image tokens are random projections of 500 coordinates each, which start
+    at 0. Images get tokens where the model is a vision transformer of open_clip on this machine,
+    which then encodes all images at each query; otherwise the texts are searched alone.
+    """
+
+    def own(name: str) -> Any:
+        return problem.own(f"bpt-vlm.{name}")
+
+    count, dim = own("image_tokens"), own("dim")
+    if count < 0 or dim < 4:
+        raise CraftZooError(
+            f"settings bpt-vlm.image_tokens and bpt-vlm.dim must be at least 0 and 4, not {count} "
+            f"and {dim}"
+        )
+    start = problem.initial_context
+    try:
+        words, width, patches = problem.vlm.embeddings()
+    except Withheld:
+        words, width, patches = float(start.std()), 0, (0.0, 0.0)
+    image = (count, width) if count and width else (0, 0)
+    space = TokenSpace(start.shape[1], words, image, patches, dim=dim, seed=problem.seed)
+    optimizer = _optimizer(own("optimizer"), space.dim, problem)
+    yield Step(0, Solution(space.contexts(np.zeros((1, space.dim)))[0]))
+    meter, labels = problem.meter, torch.from_numpy(problem.labels)
+    search = meter.wrap(problem.box, "search")
+    next_step = 0.0
+    while meter.remaining and not optimizer.stop:
+        candidates = optimizer.ask()[: meter.remaining]
+        contexts = space.contexts(candidates)
+        if image[0]:
+            logits = np.stack(
+                [
+                    search.score(
+                        context, with_tokens(problem.vlm, problem.images, space.tokens(candidate))
+                    )
+                    for context, candidate in zip(contexts, candidates, strict=True)
+                ]
+            )
+        else:
+            logits = np.stack(list(search.logits(contexts, problem.images)))
+        losses = cross_entropy(torch.from_numpy(logits), labels).numpy()
+        optimizer.tell(candidates, losses)
+        if meter.queries >= next_step or not meter.remaining or optimizer.stop:
+            next_step += problem.budget / _STEPS
+            best = optimizer.best.point
+            solution = TokenPrompts(
+                prompt=space.contexts(best[None])[0], vlm=problem.vlm, tokens=space.tokens(best)
+            )
+            place = int(np.argmin(losses))
+            learnt = accuracy(logits[place], problem.labels)
+            yield Step(meter.queries, solution, float(losses[place]), learnt)
+
+
+def _optimizer(name: str, dim: int, problem: Problem) -> Optimizer:
+    seed = derived_seed(problem.seed, "optimizer")
+    if name == "mmes":
+        return MMES(dim, popsize=_POPSIZE, budget=problem.budget, seed=seed)
+    return optimizers.create(_OPTIMIZERS[name], dim, budget=problem.budget, seed=seed)
