@@ -37,8 +37,8 @@ class MMES(Population):
         self._m = 2 * int(np.ceil(np.sqrt(dim)))
         self._rate = 0.4 / np.sqrt(dim)
         self._distance = int(np.ceil(1 / self._rate))  # generations between remembered paths
-        self._recent = min(1.0, 3.8 / dim)  # of the geometric distribution of a path's age
-        self._share = 1 - (1 - self._recent) ** self._m  # of the paths in a mutation's variance
+        self._age_rate = min(1.0, 3.8 / dim)  # of the geometric distribution of a path's age
+        self._share = 1 - (1 - self._age_rate) ** self._m  # of the paths in a mutation's variance
         self._mean, self._path = np.zeros(dim), np.zeros(dim)
         self._paths = np.zeros((self._m, dim))
         self._made = np.zeros(self._m)  # generation of each path
@@ -58,7 +58,7 @@ class MMES(Population):
     def _mutation(self) -> np.ndarray:
         mixed = np.zeros(self.dim)
         for _ in range(_MIXED):
-            age = self.rng.geometric(self._recent) % self._m
+            age = self.rng.geometric(self._age_rate) % self._m
             mixed += self.rng.standard_normal() * self._paths[self._order[self._m - 1 - age]]
         noise = np.sqrt(1 - self._share) * self.rng.standard_normal(self.dim)
         return noise + np.sqrt(self._share / _MIXED) * mixed
