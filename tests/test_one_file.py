@@ -107,6 +107,7 @@ for words in (line.split() for line in sys.argv[1:]):
 """
 
 
+@pytest.mark.slow
 def test_a_file_is_found_by_itself_and_works_with_others(tree: Path) -> None:
     grid = "--dataset two-colours --method nothing --method prompt --optimizer standing"
     bench = f"bench {grid} --shots 1 --seeds 1 --budget 3 --out out"

@@ -217,6 +217,7 @@ def test_a_search_that_diverges_ends_without_an_error(monkeypatch: pytest.Monkey
     assert problem.evaluations == 0
 
 
+@pytest.mark.slow
 def test_the_command_writes_its_files_and_runs_nothing_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def lost(store: RunStore) -> int:
     return sum(record["lost"] for record in records)
 
 
+@pytest.mark.slow
 def test_processes_do_what_one_does_and_outlive_a_killed_one(
     folder: Path, serial: dict[RunSpec, list[Point]], tmp_path: Path
 ) -> None:

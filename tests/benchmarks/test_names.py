@@ -213,6 +213,7 @@ def test_two_data_sets_of_one_name_have_two_of_everything(
     assert "a/images (1 shots), b/images (1 shots)" in said
 
 
+@pytest.mark.slow
 def test_a_report_of_the_hardest_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Other formats hold them, too, see test_files_of_every_format_hold_any_name.
     monkeypatch.setattr("craft_zoo.benchmarks.report.figures._FORMATS", ("svg",))

@@ -172,6 +172,7 @@ def test_kill_9(image_folder: Path, tmp_path: Path) -> None:
         assert record["lost"] <= kills
 
 
+@pytest.mark.slow
 def test_where_there_is_no_room_the_same_command_goes_on(
     image_folder: Path, tmp_path: Path, start_command: Callable[..., Any]
 ) -> None:

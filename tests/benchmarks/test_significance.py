@@ -120,6 +120,7 @@ def test_a_difference_is_found_where_there_is_one() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_bootstrap_covers_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
     index = made(0).index

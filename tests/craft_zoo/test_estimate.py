@@ -79,6 +79,7 @@ def test_validation_images_are_among_the_unused(digits: Dataset) -> None:
     assert len(task.unused) == len(digits.train) - len(task.train) + 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["zero-shot", "refine", "anchors"])
 def test_methods_that_search_nothing_are_cross_validated_for_nothing(
     counted: VLM, digits: Dataset, method: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +50,7 @@ def test_the_refiner_is_fitted_to_both_answers() -> None:
     assert not np.allclose(both.refine(SECOND), latest.refine(SECOND), atol=1e-2)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6))
 def test_it_says_nothing_new_if_nothing_has_moved_or_with_two_shots(seed: int) -> None:

@@ -150,6 +150,7 @@ def test_the_fusion_is_a_weighted_sum_of_logits(digits: Dataset, tiny_vlm: OpenC
     assert weight > 0.5
 
 
+@pytest.mark.slow
 def test_methods_with_local_features_are_at_least_the_better_half(
     vlm: OpenCLIP, digits: Dataset
 ) -> None:

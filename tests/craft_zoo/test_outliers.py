@@ -114,6 +114,7 @@ class Wrong(WrappedBlackBox):
             yield np.where(wrong[:, None], permuted, answer)
 
 
+@pytest.mark.slow
 def test_a_search_learns_from_wrong_answers_nearly_what_it_learns_from_correct_ones(
     tiny_vlm: OpenCLIP, small_task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_bipop_takes_turns_within_the_budget() -> None:
     assert {8, 16, 32} <= set(in_order)
 
 
+@pytest.mark.slow
 def test_restarts_help_where_there_are_many_optima() -> None:
     ends = {
         policy: np.median(

@@ -148,6 +148,7 @@ def test_tune_then_predict(
     assert all(0 < float(row["probability"]) <= 1 for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_vit_from_a_local_file_takes_the_same_path(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -253,6 +254,7 @@ def test_bad_images_are_named(
     assert "blue-sky is missing" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_killed_bench_goes_on_where_it_was(
     image_folder: Path, tmp_path: Path, start_command: Callable[..., Any]

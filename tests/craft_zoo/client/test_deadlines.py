@@ -119,6 +119,7 @@ def test_an_answer_that_is_compressed_is_not_unpacked(
     assert (caught.value.attempts, caught.value.billed) == (2, True)
 
 
+@pytest.mark.slow
 def test_heads_and_the_sizes_of_chunks_are_bounded(serve: Callable[[Sent], str]) -> None:
     long = CHUNKED + b"1;" + bytes(2**17).replace(b"\0", b"a")
     interim = b"HTTP/1.1 102 Processing\r\nX-A: %b\r\n\r\n" % (b"a" * 60_000) * 100

@@ -99,6 +99,7 @@ def test_logits_are_those_of_the_model(
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_refine_and_anchors_agree(
     connect: Callable[..., EmbeddingsVLM], vlm: OpenCLIP, digits: cz.Dataset, small_task: Task
 ) -> None:

@@ -75,6 +75,7 @@ def asked(tuned: Tuned) -> int:
     return sum(tuned.meter.predictions.values())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*billed:UserWarning")  # the header's number was hit
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_network_that_harms_changes_nothing(
@@ -127,6 +128,7 @@ def test_each_kind_of_harm(
     assert server.predictions == (1 + 8) * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_flight", [None, 10])
 def test_a_killed_run_pays_nothing_twice(
     in_flight: int | None,
@@ -224,6 +226,7 @@ def test_a_faulty_network_to_the_real_server_changes_nothing(
     assert sum(done.values()) - done["exchanges"] - done["restart"] > 3
 
 
+@pytest.mark.slow
 def test_killed_on_both_sides_it_pays_nothing_twice(
     served: Any, ask: Connect, small_task: Task, tmp_path: Path, mortal: Any
 ) -> None:

@@ -152,6 +152,7 @@ def test_what_the_server_forgets_is_handed_over_again(
     assert server.predictions == 2 * 2 * 20
 
 
+@pytest.mark.slow
 def test_a_server_that_is_begun_again_many_times(
     server: Any, connect: Connect, small_task: Task
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_server_that_is_begun_again_many_times(
     assert server.predictions == 2 * 4
 
 
+@pytest.mark.slow
 def test_a_server_that_forgets_at_once(server: Any, connect: Connect, small_task: Task) -> None:
     remote = connect()
     box, images = remote.classifier(NAMES), remote.images(small_task.train.images)

@@ -135,6 +135,7 @@ def test_craft_learns_what_holds_for_other_images(
     assert min(step.loss for step in steps[-5:]) < 0.9 * steps[2].loss
 
 
+@pytest.mark.slow
 def test_each_class_has_a_context_of_its_own_where_the_optimizer_can_use_it(
     tiny_vlm: OpenCLIP, small_task: Task, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_each_class_has_a_context_of_its_own_where_the_optimizer_can_use_it(
     }
 
 
+@pytest.mark.slow
 def test_contexts_of_their_own_need_far_fewer_queries(vlm: OpenCLIP, digits: Dataset) -> None:
     task = few_shot(digits, shots=8, seed=1)
     ends = {}
@@ -413,6 +415,7 @@ def test_the_best_template_is_deployed(vlm: OpenCLIP, small_task: Task) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_white_box_references_are_far_above(
     vlm: OpenCLIP, small_task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def test_features_are_the_models_own(model: torch.nn.Module) -> None:
     assert torch.allclose(encode(IMAGES), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_features_do_not_depend_on_company_order_or_threads(model: torch.nn.Module) -> None:
     encode, _ = encoder(model, None)
     together = encode(IMAGES)

@@ -164,6 +164,7 @@ def test_an_adapter_goes_from_single_to_half_precision(
     assert np.allclose(tuned.predict(half, images), tuned.predict(vlm, images), atol=0.02)
 
 
+@pytest.mark.slow
 def test_the_mixed_half_precision_of_open_clip(small_task: Task) -> None:
     torch.manual_seed(0)
     answers = []

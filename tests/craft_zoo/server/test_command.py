@@ -152,6 +152,7 @@ sys.exit(serve.run(parser.parse_args(sys.argv[1:])))
 """
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_middle_of_uploads_ends_the_server_quietly(
     tmp_path: Path, start_command: Callable[..., Any]
 ) -> None:

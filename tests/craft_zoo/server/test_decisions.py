@@ -552,6 +552,7 @@ def test_embeddings_are_given_only_if_the_owner_says_so(
         serve(from_callable(lambda prompts, images: [[0.0]]), embeddings=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["openai", "systemone"])
 def test_our_own_clients_agree_with_the_model_in_this_process(
     served: Callable[..., Any],

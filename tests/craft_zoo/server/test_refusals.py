@@ -356,6 +356,7 @@ def test_limits_and_settings_out_of_range_are_sentences() -> None:
             Limits(body_seconds=value)
 
 
+@pytest.mark.slow
 def test_a_thousand_bad_requests_leave_the_server_healthy(
     serve: Callable[..., Any], good: bytes
 ) -> None:
