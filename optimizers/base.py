@@ -89,6 +89,10 @@ class Optimizer(ABC):
     needs_choices: ClassVar[bool] = False
     """Whether it can search only categorical variables."""
 
+    learns_from_late: ClassVar[bool] = False
+    """Whether :meth:`_tell` also accepts generations some of whose candidates were asked earlier,
+    or ahead, in place of others."""
+
     _bound: float | None = None  # the option ``bound`` of those that have it
 
     snapshots: bool = False
@@ -109,6 +113,7 @@ class Optimizer(ABC):
         self._answers: dict[int, tuple[float, Any]] = {}  # row told alone -> loss, output
         self._ahead: dict[int, np.ndarray] = {}  # number -> candidate asked ahead, not yet told
         self._to_hand: list[int] = []  # numbers of those that were not handed out since a restore
+        self._swapped = False  # whether some of it were asked earlier, or ahead
         self._drawn_ahead = 0
         self._ahead_rng: np.random.Generator | None = None
         self._recent: list[np.ndarray] = []  # the last candidates told
@@ -278,7 +283,7 @@ class Optimizer(ABC):
                 f"{name} asked for a candidate that is not finite: its search has diverged, "
                 f"lower its step or give it bounds"
             )
-        self._handed = 0
+        self._handed, self._swapped = 0, False
         return self._read_only(candidates)
 
     def _check_choices(self) -> None:
@@ -338,11 +343,14 @@ class Optimizer(ABC):
             self._learn_generation(told, values, outputs)
             return
         self._keep_order()
-        for i, (kind, place) in enumerate(places):
+        late = any(kind == LATE for kind, _ in places)
+        for i in range(k):
+            # A late candidate may take another's place, and end the generation.
+            kind, place = self._places(candidates[i : i + 1])[0] if late else places[i]
             output = None if outputs is None else outputs[i]
             self._tell_one(kind, place, values[i : i + 1], output)
-        if self._asked is not None and len(self._answers) == len(self._asked):
-            self._end_generation()
+            if self._asked is not None and len(self._answers) == len(self._asked):
+                self._end_generation()
 
     def add(
         self,
@@ -429,9 +437,11 @@ class Optimizer(ABC):
 
     def _tell_one(self, kind: int, place: int, value: np.ndarray, output: Any) -> None:
         outputs = None if output is None else [output]
+        self._enter(kind, place, value, outputs)
+        if kind == LATE and self.learns_from_late and len(self._ahead) < self.remaining:
+            kind, place = ROW, self._swap(place)
         row = (self._ahead if kind == LATE else self._asked)[place][None]  # type: ignore[index]
         self.evaluations += 1
-        self._enter(kind, place, value, outputs)
         self._compare(row, value)
         if kind == ROW:
             self._answers[place] = float(value[0]), output
@@ -441,6 +451,27 @@ class Optimizer(ABC):
             self._to_hand.remove(place)
         self._checksum = zlib.crc32(row[:, 0].tobytes(), self._checksum)
         self._learn_added(row, value, outputs)
+
+    def _swap(self, number: int) -> int:
+        """Let a candidate asked ahead take the place of one that is still awaited.
+
+        Returns:
+            The row of the generation.
+        """
+        if self._asked is None:
+            self._asked = self._new_generation()
+        place = max(i for i in range(len(self._asked)) if i not in self._answers)
+        asked = self._asked.copy()
+        awaited, asked[place] = asked[place].copy(), self._ahead.pop(number)
+        self._asked = self._read_only(asked)
+        self._ahead[self._drawn_ahead] = self._read_only(awaited)
+        if number in self._to_hand:
+            self._to_hand.remove(number)
+        if place >= self._handed:
+            self._to_hand.append(self._drawn_ahead)
+        self._drawn_ahead += 1
+        self._swapped = True
+        return place
 
     def _end_generation(self) -> None:
         """Learn from the generation, all losses of which were told one by one."""

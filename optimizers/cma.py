@@ -66,14 +66,6 @@ class CMA(Pycma):
         elif not self.failed.all() and losses.min() < self._loss:
             self._point, self._loss = candidates[int(losses.argmin())], float(losses.min())
 
-    def _sample(self) -> np.ndarray:
-        """A point that :meth:`ask` could return. pycma allows no second ``ask`` before ``tell``."""
-        es = self._es
-        if not es.countiter:  # no generation was told, or a restart
-            return np.array(es.mean)
-        point = es.mean + es.sigma * (es.sigma_vec * es.sm.sample(1)[0])
-        return np.array(es.gp.pheno(point, copy=True, into_bounds=es.boundary_handler.repair))
-
     def recommend(self) -> np.ndarray:
         """See the option ``recommends``."""
         return super().recommend() if self.recommends == "mean" else self._point.copy()

@@ -53,6 +53,8 @@ class Pycma(Optimizer):
         self._flat = 0  # generations of equal losses in a row
         self._ended: list[tuple[float, np.ndarray]] = []  # best loss and mean of earlier runs
 
+    learns_from_late = True
+
     def _variant(self) -> dict[str, Any]:
         """The options of pycma that distinguish this optimizer."""
         return {}
@@ -80,6 +82,8 @@ class Pycma(Optimizer):
         if len(losses) < self._es.sp.weights.mu or self.failed.all():
             return  # fewer losses than parents, or no finite loss: too few for an update
         solutions = self._solutions[: len(losses)]  # the same list elements: pycma identifies them
+        if self._swapped:
+            solutions = list(candidates.copy())
         if len(losses) == self._es.popsize:
             self._es.tell(solutions, losses)
         else:
@@ -96,6 +100,19 @@ class Pycma(Optimizer):
             if self._bound is not None:
                 mean = mean.clip(-self._bound, self._bound)
             self._es = self._start(mean, max(popsize, _SMALLEST), sigma)
+
+    def _ask_ahead(self, count: int) -> np.ndarray:
+        if not self._es.countiter:  # pycma draws nothing else before the first generation is told
+            return super()._ask_ahead(count)
+        return np.array([self._sample() for _ in range(count)])
+
+    def _sample(self) -> np.ndarray:
+        """A point that :meth:`ask` could return. pycma allows no second ``ask`` before ``tell``."""
+        es = self._es
+        if not es.countiter:  # no generation was told, or a restart
+            return np.array(es.mean)
+        point = es.mean + es.sigma * (es.sigma_vec * es.sm.sample(1)[0])
+        return np.array(es.gp.pheno(point, copy=True, into_bounds=es.boundary_handler.repair))
 
     def _stop(self) -> str | None:
         return self._converged and f"pycma has converged: {self._converged}"
