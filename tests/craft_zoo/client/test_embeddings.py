@@ -19,7 +19,7 @@ from craft_zoo.client.embeddings import Embeddings, EmbeddingsOptions, Embedding
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Task
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import Problem, get_method, recorded
+from craft_zoo.methods import Problem, get_method, read_settings, recorded
 from craft_zoo.methods.vectors import fit_vectors
 from craft_zoo.metrics import accuracy
 from craft_zoo.openclip import OpenCLIP
@@ -224,7 +224,8 @@ def test_vectors_beat_zero_shot(
     paid, task = connect(), cz.few_shot(digits, shots=2, seed=1)
     with Journal(tmp_path / "journal") as journal:
         vlm = recorded(paid, "vectors", journal)
-        problem = Problem.open(vlm, task.classnames, task.train, budget=10, seed=1)
+        config = read_settings({"lfa.beta": 0.5})  # not validated, which takes seconds
+        problem = Problem.open(vlm, task.classnames, task.train, budget=10, seed=1, config=config)
         test, labels = vlm.images(small_task.test.images), small_task.test.labels
         found = {}
         for method in ("zero-shot", "vectors", "lfa"):
