@@ -78,8 +78,7 @@ def choose_sum(
         variance = _one_shot_variance(logits, anchors is not None)
         return Regularization(1 / (len(labels) * variance))
     x, scales = features(logits, anchors), np.ones(3)
-    of_scales = _losses(logits, labels, _SCALES, log_shares(labels, n_classes))
-    scales[0] = _SCALES[int(np.argmin(of_scales))]
+    scales[0] = _zero_shot_scale(logits, labels)
     chosen, scales[1] = _choose_logistic(
         logits,
         labels,
@@ -229,6 +228,22 @@ def sum_weights(parts: np.ndarray, labels: np.ndarray, mean: Sequence[float]) ->
 
     bounds = [(0, None)] * len(centre)
     return optimize.minimize(objective, centre, jac=True, method="L-BFGS-B", bounds=bounds).x
+
+
+def _zero_shot_scale(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Inverse temperature of zero-shot prediction: the best, but at least half of unit deviation.
+
+    The best alone would be next to 0 if, by chance, few images are predicted wrongly.
+
+    Args:
+        logits: (N, C) logits of the classes.
+        labels: (N,) int64.
+    """
+    n_classes = logits.shape[1]
+    losses = _losses(logits, labels, _SCALES, log_shares(labels, n_classes))
+    freedom = len(logits) * (n_classes - 1)
+    deviation = np.sqrt(np.square(centred(logits), dtype=np.float64).sum() / freedom)
+    return max(_SCALES[int(np.argmin(losses))], 0.5 / max(float(deviation), 1e-12))
 
 
 def _one_shot_variance(logits: np.ndarray, with_anchors: bool) -> float:
