@@ -330,12 +330,17 @@ class Optimizer(ABC):
             outputs = None if outputs is None else [np.asarray(outputs)]
         k = len(candidates)
         whole = asked is not None and not (alone or self._answers or self._handed)
-        whole = whole and (
-            candidates is asked or (0 < k <= len(asked) and np.array_equal(candidates, asked[:k]))
+        whole = (
+            whole
+            and asked is not None
+            and (
+                candidates is asked
+                or (0 < k <= len(asked) and np.array_equal(candidates, asked[:k]))
+            )
         )
         places = [] if whole else self._places(candidates)
         values = self._checked(k, losses, outputs)
-        if whole:
+        if whole and asked is not None:
             told, self._asked = asked[:k], None
             self.evaluations += k
             self._note(told, values, outputs)
@@ -595,9 +600,9 @@ class Optimizer(ABC):
 
     def _keep_order(self) -> None:
         """Enter that the generation was asked for before what follows now."""
-        if self._asked is not None and not self._answers:
-            if not self._journal or self._journal[-1][0] != ASK:
-                self._enter(ASK, 0)
+        unanswered = self._asked is not None and not self._answers
+        if unanswered and (not self._journal or self._journal[-1][0] != ASK):
+            self._enter(ASK, 0)
 
     @abstractmethod
     def _ask(self) -> np.ndarray:
@@ -633,7 +638,7 @@ class Optimizer(ABC):
         ahead = best + rng.uniform(0.4, 1, (count, 1)) * steps
         return ahead if self._bound is None else ahead.clip(-self._bound, self._bound)
 
-    def _tell_added(self, points: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+    def _tell_added(self, points: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:  # noqa: B027
         """Learn from points (k, d) that are of no generation: added, or asked ahead.
 
         ``losses`` are finite. By default, nothing is learned; :attr:`best` knows them.

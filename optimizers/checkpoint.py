@@ -54,7 +54,7 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
         outputs = state.get("outputs")
         checksum = about["checksum"]
         journal = np.stack([np.full(len(sizes), TELL), sizes], axis=1)
-        journal = np.asarray(state["journal"] if "journal" in state else journal)
+        journal = np.asarray(state.get("journal", journal))
         counts = np.select([np.isin(journal[:, 0], (TELL, ADD))], [journal[:, 1]], 1)
         told = counts[np.isin(journal[:, 0], (TELL, ROW, LATE, ADD))].sum()
         if told != len(losses) or np.isinf(losses).any():  # NaN: a failed evaluation
@@ -66,7 +66,7 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
             f"the optimizer's state cannot be read ({error}): it is damaged, start a new search"
         ) from None
     told = iter(losses)
-    added = iter(state["added"] if "added" in state else ())
+    added = iter(state.get("added", ()))
     shown = iter([] if outputs is None else outputs)
 
     def take(count: int) -> tuple[list[float], list[np.ndarray] | None]:
