@@ -77,9 +77,8 @@ def choose_sum(
     if splits is None:
         variance = _one_shot_variance(logits, anchors is not None)
         return Regularization(1 / (len(labels) * variance))
-    x, scales = features(logits, anchors), np.ones(3)
-    scales[0] = _zero_shot_scale(logits, labels)
-    chosen, scales[1] = _choose_logistic(
+    x, scales = features(logits, anchors), np.ones(2)
+    chosen, scales[0] = _choose_logistic(
         logits,
         labels,
         x,
@@ -88,11 +87,10 @@ def choose_sum(
         scales=_SCALES,
         preference=_NATS_PER_DECADE,
     )
-    shrinkage, scales[2] = _choose_shrinkage(x, labels, n_classes, splits)
+    shrinkage, scales[1] = _choose_shrinkage(x, labels, n_classes, splits)
     chosen = replace(chosen, shrinkage=shrinkage)
     parts = np.stack(
         [
-            logits,
             held_out_logits(logits, labels, anchors, chosen),
             held_out_logits(logits, labels, anchors, replace(chosen, weights=(0.0, 0.0, 1.0))),
         ]
@@ -100,13 +98,16 @@ def choose_sum(
     # The mean of the prior: equal weights of both classifiers for many images. From few, two of
     # each of two classes say, both learn less than zero-shot prediction knows, and discriminant
     # analysis the least.
-    trust = 1.0
-    if n_classes <= _FEW_CLASSES and logits.any():
-        trust = len(labels) / (len(labels) + _ZERO_SHOT_IMAGES / n_classes**3)
     share = 0.5 * share_of_evidence(labels)
-    mean = (1 - trust, trust * (1 - share), trust * share)
-    weights = scales * sum_weights(parts * scales[:, None, None], labels, mean)
-    return replace(chosen, weights=(float(weights[0]), float(weights[1]), float(weights[2])))
+    mean = [1 - share, share]
+    if has_zero_shot := n_classes <= _FEW_CLASSES and bool(logits.any()):
+        trust = len(labels) / (len(labels) + _ZERO_SHOT_IMAGES / n_classes**3)
+        parts = np.concatenate([logits[None], parts])
+        scales = np.array([_zero_shot_scale(logits, labels), *scales])
+        mean = [1 - trust, *(trust * each for each in mean)]
+    weights = (scales * sum_weights(parts * scales[:, None, None], labels, mean)).tolist()
+    given, logistic, discriminant = weights if has_zero_shot else [0.0, *weights]
+    return replace(chosen, weights=(given, logistic, discriminant))
 
 
 def held_out_logits(

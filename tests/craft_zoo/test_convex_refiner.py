@@ -317,3 +317,9 @@ def test_few_images_of_two_classes_rarely_turn_answers_round() -> None:
             refiner = fit(shots, labels, regularization=replace(chosen, weights=weights))
             worse[name] += (refiner.refine(others).argmax(1) == new).mean() < known - 0.15
     assert worse["sum"] < worse["without the logits"]
+
+
+@pytest.mark.parametrize(("n_classes", "has_weight"), [(9, True), (10, False)])
+def test_ten_classes_are_not_few(n_classes: int, has_weight: bool) -> None:
+    logits, labels, _ = problem(1, shots=4, n_classes=n_classes)
+    assert (choose_sum(logits, labels).weights[0] > 0) == has_weight
