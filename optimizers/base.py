@@ -329,19 +329,14 @@ class Optimizer(ABC):
             candidates, losses = np.asarray(candidates)[None], [losses]
             outputs = None if outputs is None else [np.asarray(outputs)]
         k = len(candidates)
-        whole = asked is not None and not (alone or self._answers or self._handed)
-        whole = (
-            whole
-            and asked is not None
-            and (
-                candidates is asked
-                or (0 < k <= len(asked) and np.array_equal(candidates, asked[:k]))
-            )
-        )
-        places = [] if whole else self._places(candidates)
+        told = None if asked is None or alone or self._answers or self._handed else asked[:k]
+        # Anything but the first rows of a whole generation is told one by one.
+        if told is not None and candidates is not asked:
+            told = told if k and np.array_equal(candidates, told) else None
+        places = [] if told is not None else self._places(candidates)
         values = self._checked(k, losses, outputs)
-        if whole and asked is not None:
-            told, self._asked = asked[:k], None
+        if told is not None:
+            self._asked = None
             self.evaluations += k
             self._note(told, values, outputs)
             self._compare(told, values)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
+from craft_zoo.blackbox.base import ImageSet
 from craft_zoo.craft import Step
-from craft_zoo.data.augment import resized_crops
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
+from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.base import Problem, register_method
-from craft_zoo.methods.zip import batches
+from craft_zoo.methods.batches import training_batches
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import square_pixels
@@ -24,7 +23,6 @@ from craft_zoo.seeding import generator
 _CROP = 0.08  # smallest share of an image's area in a view, the default of Dassl
 _INNER = 64 / 224  # side of the image in the frame, as a share
 _DECAYING, _POWER = 0.9, 0.9  # share of the steps in which the learning rate falls; its exponent
-_STEPS = 20  # steps yielded: few, as measuring each requires a prediction of every test image
 
 LEARNING_RATES = {
     "oxford_flowers": (5.0, 0.1),
@@ -89,27 +87,21 @@ class Program:
 
 
 @dataclass(kw_only=True)
-class Framed(Solution):
-    """A program around the images, which no adapter can represent.
+class Framed(AlteredImages):
+    """A program around the images.
 
     Attributes:
-        vlm: the model, to which framed images are passed.
         program: frame and places.
         parameters: of the program.
     """
 
-    deployable: ClassVar[bool] = False
-
-    vlm: VLM
     program: Program
     parameters: np.ndarray
 
-    def logits(
-        self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
-    ) -> np.ndarray:
-        """(N, C) logits of the framed images."""
+    def alter(self, images: ImageSet) -> ImageSet:
+        """The framed images."""
         framed = self.program(images.sources, self.parameters)
-        return box.score(self.prompt, self.vlm.images(list(framed), keep=False))
+        return self.vlm.images(list(framed), keep=False)
 
 
 @register_method("bar", uses_optimizer=False, settings=(), own=OPTIONS, deployable=False)
@@ -137,8 +129,14 @@ def bar(problem: Problem) -> Iterator[Step]:
     first = first if own("lr") is None else own("lr")
     last = last if own("last_lr") is None else own("last_lr")
     rng = generator(problem.seed, "bar")
-    drawn = batches(len(problem.labels), own("batch"), generator(problem.seed, "bar batches"))
-    views = generator(problem.seed, "bar views")
+    drawn = training_batches(
+        problem,
+        generator(problem.seed, "bar batches"),
+        generator(problem.seed, "bar views") if own("augmented") else None,
+        size=own("batch"),
+        side=inner,
+        crop=_CROP,
+    )
     search = meter.wrap(box, "search")
     parameters = rng.standard_normal(program.n_parameters)
     yield Step(0, _solution(problem, program, parameters))
@@ -147,13 +145,9 @@ def bar(problem: Problem) -> Iterator[Step]:
         framed = vlm.images(list(program(sources, candidate)), keep=False)
         return search.score(box.initial_prompt, framed)
 
-    steps, next_step = problem.budget // (1 + own("directions")), 0.0
+    steps, reports = problem.budget // (1 + own("directions")), Reports(problem.budget)
     for number in range(1, steps + 1):
-        rows = next(drawn)
-        sources: Sequence[ImageSource] = [problem.images.sources[row] for row in rows]
-        if own("augmented"):
-            sources = resized_crops(sources, views, inner, _CROP)
-        labels = problem.labels[rows]
+        sources, labels = next(drawn)
         now = logits(parameters, sources)
         at = focal_loss(now, labels, own("gamma"))
         gradient = one_sided(
@@ -167,8 +161,7 @@ def bar(problem: Problem) -> Iterator[Step]:
             rng,
         )
         parameters = parameters - learning_rate(number, steps, first, last) * gradient
-        if meter.queries >= next_step or number == steps:
-            next_step += problem.budget / _STEPS
+        if reports.due(meter.queries, is_last=number == steps):
             learnt = accuracy(now, labels)
             yield Step(meter.queries, _solution(problem, program, parameters), at, learnt)
 

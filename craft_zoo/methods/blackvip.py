@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from craft_zoo.adapter import Solution
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
+from craft_zoo.blackbox.base import VLM, ImageSet
 from craft_zoo.craft import Step
-from craft_zoo.data.augment import resized_crops
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.local_features import check_features, extract
 from craft_zoo.local_features.towers import timm_model
 from craft_zoo.losses import cross_entropy
+from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.base import Problem, register_method
-from craft_zoo.methods.zip import CROP, batches
+from craft_zoo.methods.batches import training_batches
+from craft_zoo.methods.zip import CROP
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.blackvip_spsa import BlackvipSPSA
 from craft_zoo.optimizers.option import Option
@@ -31,7 +32,6 @@ from craft_zoo.seeding import derived_seed, generator
 
 SIDE = 224  # of a prompted image in pixels
 _GRID = 7  # side of the decoder's input
-_STEPS = 20  # steps yielded: few, as measuring each requires a prediction of every test image
 _MAE = "timm:vit_base_patch16_224.mae"
 # Mean and standard deviation with which CLIP normalises colours in [0, 1].
 _MEAN, _STD = (
@@ -160,32 +160,26 @@ Encoder = Callable[[Tensor], Tensor]
 
 
 @dataclass(kw_only=True)
-class PromptedImages(Solution):
-    """Visual prompts for images, which no adapter can represent.
+class PromptedImages(AlteredImages):
+    """Visual prompts for images.
 
     Attributes:
-        vlm: the model, to which prompted images are passed.
         encoder: the encoder.
         decoder: the decoder, in evaluation mode.
         strength: factor of the prompts.
     """
 
-    deployable: ClassVar[bool] = False
-
-    vlm: VLM
     encoder: Encoder = field(repr=False)
     decoder: Decoder = field(repr=False)
     strength: float
 
-    def logits(
-        self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
-    ) -> np.ndarray:
-        """(N, C) logits of the prompted images."""
+    def alter(self, images: ImageSet) -> ImageSet:
+        """The prompted images."""
         shown: list[ImageSource] = []
         for first in range(0, len(images), 128):
             pixels = square_pixels(images.sources[first : first + 128], SIDE)
             shown.extend(prompted(pixels, self.decoder(self.encoder(pixels)), self.strength))
-        return box.score(self.prompt, self.vlm.images(shown, keep=False))
+        return self.vlm.images(shown, keep=False)
 
 
 def _options(*more: Option) -> tuple[Option, ...]:
@@ -238,8 +232,7 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
     released = TABLE.get(problem.name, Gains())
     given = {key: own(key) for key in Gains._fields if own(key) is not None}
     gains = released._replace(**given)
-    sources = problem.images.sources
-    width = encoder(square_pixels(sources[:1], SIDE)).shape[1]
+    width = encoder(square_pixels(problem.images.sources[:1], SIDE)).shape[1]
     seed = derived_seed(problem.seed, f"{name} decoder")
     decoder = Decoder(width, torch.Generator().manual_seed(seed))
     start = decoder.vector
@@ -257,15 +250,18 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
     yield Step(0, Solution(prompt))
     meter = problem.meter
     search = meter.wrap(problem.box, "search")
-    drawn = batches(len(problem.labels), own("batch"), generator(problem.seed, f"{name} batches"))
-    views = generator(problem.seed, f"{name} views")
-    next_step = 0.0
+    drawn = training_batches(
+        problem,
+        generator(problem.seed, f"{name} batches"),
+        generator(problem.seed, f"{name} views") if own("augmented") else None,
+        size=own("batch"),
+        side=SIDE,
+        crop=CROP,
+    )
+    reports = Reports(problem.budget)
     while meter.remaining and not optimizer.stop:
-        rows = next(drawn)
-        chosen: Sequence[ImageSource] = [sources[row] for row in rows]
-        if own("augmented"):
-            chosen = resized_crops(chosen, views, SIDE, CROP)
-        pixels, labels = square_pixels(chosen, SIDE), problem.labels[rows]
+        chosen, labels = next(drawn)
+        pixels = square_pixels(chosen, SIDE)
         codes = encoder(pixels)
         candidates = optimizer.ask()[: meter.remaining]
         losses, learnt = [], []
@@ -276,8 +272,7 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
             losses.append(float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))))
             learnt.append(accuracy(logits, labels))
         optimizer.tell(candidates, np.array(losses))
-        if meter.queries >= next_step or not meter.remaining:
-            next_step += problem.budget / _STEPS
+        if reports.due(meter.queries, is_last=not meter.remaining):
             best = int(np.argmin(losses))
             decoder.vector = start + optimizer.recommend()
             solution = PromptedImages(
@@ -292,7 +287,7 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
 
 def _tower(spec: str, vlm: VLM) -> Encoder:
     scheme, _, name = spec.partition(":")
-    if scheme == "timm" and hasattr(timm_model(name)[0], "num_prefix_tokens"):
+    if scheme == "timm" and getattr(timm_model(name)[0], "num_prefix_tokens", False):
         return lambda pixels: _class_tokens(timm_model(name)[0], pixels)
 
     def encode(pixels: Tensor) -> Tensor:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from craft_zoo import optimizers
 from craft_zoo.adapter import Solution
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Withheld
+from craft_zoo.blackbox.base import VLM, ImageSet, Withheld
 from craft_zoo.blackbox.image_tokens import WithTokens
 from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
+from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import Optimizer
@@ -27,7 +28,6 @@ from craft_zoo.seeding import derived_seed, generator
 TOKENS = 8  # of a text
 _POPSIZE = 30
 _PATCH_WEIGHTS = 3072  # of ViT-B/32, 32 x 32 x 3; the released code has the number for all models
-_STEPS = 20  # steps yielded, as measuring each encodes every test image anew
 
 _OPTIMIZERS = {
     "cma": f"cma:popsize={_POPSIZE},step=csa",
@@ -37,24 +37,18 @@ _OPTIMIZERS = {
 
 
 @dataclass(kw_only=True)
-class TokenPrompts(Solution):
-    """A context and image tokens, of which no adapter can represent the latter.
+class TokenPrompts(AlteredImages):
+    """A context, and tokens with which the model reads the images.
 
     Attributes:
-        vlm: the model, to which images are passed with the tokens.
         tokens: (n, width) float32.
     """
 
-    deployable: ClassVar[bool] = False
-
-    vlm: VLM
     tokens: np.ndarray = field(repr=False)
 
-    def logits(
-        self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
-    ) -> np.ndarray:
-        """(N, C) logits of the images with the tokens, under the context."""
-        return box.score(self.prompt, with_tokens(self.vlm, images, self.tokens))
+    def alter(self, images: ImageSet) -> ImageSet:
+        """The images with the tokens."""
+        return with_tokens(self.vlm, images, self.tokens)
 
 
 def with_tokens(vlm: VLM, images: ImageSet, tokens: np.ndarray) -> ImageSet:
@@ -156,7 +150,7 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
     yield Step(0, Solution(space.contexts(np.zeros((1, space.dim)))[0]))
     meter, labels = problem.meter, torch.from_numpy(problem.labels)
     search = meter.wrap(problem.box, "search")
-    next_step = 0.0
+    reports = Reports(problem.budget)
     while meter.remaining and not optimizer.stop:
         candidates = optimizer.ask()[: meter.remaining]
         contexts = space.contexts(candidates)
@@ -173,8 +167,8 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
             logits = np.stack(list(search.logits(contexts, problem.images)))
         losses = cross_entropy(torch.from_numpy(logits), labels).numpy()
         optimizer.tell(candidates, losses)
-        if meter.queries >= next_step or not meter.remaining or optimizer.stop:
-            next_step += problem.budget / _STEPS
+        is_last = not meter.remaining or optimizer.stop is not None
+        if reports.due(meter.queries, is_last=is_last):
             best = optimizer.best.point
             solution = TokenPrompts(
                 prompt=space.contexts(best[None])[0], vlm=problem.vlm, tokens=space.tokens(best)

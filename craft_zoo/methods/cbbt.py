@@ -12,11 +12,10 @@ from torch import Tensor
 
 from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
-from craft_zoo.data.augment import resized_crops
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
-from craft_zoo.methods.zip import batches
+from craft_zoo.methods.batches import training_batches
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import generator
@@ -62,17 +61,19 @@ def cbbt(problem: Problem) -> Iterator[Step]:
     epochs = math.ceil(steps / an_epoch)
     adam = torch.optim.Adam([context], lr=own("lr"), weight_decay=_WEIGHT_DECAY)
     rng = generator(problem.seed, "cbbt")
-    drawn = batches(n, own("batch"), generator(problem.seed, "cbbt batches"))
-    views = generator(problem.seed, "cbbt views")
+    drawn = training_batches(
+        problem,
+        generator(problem.seed, "cbbt batches"),
+        generator(problem.seed, "cbbt views") if own("augmented") else None,
+        size=own("batch"),
+        side=problem.vlm.image_size,
+        crop=_CROP,
+    )
     search = problem.meter.wrap(problem.box, "search")
     yield Step(0, Solution(context.numpy().copy()))
     for number in range(steps):
-        rows = next(drawn)
-        sources = [problem.images.sources[row] for row in rows]
-        if own("augmented"):
-            sources = [*resized_crops(sources, views, problem.vlm.image_size, _CROP)]
+        sources, labels = next(drawn)
         images = problem.vlm.images(sources, keep=False)
-        labels = problem.labels[rows]
         moves = directions(own("directions"), tuple(context.shape), rng)
         candidates = np.concatenate([context.numpy()[None], context.numpy() + moves])
         losses: list[float] = []

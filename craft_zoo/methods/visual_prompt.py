@@ -4,47 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
 
 from craft_zoo import optimizers
 from craft_zoo.adapter import Solution
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
+from craft_zoo.blackbox.base import ImageSet
 from craft_zoo.craft import Step
 from craft_zoo.losses import cross_entropy
+from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import Coordinator, square_pixels
 from craft_zoo.seeding import derived_seed
 
-_STEPS = 20  # steps yielded: few, as measuring each requires a prediction of every test image
-
 
 @dataclass(kw_only=True)
-class VisualPrompt(Solution):
-    """Visual prompts for images, which no adapter can represent.
+class VisualPrompt(AlteredImages):
+    """Visual prompts for images.
 
     Attributes:
-        vlm: the model, to which prompted images are passed.
         coordinator: network that generates the prompts.
         parameters: parameters of its decoder.
     """
 
-    deployable: ClassVar[bool] = False
-
-    vlm: VLM
     coordinator: Coordinator
     parameters: np.ndarray
 
-    def logits(
-        self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
-    ) -> np.ndarray:
-        """(N, C) logits of the prompted images."""
+    def alter(self, images: ImageSet) -> ImageSet:
+        """The prompted images."""
         pixels = square_pixels(images.sources, self.vlm.image_size)
-        prompted = self.vlm.images(list(self.coordinator(pixels, self.parameters)), keep=False)
-        return box.score(self.prompt, prompted)
+        return self.vlm.images(list(self.coordinator(pixels, self.parameters)), keep=False)
 
 
 @register_method("visual-prompt", uses_optimizer=False, settings=(), deployable=False)
@@ -65,7 +56,7 @@ def visual_prompt(problem: Problem) -> Iterator[Step]:
     )
     search = meter.wrap(box, "search")
     labels = torch.from_numpy(problem.labels)
-    next_step = 0.0
+    reports = Reports(problem.budget)
     while meter.remaining and not optimizer.stop:
         candidates = optimizer.ask()[: meter.remaining]
         losses, learnt = [], []
@@ -75,8 +66,7 @@ def visual_prompt(problem: Problem) -> Iterator[Step]:
             losses.append(float(cross_entropy(torch.from_numpy(logits), labels)))
             learnt.append(accuracy(logits, problem.labels))
         optimizer.tell(candidates, np.array(losses))
-        if meter.queries >= next_step or not meter.remaining:
-            next_step += problem.budget / _STEPS
+        if reports.due(meter.queries, is_last=not meter.remaining):
             best = int(np.argmin(losses))
             solution = VisualPrompt(
                 prompt=box.initial_prompt,

@@ -11,10 +11,10 @@ import torch
 
 from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
-from craft_zoo.data.augment import resized_crops
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.batches import training_batches
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import Space
 from craft_zoo.optimizers.option import Option
@@ -151,15 +151,17 @@ def zip_(problem: Problem) -> Iterator[Step]:
     yield Step(0, Solution(space.start))
     meter = problem.meter
     search = meter.wrap(problem.box, "search")
-    drawn = batches(len(problem.labels), own("batch"), generator(problem.seed, "zip batches"))
-    views = generator(problem.seed, "zip views")
+    drawn = training_batches(
+        problem,
+        generator(problem.seed, "zip batches"),
+        generator(problem.seed, "zip views") if own("augmented") else None,
+        size=own("batch"),
+        side=problem.vlm.image_size,
+        crop=CROP,
+    )
     while meter.remaining and not optimizer.stop:
-        rows = next(drawn)
-        sources = [problem.images.sources[row] for row in rows]
-        if own("augmented"):
-            sources = [*resized_crops(sources, views, problem.vlm.image_size, CROP)]
+        sources, labels = next(drawn)
         images = problem.vlm.images(sources, keep=False)
-        labels = problem.labels[rows]
         candidates = optimizer.ask()[: meter.remaining]
         logits = np.stack(list(search.logits(space.prompts(candidates), images)))
         losses = cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)).numpy()
@@ -171,13 +173,3 @@ def zip_(problem: Problem) -> Iterator[Step]:
             float(losses[best]),
             accuracy(logits[best], labels),
         )
-
-
-def batches(n: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Indices of the images of each batch, without end."""
-    while True:
-        order = rng.permutation(n)
-        if n < size:
-            yield order
-        for first in range(0, n - size + 1, size):
-            yield order[first : first + size]

@@ -179,10 +179,10 @@ class OpenCLIP(ServingVLM):
         if tokens is None:
             yield
             return
-        if tokens.shape[1] != self.embeddings().width:
+        if tokens.shape[1] != (width := self._token_width()):
             raise CraftZooError(
-                f"{self.name} takes image tokens of {self.embeddings().width} numbers, not "
-                f"{tokens.shape[1]}: pass the images alone"
+                f"{self.name} takes image tokens of {width} numbers, not {tokens.shape[1]}: pass "
+                f"the images alone"
             )
         added = torch.from_numpy(tokens)
 
@@ -198,12 +198,17 @@ class OpenCLIP(ServingVLM):
 
     def embeddings(self) -> Embeddings:
         """See :meth:`VLM.embeddings`. Vision transformers of open_clip take image tokens."""
-        words, visual = token_embedding(self._model).weight.float(), self._model.visual
-        if not isinstance(visual, VisionTransformer):
-            return Embeddings(float(words.std(correction=0)), 0, (0.0, 0.0))
-        patches = visual.conv1.weight.float()
-        statistics = float(patches.mean()), float(patches.std(correction=0))
-        return Embeddings(float(words.std(correction=0)), len(patches), statistics)
+        words, width = token_embedding(self._model).weight.float(), self._token_width()
+        statistics = 0.0, 0.0
+        if width:
+            patches = self._model.visual.conv1.weight.float()
+            statistics = float(patches.mean()), float(patches.std(correction=0))
+        return Embeddings(float(words.std(correction=0)), width, statistics)
+
+    def _token_width(self) -> int:
+        """Numbers of an image token; 0 if the model takes none."""
+        visual = self._model.visual
+        return len(visual.conv1.weight) if isinstance(visual, VisionTransformer) else 0
 
     def white_box(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> WhiteBox:
         """Open the model on class names with gradients; not part of the black-box interface."""

@@ -13,7 +13,8 @@ from craft_zoo.blackbox import as_template
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, read_settings
-from craft_zoo.methods.zip import Fastfood, LowRankTokens, batches, hadamard
+from craft_zoo.methods.batches import batches
+from craft_zoo.methods.zip import Fastfood, LowRankTokens, hadamard
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers.zip_spsa import ZipSPSA
 
