@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 
 from craft_zoo.blackbox.base import ImageSet
 from craft_zoo.craft import Step
@@ -212,7 +213,5 @@ def focal_loss(logits: np.ndarray, labels: np.ndarray, gamma: float) -> float:
         labels: (N,) int64.
         gamma: exponent; 0 gives the cross-entropy.
     """
-    logits = logits.astype(np.float64)
-    logits = logits - logits.max(axis=1, keepdims=True)
-    log_p = logits[np.arange(len(labels)), labels] - np.log(np.exp(logits).sum(axis=1))
+    log_p = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
     return float((-((1 - np.exp(log_p)) ** gamma) * log_p).mean())
