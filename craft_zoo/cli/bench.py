@@ -60,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--suite",
         choices=suite_names(),
-        help="a plan that is included: the experiments of a paper; other arguments override it",
+        metavar="NAME",
+        help="a plan that is included, the experiments of a paper; other arguments override it: "
+        f"{', '.join(suite_names())}",
     )
     parser.add_argument(
         "--dry-run",

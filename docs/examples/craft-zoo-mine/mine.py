@@ -33,5 +33,5 @@ class Mine(Optimizer):
             self.sigma *= 1.5**-0.25  # one success in five keeps the length
 
     def recommend(self) -> np.ndarray:
-        """The better one of all so far."""
+        """The best candidate so far."""
         return self.parent.copy()

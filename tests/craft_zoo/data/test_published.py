@@ -188,7 +188,7 @@ def test_zero_shot_and_craft_run(published_root: Path, vlm: OpenCLIP, name: str)
 def imagenet_adapter(published_root: Path, vlm: OpenCLIP) -> Adapter:
     """An adapter of a method without a search, so that threads do not change it."""
     task = few_shot(load_dataset("imagenet", root=published_root), shots=2, seed=1)
-    return cz.tune(vlm, task, method="refine").adapter
+    return cz.tune(vlm, task, method="anchors").adapter
 
 
 @pytest.mark.parametrize("name", SHIFTS)
