@@ -14,8 +14,10 @@ All tables and plots derive from the points that runs measured. A finished run i
 - :func:`performance_profile`, :func:`runtimes`, :func:`reached`: shares of runs above a score or
   past a target
 - :func:`write_results`, :func:`write_config`, :func:`read_results`: result files
+- :func:`write_archive`, :func:`lay_beside`: a bench's runs as one file, and beside others'
 """
 
+from craft_zoo.benchmarks.archive import write_archive
 from craft_zoo.benchmarks.cost_estimate import estimate_costs
 from craft_zoo.benchmarks.grid import RunSpec, combine, cross, short_name
 from craft_zoo.benchmarks.names import name_datasets
@@ -24,7 +26,7 @@ from craft_zoo.benchmarks.processes import run_in_processes
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
 from craft_zoo.benchmarks.queue import Listener, Listeners
 from craft_zoo.benchmarks.ray_cluster import run_on_ray
-from craft_zoo.benchmarks.results import read_results, write_config, write_results
+from craft_zoo.benchmarks.results import lay_beside, read_results, write_config, write_results
 from craft_zoo.benchmarks.runner import Bench
 from craft_zoo.benchmarks.significance import aggregate, compare, compare_all, rank, score_table
 from craft_zoo.benchmarks.statistics import (
@@ -59,6 +61,7 @@ __all__ = [
     "cross",
     "estimate_costs",
     "few_seeds_warning",
+    "lay_beside",
     "name_datasets",
     "performance_profile",
     "rank",
@@ -75,6 +78,7 @@ __all__ = [
     "suite_names",
     "summarize",
     "tidy",
+    "write_archive",
     "write_config",
     "write_results",
 ]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from craft_zoo.benchmarks.grid import RunSpec
+from craft_zoo.benchmarks.archive import CONFIG, CONFIG_BYTES, read_archive
+from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.statistics import average_curves, summarize, tidy
-from craft_zoo.benchmarks.store import Point, RunStore, environment
+from craft_zoo.benchmarks.store import Point, Record, RunStore, environment, parse_record
+from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
-from craft_zoo.files import read_bounded, write_atomically
+from craft_zoo.files import write_atomically
 from craft_zoo.records import check, parse, seal_holds, sealed
 
 
@@ -48,10 +50,6 @@ def write_results(
     return summary
 
 
-_CONFIG = "config.json"
-_CONFIG_BYTES = 2**25
-
-
 class _Environment(BaseModel):
     """Types of the ``environment`` fields shown in a report; other fields are allowed."""
 
@@ -82,7 +80,7 @@ def write_config(
     """
     described = [run.to_json() | {"name": (names or {}).get(run, "")} for run in runs]
     config = {"runs": described, "environment": environment()}
-    write_atomically(folder / _CONFIG, sealed(config))
+    write_atomically(folder / CONFIG, sealed(config))
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,7 @@ class Results:
         broken: an error message for each unreadable record.
         environment: versions and machine of the last bench.
         transfers: finished run → data set name → accuracy of the run's solution on it.
+        sources: a sentence for each other source whose runs were added.
     """
 
     curves: dict[RunSpec, list[Point]]
@@ -106,53 +105,117 @@ class Results:
     broken: list[str]
     environment: dict[str, Any]
     transfers: dict[RunSpec, dict[str, float]] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=list)
 
 
-def read_results(folder: Path) -> Results:
-    """Read the folder of a finished or running ``craft-zoo bench``.
+def read_results(source: Path) -> Results:
+    """Read the folder of a finished or running ``craft-zoo bench``, or an archive of one.
 
     The grid is read from ``config.json``. Until that exists, it consists of all finished runs.
+
+    Args:
+        source: the folder, or a file of :func:`craft_zoo.benchmarks.write_archive`.
 
     Raises:
         CraftZooError: there is no finished run, or ``config.json`` cannot be read.
     """
-    if not (folder / "runs").is_dir():
+    if source.is_file():
+        records, broken, config = _archived(source)
+    elif (source / "runs").is_dir():
+        records, broken = RunStore(source).read_all()
+        path = source / CONFIG
+        config = path.read_bytes() if path.exists() else None
+    else:
         raise CraftZooError(
-            f"{folder} holds no results: give the folder of a craft-zoo bench (--out)"
+            f"{source} holds no results: give the folder of a craft-zoo bench (--out)"
         )
-    store = RunStore(folder)
-    found, broken = store.read_all()
-    names, about = dict.fromkeys(found, ""), environment()
-    path = folder / _CONFIG
-    if path.exists():
-        try:
-            config = parse(read_bounded(path, _CONFIG_BYTES, "a grid's configuration"))
-            if not seal_holds(config):
-                raise ValueError("it does not match its checksum")
-            check(_Config, config)
-            names = {
-                RunSpec.from_json({k: v for k, v in run.items() if k != "name"}): str(run["name"])
-                for run in config["runs"]
-            }
-            about = config["environment"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CraftZooError(
-                f"{path} cannot be read ({error}): remove it, or run the bench again"
-            ) from None
+    names, about = dict.fromkeys(records, ""), environment()
+    if config is not None:
+        names, about = _grid(config, source)
     # Match runs by identity, as the data may have moved to another path since.
-    by_identity = {run.identity: points for run, points in found.items()}
-    curves = {run: by_identity[run.identity] for run in names if run.identity in by_identity}
-    if not curves:
+    by_identity = {run.identity: record for run, record in records.items()}
+    found = {run: by_identity[run.identity] for run in names if run.identity in by_identity}
+    if not found:
         raise CraftZooError(
-            f"{folder} holds no finished run: wait until craft-zoo bench has finished"
+            f"{source} holds no finished run: wait until craft-zoo bench has finished"
         )
     grid = {run.identity for run in names}
     return Results(
-        curves=curves,
+        curves={run: record.points for run, record in found.items()},
         names=names,
-        missing=[run for run in names if run not in curves],
-        others=[run for run in found if run.identity not in grid],
+        missing=[run for run in names if run not in found],
+        others=[run for run in records if run.identity not in grid],
         broken=broken,
         environment=about,
-        transfers={run: store.transfers(run) for run in curves if run.transfer},
+        transfers={run: record.transfer for run, record in found.items() if record.transfer},
     )
+
+
+def _archived(path: Path) -> tuple[dict[RunSpec, Record], list[str], bytes | None]:
+    records, broken, config = {}, [], None
+    for name, content in read_archive(path):
+        if name == CONFIG:
+            config = content
+            continue
+        try:
+            record = parse_record(content, f"{name} in {path}")
+            records[record.run] = record
+        except CraftZooError as error:
+            broken.append(str(error))
+    return records, broken, config
+
+
+def _grid(content: bytes, source: Path) -> tuple[dict[RunSpec, str], dict[str, Any]]:
+    """The runs of a ``config.json`` with their names, and its environment."""
+    try:
+        if len(content) > CONFIG_BYTES:
+            raise ValueError(f"it has more than {CONFIG_BYTES:,} bytes")
+        config = parse(content)
+        if not seal_holds(config):
+            raise ValueError("it does not match its checksum")
+        check(_Config, config)
+        names = {
+            RunSpec.from_json({k: v for k, v in run.items() if k != "name"}): str(run["name"])
+            for run in config["runs"]
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise CraftZooError(
+            f"{source / CONFIG} cannot be read ({error}): remove it, or run the bench again"
+        ) from None
+    return names, config["environment"]
+
+
+def lay_beside(results: Results, others: Mapping[str, Results]) -> Results:
+    """Results with the runs of others added, so that they are shown together.
+
+    Runs of the same configuration share a curve, whoever made them. A run that two sources have is
+    taken from the first. An added run on data of the same name and content takes the data set from
+    the first, as its path may differ there.
+
+    Args:
+        results: the first's, whose grid and environment are kept.
+        others: results to add, by the name of their source.
+    """
+    curves, names, transfers = dict(results.curves), dict(results.names), dict(results.transfers)
+    broken, sources = list(results.broken), list(results.sources)
+    known = {run.identity for run in curves}
+    datasets = {_data(run): run.dataset for run in curves}
+    for source, other in others.items():
+        broken += other.broken
+        before = len(curves)
+        for run, points in other.curves.items():
+            mine = replace(run, dataset=datasets.setdefault(_data(run), run.dataset))
+            if mine.identity not in known:
+                known.add(mine.identity)
+                curves[mine], names[mine] = points, other.names[run]
+                transfers |= {mine: other.transfers[run]} if run in other.transfers else {}
+        sources.append(f"{counted(len(curves) - before, 'run')} from {source}.")
+    return replace(
+        results, curves=curves, names=names, transfers=transfers, broken=broken, sources=sources
+    )
+
+
+def _data(run: RunSpec) -> tuple[str, ...]:
+    """What data sets with the same images, classes and draws have in common."""
+    spec = run.dataset
+    return short_name(spec.name), run.data or spec.name, spec.sampling, spec.fewer

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,7 +23,7 @@ from craft_zoo.records import check, parse, seal_holds, sealed
 
 _PACKAGES = ("craft-zoo", "torch", "open_clip_torch", "nevergrad", "cma", "numpy")
 _RECORD, _ADAPTER, _JOURNAL = "run.json", "adapter.safetensors", "journal"
-_RECORD_BYTES = 2**22  # largest record read: sixty times the largest in docs/results
+RECORD_BYTES = 2**22  # largest record read: sixty times the largest in docs/results
 
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -71,6 +71,23 @@ class _Record(BaseModel):
     checksum: str | None = None
 
 
+class Record(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        run: the run.
+        points: its curve.
+        transfer: accuracy of its solution on other data sets, by name.
+    """
+
+    run: RunSpec
+    points: list[Point]
+    transfer: dict[str, float]
+
+
+_UNREADABLE = "the record {} cannot be read{}: remove its folder to run it again"
+
+
 class RunStore:
     """Stores runs in ``folder/runs/<identity>/``: ``run.json`` and ``adapter.safetensors``.
 
@@ -95,26 +112,18 @@ class RunStore:
     def load(self, run: RunSpec) -> list[Point] | None:
         """The curve of a finished run, or None."""
         path = self._folder(run) / _RECORD
-        return _read(path)[1] if path.exists() else None
+        return _read(path).points if path.exists() else None
 
-    def transfers(self, run: RunSpec) -> dict[str, float]:
-        """Accuracy of a finished run's solution on other data sets, by name.
-
-        Raises:
-            CraftZooError: the record cannot be read.
-        """
-        return _read(self._folder(run) / _RECORD)[2]
-
-    def read_all(self) -> tuple[dict[RunSpec, list[Point]], list[str]]:
-        """The curves of all finished runs, and an error message per unreadable record."""
-        curves, broken = {}, []
+    def read_all(self) -> tuple[dict[RunSpec, Record], list[str]]:
+        """The records of all finished runs, and an error message per unreadable record."""
+        records, broken = {}, []
         for path in sorted((self.folder / "runs").glob(f"*/{_RECORD}")):
             try:
-                run, points, _ = _read(path)
-                curves[run] = points
+                record = _read(path)
+                records[record.run] = record
             except CraftZooError as error:
                 broken.append(str(error))
-        return curves, broken
+        return records, broken
 
     def claim(self, run: RunSpec) -> Journal:
         """Lock a run and open its journal; the caller removes the journal when the run is finished.
@@ -197,25 +206,45 @@ class RunStore:
         return self.folder / "runs" / run.identity
 
 
-def _read(path: Path) -> tuple[RunSpec, list[Point], dict[str, float]]:
-    """Read a record: the run, its curve, and its accuracy on other data sets.
+def _read(path: Path) -> Record:
+    """Read a record.
 
     Raises:
         CraftZooError: the record is unreadable, invalid or does not match its checksum.
     """
     try:
-        record = parse(read_bounded(path, _RECORD_BYTES, "a record"))
+        content = read_bounded(path, RECORD_BYTES, "a record")
+    except OSError as error:
+        raise CraftZooError(_UNREADABLE.format(path, f" ({error})")) from None
+    return parse_record(content, path)
+
+
+def parse_record(content: bytes, name: str | Path) -> Record:
+    """The record in the content of a ``run.json``.
+
+    Args:
+        content: of the file.
+        name: of the file, for error messages.
+
+    Raises:
+        CraftZooError: the record is invalid or does not match its checksum.
+    """
+    try:
+        record = parse(content)
         if seal_holds(record):
             check(_Record, record)
             points = [Point(**point) for point in record["points"]]
-            return RunSpec.from_json(record["run"]), points, record.get("transfer", {})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CraftZooError(
-            f"the record {path} cannot be read ({error}): remove its folder to run it again"
-        ) from None
+            return Record(RunSpec.from_json(record["run"]), points, record.get("transfer", {}))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CraftZooError(_UNREADABLE.format(name, f" ({error})")) from None
     raise CraftZooError(
-        f"the record {path} does not match its checksum: remove its folder to run it again"
+        f"the record {name} does not match its checksum: remove its folder to run it again"
     )
+
+
+def record_schema() -> dict[str, Any]:
+    """JSON schema of a ``run.json``."""
+    return _Record.model_json_schema()
 
 
 def environment() -> dict[str, Any]:

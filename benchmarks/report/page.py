@@ -261,7 +261,7 @@ def _facts(results: Results, main: dict[RunSpec, list[Point]]) -> dict[str, str]
 
 def _notes(results: Results, scores: pd.DataFrame, points: pd.DataFrame) -> list[str]:
     """Notes about missing, excluded and unreadable runs."""
-    notes = list(results.broken)
+    notes = [*results.sources, *results.broken]
     if results.missing:
         notes.append(f"{len(results.missing)} runs of the grid are not finished and left out.")
     if results.others:

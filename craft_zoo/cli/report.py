@@ -1,6 +1,7 @@
 """Write report.html: one file that needs no network, with curves, tables, statistics, costs and
 every run's configuration; report.md, figures/ (PNG, SVG, PDF) and tables/ (LaTeX, CSV) beside it. A
-report on a grid in progress covers the runs so far.
+report on a grid in progress covers the runs so far. Folders and archives that follow are laid
+beside it. --archive writes the runs as one file that others can lay beside theirs.
 """
 
 from __future__ import annotations
@@ -8,26 +9,45 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from craft_zoo.benchmarks import read_results
+from craft_zoo.benchmarks import lay_beside, read_results, write_archive
 from craft_zoo.benchmarks.report import write_report
 from craft_zoo.console import open_console
+from craft_zoo.counts import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="results of craft-zoo bench")
     parser.add_argument(
+        "others",
+        type=Path,
+        nargs="*",
+        metavar="OTHER",
+        help="another folder, or an archive of one, whose runs are shown beside DIR's",
+    )
+    parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the report (default: DIR/report)"
+    )
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        metavar="FILE",
+        help="write DIR's runs to FILE, a tar.xz, in place of a report",
     )
     parser.add_argument("--title", help="title of the page (default: contains the folder's name)")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    results = read_results(options.folder)
+    console = open_console()
+    if options.archive is not None:
+        count = write_archive(options.folder, options.archive)
+        console.print(f"{options.archive} holds {counted(count, 'run')}.", soft_wrap=True)
+        return 0
+    others = {str(source): read_results(source) for source in options.others}
+    results = lay_beside(read_results(options.folder), others)
     title = options.title or f"craft-zoo: {options.folder.resolve().name}"
     page = write_report(results, options.out or options.folder / "report", title)
-    console = open_console()
     for problem in results.broken:
         console.print(f"Left out: {problem}", soft_wrap=True, markup=False)
     console.print(

@@ -85,7 +85,7 @@ def test_a_bench_tries_solutions_on_other_data(vlm: OpenCLIP, tmp_path: Path) ->
     store = RunStore(tmp_path)
     [run] = grid("digits@base", transfer=["digits@new", "digits@base"])
     [points] = Bench(vlm, store).run([run]).values()
-    tried = store.transfers(run)
+    tried = store.read_all()[0][run].transfer
     assert list(tried) == ["digits@new", "digits@base"]
     assert tried["digits@base"] == pytest.approx(points[-1].accuracy)
     adapter, new = Adapter.load(store.adapter_path(run)), load_dataset("digits@new")
@@ -343,7 +343,7 @@ def test_a_suite_runs_on_published_layouts(
     }
     shifts = [run for run in curves if run.transfer]
     for shift in shifts:
-        assert len(RunStore(out).transfers(shift)) == 4
+        assert len(RunStore(out).read_all()[0][shift].transfer) == 4
     # of the parts for zero-shot, and of those for what is learnt
     both = {"dataset", CraftConfig().template}
     assert {run.config.template for run in shifts} == both
