@@ -177,10 +177,6 @@ class WrappedBlackBox(BlackBox):
         self.questions = box.questions
 
 
-class Withheld(CraftZooError):  # noqa: N818, an expected condition rather than an error
-    """A model does not return its internals."""
-
-
 class VLM(ABC):
     """A vision-language model that can only be queried.
 
@@ -275,27 +271,17 @@ class VLM(ABC):
         """
         raise CraftZooError(f"{self.name} has no features of texts")
 
-    def feature_lengths(self, images: ImageSet) -> np.ndarray:
+    def feature_lengths(self, images: ImageSet) -> np.ndarray | None:
         """(N,) float32 lengths of the features of N images of this model, before normalisation.
 
-        They are internals of a model on this machine. Multiplied by its logits, they are the logits
-        of code that forgets to normalise the features.
-
-        Raises:
-            Withheld: the model does not return them.
+        They are internals of a model on this machine; None: the model does not return them. A
+        model's logits times these lengths are those of code that forgets to normalise features.
         """
-        raise Withheld(
-            f"{self.name} does not give the lengths of its image features away, as only models on "
-            f"this machine do: use normalised features"
-        )
+        return None
 
-    def embeddings(self) -> Embeddings:
-        """Numbers about the model's embeddings, internals of a model on this machine.
-
-        Raises:
-            Withheld: the model does not give them away.
-        """
-        raise Withheld(f"{self.name} does not tell about its embeddings")
+    def embeddings(self) -> Embeddings | None:
+        """Numbers about the embeddings of a model on this machine; None: it returns none."""
+        return None
 
     @property
     def billed(self) -> Usage:
@@ -353,7 +339,7 @@ class WrappedVLM(VLM):
         """See :meth:`VLM.expected_usage`."""
         return self._vlm.expected_usage(asked, images, classnames, init)
 
-    def embeddings(self) -> Embeddings:
+    def embeddings(self) -> Embeddings | None:
         """See :meth:`VLM.embeddings`."""
         return self._vlm.embeddings()
 

@@ -72,6 +72,7 @@ class ModelSpec:
                     f"(--pretrained) and device (--device)"
                 )
             return opener(self)
+        self.check_no_options()
         if self.max_predictions is not None or self.max_cost is not None:
             raise CraftZooError(
                 f"{model} is on this machine and costs nothing: leave out the limits of "
@@ -90,6 +91,14 @@ class ModelSpec:
             compile=self.compile,
             cache=self.cache,
         )
+
+    def check_no_options(self) -> None:
+        """Raise CraftZooError if there are options, for a model that has none."""
+        if self.options:
+            raise CraftZooError(
+                f"{self.model} has no options, which only services have: leave out options "
+                f"(--model-option)"
+            )
 
 
 Opener = Callable[[ModelSpec], VLM]

@@ -109,20 +109,22 @@ class ReplayVLM(WrappedVLM):
         self._note_usage(self._vlm.billed - before)
         return vectors
 
-    def feature_lengths(self, images: ImageSet) -> np.ndarray:
+    def feature_lengths(self, images: ImageSet) -> np.ndarray | None:
         """See :meth:`VLM.feature_lengths`. They are recorded, as encoding the images takes long."""
         self._settle()
         if self._journal.replaying:
             lengths = self._journal.note({"lengths": []})["lengths"]
-        else:
-            parts = self._parts_of(images)
-            found = [
-                self._vlm.feature_lengths(parts.handed(place, images))
-                for place in range(len(parts.places))
-            ]
-            lengths = np.concatenate(found).tolist()
-            self._journal.note({"lengths": lengths})
-        return np.array(lengths, dtype=np.float32)
+            return np.array(lengths, dtype=np.float32)
+        parts = self._parts_of(images)
+        found: list[np.ndarray] = []
+        for place in range(len(parts.places)):
+            some = self._vlm.feature_lengths(parts.handed(place, images))
+            if some is None:
+                return None
+            found.append(some)
+        lengths = np.concatenate(found)
+        self._journal.note({"lengths": lengths.tolist()})
+        return lengths
 
     def _note_usage(self, billed: Usage) -> None:
         """Count what the model billed, according to the journal where it replays."""

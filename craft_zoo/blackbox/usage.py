@@ -93,14 +93,20 @@ class Price:
                 request and of one image.
 
         Raises:
-            CraftZooError: a unit is unknown, or a price is no number or negative.
+            CraftZooError: a unit is unknown or occurs twice, as it does in "2,5", or a price is no
+                number or negative.
         """
-        prices = {}
+        prices: dict[str, float] = {}
         for part in text.split(","):
             unit, equals, number = part.rpartition("=")
             unit = unit.strip() if equals else "predictions"
             if unit not in _QUOTED:
                 raise CraftZooError(f"a price has no unit {unit!r}: use {', '.join(_QUOTED)}")
+            if unit in prices:
+                raise CraftZooError(
+                    f"{text!r} has two prices of {unit.replace('_', ' ')}: give one, with a point "
+                    f"before decimals, as in 2.5"
+                )
             try:
                 prices[unit] = float(number) / _QUOTED[unit]
             except ValueError:

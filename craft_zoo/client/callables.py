@@ -244,7 +244,7 @@ class _CallableVLM(VLM):
         if self._answers == "logits":
             return scores.astype(np.float32)
         if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
-            wrong = scores.min() if scores.min() < 0 else scores.max()
+            wrong = scores.min() if scores.min() < -_ROUNDING else scores.max()
             raise CraftZooError(
                 f"{self.name} returned {wrong:g} as a probability: say answers='logits'"
             )

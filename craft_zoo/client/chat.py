@@ -14,13 +14,8 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import data_url
-from craft_zoo.client.questions import (
-    Limits,
-    Question,
-    QuestionVLM,
-    Reply,
-)
-from craft_zoo.client.services import ServiceOptions, address, open_service
+from craft_zoo.client.questions import Limits, Question, QuestionVLM, Reply
+from craft_zoo.client.services import OpenAIOptions, address, open_service
 from craft_zoo.counts import counted
 
 SCHEME = "chat:"
@@ -28,7 +23,7 @@ _TOP = 20  # log-probabilities of the likeliest tokens that the protocol returns
 
 
 @dataclass(frozen=True)
-class ChatOptions(ServiceOptions):
+class ChatOptions(OpenAIOptions):
     """Options of a chat model.
 
     Attributes:

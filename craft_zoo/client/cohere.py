@@ -46,7 +46,7 @@ class Cohere(VectorService):
         urls = [data_url(each) for each in inputs if isinstance(each, bytes)]
         if urls:
             return request | {"input_type": "image", "images": urls}
-        # Texts are compared with images as queries are with what is searched.
+        # Cohere compares a search query with what is searched, here the images.
         return request | {"input_type": "search_query", "texts": list(inputs)}
 
     def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float]:

@@ -11,13 +11,8 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import data_url
-from craft_zoo.client.questions import (
-    Limits,
-    Question,
-    QuestionVLM,
-    Reply,
-)
-from craft_zoo.client.services import address, open_service
+from craft_zoo.client.questions import Limits, Question, QuestionVLM, Reply
+from craft_zoo.client.services import OpenAIOptions, address, open_service
 
 SCHEME = "openai:"
 
@@ -109,4 +104,4 @@ def probability(value: Any) -> float:
 def open_decisions(spec: ModelSpec) -> QuestionVLM:
     """A model behind OpenAI's decisions API, openai:MODEL or openai:MODEL@https://HOST/v1."""
     model, url = address(spec, SCHEME)
-    return open_service(spec, lambda options: Decisions(model, url, options=options))
+    return open_service(spec, lambda options: Decisions(model, url, options=options), OpenAIOptions)

@@ -245,6 +245,7 @@ class _Endpoint(WordBox):
 @register_model(SCHEME)
 def open_hugging_face(spec: ModelSpec) -> HuggingFaceVLM:
     """A model behind Hugging Face's zero-shot-image-classification API, hf-api:https://ENDPOINT."""
+    spec.check_no_options()
     return HuggingFaceVLM(
         spec.model, max_predictions=spec.max_predictions, price=spec.price, max_cost=spec.max_cost
     )

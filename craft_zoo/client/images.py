@@ -119,10 +119,8 @@ class Part:
                 )
             except Refused as refusal:
                 if refusal.code == ErrorCode.BAD_IMAGE:
-                    for place in sent:
-                        open_image(
-                            self._sources[self.start + place]
-                        )  # raises an error that names the image
+                    for place in sent:  # a broken image raises an error that names it
+                        open_image(self._sources[self.start + place])
                     if self.start:  # the server's message counts from the start of this part
                         sentence = f"after the first {self.start:,} images, {refusal}"
                         raise Refused(refusal.code, sentence) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,9 +10,10 @@ from craft_zoo.client.failures import status_failure, useless
 from craft_zoo.client.http import checked_key, checked_url, message_of
 from craft_zoo.client.questions import QuestionService
 from craft_zoo.client.retrying import Transient, seconds_of
-from craft_zoo.client.services import ServiceOptions
+from craft_zoo.client.services import OpenAIOptions
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import sentence
+from craft_zoo.protocol import IDEMPOTENCY_HEADER
 
 KEY = "OPENAI_API_KEY"
 
@@ -53,7 +53,7 @@ class OpenAIClient:
             raise CraftZooError(
                 "the package openai is missing: pip install 'craft-zoo[openai]'"
             ) from None
-        key = checked_key(os.environ.get(variable, "") if key is None else key, variable)
+        key = checked_key(key, variable)
         owner = "OpenAI" if url is None else owner
         if owner and not key:
             raise CraftZooError(f"{owner} needs a key: set {variable}")
@@ -95,7 +95,7 @@ class OpenAIClient:
         import openai
 
         try:
-            answer = create(**request, extra_headers={"Idempotency-Key": key})
+            answer = create(**request, extra_headers={IDEMPOTENCY_HEADER: key})
             self._answered = True
             body = json.loads(answer.content)
         except openai.APITimeoutError:
@@ -152,7 +152,7 @@ class OpenAIService(QuestionService):
     """
 
     scheme: ClassVar[str]
-    options_type: ClassVar[type[ServiceOptions]] = ServiceOptions
+    options_type: ClassVar[type[OpenAIOptions]] = OpenAIOptions
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class OpenAIService(QuestionService):
         url: str | None = None,
         *,
         key: str | None = None,
-        options: ServiceOptions | None = None,
+        options: OpenAIOptions | None = None,
     ) -> None:
         self.options, self._model, self._url = options or self.options_type(), model, url
         self._client = OpenAIClient(url, key, self.options.timeout)

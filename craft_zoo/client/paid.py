@@ -25,7 +25,7 @@ from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 
 SAMPLE = 4  # images from which the usage of all is estimated
-_LOOKED_AT = 64  # images from which these are chosen
+_LOOKED_AT = 64  # maximum number of images from which these are chosen
 TOGETHER = 64  # maximum number of prompts in one query
 _LOG = logging.getLogger("craft_zoo.blackbox")
 _UNKNOWN_RATIO = 2.0  # real to estimated tokens, before the first answer
@@ -186,10 +186,10 @@ def prompt_for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tup
 
 
 def sample_of(images: Sequence[ImageSource]) -> list[bytes]:
-    """The files of a few images, from whose sizes the usage of all is estimated.
+    """The files of 4 images, from whose sizes the usage of all is estimated.
 
-    They have the middle numbers of pixels of as many equal groups, from small to large, of up to 64
-    images.
+    Up to 64 of the images are sorted by their number of pixels and divided into 4 equal groups; the
+    image in the middle of each group is taken.
     """
     count = min(_LOOKED_AT, len(images))
     files = [file_of(images[at * len(images) // count]) for at in range(count)]

@@ -33,7 +33,7 @@ class Transient(Exception):  # noqa: N818, an expected condition rather than an 
     Attributes:
         reason: short description.
         after: seconds for which the server asks to wait.
-        attempts: number of failures that have such a limit after which to give up; None: no limit.
+        attempts: number of failures with a limit after which to give up; None: it has no limit.
         unheard: whether the server has never answered, so that its address may be wrong.
         billed: whether the request may have been answered and billed nevertheless.
     """

@@ -56,12 +56,21 @@ class ServiceOptions(PaidOptions):
         permutations: orders of the options in which each question is asked, see
             :class:`QuestionVLM`.
         options: maximum number of options of a question; None: as many as the protocol allows.
-        detail: how closely the model looks at an image; None: the service's default.
     """
 
     descriptions: str | None = None
     permutations: int = 1
     options: int | None = None
+
+
+@dataclass(frozen=True)
+class OpenAIOptions(ServiceOptions):
+    """Options of a service that answers questions and speaks OpenAI's protocol.
+
+    Attributes:
+        detail: how closely the model looks at an image; None: the service's default.
+    """
+
     detail: Literal["low", "high", "auto", "original"] | None = None
 
 

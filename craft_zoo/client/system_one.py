@@ -18,16 +18,9 @@ from craft_zoo.client.decisions import probability
 from craft_zoo.client.failures import reading, status_failure, useless
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import data_url, media_type
-from craft_zoo.client.questions import (
-    Limits,
-    Question,
-    QuestionService,
-    QuestionVLM,
-    Reply,
-)
+from craft_zoo.client.questions import Limits, Question, QuestionService, QuestionVLM, Reply
 from craft_zoo.client.retrying import Damaged
 from craft_zoo.client.services import ServiceOptions, address, open_service
-from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
 
 SCHEME = "systemone:"
@@ -204,10 +197,6 @@ def open_system_one(spec: ModelSpec) -> QuestionVLM:
     """A model behind the System One protocol (transformers serve), systemone:MODEL@https://HOST."""
     model, url = address(spec, SCHEME, needs_url=True)
     assert url is not None, "needed"
-
-    def make(options: SystemOneOptions) -> SystemOne:
-        if options.detail is not None:
-            raise CraftZooError(f"{spec.model} has no option detail: leave it out")
-        return SystemOne(model, url, options=options)
-
-    return open_service(spec, make, SystemOneOptions)
+    return open_service(
+        spec, lambda options: SystemOne(model, url, options=options), SystemOneOptions
+    )

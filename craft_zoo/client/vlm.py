@@ -374,6 +374,7 @@ def _optional(value: Any) -> int | None:
 @register_model("http://", "https://")
 def open_served(spec: ModelSpec) -> RemoteVLM:
     """A model that craft-zoo serve serves, https://HOST."""
+    spec.check_no_options()
     return RemoteVLM(
         spec.model, max_predictions=spec.max_predictions, price=spec.price, max_cost=spec.max_cost
     )

@@ -11,8 +11,8 @@ import torch
 
 from craft_zoo import optimizers
 from craft_zoo.adapter import Solution
-from craft_zoo.blackbox.base import VLM, ImageSet, Withheld
-from craft_zoo.blackbox.image_tokens import WithTokens
+from craft_zoo.blackbox.base import VLM, ImageSet
+from craft_zoo.blackbox.image_tokens import Embeddings, WithTokens
 from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
@@ -140,10 +140,8 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
             f"and {dim}"
         )
     start = problem.initial_context
-    try:
-        words, width, patches = problem.vlm.embeddings()
-    except Withheld:
-        words, width, patches = float(start.std()), 0, (0.0, 0.0)
+    unknown = Embeddings(float(start.std()), width=0, patches=(0.0, 0.0))
+    words, width, patches = problem.vlm.embeddings() or unknown
     image = (count, width) if count and width else (0, 0)
     space = TokenSpace(start.shape[1], words, image, patches, dim=dim, seed=problem.seed)
     optimizer = _optimizer(own("optimizer"), space.dim, problem)

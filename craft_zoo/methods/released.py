@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from craft_zoo import optimizers
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts, Withheld, WrappedBlackBox
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts, WrappedBlackBox
 from craft_zoo.craft import CraftConfig, Step, collaborate
 from craft_zoo.data.augment import resized_crops
 from craft_zoo.errors import CraftZooError
@@ -153,14 +153,12 @@ def craft_released(problem: Problem) -> Iterator[Step]:
     if own("learns") == "views":
         learner = replace(learner, views=views)
         if own("features") == "raw":
-            try:  # before the first query
-                problem.vlm.feature_lengths(scored)
-            except Withheld:
+            if problem.vlm.feature_lengths(scored) is None:  # before the first query
                 raise CraftZooError(
                     f"craft-released trains its refiner on image features that are not "
-                    f"normalised, and {problem.vlm.name} does not tell their lengths: set "
+                    f"normalised, and {problem.vlm.name} does not return their lengths: set "
                     f"craft-released.features=normalised"
-                ) from None
+                )
             learner = replace(learner, box=_RawFeatures(problem.box, problem.vlm))
     is_uniform = settings.default_linear and own("projection") == "code"
     dim = settings.intrinsic_dim
@@ -219,6 +217,7 @@ class _RawFeatures(WrappedBlackBox):
         self._vlm = vlm
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        lengths = self._vlm.feature_lengths(images)[:, None]
+        lengths = self._vlm.feature_lengths(images)
+        assert lengths is not None, "checked before the search"
         for logits in self._box.logits(prompts, images):
-            yield logits * lengths
+            yield logits * lengths[:, None]

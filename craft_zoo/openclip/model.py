@@ -215,12 +215,11 @@ class OpenCLIP(ServingVLM):
         return WhiteBox(self._model, self._tokenizer, classnames, init)
 
     def features(self, images: ImageSet) -> np.ndarray:
-        """See :meth:`VLM.features`; not part of the black-box interface."""
-        assert isinstance(images, _Features)
-        return images.features.cpu().numpy()
+        """See :meth:`VLM.features`."""
+        return own_images(images, _Features, self).features.cpu().numpy()
 
     def feature_lengths(self, images: ImageSet) -> np.ndarray:
-        """See :meth:`VLM.feature_lengths`; not part of the black-box interface."""
+        """See :meth:`VLM.feature_lengths`."""
         own = own_images(images, _Features, self)
         if own.lengths is None:
             own.lengths = self._encode_images.with_lengths(own.sources)[1]
@@ -267,7 +266,7 @@ class OpenCLIP(ServingVLM):
         return OpenCLIPTexts(self, self._model, words, texts, "{}")
 
     def text_features(self, texts: Sequence[str]) -> np.ndarray:
-        """See :meth:`VLM.text_features`; not part of the black-box interface."""
+        """See :meth:`VLM.text_features`."""
         return next(self._words(texts)(["{}"])).cpu().numpy()
 
     def _words(self, texts: Sequence[str]) -> WordEncoder:

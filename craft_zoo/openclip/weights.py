@@ -236,10 +236,8 @@ def _as_settings(quick_gelu: bool, preprocess: dict[str, Any]) -> ModelSettings:
 
 def _of_tag(architecture: str, tag: str, quick: bool | None) -> Weights:
     """The weights of a tag, with the activation that the user or else the tag specifies."""
-    settings, own = (
-        _tag_settings(architecture, tag),
-        _architecture_settings(architecture).quick_gelu,
-    )
+    settings = _tag_settings(architecture, tag)
+    own = _architecture_settings(architecture).quick_gelu
     said = f"{architecture}@{tag}"
     if quick is None and own and not settings.quick_gelu:
         # A tag may omit quick_gelu by oversight, whereas an architecture sets it on purpose, so

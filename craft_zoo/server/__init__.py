@@ -7,12 +7,7 @@
 - :func:`run`: serve until SIGINT or SIGTERM
 """
 
-from craft_zoo.server.accounts import (
-    Account,
-    Accounts,
-    add_account,
-    new_account,
-)
+from craft_zoo.server.accounts import Account, Accounts, add_account, new_account
 from craft_zoo.server.app import create_app
 from craft_zoo.server.limits import Limits
 from craft_zoo.server.settings import Answers, ServeSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import special
 
 from craft_zoo.server.settings import Answers
 
@@ -46,9 +47,8 @@ def scores_to_return(logits: np.ndarray, answers: Answers, top_k: int | None) ->
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Logarithms of the probabilities over the last axis, float32 and finite."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    normal = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return np.maximum(shifted - normal, _LEAST).astype(np.float32)
+    logs = special.log_softmax(logits.astype(np.float64), axis=-1)
+    return np.maximum(logs, _LEAST).astype(np.float32)
 
 
 def _best(rows: np.ndarray, top_k: int) -> np.ndarray:

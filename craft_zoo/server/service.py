@@ -26,32 +26,15 @@ from craft_zoo.errors import CraftZooError, PromptError
 from craft_zoo.protocol import ErrorCode
 from craft_zoo.server.accounts import Account
 from craft_zoo.server.admission import Admission, RateLimit
-from craft_zoo.server.billing import (
-    Bill,
-    Entry,
-    Recorded,
-    State,
-    check_quota,
-)
-from craft_zoo.server.caches import (
-    AccountCache,
-    AccountImages,
-    Opened,
-    content_id,
-)
+from craft_zoo.server.billing import Bill, Entry, Recorded, State, check_quota
+from craft_zoo.server.caches import AccountCache, AccountImages, Opened, content_id
 from craft_zoo.server.capabilities import capabilities_of, public_name
 from craft_zoo.server.errors import bad, busy
 from craft_zoo.server.metrics import Metrics
 from craft_zoo.server.scoring import ask
 from craft_zoo.server.settings import ServeSettings
 from craft_zoo.server.uploads import ForgottenImageError, UploadedImage
-from craft_zoo.server.worker import (
-    Job,
-    Run,
-    StoppedError,
-    Worker,
-    whole,
-)
+from craft_zoo.server.worker import Job, Run, StoppedError, Worker, whole
 
 Result = TypeVar("Result")
 

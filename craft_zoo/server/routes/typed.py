@@ -83,9 +83,8 @@ async def answer_typed(
         await check_images(call, [image])
         n_options = sum(len(each.texts) for each in asked.questions)
         size = len(body) + _ENTRY_BYTES * n_options
-        call.reservation.add(
-            _TEXT_BYTES * len(texts) + 2 * size
-        )  # the values, and the encoded answer
+        # For the texts' features, the values, and the encoded answer.
+        call.reservation.add(_TEXT_BYTES * len(texts) + 2 * size)
         tokens = asked.tokens + RULE.of_size(*image.dimensions)
 
         async def respond() -> bytes:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.blackbox import load_vlm
 from craft_zoo.cli import main
-from craft_zoo.errors import CraftZooWarning
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.openclip import OpenCLIP
 
@@ -151,3 +152,9 @@ def test_the_activation_is_part_of_a_benchs_model(capsys: pytest.CaptureFixture[
     bench = ["bench", "--dry-run", "--model", "ViT-B-32", "--pretrained", "nowhere.pt"]
     assert main([*bench, "--quickgelu"]) == 0
     assert "weights that open_clip has for ViT-B-32-quickgelu" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", ["craft-mini", "http://127.0.0.1:9", "hf-api:http://127.0.0.1:9"])
+def test_options_of_services_are_refused_for_other_models(model: str) -> None:
+    with pytest.raises(CraftZooError, match=rf"{model} has no options, .*\(--model-option\)"):
+        load_vlm(model, options={"permutations": 4})

@@ -401,7 +401,7 @@ def test_names_and_options_are_checked() -> None:
             load_vlm(name)
     with pytest.raises(CraftZooError, match="at least 2"):
         load_vlm(f"systemone:model@{host}", options={"options": 1})
-    with pytest.raises(CraftZooError, match="no option detail"):
+    with pytest.raises(OptimizerError, match="no option 'detail'"):
         load_vlm(f"systemone:model@{host}", options={"detail": "low"})
     with pytest.raises(OptimizerError, match="must be assets or list"):
         load_vlm(f"systemone:model@{host}", options={"images": "urls"})

@@ -80,6 +80,8 @@ def test_images_of_another_model_are_refused(vlm: OpenCLIP, small_task: Task) ->
     box = vlm.classifier(NAMES)
     with pytest.raises(CraftZooError, match="another model"):
         next(box.logits(box.initial_context[None], images))
+    with pytest.raises(CraftZooError, match="another model"):
+        vlm.features(images)
 
 
 def test_features_are_not_visible_through_the_interface(vlm: OpenCLIP, small_task: Task) -> None:
