@@ -12,6 +12,7 @@ import torch
 
 from craft_zoo.benchmarks.speed.harness import measure_journal, measure_parallel
 from craft_zoo.benchmarks.speed.images import measure_images
+from craft_zoo.benchmarks.speed.large import measure_large
 from craft_zoo.benchmarks.speed.load import load_table, measure_classify, measure_load
 from craft_zoo.benchmarks.speed.machine import Rows
 from craft_zoo.benchmarks.speed.scaling import measure_memory, measure_scaling, plot_scaling
@@ -72,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", _run, "a whole run against the released loop")
     command("scaling", _scaling, "cost against candidates, classes and budget")
     command("memory", _memory, "memory of a generation at ImageNet's size")
+    large = command("large", _large, "time and memory of a run with many classes")
+    for name, number in (("classes", 1000), ("shots", 4), ("queries", 100)):
+        large.add_argument(f"--{name}", type=int, default=number, help=f"(default: {number})")
     command("settings", _settings, "what the settings for threads and memory are worth")
     command("harness", _harness, "what the journal costs, and two processes gain")
     serving = command("serving", _serving, "what a network between costs")
@@ -114,6 +118,11 @@ def _scaling(options: argparse.Namespace) -> None:
 
 def _memory(options: argparse.Namespace) -> None:
     _print(_write_csv(map(measure_memory, ARCHITECTURES), options.out / "memory.csv"))
+
+
+def _large(options: argparse.Namespace) -> None:
+    rows = iter([measure_large(options.classes, options.shots, options.queries)])
+    _print(_write_csv(rows, options.out / "large.csv").T)
 
 
 def _settings(options: argparse.Namespace) -> None:

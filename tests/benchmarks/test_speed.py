@@ -159,6 +159,16 @@ def test_images_are_written_and_printed(
     assert "500x375" in capsys.readouterr().out
 
 
+def test_a_run_with_many_classes_is_measured(tmp_path: Path) -> None:
+    few = ["--classes", "12", "--shots", "2", "--queries", "21", "--threads", "1"]
+    assert main(["large", *few, "--out", str(tmp_path)]) == 0
+    [measured] = pd.read_csv(tmp_path / "large.csv").itertuples()
+    assert (measured.classes, measured.images, measured.queries) == (12, 24, 21)
+    assert 0 < measured.processor_seconds_a_query < 10 * measured.seconds_a_query
+    assert measured.journal_megabytes > 21 * 24 * 12 * 4 / 2**20  # a query's logits are float32
+    assert 0 < measured.zero_shot <= measured.accuracy
+
+
 def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--dataset", "folder:nowhere", "--out", str(tmp_path)]) == 2
     assert "folder nowhere does not exist" in capsys.readouterr().err
