@@ -50,7 +50,7 @@ class _Simulated(OpenCLIP):
         """Draw features for images of which each is its label."""
         labels = torch.tensor([int(np.asarray(image)[0, 0]) for image in images])
         of_class = self._of_class[labels]
-        features = F.normalize(of_class + self._draw(*of_class.shape, _OF_IMAGE))
+        features = F.normalize(of_class + self._draw(len(labels), of_class.shape[1], _OF_IMAGE))
         return _Features(features, self, list(images))
 
     def _draw(self, rows: int, columns: int, length: float) -> torch.Tensor:
