@@ -11,8 +11,8 @@ when :attr:`Optimizer.stop` gives a reason; :meth:`Optimizer.recommend` returns 
 - :func:`restore`: continue a search from its :meth:`Optimizer.state`
 - :class:`Auto`: ``auto``, which chooses one of the others
 - :class:`CMA`, :class:`SepCMA`, :class:`VkdCMA`: ``cma``, ``sep-cma``, ``vkd-cma`` (pycma)
-- :class:`NelderMead`, :class:`Powell`, :class:`COBYQA`: ``nelder-mead``, ``powell``, ``cobyqa``
-  (scipy)
+- :class:`NelderMead`, :class:`Powell`, :class:`COBYQA`, :class:`LBFGS`: ``nelder-mead``,
+  ``powell``, ``cobyqa``, ``l-bfgs`` (scipy)
 - :class:`SPSA`, :class:`SPSAGC`, :class:`SPSAClip`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``,
   ``spsa-clip``, ``zo-adam`` (estimated gradients)
 - :class:`LMMAES`, :class:`SNES`, :class:`RandomSearch`: ``lm-ma-es``, ``snes``, ``random``
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from craft_zoo.optimizers.errors import OptimizerError as OptimizerError
     from craft_zoo.optimizers.genetic import Genetic as Genetic
     from craft_zoo.optimizers.hill_climb import HillClimb as HillClimb
+    from craft_zoo.optimizers.l_bfgs import LBFGS as LBFGS
     from craft_zoo.optimizers.lm_ma_es import LMMAES as LMMAES
     from craft_zoo.optimizers.logit_gn import LogitGN as LogitGN
     from craft_zoo.optimizers.minimization import Result as Result
@@ -78,6 +79,7 @@ _HOMES = {
     "Columns": "columns",
     "Genetic": "genetic",
     "HillClimb": "hill_climb",
+    "LBFGS": "l_bfgs",
     "LMMAES": "lm_ma_es",
     "LogitGN": "logit_gn",
     "NelderMead": "nelder_mead",

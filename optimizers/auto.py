@@ -16,7 +16,11 @@ _FEW = 2  # variables in which restarted simplices are ahead of all else
 _MODEL, _LINES = 10, 30  # evaluations for each variable that cobyqa and powell get
 _SHARE = 0.3  # first steps of all stages but the first
 _MANY = 50  # variables from which on cobyqa takes too long
-_LOCAL = ("cobyqa", "powell", "nelder-mead")
+_VERY_MANY = 200  # from which on cma takes too long
+_LOCAL = ("cobyqa", "powell", "nelder-mead", "l-bfgs")
+# Gradients that l-bfgs needs to be ahead of sep-cma, and at most gets, of d + 1 evaluations each
+# (benchmarks/large.py). A sum of functions of single variables takes two.
+_GRADIENTS, _MOST_GRADIENTS, _SEPARABLE = 8, 100, 3
 _GENERATIONS = 5  # fewer generations of cma are not worth a stage
 
 
@@ -32,7 +36,7 @@ class Auto(Optimizer):
         parallel: whether the candidates of a generation are evaluated at the same time, so that
             nothing is chosen that asks for one at a time.
         stages: what to do instead of choosing: names and numbers of evaluations, as in
-            cobyqa*100+powell*300+cma.
+            cobyqa*100+powell*300+cma; separable is l-bfgs:only_separable=true.
     """
 
     uses_choices = True
@@ -79,8 +83,10 @@ class Auto(Optimizer):
         name, evaluations = self._stages[stage]
         last = stage == len(self._stages) - 1
         spec = name
-        if name == "cma":
-            spec = f"cma:popsize={popsize(self.dim)},restarts=bipop"
+        if name in ("cma", "sep-cma"):
+            spec = f"{name}:popsize={popsize(self.dim)},restarts=bipop"
+        elif name == "separable":
+            spec = "l-bfgs:only_separable=true"
         elif name in _LOCAL and not last:
             spec = f"{name}:restarts=false"
         budget = (budget or self.budget) if last else evaluations
@@ -136,17 +142,29 @@ def choose(space: Space, budget: int, *, outputs: bool, parallel: bool) -> str:
         return "logit-gn"
     dim, enough = space.dim, _GENERATIONS * popsize(space.dim)
     if parallel:
-        return "cma" if budget >= enough else "random"
+        if budget < enough:
+            return "random:start=true"
+        return "sep-cma" if dim >= _VERY_MANY else "cma"
     if dim <= _FEW:
         return "nelder-mead"
-    model = _MODEL * dim if dim < _MANY else 0
-    plan = [f"cobyqa*{model}"] if model else []
+    if dim >= _MANY:
+        return "+".join(_plan_for_many(dim, budget))
+    model = _MODEL * dim
+    plan = [f"cobyqa*{model}"]
     if budget > model:
         plan.append(f"powell*{_LINES * dim}")
     if budget >= model + _LINES * dim + enough:
         plan.append("cma")
     plan[-1] = plan[-1].partition("*")[0]
     return "+".join(plan)
+
+
+def _plan_for_many(dim: int, budget: int) -> list[str]:
+    if budget >= _GRADIENTS * dim:
+        return [f"l-bfgs*{_MOST_GRADIENTS * dim}", "sep-cma" if dim >= _VERY_MANY else "cma"]
+    if budget >= _SEPARABLE * dim:
+        return [f"separable*{budget}", "sep-cma" if dim >= _VERY_MANY else "spsa"]
+    return ["spsa" if budget > 1 else "l-bfgs"]
 
 
 def _parse(stage: str) -> tuple[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from craft_zoo.optimizers.bounded import Bounded
 from craft_zoo.optimizers.option import check_above_zero, check_at_least, check_generation
 from craft_zoo.optimizers.space import Space
 
+_LOOK = 10  # generations, of which one evaluates y too if the best candidate is recommended
 _PATIENCE = 3  # generations without a successful pair before the search retreats
 
 
@@ -29,16 +30,25 @@ class PairedDifferences(Bounded):
     Args:
         c: distance of a candidate from the point y, in each coordinate.
         directions: pairs per step, over which the gradient is averaged.
+        recommends: the recommended point: last (around which the losses were no worse than around
+            the start) or best, for losses without noise (the candidate with the least loss, among
+            which are then the start and the point y of every tenth step).
     """
 
     def __init__(
-        self, space: Space | int, *, c: float = 0.3, directions: int = 1, **common: Any
+        self,
+        space: Space | int,
+        *,
+        c: float = 0.3,
+        directions: int = 1,
+        recommends: Literal["last", "best"] = "last",
+        **common: Any,
     ) -> None:
         super().__init__(space, **common)
         check_above_zero(self.name, c=c)
         check_at_least(self.name, 1, directions=directions)
         check_generation(self.name, self.budget, 2)  # a pair
-        self.c, self.directions = c, directions
+        self.c, self.directions, self.recommends = c, directions, recommends
         self._z = np.zeros(self.dim)
         # y of the last pairs, and the last y that was no worse than the start
         self._around = self._safe = np.zeros(self.dim)
@@ -46,6 +56,7 @@ class PairedDifferences(Bounded):
         self._shrink = 1.0  # factor of all step lengths
         self._limit, self._tolerance = np.inf, 0.0  # loss at the start, and its noise
         self._curvature = 0.0  # of the loss along δ at the start; 0: unknown
+        self._generations = 0
         self._in_vain = 0  # generations in a row without a successful pair
 
     def _point(self) -> np.ndarray:
@@ -64,7 +75,12 @@ class PairedDifferences(Bounded):
         """Reset momentum."""
 
     def _ask(self) -> np.ndarray:
-        return self._pairs(self.directions)
+        pairs = self._pairs(self.directions)
+        last = self.remaining <= 2 * len(pairs) + 1
+        if self.recommends == "best" and (last or self._generations % _LOOK == 0):
+            pairs = np.concatenate([pairs, self._around[None]])  # without a mirror image: no slope
+        self._generations += 1
+        return pairs
 
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         pairs = self._succeeded(losses, self.failed)
@@ -135,5 +151,5 @@ class PairedDifferences(Bounded):
         return (pairs[:, 0] - pairs[:, 1]) / (2 * self._distance())
 
     def recommend(self) -> np.ndarray:
-        """The last point around which the losses were no worse than around the start."""
-        return self._safe.copy()
+        """See the option ``recommends``."""
+        return self._safe.copy() if self.recommends == "last" else self.best.point

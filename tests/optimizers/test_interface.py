@@ -345,3 +345,17 @@ def test_points_that_cannot_be_added_are_explained() -> None:
     choices = create("genetic", Space(2, choices=[3, 3]), budget=20, seed=1)
     with pytest.raises(OptimizerError, match="no choice of the space"):
         choices.add([0, 3], 1.0)
+
+
+def test_random_search_may_look_at_the_start_and_draws_the_same_elsewhere() -> None:
+    plain, looking = (
+        create(spec, 300, budget=80, seed=1) for spec in ("random", "random:start=true")
+    )
+    first, second = plain.ask(), looking.ask()
+    assert not second[0].any()
+    assert np.array_equal(first[1:], second[1:])
+    for each, candidates in ((plain, first), (looking, second)):
+        each.tell(candidates, (candidates**2).sum(axis=1))
+    assert plain.recommend().any()
+    assert not looking.recommend().any()
+    assert np.array_equal(plain.ask(), looking.ask())

@@ -82,7 +82,8 @@ def test_tpa_needs_two_variables() -> None:
 
 def test_a_child_has_its_parents_options_and_its_own_defaults() -> None:
     gc = {option.name: option for option in options("spsa-gc")}
-    assert set(gc) == {"c", "directions", "bound", "step", "calibration", "momentum"}
+    own = {"step", "calibration", "momentum"}
+    assert set(gc) == {"c", "directions", "recommends", "bound"} | own
     assert {option.name: option.default for option in options("zo-adam")}["directions"] == 5
     assert gc["c"].help.startswith("distance of a candidate")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
-from craft_zoo.optimizers import SPSA
+import numpy as np
+import pytest
+
+from craft_zoo.optimizers import SPSA, create
 
 
 def search(noise: float, c: float = 0.01, seed: int = 1) -> SPSA:
@@ -66,3 +69,23 @@ def test_pairs_with_a_failed_evaluation_give_no_step() -> None:
     assert np.array_equal(optimizer._z, before)
     optimizer.tell(candidates := optimizer.ask(), ((candidates - 0.7) ** 2).sum(axis=1))
     assert not np.array_equal(optimizer._z, before)
+
+
+def rosenbrock(z: np.ndarray) -> np.ndarray:
+    return (100 * (z[:, 1:] - z[:, :-1] ** 2) ** 2 + (1 - z[:, :-1]) ** 2).sum(axis=1)
+
+
+@pytest.mark.parametrize("spec", ["spsa", "spsa-gc", "spsa-clip", "zo-adam"])
+@pytest.mark.parametrize("f", [rosenbrock, lambda z: ((z - 0.7) ** 2).sum(axis=1)])
+def test_the_best_candidate_may_be_recommended_which_is_no_worse_than_the_start(
+    spec: str, f: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    ends = {}
+    for recommends in ("last", "best"):
+        optimizer = create(f"{spec}:recommends={recommends}", 60, budget=400, seed=1)
+        while not optimizer.stop:
+            candidates = optimizer.ask()
+            optimizer.tell(candidates, f(candidates))
+        ends[recommends] = f(optimizer.recommend()[None])[0]
+    assert ends["best"] == optimizer.best.loss <= f(np.zeros((1, 60)))[0]
+    assert ends["best"] < 1.2 * ends["last"]

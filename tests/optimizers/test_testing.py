@@ -28,6 +28,7 @@ CANNOT_HOLD = {
     "random": ("dimensions",),  # it does not look at the start
     "powell": ("seed",),  # deterministic until it is restarted
     "nelder-mead": ("seed",),
+    "l-bfgs": ("seed",),
     "cma:step=tpa": ("shapes", "dimensions"),  # it is refused in one variable
     # How far it gets is nevergrad's, as with one worker.
     "nevergrad:OnePlusOne:workers=7": ("improvement", "dimensions"),
