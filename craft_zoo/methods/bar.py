@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 
 from craft_zoo.blackbox.base import ImageSet
-from craft_zoo.craft import Step
+from craft_zoo.craft import DATASET_TEMPLATE, Step
+from craft_zoo.data.float_image import FloatImage
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.altered_images import AlteredImages, Reports
@@ -69,22 +70,20 @@ class Program:
         """One for each pixel and channel; those behind the image change nothing."""
         return 3 * self.size**2
 
-    def __call__(self, sources: Sequence[ImageSource], parameters: np.ndarray) -> np.ndarray:
-        """The framed images, (N, size, size, 3) uint8.
+    def __call__(self, sources: Sequence[ImageSource], parameters: np.ndarray) -> list[FloatImage]:
+        """The framed images.
 
         Args:
             sources: N images, of which the central squares are taken.
             parameters: (n_parameters,).
         """
-        colours = 255 / (1 + np.exp(-parameters.reshape(3, self.size, self.size)))
-        framed = np.repeat(
-            colours.round().astype(np.uint8).transpose(1, 2, 0)[None], len(sources), axis=0
-        )
+        colours = expit(parameters.reshape(3, self.size, self.size)).transpose(1, 2, 0)
+        framed = np.repeat(colours.astype(np.float32)[None], len(sources), axis=0)
         first = self.size // 2 - self.inner // 2
         place = slice(first, first + self.inner)
         pixels = square_pixels(sources, self.inner).permute(0, 2, 3, 1)
-        framed[:, place, place] = pixels.numpy()
-        return framed
+        framed[:, place, place] = pixels.numpy() / np.float32(255)
+        return [FloatImage(each) for each in framed]
 
 
 @dataclass(kw_only=True)
@@ -102,10 +101,17 @@ class Framed(AlteredImages):
     def alter(self, images: ImageSet) -> ImageSet:
         """The framed images."""
         framed = self.program(images.sources, self.parameters)
-        return self.vlm.images(list(framed), keep=False)
+        return self.vlm.images(framed, keep=False)
 
 
-@register_method("bar", uses_optimizer=False, settings=(), own=OPTIONS, deployable=False)
+@register_method(
+    "bar",
+    uses_optimizer=False,
+    settings=(),
+    own=OPTIONS,
+    deployable=False,
+    start=DATASET_TEMPLATE,
+)
 def bar(problem: Problem) -> Iterator[Step]:
     """A frame of colours around every image, by one-sided estimates (BAR, Tsai et al. 2020).
 
@@ -143,7 +149,7 @@ def bar(problem: Problem) -> Iterator[Step]:
     yield Step(0, _solution(problem, program, parameters))
 
     def logits(candidate: np.ndarray, sources: Sequence[ImageSource]) -> np.ndarray:
-        framed = vlm.images(list(program(sources, candidate)), keep=False)
+        framed = vlm.images(program(sources, candidate), keep=False)
         return search.score(box.initial_prompt, framed)
 
     steps, reports = problem.budget // (1 + own("directions")), Reports(problem.budget)

@@ -207,9 +207,8 @@ def starting_template(config: CraftConfig, own: str | None, method: str | None =
         own: the data set's own template; None: it has none.
         method: name of the method, if it has a prompt of its own.
     """
-    if method is not None and (start := _find(method).start) is not None:
-        return as_template(start)
-    words = config.template
+    start = None if method is None else _find(method).start
+    words = config.template if start is None else start
     return as_template((own or DEFAULT_INIT) if words == DATASET_TEMPLATE else words)
 
 
@@ -285,8 +284,8 @@ def register_method(
             ``views`` and that is above 0.
         asks_initial: whether it scores the training images under the initial prompt.
         deployable: whether an adapter can represent the solution.
-        start: words whose places its contexts take, whatever the setting ``template`` is; None:
-            those of the setting.
+        start: initial prompt, whatever the setting ``template`` is, and like it possibly
+            ``dataset``; None: that of the setting.
     """
     known = {field.name for field in fields(CraftConfig)} - {"own"}
     used = known if settings is None else frozenset(settings) | {"template"}

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, ImageSet
-from craft_zoo.craft import Step
+from craft_zoo.craft import DATASET_TEMPLATE, Step
+from craft_zoo.data.float_image import FloatImage
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.local_features import check_features, extract
@@ -140,19 +141,16 @@ def _doubling(before: int, after: int, *, groups: int, bias: bool) -> nn.ConvTra
     )
 
 
-def prompted(pixels: Tensor, prompts: Tensor, strength: float) -> np.ndarray:
+def prompted(pixels: Tensor, prompts: Tensor, strength: float) -> list[FloatImage]:
     """Images with visual prompts, clipped to what an image can show.
 
     Args:
         pixels: (N, 3, S, S) uint8.
         prompts: (N, 3, S, S), added to colours as CLIP normalises them.
         strength: factor of the prompts.
-
-    Returns:
-        (N, S, S, 3) uint8.
     """
     moved = pixels / 255 + strength * _STD * prompts
-    return (255 * moved.clamp(0, 1)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return [FloatImage(each) for each in moved.clamp(0, 1).permute(0, 2, 3, 1).numpy()]
 
 
 Encoder = Callable[[Tensor], Tensor]
@@ -203,6 +201,7 @@ def _options(*more: Option) -> tuple[Option, ...]:
     settings=(),
     own=_options(Option("encoder", str, _MAE, "local features that the decoder reads")),
     deployable=False,
+    start=DATASET_TEMPLATE,
 )
 def blackvip(problem: Problem) -> Iterator[Step]:
     """A visual prompt drawn for each image from ViT-MAE's code (BlackVIP, Oh et al. 2023).
@@ -216,7 +215,14 @@ def blackvip(problem: Problem) -> Iterator[Step]:
     return _search(problem, "blackvip", _tower(spec, problem.vlm))
 
 
-@register_method("blackvip-se", uses_optimizer=False, settings=(), own=_options(), deployable=False)
+@register_method(
+    "blackvip-se",
+    uses_optimizer=False,
+    settings=(),
+    own=_options(),
+    deployable=False,
+    start=DATASET_TEMPLATE,
+)
 def blackvip_se(problem: Problem) -> Iterator[Step]:
     """BlackVIP with a PCA of the training images as its encoder (BlackVIP-SE, Oh et al. 2024)."""
     pixels = square_pixels(problem.images.sources, SIDE)
@@ -268,7 +274,7 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
         for candidate in candidates:
             decoder.vector = start + candidate
             shown = prompted(pixels, decoder(codes), gains.strength)
-            logits = search.score(prompt, problem.vlm.images(list(shown), keep=False))
+            logits = search.score(prompt, problem.vlm.images(shown, keep=False))
             losses.append(float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))))
             learnt.append(accuracy(logits, labels))
         optimizer.tell(candidates, np.array(losses))

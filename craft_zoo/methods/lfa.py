@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
 from craft_zoo.blackbox.templates import filled
-from craft_zoo.craft import Step
+from craft_zoo.craft import DATASET_TEMPLATE, Step
 from craft_zoo.data.augment import View
 from craft_zoo.data.images import ImageSource, image_size
 from craft_zoo.errors import CraftZooError
@@ -60,6 +60,7 @@ OPTIONS = (
     queries=lambda *_: 0,
     asks_initial=False,
     deployable=False,
+    start=DATASET_TEMPLATE,
 )
 def lfa(problem: Problem) -> Iterator[Step]:
     """A linear map from image vectors to those of class prompts (LFA, Ouali et al. 2023).
@@ -77,7 +78,13 @@ def lfa(problem: Problem) -> Iterator[Step]:
 
 
 @register_method(
-    "lfa-local", uses_optimizer=False, white_box=True, settings=(), own=OPTIONS, deployable=False
+    "lfa-local",
+    uses_optimizer=False,
+    white_box=True,
+    settings=(),
+    own=OPTIONS,
+    deployable=False,
+    start=DATASET_TEMPLATE,
 )
 def lfa_local(problem: Problem) -> Iterator[Step]:
     """White box: as lfa, on the features of a model on this machine."""

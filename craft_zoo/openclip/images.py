@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import PIL
 import torch
+from open_clip.transform import CenterCropOrPad
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize
 
 from craft_zoo.blackbox.base import Progress
+from craft_zoo.data.float_image import FloatImage
 from craft_zoo.data.images import ImageSource, content_key, open_image
 from craft_zoo.openclip.cache import FeatureCache, module_key
 from craft_zoo.openclip.resizing import memory_saving
@@ -44,6 +47,7 @@ class ImageEncoder:
     ) -> None:
         self._model, self._preprocess, self._folder = model, preprocess, cache
         self._to_tensor = memory_saving(preprocess)
+        self._normalize, self._input_size = _last_step(preprocess)
         # In half precision, some parameters stay in float32, but not those of the first layer.
         weight = next(
             module.weight
@@ -133,6 +137,9 @@ class ImageEncoder:
                 yield self._run(batch, lengths)
 
     def _prepare(self, source: ImageSource) -> Tensor:
+        if isinstance(source, FloatImage) and source.colours.shape[:2] == self._input_size:
+            assert self._normalize is not None
+            return self._normalize(torch.from_numpy(source.colours).permute(2, 0, 1))
         return self._to_tensor(open_image(source))
 
     @torch.inference_mode()
@@ -147,3 +154,13 @@ class ImageEncoder:
         if lengths:
             normalised = torch.cat([features.norm(dim=-1, keepdim=True), normalised], dim=1)
         return normalised.cpu().numpy()
+
+
+def _last_step(preprocess: Callable[..., Tensor]) -> tuple[Normalize | None, tuple[int, ...]]:
+    """The normalisation of colours and the input's (height, width), if they can be told."""
+    steps = preprocess.transforms if isinstance(preprocess, Compose) else [None]
+    if not isinstance(steps[-1], Normalize):
+        return None, ()
+    sizes = [step.size for step in steps if isinstance(step, CenterCrop | CenterCropOrPad | Resize)]
+    size = sizes[-1] if sizes else ()
+    return steps[-1], tuple(size) if not isinstance(size, int) else (size, size)

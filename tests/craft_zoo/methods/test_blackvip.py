@@ -104,7 +104,9 @@ def test_prompted_pixels_by_hand() -> None:
     prompts = torch.tensor([1.0, -1, 9]).expand(1, 3, 1, 3)
     # 0.2 ± 0.5 · (0.26863, 0.26130, 0.27578), times 255; 9 is clipped to white
     expected = [[85, 84, 86], [17, 18, 16], [255, 255, 255]]
-    assert prompted(pixels, prompts, 0.5).tolist() == [[expected]]
+    [shown] = prompted(pixels, prompts, 0.5)
+    np.testing.assert_array_equal(np.asarray(shown.open()), [expected])
+    assert shown.colours[0, 0, 0] == pytest.approx(0.2 + 0.5 * 0.26862954)
 
 
 def test_the_class_token_is_taken_before_the_last_normalisation() -> None:

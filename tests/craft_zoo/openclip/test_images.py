@@ -17,6 +17,7 @@ import torch
 from craft_zoo import mini
 from craft_zoo.data import open_image
 from craft_zoo.data.augment import augmented
+from craft_zoo.data.float_image import FloatImage
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip.cache import FeatureCache, module_key
 from craft_zoo.openclip.images import ImageEncoder
@@ -218,3 +219,17 @@ def test_two_processes_may_fill_one_cache_at_once(tmp_path: Path) -> None:
     with sqlite3.connect(file) as database:
         assert database.execute("SELECT count(*) FROM features").fetchone() == (300,)
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_colours_of_floating_point_are_not_rounded(model: torch.nn.Module) -> None:
+    encode = ImageEncoder(model, mini.create()[1])
+    image = np.random.default_rng(1).integers(0, 255, (224, 224, 3), dtype=np.uint8)
+    colours = image.astype(np.float32) / 255
+    nearly = (colours + 1e-3).clip(0, 1)  # the same image in 8 bits
+    whole, same, other = encode([image, FloatImage(colours), FloatImage(nearly)])
+    torch.testing.assert_close(same, whole, atol=1e-6, rtol=0)
+    assert float((other - whole).abs().max()) > 1e-4
+    np.testing.assert_array_equal(np.asarray(FloatImage(nearly).open()), image)
+    # An image of another size is resized in 8 bits, as every other.
+    small, rounded = encode([FloatImage(nearly[:99]), image[:99]])
+    torch.testing.assert_close(small, rounded, atol=0, rtol=0)
