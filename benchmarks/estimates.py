@@ -20,7 +20,8 @@ import pandas as pd
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import VLM, load_vlm
 from craft_zoo.data import LabelledImages, Task, few_shot, load_dataset
-from craft_zoo.estimate import cross_validate, measure
+from craft_zoo.estimate import cross_validate
+from craft_zoo.evaluation import evaluate
 from craft_zoo.machine import use_threads
 from craft_zoo.metrics import accuracy
 from craft_zoo.refiner import choose_regularization, fit, held_out_folds
@@ -29,15 +30,15 @@ from craft_zoo.tuning import tune
 
 def estimates(vlm: VLM, task: Task, method: str, budget: int, seed: int) -> dict[str, float]:
     """One row of the table: accuracies in [0, 1] by column."""
-    assert task.unused is not None
+    unused = task.unused
+    assert unused is not None
     tuned = tune(vlm, task, method=method, budget=budget, seed=seed)
     whole = reduce(add, cross_validate(vlm, task, method=method, budget=budget, seed=seed))
-    outside = measure(tuned.adapter, vlm, task.unused)
     return {
         "training": _accuracy(tuned.adapter, vlm, task.train),
         "refiner alone": _refiner_alone(tuned.adapter, vlm, task.train),
-        "cross-validated": whole.correct / whole.images,
-        "outside": outside.correct / outside.images if outside.images else float("nan"),
+        "cross-validated": whole.accuracy,
+        "outside": evaluate(tuned.adapter, vlm, unused).accuracy if len(unused) else float("nan"),
         "test": _accuracy(tuned.adapter, vlm, task.test),
     }
 

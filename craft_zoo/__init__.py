@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from craft_zoo.craft import CraftConfig, Step
     from craft_zoo.data import Dataset, LabelledImages, Task, few_shot, load_dataset
     from craft_zoo.errors import CraftZooError
+    from craft_zoo.evaluation import Evaluation, evaluate
     from craft_zoo.methods import Problem
     from craft_zoo.tuning import tune
 
@@ -39,12 +40,14 @@ _HOMES = {
     "CraftConfig": "craft",
     "CraftZooError": "errors",
     "Dataset": "data",
+    "Evaluation": "evaluation",
     "LabelledImages": "data",
     "Meter": "blackbox",
     "Problem": "methods",
     "Solution": "adapter",
     "Step": "craft",
     "Task": "data",
+    "evaluate": "evaluation",
     "few_shot": "data",
     "load_dataset": "data",
     "load_vlm": "blackbox",
@@ -56,12 +59,14 @@ __all__ = [
     "CraftConfig",
     "CraftZooError",
     "Dataset",
+    "Evaluation",
     "LabelledImages",
     "Meter",
     "Problem",
     "Solution",
     "Step",
     "Task",
+    "evaluate",
     "few_shot",
     "load_dataset",
     "load_vlm",

@@ -3,7 +3,7 @@
 The training accuracy is no such estimate, as prompt and refiner were fitted to those images. Both
 estimates come with the zero-shot accuracy on the same images:
 
-- :func:`measure`: accuracy on labelled images outside the few shots
+- :func:`~craft_zoo.evaluate`: accuracy on labelled images outside the few shots
 - :func:`cross_validate`: accuracy of the whole method, tuned on three quarters of the shots and
   measured on the fourth, four times
 
@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import VLM, Progress, words_before
+from craft_zoo.blackbox import VLM, words_before
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.errors import CraftZooError
+from craft_zoo.evaluation import Evaluation, evaluate
 from craft_zoo.methods import (
     asks_initial,
     chooses_words,
@@ -35,8 +35,6 @@ from craft_zoo.methods import (
     prompts_an_image,
     starting_template,
 )
-from craft_zoo.metrics import interval
-from craft_zoo.predictor import Predictor
 from craft_zoo.refiner import held_out_folds
 from craft_zoo.seeding import generator
 from craft_zoo.tuning import tune
@@ -46,58 +44,7 @@ _FEWEST_OUTSIDE, _MOST_OUTSIDE = 20, 1000  # minimum and maximum number of image
 _SHARE = 10  # measuring outside the shots may cost a tenth of a billed run
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Accuracy on images that the adapter was not fitted to.
-
-    Attributes:
-        images: number of images.
-        correct: number of images that the adapter classifies correctly.
-        zero_shot: number of images that the model classifies correctly under the initial prompt.
-    """
-
-    images: int
-    correct: int
-    zero_shot: int
-
-    def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(
-            self.images + other.images,
-            self.correct + other.correct,
-            self.zero_shot + other.zero_shot,
-        )
-
-    def __str__(self) -> str:
-        low, high = interval(self.correct, self.images)
-        return (
-            f"{100 * self.correct / self.images:.1f} % "
-            f"(95 % interval {100 * low:.1f} to {100 * high:.1f}), "
-            f"zero-shot {100 * self.zero_shot / self.images:.1f} %"
-        )
-
-
-def measure(
-    adapter: Adapter, vlm: VLM, images: LabelledImages, progress: Progress | None = None
-) -> Estimate:
-    """Measure an adapter; costs N predictions (with anchors more), and N for zero-shot.
-
-    Args:
-        adapter: the adapter.
-        vlm: its model.
-        images: N images that it was not fitted to.
-        progress: called while the model encodes the images.
-
-    Raises:
-        CraftZooError: the adapter was made for another model, or an image cannot be read.
-    """
-    handed = vlm.images(images.images, progress)
-    box = adapter.open(vlm)
-    adapted = adapter.solution.refine(*Predictor(vlm, box, handed).ask(adapter.solution))
-    zero_shot = box.score(box.initial_prompt, handed)
-    return Estimate(len(images), _correct(adapted, images), _correct(zero_shot, images))
-
-
-def cross_validate(vlm: VLM, task: Task, **arguments: Any) -> Iterator[Estimate]:
+def cross_validate(vlm: VLM, task: Task, **arguments: Any) -> Iterator[Evaluation]:
     """Tune without one fold of the shots and measure on it, for each of up to four folds.
 
     The sum of the estimates covers all shots. The adapters are tuned on fewer shots than the final
@@ -120,11 +67,7 @@ def cross_validate(vlm: VLM, task: Task, **arguments: Any) -> Iterator[Estimate]
     for fold in range(folds.max() + 1):
         kept, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         tuned = tune(vlm, replace(task, train=task.train.take(kept)), **arguments)
-        yield measure(tuned.adapter, vlm, task.train.take(held))
-
-
-def _correct(logits: np.ndarray, images: LabelledImages) -> int:
-    return int((logits.argmax(axis=-1) == images.labels).sum())
+        yield evaluate(tuned.adapter, vlm, task.train.take(held))
 
 
 Kind = Literal["shots", "outside", "refine", "whole", "none"]
@@ -136,7 +79,7 @@ class Choice:
 
     Attributes:
         kind: ``shots``: :func:`cross_validate` with remembered answers; ``outside``:
-            :func:`measure` on ``images``; ``refine``: :func:`cross_validate` of the method
+            evaluation on ``images``; ``refine``: :func:`cross_validate` of the method
             ``refine`` instead of one that searches; ``whole``: of the method itself, with new
             queries; ``none``: no image can be held out.
         images: labelled images outside the shots.

@@ -18,3 +18,22 @@ def interval(correct: int, images: int) -> tuple[float, float]:
         return 0.0, 1.0
     found = binomtest(correct, images).proportion_ci(0.95, method="wilson")
     return float(found.low), float(found.high)
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error (ECE): mean distance of confidence and accuracy.
+
+    Images are put into bins of equal width by the probability of their predicted class, as in Guo
+    et al. 2017, "On Calibration of Modern Neural Networks". The distance of a bin counts by its
+    share of the images.
+
+    Args:
+        probabilities: (N, C), of at least one image.
+        labels: (N,) int64.
+        bins: number of bins.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    correct = probabilities.argmax(axis=1) == labels
+    which = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    distances = np.bincount(which, weights=confidence - correct, minlength=bins)
+    return float(np.abs(distances).sum() / len(labels))

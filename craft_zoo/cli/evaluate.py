@@ -1,30 +1,53 @@
-"""Accuracy of an adapter on a data set's test images.
+"""Evaluate an adapter on a data set's test images, beside the model without it.
 
-If the adapter was tuned for all class names of the data set, prompt and refiner are used; otherwise
-only the prompt, as the refiner is fitted to the old classes.
+The data set may have all of the adapter's classes or some of them. With --out, the answers are
+written to a folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import Usage
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_data_arguments,
     add_model_arguments,
-    billed_an_image,
     check_limits,
+    group_of,
     open_adapters_model,
     read_dataset,
     say_skipped,
 )
+from craft_zoo.cli.csv_rows import CsvRows
 from craft_zoo.cli.progress import ReadingBar, query_progress
+from craft_zoo.client.prices import price_of
 from craft_zoo.console import open_console
-from craft_zoo.metrics import accuracy
-from craft_zoo.transfer import transfer
+from craft_zoo.errors import CraftZooError
+from craft_zoo.evaluation import (
+    ClassResult,
+    Evaluation,
+    check_coverage,
+    evaluate,
+    expected_usage,
+    labelled,
+)
+from craft_zoo.files import replacing, write_atomically
+from craft_zoo.metrics import interval
+from craft_zoo.printable import printable
+
+_WIDTH = 80
+_MATRIX_CLASSES = 12  # maximum for which the terminal shows the confusion matrix
+_ROWS = 12  # classes, or confusions, that are printed of more
+_NAME = 20  # columns of a class name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,27 +56,175 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
     add_classnames_argument(parser)
     add_data_arguments(parser)
+    output = group_of(parser, "output")
+    output.add_argument(
+        "--coverage",
+        type=float,
+        default=0.8,
+        metavar="SHARE",
+        help="share of the images that is classified when the adapter abstains on those of which "
+        "it is least sure (default: 0.8)",
+    )
+    output.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for evaluation.json, predictions.csv (a row an image) and confusion.png",
+    )
     add_model_arguments(parser, default=None)
+    group_of(parser, "money").add_argument(
+        "--dry-run", action="store_true", help="print the cost; send no query and write no file"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     console = open_console()
+    check_coverage(options.coverage)
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise CraftZooError(f"--out {options.out} is a file: name a folder")
     adapter = Adapter.load(options.adapter)
     dataset = read_dataset(options).open()
     say_skipped(dataset.name, dataset.skipped, console)
     vlm = open_adapters_model(options, adapter)
-    known = set(dataset.classnames) <= set(adapter.classnames)
-    each = billed_an_image(adapter) if known else 1
-    check_limits(options, Usage(len(dataset.test) * each), "name a smaller data set")
+    labelled(adapter, dataset)
+    usage = expected_usage(adapter, vlm, dataset.test)
+    check_limits(options, usage, "name a smaller data set")
+    if options.dry_run or vlm.bills:
+        price = price_of(options.model or adapter.model, options.price)
+        money = "" if price is None else f", a price of {price.cost(usage):,.2f}"
+        console.print(f"At most {usage.in_words()}{money}", soft_wrap=True)
+    if options.dry_run:
+        return 0
     with query_progress() as progress:
-        images = vlm.images(dataset.test.images, ReadingBar(progress))
-        logits = transfer(adapter.solution, vlm, adapter.open(vlm), images, dataset.classnames)
-    part = "the adapter" if known else "the adapter's prompt with the new class names"
-    console.print(
-        f"{dataset.name}: {100 * accuracy(logits, dataset.test.labels):.1f} % of "
-        f"{len(dataset.test):,} test images, {len(dataset.classnames)} classes, by {part}.",
-        soft_wrap=True,
-        markup=False,
-    )
+        found = evaluate(adapter, vlm, dataset, ReadingBar(progress))
+    _show(found, dataset.name, options.coverage, Console(width=_WIDTH, markup=False, emoji=False))
+    if options.out is not None:
+        _write(found, dataset.test.images, options)
+        console.print(f"Wrote {options.out}", soft_wrap=True)
     return 0
+
+
+def _show(found: Evaluation, name: str, coverage: float, console: Console) -> None:
+    """Print the evaluation in 80 columns."""
+    for table in (_class_table(found.classes), _confusions(found)):
+        console.print(table.title)
+        table.title = None
+        console.print(table)
+        console.print()
+    kept = found.abstain(coverage)
+    for line in (
+        f"{name}: {found} of {len(found):,} test images, {len(found.classnames)} classes",
+        f"Calibration error (ECE): {100 * found.calibration_error:.1f} points between confidence "
+        f"and accuracy",
+        f"Abstaining: {100 * kept.accuracy:.1f} % of the surest {100 * kept.coverage:.0f} %, those "
+        f"with a probability of {kept.threshold:.3f} or more (predict --threshold)",
+    ):
+        console.print(Text(printable(line)))
+
+
+def _class_table(classes: list[ClassResult]) -> Table:
+    """A row for each class; of many classes, those with the lowest shares of correct images."""
+    more = f"; the {_ROWS} lowest of {len(classes)}" if len(classes) > 2 * _ROWS else ""
+    table = Table(title=f"Classes, in %{more}", box=None, padding=(0, 1, 0, 0))
+    for title in ("class", "images", "correct", "95 % interval", "precision", "most taken for"):
+        is_name = title in ("class", "most taken for")
+        table.add_column(title, justify="left" if is_name else "right", no_wrap=True)
+    if more:
+        classes = sorted(classes, key=lambda each: np.nan_to_num(each.recall, nan=2))[:_ROWS]
+    for each in classes:
+        low, high = interval(each.correct, each.images)
+        table.add_row(
+            _short(each.name),
+            f"{each.images:,}",
+            _percent(each.recall),
+            f"{100 * low:.0f} to {100 * high:.0f}",
+            _percent(each.precision),
+            _short(each.taken_for or ""),
+        )
+    return table
+
+
+def _confusions(found: Evaluation) -> Table:
+    """The confusion matrix in % of each row; of many classes, the most frequent confusions."""
+    names, counts = found.classnames, found.confusion
+    if len(names) > _MATRIX_CLASSES:
+        table = Table(title="Most frequent confusions", box=None)
+        for title in ("images", "of", "class", "taken for"):
+            table.add_column(title, justify="right" if title in ("images", "of") else "left")
+        wrong = counts * (1 - np.eye(len(names), dtype=np.int64))
+        for place in np.argsort(-wrong, axis=None, kind="stable")[:_ROWS]:
+            row, column = divmod(int(place), len(names))
+            if wrong[row, column]:
+                of = f"{counts[row].sum():,}"
+                pair = _short(names[row]), _short(names[column])
+                table.add_row(f"{wrong[row, column]:,}", of, *pair)
+        return table
+    table = Table(
+        title="Confusion: % of each class (row) that are taken for a class (column)",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("")
+    for place in range(len(names)):
+        table.add_column(str(place + 1), justify="right", no_wrap=True, min_width=3)
+    for place, (name, row) in enumerate(zip(names, counts, strict=True)):
+        shares = 100 * row / max(1, row.sum())
+        cells = [f"{share:.0f}" if count else "·" for share, count in zip(shares, row, strict=True)]
+        label = Text(f"{place + 1:>2} ")
+        table.add_row(label + _short(name), *cells)
+    return table
+
+
+def _short(name: str) -> Text:
+    text = printable(name)
+    return Text(text if len(text) <= _NAME else f"{text[: _NAME - 1]}…")
+
+
+def _percent(share: float) -> str:
+    return "" if share != share else f"{100 * share:.1f}"
+
+
+def _write(found: Evaluation, images: Any, options: argparse.Namespace) -> None:
+    """Write evaluation.json, predictions.csv and confusion.png."""
+    from craft_zoo.benchmarks.confusion import plot_confusion  # loads Matplotlib
+
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    low, high = found.interval
+    kept = found.abstain(options.coverage)
+    about = {
+        "adapter": str(options.adapter),
+        "dataset": options.dataset,
+        "images": len(found),
+        "accuracy": found.accuracy,
+        "interval": [low, high],
+        "zero_shot": found.zero_shot_accuracy,
+        "calibration_error": found.calibration_error,
+        "coverage": kept.coverage,
+        "threshold": kept.threshold,
+        "accuracy_at_coverage": kept.accuracy,
+        "classes": list(found.classnames),
+        "confusion": found.confusion.tolist(),
+    }
+    write_atomically(out / "evaluation.json", json.dumps(about, ensure_ascii=False, indent=1))
+    with (
+        replacing(out / "predictions.csv") as beside,
+        beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        _write_rows(found, images, CsvRows(file))
+    plot_confusion(found.confusion, found.classnames, out / "confusion.png")
+
+
+def _write_rows(found: Evaluation, images: Any, rows: CsvRows) -> None:
+    """Write a row for each image: its path or number, its class, and what it is taken for."""
+    rows.write(("image", "class", "predicted", "probability", "zero_shot"))
+    names, probabilities = found.classnames, found.probabilities.max(axis=1)
+    answers = zip(
+        found.labels, found.predicted, found.zero_shot.argmax(axis=1), probabilities, strict=True
+    )
+    for place, (label, predicted, zero_shot, probability) in enumerate(answers):
+        source = images[place]
+        image = str(source) if isinstance(source, str | Path) else str(place)
+        row = image, names[label], names[predicted], f"{probability:.4f}", names[zero_shot]
+        rows.write(row)

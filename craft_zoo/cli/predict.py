@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +24,7 @@ from craft_zoo.cli.arguments import (
     group_of,
     open_adapters_model,
 )
+from craft_zoo.cli.csv_rows import CsvRows
 from craft_zoo.cli.progress import add_bar, query_progress
 from craft_zoo.data import LeftOut, find_broken, list_files, say_left_out
 from craft_zoo.errors import CraftZooError
@@ -33,9 +33,6 @@ from craft_zoo.files import replacing
 _BATCH = 512  # images per query; the class names are sent with every query
 _NAMED = 10  # broken images that are listed at the end; all are counted
 _LINES = (".jsonl", ".ndjson")
-# Spreadsheets execute a cell that starts with one of these characters as a formula (OWASP, CSV
-# injection); some also accept the full-width forms.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class Row(NamedTuple):
@@ -210,22 +207,14 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
 
 def _write_csv(rows: Iterable[Row], file: TextIO, top_k: int) -> None:
     """Write CSV with columns image, class, probability, and class_2, probability_2, … up to K."""
-    writer = csv.writer(file, lineterminator="\n")
-    # Many readers end a row at a carriage return, which Python up to 3.12 does not quote.
-    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    rows_of_text = CsvRows(file)
     more = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("class", "probability")]
-    writer.writerow(("image", "class", "probability", *more))
+    rows_of_text.write(("image", "class", "probability", *more))
     for image, classes, abstains in rows:
-        cells = [_text(image)]
+        cells = [image]
         for place, (classname, probability) in enumerate(classes):
-            hidden = abstains and place == 0
-            cells += ["" if hidden else _text(classname), f"{probability:.4f}"]
-        (quoting if any("\r" in cell for cell in cells) else writer).writerow(cells)
-
-
-def _text(cell: str) -> str:
-    """The cell, with a leading apostrophe if a spreadsheet would execute it."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+            cells += ["" if abstains and place == 0 else classname, f"{probability:.4f}"]
+        rows_of_text.write(cells)
 
 
 def _write_lines(rows: Iterable[Row], file: TextIO, top_k: int) -> None:

@@ -50,7 +50,8 @@ from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
-from craft_zoo.estimate import Choice, choose_estimate, cross_validate, measure
+from craft_zoo.estimate import Choice, choose_estimate, cross_validate
+from craft_zoo.evaluation import evaluate
 from craft_zoo.methods import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
@@ -327,7 +328,7 @@ def _estimated(
         return [*lines, f"Accuracy on new images: not estimated, {choice.words}"]
     try:
         if choice.kind == "outside":
-            found = measure(tuned.adapter, vlm, choice.images, progress)
+            found = evaluate(tuned.adapter, vlm, choice.images, progress)
         else:
             method = {"method": "refine", "optimizer": None} if choice.kind == "refine" else {}
             found = reduce(add, cross_validate(vlm, task, **(arguments | method)))

@@ -64,7 +64,10 @@ def test_a_prompt_that_was_found_is_printed_and_can_be_used_as_words(
     assert found is not None
     assert found[1] == Adapter.load(out).solution.prompt
     assert main(["evaluate", str(out), data]) == 0
-    measured = re.search(r"colours: ([\d.]+) % of 9 test images", capsys.readouterr().out)
+    measured = re.search(
+        r"colours: ([\d.]+) % \(95 % interval [^)]*\), zero-shot [\d.]+ % of 9 test",
+        capsys.readouterr().out,
+    )
     assert measured is not None
     bench = ["bench", "--dataset", data, "--out", str(tmp_path / "b"), *SMALL[:-1], "zero-shot"]
     assert main([*bench, "--set", f"template={found[1]}"]) == 0
@@ -72,19 +75,21 @@ def test_a_prompt_that_was_found_is_printed_and_can_be_used_as_words(
     assert float(measured[1]) == pytest.approx(100 * points[0].accuracy, abs=0.05)
 
 
-def test_evaluate_on_other_classes_and_on_a_part(
+def test_evaluate_on_a_part_of_the_classes_and_not_on_others(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "adapter"
     tune = ["tune", f"folder:{image_folder}", "--out", str(out), "--shots", "2", "--budget", "3"]
     assert main([*tune, "--method", "refine"]) == 0
     assert main(["evaluate", str(out), f"folder:{image_folder}@base"]) == 0
-    assert "2 classes, by the adapter." in capsys.readouterr().out
+    assert "of 6 test images, 2 classes" in capsys.readouterr().out
     other = shutil.copytree(image_folder, tmp_path / "other")
     for part in ("train", "test"):
         shutil.copytree(other / part / "red_square", other / part / "crimson tile")
-    assert main(["evaluate", str(out), f"folder:{other}"]) == 0
-    assert "4 classes, by the adapter's prompt with the new class names" in capsys.readouterr().out
+    assert main(["evaluate", str(out), f"folder:{other}"]) == 2
+    refusal = capsys.readouterr().err
+    assert "has 1 of 4 classes for which the adapter was not tuned (crimson tile)" in refusal
+    assert refusal.count("\n") == 1
     assert main(["evaluate", str(out), "imagenett"]) == 2
 
 

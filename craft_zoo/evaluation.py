@@ -1,0 +1,266 @@
+"""Evaluation of an adapter on labelled images: accuracy, confusion, calibration, abstaining."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import softmax
+
+from craft_zoo.adapter import Adapter
+from craft_zoo.blackbox.base import VLM, Asked, BlackBox, Progress
+from craft_zoo.blackbox.usage import Usage
+from craft_zoo.data.task import Dataset, LabelledImages, Task
+from craft_zoo.errors import CraftZooError
+from craft_zoo.metrics import accuracy, calibration_error, interval
+from craft_zoo.predictor import Predictor
+from craft_zoo.printable import printable
+
+_NAMED = 3  # unknown classes that an error message names
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """How an adapter does on the images of one class.
+
+    Attributes:
+        name: the class name.
+        images: number of its images.
+        correct: number of them that are classified correctly.
+        predicted: number of images of any class that are classified as it.
+        taken_for: the class that its other images are most often taken for; None: there is none.
+    """
+
+    name: str
+    images: int
+    correct: int
+    predicted: int
+    taken_for: str | None
+
+    @property
+    def recall(self) -> float:
+        """Share of its images that are classified correctly; NaN without images."""
+        return self.correct / self.images if self.images else float("nan")
+
+    @property
+    def precision(self) -> float:
+        """Share of the images classified as it that are of it; NaN if there are none."""
+        return self.correct / self.predicted if self.predicted else float("nan")
+
+
+@dataclass(frozen=True)
+class Abstaining:
+    """Accuracy if only the most confident predictions are given.
+
+    Attributes:
+        coverage: share of the images that are classified.
+        threshold: smallest probability of a class that is given.
+        accuracy: accuracy on the classified images.
+    """
+
+    coverage: float
+    threshold: float
+    accuracy: float
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation:
+    """Answers of an adapter, and of the model without it, about N labelled images of K classes.
+
+    The sum of two evaluations is that of both sets of images.
+
+    Attributes:
+        classnames: the K class names.
+        labels: (N,) int64.
+        logits: (N, K) of the adapter.
+        zero_shot: (N, K) of the model under the initial prompt.
+    """
+
+    classnames: tuple[str, ...]
+    labels: np.ndarray
+    logits: np.ndarray
+    zero_shot: np.ndarray
+
+    def __add__(self, other: Evaluation) -> Evaluation:
+        return Evaluation(
+            self.classnames,
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.logits, other.logits]),
+            np.concatenate([self.zero_shot, other.zero_shot]),
+        )
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{100 * self.accuracy:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}), "
+            f"zero-shot {100 * self.zero_shot_accuracy:.1f} %"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Evaluation on {len(self):,} images: {self}>"
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(N, K) class probabilities."""
+        return softmax(self.logits, axis=1)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) indices of the predicted classes."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that are classified correctly."""
+        return accuracy(self.logits, self.labels)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy."""
+        return interval(int((self.predicted == self.labels).sum()), len(self))
+
+    @property
+    def zero_shot_accuracy(self) -> float:
+        """Share of the images that the model classifies correctly under the initial prompt."""
+        return accuracy(self.zero_shot, self.labels)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """(K, K) numbers of images: of a class (row) that are classified as another (column)."""
+        counts = np.zeros((len(self.classnames),) * 2, np.int64)
+        np.add.at(counts, (self.labels, self.predicted), 1)
+        return counts
+
+    @property
+    def classes(self) -> list[ClassResult]:
+        """A result for each class, in their order."""
+        confusion, results = self.confusion, []
+        for place, (name, row) in enumerate(zip(self.classnames, confusion, strict=True)):
+            wrong = row.copy()
+            wrong[place] = 0
+            other = self.classnames[wrong.argmax()] if wrong.any() else None
+            predicted = int(confusion[:, place].sum())
+            results.append(ClassResult(name, int(row.sum()), int(row[place]), predicted, other))
+        return results
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error, see :func:`craft_zoo.metrics.calibration_error`."""
+        return calibration_error(self.probabilities, self.labels)
+
+    def abstain(self, coverage: float) -> Abstaining:
+        """Classify only a share of the images: those with the largest probabilities.
+
+        Args:
+            coverage: the share, in (0, 1].
+
+        Raises:
+            CraftZooError: the share is out of range.
+        """
+        check_coverage(coverage)
+        confidence = self.probabilities.max(axis=1)
+        kept = np.argsort(-confidence, kind="stable")[: max(1, round(coverage * len(self)))]
+        right = float((self.predicted == self.labels)[kept].mean())
+        return Abstaining(len(kept) / len(self), float(confidence[kept[-1]]), right)
+
+
+def check_coverage(coverage: float) -> None:
+    """Check the share of images that are classified.
+
+    Raises:
+        CraftZooError: it is not in (0, 1].
+    """
+    if not 0 < coverage <= 1:
+        raise CraftZooError(f"the coverage must be above 0 and at most 1, not {coverage:g}")
+
+
+def evaluate(
+    adapter: Adapter,
+    vlm: VLM,
+    data: Dataset | Task | LabelledImages,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate an adapter, and the model without it, on labelled images::
+
+        evaluation = evaluate(adapter, load_vlm(adapter.model), load_dataset("folder:pets"))
+        print(evaluation.accuracy, evaluation.interval, evaluation.calibration_error)
+
+    Costs what :func:`expected_usage` says, not counted by any meter.
+
+    Args:
+        adapter: the adapter.
+        vlm: its model.
+        data: a data set or task, whose test images are used, with all of the adapter's classes or
+            some of them; or images with labels in the order of the adapter's class names.
+        progress: called while the model encodes the images.
+
+    Raises:
+        CraftZooError: a class is not among the adapter's, there are no images, the adapter was made
+            for another model, or an image cannot be read.
+    """
+    classnames, images = labelled(adapter, data)
+    handed, box = vlm.images(images.images, progress), adapter.open(vlm)
+    asked = Predictor(vlm, box, handed).ask(adapter.solution)
+    same = _is_initial(adapter, box)
+    zero_shot = asked[0] if same else box.score(box.initial_prompt, handed)
+    columns = [adapter.classnames.index(name) for name in classnames]
+    logits = adapter.solution.refine(*asked)[:, columns]
+    return Evaluation(tuple(classnames), images.labels, logits, zero_shot[:, columns])
+
+
+def labelled(
+    adapter: Adapter, data: Dataset | Task | LabelledImages
+) -> tuple[Sequence[str], LabelledImages]:
+    """Class names and images on which :func:`evaluate` evaluates an adapter.
+
+    Raises:
+        CraftZooError: a class is not among the adapter's, or there are no images.
+    """
+    if isinstance(data, LabelledImages):
+        name, classnames, images = "the data", adapter.classnames, data
+        if len(images) and images.labels.max() >= len(classnames):
+            raise CraftZooError(
+                f"label {images.labels.max()} is none of the adapter's {len(classnames)} classes: "
+                f"give labels in the order of adapter.classnames"
+            )
+    else:
+        name, classnames, images = data.name, data.classnames, data.test
+    if unknown := [each for each in classnames if each not in adapter.classnames]:
+        names = ", ".join(map(printable, unknown[:_NAMED])) + ", …" * (len(unknown) > _NAMED)
+        raise CraftZooError(
+            f"{printable(name)} has {len(unknown)} of {len(classnames)} classes for which the "
+            f"adapter was not tuned ({names}): name a data set with its classes, or tune anew"
+        )
+    if not len(images):
+        raise CraftZooError(f"{printable(name)} has no test images: name another data set")
+    return classnames, images
+
+
+def expected_usage(adapter: Adapter, vlm: VLM, images: LabelledImages) -> Usage:
+    """What a service is expected to bill for evaluating an adapter on N images.
+
+    That is one prediction for each image and prompt: the adapter's, the initial one where it is
+    another, and those of the anchors.
+    """
+    box, solution = adapter.open(vlm), adapter.solution
+    prompts = 1 if _is_initial(adapter, box) else 2
+    anchors = 0 if solution.anchors is None else len(solution.anchors.prompts)
+    predictions = (prompts + anchors) * len(images)
+    if not vlm.counts_usage:
+        return Usage(predictions)
+    asked = [Asked((box.template,))] * prompts
+    if solution.anchors is not None:
+        asked.append(Asked(tuple(solution.anchors.prompts), solution.anchors.texts))
+    each = [images.images[0]] * len(images)  # images are taken to be of one size
+    usage = vlm.expected_usage(asked, each, adapter.classnames, adapter.init)
+    return usage + Usage(predictions - usage.predictions)
+
+
+def _is_initial(adapter: Adapter, box: BlackBox) -> bool:
+    """Whether the adapter's prompt is the initial one, so that zero-shot costs nothing more."""
+    prompt, initial = adapter.solution.prompt, box.initial_prompt
+    return type(prompt) is type(initial) and np.array_equal(prompt, initial)

@@ -1,0 +1,83 @@
+"""``evaluate``: what it prints and writes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import craft_zoo as cz
+from craft_zoo.benchmarks.confusion import plot_confusion
+from craft_zoo.cli.evaluate import _confusions, _show
+from craft_zoo.cli.main import main
+from craft_zoo.console import Console
+from craft_zoo.evaluation import Evaluation
+from craft_zoo.openclip import OpenCLIP
+
+
+@pytest.fixture
+def adapter(tiny_vlm: OpenCLIP, tiny_craft_mini: None, image_folder: Path, tmp_path: Path) -> Path:
+    task = cz.few_shot(cz.load_dataset(f"folder:{image_folder}"), shots=1, seed=1)
+    found = cz.tune(tiny_vlm, task, method="refine").adapter
+    found.model = "craft-mini"
+    found.save(tmp_path / "colours.adapter")
+    return tmp_path / "colours.adapter"
+
+
+def test_what_is_printed_fits_80_columns_and_what_is_written_agrees(
+    adapter: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "worth"
+    words = ["evaluate", str(adapter), f"folder:{image_folder}", "--out", str(out)]
+    assert main([*words, "--coverage", "0.5"]) == 0
+    printed = capsys.readouterr().out
+    lines = [line for line in printed.splitlines() if not line.startswith("Wrote")]
+    assert max(map(len, lines)) <= 80
+    about = json.loads((out / "evaluation.json").read_text())
+    assert f"{100 * about['accuracy']:.1f} % (95 % interval" in printed
+    assert np.sum(about["confusion"]) == about["images"] == 9
+    with (out / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sum(row["class"] == row["predicted"] for row in rows) == 9 * about["accuracy"]
+    assert all(Path(row["image"]).is_file() for row in rows)
+    assert about["coverage"] == pytest.approx(4 / 9)
+    assert Image.open(out / "confusion.png").size[0] > 300
+
+
+def test_a_dry_run_says_the_cost_and_asks_nothing(
+    adapter: Path, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(adapter), f"folder:{image_folder}", "--dry-run", "--price", "2000"]
+    assert main(words) == 0
+    assert capsys.readouterr().out == "At most 9 predictions, a price of 18.00\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"), [(("--coverage", "0"), "coverage"), (("--out", __file__), "is a file")]
+)
+def test_mistakes(
+    adapter: Path, more: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(adapter), "digits", *more]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n_classes", [2, 12, 13, 100])
+def test_tables_and_plots_of_any_number_of_classes(n_classes: int, tmp_path: Path) -> None:
+    names = tuple(f"a class [red]$ with a name that is long, number {i}" for i in range(n_classes))
+    labels = np.arange(n_classes).repeat(1000)
+    logits = np.random.default_rng(0).standard_normal((len(labels), n_classes))
+    found = Evaluation(names, labels, logits, logits)
+    console = Console(width=80, record=True, markup=False, emoji=False)
+    _show(found, "random", 0.8, console)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "1,000" in text
+    assert "[red]$" in text
+    assert len(text.splitlines()) < 60
+    assert _confusions(found).row_count == min(n_classes, 12)
+    plot_confusion(found.confusion, names, tmp_path / "a.png")
