@@ -5,6 +5,7 @@ when :attr:`Optimizer.stop` gives a reason; :meth:`Optimizer.recommend` returns 
 :class:`Optimizer` for an example.
 
 - :func:`minimize`, :func:`maximize`: a whole search in one call, which returns a :class:`Result`
+- :class:`Real`, :class:`Integer`, :class:`Choice`: the variables of ``minimize(..., space=)``
 - :class:`Space`: what an optimizer searches
 - :func:`create`, :func:`names`, :func:`options`, :func:`register`: optimizers by name;
   :func:`searches`, :func:`uses_blocks`: capabilities of an optimizer
@@ -67,6 +68,9 @@ if TYPE_CHECKING:
     from craft_zoo.optimizers.spsa import SPSA as SPSA
     from craft_zoo.optimizers.spsa_clip import SPSAClip as SPSAClip
     from craft_zoo.optimizers.spsa_gc import SPSAGC as SPSAGC
+    from craft_zoo.optimizers.variables import Choice as Choice
+    from craft_zoo.optimizers.variables import Integer as Integer
+    from craft_zoo.optimizers.variables import Real as Real
     from craft_zoo.optimizers.vkd_cma import VkdCMA as VkdCMA
     from craft_zoo.optimizers.zo_adam import ZOAdam as ZOAdam
 
@@ -75,10 +79,12 @@ _HOMES = {
     "Best": "base",
     "CMA": "cma",
     "COBYQA": "cobyqa",
+    "Choice": "variables",
     "ChoiceSearch": "choices",
     "Columns": "columns",
     "Genetic": "genetic",
     "HillClimb": "hill_climb",
+    "Integer": "variables",
     "LBFGS": "l_bfgs",
     "LMMAES": "lm_ma_es",
     "LogitGN": "logit_gn",
@@ -91,6 +97,7 @@ _HOMES = {
     "Outputs": "base",
     "Powell": "powell",
     "RandomSearch": "random_search",
+    "Real": "variables",
     "Result": "minimization",
     "SNES": "snes",
     "SPSA": "spsa",

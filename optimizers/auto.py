@@ -14,6 +14,9 @@ from craft_zoo.optimizers.space import Space
 # Chosen on 12 of BBOB's functions in 5 and 10 dimensions; docs/optimizers.md has what they reach.
 _FEW = 2  # variables in which restarted simplices are ahead of all else
 _MODEL, _LINES = 10, 30  # evaluations for each variable that cobyqa and powell get
+# On eight mixed functions of 6 to 23 coordinates snes was ahead of cma, nevergrad's OnePlusOne and
+# TwoPointsDE at 300 and 1,000 evaluations. Later cma restarts, and learns a full covariance.
+_RANKED = 100  # evaluations for each coordinate that snes gets where some are rounded
 _SHARE = 0.3  # first steps of all stages but the first
 _MANY = 50  # variables from which on cobyqa takes too long
 _VERY_MANY = 200  # from which on cma takes too long
@@ -35,6 +38,8 @@ class Auto(Optimizer):
         outputs: whether outputs are told with the losses, so that logit-gn or columns is chosen.
         parallel: whether the candidates of a generation are evaluated at the same time, so that
             nothing is chosen that asks for one at a time.
+        rounded: whether variables are rounded to whole numbers or choices, so that nothing is
+            chosen that searches along lines or fits a model.
         stages: what to do instead of choosing: names and numbers of evaluations, as in
             cobyqa*100+powell*300+cma; separable is l-bfgs:only_separable=true.
     """
@@ -50,10 +55,13 @@ class Auto(Optimizer):
         seed: int,
         outputs: bool = False,
         parallel: bool = False,
+        rounded: bool = False,
         stages: str | None = None,
     ) -> None:
         super().__init__(space, budget=budget, seed=seed)
-        plan = stages or choose(self.space, budget, outputs=outputs, parallel=parallel)
+        plan = stages or choose(
+            self.space, budget, outputs=outputs, parallel=parallel, rounded=rounded
+        )
         self._plan, self._stages = plan, [_parse(stage) for stage in plan.split("+")]
         self._stage = -1
         self._next_stage()
@@ -85,6 +93,8 @@ class Auto(Optimizer):
         spec = name
         if name in ("cma", "sep-cma"):
             spec = f"{name}:popsize={popsize(self.dim)},restarts=bipop"
+        elif name == "snes":
+            spec = f"snes:popsize={popsize(self.dim)}"
         elif name == "separable":
             spec = "l-bfgs:only_separable=true"
         elif name in _LOCAL and not last:
@@ -134,17 +144,23 @@ def popsize(dim: int) -> int:
     return 4 + int(3 * np.log(dim))
 
 
-def choose(space: Space, budget: int, *, outputs: bool, parallel: bool) -> str:
+def choose(
+    space: Space, budget: int, *, outputs: bool, parallel: bool, rounded: bool = False
+) -> str:
     """The stages of ``auto``; for the arguments see :class:`Auto`."""
     if space.choices is not None:
         return "columns" if outputs else "genetic"
     if outputs:
         return "logit-gn"
     dim, enough = space.dim, _GENERATIONS * popsize(space.dim)
+    population = "sep-cma" if dim >= _VERY_MANY else "cma"
+    if rounded:
+        ranked = _RANKED * dim
+        if budget < ranked + enough:
+            return "snes" if budget >= popsize(dim) else "random:start=true"
+        return f"snes*{ranked}+{population}"
     if parallel:
-        if budget < enough:
-            return "random:start=true"
-        return "sep-cma" if dim >= _VERY_MANY else "cma"
+        return population if budget >= enough else "random:start=true"
     if dim <= _FEW:
         return "nelder-mead"
     if dim >= _MANY:

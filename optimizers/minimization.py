@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer, OutputLoss, one_number
+from craft_zoo.optimizers.box import Box
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.option import whole_number
-from craft_zoo.optimizers.registry import create
+from craft_zoo.optimizers.registry import create, searches
+from craft_zoo.optimizers.variables import Variables
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Function = Callable[[np.ndarray], Any]
+Function = Callable[[Any], Any]
 
 
 def minimize(
@@ -29,6 +31,7 @@ def minimize(
     budget: int,
     bounds: Any = None,
     scale: Any = None,
+    space: Any = None,
     optimizer: str = "auto",
     seed: int | None = None,
     target: float | None = None,
@@ -38,19 +41,26 @@ def minimize(
     output_loss: OutputLoss | None = None,
     maximize: bool = False,
 ) -> Result:
-    """Minimise a function of real variables that can only be evaluated.
+    """Minimise a function of real or mixed variables that can only be evaluated.
 
     Args:
-        f: takes an array of the shape of ``x0`` and returns its loss: a number, or an array or
-            tensor of one element. NaN or ±inf means that the evaluation failed; the search goes on.
-        x0: the start, a number or an array. None: the middle of the bounds.
+        f: takes an array of the shape of ``x0``, or a dict or list as ``space``, and returns its
+            loss: a number, or an array or tensor of one element. NaN or ±inf means that the
+            evaluation failed; the search goes on.
+        x0: the start, a number or an array. None: the middle of the bounds. With ``space``, a list,
+            or a dict of some of the variables; the others start at their middle or first value.
         budget: largest number of evaluations.
         bounds: a pair (low, high) for all variables, or a sequence of pairs, one for each variable
             in the order of ``x0.ravel()``, or scipy's ``Bounds``. None in a pair: no bound. Points
             beyond a bound are reflected at it.
         scale: length of a good first step in each variable, a number or an array of the shape of
             ``x0``. None: a fifth of the distance between the bounds, 1 where there are not two.
-        optimizer: as for :func:`craft_zoo.optimizers.create`.
+        space: in place of ``bounds`` and ``scale``, variables that may be whole numbers or choices:
+            a dict or a list of :class:`Real`, :class:`Integer` and :class:`Choice`. ``f`` gets a
+            dict or a list of plain Python values.
+        optimizer: as for :func:`craft_zoo.optimizers.create`. Of whole numbers it sees real
+            variables, which are rounded; of choices, a score for each value, the highest of which
+            decides. One that can search choices does so if there are no other variables.
         seed: seed of all randomness. None draws one, see :attr:`Result.seed`.
         target: end at a loss of at most this.
         seconds: start no evaluation after this time.
@@ -75,11 +85,22 @@ def minimize(
             f"optimizer must be a spec such as 'auto' or 'cma:popsize=10', not {optimizer!r:.100}"
         )
     target, seconds = _limit("target", target), _limit("seconds", seconds)
-    space = _Box(x0, bounds, scale)
+    if space is None:
+        domain: Box | Variables = Box(x0, bounds, scale)
+    elif bounds is not None or scale is not None:
+        raise OptimizerError(
+            "the variables of space have bounds of their own: leave out bounds and scale"
+        )
+    else:
+        domain = Variables(space, x0, natively=searches(optimizer, choices=True))
     seed = secrets.randbits(32) if seed is None else whole_number("seed", seed, 0)
-    about = {"outputs": output_loss is not None, "parallel": executor is not None}
+    about = {
+        "outputs": output_loss is not None,
+        "parallel": executor is not None,
+        "rounded": domain.rounded,
+    }
     given = about if optimizer.partition(":")[0] == "auto" else {}
-    made = create(optimizer, space.start.size, budget=budget, seed=seed, **given)
+    made = create(optimizer, domain.space, budget=budget, seed=seed, **given)
     if made.learns_from_outputs and output_loss is None:
         raise OptimizerError(
             f"{optimizer!r} learns from outputs: give output_loss, and an f that returns outputs"
@@ -87,7 +108,7 @@ def minimize(
     if maximize and output_loss is not None:
         raise OptimizerError("outputs have a convex loss, which has no maximum: minimise it")
     made.output_loss = output_loss
-    result = Result(f, made, space, -1.0 if maximize else 1.0)
+    result = Result(f, made, domain, -1.0 if maximize else 1.0)
     result._executor, result._callback = executor, callback
     result._target, result._seconds = target, seconds
     return result.extend()
@@ -112,14 +133,18 @@ class Result:
     """A search by :func:`minimize`: what it has found, and how to go on.
 
     Attributes:
-        x: the best of the evaluated points, in the shape of ``x0``; ``x0`` if none succeeded.
+        x: the best of the evaluated points, an array in the shape of ``x0``, or a dict or list as
+            the space; the start if none succeeded.
         loss: the value of ``f`` there; ±inf if none succeeded.
         reason: why the search ended.
     """
 
-    def __init__(self, f: Function, optimizer: Optimizer, space: _Box, sign: float) -> None:
-        self._f, self._optimizer, self._space, self._sign = f, optimizer, space, sign
-        self.x, self.loss, self.reason = space.start.copy(), sign * math.inf, "not started"
+    def __init__(
+        self, f: Function, optimizer: Optimizer, domain: Box | Variables, sign: float
+    ) -> None:
+        self._f, self._optimizer, self._domain, self._sign = f, optimizer, domain, sign
+        self.x: Any = domain.start.copy()
+        self.loss, self.reason = sign * math.inf, "not started"
         self._executor: Executor | None = None
         self._callback: Callable[[Result], Any] | None = None
         self._target: float | None = None
@@ -128,6 +153,7 @@ class Result:
         self._more = 0  # evaluations by which the optimizer is to be extended
         self._answers: dict[int, tuple[float, Any]] = {}  # loss and output by row of these
         self._losses: list[float] = []
+        self._points: list[Any] = []  # none of arrays
         self._times: list[float] = []
         self._began = time.monotonic()
         self._deadline = math.inf
@@ -149,20 +175,21 @@ class Result:
         return self._optimizer.seed
 
     @property
-    def recommended(self) -> np.ndarray:
-        """The point that the optimizer recommends, in the shape of ``x0``.
+    def recommended(self) -> Any:
+        """The point that the optimizer recommends, of the kind of :attr:`x`.
 
         It is another than :attr:`x` if the optimizer recommends the mean of many points, which
         is the better choice where losses are noisy.
         """
-        return self._space.point(self._optimizer.recommend())
+        return self._domain.point(self._optimizer.recommend())
 
     @property
     def history(self) -> pd.DataFrame:
         """A table with a row for each evaluation.
 
         Columns: evaluation (from 1), loss, best (so far; NaN before the first success), seconds
-        (since the start of the search).
+        (since the start of the search), and one for each variable of a space (of a list, x0, x1,
+        …).
         """
         import pandas as pd
 
@@ -174,6 +201,7 @@ class Result:
                 "loss": losses,
                 "best": best.accumulate(np.where(np.isfinite(losses), losses, np.nan)),
                 "seconds": self._times,
+                **self._domain.table(self._points),
             }
         )
 
@@ -200,7 +228,10 @@ class Result:
         return axes
 
     def __repr__(self) -> str:
-        x = np.array2string(self.x, precision=6, threshold=10, edgeitems=3, max_line_width=80)
+        if isinstance(self.x, np.ndarray):
+            x = np.array2string(self.x, precision=6, threshold=10, edgeitems=3, max_line_width=80)
+        else:
+            x = repr(self.x)
         return "\n".join(
             [
                 f"loss         {self.loss:.9g}",
@@ -263,7 +294,7 @@ class Result:
             self._waiting, self._answers = self._optimizer.ask(), {}
         points = {i: z for i, z in enumerate(self._waiting) if i not in self._answers}
         evaluate = self._one_by_one if self._executor is None else self._together
-        evaluate({i: self._space.point(z) for i, z in points.items()})
+        evaluate({i: self._domain.point(z) for i, z in points.items()})
         answers = [self._answers[i] for i in range(len(self._waiting)) if i in self._answers]
         # An executor may leave gaps; they are filled before the losses are told.
         if answers and max(self._answers) < len(answers):
@@ -280,13 +311,13 @@ class Result:
             return "the callback asked to end"
         return None
 
-    def _one_by_one(self, points: dict[int, np.ndarray]) -> None:
+    def _one_by_one(self, points: dict[int, Any]) -> None:
         for i, x in points.items():
             if self._reached() or time.monotonic() >= self._deadline:
                 return
             self._note(i, x, self._f(x.copy()))
 
-    def _together(self, points: dict[int, np.ndarray]) -> None:
+    def _together(self, points: dict[int, Any]) -> None:
         assert self._executor is not None
         if time.monotonic() >= self._deadline:
             return
@@ -308,7 +339,7 @@ class Result:
         if wrong is not None:
             raise wrong
 
-    def _note(self, i: int, x: np.ndarray, answer: Any) -> None:
+    def _note(self, i: int, x: Any, answer: Any) -> None:
         output = None
         if self._optimizer.output_loss is not None:
             output = np.asarray(answer)
@@ -317,73 +348,10 @@ class Result:
         self._answers[i] = loss, output
         self._losses.append(loss)
         self._times.append(time.monotonic() - self._began)
+        if not isinstance(x, np.ndarray):
+            self._points.append(x)
         if math.isfinite(loss) and self._sign * loss < self._sign * self.loss:
             self.x, self.loss = x.copy(), loss
 
     def _reached(self) -> bool:
         return self._target is not None and self._sign * (self.loss - self._target) <= 0
-
-
-class _Box:
-    """The variables x = x0 + scale · z of a function, reflected at their bounds.
-
-    Attributes:
-        start: x0.
-    """
-
-    def __init__(self, x0: Any, bounds: Any, scale: Any) -> None:
-        if x0 is None and bounds is None:
-            raise OptimizerError("give the start x0, or bounds: the start is then their middle")
-        try:
-            if hasattr(bounds, "lb"):
-                bounds = np.stack(np.broadcast_arrays(bounds.lb, bounds.ub), axis=-1)
-            sides = np.array((None, None) if bounds is None else bounds, dtype=np.float64)
-            if sides.shape[-1:] != (2,):
-                raise ValueError(f"bounds have the shape {sides.shape}")
-            low, high = sides.reshape(-1, 2).T
-            self._low, self._high = np.fmax(low, -np.inf), np.fmin(high, np.inf)  # None is NaN here
-            if x0 is None and np.isinf([self._low, self._high]).any():
-                raise OptimizerError("a variable has no bound on one side: give the start x0")
-            start = self._low / 2 + self._high / 2 if x0 is None else x0
-            if np.iscomplexobj(start):
-                raise ValueError("x0 is complex")
-            self.start = np.array(start, dtype=np.float64)
-            self._low, self._high = (
-                np.broadcast_to(each, self.start.size).reshape(self.start.shape)
-                for each in (self._low, self._high)
-            )
-            with np.errstate(over="ignore"):
-                width = self._high - self._low
-            sizes = np.where(np.isfinite(width), width / 5, 1.0) if scale is None else scale
-            self._scale = np.broadcast_to(np.asarray(sizes, np.float64), self.start.shape)
-        except OptimizerError:  # which is a ValueError, too
-            raise
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise OptimizerError(
-                f"x0, bounds and scale do not fit each other ({error}): give a start, one pair "
-                f"(low, high) or one for each variable, and one scale or one for each variable"
-            ) from None
-        if not self.start.size or not np.isfinite(self.start).all():
-            raise OptimizerError("x0 must be one finite number or more")
-        if (self._low > self._high).any():
-            raise OptimizerError("a lower bound is above its upper bound: write (low, high)")
-        if not ((self._low <= self.start) & (self.start <= self._high)).all():
-            raise OptimizerError("x0 lies outside the bounds: move it, or widen them")
-        if scale is None and not self._scale.any():
-            raise OptimizerError("the bounds leave no variable free: widen those of one")
-        if not (np.isfinite(self._scale) & (self._scale >= 0)).all() or not self._scale.any():
-            raise OptimizerError("scale must be finite and above 0: give lengths of first steps")
-
-    def point(self, z: np.ndarray) -> np.ndarray:
-        """The point x in the shape of the start, for the optimizer's variables (d,)."""
-        x = np.asarray(self.start + self._scale * z.reshape(self.start.shape))
-        low, high = self._low, self._high
-        if ((low <= x) & (x <= high)).all():
-            return x
-        with np.errstate(invalid="ignore", divide="ignore"):
-            width = high - low
-            between = low + width - np.abs(np.mod(x - low, 2 * width) - width)
-            above, below = low + np.abs(x - low), high - np.abs(high - x)
-        reflected = np.where(np.isfinite(width), between, np.where(np.isfinite(low), above, below))
-        reflected = np.where(width > 0, reflected, low)
-        return np.where((low <= x) & (x <= high), x, np.clip(reflected, low, high))
