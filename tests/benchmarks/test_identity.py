@@ -70,7 +70,7 @@ def test_every_setting_has_another_value_here() -> None:
 # Methods that encode images at each query, take many queries a step, or need vectors.
 LEFT_OUT = {
     *("bar", "blackvip", "blackvip-se", "bpt-vlm", "cbbt", "lfa", "lfa-local"),
-    *("sharpzo", "vectors", "visual-prompt"),
+    *("descriptions", "sharpzo", "vectors", "visual-prompt"),
 }
 
 

@@ -238,7 +238,7 @@ def test_names_and_needs() -> None:
         *("zero-shot", "templates", "bbt", "spsa-gc", "spsa-clip", "zip", "blackvip"),
         *("blackvip-se", "visual-prompt", "bpt-vlm"),
         *("craft-released", "coop", "coop-csc", "linear-probe", "vectors", "vectors-local"),
-        *("hard", "craft-hard", "local"),
+        *("hard", "craft-hard", "local", "descriptions"),
         *("sharpzo", "lfa", "lfa-local", "bar", "cbbt"),
     }
     assert all(method_names().values())

@@ -1,0 +1,195 @@
+"""Descriptions of the classes in sentences: their ensemble, or a refiner that weighs them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from craft_zoo.adapter import Solution
+from craft_zoo.anchors import Anchors
+from craft_zoo.blackbox.templates import fill
+from craft_zoo.craft import CraftConfig, Step
+from craft_zoo.errors import CraftZooError
+from craft_zoo.files import expanded, read_bounded
+from craft_zoo.methods.base import CONVEX_SETTINGS, Problem, register_method
+from craft_zoo.methods.collaborative import refine_once
+from craft_zoo.optimizers.option import Option
+from craft_zoo.records import check, parse
+from craft_zoo.refiner import ConvexRefiner
+
+_BYTES = 2**24  # CuPL's sentences of ImageNet take 6 MB
+_DIGITS = 8
+
+
+class Bank(str):
+    """Path of a file of descriptions and a hash of its content, as ``PATH#HASH``.
+
+    With the hash, a run's identity changes when the file does.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Bank:
+        """A path without hash gets that of the file now; a file that is missing gets none."""
+        if "#" not in text:
+            with suppress(CraftZooError):  # the method says it
+                text = f"{text}#{_hash(_read(text))}"
+        return super().__new__(cls, text)
+
+    def descriptions(self) -> dict[str, list[str]]:
+        """Class → its descriptions.
+
+        Raises:
+            CraftZooError: the file is missing, has changed since the hash was made, or is invalid.
+        """
+        path, _, known = self.partition("#")
+        if not path:
+            raise CraftZooError(
+                "method 'descriptions' needs a file: --set descriptions.file=FILE, a JSON object "
+                'as {"river": ["which is blue", …], …}'
+            )
+        content = _read(path)
+        if known and known != _hash(content):
+            raise CraftZooError(
+                f"{path} has changed since this run was planned: give the file without #{known}"
+            )
+        try:
+            values = parse(content)
+            check(TypeAdapter(dict[str, list[str]]), values)
+            if any(not words.strip() for each in values.values() for words in each):
+                raise ValueError("a description is empty")
+        except ValueError as error:
+            raise CraftZooError(
+                f"{path} is no file of descriptions ({error}): write a JSON object as "
+                f'{{"river": ["which is blue", …], …}}'
+            ) from None
+        return values
+
+
+def _read(path: str) -> bytes:
+    try:
+        return read_bounded(expanded(path), _BYTES, "descriptions")
+    except OSError as error:
+        raise CraftZooError(
+            f"the file of descriptions {path} cannot be read ({error.strerror}): check the path"
+        ) from None
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+
+
+def sentence(description: str, classname: str, template: str) -> str:
+    """The text that the model is asked for a description.
+
+    A description that contains the class name is the text, as CuPL's are (Pratt et al. 2023). Any
+    other is a clause behind the prompt, as DCLIP's are (Menon and Vondrick 2023): ``a photo of a
+    river, which has banks.``
+    """
+    description = " ".join(description.split())
+    if classname.casefold() in description.casefold():
+        return description
+    first = description.split(" ", 1)[0].casefold()
+    if first in ("has", "often", "typically", "may", "can"):
+        link = "which "
+    elif first == "which":
+        link = ""
+    else:
+        link = "which is " if first in ("a", "an", "used") else "which has "
+    prompt = fill(template, classname)
+    end = "." if prompt.endswith(".") else ""
+    return f"{prompt.removesuffix('.')}, {link}{description.removesuffix('.')}{end}"
+
+
+def ensemble(
+    bank: Mapping[str, Sequence[str]], classnames: Sequence[str], template: str
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """The texts of all classes, and the weights whose sum is each class's mean.
+
+    Args:
+        bank: class → descriptions; other classes are ignored, and so is case.
+        classnames: C class names.
+        template: prompt that descriptions without the class name are put behind.
+
+    Returns:
+        M texts and (M, C) weights.
+
+    Raises:
+        CraftZooError: a class has no description.
+    """
+    found = {name.casefold(): each for name, each in bank.items()}
+    texts: dict[str, dict[int, float]] = {}
+    for place, name in enumerate(classnames):
+        mine = dict.fromkeys(
+            sentence(each, name, template) for each in found.get(name.casefold(), ())
+        )
+        if not mine:
+            raise CraftZooError(
+                f"the file of descriptions has none of {name!r}: add some, or name the classes as "
+                f"it does (--classnames)"
+            )
+        for text in mine:
+            texts.setdefault(text, {})[place] = 1 / len(mine)
+    weights = np.zeros((len(texts), len(classnames)), np.float32)
+    for row, shares in zip(weights, texts.values(), strict=True):
+        row[list(shares)] = list(shares.values())
+    return tuple(texts), weights
+
+
+OPTIONS = (
+    Option("file", Bank, Bank(""), "JSON file: class → list of descriptions"),
+    Option("learns", bool, False, "whether a refiner learns what each description says"),
+)
+
+
+def _count(config: CraftConfig) -> int:
+    """Number of descriptions in the file, of which a task may need fewer."""
+    bank = Bank(_own(config, "file")).descriptions()
+    return sum(len(set(each)) for each in bank.values())
+
+
+def _own(config: CraftConfig, name: str) -> Any:
+    default = next(option.default for option in OPTIONS if option.name == name)
+    return dict(config.own).get(f"descriptions.{name}", default)
+
+
+@register_method(
+    "descriptions",
+    uses_optimizer=False,
+    settings=CONVEX_SETTINGS,
+    own=OPTIONS,
+    queries=lambda config, _, n: 1 + -(-_count(config) // n) if _own(config, "learns") else 0,
+    prompts=lambda config, *_: 2 if _own(config, "learns") else 0,
+    anchors=lambda config, *_: _count(config),
+    anchor_prompts=lambda *_: 1,
+)
+def descriptions(problem: Problem) -> Iterator[Step]:
+    """The mean logits of sentences that describe each class, from a file (DCLIP, CuPL).
+
+    No training image is needed, unless the setting ``descriptions.learns`` fits the convex refiner
+    to the logits of all sentences: 1 + M / C queries. A deployed image costs 1 + M / C predictions.
+    """
+    problem.check_accepts("texts")
+    names = problem.box.classnames
+    bank = Bank(problem.own("descriptions.file")).descriptions()
+    texts, weights = ensemble(bank, names, problem.template)
+    anchors = Anchors(texts, ("{}",))
+    if not problem.own("descriptions.learns"):
+        # The initial prompt's logits are subtracted: sentences alone decide, as in both papers.
+        weight = np.concatenate([-np.eye(len(names), dtype=np.float32), weights])
+        refiner = ConvexRefiner(weight, np.zeros(len(names), np.float32))
+        yield Step(0, Solution(problem.initial_prompt, refiner, anchors))
+        return
+    yield Step(0, Solution(problem.initial_prompt))
+    if problem.meter.affordable_texts() < len(texts) + len(names):
+        raise CraftZooError(
+            f"{len(texts):,} descriptions take {1 + -(-len(texts) // len(names)):,} queries, more "
+            f"than the budget of {problem.budget:,}: raise the budget or shorten the file"
+        )
+    box = problem.meter.wrap(problem.classifier(texts), "search")
+    yield from refine_once(problem, anchors, anchors.logits(box, problem.images))
