@@ -13,6 +13,7 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer, OutputLoss, one_number
 from craft_zoo.optimizers.box import Box
+from craft_zoo.optimizers.constraints import AugmentedLagrangian, Constrained, checked
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.option import whole_number
 from craft_zoo.optimizers.registry import create, searches
@@ -32,6 +33,7 @@ def minimize(
     bounds: Any = None,
     scale: Any = None,
     space: Any = None,
+    constraints: Any = None,
     optimizer: str = "auto",
     seed: int | None = None,
     target: float | None = None,
@@ -58,6 +60,10 @@ def minimize(
         space: in place of ``bounds`` and ``scale``, variables that may be whole numbers or choices:
             a dict or a list of :class:`Real`, :class:`Integer` and :class:`Choice`. ``f`` gets a
             dict or a list of plain Python values.
+        constraints: a function of x, or several, each of which returns one number or an array: x is
+            feasible where all are at most 0. They are evaluated with ``f``, everywhere, and added
+            to the loss that the optimizer is told (augmented Lagrangian). For an equality h(x) = 0
+            give two: h(x) - ε and -h(x) - ε.
         optimizer: as for :func:`craft_zoo.optimizers.create`. Of whole numbers it sees real
             variables, which are rounded; of choices, a score for each value, the highest of which
             decides. One that can search choices does so if there are no other variables.
@@ -94,9 +100,11 @@ def minimize(
     else:
         domain = Variables(space, x0, natively=searches(optimizer, choices=True))
     seed = secrets.randbits(32) if seed is None else whole_number("seed", seed, 0)
+    functions = () if constraints is None else checked(constraints)
     about = {
         "outputs": output_loss is not None,
-        "parallel": executor is not None,
+        # Penalties change from generation to generation, which line searches and models cannot use.
+        "parallel": executor is not None or bool(functions),
         "rounded": domain.rounded,
     }
     given = about if optimizer.partition(":")[0] == "auto" else {}
@@ -107,10 +115,15 @@ def minimize(
         )
     if maximize and output_loss is not None:
         raise OptimizerError("outputs have a convex loss, which has no maximum: minimise it")
+    if functions and output_loss is not None:
+        raise OptimizerError("outputs are not penalised: leave out constraints or output_loss")
     made.output_loss = output_loss
     result = Result(f, made, domain, -1.0 if maximize else 1.0)
     result._executor, result._callback = executor, callback
     result._target, result._seconds = target, seconds
+    if functions:
+        result._constraints, result.violation = functions, math.inf
+        result._penalised = AugmentedLagrangian(made.dim)
     return result.extend()
 
 
@@ -134,8 +147,10 @@ class Result:
 
     Attributes:
         x: the best of the evaluated points, an array in the shape of ``x0``, or a dict or list as
-            the space; the start if none succeeded.
+            the space; the start if none succeeded. Under constraints, the best feasible one if
+            there is any, else that of the least violation.
         loss: the value of ``f`` there; ±inf if none succeeded.
+        violation: the largest value of the constraints there; 0 if it is feasible.
         reason: why the search ended.
     """
 
@@ -144,14 +159,18 @@ class Result:
     ) -> None:
         self._f, self._optimizer, self._domain, self._sign = f, optimizer, domain, sign
         self.x: Any = domain.start.copy()
-        self.loss, self.reason = sign * math.inf, "not started"
+        self.loss, self.violation, self.reason = sign * math.inf, 0.0, "not started"
+        self._constraints: tuple[Function, ...] = ()
+        self._penalised: AugmentedLagrangian | None = None
         self._executor: Executor | None = None
         self._callback: Callable[[Result], Any] | None = None
         self._target: float | None = None
         self._seconds: float | None = None
         self._waiting = np.zeros((0, optimizer.dim))  # candidates whose losses were not yet told
         self._more = 0  # evaluations by which the optimizer is to be extended
-        self._answers: dict[int, tuple[float, Any]] = {}  # loss and output by row of these
+        # loss, output and values of the constraints by row of these
+        self._answers: dict[int, tuple[float, Any, np.ndarray]] = {}
+        self._violations: list[float] = []
         self._losses: list[float] = []
         self._points: list[Any] = []  # none of arrays
         self._times: list[float] = []
@@ -179,7 +198,7 @@ class Result:
         """The point that the optimizer recommends, of the kind of :attr:`x`.
 
         It is another than :attr:`x` if the optimizer recommends the mean of many points, which
-        is the better choice where losses are noisy.
+        is the better choice where losses are noisy. It may violate constraints.
         """
         return self._domain.point(self._optimizer.recommend())
 
@@ -188,19 +207,24 @@ class Result:
         """A table with a row for each evaluation.
 
         Columns: evaluation (from 1), loss, best (so far; NaN before the first success), seconds
-        (since the start of the search), and one for each variable of a space (of a list, x0, x1,
-        …).
+        (since the start of the search), with constraints violation (0 where feasible; best is then
+        the best feasible loss), and one for each variable of a space (of a list, x0, x1, …).
         """
         import pandas as pd
 
         losses = np.array(self._losses, dtype=np.float64)
         best = np.fmin if self._sign > 0 else np.fmax
+        good, violations = np.isfinite(losses), {}
+        if self._constraints:
+            violations = {"violation": self._violations}
+            good &= np.array(self._violations) == 0
         return pd.DataFrame(
             {
                 "evaluation": np.arange(1, len(losses) + 1),
                 "loss": losses,
-                "best": best.accumulate(np.where(np.isfinite(losses), losses, np.nan)),
+                "best": best.accumulate(np.where(good, losses, np.nan)),
                 "seconds": self._times,
+                **violations,
                 **self._domain.table(self._points),
             }
         )
@@ -236,6 +260,7 @@ class Result:
             [
                 f"loss         {self.loss:.9g}",
                 f"x            {x}".replace("\n", "\n" + 13 * " "),
+                *([f"violation    {self.violation:.3g}"] if self._constraints else []),
                 f"evaluations  {self.evaluations} of {self._optimizer.budget}",
                 f"ended        {self.reason}",
                 f"optimizer    {self.optimizer}, seed {self.seed}",
@@ -299,8 +324,10 @@ class Result:
         # An executor may leave gaps; they are filled before the losses are told.
         if answers and max(self._answers) < len(answers):
             candidates, self._waiting = self._waiting[: len(answers)], self._waiting[:0]
-            losses = [self._sign * loss for loss, _ in answers]
-            outputs = [output for _, output in answers]
+            losses = [self._sign * loss for loss, _, _ in answers]
+            outputs = [output for _, output, _ in answers]
+            if self._penalised is not None:
+                losses = self._penalised(losses, [values for _, _, values in answers])
             learns = self._optimizer.output_loss is not None
             self._optimizer.tell(candidates, losses, outputs if learns else None)
         if self._reached():
@@ -315,7 +342,7 @@ class Result:
         for i, x in points.items():
             if self._reached() or time.monotonic() >= self._deadline:
                 return
-            self._note(i, x, self._f(x.copy()))
+            self._note(i, x, self._evaluate(x.copy()))
 
     def _together(self, points: dict[int, Any]) -> None:
         assert self._executor is not None
@@ -325,7 +352,7 @@ class Result:
         wrong: Exception | None = None
         try:
             for i, x in points.items():
-                futures[i] = self._executor.submit(self._f, x.copy())
+                futures[i] = self._executor.submit(self._evaluate, x.copy())
             wait(futures.values())
         finally:  # whatever happens, what has been evaluated is kept
             for i, each in futures.items():
@@ -339,19 +366,30 @@ class Result:
         if wrong is not None:
             raise wrong
 
+    @property
+    def _evaluate(self) -> Function:
+        return Constrained(self._f, self._constraints) if self._constraints else self._f
+
     def _note(self, i: int, x: Any, answer: Any) -> None:
-        output = None
+        output, violation, values = None, 0.0, np.zeros(0)
+        if self._constraints:
+            answer, values = answer
+            violation = float(np.max(values, initial=0.0))  # NaN if one of them is
+            self._violations.append(violation)
         if self._optimizer.output_loss is not None:
             output = np.asarray(answer)
             answer, _ = self._optimizer.output_loss(output)
         loss = one_number(answer)
-        self._answers[i] = loss, output
+        self._answers[i] = loss, output, values
         self._losses.append(loss)
         self._times.append(time.monotonic() - self._began)
         if not isinstance(x, np.ndarray):
             self._points.append(x)
-        if math.isfinite(loss) and self._sign * loss < self._sign * self.loss:
-            self.x, self.loss = x.copy(), loss
+        rank = violation, self._sign * loss
+        if math.isfinite(loss) and rank < (self.violation, self._sign * self.loss):
+            self.x, self.loss, self.violation = x.copy(), loss, violation
 
     def _reached(self) -> bool:
-        return self._target is not None and self._sign * (self.loss - self._target) <= 0
+        if self._target is None or self.violation > 0:
+            return False
+        return self._sign * (self.loss - self._target) <= 0
