@@ -12,9 +12,9 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.local_features.registry import extract
 from craft_zoo.metrics import accuracy
 from craft_zoo.refiner.convex import fit
+from craft_zoo.refiner.folds import held_out_folds
 from craft_zoo.refiner.selection import (
     choose_sum,
-    held_out_folds,
     held_out_logits,
     share_of_evidence,
     sum_weights,

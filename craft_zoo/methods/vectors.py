@@ -13,7 +13,7 @@ from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.methods.white_box import LinearProbe, local
 from craft_zoo.metrics import accuracy
 from craft_zoo.refiner import ConvexRefiner
-from craft_zoo.refiner.selection import Splits, held_out_splits
+from craft_zoo.refiner.folds import Splits, held_out_splits
 
 _STRENGTHS = (10.0, 1.0, 100.0, 1000.0)  # inverse penalties; the first holds for single shots
 _FEWEST = 3  # images of each class for the discriminant analysis: without a fold, two remain

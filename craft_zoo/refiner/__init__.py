@@ -7,13 +7,9 @@
 """
 
 from craft_zoo.refiner.convex import ConvexRefiner, Regularization, fit
+from craft_zoo.refiner.folds import held_out_folds
 from craft_zoo.refiner.network import Refiner, RefinerTrainer
-from craft_zoo.refiner.selection import (
-    choose_regularization,
-    choose_sum,
-    held_out_folds,
-    held_out_logits,
-)
+from craft_zoo.refiner.selection import choose_regularization, choose_sum, held_out_logits
 
 __all__ = [
     "ConvexRefiner",

@@ -21,8 +21,9 @@ from craft_zoo.refiner.convex import (
     solve_path,
 )
 from craft_zoo.refiner.discriminant import SHRINKAGES, discriminants
+from craft_zoo.refiner.folds import Splits, held_out_splits
+from craft_zoo.refiner.sampling import on_sample_if_large
 
-_FOLDS = 4
 _WHITENINGS = (None, 0.1)
 _PENALTIES = [10.0**-k for k in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5)]
 _STRONGER_PENALTIES = [10.0, 1.0, 10**-0.5]  # they leave few images of few classes as they are
@@ -33,9 +34,8 @@ _FEW_CLASSES = 9  # maximum, with which zero-shot prediction is a part of the su
 _ZERO_SHOT_IMAGES = 2560.0  # C³ times the images that zero-shot prediction of C classes is worth
 _ONE_SHOT_VARIANCE = 30.0  # maximum; see _one_shot_variance
 
-Splits = list[tuple[np.ndarray, np.ndarray]]  # (N,) bool each: images kept, and held out
 
-
+@on_sample_if_large
 def choose_regularization(
     logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
 ) -> Regularization:
@@ -57,6 +57,7 @@ def choose_regularization(
     return _choose_logistic(logits, labels, x, splits, _PENALTIES, scales=[1.0], preference=0)[0]
 
 
+@on_sample_if_large
 def choose_sum(
     logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
 ) -> Regularization:
@@ -139,14 +140,6 @@ def held_out_logits(
         )
         refined[held] = fitted.refine(logits[held], of_held)
     return refined
-
-
-def held_out_splits(labels: np.ndarray) -> Splits | None:
-    """The folds of :func:`held_out_folds` as pairs of (N,) bool: images kept, and held out."""
-    folds = held_out_folds(labels)
-    if folds is None:
-        return None
-    return [(folds != fold, folds == fold) for fold in range(folds.max() + 1)]
 
 
 def _choose_logistic(
@@ -263,22 +256,3 @@ def _one_shot_variance(logits: np.ndarray, with_anchors: bool) -> float:
     if n_classes > _FEW_CLASSES:
         return variance
     return min(variance, n_classes / 2 * float(centred(logits).var(axis=0).sum()))
-
-
-def held_out_folds(labels: np.ndarray) -> np.ndarray | None:
-    """(N,) index of the fold in which each image is held out, stratified by class.
-
-    The index is -1 for the only image of a class, which is never held out, since the rest would
-    have no image of the class. None if more than half of the classes have a single image: the few
-    others would then speak for all.
-    """
-    counts = np.bincount(labels)
-    several = counts[counts > 1]
-    if 2 * len(several) < np.count_nonzero(counts):
-        return None
-    n_folds = min(int(several.min()), _FOLDS)
-    folds = np.full(len(labels), -1, dtype=np.int64)
-    for label in np.flatnonzero(counts > 1):
-        where = np.flatnonzero(labels == label)
-        folds[where] = np.arange(len(where)) % n_folds
-    return folds

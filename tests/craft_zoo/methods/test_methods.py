@@ -33,7 +33,7 @@ from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers import Optimizer
 from craft_zoo.predictor import Predictor
 from craft_zoo.prompts import Subspace
-from craft_zoo.refiner.selection import held_out_splits
+from craft_zoo.refiner.folds import held_out_splits
 
 SMALL = CraftConfig(intrinsic_dim=32, epoch_queries=10)
 LOGISTIC = replace(SMALL, discriminant=False)  # takes less time to choose

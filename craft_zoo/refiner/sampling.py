@@ -1,0 +1,80 @@
+"""Choice of the convex refiner's regularization on a sample of a large task's images."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from craft_zoo.errors import CraftZooWarning
+from craft_zoo.refiner.convex import Regularization, features
+from craft_zoo.refiner.folds import held_out_folds
+from craft_zoo.seeding import generator
+
+_LARGE = 2**20  # logits of the largest task whose regularization is chosen on all images
+_SAMPLE = 2**18  # maximum number of logits of a sample
+_IMAGES = 16  # of each class that a sample may have, however many classes there are
+
+Choice = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Regularization]
+
+
+def on_sample_if_large(choose: Choice) -> Choice:
+    """A choice of the regularization that uses a sample of the images where they are too many.
+
+    A cross-validation over a grid takes time in proportion to images × features × classes. A task
+    of more than 2^20 logits, images × classes, is therefore cut down to 2^18, and one sentence says
+    so: first to at most 2^18 / C² images of each class, or 16 if that is more, then to a random
+    part of the classes, with the logits of these alone.
+
+    The prior of the refiner's weights stays as it was chosen: the penalty is relative to the mean
+    over the images, and refers to features of unit mean squared length, see :class:`Scaling`. It is
+    divided by the factors by which the images are more and this length is larger.
+
+    Args:
+        choose: a function of logits (N, C), labels (N,) and anchor logits (N, M) or None.
+    """
+
+    @functools.wraps(choose)
+    def chosen(
+        logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
+    ) -> Regularization:
+        # Where nothing can be held out, there is no grid.
+        if logits.size <= _LARGE or held_out_folds(labels) is None:
+            return choose(logits, labels, anchors)
+        rows, classes = _sample(labels, logits.shape[1])
+        warnings.warn(
+            f"the task has {len(labels):,} images of {logits.shape[1]:,} classes: the refiner's "
+            f"regularization is chosen on {len(rows):,} images of {len(classes):,} of them",
+            CraftZooWarning,
+            stacklevel=2,
+        )
+        of_classes = logits[np.ix_(rows, classes)]
+        some = None if anchors is None else anchors[rows]
+        of_sample = choose(of_classes, np.searchsorted(classes, labels[rows]), some)
+        fewer = len(rows) * _squared_length(of_classes, some)
+        factor = fewer / (len(labels) * _squared_length(logits, anchors))
+        return replace(of_sample, penalty=of_sample.penalty * factor)
+
+    return chosen
+
+
+def _squared_length(logits: np.ndarray, anchors: np.ndarray | None) -> float:
+    """Mean squared length of the refiner's features, less their mean."""
+    return max(float(features(logits, anchors).var(axis=0).sum()), 1e-12)
+
+
+def _sample(labels: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the images and of the classes of the sample, both ascending."""
+    rng = generator(0, "sample of images")
+    most = max(_IMAGES, _SAMPLE // n_classes**2)
+    of_class = [
+        rng.permutation(np.flatnonzero(labels == label))[:most] for label in range(n_classes)
+    ]
+    mean = sum(map(len, of_class)) / n_classes
+    n_kept = min(n_classes, math.isqrt(int(_SAMPLE / mean)))
+    classes = np.sort(rng.permutation(n_classes)[:n_kept])
+    return np.sort(np.concatenate([of_class[label] for label in classes])), classes

@@ -1,0 +1,58 @@
+"""The choice of the refiner's regularization on a sample of a large task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from craft_zoo.errors import CraftZooWarning
+from craft_zoo.refiner import choose_regularization, choose_sum, sampling
+
+CHOICES = pytest.mark.parametrize("choose", [choose_sum, choose_regularization])
+
+
+def _task(n_classes: int, shots: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    labels = np.arange(n_classes).repeat(shots)
+    logits = rng.standard_normal((len(labels), n_classes)) + 2 * np.eye(n_classes)[labels]
+    return logits.astype(np.float32), labels
+
+
+@CHOICES
+def test_a_large_tasks_choice_is_that_of_its_sample(
+    choose: sampling.Choice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits, labels = _task(12, 3)
+    rows, classes = np.flatnonzero(labels < 6), np.arange(6)
+    expected = choose(logits[np.ix_(rows, classes)], labels[rows], logits[rows])
+    monkeypatch.setattr(sampling, "_LARGE", 12 * 36 - 1)
+    monkeypatch.setattr(sampling, "_sample", lambda *_: (rows, classes))
+    with pytest.warns(CraftZooWarning, match="of 12 classes: .* chosen on 18 images of 6 of them"):
+        chosen = choose(logits, labels, logits)
+    # Half of the images, with features of two thirds of the squared length: the same prior.
+    penalty = expected.penalty / 2 * 12 / 18
+    assert chosen == replace(expected, penalty=pytest.approx(penalty, rel=0.2))
+
+
+@CHOICES
+def test_other_tasks_are_not_sampled(
+    choose: sampling.Choice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither those of at most 2^20 logits, nor one shot a class, whose choice takes no time."""
+    monkeypatch.setattr(sampling, "_sample", None)
+    monkeypatch.setattr(sampling, "_LARGE", 5 * 10)
+    choose(*_task(5, 2))
+    choose(*_task(12, 1))
+
+
+def test_samples_have_all_classes_alike_and_are_bounded() -> None:
+    for n_classes, shots in ((1000, 4), (1000, 16), (397, 40), (5, 60_000)):
+        labels = np.arange(n_classes).repeat(shots)
+        rows, classes = sampling._sample(labels, n_classes)
+        assert 2**17 < len(rows) * len(classes) <= sampling._SAMPLE
+        counts = np.bincount(labels[rows], minlength=n_classes)
+        assert set(counts[classes]) == {len(rows) // len(classes)}
+        assert counts.sum() == len(rows) == len(np.unique(rows))
+        assert n_classes > 120 or len(classes) == n_classes
