@@ -50,7 +50,7 @@ def on_sample_if_large(choose: Choice) -> Choice:
             f"the task has {len(labels):,} images of {logits.shape[1]:,} classes: the refiner's "
             f"regularization is chosen on {len(rows):,} images of {len(classes):,} of them",
             CraftZooWarning,
-            stacklevel=2,
+            stacklevel=1,
         )
         of_classes = logits[np.ix_(rows, classes)]
         some = None if anchors is None else anchors[rows]
