@@ -19,8 +19,8 @@ from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, OpenedDatasets, fingerprint
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import (
-    EARLIER_OWN_SETTINGS,
     EARLIER_SETTINGS,
+    earlier_own_settings,
     get_method,
     optimizers_for,
     own_options,
@@ -130,7 +130,7 @@ class RunSpec:
         stated, method = dict(config.pop("own", {})), values["method"]
         if not any(key.startswith(f"{method}.") for key in stated):  # those of now state theirs
             method = _renamed(method, _PRESENT)
-        own = _earlier_own(method) | stated
+        own = earlier_own_settings(method) | stated
         read = {**values, "config": CraftConfig(**config, own=without_defaults(own))}
         read["method"], read["optimizer"] = method, _renamed(values["optimizer"], _PRESENT)
         source = read.pop("source", {})
@@ -151,12 +151,6 @@ def _renamed(spec: str, names: Mapping[str, str]) -> str:
     """The name of a method, or the spec of an optimizer, with another name."""
     name, colon, options = spec.partition(":")
     return names.get(name, name) + colon + options
-
-
-def _earlier_own(method: str) -> dict[str, Any]:
-    """The method's own settings that were added after runs of it had been stored."""
-    named = EARLIER_OWN_SETTINGS.items()
-    return {key: value for key, value in named if key.startswith(f"{method}.")}
 
 
 @cache

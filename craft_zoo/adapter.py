@@ -302,9 +302,8 @@ class _About(BaseModel):
 
     format: str
     model: _Text
-    fingerprint: Annotated[
-        list[_Number], Field(max_length=16)
-    ]  # empty for models that accept only words
+    # Empty for models that accept only words.
+    fingerprint: Annotated[list[_Number], Field(max_length=16)]
     init: _Template
     classnames: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)]
     template: _Template | list[_Template] | None = None

@@ -17,7 +17,7 @@ from craft_zoo.benchmarks.speed.released import released_loop
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Task, few_shot, load_dataset
 from craft_zoo.machine import one_numpy_thread
-from craft_zoo.methods import EARLIER_OWN_SETTINGS, read_settings
+from craft_zoo.methods import earlier_own_settings, read_settings
 from craft_zoo.metrics import accuracy
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.tuning import tune
@@ -62,7 +62,7 @@ def measure_runs(
 
     def ours_same(task: Task, seed: int) -> Predict:
         """The settings of EuroSAT, as in the released loop, without the code's other habits."""
-        config = read_settings(EARLIER_OWN_SETTINGS)
+        config = read_settings(earlier_own_settings("craft-released"))
         return ours(replace(task, name="eurosat"), seed, method="craft-released", config=config)
 
     network = CraftConfig(refiner="network")

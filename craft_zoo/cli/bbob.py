@@ -103,11 +103,12 @@ def _numbers(text: str, flag: str) -> tuple[int, ...]:
     try:
         for part in text.split(","):
             first, _, last = part.partition("-")
-            found |= dict.fromkeys(range(int(first), int(last or first) + 1))
+            numbers = range(int(first), int(last or first) + 1)
+            if not numbers:
+                raise ValueError(part)
+            found |= dict.fromkeys(numbers)
     except ValueError:
-        found = {}
-    if not found:
-        raise CraftZooError(f"{flag} {text!r} cannot be read: write numbers as in 1-5,8")
+        raise CraftZooError(f"{flag} {text!r} cannot be read: write numbers as in 1-5,8") from None
     return tuple(found)
 
 

@@ -185,10 +185,10 @@ def _of_files(error: OSError) -> str:
     """A sentence about an :exc:`OSError` that no caller has turned into a better one."""
     reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
     if error.filename is None:
-        return f"the system has refused to read or write ({reason}): check the room and your rights"
+        return f"a file cannot be read or written ({reason}): check permissions and disk space"
     return (
-        f"{error.filename} cannot be read or written ({reason}): check the path, your rights and "
-        f"the room"
+        f"{error.filename} cannot be read or written ({reason}): check the path, its permissions "
+        f"and the disk space"
     )
 
 

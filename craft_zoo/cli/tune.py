@@ -198,7 +198,7 @@ def run(options: argparse.Namespace) -> int:
         behind = recorded(vlm, options.method, journal, options.in_flight)
         # If the method searches nothing, the estimate reuses the answers of tuning.
         asked = RememberingVLM(behind) if estimate.kind == "shots" else behind
-        with saying(progress, "Stopped. Rerun the same command to continue; no query is repeated."):
+        with saying(progress, "Stopped. Rerun the same command to continue."):
             tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
             if estimate.kind == "refine":
                 asked = RememberingVLM(behind)

@@ -45,9 +45,9 @@ class CraftConfig:
         initial_answer: whether the convex refiner of a search is fitted to the initial context's
             logits too, where no image can be held out (one shot a class).
         refit_queries: queries between two fits of the convex refiner.
-        patience: queries after which a search that held-out shots judge worse all the time is given
-            up; 0: no shots are held out (convex refiner; needs at least four shots, a quarter of
-            which is at least 100 images).
+        patience: queries after which a search is given up whose prompts have all been worse than
+            the initial one on held-out shots; 0: no shots are held out (convex refiner; needs at
+            least four shots, a quarter of which is at least 100 images).
         consistency: w, weight of the prediction-consistent term in both losses (network).
         consistency_share: share of the budget after which the refiner's loss drops that term
             (1/n of the paper; network).

@@ -27,8 +27,9 @@ def few_shot(
 ) -> Task:
     """Draw ``shots`` training images per class without replacement; the test set is not sampled.
 
-    Validation images, min(shots, 4) per class or all of a smaller class, are drawn from
-    ``dataset.val`` if it exists, otherwise from the remaining training images.
+    Validation images, min(shots, 4) per class, are drawn from ``dataset.val`` if it exists,
+    otherwise from the remaining training images; of a smaller class all of them, or with
+    ``fewer="repeat"`` as many with replacement.
 
     ``sampling="uniform"`` orders the images by class and index. ``sampling="coop"`` draws the same
     images as CoOp (with Dassl) for the same seed and lists, in CoOp's order: classes in order of

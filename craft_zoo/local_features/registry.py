@@ -21,7 +21,7 @@ Extractor = Callable[..., np.ndarray]
 REGISTRY: Registry[Extractor] = Registry(
     "extractor of local features", "craft_zoo.local_features", "craft_zoo.features", CraftZooError
 )
-# The same images are measured again and again during a run and in later runs.
+# Features by image set and name: each step of a run measures the same images.
 _EXTRACTED: WeakKeyDictionary[ImageSet, dict[str, np.ndarray]] = WeakKeyDictionary()
 
 

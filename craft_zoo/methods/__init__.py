@@ -12,7 +12,7 @@ solution to deploy; the last one is its result. It never sees the test images.
 - ``vectors`` and ``lfa``: a linear classifier, or a linear map, on vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
-  :func:`without_defaults`: settings by name
+  :func:`earlier_own_settings`, :func:`without_defaults`: settings by name
 - :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`values_of`,
   :func:`default_optimizer`, :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`,
   :func:`chooses_words`, :func:`starting_template`, :func:`trial_space`: properties of methods
@@ -21,12 +21,9 @@ solution to deploy; the last one is its result. It never sees the test images.
   cost; :func:`prompts_an_image`, :func:`deployed_anchors`: cost of a deployed image
 """
 
-from craft_zoo.methods.anchored import anchors, craft_anchors
-from craft_zoo.methods.bar import bar
 from craft_zoo.methods.base import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
-    EARLIER_OWN_SETTINGS,
     EARLIER_SETTINGS,
     Method,
     Problem,
@@ -35,6 +32,7 @@ from craft_zoo.methods.base import (
     chooses_words,
     default_optimizer,
     deployed_anchors,
+    earlier_own_settings,
     get_method,
     is_white_box,
     method_names,
@@ -54,54 +52,22 @@ from craft_zoo.methods.base import (
     uses_optimizer,
     values_of,
 )
-from craft_zoo.methods.baselines import bbt, spsa_clip, spsa_gc
-from craft_zoo.methods.blackvip import blackvip, blackvip_se
-from craft_zoo.methods.bpt_vlm import bpt_vlm
-from craft_zoo.methods.cbbt import cbbt
-from craft_zoo.methods.collaborative import craft, prompt, refine
-from craft_zoo.methods.hard import craft_hard, hard
-from craft_zoo.methods.lfa import lfa, lfa_local
-from craft_zoo.methods.released import craft_released
 from craft_zoo.methods.settings import read_settings, setting_options, without_defaults
-from craft_zoo.methods.sharpzo import sharpzo
-from craft_zoo.methods.templates import templates
-from craft_zoo.methods.vectors import vectors, vectors_local
-from craft_zoo.methods.visual_prompt import visual_prompt
-from craft_zoo.methods.white_box import coop, coop_csc, linear_probe
-from craft_zoo.methods.zero_shot import zero_shot
-from craft_zoo.methods.zip import zip_
 
 __all__ = [
     "DEFAULT_CATEGORICAL_OPTIMIZER",
     "DEFAULT_OPTIMIZER",
-    "EARLIER_OWN_SETTINGS",
     "EARLIER_SETTINGS",
     "Method",
     "Problem",
-    "anchors",
     "asks_initial",
-    "bar",
-    "bbt",
-    "blackvip",
-    "blackvip_se",
-    "bpt_vlm",
-    "cbbt",
     "check_method",
     "chooses_words",
-    "coop",
-    "coop_csc",
-    "craft",
-    "craft_anchors",
-    "craft_hard",
-    "craft_released",
     "default_optimizer",
     "deployed_anchors",
+    "earlier_own_settings",
     "get_method",
-    "hard",
     "is_white_box",
-    "lfa",
-    "lfa_local",
-    "linear_probe",
     "method_names",
     "most_predictions",
     "most_prompts",
@@ -109,27 +75,16 @@ __all__ = [
     "optimizers_for",
     "own_options",
     "own_settings",
-    "prompt",
     "prompts_an_image",
     "read_settings",
     "readers_of",
     "recorded",
-    "refine",
     "register_method",
     "setting_options",
     "settings_of",
-    "sharpzo",
-    "spsa_clip",
-    "spsa_gc",
     "starting_template",
-    "templates",
     "trial_space",
     "uses_optimizer",
     "values_of",
-    "vectors",
-    "vectors_local",
-    "visual_prompt",
     "without_defaults",
-    "zero_shot",
-    "zip_",
 ]

@@ -1,4 +1,4 @@
-"""What methods share that alter the images before the model sees them."""
+"""Base class of solutions that alter images, and the steps after which their methods report."""
 
 from __future__ import annotations
 

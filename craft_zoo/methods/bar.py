@@ -123,9 +123,9 @@ def bar(problem: Problem) -> Iterator[Step]:
     def own(name: str) -> Any:
         return problem.own(f"bar.{name}")
 
-    for name in ("directions", "batch"):
-        if own(name) < 1:
-            raise CraftZooError(f"setting bar.{name} must be at least 1, not {own(name)}")
+    problem.check_positive("bar.directions", "bar.batch")
+    queries = 1 + own("directions")
+    problem.check_budget(queries, "a step of bar", "bar.directions")
     vlm, meter, box = problem.vlm, problem.meter, problem.box
     size = vlm.image_size
     inner = 2 * round(_INNER * size / 2) if own("inner") is None else own("inner")
@@ -152,7 +152,7 @@ def bar(problem: Problem) -> Iterator[Step]:
         framed = vlm.images(program(sources, candidate), keep=False)
         return search.score(box.initial_prompt, framed)
 
-    steps, reports = problem.budget // (1 + own("directions")), Reports(problem.budget)
+    steps, reports = problem.budget // queries, Reports(problem.budget)
     for number in range(1, steps + 1):
         sources, labels = next(drawn)
         now = logits(parameters, sources)

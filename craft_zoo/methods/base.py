@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from craft_zoo.local_features import check_features
 from craft_zoo.optimizers import Space
 from craft_zoo.optimizers.option import Option
 from craft_zoo.optimizers.plugins import Registry
+from craft_zoo.refiner.prior import log_prior
 from craft_zoo.seeding import generator
 
 DEFAULT_OPTIMIZER = "logit-gn"
@@ -48,17 +50,6 @@ EARLIER_SETTINGS = {
     "local": "",
     "prior": "uniform",
     "per_image": 0.0,
-}
-# The same for settings that methods declare themselves.
-EARLIER_OWN_SETTINGS: dict[str, Any] = {
-    "craft-released.step": "auto",
-    "craft-released.deploys": "mean",
-    "craft-released.scored": "images",
-    "craft-released.learns": "queries",
-    "craft-released.features": "normalised",
-    "craft-released.crop": None,
-    "craft-released.projection": "file",
-    "blackvip.encoder": "",  # no value of it: what was called blackvip is now visual-prompt
 }
 
 
@@ -120,6 +111,35 @@ class Problem:
         """
         return dict(self.config.own).get(setting, own_options()[setting].default)
 
+    def check_positive(self, *settings: str) -> None:
+        """Check that settings ``METHOD.SETTING`` are at least 1.
+
+        Raises:
+            CraftZooError: one is not.
+        """
+        for setting in settings:
+            if self.own(setting) < 1:
+                raise CraftZooError(
+                    f"setting {setting} must be at least 1, not {self.own(setting)}"
+                )
+
+    def check_budget(self, queries: int, what: str, setting: str) -> None:
+        """Check that the budget suffices for one step of a method.
+
+        Args:
+            queries: number of queries of the step.
+            what: words for the step.
+            setting: ``METHOD.SETTING``; with a lower value, a step takes fewer queries.
+
+        Raises:
+            CraftZooError: it does not.
+        """
+        if queries > self.budget:
+            raise CraftZooError(
+                f"{what} takes {queries:,} queries, more than the budget of {self.budget:,}: raise "
+                f"the budget or lower {setting}"
+            )
+
     def check_accepts(self, kind: Literal["contexts", "texts"]) -> None:
         """Check that the model accepts contexts, or text prompts.
 
@@ -174,11 +194,14 @@ class Problem:
             method: name of the method that the problem is for, if that has a prompt of its own.
 
         Raises:
-            CraftZooError: an image or a class name is invalid.
+            CraftZooError: an image or a class name is invalid, or the prior that the method reads
+                has not C numbers.
         """
         config = config or CraftConfig()
         if config.local:
             check_features(config.local)
+        if method is not None and "prior" in values_of(method, config):
+            log_prior(config.prior, shots.labels, len(classnames))  # before the first query
         prompt = starting_template(config, template, method)
         rng = generator(seed, "views")
         views = [vlm.images(augmented(shots.images, rng), progress) for _ in range(config.views)]
@@ -227,6 +250,7 @@ class _Entry:
     white_box: bool
     settings: frozenset[str]
     own: dict[str, Option]
+    earlier: dict[str, Any]
     queries: Queries
     prompts: Queries
     anchors: Queries
@@ -251,6 +275,7 @@ def register_method(
     white_box: bool = False,
     settings: Iterable[str] | None = None,
     own: Iterable[Option] = (),
+    earlier: Mapping[str, Any] = MappingProxyType({}),
     queries: Queries | None = None,
     prompts: Queries | None = None,
     anchors: Queries | None = None,
@@ -272,6 +297,8 @@ def register_method(
             template; None: all.
         own: settings that the method alone has, read by :meth:`Problem.own`. The user sets them as
             ``--set METHOD.SETTING=VALUE``. Their types must have hashable values.
+        earlier: values of those settings that were added after runs had been stored, as the method
+            behaved before. At these values, they are left out of a run's identity.
         queries: maximum number of queries; None: the budget, or 0 for white-box methods.
         prompts: maximum number of prompts under which the training images are scored, which
             determines what a service bills; None: as many as queries.
@@ -304,6 +331,7 @@ def register_method(
                 f"{name}.{option.name}": replace(option, name=f"{name}.{option.name}")
                 for option in own
             },
+            {f"{name}.{setting}": value for setting, value in earlier.items()},
             queries=made,
             prompts=prompts or made,
             anchors=anchors or _none,
@@ -499,10 +527,11 @@ def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
     """As :func:`values_of`, for a run's identity.
 
     Settings are excluded that have the values of before there was the setting
-    (``EARLIER_SETTINGS``, ``EARLIER_OWN_SETTINGS``; other settings of a method's own: the default).
+    (``EARLIER_SETTINGS``, :func:`earlier_own_settings`; other settings of a method's own: the
+    default).
     """
     own = {key: option.default for key, option in _find(name).own.items()}
-    earlier = own | EARLIER_SETTINGS | EARLIER_OWN_SETTINGS
+    earlier = own | EARLIER_SETTINGS | earlier_own_settings(name)
     values = values_of(name, config).items()
     return {key: value for key, value in values if key not in earlier or value != earlier[key]}
 
@@ -511,6 +540,15 @@ def own_settings(name: str, config: CraftConfig) -> dict[str, Any]:
     """Values of all settings that the method declares itself, by ``METHOD.SETTING``."""
     given = dict(config.own)
     return {key: given.get(key, option.default) for key, option in _find(name).own.items()}
+
+
+def earlier_own_settings(name: str) -> dict[str, Any]:
+    """Values of the method's own settings that describe runs from before it had them.
+
+    It is empty for unknown methods, as of a plug-in that is not installed.
+    """
+    REGISTRY.load()
+    return REGISTRY.items[name].earlier if name in REGISTRY.items else {}
 
 
 def own_options() -> dict[str, Option]:

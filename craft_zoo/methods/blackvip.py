@@ -200,6 +200,7 @@ def _options(*more: Option) -> tuple[Option, ...]:
     uses_optimizer=False,
     settings=(),
     own=_options(Option("encoder", str, _MAE, "local features that the decoder reads")),
+    earlier={"encoder": ""},  # no value of it: what was called blackvip is now visual-prompt
     deployable=False,
     start=DATASET_TEMPLATE,
 )
@@ -233,8 +234,7 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
     def own(setting: str) -> Any:
         return problem.own(f"{name}.{setting}")
 
-    if own("batch") < 1:
-        raise CraftZooError(f"setting {name}.batch must be at least 1, not {own('batch')}")
+    problem.check_positive(f"{name}.batch")
     released = TABLE.get(problem.name, Gains())
     given = {key: own(key) for key in Gains._fields if own(key) is not None}
     gains = released._replace(**given)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
-from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.methods.batches import training_batches
@@ -46,15 +45,9 @@ def cbbt(problem: Problem) -> Iterator[Step]:
     def own(name: str) -> Any:
         return problem.own(f"cbbt.{name}")
 
-    for name in ("directions", "batch"):
-        if own(name) < 1:
-            raise CraftZooError(f"setting cbbt.{name} must be at least 1, not {own(name)}")
+    problem.check_positive("cbbt.directions", "cbbt.batch")
     queries = 1 + own("directions")
-    if queries > problem.budget:
-        raise CraftZooError(
-            f"a step of cbbt takes {queries:,} queries, more than the budget of "
-            f"{problem.budget:,}: raise the budget or lower cbbt.directions"
-        )
+    problem.check_budget(queries, "a step of cbbt", "cbbt.directions")
     context = torch.tensor(problem.initial_context)
     steps, n = problem.budget // queries, len(problem.labels)
     an_epoch = max(1, n // own("batch"))

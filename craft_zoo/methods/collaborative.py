@@ -18,14 +18,9 @@ from craft_zoo.craft import (
     collaborate,
 )
 from craft_zoo.local_features import extract
-from craft_zoo.methods.base import (
-    REFINER_SETTINGS,
-    SEARCH_SETTINGS,
-    Problem,
-    register_method,
-)
+from craft_zoo.methods.base import REFINER_SETTINGS, SEARCH_SETTINGS, Problem, register_method
 from craft_zoo.metrics import accuracy
-from craft_zoo.prompts import Subspace
+from craft_zoo.prompts import PromptSpace, Subspace
 from craft_zoo.refiner import Refiner
 from craft_zoo.seeding import derived_seed
 
@@ -54,10 +49,17 @@ def craft(problem: Problem) -> Iterator[Step]:
     return search(problem, network_objective(problem))
 
 
-def search(problem: Problem, objective: Objective) -> Iterator[Step]:
-    """Run the collaborative loop with the problem's optimizer and subspace."""
-    own = problem.config.context == "class-specific" and optimizers.uses_blocks(problem.optimizer)
-    space = subspace(problem, len(problem.box.classnames) if own else None)
+def search(
+    problem: Problem, objective: Objective, space: PromptSpace | None = None
+) -> Iterator[Step]:
+    """Run the collaborative loop with the problem's optimizer.
+
+    Args:
+        problem: the problem.
+        objective: what is minimised.
+        space: the search space; None: contexts in the problem's subspace.
+    """
+    space = space or subspace(problem, prompts_of_classes(problem))
     optimizer = optimizers.create(
         problem.optimizer,
         space.variables,
@@ -73,6 +75,12 @@ def search(problem: Problem, objective: Objective) -> Iterator[Step]:
         objective=objective,
         seed=problem.seed,
     )
+
+
+def prompts_of_classes(problem: Problem) -> int | None:
+    """Number of classes if each has a prompt of its own; None: one prompt for all classes."""
+    own = problem.config.context == "class-specific" and optimizers.uses_blocks(problem.optimizer)
+    return len(problem.box.classnames) if own else None
 
 
 def subspace(problem: Problem, n_classes: int | None = None) -> Subspace:

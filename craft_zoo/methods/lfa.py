@@ -19,6 +19,7 @@ from craft_zoo.data.augment import View
 from craft_zoo.data.images import ImageSource, image_size
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.vectors import check_sells_vectors
 from craft_zoo.methods.white_box import local
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
@@ -69,11 +70,7 @@ def lfa(problem: Problem) -> Iterator[Step]:
     query. The first map is the orthogonal one of least squares, partly the identity; AdamW then
     minimises a re-ranking loss.
     """
-    if not problem.vlm.sells_vectors:
-        raise CraftZooError(
-            f"{problem.vlm.name} sells no vectors: use a model embeddings:, cohere: or voyage:, "
-            f"or the white-box method lfa-local for a model on this machine"
-        )
+    check_sells_vectors(problem, "lfa-local")
     return _aligned(problem, "lfa")
 
 

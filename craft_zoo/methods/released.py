@@ -118,6 +118,15 @@ OPTIONS = (
     uses_optimizer=False,
     settings={"views"},
     own=OPTIONS,
+    earlier={
+        "step": "auto",
+        "deploys": "mean",
+        "scored": "images",
+        "learns": "queries",
+        "features": "normalised",
+        "crop": None,
+        "projection": "file",
+    },
     views=lambda config, budget, _: budget // COMMON.popsize if _learns_views(config) else 0,
 )
 def craft_released(problem: Problem) -> Iterator[Step]:

@@ -57,16 +57,10 @@ def sharpzo(problem: Problem) -> Iterator[Step]:
         return problem.own(f"sharpzo.{name}")
 
     dim, popsize = own("dim"), own("popsize")
-    for name in ("dim", "popsize", "interval"):
-        if own(name) < 1:
-            raise CraftZooError(f"setting sharpzo.{name} must be at least 1, not {own(name)}")
+    problem.check_positive("sharpzo.dim", "sharpzo.popsize", "sharpzo.interval")
     if not 0 <= own("ratio") <= 1:
         raise CraftZooError(f"setting sharpzo.ratio must be in [0, 1], not {own('ratio')}")
-    if 2 * dim + popsize > problem.budget:
-        raise CraftZooError(
-            f"a generation of sharpzo takes {2 * dim + popsize:,} queries, more than the budget of "
-            f"{problem.budget:,}: raise the budget or lower sharpzo.dim"
-        )
+    problem.check_budget(2 * dim + popsize, "a generation of sharpzo", "sharpzo.dim")
     settings = TABLE.get(problem.name, COMMON)
     space = Subspace(problem.initial_context, dim, std=settings.std, seed=problem.seed)
     views = resized_crops(

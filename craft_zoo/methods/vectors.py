@@ -32,11 +32,7 @@ def vectors(problem: Problem) -> Iterator[Step]:
 
     Shrinkage discriminant analysis or logistic regression, the better by cross-validation.
     """
-    if not problem.vlm.sells_vectors:
-        raise CraftZooError(
-            f"{problem.vlm.name} sells no vectors: use a model embeddings:, cohere: or voyage:, "
-            f"or the white-box method vectors-local for a model on this machine"
-        )
+    check_sells_vectors(problem, "vectors-local")
     return _fitted(problem)
 
 
@@ -47,6 +43,23 @@ def vectors_local(problem: Problem) -> Iterator[Step]:
     """White box: as vectors, on the image features of a model on this machine."""
     local(problem)
     return _fitted(problem)
+
+
+def check_sells_vectors(problem: Problem, white_box: str) -> None:
+    """Check that the model is a service that sells vectors.
+
+    Args:
+        problem: the problem.
+        white_box: name of the method for models on this machine.
+
+    Raises:
+        CraftZooError: it is not.
+    """
+    if not problem.vlm.sells_vectors:
+        raise CraftZooError(
+            f"{problem.vlm.name} sells no vectors: use a model embeddings:, cohere: or voyage:, "
+            f"or the white-box method {white_box} for a model on this machine"
+        )
 
 
 def _fitted(problem: Problem) -> Iterator[Step]:

@@ -25,7 +25,7 @@ class VisualPrompt(AlteredImages):
     """Visual prompts for images.
 
     Attributes:
-        coordinator: network that generates the prompts.
+        coordinator: draws an image's prompt.
         parameters: parameters of its decoder.
     """
 

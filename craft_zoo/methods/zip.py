@@ -11,7 +11,6 @@ import torch
 
 from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
-from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.methods.batches import training_batches
@@ -136,8 +135,7 @@ def zip_(problem: Problem) -> Iterator[Step]:
     def own(name: str) -> Any:
         return problem.own(f"zip.{name}")
 
-    if own("batch") < 1:
-        raise CraftZooError(f"setting zip.batch must be at least 1, not {own('batch')}")
+    problem.check_positive("zip.batch")
     tokens, width = problem.initial_context.shape
     space = LowRankTokens((tokens, width), problem.seed)
     optimizer = ZipSPSA(

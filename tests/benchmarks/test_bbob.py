@@ -252,6 +252,7 @@ def test_the_command_writes_its_files_and_runs_nothing_twice(
         (["--functions", "25"], "no function 25"),
         (["--functions", "a-b"], "--functions 'a-b' cannot be read"),
         (["--functions", "3-1"], "cannot be read"),
+        (["--functions", "1,5-3"], "cannot be read"),
         (["--instances", "0"], "no instance 0"),
         (["--dimension", "1"], "2 to 40 dimensions, not 1"),
         (["--dimension", "1000"], "2 to 40 dimensions, not 1000"),

@@ -28,7 +28,7 @@ from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Dataset, DatasetSpec, few_shot, load_dataset, published_datasets
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import EARLIER_OWN_SETTINGS, method_names, read_settings
+from craft_zoo.methods import earlier_own_settings, method_names, read_settings
 from craft_zoo.metrics import accuracy
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.transfer import transfer
@@ -125,8 +125,7 @@ def test_how_shots_are_drawn_counts_and_where_data_lie_does_not() -> None:
 
 def test_craft_released_before_its_settings_is_read_as_it_was_run() -> None:
     """Of a record in docs/results/study; what is run now has another identity."""
-    earlier = EARLIER_OWN_SETTINGS.items()
-    config = read_settings({key: each for key, each in earlier if "craft-released." in key})
+    config = read_settings(earlier_own_settings("craft-released"))
 
     def released(config: CraftConfig) -> RunSpec:
         [run] = cross(

@@ -13,8 +13,7 @@ ROOT = Path(__file__).parents[2]
 # A flag stands in parentheses behind the argument that it sets, as in "skip_bad=True (--skip-bad)".
 FLAG = re.compile(r"--[a-z][a-z-]*")
 BESIDE = re.compile(r"[\w)\]}'…] \([^()]*$")
-# Only the command line starts these, or only it reads what they say.
-COMMANDS = ("craft_zoo/cli/", "craft_zoo/serve/", "craft_zoo/blackbox/text/")
+COMMANDS = "craft_zoo/cli/"  # only the command line reads what these say
 
 
 def modules() -> list[Path]:

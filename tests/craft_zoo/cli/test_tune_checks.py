@@ -148,6 +148,16 @@ def test_a_model_that_takes_no_such_prompts_is_not_asked(
     assert paid.asked == 0
 
 
+@pytest.mark.parametrize("method", ["refine", "anchors", "craft"])
+def test_a_prior_of_other_classes_is_refused_before_the_first_query(
+    paid: Paid, task: cz.Task, method: str
+) -> None:
+    config = CraftConfig(prior="3,1")
+    with pytest.raises(CraftZooError, match="the prior has 2 numbers and the task 3 classes"):
+        cz.tune(paid, task, method=method, budget=200, config=config)
+    assert paid.asked == 0
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

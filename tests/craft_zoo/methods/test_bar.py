@@ -14,8 +14,7 @@ from craft_zoo.blackbox.base import Progress
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import Problem, get_method, read_settings
-from craft_zoo.methods import bar as bar_method
+from craft_zoo.methods import Problem, bar, get_method, read_settings
 from craft_zoo.methods.bar import Framed, Program, focal_loss, learning_rate, one_sided
 from craft_zoo.openclip import OpenCLIP
 
@@ -94,11 +93,9 @@ class ByHand(VLM):
 
 def test_two_steps_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     made = {"bar": Scripted()}
-    original = bar_method.__globals__["generator"]
-    monkeypatch.setitem(
-        bar_method.__globals__,
-        "generator",
-        lambda seed, purpose: made.get(purpose) or original(seed, purpose),
+    original = bar.generator
+    monkeypatch.setattr(
+        bar, "generator", lambda seed, purpose: made.get(purpose) or original(seed, purpose)
     )
     settings = {"inner": 1, "directions": 1, "distance": math.log(3), "gamma": 0}
     settings |= {"lr": 0.5, "last_lr": 0.1}
@@ -165,6 +162,7 @@ def test_wrong_settings_are_named(tiny_vlm: OpenCLIP, small_task: Task) -> None:
     for given, message in (
         ({"inner": 1000}, "bar.inner must be from 1 to"),
         ({"directions": 0}, "bar.directions must be at least 1, not 0"),
+        ({"directions": 12}, "a step of bar takes 13 queries, more than the budget of 12"),
     ):
         with pytest.raises(CraftZooError, match=message):
             next(get_method("bar")(problem_of(tiny_vlm, small_task, 12, **given)))

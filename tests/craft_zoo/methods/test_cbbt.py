@@ -16,8 +16,7 @@ from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.augment import View
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import Problem, get_method, read_settings
-from craft_zoo.methods import cbbt as cbbt_method
+from craft_zoo.methods import Problem, cbbt, get_method, read_settings
 from craft_zoo.methods.cbbt import clipped, directions, gradient, learning_rate
 from craft_zoo.openclip import OpenCLIP
 
@@ -83,13 +82,11 @@ class Scripted:
 
 def test_two_steps_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     made = {"cbbt": Scripted()}
-    original = cbbt_method.__globals__["generator"]
+    original = cbbt.generator
     # Both images in their order, so that image and logits have the same place.
     made["cbbt batches"] = type("Ordered", (), {"permutation": lambda _, n: np.arange(n)})()
-    monkeypatch.setitem(
-        cbbt_method.__globals__,
-        "generator",
-        lambda seed, purpose: made.get(purpose) or original(seed, purpose),
+    monkeypatch.setattr(
+        cbbt, "generator", lambda seed, purpose: made.get(purpose) or original(seed, purpose)
     )
     config = read_settings({"cbbt.directions": 2, "cbbt.lr": 0.1})
     shots = LabelledImages(list(np.zeros((2, 12, 10, 3), np.uint8)), np.array([0, 1]))
