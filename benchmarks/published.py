@@ -12,9 +12,10 @@ SOURCES = {
     "sharpzo-paper": "Yang et al., NeurIPS 2025 (arXiv 2506.20990), means of its tables",
     "timo-paper": "Li et al., AAAI 2025 (arXiv 2412.11375), means",
 }
-"""The papers. The tables of the last two were not at hand; issue 24 of the project has their means.
+"""The papers.
 
-It does not say which table printed ZIP's mean; it names ZIP among the rows of SharpZO's.
+The tables of the last two were not at hand: their means were taken from a summary, which names ZIP
+among the rows of SharpZO's table and does not say which table printed ZIP's mean.
 """
 
 MEAN = "mean"

@@ -36,6 +36,7 @@ from craft_zoo.benchmarks.results import Results
 from craft_zoo.benchmarks.significance import TASK, Ranks, rank, score_table
 from craft_zoo.benchmarks.statistics import SPREAD, average_curves, few_seeds_warning, tidy
 from craft_zoo.benchmarks.store import Point
+from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
@@ -228,7 +229,7 @@ def _tasks(
     curves = average.groupby(TASK)
     tasks = points.groupby(TASK, sort=False)
     titles = {
-        (dataset, shots): f"{name}, {shots} {'shot' if shots == 1 else 'shots'}"
+        (dataset, shots): f"{name}, {counted(shots, 'shot')}"
         for (dataset, shots), name in tasks["data_name"].first().items()
     }
     files = file_names(titles.values())

@@ -50,8 +50,8 @@ class Bank(str):
         path, _, known = self.partition("#")
         if not path:
             raise CraftZooError(
-                "method 'descriptions' needs a file: --set descriptions.file=FILE, a JSON object "
-                'as {"river": ["which is blue", …], …}'
+                "method 'descriptions' needs a file: set descriptions.file=FILE (--set), a JSON "
+                'object as {"river": ["which is blue", …], …}'
             )
         content = _read(path)
         if known and known != _hash(content):
