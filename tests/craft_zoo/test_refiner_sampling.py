@@ -1,4 +1,4 @@
-"""The choice of the refiner's regularization on a sample of a large task."""
+"""Refiners of large tasks: regularization chosen on a sample, and fits that end earlier."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch.nn import functional as F
 
 from craft_zoo.errors import CraftZooWarning
-from craft_zoo.refiner import choose_regularization, choose_sum, sampling
+from craft_zoo.refiner import (
+    Regularization,
+    choose_regularization,
+    choose_sum,
+    convex,
+    fit,
+    sampling,
+)
 
 CHOICES = pytest.mark.parametrize("choose", [choose_sum, choose_regularization])
 
@@ -27,7 +36,7 @@ def test_a_large_tasks_choice_is_that_of_its_sample(
     logits, labels = _task(12, 3)
     rows, classes = np.flatnonzero(labels < 6), np.arange(6)
     expected = choose(logits[np.ix_(rows, classes)], labels[rows], logits[rows])
-    monkeypatch.setattr(sampling, "_LARGE", 12 * 36 - 1)
+    monkeypatch.setattr(convex, "_LARGE", 12 * 36 - 1)
     monkeypatch.setattr(sampling, "_sample", lambda *_: (rows, classes))
     with pytest.warns(CraftZooWarning, match="of 12 classes: .* chosen on 18 images of 6 of them"):
         chosen = choose(logits, labels, logits)
@@ -42,9 +51,22 @@ def test_other_tasks_are_not_sampled(
 ) -> None:
     """Neither those of at most 2^20 logits, nor one shot a class, whose choice takes no time."""
     monkeypatch.setattr(sampling, "_sample", None)
-    monkeypatch.setattr(sampling, "_LARGE", 5 * 10)
+    monkeypatch.setattr(convex, "_LARGE", 5 * 10)
     choose(*_task(5, 2))
     choose(*_task(12, 1))
+
+
+def test_a_large_tasks_fit_ends_earlier_near_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = _task(12, 8)
+
+    def loss() -> float:
+        refiner = fit(logits, labels, regularization=Regularization(1e-4))
+        targets = torch.from_numpy(labels)
+        return float(F.cross_entropy(torch.from_numpy(refiner.refine(logits)), targets))
+
+    exact = loss()
+    monkeypatch.setattr(convex, "_LARGE", logits.size - 1)
+    assert exact < loss() < 1.1 * exact
 
 
 def test_samples_have_all_classes_alike_and_are_bounded() -> None:
