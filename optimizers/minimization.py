@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, wait
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +17,9 @@ from craft_zoo.optimizers.base import Optimizer, OutputLoss, one_number
 from craft_zoo.optimizers.box import Box
 from craft_zoo.optimizers.constraints import AugmentedLagrangian, Constrained, checked
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.evaluator import Evaluator, Failure
 from craft_zoo.optimizers.option import whole_number
+from craft_zoo.optimizers.record import Record, plain
 from craft_zoo.optimizers.registry import create, searches
 from craft_zoo.optimizers.variables import Variables
 
@@ -38,8 +42,12 @@ def minimize(
     seed: int | None = None,
     target: float | None = None,
     seconds: float | None = None,
+    stagnation: int | None = None,
     callback: Callable[[Result], Any] | None = None,
-    executor: Executor | None = None,
+    executor: Any = None,
+    workers: int | None = None,
+    retries: int | None = None,
+    record: Any = None,
     output_loss: OutputLoss | None = None,
     maximize: bool = False,
 ) -> Result:
@@ -70,9 +78,19 @@ def minimize(
         seed: seed of all randomness. None draws one, see :attr:`Result.seed`.
         target: end at a loss of at most this.
         seconds: start no evaluation after this time.
-        callback: called with the :class:`Result` so far after each generation; a true answer ends
-            the search.
-        executor: evaluates the candidates of a generation at the same time.
+        stagnation: end after this many evaluations in a row without a better one.
+        callback: called with the :class:`Result` so far after each generation, with ``workers``
+            after each evaluation; a true answer ends the search.
+        executor: evaluates the candidates of a generation at the same time: an object with the
+            method ``submit`` of ``concurrent.futures``, or a function that makes one, which is
+            called again if the executor dies.
+        workers: keep this many evaluations running, so that none waits for another: the optimizer
+            is told each loss when it arrives, and asked for another candidate. Without ``executor``
+            they are threads.
+        retries: how often an evaluation that raised an exception, or whose process died, is made
+            again before it counts as failed. None: the exception is raised.
+        record: path of a file to which each evaluation is appended when it arrives. A new call with
+            the same arguments continues from it, as if it had never ended.
         output_loss: for optimizers that learn from outputs: ``f`` then returns an array (logits,
             residuals), of which this convex function gives the loss and its gradient.
         maximize: look for the largest value instead; ``target`` and the values in the result keep
@@ -99,28 +117,43 @@ def minimize(
         )
     else:
         domain = Variables(space, x0, natively=searches(optimizer, choices=True))
+    kept = None if record is None else Record(record)
+    if seed is None and kept is not None and kept.search is not None:
+        seed = kept.search.get("seed")
     seed = secrets.randbits(32) if seed is None else whole_number("seed", seed, 0)
     functions = () if constraints is None else checked(constraints)
+    if workers is not None:
+        workers = whole_number("workers", workers, 1)
+        executor = partial(ThreadPoolExecutor, workers) if executor is None else executor
+    if retries is not None:
+        retries = whole_number("retries", retries, 0)
     about = {
         "outputs": output_loss is not None,
         # Penalties change from generation to generation, which line searches and models cannot use.
         "parallel": executor is not None or bool(functions),
         "rounded": domain.rounded,
     }
-    given = about if optimizer.partition(":")[0] == "auto" else {}
-    made = create(optimizer, domain.space, budget=budget, seed=seed, **given)
+    options = about if optimizer.partition(":")[0] == "auto" else {}
+    made = create(optimizer, domain.space, budget=budget, seed=seed, **options)
     if made.learns_from_outputs and output_loss is None:
         raise OptimizerError(
             f"{optimizer!r} learns from outputs: give output_loss, and an f that returns outputs"
         )
     if maximize and output_loss is not None:
         raise OptimizerError("outputs have a convex loss, which has no maximum: minimise it")
-    if functions and output_loss is not None:
-        raise OptimizerError("outputs are not penalised: leave out constraints or output_loss")
+    for what, given in (("constraints", functions), ("record", kept), ("retries", retries)):
+        if output_loss is not None and given not in (None, ()):
+            raise OptimizerError(f"{what} cannot be used with output_loss: leave out one of them")
     made.output_loss = output_loss
     result = Result(f, made, domain, -1.0 if maximize else 1.0)
-    result._executor, result._callback = executor, callback
+    result._evaluator, result._callback = Evaluator(executor, retries), callback
     result._target, result._seconds = target, seconds
+    if stagnation is not None:
+        result._stagnation = whole_number("stagnation", stagnation, 1)
+    result._workers, result._retries, result._record = workers, retries, kept
+    if kept is not None:
+        search = {"optimizer": optimizer, "seed": seed, "budget": made.budget, "workers": workers}
+        kept.begin(search | {"variables": made.dim, "maximize": maximize})
     if functions:
         result._constraints, result.violation = functions, math.inf
         result._penalised = AugmentedLagrangian(made.dim)
@@ -140,6 +173,15 @@ def _limit(what: str, value: Any) -> float | None:
     if number is not None and math.isnan(number):
         raise OptimizerError(f"{what} must be a number or None, not {value!r:.100}")
     return number
+
+
+class _Answer(NamedTuple):
+    """What is known of an evaluation: NaN as the loss, and its exception, if it failed."""
+
+    loss: float
+    output: Any = None
+    values: np.ndarray = np.zeros(0)  # of the constraints
+    error: str | None = None
 
 
 class Result:
@@ -162,14 +204,20 @@ class Result:
         self.loss, self.violation, self.reason = sign * math.inf, 0.0, "not started"
         self._constraints: tuple[Function, ...] = ()
         self._penalised: AugmentedLagrangian | None = None
-        self._executor: Executor | None = None
+        self._evaluator = Evaluator()
+        self._workers: int | None = None
+        self._retries: int | None = None
+        self._record: Record | None = None
+        self._stagnation: int | None = None
+        self._progress = 0  # number of evaluations at the last progress
         self._callback: Callable[[Result], Any] | None = None
         self._target: float | None = None
         self._seconds: float | None = None
-        self._waiting = np.zeros((0, optimizer.dim))  # candidates whose losses were not yet told
+        self._pending: dict[int, np.ndarray] = {}  # candidates not told, numbered as asked
+        self._asked = 0
         self._more = 0  # evaluations by which the optimizer is to be extended
-        # loss, output and values of the constraints by row of these
-        self._answers: dict[int, tuple[float, Any, np.ndarray]] = {}
+        self._answers: dict[int, _Answer] = {}  # those that are not told
+        self._errors: list[str | None] = []
         self._violations: list[float] = []
         self._losses: list[float] = []
         self._points: list[Any] = []  # none of arrays
@@ -208,15 +256,19 @@ class Result:
 
         Columns: evaluation (from 1), loss, best (so far; NaN before the first success), seconds
         (since the start of the search), with constraints violation (0 where feasible; best is then
-        the best feasible loss), and one for each variable of a space (of a list, x0, x1, …).
+        the best feasible loss), error (the exceptions of evaluations that failed in all tries, if
+        there are any), and one for each variable of a space (of a list, x0, x1, …).
         """
         import pandas as pd
 
         losses = np.array(self._losses, dtype=np.float64)
         best = np.fmin if self._sign > 0 else np.fmax
-        good, violations = np.isfinite(losses), {}
+        good = np.isfinite(losses)
+        more: dict[str, list[Any]] = {}
+        if any(self._errors):
+            more["error"] = self._errors
         if self._constraints:
-            violations = {"violation": self._violations}
+            more["violation"] = self._violations
             good &= np.array(self._violations) == 0
         return pd.DataFrame(
             {
@@ -224,7 +276,7 @@ class Result:
                 "loss": losses,
                 "best": best.accumulate(np.where(good, losses, np.nan)),
                 "seconds": self._times,
-                **violations,
+                **more,
                 **self._domain.table(self._points),
             }
         )
@@ -268,7 +320,7 @@ class Result:
         )
 
     def extend(
-        self, evaluations: int = 0, *, f: Function | None = None, executor: Executor | None = None
+        self, evaluations: int = 0, *, f: Function | None = None, executor: Any = None
     ) -> Result:
         """Go on where the search stopped, whatever stopped it.
 
@@ -286,17 +338,29 @@ class Result:
         Raises:
             Exception: as :func:`minimize`.
         """
-        self._f, self._executor = f or self._f, executor or self._executor
+        self._f = f or self._f
+        self._evaluator = Evaluator(executor or self._evaluator.executor, self._retries)
         self._more += whole_number("extension", evaluations, 0)
+        self._progress = self.evaluations
         if self._reached():
             self._target = None
         self._deadline = time.monotonic() + (math.inf if self._seconds is None else self._seconds)
         self.reason = ""
         try:
             while not self.reason:
-                self.reason = self._generation() or ""
+                self.reason = self._step() or ""
+            while self._line().get("n") in self._pending and self._line()["asked"] == self._asked:
+                self._replay()
+            for number, value in self._evaluator.end(wait_for_all=True, cancel=True):
+                self._arrived(number, value)
         except BaseException as error:
             self.reason = f"{type(error).__name__}: {error}"
+            interrupted = not isinstance(error, Exception)
+            for number, value in self._evaluator.end(
+                wait_for_all=not interrupted, cancel=interrupted
+            ):
+                with contextlib.suppress(OptimizerError):  # there may be several; one is raised
+                    self._arrived(number, value)
             error.add_note(
                 f"All {self.evaluations} evaluations are kept: the attribute `result` of this "
                 f"exception is the result so far, and result.extend() goes on from there."
@@ -305,89 +369,135 @@ class Result:
             raise
         return self
 
-    def _generation(self) -> str | None:
-        """Evaluate a generation, or the rest of one, and tell its losses.
+    def _step(self) -> str | None:
+        """Ask if necessary, wait for an evaluation, and tell what can be told.
 
         Returns:
             The reason to end, if there is one.
         """
-        if not len(self._waiting):
-            self._optimizer.extend(self._more)
-            self._more = 0
-            if reason := self._optimizer.stop:
-                return reason
-            self._waiting, self._answers = self._optimizer.ask(), {}
-        points = {i: z for i, z in enumerate(self._waiting) if i not in self._answers}
-        evaluate = self._one_by_one if self._executor is None else self._together
-        evaluate({i: self._domain.point(z) for i, z in points.items()})
-        answers = [self._answers[i] for i in range(len(self._waiting)) if i in self._answers]
-        # An executor may leave gaps; they are filled before the losses are told.
-        if answers and max(self._answers) < len(answers):
-            candidates, self._waiting = self._waiting[: len(answers)], self._waiting[:0]
-            losses = [self._sign * loss for loss, _, _ in answers]
-            outputs = [output for _, output, _ in answers]
-            if self._penalised is not None:
-                losses = self._penalised(losses, [values for _, _, values in answers])
-            learns = self._optimizer.output_loss is not None
-            self._optimizer.tell(candidates, losses, outputs if learns else None)
+        if reason := self._ask():
+            return reason
+        over = None if self._seconds is None else f"{self._seconds:g} seconds are over"
+        if self._line():
+            told = self._replay()
+        else:
+            left = self._deadline - time.monotonic()
+            missing = [n for n in self._pending if n not in self._answers]
+            found = None
+            if left > 0:
+                timeout = None if math.isinf(left) else left
+                found = self._evaluator.next(self._evaluate, missing, self._point, timeout)
+            if found is None:
+                return over
+            told = self._arrived(*found)
         if self._reached():
             return f"the target of {self._target:g} is reached"
-        if time.monotonic() >= self._deadline:
-            return f"{self._seconds:g} seconds are over"
-        if answers and self._callback is not None and self._callback(self):
+        if self._stagnation and self.evaluations - self._progress >= self._stagnation:
+            return f"{self._stagnation} evaluations brought no progress"
+        if told and self._callback is not None and self._callback(self):
             return "the callback asked to end"
         return None
 
-    def _one_by_one(self, points: dict[int, Any]) -> None:
-        for i, x in points.items():
-            if self._reached() or time.monotonic() >= self._deadline:
-                return
-            self._note(i, x, self._evaluate(x.copy()))
+    def _ask(self) -> str | None:
+        """Ask for a generation, or for as many candidates as there are idle workers."""
+        if not self._pending:
+            while self._record is not None and "extend" in self._line():
+                self._optimizer.extend(self._record.take()["extend"])
+            if self._more:
+                self._optimizer.extend(self._more)
+                if self._record is not None:
+                    self._record.write({"extend": self._more})
+                self._more = 0
+        idle = None if self._workers is None else self._workers - len(self._pending)
+        if idle is not None and self._line():  # what was asked by then
+            idle = self._line().get("asked", 0) - self._asked
+        if not (self._pending if idle is None else idle < 1) and not self._optimizer.stop:
+            for z in self._optimizer.ask(idle):
+                self._pending[self._asked] = z
+                self._asked += 1
+        return None if self._pending else self._optimizer.stop
 
-    def _together(self, points: dict[int, Any]) -> None:
-        assert self._executor is not None
-        if time.monotonic() >= self._deadline:
-            return
-        futures = {}
-        wrong: Exception | None = None
-        try:
-            for i, x in points.items():
-                futures[i] = self._executor.submit(self._evaluate, x.copy())
-            wait(futures.values())
-        finally:  # whatever happens, what has been evaluated is kept
-            for i, each in futures.items():
-                if not each.cancel() and each.done() and each.exception() is None:
-                    try:
-                        self._note(i, points[i], each.result())
-                    except Exception as error:
-                        wrong = wrong or error
-        for each in futures.values():
-            each.result()  # raises the exception of its call, if there is one
-        if wrong is not None:
-            raise wrong
+    def _point(self, number: int) -> Any:
+        return self._domain.point(self._pending[number]).copy()
 
     @property
     def _evaluate(self) -> Function:
         return Constrained(self._f, self._constraints) if self._constraints else self._f
 
-    def _note(self, i: int, x: Any, answer: Any) -> None:
-        output, violation, values = None, 0.0, np.zeros(0)
-        if self._constraints:
-            answer, values = answer
-            violation = float(np.max(values, initial=0.0))  # NaN if one of them is
-            self._violations.append(violation)
-        if self._optimizer.output_loss is not None:
-            output = np.asarray(answer)
-            answer, _ = self._optimizer.output_loss(output)
-        loss = one_number(answer)
-        self._answers[i] = loss, output, values
+    def _arrived(self, number: int, value: Any) -> bool:
+        """Keep what ``f`` returned; whether something was told."""
+        output, values = None, np.zeros(0)
+        if isinstance(value, Failure):
+            answer = _Answer(math.nan, error=value.text)
+        else:
+            if self._constraints:
+                value, values = value
+            if self._optimizer.output_loss is not None:
+                output = np.asarray(value)
+                value, _ = self._optimizer.output_loss(output)
+            answer = _Answer(one_number(value), output, values)
+        seconds = time.monotonic() - self._began
+        if self._record is not None:
+            line = {"n": number, "asked": self._asked, "x": self._point(number)}
+            line |= {"loss": answer.loss, "seconds": seconds}
+            if self._constraints:
+                line["constraints"] = values
+            if answer.error is not None:
+                line["error"] = answer.error
+            self._record.write(plain(line))
+        return self._note(number, answer, seconds)
+
+    def _line(self) -> dict[str, Any]:
+        """The next line of the record; empty if there is none."""
+        return {} if self._record is None else self._record.next
+
+    def _replay(self) -> bool:
+        """Take the next evaluation from the record instead of making it."""
+        assert self._record is not None
+        line = self._record.take()
+        number = line.get("n", -1)
+        open_ = number in self._pending and number not in self._answers
+        if not open_ or plain(self._point(number)) != line.get("x"):
+            raise OptimizerError(
+                f"record {str(self._record.path)!r} is of another search: evaluation "
+                f"{self.evaluations + 1} was of another point; give another path"
+            )
+        loss = math.nan if line["loss"] is None else float(line["loss"])
+        values = np.array(line.get("constraints", []), dtype=np.float64)
+        self._began = time.monotonic() - line["seconds"]
+        answer = _Answer(loss, None, values, line.get("error"))
+        return self._note(number, answer, line["seconds"])
+
+    def _note(self, number: int, answer: _Answer, seconds: float) -> bool:
+        """Keep an answer, and tell it, or the generation that it completes."""
+        x, loss = self._point(number), answer.loss
+        violation = math.nan if answer.error else float(np.max(answer.values, initial=0.0))
         self._losses.append(loss)
-        self._times.append(time.monotonic() - self._began)
+        self._times.append(seconds)
+        self._errors.append(answer.error)
+        self._violations.append(violation)
         if not isinstance(x, np.ndarray):
             self._points.append(x)
         rank = violation, self._sign * loss
         if math.isfinite(loss) and rank < (self.violation, self._sign * self.loss):
-            self.x, self.loss, self.violation = x.copy(), loss, violation
+            self.x, self.loss, self.violation = x, loss, violation
+            self._progress = self.evaluations
+        self._answers[number] = answer
+        if self._workers is None and len(self._answers) < len(self._pending):
+            return False
+        told = [n for n in self._pending if n in self._answers]
+        candidates = np.stack([self._pending.pop(n) for n in told])
+        answers = [self._answers.pop(n) for n in told]
+        losses = [self._sign * each.loss for each in answers]
+        if self._penalised is not None:
+            losses = self._penalised(losses, [each.values for each in answers])
+        learns = self._optimizer.output_loss is not None
+        outputs = [each.output for each in answers] if learns else None
+        if self._workers is None:
+            self._optimizer.tell(candidates, losses, outputs)
+        else:
+            self._optimizer.tell(candidates[0], np.array(losses[0]), outputs and outputs[0])
+        return True
 
     def _reached(self) -> bool:
         if self._target is None or self.violation > 0:

@@ -132,7 +132,10 @@ def test_mixed_variables_and_workers() -> None:
     [
         ({"constraints": 3}, "constraints has 3, which is no function"),
         ({"constraints": [abs, "x"]}, "constraints has 'x', which is no function"),
-        ({"constraints": abs, "output_loss": lambda r: (0, r)}, "outputs are not penalised"),
+        (
+            {"constraints": abs, "output_loss": lambda r: (0, r)},
+            "constraints cannot be used with output_",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(given: dict[str, Any], message: str) -> None:
