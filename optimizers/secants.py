@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -62,13 +63,17 @@ class LinearModel:
         count, dim = self.moves.shape[1:]
         if count >= dim:
             return directions
-        turned = self.moves.transpose(0, 2, 1)
-        kernel = self.moves @ turned
-        diagonal = np.arange(count)
+        shares = np.linalg.solve(self._kernel, self.moves @ directions.transpose(0, 2, 1))
+        return (self.moves.transpose(0, 2, 1) @ shares).transpose(0, 2, 1)
+
+    @cached_property
+    def _kernel(self) -> np.ndarray:
+        """(B, m, m) inner products of the moves, regularized."""
+        kernel = self.moves @ self.moves.transpose(0, 2, 1)
+        diagonal = np.arange(kernel.shape[1])
         mean = kernel[:, diagonal, diagonal].mean(axis=1, keepdims=True)
         kernel[:, diagonal, diagonal] += _JITTER * mean + _TINY
-        shares = np.linalg.solve(kernel, self.moves @ directions.transpose(0, 2, 1))
-        return (turned @ shares).transpose(0, 2, 1)
+        return kernel
 
 
 class SecantMemory:

@@ -50,6 +50,7 @@ class BallMinimizer:
         self._l2_penalty, self._iterations = l2_penalty, iterations
         self._curvature = 1e-6
         self._outputs = model.at
+        self._at_outputs: tuple[float, np.ndarray] | None = None  # loss and gradient there
         self.t = np.zeros_like(self._center)
         self.loss = math.nan
 
@@ -57,15 +58,19 @@ class BallMinimizer:
         """(B, d) approximate minimiser within ``radius``, warm-started at the last one."""
         x = y = self.t
         outputs_x = outputs_y = self._outputs
-        momentum = 1.0
+        momentum, known = 1.0, self._at_outputs
         for _ in range(self._iterations):
-            value, slope = self._loss(outputs_y)
+            value, slope = known or self._loss(outputs_y)
             value += self._penalty(y)
             gradient = self._model.slope(slope) + self._l2_penalty * (self._center + y)
+            tried = None
             while True:
                 new = _into_balls(y - gradient / self._curvature, radius)
-                outputs_new = self._model.at + self._model.change(new)
-                move, loss = new - y, self._loss(outputs_new)[0]
+                # Steps that the ball cuts off may end in one point.
+                if tried is None or not np.array_equal(new, tried):
+                    tried, outputs_new = new, self._model.at + self._model.change(new)
+                    loss, slope_new = self._loss(outputs_new)
+                move = new - y
                 bound = value + np.vdot(gradient, move) + self._curvature / 2 * np.vdot(move, move)
                 # Near the minimum, rounding errors may put every step above the bound.
                 tiny = np.vdot(move, move) <= 1e-12 * radius**2
@@ -75,16 +80,17 @@ class BallMinimizer:
             step = new - x
             if np.vdot(y - new, step) > 0:  # restart: the momentum points uphill
                 momentum, y, outputs_y = 1.0, new, outputs_new
+                known = loss, slope_new
             else:
                 following = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
                 further = (momentum - 1) / following
                 y = new + further * step
                 outputs_y = outputs_new + np.float32(further) * (outputs_new - outputs_x)
-                momentum = following
+                momentum, known = following, None if further else (loss, slope_new)
             x, outputs_x, self.loss = new, outputs_new, loss
             if np.linalg.norm(step) <= 1e-3 * radius:
                 break
-        self.t, self._outputs = x, outputs_x
+        self.t, self._outputs, self._at_outputs = x, outputs_x, (loss, slope_new)
         return self._model.variables(x)
 
     def _penalty(self, t: np.ndarray) -> float:

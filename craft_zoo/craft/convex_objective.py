@@ -157,10 +157,10 @@ class ConvexObjective(Objective):
             returned, total = torch.from_numpy(logits), 0.0
             gradient = torch.zeros_like(returned)
             for where, slope, shift, of_part in pieces:
-                value, step = of_part(returned[where] @ slope + shift)
+                value, step = of_part(returned.index_select(0, where) @ slope + shift)
                 share = len(where) / n_judged
                 total += share * value
-                gradient[where] = share * step @ slope.T
+                gradient.index_copy_(0, where, share * step @ slope.T)
             return total, gradient.numpy()
 
         return loss

@@ -169,7 +169,10 @@ def test_the_minimum_in_balls() -> None:
     model = LinearModel(unit, jacobian, at, OutputBasis(at))
     center = rng.standard_normal((2, 3))
 
+    evaluated = []
+
     def loss(outputs: np.ndarray) -> tuple[float, np.ndarray]:
+        evaluated.append(outputs.tobytes())
         return float(np.vdot(outputs, outputs)) / 2, outputs
 
     def predicted(t: np.ndarray) -> np.ndarray:
@@ -180,6 +183,7 @@ def test_the_minimum_in_balls() -> None:
 
     ball = BallMinimizer(loss, model, center, l2_penalty=0.1, iterations=300)
     inside = ball.minimize(0.1)
+    assert len(set(evaluated)) == len(evaluated)  # none twice, not even where it restarts
     assert np.allclose(np.linalg.norm(inside, axis=1), 0.1, atol=1e-6)
     others = rng.standard_normal((500, 2, 3))
     others *= 0.1 / np.linalg.norm(others, axis=2, keepdims=True)
