@@ -341,7 +341,8 @@ class Result:
         self._f = f or self._f
         self._evaluator = Evaluator(executor or self._evaluator.executor, self._retries)
         self._more += whole_number("extension", evaluations, 0)
-        self._progress = self.evaluations
+        if self._stalled():
+            self._progress = self.evaluations
         if self._reached():
             self._target = None
         self._deadline = time.monotonic() + (math.inf if self._seconds is None else self._seconds)
@@ -349,7 +350,7 @@ class Result:
         try:
             while not self.reason:
                 self.reason = self._step() or ""
-            while self._line().get("n") in self._pending and self._line()["asked"] == self._asked:
+            while "after" in (line := self._line()) and line.get("asked") == self._asked:
                 self._replay()
             for number, value in self._evaluator.end(wait_for_all=True, cancel=True):
                 self._arrived(number, value)
@@ -392,7 +393,7 @@ class Result:
             told = self._arrived(*found)
         if self._reached():
             return f"the target of {self._target:g} is reached"
-        if self._stagnation and self.evaluations - self._progress >= self._stagnation:
+        if self._stalled():
             return f"{self._stagnation} evaluations brought no progress"
         if told and self._callback is not None and self._callback(self):
             return "the callback asked to end"
@@ -400,7 +401,7 @@ class Result:
 
     def _ask(self) -> str | None:
         """Ask for a generation, or for as many candidates as there are idle workers."""
-        if not self._pending:
+        if not self._pending and self._optimizer._asked is None:  # else it cannot be extended
             while self._record is not None and "extend" in self._line():
                 self._optimizer.extend(self._record.take()["extend"])
             if self._more:
@@ -444,6 +445,8 @@ class Result:
                 line["constraints"] = values
             if answer.error is not None:
                 line["error"] = answer.error
+            if self.reason:  # it was running when the search ended
+                line["after"] = self.reason
             self._record.write(plain(line))
         return self._note(number, answer, seconds)
 
@@ -498,6 +501,10 @@ class Result:
         else:
             self._optimizer.tell(candidates[0], np.array(losses[0]), outputs and outputs[0])
         return True
+
+    def _stalled(self) -> bool:
+        since = self.evaluations - self._progress
+        return self._stagnation is not None and since >= self._stagnation
 
     def _reached(self) -> bool:
         if self._target is None or self.violation > 0:

@@ -313,6 +313,21 @@ def test_ends_with_workers_and_their_record(tmp_path: Path) -> None:
     assert 0 < late.evaluations == late._optimizer.evaluations
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_extension_within_a_generation(workers: int, tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "budget": 30,
+        "optimizer": SPEC,
+        "workers": workers,
+        "record": tmp_path / "record.jsonl",
+        "callback": lambda result: result.evaluations == 9,
+    }
+    result = minimize(sphere, [0.0] * 2, **given)
+    assert result.evaluations < 12
+    assert result.extend(5).evaluations == 35
+    same(minimize(sphere, [0.0] * 2, **given).extend(), result)
+
+
 def test_no_progress_ends_a_search() -> None:
     steps = iter([3.0, 2.0, 2.0, 5.0, 1.9] + 99 * [2.0])
     result = minimize(
@@ -321,6 +336,27 @@ def test_no_progress_ends_a_search() -> None:
     assert result.reason == "10 evaluations brought no progress"
     assert (result.evaluations, result.loss) == (15, 1.9)
     assert result.extend().evaluations == 25
+
+
+@pytest.mark.parametrize("workers", [None, 8])
+def test_the_record_of_a_search_that_ended_and_went_on(workers: int | None, tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "budget": 90,
+        "optimizer": SPEC,
+        "workers": workers,
+        "record": tmp_path / "record.jsonl",
+        "stagnation": 9,
+    }
+    result = minimize(lambda x: abs(float(x[0]) - 9), [0.0] * 2, **given)
+    ends = []
+    while len(ends) < 3:
+        ends.append(result.evaluations)
+        result.extend()
+    again = minimize(sphere, [0.0] * 2, **given)
+    for end in ends:
+        assert again.evaluations == end
+        again.extend()
+    same(again, result)
 
 
 @pytest.mark.parametrize(
