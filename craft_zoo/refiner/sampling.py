@@ -15,7 +15,7 @@ from craft_zoo.refiner.convex import Regularization, features, is_large
 from craft_zoo.refiner.folds import held_out_folds
 from craft_zoo.seeding import generator
 
-_SAMPLE = 2**18  # maximum number of logits of a sample
+_SAMPLE = 2**17  # maximum number of logits of a sample
 _IMAGES = 16  # of each class that a sample may have, however many classes there are
 
 Choice = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Regularization]
@@ -25,8 +25,8 @@ def on_sample_if_large(choose: Choice) -> Choice:
     """A choice of the regularization that uses a sample of the images where they are too many.
 
     A cross-validation over a grid takes time in proportion to images × features × classes. A task
-    of more than 2^20 logits, images × classes, is therefore cut down to 2^18, and one sentence says
-    so: first to at most 2^18 / C² images of each class, or 16 if that is more, then to a random
+    of more than 2^20 logits, images × classes, is therefore cut down to 2^17, and one sentence says
+    so: first to at most 2^17 / C² images of each class, or 16 if that is more, then to a random
     part of the classes, with the logits of these alone.
 
     The prior of the refiner's weights stays as it was chosen: the penalty is relative to the mean
