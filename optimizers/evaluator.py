@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from typing import Any
 
@@ -43,7 +43,7 @@ class Evaluator:
     def next(
         self,
         f: Callable[[Any], Any],
-        numbers: Sequence[int],
+        numbers: Collection[int],
         point: Callable[[int], Any],
         timeout: float | None,
     ) -> tuple[int, Any] | None:
@@ -56,11 +56,12 @@ class Evaluator:
             timeout: seconds to wait at most.
         """
         while self.executor is None:
+            first = next(iter(numbers))
             try:
-                return numbers[0], f(point(numbers[0]))
+                return first, f(point(first))
             except Exception as error:
-                if self._gave_up(numbers[0], error):
-                    return numbers[0], Failure(error)
+                if self._gave_up(first, error):
+                    return first, Failure(error)
         while True:
             number = None
             try:
@@ -100,7 +101,7 @@ class Evaluator:
             if each.done() and each.exception() is None:
                 yield number, each.result()
 
-    def _to_start(self, numbers: Sequence[int]) -> list[int]:
+    def _to_start(self, numbers: Collection[int]) -> list[int]:
         alone = [n for n in numbers if n in self._alone][:1]
         if alone and self._running:
             return []

@@ -214,6 +214,7 @@ class Result:
         self._target: float | None = None
         self._seconds: float | None = None
         self._pending: dict[int, np.ndarray] = {}  # candidates not told, numbered as asked
+        self._open: dict[int, None] = {}  # the numbers of those that were not evaluated
         self._asked = 0
         self._more = 0  # evaluations by which the optimizer is to be extended
         self._answers: dict[int, _Answer] = {}  # those that are not told
@@ -383,11 +384,10 @@ class Result:
             told = self._replay()
         else:
             left = self._deadline - time.monotonic()
-            missing = [n for n in self._pending if n not in self._answers]
             found = None
             if left > 0:
                 timeout = None if math.isinf(left) else left
-                found = self._evaluator.next(self._evaluate, missing, self._point, timeout)
+                found = self._evaluator.next(self._evaluate, self._open, self._point, timeout)
             if found is None:
                 return over
             told = self._arrived(*found)
@@ -414,7 +414,7 @@ class Result:
             idle = self._line().get("asked", 0) - self._asked
         if not (self._pending if idle is None else idle < 1) and not self._optimizer.stop:
             for z in self._optimizer.ask(idle):
-                self._pending[self._asked] = z
+                self._pending[self._asked], self._open[self._asked] = z, None
                 self._asked += 1
         return None if self._pending else self._optimizer.stop
 
@@ -459,8 +459,7 @@ class Result:
         assert self._record is not None
         line = self._record.take()
         number = line.get("n", -1)
-        open_ = number in self._pending and number not in self._answers
-        if not open_ or plain(self._point(number)) != line.get("x"):
+        if number not in self._open or plain(self._point(number)) != line.get("x"):
             raise OptimizerError(
                 f"record {str(self._record.path)!r} is of another search: evaluation "
                 f"{self.evaluations + 1} was of another point; give another path"
@@ -486,7 +485,8 @@ class Result:
             self.x, self.loss, self.violation = x, loss, violation
             self._progress = self.evaluations
         self._answers[number] = answer
-        if self._workers is None and len(self._answers) < len(self._pending):
+        del self._open[number]
+        if self._workers is None and self._open:
             return False
         told = [n for n in self._pending if n in self._answers]
         candidates = np.stack([self._pending.pop(n) for n in told])

@@ -14,7 +14,14 @@ from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.option import as_int
 from craft_zoo.optimizers.space import Space
 
-RESERVED = ("evaluation", "loss", "best", "seconds", "violation")  # columns of Result.history
+RESERVED = (
+    "evaluation",
+    "loss",
+    "best",
+    "seconds",
+    "violation",
+    "error",
+)  # columns of Result.history
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_whole_numbers_have_equal_parts() -> None:
         (lambda: minimize(loss, space={}, budget=9), "space has no variable"),
         (lambda: minimize(loss, space=3, budget=9), "must be a dict or a list of variables"),
         (lambda: minimize(loss, space=[(0, 1)], budget=9), "which is no variable: write Real"),
-        (lambda: minimize(loss, space={"loss": Real(0, 1)}, budget=9), "'loss', which is a column"),
+        (lambda: minimize(loss, space={"error": Real(0, 1)}, budget=9), "'error', which is a col"),
         (
             lambda: minimize(loss, {"lr": 1}, space=SPACE, budget=9),
             "x0 has 1, which is no value of",
