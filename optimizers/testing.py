@@ -23,15 +23,19 @@ import numpy as np
 from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.checkpoint import restore
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.minimization import minimize
 from craft_zoo.optimizers.registry import create, options, searches
 from craft_zoo.optimizers.space import Space
 
 # Checks that compare two searches are skipped for an optimizer that is not reproducible.
 _REPEATABLE = {"determinism", "isolation"}
-_NEED_REPEATABLE = {"interleaving", "purity", "outputs", "restoring"}
+_NEED_REPEATABLE = {"interleaving", "order", "purity", "outputs", "restoring"}
 
 _DIM = 6
 _DIMENSIONS = (1, 2, 3, 5, 10, 100, 512)
+_MANY, _FEW_EVALUATIONS = 2048, 120  # variables, and evaluations that cost little there
+_FAR = 4  # times the loss of the start; a random point with steps of 1 has 3 times
+_NOISE = 0.2  # standard deviation, as a share of the loss at the start
 _WORSE = 1.1  # a loss above 1.1 times the loss of the start counts as much worse
 _BOUND = 0.5
 # The number that each choice index is decoded to, for optimizers that search only choices.
@@ -56,8 +60,9 @@ def check_optimizer(spec: str, *, skip: Collection[str] = ()) -> None:
     Args:
         spec: as for :func:`create`: ``mine``, ``mine:option=value``.
         skip: names of the checks to leave out. Skip ``improvement`` for an optimizer that may be
-            worse than random search, ``seed`` for a deterministic one, ``dimensions`` for one that
-            may end worse than the start in very few or very many dimensions.
+            worse than random search, ``seed`` for a deterministic one, ``dimensions`` and
+            ``many_dimensions`` for one that may end worse than the start in very few or very many
+            dimensions.
 
     Raises:
         ConformanceError: rules are violated; the message has a line for each kind of violation.
@@ -468,6 +473,168 @@ def check_dimensions(subject: Subject) -> None:
 
 
 @rule
+def check_many_dimensions(subject: Subject) -> None:
+    """In 2,048 dimensions the search works, and the recommendation is no random point."""
+    function = classification if subject.make().learns_from_outputs else sphere
+    optimizer = subject.make(_MANY, budget=_FEW_EVALUATIONS)
+    evaluate = subject.decoded(function(_MANY))
+    subject.run(optimizer, evaluate)
+    start, end = _losses_at(evaluate, np.zeros(_MANY), optimizer.recommend())
+    _require(
+        end <= _FAR * start,
+        f"on the {function.__name__} function in {_MANY} dimensions it recommends a loss of "
+        f"{end:.3g} after {_FEW_EVALUATIONS} evaluations, the start has {start:.3g}: the length of "
+        f"its steps must not grow with the dimension",
+    )
+
+
+@rule
+def check_noise(subject: Subject) -> None:
+    """Where losses are noisy, the recommendation is not much worse than the start."""
+    learns = subject.make().learns_from_outputs
+    noiseless = subject.decoded((classification if learns else sphere)(_DIM))
+    (scale,) = _losses_at(noiseless, np.zeros(_DIM))
+    rng = np.random.default_rng(3)
+
+    def noisy(candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        losses, outputs = noiseless(candidates)
+        return losses + _NOISE * scale * rng.standard_normal(len(losses)), outputs
+
+    optimizer = subject.make(budget=subject.long_budget)
+    subject.run(optimizer, noisy)
+    (end,) = _losses_at(noiseless, optimizer.recommend())
+    _require(
+        end <= _WORSE * scale,
+        f"with noise on the losses it recommends a point of loss {end:.3g}, the start has "
+        f"{scale:.3g}: take no small difference of losses for a slope",
+    )
+
+
+@rule
+def check_order(subject: Subject) -> None:
+    """Losses told one by one, in any order, lead to the same search as a whole generation's."""
+    expected, order = subject.run(subject.make()), random.Random(5)
+    optimizer, evaluate, asked = subject.make(), classification(_DIM), [np.zeros((0, _DIM))]
+    while not optimizer.stop:
+        candidates = optimizer.ask()
+        asked.append(candidates.copy())
+        losses, outputs = evaluate(candidates)
+        for i in order.sample(range(len(candidates)), len(candidates)):
+            alone: Any = candidates[i], losses[i], outputs[i]
+            optimizer.tell(*alone)
+    _require(
+        np.array_equal(np.concatenate(asked), expected),
+        "told one by one in another order, it asked for other candidates: do not override tell, "
+        "learn in _tell",
+    )
+
+
+@rule
+def check_foreign_points(subject: Subject) -> None:
+    """Points that were not asked for cost no budget, and do no harm."""
+    evaluate = subject.decoded(classification(_DIM))
+    draw = np.random.default_rng(4)
+    optimizer = subject.make()
+    shape = 3, _DIM
+    real = optimizer.choices is None
+
+    def add() -> None:
+        points = draw.standard_normal(shape) if real else draw.integers(len(_VALUES), size=shape)
+        losses, outputs = evaluate(np.asarray(points, dtype=np.float64))
+        losses[0] = np.nan
+        before = optimizer.evaluations
+        optimizer.add(points, losses, outputs)
+        unchanged = optimizer.evaluations == before
+        _require(unchanged, "points given to add count as evaluations: count none in _tell_added")
+
+    add()  # before the first ask
+    asked = 0
+    while not optimizer.stop:
+        candidates = optimizer.ask()
+        add()  # between ask and tell
+        asked += len(candidates)
+        optimizer.tell(candidates, *evaluate(candidates))
+    _require(
+        asked == optimizer.evaluations <= optimizer.budget,
+        f"with points from elsewhere it asked for {asked} candidates with a budget of "
+        f"{optimizer.budget}",
+    )
+    finite = np.isfinite(optimizer.recommend()).all()
+    _require(finite, "after points from elsewhere, its recommendation is not finite")
+    _restored(optimizer)
+
+
+def _restored(optimizer: Optimizer) -> Optimizer:
+    try:
+        second = restore(optimizer.state())
+    except OptimizerError as error:
+        raise ConformanceError(
+            f"after the same losses, it asks for other candidates ({error}): its search must "
+            f"depend only on the seed and the arguments of tell and add"
+        ) from None
+    second.output_loss = optimizer.output_loss
+    return second
+
+
+@rule
+def check_choices(subject: Subject) -> None:
+    """Where choices are declared, candidates and recommendation are choices that there are."""
+    if not searches(subject.spec, choices=True):
+        return
+    counts = np.array([2, 3, 1, 5, 4, 2])
+    optimizer = create(subject.spec, Space(_DIM, choices=counts), budget=100, seed=1)
+    optimizer.output_loss = mean_cross_entropy
+    asked = subject.run(optimizer)
+    for what, points in (("asks for", asked), ("recommends", optimizer.recommend()[None])):
+        wrong = np.argwhere((points < 0) | (points >= counts) | (points != np.rint(points)))
+        for row, i in wrong[:1]:
+            raise ConformanceError(
+                f"of {counts[i]} choices it {what} number {points[row, i]:g}: a choice is a whole "
+                f"number from 0 to n - 1"
+            )
+
+
+@rule
+def check_bounded_variables(subject: Subject) -> None:
+    """In minimize, with other bounds for each variable, the search gets closer to the minimum."""
+    if not searches(subject.spec, choices=False):
+        return
+    sides = [(-1.0, 1.0), (0.0, None), (None, 0.5), (-3.0, 8.0), (0.0, 0.0), (None, None)]
+    low, high = np.array(
+        [[-np.inf if a is None else a, np.inf if b is None else b] for a, b in sides]
+    ).T
+    learns = subject.make().learns_from_outputs
+    evaluate = (classification if learns else sphere)(_DIM)
+    seen = []
+
+    def f(x: np.ndarray) -> Any:
+        seen.append(x.copy())
+        losses, outputs = evaluate(x[None])
+        return outputs[0] if learns else losses[0]
+
+    result = minimize(
+        f,
+        np.zeros(_DIM),
+        bounds=sides,
+        scale=1.0,
+        budget=subject.long_budget,
+        optimizer=subject.spec,
+        seed=1,
+        output_loss=mean_cross_entropy if learns else None,
+    )
+    points = np.array([*seen, result.recommended])
+    _require(
+        (np.isfinite(points) & (low <= points) & (points <= high)).all(),
+        "in minimize, a point lies beyond the bounds of its variables",
+    )
+    (start,) = _losses_at(evaluate, np.zeros(_DIM))
+    _require(
+        result.loss < start,
+        f"in minimize with bounds it found no loss below that of the start, {start:.3g}",
+    )
+
+
+@rule
 def check_purity(subject: Subject) -> None:
     """The optimizer shares no array with its caller, and recommend has no side effect."""
     expected = subject.run(subject.make())
@@ -530,14 +697,7 @@ def check_restoring(subject: Subject) -> None:
     asked = subject.run(first, evaluations=50)
     if not first.stop:
         first.ask()  # without a tell: the restored optimizer must ask for the same again
-    try:
-        second = restore(first.state())
-        second.output_loss = first.output_loss
-    except OptimizerError as error:
-        raise ConformanceError(
-            f"after the same losses, it asks for other candidates ({error}): its search must "
-            f"depend only on the seed and the arguments of tell"
-        ) from None
+    second = _restored(first)
     asked = np.concatenate([asked, subject.run(second)])
     for what, same in (
         ("asks for other candidates", np.array_equal(asked, expected)),

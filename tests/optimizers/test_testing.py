@@ -61,9 +61,20 @@ NEVERGRAD: dict[str, tuple[str, ...]] = {
 }
 
 
+# Setting them up takes seconds in 2,048 variables.
+SLOW_IN_MANY = ("powell", "cma:popsize=4", "cma:restarts=bipop,popsize=8")
+
+
 @pytest.mark.parametrize("spec", OWN)
 def test_our_own_keep_the_rules(spec: str) -> None:
-    check_optimizer(spec, skip=CANNOT_HOLD.get(spec, ()))
+    slow = ["many_dimensions"] if spec in SLOW_IN_MANY else []
+    check_optimizer(spec, skip=[*CANNOT_HOLD.get(spec, ()), *slow])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", SLOW_IN_MANY)
+def test_slow_ones_work_in_many_dimensions(spec: str) -> None:
+    check_optimizer(spec, skip=set(CHECKS) - {"many_dimensions"})
 
 
 def test_a_search_that_evaluates_one_candidate_at_a_time_is_restored() -> None:
@@ -94,7 +105,10 @@ def test_slow_ones_keep_the_rules(spec: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NEVERGRAD)
 def test_nevergrads_families_keep_the_rules(name: str) -> None:
-    check_optimizer(f"nevergrad:{name}", skip=NEVERGRAD[name])
+    skipped = set(NEVERGRAD[name])
+    if "dimensions" in skipped:
+        skipped.add("many_dimensions")
+    check_optimizer(f"nevergrad:{name}", skip=skipped)
 
 
 class Climber(Optimizer):
@@ -263,6 +277,58 @@ class Diverges(Climber):
             self.z = self.z + np.inf
 
 
+class TakesStepsThatGrowWithTheVariables(Climber):
+    def _tell(self, candidates, losses, outputs) -> None:
+        many = self.dim > 1000
+        self.loss = np.inf if many else self.loss
+        super()._tell(candidates, losses, outputs)
+        self.width = np.sqrt(self.dim) / 20 if many else self.width
+
+
+class TakesNoiseForASlope(Climber):
+    def _ask(self) -> np.ndarray:
+        self.side = 1e-7 * self.rng.choice([-1.0, 1.0], self.dim)
+        return self.z + np.stack([0 * self.side, self.side, -self.side])
+
+    def _tell(self, candidates, losses, outputs) -> None:
+        if len(losses) == 3:
+            self.z = self.z - 0.1 * (losses[1] - losses[2]) / 2e-7 * self.side / 1e-7
+
+
+class LearnsFromTheOrder(Climber):
+    def tell(self, candidates, losses, outputs=None) -> None:
+        super().tell(candidates, losses, outputs)
+        self.z = self.z + 1e-3 * np.atleast_2d(candidates)[-1]
+
+
+class CountsForeignPoints(Climber):
+    def _tell_added(self, points, losses, outputs) -> None:
+        self.evaluations += len(points)
+
+
+class KnowsOnlyItsOwnPoints(Climber):
+    def _tell_added(self, points, losses, outputs) -> None:
+        raise KeyError("never asked")
+
+
+class IsNotRestoredWithForeignPoints(Climber):
+    def _tell_added(self, points, losses, outputs) -> None:
+        self.z = points[0] + 1e-3 * id(self)
+
+
+class AsksBeyondItsChoices(Climber):
+    uses_choices = True
+
+    def _ask(self) -> np.ndarray:
+        points = super()._ask()
+        return points if self.choices is None else points * 0 + self.choices
+
+
+class RunsAway(Climber):
+    def _ask(self) -> np.ndarray:
+        return 1e3 * self.evaluations * super()._ask()
+
+
 class HandsOutItsState(Climber):
     def _tell(self, candidates, losses, outputs) -> None:
         super()._tell(candidates, losses, outputs)
@@ -372,6 +438,17 @@ FAULTS = [
     (TakesAFirstFailureForZero, "failures: it recommends a candidate whose loss was nan in its fi"),
     (TakesStepsForFewVariables, "dimensions: on the sphere function in 100 dimensions it recommen"),
     (DivergesInOneVariable, "dimensions: on the sphere function in 1 dimensions it recommends a"),
+    (
+        TakesStepsThatGrowWithTheVariables,
+        "many_dimensions: on the sphere function in 2048 dimensions it recommends a loss of",
+    ),
+    (TakesNoiseForASlope, "noise: with noise on the losses it recommends a point of loss"),
+    (LearnsFromTheOrder, "order: told one by one in another order, it asked for other candidates"),
+    (CountsForeignPoints, "foreign_points: points given to add count as evaluations"),
+    (KnowsOnlyItsOwnPoints, "foreign_points: it raised KeyError"),
+    (IsNotRestoredWithForeignPoints, "foreign_points: after the same losses, it asks for other"),
+    (AsksBeyondItsChoices, "choices: of 2 choices it asks for number 2: choice i is a whole"),
+    (RunsAway, "bounded_variables: in minimize with bounds it found no loss below that of the sta"),
     (HandsOutItsState, "purity: recommend hands out its own array: return a copy"),
     (LooksWhenAsked, "purity: recommend changes the search that follows"),
     (KeepsTheCallersArrays, "purity: it keeps references to the caller's arrays"),
@@ -385,7 +462,17 @@ FAULTS = [
     (SaysNothingOfItsOption, "options: option 'sharpness' is not described under 'Args:'"),
 ]
 # They take four fifths of the kit's time, and are made where it is they that name the fault.
-LONG = {"bad_losses", "dimensions", "failures", "improvement"}
+LONG = {
+    "bad_losses",
+    "bounded_variables",
+    "dimensions",
+    "failures",
+    "foreign_points",
+    "improvement",
+    "many_dimensions",
+    "noise",
+    "order",
+}
 
 
 @pytest.mark.usefixtures("registered")
