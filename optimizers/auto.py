@@ -13,7 +13,7 @@ from craft_zoo.optimizers.space import Space
 
 # Chosen on 12 of BBOB's functions in 5 and 10 dimensions; docs/optimizers.md has what they reach.
 _FEW = 2  # variables in which restarted simplices are ahead of all else
-_MODEL, _LINES = 10, 30  # evaluations for each variable that cobyqa and powell get
+_MODEL = 10  # evaluations for each variable that cobyqa gets
 # On eight mixed functions of 6 to 23 coordinates snes was ahead of cma, nevergrad's OnePlusOne and
 # TwoPointsDE at 300 and 1,000 evaluations. Later cma restarts, and learns a full covariance.
 _RANKED = 100  # evaluations for each coordinate that snes gets where some are rounded
@@ -41,7 +41,7 @@ class Auto(Optimizer):
         rounded: whether variables are rounded to whole numbers or choices, so that nothing is
             chosen that searches along lines or fits a model.
         stages: what to do instead of choosing: names and numbers of evaluations, as in
-            cobyqa*100+powell*300+cma; separable is l-bfgs:only_separable=true.
+            cobyqa*100+l-bfgs*1000+cma; separable is l-bfgs:only_separable=true.
     """
 
     uses_choices = True
@@ -165,11 +165,10 @@ def choose(
         return "nelder-mead"
     if dim >= _MANY:
         return "+".join(_plan_for_many(dim, budget))
-    model = _MODEL * dim
-    plan = [f"cobyqa*{model}"]
-    if budget > model:
-        plan.append(f"powell*{_LINES * dim}")
-    if budget >= model + _LINES * dim + enough:
+    plan = [f"cobyqa*{_MODEL * dim}"]
+    if budget > _MODEL * dim:
+        plan.append(f"l-bfgs*{_MOST_GRADIENTS * dim}")
+    if budget >= _MODEL * dim + enough:
         plan.append("cma")
     plan[-1] = plan[-1].partition("*")[0]
     return "+".join(plan)
@@ -188,6 +187,6 @@ def _parse(stage: str) -> tuple[str, int]:
     if not name or not (evaluations or "1").isdecimal() or not int(evaluations or 1):
         raise OptimizerError(
             f"the stage {stage!r} of 'auto' cannot be read: write names and numbers of "
-            f"evaluations, as in cobyqa*100+powell*300+cma"
+            f"evaluations, as in cobyqa*100+l-bfgs*1000+cma"
         )
     return name, int(evaluations or 1)

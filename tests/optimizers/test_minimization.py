@@ -139,7 +139,7 @@ def test_what_ends_a_search() -> None:
 
 def test_auto_says_what_it_chose_and_can_be_told_what_to_do() -> None:
     assert repr(create("auto", 10, budget=2000, seed=1)).startswith(
-        "<auto:stages=cobyqa*100+powell*300+cma: 10 variables, 0 of 2000 evaluations"
+        "<auto:stages=cobyqa*100+l-bfgs*1000+cma: 10 variables, 0 of 2000 evaluations"
     )
     chosen = {
         "nelder-mead": create("auto", 2, budget=4000, seed=1),
