@@ -447,7 +447,7 @@ FAULTS = [
     (CountsForeignPoints, "foreign_points: points given to add count as evaluations"),
     (KnowsOnlyItsOwnPoints, "foreign_points: it raised KeyError"),
     (IsNotRestoredWithForeignPoints, "foreign_points: after the same losses, it asks for other"),
-    (AsksBeyondItsChoices, "choices: of 2 choices it asks for number 2: choice i is a whole"),
+    (AsksBeyondItsChoices, "choices: of 2 choices it asks for number 2: a choice is a whole"),
     (RunsAway, "bounded_variables: in minimize with bounds it found no loss below that of the sta"),
     (HandsOutItsState, "purity: recommend hands out its own array: return a copy"),
     (LooksWhenAsked, "purity: recommend changes the search that follows"),
