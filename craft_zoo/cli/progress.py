@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from craft_zoo.console import open_console
+from craft_zoo.counts import counted
 
 if TYPE_CHECKING:
     from craft_zoo.benchmarks import Point, RunSpec
@@ -122,7 +123,8 @@ class BenchBars:
 
     def started(self, run: RunSpec) -> None:
         self._remove(run)  # the bar may remain from a process that died
-        text = f"{self._names[run].name} {run.label} {run.shots} shots, seed {run.seed}"
+        shots = counted(run.shots, "shot")
+        text = f"{self._names[run].name} {run.label} {shots}, seed {run.seed}"
         self._bars[run] = add_bar(self._progress, text, run.budget)
 
     def measured(self, run: RunSpec, point: Point) -> None:

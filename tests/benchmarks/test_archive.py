@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from craft_zoo.benchmarks import (
     write_archive,
     write_config,
 )
+from craft_zoo.benchmarks.archive import read_archive
 from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec
@@ -71,6 +73,22 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> N
     (tmp_path / "x.tar.xz").write_bytes(content)
     with pytest.raises(CraftZooError, match=r"x\.tar\.xz cannot be read as an archive"):
         read_results(tmp_path / "x.tar.xz")
+
+
+@pytest.mark.parametrize("suffix", ["xz", "gz", "bz2"])
+def test_an_archive_with_a_changed_byte_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.tar.{suffix}"
+    with tarfile.open(path, f"w:{suffix}") as archive:
+        for number in range(50):
+            member = tarfile.TarInfo(f"runs/{number}/run.json")
+            member.size = 2000
+            archive.addfile(member, io.BytesIO(random.Random(number).randbytes(2000)))
+    content = bytearray(path.read_bytes())
+    content[30] ^= 255
+    content[len(content) // 3] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(CraftZooError, match=r"x\.tar\.\w+ cannot be read as an archive"):
+        list(read_archive(path))
 
 
 def test_a_record_too_large_is_not_read(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,23 +27,9 @@ from craft_zoo.optimizers.blackvip_spsa import BlackvipSPSA
 from craft_zoo.optimizers.errors import OptimizerError
 
 
-class Scripted:
-    """Draws sizes and signs that are written down."""
-
-    def __init__(self, *deltas: list[list[float]]) -> None:
-        self.deltas = [np.array(each) for each in deltas]
-
-    def uniform(self, low: float, high: float, shape: tuple[int, int]) -> np.ndarray:
-        assert (low, high, shape) == (0.5, 1, self.deltas[0].shape)
-        return np.abs(self.deltas[0])
-
-    def choice(self, signs: list[float], shape: tuple[int, int]) -> np.ndarray:
-        return np.sign(self.deltas.pop(0))
-
-
-def test_two_steps_by_hand() -> None:
+def test_two_steps_by_hand(deltas: Callable[..., Any]) -> None:
     search = BlackvipSPSA(2, pairs=1, momentum=0.5, gamma=0.2, budget=4, seed=1)
-    search.rng = Scripted([[0.5, -1]], [[1, 0.5]])  # type: ignore[assignment]
+    search.rng = deltas([[0.5, -1]], [[1, 0.5]])
     candidates = search.ask()  # at a distance of 0.01
     np.testing.assert_allclose(candidates, [[0.005, -0.01], [-0.005, 0.01]])
     # A slope of 0.2 / 0.02 gives the gradient (20, -10), which is the momentum too. The gain

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from craft_zoo.blackbox import VLM, BlackBox, ImageSet, as_template
+from craft_zoo.blackbox import as_template
 from craft_zoo.blackbox.image_tokens import WithTokens
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.images import content_key
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import Problem, get_method, read_settings
+from craft_zoo.methods import Problem, bpt_vlm, get_method, read_settings
 from craft_zoo.methods.bpt_vlm import TokenPrompts, TokenSpace
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers import Optimizer
@@ -82,32 +81,6 @@ def test_what_models_tell_of_their_embeddings(tiny_vlm: OpenCLIP, vlm: OpenCLIP)
     assert vlm.embeddings().width == 0  # craft-mini's image tower is a convolutional network
 
 
-class Images(ImageSet):
-    pass
-
-
-class Box(BlackBox):
-    """Two classes; an image's logit of its own class is the context's first number."""
-
-    accepts = frozenset({"contexts"})
-    initial_context = np.zeros((8, 1), np.float32)
-    classnames = ("a", "b")
-
-    def logits(self, prompts: Any, images: ImageSet) -> Iterator[np.ndarray]:
-        for prompt in prompts:
-            yield (float(prompt[0, 0]) * np.eye(2)).astype(np.float32)
-
-
-class ByHand(VLM):
-    name, image_size = "by hand", 8
-
-    def images(self, images: Any, progress: Any = None, *, keep: bool = True) -> ImageSet:
-        return Images(images, self)
-
-    def classifier(self, classnames: Any, init: str = "") -> BlackBox:
-        return Box()
-
-
 class Written(Optimizer):
     """Asks two generations that are written down."""
 
@@ -126,10 +99,12 @@ class Written(Optimizer):
         raise AssertionError("the best candidate is deployed")
 
 
-def test_two_generations_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_generations_by_hand(
+    by_hand: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = [np.zeros((8, 8, 3), np.uint8)] * 2
     problem = Problem.open(
-        ByHand(),
+        by_hand(8, 1),
         ["a", "b"],
         LabelledImages(pixels, np.array([0, 1])),
         budget=4,
@@ -138,18 +113,17 @@ def test_two_generations_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         method="bpt-vlm",
     )
     optimizer = Written(4)
-    module = import_module("craft_zoo.methods.bpt_vlm")  # the package has a function of this name
-    monkeypatch.setattr(module, "_optimizer", lambda *_: optimizer)
+    monkeypatch.setattr(bpt_vlm, "_optimizer", lambda *_: optimizer)
     unit = np.zeros((8, 4), np.float32)
     unit[0, 0] = 3
-    made = module.Subspace
+    made = bpt_vlm.Subspace
 
     def subspace(*given: Any, **more: Any) -> Any:
         space = made(*given, **more)
         space._basis = unit
         return space
 
-    monkeypatch.setattr(module, "Subspace", subspace)
+    monkeypatch.setattr(bpt_vlm, "Subspace", subspace)
     start, first, second = get_method("bpt-vlm")(problem)
     assert problem.template == as_template("X X X X X X X X")
     assert not np.any(start.solution.prompt)

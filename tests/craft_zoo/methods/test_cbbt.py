@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from craft_zoo import Adapter, tune
-from craft_zoo.blackbox import VLM, BlackBox, ImageSet, as_template
-from craft_zoo.blackbox.base import Progress
+from craft_zoo.blackbox import as_template
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.augment import View
-from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, cbbt, get_method, read_settings
 from craft_zoo.methods.cbbt import clipped, directions, gradient, learning_rate
@@ -43,32 +41,6 @@ def test_rates_by_hand() -> None:
     np.testing.assert_allclose(rates, [1e-5, 0.002, 0.001 * (1 + 0.5**0.5), 0.001])
 
 
-class Box(BlackBox):
-    """Two classes; an image's logit of its own class is the context's first number."""
-
-    accepts = frozenset({"contexts"})
-    initial_context = np.zeros((1, 2), np.float32)
-    classnames = ("a", "b")
-
-    def logits(self, prompts: Any, images: ImageSet) -> Iterator[np.ndarray]:
-        assert all(isinstance(each, View) for each in images.sources)
-        for prompt in prompts:
-            yield (float(prompt[0, 0]) * np.eye(2)).astype(np.float32)
-
-
-class ByHand(VLM):
-    name, image_size = "by hand", 8
-
-    def images(
-        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
-    ) -> ImageSet:
-        return ImageSet(images, self)
-
-    def classifier(self, classnames: Sequence[str], init: str = "") -> BlackBox:
-        assert init == "a {}."
-        return Box()
-
-
 class Scripted:
     """Draws the directions of two steps."""
 
@@ -80,7 +52,7 @@ class Scripted:
         return self.drawn.pop(0)
 
 
-def test_two_steps_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_steps_by_hand(by_hand: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     made = {"cbbt": Scripted()}
     original = cbbt.generator
     # Both images in their order, so that image and logits have the same place.
@@ -91,7 +63,10 @@ def test_two_steps_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     config = read_settings({"cbbt.directions": 2, "cbbt.lr": 0.1})
     shots = LabelledImages(list(np.zeros((2, 12, 10, 3), np.uint8)), np.array([0, 1]))
     given: dict[str, Any] = {"budget": 6, "seed": 1, "config": config, "method": "cbbt"}
-    start, one, two = get_method("cbbt")(Problem.open(ByHand(), ("a", "b"), shots, **given))
+    vlm = by_hand(1, 2)
+    start, one, two = get_method("cbbt")(Problem.open(vlm, ("a", "b"), shots, **given))
+    assert vlm.init == "a {}."
+    assert all(isinstance(each, View) for _, sources in vlm.box.asked for each in sources)
     assert not np.any(start.solution.prompt)
     # Losses of 0.693147 at 0 and 0.474077 at 0.5: the gradient is -0.438140, and Adam moves by the
     # rate of the first epoch.

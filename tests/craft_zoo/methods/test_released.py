@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,80 +14,22 @@ from cma.sigma_adaptation import CMAAdaptSigmaCSA
 from torch.nn import functional as F
 
 from craft_zoo import optimizers
-from craft_zoo.blackbox import VLM, BlackBox, ImageSet, Journal, ReplayVLM
-from craft_zoo.blackbox.base import Progress, WrappedVLM
+from craft_zoo.blackbox import VLM, ImageSet, Journal, ReplayVLM
+from craft_zoo.blackbox.base import WrappedVLM
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.augment import View
-from craft_zoo.data.images import ImageSource, open_image
+from craft_zoo.data.images import open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, most_predictions, read_settings
 from craft_zoo.methods import collaborative as collaborative_module
 from craft_zoo.methods import released as released_module
 from craft_zoo.methods.released import TABLE, ReleasedSettings
 from craft_zoo.openclip import OpenCLIP
-from craft_zoo.optimizers import Optimizer
 from craft_zoo.refiner import Refiner
 from craft_zoo.seeding import generator
 
 LENGTHS = np.array([2, 4], np.float32)  # of the two images' features
-
-
-class Images(ImageSet):
-    pass
-
-
-class Box(BlackBox):
-    """Two classes; the logit of an image's own class is the context's only number."""
-
-    accepts = frozenset({"contexts"})
-    initial_context = np.zeros((1, 1), np.float32)
-    classnames = ("a", "b")
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[int, Sequence[ImageSource]]] = []
-
-    def logits(self, prompts: Any, images: ImageSet) -> Iterator[np.ndarray]:
-        self.asked.append((len(prompts), images.sources))
-        for prompt in prompts:
-            yield (float(prompt[0, 0]) * np.eye(2)).astype(np.float32)
-
-
-class ByHand(VLM):
-    name, image_size = "by hand", 8
-
-    def __init__(self) -> None:
-        self.box = Box()
-
-    def images(
-        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
-    ) -> ImageSet:
-        return Images(images, self)
-
-    def classifier(self, classnames: Sequence[str], init: str = "") -> BlackBox:
-        return self.box
-
-    def feature_lengths(self, images: ImageSet) -> np.ndarray:
-        return LENGTHS
-
-
-class Script(Optimizer):
-    """An optimizer that asks for the contexts 1 and 2 and recommends the latter."""
-
-    told: np.ndarray
-
-    def __init__(self, slope: float, **common: Any) -> None:
-        super().__init__(1, **common)
-        self.slope = slope
-
-    def _ask(self) -> np.ndarray:
-        return np.array([[1.0], [2.0]]) / self.slope
-
-    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Any) -> None:
-        self.told = losses
-
-    def recommend(self) -> np.ndarray:
-        return np.array([2.0]) / self.slope
 
 
 @pytest.mark.parametrize(
@@ -96,14 +38,19 @@ class Script(Optimizer):
     [("raw", -1, (1, -1)), ("normalised", 1, None)],  # where both agree, the biases cancel
 )
 def test_a_generation_computed_by_hand(
-    features: str, second: int, bias: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+    features: str,
+    second: int,
+    bias: tuple[int, int] | None,
+    by_hand: Callable[..., Any],
+    script: Callable[[float], Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = ReleasedSettings(
         popsize=2, intrinsic_dim=1, hidden=2, std=1, consistency=0.1, share=1
     )
     monkeypatch.setitem(TABLE, "by hand", settings)
-    script = Script(float(generator(5, "subspace").standard_normal()), budget=2, seed=1)
-    monkeypatch.setattr(optimizers, "create", lambda *_, **__: script)
+    search = script(float(generator(5, "subspace").standard_normal()))
+    monkeypatch.setattr(optimizers, "create", lambda *_, **__: search)
 
     class Known(Refiner):  # adds half of each positive logit
         def __init__(self, *_: Any, **__: Any) -> None:
@@ -117,7 +64,7 @@ def test_a_generation_computed_by_hand(
                     parameter.copy_(values)
 
     monkeypatch.setattr(collaborative_module, "Refiner", Known)
-    vlm = ByHand()
+    vlm = by_hand(1, 1, lengths=LENGTHS)
     pixels = np.zeros((2, 12, 10, 3), np.uint8)
     shots = LabelledImages(list(pixels), np.array([0, 1]))
     config = read_settings({"craft-released.features": features})
@@ -126,7 +73,7 @@ def test_a_generation_computed_by_hand(
     # Of the logits 1 and 0: cross-entropy ln(1 + 1/e) = 0.313262; the refined ones are 1.5 and 0,
     # and the divergence from them is 0.020636, with a weight of 0.1.
     # Of 2 and 0: 0.126928 and 0.030915.
-    np.testing.assert_allclose(script.told, [0.315325, 0.130019], atol=2e-6)
+    np.testing.assert_allclose(search.told, [0.315325, 0.130019], atol=2e-6)
     # The refiner sees 2 x 2 and 4 x 2 instead of 2, where the lengths of 2 and 4 count. One step of
     # Adam moves each weight by 0.001 against its gradient: the first image's refined gap of 6 is
     # below what cross-entropy and a tenth of the divergence want, the second's of 12 above.

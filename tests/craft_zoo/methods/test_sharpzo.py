@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,13 @@ import numpy as np
 import pytest
 
 from craft_zoo import Adapter, optimizers, tune
-from craft_zoo.blackbox import VLM, BlackBox, ImageSet
-from craft_zoo.blackbox.base import Progress
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.augment import View
-from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, read_settings
 from craft_zoo.methods.released import TABLE, ReleasedSettings
 from craft_zoo.methods.sharpzo import Descent, Mask, coordinatewise, movable, uphill
 from craft_zoo.openclip import OpenCLIP
-from craft_zoo.optimizers import Optimizer
 from craft_zoo.seeding import generator
 
 
@@ -91,62 +87,14 @@ def test_two_summed_steps_by_hand() -> None:
     np.testing.assert_allclose(search.point, [0.8, 1.6])
 
 
-class Box(BlackBox):
-    """Two classes; an image's logit of its own class is the context's only number."""
-
-    accepts = frozenset({"contexts"})
-    initial_context = np.zeros((1, 1), np.float32)
-    classnames = ("a", "b")
-
-    def __init__(self) -> None:
-        self.asked: list[Sequence[ImageSource]] = []
-
-    def logits(self, prompts: Any, images: ImageSet) -> Iterator[np.ndarray]:
-        self.asked.append(images.sources)
-        for prompt in prompts:
-            yield (float(prompt[0, 0]) * np.eye(2)).astype(np.float32)
-
-
-class ByHand(VLM):
-    name, image_size = "by hand", 8
-
-    def __init__(self) -> None:
-        self.box = Box()
-
-    def images(
-        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
-    ) -> ImageSet:
-        return ImageSet(images, self)
-
-    def classifier(self, classnames: Sequence[str], init: str = "") -> BlackBox:
-        return self.box
-
-
-class Script(Optimizer):
-    """Asks for the contexts 1 and 2 and recommends the latter."""
-
-    told: np.ndarray
-
-    def __init__(self, slope: float, **common: Any) -> None:
-        super().__init__(1, **common)
-        self.slope = slope
-
-    def _ask(self) -> np.ndarray:
-        return np.array([[1.0], [2.0]]) / self.slope
-
-    def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Any) -> None:
-        self.told = losses
-
-    def recommend(self) -> np.ndarray:
-        return np.array([2.0]) / self.slope
-
-
-def test_a_generation_computed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_generation_computed_by_hand(
+    by_hand: Callable[..., Any], script: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(TABLE, "by hand", ReleasedSettings(std=1))
     slope = float(generator(5, "subspace").standard_normal())
-    script = Script(slope, budget=2, seed=1)
-    monkeypatch.setattr(optimizers, "create", lambda *_, **__: script)
-    vlm = ByHand()
+    search = script(slope)
+    monkeypatch.setattr(optimizers, "create", lambda *_, **__: search)
+    vlm = by_hand(1, 1)
     shots = LabelledImages(list(np.zeros((2, 12, 10, 3), np.uint8)), np.array([0, 1]))
     config = read_settings(
         {
@@ -159,14 +107,14 @@ def test_a_generation_computed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     [step] = get_method("sharpzo")(problem)
     # The loss falls as the context grows, so the contexts 1 and 2 are scored at 0 and 1: ln 2 and
     # ln(1 + 1/e).
-    np.testing.assert_allclose(script.told, [0.693147, 0.313262], atol=1e-5)
+    np.testing.assert_allclose(search.told, [0.693147, 0.313262], atol=1e-5)
     np.testing.assert_allclose(step.solution.prompt, [[2.0]])
     assert step.queries == 4  # two for the gradient, two for the candidates
     assert step.loss == pytest.approx(0.313262, abs=1e-5)
     # all on one augmented view
-    [view] = {id(sources) for sources in vlm.box.asked}
-    assert view
-    assert all(isinstance(each, View) for each in vlm.box.asked[0])
+    views = vlm.box.asked[0][1]
+    assert all(sources is views for _, sources in vlm.box.asked)
+    assert all(isinstance(each, View) for each in views)
 
 
 SMALL = {"dim": 5, "popsize": 4, "generations": 2, "interval": 3}

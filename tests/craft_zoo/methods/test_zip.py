@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,24 +21,9 @@ from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers.zip_spsa import ZipSPSA
 
 
-class Scripted:
-    """A generator of given sizes and signs."""
-
-    def __init__(self, *deltas: list[list[float]]) -> None:
-        self.deltas = [np.array(each) for each in deltas]
-
-    def uniform(self, low: float, high: float, shape: tuple[int, int]) -> np.ndarray:
-        assert (low, high, shape) == (0.5, 1, self.deltas[0].shape)
-        return np.abs(self.deltas[0])
-
-    def choice(self, signs: list[float], shape: tuple[int, int]) -> np.ndarray:
-        assert signs == [-1, 1]
-        return np.sign(self.deltas.pop(0))
-
-
-def test_two_steps_by_hand() -> None:
+def test_two_steps_by_hand(deltas: Callable[..., Any]) -> None:
     search = ZipSPSA(2, pairs=1, budget=4, seed=1)
-    search.rng = Scripted([[0.5, -1]], [[1, 0.5]])  # type: ignore[assignment]
+    search.rng = deltas([[0.5, -1]], [[1, 0.5]])
     candidates = search.ask()  # at a distance of 0.01
     np.testing.assert_allclose(candidates, [[0.005, -0.01], [-0.005, 0.01]])
     # A slope of 0.2 / 0.02 gives the gradient (20, -10), of a norm of 22.36: clipped to √2 it is
@@ -54,9 +41,9 @@ def test_two_steps_by_hand() -> None:
     assert search.stop
 
 
-def test_a_gradient_is_the_mean_of_its_pairs() -> None:
+def test_a_gradient_is_the_mean_of_its_pairs(deltas: Callable[..., Any]) -> None:
     search = ZipSPSA(2, pairs=2, budget=4, seed=1)
-    search.rng = Scripted([[0.5, -1], [1, 1]])  # type: ignore[assignment]
+    search.rng = deltas([[0.5, -1], [1, 1]])
     # (0.2, -0.1) and (0, 0), times a gain of 0.00757858
     search.tell(search.ask(), [1.002, 1.0, 3.0, 3.0])
     np.testing.assert_allclose(search.recommend(), [-0.000757858, 0.000378929], rtol=1e-5)
