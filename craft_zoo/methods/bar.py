@@ -16,7 +16,7 @@ from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.base import Problem, register_method
-from craft_zoo.methods.batches import training_batches
+from craft_zoo.methods.batches import batch_options, training_batches
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import square_pixels
@@ -45,8 +45,7 @@ OPTIONS = (
     Option("lr", float | None, None, "first learning rate; none: by data set"),
     Option("last_lr", float | None, None, "last learning rate; none: by data set"),
     Option("gamma", float, 2.0, "exponent of the focal loss; 0: cross-entropy"),
-    Option("batch", int, 128, "most images of a query"),
-    Option("augmented", bool, True, "whether they are cropped and flipped at random"),
+    *batch_options(128),
 )
 
 Losses = Callable[[np.ndarray], float]
@@ -136,14 +135,7 @@ def bar(problem: Problem) -> Iterator[Step]:
     first = first if own("lr") is None else own("lr")
     last = last if own("last_lr") is None else own("last_lr")
     rng = generator(problem.seed, "bar")
-    drawn = training_batches(
-        problem,
-        generator(problem.seed, "bar batches"),
-        generator(problem.seed, "bar views") if own("augmented") else None,
-        size=own("batch"),
-        side=inner,
-        crop=_CROP,
-    )
+    drawn = training_batches(problem, "bar", side=inner, crop=_CROP)
     search = meter.wrap(box, "search")
     parameters = rng.standard_normal(program.n_parameters)
     yield Step(0, _solution(problem, program, parameters))

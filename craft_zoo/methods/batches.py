@@ -9,30 +9,34 @@ import numpy as np
 from craft_zoo.data.augment import resized_crops
 from craft_zoo.data.images import ImageSource
 from craft_zoo.methods.base import Problem
+from craft_zoo.optimizers.option import Option
+from craft_zoo.seeding import generator
+
+
+def batch_options(size: int) -> tuple[Option, Option]:
+    """Settings of a method that :func:`training_batches` reads; by default, batches of ``size``."""
+    return (
+        Option("batch", int, size, "most images of a query"),
+        Option("augmented", bool, True, "whether they are cropped and flipped at random"),
+    )
 
 
 def training_batches(
-    problem: Problem,
-    order: np.random.Generator,
-    views: np.random.Generator | None,
-    *,
-    size: int,
-    side: int,
-    crop: float,
+    problem: Problem, method: str, *, side: int, crop: float
 ) -> Iterator[tuple[Sequence[ImageSource], np.ndarray]]:
-    """Images of each batch, at most ``size``, and their labels, without end.
+    """Images of each batch, in the order of :func:`batches`, and their labels, without end.
 
     Args:
         problem: the images and labels.
-        order: source of the order of the images, see :func:`batches`.
-        views: source of random crops and flips; None: the images are passed as they are.
-        size: maximum number of images in a batch.
+        method: name of a method with :func:`batch_options`.
         side: of a view, in pixels.
         crop: smallest share of an image's area in a view.
     """
-    for rows in batches(len(problem.labels), size, order):
+    views = generator(problem.seed, f"{method} views")
+    order = generator(problem.seed, f"{method} batches")
+    for rows in batches(len(problem.labels), problem.own(f"{method}.batch"), order):
         sources: Sequence[ImageSource] = [problem.images.sources[row] for row in rows]
-        if views is not None:
+        if problem.own(f"{method}.augmented"):
             sources = resized_crops(sources, views, side, crop)
         yield sources, problem.labels[rows]
 

@@ -23,13 +23,13 @@ from craft_zoo.local_features.towers import timm_model
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.base import Problem, register_method
-from craft_zoo.methods.batches import training_batches
+from craft_zoo.methods.batches import batch_options, training_batches
 from craft_zoo.methods.zip import CROP
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.blackvip_spsa import BlackvipSPSA
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import PrincipalComponents, square_pixels
-from craft_zoo.seeding import derived_seed, generator
+from craft_zoo.seeding import derived_seed
 
 SIDE = 224  # of a prompted image in pixels
 _GRID = 7  # side of the decoder's input
@@ -190,8 +190,7 @@ def _options(*more: Option) -> tuple[Option, ...]:
         Option("gamma", float | None, None, f"exponent with which it shrinks; {unless}"),
         Option("momentum", float | None, None, f"share that a step keeps; {unless}"),
         Option("strength", float | None, None, f"factor of the visual prompt; {unless}"),
-        Option("batch", int, 128, "most images of a query"),
-        Option("augmented", bool, True, "whether they are cropped and flipped at random"),
+        *batch_options(128),
     )
 
 
@@ -256,14 +255,7 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
     yield Step(0, Solution(prompt))
     meter = problem.meter
     search = meter.wrap(problem.box, "search")
-    drawn = training_batches(
-        problem,
-        generator(problem.seed, f"{name} batches"),
-        generator(problem.seed, f"{name} views") if own("augmented") else None,
-        size=own("batch"),
-        side=SIDE,
-        crop=CROP,
-    )
+    drawn = training_batches(problem, name, side=SIDE, crop=CROP)
     reports = Reports(problem.budget)
     while meter.remaining and not optimizer.stop:
         chosen, labels = next(drawn)

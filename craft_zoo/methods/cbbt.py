@@ -14,7 +14,7 @@ from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
-from craft_zoo.methods.batches import training_batches
+from craft_zoo.methods.batches import batch_options, training_batches
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import generator
@@ -28,8 +28,7 @@ _SHORTEST_MOVE = 0.001
 OPTIONS = (
     Option("directions", int, 256, "directions that a gradient is averaged over"),
     Option("lr", float, _LR, "learning rate of Adam after the first epoch"),
-    Option("batch", int, 32, "most images of a query"),
-    Option("augmented", bool, True, "whether they are cropped and flipped at random"),
+    *batch_options(32),
 )
 
 
@@ -54,14 +53,7 @@ def cbbt(problem: Problem) -> Iterator[Step]:
     epochs = math.ceil(steps / an_epoch)
     adam = torch.optim.Adam([context], lr=own("lr"), weight_decay=_WEIGHT_DECAY)
     rng = generator(problem.seed, "cbbt")
-    drawn = training_batches(
-        problem,
-        generator(problem.seed, "cbbt batches"),
-        generator(problem.seed, "cbbt views") if own("augmented") else None,
-        size=own("batch"),
-        side=problem.vlm.image_size,
-        crop=_CROP,
-    )
+    drawn = training_batches(problem, "cbbt", side=problem.vlm.image_size, crop=_CROP)
     search = problem.meter.wrap(problem.box, "search")
     yield Step(0, Solution(context.numpy().copy()))
     for number in range(steps):

@@ -13,7 +13,7 @@ from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
-from craft_zoo.methods.batches import training_batches
+from craft_zoo.methods.batches import batch_options, training_batches
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import Space
 from craft_zoo.optimizers.option import Option
@@ -116,8 +116,7 @@ OPTIONS = (
     Option("pairs", int, 5, "pairs of candidates that a gradient is averaged over"),
     Option("a", float, 0.01, "gain of the steps"),
     Option("c", float, 0.01, "distance of the candidates"),
-    Option("batch", int, 128, "most images of a query"),
-    Option("augmented", bool, True, "whether they are cropped and flipped at random"),
+    *batch_options(128),
 )
 
 
@@ -149,14 +148,7 @@ def zip_(problem: Problem) -> Iterator[Step]:
     yield Step(0, Solution(space.start))
     meter = problem.meter
     search = meter.wrap(problem.box, "search")
-    drawn = training_batches(
-        problem,
-        generator(problem.seed, "zip batches"),
-        generator(problem.seed, "zip views") if own("augmented") else None,
-        size=own("batch"),
-        side=problem.vlm.image_size,
-        crop=CROP,
-    )
+    drawn = training_batches(problem, "zip", side=problem.vlm.image_size, crop=CROP)
     while meter.remaining and not optimizer.stop:
         sources, labels = next(drawn)
         images = problem.vlm.images(sources, keep=False)

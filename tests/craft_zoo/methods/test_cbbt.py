@@ -14,7 +14,7 @@ from craft_zoo.blackbox import as_template
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.augment import View
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import Problem, cbbt, get_method, read_settings
+from craft_zoo.methods import Problem, batches, cbbt, get_method, read_settings
 from craft_zoo.methods.cbbt import clipped, directions, gradient, learning_rate
 from craft_zoo.openclip import OpenCLIP
 
@@ -57,9 +57,10 @@ def test_two_steps_by_hand(by_hand: Callable[..., Any], monkeypatch: pytest.Monk
     original = cbbt.generator
     # Both images in their order, so that image and logits have the same place.
     made["cbbt batches"] = type("Ordered", (), {"permutation": lambda _, n: np.arange(n)})()
-    monkeypatch.setattr(
-        cbbt, "generator", lambda seed, purpose: made.get(purpose) or original(seed, purpose)
-    )
+    for module in (cbbt, batches):
+        monkeypatch.setattr(
+            module, "generator", lambda seed, purpose: made.get(purpose) or original(seed, purpose)
+        )
     config = read_settings({"cbbt.directions": 2, "cbbt.lr": 0.1})
     shots = LabelledImages(list(np.zeros((2, 12, 10, 3), np.uint8)), np.array([0, 1]))
     given: dict[str, Any] = {"budget": 6, "seed": 1, "config": config, "method": "cbbt"}
