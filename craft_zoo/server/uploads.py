@@ -75,15 +75,13 @@ class UploadedImage(DerivedImage):
         Raises:
             BrokenImageError: as :meth:`measure`, or the file is damaged.
         """
-        with self._reading() as image:
-            as_rgb(image, self._name)
+        self._rgb()
         self.content_key()
 
     def open(self) -> Image.Image:
         """See :meth:`DerivedImage.open`."""
         self.opened += 1
-        with self._reading() as image:
-            return as_rgb(image, self._name)
+        return self._rgb()
 
     def file(self) -> bytes:
         """See :meth:`DerivedImage.file`."""
@@ -95,12 +93,18 @@ class UploadedImage(DerivedImage):
         """See :meth:`DerivedImage.content_key`; equal to the key of the same file on disk."""
         if self._key is None:
             with self._reading():
-                self._key = file_key(self._content or b"")
+                content = self._content or b""
+            # Opens the file again: both images at once would hold its texts twice.
+            self._key = file_key(content)
         return self._key
 
     def forget(self) -> None:
         """Drop the file."""
         self._content = None
+
+    def _rgb(self) -> Image.Image:
+        with self._reading() as image:
+            return as_rgb(image, self._name)
 
     @contextmanager
     def _reading(self) -> Iterator[Image.Image]:

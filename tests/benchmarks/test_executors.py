@@ -174,6 +174,7 @@ def test_bench_takes_jobs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
         assert "craft-zoo: " in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
 def test_points_go_to_tensorboard(folder: Path, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     arguments = [*small_bench(folder, tmp_path), "--seeds", "1"]

@@ -29,7 +29,7 @@ from craft_zoo.methods import Problem, get_method
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.tuning import tune
 
-BOTH = CraftConfig(local="colours+hog")
+BOTH = CraftConfig(local="colours+hog", discriminant=False)
 
 
 @pytest.fixture
@@ -171,20 +171,20 @@ def test_methods_with_local_features_are_at_least_the_better_half(
 
 @pytest.mark.parametrize("method", ["refine", "craft", "craft-anchors", "craft-hard"])
 def test_local_features_are_saved_in_the_adapter(
-    vlm: OpenCLIP, small_task: Task, tmp_path: Path, method: str
+    tiny_vlm: OpenCLIP, small_task: Task, tmp_path: Path, method: str
 ) -> None:
-    tuned = tune(vlm, small_task, method=method, budget=6, config=BOTH)
+    tuned = tune(tiny_vlm, small_task, method=method, budget=6, config=BOTH)
     tuned.adapter.save(tmp_path / "digits.adapter")
     loaded = Adapter.load(tmp_path / "digits.adapter")
     assert loaded.solution.local is not None
     assert loaded.solution.local.features == "colours+hog"
     images = small_task.test.images
-    answers = tuned.adapter.predict(vlm, images)
-    assert loaded.predict(vlm, images) == pytest.approx(answers, abs=1e-5)
-    assert DeployedAdapter(loaded, vlm).predict(vlm.images(images)) == pytest.approx(
+    answers = tuned.adapter.predict(tiny_vlm, images)
+    assert loaded.predict(tiny_vlm, images) == pytest.approx(answers, abs=1e-5)
+    assert DeployedAdapter(loaded, tiny_vlm).predict(tiny_vlm.images(images)) == pytest.approx(
         answers, abs=1e-5
     )
-    raw, anchors, local = loaded.ask(vlm, images)
+    raw, anchors, local = loaded.ask(tiny_vlm, images)
     assert local is not None
     assert not np.allclose(
         loaded.solution.refine(raw, anchors), loaded.solution.refine(raw, anchors, local)

@@ -103,14 +103,14 @@ def test_the_reader_finds_blocks() -> None:
 def replaced(
     monkeypatch: pytest.MonkeyPatch,
     registered: None,
-    vlm: OpenCLIP,
+    tiny_vlm: OpenCLIP,
     image_folder: Path,
     published_root: Path,
     tmp_path: Path,
 ) -> Callable[[str], str]:
     """The environment of the pages' Python code: ``pets/``, local models, small numbers.
 
-    Whatever model is opened is craft-mini, no tuning has more than ``BUDGET`` queries, no task
+    Whatever model is opened is ``tiny_vlm``, no tuning has more than ``BUDGET`` queries, no task
     more than ``SHOTS`` shots; the calls must fit the real signatures. Optimizers that are
     registered are forgotten afterwards.
 
@@ -131,7 +131,7 @@ def replaced(
 
     def load_vlm(*args: Any, **kwargs: Any) -> OpenCLIP:
         opened.bind(*args, **kwargs)
-        return vlm
+        return tiny_vlm
 
     monkeypatch.setattr(craft_zoo, "load_vlm", load_vlm)
     return lambda code: code.replace('"/data"', repr(str(published_root)))

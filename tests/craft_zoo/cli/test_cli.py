@@ -40,6 +40,7 @@ def command(*arguments: object) -> list[str]:
     return [str(argument) for argument in arguments]
 
 
+@pytest.mark.usefixtures("tiny_craft_mini")
 def test_bench_leaves_everything_that_it_promises(image_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
     arguments = command(

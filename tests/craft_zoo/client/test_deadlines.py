@@ -119,13 +119,13 @@ def test_an_answer_that_is_compressed_is_not_unpacked(
     assert (caught.value.attempts, caught.value.billed) == (2, True)
 
 
-@pytest.mark.slow
-def test_heads_and_the_sizes_of_chunks_are_bounded(serve: Callable[[Sent], str]) -> None:
-    long = CHUNKED + b"1;" + bytes(2**17).replace(b"\0", b"a")
-    interim = b"HTTP/1.1 102 Processing\r\nX-A: %b\r\n\r\n" % (b"a" * 60_000) * 100
-    for sent in (OK + b"X-A: " + bytes(2**20), long, interim):
-        with pytest.raises(Transient):
-            Http(serve(lambda sent=sent: [sent]), {}, 10.0).send("GET", "/")
+@pytest.mark.parametrize("head", [OK + b"X-A: ", CHUNKED + b"1;"])
+def test_heads_and_the_sizes_of_chunks_are_bounded(
+    head: bytes, serve: Callable[[Sent], str]
+) -> None:
+    http = Http(serve(lambda: [head + b"a" * 2**20]), {}, 60.0)
+    with pytest.raises(Transient, match="Receive buffer too long"):
+        http.send("GET", "/")
 
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202ecraft-zoo: all fine\nsecond line\r\x1b[1A\udc80"

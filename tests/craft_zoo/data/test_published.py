@@ -163,20 +163,20 @@ def test_the_root_may_come_from_the_environment(
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_zero_shot_and_craft_run(published_root: Path, vlm: OpenCLIP, name: str) -> None:
-    task = few_shot(load_dataset(name, root=published_root), shots=2, seed=1)
+def test_zero_shot_and_craft_run(published_root: Path, tiny_vlm: OpenCLIP, name: str) -> None:
+    task = few_shot(load_dataset(name, root=published_root), shots=1, seed=1)
     assert task.template == published_datasets()[name].template
     for method in ("zero-shot", "craft"):
         steps: list[cz.Step] = []
         tuned = cz.tune(
-            vlm,
+            tiny_vlm,
             task,
             method=method,
             budget=41,
             optimizer="cma:popsize=20",
             callbacks=[steps.append],
         )
-        probabilities = tuned.adapter.predict(vlm, task.test.images)
+        probabilities = tuned.adapter.predict(tiny_vlm, task.test.images)
         assert probabilities.shape == (2 * len(task.classnames), len(task.classnames))
         assert np.isfinite(probabilities).all()
         if method == "craft":

@@ -77,10 +77,17 @@ def trace(steps: Iterator[Step]) -> list[tuple]:
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["cma:popsize=10", "spsa", "nevergrad:OnePlusOne", "logit-gn:popsize=7"]
+    ("method", "optimizer", "budget"),
+    [
+        ("craft", "cma:popsize=10", 60),
+        ("craft", "cma:popsize=10", 67),
+        ("craft", "logit-gn:popsize=7", 67),
+        ("craft", "nevergrad:OnePlusOne", 67),
+        ("prompt", "cma:popsize=10", 60),
+        ("prompt", "logit-gn:popsize=7", 67),
+        ("prompt", "spsa", 67),
+    ],
 )
-@pytest.mark.parametrize("budget", [60, 67])
-@pytest.mark.parametrize("method", ["prompt", "craft"])
 def test_queries_are_contexts_scored_and_the_budget_is_spent(
     tiny_vlm: OpenCLIP, small_task: Task, method: str, optimizer: str, budget: int
 ) -> None:
@@ -364,15 +371,21 @@ def test_other_contexts_as_anchors(vlm: OpenCLIP, small_task: Task) -> None:
     assert accuracy_of(problem, end.solution, small_task) > 0.2  # zero-shot: 0.1
 
 
-@pytest.mark.parametrize("method", ["anchors", "craft-anchors"])
 @pytest.mark.parametrize(
-    ("bank", "limit", "cost"),
-    [("words", 1.5, 1.5), ("words", 2.34, 2.3), ("contexts", 3.9, 3), ("words", 9, 5)],
+    ("method", "bank", "limit", "cost"),
+    [
+        ("anchors", "words", 1.5, 1.5),
+        ("anchors", "words", 2.34, 2.3),
+        ("anchors", "contexts", 3.9, 3),
+        ("anchors", "words", 9, 5),
+        ("craft-anchors", "words", 2.34, 2.3),
+        ("craft-anchors", "contexts", 3.9, 3),
+    ],
 )
 def test_a_deployed_image_costs_at_most_what_is_allowed(
     vlm: OpenCLIP, small_task: Task, bank: Any, method: str, limit: float, cost: float
 ) -> None:
-    config = replace(SMALL, anchors=40, anchor_bank=bank, per_image=limit)
+    config = replace(LOGISTIC, anchors=40, anchor_bank=bank, per_image=limit)
     problem = open_problem(vlm, small_task.train, small_task.classnames, budget=16, config=config)
     *_, end = get_method(method)(problem)
     assert end.queries == (5 if method == "anchors" else 16)  # 40 / 10 and the classes' own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ TEMPLATES = ["a photo of a {}.", "this {} is a kind of sea animal, isn't it?", "
 
 
 class WordsOnly(OpenCLIP):
-    """craft-mini as a service that accepts only words."""
+    """A model as a service that accepts only words."""
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> Any:
         box = super().classifier(classnames)
@@ -46,8 +46,9 @@ class WordsOnly(OpenCLIP):
 
 
 @pytest.fixture(scope="module")
-def words_only() -> OpenCLIP:
-    return WordsOnly.load("craft-mini")
+def words_only(make_tiny: Callable[..., Any]) -> OpenCLIP:
+    model: OpenCLIP = make_tiny(WordsOnly)
+    return model
 
 
 def test_words_are_scored_as_the_contexts_of_their_embeddings(
@@ -127,7 +128,7 @@ def test_methods_that_ask_in_words_need_nothing_else(
     method: str, words_only: OpenCLIP, small_task: Task, tmp_path: Path
 ) -> None:
     optimizer = "genetic:popsize=5"
-    config = CraftConfig(anchors=20, template="a scribble of {}, a digit.")
+    config = CraftConfig(anchors=20, template="a scribble of {}, a digit.", discriminant=False)
     tuned = tune(
         words_only, small_task, method=method, optimizer=optimizer, budget=25, config=config
     )
@@ -146,7 +147,7 @@ def test_methods_that_search_contexts_say_that_they_cannot(
     words_only: OpenCLIP, small_task: Task
 ) -> None:
     for method in ("craft", "prompt", "craft-released"):
-        with pytest.raises(CraftZooError, match="craft-mini takes words only, no contexts: use a"):
+        with pytest.raises(CraftZooError, match="tiny takes words only, no contexts: use a"):
             tune(words_only, small_task, method=method, budget=50)
 
 
