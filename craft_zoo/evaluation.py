@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import softmax
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox.base import VLM, Asked, BlackBox, Progress
+from craft_zoo.blackbox.base import VLM, Asked, Progress
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.data.task import Dataset, LabelledImages, Task
 from craft_zoo.errors import CraftZooError
@@ -205,8 +205,7 @@ def evaluate(
     classnames, images = labelled(adapter, data)
     handed, box = vlm.images(images.images, progress), adapter.open(vlm)
     asked = Predictor(vlm, box, handed).ask(adapter.solution)
-    same = _is_initial(adapter, box)
-    zero_shot = asked[0] if same else box.score(box.initial_prompt, handed)
+    zero_shot = box.score(box.initial_prompt, handed)
     columns = [adapter.classnames.index(name) for name in classnames]
     logits = adapter.solution.refine(*asked)[:, columns]
     return Evaluation(tuple(classnames), images.labels, logits, zero_shot[:, columns])
@@ -243,24 +242,17 @@ def labelled(
 def expected_usage(adapter: Adapter, vlm: VLM, images: LabelledImages) -> Usage:
     """What a service is expected to bill for evaluating an adapter on N images.
 
-    That is one prediction for each image and prompt: the adapter's, the initial one where it is
-    another, and those of the anchors.
+    That is one prediction for each image and prompt: the adapter's, the initial one, and those of
+    the anchors.
     """
     box, solution = adapter.open(vlm), adapter.solution
-    prompts = 1 if _is_initial(adapter, box) else 2
     anchors = 0 if solution.anchors is None else len(solution.anchors.prompts)
-    predictions = (prompts + anchors) * len(images)
+    predictions = (2 + anchors) * len(images)
     if not vlm.counts_usage:
         return Usage(predictions)
-    asked = [Asked((box.template,))] * prompts
+    asked = [Asked((box.template,))] * 2
     if solution.anchors is not None:
         asked.append(Asked(tuple(solution.anchors.prompts), solution.anchors.texts))
     each = [images.images[0]] * len(images)  # images are taken to be of one size
     usage = vlm.expected_usage(asked, each, adapter.classnames, adapter.init)
     return usage + Usage(predictions - usage.predictions)
-
-
-def _is_initial(adapter: Adapter, box: BlackBox) -> bool:
-    """Whether the adapter's prompt is the initial one, so that zero-shot costs nothing more."""
-    prompt, initial = adapter.solution.prompt, box.initial_prompt
-    return type(prompt) is type(initial) and np.array_equal(prompt, initial)

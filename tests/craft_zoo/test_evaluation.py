@@ -93,7 +93,7 @@ class _Counted(WrappedBlackBox):
         return self._box.logits(prompts, images)
 
 
-@pytest.mark.parametrize(("method", "prompts"), [("refine", 1), ("prompt", 2), ("anchors", 2)])
+@pytest.mark.parametrize(("method", "prompts"), [("refine", 2), ("prompt", 2), ("anchors", 3)])
 def test_it_costs_what_is_said_and_agrees_with_predict(
     tiny_vlm: OpenCLIP, image_folder: Path, method: str, prompts: int
 ) -> None:

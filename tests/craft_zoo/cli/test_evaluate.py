@@ -53,7 +53,7 @@ def test_a_dry_run_says_the_cost_and_asks_nothing(
 ) -> None:
     words = ["evaluate", str(adapter), f"folder:{image_folder}", "--dry-run", "--price", "2000"]
     assert main(words) == 0
-    assert capsys.readouterr().out == "At most 9 predictions, a price of 18.00\n"
+    assert capsys.readouterr().out == "At most 18 predictions, a price of 36.00\n"
 
 
 @pytest.mark.parametrize(
