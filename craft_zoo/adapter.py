@@ -29,7 +29,8 @@ from craft_zoo.refiner import ConvexRefiner, Refiner
 
 _FORMAT = "craft-zoo adapter 4"
 _LOCAL_FORMAT = "craft-zoo adapter 5"  # with local features, which earlier versions do not know
-_READ = (_LOCAL_FORMAT, _FORMAT, "craft-zoo adapter 3")
+_CALIBRATED_FORMAT = "craft-zoo adapter 6"  # with a temperature
+_READ = (_CALIBRATED_FORMAT, _LOCAL_FORMAT, _FORMAT, "craft-zoo adapter 3")
 _HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a megabyte
 _MOST_TEXTS = 100_000
 _TEXT_CHARACTERS = 2000  # longer than the context of any model
@@ -119,6 +120,7 @@ class Adapter:
         init: the initial prompt; a context replaced its words.
         model: name of the model, for :func:`craft_zoo.load_vlm`.
         fingerprint: identifies the model by values of its initial context, see :func:`fingerprint`.
+        temperature: number by which the deployed logits are divided before the softmax.
     """
 
     solution: Solution
@@ -126,6 +128,7 @@ class Adapter:
     model: str
     fingerprint: tuple[float, ...]
     init: str = DEFAULT_INIT
+    temperature: float = 1.0
 
     def __repr__(self) -> str:
         return f"<Adapter of {self.model} for {len(self.classnames):,} classes: {self.solution!r}>"
@@ -141,8 +144,11 @@ class Adapter:
         Raises:
             CraftZooError: the adapter was made for another model, or an image cannot be read.
         """
-        logits = self.solution.refine(*self.ask(vlm, images))
-        return torch.from_numpy(logits).softmax(-1).numpy()
+        return self.probabilities(self.solution.refine(*self.ask(vlm, images)))
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """(N, C) class probabilities from the deployed logits, (N, C)."""
+        return torch.from_numpy(logits / np.float32(self.temperature)).softmax(-1).numpy()
 
     def ask(
         self, vlm: VLM, images: Sequence[ImageSource], *, keep: bool = True
@@ -192,7 +198,7 @@ class Adapter:
         refiner, anchors = self.solution.refiner, self.solution.anchors
         local = self.solution.local
         about: dict[str, Any] = {
-            "format": _FORMAT if local is None else _LOCAL_FORMAT,
+            "format": self._format,
             "model": self.model,
             "fingerprint": list(self.fingerprint),
             "init": self.init,
@@ -201,6 +207,8 @@ class Adapter:
             "refiner": None,
             "anchors": None if anchors is None else list(anchors.texts),
         }
+        if self.temperature != 1:
+            about["temperature"] = self.temperature
         tensors: dict[str, torch.Tensor] = {}
         if isinstance(self.solution.prompt, np.ndarray):
             tensors["context"] = _tensor(self.solution.prompt)
@@ -225,6 +233,13 @@ class Adapter:
         about[CHECKSUM] = checksum(about, _content(tensors))
         return save(tensors, metadata={"craft_zoo": json.dumps(about)})
 
+    @property
+    def _format(self) -> str:
+        """The earliest format that has all that this adapter has."""
+        if self.temperature != 1:
+            return _CALIBRATED_FORMAT
+        return _FORMAT if self.solution.local is None else _LOCAL_FORMAT
+
     @classmethod
     def load(cls, path: str | Path) -> Adapter:
         """Read what :meth:`save` wrote.
@@ -241,7 +256,7 @@ class Adapter:
                 if about.get("format") not in _READ:
                     raise CraftZooError(
                         f"{path} has the format {short(about.get('format'))}, this version reads "
-                        f"{_FORMAT!r}: tune again or use the version that wrote it"
+                        f"{_READ[0]!r} and older: tune again or use the version that wrote it"
                     )
                 check(_About, about)
                 _check_tensors(about, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
@@ -260,6 +275,7 @@ class Adapter:
                 about["model"],
                 tuple(float(value) for value in about["fingerprint"]),
                 about["init"],
+                about.get("temperature", 1.0),
             )
         except CraftZooError:
             raise
@@ -311,6 +327,7 @@ class _About(BaseModel):
     anchors: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)] | None
     anchor_templates: Annotated[list[_Template], Field(min_length=1)] | None = None
     local: _Text | None = None
+    temperature: Annotated[_Number, Field(gt=0)] = 1.0
     checksum: str | None = None
 
 

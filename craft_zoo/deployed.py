@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Literal
 
 import numpy as np
-import torch
 
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.blackbox.base import VLM, ImageSet, several
@@ -61,7 +60,7 @@ class DeployedAdapter:
                 f"{count} classes of the adapter are called {name!r}, and answers name the class: "
                 f"tune again with different names"
             )
-        self._solution, model = adapter.solution, serving(vlm)
+        self._adapter, self._solution, model = adapter, adapter.solution, serving(vlm)
         self.parts = _parts(self._solution)
         self._score = model.scorer(adapter.open(vlm), several(self._solution.prompt))
         self._score_anchors = None
@@ -75,7 +74,7 @@ class DeployedAdapter:
         if self._score_anchors is not None:
             anchors = np.concatenate(list(self._score_anchors(images)), axis=1)
         refined = self._solution.refine(logits, anchors, self._solution.local_logits(images))
-        return torch.from_numpy(refined).softmax(-1).numpy()
+        return self._adapter.probabilities(refined)
 
 
 def _parts(solution: Solution) -> AdapterParts:

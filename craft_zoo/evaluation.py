@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox.base import VLM, Asked, Progress
@@ -17,6 +18,7 @@ from craft_zoo.metrics import accuracy, calibration_error, interval
 from craft_zoo.predictor import Predictor
 from craft_zoo.printable import printable
 
+_PRIOR_STD = 0.5  # of the logarithm of the temperature
 _NAMED = 3  # unknown classes that an error message names
 
 
@@ -75,12 +77,14 @@ class Evaluation:
         labels: (N,) int64.
         logits: (N, K) of the adapter.
         zero_shot: (N, K) of the model under the initial prompt.
+        temperature: the adapter's, which divides the logits; 1: it has none.
     """
 
     classnames: tuple[str, ...]
     labels: np.ndarray
     logits: np.ndarray
     zero_shot: np.ndarray
+    temperature: float = 1.0
 
     def __add__(self, other: Evaluation) -> Evaluation:
         return Evaluation(
@@ -88,6 +92,7 @@ class Evaluation:
             np.concatenate([self.labels, other.labels]),
             np.concatenate([self.logits, other.logits]),
             np.concatenate([self.zero_shot, other.zero_shot]),
+            self.temperature,
         )
 
     def __str__(self) -> str:
@@ -106,7 +111,7 @@ class Evaluation:
     @property
     def probabilities(self) -> np.ndarray:
         """(N, K) class probabilities."""
-        return softmax(self.logits, axis=1)
+        return softmax(self.logits / self.temperature, axis=1)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -151,6 +156,21 @@ class Evaluation:
     def calibration_error(self) -> float:
         """Expected calibration error, see :func:`craft_zoo.metrics.calibration_error`."""
         return calibration_error(self.probabilities, self.labels)
+
+    def fit_temperature(self) -> float:
+        """Temperature with which the probabilities of these images have the least cross-entropy.
+
+        A normal prior of its logarithm, around 0 with a standard deviation of 1/2, keeps it from
+        extremes where there are few images. To calibrate an adapter, evaluate it on images that it
+        was not tuned on and that are no test images, and set :attr:`Adapter.temperature`.
+        """
+
+        def objective(log_temperature: float) -> float:
+            logs = log_softmax(self.logits.astype(np.float64) / np.exp(log_temperature), axis=1)
+            loss = -logs[np.arange(len(self)), self.labels].sum()
+            return float(loss + log_temperature**2 / (2 * _PRIOR_STD**2))
+
+        return float(np.exp(minimize_scalar(objective, bounds=(-4, 4), method="bounded").x))
 
     def abstain(self, coverage: float) -> Abstaining:
         """Classify only a share of the images: those with the largest probabilities.
@@ -202,33 +222,39 @@ def evaluate(
         CraftZooError: a class is not among the adapter's, there are no images, the adapter was made
             for another model, or an image cannot be read.
     """
-    classnames, images = labelled(adapter, data)
+    classnames, images = labelled(adapter.classnames, data)
     handed, box = vlm.images(images.images, progress), adapter.open(vlm)
     asked = Predictor(vlm, box, handed).ask(adapter.solution)
     zero_shot = box.score(box.initial_prompt, handed)
     columns = [adapter.classnames.index(name) for name in classnames]
     logits = adapter.solution.refine(*asked)[:, columns]
-    return Evaluation(tuple(classnames), images.labels, logits, zero_shot[:, columns])
+    return Evaluation(
+        tuple(classnames), images.labels, logits, zero_shot[:, columns], adapter.temperature
+    )
 
 
 def labelled(
-    adapter: Adapter, data: Dataset | Task | LabelledImages
+    known: Sequence[str], data: Dataset | Task | LabelledImages
 ) -> tuple[Sequence[str], LabelledImages]:
     """Class names and images on which :func:`evaluate` evaluates an adapter.
+
+    Args:
+        known: the adapter's class names.
+        data: see :func:`evaluate`.
 
     Raises:
         CraftZooError: a class is not among the adapter's, or there are no images.
     """
     if isinstance(data, LabelledImages):
-        name, classnames, images = "the data", adapter.classnames, data
-        if len(images) and images.labels.max() >= len(classnames):
+        name, classnames, images = "the data", known, data
+        if len(images) and images.labels.max() >= len(known):
             raise CraftZooError(
-                f"label {images.labels.max()} is none of the adapter's {len(classnames)} classes: "
+                f"label {images.labels.max()} is none of the adapter's {len(known)} classes: "
                 f"give labels in the order of adapter.classnames"
             )
     else:
         name, classnames, images = data.name, data.classnames, data.test
-    if unknown := [each for each in classnames if each not in adapter.classnames]:
+    if unknown := [each for each in classnames if each not in known]:
         names = ", ".join(map(printable, unknown[:_NAMED])) + ", …" * (len(unknown) > _NAMED)
         raise CraftZooError(
             f"{printable(name)} has {len(unknown)} of {len(classnames)} classes for which the "

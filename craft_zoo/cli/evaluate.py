@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     dataset = read_dataset(options).open()
     say_skipped(dataset.name, dataset.skipped, console)
     vlm = open_adapters_model(options, adapter)
-    labelled(adapter, dataset)
+    labelled(adapter.classnames, dataset)
     usage = expected_usage(adapter, vlm, dataset.test)
     check_limits(options, usage, "name a smaller data set")
     if options.dry_run or vlm.bills:
@@ -115,12 +116,19 @@ def _show(found: Evaluation, name: str, coverage: float, console: Console) -> No
     kept = found.abstain(coverage)
     for line in (
         f"{name}: {found} of {len(found):,} test images, {len(found.classnames)} classes",
-        f"Calibration error (ECE): {100 * found.calibration_error:.1f} points between confidence "
-        f"and accuracy",
+        f"Calibration error (ECE): {_calibration(found)}",
         f"Abstaining: {100 * kept.accuracy:.1f} % of the surest {100 * kept.coverage:.0f} %, those "
         f"with a probability of {kept.threshold:.3f} or more (predict --threshold)",
     ):
         console.print(Text(printable(line)))
+
+
+def _calibration(found: Evaluation) -> str:
+    error = f"{100 * found.calibration_error:.1f} points"
+    if found.temperature == 1:
+        return f"{error}; the adapter has no temperature"
+    before = replace(found, temperature=1.0).calibration_error
+    return f"{100 * before:.1f} points, {error} with its temperature of {found.temperature:.2f}"
 
 
 def _class_table(classes: list[ClassResult]) -> Table:
@@ -201,6 +209,7 @@ def _write(found: Evaluation, images: Any, options: argparse.Namespace) -> None:
         "interval": [low, high],
         "zero_shot": found.zero_shot_accuracy,
         "calibration_error": found.calibration_error,
+        "temperature": found.temperature,
         "coverage": kept.coverage,
         "threshold": kept.threshold,
         "accuracy_at_coverage": kept.accuracy,

@@ -48,10 +48,10 @@ from craft_zoo.client.prices import price_of
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
-from craft_zoo.data import Task
+from craft_zoo.data import DatasetSpec, LabelledImages, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Choice, choose_estimate, cross_validate
-from craft_zoo.evaluation import evaluate
+from craft_zoo.evaluation import evaluate, labelled
 from craft_zoo.methods import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
@@ -60,6 +60,7 @@ from craft_zoo.methods import (
     method_names,
     most_predictions,
     most_queries,
+    prompts_an_image,
     readers_of,
     recorded,
     starting_template,
@@ -124,6 +125,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="estimate of the accuracy on new images: auto at little cost, cross-validate by "
         "tuning four more times, each without a quarter of the shots (default: auto)",
     )
+    output.add_argument(
+        "--calibrate",
+        metavar="DATASET",
+        help="estimate the accuracy, and fit the temperature of the probabilities, on the test "
+        "images of this data set (default: on images outside the shots, or by cross-validation)",
+    )
     add_model_arguments(parser)
     add_in_flight_argument(parser)
     group_of(parser, "money").add_argument(
@@ -161,7 +168,9 @@ def run(options: argparse.Namespace) -> int:
         config = arguments["config"] = replace(config, prior=prior)
     vlm = read_model(options).open()
     budget = arguments["budget"] = check_tuning(vlm, task, **arguments)
-    if options.estimate == "none":
+    if options.calibrate is not None:
+        estimate = _on_other_data(options, spec.other(options.calibrate), task, budget)
+    elif options.estimate == "none":
         estimate = Choice("none", task.train.take(np.zeros(0, np.int64)), 0, "not asked for")
     else:
         whole = options.estimate == "cross-validate"
@@ -202,13 +211,13 @@ def run(options: argparse.Namespace) -> int:
             tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
             if estimate.kind == "refine":
                 asked = RememberingVLM(behind)
-            figures = _estimated(tuned, asked, task, estimate, arguments, reading)
-        tuned.adapter.save(options.out)
+            adapter, figures = _estimated(tuned, asked, task, estimate, arguments, reading)
+        adapter.save(options.out)
         journal.remove()
     words = (
-        *_prompt_in_words(tuned.adapter),
+        *_prompt_in_words(adapter),
         *_prior_in_words(config, task),
-        *_local_accuracy(tuned.adapter),
+        *_local_accuracy(adapter),
     )
     for line in (*words, *figures):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -313,6 +322,24 @@ def _answered(journal: Path) -> int:
         return begun.answered
 
 
+def _on_other_data(
+    options: argparse.Namespace, spec: DatasetSpec, task: Task, budget: int
+) -> Choice:
+    """The estimate on the test images of another data set, with the same classes.
+
+    Raises:
+        CraftZooError: it cannot be opened, or has other classes.
+    """
+    dataset = spec.open()
+    classnames, images = labelled(task.classnames, dataset)
+    places = np.array([task.classnames.index(name) for name in classnames])
+    images = LabelledImages(images.images, places[images.labels])
+    config = read_config(options)
+    each = 1 + prompts_an_image(options.method, config, budget, len(task.classnames))
+    words = f"measured on {len(images):,} test images of {dataset.name}"
+    return Choice("outside", images, each * len(images), words)
+
+
 def _estimated(
     tuned: Tuned,
     vlm: VLM,
@@ -320,21 +347,27 @@ def _estimated(
     choice: Choice,
     arguments: dict[str, Any],
     progress: Progress,
-) -> list[str]:
-    """Lines with the accuracy on the training images and the estimate for new images."""
+) -> tuple[Adapter, list[str]]:
+    """The calibrated adapter, and lines with its accuracy on training images and on new ones."""
     shots = f"Training accuracy, of the {len(task.train):,} images that it was fitted to"
     lines = [] if np.isnan(tuned.train_accuracy) else [f"{shots}: {tuned.train_accuracy:.1%}"]
+    adapter = tuned.adapter
     if choice.kind == "none":
-        return [*lines, f"Accuracy on new images: not estimated, {choice.words}"]
+        return adapter, [*lines, f"Accuracy on new images: not estimated, {choice.words}"]
     try:
         if choice.kind == "outside":
-            found = evaluate(tuned.adapter, vlm, choice.images, progress)
+            found = evaluate(adapter, vlm, choice.images, progress)
         else:
             method = {"method": "refine", "optimizer": None} if choice.kind == "refine" else {}
             found = reduce(add, cross_validate(vlm, task, **(arguments | method)))
     except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
-        return [*lines, f"Accuracy on new images: not estimated ({error})"]
-    return [*lines, f"Accuracy on new images, an estimate: {found}; {choice.words}"]
+        return adapter, [*lines, f"Accuracy on new images: not estimated ({error})"]
+    lines.append(f"Accuracy on new images, an estimate: {found}; {choice.words}")
+    if choice.kind != "refine":  # else these are the logits of another method
+        adapter = replace(adapter, temperature=found.fit_temperature())
+        words = f"Temperature of the probabilities: {adapter.temperature:.2f}"
+        lines.append(f"{words}, fitted on the same images")
+    return adapter, lines
 
 
 def _prior_in_words(config: CraftConfig, task: Task) -> list[str]:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.anchors import Anchors
 from craft_zoo.data import Task
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner, Refiner
@@ -52,6 +53,22 @@ def test_a_saved_adapter_predicts_the_same(
     assert np.allclose(expected.sum(axis=1), 1)
     assert np.array_equal(loaded.predict(vlm, images), expected)
     assert [file.name for file in tmp_path.iterdir()] == ["pets.adapter"]
+
+
+def test_a_temperature_divides_the_logits_and_survives_saving(
+    vlm: OpenCLIP, small_task: Task, tmp_path: Path
+) -> None:
+    adapter, images = adapter_for(vlm, None), small_task.test.images[:4]
+    before = adapter.predict(vlm, images)
+    adapter.temperature = 2.5
+    adapter.save(tmp_path / "a")
+    loaded = Adapter.load(tmp_path / "a")
+    assert loaded.temperature == 2.5
+    softened = before ** (1 / 2.5)
+    expected = softened / softened.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(loaded.predict(vlm, images), expected, rtol=1e-4)
+    deployed = DeployedAdapter(loaded, vlm).predict(vlm.images(images))
+    np.testing.assert_allclose(deployed, expected, rtol=1e-4)
 
 
 def test_contexts_for_other_classes_are_refused(vlm: OpenCLIP, tmp_path: Path) -> None:
@@ -171,7 +188,10 @@ def test_a_header_alone_can_be_an_adapter(tmp_path: Path) -> None:
         {"anchors": [5]},
         {"anchor_templates": ["a {}"]},
         {"format": ["craft-zoo adapter 4"]},
-        {"format": "craft-zoo adapter 6"},
+        {"format": "craft-zoo adapter 7"},
+        {"temperature": 0.0},
+        {"temperature": -1.0},
+        {"temperature": "1"},
         {"local": 5},
         {"local": "colours+hog"},
         {"surplus": 1},

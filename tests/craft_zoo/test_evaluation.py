@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 import craft_zoo as cz
 from craft_zoo.blackbox import BlackBox, ImageSet, Prompts, WrappedBlackBox, WrappedVLM
@@ -121,3 +123,24 @@ def test_labels_beyond_the_classes_are_refused(tiny_vlm: OpenCLIP, image_folder:
         evaluate(adapter, tiny_vlm, wrong)
     with pytest.raises(CraftZooError, match="no test images"):
         evaluate(adapter, tiny_vlm, dataset.test.take(np.zeros(0, np.int64)))
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
+def test_the_temperature_calibrates(factor: float) -> None:
+    """Labels are drawn from probabilities; the logits are those times a factor."""
+    rng = np.random.default_rng(0)
+    logits = 2 * rng.standard_normal((4000, 5))
+    labels = (softmax(logits, axis=1).cumsum(axis=1) < rng.random((4000, 1))).sum(axis=1)
+    scaled = (factor * logits).astype(np.float32)
+    found = Evaluation(tuple("abcde"), labels.clip(0, 4), scaled, scaled)
+    calibrated = replace(found, temperature=found.fit_temperature())
+    assert calibrated.temperature == pytest.approx(factor, rel=0.1)
+    assert calibrated.calibration_error < 0.03
+    assert calibrated.accuracy == found.accuracy
+    if factor != 1:
+        assert calibrated.calibration_error < found.calibration_error / 2
+
+
+def test_few_images_say_little_about_the_temperature() -> None:
+    found = evaluation([[0.9, 0.1], [0.2, 0.8]], [0, 1])  # all right: the best would be 0
+    assert 0.5 < found.fit_temperature() < 1

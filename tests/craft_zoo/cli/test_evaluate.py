@@ -48,6 +48,23 @@ def test_what_is_printed_fits_80_columns_and_what_is_written_agrees(
     assert Image.open(out / "confusion.png").size[0] > 300
 
 
+def test_tuning_fits_a_temperature_to_images_outside_the_shots(
+    tiny_craft_mini: None, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = f"folder:{image_folder}", tmp_path / "a.adapter"
+    tune = ["tune", data, "--out", str(out), "--shots", "2", "--budget", "3"]
+    assert main([*tune, "--method", "refine"]) == 0
+    temperature = cz.Adapter.load(out).temperature
+    assert f"Temperature of the probabilities: {temperature:.2f}" in capsys.readouterr().out
+    assert main(["evaluate", str(out), data]) == 0
+    assert f"with its temperature of {temperature:.2f}" in capsys.readouterr().out
+    assert main([*tune, "--force", "--calibrate", data, "--method", "prompt"]) == 0
+    assert "measured on 9 test images of colours" in capsys.readouterr().out
+    assert cz.Adapter.load(out).temperature != 1
+    assert main([*tune, "--force", "--calibrate", "digits"]) == 2
+    assert "10 of 10 classes for which the adapter was not tuned" in capsys.readouterr().err
+
+
 def test_a_dry_run_says_the_cost_and_asks_nothing(
     adapter: Path, image_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
