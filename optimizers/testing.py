@@ -29,7 +29,7 @@ from craft_zoo.optimizers.space import Space
 
 # Checks that compare two searches are skipped for an optimizer that is not reproducible.
 _REPEATABLE = {"determinism", "isolation"}
-_NEED_REPEATABLE = {"interleaving", "order", "purity", "outputs", "restoring"}
+_NEED_REPEATABLE = {"foreign_points", "interleaving", "order", "purity", "outputs", "restoring"}
 
 _DIM = 6
 _DIMENSIONS = (1, 2, 3, 5, 10, 100, 512)
