@@ -15,7 +15,8 @@ from craft_zoo.optimizers.space import Space
 _FEW = 2  # variables in which restarted simplices are ahead of all else
 _MODEL = 10  # evaluations for each variable that cobyqa gets
 # On most of eight mixed functions of 6 to 23 coordinates snes was ahead of cma at 300 and 1,000
-# evaluations, and of nevergrad's OnePlusOne at 300. Later cma restarts, and learns a full covariance.
+# evaluations, and of nevergrad's OnePlusOne at 300. Later cma restarts, and learns a full
+# covariance.
 _RANKED = 100  # evaluations for each coordinate that snes gets where some are rounded
 _SHARE = 0.3  # first steps of all stages but the first
 _MANY = 50  # variables from which on cobyqa takes too long
