@@ -43,7 +43,7 @@ NEVERGRAD: dict[str, tuple[str, ...]] = {
     "IsoEMNA": (),
     "TBPSA": (),
     "CMA": (),
-    "SplitCMA": (),
+    "SplitCMA": ("choices",),  # for these it needs the package fcmaes
     "TwoPointsDE": ("dimensions",),
     "GeneticDE": ("dimensions",),
     "RotationInvariantDE": ("dimensions",),
