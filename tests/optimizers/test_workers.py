@@ -28,11 +28,15 @@ def sphere(x: np.ndarray) -> float:
 
 
 class Slow:
-    """The sphere function, which takes a random time, and counts its calls."""
+    """The sphere function, which takes a random time, and counts its calls.
 
-    def __init__(self, mean: float = 0.001) -> None:
+    The first ``together`` calls end when as many have begun, however busy the machine is.
+    """
+
+    def __init__(self, mean: float = 0.001, together: int = 1) -> None:
         self.mean, self.calls, self.running, self.most = mean, 0, 0, 0
         self._lock, self._rng = threading.Lock(), np.random.default_rng(0)
+        self._first = threading.Barrier(together)
 
     def __call__(self, x: np.ndarray) -> float:
         with self._lock:
@@ -40,6 +44,9 @@ class Slow:
             self.running += 1
             self.most = max(self.most, self.running)
             seconds = self._rng.exponential(self.mean)
+            is_first = self.calls <= self._first.parties
+        if is_first:
+            self._first.wait(30)
         time.sleep(seconds)
         with self._lock:
             self.running -= 1
@@ -60,7 +67,7 @@ def same(a: Result, b: Result) -> None:
 
 @pytest.mark.parametrize("optimizer", ["auto", SPEC, "spsa", "powell"])
 def test_workers_never_idle_and_the_budget_is_kept(optimizer: str) -> None:
-    f = Slow()
+    f = Slow(together=8)
     result = minimize(f, [0.0] * 3, budget=120, optimizer=optimizer, workers=8, seed=1)
     assert (f.calls, f.most, f.running) == (120, 8, 0)
     assert (result.evaluations, result._optimizer.evaluations) == (120, 120)
