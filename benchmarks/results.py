@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from craft_zoo.benchmarks.archive import CONFIG, CONFIG_BYTES, read_archive
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.statistics import average_curves, summarize, tidy
-from craft_zoo.benchmarks.store import Point, Record, RunStore, environment, parse_record
+from craft_zoo.benchmarks.store import Point, Record, RunStore, collect, environment, parse_record
 from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
-from craft_zoo.files import write_atomically
+from craft_zoo.files import read_bounded, write_atomically
 from craft_zoo.records import check, parse, seal_holds, sealed
 
 
@@ -48,6 +49,9 @@ def write_results(
     write_config(curves, folder, names)
     plot_curves(average_curves(points), folder)
     return summary
+
+
+_UNREADABLE = "{} cannot be read ({}): remove it, or run the bench again"
 
 
 class _Environment(BaseModel):
@@ -123,8 +127,7 @@ def read_results(source: Path) -> Results:
         records, broken, config = _archived(source)
     elif (source / "runs").is_dir():
         records, broken = RunStore(source).read_all()
-        path = source / CONFIG
-        config = path.read_bytes() if path.exists() else None
+        config = _config_of(source)
     else:
         raise CraftZooError(
             f"{source} holds no results: give the folder of a craft-zoo bench (--out)"
@@ -152,24 +155,25 @@ def read_results(source: Path) -> Results:
 
 
 def _archived(path: Path) -> tuple[dict[RunSpec, Record], list[str], bytes | None]:
-    records, broken, config = {}, [], None
-    for name, content in read_archive(path):
-        if name == CONFIG:
-            config = content
-            continue
-        try:
-            record = parse_record(content, f"{name} in {path}")
-            records[record.run] = record
-        except CraftZooError as error:
-            broken.append(str(error))
+    contents = dict(read_archive(path))
+    config = contents.pop(CONFIG, None)
+    records, broken = collect(
+        partial(parse_record, content, f"{name} in {path}") for name, content in contents.items()
+    )
     return records, broken, config
+
+
+def _config_of(folder: Path) -> bytes | None:
+    path = folder / CONFIG
+    try:
+        return read_bounded(path, CONFIG_BYTES, "a grid's configuration") if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise CraftZooError(_UNREADABLE.format(path, error)) from None
 
 
 def _grid(content: bytes, source: Path) -> tuple[dict[RunSpec, str], dict[str, Any]]:
     """The runs of a ``config.json`` with their names, and its environment."""
     try:
-        if len(content) > CONFIG_BYTES:
-            raise ValueError(f"it has more than {CONFIG_BYTES:,} bytes")
         config = parse(content)
         if not seal_holds(config):
             raise ValueError("it does not match its checksum")
@@ -179,9 +183,7 @@ def _grid(content: bytes, source: Path) -> tuple[dict[RunSpec, str], dict[str, A
             for run in config["runs"]
         }
     except (ValueError, KeyError, TypeError) as error:
-        raise CraftZooError(
-            f"{source / CONFIG} cannot be read ({error}): remove it, or run the bench again"
-        ) from None
+        raise CraftZooError(_UNREADABLE.format(source / CONFIG, error)) from None
     return names, config["environment"]
 
 

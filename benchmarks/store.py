@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -85,7 +85,7 @@ class Record(NamedTuple):
     transfer: dict[str, float]
 
 
-_UNREADABLE = "the record {} cannot be read{}: remove its folder to run it again"
+_UNREADABLE = "the record {} cannot be read ({}): remove its folder to run it again"
 
 
 class RunStore:
@@ -116,14 +116,8 @@ class RunStore:
 
     def read_all(self) -> tuple[dict[RunSpec, Record], list[str]]:
         """The records of all finished runs, and an error message per unreadable record."""
-        records, broken = {}, []
-        for path in sorted((self.folder / "runs").glob(f"*/{_RECORD}")):
-            try:
-                record = _read(path)
-                records[record.run] = record
-            except CraftZooError as error:
-                broken.append(str(error))
-        return records, broken
+        paths = sorted((self.folder / "runs").glob(f"*/{_RECORD}"))
+        return collect(partial(_read, path) for path in paths)
 
     def claim(self, run: RunSpec) -> Journal:
         """Lock a run and open its journal; the caller removes the journal when the run is finished.
@@ -214,8 +208,8 @@ def _read(path: Path) -> Record:
     """
     try:
         content = read_bounded(path, RECORD_BYTES, "a record")
-    except OSError as error:
-        raise CraftZooError(_UNREADABLE.format(path, f" ({error})")) from None
+    except (OSError, ValueError) as error:
+        raise CraftZooError(_UNREADABLE.format(path, error)) from None
     return parse_record(content, path)
 
 
@@ -236,10 +230,24 @@ def parse_record(content: bytes, name: str | Path) -> Record:
             points = [Point(**point) for point in record["points"]]
             return Record(RunSpec.from_json(record["run"]), points, record.get("transfer", {}))
     except (ValueError, KeyError, TypeError) as error:
-        raise CraftZooError(_UNREADABLE.format(name, f" ({error})")) from None
+        raise CraftZooError(_UNREADABLE.format(name, error)) from None
     raise CraftZooError(
         f"the record {name} does not match its checksum: remove its folder to run it again"
     )
+
+
+def collect(
+    readers: Iterable[Callable[[], Record]],
+) -> tuple[dict[RunSpec, Record], list[str]]:
+    """The records that functions return, by run, and the messages of those that cannot be read."""
+    records, broken = {}, []
+    for read in readers:
+        try:
+            record = read()
+            records[record.run] = record
+        except CraftZooError as error:
+            broken.append(str(error))
+    return records, broken
 
 
 def record_schema() -> dict[str, Any]:

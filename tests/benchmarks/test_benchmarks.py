@@ -430,6 +430,17 @@ def test_a_configuration_of_a_stranger_is_named(tmp_path: Path, change: dict[str
         read_results(tmp_path)
 
 
+def test_files_of_a_folder_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    path = record_of(tmp_path)
+    path.write_bytes(bytes(2**22 + 1))
+    _, [problem] = RunStore(tmp_path).read_all()
+    assert problem.startswith(f"the record {path} cannot be read (")
+    assert problem.endswith("remove its folder to run it again")
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(CraftZooError, match=r"config\.json cannot be read .*: remove it"):
+        read_results(tmp_path)
+
+
 def test_the_studys_archive_is_read() -> None:
     results = read_results(
         Path(__file__).parents[2] / "docs" / "results" / "study" / "records.tar.xz"
