@@ -73,6 +73,14 @@ class Solution:
             return 1.0
         return 1 + len(self.anchors) / self.refiner.n_classes
 
+    @property
+    def billed_predictions(self) -> int:
+        """Predictions that a service bills per deployed image: one for each prompt.
+
+        A prompt is billed once, whatever the number of texts that it is asked with.
+        """
+        return 1 if self.anchors is None else 1 + len(self.anchors.prompts)
+
     def logits(
         self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
     ) -> np.ndarray:

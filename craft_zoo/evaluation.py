@@ -272,8 +272,7 @@ def expected_usage(adapter: Adapter, vlm: VLM, images: LabelledImages) -> Usage:
     the anchors.
     """
     box, solution = adapter.open(vlm), adapter.solution
-    anchors = 0 if solution.anchors is None else len(solution.anchors.prompts)
-    predictions = (2 + anchors) * len(images)
+    predictions = (1 + solution.billed_predictions) * len(images)
     if not vlm.counts_usage:
         return Usage(predictions)
     asked = [Asked((box.template,))] * 2

@@ -165,7 +165,7 @@ def choose(
     if dim <= _FEW:
         return "nelder-mead"
     if dim >= _MANY:
-        return "+".join(_plan_for_many(dim, budget))
+        return _plan_for_many(dim, budget, population)
     plan = [f"cobyqa*{_MODEL * dim}"]
     if budget > _MODEL * dim:
         plan.append(f"l-bfgs*{_MOST_GRADIENTS * dim}")
@@ -175,12 +175,12 @@ def choose(
     return "+".join(plan)
 
 
-def _plan_for_many(dim: int, budget: int) -> list[str]:
+def _plan_for_many(dim: int, budget: int, population: str) -> str:
     if budget >= _GRADIENTS * dim:
-        return [f"l-bfgs*{_MOST_GRADIENTS * dim}", "sep-cma" if dim >= _VERY_MANY else "cma"]
+        return f"l-bfgs*{_MOST_GRADIENTS * dim}+{population}"
     if budget >= _SEPARABLE * dim:
-        return [f"separable*{budget}", "sep-cma" if dim >= _VERY_MANY else "spsa"]
-    return ["spsa" if budget > 1 else "l-bfgs"]
+        return f"separable*{budget}+{population if dim >= _VERY_MANY else 'spsa'}"
+    return "spsa" if budget > 1 else "l-bfgs"
 
 
 def _parse(stage: str) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from craft_zoo.optimizers.auto import popsize
 from craft_zoo.optimizers.errors import OptimizerError
 
 
@@ -53,7 +54,7 @@ class AugmentedLagrangian:
 
         self._coefficients = Coefficients(dim)
         self._coefficients.logging = 0
-        self._population = 4 + int(3 * np.log(dim))
+        self._population = popsize(dim)
         self._losses: list[float] = []
         self._values: list[np.ndarray] = []
 

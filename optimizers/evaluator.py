@@ -34,7 +34,7 @@ class Evaluator:
                 f"not {executor!r:.100}"
             )
         self.executor = executor
-        self._retries = retries
+        self.retries = retries
         self._made: Any = None  # by the function
         self._running: dict[int, Future[Any]] = {}
         self._failures: Counter[int] = Counter()
@@ -116,7 +116,7 @@ class Evaluator:
 
     def _after_death(self, number: int | None, error: BrokenExecutor) -> int | None:
         """Prepare another executor; the number of the call that was alone, if one was."""
-        if self._made is None or self._retries is None:
+        if self._made is None or self.retries is None:
             raise error
         wait(self._running.values())
         lost = {n for n, each in self._running.items() if each.exception() is not None}
@@ -132,7 +132,7 @@ class Evaluator:
             self._made = None
 
     def _gave_up(self, number: int, error: Exception) -> bool:
-        if self._retries is None:
+        if self.retries is None:
             raise error
         self._failures[number] += 1
-        return self._failures[number] > self._retries
+        return self._failures[number] > self.retries

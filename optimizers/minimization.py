@@ -150,7 +150,7 @@ def minimize(
     result._target, result._seconds = target, seconds
     if stagnation is not None:
         result._stagnation = whole_number("stagnation", stagnation, 1)
-    result._workers, result._retries, result._record = workers, retries, kept
+    result._workers, result._record = workers, kept
     if kept is not None:
         search = {"optimizer": optimizer, "seed": seed, "budget": made.budget, "workers": workers}
         kept.begin(search | {"variables": made.dim, "maximize": maximize})
@@ -206,7 +206,6 @@ class Result:
         self._penalised: AugmentedLagrangian | None = None
         self._evaluator = Evaluator()
         self._workers: int | None = None
-        self._retries: int | None = None
         self._record: Record | None = None
         self._stagnation: int | None = None
         self._progress = 0  # number of evaluations at the last progress
@@ -340,7 +339,7 @@ class Result:
             Exception: as :func:`minimize`.
         """
         self._f = f or self._f
-        self._evaluator = Evaluator(executor or self._evaluator.executor, self._retries)
+        self._evaluator = Evaluator(executor or self._evaluator.executor, self._evaluator.retries)
         self._more += whole_number("extension", evaluations, 0)
         if self._stalled():
             self._progress = self.evaluations

@@ -114,6 +114,11 @@ class Subject:
         return self.spec.partition(":")[0]
 
     @property
+    def function(self) -> Callable[[int], Evaluate]:
+        """The function that is minimised where the result is judged, given the dimension."""
+        return classification if self.make().learns_from_outputs else sphere
+
+    @property
     def long_budget(self) -> int:
         """Evaluations of a search whose result is judged; outputs tell more than losses."""
         return 100 if self.make().learns_from_outputs else 600
@@ -459,7 +464,7 @@ def check_dimensions(subject: Subject) -> None:
     mean of an evolution strategy may get slightly worse before its step size has adapted.
     """
     budget = subject.long_budget
-    function = classification if subject.make().learns_from_outputs else sphere
+    function = subject.function
     for dim in _DIMENSIONS:
         optimizer = subject.make(dim, budget=budget)
         evaluate = subject.decoded(function(dim))
@@ -475,7 +480,7 @@ def check_dimensions(subject: Subject) -> None:
 @rule
 def check_many_dimensions(subject: Subject) -> None:
     """In 2,048 dimensions the search works, and the recommendation is no random point."""
-    function = classification if subject.make().learns_from_outputs else sphere
+    function = subject.function
     optimizer = subject.make(_MANY, budget=_FEW_EVALUATIONS)
     evaluate = subject.decoded(function(_MANY))
     subject.run(optimizer, evaluate)
@@ -491,8 +496,7 @@ def check_many_dimensions(subject: Subject) -> None:
 @rule
 def check_noise(subject: Subject) -> None:
     """Where losses are noisy, the recommendation is not much worse than the start."""
-    learns = subject.make().learns_from_outputs
-    noiseless = subject.decoded((classification if learns else sphere)(_DIM))
+    noiseless = subject.decoded(subject.function(_DIM))
     (scale,) = _losses_at(noiseless, np.zeros(_DIM))
     rng = np.random.default_rng(3)
 
@@ -604,7 +608,7 @@ def check_bounded_variables(subject: Subject) -> None:
         [[-np.inf if a is None else a, np.inf if b is None else b] for a, b in sides]
     ).T
     learns = subject.make().learns_from_outputs
-    evaluate = (classification if learns else sphere)(_DIM)
+    evaluate = subject.function(_DIM)
     seen = []
 
     def f(x: np.ndarray) -> Any:

@@ -167,12 +167,6 @@ def _price(text: str) -> Price:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def billed_an_image(adapter: Adapter) -> int:
-    """Predictions billed for one image: one for each prompt, whatever the number of texts."""
-    anchors = adapter.solution.anchors
-    return 1 if anchors is None else 1 + len(anchors.prompts)
-
-
 def read_model(options: argparse.Namespace, default: str = NAME) -> ModelSpec:
     """The model specification from the arguments of :func:`add_model_arguments`.
 

@@ -19,7 +19,6 @@ from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import VLM, Usage
 from craft_zoo.cli.arguments import (
     add_model_arguments,
-    billed_an_image,
     check_limits,
     group_of,
     open_adapters_model,
@@ -100,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
         )
     images, left_out = _expand(options.images)
     vlm = open_adapters_model(options, adapter)
-    check_limits(options, Usage(len(images) * billed_an_image(adapter)))
+    check_limits(options, Usage(len(images) * adapter.solution.billed_predictions))
     broken: list[str] = []
     console = Console(stderr=True, markup=False, emoji=False)
     # Rows printed on the same terminal already show the progress.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -16,7 +15,7 @@ from craft_zoo.blackbox.templates import fill
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded, read_bounded
-from craft_zoo.methods.base import CONVEX_SETTINGS, Problem, register_method
+from craft_zoo.methods.base import CONVEX_SETTINGS, Problem, own_settings, register_method
 from craft_zoo.methods.collaborative import refine_once
 from craft_zoo.optimizers.option import Option
 from craft_zoo.records import check, parse
@@ -149,13 +148,12 @@ OPTIONS = (
 
 def _count(config: CraftConfig) -> int:
     """Number of descriptions in the file, of which a task may need fewer."""
-    bank = Bank(_own(config, "file")).descriptions()
+    bank = Bank(own_settings("descriptions", config)["descriptions.file"]).descriptions()
     return sum(len(set(each)) for each in bank.values())
 
 
-def _own(config: CraftConfig, name: str) -> Any:
-    default = next(option.default for option in OPTIONS if option.name == name)
-    return dict(config.own).get(f"descriptions.{name}", default)
+def _learns(config: CraftConfig) -> bool:
+    return bool(own_settings("descriptions", config)["descriptions.learns"])
 
 
 @register_method(
@@ -163,8 +161,8 @@ def _own(config: CraftConfig, name: str) -> Any:
     uses_optimizer=False,
     settings=CONVEX_SETTINGS,
     own=OPTIONS,
-    queries=lambda config, _, n: 1 + -(-_count(config) // n) if _own(config, "learns") else 0,
-    prompts=lambda config, *_: 2 if _own(config, "learns") else 0,
+    queries=lambda config, _, n: 1 + -(-_count(config) // n) if _learns(config) else 0,
+    prompts=lambda config, *_: 2 if _learns(config) else 0,
     anchors=lambda config, *_: _count(config),
     anchor_prompts=lambda *_: 1,
 )
