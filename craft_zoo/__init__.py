@@ -31,17 +31,20 @@ if TYPE_CHECKING:
     from craft_zoo.craft import CraftConfig, Step
     from craft_zoo.data import Dataset, LabelledImages, Task, few_shot, load_dataset
     from craft_zoo.errors import CraftZooError
+    from craft_zoo.estimator import CraftClassifier, LogitTransformer
     from craft_zoo.evaluation import Evaluation, evaluate
     from craft_zoo.methods import Problem
     from craft_zoo.tuning import tune
 
 _HOMES = {
     "Adapter": "adapter",
+    "CraftClassifier": "estimator",
     "CraftConfig": "craft",
     "CraftZooError": "errors",
     "Dataset": "data",
     "Evaluation": "evaluation",
     "LabelledImages": "data",
+    "LogitTransformer": "estimator",
     "Meter": "blackbox",
     "Problem": "methods",
     "Solution": "adapter",
@@ -56,11 +59,13 @@ _HOMES = {
 
 __all__ = [
     "Adapter",
+    "CraftClassifier",
     "CraftConfig",
     "CraftZooError",
     "Dataset",
     "Evaluation",
     "LabelledImages",
+    "LogitTransformer",
     "Meter",
     "Problem",
     "Solution",

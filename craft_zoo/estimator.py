@@ -1,0 +1,230 @@
+"""scikit-learn estimators over images: a classifier that adapts a model, and a logit transformer.
+
+They work in pipelines and grid searches, on lists or arrays of paths, PIL images or pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.blackbox import VLM, load_vlm
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import ImageSource, LabelledImages, Task
+from craft_zoo.errors import CraftZooError
+from craft_zoo.mini import NAME
+from craft_zoo.tuning import tune
+
+
+class _OnImages(BaseEstimator):
+    """What the estimators share: a model by name, and images as samples."""
+
+    model: str | VLM
+    pretrained: str | None
+
+    def _vlm(self) -> VLM:
+        if isinstance(self.model, VLM):
+            return self.model
+        return _opened(self.model, self.pretrained)
+
+    def _images(self, images: Any) -> list[ImageSource]:
+        """The samples as a list.
+
+        Raises:
+            CraftZooError: there are none.
+        """
+        if isinstance(images, str | Path) or not hasattr(images, "__len__"):
+            raise CraftZooError("X must be a list or an array of images, not one image")
+        if not len(images):
+            raise CraftZooError("X holds no images: 0 samples where at least 1 is needed")
+        return list(images)
+
+    def __sklearn_clone__(self) -> Any:
+        # scikit-learn's clone would copy an opened model with all its weights.
+        without = copy(self).set_params(model=NAME)
+        return super(_OnImages, without).__sklearn_clone__().set_params(model=self.model)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = tags.input_tags.string = True
+        tags.no_validation = True
+        return tags
+
+
+class CraftClassifier(ClassifierMixin, _OnImages):
+    """Classifier that adapts a model to labelled images, by :func:`craft_zoo.tune`::
+
+        classifier = CraftClassifier(method="refine").fit(paths, labels)
+        classifier.predict(["new.jpg"])
+
+    Args:
+        model: name of a model, see :func:`craft_zoo.load_vlm`, which is opened once for all
+            estimators; or a model, which clones share.
+        pretrained: tag or path of the weights.
+        method: see :func:`craft_zoo.methods.method_names`.
+        optimizer: see :func:`craft_zoo.optimizers.create`; None: the method's default.
+        budget: maximum number of queries; None: 8,000, or 500 for a model that bills.
+        classnames: words for the classes: a mapping from labels, or a sequence in the order of
+            ``classes_``; None: the labels themselves.
+        config: settings of the method.
+        seed: seed of all random draws.
+
+    Attributes:
+        classes_: (C,) the sorted labels.
+        adapter_: the :class:`~craft_zoo.Adapter`.
+        queries_: number of queries that were made.
+    """
+
+    def __init__(
+        self,
+        model: str | VLM = NAME,
+        *,
+        pretrained: str | None = None,
+        method: str = "craft",
+        optimizer: str | None = None,
+        budget: int | None = None,
+        classnames: Mapping[Any, str] | Sequence[str] | None = None,
+        config: CraftConfig | None = None,
+        seed: int = 1,
+    ) -> None:
+        self.model = model
+        self.pretrained = pretrained
+        self.method = method
+        self.optimizer = optimizer
+        self.budget = budget
+        self.classnames = classnames
+        self.config = config
+        self.seed = seed
+
+    def fit(self, X: Any, y: Any) -> CraftClassifier:  # noqa: N803, scikit-learn's name
+        """Adapt the model to N images with N labels.
+
+        Raises:
+            CraftZooError: images, labels or settings are invalid, see the message.
+        """
+        images = self._images(X)
+        if y is None:
+            raise CraftZooError("requires y to be passed, but the target y is None: give labels")
+        given = column_or_1d(y, warn=True)
+        check_classification_targets(given)
+        self.classes_, labels = np.unique(given, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise CraftZooError("y has 1 class: at least 2 classes are needed")
+        shots = LabelledImages(images, labels.astype(np.int64))
+        nothing = shots.take(np.zeros(0, np.int64))
+        tuned = tune(
+            self._vlm(),
+            Task("images", self._names(), shots, nothing),
+            method=self.method,
+            optimizer=self.optimizer,
+            budget=self.budget,
+            seed=self.seed,
+            config=self.config,
+        )
+        self.adapter_, self.queries_ = tuned.adapter, tuned.meter.queries
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
+        """(N, C) float64 probabilities of the classes, in the order of ``classes_``."""
+        check_is_fitted(self)
+        found = self.adapter_.predict(self._vlm(), self._images(X)).astype(np.float64)
+        return found / found.sum(axis=1, keepdims=True)
+
+    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+        """(N,) most probable labels."""
+        places = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[places]
+
+    def _names(self) -> tuple[str, ...]:
+        names = self.classnames
+        if names is None:
+            return tuple(str(label) for label in self.classes_)
+        if isinstance(names, Mapping):
+            labels = self.classes_.tolist()
+            if absent := [label for label in labels if label not in names]:
+                raise CraftZooError(
+                    f"classnames has no words for the label {absent[0]!r}: add them"
+                )
+            return tuple(names[label] for label in labels)
+        if len(names) != len(self.classes_):
+            raise CraftZooError(
+                f"classnames has {len(names)} names and y {len(self.classes_)} classes: give one "
+                f"a class, in the order of the sorted labels"
+            )
+        return tuple(names)
+
+
+class LogitTransformer(TransformerMixin, _OnImages):
+    """Transformer from images to a model's logits of class names, zero-shot or adapted::
+
+        logits = LogitTransformer(classnames=["cat", "dog"])
+        make_pipeline(logits, LogisticRegression()).fit(paths, labels)
+
+    Args:
+        classnames: C class names of the zero-shot logits.
+        adapter: an adapter or its file, for adapted logits, in place of class names.
+        model: as of :class:`CraftClassifier`; for an adapter the one that it was made for.
+        pretrained: tag or path of the weights.
+
+    Attributes:
+        adapter_: the :class:`~craft_zoo.Adapter`, without a refiner for zero-shot logits.
+    """
+
+    def __init__(
+        self,
+        classnames: Sequence[str] | None = None,
+        *,
+        adapter: Adapter | str | Path | None = None,
+        model: str | VLM = NAME,
+        pretrained: str | None = None,
+    ) -> None:
+        self.classnames = classnames
+        self.adapter = adapter
+        self.model = model
+        self.pretrained = pretrained
+
+    def fit(self, X: Any = None, y: Any = None) -> LogitTransformer:  # noqa: N803
+        """Open the model on the class names; nothing is learnt from the images.
+
+        Raises:
+            CraftZooError: not exactly one of class names and adapter is given.
+        """
+        if (self.classnames is None) == (self.adapter is None):
+            raise CraftZooError("give either classnames or an adapter")
+        if self.classnames is not None:
+            box = self._vlm().classifier(self.classnames)
+            self.adapter_ = Adapter.of(Solution(box.initial_prompt), self._vlm(), box)
+        elif isinstance(self.adapter, Adapter):
+            self.adapter_ = self.adapter
+        else:
+            assert self.adapter is not None
+            self.adapter_ = Adapter.load(self.adapter)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:  # noqa: N803
+        """(N, C) float32 logits of N images."""
+        check_is_fitted(self)
+        asked = self.adapter_.ask(self._vlm(), self._images(X))
+        return self.adapter_.solution.refine(*asked)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """(C,) the class names, as names of the columns."""
+        check_is_fitted(self)
+        return np.array(self.adapter_.classnames, dtype=object)
+
+
+@lru_cache(maxsize=1)
+def _opened(model: str, pretrained: str | None) -> VLM:
+    """The model, opened once for all clones of an estimator."""
+    return load_vlm(model, pretrained)

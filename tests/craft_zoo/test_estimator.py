@@ -1,0 +1,194 @@
+"""The scikit-learn estimators: scikit-learn's own checks, images of all kinds, pipelines, grids."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.validation import validate_data
+
+import craft_zoo as cz
+from craft_zoo import estimator
+from craft_zoo.craft import CraftConfig
+from craft_zoo.errors import CraftZooError
+from craft_zoo.estimator import CraftClassifier, LogitTransformer
+from craft_zoo.openclip import OpenCLIP
+
+QUICK = CraftConfig(discriminant=False)
+
+
+@pytest.fixture(autouse=True)
+def _model_is_opened_anew(tiny_craft_mini: None) -> Iterator[None]:
+    estimator._opened.cache_clear()
+    yield
+    estimator._opened.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> tuple[list[np.ndarray], list[str]]:
+    """12 images of two colours, in turn."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 90, (12, 32, 32, 3)).astype(np.uint8)
+    images[::2, :, :, 0] += 150
+    images[1::2, :, :, 2] += 150
+    return list(images), ["red", "blue"] * 6
+
+
+def test_images_of_all_kinds_give_the_same(pictures: Any, tmp_path: Any) -> None:
+    images, labels = pictures
+    paths = [tmp_path / f"{place}.png" for place in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    classifier = CraftClassifier(method="refine", config=QUICK)
+    expected = classifier.fit(images, labels).predict_proba(images)
+    assert classifier.classes_.tolist() == ["blue", "red"]
+    assert classifier.adapter_.classnames == ("blue", "red")
+    assert classifier.queries_ == 1
+    assert classifier.score(images, labels) == 1
+    assert classifier.predict(images[:2]).tolist() == labels[:2]
+    np.testing.assert_allclose(expected.sum(axis=1), 1)
+    kinds = [np.stack(images), paths, np.array([str(path) for path in paths])]
+    for kind in (*kinds, [Image.fromarray(image) for image in images]):
+        np.testing.assert_array_equal(classifier.predict_proba(kind), expected)
+    again = clone(classifier).fit(kinds[-1], np.array(labels))
+    np.testing.assert_array_equal(again.predict_proba(paths), expected)
+    read = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_array_equal(read.predict_proba(images), expected)
+    task = cz.Task(
+        "images",
+        ("blue", "red"),
+        cz.LabelledImages(images, np.array([1, 0] * 6)),
+        cz.LabelledImages([], np.zeros(0, np.int64)),
+    )
+    vlm = cz.load_vlm("craft-mini")
+    tuned = cz.tune(vlm, task, method="refine", config=QUICK)
+    np.testing.assert_allclose(tuned.adapter.predict(vlm, images), expected, atol=1e-6)
+
+
+def test_names_of_classes(pictures: Any) -> None:
+    images, labels = pictures
+    numbers = [3 if label == "red" else 7 for label in labels]
+    plain = CraftClassifier(method="zero-shot").fit(images, numbers)
+    assert plain.adapter_.classnames == ("3", "7")
+    for names in (["a red thing", "a blue thing"], {7: "a blue thing", 3: "a red thing"}):
+        named = CraftClassifier(method="zero-shot", classnames=names).fit(images, numbers)
+        assert named.adapter_.classnames == ("a red thing", "a blue thing")
+        assert set(named.predict(images)) <= {3, 7}
+
+
+@pytest.mark.parametrize(
+    ("change", "y", "sentence"),
+    [
+        ({"classnames": ["one"]}, None, "1 names and y 2 classes"),
+        ({"classnames": {"red": "a"}}, None, "no words for the label 'blue'"),
+        ({"method": "crfat"}, None, "did you mean 'craft'"),
+        ({}, ["red"] * 12, "at least 2 classes"),
+        ({}, ["red", "blue"], "one label each"),
+    ],
+)
+def test_mistakes(pictures: Any, change: dict[str, Any], y: Any, sentence: str) -> None:
+    images, labels = pictures
+    with pytest.raises(CraftZooError, match=sentence):
+        CraftClassifier(**({"method": "refine"} | change)).fit(images, y or labels)
+
+
+def test_one_image_is_no_list_and_an_unfitted_one_predicts_nothing() -> None:
+    with pytest.raises(NotFittedError):
+        CraftClassifier().predict([np.zeros((8, 8), np.uint8)])
+    with pytest.raises(CraftZooError, match="not one image"):
+        CraftClassifier().fit("a.jpg", ["a"])
+    with pytest.raises(CraftZooError, match="no images"):
+        CraftClassifier().fit([], [])
+
+
+def test_pipelines_and_grids(pictures: Any) -> None:
+    images, labels = pictures
+    turned = FunctionTransformer(lambda batch: [image[::-1] for image in batch])
+    pipeline = make_pipeline(turned, CraftClassifier(config=QUICK))
+    grid = {"craftclassifier__method": ["zero-shot", "refine"]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(images, labels)
+    assert search.best_params_ == {"craftclassifier__method": "refine"}
+    assert search.predict(images[:2]).tolist() == labels[:2]
+
+
+def test_clones_share_an_opened_model(pictures: Any, tiny_vlm: OpenCLIP) -> None:
+    images, labels = pictures
+    by_model = CraftClassifier(tiny_vlm, method="zero-shot", classnames=["a", "b"])
+    again = clone(by_model)
+    assert again.model is by_model.model is tiny_vlm
+    assert again.get_params() == by_model.get_params()
+    again.fit(images, labels)
+    assert not hasattr(clone(again), "adapter_")
+    fitted = CraftClassifier(method="zero-shot", classnames=["a", "b"]).fit(images, labels)
+    np.testing.assert_array_equal(again.predict(images), fitted.predict(images))
+
+
+def test_logits_of_classnames_and_of_adapters(pictures: Any, tmp_path: Any) -> None:
+    images, labels = pictures
+    zero_shot = LogitTransformer(["red", "blue", "a dog"])
+    features = zero_shot.fit_transform(images)
+    assert features.shape == (12, 3)
+    assert zero_shot.get_feature_names_out().tolist() == ["red", "blue", "a dog"]
+    pipeline = make_pipeline(clone(zero_shot), LogisticRegression(max_iter=10_000))
+    assert pipeline.fit(images, labels).score(images, labels) == 1
+    adapter = CraftClassifier(method="refine", config=QUICK).fit(images, labels).adapter_
+    adapter.save(tmp_path / "a")
+    for given in (adapter, tmp_path / "a", str(tmp_path / "a")):
+        adapted = LogitTransformer(adapter=given).fit_transform(images)
+        vlm = cz.load_vlm("craft-mini")
+        found = adapter.probabilities(adapted)
+        np.testing.assert_allclose(found, adapter.predict(vlm, images), atol=1e-6)
+    with pytest.raises(CraftZooError, match="either classnames or an adapter"):
+        LogitTransformer().fit()
+
+
+class OfRows(CraftClassifier):
+    """The classifier on rows of numbers, of which scikit-learn's checks consist, as grey images.
+
+    Row by row, as the checks give few features; brightness is a number's place in [-10, 10].
+    """
+
+    def _images(self, images: Any) -> list[Any]:
+        rows = validate_data(self, images, reset=not hasattr(self, "adapter_"))
+        grey = (rows.clip(-10, 10) + 10) / 20 * 255
+        return [np.tile(row.round().astype(np.uint8), (len(row), 1)) for row in grey]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        tags.input_tags.three_d_array = tags.input_tags.string = tags.no_validation = False
+        return tags
+
+
+NOT_APPLICABLE = {
+    "check_methods_subset_invariance": (
+        "it wants equality to 1e-7; in float32 a model's features of an image depend on the number "
+        "of images that are encoded with it (here the probabilities, by 2e-5)"
+    ),
+}
+
+
+@pytest.mark.slow
+def test_scikit_learns_checks() -> None:
+    results = check_estimator(
+        OfRows(method="refine", config=QUICK),
+        expected_failed_checks=NOT_APPLICABLE,
+        on_skip=None,
+        on_fail=None,
+    )
+    failed = {each["check_name"]: each for each in results if each["status"] == "failed"}
+    assert not failed, failed
+    expected = {each["check_name"] for each in results if each["status"] == "xfail"}
+    assert expected == NOT_APPLICABLE.keys()
+    assert sum(each["status"] == "passed" for each in results) > 40
