@@ -143,13 +143,14 @@ def test_processes_do_what_one_does_and_outlive_a_killed_one(
 
 def test_what_fails_in_a_process_is_said(folder: Path, tmp_path: Path) -> None:
     unknown = functools.partial(load_vlm, "ViT-B-33")
-    with pytest.raises(CraftZooError, match=r"4 of 4 runs failed.*unknown model 'ViT-B-33'"):
-        run_in_processes(unknown, RunStore(tmp_path), grid(folder), jobs=2)
+    runs = grid(folder)[:2]
+    with pytest.raises(CraftZooError, match=r"2 of 2 runs failed.*unknown model 'ViT-B-33'"):
+        run_in_processes(unknown, RunStore(tmp_path), runs, jobs=2)
     mistake: Any = functools.partial(int, "no number")
-    with pytest.raises(CraftZooError, match=r"4 of 4 runs failed.*ValueError: invalid literal"):
-        run_in_processes(mistake, RunStore(tmp_path), grid(folder), jobs=1)
+    with pytest.raises(CraftZooError, match=r"2 of 2 runs failed.*ValueError: invalid literal"):
+        run_in_processes(mistake, RunStore(tmp_path), runs, jobs=1)
     with pytest.raises(CraftZooError, match="raise jobs"):
-        run_in_processes(OPEN, RunStore(tmp_path), grid(folder), jobs=0)
+        run_in_processes(OPEN, RunStore(tmp_path), runs, jobs=0)
 
 
 def test_a_run_whose_process_always_dies_is_given_up(folder: Path, tmp_path: Path) -> None:

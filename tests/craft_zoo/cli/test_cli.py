@@ -312,7 +312,7 @@ def test_a_killed_tune_goes_on_where_it_was(
     assert main(arguments(out)) == 0
     assert "Continuing" in capsys.readouterr().out
     assert main(arguments(tmp_path / "whole.adapter")) == 0
-    assert "Going on" not in capsys.readouterr().out
+    assert "Continuing" not in capsys.readouterr().out
     assert out.read_bytes() == (tmp_path / "whole.adapter").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} >= {"colours.adapter", "whole.adapter"}
     assert not list(tmp_path.glob("*.journal*"))

@@ -107,6 +107,7 @@ def json_server() -> Iterator[Callable[[Callable[[dict[str, Any]], Any]], str]]:
 
     def start(answer: Callable[[dict[str, Any]], Any]) -> str:
         class Handler(BaseHTTPRequestHandler):
+            disable_nagle_algorithm = True  # else a body waits 40 ms for an ACK
             protocol_version = "HTTP/1.1"
 
             def log_message(self, *_: object) -> None:

@@ -67,6 +67,7 @@ class FakeServer:
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
+            disable_nagle_algorithm = True  # else a body waits 40 ms for an ACK
             protocol_version = "HTTP/1.1"
 
             def answer(self) -> None:

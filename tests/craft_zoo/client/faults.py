@@ -57,6 +57,7 @@ class FaultyProxy:
         self._rng = random.Random(seed)
         self.done: Counter[str] = Counter()
         self.url = ""
+        self._restarting = asyncio.Lock()  # one at a time takes the port again
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -104,7 +105,8 @@ class FaultyProxy:
         place, amount = rng.random(), rng.random()
         if self._restart and rng.random() < self._restarts:
             self.done["restart"] += 1
-            await asyncio.to_thread(self._restart)
+            async with self._restarting:
+                await asyncio.to_thread(self._restart)
         if fault:
             self.done[fault] += 1
         if fault == "drop before":

@@ -90,6 +90,7 @@ class PaidServer:
         server = self
 
         class Handler(BaseHTTPRequestHandler):
+            disable_nagle_algorithm = True  # else a body waits 40 ms for an ACK
             protocol_version = "HTTP/1.1"
 
             def log_message(self, *_: object) -> None:

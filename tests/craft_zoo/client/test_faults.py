@@ -201,7 +201,7 @@ def test_a_model_that_bills_nothing_has_no_session(
 
 
 @pytest.mark.filterwarnings("ignore:.*billed:UserWarning")  # the header's number was hit
-@pytest.mark.parametrize("seed", [4, 9])
+@pytest.mark.parametrize("seed", [4, pytest.param(9, marks=pytest.mark.slow)])
 def test_a_faulty_network_to_the_real_server_changes_nothing(
     seed: int,
     served: Any,
