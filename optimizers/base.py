@@ -410,6 +410,8 @@ class Optimizer(ABC):
             raise OptimizerError(
                 f"{self._who} needs the convex loss of the outputs: set its output_loss"
             )
+        if np.vdot(values, values) <= _LARGEST:  # all are finite and small: the usual case
+            return values.copy()
         return np.where(np.isfinite(values), values.clip(-_LARGEST, _LARGEST), np.nan)
 
     def _places(self, candidates: np.ndarray) -> list[tuple[int, int]]:
@@ -495,16 +497,21 @@ class Optimizer(ABC):
 
     def _compare(self, points: np.ndarray, values: np.ndarray) -> None:
         """Compare losses, NaN where the evaluation failed, with the best and the worst so far."""
-        if not np.isnan(values).all():
-            i = int(np.nanargmin(values))
-            if values[i] < self._told_best.loss:
-                self._told_best = Best(points[i], float(values[i]))
-            self._worst = max(self._worst, float(np.nanmax(values)))
+        losses = values.tolist()  # numpy's functions take longer for so few numbers
+        known = [loss for loss in losses if not math.isnan(loss)]
+        if known:
+            least = min(known)
+            if least < self._told_best.loss:
+                self._told_best = Best(points[losses.index(least)], least)
+            self._worst = max(self._worst, *known)
 
     def _learn_generation(self, told: np.ndarray, values: np.ndarray, outputs: Outputs) -> None:
         self.failed = np.isnan(values)
         self._recent = [told] if len(told) >= _ENOUGH else [*self._recent[1 - _ENOUGH :], told]
-        self._tell(told, np.where(self.failed, self._failed_loss(), values), outputs)
+        losses = values.copy()
+        if self.failed.any():
+            losses[self.failed] = self._failed_loss()
+        self._tell(told, losses, outputs)
 
     def _learn_added(self, points: np.ndarray, values: np.ndarray, outputs: Outputs) -> None:
         good = ~np.isnan(values)

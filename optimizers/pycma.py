@@ -89,7 +89,8 @@ class Pycma(Optimizer):
         else:
             with warnings.catch_warnings(action="ignore"):  # that the population has another size
                 self._es.tell(solutions, losses)
-        self._flat = self._flat + 1 if losses.min() == losses.max() else 0
+        flat = losses[0] == losses[-1] and losses.min() == losses.max()
+        self._flat = self._flat + 1 if flat else 0
         reasons = {} if 0 < self._flat < _FLAT else self._es.stop()
         if self._restarts is None:
             self._converged = ", ".join(f"{key} {value}" for key, value in reasons.items()) or None

@@ -71,9 +71,9 @@ def run_spec(spec: str, problem: Problem, budget: int, seed: int) -> None:
     while not (optimizer.stop or problem.solved):
         try:
             candidates = optimizer.ask()
+            optimizer.tell(candidates, [problem(candidate) for candidate in candidates])
         except OptimizerError:
             return
-        optimizer.tell(candidates, [problem(candidate) for candidate in candidates])
 
 
 def run_bare(spec: str, problem: Problem, budget: int, seed: int) -> None:
