@@ -12,7 +12,7 @@ COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
 COPY craft_zoo craft_zoo
 COPY optimizers optimizers
 COPY benchmarks benchmarks
-RUN /opt/craft-zoo/bin/pip install '.[openai,remote,serve]'
+RUN /opt/craft-zoo/bin/pip install '.[openai,serve,torch]'
 
 FROM python:3.12-slim
 

@@ -16,7 +16,7 @@ from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
 from craft_zoo.benchmarks.runner import Bench, check_tasks
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.data import OpenedDatasets
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.files import write_atomically
 
 _MARK = ".store-id"  # file that shows a worker whether it sees the store's folder
@@ -50,11 +50,9 @@ def run_on_ray(
         CraftZooError: Ray is missing, the cluster cannot be reached, or the input is invalid; all
             runs that do not fail are finished and stored.
     """
-    try:
+    with needs_extra("ray", "a Ray cluster"):
         import ray
         from ray.util.queue import Queue
-    except ImportError:
-        raise CraftZooError("Ray is not installed: pip install 'craft-zoo[ray]'") from None
     datasets = datasets or OpenedDatasets()
     check_tasks(runs, datasets)
     queue = RunQueue(store, runs, listener)

@@ -20,6 +20,7 @@ from craft_zoo.blackbox import Busy, Journal
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import read_bounded, write_atomically
 from craft_zoo.records import check, parse, seal_holds, sealed
+from craft_zoo.threads import computing_threads
 
 _PACKAGES = ("craft-zoo", "torch", "open_clip_torch", "nevergrad", "cma", "numpy")
 _RECORD, _ADAPTER, _JOURNAL = "run.json", "adapter.safetensors", "journal"
@@ -257,17 +258,18 @@ def record_schema() -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """Versions and machine, on which results depend beside their configuration."""
-    import torch
-
     return {
         "python": platform.python_version(),
         "machine": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "threads": computing_threads(),
+        "packages": {name: _version(name) for name in _PACKAGES if _version(name)},
     }
 
 
 @cache
 def _version(package: str) -> str:
-    return metadata.version(package)  # reads a file, which would take longest of saving a run
+    try:
+        return metadata.version(package)  # reads a file, which would take longest of saving a run
+    except metadata.PackageNotFoundError:
+        return ""  # those of extras may be missing

@@ -10,7 +10,7 @@ from typing import Any
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.queue import Listener
 from craft_zoo.benchmarks.store import Point
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import needs_extra
 
 _SCALARS = ("accuracy", "train_accuracy", "loss", "seconds")
 
@@ -26,12 +26,8 @@ class TensorBoard(Listener):
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
+        with needs_extra("tensorboard", "TensorBoard's log"):
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise CraftZooError(
-                "TensorBoard is not installed: pip install 'craft-zoo[tensorboard]'"
-            ) from None
         self._open: Any = SummaryWriter
         self._folder = folder
         self._writers: dict[RunSpec, Any] = {}

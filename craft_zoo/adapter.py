@@ -7,25 +7,27 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.numpy import save
 
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.files import write_atomically
 from craft_zoo.local_features import LocalClassifier
 from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
 from craft_zoo.predictor import Predictor
 from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
-from craft_zoo.refiner import ConvexRefiner, Refiner
+from craft_zoo.refiner import ConvexRefiner
+
+if TYPE_CHECKING:
+    from craft_zoo.refiner.network import Refiner
 
 _FORMAT = "craft-zoo adapter 4"
 _LOCAL_FORMAT = "craft-zoo adapter 5"  # with local features, which earlier versions do not know
@@ -156,7 +158,9 @@ class Adapter:
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(N, C) class probabilities from the deployed logits, (N, C)."""
-        return torch.from_numpy(logits / np.float32(self.temperature)).softmax(-1).numpy()
+        scaled = logits / np.float32(self.temperature)
+        powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        return powers / powers.sum(axis=-1, keepdims=True)
 
     def ask(
         self, vlm: VLM, images: Sequence[ImageSource], *, keep: bool = True
@@ -217,7 +221,7 @@ class Adapter:
         }
         if self.temperature != 1:
             about["temperature"] = self.temperature
-        tensors: dict[str, torch.Tensor] = {}
+        tensors: dict[str, np.ndarray] = {}
         if isinstance(self.solution.prompt, np.ndarray):
             tensors["context"] = _tensor(self.solution.prompt)
         else:  # JSON writes a tuple as a list
@@ -232,7 +236,9 @@ class Adapter:
             tensors["refiner.bias"] = _tensor(refiner.bias)
         elif refiner is not None:
             about["refiner"] = {"hidden": refiner.hidden}
-            tensors |= {f"refiner.{name}": value for name, value in refiner.state_dict().items()}
+            tensors |= {
+                f"refiner.{name}": _tensor(value) for name, value in refiner.state_dict().items()
+            }
         if local is not None:
             about["local"] = local.features
             tensors["local.weight"] = _tensor(local.weight)
@@ -259,7 +265,7 @@ class Adapter:
         """
         try:
             _check_header(path)
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="np") as file:
                 about = parse((file.metadata() or {})["craft_zoo"])
                 if about.get("format") not in _READ:
                     raise CraftZooError(
@@ -275,7 +281,7 @@ class Adapter:
                     f"written: copy it again, or make it again with craft-zoo tune"
                 )
             for name, tensor in tensors.items():
-                if not tensor.isfinite().all():
+                if not np.isfinite(tensor).all():
                     raise ValueError(f"{name} holds NaN or infinity")
             return cls(
                 _solution(about, tensors),
@@ -415,47 +421,51 @@ def _shape(name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     return shapes[name]
 
 
-def _solution(about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Solution:
+def _solution(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Solution:
     """The solution from a header and tensors that :func:`_check_tensors` has checked."""
     prompt = about.get("template")
     if prompt is None:
-        prompt = tensors["context"].numpy()
+        prompt = tensors["context"]
     elif isinstance(prompt, list):
         prompt = tuple(prompt)
     anchors = None
     if about["anchors"] is not None:
-        prompts = about.get("anchor_templates") or tensors["anchors.contexts"].numpy()
+        prompts = about.get("anchor_templates") or tensors["anchors.contexts"]
         anchors = Anchors(tuple(about["anchors"]), prompts)
     refiner: Refiner | ConvexRefiner | None = None
     if about["refiner"] == "convex":
-        weight, bias = (tensors[f"refiner.{name}"].numpy() for name in ("weight", "bias"))
+        weight, bias = (tensors[f"refiner.{name}"] for name in ("weight", "bias"))
         refiner = ConvexRefiner(weight, bias)
     elif about["refiner"] is not None:
+        with needs_extra("torch", "the network refiner of the adapter"):
+            import torch
+
+            from craft_zoo.refiner.network import Refiner
         refiner = Refiner(len(about["classnames"]), about["refiner"]["hidden"])
         refiner.load_state_dict(
             {
-                name.removeprefix("refiner."): tensor
+                name.removeprefix("refiner."): torch.tensor(tensor)
                 for name, tensor in tensors.items()
                 if name.startswith("refiner.")
             }
         )
     local = None
     if (features := about.get("local")) is not None:
-        weight, bias = (tensors[f"local.{name}"].numpy() for name in ("weight", "bias"))
+        weight, bias = (tensors[f"local.{name}"] for name in ("weight", "bias"))
         local = LocalClassifier(features, weight, bias)
     return Solution(prompt, refiner, anchors, local)
 
 
-def _content(tensors: dict[str, torch.Tensor]) -> Iterator[bytes]:
+def _content(tensors: dict[str, np.ndarray]) -> Iterator[bytes]:
     """Bytes of the names, shapes and values of tensors, for the checksum."""
     for name, tensor in sorted(tensors.items()):
         yield f"{name} {tuple(tensor.shape)} ".encode()
-        yield tensor.detach().contiguous().numpy().tobytes()
+        yield tensor.tobytes()
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    # A copy, as safetensors rejects tensors that share memory.
-    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+def _tensor(array: np.ndarray) -> np.ndarray:
+    # Of safetensors' arrays, only contiguous ones are written in the right order.
+    return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def fingerprint(box: BlackBox) -> tuple[float, ...]:

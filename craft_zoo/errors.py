@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from craft_zoo.optimizers.plugins import did_you_mean
 
-__all__ = ["CraftZooError", "CraftZooWarning", "PromptError", "did_you_mean"]
+__all__ = ["CraftZooError", "CraftZooWarning", "PromptError", "did_you_mean", "needs_extra"]
 
 
 class CraftZooError(ValueError):
@@ -23,3 +26,25 @@ class CraftZooWarning(UserWarning):
 
     The command line prints it on standard error, in the same form as errors.
     """
+
+
+@contextmanager
+def needs_extra(extra: str, what: str) -> Iterator[None]:
+    """Say which extra is missing, if an import in the block fails.
+
+    Args:
+        extra: name of the extra in ``pip install 'craft-zoo[EXTRA]'``.
+        what: what needs it, the subject of the sentence.
+
+    Raises:
+        CraftZooError: an import failed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "craft_zoo":  # a fault of ours, which no package would mend
+            raise
+        raise CraftZooError(
+            f"{what} needs the package {package}: pip install 'craft-zoo[{extra}]'"
+        ) from None

@@ -1,9 +1,11 @@
-"""The two losses of CraFT (Wang et al., ICML 2024), as in the paper and the authors' code."""
+"""The two losses of CraFT (Wang et al., ICML 2024), as in the paper and the authors' code.
+
+The cross-entropy alone needs no PyTorch, see :mod:`craft_zoo.tensors`.
+"""
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn import functional as F
+from craft_zoo.tensors import Tensor, log_softmax, picked
 
 
 def consistency(logits: Tensor, target: Tensor) -> Tensor:
@@ -16,6 +18,8 @@ def consistency(logits: Tensor, target: Tensor) -> Tensor:
     Returns:
         (...), one value for each leading index.
     """
+    from torch.nn import functional as F
+
     pointwise = F.kl_div(
         logits.log_softmax(-1), target.log_softmax(-1), reduction="none", log_target=True
     )
@@ -24,8 +28,7 @@ def consistency(logits: Tensor, target: Tensor) -> Tensor:
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over the batch: (..., N, C) logits and (N,) labels → (...)."""
-    picked = logits.log_softmax(-1).gather(-1, labels.expand(logits.shape[:-1]).unsqueeze(-1))
-    return -picked.squeeze(-1).mean(-1)
+    return -picked(log_softmax(logits), labels).mean(-1)
 
 
 def collaborative_loss(logits: Tensor, other: Tensor, labels: Tensor, weight: float) -> Tensor:

@@ -7,11 +7,10 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-import torch
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from craft_zoo.errors import CraftZooError
@@ -46,7 +45,10 @@ def use_threads(threads: int) -> None:
     if threads < 1:
         raise CraftZooError(f"at least 1 thread is needed, not {threads}: give more")
     threadpool_limits(threads)
-    torch.set_num_threads(threads)
+    with suppress(ModuleNotFoundError):  # the extra torch
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 @contextmanager

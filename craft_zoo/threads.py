@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -9,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
-import torch
+from threadpoolctl import threadpool_info
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -98,7 +99,7 @@ def _start(function: Callable[[Item], Result], item: Item) -> Future[Result]:
 def in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int | None = None
 ) -> Iterator[Result]:
-    """Yield results in the order of the items, from as many threads as PyTorch uses on the CPU.
+    """Yield results in the order of the items, from :func:`computing_threads` threads.
 
     Within each thread PyTorch uses one core, so that results do not depend on the number of threads
     and threads need not synchronize after each small operation. PyTorch and Pillow release Python's
@@ -109,13 +110,24 @@ def in_threads(
         items: drawn only as far ``ahead`` as needed.
         ahead: maximum number of pending results; by default two per thread.
     """
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(
-        threads, "craft-zoo", initializer=torch.set_num_threads, initargs=(1,)
-    )
+    threads = computing_threads()
+    pool = ThreadPoolExecutor(threads, "craft-zoo", initializer=compute_on, initargs=(1,))
     try:
         yield from in_order(lambda item: pool.submit(function, item), items, ahead or 2 * threads)
     finally:
         pool.shutdown(cancel_futures=True)
         # A worker's setting is also the default of threads that PyTorch starts later.
+        compute_on(threads)
+
+
+def computing_threads() -> int:
+    """Number of threads that PyTorch computes on, or NumPy where PyTorch is not loaded."""
+    if torch := sys.modules.get("torch"):
+        return torch.get_num_threads()
+    return max((library["num_threads"] for library in threadpool_info()), default=1)
+
+
+def compute_on(threads: int) -> None:
+    """Let PyTorch, if it is loaded, compute on this number of threads in the calling thread."""
+    if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)

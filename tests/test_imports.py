@@ -19,7 +19,7 @@ FOLDERS = {
 # What each package may import of craft-zoo besides itself; other packages are not checked.
 BASICS = (
     *("counts", "errors", "files", "printable", "records"),
-    *("logs", "threads", "seeding", "machine"),
+    *("logs", "threads", "seeding", "machine", "tensors"),
 )
 ALLOWED = {
     "craft_zoo.optimizers": (),

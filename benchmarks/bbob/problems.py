@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, needs_extra
 
 FUNCTIONS = 24
 DIMENSIONS = range(2, 41)  # COCO's suite ends at 40; cocoex crashes at some larger dimension
@@ -98,10 +98,6 @@ def load_cocoex() -> ModuleType:
     Raises:
         CraftZooError: cocoex is not installed.
     """
-    try:
+    with needs_extra("bbob", "the suite of BBOB functions"):
         import cocoex
-    except ImportError:
-        raise CraftZooError(
-            "the BBOB functions need coco-experiment: pip install 'craft-zoo[bbob]'"
-        ) from None
     return cocoex

@@ -9,7 +9,7 @@ from pathlib import Path
 from craft_zoo import mini
 from craft_zoo.blackbox.base import VLM
 from craft_zoo.blackbox.usage import Price
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.optimizers.plugins import Registry
 
 DEFAULT_MEMORY = 1024  # megabytes
@@ -61,7 +61,7 @@ class ModelSpec:
     def open(self) -> VLM:
         """Open the model, see :func:`load_vlm`."""
         # Imported here, because openclip imports this package.
-        from craft_zoo.openclip import OpenCLIP, with_activation
+        from craft_zoo.openclip import with_activation
 
         model = with_activation(self.model, self.quickgelu)
         opener = _opener_of(model)
@@ -78,6 +78,8 @@ class ModelSpec:
                 f"{model} is on this machine and costs nothing: leave out the limits of "
                 f"predictions and cost"
             )
+        with needs_extra("torch", f"the model {model}"):
+            from craft_zoo.openclip import OpenCLIP
         pretrained = self.pretrained
         if pretrained is None:
             model, _, tag = model.partition("@")

@@ -8,13 +8,13 @@ activation that they were trained with: ViT-B-32 with 'openai' is ViT-B-32-quick
 from __future__ import annotations
 
 import argparse
+import warnings
 
 from rich.table import Table
 
 from craft_zoo.blackbox import model_schemes
 from craft_zoo.console import open_console
-from craft_zoo.errors import CraftZooError
-from craft_zoo.openclip import pretrained_models
+from craft_zoo.errors import CraftZooError, CraftZooWarning, needs_extra
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    local: dict[str, list[str]] = {}
+    try:
+        with needs_extra("torch", "a model on this machine"):
+            from craft_zoo.openclip import pretrained_models
+
+            local = pretrained_models()
+    except CraftZooError as error:  # services need no extra
+        warnings.warn(str(error), CraftZooWarning, stacklevel=1)
     found = {
-        name: tags
-        for name, tags in pretrained_models().items()
-        if options.part.casefold() in name.casefold()
+        name: tags for name, tags in local.items() if options.part.casefold() in name.casefold()
     }
     schemes = {scheme: about for scheme, about in model_schemes().items() if options.part in scheme}
     if not found and not schemes:

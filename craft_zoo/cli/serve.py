@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from craft_zoo.adapter import Adapter
 from craft_zoo.cli.arguments import add_model_arguments, open_adapters_model, read_model
 from craft_zoo.deployed import DeployedAdapter
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.mini import NAME
 from craft_zoo.optimizers.option import split_assignment
 
@@ -141,12 +141,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    try:
+    with needs_extra("serve", "serving"):
         from craft_zoo import server
-    except ImportError as error:
-        raise CraftZooError(
-            f"serving needs the package {error.name}: pip install 'craft-zoo[serve]'"
-        ) from None
     if options.new_key is not None:
         return _make_key(options)
     if options.quota is not None:

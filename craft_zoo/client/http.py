@@ -65,7 +65,7 @@ class Http:
         transport: replaces the network in tests.
 
     Raises:
-        CraftZooError: the package httpx is missing, the URL is invalid, or the environment names a
+        CraftZooError: the URL is invalid, or the environment names a
             proxy or certificates that cannot be used.
     """
 
@@ -77,12 +77,6 @@ class Http:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = checked_url(url)
-        try:
-            import httpx  # noqa: F401
-        except ImportError:
-            raise CraftZooError(
-                f"{self.url} needs the package httpx: pip install 'craft-zoo[remote]'"
-            ) from None
         if not timeout > 0:
             raise CraftZooError(f"the time-out must be more than 0 s, not {timeout:g}")
         self._headers, self._timeout, self._transport = headers, timeout, transport

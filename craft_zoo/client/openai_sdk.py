@@ -11,7 +11,7 @@ from craft_zoo.client.http import checked_key, checked_url, message_of
 from craft_zoo.client.questions import QuestionService
 from craft_zoo.client.retrying import Transient, seconds_of
 from craft_zoo.client.services import OpenAIOptions
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.printable import sentence
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
 
@@ -47,12 +47,8 @@ class OpenAIClient:
         variable: str = KEY,
         owner: str | None = None,
     ) -> None:
-        try:
+        with needs_extra("openai", url or "OpenAI"):
             import openai
-        except ImportError:
-            raise CraftZooError(
-                "the package openai is missing: pip install 'craft-zoo[openai]'"
-            ) from None
         key = checked_key(key, variable)
         owner = "OpenAI" if url is None else owner
         if owner and not key:

@@ -5,8 +5,8 @@ ICML 2024. The loop uses only the interface of the black box.
 
 - :func:`collaborate`: the loop; :class:`Step`: its state after a generation
 - :class:`Objective`: turns logits into losses and updates the refiner; :class:`ConvexObjective`:
-  with the convex refiner; :class:`NetworkObjective`: with the paper's refiner;
-  :class:`CrossEntropyObjective`: without a refiner
+  with the convex refiner; :class:`CrossEntropyObjective`: without a refiner;
+  :mod:`craft_zoo.craft.network_objective`: with the paper's refiner, by PyTorch
 - :class:`RefinerFitter`: fits the convex refiner, and a classifier on local features beside it
 - :class:`CraftConfig`: settings; :data:`DATASET_TEMPLATE`: value of ``template`` that selects the
   data set's template
@@ -15,7 +15,6 @@ ICML 2024. The loop uses only the interface of the black box.
 from craft_zoo.craft.config import DATASET_TEMPLATE, CraftConfig
 from craft_zoo.craft.convex_objective import ConvexObjective
 from craft_zoo.craft.loop import collaborate
-from craft_zoo.craft.network_objective import NetworkObjective
 from craft_zoo.craft.objective import CrossEntropyObjective, Objective
 from craft_zoo.craft.refiner_fitter import RefinerFitter
 from craft_zoo.craft.step import Step
@@ -25,7 +24,6 @@ __all__ = [
     "ConvexObjective",
     "CraftConfig",
     "CrossEntropyObjective",
-    "NetworkObjective",
     "Objective",
     "RefinerFitter",
     "Step",

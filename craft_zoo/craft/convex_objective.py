@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
@@ -27,6 +25,7 @@ from craft_zoo.refiner import (
 )
 from craft_zoo.refiner.convex import CrossEntropy, log_shares
 from craft_zoo.seeding import generator
+from craft_zoo.tensors import Tensor, tensor
 
 _REPLAY_BYTES = 2**29
 _FOLDS_TO_HOLD_OUT = 4  # with fewer folds, one is too large a share of the shots
@@ -128,40 +127,38 @@ class ConvexObjective(Objective):
             self._first = self._fitter.solution(prompt, self._refiner)
         self._parts = self._cross_fit(logits if sample is None else sample)
         if not self._held_out.search_may_use:
-            refined = self._parts[-1].refined(torch.from_numpy(logits))
+            refined = self._parts[-1].refined(tensor(logits))
             self._held_out.observe(refined, self._meter.queries)
 
     def losses(self, logits: np.ndarray) -> list[float]:
         """Cross-entropy of the refined logits of each candidate."""
-        with torch.inference_mode():
-            returned = torch.from_numpy(logits)
-            total = torch.zeros(len(logits))
-            for part in self._search_parts:
-                loss = cross_entropy(part.refined(returned), self._targets[part.rows])
-                total += len(part.rows) * loss
-            return (total / sum(len(part.rows) for part in self._search_parts)).tolist()
+        returned, total = tensor(logits), tensor(np.zeros(len(logits), np.float32))
+        for part in self._search_parts:
+            loss = cross_entropy(part.refined(returned), self._targets[part.rows])
+            total += len(part.rows) * loss
+        return (total / sum(len(part.rows) for part in self._search_parts)).tolist()
 
     def output_loss(self, rows: np.ndarray) -> OutputLoss:
         """Cross-entropy of the refined logits, convex in the logits."""
         pieces = []
         for part in self._search_parts:
-            judged = part.rows.numpy()
+            judged = np.asarray(part.rows)
             mine = np.flatnonzero(np.isin(judged, rows))
-            where = torch.from_numpy(np.searchsorted(rows, judged[mine]))
+            where = tensor(np.searchsorted(rows, judged[mine]))
             of_part = CrossEntropy(self._targets[judged[mine]])
             pieces.append((where, part.slope, part.shift[mine], of_part))
 
         n_judged = sum(len(where) for where, *_ in pieces)
 
         def loss(logits: np.ndarray) -> tuple[float, np.ndarray]:
-            returned, total = torch.from_numpy(logits), 0.0
-            gradient = torch.zeros_like(returned)
+            returned, total = tensor(logits), 0.0
+            gradient = tensor(np.zeros_like(logits))
             for where, slope, shift, of_part in pieces:
-                value, step = of_part(returned.index_select(0, where) @ slope + shift)
+                value, step = of_part(returned[where] @ slope + shift)
                 share = len(where) / n_judged
                 total += share * value
-                gradient.index_copy_(0, where, share * step @ slope.T)
-            return total, gradient.numpy()
+                gradient[where] = share * step @ slope.T
+            return total, np.asarray(gradient)
 
         return loss
 
@@ -227,7 +224,7 @@ class ConvexObjective(Objective):
         shift = refiner.refine(none, anchors) + log_shares(self.labels, refiner.n_classes)
         return _Part(
             refiner,
-            torch.from_numpy(rows),
-            torch.from_numpy(refiner.slope),
-            torch.from_numpy(shift),
+            tensor(rows),
+            tensor(refiner.slope),
+            tensor(shift),
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
+
+from craft_zoo.tensors import Tensor, log_softmax, picked
 
 _MIN_IMAGES = 100  # tests with 10 and 40 images missed gains of 15 and 7 points
 _PRIOR_MEAN, _PRIOR_STD = -0.2, 0.2  # change of the cross-entropy by a search
@@ -55,9 +56,9 @@ class HeldOut:
         if self._first is None:
             self._first = losses
             return
-        difference = losses - self._first
+        difference = np.asarray(losses - self._first)
         mean = float(difference.mean())
-        error = max(float(difference.std()) / len(losses) ** 0.5, _MIN_STANDARD_ERROR)
+        error = max(float(difference.std(ddof=1)) / len(losses) ** 0.5, _MIN_STANDARD_ERROR)
         self.search_may_use = mean < -_Z_SCORE * error
         self.worse = mean / error**2 + _PRIOR_MEAN / _PRIOR_STD**2 > 0
         if not self.worse:
@@ -68,8 +69,5 @@ class HeldOut:
             self.given_up = queries - self._worse_since >= self._patience
 
     def _losses(self, refined: Tensor) -> Tensor:
-        scaled = [
-            F.cross_entropy(s * refined, self._targets, reduction="none")
-            for s in _INVERSE_TEMPERATURES
-        ]
+        scaled = [-picked(log_softmax(s * refined), self._targets) for s in _INVERSE_TEMPERATURES]
         return min(scaled, key=lambda losses: float(losses.mean()))

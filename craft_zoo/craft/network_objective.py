@@ -19,7 +19,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import collaborative_loss
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import OutputLoss
-from craft_zoo.refiner import Refiner, RefinerTrainer
+from craft_zoo.refiner.network import Refiner, RefinerTrainer
 from craft_zoo.seeding import derived_seed, generator
 
 _REPLAY_BYTES = 2**30

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
-import torch
 
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.losses import cross_entropy
 from craft_zoo.optimizers import OutputLoss
 from craft_zoo.refiner.convex import CrossEntropy
+from craft_zoo.tensors import tensor
 
 
 class Objective(ABC):
@@ -23,7 +23,7 @@ class Objective(ABC):
 
     def __init__(self, labels: np.ndarray) -> None:
         self.labels = labels
-        self._targets = torch.from_numpy(labels)
+        self._targets = tensor(labels)
 
     @property
     def width(self) -> int:
@@ -91,16 +91,15 @@ class CrossEntropyObjective(Objective):
 
     def losses(self, logits: np.ndarray) -> list[float]:
         """Cross-entropy of each candidate."""
-        with torch.inference_mode():
-            return cross_entropy(torch.from_numpy(logits), self._targets).tolist()
+        return cross_entropy(tensor(logits), self._targets).tolist()
 
     def output_loss(self, rows: np.ndarray) -> OutputLoss:
         """Cross-entropy."""
         of_rows = CrossEntropy(self._targets[rows])
 
         def loss(logits: np.ndarray) -> tuple[float, np.ndarray]:
-            value, slope = of_rows(torch.from_numpy(logits))
-            return value, slope.numpy()
+            value, slope = of_rows(tensor(logits))
+            return value, np.asarray(slope)
 
         return loss
 

@@ -31,7 +31,7 @@ from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.pixels import as_rgb
 from craft_zoo.data.splits import SPLIT_NAMES, find_splits, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.files import expanded
 
 if TYPE_CHECKING:
@@ -211,12 +211,8 @@ def _parse(argument: str) -> tuple[str, dict[str, str]]:
 
 
 def _open(name: str, config: str | None) -> Mapping[str, datasets.Dataset]:
-    try:
+    with needs_extra("hf", "data set 'hf'"):
         from datasets import Dataset, load_dataset, load_from_disk
-    except ImportError:
-        raise CraftZooError(
-            "data set 'hf' needs the package datasets: pip install 'craft-zoo[hf]'"
-        ) from None
     path = expanded(name)
     if not path.exists():
         _check_hub(name)

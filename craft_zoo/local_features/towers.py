@@ -7,11 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 
 from craft_zoo.blackbox.load import load_vlm
 from craft_zoo.data.images import ImageSource, open_image
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.local_features.registry import register_features
 
 _BATCH = 32
@@ -21,6 +20,8 @@ _BATCH = 32
 def of_timm(images: Sequence[ImageSource], name: str) -> np.ndarray:
     """timm:NAME: pooled features of a pretrained model of timm (timm:resnet18, timm:NAME@FILE)."""
     model, transform = timm_model(name)
+    import torch
+
     rows = []
     for first in range(0, len(images), _BATCH):
         batch = [transform(open_image(image)) for image in images[first : first + _BATCH]]
@@ -39,7 +40,8 @@ def timm_model(name: str) -> tuple[Any, Any]:
     Raises:
         CraftZooError: it cannot be loaded.
     """
-    import timm  # a dependency of open_clip; takes seconds
+    with needs_extra("torch", f"timm:{name}"):
+        import timm  # a dependency of open_clip; takes seconds
 
     architecture, _, file = name.partition("@")
     given: dict[str, Any] = {"pretrained_cfg_overlay": {"file": file}} if file else {}

@@ -19,7 +19,6 @@ from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.methods.batches import batch_options, training_batches
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
-from craft_zoo.prompts import square_pixels
 from craft_zoo.seeding import generator
 
 _CROP = 0.08  # smallest share of an image's area in a view, the default of Dassl
@@ -76,6 +75,8 @@ class Program:
             sources: N images, of which the central squares are taken.
             parameters: (n_parameters,).
         """
+        from craft_zoo.prompts.visual import square_pixels
+
         colours = expit(parameters.reshape(3, self.size, self.size)).transpose(1, 2, 0)
         framed = np.repeat(colours.astype(np.float32)[None], len(sources), axis=0)
         first = self.size // 2 - self.inner // 2
@@ -110,6 +111,7 @@ class Framed(AlteredImages):
     own=OPTIONS,
     deployable=False,
     start=DATASET_TEMPLATE,
+    uses_torch=True,
 )
 def bar(problem: Problem) -> Iterator[Step]:
     """A frame of colours around every image, by one-sided estimates (BAR, Tsai et al. 2020).

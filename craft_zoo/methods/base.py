@@ -18,7 +18,7 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, words_before
 from craft_zoo.craft import DATASET_TEMPLATE, CraftConfig, Step
 from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.local_features import check_features
 from craft_zoo.optimizers import Space
 from craft_zoo.optimizers.option import Option
@@ -260,6 +260,7 @@ class _Entry:
     asks_initial: bool
     deployable: bool
     start: str | None
+    uses_torch: bool
 
 
 REGISTRY: Registry[_Entry] = Registry(
@@ -285,6 +286,7 @@ def register_method(
     asks_initial: bool = True,
     deployable: bool = True,
     start: str | None = None,
+    uses_torch: bool = False,
 ) -> Callable[[Method], Method]:
     """Decorator that registers a method; its docstring's first line is its description.
 
@@ -313,6 +315,8 @@ def register_method(
         deployable: whether an adapter can represent the solution.
         start: initial prompt, whatever the setting ``template`` is, and like it possibly
             ``dataset``; None: that of the setting.
+        uses_torch: whether it needs the extra ``torch`` for itself, whatever the model is. Its
+            module must be importable without it.
     """
     known = {field.name for field in fields(CraftConfig)} - {"own"}
     used = known if settings is None else frozenset(settings) | {"template"}
@@ -341,6 +345,7 @@ def register_method(
             asks_initial=asks_initial,
             deployable=deployable,
             start=start,
+            uses_torch=uses_torch,
         )
         REGISTRY.add(name, entry, method)
         return method
@@ -399,9 +404,13 @@ def get_method(name: str) -> Method:
     """The method called ``name``.
 
     Raises:
-        CraftZooError: no method has this name.
+        CraftZooError: no method has this name, or its extra is missing.
     """
-    return _find(name).method
+    entry = _find(name)
+    if entry.uses_torch:
+        with needs_extra("torch", f"method {name!r}"):
+            import torch  # noqa: F401
+    return entry.method
 
 
 def uses_optimizer(name: str) -> bool:
@@ -458,7 +467,11 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
         OptimizerError: the optimizer or an option of it is unknown or has a wrong value, it does
             not suit the method's search space, or the budget is smaller than one generation.
     """
+    get_method(name)
     entry = _find(name)
+    if config.refiner == "network" and "refiner" in entry.settings:
+        with needs_extra("torch", "the network refiner"):
+            import torch  # noqa: F401
     if config.local:
         check_features(config.local)
     if not entry.deployable:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, ImageSet
 from craft_zoo.craft import DATASET_TEMPLATE, Step
-from craft_zoo.data.float_image import FloatImage
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError
 from craft_zoo.local_features import check_features, extract
-from craft_zoo.local_features.towers import timm_model
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.base import Problem, register_method
@@ -28,17 +22,14 @@ from craft_zoo.methods.zip import CROP
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.blackvip_spsa import BlackvipSPSA
 from craft_zoo.optimizers.option import Option
-from craft_zoo.prompts import PrincipalComponents, square_pixels
 from craft_zoo.seeding import derived_seed
+from craft_zoo.tensors import Tensor, tensor
+
+if TYPE_CHECKING:
+    from craft_zoo.prompts.blackvip import Decoder
 
 SIDE = 224  # of a prompted image in pixels
-_GRID = 7  # side of the decoder's input
 _MAE = "timm:vit_base_patch16_224.mae"
-# Mean and standard deviation with which CLIP normalises colours in [0, 1].
-_MEAN, _STD = (
-    torch.tensor(each).reshape(3, 1, 1)
-    for each in ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
-)
 
 
 class Gains(NamedTuple):
@@ -74,85 +65,6 @@ TABLE = {
 }
 
 
-class Decoder(nn.Module):
-    """Draws prompts from codes by transposed convolutions, with a trigger that all images share.
-
-    Code and trigger together are channels of 7 x 7 numbers. Each of five layers doubles the side,
-    the last to 224 pixels; between them are batch normalisations and GELU. With codes of 768
-    numbers, and so a trigger of 800, it has BlackVIP's 9,920 parameters.
-
-    In training mode the normalisations use the batch's statistics and update the running ones,
-    with which the deployed decoder normalises.
-
-    Args:
-        width: D, numbers of a code.
-        rng: source of the initial parameters: PyTorch's default, and a trigger uniform in [0, 0.1].
-
-    Raises:
-        CraftZooError: a code is too long.
-    """
-
-    def __init__(self, width: int, rng: torch.Generator) -> None:
-        super().__init__()
-        channels = next((each for each in (32, 64) if each * _GRID**2 > width), None)
-        if channels is None:
-            raise CraftZooError(
-                f"the encoder of BlackVIP gives {width:,} numbers an image, and its decoder takes "
-                f"{64 * _GRID**2 - 1:,} at most: name another encoder"
-            )
-        self.trigger = nn.Parameter(torch.empty(channels * _GRID**2 - width))
-        layers: list[nn.Module] = []
-        for before, within, after in ((channels, 64, 64), (64, 64, 32), (32, 32, 32), (32, 32, 16)):
-            layers += [
-                _doubling(before, within, groups=before, bias=True),
-                nn.utils.skip_init(nn.ConvTranspose2d, within, after, 1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.GELU(),
-            ]
-        self.body = nn.Sequential(*layers, _doubling(16, 3, groups=1, bias=False))
-        nn.init.uniform_(self.trigger, 0, 0.1, generator=rng)
-        for layer in self.body:
-            if isinstance(layer, nn.ConvTranspose2d):
-                bound = 1 / math.sqrt(layer.weight[0].numel())  # PyTorch's own default
-                for parameter in layer.parameters():
-                    nn.init.uniform_(parameter, -bound, bound, generator=rng)
-        self.requires_grad_(False)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """(N, D) codes → (N, 3, 224, 224) prompts."""
-        both = torch.cat([codes, self.trigger.expand(len(codes), -1)], dim=1)
-        return self.body(both.reshape(len(codes), -1, _GRID, _GRID))
-
-    @property
-    def vector(self) -> np.ndarray:
-        """(P,) float64, all parameters."""
-        return nn.utils.parameters_to_vector(self.parameters()).numpy().astype(np.float64)
-
-    @vector.setter
-    def vector(self, values: np.ndarray) -> None:
-        filled = torch.from_numpy(values.astype(np.float32))
-        nn.utils.vector_to_parameters(filled, self.parameters())
-
-
-def _doubling(before: int, after: int, *, groups: int, bias: bool) -> nn.ConvTranspose2d:
-    # PyTorch would draw its weights from the global generator, hence skip_init.
-    return nn.utils.skip_init(
-        nn.ConvTranspose2d, before, after, 2, stride=2, groups=groups, bias=bias
-    )
-
-
-def prompted(pixels: Tensor, prompts: Tensor, strength: float) -> list[FloatImage]:
-    """Images with visual prompts, clipped to what an image can show.
-
-    Args:
-        pixels: (N, 3, S, S) uint8.
-        prompts: (N, 3, S, S), added to colours as CLIP normalises them.
-        strength: factor of the prompts.
-    """
-    moved = pixels / 255 + strength * _STD * prompts
-    return [FloatImage(each) for each in moved.clamp(0, 1).permute(0, 2, 3, 1).numpy()]
-
-
 Encoder = Callable[[Tensor], Tensor]
 """Maps (N, 3, 224, 224) uint8 pixels to (N, D) codes."""
 
@@ -173,6 +85,9 @@ class PromptedImages(AlteredImages):
 
     def alter(self, images: ImageSet) -> ImageSet:
         """The prompted images."""
+        from craft_zoo.prompts.blackvip import prompted
+        from craft_zoo.prompts.visual import square_pixels
+
         shown: list[ImageSource] = []
         for first in range(0, len(images), 128):
             pixels = square_pixels(images.sources[first : first + 128], SIDE)
@@ -202,6 +117,7 @@ def _options(*more: Option) -> tuple[Option, ...]:
     earlier={"encoder": ""},  # no value of it: what was called blackvip is now visual-prompt
     deployable=False,
     start=DATASET_TEMPLATE,
+    uses_torch=True,
 )
 def blackvip(problem: Problem) -> Iterator[Step]:
     """A visual prompt drawn for each image from ViT-MAE's code (BlackVIP, Oh et al. 2023).
@@ -222,14 +138,22 @@ def blackvip(problem: Problem) -> Iterator[Step]:
     own=_options(),
     deployable=False,
     start=DATASET_TEMPLATE,
+    uses_torch=True,
 )
 def blackvip_se(problem: Problem) -> Iterator[Step]:
     """BlackVIP with a PCA of the training images as its encoder (BlackVIP-SE, Oh et al. 2024)."""
+    from craft_zoo.prompts.visual import PrincipalComponents, square_pixels
+
     pixels = square_pixels(problem.images.sources, SIDE)
     return _search(problem, "blackvip-se", PrincipalComponents.of(pixels))
 
 
 def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
+    import torch
+
+    from craft_zoo.prompts.blackvip import Decoder, prompted
+    from craft_zoo.prompts.visual import square_pixels
+
     def own(setting: str) -> Any:
         return problem.own(f"{name}.{setting}")
 
@@ -267,7 +191,7 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
             decoder.vector = start + candidate
             shown = prompted(pixels, decoder(codes), gains.strength)
             logits = search.score(prompt, problem.vlm.images(shown, keep=False))
-            losses.append(float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))))
+            losses.append(float(cross_entropy(tensor(logits), tensor(labels))))
             learnt.append(accuracy(logits, labels))
         optimizer.tell(candidates, np.array(losses))
         if reports.due(meter.queries, is_last=not meter.remaining):
@@ -284,27 +208,15 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
 
 
 def _tower(spec: str, vlm: VLM) -> Encoder:
+    from craft_zoo.local_features.towers import timm_model
+    from craft_zoo.prompts.blackvip import class_tokens
+
     scheme, _, name = spec.partition(":")
     if scheme == "timm" and getattr(timm_model(name)[0], "num_prefix_tokens", False):
-        return lambda pixels: _class_tokens(timm_model(name)[0], pixels)
+        return lambda pixels: class_tokens(timm_model(name)[0], pixels)
 
     def encode(pixels: Tensor) -> Tensor:
         shown = ImageSet(list(pixels.permute(0, 2, 3, 1).numpy()), vlm)
-        return torch.from_numpy(np.concatenate(extract(spec, shown), axis=1))
+        return tensor(np.concatenate(extract(spec, shown), axis=1))
 
     return encode
-
-
-@torch.no_grad()
-def _class_tokens(model: Any, pixels: Tensor) -> Tensor:
-    parts = []
-    for some in pixels.split(32):
-        _, prefix = model.forward_intermediates(
-            (some / 255 - _MEAN) / _STD,
-            indices=1,
-            norm=False,
-            return_prefix_tokens=True,
-            intermediates_only=True,
-        )[0]
-        parts.append(prefix[:, 0])
-    return torch.cat(parts)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from craft_zoo import optimizers
 from craft_zoo.adapter import Solution
@@ -24,6 +23,7 @@ from craft_zoo.optimizers.mmes import MMES
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import Subspace
 from craft_zoo.seeding import derived_seed, generator
+from craft_zoo.tensors import tensor
 
 TOKENS = 8  # of a text
 _POPSIZE = 30
@@ -146,7 +146,7 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
     space = TokenSpace(start.shape[1], words, image, patches, dim=dim, seed=problem.seed)
     optimizer = _optimizer(own("optimizer"), space.dim, problem)
     yield Step(0, Solution(space.contexts(np.zeros((1, space.dim)))[0]))
-    meter, labels = problem.meter, torch.from_numpy(problem.labels)
+    meter, labels = problem.meter, tensor(problem.labels)
     search = meter.wrap(problem.box, "search")
     reports = Reports(problem.budget)
     while meter.remaining and not optimizer.stop:
@@ -163,7 +163,7 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
             )
         else:
             logits = np.stack(list(search.logits(contexts, problem.images)))
-        losses = cross_entropy(torch.from_numpy(logits), labels).numpy()
+        losses = np.asarray(cross_entropy(tensor(logits), labels))
         optimizer.tell(candidates, losses)
         is_last = not meter.remaining or optimizer.stop is not None
         if reports.due(meter.queries, is_last=is_last):

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
@@ -18,6 +16,7 @@ from craft_zoo.methods.batches import batch_options, training_batches
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import generator
+from craft_zoo.tensors import tensor
 
 _CROP = 0.5  # smallest share of an image's area in a view
 _LR, _WARMUP_LR = 0.002, 1e-5  # of Adam, and in the first epoch
@@ -32,7 +31,7 @@ OPTIONS = (
 )
 
 
-@register_method("cbbt", uses_optimizer=False, settings=(), own=OPTIONS, start="a")
+@register_method("cbbt", uses_optimizer=False, settings=(), own=OPTIONS, start="a", uses_torch=True)
 def cbbt(problem: Problem) -> Iterator[Step]:
     """One context token by estimated gradients (CBBT, Guo et al. 2023), without its adapter.
 
@@ -40,6 +39,7 @@ def cbbt(problem: Problem) -> Iterator[Step]:
     the present context and 256 others on the same batch; Adam follows the gradient that they give.
     The token begins as the word "a".
     """
+    import torch
 
     def own(name: str) -> Any:
         return problem.own(f"cbbt.{name}")
@@ -65,8 +65,8 @@ def cbbt(problem: Problem) -> Iterator[Step]:
         for logits in search.logits(candidates.astype(np.float32), images):
             if not losses:
                 learnt = accuracy(logits, labels)
-            losses.append(float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))))
-        context.grad = clipped(gradient(moves, np.array(losses)))
+            losses.append(float(cross_entropy(tensor(logits), tensor(labels))))
+        context.grad = torch.from_numpy(clipped(gradient(moves, np.array(losses))))
         adam.param_groups[0]["lr"] = learning_rate(number // an_epoch, epochs, own("lr"))
         adam.step()
         yield Step(problem.meter.queries, Solution(context.numpy().copy()), losses[0], learnt)
@@ -96,10 +96,10 @@ def gradient(moves: np.ndarray, losses: np.ndarray) -> np.ndarray:
     return np.tensordot(slopes, moves / length, axes=1) / len(moves) / length
 
 
-def clipped(gradient: np.ndarray) -> Tensor:
+def clipped(gradient: np.ndarray) -> np.ndarray:
     """A gradient, no longer than 5, as float32."""
     share = min(1.0, _LONGEST / (float(np.linalg.norm(gradient)) + 1e-6))
-    return torch.tensor(share * gradient, dtype=torch.float32)
+    return (share * gradient).astype(np.float32)
 
 
 def learning_rate(epoch: int, epochs: int, lr: float) -> float:

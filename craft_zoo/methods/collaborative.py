@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,18 +12,20 @@ from craft_zoo.anchors import Anchors
 from craft_zoo.craft import (
     ConvexObjective,
     CrossEntropyObjective,
-    NetworkObjective,
     Objective,
     RefinerFitter,
     Step,
     collaborate,
 )
+from craft_zoo.errors import needs_extra
 from craft_zoo.local_features import extract
 from craft_zoo.methods.base import REFINER_SETTINGS, SEARCH_SETTINGS, Problem, register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import PromptSpace, Subspace
-from craft_zoo.refiner import Refiner
 from craft_zoo.seeding import derived_seed
+
+if TYPE_CHECKING:
+    from craft_zoo.craft.network_objective import NetworkObjective
 
 
 @register_method("prompt", settings=SEARCH_SETTINGS)
@@ -157,6 +160,9 @@ def refiner_fitter(
 
 def network_objective(problem: Problem) -> NetworkObjective:
     """The objective of the network refiner."""
+    with needs_extra("torch", "the network refiner"):
+        from craft_zoo.craft.network_objective import NetworkObjective
+        from craft_zoo.refiner.network import Refiner
     config = problem.config
     return NetworkObjective(
         problem.box,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
@@ -24,6 +21,9 @@ from craft_zoo.methods.white_box import local
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import derived_seed, generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ITERATIONS = {
     "caltech101": 1000,
@@ -62,6 +62,7 @@ OPTIONS = (
     asks_initial=False,
     deployable=False,
     start=DATASET_TEMPLATE,
+    uses_torch=True,
 )
 def lfa(problem: Problem) -> Iterator[Step]:
     """A linear map from image vectors to those of class prompts (LFA, Ouali et al. 2023).
@@ -82,6 +83,7 @@ def lfa(problem: Problem) -> Iterator[Step]:
     own=OPTIONS,
     deployable=False,
     start=DATASET_TEMPLATE,
+    uses_torch=True,
 )
 def lfa_local(problem: Problem) -> Iterator[Step]:
     """White box: as lfa, on the features of a model on this machine."""
@@ -237,6 +239,8 @@ def refine(
         rng: source of the choices.
         torch_seed: seed of the noise.
     """
+    import torch
+
     noise = torch.Generator().manual_seed(torch_seed)
     weight = torch.tensor(first, dtype=torch.float32, requires_grad=True)
     inputs = torch.from_numpy(np.asarray(crops, dtype=np.float32))
@@ -277,6 +281,9 @@ def reranking_loss(vectors: Tensor, texts: Tensor, labels: Tensor) -> Tensor:
         texts: (C, dim) of class prompts.
         labels: (N,) int64.
     """
+    import torch
+    from torch.nn import functional as F
+
     vectors, texts = F.normalize(vectors, dim=-1), F.normalize(texts, dim=-1)
     own = texts[labels]
     anchor = (vectors - own).square().sum(-1).sqrt()[:, None]

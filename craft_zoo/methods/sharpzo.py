@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from craft_zoo import optimizers
 from craft_zoo.adapter import Solution
@@ -20,6 +19,7 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import Subspace
 from craft_zoo.seeding import derived_seed, generator
+from craft_zoo.tensors import tensor
 
 _CROP = 0.5  # smallest share of an image's area in a view
 _REPORTED = 100  # steps of the descent between two reports, as the authors' code evaluates
@@ -70,7 +70,7 @@ def sharpzo(problem: Problem) -> Iterator[Step]:
         _CROP,
     )
     images = problem.vlm.images(views, keep=False)
-    labels = torch.from_numpy(problem.labels)
+    labels = tensor(problem.labels)
     meter = problem.meter
     search = meter.wrap(problem.box, "search")
     best = float("inf"), float("nan")  # loss and accuracy since the last report
@@ -79,7 +79,7 @@ def sharpzo(problem: Problem) -> Iterator[Step]:
         nonlocal best
         found = []
         for logits in search.logits(space.prompts(points), images):
-            found.append(float(cross_entropy(torch.from_numpy(logits), labels)))
+            found.append(float(cross_entropy(tensor(logits), labels)))
             if found[-1] < best[0]:
                 best = found[-1], accuracy(logits, problem.labels)
         return np.array(found)

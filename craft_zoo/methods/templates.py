@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.templates import as_template
 from craft_zoo.craft import CraftConfig, Step
@@ -13,6 +11,7 @@ from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import TEMPLATES
+from craft_zoo.tensors import tensor
 
 
 def _most_queries(config: CraftConfig, _budget: int, _n_classes: int) -> int:
@@ -37,12 +36,12 @@ def templates(problem: Problem) -> Iterator[Step]:
     meter = problem.meter
     yield Step(0, Solution(problem.initial_prompt))
     bank = dict.fromkeys([problem.template, *map(as_template, TEMPLATES)])
-    labels = torch.from_numpy(problem.labels)
+    labels = tensor(problem.labels)
     best = float("inf")
     search = meter.wrap(problem.box, "search")
     for template in list(bank)[: meter.remaining]:
         logits = search.score(template, problem.images)
-        loss = float(cross_entropy(torch.from_numpy(logits), labels))
+        loss = float(cross_entropy(tensor(logits), labels))
         if loss < best:
             best, solution = loss, Solution(template)
             learnt = accuracy(logits, problem.labels)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from craft_zoo import optimizers
 from craft_zoo.adapter import Solution
@@ -16,8 +16,11 @@ from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.metrics import accuracy
-from craft_zoo.prompts import Coordinator, square_pixels
 from craft_zoo.seeding import derived_seed
+from craft_zoo.tensors import tensor
+
+if TYPE_CHECKING:
+    from craft_zoo.prompts.visual import Coordinator
 
 
 @dataclass(kw_only=True)
@@ -34,16 +37,22 @@ class VisualPrompt(AlteredImages):
 
     def alter(self, images: ImageSet) -> ImageSet:
         """The prompted images."""
+        from craft_zoo.prompts.visual import square_pixels
+
         pixels = square_pixels(images.sources, self.vlm.image_size)
         return self.vlm.images(list(self.coordinator(pixels, self.parameters)), keep=False)
 
 
-@register_method("visual-prompt", uses_optimizer=False, settings=(), deployable=False)
+@register_method(
+    "visual-prompt", uses_optimizer=False, settings=(), deployable=False, uses_torch=True
+)
 def visual_prompt(problem: Problem) -> Iterator[Step]:
     """A colour pattern for each image, by craft-zoo's own SPSA-GC; see blackvip for the published.
 
     Each query passes new prompted images to the model, so it takes as long as encoding them.
     """
+    from craft_zoo.prompts.visual import Coordinator, square_pixels
+
     box, vlm, meter = problem.box, problem.vlm, problem.meter
     yield Step(0, Solution(box.initial_prompt))
     pixels = square_pixels(problem.images.sources, vlm.image_size)
@@ -55,7 +64,7 @@ def visual_prompt(problem: Problem) -> Iterator[Step]:
         seed=derived_seed(problem.seed, "optimizer"),
     )
     search = meter.wrap(box, "search")
-    labels = torch.from_numpy(problem.labels)
+    labels = tensor(problem.labels)
     reports = Reports(problem.budget)
     while meter.remaining and not optimizer.stop:
         candidates = optimizer.ask()[: meter.remaining]
@@ -63,7 +72,7 @@ def visual_prompt(problem: Problem) -> Iterator[Step]:
         for parameters in candidates:
             prompted = vlm.images(list(coordinator(pixels, parameters)), keep=False)
             logits = search.score(box.initial_prompt, prompted)
-            losses.append(float(cross_entropy(torch.from_numpy(logits), labels)))
+            losses.append(float(cross_entropy(tensor(logits), labels)))
             learnt.append(accuracy(logits, problem.labels))
         optimizer.tell(candidates, np.array(losses))
         if reports.due(meter.queries, is_last=not meter.remaining):

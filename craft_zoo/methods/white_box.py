@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 
 from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
@@ -16,32 +16,42 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.metrics import accuracy
-from craft_zoo.openclip.model import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner, choose_regularization, fit
+
+if TYPE_CHECKING:
+    import torch
+
+    from craft_zoo.openclip import OpenCLIP
 
 _STEPS = 300
 _STEP_SIZE = 0.2  # Adam's learning rate, in units of the initial context's root mean square
 
 
-@register_method("coop", uses_optimizer=False, white_box=True, settings=())
+@register_method("coop", uses_optimizer=False, white_box=True, settings=(), uses_torch=True)
 def coop(problem: Problem) -> Iterator[Step]:
     """White box: a context learned by back-propagation (CoOp, Zhou et al. 2022).
 
     Full-batch Adam, 300 steps, cosine schedule, no augmentation; the context is initialized from
     the initial words. These are our settings; CoOp uses SGD for 50 to 200 epochs, augmented.
     """
+    import torch
+
     return _back_propagated(problem, torch.from_numpy(problem.box.initial_context))
 
 
-@register_method("coop-csc", uses_optimizer=False, white_box=True, settings=())
+@register_method("coop-csc", uses_optimizer=False, white_box=True, settings=(), uses_torch=True)
 def coop_csc(problem: Problem) -> Iterator[Step]:
     """White box: a context per class by back-propagation (CoOp's CSC, Zhou et al. 2022)."""
+    import torch
+
     start = torch.from_numpy(problem.box.initial_context)
     return _back_propagated(problem, start.repeat(len(problem.box.classnames), 1, 1))
 
 
 def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
     """Learn contexts as in :func:`coop`; ``start`` is (n_ctx, dim) or (C, n_ctx, dim)."""
+    import torch
+
     opened = local(problem).white_box(problem.box.classnames, problem.box.template)
     unit = start.square().mean().sqrt()
     moved = torch.zeros_like(start, requires_grad=True)
@@ -104,7 +114,8 @@ def local(problem: Problem) -> OpenCLIP:
     Raises:
         CraftZooError: it is not.
     """
-    if not isinstance(problem.vlm, OpenCLIP):
+    model = sys.modules.get("craft_zoo.openclip.model")  # loaded with the first model
+    if model is None or not isinstance(problem.vlm, model.OpenCLIP):
         raise CraftZooError(
             f"{problem.vlm.name} does not expose its internals: white-box methods need a model on "
             f"this machine"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 
 from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
@@ -20,6 +19,7 @@ from craft_zoo.optimizers.option import Option
 from craft_zoo.optimizers.zip_spsa import ZipSPSA
 from craft_zoo.prompts.space import PromptSpace
 from craft_zoo.seeding import derived_seed, generator
+from craft_zoo.tensors import tensor
 
 TOKENS, DIM, RANK = 8, 500, 5
 _STD = 0.02  # of the initial context's entries
@@ -154,7 +154,7 @@ def zip_(problem: Problem) -> Iterator[Step]:
         images = problem.vlm.images(sources, keep=False)
         candidates = optimizer.ask()[: meter.remaining]
         logits = np.stack(list(search.logits(space.prompts(candidates), images)))
-        losses = cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)).numpy()
+        losses = np.asarray(cross_entropy(tensor(logits), tensor(labels)))
         optimizer.tell(candidates, losses)
         best = int(np.argmin(losses))
         yield Step(

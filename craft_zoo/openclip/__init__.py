@@ -6,9 +6,15 @@
 - :func:`cache_folder`: folder of the image feature cache
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from craft_zoo.openclip.cache import cache_folder
-from craft_zoo.openclip.model import PRECISIONS, OpenCLIP, pretrained_models
-from craft_zoo.openclip.weights import former_settings, model_name, with_activation
+from craft_zoo.openclip.weights import PRECISIONS, former_settings, model_name, with_activation
+
+if TYPE_CHECKING:
+    from craft_zoo.openclip.model import OpenCLIP, pretrained_models
 
 __all__ = [
     "PRECISIONS",
@@ -19,3 +25,14 @@ __all__ = [
     "pretrained_models",
     "with_activation",
 ]
+
+
+if not TYPE_CHECKING:  # otherwise type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Import models on first use, as they need the extra ``torch`` and names do not."""
+        if name not in ("OpenCLIP", "pretrained_models"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from craft_zoo.openclip import model
+
+        return getattr(model, name)

@@ -10,13 +10,15 @@ import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import platformdirs
-import torch
-from torch import nn
 
 from craft_zoo.files import expanded
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _VERSION = "1"  # to be raised when the features of a key change
 _VARIABLES = 500  # keys in a statement; SQLite allows 999 variables
@@ -106,6 +108,8 @@ class FeatureCache:
 
 def module_key(module: nn.Module, *more: object) -> str:
     """SHA-256 of a module's structure and weights, and of the representations of ``more``."""
+    import torch  # the extra torch, which other uses of this file do not need
+
     digest = hashlib.sha256(repr((module, *more)).encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -39,10 +39,9 @@ from craft_zoo.openclip.text import (
     token_embedding,
     tokens_in_parts,
 )
-from craft_zoo.openclip.weights import ACTIVATIONS, Weights, find_weights
+from craft_zoo.openclip.weights import ACTIVATIONS, PRECISIONS, Weights, find_weights
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-PRECISIONS = tuple(_DTYPES)
 # Bytes of logits that are computed in one matrix product, if single prompts have fewer.
 _LOGITS_TOGETHER = 2**23
 

@@ -17,12 +17,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import open_clip
-from open_clip.transform import PreprocessCfg
-
 from craft_zoo import mini
 from craft_zoo.errors import CraftZooError, did_you_mean
 
+PRECISIONS = ("fp32", "fp16", "bf16")
 _SUFFIXES = {"-quickgelu": True, "-gelu": False}
 ACTIVATIONS = {True: "QuickGELU", False: "GELU"}
 
@@ -146,12 +144,12 @@ def find_weights(model: str, pretrained: str | None) -> Weights:
     found = _architecture(model)
     if found is None:
         raise CraftZooError(
-            f"unknown model {model!r}: {did_you_mean(model, [mini.NAME, *open_clip.list_models()])}"
+            f"unknown model {model!r}: {did_you_mean(model, [mini.NAME, *_architectures()])}"
             f"use {mini.NAME}, or one of open_clip's architectures "
             f"(python -c 'import open_clip; print(open_clip.list_models())')"
         )
     architecture, quick = found
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    tags = _tags(architecture)
     if pretrained is None:
         raise CraftZooError(
             f"model {model} needs weights: add pretrained (--pretrained), a checkpoint's path "
@@ -179,10 +177,10 @@ def former_settings(name: str) -> tuple[str, ModelSettings, ModelSettings] | Non
         The architecture, the former and the present settings; None if both are the same.
     """
     architecture, _, pretrained = name.partition("@")
-    if architecture not in open_clip.list_models() or not pretrained:
+    if architecture not in _architectures() or not pretrained:
         return None
     before = _architecture_settings(architecture)
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    tags = _tags(architecture)
     if pretrained in tags:
         # Earlier versions took the image preprocessing from the tag, but not the activation.
         trained = _tag_settings(architecture, pretrained)
@@ -196,9 +194,25 @@ def former_settings(name: str) -> tuple[str, ModelSettings, ModelSettings] | Non
     return None if before == now else (architecture, before, now)
 
 
+def _architectures() -> list[str]:
+    """open_clip's architectures; none where it is not installed, so that other names are read."""
+    try:
+        import open_clip
+    except ModuleNotFoundError:  # the extra torch
+        return []
+    return open_clip.list_models()
+
+
+def _tags(architecture: str) -> list[str]:
+    """open_clip's tags of the weights of an architecture."""
+    import open_clip
+
+    return open_clip.list_pretrained_tags_by_model(architecture)
+
+
 def _architecture(model: str) -> tuple[str, bool | None] | None:
     """open_clip's architecture and the activation in the name, if any; None: it is unknown."""
-    known = open_clip.list_models()
+    known = _architectures()
     for suffix, quick in _SUFFIXES.items():
         if model.endswith(suffix):
             if model in known:
@@ -216,12 +230,18 @@ def _named(architecture: str, quick: bool | None) -> str:
 
 def _architecture_settings(architecture: str) -> ModelSettings:
     """Settings of an architecture whose weights are unknown."""
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
     config: dict[str, Any] = open_clip.get_model_config(architecture)
     return _as_settings(bool(config.get("quick_gelu", False)), asdict(PreprocessCfg()))
 
 
 def _tag_settings(architecture: str, tag: str) -> ModelSettings:
     """Settings in the configuration of a tag."""
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
     config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
     preprocess = asdict(PreprocessCfg()) | {k: v for k, v in config.items() if v is not None}
     return _as_settings(bool(config.get("quick_gelu", False)), preprocess)
@@ -266,10 +286,7 @@ def _of_file(architecture: str, file: Path, quick: bool | None) -> Weights:
     architecture agree, or else those of the architecture."""
     default = _architecture_settings(architecture)
     own = default.quick_gelu
-    of_tags = {
-        tag: _tag_settings(architecture, tag)
-        for tag in open_clip.list_pretrained_tags_by_model(architecture)
-    }
+    of_tags = {tag: _tag_settings(architecture, tag) for tag in _tags(architecture)}
     fitting = {tag: use for tag, use in of_tags.items() if quick in (None, use.quick_gelu)}
     if quick is not None:
         default = default._replace(quick_gelu=quick)

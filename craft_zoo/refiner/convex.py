@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from scipy import optimize
-from torch import Tensor
-from torch.nn import functional as F
 
+from craft_zoo import tensors
 from craft_zoo.errors import CraftZooError
 from craft_zoo.refiner.discriminant import discriminants
+from craft_zoo.tensors import Tensor, log_softmax, negative_log_likelihood, svd, tensor
 
 _ITERATIONS = 100
 _TOLERANCE = 1e-5
@@ -245,43 +244,43 @@ class _Path:
         penalties: list[float],
         start: np.ndarray | None,
     ) -> None:
-        left, sizes, right = torch.linalg.svd(torch.from_numpy(x), full_matrices=False)
+        left, sizes, right = svd(tensor(x))
         keep = sizes > 1e-5 * sizes[0]
         self._x, self._sizes, self._right = left[:, keep] * sizes[keep], sizes[keep], right[keep]
-        self._logits = torch.from_numpy(logits)
-        self._loss = CrossEntropy(torch.from_numpy(labels))
+        self._logits = tensor(logits)
+        self._loss = CrossEntropy(tensor(labels))
         self._penalties = iter(penalties)
         self._least_decrease = _OF_LARGE if is_large(logits) else _LEAST_DECREASE
         if start is None:
             start = np.zeros((x.shape[1], logits.shape[1]), dtype=np.float32)
-        self._solution = self._right @ torch.from_numpy(start)
+        self._solution = self._right @ tensor(start)
 
     def __iter__(self) -> _Path:
         return self
 
     def __next__(self) -> np.ndarray:
         penalty = next(self._penalties)
-        scale = (self._sizes.square() / (2 * len(self._x)) + penalty).rsqrt()[:, None]
-        x, weight = self._x * scale.T, penalty * scale.square()
+        scale = ((self._sizes**2 / (2 * len(self._x)) + penalty) ** -0.5)[:, None]
+        x, weight = self._x * scale.T, penalty * scale**2
         shape = self._solution.shape
 
         def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            w = torch.from_numpy(flat.astype(np.float32)).view(shape)
+            w = tensor(flat.astype(np.float32).reshape(shape))
             value, slope = self._loss(self._logits + x @ w)
             penalized = weight * w
             gradient = x.T @ slope + penalized
             value += float((penalized * w).sum()) / 2
-            return value, gradient.double().view(-1).numpy()
+            return value, np.asarray(gradient, dtype=np.float64).ravel()
 
         found = optimize.minimize(
             objective,
-            (self._solution / scale).double().view(-1).numpy(),
+            np.asarray(self._solution / scale, dtype=np.float64).ravel(),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": _ITERATIONS, "gtol": _TOLERANCE, "ftol": self._least_decrease},
         )
-        self._solution = torch.from_numpy(found.x.astype(np.float32)).view(shape) * scale
-        return (self._right.T @ self._solution).numpy()
+        self._solution = tensor(found.x.astype(np.float32).reshape(shape)) * scale
+        return np.asarray(self._right.T @ self._solution)
 
 
 class CrossEntropy:
@@ -293,10 +292,15 @@ class CrossEntropy:
 
     def __init__(self, labels: Tensor) -> None:
         self._labels, self._columns = labels, labels[:, None]
-        self._minus_one = torch.full((len(labels), 1), -1.0)
+        self._minus_one = tensor(np.full((len(labels), 1), -1.0, np.float32))
 
     def __call__(self, logits: Tensor) -> tuple[float, Tensor]:
         """Loss of (N, C) float32 logits, and its gradient (N, C)."""
-        logs = logits.log_softmax(-1)
-        slope = logs.exp().scatter_add_(1, self._columns, self._minus_one).div_(len(logs))
-        return float(F.nll_loss(logs, self._labels)), slope
+        logs = log_softmax(logits)
+        loss = negative_log_likelihood(logs, self._labels, "mean")
+        if tensors.torch is not None:
+            slope = logs.exp().scatter_add_(1, self._columns, self._minus_one).div_(len(logs))
+            return loss, slope
+        slope = np.exp(logs)
+        slope[np.arange(len(logs)), self._labels] -= 1
+        return loss, slope / np.float32(len(logs))

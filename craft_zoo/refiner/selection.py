@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from scipy import optimize
-from torch.nn import functional as F
 
 from craft_zoo.refiner.convex import (
     CrossEntropy,
@@ -23,6 +21,7 @@ from craft_zoo.refiner.convex import (
 from craft_zoo.refiner.discriminant import SHRINKAGES, discriminants
 from craft_zoo.refiner.folds import Splits, held_out_splits
 from craft_zoo.refiner.sampling import on_sample_if_large
+from craft_zoo.tensors import log_softmax, negative_log_likelihood, tensor, tensordot
 
 _WHITENINGS = (None, 0.1)
 _PENALTIES = [10.0**-k for k in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5)]
@@ -188,9 +187,10 @@ def _losses(
     logits: np.ndarray, labels: np.ndarray, scales: Sequence[float], shares: np.ndarray
 ) -> list[float]:
     """Cross-entropy of scaled logits, summed over the images, for each scale."""
-    returned, targets = torch.from_numpy(logits), torch.from_numpy(labels)
-    prior = torch.from_numpy(shares)
-    return [float(F.cross_entropy(s * returned + prior, targets, reduction="sum")) for s in scales]
+    returned, targets, prior = tensor(logits), tensor(labels), tensor(shares)
+    return [
+        negative_log_likelihood(log_softmax(s * returned + prior), targets, "sum") for s in scales
+    ]
 
 
 def share_of_evidence(labels: np.ndarray) -> float:
@@ -208,15 +208,15 @@ def sum_weights(parts: np.ndarray, labels: np.ndarray, mean: Sequence[float]) ->
         labels: (N,) int64.
         mean: (K,) mean of the prior.
     """
-    shares = torch.from_numpy(log_shares(labels, parts.shape[2]))
-    logits = torch.from_numpy(parts.astype(np.float32))
-    cross_entropy = CrossEntropy(torch.from_numpy(labels))
+    shares = tensor(log_shares(labels, parts.shape[2]))
+    logits = tensor(parts.astype(np.float32))
+    cross_entropy = CrossEntropy(tensor(labels))
     precision, centre = _PRIOR_PRECISION / len(labels), np.array(mean)
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        total = torch.tensordot(torch.from_numpy(weights.astype(np.float32)), logits, 1)
+        total = tensordot(tensor(weights.astype(np.float32)), logits, 1)
         loss, slope = cross_entropy(total + shares)
-        gradient = torch.tensordot(logits, slope, 2).double().numpy()
+        gradient = np.asarray(tensordot(logits, slope, 2), dtype=np.float64)
         away = weights - centre
         return loss + precision * float(away @ away) / 2, gradient + precision * away
 

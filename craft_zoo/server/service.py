@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
-import torch
 
 from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, ImageSet, Prompt, Question, serving
 from craft_zoo.data.images import BrokenImageError
@@ -35,6 +34,7 @@ from craft_zoo.server.scoring import ask
 from craft_zoo.server.settings import ServeSettings
 from craft_zoo.server.uploads import ForgottenImageError, UploadedImage
 from craft_zoo.server.worker import Job, Run, StoppedError, Worker, whole
+from craft_zoo.threads import compute_on, computing_threads
 
 Result = TypeVar("Result")
 
@@ -409,10 +409,10 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
 
     def _new_worker(self) -> Worker:
-        threads = torch.get_num_threads()  # new threads may start with another number
+        threads = computing_threads()  # new threads may start with another number
         return Worker(
             self.settings.max_batch,
-            lambda: torch.set_num_threads(threads),
+            lambda: compute_on(threads),
             self.metrics.observe_call,
         )
 

@@ -22,7 +22,8 @@ from craft_zoo.data import Task
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
-from craft_zoo.refiner import ConvexRefiner, Refiner
+from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.refiner.network import Refiner
 
 NAMES = ("cat", "dog", "annual crop land")
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from craft_zoo.blackbox import Meter
-from craft_zoo.craft import CraftConfig, NetworkObjective, Step, collaborate
+from craft_zoo.craft import CraftConfig, Step, collaborate
+from craft_zoo.craft.network_objective import NetworkObjective
 from craft_zoo.data import Task
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers import Optimizer, create
 from craft_zoo.optimizers.base import Outputs
 from craft_zoo.prompts import Subspace
-from craft_zoo.refiner import Refiner
+from craft_zoo.refiner.network import Refiner
 
 CONFIG = CraftConfig(refiner="network", intrinsic_dim=8, hidden=16, epoch_queries=10)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from craft_zoo.refiner import Refiner, RefinerTrainer
+from craft_zoo.refiner.network import Refiner, RefinerTrainer
 
 
 def problem() -> tuple[torch.Tensor, torch.Tensor]:

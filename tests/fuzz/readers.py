@@ -65,7 +65,8 @@ from craft_zoo.protocol import (
     encode_files,
 )
 from craft_zoo.records import sealed
-from craft_zoo.refiner import ConvexRefiner, Refiner
+from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.refiner.network import Refiner
 from craft_zoo.server.accounts import Accounts
 from craft_zoo.server.bodies import parse
 from craft_zoo.server.errors import Refusal

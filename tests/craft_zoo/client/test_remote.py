@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import pickle
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -621,9 +620,3 @@ def test_an_adapter_finds_its_server_again(
     predicted = adapter.predict(load_vlm(adapter.model), small_task.test.images[:3])
     expected = tuned.adapter.predict(connect(), small_task.test.images[:3])
     np.testing.assert_array_equal(predicted, expected)
-
-
-def test_without_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "httpx", None)
-    with pytest.raises(CraftZooError, match=r"needs the package httpx: pip install 'craft-zoo\[re"):
-        RemoteVLM("https://host")

@@ -14,17 +14,11 @@ import torch
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, read_settings
-from craft_zoo.methods.blackvip import (
-    TABLE,
-    Decoder,
-    Gains,
-    PromptedImages,
-    _class_tokens,
-    prompted,
-)
+from craft_zoo.methods.blackvip import TABLE, Gains, PromptedImages
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers.blackvip_spsa import BlackvipSPSA
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.prompts.blackvip import Decoder, class_tokens, prompted
 
 
 def test_two_steps_by_hand(deltas: Callable[..., Any]) -> None:
@@ -102,7 +96,7 @@ def test_the_class_token_is_taken_before_the_last_normalisation() -> None:
     model.blocks[-1].register_forward_hook(lambda _module, _given, out: seen.append(out[:, 0]))
     pixels = torch.zeros(2, 3, 224, 224, dtype=torch.uint8)
     pixels[1] = 255
-    found = _class_tokens(model, pixels)
+    found = class_tokens(model, pixels)
     black = torch.tensor([-1.79226253, -1.75209713, -1.48021977])  # as BlackVIP's code clips
     white = torch.tensor([1.93033625, 2.07488384, 2.14589699])
     both = torch.stack([black, white])[:, :, None, None].expand(2, 3, 224, 224)

@@ -32,8 +32,8 @@ def test_a_gradient_by_hand() -> None:
     # (0, -1); their mean is (2, -1), times 1 / e.
     moves = np.array([[[0.5, 0]], [[0, -0.5]]])
     np.testing.assert_allclose(gradient(moves, np.array([1.0, 3, 2])), [[4, -2]])
-    np.testing.assert_allclose(clipped(np.array([[6.0, 8]])).numpy(), [[3, 4]], rtol=1e-6)
-    np.testing.assert_allclose(clipped(np.array([[0.6, 0.8]])).numpy(), [[0.6, 0.8]])
+    np.testing.assert_allclose(clipped(np.array([[6.0, 8]])), [[3, 4]], rtol=1e-6)
+    np.testing.assert_allclose(clipped(np.array([[0.6, 0.8]])), [[0.6, 0.8]])
 
 
 def test_rates_by_hand() -> None:

@@ -26,7 +26,7 @@ from craft_zoo.methods import collaborative as collaborative_module
 from craft_zoo.methods import released as released_module
 from craft_zoo.methods.released import TABLE, ReleasedSettings
 from craft_zoo.openclip import OpenCLIP
-from craft_zoo.refiner import Refiner
+from craft_zoo.refiner.network import Refiner
 from craft_zoo.seeding import generator
 
 LENGTHS = np.array([2, 4], np.float32)  # of the two images' features

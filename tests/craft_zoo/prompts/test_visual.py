@@ -11,7 +11,7 @@ from PIL import Image
 
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
-from craft_zoo.prompts import Coordinator, square_pixels
+from craft_zoo.prompts.visual import Coordinator, square_pixels
 
 
 def pixels_of(count: int, size: int = 32, seed: int = 0) -> torch.Tensor:

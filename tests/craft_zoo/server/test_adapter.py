@@ -23,7 +23,8 @@ from craft_zoo.client import RemoteVLM, from_callable
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
-from craft_zoo.refiner import ConvexRefiner, Refiner
+from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.refiner.network import Refiner
 
 NAMES = ("cat", "dog", 'red "square" ß')
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
