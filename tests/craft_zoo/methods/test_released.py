@@ -22,10 +22,10 @@ from craft_zoo.data.augment import View
 from craft_zoo.data.images import open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, most_predictions, read_settings
-from craft_zoo.methods import collaborative as collaborative_module
 from craft_zoo.methods import released as released_module
 from craft_zoo.methods.released import TABLE, ReleasedSettings
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.refiner import network
 from craft_zoo.refiner.network import Refiner
 from craft_zoo.seeding import generator
 
@@ -63,7 +63,7 @@ def test_a_generation_computed_by_hand(
                 ):
                     parameter.copy_(values)
 
-    monkeypatch.setattr(collaborative_module, "Refiner", Known)
+    monkeypatch.setattr(network, "Refiner", Known)
     vlm = by_hand(1, 1, lengths=LENGTHS)
     pixels = np.zeros((2, 12, 10, 3), np.uint8)
     shots = LabelledImages(list(pixels), np.array([0, 1]))
