@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    local: dict[str, list[str]] = {}
+    local: dict[str, tuple[str, ...]] = {}
     try:
         with needs_extra("torch", "a model on this machine"):
             from craft_zoo.openclip import pretrained_models
