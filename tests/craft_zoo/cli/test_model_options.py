@@ -143,7 +143,7 @@ def test_a_warning_is_one_line_on_standard_error(
         warnings.warn("the file cannot say it: add --quickgelu", CraftZooWarning, stacklevel=2)
         return {"ViT-B-32": ("openai",)}
 
-    monkeypatch.setattr("craft_zoo.cli.models.pretrained_models", warn)
+    monkeypatch.setattr("craft_zoo.openclip.pretrained_models", warn)
     assert main(["models"]) == 0
     assert capsys.readouterr().err == "craft-zoo: the file cannot say it: add --quickgelu\n"
 
