@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -25,6 +25,7 @@ from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activa
 from craft_zoo.predictor import Predictor
 from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
 from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.tuning_record import TuningRecord
 
 if TYPE_CHECKING:
     from craft_zoo.refiner.network import Refiner
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 _FORMAT = "craft-zoo adapter 4"
 _LOCAL_FORMAT = "craft-zoo adapter 5"  # with local features, which earlier versions do not know
 _CALIBRATED_FORMAT = "craft-zoo adapter 6"  # with a temperature
-_READ = (_CALIBRATED_FORMAT, _LOCAL_FORMAT, _FORMAT, "craft-zoo adapter 3")
+_TUNED_FORMAT = "craft-zoo adapter 7"  # with a record of its tuning
+_READ = (_TUNED_FORMAT, _CALIBRATED_FORMAT, _LOCAL_FORMAT, _FORMAT, "craft-zoo adapter 3")
 _HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a megabyte
 _MOST_TEXTS = 100_000
 _TEXT_CHARACTERS = 2000  # longer than the context of any model
@@ -131,6 +133,7 @@ class Adapter:
         model: name of the model, for :func:`craft_zoo.load_vlm`.
         fingerprint: identifies the model by values of its initial context, see :func:`fingerprint`.
         temperature: number by which the deployed logits are divided before the softmax.
+        tuned: how it was tuned; None: unknown.
     """
 
     solution: Solution
@@ -139,6 +142,7 @@ class Adapter:
     fingerprint: tuple[float, ...]
     init: str = DEFAULT_INIT
     temperature: float = 1.0
+    tuned: TuningRecord | None = None
 
     def __repr__(self) -> str:
         return f"<Adapter of {self.model} for {len(self.classnames):,} classes: {self.solution!r}>"
@@ -221,6 +225,8 @@ class Adapter:
         }
         if self.temperature != 1:
             about["temperature"] = self.temperature
+        if self.tuned is not None:
+            about["tuned"] = asdict(self.tuned)
         tensors: dict[str, np.ndarray] = {}
         if isinstance(self.solution.prompt, np.ndarray):
             tensors["context"] = _tensor(self.solution.prompt)
@@ -250,6 +256,8 @@ class Adapter:
     @property
     def _format(self) -> str:
         """The earliest format that has all that this adapter has."""
+        if self.tuned is not None:
+            return _TUNED_FORMAT
         if self.temperature != 1:
             return _CALIBRATED_FORMAT
         return _FORMAT if self.solution.local is None else _LOCAL_FORMAT
@@ -290,6 +298,7 @@ class Adapter:
                 tuple(float(value) for value in about["fingerprint"]),
                 about["init"],
                 about.get("temperature", 1.0),
+                TuningRecord(**tuned) if (tuned := about.get("tuned")) is not None else None,
             )
         except CraftZooError:
             raise
@@ -342,6 +351,7 @@ class _About(BaseModel):
     anchor_templates: Annotated[list[_Template], Field(min_length=1)] | None = None
     local: _Text | None = None
     temperature: Annotated[_Number, Field(gt=0)] = 1.0
+    tuned: TuningRecord | None = None
     checksum: str | None = None
 
 

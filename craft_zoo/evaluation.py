@@ -172,6 +172,17 @@ class Evaluation:
 
         return float(np.exp(minimize_scalar(objective, bounds=(-4, 4), method="bounded").x))
 
+    @property
+    def surest_first(self) -> np.ndarray:
+        """(N,) places of the images, by descending probability of the predicted class."""
+        return np.argsort(-self.probabilities.max(axis=1), kind="stable")
+
+    @property
+    def accuracy_of_surest(self) -> np.ndarray:
+        """(N,) accuracy on the 1, 2, …, N images with the largest probabilities."""
+        correct = (self.predicted == self.labels)[self.surest_first]
+        return np.cumsum(correct) / np.arange(1, len(self) + 1)
+
     def abstain(self, coverage: float) -> Abstaining:
         """Classify only a share of the images: those with the largest probabilities.
 
@@ -182,10 +193,9 @@ class Evaluation:
             CraftZooError: the share is out of range.
         """
         check_coverage(coverage)
-        confidence = self.probabilities.max(axis=1)
-        kept = np.argsort(-confidence, kind="stable")[: max(1, round(coverage * len(self)))]
-        right = float((self.predicted == self.labels)[kept].mean())
-        return Abstaining(len(kept) / len(self), float(confidence[kept[-1]]), right)
+        kept = max(1, round(coverage * len(self)))
+        threshold = float(self.probabilities[self.surest_first[kept - 1]].max())
+        return Abstaining(kept / len(self), threshold, float(self.accuracy_of_surest[kept - 1]))
 
 
 def check_coverage(coverage: float) -> None:

@@ -23,17 +23,37 @@ def interval(correct: int, images: int) -> tuple[float, float]:
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error (ECE): mean distance of confidence and accuracy.
 
-    Images are put into bins of equal width by the probability of their predicted class, as in Guo
-    et al. 2017, "On Calibration of Modern Neural Networks". The distance of a bin counts by its
-    share of the images.
+    The distance of a bin, see :func:`reliability`, counts by its share of the images; as in Guo et
+    al. 2017, "On Calibration of Modern Neural Networks".
 
     Args:
         probabilities: (N, C), of at least one image.
         labels: (N,) int64.
         bins: number of bins.
     """
+    counts, confidence, correct = reliability(probabilities, labels, bins)
+    return float((counts * np.abs(np.nan_to_num(confidence - correct))).sum() / len(labels))
+
+
+def reliability(
+    probabilities: np.ndarray, labels: np.ndarray, bins: int = 15
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Reliability diagram: images in bins of equal width by their predicted class's probability.
+
+    Args:
+        probabilities: (N, C), of at least one image.
+        labels: (N,) int64.
+        bins: number of bins.
+
+    Returns:
+        For each bin its number of images, their mean confidence and their accuracy; NaN without
+        images.
+    """
     confidence = probabilities.max(axis=1).astype(np.float64)
     correct = probabilities.argmax(axis=1) == labels
     which = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    distances = np.bincount(which, weights=confidence - correct, minlength=bins)
-    return float(np.abs(distances).sum() / len(labels))
+    counts = np.bincount(which, minlength=bins)
+    sums = (np.bincount(which, weights=each, minlength=bins) for each in (confidence, correct))
+    with np.errstate(invalid="ignore"):
+        mean_confidence, mean_correct = (each / counts for each in sums)
+    return counts, mean_confidence, mean_correct

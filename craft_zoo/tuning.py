@@ -14,7 +14,15 @@ from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data.task import Dataset, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
-from craft_zoo.methods import Problem, check_method, default_optimizer, get_method
+from craft_zoo.methods import (
+    Problem,
+    check_method,
+    default_optimizer,
+    get_method,
+    uses_optimizer,
+)
+from craft_zoo.printable import printable
+from craft_zoo.tuning_record import TuningRecord
 
 Callback = Callable[[Step], None]
 
@@ -90,8 +98,17 @@ def tune(
             for callback in callbacks:
                 callback(step)
     assert step is not None, "a method yields at least one step"
-    adapter = Adapter.of(step.solution, vlm, problem.box)
-    return Tuned(adapter, problem.meter, step.train_accuracy)
+    adapter, meter = Adapter.of(step.solution, vlm, problem.box), problem.meter
+    adapter.tuned = TuningRecord(
+        method,
+        problem.optimizer if uses_optimizer(method) else None,
+        printable(task.name),
+        len(task.train),
+        int(seed),
+        meter.queries,
+        meter.billed,
+    )
+    return Tuned(adapter, meter, step.train_accuracy)
 
 
 def check_tuning(

@@ -75,7 +75,7 @@ def test_only_the_command_line_and_the_benchmarks_import_the_benchmarks() -> Non
             assert not [m for m in imported(file) if m.startswith("craft_zoo.benchmarks")], file
 
 
-HEAVY = (*("torch", "pandas", "matplotlib", "nevergrad", "open_clip", "scipy", "sklearn", "numpy"),)
+HEAVY = ("torch", "pandas", "matplotlib", "nevergrad", "open_clip", "scipy", "numpy", "sklearn")
 
 
 @pytest.mark.parametrize(

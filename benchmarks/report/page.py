@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
@@ -42,9 +41,16 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 from craft_zoo.methods import is_white_box
 from craft_zoo.openclip import former_settings, with_activation
+from craft_zoo.pages.render import render
 from craft_zoo.printable import printable
 
 _DASHES = ((0, (1, 2)), (0, (6, 3)), (0, (3, 2, 1, 2)), (0, (10, 3)))  # of reference lines
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "svg": Markup,
+    "cell": tables.text,
+    "markdown": tables.markdown,
+    "escaped": markdown_cell,
+}
 
 
 class Task(NamedTuple):
@@ -77,9 +83,7 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
             (folder / part).mkdir(parents=True, exist_ok=True)
         content = _content(results, folder, title)
         for name in ("html", "md"):
-            text = _render(f"page.{name}", content)
-            # Undecodable bytes of a path are surrogates, which UTF-8 cannot encode.
-            text = text.encode("utf-8", "backslashreplace").decode()
+            text = render("craft_zoo.benchmarks.report", f"page.{name}", content, _FILTERS)
             write_atomically(folder / f"report.{name}", text)
     except OSError as error:
         raise CraftZooError(
@@ -156,23 +160,6 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
         "environment": json.dumps(results.environment, indent=1),
         "ranks": ranks,
     }
-
-
-def _render(template: str, content: dict[str, Any]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__, ""),
-        autoescape=template.endswith(".html"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "svg": Markup,
-        "cell": tables.text,
-        "markdown": tables.markdown,
-        "escaped": markdown_cell,
-    }
-    return environment.get_template(template).render(content)
 
 
 def _comparisons(

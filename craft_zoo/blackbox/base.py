@@ -283,6 +283,14 @@ class VLM(ABC):
         """Numbers about the embeddings of a model on this machine; None: it returns none."""
         return None
 
+    def nearest_words(self, vectors: np.ndarray) -> list[tuple[str, float]] | None:
+        """For each of V vectors of a context, (V, dim), the nearest token and its distance.
+
+        The distance is Euclidean, between embeddings. They are internals of a model on this
+        machine; None: the model does not return them.
+        """
+        return None
+
     @property
     def billed(self) -> Usage:
         """What the model has billed so far; nothing, if it bills nothing or cannot tell."""
@@ -342,6 +350,10 @@ class WrappedVLM(VLM):
     def embeddings(self) -> Embeddings | None:
         """See :meth:`VLM.embeddings`."""
         return self._vlm.embeddings()
+
+    def nearest_words(self, vectors: np.ndarray) -> list[tuple[str, float]] | None:
+        """See :meth:`VLM.nearest_words`."""
+        return self._vlm.nearest_words(vectors)
 
     @property
     def billed(self) -> Usage:

@@ -1,7 +1,7 @@
 """Evaluate an adapter on a data set's test images, beside the model without it.
 
 The data set may have all of the adapter's classes or some of them. With --out, the answers are
-written to a folder.
+written to a folder, and with --card, a model card.
 """
 
 from __future__ import annotations
@@ -72,6 +72,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for evaluation.json, predictions.csv (a row an image) and confusion.png",
     )
+    output.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE.html",
+        help="model card: one page with what the adapter is, what it cost and how good it is; it "
+        "contains small copies of up to 12 images",
+    )
+    output.add_argument(
+        "--note",
+        default="",
+        metavar="TEXT",
+        help="shown on the card: where the data are from, their licence",
+    )
     add_model_arguments(parser, default=None)
     group_of(parser, "money").add_argument(
         "--dry-run", action="store_true", help="print the cost; send no query and write no file"
@@ -84,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
     check_coverage(options.coverage)
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise CraftZooError(f"--out {options.out} is a file: name a folder")
+    _check_card(options)
     adapter = Adapter.load(options.adapter)
     dataset = read_dataset(options).open()
     say_skipped(dataset.name, dataset.skipped, console)
@@ -102,8 +116,28 @@ def run(options: argparse.Namespace) -> int:
     _show(found, dataset.name, options.coverage, Console(width=_WIDTH, markup=False, emoji=False))
     if options.out is not None:
         _write(found, dataset.test.images, options)
-        console.print(f"Wrote {options.out}", soft_wrap=True)
+        console.print(f"Wrote {options.out}", soft_wrap=True, markup=False)
+    if options.card is not None:
+        from craft_zoo.pages import write_card
+
+        about = {"file": options.adapter, "dataset": dataset.name, "note": options.note}
+        write_card(options.card, adapter, vlm, found, dataset.test.images, **about)
+        console.print(f"Wrote {options.card}", soft_wrap=True, markup=False)
     return 0
+
+
+def _check_card(options: argparse.Namespace) -> None:
+    card: Path | None = options.card
+    if card is None:
+        if options.note:
+            raise CraftZooError("--note is shown on the card: name its file with --card")
+        return
+    if card.suffix.lower() not in (".html", ".htm"):
+        raise CraftZooError(f"--card {card} must end in .html, as it is a page")
+    if card.is_dir():
+        raise CraftZooError(f"--card {card} is a folder: name a file in it")
+    if not card.parent.is_dir():
+        raise CraftZooError(f"folder {card.parent} does not exist: create it")
 
 
 def _show(found: Evaluation, name: str, coverage: float, console: Console) -> None:

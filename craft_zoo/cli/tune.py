@@ -212,6 +212,12 @@ def run(options: argparse.Namespace) -> int:
             if estimate.kind == "refine":
                 asked = RememberingVLM(behind)
             adapter, figures = _estimated(tuned, asked, task, estimate, arguments, reading)
+        made = Cost(tuned.meter.queries, Usage(tuned.meter.billed), Usage(estimate.predictions))
+        if isinstance(behind, ReplayVLM):
+            beside = Usage(behind.predictions - tuned.meter.billed)
+            made = replace(made, estimate=beside + replace(behind.billed, predictions=0))
+        if price is not None and adapter.tuned is not None:
+            adapter.tuned = replace(adapter.tuned, cost=price.cost(made.total))
         adapter.save(options.out)
         journal.remove()
     words = (
@@ -221,10 +227,6 @@ def run(options: argparse.Namespace) -> int:
     )
     for line in (*words, *figures):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    made = Cost(tuned.meter.queries, Usage(tuned.meter.billed), Usage(estimate.predictions))
-    if isinstance(behind, ReplayVLM):
-        beside = Usage(behind.predictions - tuned.meter.billed)
-        made = replace(made, estimate=beside + replace(behind.billed, predictions=0))
     if refused := getattr(vlm, "refused", 0):
         console.print(f"{counted(refused, 'question')} refused, and counted as undecided")
     console.print(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -203,6 +204,16 @@ class OpenCLIP(ServingVLM):
             patches = self._model.visual.conv1.weight.float()
             statistics = float(patches.mean()), float(patches.std(correction=0))
         return Embeddings(float(words.std(correction=0)), width, statistics)
+
+    def nearest_words(self, vectors: np.ndarray) -> list[tuple[str, float]]:
+        """See :meth:`VLM.nearest_words`."""
+        words = token_embedding(self._model).weight.float()
+        given = torch.from_numpy(np.asarray(vectors, dtype=np.float32)).to(words.device)
+        distances, tokens = torch.cdist(given, words).min(dim=1)
+        # open_clip wraps tokenizers of Hugging Face, and its own one decodes itself.
+        tokenizer: Any = getattr(self._tokenizer, "tokenizer", self._tokenizer)
+        found = [str(tokenizer.decode([token])).strip() for token in tokens.tolist()]
+        return list(zip(found, distances.tolist(), strict=True))
 
     def _token_width(self) -> int:
         """Numbers of an image token; 0 if the model takes none."""

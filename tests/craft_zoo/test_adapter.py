@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.network import Refiner
+from craft_zoo.tuning_record import TuningRecord
 
 NAMES = ("cat", "dog", "annual crop land")
 
@@ -70,6 +72,16 @@ def test_a_temperature_divides_the_logits_and_survives_saving(
     np.testing.assert_allclose(loaded.predict(vlm, images), expected, rtol=1e-4)
     deployed = DeployedAdapter(loaded, vlm).predict(vlm.images(images))
     np.testing.assert_allclose(deployed, expected, rtol=1e-4)
+
+
+def test_the_record_of_tuning_survives_saving(vlm: OpenCLIP, tmp_path: Path) -> None:
+    adapter = adapter_for(vlm, None)
+    adapter.tuned = TuningRecord("craft", None, "pets", 48, 1, 200, 9600, 0.5)
+    adapter.save(tmp_path / "a")
+    assert Adapter.load(tmp_path / "a").tuned == adapter.tuned
+    adapter.tuned = None
+    adapter.save(tmp_path / "a")
+    assert Adapter.load(tmp_path / "a").tuned is None
 
 
 def test_contexts_for_other_classes_are_refused(vlm: OpenCLIP, tmp_path: Path) -> None:
@@ -147,6 +159,7 @@ STRANGE = {
     "refiner": None,
     "anchors": None,
 }
+TUNED = asdict(TuningRecord("craft", None, "pets", 48, 1, 200, 9600))
 
 
 def stranger(path: Path, about: Any, **tensors: torch.Tensor) -> Path:
@@ -189,7 +202,12 @@ def test_a_header_alone_can_be_an_adapter(tmp_path: Path) -> None:
         {"anchors": [5]},
         {"anchor_templates": ["a {}"]},
         {"format": ["craft-zoo adapter 4"]},
-        {"format": "craft-zoo adapter 7"},
+        {"format": "craft-zoo adapter 8"},
+        {"tuned": {}},
+        {"tuned": TUNED | {"method": "a\x1b"}},
+        {"tuned": TUNED | {"queries": -1}},
+        {"tuned": TUNED | {"cost": float("nan")}},
+        {"tuned": TUNED | {"surplus": 1}},
         {"temperature": 0.0},
         {"temperature": -1.0},
         {"temperature": "1"},

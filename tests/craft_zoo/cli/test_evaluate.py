@@ -65,6 +65,26 @@ def test_tuning_fits_a_temperature_to_images_outside_the_shots(
     assert "10 of 10 classes for which the adapter was not tuned" in capsys.readouterr().err
 
 
+def test_a_card_names_what_tune_did(
+    tiny_craft_mini: None, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out, card = f"folder:{image_folder}", tmp_path / "a.adapter", tmp_path / "a.html"
+    tune = ["tune", data, "--out", str(out), "--shots", "2", "--budget", "3", "--price", "1000"]
+    assert main([*tune, "--method", "craft", "--estimate", "none"]) == 0
+    record = cz.Adapter.load(out).tuned
+    assert record is not None
+    assert (record.method, record.optimizer) == ("craft", "logit-gn")
+    assert (record.dataset, record.images, record.seed) == ("colours", 6, 1)
+    assert 0 < record.queries <= 3
+    assert record.cost == record.predictions == 6 * record.queries
+    assert main(["evaluate", str(out), data, "--card", str(card), "--note", "Licence: MIT"]) == 0
+    assert f"Wrote {card}" in capsys.readouterr().out
+    page = card.read_text()
+    assert f"{record.queries} quer" in page
+    assert "<p>Licence: MIT</p>" in page
+    assert "tuned on" in page
+
+
 def test_a_dry_run_says_the_cost_and_asks_nothing(
     adapter: Path, image_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,7 +94,14 @@ def test_a_dry_run_says_the_cost_and_asks_nothing(
 
 
 @pytest.mark.parametrize(
-    ("more", "sentence"), [(("--coverage", "0"), "coverage"), (("--out", __file__), "is a file")]
+    ("more", "sentence"),
+    [
+        (("--coverage", "0"), "coverage"),
+        (("--out", __file__), "is a file"),
+        (("--card", "a.pdf"), "must end in .html"),
+        (("--card", "nowhere/a.html"), "nowhere does not exist"),
+        (("--note", "MIT"), "with --card"),
+    ],
 )
 def test_mistakes(
     adapter: Path, more: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]

@@ -1,0 +1,40 @@
+"""Record of how an adapter was tuned, which is saved with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+# Longer names, and ones with control characters, are refused in files.
+_Text = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+@dataclass(frozen=True)
+class TuningRecord:
+    """How an adapter was tuned.
+
+    Attributes:
+        method: name of the method.
+        optimizer: spec of the optimizer; None: the method has none.
+        dataset: name of the data set.
+        images: number of training images.
+        seed: seed of all random draws.
+        queries: number of queries.
+        predictions: number of predictions that a service would bill, without an estimate of the
+            accuracy.
+        cost: price of all that was billed, in the currency of the prices; None: unknown.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    method: _Text
+    optimizer: _Text | None
+    dataset: _Text
+    images: _Count
+    seed: _Count
+    queries: _Count
+    predictions: _Count
+    cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
