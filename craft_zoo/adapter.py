@@ -203,11 +203,24 @@ class Adapter:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file atomically: a reader sees the old file or the new one."""
+        # safetensors' save_file would create files that only their owner may read.
+        self._write(path, self.to_bytes())
+
+    def _write(self, path: str | Path, content: bytes) -> None:
         try:
-            # safetensors' save_file would create files that only their owner may read.
-            write_atomically(Path(path), self.to_bytes())
+            write_atomically(Path(path), content)
         except OSError as error:
-            raise CraftZooError(f"adapter {path} cannot be written: {error}") from None
+            raise CraftZooError(f"{path} cannot be written: {error}") from None
+
+    def to_onnx(self, path: str | Path) -> None:
+        """Write the refiner and the temperature as an ONNX model, see :mod:`craft_zoo.onnx_model`.
+
+        Raises:
+            CraftZooError: the extra ``onnx`` is missing, or the file cannot be written.
+        """
+        from craft_zoo.onnx_model import onnx_bytes
+
+        self._write(path, onnx_bytes(self))
 
     def to_bytes(self) -> bytes:
         """The content of the file that :meth:`save` writes; equal for equal adapters."""

@@ -48,6 +48,10 @@ COMMANDS = {
         "how good a saved adapter is on a data set",
         "craft-zoo evaluate pets.adapter folder:pets",
     ),
+    "export": (
+        "write an adapter's refiner as an ONNX file",
+        "craft-zoo export pets.adapter --onnx pets.onnx",
+    ),
     "serve": (
         "let others query a model or use an adapter, and count what they ask",
         "craft-zoo serve --keys keys.json --state served",
