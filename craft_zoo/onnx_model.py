@@ -43,12 +43,11 @@ def onnx_bytes(adapter: Adapter) -> bytes:
             of_anchors = graph.add("MatMul", graph.add("Sub", anchors, mean), weight)
             refined = graph.add("Add", refined, of_anchors)
     elif refiner is not None:
-        first, last = (
-            [np.asarray(each.detach()) for each in (layer.weight, layer.bias)]
-            for layer in (refiner.net[0], refiner.net[2])
-        )
-        hidden = graph.add("Relu", graph.affine(refined, first[0].T, first[1]))
-        refined = graph.add("Add", refined, graph.affine(hidden, last[0].T, last[1]))
+        values = {name: np.asarray(value) for name, value in refiner.state_dict().items()}
+        hidden = graph.affine(refined, values["net.0.weight"].T, values["net.0.bias"])
+        hidden = graph.add("Relu", hidden)
+        correction = graph.affine(hidden, values["net.2.weight"].T, values["net.2.bias"])
+        refined = graph.add("Add", refined, correction)
     if local is not None:
         features = graph.input("features", len(local.weight))
         refined = graph.add("Add", refined, graph.affine(features, local.weight, local.bias))
