@@ -11,6 +11,7 @@ All tables and plots derive from the points that runs measured. A finished run i
 - :func:`tidy`, :func:`average_curves`, :func:`summarize`: tables over seeds
 - :func:`score_table`, :func:`aggregate`, :func:`compare`, :func:`compare_all`, :func:`rank`:
   comparisons of methods over all tasks
+- :func:`conclusions`: which method to take, in sentences
 - :func:`performance_profile`, :func:`runtimes`, :func:`reached`: shares of runs above a score or
   past a target
 - :func:`write_results`, :func:`write_config`, :func:`read_results`: result files
@@ -18,6 +19,7 @@ All tables and plots derive from the points that runs measured. A finished run i
 """
 
 from craft_zoo.benchmarks.archive import write_archive
+from craft_zoo.benchmarks.conclusion import conclusions
 from craft_zoo.benchmarks.cost_estimate import estimate_costs
 from craft_zoo.benchmarks.grid import RunSpec, combine, cross, short_name
 from craft_zoo.benchmarks.names import name_datasets
@@ -58,6 +60,7 @@ __all__ = [
     "combine",
     "compare",
     "compare_all",
+    "conclusions",
     "cross",
     "estimate_costs",
     "few_seeds_warning",

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, TypeAdapter
 
 from craft_zoo import optimizers
+from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, OpenedDatasets, fingerprint
 from craft_zoo.errors import CraftZooError
@@ -269,7 +270,7 @@ def _by_shots(
         return dict.fromkeys(shots, budgets)
     lacking = [n for n in shots if n not in budgets]
     if lacking:
-        raise CraftZooError(f"the budgets lack an entry for {lacking[0]} shots: add one")
+        raise CraftZooError(f"the budgets lack an entry for {counted(lacking[0], 'shot')}: add one")
     return {n: [budgets[n]] for n in shots}
 
 

@@ -21,6 +21,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 
 from craft_zoo.benchmarks.names import shortened
 from craft_zoo.benchmarks.statistics import INTERVAL, ONE_PREDICTION, SINGLE_SEEDS
+from craft_zoo.counts import counted
 from craft_zoo.files import replacing
 from craft_zoo.printable import coded, printable
 
@@ -133,7 +134,7 @@ def scale_queries(axis: Axes) -> None:
 def panels(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, float]]:
     """Yield each panel's title, curves, and right end of the axis (the same in all tracks)."""
     for (_, shots), group in curves.groupby(["dataset", "shots"], sort=False):
-        title = f"{group['data_name'].iloc[0]}, {shots} shots"
+        title = f"{group['data_name'].iloc[0]}, {counted(int(shots), 'shot')}"
         levels = is_level(group)
         tracks = group[~levels]["track"].unique()
         right = max(float(group["queries"].max()), 1.0)

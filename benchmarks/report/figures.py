@@ -35,6 +35,7 @@ from craft_zoo.benchmarks.plots import (
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
 from craft_zoo.benchmarks.published import accuracies_for
 from craft_zoo.benchmarks.significance import Ranks
+from craft_zoo.counts import counted
 
 _SIZE = (7.4, 4.4)
 _FORMATS = ("png", "svg", "pdf")
@@ -57,11 +58,12 @@ def curves(
     folder: Path,
     models: Collection[str],
     files: Mapping[str, str],
+    prefix: str = "curves",
 ) -> Iterator[ReportFigure]:
     """Accuracy against queries, one figure per task and track; crosses are published accuracies.
 
     Only the accuracies published for ``models`` are drawn. ``files`` maps the title of a panel to
-    a part of its file name.
+    a part of its file name, which begins with ``prefix``.
     """
     for title, panel, right in panels(average):
         figure, axis = _figure()
@@ -70,7 +72,7 @@ def curves(
         scale_queries(axis)
         axis.set_xlabel(QUERIES)
         caption = f"{title}. Lines: means over seeds; {spread_words(panel)}"
-        yield _save(figure, folder, f"curves-{files[title]}", caption)
+        yield _save(figure, folder, f"{prefix}-{files[title]}", caption)
 
 
 def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> None:
@@ -143,7 +145,7 @@ def pareto_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> ReportFigu
         axis.set_xticks([*[0] * free, *(tick for tick in _TICKS if tick <= right)])
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_title(f"{sanitized(name)}, {shots} shots", loc="left", fontsize=11)
+        axis.set_title(f"{sanitized(name)}, {counted(shots, 'shot')}", loc="left", fontsize=11)
         axis.set_xlabel("predictions for a deployed image")
         axis.set_ylabel("test accuracy (%)")
         style_axis(axis)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
 
-from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec, label_runs
+from craft_zoo.benchmarks.commands import command
+from craft_zoo.benchmarks.conclusion import conclusions
+from craft_zoo.benchmarks.grid import RunSpec, label_runs
 from craft_zoo.benchmarks.names import (
     DatasetName,
     distinguished,
@@ -36,11 +36,9 @@ from craft_zoo.benchmarks.significance import TASK, Ranks, rank, score_table
 from craft_zoo.benchmarks.statistics import SPREAD, average_curves, few_seeds_warning, tidy
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.counts import counted
-from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 from craft_zoo.methods import is_white_box
-from craft_zoo.openclip import former_settings, with_activation
 from craft_zoo.pages.render import render
 from craft_zoo.printable import printable
 
@@ -113,7 +111,15 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
     changed: list[Task] = []
     if variants:
         found = tidy(variants, labels, datasets)
-        changed = [task for task, _ in _tasks(found, average_curves(found), sheets, "variants")]
+        own = average_curves(found)
+        names = file_names(title for title, _, _ in panels(own))
+        styles |= line_styles(compared_lines(own))
+        changed = [
+            task._replace(
+                figures=list(figures.curves(mine, styles, drawings, models, names, "variants"))
+            )
+            for task, mine in _tasks(found, own, sheets, "variants")
+        ]
     sheet: dict[str, pd.DataFrame | None] = dict.fromkeys(("shots", "overview", "differences"))
     shots_figure, base, overall = None, None, []
     if points.groupby("dataset")["shots"].nunique().max() > 1:
@@ -128,7 +134,7 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
         overall.append(figures.profile_plot(scores, styles, drawings))
     overall.append(figures.runtime_plot(_searched(points), styles, drawings))
     sheet |= _comparisons(results, labels, datasets, points)
-    sheet["costs"] = tables.costs(points)
+    sheet["costs"] = tables.costs(tidy(results.curves, labels, datasets))
     front, pareto_figure = tables.pareto(points), None
     if len(front) and front["per image"].nunique() > 1:
         sheet["pareto"] = front
@@ -138,6 +144,7 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
             tables.write(table, sheets, name)
     return sheet | {
         "title": title,
+        "conclusions": conclusions(results.curves, results.names),
         "shots_figure": shots_figure,
         "pareto_figure": pareto_figure,
         "base": base,
@@ -273,35 +280,3 @@ def _run(run: RunSpec, points: list[Point], label: str, dataset: str) -> dict[st
     row = {"label": label, "task": f"{dataset}, {run.shots}", "seed": run.seed}
     row |= {"accuracy": 100 * end.accuracy, "queries": end.queries, "seconds": end.seconds}
     return row | {"command": command(run), "config": config}
-
-
-def command(run: RunSpec) -> str:
-    """Shell command that repeats a run."""
-    model, _, pretrained = run.model.partition("@")
-    if before := former_settings(run.model):  # this name uses another activation by now
-        model = with_activation(model, before[1].quick_gelu)
-    spec, settings, defaults = run.dataset, asdict(run.config), asdict(CraftConfig())
-    changed = {name: value for name, value in settings.items() if value != defaults[name]}
-    own = dict(changed.pop("own", ()))
-    arguments = [  # with the values at which they are left out
-        ("--model", model, None),
-        ("--pretrained", pretrained, ""),
-        ("--dataset", spec.name, None),
-        ("--classnames", spec.classnames, None),
-        ("--method", run.method, None),
-        ("--optimizer", run.optimizer, NO_OPTIMIZER),
-        ("--shots", run.shots, None),
-        ("--seed", run.seed, None),
-        ("--budget", run.budget, None),
-        ("--data-root", spec.root, None),
-        ("--sampling", spec.sampling, "uniform"),
-        ("--fewer", spec.fewer, "error"),
-        ("--measured-on", run.measured_on, "test"),
-        *(("--transfer", name, None) for name in run.transfer),
-        *(("--set", f"{name}={value}", None) for name, value in (changed | own).items()),
-    ]
-    words = ["craft-zoo", "bench", *(["--skip-bad"] if spec.skip_bad else [])]
-    for flag, value, left_out in arguments:
-        if value != left_out:
-            words += [flag, str(value)]
-    return shlex.join(words)

@@ -16,6 +16,7 @@ from craft_zoo.benchmarks import (
     DEFAULT_METHODS,
     SPREAD,
     Plan,
+    conclusions,
     few_seeds_warning,
     read_plan,
     read_suite,
@@ -135,6 +136,8 @@ def run(options: argparse.Namespace) -> int:
             curves = execute(options, plan_model(plan, options), names, datasets, bars)
     summary = write_results(curves, options.out, names)
     console.print(_table(summary))
+    for sentence in conclusions(curves, names):
+        console.print(sentence, soft_wrap=True, markup=False)
     if few := few_seeds_warning(tidy(curves, names)):
         console.print(few, soft_wrap=True, markup=False)
     if bars.reused:

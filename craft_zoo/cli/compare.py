@@ -28,6 +28,7 @@ from craft_zoo.benchmarks import (
 from craft_zoo.benchmarks.names import DatasetName
 from craft_zoo.cli.bench import DEFAULT_OUT
 from craft_zoo.console import open_console
+from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     if shown := spread(found.low, found.high, found.singles, "+"):
         verdict += f" (B minus A: {shown}; {INTERVAL if interval else SINGLE_SEEDS})"
     tasks = whole.reset_index().groupby("dataset", sort=False)["shots"].unique()
-    where = ", ".join(f"{names[key]} ({_listed(shots)} shots)" for key, shots in tasks.items())
+    where = ", ".join(f"{names[key]} ({_listed(shots)})" for key, shots in tasks.items())
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
     what = "accuracy at the end" if options.measure == "accuracy" else "area under the curve"
     sentences = [
@@ -107,8 +108,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(str(number) for number in sorted(numbers))
+def _listed(shots: Iterable[int]) -> str:
+    *others, last = sorted(shots)
+    return "".join(f"{number}, " for number in others) + counted(last, "shot")
 
 
 def _read(options: argparse.Namespace) -> tuple[pd.Series, pd.Series, dict[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from craft_zoo.benchmarks import lay_beside, read_results, write_archive
+from craft_zoo.benchmarks import conclusions, lay_beside, read_results, write_archive
 from craft_zoo.benchmarks.report import write_report
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
@@ -48,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
     results = lay_beside(read_results(options.folder), others)
     title = options.title or f"craft-zoo: {options.folder.resolve().name}"
     page = write_report(results, options.out or options.folder / "report", title)
+    for sentence in conclusions(results.curves, results.names):
+        console.print(sentence, soft_wrap=True, markup=False)
     for problem in results.broken:
         console.print(f"Left out: {problem}", soft_wrap=True, markup=False)
     console.print(

@@ -195,7 +195,7 @@ def test_two_data_sets_of_one_name_have_two_of_everything(
     assert main(["report", str(tmp_path)]) == 0
     report = tmp_path / "report"
     assert {path.name for path in (report / "figures").glob("curves-*.png")} == {
-        *("curves-a-images-1-shots.png", "curves-b-images-1-shots.png")
+        *("curves-a-images-1-shot.png", "curves-b-images-1-shot.png")
     }
     assert {path.name for path in (report / "tables").glob("accuracy-*.csv")} == {
         *("accuracy-a-images-1-shot.csv", "accuracy-b-images-1-shot.csv")
@@ -210,7 +210,7 @@ def test_two_data_sets_of_one_name_have_two_of_everything(
     assert main(["compare", "zip", "refine", "--in", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "4 pairs of runs" in said
-    assert "a/images (1 shots), b/images (1 shots)" in said
+    assert "a/images (1 shot), b/images (1 shot)" in said
 
 
 @pytest.mark.slow
@@ -234,5 +234,5 @@ def test_curves_of_data_sets_of_one_name_are_two_panels(tmp_path: Path) -> None:
     runs = on("folder:a/$i$", "folder:b/$i$")
     _, svg = plot_curves(average_curves(tidy(dict.fromkeys(runs, curve()))), tmp_path)
     text = svg.read_text().replace("\\$", "$")  # comments keep the escapes
-    assert "<!-- a/$i$, 1 shots -->" in text
-    assert "<!-- b/$i$, 1 shots -->" in text
+    assert "<!-- a/$i$, 1 shot -->" in text
+    assert "<!-- b/$i$, 1 shot -->" in text

@@ -24,9 +24,9 @@ from craft_zoo.benchmarks import (
     tidy,
     write_config,
 )
+from craft_zoo.benchmarks.commands import command
 from craft_zoo.benchmarks.names import markdown_cell
 from craft_zoo.benchmarks.report import tables, write_report
-from craft_zoo.benchmarks.report.page import command
 from craft_zoo.cli import main
 from craft_zoo.cli.main import build_parser
 from craft_zoo.craft import CraftConfig

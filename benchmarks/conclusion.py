@@ -1,0 +1,126 @@
+"""Sentences that say which method of a bench to take, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from craft_zoo.benchmarks.commands import command_with_seeds
+from craft_zoo.benchmarks.grid import RunSpec, label_runs
+from craft_zoo.benchmarks.significance import TASK, compare_all, score_table
+from craft_zoo.benchmarks.statistics import (
+    ANCHORS,
+    CONFIDENCE,
+    ENOUGH_SEEDS,
+    LOCAL,
+    ONE_PREDICTION,
+    VECTORS,
+    average_curves,
+    last_points,
+    tidy,
+)
+from craft_zoo.benchmarks.store import Point
+from craft_zoo.counts import counted
+from craft_zoo.methods import is_white_box
+from craft_zoo.printable import printable
+
+_MOST_SEEDS = 20  # that are proposed
+
+_OF = {
+    ONE_PREDICTION: "Of the methods whose deployed image costs one prediction, ",
+    ANCHORS: "Of the methods with anchors, ",
+    VECTORS: "Of the methods that need the model's vectors, ",
+    LOCAL: "Of the methods with local features, ",
+}
+
+
+def conclusions(
+    curves: Mapping[RunSpec, Sequence[Point]], names: Mapping[RunSpec, str] | None = None
+) -> list[str]:
+    """The most accurate method at the end of the budget, its lead and its p-value, by track.
+
+    Methods are compared over the tasks on which all of them were run. Methods that look into the
+    model are left out. A track is what a deployed image needs, see
+    :func:`craft_zoo.benchmarks.average_curves`.
+
+    Args:
+        curves: the points of every run.
+        names: of variants, see :func:`craft_zoo.benchmarks.tidy`.
+
+    Returns:
+        A sentence for each track.
+    """
+    points = tidy(curves, names)
+    points = points[~points["method"].map(is_white_box)]
+    if points.empty:
+        return []
+    tracks = average_curves(points).groupby("label", sort=False)["track"].agg(set)
+    # A method whose tasks differ in what they need is of the track that needs more.
+    tracks = tracks.map(lambda found: next(each for each in reversed(_OF) if each in found))
+    labels = label_runs(curves, names)
+    found = []
+    for track in _OF:
+        mine = points[points["label"].map(tracks) == track]
+        if not mine.empty:
+            of = _OF[track] if tracks.nunique() > 1 else ""
+            found.append("".join(_sentences(of, mine, curves, labels)))
+    return [printable(sentence) for sentence in found]
+
+
+def _sentences(
+    of: str,
+    points: pd.DataFrame,
+    curves: Mapping[RunSpec, Sequence[Point]],
+    labels: Mapping[RunSpec, str],
+) -> Iterator[str]:
+    scores = score_table(points)
+    scores = scores[scores.columns[scores.notna().any()]]
+    tasks = scores.groupby(level=TASK).count()
+    scores = scores[[label for label in scores if (tasks[label] > 0).all()]].dropna()
+    if scores.empty:
+        yield f"{of}none was run on all tasks." if of else "No method was run on all tasks."
+        return
+    n_tasks, seeds = len(tasks), scores.groupby(level=TASK).size().max()
+    means = scores.groupby(level=TASK).mean().mean().sort_values(ascending=False, kind="stable")
+    leader = str(means.index[0])
+    if n_tasks == 1:
+        task = points.iloc[0]
+        where = f"on {task['data_name']}, {counted(int(task['shots']), 'shot')}"
+    else:
+        where = f"in the mean of {n_tasks} tasks"
+    costs = last_points(points[points["label"] == leader])["image_predictions"].mean()
+    price = f" for {costs:.1f} predictions a deployed image" if costs > 1 else ""
+    reached = f"{100 * means.iloc[0]:.1f} % {where}{price}"
+    if len(means) == 1:
+        yield f"{of}{leader} reaches {reached}."
+        return
+    yield f"{f'{of}the' if of else 'The'} most accurate is {leader}: {reached}"
+    table = compare_all(scores, leader).set_index("label")
+    second = str(means.index[1])
+    row = table.loc[second]
+    yield f", {abs(100 * row['difference']):.1f} points above {second}"
+    pairs = f"{counted(int(row['pairs']), 'pair')} of runs"
+    if row["corrected"] < 1 - CONFIDENCE:
+        p = "p < 0.001" if row["corrected"] < 0.001 else f"p = {row['corrected']:.3f}"
+        yield f" ({p}, {pairs})."
+        return
+
+    def again(more: int) -> str:
+        runs = [run for run in curves if labels[run] in (leader, second)]
+        return command_with_seeds(runs, more) or f"the bench again with --seeds {more}"
+
+    enough = max(ENOUGH_SEEDS, -(-_pairs_needed(len(table)) // n_tasks))
+    if seeds < enough:
+        yield f", but {pairs} cannot show that this is more than chance: run {again(enough)}"
+    else:
+        yield f", which may be chance (p = {row['corrected']:.2f}, {pairs}): take either"
+        if 2 * seeds <= _MOST_SEEDS:
+            yield f", or run {again(2 * int(seeds))}"
+    yield "."
+
+
+def _pairs_needed(comparisons: int) -> int:
+    """Least number of pairs whose p-value, corrected for the comparisons, can be significant."""
+    return 2 + math.floor(math.log2(comparisons / (1 - CONFIDENCE)))

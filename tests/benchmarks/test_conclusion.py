@@ -1,0 +1,106 @@
+"""The sentences that say which method of a bench to take."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from craft_zoo.benchmarks import Point, RunSpec, conclusions
+from craft_zoo.benchmarks.commands import command_with_seeds
+from craft_zoo.cli.main import build_parser
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import DatasetSpec
+
+
+def run(method: str, seed: int = 1, *, dataset: str = "digits", **more: Any) -> RunSpec:
+    optimizer = "logit-gn" if method.startswith("craft") else "none"
+    return RunSpec("craft-mini", DatasetSpec(dataset), method, optimizer, 16, seed, 100, **more)
+
+
+def end(accuracy: float, *, cost: float = 1.0) -> list[Point]:
+    return [
+        Point(
+            queries=100,
+            accuracy=accuracy,
+            train_accuracy=1.0,
+            loss=0.1,
+            search_predictions=1,
+            refiner_predictions=0,
+            evaluation_predictions=0,
+            seconds=1.0,
+            image_predictions=cost,
+        )
+    ]
+
+
+def lead(seeds: int, by: float = 0.1) -> dict[RunSpec, list[Point]]:
+    """Runs of craft, which is ahead of refine by a little more with each seed."""
+    made = {run("refine", seed): end(0.5) for seed in range(1, seeds + 1)}
+    return made | {run("craft", s): end(0.5 + by + 0.002 * s) for s in range(1, seeds + 1)}
+
+
+def test_one_method_is_said_without_a_comparison() -> None:
+    assert conclusions({run("craft"): end(0.8)}) == [
+        "craft (logit-gn) reaches 80.0 % on digits, 16 shots."
+    ]
+    assert conclusions({run("linear-probe"): end(0.8)}) == []  # it looks into the model
+
+
+def test_few_seeds_show_nothing_and_the_command_gets_enough() -> None:
+    [sentence] = conclusions(lead(2))
+    said, command = sentence.split(": run craft-zoo ")
+    assert said == (
+        "The most accurate is craft (logit-gn): 60.3 % on digits, 16 shots, 10.3 points above "
+        "refine, but 2 pairs of runs cannot show that this is more than chance"
+    )
+    options = build_parser().parse_args(shlex.split(command.removesuffix(".")))
+    assert options.method == ["refine", "craft"]
+    assert (options.optimizer, options.dataset, options.shots) == (["logit-gn"], ["digits"], [16])
+    assert (options.budget, options.seed) == (100, None)
+    assert "cannot show" in conclusions(lead(options.seeds - 1))[0]
+    assert conclusions(lead(options.seeds)) == [
+        "The most accurate is craft (logit-gn): 60.7 % on digits, 16 shots, 10.7 points above "
+        "refine (p = 0.031, 6 pairs of runs)."
+    ]
+
+
+def test_a_lead_that_may_be_chance_is_called_so() -> None:
+    curves = {run("refine", seed): end(0.5) for seed in range(1, 9)}
+    curves |= {run("craft", s): end(0.5 + 0.1 * (-1) ** s + 0.01 * s) for s in range(1, 9)}
+    [sentence] = conclusions(curves)
+    assert ", 4.5 points above refine, which may be chance (p = 0." in sentence
+    assert ": take either, or run craft-zoo bench" in sentence
+    assert sentence.endswith(" --seeds 16.")
+    for seed in range(9, 15):  # the seeds that it proposes would be many
+        curves[run("refine", seed)] = end(0.5)
+        curves[run("craft", seed)] = end(0.5 + 0.1 * (-1) ** seed)
+    assert conclusions(curves)[0].endswith("take either.")
+
+
+def test_methods_are_compared_on_the_same_tasks_and_by_track() -> None:
+    curves = lead(6)
+    curves |= {
+        replace(each, dataset=DatasetSpec("folder:a")): end(points[0].accuracy - 0.2)
+        for each, points in curves.items()
+    }
+    curves |= {run("anchors", seed): end(0.9, cost=3) for seed in (1, 2)}
+    curves |= {run("anchors", seed, dataset="folder:a"): end(0.6, cost=3) for seed in (1, 2)}
+    curves[run("zip")] = end(0.99)  # on one task only
+    one, other = conclusions(curves)
+    assert one.startswith(
+        "Of the methods whose deployed image costs one prediction, the most accurate is "
+        "craft (logit-gn): 50.7 % in the mean of 2 tasks, 10.7 points above refine (p < 0.001"
+    )
+    assert other == (
+        "Of the methods with anchors, anchors reaches 75.0 % in the mean of 2 tasks for 3.0 "
+        "predictions a deployed image."
+    )
+
+
+@pytest.mark.parametrize("config", [CraftConfig(), CraftConfig(lr=0.1)])
+def test_runs_with_different_settings_have_no_command_in_common(config: CraftConfig) -> None:
+    command = command_with_seeds([run("craft"), run("refine", config=config)], 5)
+    assert (command is None) == (config != CraftConfig())
