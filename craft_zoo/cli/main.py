@@ -76,6 +76,10 @@ COMMANDS = {
         "list the methods, and the settings that they read",
         "craft-zoo methods",
     ),
+    "completion": (
+        "print a shell's script that completes commands and options",
+        "craft-zoo completion bash",
+    ),
 }
 """Summary and example of each command.
 

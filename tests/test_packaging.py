@@ -1,0 +1,33 @@
+"""The project's description: citation and extras."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == PROJECT["version"]
+    assert "Black-Box Vision-Language Models" in citation["references"][0]["title"]
+
+
+def test_the_extras_that_messages_name_exist() -> None:
+    sources = [
+        file.read_text(encoding="utf-8")
+        for folder in ("craft_zoo", "benchmarks", "optimizers")
+        for file in (ROOT / folder).rglob("*.py")
+    ]
+    named = {
+        extra
+        for source in sources
+        for extra in re.findall(r"needs_extra\(\"([^\"]+)\"|craft-zoo\[([a-z-]+)\]", source)
+    }
+    flat = {each for pair in named for each in pair if each}
+    assert {"torch", "serve", "onnx"} <= flat <= PROJECT["optional-dependencies"].keys()
