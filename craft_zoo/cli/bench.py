@@ -6,15 +6,16 @@ finished runs are not repeated.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from craft_zoo.benchmarks import (
     DEFAULT_METHODS,
-    SPREAD,
     Plan,
     conclusions,
     few_seeds_warning,
@@ -40,6 +41,7 @@ from craft_zoo.cli.dry_run import dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
 from craft_zoo.cli.progress import BenchBars, query_progress, saying, stopped
 from craft_zoo.console import open_console
+from craft_zoo.counts import counted
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import DEFAULT_OPTIMIZER, method_names
@@ -48,6 +50,12 @@ from craft_zoo.openclip import with_activation
 from craft_zoo.printable import printable
 
 DEFAULT_OUT = "craft-zoo-bench"
+
+
+_LEGEND = (
+    "Test accuracy in % at the end and, as area, on average over the queries, by which the methods "
+    "are ordered; means over seeds. Per image: predictions that a deployed image costs."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +143,10 @@ def run(options: argparse.Namespace) -> int:
         with saying(progress, stopped(options.out)):
             curves = execute(options, plan_model(plan, options), names, datasets, bars)
     summary = write_results(curves, options.out, names)
-    console.print(_table(summary))
+    for table in _tables(summary):
+        console.print(table)
+        console.print()
+    console.print(_LEGEND, soft_wrap=True)
     for sentence in conclusions(curves, names):
         console.print(sentence, soft_wrap=True, markup=False)
     if few := few_seeds_warning(tidy(curves, names)):
@@ -200,32 +211,26 @@ def _plan(options: argparse.Namespace) -> Plan:
     return Plan.of(values, source)
 
 
-def _table(summary: pd.DataFrame) -> Table:
-    """Summary table; the methods of each data set in descending order of the area."""
-    table = Table(
-        title="Test accuracy: at the end, and on average over the queries (area under the curve)\n"
-        f"mean over seeds ({SPREAD});\nper image: predictions that a deployed image costs",
-        box=None,
-    )
-    figures = ("accuracy", "area", "queries", "per image", "seconds")
-    for column in ("data set", "shots", "method", *figures):
-        left = column in ("data set", "method")
-        table.add_column(column, justify="left" if left else "right", overflow="fold")
+def _tables(summary: pd.DataFrame) -> Iterator[Table]:
+    """A table of each task for 80 columns, in descending order of the area under the curve."""
+    widest = min(24, max(cell_len(printable(label)) for label in summary["label"]))
     ranked = summary.sort_values("area", ascending=False, kind="stable")
     for _, group in ranked.groupby(["dataset", "shots"], sort=False):
+        first = group.iloc[0]
+        title = printable(f"{first['data_name']}, {counted(int(first['shots']), 'shot')}")
+        table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 1, 0, 0))
+        table.add_column("method", min_width=widest, overflow="fold")
+        around = "95 % interval" if group["low"].notna().any() else "each seed"
+        for column in ("accuracy", around, "area", "queries", "per\nimage", "seconds"):
+            table.add_column(column, justify="right", overflow="fold")
         for row in group.itertuples():
             table.add_row(
-                Text(row.data_name),
-                str(row.shots),
                 Text(printable(row.label)),
-                _percent(row.accuracy, spread(row.low, row.high, row.singles)),
-                _percent(row.area, spread(row.area_low, row.area_high, row.area_singles)),
+                f"{100 * row.accuracy:.1f}",
+                spread(row.low, row.high, row.singles),
+                f"{100 * row.area:.1f}",
                 f"{row.queries:,.0f}",
                 f"{row.image_predictions:.1f}",
-                f"{row.seconds:.0f}",
+                f"{row.seconds:,.0f}",
             )
-    return table
-
-
-def _percent(mean: float, around: str) -> str:
-    return f"{100 * mean:.1f} %" + (f" ({around})" if around else "")
+        yield table

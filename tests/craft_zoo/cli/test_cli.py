@@ -112,10 +112,12 @@ def test_curves_are_listed_by_the_area_under_them(
     assert main(command("bench", "--dataset", spec, *TINY, *grid, "--out", out)) == 0
     summary = pd.read_csv(out / "summary.csv").sort_values("area", ascending=False, kind="stable")
     said = capsys.readouterr().out
-    places = [said.rindex(f" {label} ") for label in summary["label"]]
+    places = [said.index(f"\n{label} ") for label in summary["label"]]
     assert places == sorted(places)
-    for row in summary.itertuples():
-        assert f"{100 * row.area:.1f} %" in said
+    for place, row in zip(places, summary.itertuples(), strict=True):
+        line = said[place + 1 :].splitlines()[0]
+        assert len(line) <= 80
+        assert f" {100 * row.area:.1f} " in line
 
 
 @pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
