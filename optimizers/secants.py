@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg import lapack
 
 from craft_zoo.optimizers.output_basis import OutputBasis
 
@@ -89,6 +90,7 @@ class SecantMemory:
         self.points = np.zeros((0, 0, 0), dtype=np.float32)
         self.outputs = np.zeros((0, 0, 0), dtype=np.float32)
         self.span: OutputBasis | None = None
+        self._apart = np.zeros((0, 0, 0), dtype=np.float32)  # (B, k, k) squared distances
 
     def __len__(self) -> int:
         return len(self.points)
@@ -104,6 +106,8 @@ class SecantMemory:
                 before = np.pad(before, ((0, 0), (0, 0), (0, grown)))
             outputs = np.concatenate([before, outputs])
         keep = max(2, min(self._limit, self._size // (points[0].nbytes + outputs[0].nbytes)))
+        forgotten = max(0, len(points) - keep)
+        self._apart = self._apart[:, forgotten:, forgotten:]
         self.points, self.outputs = points[-keep:], outputs[-keep:]
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -111,7 +115,7 @@ class SecantMemory:
         if self.span is None:
             return {}
         basis = {} if self.span.basis is None else {"basis": self.span.basis}
-        kept = {"points": self.points, "outputs": self.outputs}
+        kept = {"points": self.points, "outputs": self.outputs, "apart": self._apart}
         return {**kept, "origin": self.span.origin, **basis}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -119,6 +123,7 @@ class SecantMemory:
         if "points" in arrays:
             self.points, self.outputs = np.array(arrays["points"]), np.array(arrays["outputs"])
             self.span = OutputBasis(np.array(arrays["origin"]), arrays.get("basis"))
+            self._apart = np.array(arrays.get("apart", self._apart))
 
     def model(self, center: np.ndarray, outputs: np.ndarray, reach: float) -> LinearModel | None:
         """The outputs' derivatives at a point, by Bayesian linear regression on differences.
@@ -142,24 +147,61 @@ class SecantMemory:
         squares = np.square(moves).sum(axis=2)
         if not (squares > _TINY).any():
             return None
-        noise = squares**2 / reach**2 + _JITTER * squares.mean(axis=1, keepdims=True) + _TINY
-        kernel = moves @ moves.transpose(0, 2, 1)
         assert self.span is not None, "something is remembered"
+        self._measure(moves, squares)
+        mean = squares.mean(axis=1, keepdims=True)
+        noise = squares**2 / reach**2 + _JITTER * mean + _TINY
+        ridge = _RIDGE * mean + _TINY
         changes = (self.outputs - self.span.coordinates(outputs)).transpose(1, 0, 2)
-        diagonal = np.arange(moves.shape[1])
         n_blocks, n_moves, dim = moves.shape
-        if n_moves < dim and 4 * n_blocks * dim * changes.shape[2] > _MOST_BYTES:
-            root = kernel.copy()
-            root[:, diagonal, diagonal] += _RIDGE * squares.mean(axis=1, keepdims=True) + _TINY
-            root = np.linalg.cholesky(root)
-            noisy = kernel.copy()
-            noisy[:, diagonal, diagonal] += noise
-            along = kernel @ np.linalg.solve(noisy, changes)
-            axes, jacobian = np.linalg.solve(root, moves), np.linalg.solve(root, along)
-            return LinearModel(moves, jacobian, outputs, self.span, axes)
-        kernel[:, diagonal, diagonal] += noise
-        if changes.shape[2] > moves.shape[2]:  # same product; solves for fewer columns
-            jacobian = np.linalg.solve(kernel, moves).transpose(0, 2, 1) @ changes
-        else:
-            jacobian = moves.transpose(0, 2, 1) @ np.linalg.solve(kernel, changes)
-        return LinearModel(moves, jacobian, outputs, self.span)
+        n_outputs = changes.shape[2]
+        in_span = n_moves < dim and 4 * n_blocks * dim * n_outputs > _MOST_BYTES
+        jacobian = np.empty((n_blocks, n_moves if in_span else dim, n_outputs), dtype=np.float32)
+        axes = np.empty_like(moves) if in_span else None
+        for b, (move, change) in enumerate(zip(moves, changes, strict=True)):
+            kernel = squares[b] - self._apart[b]
+            kernel += squares[b][:, None]
+            kernel /= 2
+            noisy = kernel + np.diag(noise[b])
+            if axes is not None:
+                root = np.linalg.cholesky(kernel + np.diag(ridge[b]))
+                axes[b] = _solve_lower(root, move)
+                jacobian[b] = _solve_lower(root, kernel @ _solve(noisy, change))
+            elif n_outputs > dim:  # same product; solves for fewer columns
+                np.matmul(_solve(noisy, move).T, change, out=jacobian[b])
+            else:
+                np.matmul(move.T, _solve(noisy, change), out=jacobian[b])
+        return LinearModel(moves, jacobian, outputs, self.span, axes)
+
+    def _measure(self, moves: np.ndarray, squares: np.ndarray) -> None:
+        """Complete the squared distances between points by those of the latest.
+
+        They don't depend on the center, so that each is computed once.
+
+        Args:
+            moves: (B, k, d) differences to a point near the latest.
+            squares: (B, k) their squared lengths.
+        """
+        known = self._apart.shape[1]
+        if known == len(self):
+            return
+        apart = np.empty((len(moves), len(self), len(self)), dtype=np.float32)
+        if known:
+            apart[:, :known, :known] = self._apart
+        latest = squares[:, known:, None] + squares[:, None]
+        latest -= 2 * (moves[:, known:] @ moves.transpose(0, 2, 1))
+        apart[:, known:], apart[:, :known, known:] = latest, latest[:, :, :known].transpose(0, 2, 1)
+        self._apart = apart
+
+
+def _solve(kernel: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solution of a symmetric positive definite system."""
+    root, failed = lapack.spotrf(kernel.T, lower=1, clean=0)
+    if failed:  # by rounding errors
+        return np.linalg.solve(kernel, right)
+    return lapack.spotrs(root, right, lower=1)[0]
+
+
+def _solve_lower(root: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solution of a lower triangular system."""
+    return lapack.strtrs(root.T, right, lower=0, trans=1)[0]

@@ -9,6 +9,9 @@ import numpy as np
 
 from craft_zoo.optimizers.secants import LinearModel
 
+_LEAST_DECREASE = 1e-3  # of an iteration, relative to the decrease since the balls' centers
+_ROUNDING = 1e-7  # of the objective, relative
+
 Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """(B, n) outputs → value and gradient (B, n)."""
 
@@ -23,6 +26,8 @@ class BallMinimizer:
     The algorithm is FISTA with backtracking and restarts (Beck & Teboulle 2009; O'Donoghue & Candès
     2015). The estimate of the curvature carries over to the next ball. Outputs are linear in t, so
     those at the extrapolated point are extrapolated too: an iteration applies the Jacobian twice.
+    It ends when an iteration changes the objective by less than a thousandth of the decrease so
+    far, as the linear model is far less accurate than that.
 
     Args:
         loss: convex function of (B, n) outputs.
@@ -51,6 +56,7 @@ class BallMinimizer:
         self._curvature = 1e-6
         self._outputs = model.at
         self._at_outputs: tuple[float, np.ndarray] | None = None  # loss and gradient there
+        self._first = math.nan  # objective at the balls' centers
         self.t = np.zeros_like(self._center)
         self.loss = math.nan
 
@@ -58,10 +64,14 @@ class BallMinimizer:
         """(B, d) approximate minimiser within ``radius``, warm-started at the last one."""
         x = y = self.t
         outputs_x = outputs_y = self._outputs
-        momentum, known = 1.0, self._at_outputs
-        for _ in range(self._iterations):
+        momentum, known, objective = 1.0, self._at_outputs, math.nan
+        for iteration in range(self._iterations):
             value, slope = known or self._loss(outputs_y)
             value += self._penalty(y)
+            if not iteration:
+                objective = value
+            if math.isnan(self._first):
+                self._first = value
             gradient = self._model.slope(slope) + self._l2_penalty * (self._center + y)
             tried = None
             while True:
@@ -74,7 +84,7 @@ class BallMinimizer:
                 bound = value + np.vdot(gradient, move) + self._curvature / 2 * np.vdot(move, move)
                 # Near the minimum, rounding errors may put every step above the bound.
                 tiny = np.vdot(move, move) <= 1e-12 * radius**2
-                if tiny or loss + self._penalty(new) <= bound + 1e-7 * (1 + abs(value)):
+                if tiny or loss + self._penalty(new) <= bound + _ROUNDING * (1 + abs(value)):
                     break
                 self._curvature *= 2
             step = new - x
@@ -88,7 +98,9 @@ class BallMinimizer:
                 outputs_y = outputs_new + np.float32(further) * (outputs_new - outputs_x)
                 momentum, known = following, None if further else (loss, slope_new)
             x, outputs_x, self.loss = new, outputs_new, loss
-            if np.linalg.norm(step) <= 1e-3 * radius:
+            before, objective = objective, loss + self._penalty(new)
+            won = max(_LEAST_DECREASE * (self._first - objective), _ROUNDING * abs(objective))
+            if abs(before - objective) <= won:
                 break
         self.t, self._outputs, self._at_outputs = x, outputs_x, (loss, slope_new)
         return self._model.variables(x)

@@ -19,7 +19,7 @@ from craft_zoo.benchmarks.speed.scaling import measure_memory, measure_scaling, 
 from craft_zoo.benchmarks.speed.scoring import ARCHITECTURES, CLASSES, measure_scoring
 from craft_zoo.benchmarks.speed.serving import measure_loopback
 from craft_zoo.benchmarks.speed.settings import measure_settings
-from craft_zoo.benchmarks.speed.whole_run import measure_runs
+from craft_zoo.benchmarks.speed.whole_run import WAYS, measure_runs
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 from craft_zoo.machine import keep_freed_memory, use_threads
@@ -82,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     for each in (run, serving):
         each.add_argument("--dataset", default="digits", help="or folder:PATH (default: digits)")
         each.add_argument("--classnames", metavar="FILE", help="words for the classes")
+    run.add_argument("--way", action="append", choices=WAYS, help="(default: all)")
+    for name, number in (("queries", 8000), ("seeds", 3)):
+        run.add_argument(f"--{name}", type=int, default=number, help=f"(default: {number})")
     load = command("load", _load, "what a server gains by putting requests together")
     load.add_argument(
         "--route",
@@ -106,9 +109,16 @@ def _images(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    rows = measure_runs(options.dataset, classnames=options.classnames)
+    rows = measure_runs(
+        options.dataset,
+        classnames=options.classnames,
+        budget=options.queries,
+        seeds=options.seeds,
+        only=options.way or WAYS,
+    )
     measured = _write_csv(rows, options.out / "runs.csv")
-    means = measured.groupby("way", sort=False)[["seconds", "accuracy", "megabytes"]].mean()
+    columns = ["seconds", "processor", "beyond", "accuracy", "megabytes"]
+    means = measured.groupby("way", sort=False)[columns].mean()
     _print(means.assign(times_faster=means["seconds"].max() / means["seconds"]))
 
 

@@ -140,25 +140,30 @@ class ConvexObjective(Objective):
 
     def output_loss(self, rows: np.ndarray) -> OutputLoss:
         """Cross-entropy of the refined logits, convex in the logits."""
-        pieces = []
+        pieces, order, shifts, targets, done = [], [], [], [], 0
         for part in self._search_parts:
             judged = np.asarray(part.rows)
             mine = np.flatnonzero(np.isin(judged, rows))
-            where = tensor(np.searchsorted(rows, judged[mine]))
-            of_part = CrossEntropy(self._targets[judged[mine]])
-            pieces.append((where, part.slope, part.shift[mine], of_part))
-
-        n_judged = sum(len(where) for where, *_ in pieces)
+            pieces.append((slice(done, done + len(mine)), np.asarray(part.slope)))
+            done += len(mine)
+            order.append(np.searchsorted(rows, judged[mine]))
+            shifts.append(np.asarray(part.shift)[mine])
+            targets.append(self.labels[judged[mine]])
+        # One evaluation for the images of all folds: this function is called thousands of times.
+        where, shift = np.concatenate(order), np.concatenate(shifts)
+        of_all = CrossEntropy(tensor(np.concatenate(targets)))
 
         def loss(logits: np.ndarray) -> tuple[float, np.ndarray]:
-            returned, total = tensor(logits), 0.0
-            gradient = tensor(np.zeros_like(logits))
-            for where, slope, shift, of_part in pieces:
-                value, step = of_part(returned[where] @ slope + shift)
-                share = len(where) / n_judged
-                total += share * value
-                gradient[where] = share * step @ slope.T
-            return total, np.asarray(gradient)
+            returned = logits[where]
+            refined = shift.copy()
+            for piece, slope in pieces:
+                refined[piece] += returned[piece] @ slope
+            total, step = of_all(tensor(refined))
+            for piece, slope in pieces:
+                np.matmul(np.asarray(step)[piece], slope.T, out=returned[piece])
+            gradient = np.zeros_like(logits)
+            gradient[where] = returned
+            return total, gradient
 
         return loss
 
