@@ -95,8 +95,7 @@ class CraftZooSampler(BaseSampler):
             if self._optimizer is None:
                 self._begin(study)
             assert self._optimizer is not None
-            asked = () if self._optimizer.stop else self._optimizer.ask(1)
-            if not len(asked):
+            if self._optimizer.stop or not len(asked := self._optimizer.ask(1)):
                 return {}
             self._pending[trial.number] = asked[0]
             point = self._variables.point(asked[0])
@@ -127,7 +126,7 @@ class CraftZooSampler(BaseSampler):
                 return
             succeeded = state == TrialState.COMPLETE and values
             loss = _sign(study) * values[0] if succeeded and values else math.nan
-            self._optimizer.tell(candidate, loss)
+            self._optimizer.tell(candidate[None], [loss])
             ended = self._optimizer.stop
         if ended:
             with suppress(RuntimeError):  # outside of Study.optimize, there is nothing to stop
@@ -167,12 +166,11 @@ def _variable(distribution: BaseDistribution) -> Variable:
     if isinstance(distribution, CategoricalDistribution):
         return Choice(range(len(distribution.choices)))
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = distribution.low, distribution.high
     if step := _steps(distribution):
-        return Integer(0, round((high - low) / step))
-    return (Integer if isinstance(distribution, IntDistribution) else Real)(
-        low, high, distribution.log
-    )
+        return Integer(0, round((distribution.high - distribution.low) / step))
+    if isinstance(distribution, IntDistribution):
+        return Integer(distribution.low, distribution.high, distribution.log)
+    return Real(distribution.low, distribution.high, distribution.log)
 
 
 def _plain(distribution: BaseDistribution, value: Any) -> Any:
