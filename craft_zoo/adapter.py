@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
+from craft_zoo.canaries import Canaries
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.files import write_atomically
@@ -33,11 +34,15 @@ if TYPE_CHECKING:
 _FORMAT = "craft-zoo adapter 4"
 _LOCAL_FORMAT = "craft-zoo adapter 5"  # with local features, which earlier versions do not know
 _CALIBRATED_FORMAT = "craft-zoo adapter 6"  # with a temperature
-_TUNED_FORMAT = "craft-zoo adapter 7"  # with a record of its tuning
+_TUNED_FORMAT = "craft-zoo adapter 7"  # with a record of its tuning, or canaries
 _READ = (_TUNED_FORMAT, _CALIBRATED_FORMAT, _LOCAL_FORMAT, _FORMAT, "craft-zoo adapter 3")
 _HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a megabyte
 _MOST_TEXTS = 100_000
 _TEXT_CHARACTERS = 2000  # longer than the context of any model
+
+
+class OtherModelError(CraftZooError):
+    """A model is not the one for which an adapter was made."""
 
 
 @dataclass(repr=False)
@@ -134,6 +139,7 @@ class Adapter:
         fingerprint: identifies the model by values of its initial context, see :func:`fingerprint`.
         temperature: number by which the deployed logits are divided before the softmax.
         tuned: how it was tuned; None: unknown.
+        canaries: what its model answered when it was tuned; None: not kept.
     """
 
     solution: Solution
@@ -143,6 +149,7 @@ class Adapter:
     init: str = DEFAULT_INIT
     temperature: float = 1.0
     tuned: TuningRecord | None = None
+    canaries: Canaries | None = None
 
     def __repr__(self) -> str:
         return f"<Adapter of {self.model} for {len(self.classnames):,} classes: {self.solution!r}>"
@@ -190,11 +197,11 @@ class Adapter:
         """The classifier of the adapter's class names and initial prompt.
 
         Raises:
-            CraftZooError: the adapter was made for another model.
+            OtherModelError: the adapter was made for another model.
         """
         box = vlm.classifier(self.classnames, self.init)
         if not _close(fingerprint(box), self.fingerprint):
-            raise CraftZooError(
+            raise OtherModelError(
                 f"the adapter was made for {self.model}, and {vlm.name} is another model or has "
                 f"other weights: open the one it was made for"
             )
@@ -262,6 +269,11 @@ class Adapter:
             about["local"] = local.features
             tensors["local.weight"] = _tensor(local.weight)
             tensors["local.bias"] = _tensor(local.bias)
+        if (canaries := self.canaries) is not None:
+            tensors["canaries.images"] = np.ascontiguousarray(canaries.images)
+            tensors["canaries.logits"] = _tensor(canaries.logits)
+            if canaries.anchors is not None:
+                tensors["canaries.anchors"] = _tensor(canaries.anchors)
         about = json.loads(json.dumps(about))  # as after loading: tuples become lists
         about[CHECKSUM] = checksum(about, _content(tensors))
         return save(tensors, metadata={"craft_zoo": json.dumps(about)})
@@ -269,7 +281,7 @@ class Adapter:
     @property
     def _format(self) -> str:
         """The earliest format that has all that this adapter has."""
-        if self.tuned is not None:
+        if self.tuned is not None or self.canaries is not None:
             return _TUNED_FORMAT
         if self.temperature != 1:
             return _CALIBRATED_FORMAT
@@ -312,6 +324,7 @@ class Adapter:
                 about["init"],
                 about.get("temperature", 1.0),
                 TuningRecord(**tuned) if (tuned := about.get("tuned")) is not None else None,
+                _canaries(tensors),
             )
         except CraftZooError:
             raise
@@ -393,8 +406,10 @@ def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
     """
     shapes = {name: tuple(each.get_shape()) for name, each in tensors.items()}
     for name, each in tensors.items():
-        if each.get_dtype() != "F32":
-            raise ValueError(f"{short(name)} is of type {each.get_dtype()}, not F32")
+        expected_type = "U8" if name == "canaries.images" else "F32"
+        if each.get_dtype() != expected_type:
+            kinds = f"{each.get_dtype()}, not {expected_type}"
+            raise ValueError(f"{short(name)} is of type {kinds}")
     n_classes, refiner, anchors = len(about["classnames"]), about["refiner"], about["anchors"]
     expected: dict[str, tuple[int, ...]] = {}
     n_anchors, template = 0, about.get("template")
@@ -430,6 +445,13 @@ def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
     if about.get("local") is not None:
         shape = _shape("local.weight", shapes)
         expected |= {"local.weight": (*shape[:1], n_classes), "local.bias": (n_classes,)}
+    if "canaries.images" in shapes:
+        shape = shapes["canaries.images"]
+        if len(shape) != 4 or 0 in shape or shape[3] != 3:
+            raise ValueError(f"it has canaries of shape {shape}")
+        expected |= {"canaries.images": shape, "canaries.logits": (shape[0], n_classes)}
+        if anchors is not None:
+            expected["canaries.anchors"] = (shape[0], n_anchors)
     for name, shape in expected.items():
         if _shape(name, shapes) != shape:
             raise ValueError(f"{name} has the shape {shapes[name]}, not {shape}")
@@ -479,6 +501,13 @@ def _solution(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Solution
     return Solution(prompt, refiner, anchors, local)
 
 
+def _canaries(tensors: dict[str, np.ndarray]) -> Canaries | None:
+    if "canaries.images" not in tensors:
+        return None
+    images, logits = tensors["canaries.images"], tensors["canaries.logits"]
+    return Canaries(images, logits, tensors.get("canaries.anchors"))
+
+
 def _content(tensors: dict[str, np.ndarray]) -> Iterator[bytes]:
     """Bytes of the names, shapes and values of tensors, for the checksum."""
     for name, tensor in sorted(tensors.items()):
@@ -513,7 +542,7 @@ def _check_computed_alike(model: str, vlm: VLM) -> None:
             return
         flag = "--quickgelu" if then.quick_gelu else "--no-quickgelu"
         mend += f", or compute as then with quickgelu={then.quick_gelu} ({flag})"
-    raise CraftZooError(
+    raise OtherModelError(
         f"the adapter was made for {model} by an earlier version of craft-zoo, which computed with "
         f"{ACTIVATIONS[then.quick_gelu]}, where these weights are now used with "
         f"{ACTIVATIONS[now.quick_gelu]} (what differs: {', '.join(differing)}): {mend}"

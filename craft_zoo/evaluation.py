@@ -12,6 +12,7 @@ from scipy.special import log_softmax, softmax
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox.base import VLM, Asked, Progress
 from craft_zoo.blackbox.usage import Usage
+from craft_zoo.data.images import ImageSource
 from craft_zoo.data.task import Dataset, LabelledImages, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.metrics import accuracy, calibration_error, interval
@@ -281,13 +282,27 @@ def expected_usage(adapter: Adapter, vlm: VLM, images: LabelledImages) -> Usage:
     That is one prediction for each image and prompt: the adapter's, the initial one, and those of
     the anchors.
     """
+    return deployed_usage(adapter, vlm, images.images, prompts=2)
+
+
+def deployed_usage(
+    adapter: Adapter, vlm: VLM, images: Sequence[ImageSource], prompts: int = 1
+) -> Usage:
+    """What a service is expected to bill for N images that an adapter classifies.
+
+    Args:
+        adapter: the adapter.
+        vlm: its model.
+        images: the images, which are taken to be of one size.
+        prompts: number of prompts of the classes; those after the first are not the adapter's.
+    """
     box, solution = adapter.open(vlm), adapter.solution
-    predictions = (1 + solution.billed_predictions) * len(images)
+    predictions = (prompts - 1 + solution.billed_predictions) * len(images)
     if not vlm.counts_usage:
         return Usage(predictions)
-    asked = [Asked((box.template,))] * 2
+    asked = [Asked((box.template,))] * prompts
     if solution.anchors is not None:
         asked.append(Asked(tuple(solution.anchors.prompts), solution.anchors.texts))
-    each = [images.images[0]] * len(images)  # images are taken to be of one size
+    each = [images[0]] * len(images)
     usage = vlm.expected_usage(asked, each, adapter.classnames, adapter.init)
     return usage + Usage(predictions - usage.predictions)

@@ -130,6 +130,12 @@ def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
     return read_model(options, adapter.model).open()
 
 
+def in_money(options: argparse.Namespace, adapter: Adapter, usage: Usage) -> str:
+    """A usage in words, with its price if the price of the adapter's model is known."""
+    price = price_of(options.model or adapter.model, options.price)
+    return usage.in_words() + (f", a price of {price.cost(usage):,.2f}" if price else "")
+
+
 def check_limits(
     options: argparse.Namespace, usage: Usage, mend: str = "name fewer images"
 ) -> None:

@@ -24,13 +24,13 @@ from craft_zoo.cli.arguments import (
     add_model_arguments,
     check_limits,
     group_of,
+    in_money,
     open_adapters_model,
     read_dataset,
     say_skipped,
 )
 from craft_zoo.cli.csv_rows import CsvRows
 from craft_zoo.cli.progress import ReadingBar, query_progress
-from craft_zoo.client.prices import price_of
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.evaluation import (
@@ -106,9 +106,7 @@ def run(options: argparse.Namespace) -> int:
     usage = expected_usage(adapter, vlm, dataset.test)
     check_limits(options, usage, "name a smaller data set")
     if options.dry_run or vlm.bills:
-        price = price_of(options.model or adapter.model, options.price)
-        money = "" if price is None else f", a price of {price.cost(usage):,.2f}"
-        console.print(f"At most {usage.in_words()}{money}", soft_wrap=True)
+        console.print(f"At most {in_money(options, adapter, usage)}", soft_wrap=True)
     if options.dry_run:
         return 0
     with query_progress() as progress:

@@ -52,6 +52,10 @@ COMMANDS = {
         "write an adapter's refiner as an ONNX file",
         "craft-zoo export pets.adapter --onnx pets.onnx",
     ),
+    "check": (
+        "is the model still the one that an adapter was tuned for?",
+        "craft-zoo check pets.adapter",
+    ),
     "serve": (
         "let others query a model or use an adapter, and count what they ask",
         "craft-zoo serve --keys keys.json --state served",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from craft_zoo import canaries
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import (
     VLM,
@@ -49,6 +51,7 @@ from craft_zoo.console import open_console
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import DatasetSpec, LabelledImages, Task
+from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Choice, choose_estimate, cross_validate
 from craft_zoo.evaluation import evaluate, labelled
@@ -131,6 +134,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="estimate the accuracy, and fit the temperature of the probabilities, on the test "
         "images of this data set (default: on images outside the shots, or by cross-validation)",
     )
+    output.add_argument(
+        "--no-canaries",
+        action="store_true",
+        help=f"keep no small copies of {canaries.COUNT} training images in the adapter, with which "
+        "craft-zoo check finds out whether the model has changed",
+    )
     add_model_arguments(parser)
     add_in_flight_argument(parser)
     group_of(parser, "money").add_argument(
@@ -176,7 +185,8 @@ def run(options: argparse.Namespace) -> int:
         whole = options.estimate == "cross-validate"
         choice = options.method, config, budget
         estimate = choose_estimate(task, *choice, seed=options.seed, bills=vlm.bills, whole=whole)
-    most = _highest_cost(vlm, task, arguments, estimate)
+    kept = [] if options.no_canaries else canaries.canary_images(task.train)
+    most = _highest_cost(vlm, task, arguments, estimate, kept)
     path = Path(f"{options.out}.journal")
     answered = _answered(path)
     known = f", of which {counted(answered, 'prediction')} were answered before" if answered else ""
@@ -212,9 +222,16 @@ def run(options: argparse.Namespace) -> int:
             if estimate.kind == "refine":
                 asked = RememberingVLM(behind)
             adapter, figures = _estimated(tuned, asked, task, estimate, arguments, reading)
-        made = Cost(tuned.meter.queries, Usage(tuned.meter.billed), Usage(estimate.predictions))
+            if kept:
+                adapter.canaries = _answers(adapter, behind, kept, figures)
+        made = Cost(
+            tuned.meter.queries,
+            Usage(tuned.meter.billed),
+            Usage(estimate.predictions),
+            len(adapter.canaries or ()) * adapter.solution.billed_predictions,
+        )
         if isinstance(behind, ReplayVLM):
-            beside = Usage(behind.predictions - tuned.meter.billed)
+            beside = Usage(behind.predictions - tuned.meter.billed - made.canaries)
             made = replace(made, estimate=beside + replace(behind.billed, predictions=0))
         if price is not None and adapter.tuned is not None:
             adapter.tuned = replace(adapter.tuned, cost=price.cost(made.total))
@@ -262,36 +279,47 @@ class Cost:
         queries: queries of the search.
         run: what is billed for search and refiner.
         estimate: what is billed for the accuracy estimate at the end.
+        canaries: predictions for canaries.
     """
 
     queries: int
     run: Usage
     estimate: Usage
+    canaries: int
 
     @property
     def total(self) -> Usage:
         """All that is billed."""
-        return self.run + self.estimate
+        return self.run + self.estimate + Usage(self.canaries)
 
     def in_words(self, price: Price | None) -> str:
         """The cost as text."""
         predictions, estimate = self.run.predictions, self.estimate.predictions
         words = f"{counted(self.queries, 'query')} ({counted(predictions, 'prediction')}"
-        words += f", and {estimate:,} for the estimate)" if estimate else ")"
-        beside = replace(self.total, predictions=0)
-        words += f", {beside.in_words()}" if beside != Usage() else ""
+        beside = ((estimate, "the estimate"), (self.canaries, "canaries"))
+        more = " and ".join(f"{count:,} for {what}" for count, what in beside if count)
+        words += f", and {more})" if more else ")"
+        units = replace(self.total, predictions=0)
+        words += f", {units.in_words()}" if units != Usage() else ""
         return words if price is None else f"{words}, a price of {price.cost(self.total):,.2f}"
 
 
-def _highest_cost(vlm: VLM, task: Task, arguments: dict[str, Any], estimate: Choice) -> Cost:
+def _highest_cost(
+    vlm: VLM,
+    task: Task,
+    arguments: dict[str, Any],
+    estimate: Choice,
+    kept: Sequence[ImageSource],
+) -> Cost:
     """Upper bounds of queries and predictions, and what else a service is expected to bill."""
     method, config, budget = (arguments[name] for name in ("method", "config", "budget"))
     n_images, n_classes = len(task.train), len(task.classnames)
     queries = most_queries(method, config, budget, n_classes)
     run = Usage(most_predictions(method, config, budget, n_images, n_classes))
     beside = Usage(estimate.predictions)
+    asked_again = len(kept) * prompts_an_image(method, config, budget, n_classes)
     if not vlm.counts_usage:
-        return Cost(queries, run, beside)
+        return Cost(queries, run, beside, asked_again)
     init = starting_template(config, task.template)
     rehearsed = rehearse(
         method,
@@ -308,8 +336,10 @@ def _highest_cost(vlm: VLM, task: Task, arguments: dict[str, Any], estimate: Cho
     count = -(-estimate.predictions // sum(len(one.prompts) for one in measured))
     images = [task.train.images[0]] * count
     more = vlm.expected_usage(measured, images, task.classnames, init) if images else Usage()
+    if kept:
+        more += vlm.expected_usage(measured[1:], kept, task.classnames, init)
     more = replace(more, predictions=estimate.predictions)
-    return Cost(queries, replace(expected, predictions=run.predictions), more)
+    return Cost(queries, replace(expected, predictions=run.predictions), more, asked_again)
 
 
 def _answered(journal: Path) -> int:
@@ -370,6 +400,17 @@ def _estimated(
         words = f"Temperature of the probabilities: {adapter.temperature:.2f}"
         lines.append(f"{words}, fitted on the same images")
     return adapter, lines
+
+
+def _answers(
+    adapter: Adapter, vlm: VLM, images: Sequence[np.ndarray], figures: list[str]
+) -> canaries.Canaries | None:
+    """The model's answers about canaries; None and a line about it if it does not answer."""
+    try:
+        return canaries.ask_canaries(adapter, vlm, images)
+    except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
+        figures.append(f"No canaries are kept ({error})")
+        return None
 
 
 def _prior_in_words(config: CraftConfig, task: Task) -> list[str]:

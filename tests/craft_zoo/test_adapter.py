@@ -161,6 +161,8 @@ STRANGE = {
 }
 TUNED = asdict(TuningRecord("craft", None, "pets", 48, 1, 200, 9600))
 
+COPIES = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
+
 
 def stranger(path: Path, about: Any, **tensors: torch.Tensor) -> Path:
     save_file(tensors, path, metadata={"craft_zoo": json.dumps(about)})
@@ -253,6 +255,18 @@ def test_a_header_that_is_no_object_is_refused(tmp_path: Path, text: str) -> Non
         ({"context": torch.zeros(4, 8, dtype=torch.bfloat16)}, "BF16"),
         ({"context": torch.zeros(4, 8, dtype=torch.float64)}, "F64"),
         ({"context": torch.zeros(4, 8), "x": torch.zeros(1)}, "is unexpected"),
+        ({"context": torch.zeros(4, 8), "canaries.logits": torch.zeros(1, 2)}, "is unexpected"),
+        ({"context": torch.zeros(4, 8), "canaries.images": COPIES}, "canaries.logits is missing"),
+        ({"context": torch.zeros(4, 8), "canaries.images": COPIES.float()}, "F32, not U8"),
+        ({"context": torch.zeros(4, 8), "canaries.images": COPIES[0]}, "canaries of shape"),
+        (
+            {
+                "context": torch.zeros(4, 8),
+                "canaries.images": COPIES,
+                "canaries.logits": torch.zeros(1, 3),
+            },
+            "has the shape",
+        ),
     ],
 )
 def test_strange_tensors_are_refused(

@@ -80,7 +80,9 @@ def test_a_dry_run_says_the_cost_and_writes_nothing(
     arguments = command("tune", f"folder:{image_folder}", "--out", tmp_path / "a", "--shots", 4)
     arguments += command("--budget", 50, "--price", 2, "--estimate", "none", "--dry-run")
     assert main(arguments) == 0
-    assert said(capsys) == "At most 50 queries (600 predictions), a price of 1.20"
+    assert (
+        said(capsys) == "At most 50 queries (600 predictions, and 8 for canaries), a price of 1.22"
+    )
     assert list(tmp_path.iterdir()) == [image_folder]
 
 
@@ -90,12 +92,12 @@ def test_a_run_says_what_it_may_cost_and_did_cost_and_how_good_it_is(
     arguments = command("tune", f"folder:{image_folder}", "--out", tmp_path / "a", *REFINE)
     assert main(arguments) == 0
     words = said(capsys)
-    assert words.startswith("At most 1 query (12 predictions)")
+    assert words.startswith("At most 1 query (12 predictions, and 8 for canaries)")
     assert "Training accuracy, of the 12 images that it was fitted to: " in words
     assert "Accuracy on new images, an estimate: " in words
     assert "cross-validated on the 12 training images, in 4 parts" in words
     assert "zero-shot" in words
-    assert "after 1 query (12 predictions)" in words
+    assert "after 1 query (12 predictions, and 8 for canaries)" in words
 
 
 def test_a_whole_data_set_is_no_task(vlm: Any, image_folder: Path) -> None:

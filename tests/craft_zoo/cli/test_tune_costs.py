@@ -50,17 +50,18 @@ def tune(tmp_path: Path) -> Callable[..., int]:
     return run
 
 
-def costs(text: str, word: str) -> tuple[int, int, int]:
-    """Queries, predictions, and predictions of the estimate, as printed after ``word``."""
+def costs(text: str, word: str) -> tuple[int, int, int, int]:
+    """Queries, predictions, and those for the estimate and canaries, printed after ``word``."""
     found = re.search(
-        rf"{word} ([\d,]+) quer(?:y|ies) \(([\d,]+) predictions?(?:, and ([\d,]+) for the est)?",
+        rf"{word} ([\d,]+) quer(?:y|ies) \(([\d,]+) predictions?"
+        r"(?:, and ([\d,]+) for the estimate)?(?:,? and ([\d,]+) for canaries)?\)",
         text,
     )
     assert found is not None, text
-    queries, predictions, estimate = (
+    queries, predictions, estimate, canaries = (
         int((number or "0").replace(",", "")) for number in found.groups()
     )
-    return queries, predictions, estimate
+    return queries, predictions, estimate, canaries
 
 
 def banked(bank: str, anchors: int = 17) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ def test_a_method_that_looks_into_the_model_is_estimated_too(
 ) -> None:
     assert tune("digits", "--method", "coop") == 0
     text = capsys.readouterr().out
-    assert costs(text, "after") == costs(text, "At most") == (0, 0, 400)
+    assert costs(text, "after") == costs(text, "At most") == (0, 0, 400, 8)
     assert "measured on 200 labelled images" in text
 
 
@@ -134,7 +135,7 @@ def test_a_run_begun_again_is_held_against_the_limits_for_what_is_left(
     estimate: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    source, most = f"folder:{image_folder}", 60 * 6 + (6 if estimate == "auto" else 0)
+    source, most = f"folder:{image_folder}", 60 * 6 + 6 + (6 if estimate == "auto" else 0)
     run = (source, "--budget", 60, "--optimizer", "random", "--estimate", estimate)
     model.stops_after = 200
     assert tune(*run) == 130

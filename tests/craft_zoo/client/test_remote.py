@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from craft_zoo.adapter import Adapter
+from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.blackbox import DEFAULT_INIT, load_vlm
+from craft_zoo.canaries import ask_canaries, check_drift
 from craft_zoo.client import Refused, RemoteVLM
 from craft_zoo.data import Task
 from craft_zoo.data.augment import augmented
@@ -620,3 +621,15 @@ def test_an_adapter_finds_its_server_again(
     predicted = adapter.predict(load_vlm(adapter.model), small_task.test.images[:3])
     expected = tuned.adapter.predict(connect(), small_task.test.images[:3])
     np.testing.assert_array_equal(predicted, expected)
+
+
+def test_a_served_model_is_checked_like_a_local_one(
+    vlm: OpenCLIP, connect: Callable[..., RemoteVLM]
+) -> None:
+    box = vlm.classifier(["cat", "dog"])
+    adapter = Adapter.of(Solution(box.initial_context + 0.1), vlm, box)
+    images = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3)).astype(np.uint8)
+    adapter.canaries = ask_canaries(adapter, vlm, list(images))
+    found = check_drift(adapter, connect())
+    assert not found.changed
+    assert found.differences.max() < 1e-3

@@ -1,0 +1,107 @@
+"""Ask the model of an adapter again what it was asked when the adapter was tuned.
+
+The exit code is 0 if the answers are the same and 1 if they are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from craft_zoo.adapter import Adapter, OtherModelError
+from craft_zoo.canaries import TOLERANCE, check_drift
+from craft_zoo.cli.arguments import (
+    add_model_arguments,
+    check_limits,
+    group_of,
+    in_money,
+    open_adapters_model,
+)
+from craft_zoo.console import open_console
+from craft_zoo.counts import counted
+from craft_zoo.errors import CraftZooError
+from craft_zoo.evaluation import deployed_usage
+
+SAME, CHANGED = 0, 1
+_TOLERANCES = {"fp32": TOLERANCE, "fp16": 0.1, "bf16": 1.0}  # by --precision
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="file that tune saved")
+    group_of(parser, "output").add_argument(
+        "--tolerance",
+        type=float,
+        metavar="T",
+        help="difference of log-probabilities that counts as the same answer (default: "
+        f"{TOLERANCE}; with --precision fp16 {_TOLERANCES['fp16']:g}, with bf16 "
+        f"{_TOLERANCES['bf16']:g})",
+    )
+    add_model_arguments(parser, default=None)
+    group_of(parser, "money").add_argument(
+        "--dry-run", action="store_true", help="print the cost; send no query"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code: 1 if the model has changed.
+    """
+    console = open_console()
+    tolerance = options.tolerance
+    if tolerance is None:
+        tolerance = _TOLERANCES[options.precision]
+    if not tolerance >= 0:
+        raise CraftZooError(f"--tolerance must be at least 0, not {tolerance:g}")
+    adapter = Adapter.load(options.adapter)
+    canaries = adapter.canaries
+    if canaries is None:
+        raise CraftZooError(
+            f"{options.adapter} has no canaries, as adapters made by earlier versions or with "
+            f"--no-canaries: tune again to keep some"
+        )
+    vlm = open_adapters_model(options, adapter)
+    try:
+        usage = deployed_usage(adapter, vlm, list(canaries.images))
+        check_limits(options, usage, "do not check")
+        console.print(
+            f"Asking about {counted(len(canaries), 'image')}: {in_money(options, adapter, usage)}",
+            soft_wrap=True,
+        )
+        if options.dry_run:
+            return SAME
+        found = check_drift(adapter, vlm, tolerance)
+    except OtherModelError as error:
+        lines = [f"Changed, and nothing was asked: {error}"]
+        changed = True
+    else:
+        changed = found.changed
+        lines = [
+            f"Log-probabilities differ by at most {found.differences.max():.2g}, in the mean by "
+            f"{found.differences.mean():.2g} (tolerance {tolerance:g})",
+            f"Predicted classes that changed: {found.relabelled} of {len(canaries)}",
+            "Changed: the model does not answer as when the adapter was tuned"
+            if changed
+            else "The same: the model answers as when the adapter was tuned",
+        ]
+    for line in [*lines, *([_plan(options, adapter)] if changed else [])]:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    return CHANGED if changed else SAME
+
+
+def _plan(options: argparse.Namespace, adapter: Adapter) -> str:
+    """A sentence about tuning again at little cost."""
+    tuned = adapter.tuned
+    cost = before = ""
+    if tuned is not None:
+        cost = f" ({counted(tuned.images, 'prediction')})"
+        before = f"; {tuned.method} took {counted(tuned.queries, 'query')}"
+    model = options.model or adapter.model
+    command = f"craft-zoo tune DATASET --model {shlex.quote(model)} --method refine --force --out"
+    return (
+        f"Tune again with 1 query{cost}: {command} {shlex.quote(str(options.adapter))} fits the "
+        f"refiner to the model as it is now{before}"
+    )
