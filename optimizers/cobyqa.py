@@ -8,14 +8,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-
-# scipy.optimize.minimize holds a lock during COBYQA, so that two searches could not take turns.
-from scipy._lib.cobyqa import minimize
 from scipy.optimize import Bounds
 
 from craft_zoo.optimizers.registry import register
 from craft_zoo.optimizers.scipy import Loss, Scipy
 from craft_zoo.optimizers.space import Space
+
+# scipy.optimize.minimize holds a lock during COBYQA, so that two searches could not take turns.
+try:
+    from scipy._external.cobyqa import minimize  # since scipy 1.18
+except ModuleNotFoundError:
+    from scipy._lib.cobyqa import minimize
 
 
 @register("cobyqa")
