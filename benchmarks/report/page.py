@@ -142,6 +142,7 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
     for name, table in sheet.items():
         if table is not None:
             tables.write(table, sheets, name)
+    write_atomically(sheets / "paper.tex", tables.for_paper(points))
     return sheet | {
         "title": title,
         "conclusions": conclusions(results.curves, results.names),

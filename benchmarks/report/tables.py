@@ -22,6 +22,10 @@ from craft_zoo.printable import printable
 SPREAD_COLUMN = "95 % or seeds"  # an interval, or the single seeds
 REFERENCE = "craft-released"  # baseline of comparisons, where it was run
 _BASE = "zero-shot"
+_ESCAPED = str.maketrans(
+    {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+)
 MARKS = (1, 10, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 
 
@@ -179,6 +183,54 @@ def pareto(points: pd.DataFrame) -> pd.DataFrame:
             rows.append(row | {"on the front": "yes" if end["accuracy"] > best else "no"})
             best = max(best, end["accuracy"])
     return pd.DataFrame(rows)
+
+
+def for_paper(points: pd.DataFrame) -> str:
+    """LaTeX table (booktabs) of the accuracies at the end of the budget, in %.
+
+    Mean and sample standard deviation over the seeds, a row for each method, by descending mean,
+    and a column for each task. The highest mean of a column is bold; white-box references, below
+    the rule, do not take part.
+    """
+    ends = last_points(points)
+    ends = ends.assign(accuracy=100 * ends["accuracy"])
+    keys = ["dataset", "data_name", "shots"]
+    cells = ends.groupby(["label", *keys], sort=False)["accuracy"].agg(["mean", "std"])
+    means = cells["mean"].unstack(keys)
+    white = ends.groupby("label")["method"].first().map(is_white_box)
+    order = means.mean(axis=1).sort_values(ascending=False, kind="stable").index
+    best = means[~white[means.index]].max()
+    columns = sorted(means.columns, key=lambda task: list(ends["dataset"].unique()).index(task[0]))
+    lines = ["% Mean and standard deviation over the seeds; bold: highest mean."]
+    lines += [f"\\begin{{tabular}}{{l{'r' * len(columns)}}}", "\\toprule"]
+    lines.append(_row(["", *(_latex(str(name)) for _, name, _ in columns)]))
+    lines.append(_row(["shots", *(str(shots) for _, _, shots in columns)]))
+    for group in (order[~white[order]], order[white[order]]):
+        if len(group):
+            lines.append("\\midrule")
+        for label in group:
+            row = [_latex(label)]
+            for task in columns:
+                mean, deviation = means.loc[label, task], cells["std"].get((label, *task), np.nan)
+                bold = not white[label] and mean == best[task]
+                row.append(_mean_and_deviation(mean, deviation, bold))
+            lines.append(_row(row))
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def _row(cells: list[str]) -> str:
+    return " & ".join(cells) + " \\\\"
+
+
+def _mean_and_deviation(mean: float, deviation: float, bold: bool) -> str:
+    if np.isnan(mean):
+        return "--"
+    shown = f"\\mathbf{{{mean:.1f}}}" if bold else f"{mean:.1f}"
+    return f"${shown}$" if np.isnan(deviation) else f"${shown} \\pm {deviation:.1f}$"
+
+
+def _latex(words: str) -> str:
+    return printable(words).translate(_ESCAPED)
 
 
 def text(value: object, column: str = "") -> str:

@@ -241,6 +241,31 @@ def test_files_for_a_paper(folder: Path) -> None:
     assert variants["method"].tolist() == ["one <context>"]
 
 
+def test_a_table_for_a_paper_has_the_best_in_bold() -> None:
+    measured = pd.concat(
+        [
+            *(points("craft-released", seed, (100, 0.5 + 0.1 * seed)) for seed in (1, 2, 3)),
+            *(points("refine", seed, (1, 0.9)) for seed in (1, 2)),
+            points("refine", 1, (1, 0.3), shots=1),
+            points("coop", 1, (0, 0.95)),
+        ]
+    )
+    measured["data_name"] = "a_b & c"
+    assert tables.for_paper(measured).splitlines()[1:] == [
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r" & a\_b \& c & a\_b \& c \\",
+        r"shots & 16 & 1 \\",
+        r"\midrule",
+        r"craft-released & $70.0 \pm 10.0$ & -- \\",
+        r"refine & $\mathbf{90.0} \pm 0.0$ & $\mathbf{30.0}$ \\",
+        r"\midrule",
+        r"coop & $95.0$ & -- \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
 def test_the_same_results_give_the_same_files(folder: Path, tmp_path: Path) -> None:
     results = read_results(folder)
     few = {
