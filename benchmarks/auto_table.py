@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from craft_zoo.benchmarks.bbob.peers import PEERS, missing
 from craft_zoo.benchmarks.bbob.runtimes import areas, mean_bootstrap
 from craft_zoo.benchmarks.bbob.solvers import Solver
 from craft_zoo.benchmarks.bbob.suite import Suite, run_unit
@@ -23,16 +24,22 @@ FUNCTIONS = (4, 7, 9, 11, 13, 16, 18, 19, 20, 22, 23, 24)
 
 
 def peers(dimension: int) -> list[str]:
-    """The specs that ``auto`` is compared with: pycma's, scipy's and nevergrad's."""
+    """What ``auto`` is compared with: specs, and names of other libraries' optimizers."""
     population = max(8, popsize(dimension))
     models = ["cobyqa"] if dimension <= 10 else []  # it takes hours in more variables
     local = ["powell", "nelder-mead:adaptive=false", "l-bfgs", *models]
-    return [f"cma:popsize={population},restarts=bipop", *local, "nevergrad:NGOpt"]
+    bare = [name for name in PEERS if not missing(name)]
+    return [f"cma:popsize={population},restarts=bipop", *local, "nevergrad:NGOpt", *bare]
+
+
+def solver(spec: str) -> Solver:
+    """What runs a spec, or another library's optimizer."""
+    return Solver(spec, bare=spec in PEERS)
 
 
 def measure(spec: str, suite: Suite) -> pd.Series:
     """The area under the ECDF on each problem of the suite; see :func:`areas`."""
-    units = [run_unit(Solver(spec), each, suite.instances, suite) for each in suite.functions]
+    units = [run_unit(solver(spec), each, suite.instances, suite) for each in suite.functions]
     return areas(pd.concat(units))
 
 
@@ -68,15 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for budget in options.budget or [50]:
             suite = Suite(dimension, budget, functions, tuple(range(1, options.instances + 1)))
             specs = options.peer or peers(dimension)
-            suite.check([Solver(spec) for spec in specs])
+            suite.check([solver(spec) for spec in specs])
             ours = measure("auto", suite)
             lines = [
                 f"| d = {dimension}, {budget} d | area (interval of `auto` less it) |",
                 "|---|---|",
                 f"| `auto` | {ours.mean():.3f} |",
             ]
-            lines += [f"| `{spec}` | {compare(ours, measure(spec, suite))} |" for spec in specs]
             print("\n".join(lines), flush=True)
+            for spec in specs:
+                lines.append(f"| `{spec}` | {compare(ours, measure(spec, suite))} |")
+                print(lines[-1], flush=True)
             text += "\n".join(lines) + "\n\n"
     if options.out:
         write_atomically(options.out, text)

@@ -26,6 +26,9 @@ _LOCAL = ("cobyqa", "powell", "nelder-mead", "l-bfgs")
 # (benchmarks/large.py). A sum of functions of single variables takes two.
 _GRADIENTS, _MOST_GRADIENTS, _SEPARABLE = 8, 100, 3
 _GENERATIONS = 5  # fewer generations of cma are not worth a stage
+# Of noisy losses: by how much cma's population is larger, and for how many evaluations a variable;
+# below, spsa is ahead (benchmarks/large.py --noise).
+_LARGER, _FOR_LARGER = 8, 100
 
 
 @register("auto")
@@ -41,6 +44,8 @@ class Auto(Optimizer):
             nothing is chosen that asks for one at a time.
         rounded: whether variables are rounded to whole numbers or choices, so that nothing is
             chosen that searches along lines or fits a model.
+        noisy: whether evaluations of the same point differ, so that nothing is chosen that takes
+            single losses as exact.
         stages: what to do instead of choosing: names and numbers of evaluations, as in
             cobyqa*100+l-bfgs*1000+cma; separable is l-bfgs:only_separable=true.
     """
@@ -57,11 +62,12 @@ class Auto(Optimizer):
         outputs: bool = False,
         parallel: bool = False,
         rounded: bool = False,
+        noisy: bool = False,
         stages: str | None = None,
     ) -> None:
         super().__init__(space, budget=budget, seed=seed)
         plan = stages or choose(
-            self.space, budget, outputs=outputs, parallel=parallel, rounded=rounded
+            self.space, budget, outputs=outputs, parallel=parallel, rounded=rounded, noisy=noisy
         )
         self._plan, self._stages = plan, [_parse(stage) for stage in plan.split("+")]
         self._stage = -1
@@ -146,7 +152,13 @@ def popsize(dim: int) -> int:
 
 
 def choose(
-    space: Space, budget: int, *, outputs: bool, parallel: bool, rounded: bool = False
+    space: Space,
+    budget: int,
+    *,
+    outputs: bool,
+    parallel: bool,
+    rounded: bool = False,
+    noisy: bool = False,
 ) -> str:
     """The stages of ``auto``; for the arguments see :class:`Auto`."""
     if space.choices is not None:
@@ -155,6 +167,10 @@ def choose(
         return "logit-gn"
     dim, enough = space.dim, _GENERATIONS * popsize(space.dim)
     population = "sep-cma" if dim >= _VERY_MANY else "cma"
+    if noisy and not (rounded or parallel) and budget < _FOR_LARGER * dim:
+        return "spsa" if budget > 1 else "random:start=true"
+    if noisy and (larger := min(_LARGER, budget // enough)):
+        return f"{'snes' if rounded else population}:popsize={larger * popsize(dim)}"
     if rounded:
         ranked = _RANKED * dim
         if budget < ranked + enough:

@@ -89,7 +89,7 @@ class Optimizer(ABC):
     needs_choices: ClassVar[bool] = False
     """Whether it can search only categorical variables."""
 
-    learns_from_late: ClassVar[bool] = False
+    learns_from_late: bool = False
     """Whether :meth:`_tell` also accepts generations some of whose candidates were asked earlier,
     or ahead, in place of others."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+from cma import NoiseHandler
 from cma.sigma_adaptation import CMAAdaptSigmaCSA, CMAAdaptSigmaTPA
 
 from craft_zoo.optimizers.base import Outputs
@@ -15,6 +16,8 @@ from craft_zoo.optimizers.space import Space
 
 STEP_RULES = {"auto": True, "csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}
 """Value of our option → value of pycma's option ``AdaptSigma``."""
+
+_MOST_REPEATS = 30  # evaluations of a candidate of a noisy function, as in pycma's example
 
 Recommended = Literal["mean", "samples", "best"]
 
@@ -34,6 +37,9 @@ class CMA(Pycma):
         diagonal: learn only a diagonal covariance, as sep-cma does.
         recommends: the recommended point: mean (of the search distribution), samples (the mean of
             popsize fresh samples of it) or best (the candidate of the least loss so far).
+        noise: handle noisy losses as pycma's NoiseHandler does (Hansen et al. 2009): the first
+            candidates of a generation are evaluated twice; if noise changes their ranks, the step
+            size grows, and so does the number of evaluations whose median a candidate is told.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class CMA(Pycma):
         step: Literal["auto", "csa", "tpa"] = "auto",
         diagonal: bool = False,
         recommends: Recommended = "mean",
+        noise: bool = False,
         **common: Any,
     ) -> None:
         if step == "tpa" and Space.of(space).dim < 2:
@@ -56,10 +63,42 @@ class CMA(Pycma):
             "AdaptSigma": STEP_RULES[step],
         }
         super().__init__(space, **common)
+        if noise and self._restarts is not None:
+            raise OptimizerError(f"option 'noise' of {self.name!r} cannot be used with restarts")
+        self._noise = NoiseHandler(self.dim, [1, 1, _MOST_REPEATS]) if noise else None
+        self.learns_from_late = not noise  # rows that replace each other are not repeats
         self.recommends = recommends
         self._point, self._loss = np.zeros(self.dim), np.inf  # recommended, unless it is the mean
 
+    @property
+    def _repeats(self) -> int:
+        return 1 if self._noise is None else int(self._noise.evaluations)
+
+    def _ask(self) -> np.ndarray:
+        candidates = super()._ask()
+        if self._noise is None:
+            return candidates
+        first = candidates[: 2 + len(candidates) // 20]  # as many as pycma evaluates again
+        return np.repeat(np.concatenate([candidates, first]), self._repeats, axis=0)
+
     def _tell(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+        if self._noise is None:
+            self._update(candidates, losses, outputs)
+            return
+        k, count = self._repeats, len(self._solutions)
+        rows = len(losses) // k * k  # those of an incomplete group teach nothing
+        medians = np.median(losses[:rows].reshape(-1, k), axis=1)
+        self.failed = self.failed[:rows].reshape(-1, k).all(axis=1)[:count]
+        self._update(candidates[:rows:k][:count], medians[:count], outputs)
+        again = medians[count:]
+        if len(again):
+            self._noise.fit = medians[:count].tolist()
+            self._noise.fitre = [*again, *medians[len(again) : count]]
+            self._noise.idx = np.arange(len(again))
+            self._noise.update_measure()
+            self._es.sigma *= self._noise.treat()
+
+    def _update(self, candidates: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         super()._tell(candidates, losses, outputs)
         if self.recommends == "samples":
             self._point = np.mean([self._sample() for _ in range(self._es.popsize)], axis=0)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from craft_zoo.optimizers.constraints import AugmentedLagrangian, Constrained, c
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.evaluator import Evaluator, Failure
 from craft_zoo.optimizers.option import whole_number
+from craft_zoo.optimizers.quadratic import fitted_minimum
 from craft_zoo.optimizers.record import Record, plain
 from craft_zoo.optimizers.registry import create, searches
 from craft_zoo.optimizers.variables import Variables
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Function = Callable[[Any], Any]
+
+_COMPARED = 60  # evaluations that compare noisy points at the end, at most
+_FEWEST = 3  # evaluations of each
 
 
 def minimize(
@@ -49,6 +54,7 @@ def minimize(
     retries: int | None = None,
     record: Any = None,
     output_loss: OutputLoss | None = None,
+    noisy: bool = False,
     maximize: bool = False,
 ) -> Result:
     """Minimise a function of real or mixed variables that can only be evaluated.
@@ -93,6 +99,11 @@ def minimize(
             the same arguments continues from it, as if it had never ended.
         output_loss: for optimizers that learn from outputs: ``f`` then returns an array (logits,
             residuals), of which this convex function gives the loss and its gradient.
+        noisy: whether evaluations of the same point differ. Up to a tenth of the budget, at most 60
+            evaluations, is then kept for the end: the recommended point, the minimum of a quadratic
+            function fitted to all losses, the start and the point of the least loss are evaluated
+            again, and :attr:`Result.x` is the one with the least mean. A target and stagnation
+            still look at single losses.
         maximize: look for the largest value instead; ``target`` and the values in the result keep
             the sign of ``f``.
 
@@ -132,9 +143,11 @@ def minimize(
         # Penalties change from generation to generation, which line searches and models cannot use.
         "parallel": executor is not None or bool(functions),
         "rounded": domain.rounded,
+        "noisy": noisy,
     }
     options = about if optimizer.partition(":")[0] == "auto" else {}
-    made = create(optimizer, domain.space, budget=budget, seed=seed, **options)
+    kept_back = _kept_back(whole_number("budget", budget, 1)) if noisy else 0
+    made = create(optimizer, domain.space, budget=budget - kept_back, seed=seed, **options)
     if made.learns_from_outputs and output_loss is None:
         raise OptimizerError(
             f"{optimizer!r} learns from outputs: give output_loss, and an f that returns outputs"
@@ -144,8 +157,11 @@ def minimize(
     for what, given in (("constraints", functions), ("record", kept), ("retries", retries)):
         if output_loss is not None and given not in (None, ()):
             raise OptimizerError(f"{what} cannot be used with output_loss: leave out one of them")
+    if noisy and (functions or output_loss is not None):
+        raise OptimizerError("noisy cannot be used with constraints or output_loss: leave out one")
     made.output_loss = output_loss
     result = Result(f, made, domain, -1.0 if maximize else 1.0)
+    result._noisy, result._kept_back, result._compared = noisy, kept_back, kept_back
     result._evaluator, result._callback = Evaluator(executor, retries), callback
     result._target, result._seconds = target, seconds
     if stagnation is not None:
@@ -153,6 +169,7 @@ def minimize(
     result._workers, result._record = workers, kept
     if kept is not None:
         search = {"optimizer": optimizer, "seed": seed, "budget": made.budget, "workers": workers}
+        search |= {"noisy": True} if noisy else {}
         kept.begin(search | {"variables": made.dim, "maximize": maximize})
     if functions:
         result._constraints, result.violation = functions, math.inf
@@ -175,6 +192,12 @@ def _limit(what: str, value: Any) -> float | None:
     return number
 
 
+def _kept_back(budget: int) -> int:
+    """Evaluations of a budget that are kept for the comparison of noisy points at the end."""
+    kept = min(_COMPARED, budget // 10)
+    return kept if kept >= _FEWEST else 0
+
+
 class _Answer(NamedTuple):
     """What is known of an evaluation: NaN as the loss, and its exception, if it failed."""
 
@@ -190,8 +213,11 @@ class Result:
     Attributes:
         x: the best of the evaluated points, an array in the shape of ``x0``, or a dict or list as
             the space; the start if none succeeded. Under constraints, the best feasible one if
-            there is any, else that of the least violation.
-        loss: the value of ``f`` there; ±inf if none succeeded.
+            there is any, else that of the least violation. With ``noisy``, the one of the least
+            mean of repeated evaluations, which may be another than those of the search.
+        loss: the value of ``f`` there; ±inf if none succeeded. With ``noisy``, the mean.
+        noise: with ``noisy``, the standard deviation of an evaluation, estimated from those that
+            were repeated; NaN if there are none.
         violation: the largest value of the constraints there; 0 if it is feasible.
         reason: why the search ended.
     """
@@ -202,6 +228,17 @@ class Result:
         self._f, self._optimizer, self._domain, self._sign = f, optimizer, domain, sign
         self.x: Any = domain.start.copy()
         self.loss, self.violation, self.reason = sign * math.inf, 0.0, "not started"
+        self.noise = math.nan
+        self._least = math.inf, math.inf  # violation and loss of the best single evaluation
+        self._noisy = False
+        self._kept_back = 0  # evaluations for the next comparison
+        self._compared = 0  # evaluations for all comparisons
+        self._contenders: list[np.ndarray] = []  # the points of the last comparison
+        self._chosen: np.ndarray | None = None  # of these
+        self._mean_of = 1  # evaluations of x
+        self._again: dict[int, np.ndarray] = {}  # what is yet to be compared, numbered as asked
+        self._repeats: dict[bytes, list[float]] = {}  # point -> its losses
+        self._seen: list[tuple[np.ndarray, float]] = []  # candidates and losses, if noisy
         self._constraints: tuple[Function, ...] = ()
         self._penalised: AugmentedLagrangian | None = None
         self._evaluator = Evaluator()
@@ -229,6 +266,10 @@ class Result:
     def evaluations(self) -> int:
         """Number of evaluations so far."""
         return len(self._losses)
+
+    @property
+    def _budget(self) -> int:
+        return self._optimizer.budget + self._compared
 
     @property
     def optimizer(self) -> str:
@@ -308,12 +349,17 @@ class Result:
             x = np.array2string(self.x, precision=6, threshold=10, edgeitems=3, max_line_width=80)
         else:
             x = repr(self.x)
+        mean = ""
+        if self._mean_of > 1:
+            error = self.noise / math.sqrt(self._mean_of)
+            mean = f" (mean of {self._mean_of}, standard error {error:.2g})"
         return "\n".join(
             [
-                f"loss         {self.loss:.9g}",
+                f"loss         {self.loss:.9g}{mean}",
                 f"x            {x}".replace("\n", "\n" + 13 * " "),
                 *([f"violation    {self.violation:.3g}"] if self._constraints else []),
-                f"evaluations  {self.evaluations} of {self._optimizer.budget}",
+                *([f"noise        {self.noise:.3g}"] if self._noisy else []),
+                f"evaluations  {self.evaluations} of {self._budget}",
                 f"ended        {self.reason}",
                 f"optimizer    {self.optimizer}, seed {self.seed}",
             ]
@@ -349,11 +395,16 @@ class Result:
         self.reason = ""
         try:
             while not self.reason:
-                self.reason = self._step() or ""
-            while "after" in (line := self._line()) and line.get("asked") == self._asked:
-                self._replay()
-            for number, value in self._evaluator.end(wait_for_all=True, cancel=True):
-                self._arrived(number, value)
+                while not self.reason:
+                    self.reason = self._step() or ""
+                while "after" in (line := self._line()) and line.get("asked") == self._asked:
+                    self._replay()
+                for number, value in self._evaluator.end(wait_for_all=True, cancel=True):
+                    self._arrived(number, value)
+                if self._noisy:
+                    self._compare()
+                    if "extend" in self._line():
+                        self.reason = ""
         except BaseException as error:
             self.reason = f"{type(error).__name__}: {error}"
             interrupted = not isinstance(error, Exception)
@@ -402,9 +453,9 @@ class Result:
         """Ask for a generation, or for as many candidates as there are idle workers."""
         if not self._pending and self._optimizer._asked is None:  # else it cannot be extended
             while self._record is not None and "extend" in self._line():
-                self._optimizer.extend(self._record.take()["extend"])
+                self._extend_by(self._record.take()["extend"])
             if self._more:
-                self._optimizer.extend(self._more)
+                self._extend_by(self._more)
                 if self._record is not None:
                     self._record.write({"extend": self._more})
                 self._more = 0
@@ -415,10 +466,69 @@ class Result:
             for z in self._optimizer.ask(idle):
                 self._pending[self._asked], self._open[self._asked] = z, None
                 self._asked += 1
-        return None if self._pending else self._optimizer.stop
+        if self._pending:
+            return None
+        spent = self._noisy and self._optimizer.remaining <= 0
+        return f"the budget of {self._budget} is spent" if spent else self._optimizer.stop
+
+    def _extend_by(self, evaluations: int) -> None:
+        self._again.clear()
+        self._kept_back = _kept_back(evaluations) if self._noisy else 0
+        self._compared += self._kept_back
+        self._optimizer.extend(evaluations - self._kept_back)
+
+    def _compare(self) -> None:
+        """Evaluate again the points that may be the best, and take the one of the least mean."""
+        if self._kept_back and self._seen:
+            self._contenders = self._best_points()[: self._kept_back // _FEWEST]
+            for z in islice(cycle(self._contenders), self._kept_back):
+                self._again[self._asked] = z
+                self._asked += 1
+            self._kept_back = 0
+        reason, self.reason = self.reason, ""
+        while self._again and "extend" not in self._line():
+            if self._line():
+                self._replay()
+                continue
+            left = self._deadline - time.monotonic()
+            timeout = None if math.isinf(left) else left
+            found = None
+            if left > 0:
+                found = self._evaluator.next(self._evaluate, self._again, self._point, timeout)
+            if found is None:
+                break
+            self._arrived(*found)
+        self.reason = reason
+        for number, value in self._evaluator.end(wait_for_all=True, cancel=True):
+            self._arrived(number, value)
+        if self._again:
+            return
+        of = [np.array(self._repeats.get(z.tobytes(), [])) for z in self._contenders]
+        losses = [each[np.isfinite(each)] for each in of]
+        counts = [len(each) for each in losses]
+        if max(counts, default=0) < 2:
+            return
+        means = [self._sign * each.mean() if len(each) > 1 else math.inf for each in losses]
+        i = int(np.argmin(means))
+        self.x, self.loss = self._domain.point(self._contenders[i]), float(losses[i].mean())
+        self._chosen, self._mean_of = self._contenders[i], counts[i]
+        squares = sum(float(((each - each.mean()) ** 2).sum()) for each in losses if len(each))
+        self.noise = math.sqrt(squares / sum(max(0, count - 1) for count in counts))
+
+    def _best_points(self) -> list[np.ndarray]:
+        """The points to compare, each once, by how likely it is that they are the best."""
+        candidates, losses = map(np.array, zip(*self._seen, strict=True))
+        recommended = self._optimizer.recommend()
+        found = [recommended, self._chosen, None]
+        if self._optimizer.choices is None and not self._domain.rounded:
+            found[2] = fitted_minimum(candidates, losses, recommended)
+        least = candidates[int(np.where(np.isfinite(losses), losses, np.inf).argmin())]
+        found += [np.zeros(self._optimizer.dim), least]
+        return list({(z + 0.0).tobytes(): z + 0.0 for z in found if z is not None}.values())
 
     def _point(self, number: int) -> Any:
-        return self._domain.point(self._pending[number]).copy()
+        z = self._again[number] if number in self._again else self._pending[number]
+        return self._domain.point(z).copy()
 
     @property
     def _evaluate(self) -> Function:
@@ -458,7 +568,8 @@ class Result:
         assert self._record is not None
         line = self._record.take()
         number = line.get("n", -1)
-        if number not in self._open or plain(self._point(number)) != line.get("x"):
+        known = number in self._open or number in self._again
+        if not known or plain(self._point(number)) != line.get("x"):
             raise OptimizerError(
                 f"record {str(self._record.path)!r} is of another search: evaluation "
                 f"{self.evaluations + 1} was of another point; give another path"
@@ -479,10 +590,16 @@ class Result:
         self._violations.append(violation)
         if not isinstance(x, np.ndarray):
             self._points.append(x)
+        if number in self._again:
+            self._repeats.setdefault(self._again.pop(number).tobytes(), []).append(loss)
+            return False
         rank = violation, self._sign * loss
-        if math.isfinite(loss) and rank < (self.violation, self._sign * self.loss):
-            self.x, self.loss, self.violation = x, loss, violation
-            self._progress = self.evaluations
+        if self._noisy:
+            self._seen.append((self._pending[number], self._sign * loss))
+        if math.isfinite(loss) and rank < self._least:
+            self._least, self._progress = rank, self.evaluations
+            if not self._repeats:
+                self.x, self.loss, self.violation = x, loss, violation
         self._answers[number] = answer
         del self._open[number]
         if self._workers is None and self._open:
@@ -506,6 +623,7 @@ class Result:
         return self._stagnation is not None and since >= self._stagnation
 
     def _reached(self) -> bool:
-        if self._target is None or self.violation > 0:
+        violation, loss = self._least
+        if self._target is None or violation > 0:
             return False
-        return self._sign * (self.loss - self._target) <= 0
+        return loss - self._sign * self._target <= 0

@@ -13,6 +13,7 @@ import numpy as np
 from cma.restricted_gaussian_sampler import GaussVkDSampler
 
 from craft_zoo import optimizers
+from craft_zoo.benchmarks.bbob.peers import PEERS
 from craft_zoo.benchmarks.bbob.problems import Problem
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers import OptimizerError
@@ -26,7 +27,8 @@ class Solver:
     """An optimizer, through craft-zoo or bare.
 
     Attributes:
-        spec: as given to :func:`craft_zoo.optimizers.create`.
+        spec: as given to :func:`craft_zoo.optimizers.create`; one of
+            :data:`~craft_zoo.benchmarks.bbob.peers.PEERS` if bare.
         bare: use the library behind it without craft-zoo.
     """
 
@@ -57,7 +59,7 @@ def check_spec(spec: str, dimension: int, budget: int) -> None:
 
 def has_bare(spec: str) -> bool:
     """Whether :func:`run_bare` knows the library behind an optimizer."""
-    return spec.partition(":")[0] in _BARE
+    return spec.partition(":")[0] in _BARE or spec in PEERS
 
 
 def run_spec(spec: str, problem: Problem, budget: int, seed: int) -> None:
@@ -99,6 +101,9 @@ def run_bare(spec: str, problem: Problem, budget: int, seed: int) -> None:
         )
     with warnings.catch_warnings(action="ignore"):
         try:
+            if spec in PEERS:
+                PEERS[spec](problem, budget, seed)
+                return
             name, variant, options = read_spec(spec)
             _BARE[name](name, variant, options, problem, budget, seed)
         except Exception as error:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from craft_zoo.benchmarks import auto_table
+from craft_zoo.benchmarks.bbob.peers import PEERS, missing
+from craft_zoo.benchmarks.bbob.problems import Problem
 
 
 def test_the_command_writes_areas_and_paired_intervals(tmp_path: Path) -> None:
@@ -25,6 +28,16 @@ def test_the_command_writes_areas_and_paired_intervals(tmp_path: Path) -> None:
 def test_a_peer_that_is_ahead_is_bold() -> None:
     ours, ahead = pd.Series([0.1, 0.2]), pd.Series([0.2, 0.3])
     assert auto_table.compare(ours, ahead) == "**0.250** (-0.100 to -0.100)"
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_other_libraries_keep_the_budget_or_end_when_solved(peer: str) -> None:
+    if missing(peer):
+        pytest.skip(f"{peer} is not installed")
+    problem = Problem(1, 1, 2)
+    auto_table.solver(peer).run(problem, 400, seed=1)
+    assert problem.precision < 1
+    assert problem.solved or 380 < problem.evaluations <= 420
 
 
 def test_peers_take_the_population_that_fits_the_dimension() -> None:

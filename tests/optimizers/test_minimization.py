@@ -154,6 +154,9 @@ def test_auto_says_what_it_chose_and_can_be_told_what_to_do() -> None:
         "cma:popsize=10,restarts=bipop": create("auto", 10, budget=500, seed=1, parallel=True),
         "logit-gn": create("auto", 10, budget=500, seed=1, outputs=True),
         "genetic": create("auto", Space(2, choices=[3, 3]), budget=500, seed=1),
+        "cma:popsize=64": create("auto", 5, budget=500, seed=1, noisy=True),
+        "cma:popsize=48": create("auto", 5, budget=270, seed=1, noisy=True, parallel=True),
+        "snes:popsize=64": create("auto", 5, budget=500, seed=1, noisy=True, rounded=True),
     }
     for spec, optimizer in chosen.items():
         assert optimizer.spec == spec
@@ -247,6 +250,7 @@ def test_an_optimizer_that_learns_from_outputs() -> None:
         ({"x0": [3.0], "scale": 0}, "scale must be finite and above 0"),
         ({"x0": [3.0], "budget": 0}, "budget must be a whole number"),
         ({"x0": [3.0], "optimizer": "cmaa"}, "did you mean 'cma'"),
+        ({"x0": [3.0], "noisy": True, "constraints": sphere}, "noisy cannot be used with"),
         ({"x0": [3.0], "maximize": True, "output_loss": max}, "no maximum: minimise it"),
     ],
 )

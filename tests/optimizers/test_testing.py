@@ -17,6 +17,7 @@ OWN = [
     "cma:step=tpa",
     "cma:active=false,diagonal=true",
     "cma:restarts=bipop,popsize=8",
+    "cma:noise=true",
     "sep-cma:restarts=ipop,popsize=5",
     "vkd-cma:restarts=bipop,popsize=6",
     "spsa:directions=3,calibration=2",
@@ -62,7 +63,7 @@ NEVERGRAD: dict[str, tuple[str, ...]] = {
 
 
 # Setting them up takes seconds in 2,048 variables.
-SLOW_IN_MANY = ("powell", "cma:popsize=4", "cma:restarts=bipop,popsize=8")
+SLOW_IN_MANY = ("powell", "cma:popsize=4", "cma:restarts=bipop,popsize=8", "cma:noise=true")
 
 
 @pytest.mark.parametrize("spec", OWN)
