@@ -22,8 +22,8 @@ from craft_zoo.files import write_atomically
 
 NOISY = "minimize(noisy=True)"
 HANDLER = "pycma with NoiseHandler"
-DEFAULT = (NOISY, "auto", "cma", "cma:noise=true", "spsa", "snes")
-DEFAULT += ("nevergrad:TBPSA", "nevergrad:NoisyDE", HANDLER)
+_OURS = ("auto", "cma", "cma:noise=true", "spsa", "snes")
+DEFAULT = (NOISY, *_OURS, "nevergrad:TBPSA", "nevergrad:NoisyDE", HANDLER)
 
 
 def find(name: str, function: Function, dimension: int, budget: int, seed: int) -> np.ndarray:

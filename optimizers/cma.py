@@ -88,7 +88,7 @@ class CMA(Pycma):
         k, count = self._repeats, len(self._solutions)
         rows = len(losses) // k * k  # those of an incomplete group teach nothing
         medians = np.median(losses[:rows].reshape(-1, k), axis=1)
-        self.failed = self.failed[:rows].reshape(-1, k).all(axis=1)[:count]
+        self.failed = np.all(self.failed[:rows].reshape(-1, k), axis=1)[:count]
         self._update(candidates[:rows:k][:count], medians[:count], outputs)
         again = medians[count:]
         if len(again):
