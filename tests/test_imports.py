@@ -75,6 +75,28 @@ def test_only_the_command_line_and_the_benchmarks_import_the_benchmarks() -> Non
             assert not [m for m in imported(file) if m.startswith("craft_zoo.benchmarks")], file
 
 
+# What computes with PyTorch; all else is imported without the extra torch.
+WITH_TORCH = (
+    *("craft_zoo/openclip/", "craft_zoo/mini/packing.py", "craft_zoo/mini/training/"),
+    *("craft_zoo/prompts/visual.py", "craft_zoo/prompts/blackvip.py"),
+    *("craft_zoo/refiner/network.py", "craft_zoo/craft/network_objective.py"),
+    *("benchmarks/speed/", "benchmarks/costs.py", "benchmarks/robustness.py"),
+)
+
+
+def test_other_modules_do_not_import_torch_when_they_are_imported() -> None:
+    for file in (each for package in FOLDERS for each in files(package)):
+        name = file.relative_to(ROOT).as_posix()
+        if name.startswith(WITH_TORCH):
+            continue
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            tops = {module.partition(".")[0] for module in modules}
+            assert not tops & {"torch", "torchvision", "open_clip", "timm"}, name
+
+
 HEAVY = ("torch", "pandas", "matplotlib", "nevergrad", "open_clip", "scipy", "numpy", "sklearn")
 
 

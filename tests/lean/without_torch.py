@@ -16,7 +16,7 @@ import numpy as np
 
 import craft_zoo as cz
 from craft_zoo import data, local_features, methods
-from craft_zoo.cli.main import main
+from craft_zoo.cli.main import build_parser, main
 from craft_zoo.optimizers import minimize
 from craft_zoo.optimizers import registry as optimizers
 
@@ -39,6 +39,7 @@ def run(url: str, folder: Path) -> None:
             lambda x: float(((x - 0.5) ** 2).sum()), [0.0] * 3, optimizer=optimizer, budget=60
         )
         assert found.loss < 0.75, optimizer
+    build_parser()  # imports every command
     for registry in (optimizers, data.load, methods.base, local_features.registry):
         registry.REGISTRY.load()
         assert not registry.REGISTRY.broken, registry.REGISTRY.broken

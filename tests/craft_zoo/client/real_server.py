@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from craft_zoo.blackbox import VLM
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.server import (
     Accounts,
     Limits,
@@ -28,6 +29,7 @@ class RealServer:
         quota: quota of the account.
         embeddings: whether it serves embeddings.
         settings: further settings.
+        adapter: an adapter to be served in place of the model.
         limits: limits of requests.
     """
 
@@ -39,6 +41,7 @@ class RealServer:
         quota: int | None = None,
         embeddings: bool = False,
         settings: dict[str, Any] | None = None,
+        adapter: DeployedAdapter | None = None,
         **limits: int,
     ) -> None:
         account, self.key = new_account("someone", quota)
@@ -48,7 +51,7 @@ class RealServer:
             limits=Limits(requests_per_second=1e6, burst=10**6, **limits),  # tests do not wait
             **{"embeddings": embeddings, **(settings or {})},
         )
-        self._vlm = vlm
+        self._vlm, self._adapter = vlm, adapter
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -56,7 +59,10 @@ class RealServer:
 
     def __enter__(self) -> RealServer:
         self._server: Server = server_of(
-            create_app(self._vlm, self._settings), "127.0.0.1", self.port, 1.0
+            create_app(self._vlm, self._settings, adapter=self._adapter),
+            "127.0.0.1",
+            self.port,
+            1.0,
         )
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
