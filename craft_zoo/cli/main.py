@@ -113,7 +113,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser([command])
     options, surplus = parser.parse_known_args(arguments)
     if surplus:
-        options.parser.error(f"unrecognized argument {surplus[0]!r}")
+        mend = f": a data set is given as --dataset {surplus[0]}" if command == "bench" else ""
+        options.parser.error(f"unrecognized argument {surplus[0]!r}{mend}")
     return options
 
 
@@ -184,7 +185,11 @@ class _Parser(argparse.ArgumentParser):
                 break
             name = word.partition("=")[0]
             if word.startswith("--") and " " not in word and name not in known:
-                self.error(f"{name} is no option of it: {did_you_mean(name, known)}".rstrip(": "))
+                places = {f"--{each.dest}": each.metavar for each in self._get_positional_actions()}
+                mend = did_you_mean(name, known)
+                if name in places:  # tune and evaluate take DATASET, and bench --dataset
+                    mend = f"give {places[name] or name[2:]} without it"
+                self.error(f"{name} is no option of it: {mend}".rstrip(": "))
         return super().parse_known_args(words, namespace)
 
 

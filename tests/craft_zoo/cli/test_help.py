@@ -100,6 +100,8 @@ def test_every_setting_is_said_with_the_methods_that_read_it() -> None:
         (["datasets", "chekc"], "did you mean 'check'?"),
         (["tune", "digits", "more", "--out", "a"], "unrecognized argument 'more'"),
         (["tune", "digits", "--out", "a", "--zzzzzz"], "--zzzzzz is no option"),
+        (["evaluate", "a", "--dataset", "digits"], "no option of it: give DATASET without it"),
+        (["bench", "folder:x"], "'folder:x': a data set is given as --dataset folder:x"),
     ],
 )
 def test_mistyped_words_on_the_command_line(
