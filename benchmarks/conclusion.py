@@ -113,7 +113,8 @@ def _sentences(
 
     enough = max(ENOUGH_SEEDS, -(-_pairs_needed(len(table)) // n_tasks))
     if seeds < enough:
-        yield f", but {pairs} cannot show that this is more than chance: run {again(enough)}"
+        verb = "is" if row["pairs"] == 1 else "are"
+        yield f", but {pairs} {verb} too few to test whether it is chance: run {again(enough)}"
     else:
         yield f", which may be chance (p = {row['corrected']:.2f}, {pairs}): take either"
         if 2 * seeds <= _MOST_SEEDS:

@@ -54,13 +54,13 @@ def test_few_seeds_show_nothing_and_the_command_gets_enough() -> None:
     said, command = sentence.split(": run craft-zoo ")
     assert said == (
         "The most accurate is craft (logit-gn): 60.3 % on digits, 16 shots, 10.3 points above "
-        "refine, but 2 pairs of runs cannot show that this is more than chance"
+        "refine, but 2 pairs of runs are too few to test whether it is chance"
     )
     options = build_parser().parse_args(shlex.split(command.removesuffix(".")))
     assert options.method == ["refine", "craft"]
     assert (options.optimizer, options.dataset, options.shots) == (["logit-gn"], ["digits"], [16])
     assert (options.budget, options.seed) == (100, None)
-    assert "cannot show" in conclusions(lead(options.seeds - 1))[0]
+    assert "too few to test" in conclusions(lead(options.seeds - 1))[0]
     assert conclusions(lead(options.seeds)) == [
         "The most accurate is craft (logit-gn): 60.7 % on digits, 16 shots, 10.7 points above "
         "refine (p = 0.031, 6 pairs of runs)."
