@@ -31,3 +31,10 @@ def test_the_extras_that_messages_name_exist() -> None:
     }
     flat = {each for pair in named for each in pair if each}
     assert {"torch", "serve", "onnx"} <= flat <= PROJECT["optional-dependencies"].keys()
+
+
+def test_the_extras_of_users_are_listed() -> None:
+    page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE)
+    listed = {extra for row in rows for extra in re.findall(r"`([a-z]+)`", row)}
+    assert listed == PROJECT["optional-dependencies"].keys() - {"dev", "docs", "mini-train"}
