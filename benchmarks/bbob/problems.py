@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from craft_zoo.errors import CraftZooError, needs_extra
 
-FUNCTIONS = 24
-DIMENSIONS = range(2, 41)  # COCO's suite ends at 40; cocoex crashes at some larger dimension
+
+class Kind(NamedTuple):
+    """A suite's functions and dimensions, and what an optimizer should know of all its functions.
+
+    Attributes:
+        functions: numbers.
+        dimensions: numbers of variables that the suite has.
+        facts: options of ``auto``.
+    """
+
+    functions: range
+    dimensions: Sequence[int]
+    facts: dict[str, bool]
+
+
+SUITES = {
+    "bbob": Kind(range(1, 25), range(2, 41), {}),  # cocoex crashes at some larger dimension
+    "bbob-noisy": Kind(range(101, 131), (2, 3, 5, 10, 20, 40), {"noisy": True}),
+    "bbob-largescale": Kind(range(1, 25), (20, 40, 80, 160, 320, 640), {}),
+    "bbob-mixint": Kind(range(1, 25), (5, 10, 20, 40, 80, 160), {"rounded": True}),
+}
+"""COCO's suites of one objective without constraints, by name."""
+
+_INSTANCES = 15  # of the suites but bbob
+_MEDIAN_OF = 31  # values of a noisy function
+_BEST = "._bbob_problem_best_parameter.txt"  # where cocoex writes it
 
 TARGETS = 10.0 ** (np.arange(10, -41, -1) / 5)
 """(51,) COCO's precisions from 10^2 down to 10^-8, evenly spread on the log scale."""
@@ -20,6 +49,9 @@ GROUPS = {
     "ill-conditioned": range(10, 15),
     "multimodal": range(15, 20),
     "weak structure": range(20, 25),
+    "moderate noise": range(101, 107),
+    "severe noise": range(107, 122),
+    "multimodal, severe noise": range(122, 131),
 }
 """The functions' groups, by name."""
 
@@ -28,32 +60,68 @@ _SCALE = 2.0
 
 
 class Problem:
-    """One instance of a function, evaluated at ``x = 2 z``.
+    """One instance of a function, evaluated at the middle of its domain plus a fifth of its width
+    times z: at ``x = 2 z`` in bbob, whose domain is [-5, 5]^d.
+
+    cocoex rounds the variables of bbob-mixint that are whole numbers. Of bbob-noisy it tells only
+    noisy values, so the precision is that of the median of 31 further ones, which are not counted:
+    it is near the value without noise where that is normal (101, 104, …) or Cauchy (103, 106, …),
+    and lies above it where noise is uniform (102, 105, …). The noise is the same for each problem
+    that is made, if no other is made in between.
 
     Args:
-        function: 1 to 24.
+        function: 1 to 24; 101 to 130 in bbob-noisy.
         instance: at least 1; determines the function's shift and rotation.
-        dimension: d, 2 to 40.
+        dimension: d, one of the suite's.
+        suite: one of :data:`SUITES`.
 
     Attributes:
         evaluations: number of evaluations so far.
         precision: f - f_opt of the best point so far.
         reached: (51,) number of evaluations after which each of :data:`TARGETS` was first reached;
             inf if not reached.
+        facts: options of ``auto`` that say what kind of function it is.
 
     Raises:
         CraftZooError: a number is out of range, or cocoex is not installed.
     """
 
-    def __init__(self, function: int, instance: int, dimension: int) -> None:
-        check(function, instance, dimension)
-        self.dimension = dimension
-        self._evaluate = load_cocoex().BareProblem("bbob", function, dimension, instance)
-        self._optimum = float(self._evaluate.best_value())
+    def __init__(self, function: int, instance: int, dimension: int, suite: str = "bbob") -> None:
+        check(function, instance, dimension, suite)
+        self.dimension, self.facts = dimension, SUITES[suite].facts
+        self._middle, self._scale = np.zeros(dimension), np.full(dimension, _SCALE)
+        cocoex = load_cocoex()
+        if suite == "bbob":
+            self._evaluate = cocoex.BareProblem(suite, function, dimension, instance)
+            self._optimum = float(self._evaluate.best_value())
+        else:
+            self._open(cocoex, suite, function, instance)
         self.evaluations = 0
         self.precision = np.inf
         self.reached = np.full(len(TARGETS), np.inf)
         self._next = 0  # index of the first target not reached
+
+    def _open(self, cocoex: ModuleType, suite: str, function: int, instance: int) -> None:
+        """Make a problem that cocoex knows only as a part of its suite."""
+        index = function - SUITES[suite].functions[0] + 1
+        wanted = f"dimensions:{self.dimension} function_indices:{index} instance_indices:{instance}"
+
+        def made() -> Any:
+            self._suite = cocoex.Suite(suite, "", wanted)  # its problems need it
+            return self._suite.get_problem(0)
+
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            problem = made()
+            problem._best_parameter("print")
+            self._evaluate = problem
+            self._optimum = self._undisturbed(np.loadtxt(Path(folder) / _BEST))
+        self._evaluate = made()  # whose noise begins anew
+        low, high = self._evaluate.lower_bounds, self._evaluate.upper_bounds
+        self._middle, self._scale = (low + high) / 2, (high - low) / 5
+
+    def _undisturbed(self, x: np.ndarray) -> float:
+        count = _MEDIAN_OF if self.facts.get("noisy") else 1
+        return float(np.median([self._evaluate(x) for _ in range(count)]))
 
     @property
     def solved(self) -> bool:
@@ -66,10 +134,11 @@ class Problem:
         return self._optimum + float(TARGETS[-1])
 
     def __call__(self, z: np.ndarray) -> float:
-        """Evaluate f at ``2 z``; z is (d,)."""
-        value = float(self._evaluate(_SCALE * z))
+        """Evaluate f; z is (d,)."""
+        x = self._middle + self._scale * z
+        value = float(self._evaluate(x))
         self.evaluations += 1
-        precision = value - self._optimum
+        precision = (self._undisturbed(x) if self.facts.get("noisy") else value) - self._optimum
         if precision < self.precision:
             self.precision = precision
             while not self.solved and precision <= TARGETS[self._next]:
@@ -78,18 +147,25 @@ class Problem:
         return value
 
 
-def check(function: int, instance: int, dimension: int) -> None:
+def check(function: int, instance: int, dimension: int, suite: str = "bbob") -> None:
     """Validate a problem's numbers, as cocoex would terminate the process on invalid ones.
 
     Raises:
-        CraftZooError: a number is out of range.
+        CraftZooError: the suite is unknown, or a number is out of range.
     """
-    if not 1 <= function <= FUNCTIONS:
-        raise CraftZooError(f"BBOB has no function {function}: choose from 1 to {FUNCTIONS}")
-    if instance < 1:
-        raise CraftZooError(f"BBOB has no instance {instance}: they are counted from 1")
-    if dimension not in DIMENSIONS:
-        raise CraftZooError(f"BBOB's functions have 2 to 40 dimensions, not {dimension}")
+    if suite not in SUITES:
+        raise CraftZooError(f"there is no suite {suite!r}: choose from {', '.join(SUITES)}")
+    functions, dimensions, _ = SUITES[suite]
+    if function not in functions:
+        first, last = functions[0], functions[-1]
+        raise CraftZooError(f"{suite} has no function {function}: choose from {first} to {last}")
+    most = np.inf if suite == "bbob" else _INSTANCES
+    if not 1 <= instance <= most:
+        there = "they are counted from 1" if suite == "bbob" else f"choose from 1 to {most}"
+        raise CraftZooError(f"{suite} has no instance {instance}: {there}")
+    if dimension not in dimensions:
+        which = f"2 to {dimensions[-1]}" if suite == "bbob" else ", ".join(map(str, dimensions))
+        raise CraftZooError(f"{suite}'s functions have {which} dimensions, not {dimension}")
 
 
 def load_cocoex() -> ModuleType:

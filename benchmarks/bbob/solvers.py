@@ -64,12 +64,14 @@ def has_bare(spec: str) -> bool:
 
 def run_spec(spec: str, problem: Problem, budget: int, seed: int) -> None:
     """Minimise through craft-zoo until the budget is spent, the problem is solved, or the optimizer
-    stops or diverges. The arguments are those of :func:`run_bare`.
+    stops or diverges. ``auto`` is told the problem's facts. The arguments are those of
+    :func:`run_bare`.
 
     Raises:
         OptimizerError: an unknown optimizer or a wrong option.
     """
-    optimizer = optimizers.create(spec, problem.dimension, budget=budget, seed=seed)
+    facts = problem.facts if spec == "auto" else {}
+    optimizer = optimizers.create(spec, problem.dimension, budget=budget, seed=seed, **facts)
     while not (optimizer.stop or problem.solved):
         try:
             candidates = optimizer.ask()

@@ -36,12 +36,14 @@ class Suite:
         budget: evaluations per run and dimension: a run has ``budget`` times d evaluations.
         functions: numbers of the functions.
         instances: numbers of the instances of each function.
+        suite: COCO's name, one of :data:`~craft_zoo.benchmarks.bbob.problems.SUITES`.
     """
 
     dimension: int
     budget: int
     functions: tuple[int, ...]
     instances: tuple[int, ...]
+    suite: str = "bbob"
 
     @property
     def evaluations(self) -> int:
@@ -62,7 +64,7 @@ class Suite:
             )
         for function in self.functions:
             for instance in self.instances:
-                check(function, instance, self.dimension)
+                check(function, instance, self.dimension, self.suite)
         for solver in solvers:
             if solver.spec not in PEERS:
                 check_spec(solver.spec, self.dimension, self.evaluations)
@@ -123,7 +125,9 @@ def run(
                 for future in as_completed(futures):
                     solver, _, instances = futures[future]
                     tables[solver] = pd.concat([tables[solver], future.result()])
-                    write_atomically(_file(solver, folder), tables[solver].to_csv(index=False))
+                    write_atomically(
+                        _file(solver, suite, folder), tables[solver].to_csv(index=False)
+                    )
                     advance(len(instances))
             except BrokenProcessPool:
                 raise CraftZooError(
@@ -142,7 +146,7 @@ def run_unit(solver: Solver, function: int, instances: Sequence[int], suite: Sui
     """Run one solver on instances of one function, seeded by function and instance only."""
     tables = []
     for instance in instances:
-        problem = Problem(function, instance, suite.dimension)
+        problem = Problem(function, instance, suite.dimension, suite.suite)
         solver.run(problem, suite.evaluations, seed=1000 * function + instance)
         table = pd.DataFrame({"target": TARGETS, "evaluations": problem.reached})
         # pycma may exceed the budget; targets reached beyond it do not count.
@@ -181,13 +185,14 @@ def _start_worker() -> None:
     threadpool_limits(1)  # parallelism comes from the processes
 
 
-def _file(solver: Solver, folder: Path) -> Path:
-    digest = hashlib.sha256(solver.name.encode()).hexdigest()[:8]
-    return folder / f"runtimes-{slug(solver.name)[:60]}-{digest}.csv"
+def _file(solver: Solver, suite: Suite, folder: Path) -> Path:
+    name = solver.name if suite.suite == "bbob" else f"{suite.suite} {solver.name}"
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return folder / f"runtimes-{slug(name)[:60]}-{digest}.csv"
 
 
 def _load(solver: Solver, suite: Suite, folder: Path) -> pd.DataFrame:
-    path = _file(solver, folder)
+    path = _file(solver, suite, folder)
     try:
         table = pd.read_csv(path)[list(COLUMNS)].astype(COLUMNS)
     except FileNotFoundError:

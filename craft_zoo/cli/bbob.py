@@ -1,4 +1,4 @@
-"""Run optimizers on the 24 BBOB functions and draw the share of targets reached against
+"""Run optimizers on COCO's BBOB functions and draw the share of targets reached against
 evaluations. Run the same command with the same --out to continue after an interruption: finished
 runs are not repeated. Needs craft-zoo[bbob].
 """
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from craft_zoo import optimizers
 from craft_zoo.benchmarks import bbob
+from craft_zoo.benchmarks.bbob.problems import SUITES
 from craft_zoo.cli.arguments import add_out_argument
 from craft_zoo.cli.progress import add_bar, query_progress, saying, stopped
 from craft_zoo.console import open_console
@@ -37,7 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also run the bare library behind each optimizer that wraps one",
     )
-    parser.add_argument("--dimension", type=int, default=10, help="variables (default: 10)")
+    parser.add_argument(
+        "--suite",
+        choices=SUITES,
+        default="bbob",
+        help="COCO's functions; those of bbob-noisy are noisy, some variables of bbob-mixint whole "
+        "numbers (default: bbob)",
+    )
+    parser.add_argument(
+        "--dimension", type=int, help="variables (default: 10; 20 in bbob-largescale)"
+    )
     parser.add_argument(
         "--budget",
         type=int,
@@ -45,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="evaluations per run, as a multiple of the dimension (default: 200)",
     )
     parser.add_argument(
-        "--functions", default="1-24", metavar="LIST", help="numbers, as in 1-5,8 (default: 1-24)"
+        "--functions", metavar="LIST", help="numbers, as in 1-5,8 (default: all of the suite)"
     )
     parser.add_argument(
         "--instances", default="1-5", metavar="LIST", help="per function (default: 1-5)"
@@ -61,11 +71,13 @@ def run(options: argparse.Namespace) -> int:
     console = open_console()
     specs = list(dict.fromkeys(options.optimizer or _default_specs()))
     solvers = [bbob.Solver(spec) for spec in specs]
+    functions, dimensions, _ = SUITES[options.suite]
     suite = bbob.Suite(
-        options.dimension,
+        options.dimension or next(each for each in dimensions if each >= 10),
         options.budget,
-        _numbers(options.functions, "--functions"),
+        _numbers(options.functions, "--functions") if options.functions else tuple(functions),
         _numbers(options.instances, "--instances"),
+        options.suite,
     )
     suite.check(solvers)
     if options.bare:
@@ -113,7 +125,7 @@ def _numbers(text: str, flag: str) -> tuple[int, ...]:
 
 
 def _summary_table(summary: pd.DataFrame, suite: bbob.Suite) -> Table:
-    title = f"BBOB, d = {suite.dimension}, {suite.evaluations:,} evaluations a run"
+    title = f"{suite.suite}, d = {suite.dimension}, {suite.evaluations:,} evaluations a run"
     table = _table(title, "solver", "solved to 1e-8", "area under ECDF", "95 % interval")
     for row in summary.itertuples():
         table.add_row(

@@ -80,6 +80,57 @@ def test_the_precision_is_the_distance_to_the_optimum(function: int) -> None:
     assert official.final_target_hit
 
 
+@pytest.mark.parametrize(
+    ("suite", "function", "dimension"),
+    [
+        ("bbob-noisy", 101, 5),
+        ("bbob-noisy", 130, 5),
+        ("bbob-largescale", 1, 20),
+        ("bbob-mixint", 8, 5),
+    ],
+)
+def test_other_suites_have_their_optimum_and_repeat(
+    suite: str, function: int, dimension: int
+) -> None:
+    pytest.importorskip("cocoex")
+    values = []
+    for _ in range(2):
+        problem = Problem(function, 2, dimension, suite)
+        bbob.run_spec("auto", problem, 200, seed=1)
+        assert 0 <= problem.precision < 1e9
+        assert problem.solved == (suite == "bbob-largescale")
+        values.append((problem.precision, problem(np.zeros(dimension))))
+    assert values[0] == values[1]
+    assert problem.facts == {"bbob-noisy": {"noisy": True}, "bbob-mixint": {"rounded": True}}.get(
+        suite, {}
+    )
+
+
+def test_whole_numbers_are_rounded_and_noise_is_seen() -> None:
+    pytest.importorskip("cocoex")
+    mixed, noisy = Problem(1, 1, 5, "bbob-mixint"), Problem(107, 1, 5, "bbob-noisy")
+    z = np.full(5, 0.1)
+    whole, real = np.diag([0.02] * 5)[[0, 4]]
+    assert mixed(z) == mixed(z + whole) != mixed(z + real)
+    seen = [noisy(z) for _ in range(5)]
+    assert len(set(seen)) == 5
+    assert noisy.precision > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1, 1, 5, "bbob-noisy"), "bbob-noisy has no function 1: choose from 101 to 130"),
+        ((101, 16, 5, "bbob-noisy"), "bbob-noisy has no instance 16: choose from 1 to 15"),
+        ((1, 1, 10, "bbob-largescale"), "functions have 20, 40, 80, 160, 320, 640 dimensions"),
+        ((1, 1, 10, "bbob-biobj"), "there is no suite 'bbob-biobj': choose from bbob, bbob-noisy"),
+    ],
+)
+def test_numbers_that_a_suite_lacks_are_named(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(CraftZooError, match=message):
+        Problem(*arguments)
+
+
 def test_each_target_is_noted_when_it_is_first_reached() -> None:
     pytest.importorskip("cocoex")
     problem = Traced(1, 1, 2)
