@@ -16,13 +16,7 @@ from craft_zoo.craft.replay_buffer import ReplayBuffer
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
 from craft_zoo.optimizers import OutputLoss
-from craft_zoo.refiner import (
-    ConvexRefiner,
-    Regularization,
-    choose_regularization,
-    fit,
-    held_out_folds,
-)
+from craft_zoo.refiner import ConvexRefiner, fit_logistic, held_out_folds
 from craft_zoo.refiner.convex import CrossEntropy, log_shares
 from craft_zoo.seeding import generator
 from craft_zoo.tensors import Tensor, tensor
@@ -84,7 +78,6 @@ class ConvexObjective(Objective):
         super().__init__(fitter.labels)
         self._fitter, self._meter, self._every = fitter, meter, refit_queries
         self._folds = held_out_folds(self.labels)
-        self._searched: Regularization | None = None
         self._next_fit = 0
         self._refiner: ConvexRefiner | None = None
         self._parts: list[_Part] = []
@@ -119,10 +112,7 @@ class ConvexObjective(Objective):
         else:
             return
         self._next_fit = self._meter.queries + self._every
-        self._refiner = self._fitter.fit(logits, self._refiner)
-        if self._searched is None:
-            given = logits, self.labels, self._fitter.anchor_logits
-            self._searched = choose_regularization(*given)
+        self._refiner = self._fitter.fit(logits)
         if self._first is None:
             self._first = self._fitter.solution(prompt, self._refiner)
         self._parts = self._cross_fit(logits if sample is None else sample)
@@ -207,17 +197,17 @@ class ConvexObjective(Objective):
     def _cross_fit(self, logits: np.ndarray) -> list[_Part]:
         if self._folds is None:
             return [self._part(np.arange(len(self.labels)), self._fitted)]
-        assert self._searched is not None
+        assert self._fitter.alone is not None, "chosen at the first fit"
         parts = []
         # The images of fold -1 are never held out; they come first if there are any.
         for place, fold in enumerate(np.unique(self._folds)):
             kept, judged = self._folds != fold, np.flatnonzero(self._folds == fold)
             kept |= fold < 0
-            refiner = fit(
+            refiner = fit_logistic(
                 logits[kept],
                 self.labels[kept],
                 None if self._fitter.anchor_logits is None else self._fitter.anchor_logits[kept],
-                regularization=self._searched,
+                regularization=self._fitter.alone,
                 start=self._parts[place].refiner if self._parts else None,
             )
             parts.append(self._part(judged, refiner))

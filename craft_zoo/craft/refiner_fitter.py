@@ -14,11 +14,12 @@ from craft_zoo.local_features import LocalClassifier, fit_classifiers, fused
 from craft_zoo.refiner import (
     ConvexRefiner,
     Regularization,
+    choose_both,
     choose_regularization,
-    choose_sum,
-    fit,
+    fit_logistic,
     held_out_folds,
     held_out_logits,
+    with_discriminants,
 )
 from craft_zoo.refiner.prior import UNIFORM, log_prior
 
@@ -45,6 +46,7 @@ class RefinerFitter:
 
     Attributes:
         classifier: the local classifier, after the first fit; None without local features.
+        alone: regularization of the logistic regression alone, after the first fit.
     """
 
     labels: np.ndarray
@@ -57,29 +59,32 @@ class RefinerFitter:
     local: str = ""
     features: Sequence[np.ndarray] = ()
     classifier: LocalClassifier | None = field(default=None, init=False)
+    alone: Regularization | None = field(default=None, init=False)
     _regularization: Regularization | None = field(default=None, init=False)
+    _logistic: ConvexRefiner | None = field(default=None, init=False)
     _initial: np.ndarray | None = field(default=None, init=False)
 
-    def fit(self, logits: np.ndarray, start: ConvexRefiner | None = None) -> ConvexRefiner:
-        """Fit a refiner to (N, C) logits of the training images.
+    def fit(self, logits: np.ndarray) -> ConvexRefiner:
+        """Fit a refiner to the logits (N, C) of the training images, beginning with the last fit.
 
         Args:
-            logits: the logits under the prompt.
-            start: a refiner fitted to similar logits, from which the fit begins.
+            logits: the logits under the prompt, similar to those of the last fit.
         """
         if self._regularization is None:
             self._regularization = self._choose(logits)
             if self.initial_answer and held_out_folds(self.labels) is None:
                 self._initial = logits
-        given = [logits] if self._initial is None else [self._initial, logits]
+        several = [logits] if self._initial is None else [self._initial, logits]
         anchors = self.anchor_logits
-        refiner = fit(
-            np.concatenate(given),
-            np.tile(self.labels, len(given)),
-            None if anchors is None else np.tile(anchors, (len(given), 1)),
-            regularization=self._regularization,
-            start=start,
+        given = (
+            np.concatenate(several),
+            np.tile(self.labels, len(several)),
+            None if anchors is None else np.tile(anchors, (len(several), 1)),
         )
+        chosen = self._regularization
+        if chosen.weights[1]:
+            self._logistic = fit_logistic(*given, regularization=chosen, start=self._logistic)
+        refiner = with_discriminants(self._logistic, *given, regularization=chosen)
         prior = log_prior(self.prior, self.labels, refiner.n_classes)
         return replace(refiner, bias=refiner.bias + prior)
 
@@ -92,8 +97,11 @@ class RefinerFitter:
             self.anchors, self.anchor_logits = keep_best(
                 self.anchors, self.anchor_logits, logits, self.labels, self.deployed
             )
-        choose = choose_sum if self.discriminant else choose_regularization
-        chosen = choose(logits, self.labels, self.anchor_logits)
+        task = logits, self.labels, self.anchor_logits
+        if self.discriminant:
+            chosen, self.alone = choose_both(*task)
+        else:
+            chosen = self.alone = choose_regularization(*task)
         if not self.local:
             return chosen
         experts = fit_classifiers(self.features, self.labels, logits.shape[1])

@@ -1,21 +1,36 @@
 """Refiners: functions that correct the logits that a black box has returned.
 
-- :class:`ConvexRefiner`, :func:`fit`: linear, the weighted sum of logistic regression and
-  discriminant analysis; :class:`Regularization`: what is chosen on the few shots, by
-  :func:`choose_sum`, or for logistic regression alone by :func:`choose_regularization`
+- :class:`ConvexRefiner`, :func:`fit`: linear, the weighted sum of logistic regression
+  (:func:`fit_logistic`) and discriminant analysis (:func:`with_discriminants`)
+- :class:`Regularization`: what is chosen on the few shots, by :func:`choose_sum`, for logistic
+  regression alone by :func:`choose_regularization`, both at once by :func:`choose_both`
 - :mod:`craft_zoo.refiner.network`: the residual network of Wang et al. 2024, with PyTorch
 """
 
-from craft_zoo.refiner.convex import ConvexRefiner, Regularization, fit
+from craft_zoo.refiner.convex import (
+    ConvexRefiner,
+    Regularization,
+    fit,
+    fit_logistic,
+    with_discriminants,
+)
 from craft_zoo.refiner.folds import held_out_folds
-from craft_zoo.refiner.selection import choose_regularization, choose_sum, held_out_logits
+from craft_zoo.refiner.selection import (
+    choose_both,
+    choose_regularization,
+    choose_sum,
+    held_out_logits,
+)
 
 __all__ = [
     "ConvexRefiner",
     "Regularization",
+    "choose_both",
     "choose_regularization",
     "choose_sum",
     "fit",
+    "fit_logistic",
     "held_out_folds",
     "held_out_logits",
+    "with_discriminants",
 ]

@@ -125,22 +125,62 @@ def fit(
         labels: (N,) int64.
         anchors: (N, M) logits of the anchors.
         regularization: see :func:`craft_zoo.refiner.choose_regularization`.
-        start: warm start, a refiner fitted to similar logits; None: no correction.
+        start: warm start, a logistic regression fitted to similar logits; None: no correction.
     """
+    logistic = None
+    if regularization.weights[1]:
+        given = logits, labels, anchors
+        logistic = fit_logistic(*given, regularization=regularization, start=start)
+    return with_discriminants(logistic, logits, labels, anchors, regularization=regularization)
+
+
+def fit_logistic(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    anchors: np.ndarray | None = None,
+    *,
+    regularization: Regularization,
+    start: ConvexRefiner | None = None,
+) -> ConvexRefiner:
+    """Fit the logistic regression alone; the arguments are those of :func:`fit`."""
     x, n_classes = features(logits, anchors), logits.shape[1]
-    of_given, of_logistic, of_discriminant = regularization.weights
     scaling = Scaling.of(x, labels, n_classes, regularization.whitening)
     begin = None if start is None else scaling.solution(start)
     offsets = logits + log_shares(labels, n_classes)
     path = solve_path(scaling(x), offsets, labels, [regularization.penalty], begin)
-    logistic = scaling.refiner(next(path))
-    if regularization.weights == (0.0, 1.0, 0.0):
+    return scaling.refiner(next(path))
+
+
+def with_discriminants(
+    logistic: ConvexRefiner | None,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    anchors: np.ndarray | None = None,
+    *,
+    regularization: Regularization,
+) -> ConvexRefiner:
+    """The weighted sum of logits, a fitted logistic regression and discriminants, see :func:`fit`.
+
+    Args:
+        logistic: from :func:`fit_logistic`; None if its weight is 0.
+        logits: see :func:`fit`, as are the others.
+    """
+    n_classes = logits.shape[1]
+    of_given, of_logistic, of_discriminant = regularization.weights
+    if logistic is not None and regularization.weights == (0.0, 1.0, 0.0):
         return logistic
-    [(weight, bias)] = discriminants(x, labels, n_classes, [regularization.shrinkage])
-    weight = of_logistic * logistic.weight + of_discriminant * weight
     # A refiner adds the logits themselves.
-    weight[:n_classes] += (of_given + of_logistic - 1) * np.eye(n_classes)
-    bias = of_logistic * logistic.bias + of_discriminant * bias
+    inputs = n_classes + (0 if anchors is None else anchors.shape[1])
+    weight = (of_given + of_logistic - 1) * np.eye(inputs, n_classes)
+    bias = np.zeros(n_classes)
+    if logistic is not None:
+        weight += of_logistic * logistic.weight
+        bias += of_logistic * logistic.bias
+    if of_discriminant:
+        x = features(logits, anchors)
+        [(slope, shift)] = discriminants(x, labels, n_classes, [regularization.shrinkage])
+        weight += of_discriminant * slope
+        bias += of_discriminant * shift
     return ConvexRefiner(weight.astype(np.float32), bias.astype(np.float32))
 
 
@@ -264,22 +304,32 @@ class _Path:
         x, weight = self._x * scale.T, penalty * scale**2
         shape = self._solution.shape
 
-        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            w = tensor(flat.astype(np.float32).reshape(shape))
+        def objective(flat: np.ndarray, unit: float = 1.0) -> tuple[float, np.ndarray]:
+            w = tensor((unit * flat).astype(np.float32).reshape(shape))
             value, slope = self._loss(self._logits + x @ w)
             penalized = weight * w
             gradient = x.T @ slope + penalized
             value += float((penalized * w).sum()) / 2
-            return value, np.asarray(gradient, dtype=np.float64).ravel()
+            return value, unit * np.asarray(gradient, dtype=np.float64).ravel()
 
+        begin = np.asarray(self._solution / scale, dtype=np.float64).ravel()
+        # L-BFGS-B's first step has length 1. In units of the gradient's length it is the gradient,
+        # which is the best first step, as the curvature is about 1.
+        unit = float(np.linalg.norm(objective(begin)[1])) or 1.0
         found = optimize.minimize(
             objective,
-            np.asarray(self._solution / scale, dtype=np.float64).ravel(),
+            begin / unit,
+            args=(unit,),
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": _ITERATIONS, "gtol": _TOLERANCE, "ftol": self._least_decrease},
+            options={
+                "maxiter": _ITERATIONS,
+                "gtol": unit * _TOLERANCE,
+                "ftol": self._least_decrease,
+            },
         )
-        self._solution = tensor(found.x.astype(np.float32).reshape(shape)) * scale
+        solution = (unit * found.x).astype(np.float32).reshape(shape)
+        self._solution = tensor(solution) * scale
         return np.asarray(self._right.T @ self._solution)
 
 

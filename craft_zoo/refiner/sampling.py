@@ -18,7 +18,7 @@ from craft_zoo.seeding import generator
 _SAMPLE = 2**17  # maximum number of logits of a sample
 _IMAGES = 16  # of each class that a sample may have, however many classes there are
 
-Choice = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Regularization]
+Choice = Callable[[np.ndarray, np.ndarray, np.ndarray | None], tuple[Regularization, ...]]
 
 
 def on_sample_if_large(choose: Choice) -> Choice:
@@ -40,7 +40,7 @@ def on_sample_if_large(choose: Choice) -> Choice:
     @functools.wraps(choose)
     def chosen(
         logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
-    ) -> Regularization:
+    ) -> tuple[Regularization, ...]:
         # Where nothing can be held out, there is no grid.
         if not is_large(logits) or held_out_folds(labels) is None:
             return choose(logits, labels, anchors)
@@ -56,7 +56,7 @@ def on_sample_if_large(choose: Choice) -> Choice:
         of_sample = choose(of_classes, np.searchsorted(classes, labels[rows]), some)
         fewer = len(rows) * _squared_length(of_classes, some)
         factor = fewer / (len(labels) * _squared_length(logits, anchors))
-        return replace(of_sample, penalty=of_sample.penalty * factor)
+        return tuple(replace(each, penalty=each.penalty * factor) for each in of_sample)
 
     return chosen
 

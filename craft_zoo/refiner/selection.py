@@ -28,13 +28,13 @@ _PENALTIES = [10.0**-k for k in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5)]
 _STRONGER_PENALTIES = [10.0, 1.0, 10**-0.5]  # they leave few images of few classes as they are
 _NATS_PER_DECADE = 0.2  # of cross-entropy, summed over images, that a weaker penalty must save
 _SCALES = [2.0 ** (k / 2) for k in range(-16, 5)]  # inverse temperatures of a part's logits
+_UNSCALED = _SCALES.index(1.0)
 _PRIOR_PRECISION = 10.0  # of the weights, in images
 _FEW_CLASSES = 9  # maximum, with which zero-shot prediction is a part of the sum
 _ZERO_SHOT_IMAGES = 2560.0  # C³ times the images that zero-shot prediction of C classes is worth
 _ONE_SHOT_VARIANCE = 30.0  # maximum; see _one_shot_variance
 
 
-@on_sample_if_large
 def choose_regularization(
     logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
 ) -> Regularization:
@@ -45,18 +45,9 @@ def choose_regularization(
         labels: (N,) int64.
         anchors: (N, M) logits of the anchors.
     """
-    n_classes = logits.shape[1]
-    splits = held_out_splits(labels)
-    if splits is None:
-        variance = _ONE_SHOT_VARIANCE
-        if anchors is None:
-            variance = min(variance, n_classes**2 / 10)
-        return Regularization(1 / (len(labels) * variance))
-    x = features(logits, anchors)
-    return _choose_logistic(logits, labels, x, splits, _PENALTIES, scales=[1.0], preference=0)[0]
+    return _choose_alone(logits, labels, anchors)[0]
 
 
-@on_sample_if_large
 def choose_sum(
     logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
 ) -> Regularization:
@@ -72,21 +63,34 @@ def choose_sum(
         labels: (N,) int64.
         anchors: (N, M) logits of the anchors.
     """
+    return choose_both(logits, labels, anchors)[0]
+
+
+@on_sample_if_large
+def _choose_alone(
+    logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
+) -> tuple[Regularization, ...]:
+    splits = held_out_splits(labels)
+    if splits is None:
+        return (_one_shot(labels, logits.shape[1], anchors),)
+    grid = _Grid(logits, labels, features(logits, anchors), splits, _PENALTIES)
+    return (grid.plainest(),)
+
+
+@on_sample_if_large
+def choose_both(
+    logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
+) -> tuple[Regularization, ...]:
+    """Those of :func:`choose_sum` and :func:`choose_regularization`, from one cross-validation."""
     n_classes = logits.shape[1]
     splits = held_out_splits(labels)
     if splits is None:
         variance = _one_shot_variance(logits, anchors is not None)
-        return Regularization(1 / (len(labels) * variance))
+        summed = Regularization(1 / (len(labels) * variance))
+        return summed, _one_shot(labels, n_classes, anchors)
     x, scales = features(logits, anchors), np.ones(2)
-    chosen, scales[0] = _choose_logistic(
-        logits,
-        labels,
-        x,
-        splits,
-        [*_STRONGER_PENALTIES, *_PENALTIES],
-        scales=_SCALES,
-        preference=_NATS_PER_DECADE,
-    )
+    grid = _Grid(logits, labels, x, splits, [*_STRONGER_PENALTIES, *_PENALTIES])
+    chosen, scales[0] = grid.scaled()
     shrinkage, scales[1] = _choose_shrinkage(x, labels, n_classes, splits)
     chosen = replace(chosen, shrinkage=shrinkage)
     parts = np.stack(
@@ -107,7 +111,7 @@ def choose_sum(
         mean = [1 - trust, *(trust * each for each in mean)]
     weights = (scales * sum_weights(parts * scales[:, None, None], labels, mean)).tolist()
     given, logistic, discriminant = weights if has_zero_shot else [0.0, *weights]
-    return replace(chosen, weights=(given, logistic, discriminant))
+    return replace(chosen, weights=(given, logistic, discriminant)), grid.plainest()
 
 
 def held_out_logits(
@@ -141,32 +145,67 @@ def held_out_logits(
     return refined
 
 
-def _choose_logistic(
-    logits: np.ndarray,
-    labels: np.ndarray,
-    x: np.ndarray,
-    splits: Splits,
-    penalties: list[float],
-    *,
-    scales: Sequence[float],
-    preference: float,
-) -> tuple[Regularization, float]:
-    """Penalty and whitening of the logistic regression, and the best scale of its logits."""
-    losses = np.zeros((len(_WHITENINGS), len(penalties), len(scales)))
-    shares = log_shares(labels, logits.shape[1])
-    for kept, held in splits:
-        for row, whitening in zip(losses, _WHITENINGS, strict=True):
-            scaling = Scaling.of(x[kept], labels[kept], logits.shape[1], whitening)
-            offsets = logits[kept] + log_shares(labels[kept], logits.shape[1])
-            path = solve_path(scaling(x[kept]), offsets, labels[kept], penalties)
-            for of_scales, solution in zip(row, path, strict=True):
-                refiner = scaling.refiner(solution)
-                refined = x[held] @ refiner.weight + refiner.bias + logits[held]
-                of_scales += _losses(refined, labels[held], scales, shares)
-    losses -= preference * np.log10(penalties)[:, None]
-    at_whitening, at_penalty, at_scale = np.unravel_index(losses.argmin(), losses.shape)
-    chosen = Regularization(penalties[int(at_penalty)], _WHITENINGS[int(at_whitening)])
-    return chosen, scales[int(at_scale)]
+class _Grid:
+    """Held-out losses of logistic regressions by whitening, penalty and scale of their logits.
+
+    Penalties descend. Weaker ones than two that were both worse than a stronger one are not tried,
+    as losses fall and then rise along the path; those take the most iterations.
+
+    Args:
+        logits: (N, C) logits of the classes.
+        labels: (N,) int64.
+        x: (N, K) features.
+        splits: the folds.
+        penalties: those that are tried.
+    """
+
+    def __init__(
+        self,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        x: np.ndarray,
+        splits: Splits,
+        penalties: list[float],
+    ) -> None:
+        self._penalties = penalties
+        self._losses = np.full((len(_WHITENINGS), len(penalties), len(_SCALES)), np.inf)
+        n_classes = logits.shape[1]
+        shares = log_shares(labels, n_classes)
+        for row, whitening in zip(self._losses, _WHITENINGS, strict=True):
+            scalings = [
+                Scaling.of(x[kept], labels[kept], n_classes, whitening) for kept, _ in splits
+            ]
+            paths = [
+                solve_path(
+                    scaling(x[kept]),
+                    logits[kept] + log_shares(labels[kept], n_classes),
+                    labels[kept],
+                    penalties,
+                )
+                for scaling, (kept, _) in zip(scalings, splits, strict=True)
+            ]
+            for at, of_scales in enumerate(row):
+                of_scales[:] = 0
+                for path, scaling, (_, held) in zip(paths, scalings, splits, strict=True):
+                    refiner = scaling.refiner(next(path))
+                    refined = x[held] @ refiner.weight + refiner.bias + logits[held]
+                    of_scales += _losses(refined, labels[held], _SCALES, shares)
+                if min(at - row[:, _UNSCALED].argmin(), at - row.min(axis=1).argmin()) >= 2:
+                    break
+
+    def scaled(self) -> tuple[Regularization, float]:
+        """The best and its scale, by the least losses; a decade less penalty must save 0.2 nats."""
+        preferred = self._losses - _NATS_PER_DECADE * np.log10(self._penalties)[:, None]
+        whitening, penalty, scale = np.unravel_index(preferred.argmin(), preferred.shape)
+        chosen = Regularization(self._penalties[int(penalty)], _WHITENINGS[int(whitening)])
+        return chosen, _SCALES[int(scale)]
+
+    def plainest(self) -> Regularization:
+        """The best without a scale, of the weaker penalties."""
+        first = len(self._penalties) - len(_PENALTIES)
+        losses = self._losses[:, first:, _UNSCALED]
+        whitening, penalty = np.unravel_index(losses.argmin(), losses.shape)
+        return Regularization(_PENALTIES[int(penalty)], _WHITENINGS[int(whitening)])
 
 
 def _choose_shrinkage(
@@ -222,6 +261,14 @@ def sum_weights(parts: np.ndarray, labels: np.ndarray, mean: Sequence[float]) ->
 
     bounds = [(0, None)] * len(centre)
     return optimize.minimize(objective, centre, jac=True, method="L-BFGS-B", bounds=bounds).x
+
+
+def _one_shot(labels: np.ndarray, n_classes: int, anchors: np.ndarray | None) -> Regularization:
+    """Of the logistic regression where nothing can be held out."""
+    variance = _ONE_SHOT_VARIANCE
+    if anchors is None:
+        variance = min(variance, n_classes**2 / 10)
+    return Regularization(1 / (len(labels) * variance))
 
 
 def _zero_shot_scale(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -1,7 +1,8 @@
-"""Refiners of large tasks: regularization chosen on a sample, and fits that end earlier."""
+"""Choice of the refiner's regularization, on a sample of large tasks, and fits that end early."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,15 +10,19 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from craft_zoo.craft import RefinerFitter
 from craft_zoo.errors import CraftZooWarning
 from craft_zoo.refiner import (
     Regularization,
+    choose_both,
     choose_regularization,
     choose_sum,
     convex,
     fit,
     sampling,
+    selection,
 )
+from craft_zoo.refiner.folds import held_out_splits
 
 CHOICES = pytest.mark.parametrize("choose", [choose_sum, choose_regularization])
 
@@ -31,7 +36,7 @@ def _task(n_classes: int, shots: int) -> tuple[np.ndarray, np.ndarray]:
 
 @CHOICES
 def test_a_large_tasks_choice_is_that_of_its_sample(
-    choose: sampling.Choice, monkeypatch: pytest.MonkeyPatch
+    choose: Callable[..., Regularization], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logits, labels = _task(12, 3)
     rows, classes = np.flatnonzero(labels < 6), np.arange(6)
@@ -47,7 +52,7 @@ def test_a_large_tasks_choice_is_that_of_its_sample(
 
 @CHOICES
 def test_other_tasks_are_not_sampled(
-    choose: sampling.Choice, monkeypatch: pytest.MonkeyPatch
+    choose: Callable[..., Regularization], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither those of at most 2^20 logits, nor one shot a class, whose choice takes no time."""
     monkeypatch.setattr(sampling, "_sample", None)
@@ -78,3 +83,38 @@ def test_samples_have_all_classes_alike_and_are_bounded() -> None:
         assert set(counts[classes]) == {len(rows) // len(classes)}
         assert counts.sum() == len(rows) == len(np.unique(rows))
         assert n_classes > 90 or len(classes) == n_classes
+
+
+def test_one_cross_validation_gives_both_choices() -> None:
+    task = _task(6, 8)
+    summed, alone = choose_both(*task)
+    assert (summed, alone) == (choose_sum(*task), choose_regularization(*task))
+    assert summed.weights != alone.weights
+
+
+def test_penalties_far_weaker_than_the_best_are_not_tried() -> None:
+    logits, labels = _task(6, 8)
+    splits = held_out_splits(labels)
+    assert splits is not None
+    grid = selection._Grid(logits, labels, logits, splits, selection._PENALTIES)
+    tried = np.isfinite(grid._losses).all(axis=2)
+    assert tried[:, :3].all()
+    assert not tried[:, -1].any()
+
+
+def test_a_refiner_is_fitted_from_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its logistic regression, not from its sum with discriminants."""
+    logits, labels = _task(6, 8)
+    calls: list[None] = []
+    cross_entropy = convex.CrossEntropy.__call__
+
+    def counted(self: convex.CrossEntropy, returned: torch.Tensor) -> tuple[float, torch.Tensor]:
+        calls.append(None)
+        return cross_entropy(self, returned)
+
+    fitter = RefinerFitter(labels=labels, discriminant=True, initial_answer=True)
+    first = fitter.fit(logits)
+    monkeypatch.setattr(convex.CrossEntropy, "__call__", counted)
+    again = fitter.fit(logits)
+    assert len(calls) < 8
+    assert np.allclose(again.weight, first.weight, atol=0.01)
