@@ -381,6 +381,11 @@ class _About(BaseModel):
     checksum: str | None = None
 
 
+def header_schema() -> dict[str, Any]:
+    """JSON schema of the header of adapter files."""
+    return _About.model_json_schema()
+
+
 def _check_header(path: str | Path) -> None:
     """Check the length of a file's header, which safetensors would read whole into memory.
 

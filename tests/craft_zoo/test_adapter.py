@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tracemalloc
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter, Solution, header_schema
 from craft_zoo.anchors import Anchors
+from craft_zoo.canaries import ask_canaries
 from craft_zoo.data import Task
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError
@@ -308,6 +311,33 @@ def test_a_changed_bit_is_no_other_adapter(
         before.fingerprint,
     )
     assert np.array_equal(after.solution.prompt, before.solution.prompt)
+
+
+def test_the_documented_format_is_what_is_written(vlm: OpenCLIP, tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "docs" / "reference"
+    stored = json.loads((folder / "adapter-header.schema.json").read_text())
+    assert stored == header_schema()  # write it again if the header has changed
+    validator = jsonschema_rs.validator_for(stored)
+    page = (folder / "adapter-file.md").read_text()
+    path = tmp_path / "a"
+    whole(vlm, path)
+    adapter = Adapter.load(path)
+    adapter.tuned, adapter.temperature = TuningRecord(**TUNED), 2.0
+    images = np.zeros((1, 8, 8, 3), np.uint8)
+    adapter.canaries = ask_canaries(adapter, vlm, list(images))
+    adapter.save(path)
+    for network in (None, Refiner(3, hidden=16, seed=5)):
+        if network is not None:
+            adapter_for(vlm, network).save(path)
+        with safe_open(path, framework="np") as file:
+            about, tensors = json.loads(file.metadata()["craft_zoo"]), set(file.keys())
+        validator.validate(about)
+        with pytest.raises(jsonschema_rs.ValidationError):
+            validator.validate(about | {"temperature": 0})
+        for name in (*about, *tensors):
+            assert f"`{name}`" in page, name
+        assert about["format"].removeprefix("craft-zoo adapter ") in "34567"
+    assert set(stored["properties"]) <= set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
 
 
 def test_a_changed_number_fails_the_checksum(vlm: OpenCLIP, tmp_path: Path) -> None:
