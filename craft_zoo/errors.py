@@ -45,6 +45,5 @@ def needs_extra(extra: str, what: str) -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package == "craft_zoo":  # a fault of ours, which no package would mend
             raise
-        raise CraftZooError(
-            f"{what} needs the package {package}: pip install 'craft-zoo[{extra}]'"
-        ) from None
+        lacks = f"needs the package {package}" if package else f"cannot load its package ({error})"
+        raise CraftZooError(f"{what} {lacks}: pip install 'craft-zoo[{extra}]'") from None

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from craft_zoo.errors import CraftZooError, needs_extra
+
 ROOT = Path(__file__).parents[2]
 # A flag stands in parentheses behind the argument that it sets, as in "skip_bad=True (--skip-bad)".
 FLAG = re.compile(r"--[a-z][a-z-]*")
@@ -82,3 +84,24 @@ def test_a_flag_stands_behind_the_argument_that_it_sets(module: Path) -> None:
 )
 def test_the_rule(text: str, alone: bool) -> None:
     assert speaks_of_flags_alone(text) is alone
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModuleNotFoundError("No module", name="onnx.helper"), "X needs the package onnx"),
+        (
+            ImportError("libcudart.so: no such file"),
+            r"X cannot load its package \(libcudart.so: no",
+        ),
+    ],
+)
+def test_a_missing_package_names_its_extra(error: ImportError, said: str) -> None:
+    mend = r": pip install 'craft-zoo\[onnx\]'$"
+    with pytest.raises(CraftZooError, match=rf"^{said}.*{mend}"), needs_extra("onnx", "X"):
+        raise error
+
+
+def test_a_fault_of_our_own_imports_is_no_missing_extra() -> None:
+    with pytest.raises(ModuleNotFoundError), needs_extra("onnx", "X"):
+        raise ModuleNotFoundError("No module", name="craft_zoo.nothing")
