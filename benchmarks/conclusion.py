@@ -109,7 +109,7 @@ def _sentences(
 
     def again(more: int) -> str:
         runs = [run for run in curves if labels[run] in (leader, second)]
-        return command_with_seeds(runs, more) or f"the bench again with --seeds {more}"
+        return command_with_seeds(runs, more) or f"the bench again with {more} seeds (--seeds)"
 
     enough = max(ENOUGH_SEEDS, -(-_pairs_needed(len(table)) // n_tasks))
     if seeds < enough:
