@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
 
 from craft_zoo import canaries
 from craft_zoo.adapter import Adapter
@@ -54,7 +58,7 @@ from craft_zoo.data import DatasetSpec, LabelledImages, Task
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Choice, choose_estimate, cross_validate
-from craft_zoo.evaluation import evaluate, labelled
+from craft_zoo.evaluation import Evaluation, evaluate, labelled
 from craft_zoo.methods import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
@@ -68,6 +72,7 @@ from craft_zoo.methods import (
     recorded,
     starting_template,
 )
+from craft_zoo.printable import printable
 from craft_zoo.refiner.prior import TRAIN, UNIFORM, read_prior
 from craft_zoo.rehearsal import expected_usage, rehearse
 from craft_zoo.tuning import (
@@ -221,7 +226,7 @@ def run(options: argparse.Namespace) -> int:
             tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
             if estimate.kind == "refine":
                 asked = RememberingVLM(behind)
-            adapter, figures = _estimated(tuned, asked, task, estimate, arguments, reading)
+            adapter, figures, found = _estimated(tuned, asked, task, estimate, arguments, reading)
             if kept:
                 adapter.canaries = _answers(adapter, behind, kept, figures)
         made = Cost(
@@ -246,13 +251,36 @@ def run(options: argparse.Namespace) -> int:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if refused := getattr(vlm, "refused", 0):
         console.print(f"{counted(refused, 'question')} refused, and counted as undecided")
+    size = f"{options.out.stat().st_size / 1024:.0f} KB"
+    if console.is_terminal:
+        console.print(_panel(options, f"{options.out}, {size}", made.in_words(price), found))
+        return 0
     console.print(
-        f"Saved {options.out} ({options.out.stat().st_size / 1024:.0f} KB) after "
-        f"{made.in_words(price)}. Use it: craft-zoo predict {options.out} IMAGES…",
+        f"Saved {options.out} ({size}) after {made.in_words(price)}. "
+        f"Use it: craft-zoo predict {options.out} IMAGES…",
         soft_wrap=True,
         markup=False,
     )
     return 0
+
+
+def _panel(options: argparse.Namespace, title: str, cost: str, found: Evaluation | None) -> Panel:
+    """What came out, what it cost, and the next commands, for a terminal."""
+    rows = Table.grid(padding=(0, 2))
+    if found is not None:
+        low, high = found.interval
+        rows.add_row(
+            "accuracy",
+            Text(
+                f"zero-shot {100 * found.zero_shot_accuracy:.1f} % → adapted "
+                f"{100 * found.accuracy:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+            ),
+        )
+    rows.add_row("cost", Text(cost))
+    out = shlex.quote(str(options.out))
+    rows.add_row("measure", Text(f"craft-zoo evaluate {out} {shlex.quote(options.dataset)}"))
+    rows.add_row("use", Text(f"craft-zoo predict {out} IMAGES…"))
+    return Panel(rows, title=Text(printable(title)), title_align="left", expand=False)
 
 
 def _check_out(out: Path, *, force: bool) -> None:
@@ -379,13 +407,13 @@ def _estimated(
     choice: Choice,
     arguments: dict[str, Any],
     progress: Progress,
-) -> tuple[Adapter, list[str]]:
-    """The calibrated adapter, and lines with its accuracy on training images and on new ones."""
+) -> tuple[Adapter, list[str], Evaluation | None]:
+    """The calibrated adapter, lines with its accuracies, and their evaluation on new images."""
     shots = f"Training accuracy, of the {len(task.train):,} images that it was fitted to"
     lines = [] if np.isnan(tuned.train_accuracy) else [f"{shots}: {tuned.train_accuracy:.1%}"]
     adapter = tuned.adapter
     if choice.kind == "none":
-        return adapter, [*lines, f"Accuracy on new images: not estimated, {choice.words}"]
+        return adapter, [*lines, f"Accuracy on new images: not estimated, {choice.words}"], None
     try:
         if choice.kind == "outside":
             found = evaluate(adapter, vlm, choice.images, progress)
@@ -393,13 +421,13 @@ def _estimated(
             method = {"method": "refine", "optimizer": None} if choice.kind == "refine" else {}
             found = reduce(add, cross_validate(vlm, task, **(arguments | method)))
     except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
-        return adapter, [*lines, f"Accuracy on new images: not estimated ({error})"]
+        return adapter, [*lines, f"Accuracy on new images: not estimated ({error})"], None
     lines.append(f"Accuracy on new images, an estimate: {found}; {choice.words}")
     if choice.kind != "refine":  # else these are the logits of another method
         adapter = replace(adapter, temperature=found.fit_temperature())
         words = f"Temperature of the probabilities: {adapter.temperature:.2f}"
         lines.append(f"{words}, fitted on the same images")
-    return adapter, lines
+    return adapter, lines, None if choice.kind == "refine" else found
 
 
 def _answers(

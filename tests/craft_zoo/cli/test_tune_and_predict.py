@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import craft_zoo as cz
 from craft_zoo.cli.main import main
@@ -98,6 +99,22 @@ def test_a_run_says_what_it_may_cost_and_did_cost_and_how_good_it_is(
     assert "cross-validated on the 12 training images, in 4 parts" in words
     assert "zero-shot" in words
     assert "after 1 query (12 predictions, and 8 for canaries)" in words
+
+
+@pytest.mark.parametrize("estimate", ["auto", "none"])
+def test_on_a_terminal_a_run_ends_with_a_panel(
+    estimate: str, tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Console(width=100, force_terminal=True, record=True, markup=False, file=io.StringIO())
+    monkeypatch.setattr("craft_zoo.cli.tune.open_console", lambda: screen)
+    out = tmp_path / "a b"
+    arguments = command("tune", f"folder:{image_folder}", "--out", out, *REFINE)
+    assert main([*arguments, "--estimate", estimate]) == 0
+    panel = " ".join(screen.export_text().partition("╭─")[2].replace("│", " ").split())
+    assert ("zero-shot" in panel) == ("→ adapted" in panel) == (estimate == "auto")
+    assert "1 query (12 predictions, and 8 for canaries)" in panel
+    assert "measure craft-zoo evaluate '" in panel
+    assert "use craft-zoo predict '" in panel
 
 
 def test_a_whole_data_set_is_no_task(vlm: Any, image_folder: Path) -> None:
