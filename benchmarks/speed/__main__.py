@@ -12,10 +12,16 @@ import torch
 
 from craft_zoo.benchmarks.speed.harness import measure_journal, measure_parallel
 from craft_zoo.benchmarks.speed.images import measure_images
-from craft_zoo.benchmarks.speed.large import measure_large
+from craft_zoo.benchmarks.speed.large import measure_growth, measure_large
 from craft_zoo.benchmarks.speed.load import load_table, measure_classify, measure_load
 from craft_zoo.benchmarks.speed.machine import Rows
-from craft_zoo.benchmarks.speed.scaling import measure_memory, measure_scaling, plot_scaling
+from craft_zoo.benchmarks.speed.scaling import (
+    exponent,
+    measure_jobs,
+    measure_memory,
+    measure_scaling,
+    plot_scaling,
+)
 from craft_zoo.benchmarks.speed.scoring import ARCHITECTURES, CLASSES, measure_scoring
 from craft_zoo.benchmarks.speed.serving import measure_loopback
 from craft_zoo.benchmarks.speed.settings import measure_settings
@@ -72,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     command("images", _images, "features of images: the bare model, usual loops, ours")
     run = command("run", _run, "a whole run against the released loop")
     command("scaling", _scaling, "cost against candidates, classes and budget")
+    command("growth", _growth, "a run's cost against classes, images and queries")
+    command("jobs", _jobs, "what scoring the generations of four runs in one call gains")
     command("memory", _memory, "memory of a generation at ImageNet's size")
     large = command("large", _large, "time and memory of a run with many classes")
     for name, number in (("classes", 1000), ("shots", 4), ("queries", 100)):
@@ -124,6 +132,22 @@ def _run(options: argparse.Namespace) -> None:
 
 def _scaling(options: argparse.Namespace) -> None:
     plot_scaling(_write_csv(measure_scaling(), options.out / "scaling.csv"), options.out)
+
+
+def _growth(options: argparse.Namespace) -> None:
+    measured = _write_csv(measure_growth(), options.out / "growth.csv")
+    slopes = [
+        {
+            "what": what,
+            **{cost: exponent(points["size"], points[cost]) for cost in points.columns[2:]},
+        }
+        for what, points in measured.groupby("what", sort=False)
+    ]
+    _print(pd.DataFrame(slopes).set_index("what"))
+
+
+def _jobs(options: argparse.Namespace) -> None:
+    _write_csv(measure_jobs(), options.out / "jobs.csv")
 
 
 def _memory(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from craft_zoo import mini
-from craft_zoo.benchmarks.speed.machine import peak_memory
+from craft_zoo.benchmarks.speed.machine import Rows, peak_memory
 from craft_zoo.benchmarks.speed.scoring import random_names
 from craft_zoo.blackbox import Journal, ReplayVLM
 from craft_zoo.blackbox.base import Progress
@@ -28,6 +28,12 @@ from craft_zoo.seeding import generator
 
 _OF_CLASS, _OF_IMAGE = 4.0, 9.0  # lengths of the draws beside that of a text's features
 _TEST_SHOTS = 2
+# Classes, shots and queries of the runs that show how cost grows with one of them.
+_GROWTH = {
+    "classes": [(10, 4, 41), (30, 4, 41), (100, 4, 41)],
+    "images": [(10, 8, 41), (10, 32, 41), (10, 128, 41), (10, 512, 41)],
+    "queries": [(10, 16, 101), (10, 16, 401), (10, 16, 1601)],
+}
 
 
 class _Simulated(OpenCLIP):
@@ -112,3 +118,21 @@ def measure_large(n_classes: int = 1000, shots: int = 4, queries: int = 100) -> 
         "zero_shot": accuracies[0],
         "accuracy": accuracies[1],
     }
+
+
+def measure_growth(sizes: Mapping[str, Sequence[tuple[int, int, int]]] = _GROWTH) -> Rows:
+    """Measure :func:`measure_large` for several numbers of classes, images and queries.
+
+    Args:
+        sizes: classes, shots and queries of the runs, by what grows.
+    """
+    for what, runs in sizes.items():
+        for run in runs:
+            row = measure_large(*run)
+            yield {
+                "what": what,
+                "size": row[what],
+                "processor_seconds": row["processor_seconds_a_query"] * row["queries"],
+                "megabytes": row["megabytes"],
+                "journal_megabytes": row["journal_megabytes"],
+            }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,40 @@ def _seconds(n_classes: int, popsize: int) -> float:
     names = random_names(n_classes)
     model, tokenizer = random_text_tower(mini.NAME)
     engine = CausalTextEncoder(model, tokenizer, names, DEFAULT_INIT, memory=2**30)
-    contexts = engine.initial_context.repeat(popsize, 1, 1)
-    list(engine(contexts))
-    return fastest(lambda: list(engine(contexts)))
+    work = partial(_all, engine, engine.initial_context.repeat(popsize, 1, 1))
+    work()
+    return fastest(work)
+
+
+def measure_jobs(classes: Sequence[int] = (10, 100), jobs: int = 4) -> Rows:
+    """Measure what scoring the generations of several runs in one call gains, with craft-mini.
+
+    Each class has its own context. Seconds are of processor time, a query.
+    """
+    model, tokenizer = random_text_tower(mini.NAME)
+    for n_classes in classes:
+        names = random_names(n_classes)
+        engine = CausalTextEncoder(model, tokenizer, names, DEFAULT_INIT, memory=2**30)
+        for popsize in (1, 5, 20):
+            seconds = {}
+            for together in (1, jobs):
+                size = popsize * together
+                contexts = engine.initial_context.repeat(size, n_classes, 1, 1)
+                work = partial(_all, engine, contexts)
+                work()
+                seconds[together] = fastest(work, repeats=5, clock=time.process_time) / size
+            yield {
+                "classes": n_classes,
+                "candidates": popsize,
+                "alone": seconds[1],
+                "together": seconds[jobs],
+                "gain": seconds[1] / seconds[jobs],
+            }
+
+
+def _all(engine: CausalTextEncoder, contexts: torch.Tensor) -> None:
+    for _ in engine(contexts):
+        pass
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:

@@ -17,10 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from craft_zoo import few_shot, load_dataset, mini
 from craft_zoo.benchmarks.speed.__main__ import main
 from craft_zoo.benchmarks.speed.images import BATCH, KINDS, measure_images, write_photographs
+from craft_zoo.benchmarks.speed.large import measure_growth
 from craft_zoo.benchmarks.speed.machine import gemm_rate, peak_memory
 from craft_zoo.benchmarks.speed.naive import NaiveScorer
 from craft_zoo.benchmarks.speed.released import released_loop
-from craft_zoo.benchmarks.speed.scaling import exponent
+from craft_zoo.benchmarks.speed.scaling import exponent, measure_jobs
 from craft_zoo.benchmarks.speed.scoring import needed_operations, random_names, random_text_tower
 from craft_zoo.benchmarks.speed.whole_run import WAYS, measure_runs
 from craft_zoo.data import open_image
@@ -186,3 +187,18 @@ def test_peak_memory_sees_what_is_gone_again() -> None:
         block = np.ones(25_000_000)
         del block
     assert 180 < peak.megabytes < 400
+
+
+def test_growth_is_measured_by_what_grows() -> None:
+    sizes = {"classes": [(2, 2, 5), (4, 2, 5)], "queries": [(2, 2, 5), (2, 2, 9)]}
+    measured = pd.DataFrame(measure_growth(sizes))
+    assert list(measured["what"]) == ["classes", "classes", "queries", "queries"]
+    assert list(measured["size"]) == [2, 4, 5, 9]
+    assert (measured["processor_seconds"] > 0).all()
+
+
+def test_generations_of_several_runs_are_scored_in_one_call() -> None:
+    measured = pd.DataFrame(measure_jobs(classes=[2], jobs=2))
+    assert list(measured["candidates"]) == [1, 5, 20]
+    expected = (measured["alone"] / measured["together"]).to_numpy()
+    assert measured["gain"].to_numpy() == pytest.approx(expected)
