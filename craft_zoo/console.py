@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -16,9 +17,11 @@ def open_console() -> Console:
 
     Rich's markup and emoji codes are disabled, as names may contain such characters.
     """
-    console = Console(markup=False, emoji=False)
-    known = console.is_terminal or "COLUMNS" in os.environ
-    return console if known else Console(width=_WIDTH, markup=False, emoji=False)
+    if sys.stdout.isatty():
+        return Console(markup=False, emoji=False)
+    # FORCE_COLOR, which notebooks and CI systems set, would also draw each step of a progress bar.
+    width = None if "COLUMNS" in os.environ else _WIDTH
+    return Console(force_terminal=False, width=width, markup=False, emoji=False)
 
 
 def print_names(entries: Mapping[str, str]) -> int:

@@ -148,7 +148,7 @@ def run(options: argparse.Namespace) -> int:
         console.print()
     console.print(_LEGEND, soft_wrap=True)
     for sentence in conclusions(curves, names):
-        console.print(sentence, soft_wrap=True, markup=False)
+        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     if few := few_seeds_warning(tidy(curves, names)):
         console.print(few, soft_wrap=True, markup=False)
     if bars.reused:

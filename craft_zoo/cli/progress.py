@@ -44,7 +44,7 @@ def query_progress(
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=console,
+        console=console or open_console(),
         transient=transient,
         disable=disable,
     )

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     title = options.title or f"craft-zoo: {options.folder.resolve().name}"
     page = write_report(results, options.out or options.folder / "report", title)
     for sentence in conclusions(results.curves, results.names):
-        console.print(sentence, soft_wrap=True, markup=False)
+        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     for problem in results.broken:
         console.print(f"Left out: {problem}", soft_wrap=True, markup=False)
     console.print(

@@ -104,14 +104,19 @@ def test_the_same_command_makes_no_run_twice_and_the_same_curve_elsewhere(
 
 @pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
 def test_curves_are_listed_by_the_area_under_them(
-    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as notebooks do, where no bar is to be drawn
     out = tmp_path / "bench"
     grid = ("--optimizer", "spsa", "--optimizer", "random:popsize=8", "--seeds", 2)
     spec = f"folder:{image_folder}"
     assert main(command("bench", "--dataset", spec, *TINY, *grid, "--out", out)) == 0
     summary = pd.read_csv(out / "summary.csv").sort_values("area", ascending=False, kind="stable")
     said = capsys.readouterr().out
+    assert "\x1b" not in said
     places = [said.index(f"\n{label} ") for label in summary["label"]]
     assert places == sorted(places)
     for place, row in zip(places, summary.itertuples(), strict=True):
