@@ -435,7 +435,12 @@ def _answers(
 ) -> canaries.Canaries | None:
     """The model's answers about canaries; None and a line about it if it does not answer."""
     try:
-        return canaries.ask_canaries(adapter, vlm, images)
+        kept = canaries.ask_canaries(adapter, vlm, images)
+        figures.append(
+            f"The file holds small copies of {counted(len(kept), 'training image')}, for craft-zoo "
+            f"check (--no-canaries keeps none)"
+        )
+        return kept
     except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
         figures.append(f"No canaries are kept ({error})")
         return None
