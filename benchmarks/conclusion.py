@@ -78,15 +78,20 @@ def _sentences(
     scores = score_table(points)
     scores = scores[scores.columns[scores.notna().any()]]
     tasks = scores.groupby(level=TASK).count()
-    scores = scores[[label for label in scores if (tasks[label] > 0).all()]].dropna()
+    scores = scores[[label for label in scores if (tasks[label] > 0).all()]]
     if scores.empty:
         yield f"{of}none was run on all tasks." if of else "No method was run on all tasks."
         return
-    n_tasks, seeds = len(tasks), scores.groupby(level=TASK).size().max()
+    scores = scores.dropna()
+    if scores.empty:
+        yield f"{of}no seed was run with all." if of else "No seed was run with all methods."
+        return
+    sizes = scores.groupby(level=TASK).size()
+    n_tasks, seeds = len(sizes), sizes.max()
     means = scores.groupby(level=TASK).mean().mean().sort_values(ascending=False, kind="stable")
     leader = str(means.index[0])
     if n_tasks == 1:
-        task = points.iloc[0]
+        task = points.set_index(TASK, drop=False).loc[[sizes.index[0]]].iloc[0]
         where = f"on {task['data_name']}, {counted(int(task['shots']), 'shot')}"
     else:
         where = f"in the mean of {n_tasks} tasks"
@@ -111,8 +116,9 @@ def _sentences(
         runs = [run for run in curves if labels[run] in (leader, second)]
         return command_with_seeds(runs, more) or f"the bench again with {more} seeds (--seeds)"
 
-    enough = max(ENOUGH_SEEDS, -(-_pairs_needed(len(table)) // n_tasks))
-    if seeds < enough:
+    needed = _pairs_needed(len(table))
+    if row["pairs"] < needed:
+        enough = max(ENOUGH_SEEDS, -(-needed // n_tasks))
         verb = "is" if row["pairs"] == 1 else "are"
         yield f", but {pairs} {verb} too few to test whether it is chance: run {again(enough)}"
     else:

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.blackbox import VLM, load_vlm
+from craft_zoo.blackbox.base import check_given
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import ImageSource, LabelledImages, Task
 from craft_zoo.errors import CraftZooError
@@ -117,8 +118,13 @@ class CraftClassifier(ClassifierMixin, _OnImages):
         if y is None:
             raise CraftZooError("requires y to be passed, but the target y is None: give labels")
         given = column_or_1d(y, warn=True)
-        check_classification_targets(given)
-        self.classes_, labels = np.unique(given, return_inverse=True)
+        try:
+            check_classification_targets(given)
+            self.classes_, labels = np.unique(given, return_inverse=True)
+        except TypeError as error:  # they cannot be sorted
+            raise CraftZooError(
+                f"y has labels of several types ({error}): give labels of one type, none missing"
+            ) from None
         if len(self.classes_) < 2:
             raise CraftZooError("y has 1 class: at least 2 classes are needed")
         shots = LabelledImages(images, labels.astype(np.int64))
@@ -156,7 +162,8 @@ class CraftClassifier(ClassifierMixin, _OnImages):
                 raise CraftZooError(
                     f"classnames has no words for the label {absent[0]!r}: add them"
                 )
-            return tuple(names[label] for label in labels)
+            names = [names[label] for label in labels]
+        check_given(names, "class names")
         if len(names) != len(self.classes_):
             raise CraftZooError(
                 f"classnames has {len(names)} names and y {len(self.classes_)} classes: give one "

@@ -46,9 +46,10 @@ class CraftZooSampler(BaseSampler):
 
     The search starts at the best trial completed so far: at the first one, which is drawn at
     random, or at that of a study which was loaded. Parameters that some trials lack are drawn at
-    random. Failed and pruned trials count as failed evaluations. When the budget is spent, or the
-    optimizer has converged, the study is stopped. With ``n_jobs`` and in several processes it works
-    too; each process has a search of its own.
+    random, as are those that an enqueued trial does not give. Failed and pruned trials count as
+    failed evaluations, as do those whose range excluded the optimizer's values. When the budget is
+    spent, or the optimizer has converged, the study is stopped. With ``n_jobs`` and in several
+    processes it works too; each process has a search of its own.
 
     Args:
         optimizer: spec of the optimizer, see :func:`craft_zoo.optimizers.create`.
@@ -89,7 +90,8 @@ class CraftZooSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Values of the optimizer's next candidate; none while the whole budget is running."""
-        if not search_space:
+        # The values of an enqueued trial are used in place of a candidate's.
+        if not search_space or search_space.keys() & trial.system_attrs.get("fixed_params", {}):
             return {}
         with self._lock:
             if self._optimizer is None:
@@ -124,13 +126,24 @@ class CraftZooSampler(BaseSampler):
             candidate = self._pending.pop(trial.number, None)
             if candidate is None or self._optimizer is None:
                 return
-            succeeded = state == TrialState.COMPLETE and values
+            succeeded = state == TrialState.COMPLETE and values and self._used(candidate, trial)
             loss = _sign(study) * values[0] if succeeded and values else math.nan
             self._optimizer.tell(candidate[None], [loss])
             ended = self._optimizer.stop
         if ended:
             with suppress(RuntimeError):  # outside of Study.optimize, there is nothing to stop
                 study.stop()
+
+    def _used(self, candidate: np.ndarray, trial: FrozenTrial) -> bool:
+        """Whether a trial had the candidate's values, which another range may have excluded."""
+        pairs = zip(self._distributions.items(), self._variables.point(candidate), strict=True)
+        return all(
+            math.isclose(
+                d.to_internal_repr(_value(d, plain)), d.to_internal_repr(trial.params[name])
+            )
+            for (name, d), plain in pairs
+            if name in trial.params
+        )
 
     def _begin(self, study: Study) -> None:
         completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

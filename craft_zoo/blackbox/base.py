@@ -14,6 +14,7 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
+from craft_zoo.records import short
 
 Prompt = np.ndarray | str | tuple[str, ...]
 """A context (n_ctx, dim), or (C, n_ctx, dim) with one for each class; or a template such as
@@ -31,14 +32,19 @@ def several(prompt: Prompt, count: int = 1) -> Prompts:
     return np.stack([prompt] * count) if isinstance(prompt, np.ndarray) else [prompt] * count
 
 
-def check_given(things: Sequence[object], what: str) -> None:
-    """Check that an argument is not empty.
+def check_given(texts: Sequence[str], what: str) -> None:
+    """Check that an argument is a sequence of texts that is not empty.
 
     Raises:
-        CraftZooError: it is empty.
+        CraftZooError: it is empty, one text, or has something else in it.
     """
-    if not things:
+    if isinstance(texts, str):
+        raise CraftZooError(f"{what} must be a list, not the text {short(texts)}: put it in a list")
+    if not len(texts):
         raise CraftZooError(f"no {what} were given: give at least one")
+    for text in texts:
+        if not isinstance(text, str):
+            raise CraftZooError(f"{what} must be texts, not {short(text)}: give words for it")
 
 
 class Asked(NamedTuple):

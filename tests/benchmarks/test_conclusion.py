@@ -80,6 +80,28 @@ def test_a_lead_that_may_be_chance_is_called_so() -> None:
     assert conclusions(curves)[0].endswith("take either.")
 
 
+def test_many_pairs_of_few_seeds_are_enough_to_test() -> None:
+    tasks = [f"folder:{name}" for name in "abcdefgh"]
+    curves = {run("refine", s, dataset=task): end(0.5) for task in tasks for s in (1, 2)}
+    curves |= {
+        run("craft", s, dataset=task): end(0.501 + 0.1 * (-1) ** s)
+        for task in tasks
+        for s in (1, 2)
+    }
+    [sentence] = conclusions(curves)
+    assert ", which may be chance (p = 0." in sentence
+    assert ", 16 pairs of runs): take either, or run craft-zoo bench" in sentence
+    assert sentence.endswith(" --seeds 4.")
+
+
+def test_tasks_without_a_seed_in_common_are_not_compared() -> None:
+    curves = {run("refine", 1): end(0.1), run("craft", 2): end(0.9)}
+    assert conclusions(curves) == ["No seed was run with all methods."]
+    other = {replace(each, dataset=DatasetSpec("folder:a")): end(0.5) for each in lead(1)}
+    [sentence] = conclusions(curves | other)
+    assert "50.0 % on folder:a, 16 shots, 0.0 points above" in sentence
+
+
 def test_methods_are_compared_on_the_same_tasks_and_by_track() -> None:
     curves = lead(6)
     curves |= {

@@ -95,6 +95,10 @@ def test_names_of_classes(pictures: Any) -> None:
         ({"method": "crfat"}, None, "did you mean 'craft'"),
         ({}, ["red"] * 12, "at least 2 classes"),
         ({}, ["red", "blue"], "one label each"),
+        ({}, ["red"] * 6 + [None] * 6, "of one type, none missing"),
+        ({"classnames": "ab"}, None, "must be a list, not the text 'ab'"),
+        ({"classnames": [1, 2]}, None, "must be texts, not 1"),
+        ({"classnames": {"red": "a", "blue": None}}, None, "must be texts, not None"),
     ],
 )
 def test_mistakes(pictures: Any, change: dict[str, Any], y: Any, sentence: str) -> None:
@@ -151,6 +155,9 @@ def test_logits_of_classnames_and_of_adapters(pictures: Any, tmp_path: Any) -> N
         np.testing.assert_allclose(found, adapter.predict(vlm, images), atol=1e-6)
     with pytest.raises(CraftZooError, match="either classnames or an adapter"):
         LogitTransformer().fit()
+    with pytest.raises(CraftZooError, match="must be a list, not the text 'cat'"):
+        LogitTransformer("cat").fit()
+    assert LogitTransformer(np.array(["red", "blue"])).fit_transform(images).shape == (12, 2)
 
 
 class OfRows(CraftClassifier):

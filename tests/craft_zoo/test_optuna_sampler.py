@@ -114,6 +114,31 @@ def test_parameters_that_some_trials_lack_are_drawn_at_random() -> None:
     assert list(ours.sampler._distributions) == ["x"]
 
 
+def test_the_optimizer_is_told_losses_of_its_own_candidates_only() -> None:
+    def objective(trial: Any) -> float:
+        x = trial.suggest_float("x", -5, -4 if trial.number > 9 else 5)
+        return (x - 1) ** 2 + trial.suggest_float("y", -5, 5) ** 2
+
+    ours = study(optimizer="nelder-mead")
+    ours.optimize(objective, n_trials=5)
+    optimizer, told = ours.sampler._optimizer, []
+    tell = optimizer.tell
+
+    def noted(candidates: np.ndarray, losses: list[float]) -> None:
+        told.append((ours.sampler._variables.point(candidates[0]), losses[0]))
+        tell(candidates, losses)
+
+    optimizer.tell = noted
+    ours.enqueue_trial({"x": 1.0})
+    ours.optimize(objective, n_trials=1)
+    assert not told
+    assert points(ours)[-1]["x"] == 1
+    ours.optimize(objective, n_trials=10)  # in the last 6, the range excludes its values
+    assert len(told) == 10
+    assert [loss for _, loss in told[:4]] == [(x - 1) ** 2 + y**2 for (x, y), _ in told[:4]]
+    assert all(np.isnan(loss) or x <= -4 for (x, _), loss in told[4:])
+
+
 def test_a_loaded_study_goes_on_from_its_best_trial() -> None:
     def objective(trial: Any) -> float:
         return loss(
