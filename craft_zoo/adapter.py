@@ -209,7 +209,12 @@ class Adapter:
         return box
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file atomically: a reader sees the old file or the new one."""
+        """Write one safetensors file atomically: a reader sees the old file or the new one.
+
+        Raises:
+            CraftZooError: the file cannot be written, or class names, temperature or another value
+                are such that :meth:`load` would refuse it.
+        """
         # safetensors' save_file would create files that only their owner may read.
         self._write(path, self.to_bytes())
 
@@ -244,7 +249,7 @@ class Adapter:
             "anchors": None if anchors is None else list(anchors.texts),
         }
         if self.temperature != 1:
-            about["temperature"] = self.temperature
+            about["temperature"] = float(self.temperature)
         if self.tuned is not None:
             about["tuned"] = asdict(self.tuned)
         tensors: dict[str, np.ndarray] = {}
@@ -275,6 +280,12 @@ class Adapter:
             if canaries.anchors is not None:
                 tensors["canaries.anchors"] = _tensor(canaries.anchors)
         about = json.loads(json.dumps(about))  # as after loading: tuples become lists
+        try:
+            check(_About, about)
+        except ValueError as error:
+            raise CraftZooError(
+                f"the adapter cannot be saved, as it could not be read again: {error}"
+            ) from None
         about[CHECKSUM] = checksum(about, _content(tensors))
         return save(tensors, metadata={"craft_zoo": json.dumps(about)})
 

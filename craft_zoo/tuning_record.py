@@ -34,7 +34,7 @@ class TuningRecord:
     optimizer: _Text | None
     dataset: _Text
     images: _Count
-    seed: _Count
+    seed: Annotated[int, Field(ge=0)]
     queries: _Count
     predictions: _Count
     cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

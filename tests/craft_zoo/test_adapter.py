@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tracemalloc
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,23 @@ def test_the_record_of_tuning_survives_saving(vlm: OpenCLIP, tmp_path: Path) -> 
     adapter.tuned = None
     adapter.save(tmp_path / "a")
     assert Adapter.load(tmp_path / "a").tuned is None
+
+
+def test_what_could_not_be_read_again_is_not_saved(vlm: OpenCLIP, tmp_path: Path) -> None:
+    adapter = adapter_for(vlm, None)
+    adapter.temperature = np.float32(1.5)  # type: ignore[assignment]
+    adapter.tuned = TuningRecord("craft", None, "pets", 48, 2**60, 200, 9600, 0.5)
+    adapter.save(tmp_path / "a")
+    loaded = Adapter.load(tmp_path / "a")
+    assert (loaded.temperature, loaded.tuned) == (1.5, adapter.tuned)
+    for name, value in {
+        "temperature": 0.0,
+        "classnames": ("a\nb", "c", "d"),
+        "tuned": replace(adapter.tuned, dataset="a\nb"),
+    }.items():
+        with pytest.raises(CraftZooError, match=rf"cannot be saved.*: {name}"):
+            replace(adapter, **{name: value}).save(tmp_path / "b")
+    assert not (tmp_path / "b").exists()
 
 
 def test_contexts_for_other_classes_are_refused(vlm: OpenCLIP, tmp_path: Path) -> None:
