@@ -216,7 +216,16 @@ class Adapter:
                 are such that :meth:`load` would refuse it.
         """
         # safetensors' save_file would create files that only their owner may read.
-        self._write(path, self.to_bytes())
+        content = self.to_bytes()
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])["__metadata__"]["craft_zoo"]
+        try:
+            check(_About, json.loads(header))
+        except ValueError as error:
+            raise CraftZooError(
+                f"the adapter cannot be saved, as it could not be read again: {error}"
+            ) from None
+        self._write(path, content)
 
     def _write(self, path: str | Path, content: bytes) -> None:
         try:
@@ -280,12 +289,6 @@ class Adapter:
             if canaries.anchors is not None:
                 tensors["canaries.anchors"] = _tensor(canaries.anchors)
         about = json.loads(json.dumps(about))  # as after loading: tuples become lists
-        try:
-            check(_About, about)
-        except ValueError as error:
-            raise CraftZooError(
-                f"the adapter cannot be saved, as it could not be read again: {error}"
-            ) from None
         about[CHECKSUM] = checksum(about, _content(tensors))
         return save(tensors, metadata={"craft_zoo": json.dumps(about)})
 

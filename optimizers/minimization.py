@@ -32,6 +32,7 @@ Function = Callable[[Any], Any]
 
 _COMPARED = 60  # evaluations that compare noisy points at the end, at most
 _FEWEST = 3  # evaluations of each
+_MOST_OF_EACH = 15  # of combinations of choices, if all were tried
 
 
 def minimize(
@@ -102,8 +103,9 @@ def minimize(
         noisy: whether evaluations of the same point differ. Up to a tenth of the budget, at most 60
             evaluations, is then kept for the end: the recommended point, the minimum of a quadratic
             function fitted to all losses, the start and the point of the least loss are evaluated
-            again, and :attr:`Result.x` is the one with the least mean. A target and stagnation
-            still look at single losses.
+            again, and :attr:`Result.x` is the one with the least mean. Where all combinations of
+            choices were tried, up to 15 evaluations of each take what is left of the budget. A
+            target and stagnation still look at single losses.
         maximize: look for the largest value instead; ``target`` and the values in the result keep
             the sign of ``f``.
 
@@ -479,8 +481,17 @@ class Result:
 
     def _compare(self) -> None:
         """Evaluate again the points that may be the best, and take the one of the least mean."""
+        optimizer = self._optimizer
+        others: list[np.ndarray] = []
+        if optimizer.choices is not None and optimizer.remaining and self.reason == optimizer.stop:
+            # All combinations were tried, once: what is left of the budget compares them.
+            unspent = self._budget - self.evaluations
+            self._kept_back = min(unspent, _MOST_OF_EACH * len(self._seen))
+            order = np.argsort([loss for _, loss in self._seen], kind="stable")
+            others = [self._seen[place][0] for place in order]
         if self._kept_back and self._seen:
-            self._contenders = self._best_points()[: self._kept_back // _FEWEST]
+            points = self._best_points(others)
+            self._contenders = points[: self._kept_back // _FEWEST]
             for z in islice(cycle(self._contenders), self._kept_back):
                 self._again[self._asked] = z
                 self._asked += 1
@@ -515,7 +526,7 @@ class Result:
         squares = sum(float(((each - each.mean()) ** 2).sum()) for each in losses if len(each))
         self.noise = math.sqrt(squares / sum(max(0, count - 1) for count in counts))
 
-    def _best_points(self) -> list[np.ndarray]:
+    def _best_points(self, others: list[np.ndarray]) -> list[np.ndarray]:
         """The points to compare, each once, by how likely it is that they are the best."""
         candidates, losses = map(np.array, zip(*self._seen, strict=True))
         recommended = self._optimizer.recommend()
@@ -523,7 +534,7 @@ class Result:
         if self._optimizer.choices is None and not self._domain.rounded:
             found[2] = fitted_minimum(candidates, losses, recommended)
         least = candidates[int(np.where(np.isfinite(losses), losses, np.inf).argmin())]
-        found += [np.zeros(self._optimizer.dim), least]
+        found += [*others, np.zeros(self._optimizer.dim), least]
         return list({(z + 0.0).tobytes(): z + 0.0 for z in found if z is not None}.values())
 
     def _point(self, number: int) -> Any:

@@ -54,6 +54,31 @@ def test_maximize_and_choices_compare_means_too() -> None:
     assert 0.6 < found.noise < 1.5
 
 
+def test_all_combinations_of_choices_are_compared_with_what_is_left() -> None:
+    space = {"a": Choice(list(range(6))), "b": Choice([0, 1])}
+
+    def loss(p: dict[str, int]) -> float:
+        return abs(p["a"] - 4) / 5 + p["b"]
+
+    rng = np.random.default_rng(1)
+    made = [
+        minimize(
+            lambda p: loss(p) + 0.3 * rng.standard_normal(),
+            space=space,
+            budget=150,
+            noisy=True,
+            seed=seed,
+        )
+        for seed in range(10)
+    ]
+    assert [found.evaluations for found in made] == 10 * [150]
+    assert np.mean([loss(found.x) for found in made]) < 0.06  # 0.12 where each is tried once
+    more = made[0].extend(100)
+    assert more.evaluations == 250
+    few = minimize(lambda p: float(p["a"]), space={"a": space["a"]}, budget=300, noisy=True, seed=1)
+    assert (few.evaluations, few.x, few.noise) == (6 + 15 * 6, {"a": 0}, 0)
+
+
 def test_a_comparison_that_was_interrupted_goes_on() -> None:
     calls = 0
     inner = noisy(sphere, 1)
