@@ -79,8 +79,15 @@ class ChoiceSearch(Optimizer):
         changed[where] = self.drawn()[where]
         return changed
 
-    def _stop(self) -> str | None:
+    def _ask_ahead(self, count: int) -> np.ndarray:
+        """None where all combinations are under evaluation or known."""
         if len(self._tried) >= self._combinations:
+            return np.zeros((0, self.dim))
+        return super()._ask_ahead(count)
+
+    def _stop(self) -> str | None:
+        # Those of a generation that is not told yet were not tried.
+        if self._asked is None and len(self._tried) >= self._combinations:
             return "all combinations were tried"
         return None
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from craft_zoo.optimizers import Optimizer, OptimizerError, OutputLoss, Space, create, restore
+from craft_zoo.optimizers import (
+    Choice,
+    Optimizer,
+    OptimizerError,
+    OutputLoss,
+    Space,
+    create,
+    minimize,
+    restore,
+)
 from craft_zoo.optimizers.nevergrad import _digits
 
 CHOICES = np.array([4, 9, 9, 9, 3])
@@ -167,3 +176,19 @@ def test_a_search_of_columns_is_restored_between_ask_and_tell() -> None:
     assert np.array_equal(
         np.concatenate(expected[6:]), np.concatenate([step(rest) for _ in range(9)])
     )
+
+
+@pytest.mark.parametrize("name", ["auto", "genetic", "hill-climb"])
+@pytest.mark.parametrize("workers", [1, 3, 20])
+def test_with_workers_all_combinations_are_tried(name: str, workers: int) -> None:
+    space = {"a": Choice(list(range(6))), "b": Choice([0, 1])}
+    tried = []
+
+    def loss(point: dict[str, int]) -> float:
+        tried.append((point["a"], point["b"]))
+        return 10.0 - point["a"] - point["b"]
+
+    found = minimize(loss, space=space, budget=100, optimizer=name, workers=workers, seed=1)
+    assert len(set(tried)) == 12
+    assert len(tried) == 12 or name == "auto"  # which draws some again, so that no worker waits
+    assert (found.x, found.reason) == ({"a": 5, "b": 1}, "all combinations were tried")
