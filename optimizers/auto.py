@@ -27,7 +27,7 @@ _LOCAL = ("cobyqa", "powell", "nelder-mead", "l-bfgs")
 _GRADIENTS, _MOST_GRADIENTS, _SEPARABLE = 8, 100, 3
 _GENERATIONS = 5  # fewer generations of cma are not worth a stage
 # Of noisy losses: by how much cma's population is larger, and for how many evaluations a variable;
-# below, spsa is ahead (benchmarks/large.py --noise).
+# below, spsa is ahead (benchmarks/noisy.py).
 _LARGER, _FOR_LARGER = 8, 100
 
 
