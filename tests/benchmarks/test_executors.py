@@ -6,9 +6,12 @@ import functools
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -224,9 +227,11 @@ def test_ray_brings_runs_home_where_workers_do_not_see_the_store(
     pytest.importorskip("ray")
     from craft_zoo.benchmarks import ray_cluster as executor
 
-    monkeypatch.setattr(executor, "_mark", lambda store: "of another folder")
+    mark = uuid.uuid4().hex  # else an earlier test's runs, of earlier code, are found
+    monkeypatch.setattr(executor, "_mark", lambda store: mark)
     store, runs = RunStore(tmp_path), grid(folder)[:2]
     curves = run_on_ray(OPEN, store, runs, in_flight=1)
+    shutil.rmtree(Path(tempfile.gettempdir()) / f"craft-zoo-{mark}")
     assert plain(curves) == {run: serial[run] for run in runs}
     assert all(store.adapter_path(run).exists() for run in runs)
     with pytest.raises(CraftZooError, match=r"asks for 999 CPUs.*in all"):
