@@ -208,7 +208,7 @@ def test_plotted_lines_are_the_averages(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def adapter() -> Adapter:
-    return Adapter(Solution(np.zeros((2, 3), np.float32)), ("a", "b"), "craft-mini", "0")
+    return Adapter(Solution(np.zeros((2, 3), np.float32)), ("a", "b"), "craft-mini", (0.0,))
 
 
 def test_a_saved_run_is_found_again_and_no_other(tmp_path: Path) -> None:
