@@ -216,16 +216,14 @@ class Adapter:
                 are such that :meth:`load` would refuse it.
         """
         # safetensors' save_file would create files that only their owner may read.
-        content = self.to_bytes()
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length])["__metadata__"]["craft_zoo"]
+        about, tensors = self._parts()
         try:
-            check(_About, json.loads(header))
+            check(_About, about)
         except ValueError as error:
             raise CraftZooError(
                 f"the adapter cannot be saved, as it could not be read again: {error}"
             ) from None
-        self._write(path, content)
+        self._write(path, _file(about, tensors))
 
     def _write(self, path: str | Path, content: bytes) -> None:
         try:
@@ -245,6 +243,10 @@ class Adapter:
 
     def to_bytes(self) -> bytes:
         """The content of the file that :meth:`save` writes; equal for equal adapters."""
+        return _file(*self._parts())
+
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Header and tensors of the file."""
         refiner, anchors = self.solution.refiner, self.solution.anchors
         local = self.solution.local
         about: dict[str, Any] = {
@@ -290,7 +292,7 @@ class Adapter:
                 tensors["canaries.anchors"] = _tensor(canaries.anchors)
         about = json.loads(json.dumps(about))  # as after loading: tuples become lists
         about[CHECKSUM] = checksum(about, _content(tensors))
-        return save(tensors, metadata={"craft_zoo": json.dumps(about)})
+        return about, tensors
 
     @property
     def _format(self) -> str:
@@ -532,6 +534,10 @@ def _content(tensors: dict[str, np.ndarray]) -> Iterator[bytes]:
     for name, tensor in sorted(tensors.items()):
         yield f"{name} {tuple(tensor.shape)} ".encode()
         yield tensor.tobytes()
+
+
+def _file(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
+    return save(tensors, metadata={"craft_zoo": json.dumps(about)})
 
 
 def _tensor(array: np.ndarray) -> np.ndarray:
