@@ -9,7 +9,7 @@ import pandas as pd
 
 from craft_zoo.benchmarks.commands import command_with_seeds
 from craft_zoo.benchmarks.grid import RunSpec, label_runs
-from craft_zoo.benchmarks.significance import TASK, compare_all, score_table
+from craft_zoo.benchmarks.significance import TASK, compare_all, p_in_words, score_table
 from craft_zoo.benchmarks.statistics import (
     ANCHORS,
     CONFIDENCE,
@@ -17,9 +17,9 @@ from craft_zoo.benchmarks.statistics import (
     LOCAL,
     ONE_PREDICTION,
     VECTORS,
-    average_curves,
     last_points,
     tidy,
+    track_of,
 )
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.counts import counted
@@ -56,15 +56,14 @@ def conclusions(
     points = points[~points["method"].map(is_white_box)]
     if points.empty:
         return []
-    tracks = average_curves(points).groupby("label", sort=False)["track"].agg(set)
     # A method whose tasks differ in what they need is of the track that needs more.
-    tracks = tracks.map(lambda found: next(each for each in reversed(_OF) if each in found))
+    tracks = {label: track_of(mine) for label, mine in points.groupby("label", sort=False)}
     labels = label_runs(curves, names)
     found = []
     for track in _OF:
         mine = points[points["label"].map(tracks) == track]
         if not mine.empty:
-            of = _OF[track] if tracks.nunique() > 1 else ""
+            of = _OF[track] if len(set(tracks.values())) > 1 else ""
             found.append("".join(_sentences(of, mine, curves, labels)))
     return [printable(sentence) for sentence in found]
 
@@ -108,8 +107,7 @@ def _sentences(
     yield f", {abs(100 * row['difference']):.1f} points above {second}"
     pairs = f"{counted(int(row['pairs']), 'pair')} of runs"
     if row["corrected"] < 1 - CONFIDENCE:
-        p = "p < 0.001" if row["corrected"] < 0.001 else f"p = {row['corrected']:.3f}"
-        yield f" ({p}, {pairs})."
+        yield f" ({p_in_words(row['corrected'])}, {pairs})."
         return
 
     def again(more: int) -> str:

@@ -151,6 +151,11 @@ def compare_all(scores: pd.DataFrame, base: str) -> pd.DataFrame:
     return table
 
 
+def p_in_words(p: float) -> str:
+    """A p-value as text: ``p = 0.031``, ``p < 0.001``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def holm(p: np.ndarray) -> np.ndarray:
     """Correct (n,) p-values for multiple comparisons by Holm's step-down procedure (1979)."""
     order = np.argsort(p, kind="stable")

@@ -107,6 +107,12 @@ def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return means, *central_interval(values @ (shares.T / drawn.shape[1]))
 
 
+def track_of(points: pd.DataFrame) -> str:
+    """The track of a curve's points, by what a deployed image needs; see :func:`average_curves`."""
+    track = ANCHORS if (points["image_predictions"] > 1).any() else ONE_PREDICTION
+    return points["needs"].iloc[0] or track
+
+
 def average_curves(points: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy and spread over seeds at every number of queries that any seed measured.
 
@@ -128,10 +134,8 @@ def average_curves(points: pd.DataFrame) -> pd.DataFrame:
             index="queries", columns="seed", values="accuracy", aggfunc="last"
         )
         by_seed = by_seed.ffill().dropna()
-        track = ANCHORS if (group["image_predictions"] > 1).any() else ONE_PREDICTION
-        track = group["needs"].iloc[0] or track
         white_box = is_white_box(group["method"].iloc[0])
-        about = (*key, group["data_name"].iloc[0], track, white_box)
+        about = (*key, group["data_name"].iloc[0], track_of(group), white_box)
         values = by_seed.to_numpy()
         for queries, *spread, singles in zip(
             by_seed.index, *mean_interval(values), values, strict=True

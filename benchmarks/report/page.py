@@ -32,7 +32,7 @@ from craft_zoo.benchmarks.plots import (
 from craft_zoo.benchmarks.published import SOURCES
 from craft_zoo.benchmarks.report import figures, tables
 from craft_zoo.benchmarks.results import Results
-from craft_zoo.benchmarks.significance import TASK, Ranks, rank, score_table
+from craft_zoo.benchmarks.significance import TASK, Ranks, p_in_words, rank, score_table
 from craft_zoo.benchmarks.statistics import SPREAD, average_curves, few_seeds_warning, tidy
 from craft_zoo.benchmarks.store import Point
 from craft_zoo.counts import counted
@@ -46,6 +46,7 @@ _DASHES = ((0, (1, 2)), (0, (6, 3)), (0, (3, 2, 1, 2)), (0, (10, 3)))  # of refe
 _FILTERS: dict[str, Callable[..., Any]] = {
     "svg": Markup,
     "cell": tables.text,
+    "p": p_in_words,
     "markdown": tables.markdown,
     "escaped": markdown_cell,
 }

@@ -26,6 +26,7 @@ from craft_zoo.benchmarks import (
     tidy,
 )
 from craft_zoo.benchmarks.names import DatasetName
+from craft_zoo.benchmarks.significance import p_in_words
 from craft_zoo.cli.bench import DEFAULT_OUT
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
@@ -90,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         verdict += f" (B minus A: {shown}; {INTERVAL if interval else SINGLE_SEEDS})"
     tasks = whole.reset_index().groupby("dataset", sort=False)["shots"].unique()
     where = ", ".join(f"{names[key]} ({_listed(shots)})" for key, shots in tasks.items())
-    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
+    p = p_in_words(found.p)
     what = "accuracy at the end" if options.measure == "accuracy" else "area under the curve"
     sentences = [
         f"{verdict}.",
