@@ -81,7 +81,7 @@ def write_card(
         "card.html",
         _content(adapter, vlm, found, images)
         | {
-            "title": Path(file).name,
+            "title": printable(Path(file).name),
             "file": Path(file).name,
             "model": adapter.model,
             "dataset": dataset,

@@ -17,7 +17,8 @@ def render(
     """Text of a page; in HTML, all values are escaped unless a filter returns ``Markup``.
 
     Args:
-        package: package that contains the template. The template may include ``page.css``.
+        package: package that contains the template. The template may include ``head.html`` and
+            ``page.css``.
         template: its file name, which ends in ``.html`` for HTML.
         content: the template's variables.
         filters: further filters by name.
