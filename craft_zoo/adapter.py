@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from scipy.special import softmax
 
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt
@@ -169,9 +170,7 @@ class Adapter:
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(N, C) class probabilities from the deployed logits, (N, C)."""
-        scaled = logits / np.float32(self.temperature)
-        powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-        return powers / powers.sum(axis=-1, keepdims=True)
+        return softmax(logits / np.float32(self.temperature), axis=-1)
 
     def ask(
         self, vlm: VLM, images: Sequence[ImageSource], *, keep: bool = True
