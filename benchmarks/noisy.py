@@ -125,8 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         row[label] = float(np.median([share(*args, seed) for seed in seeds]))
                 rows.append(row)
             head = f"{dimension} variables, {budget:,} evaluations, noise of {noise:g}"
-            text += f"{head}, median of {options.seeds} seeds\n\n{markdown(pd.DataFrame(rows))}\n"
-            print(text.rpartition(head)[1] + text.rpartition(head)[2], flush=True)
+            part = f"{head}, median of {options.seeds} seeds\n\n{markdown(pd.DataFrame(rows))}\n"
+            print(part, flush=True)
+            text += part
     if options.out:
         write_atomically(options.out, text)
     return 0
