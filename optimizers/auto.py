@@ -131,6 +131,15 @@ class Auto(Optimizer):
         told = self._asked_inner[: len(candidates)]
         self._inner.tell(told, np.where(self.failed, np.nan, losses), outputs)
 
+    def _ask_ahead(self, count: int) -> np.ndarray:
+        if self.choices is None:
+            return super()._ask_ahead(count)
+        return self._inner._ask_ahead(count)  # which asks for nothing twice
+
+    def _tell_added(self, points: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+        if self.choices is not None:
+            self._inner._tell_added(points, losses, outputs)
+
     def _snapshot(self) -> dict[str, np.ndarray]:
         return self._inner._snapshot()
 

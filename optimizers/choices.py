@@ -41,13 +41,17 @@ class ChoiceSearch(Optimizer):
         rows: list[np.ndarray] = []
         if not self._tried:
             self._add(np.zeros(self.dim, dtype=np.int64), rows)
-        while len(rows) < self.popsize and len(self._tried) < self._combinations:
+        return self._filled(rows, self.popsize)
+
+    def _filled(self, rows: list[np.ndarray], count: int) -> np.ndarray:
+        """(k, d) candidates, new ones added to ``rows`` until there are ``count`` or no others."""
+        while len(rows) < count and len(self._tried) < self._combinations:
             for _ in range(_ATTEMPTS):
                 if self._add(self._propose(), rows):
                     break
             else:
                 self._add(self.drawn(), rows)
-        return np.stack(rows).astype(np.float64)
+        return np.array(rows, dtype=np.float64).reshape(-1, self.dim)
 
     def _add(self, proposed: np.ndarray, rows: list[np.ndarray]) -> bool:
         key = proposed.tobytes()
@@ -81,9 +85,10 @@ class ChoiceSearch(Optimizer):
 
     def _ask_ahead(self, count: int) -> np.ndarray:
         """None where all combinations are under evaluation or known."""
-        if len(self._tried) >= self._combinations:
-            return np.zeros((0, self.dim))
-        return super()._ask_ahead(count)
+        return self._filled([], count)
+
+    def _tell_added(self, points: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+        self._learn(points.astype(np.int64), losses)
 
     def _stop(self) -> str | None:
         # Those of a generation that is not told yet were not tried.
