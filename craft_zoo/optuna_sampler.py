@@ -22,6 +22,7 @@ from craft_zoo.optimizers import (
     parse_spec,
     searches,
 )
+from craft_zoo.optimizers.auto import options_for
 from craft_zoo.optimizers.variables import Variable, Variables
 
 with needs_extra("optuna", "a sampler of Optuna"):
@@ -152,9 +153,9 @@ class CraftZooSampler(BaseSampler):
         variables = [_variable(each) for each in self._distributions.values()]
         natively = searches(self._spec, choices=True)
         self._variables = Variables(variables, start, natively=natively)
-        auto = {"rounded": self._variables.rounded} if parse_spec(self._spec)[0] == "auto" else {}
+        known = options_for(self._spec, rounded=self._variables.rounded)
         made = create(
-            self._spec, self._variables.space, budget=self._budget, seed=self._seed, **auto
+            self._spec, self._variables.space, budget=self._budget, seed=self._seed, **known
         )
         if made.learns_from_outputs:
             raise OptimizerError(

@@ -33,7 +33,7 @@ _LARGER, _FOR_LARGER = 8, 100
 
 @register("auto")
 class Auto(Optimizer):
-    """Chooses one or several others by variables, budget, and what is told.
+    """Chooses one or several others by the variables, the budget and its options.
 
     Several take turns as stages: each starts at the best point of the earlier ones, and ends when
     its evaluations are spent or it has converged. The property ``spec`` says what was chosen.
@@ -153,6 +153,11 @@ class Auto(Optimizer):
     def recommend(self) -> np.ndarray:
         """What the chosen optimizer recommends; of several, the best candidate so far."""
         return self._inner.recommend() if len(self._stages) == 1 else self.best.point
+
+
+def options_for(spec: str, **known: bool) -> dict[str, bool]:
+    """What is known of a function, as options for a spec: those of :class:`Auto`, or none."""
+    return known if spec.partition(":")[0] == Auto.name else {}
 
 
 def popsize(dim: int) -> int:

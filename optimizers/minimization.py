@@ -6,21 +6,21 @@ import contextlib
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from craft_zoo.optimizers.auto import options_for
 from craft_zoo.optimizers.base import Optimizer, OutputLoss, one_number
 from craft_zoo.optimizers.box import Box
+from craft_zoo.optimizers.comparison import Comparison
 from craft_zoo.optimizers.constraints import AugmentedLagrangian, Constrained, checked
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.evaluator import Evaluator, Failure
 from craft_zoo.optimizers.option import whole_number
-from craft_zoo.optimizers.quadratic import fitted_minimum
 from craft_zoo.optimizers.record import Record, plain
 from craft_zoo.optimizers.registry import create, searches
 from craft_zoo.optimizers.variables import Variables
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Function = Callable[[Any], Any]
-
-_COMPARED = 60  # evaluations that compare noisy points at the end, at most
-_FEWEST = 3  # evaluations of each
-_MOST_OF_EACH = 15  # of combinations of choices, if all were tried
 
 
 def minimize(
@@ -140,16 +136,18 @@ def minimize(
         executor = partial(ThreadPoolExecutor, workers) if executor is None else executor
     if retries is not None:
         retries = whole_number("retries", retries, 0)
-    about = {
-        "outputs": output_loss is not None,
+    options = options_for(
+        optimizer,
+        outputs=output_loss is not None,
         # Penalties change from generation to generation, which line searches and models cannot use.
-        "parallel": executor is not None or bool(functions),
-        "rounded": domain.rounded,
-        "noisy": noisy,
-    }
-    options = about if optimizer.partition(":")[0] == "auto" else {}
-    kept_back = _kept_back(whole_number("budget", budget, 1)) if noisy else 0
-    made = create(optimizer, domain.space, budget=budget - kept_back, seed=seed, **options)
+        parallel=executor is not None or bool(functions),
+        rounded=domain.rounded,
+        noisy=noisy,
+    )
+    sign = -1.0 if maximize else 1.0
+    comparison = Comparison(whole_number("budget", budget, 1), sign) if noisy else None
+    searched = budget - comparison.evaluations if comparison else budget
+    made = create(optimizer, domain.space, budget=searched, seed=seed, **options)
     if made.learns_from_outputs and output_loss is None:
         raise OptimizerError(
             f"{optimizer!r} learns from outputs: give output_loss, and an f that returns outputs"
@@ -162,8 +160,8 @@ def minimize(
     if noisy and (functions or output_loss is not None):
         raise OptimizerError("noisy cannot be used with constraints or output_loss: leave out one")
     made.output_loss = output_loss
-    result = Result(f, made, domain, -1.0 if maximize else 1.0)
-    result._noisy, result._kept_back, result._compared = noisy, kept_back, kept_back
+    result = Result(f, made, domain, sign)
+    result._comparison = comparison
     result._evaluator, result._callback = Evaluator(executor, retries), callback
     result._target, result._seconds = target, seconds
     if stagnation is not None:
@@ -192,12 +190,6 @@ def _limit(what: str, value: Any) -> float | None:
     if number is not None and math.isnan(number):
         raise OptimizerError(f"{what} must be a number or None, not {value!r:.100}")
     return number
-
-
-def _kept_back(budget: int) -> int:
-    """Evaluations of a budget that are kept for the comparison of noisy points at the end."""
-    kept = min(_COMPARED, budget // 10)
-    return kept if kept >= _FEWEST else 0
 
 
 class _Answer(NamedTuple):
@@ -232,15 +224,8 @@ class Result:
         self.loss, self.violation, self.reason = sign * math.inf, 0.0, "not started"
         self.noise = math.nan
         self._least = math.inf, math.inf  # violation and loss of the best single evaluation
-        self._noisy = False
-        self._kept_back = 0  # evaluations for the next comparison
-        self._compared = 0  # evaluations for all comparisons
-        self._contenders: list[np.ndarray] = []  # the points of the last comparison
-        self._chosen: np.ndarray | None = None  # of these
-        self._mean_of = 1  # evaluations of x
-        self._again: dict[int, np.ndarray] = {}  # what is yet to be compared, numbered as asked
-        self._repeats: dict[bytes, list[float]] = {}  # point -> its losses
-        self._seen: list[tuple[np.ndarray, float]] = []  # candidates and losses, if noisy
+        self._comparison: Comparison | None = None  # if noisy
+        self._again: dict[int, np.ndarray] = {}  # points to evaluate again, numbered as asked
         self._constraints: tuple[Function, ...] = ()
         self._penalised: AugmentedLagrangian | None = None
         self._evaluator = Evaluator()
@@ -271,7 +256,7 @@ class Result:
 
     @property
     def _budget(self) -> int:
-        return self._optimizer.budget + self._compared
+        return self._optimizer.budget + (self._comparison.evaluations if self._comparison else 0)
 
     @property
     def optimizer(self) -> str:
@@ -352,15 +337,15 @@ class Result:
         else:
             x = repr(self.x)
         mean = ""
-        if self._mean_of > 1:
-            error = self.noise / math.sqrt(self._mean_of)
-            mean = f" (mean of {self._mean_of}, standard error {error:.2g})"
+        if self._comparison and self._comparison.count > 1:
+            error = self.noise / math.sqrt(self._comparison.count)
+            mean = f" (mean of {self._comparison.count}, standard error {error:.2g})"
         return "\n".join(
             [
                 f"loss         {self.loss:.9g}{mean}",
                 f"x            {x}".replace("\n", "\n" + 13 * " "),
                 *([f"violation    {self.violation:.3g}"] if self._constraints else []),
-                *([f"noise        {self.noise:.3g}"] if self._noisy else []),
+                *([f"noise        {self.noise:.3g}"] if self._comparison else []),
                 f"evaluations  {self.evaluations} of {self._budget}",
                 f"ended        {self.reason}",
                 f"optimizer    {self.optimizer}, seed {self.seed}",
@@ -403,8 +388,8 @@ class Result:
                     self._replay()
                 for number, value in self._evaluator.end(wait_for_all=True, cancel=True):
                     self._arrived(number, value)
-                if self._noisy:
-                    self._compare()
+                if self._comparison:
+                    self._compare(self._comparison)
                     if "extend" in self._line():
                         self.reason = ""
         except BaseException as error:
@@ -431,18 +416,9 @@ class Result:
         """
         if reason := self._ask():
             return reason
-        over = None if self._seconds is None else f"{self._seconds:g} seconds are over"
-        if self._line():
-            told = self._replay()
-        else:
-            left = self._deadline - time.monotonic()
-            found = None
-            if left > 0:
-                timeout = None if math.isinf(left) else left
-                found = self._evaluator.next(self._evaluate, self._open, self._point, timeout)
-            if found is None:
-                return over
-            told = self._arrived(*found)
+        told = self._evaluate_one(self._open)
+        if told is None:
+            return None if self._seconds is None else f"{self._seconds:g} seconds are over"
         if self._reached():
             return f"the target of {self._target:g} is reached"
         if self._stalled():
@@ -450,6 +426,21 @@ class Result:
         if told and self._callback is not None and self._callback(self):
             return "the callback asked to end"
         return None
+
+    def _evaluate_one(self, numbers: Collection[int]) -> bool | None:
+        """Take an evaluation from the record, or make one of those with these numbers.
+
+        Returns:
+            Whether the optimizer was told something; None if the time is over.
+        """
+        if self._line():
+            return self._replay()
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            return None
+        timeout = None if math.isinf(left) else left
+        found = self._evaluator.next(self._evaluate, numbers, self._point, timeout)
+        return None if found is None else self._arrived(*found)
 
     def _ask(self) -> str | None:
         """Ask for a generation, or for as many candidates as there are idle workers."""
@@ -470,72 +461,34 @@ class Result:
                 self._asked += 1
         if self._pending:
             return None
-        spent = self._noisy and self._optimizer.remaining <= 0
+        spent = self._comparison and self._optimizer.remaining <= 0
         return f"the budget of {self._budget} is spent" if spent else self._optimizer.stop
 
     def _extend_by(self, evaluations: int) -> None:
         self._again.clear()
-        self._kept_back = _kept_back(evaluations) if self._noisy else 0
-        self._compared += self._kept_back
-        self._optimizer.extend(evaluations - self._kept_back)
+        kept_back = self._comparison.extend(evaluations) if self._comparison else 0
+        self._optimizer.extend(evaluations - kept_back)
 
-    def _compare(self) -> None:
+    def _compare(self, comparison: Comparison) -> None:
         """Evaluate again the points that may be the best, and take the one of the least mean."""
-        optimizer = self._optimizer
-        others: list[np.ndarray] = []
-        if optimizer.choices is not None and optimizer.remaining and self.reason == optimizer.stop:
-            # All combinations were tried, once: what is left of the budget compares them.
-            unspent = self._budget - self.evaluations
-            self._kept_back = min(unspent, _MOST_OF_EACH * len(self._seen))
-            order = np.argsort([loss for _, loss in self._seen], kind="stable")
-            others = [self._seen[place][0] for place in order]
-        if self._kept_back and self._seen:
-            points = self._best_points(others)
-            self._contenders = points[: self._kept_back // _FEWEST]
-            for z in islice(cycle(self._contenders), self._kept_back):
-                self._again[self._asked] = z
-                self._asked += 1
-            self._kept_back = 0
-        reason, self.reason = self.reason, ""
+        optimizer, reason = self._optimizer, self.reason
+        has_tried_all = optimizer.choices is not None and optimizer.remaining > 0
+        has_tried_all = has_tried_all and reason == optimizer.stop
+        unspent = self._budget - self.evaluations if has_tried_all else 0
+        for z in comparison.points(optimizer, unspent, rounded=self._domain.rounded):
+            self._again[self._asked] = z
+            self._asked += 1
+        self.reason = ""
         while self._again and "extend" not in self._line():
-            if self._line():
-                self._replay()
-                continue
-            left = self._deadline - time.monotonic()
-            timeout = None if math.isinf(left) else left
-            found = None
-            if left > 0:
-                found = self._evaluator.next(self._evaluate, self._again, self._point, timeout)
-            if found is None:
+            if self._evaluate_one(self._again) is None:
                 break
-            self._arrived(*found)
         self.reason = reason
         for number, value in self._evaluator.end(wait_for_all=True, cancel=True):
             self._arrived(number, value)
-        if self._again:
-            return
-        of = [np.array(self._repeats.get(z.tobytes(), [])) for z in self._contenders]
-        losses = [each[np.isfinite(each)] for each in of]
-        counts = [len(each) for each in losses]
-        if max(counts, default=0) < 2:
-            return
-        means = [self._sign * each.mean() if len(each) > 1 else math.inf for each in losses]
-        i = int(np.argmin(means))
-        self.x, self.loss = self._domain.point(self._contenders[i]), float(losses[i].mean())
-        self._chosen, self._mean_of = self._contenders[i], counts[i]
-        squares = sum(float(((each - each.mean()) ** 2).sum()) for each in losses if len(each))
-        self.noise = math.sqrt(squares / sum(max(0, count - 1) for count in counts))
-
-    def _best_points(self, others: list[np.ndarray]) -> list[np.ndarray]:
-        """The points to compare, each once, by how likely it is that they are the best."""
-        candidates, losses = map(np.array, zip(*self._seen, strict=True))
-        recommended = self._optimizer.recommend()
-        found = [recommended, self._chosen, None]
-        if self._optimizer.choices is None and not self._domain.rounded:
-            found[2] = fitted_minimum(candidates, losses, recommended)
-        least = candidates[int(np.where(np.isfinite(losses), losses, np.inf).argmin())]
-        found += [*others, np.zeros(self._optimizer.dim), least]
-        return list({(z + 0.0).tobytes(): z + 0.0 for z in found if z is not None}.values())
+        if not self._again and comparison.decide():
+            assert comparison.best is not None
+            self.x, self.loss = self._domain.point(comparison.best), comparison.mean
+            self.noise = comparison.noise
 
     def _point(self, number: int) -> Any:
         z = self._again[number] if number in self._again else self._pending[number]
@@ -602,14 +555,15 @@ class Result:
         if not isinstance(x, np.ndarray):
             self._points.append(x)
         if number in self._again:
-            self._repeats.setdefault(self._again.pop(number).tobytes(), []).append(loss)
+            assert self._comparison is not None
+            self._comparison.add_repeated(self._again.pop(number), loss)
             return False
         rank = violation, self._sign * loss
-        if self._noisy:
-            self._seen.append((self._pending[number], self._sign * loss))
+        if self._comparison:
+            self._comparison.add(self._pending[number], loss)
         if math.isfinite(loss) and rank < self._least:
             self._least, self._progress = rank, self.evaluations
-            if not self._repeats:
+            if not (self._comparison and self._comparison.begun):
                 self.x, self.loss, self.violation = x, loss, violation
         self._answers[number] = answer
         del self._open[number]

@@ -17,6 +17,7 @@ from craft_zoo.benchmarks.bbob.peers import PEERS
 from craft_zoo.benchmarks.bbob.problems import Problem
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers import OptimizerError
+from craft_zoo.optimizers.auto import options_for
 from craft_zoo.optimizers.cma import STEP_RULES
 
 _RESTARTS = 100  # more than any budget allows, so no limit in practice
@@ -64,14 +65,14 @@ def has_bare(spec: str) -> bool:
 
 def run_spec(spec: str, problem: Problem, budget: int, seed: int) -> None:
     """Minimise through craft-zoo until the budget is spent, the problem is solved, or the optimizer
-    stops or diverges. ``auto`` is told the problem's facts. The arguments are those of
+    stops or diverges. ``auto`` gets the problem's facts as options. The arguments are those of
     :func:`run_bare`.
 
     Raises:
         OptimizerError: an unknown optimizer or a wrong option.
     """
-    facts = problem.facts if spec == "auto" else {}
-    optimizer = optimizers.create(spec, problem.dimension, budget=budget, seed=seed, **facts)
+    known = options_for(spec, **problem.facts)
+    optimizer = optimizers.create(spec, problem.dimension, budget=budget, seed=seed, **known)
     while not (optimizer.stop or problem.solved):
         try:
             candidates = optimizer.ask()
