@@ -86,16 +86,15 @@ def run(options: argparse.Namespace) -> int:
         if without:
             console.print(f"No bare library to compare with: {', '.join(without)}", markup=False)
     total = len(solvers) * len(suite.functions) * len(suite.instances)
-    with query_progress() as progress:
+    with saying(stopped(options.out)), query_progress() as progress:
         bar = add_bar(progress, "runs", total)
-        with saying(progress, stopped(options.out)):
-            runtimes = bbob.run(
-                suite,
-                solvers,
-                options.out,
-                jobs=options.jobs,
-                advance=lambda runs: progress.advance(bar, runs),
-            )
+        runtimes = bbob.run(
+            suite,
+            solvers,
+            options.out,
+            jobs=options.jobs,
+            advance=lambda runs: progress.advance(bar, runs),
+        )
     summary, differences = bbob.write_results(runtimes, suite, solvers, options.out)
     console.print(_summary_table(summary, suite))
     if len(differences):

@@ -138,10 +138,9 @@ def run(options: argparse.Namespace) -> int:
         return dry_run(plan, options, console)
     datasets = OpenedDatasets()
     names = plan.runs(datasets)
-    with query_progress() as progress:
+    with saying(stopped(options.out)), query_progress() as progress:
         bars = BenchBars(progress, names)
-        with saying(progress, stopped(options.out)):
-            curves = execute(options, plan_model(plan, options), names, datasets, bars)
+        curves = execute(options, plan_model(plan, options), names, datasets, bars)
     summary = write_results(curves, options.out, names)
     for table in _tables(summary):
         console.print(table)

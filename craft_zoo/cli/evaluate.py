@@ -31,6 +31,7 @@ from craft_zoo.cli.arguments import (
 )
 from craft_zoo.cli.csv_rows import CsvRows
 from craft_zoo.cli.progress import ReadingBar, query_progress
+from craft_zoo.cli.resuming import resumable
 from craft_zoo.console import open_console
 from craft_zoo.errors import CraftZooError
 from craft_zoo.evaluation import (
@@ -109,18 +110,20 @@ def run(options: argparse.Namespace) -> int:
         console.print(f"At most {in_money(options, adapter, usage)}", soft_wrap=True)
     if options.dry_run:
         return 0
-    with query_progress() as progress:
-        found = evaluate(adapter, vlm, dataset, ReadingBar(progress))
-    _show(found, dataset.name, options.coverage, Console(width=_WIDTH, markup=False, emoji=False))
-    if options.out is not None:
-        _write(found, dataset.test.images, options)
-        console.print(f"Wrote {options.out}", soft_wrap=True, markup=False)
-    if options.card is not None:
-        from craft_zoo.pages import write_card
+    with resumable(vlm, options.adapter, "evaluate", [options.dataset], console) as asked:
+        with query_progress() as progress:
+            found = evaluate(adapter, asked, dataset, ReadingBar(progress))
+        narrow = Console(width=_WIDTH, markup=False, emoji=False)
+        _show(found, dataset.name, options.coverage, narrow)
+        if options.out is not None:
+            _write(found, dataset.test.images, options)
+            console.print(f"Wrote {options.out}", soft_wrap=True, markup=False)
+        if options.card is not None:
+            from craft_zoo.pages import write_card
 
-        about = {"file": options.adapter, "dataset": dataset.name, "note": options.note}
-        write_card(options.card, adapter, vlm, found, dataset.test.images, **about)
-        console.print(f"Wrote {options.card}", soft_wrap=True, markup=False)
+            about = {"file": options.adapter, "dataset": dataset.name, "note": options.note}
+            write_card(options.card, adapter, vlm, found, dataset.test.images, **about)
+            console.print(f"Wrote {options.card}", soft_wrap=True, markup=False)
     return 0
 
 

@@ -25,6 +25,7 @@ from craft_zoo.cli.arguments import (
 )
 from craft_zoo.cli.csv_rows import CsvRows
 from craft_zoo.cli.progress import add_bar, query_progress
+from craft_zoo.cli.resuming import resumable
 from craft_zoo.data import LeftOut, find_broken, list_files, say_left_out
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import replacing
@@ -104,9 +105,14 @@ def run(options: argparse.Namespace) -> int:
     console = Console(stderr=True, markup=False, emoji=False)
     # Rows printed on the same terminal already show the progress.
     bars_shown = options.out is not None or not sys.stdout.isatty()
-    with query_progress(console, transient=True, disable=not bars_shown) as progress:
+    with (
+        resumable(
+            vlm, options.adapter, "predict", list(map(str, options.images)), console
+        ) as asked,
+        query_progress(console, transient=True, disable=not bars_shown) as progress,
+    ):
         tell = partial(progress.update, add_bar(progress, "images", len(images)))
-        rows = _rows(adapter, vlm, images, options, broken, lambda done: tell(completed=done))
+        rows = _rows(adapter, asked, images, options, broken, lambda done: tell(completed=done))
         first = next(rows, None)  # no file is opened before the model has answered
         if first is None:
             raise CraftZooError(
@@ -172,23 +178,29 @@ def _rows(
     """A row for each readable image; a sentence about each other is appended to ``broken``."""
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
+        if vlm.bills:  # a journal holds no request that fails
+            batch = _readable(batch, broken)
         try:
-            answers = adapter.predict(vlm, batch)
+            answers = adapter.predict(vlm, batch) if batch else np.empty((0, 0))
         except CraftZooError:
             # If a server fails to read an image, its error does not name the file.
-            faults = find_broken(batch)
-            if not faults:
+            readable = _readable(batch, broken)
+            if len(readable) == len(batch):
                 raise
-            broken += faults.values()
-            batch = [image for place, image in enumerate(batch) if place not in faults]
-            if not batch:
-                continue
-            answers = adapter.predict(vlm, batch)
+            batch = readable
+            answers = adapter.predict(vlm, batch) if batch else np.empty((0, 0))
         for image, probabilities in zip(batch, answers, strict=True):
             best = np.argsort(-probabilities, kind="stable")[: options.top_k]
             found = [(adapter.classnames[place], float(probabilities[place])) for place in best]
             yield Row(str(image), found, abstains=found[0][1] < options.threshold)
         progress(min(start + _BATCH, len(images)))
+
+
+def _readable(images: Sequence[Path], broken: list[str]) -> list[Path]:
+    """The images that can be read; a sentence about each other is appended to ``broken``."""
+    faults = find_broken(images)
+    broken += faults.values()
+    return [image for place, image in enumerate(images) if place not in faults]
 
 
 @contextmanager

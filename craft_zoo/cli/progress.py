@@ -179,11 +179,15 @@ def stopped(folder: Path) -> str:
 
 
 @contextmanager
-def saying(progress: Progress, text: str) -> Iterator[None]:
-    """Print ``text`` on a keyboard interrupt, and raise it again."""
+def saying(text: str, console: Console | None = None) -> Iterator[None]:
+    """Print ``text`` on a keyboard interrupt, and raise it again.
+
+    Args:
+        text: what to print, after the bars of a display within this context have ended.
+        console: the console to print on; None: standard output.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        progress.stop()
-        open_console().print(text, soft_wrap=True)
+        (console or open_console()).print(text, soft_wrap=True, markup=False)
         raise

@@ -207,7 +207,11 @@ def run(options: argparse.Namespace) -> int:
     check_limits(options, most.total.scaled(left), "lower --budget")
     if options.dry_run:
         return 0
-    with Journal(str(path)) as journal, query_progress() as progress:
+    with (
+        Journal(str(path)) as journal,
+        saying("Stopped. Rerun the same command to continue."),
+        query_progress() as progress,
+    ):
         if journal.replaying:
             progress.console.print("Continuing where it was stopped")
         reading = ReadingBar(progress)
@@ -222,13 +226,12 @@ def run(options: argparse.Namespace) -> int:
         behind = recorded(vlm, options.method, journal, options.in_flight)
         # If the method searches nothing, the estimate reuses the answers of tuning.
         asked = RememberingVLM(behind) if estimate.kind == "shots" else behind
-        with saying(progress, "Stopped. Rerun the same command to continue."):
-            tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
-            if estimate.kind == "refine":
-                asked = RememberingVLM(behind)
-            adapter, figures, found = _estimated(tuned, asked, task, estimate, arguments, reading)
-            if kept:
-                adapter.canaries = _answers(adapter, behind, kept, figures)
+        tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
+        if estimate.kind == "refine":
+            asked = RememberingVLM(behind)
+        adapter, figures, found = _estimated(tuned, asked, task, estimate, arguments, reading)
+        if kept:
+            adapter.canaries = _answers(adapter, behind, kept, figures)
         made = Cost(
             tuned.meter.queries,
             Usage(tuned.meter.billed),

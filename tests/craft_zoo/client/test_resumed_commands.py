@@ -1,0 +1,149 @@
+"""``evaluate`` and ``predict`` with a paid model, interrupted and continued."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.cli import predict
+from craft_zoo.cli.main import main
+
+NAMES = ("red square", "green field", "blue sky")
+SMALL = "import craft_zoo.cli.predict\ncraft_zoo.cli.predict._BATCH = 4"  # images a query
+
+
+@pytest.fixture
+def server(paid_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setattr(predict, "_BATCH", 4)
+    return paid_server
+
+
+@pytest.fixture
+def adapter(server: Any, tmp_path: Path) -> Path:
+    """An adapter that asks in other words than the initial prompt."""
+    file = tmp_path / "a.adapter"
+    Adapter(Solution("an old {}"), NAMES, server.name("chat"), ()).save(file)
+    return file
+
+
+@pytest.fixture
+def arguments(
+    request: pytest.FixtureRequest, server: Any, adapter: Path, image_folder: Path
+) -> Callable[[Path], list[str]]:
+    """The arguments of a command that writes to a path, about 9 images, of which one is broken."""
+    model = ["--model", server.name("chat"), "--model-option", "concurrency=1"]
+    if request.param == "evaluate":
+        return lambda out: [*("evaluate", adapter, f"folder:{image_folder}", "--out", out), *model]
+    (image_folder / "test" / "blue-sky" / "01.png").write_bytes(b"broken")
+    images = str(image_folder / "test")
+    words = ["predict", str(adapter), images, "--skip-bad", *model, "--out"]
+    return lambda out: [*words, str(out.with_suffix(".csv"))]
+
+
+def written(out: Path) -> list[bytes]:
+    names = ["evaluation.json", "predictions.csv"]
+    files = [out / name for name in names] if out.is_dir() else [out.with_suffix(".csv")]
+    return [file.read_bytes() for file in files]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent", "code"),
+    [
+        ("evaluate", "SIGINT", 130),
+        ("predict", "SIGKILL", -signal.SIGKILL),
+        pytest.param("evaluate", "SIGKILL", -signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param("evaluate", "SIGTERM", -signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("predict", "SIGINT", 130, marks=pytest.mark.slow),
+        pytest.param("predict", "SIGTERM", -signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+    indirect=["arguments"],
+)
+def test_an_interrupted_command_asks_only_what_is_missing(
+    arguments: Callable[[Path], list[str]],
+    sent: str,
+    code: int,
+    server: Any,
+    adapter: Path,
+    start_command: Callable[..., Any],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = adapter.parent
+    assert main([str(word) for word in arguments(folder / "whole")]) == 0
+    whole = Counter(server.answered)
+    server.answered.clear()
+    requests = 0
+
+    def interrupt() -> None:
+        nonlocal requests
+        requests += 1
+        if requests == 6:
+            server.faults.append("503")
+            os.kill(started.process.pid, getattr(signal, sent))
+
+    server.on_request = interrupt
+    started = start_command([str(word) for word in arguments(folder / "parts")], first=SMALL)
+    started.process.join(60)
+    assert started.process.exitcode == code, started.errors.read_text()
+    assert len(server.answered) == 5
+    [journal] = folder.glob("*.journal")
+    assert journal.name.startswith("a.adapter.")
+    if sent == "SIGINT":
+        said = started.output.read_text() + started.errors.read_text()
+        assert f"Rerun the same command to continue; {journal} holds" in " ".join(said.split())
+    capfd.readouterr()
+    assert main([str(word) for word in arguments(folder / "parts")]) == 0
+    assert "Continuing where it was stopped" in "".join(capfd.readouterr())
+    assert Counter(server.answered) == whole
+    assert written(folder / "parts") == written(folder / "whole")
+    assert not list(folder.glob("*.journal*"))
+
+
+@pytest.mark.parametrize("arguments", ["evaluate"], indirect=True)
+def test_changed_data_are_refused_and_other_data_have_another_journal(
+    arguments: Callable[[Path], list[str]],
+    server: Any,
+    adapter: Path,
+    image_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [str(word) for word in arguments(adapter.parent / "out")]
+    server.faults = [*(None,) * 12, "401"]
+    assert main(words) == 2
+    [journal] = adapter.parent.glob("*.journal")
+    moved = image_folder.rename(image_folder.with_name("moved"))
+    assert main([*words[:2], f"folder:{moved}", *words[3:]]) == 0
+    assert len(server.answered) == 12 + 18
+    moved.rename(image_folder)
+    (image_folder / "test" / "blue-sky" / "01.png").unlink()
+    capsys.readouterr()
+    assert main(words) == 2
+    assert f"{journal} records other queries" in capsys.readouterr().err
+    journal.unlink()
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize("arguments", ["predict"], indirect=True)
+def test_a_journal_is_in_the_working_folder_where_the_adapters_is_read_only(
+    arguments: Callable[[Path], list[str]],
+    server: Any,
+    adapter: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.chdir(kept)
+    writable = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and writable(path, mode))
+    server.faults = [None, "401"]
+    assert main(arguments(tmp_path / "out")) == 2
+    assert [file.suffix for file in kept.glob("a.adapter.predict-*.journal")] == [".journal"]
+    assert not list(tmp_path.glob("*.journal"))
