@@ -26,7 +26,9 @@ from craft_zoo.counts import counted
 from craft_zoo.methods import is_white_box
 from craft_zoo.printable import printable
 
-_MOST_SEEDS = 20  # that are proposed
+_MOST_SEEDS = 20  # more are not proposed
+
+_SAME = 1e-9  # smaller differences of means are of rounding: the methods tie
 
 _OF = {
     ONE_PREDICTION: "Of the methods whose deployed image costs one prediction, ",
@@ -39,7 +41,7 @@ _OF = {
 def conclusions(
     curves: Mapping[RunSpec, Sequence[Point]], names: Mapping[RunSpec, str] | None = None
 ) -> list[str]:
-    """The most accurate method at the end of the budget, its lead and its p-value, by track.
+    """The most accurate method at the end of the budget, its lead and its p-value, for each track.
 
     Methods are compared over the tasks on which all of them were run. Methods that look into the
     model are left out. A track is what a deployed image needs, see
@@ -100,30 +102,38 @@ def _sentences(
     if len(means) == 1:
         yield f"{of}{leader} reaches {reached}."
         return
-    yield f"{f'{of}the' if of else 'The'} most accurate is {leader}: {reached}"
     table = compare_all(scores, leader).set_index("label")
-    second = str(means.index[1])
-    row = table.loc[second]
-    yield f", {abs(100 * row['difference']):.1f} points above {second}"
+    tied = [str(label) for label in means.index[means > means.iloc[0] - _SAME]]
+    compared = tied if len(tied) > 1 else [leader, str(means.index[1])]
+    row = table.loc[compared[1]]
     pairs = f"{counted(int(row['pairs']), 'pair')} of runs"
-    if row["corrected"] < 1 - CONFIDENCE:
-        yield f" ({p_in_words(row['corrected'])}, {pairs})."
-        return
 
     def again(more: int) -> str:
-        runs = [run for run in curves if labels[run] in (leader, second)]
+        runs = [run for run in curves if labels[run] in compared]
         return command_with_seeds(runs, more) or f"the bench again with {more} seeds (--seeds)"
 
     needed = _pairs_needed(len(table))
-    if row["pairs"] < needed:
-        enough = max(ENOUGH_SEEDS, -(-needed // n_tasks))
+    enough = max(ENOUGH_SEEDS, -(-needed // n_tasks))
+    more = enough if row["pairs"] < needed else 2 * int(seeds)
+    if len(tied) > 1:
+        take = "take either" if len(tied) == 2 else "take any of them"
+        *others, last = tied
+        yield f"{of}{', '.join(others)} and {last} tie at {100 * means.iloc[0]:.1f} % {where}"
+        yield f" ({pairs}): {take}"
+        yield f", or run {again(more)}." if more <= _MOST_SEEDS else "."
+        return
+    ahead = 100 * abs(row["difference"])
+    points = f"{ahead:.1f} points" if ahead >= 0.05 else "less than 0.1 points"
+    yield f"{f'{of}the' if of else 'The'} most accurate is {leader}: {reached}"
+    yield f", {points} above {compared[1]}"
+    if row["corrected"] < 1 - CONFIDENCE:
+        yield f" ({p_in_words(row['corrected'])}, {pairs})."
+    elif row["pairs"] < needed:
         verb = "is" if row["pairs"] == 1 else "are"
-        yield f", but {pairs} {verb} too few to test whether it is chance: run {again(enough)}"
+        yield f", but {pairs} {verb} too few to test whether it is chance: run {again(enough)}."
     else:
         yield f", which may be chance (p = {row['corrected']:.2f}, {pairs}): take either"
-        if 2 * seeds <= _MOST_SEEDS:
-            yield f", or run {again(2 * int(seeds))}"
-    yield "."
+        yield f", or run {again(more)}." if more <= _MOST_SEEDS else "."
 
 
 def _pairs_needed(comparisons: int) -> int:

@@ -87,6 +87,19 @@ def markdown(table: pd.DataFrame) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def add_arguments(
+    parser: argparse.ArgumentParser, *, optimizers: str, dimensions: str, seeds: int
+) -> None:
+    """Add the arguments of a table of optimizers, with their defaults in words and numbers."""
+    repeatable = "repeatable (default: {})".format
+    parser.add_argument("--optimizer", action="append", metavar="SPEC", help=repeatable(optimizers))
+    parser.add_argument("--dimension", action="append", type=int, help=repeatable(dimensions))
+    parser.add_argument(
+        "--seeds", type=int, default=seeds, help=f"number of seeds (default: {seeds})"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables as Markdown")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a table for each dimension and, with ``--out``, write them.
 
@@ -97,16 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m craft_zoo.benchmarks.large",
         description="Loss at the end as a share of that at the start, in many variables.",
     )
-    parser.add_argument(
-        "--optimizer", action="append", metavar="SPEC", help="repeatable (default: all)"
-    )
-    parser.add_argument(
-        "--dimension", action="append", type=int, help="repeatable (default: 512 and 2048)"
-    )
+    add_arguments(parser, optimizers="all", dimensions="512 and 2048", seeds=3)
     parser.add_argument("--budget", type=int, default=8000, help="evaluations (default: 8000)")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
     parser.add_argument("--quick", action="store_true", help="20 variables, 400 evaluations")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables as Markdown")
     options = parser.parse_args(arguments)
     dimensions, budget, seeds = options.dimension or [512, 2048], options.budget, options.seeds
     if options.quick:

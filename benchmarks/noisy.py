@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from craft_zoo import optimizers
-from craft_zoo.benchmarks.large import Function, functions, markdown
+from craft_zoo.benchmarks.large import Function, add_arguments, functions, markdown
 from craft_zoo.files import write_atomically
 
 NOISY = "minimize(noisy=True)"
@@ -92,15 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m craft_zoo.benchmarks.noisy",
         description="Loss without noise at the end as a share of that at the start.",
     )
-    parser.add_argument(
-        "--optimizer",
-        action="append",
-        metavar="SPEC",
-        help=f"repeatable (default: {', '.join(DEFAULT)})",
-    )
-    parser.add_argument(
-        "--dimension", action="append", type=int, help="repeatable (default: 5 and 20)"
-    )
+    add_arguments(parser, optimizers=", ".join(DEFAULT), dimensions="5 and 20", seeds=10)
     parser.add_argument("--budget", type=int, default=100, help="evaluations a dimension (100)")
     parser.add_argument(
         "--noise",
@@ -108,8 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=float,
         help="its standard deviation as a share of the start's loss; repeatable (0.01 and 0.1)",
     )
-    parser.add_argument("--seeds", type=int, default=10, help="number of seeds (default: 10)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables as Markdown")
     options = parser.parse_args(arguments)
     text = ""
     for dimension in options.dimension or [5, 20]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from craft_zoo.benchmarks.archive import CONFIG, CONFIG_BYTES, read_archive
+from craft_zoo.benchmarks.conclusion import conclusions
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.plots import plot_curves
 from craft_zoo.benchmarks.statistics import average_curves, summarize, tidy
@@ -110,6 +111,11 @@ class Results:
     environment: dict[str, Any]
     transfers: dict[RunSpec, dict[str, float]] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
+
+    @cached_property
+    def conclusions(self) -> list[str]:
+        """Sentences that say which method to take; see :func:`craft_zoo.benchmarks.conclusions`."""
+        return conclusions(self.curves, self.names)
 
 
 def read_results(source: Path) -> Results:

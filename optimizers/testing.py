@@ -463,34 +463,32 @@ def check_dimensions(subject: Subject) -> None:
     few, lead away from the minimum of a convex function. A factor of 1.1 is tolerated, because the
     mean of an evolution strategy may get slightly worse before its step size has adapted.
     """
-    budget = subject.long_budget
-    function = subject.function
     for dim in _DIMENSIONS:
-        optimizer = subject.make(dim, budget=budget)
-        evaluate = subject.decoded(function(dim))
-        subject.run(optimizer, evaluate)
-        start, end = _losses_at(evaluate, np.zeros(dim), optimizer.recommend())
-        _require(
-            end <= _WORSE * start,
-            f"on the {function.__name__} function in {dim} dimensions it recommends a loss of "
-            f"{end:.3g} after {budget} evaluations, the start has {start:.3g}: shorten its steps",
-        )
+        start, end, found = _search(subject, dim, subject.long_budget)
+        _require(end <= _WORSE * start, f"{found}: shorten its steps")
 
 
 @rule
 def check_many_dimensions(subject: Subject) -> None:
     """In 2,048 dimensions the search works, and the recommendation is no random point."""
-    function = subject.function
-    optimizer = subject.make(_MANY, budget=_FEW_EVALUATIONS)
-    evaluate = subject.decoded(function(_MANY))
-    subject.run(optimizer, evaluate)
-    start, end = _losses_at(evaluate, np.zeros(_MANY), optimizer.recommend())
+    start, end, found = _search(subject, _MANY, _FEW_EVALUATIONS)
     _require(
-        end <= _FAR * start,
-        f"on the {function.__name__} function in {_MANY} dimensions it recommends a loss of "
-        f"{end:.3g} after {_FEW_EVALUATIONS} evaluations, the start has {start:.3g}: the length of "
-        f"its steps must not grow with the dimension",
+        end <= _FAR * start, f"{found}: the length of its steps must not grow with the dimension"
     )
+
+
+def _search(subject: Subject, dim: int, budget: int) -> tuple[float, float, str]:
+    """Losses at the start and at the recommended point of a search, and a sentence about them."""
+    function = subject.function
+    optimizer = subject.make(dim, budget=budget)
+    evaluate = subject.decoded(function(dim))
+    subject.run(optimizer, evaluate)
+    start, end = _losses_at(evaluate, np.zeros(dim), optimizer.recommend())
+    found = (
+        f"on the {function.__name__} function in {dim} dimensions it recommends a loss of "
+        f"{end:.3g} after {budget} evaluations, the start has {start:.3g}"
+    )
+    return start, end, found
 
 
 @rule

@@ -12,7 +12,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from craft_zoo.benchmarks.commands import command
-from craft_zoo.benchmarks.conclusion import conclusions
 from craft_zoo.benchmarks.grid import RunSpec, label_runs
 from craft_zoo.benchmarks.names import (
     DatasetName,
@@ -146,7 +145,7 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
     write_atomically(sheets / "paper.tex", tables.for_paper(points))
     return sheet | {
         "title": title,
-        "conclusions": conclusions(results.curves, results.names),
+        "conclusions": results.conclusions,
         "shots_figure": shots_figure,
         "pareto_figure": pareto_figure,
         "base": base,

@@ -18,12 +18,10 @@ from craft_zoo.benchmarks import (
     DEFAULT_METHODS,
     Plan,
     conclusions,
-    few_seeds_warning,
     read_plan,
     read_suite,
     spread,
     suite_names,
-    tidy,
     write_results,
 )
 from craft_zoo.cli.arguments import (
@@ -148,8 +146,6 @@ def run(options: argparse.Namespace) -> int:
     console.print(_LEGEND, soft_wrap=True)
     for sentence in conclusions(curves, names):
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
-    if few := few_seeds_warning(tidy(curves, names)):
-        console.print(few, soft_wrap=True, markup=False)
     if bars.reused:
         console.print(f"{bars.reused} of {len(names)} runs were in {options.out} already.")
     files = "curves.png, curves.svg, curves.csv, summary.csv, config.json, runs/"

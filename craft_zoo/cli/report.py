@@ -1,7 +1,7 @@
 """Write report.html: one file that needs no network, with curves, tables, statistics, costs and
 every run's configuration; report.md, figures/ (PNG, SVG, PDF) and tables/ (LaTeX, CSV) beside it. A
-report on a grid in progress covers the runs so far. Folders and archives that follow are laid
-beside it. --archive writes the runs as one file that others can lay beside theirs.
+report on a grid in progress covers the runs so far. It also shows the runs of the folders and
+archives that follow. --archive writes the runs as one file, which others can add to their reports.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from craft_zoo.benchmarks import conclusions, lay_beside, read_results, write_archive
+from craft_zoo.benchmarks import lay_beside, read_results, write_archive
 from craft_zoo.benchmarks.report import write_report
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     results = lay_beside(read_results(options.folder), others)
     title = options.title or f"craft-zoo: {options.folder.resolve().name}"
     page = write_report(results, options.out or options.folder / "report", title)
-    for sentence in conclusions(results.curves, results.names):
+    for sentence in results.conclusions:
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     for problem in results.broken:
         console.print(f"Left out: {problem}", soft_wrap=True, markup=False)

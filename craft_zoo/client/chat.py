@@ -14,7 +14,7 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import data_url
-from craft_zoo.client.questions import Limits, Question, QuestionVLM, Reply
+from craft_zoo.client.questions import Limits, Question, QuestionVLM, Reply, request_usage
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 from craft_zoo.counts import counted
 
@@ -78,12 +78,7 @@ class Chat(OpenAIService):
         body = self._client.call(create, request, key)
         with reading("its answer is no chat completion"):
             usage = body["usage"]
-            billed = Usage(
-                requests=1,
-                images=1,
-                input_tokens=int(usage["prompt_tokens"]),
-                output_tokens=int(usage["completion_tokens"]),
-            )
+            billed = request_usage(usage["prompt_tokens"], usage["completion_tokens"])
             answer, source = _probabilities(questions[0], body["choices"])
             return Reply([answer], billed, source)
 

@@ -11,7 +11,7 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import data_url
-from craft_zoo.client.questions import Limits, Question, QuestionVLM, Reply
+from craft_zoo.client.questions import Limits, Question, QuestionVLM, Reply, request_usage
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 
 SCHEME = "openai:"
@@ -40,12 +40,7 @@ class Decisions(OpenAIService):
         body = self._client.call(create, request, key)
         with reading("its answer is not one to the questions"):
             usage = body["usage"]
-            billed = Usage(
-                requests=1,
-                images=1,
-                input_tokens=int(usage["input_tokens"]),
-                output_tokens=int(usage["output_tokens"]),
-            )
+            billed = request_usage(usage["input_tokens"], usage["output_tokens"])
             answers = [_decoded(*pair) for pair in zip(questions, body["answers"], strict=True)]
             return Reply(answers, billed)
 

@@ -67,6 +67,16 @@ class Reply(NamedTuple):
     source: str = ""
 
 
+def request_usage(input_tokens: Any, output_tokens: Any) -> Usage:
+    """What a request about one image is billed, from the counts of tokens in its response.
+
+    Raises:
+        TypeError, ValueError: a count is no number.
+    """
+    tokens = {"input_tokens": int(input_tokens), "output_tokens": int(output_tokens)}
+    return Usage(requests=1, images=1, **tokens)
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a service accepts in a request.

@@ -18,7 +18,14 @@ from craft_zoo.client.decisions import probability
 from craft_zoo.client.failures import reading, status_failure, useless
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import data_url, media_type
-from craft_zoo.client.questions import Limits, Question, QuestionService, QuestionVLM, Reply
+from craft_zoo.client.questions import (
+    Limits,
+    Question,
+    QuestionService,
+    QuestionVLM,
+    Reply,
+    request_usage,
+)
 from craft_zoo.client.retrying import Damaged
 from craft_zoo.client.services import ServiceOptions, address, open_service
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
@@ -163,12 +170,7 @@ def _reply(said: Any, questions: Sequence[Question]) -> Reply:
         raise useless("its answer is no JSON object")
     with reading("its answer is not one to the questions"):
         usage, answers = said["usage"], said["answers"]
-        billed = Usage(
-            requests=1,
-            images=1,
-            input_tokens=int(usage["input_tokens"]),
-            output_tokens=int(usage.get("output_tokens") or 0),
-        )
+        billed = request_usage(usage["input_tokens"], usage.get("output_tokens") or 0)
         decoded = [
             _decoded(question, answers.get(f"q{number}"))
             for number, question in enumerate(questions)

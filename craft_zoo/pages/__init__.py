@@ -1,6 +1,6 @@
 """Self-contained HTML pages: their style sheet and rendering, and the card of an adapter.
 
-- :func:`render`: a page from a Jinja template, which may include ``page.css``
+- :func:`render`: a page from a Jinja template, which may include ``head.html``
 - :func:`write_card`: an adapter's model card
 """
 

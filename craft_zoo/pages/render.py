@@ -17,8 +17,8 @@ def render(
     """Text of a page; in HTML, all values are escaped unless a filter returns ``Markup``.
 
     Args:
-        package: package that contains the template. The template may include ``head.html`` and
-            ``page.css``.
+        package: package that contains the template. The template may include ``head.html``, the
+            start of a page with its title and the shared style sheet.
         template: its file name, which ends in ``.html`` for HTML.
         content: the template's variables.
         filters: further filters by name.

@@ -99,7 +99,28 @@ def test_tasks_without_a_seed_in_common_are_not_compared() -> None:
     assert conclusions(curves) == ["No seed was run with all methods."]
     other = {replace(each, dataset=DatasetSpec("folder:a")): end(0.5) for each in lead(1)}
     [sentence] = conclusions(curves | other)
-    assert "50.0 % on folder:a, 16 shots, 0.0 points above" in sentence
+    assert sentence.startswith(
+        "refine and craft (logit-gn) tie at 50.0 % on folder:a, 16 shots (1 "
+    )
+    assert "(1 pair of runs): take either, or run craft-zoo bench" in sentence
+
+
+def test_equal_methods_tie_and_small_leads_are_not_zero() -> None:
+    seeds = range(1, 13)
+    curves = {run("refine", seed): end(0.5) for seed in seeds}
+    curves |= {run("craft", seed): end(0.5 + 0.1 * (-1) ** seed) for seed in seeds}
+    [sentence] = conclusions(curves)
+    assert sentence == (
+        "refine and craft (logit-gn) tie at 50.0 % on digits, 16 shots (12 pairs of runs): "
+        "take either."
+    )
+    curves |= {run("prompt", seed): end(0.5) for seed in seeds}
+    [sentence] = conclusions(curves)
+    assert sentence.startswith("refine, craft (logit-gn) and prompt tie at 50.0 % on digits")
+    assert sentence.endswith(": take any of them.")
+    ahead = {run("craft", seed): end(0.5 + 1e-5 * seed) for seed in seeds}
+    [sentence] = conclusions({run("refine", seed): end(0.5) for seed in seeds} | ahead)
+    assert ", less than 0.1 points above refine (p < 0.001, 12 pairs of runs)." in sentence
 
 
 def test_methods_are_compared_on_the_same_tasks_and_by_track() -> None:
