@@ -15,7 +15,7 @@ All tables and plots derive from the points that runs measured. A finished run i
 - :func:`performance_profile`, :func:`runtimes`, :func:`reached`: shares of runs above a score or
   past a target
 - :func:`write_results`, :func:`write_config`, :func:`read_results`: result files
-- :func:`write_archive`, :func:`lay_beside`: a bench's runs as one file, and beside others'
+- :func:`write_archive`: a bench's runs as one file; :func:`lay_beside`: results of several benches
 """
 
 from craft_zoo.benchmarks.archive import write_archive

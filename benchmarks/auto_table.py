@@ -1,6 +1,6 @@
-"""``auto`` against its peers on BBOB, with paired intervals, as a Markdown table.
+"""Comparison of ``auto`` with other optimizers on BBOB, with paired intervals, as Markdown.
 
-``python -m craft_zoo.benchmarks.auto_table --dimension 5 --budget 200`` runs all on the functions
+``python -m craft_zoo.benchmarks.auto_table --dimension 5 --budget 200`` runs them on the functions
 on which the stages of ``auto`` were not chosen.
 """
 
@@ -20,20 +20,20 @@ from craft_zoo.files import write_atomically
 from craft_zoo.optimizers.auto import popsize
 
 FUNCTIONS = (4, 7, 9, 11, 13, 16, 18, 19, 20, 22, 23, 24)
-"""Those of BBOB's 24 functions on which only the choice for one or two variables was made."""
+"""BBOB functions that no choice of ``auto`` was made on, except that for one or two variables."""
 
 
 def peers(dimension: int) -> list[str]:
-    """What ``auto`` is compared with: specs, and names of other libraries' optimizers."""
+    """Optimizers to compare ``auto`` with: specs, and names of other libraries' optimizers."""
     population = max(8, popsize(dimension))
-    models = ["cobyqa"] if dimension <= 10 else []  # it takes hours in more variables
+    models = ["cobyqa"] if dimension <= 10 else []  # takes hours in more variables
     local = ["powell", "nelder-mead:adaptive=false", "l-bfgs", *models]
     bare = [name for name in PEERS if not missing(name)]
     return [f"cma:popsize={population},restarts=bipop", *local, "nevergrad:NGOpt", *bare]
 
 
 def solver(spec: str) -> Solver:
-    """What runs a spec, or another library's optimizer."""
+    """The solver of a spec, or of another library's optimizer."""
     return Solver(spec, bare=spec in PEERS)
 
 
@@ -44,7 +44,10 @@ def measure(spec: str, suite: Suite) -> pd.Series:
 
 
 def compare(ours: pd.Series, theirs: pd.Series) -> str:
-    """A cell of the table: the peer's area, and the interval of ``auto``'s less it, by problem."""
+    """A cell of the table: the peer's area, and an interval of the difference ``auto`` - peer.
+
+    The area is bold where the peer's is larger than that of ``auto``.
+    """
     difference, low, high = mean_bootstrap((ours - theirs).to_numpy())
     area = f"{theirs.mean():.3f}"
     return f"{area if difference >= 0 else f'**{area}**'} ({low:+.3f} to {high:+.3f})"

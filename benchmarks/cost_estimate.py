@@ -42,7 +42,7 @@ class Extent:
         n_classes: number of classes.
         n_test: number of test images.
         dataset: the data set.
-        here: whether the data set was opened; False: the sizes are the published ones.
+        here: whether the data set was opened on this machine; False: the sizes are published ones.
     """
 
     n_classes: int

@@ -129,7 +129,8 @@ class RunSpec:
         """
         config = {**EARLIER_SETTINGS, **values["config"]}
         stated, method = dict(config.pop("own", {})), values["method"]
-        if not any(key.startswith(f"{method}.") for key in stated):  # those of now state theirs
+        # Runs of present versions state the settings that their method declares.
+        if not any(key.startswith(f"{method}.") for key in stated):
             method = _renamed(method, _PRESENT)
         own = earlier_own_settings(method) | stated
         read = {**values, "config": CraftConfig(**config, own=without_defaults(own))}

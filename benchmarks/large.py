@@ -1,4 +1,4 @@
-"""What the optimizers reach in hundreds and thousands of variables, as a Markdown table.
+"""Comparison of optimizers in hundreds and thousands of variables, as a Markdown table.
 
 ``python -m craft_zoo.benchmarks.large`` runs each optimizer of real variables on four functions
 and gives the loss of the recommended point as a share of the loss at the start.
@@ -20,7 +20,7 @@ from craft_zoo import optimizers
 from craft_zoo.files import write_atomically
 
 _CONDITION = 1e6
-_MODELS = "cobyqa"  # its time for a candidate grows with the cube of the dimension
+_MODELS = "cobyqa"  # whose time for a candidate grows with the cube of the dimension
 _MOST_FOR_MODELS = 100  # variables
 
 Function = Callable[[np.ndarray], float]

@@ -1,4 +1,4 @@
-"""What optimizers reach on noisy functions, as a Markdown table.
+"""Comparison of optimizers on noisy functions, as a Markdown table.
 
 ``python -m craft_zoo.benchmarks.noisy`` adds normal noise to the functions of
 :mod:`craft_zoo.benchmarks.large` and gives the loss without noise of the point found, as a share of

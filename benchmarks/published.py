@@ -1,4 +1,4 @@
-"""Accuracies that papers have published, to be shown beside measured ones."""
+"""Accuracies that papers have published, for comparison with measured ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SOURCES = {
 }
 """The papers.
 
-The tables of the last two were not at hand: their means were taken from a summary, which names ZIP
-among the rows of SharpZO's table and does not say which table printed ZIP's mean.
+The means of the last two are from a summary, not from the papers' tables. The summary names ZIP
+among the rows of SharpZO's table, and does not say which table has ZIP's mean.
 """
 
 MEAN = "mean"
@@ -29,7 +29,7 @@ def published_accuracies() -> pd.DataFrame:
     Returns:
         Columns source (a key of :data:`SOURCES`), model ("": not known), dataset (trained on, or
         :data:`MEAN`), tested_on ("": the same data set), method, shots (NaN: zero-shot, or not
-        said), queries (NaN: not known), accuracy (in [0, 1]), access (``black box``,
+        stated), queries (NaN: not known), accuracy (in [0, 1]), access (``black box``,
         ``white box``, ``vectors``, or "" for the unadapted model), note (``doubtful``: an accuracy
         that does not fit the others of its row).
     """

@@ -196,13 +196,13 @@ def _grid(content: bytes, source: Path) -> tuple[dict[RunSpec, str], dict[str, A
 def lay_beside(results: Results, others: Mapping[str, Results]) -> Results:
     """Results with the runs of others added, so that they are shown together.
 
-    Runs of the same configuration share a curve, whoever made them. A run that two sources have is
-    taken from the first. An added run on data of the same name and content takes the data set from
-    the first, as its path may differ there.
+    Runs of the same configuration share a curve. A run that several sources have is taken from the
+    first of them. If ``results`` has a data set of the same name and content as an added run, it
+    replaces that of the run, whose path may be another.
 
     Args:
-        results: the first's, whose grid and environment are kept.
-        others: results to add, by the name of their source.
+        results: the first source, whose grid and environment are kept.
+        others: name of a source → its results.
     """
     curves, names, transfers = dict(results.curves), dict(results.names), dict(results.transfers)
     broken, sources = list(results.broken), list(results.sources)
@@ -224,6 +224,6 @@ def lay_beside(results: Results, others: Mapping[str, Results]) -> Results:
 
 
 def _data(run: RunSpec) -> tuple[str, ...]:
-    """What data sets with the same images, classes and draws have in common."""
+    """Key that is equal for runs on data sets with the same images, classes and draws."""
     spec = run.dataset
     return short_name(spec.name), run.data or spec.name, spec.sampling, spec.fewer

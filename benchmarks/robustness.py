@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             moment = rng.uniform(0, _LONGEST)
             try:
                 process.wait(moment)
-                print("The grid came to its end before all kills: raise --budget")
+                print("The grid finished before all kills: raise --budget")
                 return 1
             except subprocess.TimeoutExpired:
                 process.kill()

@@ -257,7 +257,7 @@ def record_schema() -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, on which results depend beside their configuration."""
+    """Versions and machine, on which results depend besides their configuration."""
     return {
         "python": platform.python_version(),
         "machine": platform.processor() or platform.machine(),
@@ -272,4 +272,4 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)  # reads a file, which would take longest of saving a run
     except metadata.PackageNotFoundError:
-        return ""  # those of extras may be missing
+        return ""  # packages of extras may be missing

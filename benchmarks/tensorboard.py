@@ -33,10 +33,10 @@ class TensorBoard(Listener):
         self._writers: dict[RunSpec, Any] = {}
 
     def reading(self, run: RunSpec, done: int, total: int) -> None:
-        """Images that are read are no point of a curve."""
+        """Ignored, as reading images adds no point to a curve."""
 
     def ended(self, run: RunSpec, point: Point, reason: str) -> None:
-        """The run's last point was measured before."""
+        """Ignored, as the run's last point was logged by ``measured``."""
 
     def started(self, run: RunSpec) -> None:
         """Open the run's log and purge old points, as a resumed run reports all points again."""

@@ -48,10 +48,10 @@ class Canaries:
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a model's answers about K canaries are from those when the adapter was tuned.
+    """Differences of a model's answers about K canaries from those when the adapter was tuned.
 
     Attributes:
-        differences: (K, C) of the log-probabilities under the adapter's prompt, absolute.
+        differences: (K, C) absolute differences of log-probabilities under the adapter's prompt.
         relabelled: number of canaries that the adapter now predicts another class for.
         changed: whether answers differ by more than the tolerance.
     """

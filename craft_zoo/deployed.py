@@ -19,7 +19,7 @@ from craft_zoo.refiner import ConvexRefiner
 
 @dataclass(frozen=True)
 class AdapterParts:
-    """What an adapter consists of.
+    """The parts of an adapter.
 
     A context is embeddings before the class name, a template is words around it; in the plural,
     each class has its own. ``anchors`` is the number of anchor logits of an image.

@@ -28,7 +28,7 @@ from craft_zoo.tuning import tune
 
 
 class _OnImages(BaseEstimator):
-    """What the estimators share: a model by name, and images as samples."""
+    """Base class of the estimators: a model by name, and images as samples."""
 
     model: str | VLM
     pretrained: str | None

@@ -25,7 +25,7 @@ _NAMED = 3  # unknown classes that an error message names
 
 @dataclass(frozen=True)
 class ClassResult:
-    """How an adapter does on the images of one class.
+    """Result of an adapter on the images of one class.
 
     Attributes:
         name: the class name.
@@ -277,9 +277,9 @@ def labelled(
 
 
 def expected_usage(adapter: Adapter, vlm: VLM, images: LabelledImages) -> Usage:
-    """What a service is expected to bill for evaluating an adapter on N images.
+    """Usage that a service is expected to bill for evaluating an adapter on N images.
 
-    That is one prediction for each image and prompt: the adapter's, the initial one, and those of
+    It is one prediction for each image and prompt: the adapter's, the initial one, and those of
     the anchors.
     """
     return deployed_usage(adapter, vlm, images.images, prompts=2)
@@ -288,7 +288,7 @@ def expected_usage(adapter: Adapter, vlm: VLM, images: LabelledImages) -> Usage:
 def deployed_usage(
     adapter: Adapter, vlm: VLM, images: Sequence[ImageSource], prompts: int = 1
 ) -> Usage:
-    """What a service is expected to bill for N images that an adapter classifies.
+    """Usage that a service is expected to bill for N images that an adapter classifies.
 
     Args:
         adapter: the adapter.

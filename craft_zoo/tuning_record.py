@@ -14,7 +14,7 @@ _Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 @dataclass(frozen=True)
 class TuningRecord:
-    """How an adapter was tuned.
+    """Record of how an adapter was tuned.
 
     Attributes:
         method: name of the method.

@@ -20,7 +20,7 @@ _LARGEST = 1e100  # losses are clipped to ±this: optimizers square differences 
 _FAILED = 3 * _LARGEST  # loss of a failed evaluation before any evaluation has succeeded
 _ENOUGH = 8  # candidates whose differences give the size of steps for candidates asked ahead
 
-# What a journal of a search holds, each with a number; the losses follow one another elsewhere.
+# Kinds of events in the journal of a search. Each has a number; losses are stored separately.
 TELL, ASK, ROW, AHEAD, LATE, ADD = range(6)
 
 Outputs = Sequence[np.ndarray] | None
@@ -109,16 +109,16 @@ class Optimizer(ABC):
         self.failed = np.zeros(0, dtype=bool)
         self.output_loss: OutputLoss | None = None
         self._asked: np.ndarray | None = None
-        self._handed = 0  # rows of it that ask(count) has handed out
+        self._handed = 0  # rows of _asked that ask(count) has returned
         self._answers: dict[int, tuple[float, Any]] = {}  # row told alone -> loss, output
         self._ahead: dict[int, np.ndarray] = {}  # number -> candidate asked ahead, not yet told
-        self._to_hand: list[int] = []  # numbers of those that were not handed out since a restore
-        self._swapped = False  # whether some of it were asked earlier, or ahead
+        self._to_hand: list[int] = []  # numbers of those not returned again since a restore
+        self._swapped = False  # whether some rows of _asked were asked earlier, or ahead
         self._drawn_ahead = 0
         self._ahead_rng: np.random.Generator | None = None
         self._recent: list[np.ndarray] = []  # the last candidates told
         self._made_from: tuple[str, Mapping[str, Any]] | None = None  # set by create()
-        self._journal: list[tuple[int, int]] = []  # what was done, and a number; see TELL
+        self._journal: list[tuple[int, int]] = []  # kinds of events with numbers; see TELL
         self._told_losses: list[np.ndarray] = []
         self._added: list[np.ndarray] = []
         self._told_outputs: list[np.ndarray] = []

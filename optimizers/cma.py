@@ -39,7 +39,8 @@ class CMA(Pycma):
             popsize fresh samples of it) or best (the candidate of the least loss so far).
         noise: handle noisy losses as pycma's NoiseHandler does (Hansen et al. 2009): the first
             candidates of a generation are evaluated twice; if noise changes their ranks, the step
-            size grows, and so does the number of evaluations whose median a candidate is told.
+            size grows, and so does the number of evaluations of a candidate, whose median is its
+            loss.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class CMA(Pycma):
             self._update(candidates, losses, outputs)
             return
         k, count = self._repeats, len(self._solutions)
-        rows = len(losses) // k * k  # those of an incomplete group teach nothing
+        rows = len(losses) // k * k  # losses of an incomplete group are not used
         medians = np.median(losses[:rows].reshape(-1, k), axis=1)
         self.failed = np.all(self.failed[:rows].reshape(-1, k), axis=1)[:count]
         self._update(candidates[:rows:k][:count], medians[:count], outputs)

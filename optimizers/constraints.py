@@ -38,7 +38,7 @@ class Constrained:
         self.f, self.constraints = f, constraints
 
     def __call__(self, x: Any) -> tuple[Any, np.ndarray]:
-        """What ``f`` returns, and the values (m,) of all constraints."""
+        """The value that ``f`` returns, and the values (m,) of all constraints."""
         values = [g(x.copy()) for g in self.constraints]
         return self.f(x), np.concatenate([np.ravel(np.asarray(v, np.float64)) for v in values])
 

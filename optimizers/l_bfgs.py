@@ -13,9 +13,9 @@ from craft_zoo.optimizers.registry import register
 from craft_zoo.optimizers.scipy import Loss, Scipy
 from craft_zoo.optimizers.space import Space
 
-_DISTANCE = 0.1  # of the points for curvatures, in first steps
+_DISTANCE = 0.1  # from the start to the points for curvatures, in units of the first step
 _EXACT = 1e-6  # largest share of mixed terms in the changes of a sum of functions of one variable
-_PAIRS = 30  # steps and changes of the gradient that are remembered
+_PAIRS = 30  # remembered pairs of a step and the change of the gradient
 
 
 @register("l-bfgs")
@@ -26,7 +26,7 @@ class LBFGS(Scipy):
     second derivatives, from 2 d candidates, give the scales of the variables and Newton's step.
 
     Args:
-        only_separable: end the search if the loss is no such sum.
+        only_separable: end the search if the loss is not a sum of functions of single variables.
         tolerance: a run has converged when a step lowers the loss by less than this part of it.
     """
 

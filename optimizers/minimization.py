@@ -193,7 +193,7 @@ def _limit(what: str, value: Any) -> float | None:
 
 
 class _Answer(NamedTuple):
-    """What is known of an evaluation: NaN as the loss, and its exception, if it failed."""
+    """Outcome of an evaluation; the loss is NaN, and ``error`` its exception, if it failed."""
 
     loss: float
     output: Any = None
@@ -239,12 +239,12 @@ class Result:
         self._pending: dict[int, np.ndarray] = {}  # candidates not told, numbered as asked
         self._open: dict[int, None] = {}  # the numbers of those that were not evaluated
         self._asked = 0
-        self._more = 0  # evaluations by which the optimizer is to be extended
-        self._answers: dict[int, _Answer] = {}  # those that are not told
+        self._more = 0  # evaluations that the budget is to be extended by
+        self._answers: dict[int, _Answer] = {}  # answers that the optimizer was not told yet
         self._errors: list[str | None] = []
         self._violations: list[float] = []
         self._losses: list[float] = []
-        self._points: list[Any] = []  # none of arrays
+        self._points: list[Any] = []  # all points, if they are no arrays
         self._times: list[float] = []
         self._began = time.monotonic()
         self._deadline = math.inf
@@ -409,7 +409,7 @@ class Result:
         return self
 
     def _step(self) -> str | None:
-        """Ask if necessary, wait for an evaluation, and tell what can be told.
+        """Ask if necessary, wait for an evaluation, and tell the losses of a complete generation.
 
         Returns:
             The reason to end, if there is one.
@@ -453,7 +453,7 @@ class Result:
                     self._record.write({"extend": self._more})
                 self._more = 0
         idle = None if self._workers is None else self._workers - len(self._pending)
-        if idle is not None and self._line():  # what was asked by then
+        if idle is not None and self._line():  # as many as were asked at this line
             idle = self._line().get("asked", 0) - self._asked
         if not (self._pending if idle is None else idle < 1) and not self._optimizer.stop:
             for z in self._optimizer.ask(idle):
@@ -499,7 +499,7 @@ class Result:
         return Constrained(self._f, self._constraints) if self._constraints else self._f
 
     def _arrived(self, number: int, value: Any) -> bool:
-        """Keep what ``f`` returned; whether something was told."""
+        """Keep the value that ``f`` returned; returns whether the optimizer was told something."""
         output, values = None, np.zeros(0)
         if isinstance(value, Failure):
             answer = _Answer(math.nan, error=value.text)
@@ -518,7 +518,7 @@ class Result:
                 line["constraints"] = values
             if answer.error is not None:
                 line["error"] = answer.error
-            if self.reason:  # it was running when the search ended
+            if self.reason:  # the evaluation was running when the search ended
                 line["after"] = self.reason
             self._record.write(plain(line))
         return self._note(number, answer, seconds)

@@ -87,7 +87,7 @@ class Pycma(Optimizer):
         if len(losses) == self._es.popsize:
             self._es.tell(solutions, losses)
         else:
-            with warnings.catch_warnings(action="ignore"):  # that the population has another size
+            with warnings.catch_warnings(action="ignore"):  # about another size of the population
                 self._es.tell(solutions, losses)
         flat = losses[0] == losses[-1] and losses.min() == losses.max()
         self._flat = self._flat + 1 if flat else 0

@@ -13,7 +13,7 @@ from craft_zoo.optimizers.option import whole_number
 
 @dataclass(frozen=True)
 class Space:
-    """What an optimizer searches: d real or categorical variables.
+    """A search space: d real or categorical variables.
 
     Args:
         dim: d, number of variables.

@@ -14,14 +14,8 @@ from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.option import as_int
 from craft_zoo.optimizers.space import Space
 
-RESERVED = (
-    "evaluation",
-    "loss",
-    "best",
-    "seconds",
-    "violation",
-    "error",
-)  # columns of Result.history
+# Columns of Result.history, which no variable may be named after.
+RESERVED = ("evaluation", "loss", "best", "seconds", "violation", "error")
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,7 @@ class _Interval:
     high: Any
     log: bool = False
 
-    _margin: ClassVar[float] = 0.0  # by which the coordinates go beyond the bounds
+    _margin: ClassVar[float] = 0.0  # distance by which the range of a search exceeds the bounds
     _kind: ClassVar[str] = "finite numbers"
 
     def __post_init__(self) -> None:
@@ -44,7 +38,7 @@ class _Interval:
             raise OptimizerError(f"{self!r} has no logarithm: give bounds above 0, or log=False")
 
     def plain(self, value: Any) -> Any:
-        """The value as a Python number; None if it is of another kind."""
+        """The value as a Python number; None if the variable cannot have it."""
         raise NotImplementedError
 
     @property
@@ -74,7 +68,7 @@ class _Interval:
 
     @property
     def _ends(self) -> tuple[float, float]:
-        """What the coordinates 0 and 1 stand for."""
+        """The values at the coordinates 0 and 1."""
         return self.low - self._margin, self.high + self._margin
 
 
@@ -88,7 +82,8 @@ class Real(_Interval):
         log: search the logarithm, for a variable whose order of magnitude is sought.
 
     Raises:
-        OptimizerError: the bounds are no finite numbers in order, or not above 0 with ``log``.
+        OptimizerError: the bounds are not finite, not in ascending order, or not above 0 with
+            ``log``.
     """
 
     low: float
@@ -96,7 +91,7 @@ class Real(_Interval):
     log: bool = False
 
     def plain(self, value: Any) -> float | None:
-        """The value as a Python number; None if it is no finite one."""
+        """The value as a Python number; None if it is no finite number."""
         try:
             number = math.nan if isinstance(value, str | bytes) else float(value)
         except (TypeError, ValueError, OverflowError):
@@ -112,11 +107,11 @@ class Integer(_Interval):
     high: int
     log: bool = False
 
-    _margin: ClassVar[float] = 0.5  # without log, each number has an equal part
+    _margin: ClassVar[float] = 0.5  # so that, without log, each number has an equal part
     _kind: ClassVar[str] = "whole numbers"
 
     def plain(self, value: Any) -> int | None:
-        """The value as a Python integer; None if it is none."""
+        """The value as a Python integer; None if it is no whole number."""
         return as_int(value)
 
     def value(self, units: np.ndarray) -> int:
@@ -178,11 +173,11 @@ Variable = Real | Integer | Choice
 class Variables:
     """Named variables, or a list of them, as coordinates from 0 to 1 that an optimizer searches.
 
-    Whole numbers are rounded, and a choice is the highest of the scores of its values. If all are
-    choices, and the optimizer can search choices, it does.
+    Whole numbers are rounded, and the value of a choice is the one with the highest score. If there
+    are only choices, and the optimizer can search choices, it searches them without coordinates.
 
     Attributes:
-        space: what the optimizer searches.
+        space: the space that the optimizer searches.
         start: x0, a dict or a list of plain Python values.
         rounded: whether coordinates are rounded, to whole numbers or choices.
     """

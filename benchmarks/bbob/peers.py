@@ -14,7 +14,7 @@ _HALF = 2.5  # half the width of BBOB's domain [-5, 5]^d in the units of Problem
 
 
 class _Over(Exception):  # noqa: N818
-    """The budget is spent, or the problem is solved."""
+    """Ends a search whose budget is spent or whose problem is solved."""
 
 
 def differential_evolution(problem: Problem, budget: int, seed: int) -> None:
@@ -80,7 +80,7 @@ PEERS: dict[str, Callable[[Problem, int, int], Any]] = {
     "cmaes": cmaes,
     "pypop7": pypop7,
 }
-"""What runs each peer on a problem with a budget and a seed."""
+"""Name of a peer → function that runs it on a problem with a budget and a seed."""
 
 
 def missing(name: str) -> bool:

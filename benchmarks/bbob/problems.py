@@ -15,12 +15,12 @@ from craft_zoo.errors import CraftZooError, needs_extra
 
 
 class Kind(NamedTuple):
-    """A suite's functions and dimensions, and what an optimizer should know of all its functions.
+    """A suite of COCO: its functions, and properties that all of them have.
 
     Attributes:
-        functions: numbers.
-        dimensions: numbers of variables that the suite has.
-        facts: options of ``auto``.
+        functions: numbers of the functions.
+        dimensions: numbers of variables that a function may have.
+        facts: properties of the functions, as options of ``auto``.
     """
 
     functions: range
@@ -36,9 +36,9 @@ SUITES = {
 }
 """COCO's suites of one objective without constraints, by name."""
 
-_INSTANCES = 15  # of the suites but bbob
-_MEDIAN_OF = 31  # values of a noisy function
-_BEST = "._bbob_problem_best_parameter.txt"  # where cocoex writes it
+_INSTANCES = 15  # instances of a function, except in bbob, where there is no limit
+_MEDIAN_OF = 31  # evaluations of a noisy function, whose median stands for its true value
+_BEST = "._bbob_problem_best_parameter.txt"  # file in which cocoex writes the best point
 
 TARGETS = 10.0 ** (np.arange(10, -41, -1) / 5)
 """(51,) COCO's precisions from 10^2 down to 10^-8, evenly spread on the log scale."""
@@ -63,11 +63,11 @@ class Problem:
     """One instance of a function, evaluated at the middle of its domain plus a fifth of its width
     times z: at ``x = 2 z`` in bbob, whose domain is [-5, 5]^d.
 
-    cocoex rounds the variables of bbob-mixint that are whole numbers. Of bbob-noisy it tells only
-    noisy values, so the precision is that of the median of 31 further ones, which are not counted:
-    it is near the value without noise where that is normal (101, 104, …) or Cauchy (103, 106, …),
-    and lies above it where noise is uniform (102, 105, …). The noise is the same for each problem
-    that is made, if no other is made in between.
+    cocoex rounds the variables of bbob-mixint that are whole numbers. For bbob-noisy it gives only
+    noisy values, so the precision is computed from the median of 31 further evaluations, which are
+    not counted. The median is near the value without noise where the noise is normal (101, 104, …)
+    or Cauchy (103, 106, …), and above it where the noise is uniform (102, 105, …). The noise is the
+    same for each problem that is made, if no other is made in between.
 
     Args:
         function: 1 to 24; 101 to 130 in bbob-noisy.
@@ -80,7 +80,7 @@ class Problem:
         precision: f - f_opt of the best point so far.
         reached: (51,) number of evaluations after which each of :data:`TARGETS` was first reached;
             inf if not reached.
-        facts: options of ``auto`` that say what kind of function it is.
+        facts: properties of the function, as options of ``auto``.
 
     Raises:
         CraftZooError: a number is out of range, or cocoex is not installed.
@@ -102,12 +102,12 @@ class Problem:
         self._next = 0  # index of the first target not reached
 
     def _open(self, cocoex: ModuleType, suite: str, function: int, instance: int) -> None:
-        """Make a problem that cocoex knows only as a part of its suite."""
+        """Open a problem that cocoex offers only as a part of its suite."""
         index = function - SUITES[suite].functions[0] + 1
         wanted = f"dimensions:{self.dimension} function_indices:{index} instance_indices:{instance}"
 
         def made() -> Any:
-            self._suite = cocoex.Suite(suite, "", wanted)  # its problems need it
+            self._suite = cocoex.Suite(suite, "", wanted)  # kept, as its problems need it
             return self._suite.get_problem(0)
 
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -115,7 +115,7 @@ class Problem:
             problem._best_parameter("print")
             self._evaluate = problem
             self._optimum = self._undisturbed(np.loadtxt(Path(folder) / _BEST))
-        self._evaluate = made()  # whose noise begins anew
+        self._evaluate = made()  # opened again, so that its noise starts anew
         low, high = self._evaluate.lower_bounds, self._evaluate.upper_bounds
         self._middle, self._scale = (low + high) / 2, (high - low) / 5
 

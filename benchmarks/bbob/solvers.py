@@ -25,7 +25,7 @@ _RESTARTS = 100  # more than any budget allows, so no limit in practice
 
 @dataclass(frozen=True)
 class Solver:
-    """An optimizer, through craft-zoo or bare.
+    """An optimizer, run through craft-zoo or directly by its library ("bare").
 
     Attributes:
         spec: as given to :func:`craft_zoo.optimizers.create`; one of

@@ -30,7 +30,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.files import write_atomically
 from craft_zoo.machine import keep_freed_memory, use_threads
 
-_ROUTES = ("scores", "classify")  # of what is served under load
+_ROUTES = ("scores", "classify")  # routes that are measured under load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m craft_zoo.benchmarks.speed",
-        description="Time and memory against a naive way, in one run on this machine.",
+        description="Time and memory of craft-zoo and of naive implementations on this machine.",
     )
     commands = parser.add_subparsers(metavar="WHAT", required=True)
 
@@ -71,34 +71,36 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(measure=measure)
         return added
 
-    scoring = command("scoring", _scoring, "a generation: as released, without padding, the engine")
+    scoring = command(
+        "scoring", _scoring, "scoring a generation: as released, without padding, by the engine"
+    )
     scoring.add_argument("--model", action="append", choices=ARCHITECTURES, help="(default: all)")
     scoring.add_argument("--classes", action="append", type=int, help=f"(default: {CLASSES})")
     scoring.add_argument("--compile", action="store_true", help="compile the engine's tower")
-    command("images", _images, "features of images: the bare model, usual loops, ours")
-    run = command("run", _run, "a whole run against the released loop")
-    command("scaling", _scaling, "cost against candidates, classes and budget")
-    command("growth", _growth, "a run's cost against classes, images and queries")
-    command("jobs", _jobs, "what scoring the generations of four runs in one call gains")
+    command("images", _images, "features of images: by the bare model, usual loops, and craft-zoo")
+    run = command("run", _run, "a whole run, compared with the released loop")
+    command("scaling", _scaling, "cost by number of candidates, classes and queries")
+    command("growth", _growth, "cost of a run by number of classes, images and queries")
+    command("jobs", _jobs, "gain of scoring the generations of four runs in one call")
     command("memory", _memory, "memory of a generation at ImageNet's size")
     large = command("large", _large, "time and memory of a run with many classes")
     for name, number in (("classes", 1000), ("shots", 4), ("queries", 100)):
         large.add_argument(f"--{name}", type=int, default=number, help=f"(default: {number})")
-    command("settings", _settings, "what the settings for threads and memory are worth")
-    command("harness", _harness, "what the journal costs, and two processes gain")
-    serving = command("serving", _serving, "what a network between costs")
+    command("settings", _settings, "effect of the settings for threads and memory")
+    command("harness", _harness, "cost of the journal, and gain of two processes")
+    serving = command("serving", _serving, "cost of querying a served model")
     for each in (run, serving):
         each.add_argument("--dataset", default="digits", help="or folder:PATH (default: digits)")
         each.add_argument("--classnames", metavar="FILE", help="words for the classes")
     run.add_argument("--way", action="append", choices=WAYS, help="(default: all)")
     for name, number in (("queries", 8000), ("seeds", 3)):
         run.add_argument(f"--{name}", type=int, default=number, help=f"(default: {number})")
-    load = command("load", _load, "what a server gains by putting requests together")
+    load = command("load", _load, "gain of a server from batching requests")
     load.add_argument(
         "--route",
         action="append",
         choices=_ROUTES,
-        help="scores of a model, or classify of an adapter (default: both)",
+        help="scores: of a model; classify: by an adapter (default: both)",
     )
     return parser
 

@@ -26,7 +26,7 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.openclip.model import OpenCLIP, _Features
 from craft_zoo.seeding import generator
 
-_OF_CLASS, _OF_IMAGE = 4.0, 9.0  # lengths of the draws beside that of a text's features
+_OF_CLASS, _OF_IMAGE = 4.0, 9.0  # lengths of the draws; features of a text have length 1
 _TEST_SHOTS = 2
 # Classes, shots and queries of the runs that show how cost grows with one of them.
 _GROWTH = {
@@ -39,8 +39,8 @@ _GROWTH = {
 class _Simulated(OpenCLIP):
     """craft-mini with drawn image features: an image is an array with the label of its class.
 
-    The features of an image are those of its class name and two normal draws, the class's and its
-    own. They take no time, and encoding 16,000 images would take most of a measurement.
+    The features of an image are the sum of its class name's features, a normal draw for its class
+    and a normal draw for the image. Encoding 16,000 real images would take most of a measurement.
     """
 
     def __init__(self, classnames: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ class _Simulated(OpenCLIP):
     def images(
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> _Features:
-        """Draw features for images of which each is its label."""
+        """Draw features; each image is an array of its label."""
         labels = torch.tensor([int(np.asarray(image)[0, 0]) for image in images])
         of_class = self._of_class[labels]
         features = F.normalize(of_class + self._draw(len(labels), of_class.shape[1], _OF_IMAGE))

@@ -2,7 +2,7 @@
 
 Each client has its own key and sends its next request after each response. The rows of a
 measurement have the columns max_batch, turn, client, requests, errors, p50 and p99 (latency, ms)
-and seconds, beside those that the functions name.
+and seconds, besides those that the functions name.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _Given = tuple[Sequence[str], Sequence[ImageSource]]  # class names and images o
 
 
 class _Client:
-    """Sends requests, with so little work of its own that it hardly affects the measurement."""
+    """Sends requests, with so little work that it hardly affects the measurement."""
 
     def __init__(self, url: str, key: str, number: int) -> None:
         self._address, self._key = url.removeprefix("http://"), key

@@ -40,7 +40,7 @@ class _Clocked(WrappedVLM):
     """A model whose own processor time is measured.
 
     Attributes:
-        seconds: of processor time, for images and for scores.
+        seconds: processor time for images and scores.
     """
 
     seconds = 0.0
@@ -92,7 +92,7 @@ def measure_runs(
     The ways: the released loop; craft-zoo with the same settings; craft-zoo's ``craft`` with the
     network refiner, by ``cma`` and by ``spsa-gc``; ``craft`` with its defaults. They take turns on
     one model, and each encodes its training images without a cache. ``processor`` is processor
-    time, ``beyond`` what of it the model does not need for images and scores.
+    time, ``beyond`` the part of it outside the model (images and scores).
     """
     data = load_dataset(dataset, classnames=classnames)
     model, preprocess, tokenizer = mini.create()

@@ -3,7 +3,7 @@
 - :class:`Anchors`: anchor texts and their prompts
 - :func:`anchor_words`, :func:`words_excluding`: candidate words from the shipped list
 - :func:`highest_variance`, :func:`most_informative`: selection of anchors by their logits
-- :func:`keep_best`: selection of the anchors to deploy, beside the class logits
+- :func:`keep_best`: selection of the anchors to deploy, given the class logits
 """
 
 from craft_zoo.anchors.anchors import Anchors

@@ -16,7 +16,7 @@ def highest_variance(logits: np.ndarray, count: int) -> np.ndarray:
 
 
 def most_informative(logits: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """(count,) indices of the columns of (N, K) logits with most information on the labels (N,).
+    """(count,) indices of the columns of (N, K) logits that are most informative of labels (N,).
 
     The criterion is the mutual information of a single column with the labels, estimated from
     nearest neighbours (Ross 2014, scikit-learn). One image per class does not suffice for an
@@ -58,7 +58,7 @@ def keep_best(
     if size == 1:
         kept = Anchors(tuple(anchors.texts[column] for column in columns), anchors.prompts)
     else:
-        assert isinstance(anchors.prompts, np.ndarray), "templates come singly"
+        assert isinstance(anchors.prompts, np.ndarray), "anchors have a single template"
         kept = Anchors(anchors.texts, anchors.prompts[columns[::size] // size])
     return kept, anchor_logits[:, columns]
 
@@ -66,10 +66,10 @@ def keep_best(
 def most_explanatory(
     anchor_logits: np.ndarray, logits: np.ndarray, labels: np.ndarray, count: int, *, size: int = 1
 ) -> np.ndarray:
-    """Indices of the anchors that explain most of the labels beside class logits and each other.
+    """Indices of the anchors that explain most of the labels, given the logits of the classes.
 
     Forward selection in a ridge regression of the one-hot labels: each step adds the anchor that
-    reduces the penalised squared error most, so two anchors that say the same are not both chosen.
+    reduces the penalised squared error most, so of two similar anchors usually one is chosen.
 
     Args:
         anchor_logits: (N, M) logits of the anchors.
@@ -88,7 +88,7 @@ def most_explanatory(
     x /= max(float(np.sqrt(np.square(x).sum(axis=1).mean())), 1e-12)
     y = np.eye(n_classes)[labels]
     known, rest = x[:, :n_classes], np.concatenate([x[:, n_classes:], y - y.mean(axis=0)], axis=1)
-    # Products of what the regression on the features chosen so far leaves of anchors and labels.
+    # Products of the residuals of anchors and labels after the regression on the chosen features.
     fitted = known.T @ known + _RIDGE * np.eye(n_classes)
     left = rest.T @ rest - rest.T @ known @ np.linalg.solve(fitted, known.T @ rest)
     n_anchors, chosen = anchor_logits.shape[1], list[int]()

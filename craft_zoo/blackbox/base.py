@@ -299,7 +299,7 @@ class VLM(ABC):
 
     @property
     def billed(self) -> Usage:
-        """What the model has billed so far; nothing, if it bills nothing or cannot tell."""
+        """Usage that the model has billed so far; 0 if it bills nothing, or does not know."""
         return Usage()
 
     def keep_responses(self, path: Path) -> None:  # noqa: B027, most models ignore it

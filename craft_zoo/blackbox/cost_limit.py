@@ -55,7 +55,7 @@ class CostLimit:
         return (self.price or Price()).cost(self.usage)
 
     def exceeded_by(self, more: Usage) -> Literal["predictions", "cost"] | None:
-        """Which limit further usage would exceed; None: neither."""
+        """The limit that further usage would exceed; None: neither."""
         total = self.usage + more
         if self._most is not None and total.predictions > self._most:
             return "predictions"

@@ -1,4 +1,4 @@
-"""Tokens that a vision transformer gets beside an image's patches."""
+"""Tokens that a vision transformer reads in addition to an image's patches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from craft_zoo.errors import CraftZooError
 
 
 class Embeddings(NamedTuple):
-    """What the owner of a model on this machine knows of its embeddings.
+    """Statistics of a model's embeddings, by which tokens for it are scaled.
 
     Attributes:
         words: standard deviation of the entries of all token embeddings.

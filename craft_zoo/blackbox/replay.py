@@ -63,7 +63,7 @@ class ReplayVLM(WrappedVLM):
         self._usage = Usage()
         self._settled = False
         self._session: str | None = None
-        self._requests = 0  # that have names, including replayed ones
+        self._requests = 0  # requests that have names, including replayed ones
         self._handed: WeakKeyDictionary[ImageSet, _Parts] = WeakKeyDictionary()
         vlm.keep_responses(journal.responses)
 

@@ -1,4 +1,4 @@
-"""Evaluate an adapter on a data set's test images, beside the model without it.
+"""Evaluate an adapter on a data set's test images, and the model without it.
 
 The data set may have all of the adapter's classes or some of them. With --out, the answers are
 written to a folder, and with --card, a model card.

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="*",
         metavar="OTHER",
-        help="another folder, or an archive of one, whose runs are shown beside DIR's",
+        help="another folder, or an archive of one, whose runs are shown too",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the report (default: DIR/report)"

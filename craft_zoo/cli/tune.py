@@ -268,7 +268,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _panel(options: argparse.Namespace, title: str, cost: str, found: Evaluation | None) -> Panel:
-    """What came out, what it cost, and the next commands, for a terminal."""
+    """Accuracies, costs and the next commands, for a terminal."""
     rows = Table.grid(padding=(0, 2))
     if found is not None:
         low, high = found.interval

@@ -109,7 +109,7 @@ class VectorService(ABC):
     vendor: ClassVar[str | None] = None
     vendor_url: ClassVar[str | None] = None
     image_bytes = 20 * 10**6
-    request_tokens: int | None = None  # that each request has in addition; None: see TokenRule
+    request_tokens: int | None = None  # added to each request; None: see TokenRule
 
     def __init__(
         self,

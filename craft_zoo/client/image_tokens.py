@@ -10,7 +10,7 @@ from craft_zoo.protocol.tokens import TokenRule
 
 @dataclass(frozen=True)
 class ImageRule:
-    """How many tokens an image has.
+    """Rule for the number of tokens of an image.
 
     Attributes:
         side: side of a square, in pixels.
@@ -71,7 +71,7 @@ _RULES = {
 
 @dataclass(frozen=True)
 class ModelTokens(TokenRule):
-    """Estimates the tokens of a service.
+    """Rule for the number of tokens that a service counts, an estimate.
 
     Attributes:
         rule: of images, unless ``image`` says how many tokens an image has; None: see
@@ -90,7 +90,7 @@ class ModelTokens(TokenRule):
 
 
 def image_rule(model: str) -> ImageRule | None:
-    """How a model counts the tokens of an image; None: unknown."""
+    """The rule by which a model counts the tokens of an image; None: unknown."""
     name = model.rpartition("/")[2]  # of services that name the owner too, as openai/gpt-4o
     found = [start for start in _RULES if f"{name}-".startswith(f"{start}-")]
     return _RULES[max(found, key=len)] if found else None

@@ -37,7 +37,7 @@ class Billed(Protocol):
 
     @property
     def usage(self) -> Usage:
-        """What the service bills for the request."""
+        """Usage that the service bills for the request."""
 
 
 Answer = TypeVar("Answer", bound=Billed)
@@ -112,7 +112,7 @@ class PaidVLM(VLM):
 
     @property
     def billed(self) -> Usage:
-        """What the service has billed so far."""
+        """Usage that the service has billed so far."""
         return self.cost_limit.usage
 
     def keep_responses(self, path: Path) -> None:

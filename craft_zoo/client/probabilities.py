@@ -19,7 +19,7 @@ def decimals_of(probabilities: np.ndarray) -> int | None:
 
 
 def floor_of(probabilities: np.ndarray) -> float:
-    """What a zero among probabilities stands for: half of the last decimal, if they are rounded.
+    """Probability that replaces a zero: half of the last decimal, if probabilities are rounded.
 
     A service that rounds to d decimals returns multiples of 10⁻ᵈ only.
     """
@@ -30,7 +30,7 @@ def floor_of(probabilities: np.ndarray) -> float:
 def log_of(probabilities: np.ndarray) -> np.ndarray:
     """Natural logarithms of (N, C) probabilities, float32 and finite.
 
-    Zeros are what :func:`floor_of` says. If a row's sum shows that the service left out its small
+    Zeros become :func:`floor_of`. If a row's sum shows that the service left out its small
     probabilities, as with the five largest alone, the zeros share what is missing, each at most the
     smallest probability of the row.
     """

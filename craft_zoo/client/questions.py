@@ -68,7 +68,7 @@ class Reply(NamedTuple):
 
 
 def request_usage(input_tokens: Any, output_tokens: Any) -> Usage:
-    """What a request about one image is billed, from the counts of tokens in its response.
+    """Usage of a request about one image, from the counts of tokens in its response.
 
     Raises:
         TypeError, ValueError: a count is no number.
@@ -79,7 +79,7 @@ def request_usage(input_tokens: Any, output_tokens: Any) -> Usage:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a service accepts in a request.
+    """Limits of a service on a request.
 
     Attributes:
         questions: maximum number of questions.
@@ -422,7 +422,7 @@ class _Classes(_QuestionBox):
         return [options[shift:] + options[:shift] + last for shift in self._shifts(len(options))]
 
     def _shifts(self, count: int) -> list[int]:
-        """How far each order of the options is rotated."""
+        """Number of places by which each order of the options is rotated."""
         orders = self._owner._permutations
         return [count * order // orders for order in range(orders)]
 

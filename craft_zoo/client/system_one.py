@@ -35,14 +35,14 @@ KEY = "SYSTEMONE_API_KEY"
 ROUTE = "/v1/systemone"
 IMAGES_HEADER = "TypeSafe-Danger-Zone-Images"  # without it, TypeSafe refuses images
 _OPTION_BYTES = 1000  # maximum size of an answer per option
-# Last line of the prompt that transformers makes of a question for models without one of their own.
+# Last line of the prompt of transformers for a model without a template for questions.
 _CHOOSE = "Answer with the letter of the option that fits best (A to Z) only."
 _DECIDE = "Answer Yes or No only."
 
 
 @dataclass(frozen=True)
 class SystemOneOptions(ServiceOptions):
-    """Options of a System One service, beside those of every service.
+    """Options of a System One service, in addition to those of every service.
 
     Attributes:
         timeout: seconds to wait for an answer; some servers answer the questions of a request, and
@@ -151,7 +151,7 @@ def _encoded(question: Question) -> dict[str, Any]:
 
 
 def _prompt(question: dict[str, Any]) -> str:
-    """What transformers asks a model that has no template for questions, without the image."""
+    """The prompt of transformers, without the image, for a model that has no template."""
     options = [
         f"A. {value}: {description}" if description else f"A. {value}"
         for value, description in question.get("criteria", {}).items()

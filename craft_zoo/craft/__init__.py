@@ -7,7 +7,7 @@ ICML 2024. The loop uses only the interface of the black box.
 - :class:`Objective`: turns logits into losses and updates the refiner; :class:`ConvexObjective`:
   with the convex refiner; :class:`CrossEntropyObjective`: without a refiner;
   :mod:`craft_zoo.craft.network_objective`: with the paper's refiner, by PyTorch
-- :class:`RefinerFitter`: fits the convex refiner, and a classifier on local features beside it
+- :class:`RefinerFitter`: fits the convex refiner and a classifier on local features
 - :class:`CraftConfig`: settings; :data:`DATASET_TEMPLATE`: value of ``template`` that selects the
   data set's template
 """

@@ -37,7 +37,7 @@ class CraftConfig:
         discriminant: whether the convex refiner is the sum of logistic regression and discriminant
             analysis, see :func:`craft_zoo.refiner.choose_sum`; otherwise logistic regression alone.
         local: names of features that this machine computes of the images, joined by ``+``, see
-            :func:`craft_zoo.local_features.feature_names`; a classifier on them is deployed beside
+            :func:`craft_zoo.local_features.feature_names`; a classifier on them is deployed with
             the convex refiner. "": none.
         prior: probabilities of the classes that a deployed convex refiner assumes before it sees an
             image: ``uniform``; ``train``, the shares of the training images; or a number for each

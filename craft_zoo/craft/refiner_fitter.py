@@ -1,4 +1,4 @@
-"""RefinerFitter: fits what is deployed beside a prompt, convex refiner and local classifier."""
+"""RefinerFitter: fits the convex refiner and the local classifier that belong to a prompt."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class RefinerFitter:
         return replace(refiner, bias=refiner.bias + prior)
 
     def solution(self, prompt: Prompt, refiner: ConvexRefiner) -> Solution:
-        """What is deployed with a prompt and a refiner that was fitted to its logits."""
+        """The solution of a prompt and a refiner that was fitted to its logits."""
         return Solution(prompt, refiner, self.anchors, self.classifier)
 
     def _choose(self, logits: np.ndarray) -> Regularization:

@@ -1,4 +1,4 @@
-"""Methods with anchors (texts beside the class names), which need more predictions per image."""
+"""Methods with anchors (texts besides the class names), which need more predictions an image."""
 
 from __future__ import annotations
 

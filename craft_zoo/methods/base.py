@@ -295,7 +295,7 @@ def register_method(
         uses_optimizer: whether the result depends on the optimizer.
         is_categorical: whether the optimizer searches categorical choices instead of real numbers.
         white_box: whether it accesses the model's internals; such references are drawn dashed.
-        settings: the fields of :class:`CraftConfig` that the result depends on, beside the
+        settings: the fields of :class:`CraftConfig` that the result depends on, besides the
             template; None: all.
         own: settings that the method alone has, read by :meth:`Problem.own`. The user sets them as
             ``--set METHOD.SETTING=VALUE``. Their types must have hashable values.
@@ -309,14 +309,14 @@ def register_method(
         chooses_words: whether the words that are deployed as anchors are chosen by their logits on
             the training images; None: they are not.
         views: number of augmented views of the training images (N predictions each) that it scores
-            beside its queries; None: one per epoch of the network refiner, if it reads the setting
+            besides its queries; None: one per epoch of the network refiner, if it reads the setting
             ``views`` and that is above 0.
         asks_initial: whether it scores the training images under the initial prompt.
         deployable: whether an adapter can represent the solution.
-        start: initial prompt, whatever the setting ``template`` is, and like it possibly
-            ``dataset``; None: that of the setting.
-        uses_torch: whether it needs the extra ``torch`` for itself, whatever the model is. Its
-            module must be importable without it.
+        start: initial prompt, which replaces the setting ``template`` and may be ``dataset`` too;
+            None: that of the setting.
+        uses_torch: whether the method itself needs the extra ``torch``. Its module must be
+            importable without it.
     """
     known = {field.name for field in fields(CraftConfig)} - {"own"}
     used = known if settings is None else frozenset(settings) | {"template"}

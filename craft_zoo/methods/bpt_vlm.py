@@ -109,7 +109,7 @@ OPTIONS = (
         "cma",
         "cma, sep-cma, mmes or lm-ma-es, in generations of 30",
     ),
-    Option("image_tokens", int, 5, "tokens beside an image's patches, where the model takes them"),
+    Option("image_tokens", int, 5, "tokens added to an image's patches, if the model accepts them"),
     Option("dim", int, 500, "coordinates of the texts, and of the images"),
 )
 

@@ -1,6 +1,6 @@
 """Loads checkpoint files without running code that they contain.
 
-From pickles, only tensors and plain values are built. Known types that are often saved beside the
+From pickles, only tensors and plain values are built. Known types that are often saved with the
 weights (numpy numbers, arguments of training scripts) are skipped; other types are refused.
 """
 
@@ -28,7 +28,7 @@ from craft_zoo.errors import CraftZooError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 _PREFIXES = ("module.", "model.", "clip_model.")
-# Keys beside the weights in OpenAI's archives and in state dicts saved from them.
+# Keys besides the weights in OpenAI's archives and in state dicts saved from them.
 _OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")
 _NAMED = 4  # maximum number of keys in an error message
 _MOST_UNPACKED = 2**26  # bytes that the compressed program of an archive may add to the file's size

@@ -157,7 +157,7 @@ class ImageEncoder:
 
 
 def _last_step(preprocess: Callable[..., Tensor]) -> tuple[Normalize | None, tuple[int, ...]]:
-    """The normalisation of colours and the input's (height, width), if they can be told."""
+    """The normalisation of colours and the input's (height, width), if the step has them."""
     steps = preprocess.transforms if isinstance(preprocess, Compose) else [None]
     if not isinstance(steps[-1], Normalize):
         return None, ()

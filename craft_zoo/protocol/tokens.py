@@ -12,7 +12,7 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class TokenRule:
-    """How many tokens texts and images have.
+    """Rule for the number of tokens of texts and images.
 
     The default values are those of ``craft-zoo serve``; for other services they are estimates.
 

@@ -293,8 +293,8 @@ def _one_shot_variance(logits: np.ndarray, with_anchors: bool) -> float:
     Two images of two classes do not say whether zero-shot prediction has the two in the right
     order: a variance of 1 turned the order round in one draw of seven. Both rules are the weakest
     with which sub-tasks of four data sets rarely fell by 5 points (docs/lab-notebook.md). Without
-    anchors, a correction of few classes may also not be large beside the differences between the
-    (N, C) logits.
+    anchors, a correction of few classes may also not be much larger than the differences between
+    the (N, C) logits.
     """
     n_classes = logits.shape[1]
     if with_anchors:

@@ -65,9 +65,9 @@ def _fault_of_jpeg(content: bytes) -> str | None:
         if scans > _JPEG_SCANS:
             return f"has more than {_JPEG_SCANS} scans"
         if segments > _JPEG_SEGMENTS or tables > _JPEG_TABLE_BYTES or junk > _JPEG_JUNK_BYTES:
-            return "holds much beside its pixels"
+            return "has too many bytes besides its pixels"
     if not scans and junk + len(content) - at > _JPEG_JUNK_BYTES:
-        return "holds much beside its pixels"
+        return "has too many bytes besides its pixels"
     return None
 
 

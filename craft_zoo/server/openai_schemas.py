@@ -135,13 +135,13 @@ class _Question(Body):
 
 
 class PredicateQuestion(_Question):
-    """Whether a statement about the image is true."""
+    """A question: is a statement about the image true?"""
 
     type: Literal["predicate"]
 
 
 class ChoiceQuestion(_Question):
-    """Which option fits the image."""
+    """A question: which of the options fits the image?"""
 
     type: Literal["choice"]
     choices: Annotated[list[Choice], FailFirst(), AfterValidator(_check_distinct)] = Field(
@@ -150,7 +150,7 @@ class ChoiceQuestion(_Question):
 
 
 class ScoreQuestion(_Question):
-    """Which of the ordered levels fits the image."""
+    """A question: which of the ordered levels fits the image?"""
 
     type: Literal["score"]
     levels: Annotated[list[Level], FailFirst(), AfterValidator(_check_distinct)] = Field(

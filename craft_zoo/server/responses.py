@@ -13,7 +13,7 @@ _LEAST = np.finfo(np.float32).min
 def scores_to_return(logits: np.ndarray, answers: Answers, top_k: int | None) -> np.ndarray:
     """The scores that a client receives, made of the model's logits.
 
-    Beside the result, a bounded amount of memory is allocated, whatever its size.
+    Apart from the result, the memory that is allocated is bounded.
 
     Args:
         logits: (..., C) float32, finite.

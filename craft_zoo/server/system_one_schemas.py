@@ -23,7 +23,7 @@ class Asset(Body):
 
 
 class NoulQuestion(Body):
-    """Whether a statement about the image is true; the criteria describe both cases."""
+    """A question: is a statement about the image true? The criteria describe both cases."""
 
     type: Literal["noul"]
     instructions: Content | None = None
@@ -31,7 +31,7 @@ class NoulQuestion(Body):
 
 
 class ChoiceQuestion(Body):
-    """Which option fits the image; the criteria describe the options."""
+    """A question: which option fits the image? The criteria describe the options."""
 
     type: Literal["choice"]
     instructions: Content | None = None
@@ -41,7 +41,7 @@ class ChoiceQuestion(Body):
 
 
 class ScoreQuestion(Body):
-    """Which of the levels fits the image; they are ordered."""
+    """A question: which of the ordered levels fits the image?"""
 
     type: Literal["score"]
     instructions: Content | None = None

@@ -32,7 +32,7 @@ from craft_zoo.server.uploads import UploadedImage
 
 router = guarded("adapter")
 
-_ENTRY_BYTES = 32  # of a class in an answer, beside its name
+_ENTRY_BYTES = 32  # of a class in an answer, without its name
 
 TopK = Annotated[
     int | None, Query(ge=1, description="number of likeliest classes to return; default: all")
@@ -78,7 +78,7 @@ async def classify_images(call: Caller, top_k: TopK = None, key: OptionalKey = N
         )
     body = await call.read_body(limits.json_bytes if in_json else limits.body_bytes)
     adapter = _adapter_of(service)
-    # Who serves the model may limit what an answer tells.
+    # The settings of the server may limit the number of classes in an answer.
     shown = min(top_k or len(adapter.classnames), service.settings.top_k or len(adapter.classnames))
 
     async def prepare() -> Prepared:

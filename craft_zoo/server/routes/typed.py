@@ -30,7 +30,7 @@ from craft_zoo.server.uploads import UploadedImage
 
 RULE = TokenRule()  # by which tokens are counted
 _TEXT_BYTES = 2**11  # of a text and its features
-_ENTRY_BYTES = 2**7  # of an option in an answer, beside its value
+_ENTRY_BYTES = 2**7  # of an option in an answer, without its value
 
 
 @dataclass(frozen=True)
