@@ -81,13 +81,13 @@ def with_scans(count: int) -> bytes:
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "segments": (lambda: with_segments(b"\xff\xe1\0\2", 2**20), "many bytes besides its pixels"),
     "comments": (lambda: with_segments(b"\xff\xfe\0\2", 2**20), "many bytes besides its pixels"),
-    "tables": (lambda: with_segments(b"\xff\xdb\xff\xff" + bytes(65533), 99), "much beside"),
+    "tables": (lambda: with_segments(b"\xff\xdb\xff\xff" + bytes(65533), 99), "many bytes besides"),
     "frames": (
         lambda: with_segments(b"\xff\xc0\xff\xff" + bytes(65533), 9),
         "holds more than one frame",
     ),
     "filling": (lambda: with_segments(b"\xff", 2**22), "many bytes besides its pixels"),
-    "filling, escaped": (lambda: with_segments(b"\xff" * 2**20 + b"\0", 4), "much beside"),
+    "filling, escaped": (lambda: with_segments(b"\xff" * 2**20 + b"\0", 4), "many bytes besides"),
     "no scan": (lambda: b"\xff\xd8\xff" + bytes(2**22), "many bytes besides its pixels"),
     "scans": (lambda: with_scans(100), "has more than 64 scans"),
     "chunks": (lambda: png(chunk(b"prIv", b"") * 2**17), "too many chunks"),
