@@ -16,7 +16,7 @@ from craft_zoo.refiner.folds import held_out_folds
 from craft_zoo.seeding import generator
 
 _SAMPLE = 2**17  # maximum number of logits of a sample
-_IMAGES = 16  # of each class that a sample may have, however many classes there are
+_IMAGES = 16  # images of each class that a sample may have, for any number of classes
 
 Choice = Callable[[np.ndarray, np.ndarray, np.ndarray | None], tuple[Regularization, ...]]
 
@@ -29,9 +29,9 @@ def on_sample_if_large(choose: Choice) -> Choice:
     so: first to at most 2^17 / C² images of each class, or 16 if that is more, then to a random
     part of the classes, with the logits of these alone.
 
-    The prior of the refiner's weights stays as it was chosen: the penalty is relative to the mean
+    The prior of the refiner's weights is that of the sample. The penalty is relative to the mean
     over the images, and refers to features of unit mean squared length, see :class:`Scaling`. It is
-    divided by the factors by which the images are more and this length is larger.
+    therefore divided by the ratios of the numbers of images and of the mean squared lengths.
 
     Args:
         choose: a function of logits (N, C), labels (N,) and anchor logits (N, M) or None.
