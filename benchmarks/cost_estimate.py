@@ -17,18 +17,19 @@ from craft_zoo.benchmarks.names import name_datasets
 from craft_zoo.benchmarks.runner import Measuring
 from craft_zoo.blackbox import VLM, Asked, Usage
 from craft_zoo.blackbox.base import several
+from craft_zoo.blackbox.usage import UNITS
 from craft_zoo.data import DatasetSpec, ImageSource, OpenedDatasets, published_datasets, split_part
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import (
     deployed_anchors,
     is_white_box,
+    most_llm_usage,
     most_queries,
     settings_of,
     starting_template,
 )
 from craft_zoo.rehearsal import Rehearsed, expected_usage, rehearse, rehearsed_size
 
-_UNITS = ("requests", "images", "input_tokens", "output_tokens")
 _TRIAL = 8  # images and contexts for measuring speed
 _NAMES = 20
 _SIDE = 224  # pixels, size of these images
@@ -153,12 +154,16 @@ def estimate_costs(
         row["evaluation"] += math.ceil((points + anchors / mine.n_classes) * n_measured)
         for other in others:
             row["evaluation"] += math.ceil((1 + anchors / other.n_classes) * other.n_test)
+        names_of = _classnames(mine, datasets)
+        paid = most_llm_usage(run.method, run.config, run.budget, names_of)
+        for name in UNITS:
+            row[name] += getattr(paid, name)
         if bills is not None and not is_white_box(run.method):
             usage = bills.of(run, trial, mine, n_train)
             usage += bills.of_measuring(run, trial, mine, n_measured, points)
             for other in others:
                 usage += bills.of_measuring(run, trial, other, other.n_test)
-            for name in _UNITS:
+            for name in UNITS:
                 row[name] += getattr(usage, name)
         if speed is not None and not is_white_box(run.method):
             row["seconds"] += (queries + points) * speed.context(mine.n_classes)
@@ -169,7 +174,7 @@ def estimate_costs(
                 encoded.add(each)
                 row["seconds"] += each.n_test * speed.image
     columns = ["dataset", "shots", "method", "optimizer", "budget", "here", "per_image"]
-    counts = ["runs", "done", "queries", "predictions", "evaluation", *_UNITS, "seconds"]
+    counts = ["runs", "done", "queries", "predictions", "evaluation", *UNITS, "seconds"]
     table = pd.DataFrame(
         [[*key, *(row.get(name, 0.0) for name in counts)] for key, row in rows.items()],
         columns=[*columns, *counts],
@@ -179,6 +184,13 @@ def estimate_costs(
     if speed is None:
         table["seconds"] = np.nan
     return table
+
+
+def _classnames(extent: Extent, opened: OpenedDatasets) -> list[str]:
+    """The class names of a data set; invented ones if it is not here."""
+    if extent.here:
+        return list(opened.open(extent.dataset).classnames)
+    return [f"thing {place}" for place in range(extent.n_classes)]
 
 
 class _Bills:
@@ -216,14 +228,17 @@ class _Bills:
         return self._known[key]
 
     def _task(self, run: RunSpec, extent: Extent) -> tuple[list[str], Sequence[ImageSource], str]:
-        names = [f"thing {place}" for place in range(extent.n_classes)]
         images: Sequence[ImageSource] = [np.zeros((_SIDE, _SIDE, 3), np.uint8)]
         template = None
         if extent.here:
             dataset = self._opened.open(extent.dataset)
-            names, template = list(dataset.classnames), dataset.template
+            template = dataset.template
             images = dataset.train.images or dataset.test.images
-        return names, images, starting_template(run.config, template, run.method)
+        return (
+            _classnames(extent, self._opened),
+            images,
+            starting_template(run.config, template, run.method),
+        )
 
 
 class _Speed:

@@ -23,6 +23,7 @@ from craft_zoo.methods import (
     EARLIER_SETTINGS,
     earlier_own_settings,
     get_method,
+    most_llm_usage,
     optimizers_for,
     own_options,
     own_settings,
@@ -234,6 +235,7 @@ def cross(
             )
     for variant in variants:
         get_method(variant.method)
+        most_llm_usage(variant.method, variant.config, 1, ())  # checks that one can be asked
     _check_optimizers(variants, every)
     runs: dict[RunSpec, None] = {}
     for dataset in dict.fromkeys(datasets):

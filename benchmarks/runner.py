@@ -11,7 +11,7 @@ from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Progress
+from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Price, Progress
 from craft_zoo.craft import Step
 from craft_zoo.data import LabelledImages, OpenedDatasets, Task
 from craft_zoo.errors import CraftZooError
@@ -139,10 +139,11 @@ class Bench:
             listener.started(run)
         predictor = Predictor(problem.vlm, problem.box, images, problem.meter)
         clock = _Clock(journal)
+        paid, price = problem.vlm.billed.llm, self.vlm.cost_limit.price or Price()
 
         def measure(step: Step) -> Point:
             test_accuracy = accuracy(predictor.logits(step.solution), measured.labels)
-            predictions = problem.meter.predictions
+            predictions, llm = problem.meter.predictions, problem.vlm.billed.llm - paid
             return Point(
                 queries=problem.meter.queries,
                 accuracy=test_accuracy,
@@ -153,6 +154,10 @@ class Bench:
                 evaluation_predictions=predictions["evaluation"],
                 seconds=clock.seconds(),
                 image_predictions=step.solution.predictions,
+                llm_requests=llm.llm_requests,
+                llm_input_tokens=llm.llm_input_tokens,
+                llm_output_tokens=llm.llm_output_tokens,
+                llm_cost=price.cost(llm),
             )
 
         points: list[Point] = []

@@ -179,7 +179,8 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns dataset, data_name, shots, label, method, optimizer, seeds (their number);
         queries, image_predictions, search_predictions, refiner_predictions, seconds (means over
-        seeds at the last point); accuracy, low, high, singles and area, area_low, area_high,
+        seeds at the last point), llm_requests, llm_input_tokens, llm_output_tokens, llm_cost (also
+        means); accuracy, low, high, singles and area, area_low, area_high,
         area_singles (:func:`area_under_curve`): means and limits as from :func:`mean_interval`,
         and tuples of one value per seed.
     """
@@ -198,6 +199,7 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
         row |= {"area": area, "area_low": area_low, "area_high": area_high}
         row["area_singles"] = tuple(areas)
         costs = ["image_predictions", "search_predictions", "refiner_predictions", "seconds"]
+        costs += ["llm_requests", "llm_input_tokens", "llm_output_tokens", "llm_cost"]
         rows.append(row | {name: ends[name].mean() for name in costs})
     return pd.DataFrame(rows)
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec
-from craft_zoo.blackbox import Busy, Journal
+from craft_zoo.blackbox import Busy, Journal, Usage
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import read_bounded, write_atomically
 from craft_zoo.records import check, parse, seal_holds, sealed
@@ -44,6 +44,8 @@ class Point:
             by purpose.
         seconds: since the run began, evaluation included.
         image_predictions: predictions per image that the deployed solution needs.
+        llm_requests, llm_input_tokens, llm_output_tokens, llm_cost: usage of a language model so
+            far, and its price; 0 if the price is unknown.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -57,6 +59,18 @@ class Point:
     evaluation_predictions: _Count
     seconds: _Measured
     image_predictions: _Measured = 1.0
+    llm_requests: _Count = 0
+    llm_input_tokens: _Count = 0
+    llm_output_tokens: _Count = 0
+    llm_cost: _Measured = 0.0
+
+    @property
+    def llm(self) -> Usage:
+        """Usage of a language model so far."""
+        return Usage(**{name: getattr(self, name) for name in _LLM[:-1]})
+
+
+_LLM = ("llm_requests", "llm_input_tokens", "llm_output_tokens", "llm_cost")
 
 
 class _Record(BaseModel):
@@ -157,7 +171,7 @@ class RunStore:
         """
         record = {
             "run": run.to_json(),
-            "points": [asdict(point) for point in points],
+            "points": [_values(point) for point in points],
             "lost": lost,
             "transfer": dict(transfer or {}),
             "environment": environment(),
@@ -199,6 +213,11 @@ class RunStore:
 
     def _folder(self, run: RunSpec) -> Path:
         return self.folder / "runs" / run.identity
+
+
+def _values(point: Point) -> dict[str, Any]:
+    """The fields of a point, those of a language model only where one was asked."""
+    return {name: value for name, value in asdict(point).items() if value or name not in _LLM}
 
 
 def _read(path: Path) -> Record:

@@ -85,12 +85,14 @@ class Choice:
         images: labelled images outside the shots.
         predictions: maximum number of predictions billed in addition to those of the run.
         words: description of the images, printed after the accuracy.
+        runs: number of runs of the method, that of tuning included.
     """
 
     kind: Kind
     images: LabelledImages
     predictions: int
     words: str
+    runs: int = 1
 
 
 def choose_estimate(
@@ -124,7 +126,8 @@ def choose_estimate(
     measured = prompts_an_image(method, config, budget, n_classes) + 1
     if whole and n_folds:
         # Each tuning run uses all shots except those of one fold.
-        return Choice("whole", none, (n_folds - 1) * asked + measured * n_shots, on_shots)
+        predictions = (n_folds - 1) * asked + measured * n_shots
+        return Choice("whole", none, predictions, on_shots, runs=1 + n_folds)
     # A method that queries few prompts at any budget does not search.
     searches = most_queries(method, config, 10**9, n_classes) > _FEW_QUERIES
     if n_folds and not searches and not is_white_box(method):

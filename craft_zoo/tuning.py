@@ -16,6 +16,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import (
     Problem,
+    asks_llm,
     check_method,
     default_optimizer,
     get_method,
@@ -69,7 +70,8 @@ def tune(
         task: the task; its test images are not used.
         method: see :func:`craft_zoo.methods.method_names`.
         optimizer: see :func:`craft_zoo.optimizers.create`; None: the method's default.
-        budget: maximum number of queries; None: 8,000, or 500 for a model that bills.
+        budget: maximum number of queries; None: 8,000, or 500 for a model that bills
+            or a method that asks a language model.
         seed: seed of all random draws; the same arguments give the same adapter.
         config: settings of the method.
         callbacks: called with every :class:`~craft_zoo.craft.Step` as it is made.
@@ -147,7 +149,7 @@ def check_tuning(
     _check_kind("vlm", vlm, VLM, 'load_vlm("craft-mini")')
     _check_kind("task", task, Task, "few_shot(dataset, shots=16, seed=1)")
     if budget is None:
-        budget = BILLED_BUDGET if vlm.bills else DEFAULT_BUDGET
+        budget = BILLED_BUDGET if vlm.bills or asks_llm(method) else DEFAULT_BUDGET
     check_settings(method, optimizer, budget=budget, seed=seed, config=config)
     return int(budget)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.image_tokens import Embeddings
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.blackbox.usage import Usage
@@ -297,10 +299,26 @@ class VLM(ABC):
         """
         return None
 
+    @cached_property
+    def cost_limit(self) -> CostLimit:
+        """Counts the usage, of a language model too (:attr:`Usage.llm`); it has no limit."""
+        return CostLimit()
+
     @property
     def billed(self) -> Usage:
-        """Usage that the model has billed so far; 0 if it bills nothing, or does not know."""
-        return Usage()
+        """Usage billed so far, by a language model and by the model, if it reports its usage."""
+        return self.cost_limit.usage.llm
+
+    def remembered(self, make: Callable[[], str], example: str) -> str:
+        """The text that ``make`` returns, which may differ each time and may be paid for.
+
+        With a :class:`Journal` it is recorded, and a restarted program does not make it again.
+
+        Args:
+            make: makes the text; :attr:`cost_limit` counts its cost.
+            example: a text of the same form, with which a dry run predicts the queries.
+        """
+        return make()
 
     def keep_responses(self, path: Path) -> None:  # noqa: B027, most models ignore it
         """Keep the responses to the current query in a file, for a service that bills each.
@@ -362,9 +380,18 @@ class WrappedVLM(VLM):
         return self._vlm.nearest_words(vectors)
 
     @property
+    def cost_limit(self) -> CostLimit:
+        """See :attr:`VLM.cost_limit`."""
+        return self._vlm.cost_limit
+
+    @property
     def billed(self) -> Usage:
         """See :attr:`VLM.billed`."""
         return self._vlm.billed
+
+    def remembered(self, make: Callable[[], str], example: str) -> str:
+        """See :meth:`VLM.remembered`."""
+        return self._vlm.remembered(make, example)
 
     def keep_responses(self, path: Path) -> None:
         """See :meth:`VLM.keep_responses`."""

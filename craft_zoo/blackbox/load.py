@@ -8,6 +8,7 @@ from pathlib import Path
 
 from craft_zoo import mini
 from craft_zoo.blackbox.base import VLM
+from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.usage import Price
 from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.optimizers.plugins import Registry
@@ -73,10 +74,11 @@ class ModelSpec:
                 )
             return opener(self)
         self.check_no_options()
-        if self.max_predictions is not None or self.max_cost is not None:
+        pays_llm = isinstance(self.price, Price) and self.price.knows_llm
+        if self.max_predictions is not None or (self.max_cost is not None and not pays_llm):
             raise CraftZooError(
                 f"{model} is on this machine and costs nothing: leave out the limits of "
-                f"predictions and cost"
+                f"predictions and cost, or give the price of a language model (llm_output_tokens=…)"
             )
         with needs_extra("torch", f"the model {model}"):
             from craft_zoo.openclip import OpenCLIP
@@ -84,7 +86,7 @@ class ModelSpec:
         if pretrained is None:
             model, _, tag = model.partition("@")
             pretrained = tag or None
-        return OpenCLIP.load(
+        vlm = OpenCLIP.load(
             model,
             pretrained,
             device=self.device,
@@ -93,6 +95,8 @@ class ModelSpec:
             compile=self.compile,
             cache=self.cache,
         )
+        vlm.cost_limit = CostLimit(price=self.price, max_cost=self.max_cost)
+        return vlm
 
     def check_no_options(self) -> None:
         """Raise CraftZooError if there are options, for a model that has none."""

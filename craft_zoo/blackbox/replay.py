@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
 from functools import cached_property
 from weakref import WeakKeyDictionary
@@ -125,6 +125,17 @@ class ReplayVLM(WrappedVLM):
         lengths = np.concatenate(found)
         self._journal.note({"lengths": lengths.tolist()})
         return lengths
+
+    def remembered(self, make: Callable[[], str], example: str) -> str:
+        """See :meth:`VLM.remembered`. The text and its cost are recorded."""
+        text, billed = "", Usage()
+        if not self._journal.replaying:
+            before = self._vlm.billed
+            text = make()
+            billed = self._vlm.billed - before
+        noted = self._journal.note({"remembered": text, "usage": astuple(billed)})
+        self._usage += Usage(*noted["usage"])
+        return str(noted["remembered"])
 
     def _note_usage(self, billed: Usage) -> None:
         """Count what the model billed, according to the journal where it replays."""

@@ -18,6 +18,8 @@ class Usage:
         images: images sent.
         input_tokens: tokens of prompts and images.
         output_tokens: tokens of answers.
+        llm_requests, llm_input_tokens, llm_output_tokens: the same of a language model that
+            proposes prompts.
     """
 
     predictions: int = 0
@@ -25,6 +27,9 @@ class Usage:
     images: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    llm_requests: int = 0
+    llm_input_tokens: int = 0
+    llm_output_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -39,15 +44,41 @@ class Usage:
         """The amounts times a factor, rounded up."""
         return Usage(*(math.ceil(factor * amount) for amount in astuple(self)))
 
+    def as_llm(self) -> Usage:
+        """The requests and tokens, counted as those of a language model."""
+        return Usage(
+            llm_requests=self.requests,
+            llm_input_tokens=self.input_tokens,
+            llm_output_tokens=self.output_tokens,
+        )
+
+    @property
+    def llm(self) -> Usage:
+        """The part of it that a language model bills."""
+        return Usage(
+            llm_requests=self.llm_requests,
+            llm_input_tokens=self.llm_input_tokens,
+            llm_output_tokens=self.llm_output_tokens,
+        )
+
     def in_words(self) -> str:
         """The amounts that are not 0, as in "12 requests, 34 images"; "nothing" if all are."""
         amounts = {field.name: getattr(self, field.name) for field in fields(self)}
         words = [
-            f"{amount:,} {name.replace('_', ' ')}"[: None if amount != 1 else -1]
+            f"{amount:,} {unit_in_words(name)}"[: None if amount != 1 else -1]
             for name, amount in amounts.items()
             if amount
         ]
         return ", ".join(words) or "nothing"
+
+
+UNITS = tuple(field.name for field in fields(Usage))[1:]
+"""Names of all amounts except predictions."""
+
+
+def unit_in_words(name: str) -> str:
+    """The name of a field of :class:`Usage` in words, as in "LLM input tokens"."""
+    return name.replace("_", " ").replace("llm", "LLM")
 
 
 # Number of units for which services quote prices.
@@ -57,6 +88,9 @@ _QUOTED = {
     "images": 1,
     "input_tokens": 10**6,
     "output_tokens": 10**6,
+    "llm_requests": 1,
+    "llm_input_tokens": 10**6,
+    "llm_output_tokens": 10**6,
 }
 
 
@@ -73,13 +107,16 @@ class Price:
     images: float = 0.0
     input_tokens: float = 0.0
     output_tokens: float = 0.0
+    llm_requests: float = 0.0
+    llm_input_tokens: float = 0.0
+    llm_output_tokens: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if not 0 <= value < float("inf"):
                 raise CraftZooError(
-                    f"the price of {field.name.replace('_', ' ')} must be a number, at least 0, "
+                    f"the price of {unit_in_words(field.name)} must be a number, at least 0, "
                     f"not {value}"
                 )
 
@@ -104,7 +141,7 @@ class Price:
                 raise CraftZooError(f"a price has no unit {unit!r}: use {', '.join(_QUOTED)}")
             if unit in prices:
                 raise CraftZooError(
-                    f"{text!r} has two prices of {unit.replace('_', ' ')}: give one, with a point "
+                    f"{text!r} has two prices of {unit_in_words(unit)}: give one, with a point "
                     f"before decimals, as in 2.5"
                 )
             try:
@@ -112,6 +149,11 @@ class Price:
             except ValueError:
                 raise CraftZooError(f"the price {part.strip()!r} is no number") from None
         return cls(**prices)
+
+    @property
+    def knows_llm(self) -> bool:
+        """Whether it has a price of a language model's requests or tokens."""
+        return bool(self.llm_requests or self.llm_input_tokens or self.llm_output_tokens)
 
     def cost(self, usage: Usage) -> float:
         """Cost of a usage, in the currency of the prices."""

@@ -62,7 +62,8 @@ def add_model_arguments(
         type=_price,
         metavar="P",
         help="price of 1,000 predictions, in your currency; or by unit, as in "
-        "input_tokens=0.1,requests=0.01: of a million tokens, of a request, of an image "
+        "input_tokens=0.1,requests=0.01: of a million tokens, of a request, of an image; that of a "
+        "language model by llm_input_tokens, llm_output_tokens, llm_requests "
         "(default: as published, for services whose prices are known)",
     )
     money.add_argument(

@@ -24,6 +24,7 @@ from craft_zoo.benchmarks import (
     suite_names,
     write_results,
 )
+from craft_zoo.blackbox import Usage
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -144,6 +145,11 @@ def run(options: argparse.Namespace) -> int:
         console.print(table)
         console.print()
     console.print(_LEGEND, soft_wrap=True)
+    ends = [points[-1] for points in curves.values()]
+    if (llm := sum((end.llm for end in ends), Usage())) != Usage():
+        cost = sum(end.llm_cost for end in ends)
+        price = f", a price of {cost:,.2f}" if cost else ""
+        console.print(f"Language models billed {llm.in_words()}{price}.", soft_wrap=True)
     for sentence in conclusions(curves, names):
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     if bars.reused:

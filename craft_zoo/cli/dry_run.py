@@ -13,6 +13,7 @@ from rich.text import Text
 from craft_zoo.benchmarks import Plan, RunSpec, RunStore, estimate_costs
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
 from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage
+from craft_zoo.blackbox.usage import UNITS, unit_in_words
 from craft_zoo.cli.arguments import read_model
 from craft_zoo.client.prices import price_of
 from craft_zoo.data import OpenedDatasets
@@ -65,7 +66,6 @@ def _opened(spec: ModelSpec) -> tuple[VLM | None, VLM | None, str]:
 
 
 _COUNTS = ("queries", "predictions", "evaluation")
-_UNITS = ("requests", "images", "input_tokens", "output_tokens")
 
 
 def _shown(table: pd.DataFrame, price: Price | None) -> Table:
@@ -93,18 +93,18 @@ def _shown(table: pd.DataFrame, price: Price | None) -> Table:
 
 def _totals(table: pd.DataFrame, price: Price | None) -> list[str]:
     """Totals, one number on each line to fit narrow terminals."""
-    total = table[["runs", "done", *_COUNTS, *_UNITS]].sum().to_dict()
+    total = table[["runs", "done", *_COUNTS, *UNITS]].sum().to_dict()
     seconds = float("nan") if table["seconds"].isna().all() else table["seconds"].sum()
     lines = [f"runs {total['runs']:,}" + (f", {total['done']:,} done" if total["done"] else "")]
     lines += [f"{name} {total[name]:,}" for name in _COUNTS]
-    lines += [f"{name.replace('_', ' ')} {total[name]:,}" for name in _UNITS if total[name]]
+    lines += [f"{unit_in_words(name)} {total[name]:,}" for name in UNITS if total[name]]
     lines += [f"time {_duration(seconds)}"]
     lines += [] if price is None else [f"price {_price(total, price):,.2f}"]
     return ["Together, at most:", *(f"  {line}" for line in lines)]
 
 
 def _price(row: dict, price: Price) -> float:
-    units = {name: row[name] for name in _UNITS}
+    units = {name: row[name] for name in UNITS}
     return price.cost(Usage(predictions=row["predictions"] + row["evaluation"], **units))
 
 

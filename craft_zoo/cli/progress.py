@@ -123,13 +123,14 @@ class BenchBars:
 
     def started(self, run: RunSpec) -> None:
         self._remove(run)  # the bar may remain from a process that died
-        shots = counted(run.shots, "shot")
-        text = f"{self._names[run].name} {run.label} {shots}, seed {run.seed}"
-        self._bars[run] = add_bar(self._progress, text, run.budget)
+        self._bars[run] = add_bar(self._progress, self._text(run), run.budget)
 
     def measured(self, run: RunSpec, point: Point) -> None:
         if run in self._bars:
             accuracy = point.accuracy, f"{run.measured_on} accuracy"
+            if point.llm_requests:
+                paid = counted(point.llm_requests, "LLM request")
+                self._progress.update(self._bars[run], description=f"{self._text(run)}, {paid}")
             show(self._progress, self._bars[run], point.queries, point.loss, *accuracy)
         self._progress.advance(self._grid, point.queries - self._made.get(run, 0))
         self._made[run] = point.queries
@@ -152,6 +153,10 @@ class BenchBars:
             f"{run.identity} failed: {reason}", soft_wrap=True, markup=False
         )
         self._over(run)
+
+    def _text(self, run: RunSpec) -> str:
+        shots = counted(run.shots, "shot")
+        return f"{self._names[run].name} {run.label} {shots}, seed {run.seed}"
 
     def _over(self, run: RunSpec) -> None:
         """Subtract the queries that the ended run did not make from the grid's total."""

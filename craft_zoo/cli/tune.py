@@ -62,9 +62,11 @@ from craft_zoo.evaluation import Evaluation, evaluate, labelled
 from craft_zoo.methods import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
+    asks_llm,
     default_optimizer,
     deployed_anchors,
     method_names,
+    most_llm_usage,
     most_predictions,
     most_queries,
     prompts_an_image,
@@ -109,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget",
         type=int,
         metavar="N",
-        help=f"queries (default: {DEFAULT_BUDGET:,}; {BILLED_BUDGET} for models that bill)",
+        help=f"queries (default: {DEFAULT_BUDGET:,}; {BILLED_BUDGET} where one bills)",
     )
     method.add_argument("--seed", type=int, default=1, help="seed of all random draws (default: 1)")
     method.add_argument(
@@ -201,8 +203,9 @@ def run(options: argparse.Namespace) -> int:
     if anchors := deployed_anchors(options.method, config, budget, n_classes):
         each = f"{1 + anchors / n_classes:,.4g} predictions, with {counted(anchors, 'anchor')}"
         console.print(f"A deployed image costs {each}")
-    if vlm.bills and options.budget is None:
-        console.print(f"The budget is {budget} queries, as the model bills: see --budget")
+    bills = "the model" * vlm.bills or "a language model" * asks_llm(options.method)
+    if bills and options.budget is None:
+        console.print(f"The budget is {budget} queries, as {bills} bills: see --budget")
     left = max(0, most.total.predictions - answered) / max(1, most.total.predictions)
     check_limits(options, most.total.scaled(left), "lower --budget")
     if options.dry_run:
@@ -219,6 +222,8 @@ def run(options: argparse.Namespace) -> int:
 
         def show_step(step: Step) -> None:
             show(progress, bar, step.queries, step.loss, step.train_accuracy, "training accuracy")
+            if paid := behind.billed.llm.llm_requests:
+                progress.update(bar, description=f"{task.name}, {counted(paid, 'LLM request')}")
             if step.ended:
                 text = f"The search ended after {step.queries:,} queries: {step.ended}"
                 progress.console.print(text, soft_wrap=True, markup=False)
@@ -347,6 +352,7 @@ def _highest_cost(
     n_images, n_classes = len(task.train), len(task.classnames)
     queries = most_queries(method, config, budget, n_classes)
     run = Usage(most_predictions(method, config, budget, n_images, n_classes))
+    run += most_llm_usage(method, config, budget, task.classnames) * estimate.runs
     beside = Usage(estimate.predictions)
     asked_again = len(kept) * prompts_an_image(method, config, budget, n_classes)
     if not vlm.counts_usage:
@@ -370,7 +376,7 @@ def _highest_cost(
     if kept:
         more += vlm.expected_usage(measured[1:], kept, task.classnames, init)
     more = replace(more, predictions=estimate.predictions)
-    return Cost(queries, replace(expected, predictions=run.predictions), more, asked_again)
+    return Cost(queries, run + replace(expected, predictions=0), more, asked_again)
 
 
 def _answered(journal: Path) -> int:

@@ -60,15 +60,13 @@ class Chat(OpenAIService):
             {"type": "image_url", "image_url": picture},
             {"type": "text", "text": _text(question)},
         ]
-        # OpenAI's newer models know only this name of the limit, other servers only the other.
-        limit = "max_completion_tokens" if self._url is None else "max_tokens"
         request = {
             "model": self._model,
             "messages": [{"role": "user", "content": content}],
             "logprobs": True,
             "top_logprobs": _TOP,
             "temperature": 0 if self.options.repeats == 1 else 1,
-            limit: self.options.answer_tokens,
+            **answer_limit(self._url, self.options.answer_tokens),
         }
         return request if self.options.repeats == 1 else request | {"n": self.options.repeats}
 
@@ -89,6 +87,12 @@ class Chat(OpenAIService):
         # Each line of an option has further tokens for its letter.
         tokens = rule.request + rule.of_image(image) + rule.of_text(text) + text.count("\n")
         return Usage(requests=1, images=1, input_tokens=tokens, output_tokens=repeats)
+
+
+def answer_limit(url: str | None, tokens: int) -> dict[str, int]:
+    """The argument that limits an answer to a number of tokens, at a base URL."""
+    # OpenAI's newer models know only this name of the limit, other servers only the other.
+    return {"max_completion_tokens" if url is None else "max_tokens": tokens}
 
 
 def _text(question: Question) -> str:

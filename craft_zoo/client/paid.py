@@ -59,7 +59,85 @@ class PaidSettings(TypedDict, total=False):
     retrying: Retrying | None
 
 
-class PaidVLM(VLM):
+class PaidClient:
+    """A client of a service that bills its answers: it retries, and pays within a limit.
+
+    Args:
+        name: name of the service.
+        cost_limit: see :class:`PaidSettings`, also for the other arguments.
+
+    Attributes:
+        name: as given.
+        cost_limit: counts what was billed so far.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        cost_limit: CostLimit | None = None,
+        session: str | None = None,
+        retrying: Retrying | None = None,
+    ) -> None:
+        self.name = name
+        self.cost_limit = cost_limit or CostLimit()
+        self._ratio: float | None = None
+        self._retrying = retrying or Retrying()
+        self._keys = QuestionKeys(session)
+
+    def _counted(self, usage: Usage) -> Usage:
+        """The usage of requests in the units under which it is counted and has its price."""
+        return usage
+
+    def _pay(
+        self,
+        send: Callable[[], Answer],
+        estimate: Usage,
+        stop: threading.Event,
+        *,
+        predictions: int = 0,
+    ) -> Answer:
+        """The answer to a request, which is sent until it succeeds and counted by its real usage.
+
+        Args:
+            send: sends the request once.
+            estimate: of what the service will bill.
+            stop: set when the answer is no longer needed.
+            predictions: number of predictions, which are counted in addition.
+
+        Raises:
+            CraftZooError: a limit would be exceeded, or the service gives no usable answer.
+        """
+        expected = self._counted(self._reserved(estimate))
+        self.cost_limit.charge(Usage(predictions=predictions) + expected)
+        before: Transient | None = None
+
+        def attempt() -> Answer:
+            nonlocal before
+            if before is not None and before.billed:
+                self.cost_limit.charge(expected)
+            try:
+                return send()
+            except Transient as failure:
+                before = failure
+                raise
+
+        answer = self._retrying(attempt, self.name, stop)
+        self.cost_limit.record(self._counted(answer.usage) - expected)
+        ratio = answer.usage.input_tokens / max(1, estimate.input_tokens)
+        self._ratio = max(self._ratio or 0.0, ratio)
+        return answer
+
+    def _reserved(self, estimate: Usage) -> Usage:
+        """The usage that is charged until the real one is known, so that no limit is passed.
+
+        Tokens are scaled by the largest ratio of real to estimated tokens so far.
+        """
+        ratio = _UNKNOWN_RATIO if self._ratio is None else _MARGIN * self._ratio
+        return replace(estimate, input_tokens=math.ceil(ratio * estimate.input_tokens))
+
+
+class PaidVLM(PaidClient, VLM):
     """A service that bills its answers, and to which images are sent with queries.
 
     Args:
@@ -86,12 +164,8 @@ class PaidVLM(VLM):
     ) -> None:
         if concurrency < 1:
             raise CraftZooError(f"concurrency of {name} must be at least 1, not {concurrency}")
-        self.name = name
-        self.cost_limit = cost_limit or CostLimit()
-        self._ratio: float | None = None
-        self._concurrency = concurrency
-        self._retrying = retrying or Retrying()
-        self._keys, self._log = QuestionKeys(session), ResponseLog()
+        super().__init__(name, cost_limit=cost_limit, session=session, retrying=retrying)
+        self._concurrency, self._log = concurrency, ResponseLog()
         self._said, self._saying = False, threading.Lock()
 
     @property
@@ -129,53 +203,6 @@ class PaidVLM(VLM):
             if not self._said:
                 _LOG.warning("%s %s", self.name, what)
             self._said = True
-
-    def _pay(
-        self,
-        send: Callable[[], Answer],
-        estimate: Usage,
-        stop: threading.Event,
-        *,
-        predictions: int = 0,
-    ) -> Answer:
-        """The answer to a request, which is sent until it succeeds and counted by its real usage.
-
-        Args:
-            send: sends the request once.
-            estimate: of what the service will bill.
-            stop: set when the answer is no longer needed.
-            predictions: number of predictions, which are counted in addition.
-
-        Raises:
-            CraftZooError: a limit would be exceeded, or the service gives no usable answer.
-        """
-        expected = self._reserved(estimate)
-        self.cost_limit.charge(Usage(predictions=predictions) + expected)
-        before: Transient | None = None
-
-        def attempt() -> Answer:
-            nonlocal before
-            if before is not None and before.billed:
-                self.cost_limit.charge(expected)
-            try:
-                return send()
-            except Transient as failure:
-                before = failure
-                raise
-
-        answer = self._retrying(attempt, self.name, stop)
-        self.cost_limit.record(answer.usage - expected)
-        ratio = answer.usage.input_tokens / max(1, estimate.input_tokens)
-        self._ratio = max(self._ratio or 0.0, ratio)
-        return answer
-
-    def _reserved(self, estimate: Usage) -> Usage:
-        """The usage that is charged until the real one is known, so that no limit is passed.
-
-        Tokens are scaled by the largest ratio of real to estimated tokens so far.
-        """
-        ratio = _UNKNOWN_RATIO if self._ratio is None else _MARGIN * self._ratio
-        return replace(estimate, input_tokens=math.ceil(ratio * estimate.input_tokens))
 
 
 def prompt_for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tuple[str, ...]:

@@ -7,18 +7,20 @@ solution to deploy; the last one is its result. It never sees the test images.
   ``anchors``, and with text prompts ``craft-hard`` and ``hard``
 - baselines: ``zero-shot``, ``templates``, ``bbt``, ``spsa-gc``, ``spsa-clip``, ``zip``,
   ``sharpzo``, ``bar``, ``cbbt``, ``blackvip``, ``blackvip-se``, ``visual-prompt``,
-  ``bpt-vlm``, ``craft-released``, and the white-box ``coop``, ``coop-csc``, ``linear-probe``,
-  ``vectors-local`` and ``lfa-local``
+  ``bpt-vlm``, ``llm-prompts``, ``craft-released``, and the white-box ``coop``, ``coop-csc``,
+  ``linear-probe``, ``vectors-local`` and ``lfa-local``
 - ``vectors`` and ``lfa``: a linear classifier, or a linear map, on vectors that a service sells
 - :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
 - :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
   :func:`earlier_own_settings`, :func:`without_defaults`: settings by name
 - :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`values_of`,
   :func:`default_optimizer`, :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`,
-  :func:`chooses_words`, :func:`starting_template`, :func:`trial_space`: properties of methods
+  :func:`asks_llm`, :func:`chooses_words`, :func:`starting_template`, :func:`trial_space`:
+  properties of methods
 - :func:`recorded`: journals a method's queries
-- :func:`most_queries`, :func:`most_prompts`, :func:`most_predictions`: upper bounds on a method's
-  cost; :func:`prompts_an_image`, :func:`deployed_anchors`: cost of a deployed image
+- :func:`most_queries`, :func:`most_prompts`, :func:`most_predictions`, :func:`most_llm_usage`:
+  upper bounds on a method's cost; :func:`prompts_an_image`, :func:`deployed_anchors`: cost of a
+  deployed image
 """
 
 from craft_zoo.methods.base import (
@@ -28,6 +30,7 @@ from craft_zoo.methods.base import (
     Method,
     Problem,
     asks_initial,
+    asks_llm,
     check_method,
     chooses_words,
     default_optimizer,
@@ -36,6 +39,7 @@ from craft_zoo.methods.base import (
     get_method,
     is_white_box,
     method_names,
+    most_llm_usage,
     most_predictions,
     most_prompts,
     most_queries,
@@ -61,6 +65,7 @@ __all__ = [
     "Method",
     "Problem",
     "asks_initial",
+    "asks_llm",
     "check_method",
     "chooses_words",
     "default_optimizer",
@@ -69,6 +74,7 @@ __all__ = [
     "get_method",
     "is_white_box",
     "method_names",
+    "most_llm_usage",
     "most_predictions",
     "most_prompts",
     "most_queries",

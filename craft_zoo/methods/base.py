@@ -15,6 +15,7 @@ from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.blackbox.replay import ReplayVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, words_before
+from craft_zoo.blackbox.usage import Usage
 from craft_zoo.craft import DATASET_TEMPLATE, CraftConfig, Step
 from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
@@ -241,6 +242,9 @@ Method = Callable[[Problem], Iterator[Step]]
 Queries = Callable[[CraftConfig, int, int], int]
 """Maps settings, budget and number of classes to the maximum number of queries."""
 
+Pays = Callable[[CraftConfig, int, Sequence[str]], Usage]
+"""Maps settings, budget and class names to the maximum usage of a language model."""
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -257,6 +261,7 @@ class _Entry:
     anchor_prompts: Queries
     chooses_words: Callable[[CraftConfig, int, int], bool]
     views: Queries
+    pays: Pays | None
     asks_initial: bool
     deployable: bool
     start: str | None
@@ -283,6 +288,7 @@ def register_method(
     anchor_prompts: Queries | None = None,
     chooses_words: Callable[[CraftConfig, int, int], bool] | None = None,
     views: Queries | None = None,
+    pays: Pays | None = None,
     asks_initial: bool = True,
     deployable: bool = True,
     start: str | None = None,
@@ -311,6 +317,8 @@ def register_method(
         views: number of augmented views of the training images (N predictions each) that it scores
             besides its queries; None: one per epoch of the network refiner, if it reads the setting
             ``views`` and that is above 0.
+        pays: maximum usage of the language model that it asks; raises CraftZooError if that cannot
+            be asked. None: it asks none.
         asks_initial: whether it scores the training images under the initial prompt.
         deployable: whether an adapter can represent the solution.
         start: initial prompt, which replaces the setting ``template`` and may be ``dataset`` too;
@@ -342,6 +350,7 @@ def register_method(
             anchor_prompts=anchor_prompts or _none,
             chooses_words=chooses_words or (lambda *_: False),
             views=views or (_one_per_epoch if "views" in used else _none),
+            pays=pays,
             asks_initial=asks_initial,
             deployable=deployable,
             start=start,
@@ -388,6 +397,21 @@ def prompts_an_image(name: str, config: CraftConfig, budget: int, n_classes: int
 def deployed_anchors(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
     """Number M of anchors on which a deployed image is scored, at 1 + M / C predictions."""
     return _find(name).anchors(config, budget, n_classes)
+
+
+def asks_llm(name: str) -> bool:
+    """Whether the method asks a language model, which bills it."""
+    return _find(name).pays is not None
+
+
+def most_llm_usage(name: str, config: CraftConfig, budget: int, classnames: Sequence[str]) -> Usage:
+    """Maximum usage of a language model in a run of the method.
+
+    Raises:
+        CraftZooError: the method needs one that is not named or cannot be asked.
+    """
+    pays = _find(name).pays
+    return Usage() if pays is None else pays(config, budget, classnames)
 
 
 def chooses_words(name: str, config: CraftConfig, budget: int, n_classes: int) -> bool:
@@ -474,6 +498,7 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
             import torch  # noqa: F401
     if config.local:
         check_features(config.local)
+    most_llm_usage(name, config, budget, ())  # checks that a language model can be asked
     if not entry.deployable:
         raise CraftZooError(
             f"the solution of {name!r} cannot be deployed: use it in craft-zoo bench only, and "

@@ -69,10 +69,11 @@ def test_every_setting_has_another_value_here() -> None:
         assert field.name == "own" or getattr(OTHERS, field.name) != getattr(BASE, field.name)
 
 
-# Methods that encode images at each query, take many queries a step, or need vectors.
+# Methods that encode images at each query, take many queries a step, or need vectors, a file or a
+# language model.
 LEFT_OUT = {
     *("bar", "blackvip", "blackvip-se", "bpt-vlm", "cbbt", "lfa", "lfa-local"),
-    *("descriptions", "sharpzo", "vectors", "visual-prompt"),
+    *("descriptions", "llm-prompts", "sharpzo", "vectors", "visual-prompt"),
 }
 
 

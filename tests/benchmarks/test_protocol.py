@@ -305,7 +305,7 @@ def test_suites_ask_for_the_papers_experiments() -> None:
     assert {run.method for run, name in study.items() if not name} == set(method_names()) - {
         *("prompt", "hard", "craft-hard", "vectors", "vectors-local", "local"),
         *("lfa", "lfa-local"),
-        "descriptions",  # needs a file
+        *("descriptions", "llm-prompts"),  # need a file, a language model
         "sharpzo",  # a generation takes more than a sixth of the study's budget
         # Those that encode training images again and again.
         *("bar", "blackvip", "blackvip-se", "bpt-vlm", "cbbt", "visual-prompt", "zip"),

@@ -72,6 +72,7 @@ class PaidServer:
         headers: of all requests.
         alter: makes the answer that is sent of the right one.
         tokens: sum of the input tokens of these answers.
+        propose: makes the answer of a language model to a question in text alone.
         logprobs: whether chat completions have any.
         decimals: of probabilities.
         on_request: called when a request comes.
@@ -84,6 +85,7 @@ class PaidServer:
         self.headers: list[Any] = []
         self.alter: Callable[[dict[str, Any]], Any] = lambda answer: answer
         self.tokens, self.after, self.decimals, self.said = 0, 0, 4, "no"
+        self.propose: Callable[[str], str] = lambda asked: "Sorry."
         self.logprobs = True
         self.on_request: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
@@ -199,13 +201,21 @@ class PaidServer:
         return {"answers": {} if refuse else answers, "usage": _usage(tokens)}, tokens
 
     def _completions(self, body: dict[str, Any], refuse: bool) -> tuple[Any, int]:
-        picture, text = body["messages"][0]["content"]
+        if isinstance(asked := body["messages"][0]["content"], str):
+            said = self.propose(asked)
+            usage = {
+                "prompt_tokens": text_tokens(asked),
+                "completion_tokens": min(text_tokens(said), body["max_tokens"]),
+            }
+            choice: dict[str, Any] = {"message": {"role": "assistant", "content": said}}
+            return {"choices": [choice], "usage": usage}, 0
+        picture, text = asked
         image = _image(picture["image_url"]["url"])
         tokens = 7 + tile_tokens(*_size(image)) + text_tokens(text["text"])
         lines = dict(re.findall(r"^([A-Z])\. (.*)$", text["text"], flags=re.MULTILINE))
         p = self._probabilities(image, list(lines.values()))
         said = _REFUSED if refuse else list(lines)[int(np.argmax(p))]
-        choice: dict[str, Any] = {"message": {"role": "assistant", "content": said}}
+        choice = {"message": {"role": "assistant", "content": said}}
         if self.logprobs and not refuse:
             top = [
                 {"token": letter, "logprob": math.log(max(one, 1e-9))}

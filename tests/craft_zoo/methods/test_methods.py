@@ -246,7 +246,7 @@ def test_names_and_needs() -> None:
         *("blackvip-se", "visual-prompt", "bpt-vlm"),
         *("craft-released", "coop", "coop-csc", "linear-probe", "vectors", "vectors-local"),
         *("hard", "craft-hard", "local", "descriptions"),
-        *("sharpzo", "lfa", "lfa-local", "bar", "cbbt"),
+        *("sharpzo", "lfa", "lfa-local", "bar", "cbbt", "llm-prompts"),
     }
     assert all(method_names().values())
     assert {n for n in names if uses_optimizer(n)} == {

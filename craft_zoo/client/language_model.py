@@ -1,0 +1,91 @@
+"""Client of a language model that is asked in words alone: ``chat:MODEL@https://HOST/v1``."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, NamedTuple
+
+from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.load import ModelSpec
+from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.chat import SCHEME, answer_limit
+from craft_zoo.client.failures import reading
+from craft_zoo.client.openai_sdk import OpenAIClient
+from craft_zoo.client.paid import PaidClient
+from craft_zoo.client.questions import request_usage
+from craft_zoo.client.services import address
+from craft_zoo.errors import CraftZooError
+from craft_zoo.protocol.tokens import TokenRule
+
+_TIMEOUT = 300.0  # seconds; a long answer comes as a whole
+
+
+class _Completion(NamedTuple):
+    text: str
+    usage: Usage
+
+
+class LanguageModel(PaidClient):
+    """OpenAI's ``POST /v1/chat/completions``, asked for text at temperature 1.
+
+    Its usage has units of its own (:attr:`Usage.llm_requests` …), under the cost limit of the model
+    for which it proposes prompts.
+
+    Args:
+        name: ``chat:MODEL``, or ``chat:MODEL@https://HOST/v1``; the key is in the environment
+            variable OPENAI_API_KEY.
+        answer_tokens: maximum length of an answer, in tokens.
+        settings: see :class:`PaidClient`.
+
+    Raises:
+        CraftZooError: the name is none of these, or see
+            :class:`~craft_zoo.client.openai_sdk.OpenAIClient`.
+    """
+
+    def __init__(
+        self, name: str, *, answer_tokens: int = 1000, cost_limit: CostLimit | None = None
+    ) -> None:
+        if not name.startswith(SCHEME):
+            form = f"{SCHEME}MODEL or {SCHEME}MODEL@https://HOST/v1"
+            raise CraftZooError(f"{name!r} is no name of a language model: write {form}")
+        self._model, self._url = address(ModelSpec(name), SCHEME)
+        self._answer_tokens = answer_tokens
+        self._client = OpenAIClient(self._url, timeout=_TIMEOUT)
+        super().__init__(name, cost_limit=cost_limit)
+
+    def complete(self, question: str) -> str:
+        """The answer to a question, which is sent until it succeeds.
+
+        Raises:
+            CraftZooError: a limit of the cost would be exceeded, or the service gives no answer.
+        """
+        request = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": question}],
+            "temperature": 1,
+            **answer_limit(self._url, self._answer_tokens),
+        }
+        key = self._keys.key(question.encode())
+
+        def send() -> _Completion:
+            create = self._client.client.chat.completions.with_raw_response.create
+            body = self._client.call(create, request, key)
+            with reading("its answer is no chat completion"):
+                text: Any = body["choices"][0]["message"]["content"]
+                usage = body["usage"]
+                billed = request_usage(usage["prompt_tokens"], usage["completion_tokens"])
+                return _Completion(str(text or ""), billed)
+
+        return self._pay(send, self._expected(question), threading.Event()).text
+
+    def expected(self, question: str) -> Usage:
+        """Estimate of the usage of a question whose answer has its full length."""
+        return self._counted(self._expected(question))
+
+    def _expected(self, question: str) -> Usage:
+        rule = TokenRule()
+        tokens = rule.request + rule.of_text(question)
+        return Usage(requests=1, input_tokens=tokens, output_tokens=self._answer_tokens)
+
+    def _counted(self, usage: Usage) -> Usage:
+        return usage.as_llm()
