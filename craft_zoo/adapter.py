@@ -140,7 +140,7 @@ class Adapter:
         fingerprint: identifies the model by values of its initial context, see :func:`fingerprint`.
         temperature: number by which the deployed logits are divided before the softmax.
         tuned: how it was tuned; None: unknown.
-        canaries: what its model answered when it was tuned; None: not kept.
+        canaries: images, and the model's answers about them when it was tuned; None: not kept.
     """
 
     solution: Solution
@@ -295,7 +295,7 @@ class Adapter:
 
     @property
     def _format(self) -> str:
-        """The earliest format that has all that this adapter has."""
+        """The earliest version of the format that can hold this adapter."""
         if self.tuned is not None or self.canaries is not None:
             return _TUNED_FORMAT
         if self.temperature != 1:

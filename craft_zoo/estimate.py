@@ -114,7 +114,7 @@ def choose_estimate(
         budget: queries of the run.
         seed: seed of the choice of images outside the shots.
         bills: whether the model bills; images outside the shots may then cost a tenth of the run.
-        whole: cross-validate the method itself, whatever it costs.
+        whole: cross-validate the method itself, at any cost.
     """
     n_shots, n_classes = len(task.train), len(task.classnames)
     none = task.train.take(np.zeros(0, np.int64))

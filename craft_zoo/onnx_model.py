@@ -17,7 +17,7 @@ _OPSET, _IR = 17, 8  # of 2022, which ONNX Runtime reads since 1.13
 
 
 def onnx_bytes(adapter: Adapter) -> bytes:
-    """The content of an ONNX file that computes what an adapter makes of a model's answers.
+    """The content of an ONNX file that refines a model's logits as an adapter does.
 
     Inputs, float32: ``logits`` (N, C) under the adapter's prompt; ``anchors`` (N, M), their logits,
     if the adapter has anchors; ``features`` (N, F), the local features one after another, if it has

@@ -1,7 +1,7 @@
 """Tensors of losses and fits: PyTorch's where it is installed, else NumPy's arrays.
 
 Both have the same operators, which the callers use; this module holds what differs. Results are the
-same up to rounding, by which a choice between two nearly equal settings may go the other way.
+same up to rounding, so a choice between two nearly equal settings may differ.
 """
 
 from __future__ import annotations

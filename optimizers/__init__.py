@@ -6,7 +6,7 @@ when :attr:`Optimizer.stop` gives a reason; :meth:`Optimizer.recommend` returns 
 
 - :func:`minimize`, :func:`maximize`: a whole search in one call, which returns a :class:`Result`
 - :class:`Real`, :class:`Integer`, :class:`Choice`: the variables of ``minimize(..., space=)``
-- :class:`Space`: what an optimizer searches
+- :class:`Space`: a search space
 - :func:`create`, :func:`names`, :func:`options`, :func:`register`: optimizers by name;
   :func:`searches`, :func:`uses_blocks`: capabilities of an optimizer
 - :func:`restore`: continue a search from its :meth:`Optimizer.state`

@@ -15,9 +15,9 @@ class Box:
     """The variables x = x0 + scale · z of a function, reflected at their bounds.
 
     Attributes:
-        space: what the optimizer searches.
+        space: the space that the optimizer searches.
         start: x0.
-        rounded: whether coordinates are rounded: no.
+        rounded: False, as coordinates are not rounded.
     """
 
     rounded = False
@@ -81,5 +81,5 @@ class Box:
         return np.where((low <= x) & (x <= high), x, np.clip(reflected, low, high))
 
     def table(self, points: Sequence[np.ndarray]) -> dict[str, list[Any]]:
-        """A column for each variable that has a name: none."""
+        """No columns, as the variables have no names."""
         return {}

@@ -119,7 +119,7 @@ def _resume_rows(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> None:
 def _space(about: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Space:
     if "space" in about:
         return Space(**about["space"])
-    # States from before there was Space: logit-gn and columns kept the blocks with their own.
+    # In states of versions without Space, logit-gn and columns stored the blocks themselves.
     own = [json.loads(str(state[key])) for key in ("logit_gn", "columns_about") if key in state]
     blocks = own[0]["blocks"] if own else 1
     return Space(about["dim"], blocks=blocks, choices=about.get("choices"))

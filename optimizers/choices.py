@@ -84,14 +84,14 @@ class ChoiceSearch(Optimizer):
         return changed
 
     def _ask_ahead(self, count: int) -> np.ndarray:
-        """None where all combinations are under evaluation or known."""
+        """New candidates of choices; fewer or none if no other combination is left."""
         return self._filled([], count)
 
     def _tell_added(self, points: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         self._learn(points.astype(np.int64), losses)
 
     def _stop(self) -> str | None:
-        # Those of a generation that is not told yet were not tried.
+        # Combinations of a generation whose losses are missing were not tried.
         if self._asked is None and len(self._tried) >= self._combinations:
             return "all combinations were tried"
         return None

@@ -1,4 +1,4 @@
-"""Evaluator, which calls a function one by one or by an executor, and again where it fails."""
+"""Evaluator, which calls a function directly or through an executor, and retries failed calls."""
 
 from __future__ import annotations
 

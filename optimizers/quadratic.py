@@ -7,7 +7,7 @@ import numpy as np
 _SHARE = 0.75  # of the evaluations, the last ones: the first lie far from where the search ended
 _ROWS = 5000  # evaluations at most
 _PER_COEFFICIENT = 1.6  # evaluations that a coefficient of the function needs
-_MOST = 2000  # coefficients; more take long
+_MOST = 2000  # coefficients; more take too long
 _REACH = 2.0  # standard deviations of the points, at which their weight has fallen to 0.6
 _RIDGE = 1e-3  # penalty on second-order coefficients, in units of the points' spread
 
@@ -15,7 +15,7 @@ _RIDGE = 1e-3  # penalty on second-order coefficients, in units of the points' s
 def fitted_minimum(points: np.ndarray, losses: np.ndarray, center: np.ndarray) -> np.ndarray | None:
     """The minimum within the spread of the points of a quadratic function fitted to their losses.
 
-    It averages the noise of all losses, where the mean of repeated evaluations has that of its own.
+    It averages the noise of all losses, the mean of repeated evaluations only that of a few.
     The function has all second-order terms if there are enough points, else those of single
     variables.
 

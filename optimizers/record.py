@@ -45,7 +45,7 @@ class Record:
         self._lines = deque(lines[1:])
 
     def begin(self, search: dict[str, Any]) -> None:
-        """Say which search it is.
+        """Write which search this is, or check that the file holds the same one.
 
         Raises:
             OptimizerError: the file holds another one.
@@ -66,7 +66,7 @@ class Record:
         return self._lines[0] if self._lines else {}
 
     def take(self) -> dict[str, Any]:
-        """The next line, which is done with."""
+        """The next line; the one after it is then the next."""
         return self._lines.popleft()
 
     def write(self, line: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ class ZipSPSA(Optimizer):
         gradient = mean of (L(y + c_k δ) - L(y - c_k δ)) / (2 c_k δ)        c_k = c / k^0.1
         y ← y - a_k min(1, sqrt(d) / ‖gradient‖) gradient                  a_k = a / (k + 1)^0.4
 
-    It makes these steps as they come: unlike ``spsa``, it neither calibrates nor retreats. Its
+    Unlike ``spsa``, it neither calibrates its gains nor retreats. Its
     scale is that of ZIP's parameters, for which alone it is meant; so it has no name in the
     registry.
 

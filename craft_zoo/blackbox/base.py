@@ -38,7 +38,7 @@ def check_given(texts: Sequence[str], what: str) -> None:
     """Check that an argument is a sequence of texts that is not empty.
 
     Raises:
-        CraftZooError: it is empty, one text, or has something else in it.
+        CraftZooError: it is empty, a single text, or contains something else.
     """
     if isinstance(texts, str):
         raise CraftZooError(f"{what} must be a list, not the text {short(texts)}: put it in a list")

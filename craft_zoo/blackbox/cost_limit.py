@@ -90,7 +90,7 @@ class CostLimit:
             self.usage += more
 
     def record(self, more: Usage) -> None:
-        """Count usage that has been billed already, whatever the limits. Thread-safe.
+        """Count usage that has been billed already, even beyond the limits. Thread-safe.
 
         It may be negative, to count what was billed in place of what was expected and charged.
         """

@@ -114,7 +114,7 @@ class Journal:
 
     def ask(self, digest: bytes, shape: tuple[int, int, int]) -> None:
         """Record a query before it is sent; for the arguments, see :meth:`answer`."""
-        # Nothing is recorded behind an answer that is missing: a replay would take it for another.
+        # Nothing is recorded after an answer that is missing: a replay would take it for another.
         size = self._file.seek(0, os.SEEK_END) + 2 * _HEAD_BYTES + _QUESTION.size
         size += 4 * math.prod(shape)
         if not self._full and self.limit is not None and size > self.limit:

@@ -130,8 +130,8 @@ def _notes(
     table: pd.DataFrame, price: Price | None, vlm: VLM | None, why: str, here: bool
 ) -> list[str]:
     notes = [
-        "Predictions are of search and refiner; evaluation is what measuring the curves asks for, "
-        "of runs that make all their queries. Per image: predictions that a deployed image costs."
+        "Predictions: of search and refiner. Evaluation: predictions for measuring the curves, if "
+        "all queries are made. Per image: predictions that a deployed image costs."
     ]
     if price is not None:
         notes.append("The price includes evaluation; a model on this machine costs nothing.")

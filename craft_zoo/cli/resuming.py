@@ -1,4 +1,4 @@
-"""Journals beside adapters, with which interrupted commands continue and pay nothing twice."""
+"""Journals in the folders of adapters, with which interrupted commands continue, paying once."""
 
 from __future__ import annotations
 

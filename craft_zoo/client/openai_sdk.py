@@ -28,7 +28,8 @@ class OpenAIClient:
         key: API key; None: the one in the environment.
         timeout: seconds to wait for the next byte.
         variable: environment variable of the key.
-        owner: who sells the service, and needs a key; None: whoever has a URL of their own.
+        owner: vendor that needs a key, for messages; None: the service at ``url``, with or without
+        a key.
 
     Attributes:
         client: the official client, an ``openai.OpenAI``.

@@ -40,7 +40,7 @@ LEARNING_RATES = {
 OPTIONS = (
     Option("inner", int | None, None, "side of the image in the frame, in pixels; none: 2/7"),
     Option("directions", int, 5, "directions that a gradient is averaged over"),
-    Option("distance", float, 0.01, "of a candidate, in the units of the program"),
+    Option("distance", float, 0.01, "distance of a candidate, in the units of the program"),
     Option("lr", float | None, None, "first learning rate; none: by data set"),
     Option("last_lr", float | None, None, "last learning rate; none: by data set"),
     Option("gamma", float, 2.0, "exponent of the focal loss; 0: cross-entropy"),
@@ -65,7 +65,7 @@ class Program:
 
     @property
     def n_parameters(self) -> int:
-        """One for each pixel and channel; those behind the image change nothing."""
+        """One for each pixel and channel; those that the image covers have no effect."""
         return 3 * self.size**2
 
     def __call__(self, sources: Sequence[ImageSource], parameters: np.ndarray) -> list[FloatImage]:
@@ -116,9 +116,9 @@ class Framed(AlteredImages):
 def bar(problem: Problem) -> Iterator[Step]:
     """A frame of colours around every image, by one-sided estimates (BAR, Tsai et al. 2020).
 
-    As in BlackVIP's code, which has it for CLIP: the image is resized to 64 of 224 pixels, and the
-    text prompts take the place of a mapping between labels. A query scores one program on one batch
-    of augmented training images. Each query encodes them anew.
+    As in BlackVIP's code, which implements it for CLIP: the image is resized to 64 of 224 pixels,
+    and the text prompts take the place of a mapping between labels. A query scores one program on
+    one batch of augmented training images. Each query encodes them anew.
     """
 
     def own(name: str) -> Any:

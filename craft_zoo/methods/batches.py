@@ -44,8 +44,8 @@ def training_batches(
 def batches(n: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Indices of the images of each batch, without end.
 
-    Each epoch has a new order. What is left of it behind whole batches is dropped; fewer images
-    than a batch are one.
+    Each epoch has a new order. The rest of an epoch that fills no batch is dropped; fewer images
+    than a batch make one batch.
     """
     while True:
         order = rng.permutation(n)

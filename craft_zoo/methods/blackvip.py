@@ -33,7 +33,7 @@ _MAE = "timm:vit_base_patch16_224.mae"
 
 
 class Gains(NamedTuple):
-    """Settings that BlackVIP's authors released for a data set; the defaults are those of others.
+    """Settings that BlackVIP's authors released for a data set; the defaults are for all others.
 
     Attributes:
         momentum: of SPSA-GC.

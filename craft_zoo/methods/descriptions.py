@@ -34,9 +34,9 @@ class Bank(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Bank:
-        """A path without hash gets that of the file now; a file that is missing gets none."""
+        """Add the hash of the present file to a path without one, unless the file is missing."""
         if "#" not in text:
-            with suppress(CraftZooError):  # the method says it
+            with suppress(CraftZooError):  # the method raises the error
                 text = f"{text}#{_hash(_read(text))}"
         return super().__new__(cls, text)
 
@@ -84,11 +84,11 @@ def _hash(content: bytes) -> str:
 
 
 def sentence(description: str, classname: str, template: str) -> str:
-    """The text that the model is asked for a description.
+    """The text of a description, with which the model is queried.
 
-    A description that contains the class name is the text, as CuPL's are (Pratt et al. 2023). Any
-    other is a clause behind the prompt, as DCLIP's are (Menon and Vondrick 2023): ``a photo of a
-    river, which has banks.``
+    A description that contains the class name is used unchanged, as CuPL's (Pratt et al. 2023). Any
+    other is appended to the prompt as a clause, as DCLIP's (Menon and Vondrick 2023): ``a photo of
+    a river, which has banks.``
     """
     description = " ".join(description.split())
     if classname.casefold() in description.casefold():
@@ -113,7 +113,7 @@ def ensemble(
     Args:
         bank: class → descriptions; other classes are ignored, and so is case.
         classnames: C class names.
-        template: prompt that descriptions without the class name are put behind.
+        template: prompt to which descriptions without the class name are appended.
 
     Returns:
         M texts and (M, C) weights.

@@ -226,8 +226,9 @@ def refine(
 ) -> np.ndarray:
     """(dim, dim) a map that AdamW has improved by the re-ranking loss, at a cosine rate.
 
-    A step sees one crop, the same of all images; where there is one alone, 75 % of the images. In
-    half of the steps the vectors get normal noise, in half some of their numbers are zero.
+    A step sees one crop of each image, the same of all, or, if there is only one, 75 % of the
+    images. In half of the steps the vectors get normal noise, in half some of their numbers are
+    zero.
 
     Args:
         first: (dim, dim), the map to begin with.

@@ -25,7 +25,7 @@ from craft_zoo.metrics import accuracy
     deployable=False,
 )
 def local(problem: Problem) -> Iterator[Step]:
-    """A classifier on features that this machine computes (setting local): asks no model."""
+    """A classifier on features that this machine computes (setting local): queries no model."""
     spec = problem.config.local or DEFAULT_FEATURES
     experts = fit_classifiers(
         extract(spec, problem.images), problem.labels, len(problem.box.classnames)

@@ -28,7 +28,7 @@ _FEWEST = 3  # images of each class for the discriminant analysis: without a fol
     deployable=False,
 )
 def vectors(problem: Problem) -> Iterator[Step]:
-    """A linear classifier on the vectors of images that a service sells; asks in no words.
+    """A linear classifier on the vectors of images that a service sells; makes no queries.
 
     Shrinkage discriminant analysis or logistic regression, the better by cross-validation.
     """

@@ -47,7 +47,7 @@ class VisualPrompt(AlteredImages):
     "visual-prompt", uses_optimizer=False, settings=(), deployable=False, uses_torch=True
 )
 def visual_prompt(problem: Problem) -> Iterator[Step]:
-    """A colour pattern for each image, by craft-zoo's own SPSA-GC; see blackvip for the published.
+    """A colour pattern for each image, by craft-zoo's own SPSA-GC; blackvip is the published one.
 
     Each query passes new prompted images to the model, so it takes as long as encoding them.
     """

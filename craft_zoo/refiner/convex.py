@@ -15,7 +15,7 @@ from craft_zoo.tensors import Tensor, log_softmax, negative_log_likelihood, svd,
 
 _ITERATIONS = 100
 _TOLERANCE = 1e-5
-_LEAST_DECREASE, _OF_LARGE = 1e-6, 1e-4  # of the objective in an iteration, relative: others end it
+_LEAST_DECREASE, _OF_LARGE = 1e-6, 1e-4  # relative, of the objective; less ends the iteration
 _LARGE = 2**20  # logits of the largest task that is computed exactly
 
 
@@ -90,7 +90,7 @@ class ConvexRefiner:
 
 
 def is_large(logits: np.ndarray) -> bool:
-    """Whether (N, C) logits are so many that results may be a little less exact."""
+    """Whether the task of (N, C) logits is so large that it is computed less exactly."""
     return logits.size > _LARGE
 
 

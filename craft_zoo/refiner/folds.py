@@ -22,7 +22,7 @@ def held_out_folds(labels: np.ndarray) -> np.ndarray | None:
 
     The index is -1 for the only image of a class, which is never held out, since the rest would
     have no image of the class. None if more than half of the classes have a single image: the few
-    others would then speak for all.
+    others would then decide for all.
     """
     counts = np.bincount(labels)
     several = counts[counts > 1]

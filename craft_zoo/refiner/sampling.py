@@ -22,12 +22,12 @@ Choice = Callable[[np.ndarray, np.ndarray, np.ndarray | None], tuple[Regularizat
 
 
 def on_sample_if_large(choose: Choice) -> Choice:
-    """A choice of the regularization that uses a sample of the images where they are too many.
+    """A choice of the regularization that uses a sample of a large task.
 
     A cross-validation over a grid takes time in proportion to images × features × classes. A task
-    of more than 2^20 logits, images × classes, is therefore cut down to 2^17, and one sentence says
-    so: first to at most 2^17 / C² images of each class, or 16 if that is more, then to a random
-    part of the classes, with the logits of these alone.
+    of more than 2^20 logits, images × classes, is therefore reduced to 2^17, with a warning: first
+    to at most 2^17 / C² images of each class, or 16 if that is more, then to a random part of the
+    classes, with the logits of these alone.
 
     The prior of the refiner's weights is that of the sample. The penalty is relative to the mean
     over the images, and refers to features of unit mean squared length, see :class:`Scaling`. It is

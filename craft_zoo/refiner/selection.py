@@ -25,12 +25,12 @@ from craft_zoo.tensors import log_softmax, negative_log_likelihood, tensor, tens
 
 _WHITENINGS = (None, 0.1)
 _PENALTIES = [10.0**-k for k in (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5)]
-_STRONGER_PENALTIES = [10.0, 1.0, 10**-0.5]  # they leave few images of few classes as they are
+_STRONGER_PENALTIES = [10.0, 1.0, 10**-0.5]  # for few images of few classes
 _NATS_PER_DECADE = 0.2  # of cross-entropy, summed over images, that a weaker penalty must save
 _SCALES = [2.0 ** (k / 2) for k in range(-16, 5)]  # inverse temperatures of a part's logits
 _UNSCALED = _SCALES.index(1.0)
 _PRIOR_PRECISION = 10.0  # of the weights, in images
-_FEW_CLASSES = 9  # maximum, with which zero-shot prediction is a part of the sum
+_FEW_CLASSES = 9  # up to this number, zero-shot prediction is a part of the sum
 _ZERO_SHOT_IMAGES = 2560.0  # C³ times the images that zero-shot prediction of C classes is worth
 _ONE_SHOT_VARIANCE = 30.0  # maximum; see _one_shot_variance
 
@@ -81,7 +81,7 @@ def _choose_alone(
 def choose_both(
     logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
 ) -> tuple[Regularization, ...]:
-    """Those of :func:`choose_sum` and :func:`choose_regularization`, from one cross-validation."""
+    """Results of :func:`choose_sum` and :func:`choose_regularization`, by one cross-validation."""
     n_classes = logits.shape[1]
     splits = held_out_splits(labels)
     if splits is None:
@@ -99,9 +99,9 @@ def choose_both(
             held_out_logits(logits, labels, anchors, replace(chosen, weights=(0.0, 0.0, 1.0))),
         ]
     )
-    # The mean of the prior: equal weights of both classifiers for many images. From few, two of
-    # each of two classes say, both learn less than zero-shot prediction knows, and discriminant
-    # analysis the least.
+    # The mean of the prior: equal weights of both classifiers for many images. From few images,
+    # such as two of each of two classes, both learn less than zero-shot prediction knows, and
+    # discriminant analysis learns the least.
     share = 0.5 * share_of_evidence(labels)
     mean = [1 - share, share]
     if has_zero_shot := n_classes <= _FEW_CLASSES and bool(logits.any()):
@@ -148,8 +148,8 @@ def held_out_logits(
 class _Grid:
     """Held-out losses of logistic regressions by whitening, penalty and scale of their logits.
 
-    Penalties descend. Weaker ones than two that were both worse than a stronger one are not tried,
-    as losses fall and then rise along the path; those take the most iterations.
+    Penalties descend. Once two in a row are worse than a stronger one, weaker ones are not tried,
+    as losses fall and then rise along the path, and weak penalties take the most iterations.
 
     Args:
         logits: (N, C) logits of the classes.
@@ -194,14 +194,14 @@ class _Grid:
                     break
 
     def scaled(self) -> tuple[Regularization, float]:
-        """The best and its scale, by the least losses; a decade less penalty must save 0.2 nats."""
+        """The regularization and scale of least loss; a decade less penalty must save 0.2 nats."""
         preferred = self._losses - _NATS_PER_DECADE * np.log10(self._penalties)[:, None]
         whitening, penalty, scale = np.unravel_index(preferred.argmin(), preferred.shape)
         chosen = Regularization(self._penalties[int(penalty)], _WHITENINGS[int(whitening)])
         return chosen, _SCALES[int(scale)]
 
     def plainest(self) -> Regularization:
-        """The best without a scale, of the weaker penalties."""
+        """The regularization of least loss at scale 1, among the weaker penalties."""
         first = len(self._penalties) - len(_PENALTIES)
         losses = self._losses[:, first:, _UNSCALED]
         whitening, penalty = np.unravel_index(losses.argmin(), losses.shape)
@@ -264,7 +264,7 @@ def sum_weights(parts: np.ndarray, labels: np.ndarray, mean: Sequence[float]) ->
 
 
 def _one_shot(labels: np.ndarray, n_classes: int, anchors: np.ndarray | None) -> Regularization:
-    """Of the logistic regression where nothing can be held out."""
+    """Regularization of the logistic regression where nothing can be held out."""
     variance = _ONE_SHOT_VARIANCE
     if anchors is None:
         variance = min(variance, n_classes**2 / 10)
@@ -290,9 +290,9 @@ def _zero_shot_scale(logits: np.ndarray, labels: np.ndarray) -> float:
 def _one_shot_variance(logits: np.ndarray, with_anchors: bool) -> float:
     """Prior variance of the weights for one shot per class, where nothing can be held out.
 
-    Two images of two classes do not say whether zero-shot prediction has the two in the right
-    order: a variance of 1 turned the order round in one draw of seven. Both rules are the weakest
-    with which sub-tasks of four data sets rarely fell by 5 points (docs/lab-notebook.md). Without
+    Two images of two classes do not show whether zero-shot prediction confuses the two: with a
+    variance of 1, the refiner exchanged them in one draw of seven. Both rules are the weakest with
+    which sub-tasks of four data sets rarely fell by 5 points (docs/lab-notebook.md). Without
     anchors, a correction of few classes may also not be much larger than the differences between
     the (N, C) logits.
     """

@@ -97,8 +97,8 @@ def parse(
         return model.model_validate_json(body)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False, include_input=False)
-        # The alternatives of a union fail each: that which fits the value best fails inside it.
-        # A value of a fitting type that is out of range says more than one of another type.
+        # Each alternative of a union reports an error. The one that fits best fails deepest inside
+        # the value. An error about the range of a value says more than one about its type.
         best = max(errors, key=lambda each: (len(each["loc"]), not each["type"].endswith("_type")))
         path = [part for part in best["loc"] if "[" not in str(part)]
         place = ".".join(str(part) for part in path)
