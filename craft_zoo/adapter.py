@@ -36,7 +36,16 @@ _FORMAT = "craft-zoo adapter 4"
 _LOCAL_FORMAT = "craft-zoo adapter 5"  # with local features, which earlier versions do not know
 _CALIBRATED_FORMAT = "craft-zoo adapter 6"  # with a temperature
 _TUNED_FORMAT = "craft-zoo adapter 7"  # with a record of its tuning, or canaries
-_READ = (_TUNED_FORMAT, _CALIBRATED_FORMAT, _LOCAL_FORMAT, _FORMAT, "craft-zoo adapter 3")
+_NOISE_FORMAT = "craft-zoo adapter 8"  # with canaries that were asked twice
+_READ = (
+    _NOISE_FORMAT,
+    _TUNED_FORMAT,
+    _CALIBRATED_FORMAT,
+    _LOCAL_FORMAT,
+    _FORMAT,
+    "craft-zoo adapter 3",
+)
+_CANARY_ANSWERS = ("logits", "anchors", "logits_again", "anchors_again")
 _HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a megabyte
 _MOST_TEXTS = 100_000
 _TEXT_CHARACTERS = 2000  # longer than the context of any model
@@ -286,9 +295,9 @@ class Adapter:
             tensors["local.bias"] = _tensor(local.bias)
         if (canaries := self.canaries) is not None:
             tensors["canaries.images"] = np.ascontiguousarray(canaries.images)
-            tensors["canaries.logits"] = _tensor(canaries.logits)
-            if canaries.anchors is not None:
-                tensors["canaries.anchors"] = _tensor(canaries.anchors)
+            for name in _CANARY_ANSWERS:
+                if (answers := getattr(canaries, name)) is not None:
+                    tensors[f"canaries.{name}"] = _tensor(answers)
         about = json.loads(json.dumps(about))  # as after loading: tuples become lists
         about[CHECKSUM] = checksum(about, _content(tensors))
         return about, tensors
@@ -296,6 +305,8 @@ class Adapter:
     @property
     def _format(self) -> str:
         """The earliest version of the format that can hold this adapter."""
+        if self.canaries is not None and self.canaries.logits_again is not None:
+            return _NOISE_FORMAT
         if self.tuned is not None or self.canaries is not None:
             return _TUNED_FORMAT
         if self.temperature != 1:
@@ -469,9 +480,11 @@ def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
         shape = shapes["canaries.images"]
         if len(shape) != 4 or 0 in shape or shape[3] != 3:
             raise ValueError(f"it has canaries of shape {shape}")
-        expected |= {"canaries.images": shape, "canaries.logits": (shape[0], n_classes)}
-        if anchors is not None:
-            expected["canaries.anchors"] = (shape[0], n_anchors)
+        expected["canaries.images"] = shape
+        for again in ("", "_again") if "canaries.logits_again" in shapes else ("",):
+            expected[f"canaries.logits{again}"] = (shape[0], n_classes)
+            if anchors is not None:
+                expected[f"canaries.anchors{again}"] = (shape[0], n_anchors)
     for name, shape in expected.items():
         if _shape(name, shapes) != shape:
             raise ValueError(f"{name} has the shape {shapes[name]}, not {shape}")
@@ -524,8 +537,8 @@ def _solution(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Solution
 def _canaries(tensors: dict[str, np.ndarray]) -> Canaries | None:
     if "canaries.images" not in tensors:
         return None
-    images, logits = tensors["canaries.images"], tensors["canaries.logits"]
-    return Canaries(images, logits, tensors.get("canaries.anchors"))
+    first, *others = (f"canaries.{name}" for name in _CANARY_ANSWERS)
+    return Canaries(tensors["canaries.images"], tensors[first], *map(tensors.get, others))
 
 
 def _content(tensors: dict[str, np.ndarray]) -> Iterator[bytes]:

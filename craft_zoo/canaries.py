@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import reduce
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import ImageOps
@@ -26,6 +27,11 @@ _SIDE = 64  # pixels
 TOLERANCE = 0.01  # of log-probabilities; float32 on different machines differs by less
 _LEAST = 1e-6  # difference of probabilities that counts where they are not rounded
 _DECIMALS = (3, 4, 5)
+_JITTER = 3  # times the largest difference of two answers that are the same
+_LABEL = 0.95  # least probability of a label that is answered without probabilities
+_LEVEL = 0.005  # of the test of noisy answers: how often an unchanged service is called changed
+_RATIO = 1.5  # least distance of noisy answers that have changed, in distances of two answers then
+_LEAST_DISTANCE = 0.01  # and least distance, a sum of probabilities
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,16 @@ class Canaries:
         images: (K, H, W, 3) uint8.
         logits: (K, C) float32, as the model returned them.
         anchors: (K, M) float32 logits of the adapter's anchors; None: it has none.
+        logits_again: (K, C) of the same questions, asked a second time, which shows how noisy the
+            answers are; None: they were asked once.
+        anchors_again: (K, M) of these.
     """
 
     images: np.ndarray
     logits: np.ndarray
     anchors: np.ndarray | None = None
+    logits_again: np.ndarray | None = None
+    anchors_again: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -53,12 +64,19 @@ class Drift:
     Attributes:
         differences: (K, C) absolute differences of log-probabilities under the adapter's prompt.
         relabelled: number of canaries that the adapter now predicts another class for.
-        changed: whether answers differ by more than the tolerance.
+        changed: whether the model is not the same.
+        tolerance: the largest difference of log-probabilities of an unchanged model.
+        noise: if answers are noisier than the tolerance, the mean distance of two answers to one
+            question when the adapter was tuned, a sum of probabilities in [0, 1]; else None.
+        distance: mean distance of the answers now from the mean of those two; None without noise.
     """
 
     differences: np.ndarray
     relabelled: int
     changed: bool
+    tolerance: float
+    noise: float | None = None
+    distance: float | None = None
 
 
 def canary_images(shots: LabelledImages) -> list[np.ndarray]:
@@ -80,6 +98,8 @@ def ask_canaries(adapter: Adapter, vlm: VLM, images: Sequence[np.ndarray]) -> Ca
 
         adapter.canaries = ask_canaries(adapter, vlm, canary_images(task.train))
 
+    A model that bills is asked twice, as the answers of services may be noisy.
+
     Args:
         adapter: the adapter.
         vlm: its model.
@@ -89,7 +109,15 @@ def ask_canaries(adapter: Adapter, vlm: VLM, images: Sequence[np.ndarray]) -> Ca
         CraftZooError: the adapter was made for another model, or the model does not answer.
     """
     logits, anchors, _ = adapter.ask(vlm, list(images), keep=False)
-    return Canaries(np.stack(images), logits, anchors)
+    again: tuple[np.ndarray | None, ...] = ()
+    if times_asked(vlm) > 1:
+        again = adapter.ask(vlm, list(images), keep=False)[:2]
+    return Canaries(np.stack(images), logits, anchors, *again)
+
+
+def times_asked(vlm: VLM) -> int:
+    """How often :func:`ask_canaries` asks a model about each canary."""
+    return 2 if vlm.bills else 1
 
 
 def check_drift(adapter: Adapter, vlm: VLM, tolerance: float = TOLERANCE) -> Drift:
@@ -100,6 +128,17 @@ def check_drift(adapter: Adapter, vlm: VLM, tolerance: float = TOLERANCE) -> Dri
     A canary that the adapter predicts another class for has changed if the adapter's own
     log-probabilities differ by more than the tolerance.
 
+    If the model was asked twice when the adapter was tuned, the two answers show its noise:
+
+    - They are the same: the tolerance is at least three times their largest difference. If they are
+      labels without probabilities, one canary may differ.
+    - They are not: the answers now are compared with them by a permutation test. For each canary,
+      any of its three answers could be the present one if the model is unchanged, which gives 3^K
+      equally likely cases (of more than 8 canaries the first 8 are used). The model has changed if
+      its answers are further from the other two than in all but 0.5 % of these cases (for fewer
+      than 5 canaries: than in all other cases), and at least 1.5 times as far as the two are from
+      each other.
+
     Args:
         adapter: the adapter.
         vlm: its model.
@@ -109,22 +148,99 @@ def check_drift(adapter: Adapter, vlm: VLM, tolerance: float = TOLERANCE) -> Dri
         OtherModelError: the adapter was made for another model.
         CraftZooError: the adapter has no canaries.
     """
-    before = adapter.canaries
-    if before is None:
+    kept = adapter.canaries
+    if kept is None:
         raise CraftZooError("the adapter has no canaries: tune again to keep some")
-    logits, anchors, local = adapter.ask(vlm, list(before.images), keep=False)
-    then, now = log_softmax(before.logits, axis=1), log_softmax(logits, axis=1)
-    differences = np.abs(now - then)
-    units = 2 * max(_rounding(before.logits), _rounding(logits))
-    same = (differences <= tolerance) | (np.abs(np.exp(now) - np.exp(then)) <= max(units, _LEAST))
-    deployed = [
-        log_softmax(adapter.solution.refine(*answers, local) / adapter.temperature, axis=1)
-        for answers in ((before.logits, before.anchors), (logits, anchors))
-    ]
-    relabelled = deployed[0].argmax(axis=1) != deployed[1].argmax(axis=1)
-    moved = np.abs(deployed[1] - deployed[0]).max(axis=1) > tolerance
-    changed = bool((~same).any() or (relabelled & moved).any())
-    return Drift(differences, int(relabelled.sum()), changed)
+    logits, anchors, local = adapter.ask(vlm, list(kept.images), keep=False)
+    then = _Answers.of(adapter, kept.logits, kept.anchors, local)
+    now = _Answers.of(adapter, logits, anchors, local)
+    differences = np.abs(now.logs - then.logs)
+    relabelled = int((now.labels != then.labels).sum())
+    allowed = 0
+    if kept.logits_again is not None:
+        again = _Answers.of(adapter, kept.logits_again, kept.anchors_again, local)
+        if then.differing(again, tolerance).any():
+            test = _compare_noisy(then, again, now)
+            return Drift(
+                differences, relabelled, test.changed, tolerance, test.noise, test.distance
+            )
+        jitter = np.abs(then.logs - again.logs)
+        tolerance = max(tolerance, _JITTER * jitter[jitter <= tolerance].max(initial=0))
+        allowed = int(then.are_labels)
+    changed = int(then.differing(now, tolerance).sum()) > allowed
+    return Drift(differences, relabelled, changed, tolerance)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """A model's answers about K canaries.
+
+    Attributes:
+        logs: (K, C) log-probabilities under the adapter's prompt.
+        deployed: (K, C) log-probabilities of the adapter.
+        rounding: unit of the last decimal of the probabilities; 0: they are not rounded.
+    """
+
+    logs: np.ndarray
+    deployed: np.ndarray
+    rounding: float
+
+    @classmethod
+    def of(
+        cls,
+        adapter: Adapter,
+        logits: np.ndarray,
+        anchors: np.ndarray | None,
+        local: np.ndarray | None,
+    ) -> _Answers:
+        """From the arguments of :meth:`Solution.refine`."""
+        refined = adapter.solution.refine(logits, anchors, local) / adapter.temperature
+        return cls(log_softmax(logits, axis=1), log_softmax(refined, axis=1), _rounding(logits))
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(K,) classes that the adapter predicts."""
+        return self.deployed.argmax(axis=1)
+
+    @property
+    def are_labels(self) -> bool:
+        """Whether they look like labels that were answered without probabilities."""
+        return bool(self.rounding and self.logs.max(axis=1).min() > np.log(_LABEL))
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(K, 2, C) under the adapter's prompt, and of the adapter."""
+        return np.exp(np.stack([self.logs, self.deployed], axis=1))
+
+    def differing(self, other: _Answers, tolerance: float) -> np.ndarray:
+        """(K,) whether each canary is answered otherwise, see :func:`check_drift`."""
+        units = max(2 * self.rounding, 2 * other.rounding, _LEAST)
+        same = np.abs(self.logs - other.logs) <= tolerance
+        same |= np.abs(np.exp(self.logs) - np.exp(other.logs)) <= units
+        moved = np.abs(self.deployed - other.deployed).max(axis=1) > tolerance
+        return ~same.all(axis=1) | ((self.labels != other.labels) & moved)
+
+
+class _Noisy(NamedTuple):
+    changed: bool
+    noise: float
+    distance: float
+
+
+def _compare_noisy(then: _Answers, again: _Answers, now: _Answers) -> _Noisy:
+    """The permutation test of :func:`check_drift`."""
+    # A file may have more canaries, whose cases would fill the memory.
+    three = np.stack([each.probabilities[:COUNT] for each in (then, again, now)])
+    others = (three.sum(axis=0) - three) / 2
+    # (3, K): how far each answer is from the mean of the two others.
+    far = np.abs(three - others).sum(axis=-1).mean(axis=-1) / 2
+    noise = float(np.abs(three[0] - three[1]).sum(axis=-1).mean() / 2)
+    sums = reduce(np.add.outer, far.T).ravel()  # of all cases
+    observed = far[2].sum()
+    share = float((sums >= observed - 1e-9).mean())
+    distance = float(far[2].mean())
+    is_far = distance >= max(_LEAST_DISTANCE, _RATIO * noise)
+    return _Noisy(is_far and share <= max(_LEVEL, 3.0 ** -far.shape[1]), noise, distance)
 
 
 def _rounding(logits: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from craft_zoo.adapter import Adapter, OtherModelError
-from craft_zoo.canaries import TOLERANCE, check_drift
+from craft_zoo.canaries import TOLERANCE, Drift, check_drift
 from craft_zoo.cli.arguments import (
     add_model_arguments,
     check_limits,
@@ -80,8 +80,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         changed = found.changed
         lines = [
-            f"Log-probabilities differ by at most {found.differences.max():.2g}, in the mean by "
-            f"{found.differences.mean():.2g} (tolerance {tolerance:g})",
+            _noise(found),
             f"Predicted classes that changed: {found.relabelled} of {len(canaries)}",
             "Changed: the model does not answer as when the adapter was tuned"
             if changed
@@ -90,6 +89,19 @@ def run(options: argparse.Namespace) -> int:
     for line in [*lines, *([_plan(options, adapter)] if changed else [])]:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     return CHANGED if changed else SAME
+
+
+def _noise(found: Drift) -> str:
+    """A sentence about the differences, beside those that an unchanged model shows."""
+    if found.noise is None or found.distance is None:
+        return (
+            f"Log-probabilities differ by at most {found.differences.max():.2g}, in the mean by "
+            f"{found.differences.mean():.2g} (tolerance {found.tolerance:.2g})"
+        )
+    return (
+        f"Answers are {100 * found.distance:.1f} points from those then, which were "
+        f"{100 * found.noise:.1f} points from each other, as the model's answers are noisy"
+    )
 
 
 def _plan(options: argparse.Namespace, adapter: Adapter) -> str:

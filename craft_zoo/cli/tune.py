@@ -241,7 +241,9 @@ def run(options: argparse.Namespace) -> int:
             tuned.meter.queries,
             Usage(tuned.meter.billed),
             Usage(estimate.predictions),
-            len(adapter.canaries or ()) * adapter.solution.billed_predictions,
+            len(adapter.canaries or ())
+            * canaries.times_asked(vlm)
+            * adapter.solution.billed_predictions,
         )
         if isinstance(behind, ReplayVLM):
             beside = Usage(behind.predictions - tuned.meter.billed - made.canaries)
@@ -354,7 +356,8 @@ def _highest_cost(
     run = Usage(most_predictions(method, config, budget, n_images, n_classes))
     run += most_llm_usage(method, config, budget, task.classnames) * estimate.runs
     beside = Usage(estimate.predictions)
-    asked_again = len(kept) * prompts_an_image(method, config, budget, n_classes)
+    times = canaries.times_asked(vlm)
+    asked_again = len(kept) * times * prompts_an_image(method, config, budget, n_classes)
     if not vlm.counts_usage:
         return Cost(queries, run, beside, asked_again)
     init = starting_template(config, task.template)
@@ -374,7 +377,7 @@ def _highest_cost(
     images = [task.train.images[0]] * count
     more = vlm.expected_usage(measured, images, task.classnames, init) if images else Usage()
     if kept:
-        more += vlm.expected_usage(measured[1:], kept, task.classnames, init)
+        more += vlm.expected_usage(measured[1:], kept, task.classnames, init).scaled(times)
     more = replace(more, predictions=estimate.predictions)
     return Cost(queries, run + replace(expected, predictions=0), more, asked_again)
 

@@ -224,7 +224,7 @@ def test_a_header_alone_can_be_an_adapter(tmp_path: Path) -> None:
         {"anchors": [5]},
         {"anchor_templates": ["a {}"]},
         {"format": ["craft-zoo adapter 4"]},
-        {"format": "craft-zoo adapter 8"},
+        {"format": "craft-zoo adapter 9"},
         {"tuned": {}},
         {"tuned": TUNED | {"method": "a\x1b"}},
         {"tuned": TUNED | {"queries": -1}},
@@ -341,7 +341,8 @@ def test_the_documented_format_is_what_is_written(vlm: OpenCLIP, tmp_path: Path)
     adapter = Adapter.load(path)
     adapter.tuned, adapter.temperature = TuningRecord(**TUNED), 2.0
     images = np.zeros((1, 8, 8, 3), np.uint8)
-    adapter.canaries = ask_canaries(adapter, vlm, list(images))
+    once = ask_canaries(adapter, vlm, list(images))
+    adapter.canaries = replace(once, logits_again=once.logits, anchors_again=once.anchors)
     adapter.save(path)
     for network in (None, Refiner(3, hidden=16, seed=5)):
         if network is not None:
@@ -353,7 +354,7 @@ def test_the_documented_format_is_what_is_written(vlm: OpenCLIP, tmp_path: Path)
             validator.validate(about | {"temperature": 0})
         for name in (*about, *tensors):
             assert f"`{name}`" in page, name
-        assert about["format"].removeprefix("craft-zoo adapter ") in "34567"
+        assert about["format"].removeprefix("craft-zoo adapter ") in "345678"
     assert set(stored["properties"]) <= set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from PIL import Image
 from craft_zoo.adapter import Adapter, OtherModelError, Solution
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox import BlackBox, ImageSet, Prompts, WrappedBlackBox, WrappedVLM, load_vlm
-from craft_zoo.canaries import COUNT, Canaries, ask_canaries, canary_images, check_drift
+from craft_zoo.canaries import COUNT, Canaries, Drift, ask_canaries, canary_images, check_drift
 from craft_zoo.client import from_callable
+from craft_zoo.client.probabilities import log_of
 from craft_zoo.data import LabelledImages
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
@@ -110,6 +112,78 @@ def test_noise_is_no_change(tiny_vlm: OpenCLIP, distance: float, changed: bool) 
     assert found.changed == changed
     assert distance / 2 < found.differences.max() < 2.1 * distance
     assert not check_drift(kept(tiny_vlm), Moved(tiny_vlm, distance), tolerance=1.0).changed
+
+
+class Prepared:
+    """A model that answers about canaries with one table of logits after another."""
+
+    bills = True
+
+    def __init__(self, *tables: np.ndarray) -> None:
+        self.tables = list(tables)
+
+
+def compared(*tables: np.ndarray) -> Drift:
+    """Tables (K, C): two when the adapter was tuned, and one now."""
+
+    class Words(Adapter):
+        def ask(self, vlm: Any, images: Any, *, keep: bool = True) -> Any:
+            return vlm.tables.pop(0), None, None
+
+    vlm: Any = Prepared(*tables)
+    adapter = Words(Solution("a {}"), tuple(map(str, range(tables[0].shape[1]))), "prepared", ())
+    adapter.canaries = ask_canaries(adapter, vlm, list(np.zeros((len(tables[0]), 2, 2, 3))))
+    return check_drift(adapter, vlm)
+
+
+def labels(*classes: int) -> np.ndarray:
+    """Answers of a service without probabilities, for 3 classes."""
+    return log_of(np.eye(3)[list(classes)])
+
+
+def test_an_unchanged_noisy_model_is_rarely_changed_and_another_one_nearly_always() -> None:
+    found = {"same": 0, "another": 0}
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        then = 2 * rng.standard_normal((8, 5))
+        models = {"same": then, "another": 2 * rng.standard_normal((8, 5))}
+        for name, now in models.items():
+            noisy = [table + 0.3 * rng.standard_normal((8, 5)) for table in (then, then, now)]
+            drift = compared(*noisy)
+            assert drift.noise is not None
+            found[name] += drift.changed
+    assert found["same"] <= 2
+    assert found["another"] >= 98
+
+
+def test_the_tolerance_is_three_times_the_difference_of_equal_answers() -> None:
+    rng = np.random.default_rng(0)
+    then = rng.standard_normal((8, 4)).astype(np.float32)
+    move = np.zeros((8, 4), np.float32)
+    move[2, 1] = 0.008
+    for factor, changed in ((2.0, False), (4.0, True)):
+        found = compared(then, then + move, then + factor * move)
+        assert found.changed == changed
+        assert found.noise is None
+        assert 0.01 < found.tolerance < 0.024
+
+
+def test_one_label_of_a_service_without_probabilities_may_flip() -> None:
+    then = labels(0, 1, 2, 0, 1, 2, 0, 1)
+    assert not compared(then, then, labels(1, 1, 2, 0, 1, 2, 0, 1)).changed
+    assert compared(then, then, labels(1, 0, 2, 0, 1, 2, 0, 1)).changed
+    unrounded = np.log(0.0021234 + 0.99 * np.eye(3)[[0, 1, 2, 0, 1, 2, 0, 1]])
+    one_moved = unrounded.copy()
+    one_moved[0] = one_moved[0, [1, 0, 2]]
+    assert compared(unrounded, unrounded, one_moved).changed
+
+
+def test_few_and_many_noisy_canaries() -> None:
+    two, noise = np.array([[2.0, 0, 0], [0, 2, 0]]), 0.1 * np.eye(2, 3)
+    assert compared(two, two + noise, two[::-1]).changed
+    assert not compared(two, two + noise, two + noise / 2).changed
+    many = np.random.default_rng(0).standard_normal((3, 60, 3))
+    assert not compared(*many).changed  # 3^60 cases would not fit into memory
 
 
 def test_anchors_that_are_answered_otherwise_are_a_change(tiny_vlm: OpenCLIP) -> None:

@@ -85,7 +85,7 @@ def test_a_budget_without_room_for_a_generation_is_refused_before_the_model_is_o
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (("--max-predictions", 2999), "may ask for 3,006 predictions, more than --max-pre"),
+        (("--max-predictions", 2999), "may ask for 3,012 predictions, more than --max-pre"),
         (("--price", 1, "--max-cost", 2.9), "may cost 3.01, more than --max-cost 2.9"),
         (("--optimizer", "cma:popsize=501"), "smaller than one generation"),
         (("--budget", 20, "--optimizer", "cma"), "smaller than one generation"),
@@ -126,7 +126,7 @@ def test_the_default_budget_is_said(
     paid: Paid, tune: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tune("--estimate", "none", "--dry-run") == 0
-    assert "At most 500 queries (3,000 predictions, and 6 for canaries)" in capsys.readouterr().out
+    assert "At most 500 queries (3,000 predictions, and 12 for canaries)" in capsys.readouterr().out
     assert paid.asked == 0
 
 

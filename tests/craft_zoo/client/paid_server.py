@@ -75,6 +75,9 @@ class PaidServer:
         propose: makes the answer of a language model to a question in text alone.
         logprobs: whether chat completions have any.
         decimals: of probabilities.
+        noise: standard deviation of what is added to the log-odds of each answer; without
+            log-probabilities, labels are then drawn.
+        version: of the model; another one answers otherwise.
         on_request: called when a request comes.
     """
 
@@ -87,6 +90,7 @@ class PaidServer:
         self.tokens, self.after, self.decimals, self.said = 0, 0, 4, "no"
         self.propose: Callable[[str], str] = lambda asked: "Sorry."
         self.logprobs = True
+        self.noise, self.version, self._rng = 0.0, "", np.random.default_rng(0)
         self.on_request: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         server = self
@@ -159,7 +163,10 @@ class PaidServer:
         http.close_connection = http.close_connection or cut > 0
 
     def _probabilities(self, image: bytes, texts: Sequence[str]) -> list[float]:
-        weights = np.exp([_number(image, text) for text in texts])
+        weights = np.exp([_number(image, text + self.version) for text in texts])
+        if self.noise:
+            with self._lock:
+                weights *= np.exp(self.noise * self._rng.standard_normal(len(texts)))
         return [float(one) for one in (weights / weights.sum()).round(self.decimals)]
 
     def _decisions(self, body: dict[str, Any], refuse: bool) -> tuple[Any, int]:
@@ -222,8 +229,13 @@ class PaidServer:
                 for letter, one in zip(lines, p, strict=True)
             ]
             choice["logprobs"] = {"content": [{"token": said, "top_logprobs": top}]}
+        choices = [choice]
+        if self.noise and not self.logprobs:
+            with self._lock:
+                drawn = self._rng.choice(list(lines), body.get("n", 1), p=p / np.sum(p))
+            choices = [{"message": {"role": "assistant", "content": str(one)}} for one in drawn]
         usage = {"prompt_tokens": tokens, "completion_tokens": 1}
-        return {"choices": [choice], "usage": usage}, tokens
+        return {"choices": choices, "usage": usage}, tokens
 
     def _embeddings(self, body: dict[str, Any], refuse: bool) -> tuple[Any, int]:
         inputs = body["input"]
