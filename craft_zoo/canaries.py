@@ -27,11 +27,11 @@ _SIDE = 64  # pixels
 TOLERANCE = 0.01  # of log-probabilities; float32 on different machines differs by less
 _LEAST = 1e-6  # difference of probabilities that counts where they are not rounded
 _DECIMALS = (3, 4, 5)
-_JITTER = 3  # times the largest difference of two answers that are the same
+_JITTER = 3  # factor of the largest difference of two equal answers that gives the tolerance
 _LABEL = 0.95  # least probability of a label that is answered without probabilities
-_LEVEL = 0.005  # of the test of noisy answers: how often an unchanged service is called changed
-_RATIO = 1.5  # least distance of noisy answers that have changed, in distances of two answers then
-_LEAST_DISTANCE = 0.01  # and least distance, a sum of probabilities
+_LEVEL = 0.005  # significance of the permutation test: share of unchanged services called changed
+_RATIO = 1.5  # least distance of changed noisy answers, relative to that of the first two answers
+_LEAST_DISTANCE = 0.01  # least distance of changed noisy answers, as a sum of probabilities
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class _Answers:
         anchors: np.ndarray | None,
         local: np.ndarray | None,
     ) -> _Answers:
-        """From the arguments of :meth:`Solution.refine`."""
+        """Answers from the arguments of :meth:`Solution.refine`."""
         refined = adapter.solution.refine(logits, anchors, local) / adapter.temperature
         return cls(log_softmax(logits, axis=1), log_softmax(refined, axis=1), _rounding(logits))
 

@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _noise(found: Drift) -> str:
-    """A sentence about the differences, beside those that an unchanged model shows."""
+    """A sentence that compares the differences with those of an unchanged model."""
     if found.noise is None or found.distance is None:
         return (
             f"Log-probabilities differ by at most {found.differences.max():.2g}, in the mean by "
