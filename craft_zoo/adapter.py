@@ -36,9 +36,9 @@ _FORMAT = "craft-zoo adapter 4"
 _LOCAL_FORMAT = "craft-zoo adapter 5"  # with local features, which earlier versions do not know
 _CALIBRATED_FORMAT = "craft-zoo adapter 6"  # with a temperature
 _TUNED_FORMAT = "craft-zoo adapter 7"  # with a record of its tuning, or canaries
-_NOISE_FORMAT = "craft-zoo adapter 8"  # with canaries that were asked twice
+_CURVE_FORMAT = "craft-zoo adapter 8"  # with a curve of the search, or canaries asked twice
 _READ = (
-    _NOISE_FORMAT,
+    _CURVE_FORMAT,
     _TUNED_FORMAT,
     _CALIBRATED_FORMAT,
     _LOCAL_FORMAT,
@@ -271,6 +271,8 @@ class Adapter:
             about["temperature"] = float(self.temperature)
         if self.tuned is not None:
             about["tuned"] = asdict(self.tuned)
+            if self.tuned.curve is None:  # not in format 7
+                del about["tuned"]["curve"]
         tensors: dict[str, np.ndarray] = {}
         if isinstance(self.solution.prompt, np.ndarray):
             tensors["context"] = _tensor(self.solution.prompt)
@@ -305,8 +307,9 @@ class Adapter:
     @property
     def _format(self) -> str:
         """The earliest version of the format that can hold this adapter."""
-        if self.canaries is not None and self.canaries.logits_again is not None:
-            return _NOISE_FORMAT
+        again = None if self.canaries is None else self.canaries.logits_again
+        if again is not None or (self.tuned is not None and self.tuned.curve is not None):
+            return _CURVE_FORMAT
         if self.tuned is not None or self.canaries is not None:
             return _TUNED_FORMAT
         if self.temperature != 1:
@@ -349,7 +352,7 @@ class Adapter:
                 tuple(float(value) for value in about["fingerprint"]),
                 about["init"],
                 about.get("temperature", 1.0),
-                TuningRecord(**tuned) if (tuned := about.get("tuned")) is not None else None,
+                _record(about),
                 _canaries(tensors),
             )
         except CraftZooError:
@@ -532,6 +535,15 @@ def _solution(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Solution
         weight, bias = (tensors[f"local.{name}"] for name in ("weight", "bias"))
         local = LocalClassifier(features, weight, bias)
     return Solution(prompt, refiner, anchors, local)
+
+
+def _record(about: dict[str, Any]) -> TuningRecord | None:
+    tuned = about.get("tuned")
+    if tuned is None:
+        return None
+    if (curve := tuned.get("curve")) is not None:
+        curve = tuple((queries, float(accuracy)) for queries, accuracy in curve)
+    return TuningRecord(**tuned | {"curve": curve})
 
 
 def _canaries(tensors: dict[str, np.ndarray]) -> Canaries | None:

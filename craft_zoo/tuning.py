@@ -23,7 +23,7 @@ from craft_zoo.methods import (
     uses_optimizer,
 )
 from craft_zoo.printable import printable
-from craft_zoo.tuning_record import TuningRecord
+from craft_zoo.tuning_record import CURVE_POINTS, TuningRecord
 
 Callback = Callable[[Step], None]
 
@@ -94,9 +94,11 @@ def tune(
         template=task.template,
         method=method,
     )
-    step = None
+    step, curve = None, list[tuple[int, float]]()
     with one_numpy_thread():
         for step in get_method(method)(problem):
+            if not np.isnan(step.train_accuracy):
+                curve.append((step.queries, round(float(step.train_accuracy), 4)))
             for callback in callbacks:
                 callback(step)
     assert step is not None, "a method yields at least one step"
@@ -109,8 +111,17 @@ def tune(
         int(seed),
         meter.queries,
         meter.billed,
+        curve=_thinned(curve),
     )
     return Tuned(adapter, meter, step.train_accuracy)
+
+
+def _thinned(curve: list[tuple[int, float]]) -> tuple[tuple[int, float], ...] | None:
+    """At most :data:`CURVE_POINTS` of the points, with the first and the last; None: below two."""
+    if len(curve) < 2:
+        return None
+    places = np.linspace(0, len(curve) - 1, min(CURVE_POINTS, len(curve))).round().astype(int)
+    return tuple(curve[place] for place in places)
 
 
 def check_tuning(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ _THUMBNAIL, _QUALITY = 160, 70  # longest side in pixels, and of the JPEG
 _MATRIX_CLASSES = 30  # maximum for which the confusion matrix is shown
 _PROMPTS = 20  # classes whose prompts are shown
 _POINTS = 200  # of the curve
+_APART = 0.15  # least distance of ticks on the axis of queries, as a share of it
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
 
@@ -107,6 +109,7 @@ def _content(
         "size": len(content),
         "digest": hashlib.sha256(content).hexdigest(),
         "facts": _facts(adapter),
+        "search": _search(adapter),
         "found": found,
         "zero_shot": zero_shot,
         "classes": [(each, interval(each.correct, each.images)) for each in found.classes],
@@ -140,6 +143,27 @@ def _facts(adapter: Adapter) -> dict[str, str]:
         "an image costs": counted(solution.billed_predictions, "prediction"),
         "parts": repr(solution).strip("<>").partition(": ")[2],
         "temperature": f"{adapter.temperature:.2f}",
+    }
+
+
+def _search(adapter: Adapter) -> dict[str, Any] | None:
+    """The search's curve, with places on a logarithmic axis of queries; None: there is none."""
+    if adapter.tuned is None or adapter.tuned.curve is None:
+        return None
+    curve = adapter.tuned.curve
+    first, last = max(1, curve[0][0]), curve[-1][0]
+    if first >= last:
+        return None
+
+    def place(queries: int) -> float:
+        return math.log(max(first, queries) / first) / math.log(last / first)
+
+    powers = (10**exponent for exponent in range(16))
+    inner = [queries for queries in powers if _APART < place(queries) < 1 - _APART]
+    return {
+        "images": adapter.tuned.images,
+        "points": [(place(queries), accuracy) for queries, accuracy in curve],
+        "ticks": [(place(queries), f"{queries:,}") for queries in (first, *inner, last)],
     }
 
 

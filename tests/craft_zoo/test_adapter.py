@@ -80,8 +80,14 @@ def test_a_temperature_divides_the_logits_and_survives_saving(
 def test_the_record_of_tuning_survives_saving(vlm: OpenCLIP, tmp_path: Path) -> None:
     adapter = adapter_for(vlm, None)
     adapter.tuned = TuningRecord("craft", None, "pets", 48, 1, 200, 9600, 0.5)
-    adapter.save(tmp_path / "a")
-    assert Adapter.load(tmp_path / "a").tuned == adapter.tuned
+    for record, version in (
+        (adapter.tuned, b"craft-zoo adapter 7"),
+        (replace(adapter.tuned, curve=((1, 0.5), (200, 1.0))), b"craft-zoo adapter 8"),
+    ):
+        adapter.tuned = record
+        adapter.save(tmp_path / "a")
+        assert Adapter.load(tmp_path / "a").tuned == record
+        assert version in (tmp_path / "a").read_bytes()
     adapter.tuned = None
     adapter.save(tmp_path / "a")
     assert Adapter.load(tmp_path / "a").tuned is None
@@ -230,6 +236,9 @@ def test_a_header_alone_can_be_an_adapter(tmp_path: Path) -> None:
         {"tuned": TUNED | {"queries": -1}},
         {"tuned": TUNED | {"cost": float("nan")}},
         {"tuned": TUNED | {"surplus": 1}},
+        {"tuned": TUNED | {"curve": [[1, 0.5], [2]]}},
+        {"tuned": TUNED | {"curve": [[1, 2.0]]}},
+        {"tuned": TUNED | {"curve": [[1, 0.5]] * 1000}},
         {"temperature": 0.0},
         {"temperature": -1.0},
         {"temperature": "1"},
@@ -341,6 +350,7 @@ def test_the_documented_format_is_what_is_written(vlm: OpenCLIP, tmp_path: Path)
     adapter = Adapter.load(path)
     adapter.tuned, adapter.temperature = TuningRecord(**TUNED), 2.0
     images = np.zeros((1, 8, 8, 3), np.uint8)
+    adapter.tuned = replace(adapter.tuned, curve=((1, 0.5), (2, 1.0)))
     once = ask_canaries(adapter, vlm, list(images))
     adapter.canaries = replace(once, logits_again=once.logits, anchors_again=once.anchors)
     adapter.save(path)

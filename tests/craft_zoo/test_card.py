@@ -20,7 +20,8 @@ from craft_zoo.openclip import OpenCLIP
 from craft_zoo.pages import write_card
 from craft_zoo.tuning_record import TuningRecord
 
-RECORD = TuningRecord("craft", "logit-gn", "pets <1>", 32, 1, 1200, 38400, 1.5)
+CURVE = ((1, 0.25), (40, 0.5), (1200, 0.75))
+RECORD = TuningRecord("craft", "logit-gn", "pets <1>", 32, 1, 1200, 38400, 1.5, CURVE)
 
 
 class Page(HTMLParser):
@@ -85,6 +86,19 @@ def test_the_figures_are_those_of_the_evaluation(tiny_vlm: OpenCLIP, tmp_path: P
     assert "cz.Adapter.load('a.adapter')" in page.text
     assert page.text.count("a (0.00) · photo (0.00) · of (0.00) · a (0.00)") == 1
     assert page.tags.count("rect") == len(set((found.probabilities.max(axis=1) * 15).astype(int)))
+
+
+def test_the_search_is_drawn_where_it_is_known(tiny_vlm: OpenCLIP, tmp_path: Path) -> None:
+    names = ("cat", "dog", "bird")
+    page = card(tiny_vlm, names, tmp_path / "a.html")
+    middle = 40 + 250 * np.log(40) / np.log(1200)
+    assert f'points="40.0,197.5 {middle:.1f},135.0 290.0,72.5 "' in page.source
+    drawn = page.source.partition('id="search"')[2].partition("</section>")[0]
+    assert re.findall(r'text-anchor="middle">([\d,]+)<', drawn) == ["1", "10", "100", "1,200"]
+    assert "candidate on the 32 training images" in drawn
+    for curve in (None, ((5, 0.5), (5, 0.6)), ((0, 0.5), (1, 0.6))):
+        page = card(tiny_vlm, names, tmp_path / "a.html", tuned=replace(RECORD, curve=curve))
+        assert 'id="search"' not in page.source
 
 
 def test_thumbnails_are_of_the_worst_mistakes_and_nothing_else_is_loaded(

@@ -84,6 +84,9 @@ def test_a_card_names_what_tune_did(
     assert f"{record.queries} quer" in page
     assert "<p>Licence: MIT</p>" in page
     assert "tuned on" in page
+    assert record.curve is not None
+    assert [queries for queries, _ in record.curve][-1] == record.queries
+    assert "candidate on the 6 training images" in page
 
 
 def test_a_dry_run_says_the_cost_and_asks_nothing(
