@@ -34,6 +34,7 @@ COLOURS = (
 _DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (4, 1)), (0, (1, 1)), "-")
 LEVEL_COLOUR = "#555555"  # of horizontal reference lines, see is_level
 MARKERS = "osD^vPX"
+END = "end of a line"  # label of the texts of label_ends
 QUERIES = "queries (contexts scored on the training images)"
 NO_DATE: dict[str, dict[str, Any]] = {
     "png": {},
@@ -49,11 +50,11 @@ _OTHER_FONTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Droid Sans Fallback"),
     *("Microsoft YaHei", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Noto Sans"),
 )
-_FONTS = [
+FONTS = [
     "DejaVu Sans",
     *sorted({font.name for font in fontManager.ttflist} & {*_OTHER_FONTS}, key=_OTHER_FONTS.index),
 ]
-plt.rcParams["font.family"] = _FONTS
+plt.rcParams["font.family"] = FONTS
 
 
 def sanitized(name: str) -> str:
@@ -72,7 +73,7 @@ def sanitized(name: str) -> str:
 @cache
 def _drawable() -> frozenset[int]:
     """The code points that the fonts cover."""
-    paths = [findfont(FontProperties(family=name)) for name in _FONTS]
+    paths = [findfont(FontProperties(family=name)) for name in FONTS]
     return frozenset().union(*(get_font(path).get_charmap() for path in paths))
 
 
@@ -290,4 +291,5 @@ def label_ends(
             va="center",
             annotation_clip=False,
             gid=(ids or {}).get(text),
+            label=END,
         )

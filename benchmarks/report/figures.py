@@ -34,6 +34,7 @@ from craft_zoo.benchmarks.plots import (
 )
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
 from craft_zoo.benchmarks.published import accuracies_for
+from craft_zoo.benchmarks.report.paper import write_for_paper
 from craft_zoo.benchmarks.significance import Ranks
 from craft_zoo.counts import counted
 
@@ -52,10 +53,17 @@ class ReportFigure(NamedTuple):
     svg: str  # inline SVG with text as text (not paths) and ids unique within the page
 
 
+class Drawings(NamedTuple):
+    """Where and how figures are written."""
+
+    folder: Path
+    paper: bool = False  # also in the format of a paper, in the folder paper/
+
+
 def curves(
     average: pd.DataFrame,
     styles: Styles,
-    folder: Path,
+    out: Drawings,
     models: Collection[str],
     files: Mapping[str, str],
     prefix: str = "curves",
@@ -72,7 +80,7 @@ def curves(
         scale_queries(axis)
         axis.set_xlabel(QUERIES)
         caption = f"{title}. Lines: means over seeds; {spread_words(panel)}"
-        yield _save(figure, folder, f"{prefix}-{files[title]}", caption)
+        yield _save(figure, out, f"{prefix}-{files[title]}", caption)
 
 
 def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> None:
@@ -89,7 +97,7 @@ def _add_published(axis: Axes, panel: pd.DataFrame, models: Collection[str]) -> 
         )
 
 
-def shots_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> ReportFigure:
+def shots_plot(table: pd.DataFrame, styles: Styles, out: Drawings) -> ReportFigure:
     """Accuracy at the end of the budget against shots, of a table from ``by_shots``."""
     names = list(table["data set"].unique())
     shots = [column for column in table.columns if column.isdigit()]
@@ -97,24 +105,25 @@ def shots_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> ReportFigur
         1, len(names), figsize=(6.4 * len(names), _SIZE[1]), squeeze=False, layout="constrained"
     )
     for axis, name in zip(axes[0], names, strict=True):
-        ends = []
+        ends, ids = [], {}
         for _, row in table[table["data set"] == name].iterrows():
             style, values = styles[row["method"]], row[shots].astype(float)
             gid = line_id(row["method"])
             axis.plot(range(len(shots)), values, **style, linewidth=1.6, markersize=4, gid=gid)
             if values.notna().iloc[-1]:
                 text = f"{row['method']}  {values.iloc[-1]:.1f}"
+                ids[text] = gid
                 ends.append((values.iloc[-1], text, style["color"]))
         axis.set_title(sanitized(name), loc="left", fontsize=11)
         axis.set_xticks(range(len(shots)), shots)
         axis.set_xlabel("shots (training images a class)")
         axis.set_ylabel("test accuracy (%)")
         style_axis(axis)
-        label_ends(axis, ends)
-    return _save(figure, folder, "shots", "Accuracy at the end of the budget against shots")
+        label_ends(axis, ends, ids)
+    return _save(figure, out, "shots", "Accuracy at the end of the budget against shots")
 
 
-def pareto_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> ReportFigure:
+def pareto_plot(table: pd.DataFrame, styles: Styles, out: Drawings) -> ReportFigure:
     """Accuracy against the cost of a deployed image, of a table from ``pareto``.
 
     One panel per task; the line is the highest accuracy for at most that cost.
@@ -157,10 +166,10 @@ def pareto_plot(table: pd.DataFrame, styles: Styles, folder: Path) -> ReportFigu
     ]
     _add_legend(axes[0, -1], points, names)
     words = "Accuracy at the end of the budget against what a deployed image costs. Line: the "
-    return _save(figure, folder, "pareto", words + "highest accuracy for at most this cost")
+    return _save(figure, out, "pareto", words + "highest accuracy for at most this cost")
 
 
-def rank_plot(ranks: Ranks, folder: Path) -> ReportFigure:
+def rank_plot(ranks: Ranks, out: Drawings) -> ReportFigure:
     """Average ranks; two methods whose bars do not overlap differ (Nemenyi; Demšar 2006)."""
     order = ranks.ranks.sort_values(ascending=False)
     figure, axis = _figure((_SIZE[0], 0.9 + 0.26 * len(order)))
@@ -175,12 +184,10 @@ def rank_plot(ranks: Ranks, folder: Path) -> ReportFigure:
     axis.set_xlim(0.5, len(order) + 0.5)
     axis.set_xlabel(f"average rank over {ranks.tasks} tasks, 1 is the best")
     axis.spines[["top", "right", "left"]].set_visible(False)
-    return _save(
-        figure, folder, "ranks", "Average ranks: where bars do not overlap, methods differ"
-    )
+    return _save(figure, out, "ranks", "Average ranks: where bars do not overlap, methods differ")
 
 
-def profile_plot(scores: pd.DataFrame, styles: Styles, folder: Path) -> ReportFigure:
+def profile_plot(scores: pd.DataFrame, styles: Styles, out: Drawings) -> ReportFigure:
     """Performance profile: share of the runs that score above a threshold."""
     values = scores.dropna().to_numpy()
     thresholds = np.linspace(np.floor(20 * values.min()) / 20, np.ceil(20 * values.max()) / 20, 200)
@@ -188,10 +195,10 @@ def profile_plot(scores: pd.DataFrame, styles: Styles, folder: Path) -> ReportFi
     figure, axis = _figure()
     _draw_shares(axis, 100 * table.index, table, styles, markevery=25)
     axis.set_xlabel("test accuracy above (%)")
-    return _save(figure, folder, "profile", "Performance profile: share of runs above an accuracy")
+    return _save(figure, out, "profile", "Performance profile: share of runs above an accuracy")
 
 
-def runtime_plot(points: pd.DataFrame, styles: Styles, folder: Path) -> ReportFigure:
+def runtime_plot(points: pd.DataFrame, styles: Styles, out: Drawings) -> ReportFigure:
     """Share of (run, target) pairs reached against queries, see :func:`reached`."""
     most = float(points["queries"].max())
     queries = np.unique(np.append(0, np.geomspace(1, max(most, 2), _STEPS)).round())
@@ -200,7 +207,7 @@ def runtime_plot(points: pd.DataFrame, styles: Styles, folder: Path) -> ReportFi
     scale_queries(axis)
     _draw_shares(axis, queries, table, styles, markevery=8, drawstyle="steps-post")
     axis.set_xlabel("queries")
-    return _save(figure, folder, "runtimes", "Share of (run, target) pairs reached within queries")
+    return _save(figure, out, "runtimes", "Share of (run, target) pairs reached within queries")
 
 
 def _draw_shares(
@@ -236,12 +243,14 @@ def _figure(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
     return plt.subplots(figsize=size, layout="constrained")
 
 
-def _save(figure: Figure, folder: Path, name: str, title: str) -> ReportFigure:
+def _save(figure: Figure, out: Drawings, name: str, title: str) -> ReportFigure:
     """Write the figure's files and return its inline SVG for the page."""
-    save(figure, folder, name, _FORMATS)
+    save(figure, out.folder, name, _FORMATS)
     page = io.StringIO()
     with plt.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(page, format="svg", transparent=True, metadata=NO_DATE["svg"])
+    if out.paper:
+        write_for_paper(figure, out.folder / "paper", name)
     return ReportFigure(name, title, _for_page(page.getvalue(), name, title))
 
 

@@ -59,7 +59,7 @@ class Task(NamedTuple):
     table: pd.DataFrame
 
 
-def write_report(results: Results, folder: Path, title: str) -> Path:
+def write_report(results: Results, folder: Path, title: str, *, paper: bool = False) -> Path:
     """Write ``report.html`` and ``report.md``, with ``figures/`` and ``tables/`` beside them.
 
     The HTML page is self-contained. The Markdown page shows the same tables and links to the
@@ -69,6 +69,7 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
         results: as from :func:`craft_zoo.benchmarks.read_results`.
         folder: where to write; created if missing.
         title: title of the page.
+        paper: write the figures also in the format of a paper, into ``figures/paper/``.
 
     Returns:
         The HTML page's path.
@@ -77,9 +78,9 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
         CraftZooError: the folder cannot be written.
     """
     try:
-        for part in ("figures", "tables"):
+        for part in ("figures", "tables", *["figures/paper"] * paper):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        content = _content(results, folder, title)
+        content = _content(results, folder, title, paper)
         for name in ("html", "md"):
             text = render("craft_zoo.benchmarks.report", f"page.{name}", content, _FILTERS)
             write_atomically(folder / f"report.{name}", text)
@@ -90,7 +91,7 @@ def write_report(results: Results, folder: Path, title: str) -> Path:
     return folder / "report.html"
 
 
-def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
+def _content(results: Results, folder: Path, title: str, paper: bool) -> dict[str, Any]:
     """Write the figures and tables, and return the variables of the page templates."""
     only_variants = all(results.names[run] for run in results.curves)
     main = {r: p for r, p in results.curves.items() if only_variants or not results.names[r]}
@@ -101,7 +102,7 @@ def _content(results: Results, folder: Path, title: str) -> dict[str, Any]:
     average = average_curves(points)
     styles = _styles(average)
     scores, ranks = _over_tasks(points)
-    drawings, sheets = folder / "figures", folder / "tables"
+    drawings, sheets = figures.Drawings(folder / "figures", paper), folder / "tables"
     models = set(points["model"])
     files = file_names(title for title, _, _ in panels(average))
     tasks = [

@@ -34,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write DIR's runs to FILE, a tar.xz, in place of a report",
     )
+    parser.add_argument(
+        "--style",
+        choices=("page", "paper"),
+        default="page",
+        help="paper: write the figures also into figures/paper/, as PDF files in the widths of one "
+        "column (3.25 inches) and of two, with letters of 8 points (default: page)",
+    )
     parser.add_argument("--title", help="title of the page (default: contains the folder's name)")
 
 
@@ -47,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
     others = {str(source): read_results(source) for source in options.others}
     results = lay_beside(read_results(options.folder), others)
     title = options.title or f"craft-zoo: {options.folder.resolve().name}"
-    page = write_report(results, options.out or options.folder / "report", title)
+    out, paper = options.out or options.folder / "report", options.style == "paper"
+    page = write_report(results, out, title, paper=paper)
     for sentence in results.conclusions:
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     for problem in results.broken:

@@ -11,9 +11,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from craft_zoo.benchmarks import (
     Point,
@@ -26,7 +28,9 @@ from craft_zoo.benchmarks import (
 )
 from craft_zoo.benchmarks.commands import command
 from craft_zoo.benchmarks.names import markdown_cell
+from craft_zoo.benchmarks.plots import label_ends
 from craft_zoo.benchmarks.report import tables, write_report
+from craft_zoo.benchmarks.report.paper import write_for_paper
 from craft_zoo.cli import main
 from craft_zoo.cli.main import build_parser
 from craft_zoo.craft import CraftConfig
@@ -77,7 +81,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.save(run, points, None)
     names = {run: "one <context>" for run in made if run.config.context == "unified"}
     write_config(made, folder, names)
-    assert main(["report", str(folder), "--title", "Trial & error"]) == 0
+    words = ["report", str(folder), "--title", "Trial & error", "--style", "paper"]
+    assert main(words) == 0
     return folder
 
 
@@ -239,6 +244,36 @@ def test_files_for_a_paper(folder: Path) -> None:
     assert differences.loc["craft (logit-gn)", "minus craft-released"] == pytest.approx(20, abs=2)
     variants = pd.read_csv(tables / "variants-digits-16-shots.csv")
     assert variants["method"].tolist() == ["one <context>"]
+
+
+def test_figures_in_the_style_of_a_paper(folder: Path) -> None:
+    files = {path.name: path.read_bytes() for path in (folder / "report/figures/paper").iterdir()}
+    sizes = {
+        name: float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ", content)[1])  # type: ignore[index]
+        for name, content in files.items()
+    }
+    assert sizes == {name: 234 if name.endswith("-column.pdf") else 486 for name in files}
+    for name in ("ranks", "profile", "runtimes", "variants-digits-16-shots"):
+        assert {f"{name}-column.pdf", f"{name}-page.pdf"} <= set(files)
+    panels = {name for name in files if name.startswith("curves-digits")}
+    assert len(panels) == 8  # 1 and 16 shots, two tracks, two widths
+    assert {"shots-page.pdf", "pareto-page.pdf"} <= set(files)
+    assert "shots-column.pdf" not in files
+    assert all(b"STIXGeneral" in content for content in files.values())
+
+
+def test_a_paper_has_its_names_in_a_legend_below(tmp_path: Path) -> None:
+    figure, axis = plt.subplots(layout="constrained")
+    axis.plot([0, 1], [1, 2], color="red", linestyle=(0, (1, 2)), gid="one")
+    axis.plot([0, 1], [1, 3], color="blue", gid="two")
+    ends = [(2.0, "_one  2.0", "red"), (3.0, "two  3.0", "blue")]
+    label_ends(axis, ends, {"_one  2.0": "one", "two  3.0": "two"})
+    [column, page] = write_for_paper(figure, tmp_path, "a")
+    assert (column.name, page.name) == ("a-column.pdf", "a-page.pdf")
+    assert not axis.texts
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["two", "_one"]
+    assert max(each.get_fontsize() for each in figure.findobj(Text) if each.get_text()) <= 8
 
 
 def test_a_table_for_a_paper_has_the_best_in_bold() -> None:
