@@ -26,7 +26,7 @@ from craft_zoo.craft import Step
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, read_settings
-from craft_zoo.methods.llm_prompts import proposals
+from craft_zoo.methods.llm_prompts import class_proposals, proposals
 from craft_zoo.openclip import OpenCLIP
 
 pytest.importorskip("openai")
@@ -172,16 +172,101 @@ def test_it_ends_where_there_is_nothing_new(
     assert (steps[-1].queries, len(questions(server))) == (14, 6)
 
 
+def proposing_for_classes(asked: str) -> str:
+    """Prompts for all classes, or for those that are asked about; they depend on the question."""
+    names = re.findall(r"^(.+): accuracy", asked, re.MULTILINE)
+    lines = proposing_by(asked).splitlines()[:3]
+    if "prompts for each of these" not in asked:
+        return "\n".join(lines)
+    return "\n".join(f"- **{name}**: {line[2:]}" for name in names for line in lines)
+
+
+def test_each_class_gets_a_prompt_whose_logits_fit_those_of_the_others(
+    server: Any, tiny_vlm: OpenCLIP, small_task: Task
+) -> None:
+    server.propose = proposing_for_classes
+    steps = steps_of(tiny_vlm, small_task, server, start=4, class_share=0.6)
+    shared = [step for step in steps if isinstance(step.solution.prompt, str)]
+    own = [step for step in steps if isinstance(step.solution.prompt, tuple)]
+    assert (shared[-1].queries, own[-1].queries) == (8, BUDGET)
+    assert own[-1].loss < shared[-1].loss
+    names, labels = small_task.classnames, small_task.train.labels
+    images = tiny_vlm.images(small_task.train.images)
+    for step in (own[0], own[-1]):
+        logits = tiny_vlm.classifier(names).score(step.solution.prompt, images)
+        losses = np.logaddexp.reduce(logits, 1) - logits[np.arange(len(labels)), labels]
+        assert step.loss == pytest.approx(losses.mean(), rel=1e-4)
+        assert step.train_accuracy == (logits.argmax(1) == labels).mean()
+    # A round is three proposals for each of four classes, and their combination if it is better.
+    rounds = [each for each in questions(server) if "for each of these classes" in each]
+    box = tiny_vlm.classifier(names)
+    for asked, before, after in zip(rounds[:3], [shared[-1], *own], own[:3], strict=False):
+        changed = sorted(map(names.index, re.findall(r"^(.+): accuracy", asked, re.MULTILINE)))
+        assert len(changed) == EACH
+        mixed, least = box.score(before.solution.prompt, images), before.loss
+        for line in proposing_by(asked).splitlines()[:3]:
+            column = box.score(line[2:], images)
+            for place in changed:
+                trial = mixed.copy()
+                trial[:, place] = column[:, place]
+                losses = np.logaddexp.reduce(trial, 1) - trial[np.arange(len(labels)), labels]
+                if losses.mean() < least:
+                    mixed, least = trial, losses.mean()
+        assert after.loss == pytest.approx(least, rel=1e-4)
+
+
+def test_it_is_told_which_classes_are_confused(
+    server: Any, tiny_vlm: OpenCLIP, small_task: Task
+) -> None:
+    server.propose = proposing_for_classes
+    steps = steps_of(tiny_vlm, small_task, server, start=4, class_share=0.6, proposals=10)
+    best = [step for step in steps if isinstance(step.solution.prompt, str)][-1].solution.prompt
+    first = next(each for each in questions(server) if "for each of these classes" in each)
+    names, labels = small_task.classnames, small_task.train.labels
+    logits = tiny_vlm.classifier(names).score(best, tiny_vlm.images(small_task.train.images))
+    lines = re.findall(
+        r"^(.+): accuracy ([\d.]+)%(?:, taken for (.+))?: (.*\{\}.*)$", first, re.MULTILINE
+    )
+    assert sorted(line[0] for line in lines) == sorted(names)
+    for name, share, taken, prompt in lines:
+        mine = logits[labels == names.index(name)].argmax(1)
+        assert float(share) == pytest.approx(100 * (mine == names.index(name)).mean(), abs=0.06)
+        assert bool(taken) is (float(share) < 100)
+        assert not taken or names.index(taken) in mine
+        assert prompt == best
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("- river: a {}, winding", (0, "a {}, winding")),
+        ('1. "Sea Lake": "a {class} at dusk"', (1, "a {} at dusk")),
+        ("- **river**: a photo", None),
+        ("- {}: a river", None),
+        ("- pond: a {}", None),
+        ("- a river {}", None),
+    ],
+)
+def test_a_prompt_of_a_class_names_it(line: str, found: tuple[int, str] | None) -> None:
+    assert class_proposals(line, ["river", "sea lake"]) == [found]
+
+
 class Died(BaseException):
     """Simulates that the process is killed."""
 
 
-@pytest.mark.parametrize("service", ["", "openai"])
-@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize(("service", "class_share"), [("", 0.0), ("openai", 0.0), ("", 0.5)])
 def test_a_killed_run_asks_nothing_twice(
-    server: Any, tiny_vlm: OpenCLIP, small_task: Task, tmp_path: Path, after: int, service: str
+    server: Any,
+    tiny_vlm: OpenCLIP,
+    small_task: Task,
+    tmp_path: Path,
+    after: int,
+    service: str,
+    class_share: float,
 ) -> None:
-    server.propose = lambda asked: proposing_by(asked)
+    server.propose = proposing_for_classes if class_share else proposing_by
 
     def run(left: int) -> tuple[list[Step], Usage]:
         vlm = cz.load_vlm(server.name(service)) if service else tiny_vlm
@@ -197,7 +282,7 @@ def test_a_killed_run_asks_nothing_twice(
                 return made(make, example)
 
             behind.remembered = dying  # type: ignore[method-assign]
-            return steps_of(behind, small_task, server), behind.billed
+            return steps_of(behind, small_task, server, class_share=class_share), behind.billed
 
     whole, billed = run(-1)
     asked = questions(server)
@@ -208,7 +293,7 @@ def test_a_killed_run_asks_nothing_twice(
     steps, same = run(100)
     assert questions(server) == asked
     assert same == billed
-    assert billed.llm.llm_requests == 3
+    assert billed.llm.llm_requests == len(asked) >= 3
     assert bool(billed.input_tokens) is bool(service)
     assert [step.solution.prompt for step in steps[1:]] == [
         step.solution.prompt for step in whole[1:]
@@ -281,6 +366,7 @@ def test_an_endpoint_that_fails_ends_with_a_sentence_and_loses_nothing(
         ({"llm": "chat:"}, r"the name 'chat:' is incomplete"),
         ({"llm": "chat:gpt-4"}, r"OpenAI needs a key: set OPENAI_API_KEY"),
         ({"proposals": 0}, r"setting llm-prompts.proposals must be at least 1"),
+        ({"class_share": 1.0}, r"setting llm-prompts.class_share must be at least 0 and below 1"),
     ],
 )
 def test_without_a_language_model_nothing_is_asked(

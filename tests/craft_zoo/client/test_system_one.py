@@ -27,6 +27,7 @@ from craft_zoo.client.questions import Question, QuestionVLM
 from craft_zoo.client.system_one import SystemOne, SystemOneOptions
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import read_settings
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers.errors import OptimizerError
 
@@ -474,3 +475,20 @@ def test_refusals_of_transformers_are_understood(
     model = load_vlm(transformers_server["llava"], options={"images": "list"})
     with pytest.raises(CraftZooError, match="--model-option images=assets"):
         model.classifier(NAMES).score("{}", model.images(images))
+
+
+@pytest.mark.slow
+def test_a_language_model_of_transformers_is_asked_for_prompts(
+    transformers_server: dict[str, str], task: Task, tiny_vlm: OpenCLIP
+) -> None:
+    pytest.importorskip("openai")
+    name = transformers_server["llama"].replace("systemone:", "chat:") + "/v1"
+    own = {"llm": name, "answer_tokens": 20, "start": 2}
+    config = read_settings({f"llm-prompts.{key}": value for key, value in own.items()})
+    before = tiny_vlm.billed
+    tuned = tune(tiny_vlm, task, method="llm-prompts", budget=4, config=config)
+    billed = (tiny_vlm.billed - before).llm
+    assert tuned.meter.queries == 2  # its random weights propose no prompt
+    assert billed.llm_requests == 2
+    assert 0 < billed.llm_output_tokens <= 40
+    assert billed.llm_input_tokens > 400  # a token a character
