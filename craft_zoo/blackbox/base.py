@@ -138,6 +138,10 @@ class BlackBox(ABC):
             the model returns probabilities, their logarithms.
         """
 
+    def fits(self, prompt: str) -> bool:
+        """Whether a template is short enough for the model, if that is known without a query."""
+        return True
+
     def score(self, prompt: Prompt, images: ImageSet) -> np.ndarray:
         """(N, C) logits under one prompt."""
         return next(iter(self.logits(several(prompt), images)))
@@ -183,6 +187,10 @@ class WrappedBlackBox(BlackBox):
         self.accepts, self.classnames = box.accepts, box.classnames
         self.template, self.initial_context = box.template, box.initial_context
         self.questions = box.questions
+
+    def fits(self, prompt: str) -> bool:
+        """See :meth:`BlackBox.fits`."""
+        return self._box.fits(prompt)
 
 
 class VLM(ABC):

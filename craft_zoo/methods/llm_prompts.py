@@ -31,7 +31,7 @@ from craft_zoo.tensors import log_softmax, picked, tensor
 _LOG = logging.getLogger("craft_zoo.methods")
 _ALTERNATIVES = 3  # prompts for each class that are asked for in a request
 _SHOWN = 3  # best, and as many worst prompts that the language model is shown, as Liu et al.
-_CHARACTERS = 160  # of a proposal; longer ones may not fit into a model's context
+_CHARACTERS = 160  # of a proposal; few words may still be too long for a model's context
 _PATIENCE = 3  # answers in a row without a new prompt, after which the search ends
 _MARKED = re.compile(r"(?:[-*•]|\d+[.)])\s+(.*)")  # a line of a list
 _QUOTES = " \"'`*“”"
@@ -181,7 +181,11 @@ class _Search:
             names, place = self.problem.box.classnames, self.meter.queries
             example = "\n".join(f"- example {place + each} of {{}}." for each in range(count))
             found = proposals(self._ask(question(names, judged, count), example))
-            new = [each for each in dict.fromkeys(found) if each is not None and each not in judged]
+            new = [
+                each
+                for each in dict.fromkeys(found)
+                if each is not None and each not in judged and self._box.fits(each)
+            ]
             self.skipped += len(found) - len(new)
             without = 0 if new else without + 1
             if new:
@@ -217,7 +221,7 @@ class _Search:
             found = class_proposals(self._ask(class_question(names, lines), example), names)
             new: list[list[str]] = [[] for _ in names]
             for each in found:
-                if each is None or each[1] in tried[each[0]]:
+                if each is None or each[1] in tried[each[0]] or not self._box.fits(each[1]):
                     self.skipped += 1
                 else:
                     tried[each[0]].append(each[1])

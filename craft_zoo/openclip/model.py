@@ -389,6 +389,10 @@ class OpenCLIPTexts(BlackBox):
         """See :attr:`BlackBox.held_bytes`."""
         return self._words.held_bytes
 
+    def fits(self, prompt: str) -> bool:
+        """See :meth:`BlackBox.fits`."""
+        return self._words.fits(prompt)
+
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""
         yield from self._scores(self.texts(prompts), images)

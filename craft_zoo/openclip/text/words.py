@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from craft_zoo.blackbox.templates import fill, filled
+from craft_zoo.errors import PromptError
 from craft_zoo.openclip.text.tower import (
     Model,
     Tokenizer,
@@ -70,6 +71,14 @@ class WordEncoder:
             tokens = tokens_of(self._tokenizer, self._prompts(some)).to(self._device)
             features = torch.cat([self._encode(part) for part in tokens.split(each)])
             yield from features.view(len(some), len(self._names), -1)
+
+    def fits(self, template: str) -> bool:
+        """Whether the model's context holds the prompt of each class."""
+        try:
+            tokens_of(self._tokenizer, self._prompts([template]))
+        except PromptError:
+            return False
+        return True
 
     def preparing(self, template: str) -> Generator[None, None, None]:
         """Compute and cache the features of a template, yielding between parts of some texts.

@@ -151,10 +151,13 @@ def test_malformed_and_known_proposals_are_skipped_and_counted(
     server: Any, tiny_vlm: OpenCLIP, small_task: Task, caplog: pytest.LogCaptureFixture
 ) -> None:
     more = proposing()
-    server.propose = lambda asked: f"- a {{}} and a {{}}\n- a photo of a {{}}.\n{more(asked)}"
+    long = "- " + "zq" * 78 + " {}"  # more tokens than the model's context holds
+    server.propose = lambda asked: (
+        f"- a {{}} and a {{}}\n- a photo of a {{}}.\n{long}\n{more(asked)}"
+    )
     steps = steps_of(tiny_vlm, small_task, server)
     assert [step.queries for step in steps] == [0, 8, 12, 16, 20]
-    assert "6 proposals in 3 answers skipped, as malformed or known" in caplog.text
+    assert "9 proposals in 3 answers skipped, as malformed or known" in caplog.text
 
 
 def test_it_ends_where_there_is_nothing_new(
