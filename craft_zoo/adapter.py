@@ -22,6 +22,7 @@ from craft_zoo.canaries import Canaries
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.files import write_atomically
+from craft_zoo.hub import local_file
 from craft_zoo.local_features import LocalClassifier
 from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
 from craft_zoo.predictor import Predictor
@@ -318,13 +319,14 @@ class Adapter:
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`save` wrote; ``hf://user/name[@revision]`` is read from the hub.
 
         The header is checked completely before any tensor is read.
 
         Raises:
             CraftZooError: the file is missing, is no adapter, or was changed since it was written.
         """
+        path = local_file(path)
         try:
             _check_header(path)
             with safe_open(path, framework="np") as file:

@@ -16,6 +16,7 @@ from craft_zoo.client.prices import price_of
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
+from craft_zoo.hub import local_file
 from craft_zoo.local_features import DEFAULT_FEATURES, feature_names
 from craft_zoo.methods import method_names, read_settings, readers_of, setting_options
 from craft_zoo.mini import NAME
@@ -114,6 +115,27 @@ def add_model_arguments(
         action="store_true",
         help="do not read or write the cache of image features (see craft-zoo cache)",
     )
+
+
+def add_adapter_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ADAPTER."""
+    parser.add_argument(
+        "adapter",
+        metavar="ADAPTER",
+        help="file that tune saved, or hf://user/name[@revision] on the Hugging Face hub",
+    )
+
+
+def load_adapter(options: argparse.Namespace) -> Adapter:
+    """Load the adapter; ``options.adapter`` becomes the path of its file, downloaded if need be.
+
+    Raises:
+        CraftZooError: see :meth:`Adapter.load`.
+    """
+    from craft_zoo.adapter import Adapter
+
+    options.adapter = local_file(options.adapter)
+    return Adapter.load(options.adapter)
 
 
 def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:

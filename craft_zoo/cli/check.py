@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from pathlib import Path
 
 from craft_zoo.adapter import Adapter, OtherModelError
 from craft_zoo.canaries import TOLERANCE, Drift, check_drift
 from craft_zoo.cli.arguments import (
+    add_adapter_argument,
     add_model_arguments,
     check_limits,
     group_of,
     in_money,
+    load_adapter,
     open_adapters_model,
 )
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
 from craft_zoo.evaluation import deployed_usage
+from craft_zoo.hub import SCHEME
 
 SAME, CHANGED = 0, 1
 _TOLERANCES = {"fp32": TOLERANCE, "fp16": 0.1, "bf16": 1.0}  # by --precision
@@ -29,7 +31,7 @@ _TOLERANCES = {"fp32": TOLERANCE, "fp16": 0.1, "bf16": 1.0}  # by --precision
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="file that tune saved")
+    add_adapter_argument(parser)
     group_of(parser, "output").add_argument(
         "--tolerance",
         type=float,
@@ -56,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
         tolerance = _TOLERANCES[options.precision]
     if not tolerance >= 0:
         raise CraftZooError(f"--tolerance must be at least 0, not {tolerance:g}")
-    adapter = Adapter.load(options.adapter)
+    named = options.adapter
+    adapter = load_adapter(options)
     canaries = adapter.canaries
     if canaries is None:
         raise CraftZooError(
@@ -86,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
             if changed
             else "The same: the model answers as when the adapter was tuned",
         ]
-    for line in [*lines, *([_plan(options, adapter)] if changed else [])]:
+    for line in [*lines, *([_plan(options, adapter, named)] if changed else [])]:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     return CHANGED if changed else SAME
 
@@ -104,16 +107,17 @@ def _noise(found: Drift) -> str:
     )
 
 
-def _plan(options: argparse.Namespace, adapter: Adapter) -> str:
-    """A sentence about tuning again at little cost."""
+def _plan(options: argparse.Namespace, adapter: Adapter, named: str) -> str:
+    """A sentence about tuning again at little cost; ``named`` is the adapter as it was given."""
     tuned = adapter.tuned
     cost = before = ""
     if tuned is not None:
         cost = f" ({counted(tuned.images, 'prediction')})"
         before = f"; {tuned.method} took {counted(tuned.queries, 'query')}"
     model = options.model or adapter.model
-    command = f"craft-zoo tune DATASET --model {shlex.quote(model)} --method refine --force --out"
+    out = "NEW.adapter" if named.startswith(SCHEME) else f"{shlex.quote(named)} --force"
+    command = f"craft-zoo tune DATASET --model {shlex.quote(model)} --method refine --out {out}"
     return (
-        f"Tune again with 1 query{cost}: {command} {shlex.quote(str(options.adapter))} fits the "
-        f"refiner to the model as it is now{before}"
+        f"Tune again with 1 query{cost}: {command} fits the refiner to the model as it is now"
+        f"{before}"
     )

@@ -17,14 +17,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from craft_zoo.adapter import Adapter
 from craft_zoo.cli.arguments import (
+    add_adapter_argument,
     add_classnames_argument,
     add_data_arguments,
     add_model_arguments,
     check_limits,
     group_of,
     in_money,
+    load_adapter,
     open_adapters_model,
     read_dataset,
     say_skipped,
@@ -54,7 +55,7 @@ _NAME = 20  # columns of a class name
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="file that tune saved")
+    add_adapter_argument(parser)
     parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
     add_classnames_argument(parser)
     add_data_arguments(parser)
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise CraftZooError(f"--out {options.out} is a file: name a folder")
     _check_card(options)
-    adapter = Adapter.load(options.adapter)
+    adapter = load_adapter(options)
     dataset = read_dataset(options).open()
     say_skipped(dataset.name, dataset.skipped, console)
     vlm = open_adapters_model(options, adapter)

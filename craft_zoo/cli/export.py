@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from craft_zoo.adapter import Adapter
-from craft_zoo.cli.arguments import group_of
+from craft_zoo.cli.arguments import add_adapter_argument, group_of, load_adapter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="file that tune saved")
+    add_adapter_argument(parser)
     group_of(parser, "output").add_argument(
         "--onnx", type=Path, required=True, metavar="FILE", help="the ONNX file to write"
     )
@@ -23,6 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    Adapter.load(options.adapter).to_onnx(options.onnx)
+    load_adapter(options).to_onnx(options.onnx)
     print(f"Saved {options.onnx}")
     return 0

@@ -52,6 +52,10 @@ COMMANDS = {
         "write an adapter's refiner as an ONNX file",
         "craft-zoo export pets.adapter --onnx pets.onnx",
     ),
+    "push": (
+        "upload an adapter to the Hugging Face hub",
+        "craft-zoo push pets.adapter user/pets",
+    ),
     "check": (
         "is the model still the one that an adapter was tuned for?",
         "craft-zoo check pets.adapter",

@@ -18,9 +18,11 @@ from rich.console import Console
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import VLM, Usage
 from craft_zoo.cli.arguments import (
+    add_adapter_argument,
     add_model_arguments,
     check_limits,
     group_of,
+    load_adapter,
     open_adapters_model,
 )
 from craft_zoo.cli.csv_rows import CsvRows
@@ -51,7 +53,7 @@ class Row(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="file that tune saved")
+    add_adapter_argument(parser)
     parser.add_argument(
         "images",
         type=Path,
@@ -92,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         The exit code: 2 if an image could not be read and ``--skip-bad`` is not given.
     """
     _check(options)
-    adapter = Adapter.load(options.adapter)
+    adapter = load_adapter(options)
     if options.top_k > len(adapter.classnames):
         raise CraftZooError(
             f"--top-k {options.top_k} is more than the {len(adapter.classnames)} classes of "

@@ -13,8 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from craft_zoo.adapter import Adapter
-from craft_zoo.cli.arguments import add_model_arguments, open_adapters_model, read_model
+from craft_zoo.cli.arguments import (
+    add_model_arguments,
+    load_adapter,
+    open_adapters_model,
+    read_model,
+)
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.mini import NAME
@@ -33,9 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("adapter")
     group.add_argument(
         "--adapter",
-        type=Path,
-        metavar="FILE",
-        help="serve a saved adapter, at POST /v1/classify",
+        metavar="ADAPTER",
+        help="serve a saved adapter, or one of the hub (hf://user/name), at POST /v1/classify",
     )
     group.add_argument(
         "--with-model",
@@ -149,7 +152,7 @@ def run(options: argparse.Namespace) -> int:
         raise CraftZooError("--quota belongs to --new-key: give both, or write it into the file")
     _check_running(options)
     limits = _limits(options.limit)
-    adapter = None if options.adapter is None else Adapter.load(options.adapter)
+    adapter = None if options.adapter is None else load_adapter(options)
     # An adapter alone answers with probabilities, and --answers is not given.
     in_logs = options.answers == "log-probabilities" or (adapter and not options.with_model)
     accounts = _accounts(options)

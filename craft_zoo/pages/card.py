@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from craft_zoo.adapter import Adapter
+from craft_zoo.blackbox import is_address
 from craft_zoo.blackbox.base import VLM
 from craft_zoo.blackbox.templates import fill
 from craft_zoo.counts import counted
@@ -21,6 +23,7 @@ from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.evaluation import Evaluation
 from craft_zoo.files import write_atomically
+from craft_zoo.hub import SCHEME
 from craft_zoo.metrics import interval, reliability
 from craft_zoo.pages.render import render
 from craft_zoo.printable import printable
@@ -31,6 +34,7 @@ _MATRIX_CLASSES = 30  # maximum for which the confusion matrix is shown
 _PROMPTS = 20  # classes whose prompts are shown
 _POINTS = 200  # of the curve
 _APART = 0.15  # least distance of ticks on the axis of queries, as a share of it
+_NAMED = 100  # classes on the hub's card
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
 
@@ -87,7 +91,7 @@ def write_card(
             "file": Path(file).name,
             "model": adapter.model,
             "dataset": dataset,
-            "note": [" ".join(each.split()) for each in note.split("\n\n") if each.strip()],
+            "note": _paragraphs(note),
         },
         {"printable": printable, "percent": _percent, "quoted": repr},
     )
@@ -97,6 +101,41 @@ def write_card(
         raise CraftZooError(
             f"the card {path} cannot be written ({error.strerror or error}): choose another path"
         ) from None
+
+
+def readme(adapter: Adapter, repository: str, note: str = "") -> str:
+    """The model card of an adapter on the Hugging Face hub, in Markdown.
+
+    Args:
+        adapter: the adapter.
+        repository: ``user/name``.
+        note: about the data and their licence; shown in paragraphs.
+    """
+    content = {
+        "repository": repository,
+        "address": f"{SCHEME}{repository}",
+        "model": adapter.model,
+        "remote": is_address(adapter.model),
+        "classnames": adapter.classnames,
+        "shown": _NAMED,
+        "facts": _facts(adapter),
+        "canaries": len(adapter.canaries or ()),
+        "note": _paragraphs(printable(note)),
+    }
+    return render(
+        "craft_zoo.pages",
+        "readme.md",
+        content,
+        {"code": _code, "quoted": repr, "shell": shlex.quote},
+    )
+
+
+def _code(text: str) -> str:
+    return f"`{printable(text).replace('`', chr(39))}`"
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(each.split()) for each in text.split("\n\n") if each.strip()]
 
 
 def _content(
