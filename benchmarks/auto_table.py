@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from craft_zoo.benchmarks.bbob.peers import PEERS, missing
+from craft_zoo.benchmarks.bbob.problems import SUITES
 from craft_zoo.benchmarks.bbob.runtimes import areas, mean_bootstrap
 from craft_zoo.benchmarks.bbob.solvers import Solver
 from craft_zoo.benchmarks.bbob.suite import Suite, run_unit
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--budget", action="append", type=int, help="evaluations a dimension; repeatable (50)"
     )
     parser.add_argument("--function", action="append", type=int, help="repeatable (default: 12)")
+    parser.add_argument("--suite", choices=SUITES, default="bbob", help="(default: bbob)")
     parser.add_argument("--instances", type=int, default=1, help="of each function (default: 1)")
     parser.add_argument("--peer", action="append", metavar="SPEC", help="repeatable (default: all)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as Markdown")
@@ -76,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     functions = tuple(options.function or FUNCTIONS)
     for dimension in options.dimension or [5]:
         for budget in options.budget or [50]:
-            suite = Suite(dimension, budget, functions, tuple(range(1, options.instances + 1)))
+            instances = tuple(range(1, options.instances + 1))
+            suite = Suite(dimension, budget, functions, instances, options.suite)
             specs = options.peer or peers(dimension)
             suite.check([solver(spec) for spec in specs])
             ours = measure("auto", suite)

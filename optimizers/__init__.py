@@ -17,6 +17,7 @@ when :attr:`Optimizer.stop` gives a reason; :meth:`Optimizer.recommend` returns 
 - :class:`SPSA`, :class:`SPSAGC`, :class:`SPSAClip`, :class:`ZOAdam`: ``spsa``, ``spsa-gc``,
   ``spsa-clip``, ``zo-adam`` (estimated gradients)
 - :class:`LMMAES`, :class:`SNES`, :class:`RandomSearch`: ``lm-ma-es``, ``snes``, ``random``
+- :class:`OnePlusOne`: ``one-plus-one``, for variables of which some are rounded
 - :class:`LogitGN`: ``logit-gn``, which learns from outputs (logits)
 - :class:`Nevergrad`: ``nevergrad:NAME``, for real or categorical variables
 - :class:`Genetic`, :class:`HillClimb`: ``genetic``, ``hill-climb``, for categorical variables;
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from craft_zoo.optimizers.minimization import minimize as minimize
     from craft_zoo.optimizers.nelder_mead import NelderMead as NelderMead
     from craft_zoo.optimizers.nevergrad import Nevergrad as Nevergrad
+    from craft_zoo.optimizers.one_plus_one import OnePlusOne as OnePlusOne
     from craft_zoo.optimizers.option import Option as Option
     from craft_zoo.optimizers.powell import Powell as Powell
     from craft_zoo.optimizers.random_search import RandomSearch as RandomSearch
@@ -92,6 +94,7 @@ _HOMES = {
     "Nevergrad": "nevergrad",
     "Optimizer": "base",
     "OptimizerError": "errors",
+    "OnePlusOne": "one_plus_one",
     "Option": "option",
     "OutputLoss": "base",
     "Outputs": "base",

@@ -14,10 +14,10 @@ from craft_zoo.optimizers.space import Space
 # Chosen on 12 of BBOB's functions in 5 and 10 dimensions; docs/optimizers.md has what they reach.
 _FEW = 2  # variables in which restarted simplices are ahead of all else
 _MODEL = 10  # evaluations for each variable that cobyqa gets
-# On most of eight mixed functions of 6 to 23 coordinates snes was ahead of cma at 300 and 1,000
-# evaluations, and of nevergrad's OnePlusOne at 300. Later cma restarts, and learns a full
-# covariance.
-_RANKED = 100  # evaluations for each coordinate that snes gets where some are rounded
+# Evaluations for each coordinate that one-plus-one gets where some are rounded, chosen on four
+# functions of benchmarks/mixed.py and half of bbob-mixint; and that snes gets if candidates are
+# evaluated at the same time. Later cma restarts, and learns a full covariance.
+_SPARSE, _RANKED = 20, 100
 _SHARE = 0.3  # first steps of all stages but the first
 _MANY = 50  # variables from which on cobyqa takes too long
 _VERY_MANY = 200  # from which on cma takes too long
@@ -185,6 +185,11 @@ def choose(
         return "spsa" if budget > 1 else "random:start=true"
     if noisy and (larger := min(_LARGER, budget // enough)):
         return f"{'snes' if rounded else population}:popsize={larger * popsize(dim)}"
+    if rounded and not parallel:
+        sparse = _SPARSE * dim
+        if budget < sparse + enough:
+            return "one-plus-one"
+        return f"one-plus-one*{sparse}+{population}"
     if rounded:
         ranked = _RANKED * dim
         if budget < ranked + enough:

@@ -21,16 +21,19 @@ class Space:
             only on block b. 1: each output may depend on every variable.
         choices: (d,) numbers of values: variable i is categorical and has one of the values
             0 … choices[i] - 1, in no order. None: real variables. It is stored as a tuple.
+        groups: numbers of neighbouring coordinates that belong together: several are the scores of
+            a choice's values, of which the highest decides. None: each is a variable of its own.
 
     Raises:
         OptimizerError: a number is no whole number or below 1, ``blocks`` does not divide ``dim``,
-            or ``choices`` has another length than ``dim``.
+            ``choices`` has another length than ``dim``, or ``groups`` another sum.
     """
 
     dim: int
     _: KW_ONLY
     blocks: int = 1
     choices: Sequence[int] | np.ndarray | None = None
+    groups: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         for name in ("dim", "blocks"):
@@ -40,6 +43,11 @@ class Space:
                 f"{self.dim} variables do not come in {self.blocks} equal blocks: make dim a "
                 f"multiple of blocks"
             )
+        if self.groups is not None:
+            sizes = tuple(whole_number(f"groups[{i}]", n, 1) for i, n in enumerate(self.groups))
+            if sum(sizes) != self.dim:
+                raise OptimizerError(f"groups of {sizes} coordinates are not {self.dim} in all")
+            object.__setattr__(self, "groups", sizes)
         if self.choices is None:
             return
         given = np.asarray(self.choices, dtype=object)

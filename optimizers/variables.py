@@ -215,7 +215,8 @@ class Variables:
             return
         self._cuts = np.cumsum([len(each) for each in units])[:-1]
         self._box = Box(np.concatenate(units).clip(0, 1), (0, 1), None)
-        self.space = self._box.space
+        groups = [len(each) for each in units] if self._choices else None
+        self.space = Space(self._box.space.dim, groups=groups)
 
     def point(self, z: np.ndarray) -> dict[str, Any] | list[Any]:
         """The point for the optimizer's variables (d,); the origin is the start."""

@@ -49,11 +49,16 @@ def test_a_mixed_function_is_called_with_plain_values(optimizer: str) -> None:
 def test_auto_finds_the_whole_numbers_and_choices() -> None:
     for seed in range(3):
         result = minimize(loss, space=SPACE, budget=300, seed=seed)
-        assert result.optimizer == "snes:popsize=9"
+        assert result.optimizer == "auto:stages=one-plus-one*120+cma"
         assert result.loss < 0.1
         assert (result.x["layers"], result.x["act"]) == (6, "gelu")
-    longer = create("auto", 6, budget=900, seed=1, rounded=True)
-    assert longer.spec == "auto:stages=snes*600+cma"
+    for options, chosen in (
+        ({"budget": 100}, "one-plus-one"),
+        ({"budget": 900}, "auto:stages=one-plus-one*120+cma"),
+        ({"budget": 100, "parallel": True}, "snes:popsize=9"),
+        ({"budget": 900, "parallel": True}, "auto:stages=snes*600+cma"),
+    ):
+        assert create("auto", 6, seed=1, rounded=True, **options).spec == chosen
     assert maximize(lambda p: -loss(p), space=SPACE, budget=300, seed=seed).x == result.x
 
 
