@@ -12,6 +12,7 @@ from craft_zoo.records import short
 
 SCHEME = "hf://"
 FILE = "adapter.safetensors"  # name of an adapter's file in its repository
+_TIMEOUT = 10.0  # seconds
 _REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 _ADDRESS = re.compile(rf"{SCHEME}({_REPOSITORY})(?:@([\w./-]+))?", re.ASCII)
 
@@ -35,7 +36,23 @@ def local_file(path: str | Path) -> Path:
     with needs_extra("hub", f"the adapter {path}"):
         from huggingface_hub import hf_hub_download
     with _one_sentence(f"the adapter {path} cannot be downloaded"):
-        return Path(hf_hub_download(found[1], FILE, revision=found[2]))
+        name, revision = found.groups()
+        kept = not _answers(name)  # hf_hub_download would try again for half a minute
+        return Path(hf_hub_download(name, FILE, revision=revision, local_files_only=kept))
+
+
+def _answers(repository: str) -> bool:
+    """Whether the hub answers a question about a repository, if only with an error."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(repository, timeout=_TIMEOUT)
+    except HfHubHTTPError:
+        return True
+    except Exception:  # its class depends on the version of huggingface_hub
+        return False
+    return True
 
 
 def upload(files: Mapping[str, bytes], repository: str, *, private: bool = False) -> str:

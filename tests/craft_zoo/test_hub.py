@@ -201,6 +201,8 @@ def test_what_was_downloaded_is_used_without_the_hub(
 ) -> None:
     upload({FILE: adapter.read_bytes()}, "user/pets")
     found = local_file("hf://user/pets")
+    fake_hub.close()
+    assert local_file("hf://user/pets") == found
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     assert local_file("hf://user/pets") == found
     with pytest.raises(
