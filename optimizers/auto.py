@@ -27,7 +27,7 @@ _LOCAL = ("cobyqa", "powell", "nelder-mead", "l-bfgs")
 _GRADIENTS, _MOST_GRADIENTS, _SEPARABLE = 8, 100, 3
 _GENERATIONS = 5  # fewer generations of cma are not worth a stage
 # Of noisy losses: by how much cma's population is larger, and for how many evaluations a variable;
-# below, spsa is ahead (benchmarks/noisy.py).
+# below, spsa is ahead (benchmarks/noisy.py). cobyqa's long first steps stand noise, too.
 _LARGER, _FOR_LARGER = 8, 100
 
 
@@ -47,7 +47,8 @@ class Auto(Optimizer):
         noisy: whether evaluations of the same point differ, so that nothing is chosen that takes
             single losses as exact.
         stages: what to do instead of choosing: names and numbers of evaluations, as in
-            cobyqa*100+l-bfgs*1000+cma; separable is l-bfgs:only_separable=true.
+            cobyqa*100+l-bfgs*1000+cma; separable is l-bfgs:only_separable=true, and large-cma has
+            the population for noisy losses.
     """
 
     uses_choices = True
@@ -69,6 +70,7 @@ class Auto(Optimizer):
         plan = stages or choose(
             self.space, budget, outputs=outputs, parallel=parallel, rounded=rounded, noisy=noisy
         )
+        self._noisy = noisy
         self._plan, self._stages = plan, [_parse(stage) for stage in plan.split("+")]
         self._stage = -1
         self._next_stage()
@@ -100,6 +102,8 @@ class Auto(Optimizer):
         spec = name
         if name in ("cma", "sep-cma"):
             spec = f"{name}:popsize={popsize(self.dim)},restarts=bipop"
+        elif name == "large-cma":
+            spec = f"cma:popsize={_LARGER * popsize(self.dim)}"
         elif name == "snes":
             spec = f"snes:popsize={popsize(self.dim)}"
         elif name == "separable":
@@ -151,8 +155,13 @@ class Auto(Optimizer):
         return self._inner.stop if self._is_last() else None
 
     def recommend(self) -> np.ndarray:
-        """What the chosen optimizer recommends; of several, the best candidate so far."""
-        return self._inner.recommend() if len(self._stages) == 1 else self.best.point
+        """What the chosen optimizer recommends; of several, the best candidate so far, or with
+        ``noisy`` what the present one recommends: the least of noisy losses is partly luck."""
+        if len(self._stages) == 1:
+            return self._inner.recommend()
+        if self._noisy and self._stage:
+            return self._center + self._scale * self._inner.recommend()
+        return self.best.point
 
 
 def options_for(spec: str, **known: bool) -> dict[str, bool]:
@@ -181,6 +190,8 @@ def choose(
         return "logit-gn"
     dim, enough = space.dim, _GENERATIONS * popsize(space.dim)
     population = "sep-cma" if dim >= _VERY_MANY else "cma"
+    if noisy and not (rounded or parallel) and _FEW < dim < _MANY and budget >= 2 * _MODEL * dim:
+        return f"cobyqa*{_MODEL * dim}+{'large-cma' if budget >= _FOR_LARGER * dim else 'spsa'}"
     if noisy and not (rounded or parallel) and budget < _FOR_LARGER * dim:
         return "spsa" if budget > 1 else "random:start=true"
     if noisy and (larger := min(_LARGER, budget // enough)):

@@ -145,3 +145,12 @@ def test_cma_evaluates_the_first_candidates_again_and_more_often_where_noise_rul
     assert len(wild._ask()) >= 2 * 10  # type: ignore[attr-defined]
     with pytest.raises(OptimizerError, match="'noise' of 'cma' cannot be used with restarts"):
         create("cma:noise=true,restarts=ipop", 3, budget=900, seed=1)
+
+
+def test_auto_recommends_of_noisy_losses_what_its_last_stage_does() -> None:
+    optimizer, f = create("auto", 3, budget=300, seed=1, noisy=True), noisy(sphere, 1)
+    while not optimizer.stop:
+        z = optimizer.ask()
+        optimizer.tell(z, [f(each) for each in z])
+    assert not np.array_equal(optimizer.recommend(), optimizer.best.point)
+    assert sphere(optimizer.recommend()) < sphere(optimizer.best.point)
