@@ -16,7 +16,7 @@ from craft_zoo.craft.replay_buffer import ReplayBuffer
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
 from craft_zoo.optimizers import OutputLoss
-from craft_zoo.refiner import ConvexRefiner, fit_logistic, held_out_folds
+from craft_zoo.refiner import ConvexRefiner, fit, held_out_folds
 from craft_zoo.refiner.convex import CrossEntropy, log_shares
 from craft_zoo.seeding import generator
 from craft_zoo.tensors import Tensor, tensor
@@ -49,7 +49,8 @@ class ConvexObjective(Objective):
     (cross-fitting): a refiner that fits the few shots perfectly would leave no loss for the search
     to reduce. The loss is convex in the logits, as each refiner is linear. These refiners are
     logistic regressions also where the deployed one is a sum with discriminant analysis, which
-    improves less as the context does.
+    improves less as the context does. With fewer than ten classes the logits themselves are a part
+    of both.
 
     With one shot, the refiner is fitted to the logits under the initial context too, as 10 images
     under a context that was searched on them say little about others.
@@ -197,17 +198,17 @@ class ConvexObjective(Objective):
     def _cross_fit(self, logits: np.ndarray) -> list[_Part]:
         if self._folds is None:
             return [self._part(np.arange(len(self.labels)), self._fitted)]
-        assert self._fitter.alone is not None, "chosen at the first fit"
+        assert self._fitter.cross_fitted is not None, "chosen at the first fit"
         parts = []
         # The images of fold -1 are never held out; they come first if there are any.
         for place, fold in enumerate(np.unique(self._folds)):
             kept, judged = self._folds != fold, np.flatnonzero(self._folds == fold)
             kept |= fold < 0
-            refiner = fit_logistic(
+            refiner = fit(
                 logits[kept],
                 self.labels[kept],
                 None if self._fitter.anchor_logits is None else self._fitter.anchor_logits[kept],
-                regularization=self._fitter.alone,
+                regularization=self._fitter.cross_fitted,
                 start=self._parts[place].refiner if self._parts else None,
             )
             parts.append(self._part(judged, refiner))

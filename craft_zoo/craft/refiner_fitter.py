@@ -46,7 +46,7 @@ class RefinerFitter:
 
     Attributes:
         classifier: the local classifier, after the first fit; None without local features.
-        alone: regularization of the logistic regression alone, after the first fit.
+        cross_fitted: regularization of the refiners that the search uses, after the first fit.
     """
 
     labels: np.ndarray
@@ -59,7 +59,7 @@ class RefinerFitter:
     local: str = ""
     features: Sequence[np.ndarray] = ()
     classifier: LocalClassifier | None = field(default=None, init=False)
-    alone: Regularization | None = field(default=None, init=False)
+    cross_fitted: Regularization | None = field(default=None, init=False)
     _regularization: Regularization | None = field(default=None, init=False)
     _logistic: ConvexRefiner | None = field(default=None, init=False)
     _initial: np.ndarray | None = field(default=None, init=False)
@@ -99,9 +99,15 @@ class RefinerFitter:
             )
         task = logits, self.labels, self.anchor_logits
         if self.discriminant:
-            chosen, self.alone = choose_both(*task)
+            chosen, self.cross_fitted = choose_both(*task)
+            given, logistic, discriminant = chosen.weights
+            if given:
+                # A logistic regression alone may invert the logits of a few classes. The deployed
+                # refiner does not, and would become worse while the search reduces its loss.
+                weights = given, logistic + discriminant, 0.0
+                self.cross_fitted = replace(chosen, weights=weights)
         else:
-            chosen = self.alone = choose_regularization(*task)
+            chosen = self.cross_fitted = choose_regularization(*task)
         if not self.local:
             return chosen
         experts = fit_classifiers(self.features, self.labels, logits.shape[1])

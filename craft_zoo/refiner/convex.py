@@ -125,7 +125,7 @@ def fit(
         labels: (N,) int64.
         anchors: (N, M) logits of the anchors.
         regularization: see :func:`craft_zoo.refiner.choose_regularization`.
-        start: warm start, a logistic regression fitted to similar logits; None: no correction.
+        start: warm start of the logistic regression, from similar logits; None: no correction.
     """
     logistic = None
     if regularization.weights[1]:
