@@ -351,14 +351,27 @@ def class_proposals(answer: str, classnames: Sequence[str]) -> list[tuple[int, s
 
     None stands for a line of the list that names no class, or that :func:`proposals` has none for.
     """
-    places = {name.casefold(): place for place, name in enumerate(classnames)}
+    plain = [_plain(name) for name in classnames]
+    # The name as it is written is preferred, as two names may differ in case alone.
+    places = {name.casefold(): place for place, name in enumerate(plain)}
+    places |= {name: place for place, name in enumerate(plain)}
     found: list[tuple[int, str] | None] = []
     for line in proposals(answer):
-        name, _, prompt = (line or "").partition(":")
-        place = places.get(name.strip(_QUOTES).casefold())
-        text = prompt.strip(_QUOTES)
-        found.append(None if place is None or "{}" not in text else (place, text))
+        before, mark, after = (line or "").partition("{}")
+        parts = before.split(":")
+        found.append(None)
+        for count in range(1, len(parts)):  # a name may have colons: the longest one is taken
+            name = _plain(":".join(parts[:count]))
+            place = places.get(name, places.get(name.casefold()))
+            if place is not None:
+                text = ":".join(parts[count:]) + mark + after
+                found[-1] = place, text.strip(_QUOTES)
     return found
+
+
+def _plain(name: str) -> str:
+    """A class name with single spaces and without quotation marks around it."""
+    return " ".join(name.split()).strip(_QUOTES)
 
 
 def proposals(answer: str) -> list[str | None]:

@@ -263,6 +263,22 @@ def test_a_prompt_of_a_class_names_it(line: str, found: tuple[int, str] | None) 
     assert class_proposals(line, ["river", "sea lake"]) == [found]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["type: a", "type: b"],
+        ["type", "type: a"],
+        ["rock 'n' roll", "rock 'n'"],
+        ["Turkey", "turkey"],
+        ["sea  lake", "river"],
+    ],
+)
+def test_a_prompt_reaches_its_class_whatever_the_name(names: list[str]) -> None:
+    answer = "\n".join(f"- {name}: a photo: the {{}} seen from above." for name in names)
+    prompt = "a photo: the {} seen from above."
+    assert class_proposals(answer, names) == [(0, prompt), (1, prompt)]
+
+
 class Died(BaseException):
     """Simulates that the process is killed."""
 
