@@ -298,15 +298,23 @@ def label_runs(
 ) -> dict[RunSpec, str]:
     """Labels of the runs' curves; runs that differ in more than task and seed get distinct labels.
 
+    Budgets are in the labels only where runs of one task differ in them.
+
     Args:
         runs: runs of a grid or a store.
         names: names of the runs' variants; :attr:`RunSpec.label` is used for "" or a missing name.
     """
     plain = {run: (names or {}).get(run) or run.label for run in runs}
     several: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    budgets: dict[Any, set[int]] = defaultdict(set)
     for run, label in plain.items():
         for name, value in _details(run).items():
             several[label][name].add(value)
+        budgets[label, run.dataset, run.shots].add(run.budget)
+    # Papers give each number of shots a budget of its own, which makes no other method.
+    vary = {label for (label, *_), found in budgets.items() if len(found) > 1}
+    for label in several.keys() - vary:
+        del several[label]["budget"]
     labels = {}
     for run, label in plain.items():
         details = [

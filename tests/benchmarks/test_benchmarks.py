@@ -269,6 +269,10 @@ def test_runs_that_differ_have_different_names() -> None:
         "craft (cma), 90 queries, scale=2.0",
     ]
     assert label_runs([RUN, other], {other: "small"}) == {RUN: "craft (cma)", other: "small"}
+    # A budget for each number of shots or data set is no other method.
+    few = replace(RUN, shots=RUN.shots + 1, budget=90)
+    elsewhere = replace(RUN, dataset=DatasetSpec("folder:elsewhere"), budget=20)
+    assert set(label_runs([RUN, few, elsewhere]).values()) == {"craft (cma)"}
     # A setting that the method does not look at makes no difference.
     zero = replace(RUN, method="zero-shot", optimizer="none")
     same = label_runs([zero, replace(zero, config=CraftConfig(scale=2.0))])
