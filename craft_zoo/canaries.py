@@ -98,7 +98,7 @@ def ask_canaries(adapter: Adapter, vlm: VLM, images: Sequence[np.ndarray]) -> Ca
 
         adapter.canaries = ask_canaries(adapter, vlm, canary_images(task.train))
 
-    A model that bills is asked twice, as the answers of services may be noisy.
+    A model that bills answers is asked twice, as these may be noisy, see :func:`times_asked`.
 
     Args:
         adapter: the adapter.
@@ -116,8 +116,11 @@ def ask_canaries(adapter: Adapter, vlm: VLM, images: Sequence[np.ndarray]) -> Ca
 
 
 def times_asked(vlm: VLM) -> int:
-    """How often :func:`ask_canaries` asks a model about each canary."""
-    return 2 if vlm.bills else 1
+    """How often :func:`ask_canaries` asks a model about each canary.
+
+    Vectors are asked for once, as their client keeps that of each image.
+    """
+    return 2 if vlm.bills and not vlm.sells_vectors else 1
 
 
 def check_drift(adapter: Adapter, vlm: VLM, tolerance: float = TOLERANCE) -> Drift:
