@@ -117,7 +117,7 @@ def test_noise_is_no_change(tiny_vlm: OpenCLIP, distance: float, changed: bool) 
 class Prepared:
     """A model that answers about canaries with one table of logits after another."""
 
-    bills = True
+    bills, sells_vectors = True, False
 
     def __init__(self, *tables: np.ndarray) -> None:
         self.tables = list(tables)
