@@ -9,7 +9,7 @@ import pandas as pd
 
 from craft_zoo.benchmarks.grid import RunSpec, label_runs
 from craft_zoo.benchmarks.names import DatasetName, name_datasets
-from craft_zoo.benchmarks.store import Point
+from craft_zoo.benchmarks.store import LLM_COLUMNS, Point
 from craft_zoo.methods import is_white_box, values_of
 
 CONFIDENCE = 0.95
@@ -199,7 +199,7 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
         row |= {"area": area, "area_low": area_low, "area_high": area_high}
         row["area_singles"] = tuple(areas)
         costs = ["image_predictions", "search_predictions", "refiner_predictions", "seconds"]
-        costs += ["llm_requests", "llm_input_tokens", "llm_output_tokens", "llm_cost"]
+        costs += LLM_COLUMNS
         rows.append(row | {name: ends[name].mean() for name in costs})
     return pd.DataFrame(rows)
 

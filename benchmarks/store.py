@@ -67,10 +67,10 @@ class Point:
     @property
     def llm(self) -> Usage:
         """Usage of a language model so far."""
-        return Usage(**{name: getattr(self, name) for name in _LLM[:-1]})
+        return Usage(**{name: getattr(self, name) for name in LLM_COLUMNS[:-1]})
 
 
-_LLM = ("llm_requests", "llm_input_tokens", "llm_output_tokens", "llm_cost")
+LLM_COLUMNS = ("llm_requests", "llm_input_tokens", "llm_output_tokens", "llm_cost")
 
 
 class _Record(BaseModel):
@@ -217,7 +217,9 @@ class RunStore:
 
 def _values(point: Point) -> dict[str, Any]:
     """The fields of a point, those of a language model only where one was asked."""
-    return {name: value for name, value in asdict(point).items() if value or name not in _LLM}
+    return {
+        name: value for name, value in asdict(point).items() if value or name not in LLM_COLUMNS
+    }
 
 
 def _read(path: Path) -> Record:
