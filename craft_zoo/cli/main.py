@@ -140,12 +140,21 @@ def _run(options: argparse.Namespace) -> int:
         print(f"craft-zoo: {_shown(error)}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:  # the reader, for instance head, has exited
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return NOT_READ
     except OSError as error:
         print(f"craft-zoo: {_of_files(error)}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would flush once more at exit, and print a second error
+            _drop_output()
         return BAD_INPUT
+
+
+def _drop_output() -> None:
+    """Discard what standard output holds and cannot write."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_all_text() -> None:

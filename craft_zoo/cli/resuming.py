@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,4 +48,5 @@ def resumable(
         if journal.replaying:
             console.print("Continuing where it was stopped")
         yield ReplayVLM(vlm, journal)
+        sys.stdout.flush()  # on a full disk it fails, and the answers are still needed
         journal.remove()

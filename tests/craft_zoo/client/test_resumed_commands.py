@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -147,3 +148,24 @@ def test_a_journal_is_in_the_working_folder_where_the_adapters_is_read_only(
     assert main(arguments(tmp_path / "out")) == 2
     assert [file.suffix for file in kept.glob("a.adapter.predict-*.journal")] == [".journal"]
     assert not list(tmp_path.glob("*.journal"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", ["predict"], indirect=True)
+def test_answers_are_kept_until_standard_output_is_written(
+    arguments: Callable[[Path], list[str]],
+    server: Any,
+    adapter: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = arguments(adapter)[:-2]
+    with monkeypatch.context() as patch, open("/dev/full", "w") as full:
+        patch.setattr(sys, "stdout", full)
+        assert main(words) == 2  # closing the file would raise an error if it still had text
+    asked = len(server.answered)
+    assert "No space left on device" in capsys.readouterr().err
+    assert main(words) == 0
+    assert len(server.answered) == asked == 8
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 8
+    assert not list(adapter.parent.glob("*.journal*"))
