@@ -5,6 +5,7 @@ They work in pipelines and grid searches, on lists or arrays of paths, PIL image
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import lru_cache
@@ -22,7 +23,10 @@ from craft_zoo.blackbox import VLM, load_vlm
 from craft_zoo.blackbox.base import check_given
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import ImageSource, LabelledImages, Task
-from craft_zoo.errors import CraftZooError
+from craft_zoo.data.classnames import says_nothing
+from craft_zoo.data.images import as_images
+from craft_zoo.data.labels import as_label
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.mini import NAME
 from craft_zoo.tuning import tune
 
@@ -39,16 +43,14 @@ class _OnImages(BaseEstimator):
         return _opened(self.model, self.pretrained)
 
     def _images(self, images: Any) -> list[ImageSource]:
-        """The samples as a list.
+        """The samples as a list; an array (N, H, W) is N grey images.
 
         Raises:
-            CraftZooError: there are none.
+            CraftZooError: see :func:`craft_zoo.data.images.as_images`.
         """
-        if isinstance(images, str | Path) or not hasattr(images, "__len__"):
-            raise CraftZooError("X must be a list or an array of images, not one image")
-        if not len(images):
-            raise CraftZooError("X holds no images: 0 samples where at least 1 is needed")
-        return list(images)
+        if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] not in (3, 4):
+            images = list(images)
+        return as_images(images)
 
     def __sklearn_clone__(self) -> Any:
         # scikit-learn's clone would copy an opened model with all its weights.
@@ -117,14 +119,7 @@ class CraftClassifier(ClassifierMixin, _OnImages):
         images = self._images(X)
         if y is None:
             raise CraftZooError("requires y to be passed, but the target y is None: give labels")
-        given = column_or_1d(y, warn=True)
-        try:
-            check_classification_targets(given)
-            self.classes_, labels = np.unique(given, return_inverse=True)
-        except TypeError as error:  # they cannot be sorted
-            raise CraftZooError(
-                f"y has labels of several types ({error}): give labels of one type, none missing"
-            ) from None
+        self.classes_, labels = np.unique(_checked(y), return_inverse=True)
         if len(self.classes_) < 2:
             raise CraftZooError("y has 1 class: at least 2 classes are needed")
         shots = LabelledImages(images, labels.astype(np.int64))
@@ -155,7 +150,15 @@ class CraftClassifier(ClassifierMixin, _OnImages):
     def _names(self) -> tuple[str, ...]:
         names = self.classnames
         if names is None:
-            return tuple(str(label) for label in self.classes_)
+            words = tuple(str(label) for label in self.classes_)
+            if meaningless := [one for one in words if says_nothing(one)]:
+                warnings.warn(
+                    f"the label {meaningless[0]!r} says nothing of what its images show, and the "
+                    f"model is asked about it as a class name: give words with classnames",
+                    CraftZooWarning,
+                    stacklevel=3,
+                )
+            return words
         if isinstance(names, Mapping):
             labels = self.classes_.tolist()
             if absent := [label for label in labels if label not in names]:
@@ -170,6 +173,30 @@ class CraftClassifier(ClassifierMixin, _OnImages):
                 f"a class, in the order of the sorted labels"
             )
         return tuple(names)
+
+
+def _checked(y: Any) -> np.ndarray:
+    """The labels (N,), all of one type.
+
+    Raises:
+        CraftZooError: labels are missing, of several types or bytes, or not one for each image.
+    """
+    each = np.asarray(y, dtype=object)
+    if each.ndim == 2 and each.shape[1] > 1:
+        raise CraftZooError(
+            f"y should be a 1d array, got an array of shape {each.shape}: give one label for each "
+            f"image, as y.argmax(axis=1) of one-hot labels"
+        )
+    labels = each.ravel().tolist()
+    if any(isinstance(label, bytes) for label in labels):
+        raise CraftZooError("y has labels of type bytes: convert them with label.decode()")
+    if not all(as_label(label, "y") for label in labels):
+        raise CraftZooError("y has missing labels: leave out the images without a label")
+    if len({isinstance(label, str) for label in labels}) > 1:  # NumPy would make texts of all
+        raise CraftZooError("y has labels of several types: give labels of one type")
+    given = column_or_1d(y, warn=True)
+    check_classification_targets(given)
+    return given
 
 
 class LogitTransformer(TransformerMixin, _OnImages):

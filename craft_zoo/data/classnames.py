@@ -23,6 +23,11 @@ def readable(folder_name: str) -> str:
     return " ".join(spaced.split()).lower()
 
 
+def says_nothing(words: str) -> bool:
+    """Whether a class name has no letter, or is a truth value, and so describes no image."""
+    return not any(map(str.isalpha, words)) or words.lower() in _TRUTH
+
+
 def read_classnames(path: Path) -> dict[str, str]:
     """Read folder name → words from a text file with one class per line.
 
@@ -75,7 +80,7 @@ def words_for(classes: Sequence[str], path: Path | None, mend: str = "") -> tupl
     if path is None:
         words = tuple(readable(name) for name in classes)
         for name, one in zip(classes, words, strict=True):
-            if not any(map(str.isalpha, one)) or one in _TRUTH:
+            if says_nothing(one):
                 raise CraftZooError(
                     f"the name of class {printable(name)!r} says nothing of what its images "
                     f"show: give words with {given}"

@@ -87,15 +87,17 @@ def as_images(given: object) -> list[ImageSource]:
     """Check a sequence of images and convert it to a list.
 
     Args:
-        given: a sequence of image sources, or an array (N, H, W, 1), (N, H, W, 3) or (N, H, W, 4).
+        given: a sequence of image sources, an array (N, H, W, 1), (N, H, W, 3) or (N, H, W, 4), or
+            a table (DataFrame) or array (N, 1) of one column of image sources.
 
     Raises:
-        CraftZooError: it is a single image, not a sequence, or empty.
+        CraftZooError: it is a single image, not a sequence, has several columns, or is empty.
     """
+    given = _only_column(given)
     if isinstance(given, str | Path | bytes | bytearray | memoryview | Image.Image | DerivedImage):
         text = repr(given) if isinstance(given, str) else "image"
         raise CraftZooError(f"one image was given instead of a list of them: give [{text}]")
-    if isinstance(given, np.ndarray) and given.dtype.kind not in "OSU" and given.ndim != 4:
+    if isinstance(given, np.ndarray) and given.dtype.kind not in "OSUT" and given.ndim != 4:
         raise CraftZooError(
             f"an array of shape {given.shape} was given instead of a list of images: give [array] "
             f"for one, list(array) for several grey ones, or an array (N, H, W, 3)"
@@ -108,6 +110,28 @@ def as_images(given: object) -> list[ImageSource]:
     if not images:
         raise CraftZooError("no images were given: give at least one")
     return images
+
+
+def _only_column(given: object) -> object:
+    """The column of a table or an array of one column; anything else as it is."""
+    columns = getattr(given, "columns", None)
+    if columns is not None:
+        names = list(columns)
+        if len(names) != 1:
+            example = f", as table[{names[0]!r}]" if names else ""
+            raise CraftZooError(
+                f"a table of {len(names)} columns was given instead of a list of images: give the "
+                f"column of the images{example}"
+            )
+        return given[names[0]]  # type: ignore[index]
+    if isinstance(given, np.ndarray) and given.dtype.kind in "OSUT" and given.ndim == 2:
+        if given.shape[1] != 1:
+            raise CraftZooError(
+                f"an array of {given.shape[1]} columns was given instead of a list of images: "
+                f"give the column of the images, as array[:, 0]"
+            )
+        return given[:, 0]
+    return given
 
 
 def image_size(source: ImageSource) -> tuple[int, int]:

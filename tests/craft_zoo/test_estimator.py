@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -21,7 +24,7 @@ from sklearn.utils.validation import validate_data
 import craft_zoo as cz
 from craft_zoo import estimator
 from craft_zoo.craft import CraftConfig
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.estimator import CraftClassifier, LogitTransformer
 from craft_zoo.openclip import OpenCLIP
 
@@ -76,6 +79,33 @@ def test_images_of_all_kinds_give_the_same(pictures: Any, tmp_path: Any) -> None
     np.testing.assert_allclose(tuned.adapter.predict(vlm, images), expected, atol=1e-6)
 
 
+def test_a_table_of_one_column_is_its_column(pictures: Any) -> None:
+    images, labels = pictures
+    column = pd.Series(images, name="photo")
+    classifier = CraftClassifier(method="refine", config=QUICK).fit(column.to_frame(), labels)
+    expected = classifier.predict_proba(images)
+    for table in (column, column.to_frame(), column.to_numpy()[:, None]):
+        np.testing.assert_array_equal(classifier.predict_proba(table), expected)
+    vlm = cz.load_vlm("craft-mini")
+    assert classifier.adapter_.predict(vlm, column.to_frame()).shape == (12, 2)
+    two = pd.DataFrame({"photo": column, "label": labels})
+    choose = make_column_transformer((LogitTransformer(["red", "blue"]), ["photo"]))
+    assert choose.fit_transform(two).shape == (12, 2)
+    for several in (two, two.to_numpy()):
+        with pytest.raises(CraftZooError, match="give the column of the images, as"):
+            classifier.predict(several)
+
+
+def test_labels_that_say_nothing_are_warned_of(pictures: Any) -> None:
+    images, labels = pictures
+    for y in ([label == "red" for label in labels], [1.0, 2.0] * 6):
+        with pytest.warns(CraftZooWarning, match="give words with classnames"):
+            CraftClassifier(method="zero-shot").fit(images, y)
+    with warnings.catch_warnings(action="error"):
+        CraftClassifier(method="zero-shot").fit(images, labels)
+
+
+@pytest.mark.filterwarnings("ignore:the label '3' says nothing")
 def test_names_of_classes(pictures: Any) -> None:
     images, labels = pictures
     numbers = [3 if label == "red" else 7 for label in labels]
@@ -95,7 +125,12 @@ def test_names_of_classes(pictures: Any) -> None:
         ({"method": "crfat"}, None, "did you mean 'craft'"),
         ({}, ["red"] * 12, "at least 2 classes"),
         ({}, ["red", "blue"], "one label each"),
-        ({}, ["red"] * 6 + [None] * 6, "of one type, none missing"),
+        ({}, ["red"] * 6 + [None] * 6, "missing labels"),
+        ({}, ["red", "blue"] * 5 + ["red", float("nan")], "missing labels"),
+        ({}, pd.Series(["red", "blue"] * 5 + ["red", pd.NA], dtype="string"), "missing labels"),
+        ({}, ["red", 1] * 6, "several types"),
+        ({}, [b"red", b"blue"] * 6, r"type bytes: convert them with label.decode\(\)"),
+        ({}, np.eye(2, dtype=int)[[0, 1] * 6], "one label for each image, as y.argmax"),
         ({"classnames": "ab"}, None, "must be a list, not the text 'ab'"),
         ({"classnames": [1, 2]}, None, "must be texts, not 1"),
         ({"classnames": {"red": "a", "blue": None}}, None, "must be texts, not None"),
@@ -104,14 +139,16 @@ def test_names_of_classes(pictures: Any) -> None:
 def test_mistakes(pictures: Any, change: dict[str, Any], y: Any, sentence: str) -> None:
     images, labels = pictures
     with pytest.raises(CraftZooError, match=sentence):
-        CraftClassifier(**({"method": "refine"} | change)).fit(images, y or labels)
+        CraftClassifier(**({"method": "refine"} | change)).fit(images, labels if y is None else y)
 
 
 def test_one_image_is_no_list_and_an_unfitted_one_predicts_nothing() -> None:
     with pytest.raises(NotFittedError):
         CraftClassifier().predict([np.zeros((8, 8), np.uint8)])
-    with pytest.raises(CraftZooError, match="not one image"):
+    with pytest.raises(CraftZooError, match=r"give \['a.jpg'\]"):
         CraftClassifier().fit("a.jpg", ["a"])
+    with pytest.raises(CraftZooError, match=r"give \[array\] for one"):  # not 8 grey ones
+        CraftClassifier().fit(np.zeros((8, 8, 3), np.uint8), ["a"] * 8)
     with pytest.raises(CraftZooError, match="no images"):
         CraftClassifier().fit([], [])
 
@@ -187,6 +224,7 @@ NOT_APPLICABLE = {
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the label '.*' says nothing")
 def test_scikit_learns_checks() -> None:
     results = check_estimator(
         OfRows(method="refine", config=QUICK),
