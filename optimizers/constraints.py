@@ -39,8 +39,23 @@ class Constrained:
 
     def __call__(self, x: Any) -> tuple[Any, np.ndarray]:
         """The value that ``f`` returns, and the values (m,) of all constraints."""
-        values = [g(x.copy()) for g in self.constraints]
-        return self.f(x), np.concatenate([np.ravel(np.asarray(v, np.float64)) for v in values])
+        values = [_numbers(g(x.copy())) for g in self.constraints]
+        return self.f(x), np.concatenate(values)
+
+
+def _numbers(value: Any) -> np.ndarray:
+    """The values (m,) that a constraint returned."""
+    try:
+        if value is None:
+            raise TypeError
+        values = np.ravel(np.asarray(value, np.float64))
+    except (TypeError, ValueError):
+        values = np.zeros(0)
+    if not values.size:
+        raise OptimizerError(
+            f"a constraint returned {value!r:.100}: return a number or an array of numbers"
+        )
+    return values
 
 
 class AugmentedLagrangian:

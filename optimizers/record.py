@@ -70,9 +70,18 @@ class Record:
         return self._lines.popleft()
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append a line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Append a line.
+
+        Raises:
+            OptimizerError: the file cannot be written.
+        """
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise OptimizerError(
+                f"record cannot be written ({error}): give another path"
+            ) from error
 
 
 def plain(value: Any) -> Any:

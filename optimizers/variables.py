@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,6 +34,15 @@ class _Interval:
             object.__setattr__(self, name, self.plain(getattr(self, name)))
         if self.low is None or self.high is None or not self.low < self.high:
             raise OptimizerError(f"{self!r} is no interval: give {self._kind}, the lower one first")
+        try:
+            finite = math.isfinite(self._ends[1] - self._ends[0])
+        except OverflowError:  # of whole numbers
+            finite = False
+        if not finite:
+            raise OptimizerError(
+                f"the bounds of {type(self).__name__} are too far apart for floating-point "
+                f"numbers: narrow them"
+            )
         if self.log and self.low <= 0:
             raise OptimizerError(f"{self!r} has no logarithm: give bounds above 0, or log=False")
 
@@ -82,8 +91,8 @@ class Real(_Interval):
         log: search the logarithm, for a variable whose order of magnitude is sought.
 
     Raises:
-        OptimizerError: the bounds are not finite, not in ascending order, or not above 0 with
-            ``log``.
+        OptimizerError: the bounds are not finite, not in ascending order, not above 0 with
+            ``log``, or too far apart for floating-point numbers.
     """
 
     low: float
@@ -133,7 +142,9 @@ class Choice:
     values: Sequence[Any]
 
     def __post_init__(self) -> None:
-        values = () if isinstance(self.values, str) else tuple(self.values)
+        values: tuple[Any, ...] = ()
+        if isinstance(self.values, Iterable) and not isinstance(self.values, str):
+            values = tuple(self.values)
         if len(values) < 2:
             raise OptimizerError(f"{self!r} is no choice: give a list of two values or more")
         object.__setattr__(self, "values", values)
@@ -150,7 +161,7 @@ class Choice:
             OptimizerError: it is none of the values.
         """
         for i, each in enumerate(self.values):
-            if each is value or (type(each) is type(value) and bool(np.all(each == value))):
+            if each is value or (type(each) is type(value) and np.array_equal(each, value)):
                 return i
         raise OptimizerError(f"x0 has {value!r:.100}, which is no value of {self!r:.300}")
 
@@ -202,6 +213,8 @@ class Variables:
             raise OptimizerError(
                 f"a variable cannot be called {name!r}, which is a column of history: rename it"
             )
+        if len({*self._columns()}) < len(self._variables):
+            raise OptimizerError("two variables have the same name in history: rename one")
         values = self._given(x0)
         units = [v.units(x) for v, x in zip(self._variables, values, strict=True)]
         plain = [v.plain(x) for v, x in zip(self._variables, values, strict=True)]
@@ -248,7 +261,7 @@ class Variables:
         if self._names is not None and isinstance(x0, Mapping) and {*x0} <= {*self._names}:
             named = zip(self._names, self._variables, strict=True)
             given = [x0.get(name, each.default) for name, each in named]
-        elif self._names is None and not isinstance(x0, Mapping | str):
+        elif self._names is None and np.iterable(x0) and not isinstance(x0, Mapping | str):
             given = list(x0)
         else:
             given = []

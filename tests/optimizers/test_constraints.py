@@ -132,6 +132,9 @@ def test_mixed_variables_and_workers() -> None:
     [
         ({"constraints": 3}, "constraints has 3, which is no function"),
         ({"constraints": [abs, "x"]}, "constraints has 'x', which is no function"),
+        ({"constraints": lambda x: None}, "a constraint returned None: return a number or"),
+        ({"constraints": lambda x: "no"}, "a constraint returned 'no'"),
+        ({"constraints": lambda x: []}, r"a constraint returned \[\]"),
         (
             {"constraints": abs, "output_loss": lambda r: (0, r)},
             "constraints cannot be used with output_",

@@ -412,3 +412,5 @@ def test_a_record_of_something_else_is_refused(tmp_path: Path) -> None:
         with pytest.raises(OptimizerError, match="cannot be read"):
             minimize(sphere, [0.0], **given)
     assert math.isfinite(minimize(sphere, [0.0], **given | {"record": tmp_path / "new"}).loss)
+    with pytest.raises(OptimizerError, match=r"cannot be written .*: give another path"):
+        minimize(sphere, [0.0], **given | {"record": tmp_path / "none" / "new"})
