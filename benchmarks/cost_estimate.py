@@ -23,6 +23,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import (
     deployed_anchors,
     is_white_box,
+    most_images,
     most_llm_usage,
     most_queries,
     settings_of,
@@ -122,6 +123,7 @@ def estimate_costs(
                 seed=run.seed,
                 name=short_name(run.dataset.name),
                 on_service=service is not None,
+                vlm=vlm,
             )
         return rehearsed[key]
 
@@ -150,7 +152,8 @@ def estimate_costs(
         points = sum(measuring.due(made) for made in trial.steps[1:])
         points += not measuring.measured(trial.steps[-1])
         row["queries"] += queries
-        row["predictions"] += math.ceil((queries + trial.refiner) * n_train)
+        a_query = most_images(run.method, run.config, n_train)
+        row["predictions"] += math.ceil(queries * a_query + trial.refiner * n_train)
         row["evaluation"] += math.ceil((points + anchors / mine.n_classes) * n_measured)
         for other in others:
             row["evaluation"] += math.ceil((1 + anchors / other.n_classes) * other.n_test)
@@ -167,12 +170,15 @@ def estimate_costs(
                 row[name] += getattr(usage, name)
         if speed is not None and not is_white_box(run.method):
             row["seconds"] += (queries + points) * speed.context(mine.n_classes)
-            row["seconds"] += n_train * speed.image
+            n_encoded = (1 + run.config.views) * n_train + trial.encoded * a_query
+            if trial.alters:
+                n_encoded += points * n_measured
             for other in others:
                 row["seconds"] += speed.context(other.n_classes)
             for each in {mine, *others} - encoded:  # test images are encoded only once
                 encoded.add(each)
-                row["seconds"] += each.n_test * speed.image
+                n_encoded += each.n_test if each in others else n_measured
+            row["seconds"] += n_encoded * speed.image
     columns = ["dataset", "shots", "method", "optimizer", "budget", "here", "per_image"]
     counts = ["runs", "done", "queries", "predictions", "evaluation", *UNITS, "seconds"]
     table = pd.DataFrame(

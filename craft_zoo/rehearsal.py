@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from craft_zoo.adapter import Solution
 from craft_zoo.blackbox import (
     DEFAULT_INIT,
     VLM,
@@ -20,16 +21,19 @@ from craft_zoo.blackbox import (
     Prompts,
     Usage,
 )
-from craft_zoo.blackbox.templates import as_template
+from craft_zoo.blackbox.image_tokens import Embeddings
+from craft_zoo.blackbox.templates import as_template, words_before
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import ImageSource
+from craft_zoo.data.images import open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.local_features import check_features
-from craft_zoo.methods import Problem, get_method, is_white_box, most_queries
+from craft_zoo.methods import Problem, get_method, is_white_box, most_queries, starting_template
+from craft_zoo.methods.altered_images import AlteredImages
 from craft_zoo.optimizers import OptimizerError
 
 _CLASSES, _SHOTS, _SIDE = 10, 4, 32  # of the small task; the first two are maxima
-_CONTEXT = (2, 4)
+_WIDTH = 4  # of a context's token
 _GENERATIONS, _QUERIES = 7, 250  # after either, further generations are extrapolated
 
 
@@ -44,6 +48,9 @@ class Rehearsed:
         refiner: number of predictions that the refiner needs for each training image.
         asked: queries in words of the rehearsed steps, about the training images.
         queries: number of queries in the rehearsed steps.
+        encoded: how many times the model encodes the images of a query during the run, because
+            the method alters them.
+        alters: whether the solution alters the images that it classifies.
     """
 
     steps: list[int]
@@ -51,6 +58,8 @@ class Rehearsed:
     refiner: float
     asked: list[Asked]
     queries: int
+    encoded: float = 0
+    alters: bool = False
 
 
 def rehearsed_size(n_classes: int, shots: int) -> tuple[int, int]:
@@ -69,6 +78,7 @@ def rehearse(
     seed: int = 1,
     name: str = "",
     on_service: bool = False,
+    vlm: VLM | None = None,
 ) -> Rehearsed:
     """Run the method's own code for its first generations, on a small task.
 
@@ -85,6 +95,7 @@ def rehearse(
         seed: of the run.
         name: name of the data set, see :attr:`Problem.name`.
         on_service: whether the model is a service that is asked in words, not with contexts.
+        vlm: the model, if it is on this machine; it is not queried.
     """
     if is_white_box(method):
         return Rehearsed([0, 0], deployed=[], refiner=0, asked=[], queries=0)
@@ -96,11 +107,17 @@ def rehearse(
     if config.per_image:  # as many anchors on fewer classes
         config = replace(config, per_image=1 + (config.per_image - 1) * whole / n_classes)
     labels = np.repeat(np.arange(n_classes), shots)
-    vlm = _StandInVLM(frozenset({"texts"} if on_service else {"contexts", "texts"}))
-    images = vlm.images([np.full((_SIDE, _SIDE, 3), label, np.uint8) for label in labels])
+    accepts = frozenset({"texts"} if on_service else {"contexts", "texts"})
+    stand_in = _StandInVLM(accepts, None if vlm is None else vlm.embeddings())
+    pixels = [np.full((_SIDE, _SIDE, 3), label, np.uint8) for label in labels]
+    images = ImageSet(pixels, stand_in)
+    prompt = starting_template(config, None, method)
     problem = Problem(
-        vlm=vlm,
-        box=vlm.classifier([f"thing {place}" for place in range(n_classes)]),
+        vlm=stand_in,
+        box=stand_in.classifier(
+            [f"thing {place}" for place in range(n_classes)],
+            prompt if words_before(prompt) else DEFAULT_INIT,
+        ),
         images=images,
         labels=labels,
         meter=Meter(budget, n_classes),
@@ -110,15 +127,22 @@ def rehearse(
         config=config,
         views=[images] * config.views,
         name=name,
+        template=prompt,
     )
+    stand_in.meter = problem.meter
     steps, deployed, ended = [0], list[Asked](), True
+    found: Solution | None = None
     try:
         for step in get_method(method)(problem):
+            found = step.solution
             steps.append(problem.meter.queries)
-            if (own := step.solution.anchors) and not isinstance(own.prompts, np.ndarray):
+            if (own := found.anchors) and not isinstance(own.prompts, np.ndarray):
                 deployed = [Asked(tuple(own.prompts), own.texts)]
             ended = step.ended is None
-            if problem.meter.queries > _QUERIES or len(set(steps)) > _GENERATIONS:
+            generations = len(set(steps)) - 1
+            if generations >= _GENERATIONS or (
+                generations > 1 and problem.meter.queries > _QUERIES
+            ):
                 ended = problem.meter.remaining == 0
                 break
     except (CraftZooError, OptimizerError):
@@ -130,7 +154,12 @@ def rehearse(
         gap = min(after - before for before, after in pairwise(seen[-4:]))
         steps += [*range(seen[-1] + gap, queries, gap), queries]
     refiner = problem.meter.predictions["refiner"] / len(labels) * queries / max(1, made)
-    return Rehearsed(steps, deployed, refiner, vlm.asked, made)
+    later = [before for before in stand_in.encoded if before]
+    encoded = float(len(stand_in.encoded))
+    if later and not ended:
+        encoded += len(later) * (queries / later[-1] - 1)
+    alters = isinstance(found, AlteredImages) and found.alter(images) is not images
+    return Rehearsed(steps, deployed, refiner, stand_in.asked, made, encoded, alters)
 
 
 def expected_usage(
@@ -157,7 +186,7 @@ def expected_usage(
 
 
 class _StandIn(BlackBox):
-    """A classifier with random logits, linear in a context.
+    """A classifier with random logits, linear in a context and the first image's brightness.
 
     A prompt has the same logits each time, as optimizers check whether losses are noisy.
     """
@@ -167,19 +196,21 @@ class _StandIn(BlackBox):
     ) -> None:
         self.accepts, self._asked = owner.accepts, owner.asked
         self.classnames, self.template = tuple(names), as_template(init)
-        self.initial_context = np.ones(_CONTEXT, np.float32)
+        tokens = len(words_before(self.template).split())
+        self.initial_context = np.ones((max(1, tokens), _WIDTH), np.float32)
         self._texts = self.classnames if is_independent else None
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         if not isinstance(prompts, np.ndarray):
             self._asked.append(Asked(tuple(prompts), self._texts))
-        shape = len(images), len(self.classnames)
+        shape, context = (len(images), len(self.classnames)), self.initial_context.shape
         rng = np.random.default_rng(0)
-        start = rng.standard_normal(shape)
-        weights = rng.standard_normal((*shape, *_CONTEXT))
+        brightness = np.asarray(open_image(images.sources[0])).mean() / 255
+        start = (1 + brightness) * rng.standard_normal(shape)
+        weights = rng.standard_normal((*shape, *context))
         for prompt in prompts:
             if isinstance(prompt, np.ndarray):
-                own = np.broadcast_to(prompt, (shape[1], *_CONTEXT))
+                own = np.broadcast_to(prompt, (shape[1], *context))
                 logits = start + np.einsum("ncij,cij->nc", weights, own)
             else:
                 seed = zlib.crc32(repr(prompt).encode())
@@ -188,15 +219,23 @@ class _StandIn(BlackBox):
 
 
 class _StandInVLM(VLM):
-    name, image_size, sells_vectors = "stand-in", _SIDE, True
+    """Records the queries in words, and the number of queries before images were passed to it."""
 
-    def __init__(self, accepts: frozenset[str]) -> None:
-        self.accepts, self.asked = accepts, list[Asked]()
+    name, image_size, sells_vectors = "stand-in", _SIDE, True
+    meter = Meter()
+
+    def __init__(self, accepts: frozenset[str], embeddings: Embeddings | None) -> None:
+        self.accepts, self._embeddings = accepts, embeddings
+        self.asked, self.encoded = list[Asked](), list[int]()
 
     def images(
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
     ) -> ImageSet:
+        self.encoded.append(self.meter.queries)
         return ImageSet(images, self)
+
+    def embeddings(self) -> Embeddings | None:
+        return self._embeddings
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         return _StandIn(self, classnames, init, is_independent=False)

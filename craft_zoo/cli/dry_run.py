@@ -140,7 +140,8 @@ def _notes(
     else:
         notes.append(
             "Time is that of the model in one process on this machine, measured on a few prompts "
-            "and images; optimizer and refiner come on top."
+            "and images, with the images that a method alters; optimizer, refiner and the "
+            "altering come on top."
         )
     if not here:
         absent = ", ".join(table[~table["here"]]["dataset"].unique())

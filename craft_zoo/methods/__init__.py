@@ -18,9 +18,9 @@ solution to deploy; the last one is its result. It never sees the test images.
   :func:`asks_llm`, :func:`chooses_words`, :func:`starting_template`, :func:`trial_space`:
   properties of methods
 - :func:`recorded`: journals a method's queries
-- :func:`most_queries`, :func:`most_prompts`, :func:`most_predictions`, :func:`most_llm_usage`:
-  upper bounds on a method's cost; :func:`prompts_an_image`, :func:`deployed_anchors`: cost of a
-  deployed image
+- :func:`most_queries`, :func:`most_prompts`, :func:`most_images`, :func:`most_predictions`,
+  :func:`most_llm_usage`: upper bounds on a method's cost; :func:`prompts_an_image`,
+  :func:`deployed_anchors`: cost of a deployed image
 """
 
 from craft_zoo.methods.base import (
@@ -39,6 +39,7 @@ from craft_zoo.methods.base import (
     get_method,
     is_white_box,
     method_names,
+    most_images,
     most_llm_usage,
     most_predictions,
     most_prompts,
@@ -74,6 +75,7 @@ __all__ = [
     "get_method",
     "is_white_box",
     "method_names",
+    "most_images",
     "most_llm_usage",
     "most_predictions",
     "most_prompts",

@@ -389,6 +389,11 @@ def most_prompts(name: str, config: CraftConfig, budget: int, n_classes: int) ->
     return min(budget, _find(name).prompts(config, budget, n_classes))
 
 
+def most_images(name: str, config: CraftConfig, images: int) -> int:
+    """Maximum number of images in a query: all N training images, or a batch of them."""
+    return min(images, own_settings(name, config).get(f"{name}.batch", images))
+
+
 def prompts_an_image(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
     """Number of prompts under which a deployed image is scored; a service bills each."""
     return 1 + _find(name).anchor_prompts(config, budget, n_classes)
@@ -525,8 +530,8 @@ def most_predictions(name: str, config: CraftConfig, budget: int, images: int, c
         images: number of training images N.
         classes: number of classes C.
     """
-    prompts = most_prompts(name, config, budget, classes)
-    return (prompts + _find(name).views(config, budget, classes)) * images
+    searched = most_prompts(name, config, budget, classes) * most_images(name, config, images)
+    return searched + _find(name).views(config, budget, classes) * images
 
 
 def readers_of(setting: str, config: CraftConfig | None = None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -422,6 +423,57 @@ def test_a_forecast_knows_generations_of_every_size(
     [points] = Bench(vlm, RunStore(tmp_path)).run(runs).values()
     asked = estimate_costs(runs)["evaluation"].item()
     assert 1 <= asked / points[-1].evaluation_predictions <= 1.05
+
+
+@pytest.mark.parametrize(
+    ("method", "budget", "settings"),
+    [
+        ("craft", 30, {}),
+        ("craft-released", 200, {}),
+        ("craft-released", 80, {"views": 2, "craft-released.learns": "queries"}),
+        ("zip", 60, {"zip.batch": 4}),
+        ("cbbt", 60, {"cbbt.directions": 9, "cbbt.batch": 4}),
+        ("bar", 60, {"bar.batch": 4}),
+        ("blackvip-se", 40, {"blackvip-se.batch": 4}),
+        ("visual-prompt", 60, {}),
+        ("bpt-vlm", 90, {}),
+        ("sharpzo", 60, {"sharpzo.dim": 8, "sharpzo.popsize": 4}),
+    ],
+)
+def test_the_time_includes_images_that_a_method_alters(
+    vlm: OpenCLIP,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    budget: int,
+    settings: dict,
+) -> None:
+    """The estimate in seconds is that of the images encoded, if each takes a second."""
+
+    class OneSecond:
+        image = 1.0
+
+        def __init__(self, vlm: OpenCLIP) -> None:
+            pass
+
+        def context(self, n_classes: int) -> float:
+            return 0.0
+
+    monkeypatch.setattr("craft_zoo.benchmarks.cost_estimate._Speed", OneSecond)
+    plan = {"methods": method, "budgets": budget, "shots": 1, "seeds": 1, "measured_on": "val"}
+    runs = list(Plan.of(plan | {"settings": settings}).runs())
+    seconds = estimate_costs(runs, vlm=vlm)["seconds"].item()
+    encoded = 0
+    encode = OpenCLIP.images
+
+    def counting(self: OpenCLIP, images: Any, *rest: Any, **more: Any) -> Any:
+        nonlocal encoded
+        encoded += len(images)
+        return encode(self, images, *rest, **more)
+
+    monkeypatch.setattr(OpenCLIP, "images", counting)
+    Bench(vlm, RunStore(tmp_path)).run(runs)
+    assert 0.95 < seconds / encoded < 1.2, (seconds, encoded)
 
 
 def test_a_dry_run_shows_all_its_numbers_on_a_narrow_terminal(
