@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from craft_zoo.data.broken import SkippedParts
-from craft_zoo.data.classnames import in_order, words_for
-from craft_zoo.data.image_files import list_files
+from craft_zoo.data.classnames import in_order, readable, words_for
+from craft_zoo.data.image_files import FolderFiles, list_files
 from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.naming import composed
-from craft_zoo.data.splits import find_splits, three_splits
+from craft_zoo.data.splits import find_splits, split_meant, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded
@@ -69,7 +69,20 @@ def _find_splits(root: Path) -> dict[str, Path]:
                 f"{printable(root)} has a folder {found[part]!r} but no {lacking!r}: add it, or "
                 f"give a folder that holds the class folders directly"
             )
+    _check_no_other_splits(root, inside)
     return {}
+
+
+def _check_no_other_splits(root: Path, inside: Mapping[str, FolderFiles]) -> None:
+    """Check that class folders are no splits of other names, ``train_set`` beside ``test_set``."""
+    meant = {name: part for name in inside if (part := split_meant(name)) is not None}
+    nested = not any(inside[name].images for name in meant)
+    if len(set(meant.values())) > 1 and (nested or len(meant) == len(inside)):
+        names = " and ".join(repr(name) for name in sorted(meant))
+        raise CraftZooError(
+            f"folders {names} in {printable(root)} are splits by their names and would be classes: "
+            f"put class folders into train/ and test/, or name a table of labels (manifest:FILE)"
+        )
 
 
 def _read_classes(folder: Path, skipped: SkippedParts) -> _Classes:
@@ -141,6 +154,11 @@ def _check_classes(here: _Classes, there: _Classes, folder: Path) -> None:
     missing = sorted(set(here) - set(there))
     if missing:
         path = folder / missing[0]
+        if alike := [name for name in there if readable(name) == readable(missing[0])]:
+            raise CraftZooError(
+                f"class folder {printable(path)} is missing, {printable(folder / alike[0])} is "
+                f"there: give a class the same name in all splits"
+            )
         fault = "holds no images" if path.is_dir() else "is missing"
         raise CraftZooError(
             f"class folder {printable(path)} {fault}: "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from craft_zoo.data.classnames import readable
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError
 from craft_zoo.seeding import generator
@@ -39,6 +41,13 @@ def find_splits(names: Iterable[str], source: str, mend: str = "keep one for {}"
                 f"{source} has both {found[part]!r} and {name!r}: {mend.format(part)}"
             )
     return found
+
+
+def split_meant(name: str) -> str | None:
+    """The part that a folder's name speaks of, as ``train_set`` and ``seg_train``; None: none."""
+    words = re.findall("[a-z]+", readable(name))
+    parts = {SPLIT_NAMES.get(word.removesuffix("set")) for word in words} - {None}
+    return parts.pop() if len(parts) == 1 else None
 
 
 def three_splits(

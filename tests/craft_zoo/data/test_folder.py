@@ -226,6 +226,44 @@ def test_a_class_may_be_called_as_a_split(image_folder: Path) -> None:
     assert "train" in load_dataset(f"folder:{root}").classnames
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train_set", "test_set"),
+        ("trainset", "valset"),
+        ("seg_train", "seg_test"),
+        ("train2017", "val2017"),
+        ("TrainImages", "TestImages"),
+        ("training_set/training_set", "test_set/test_set"),
+    ],
+)
+def test_splits_of_other_names_are_no_classes(
+    image_folder: Path, tmp_path: Path, train: str, test: str
+) -> None:
+    for old, new in (("train", train), ("test", test)):
+        shutil.copytree(image_folder / old, tmp_path / "renamed" / new)
+    shutil.copytree(image_folder / "train", tmp_path / "renamed" / "seg_pred")
+    with pytest.raises(CraftZooError, match=r"are splits by their names .* \(manifest:FILE\)"):
+        load_dataset(f"folder:{tmp_path / 'renamed'}")
+
+
+def test_splits_without_class_folders_are_no_classes(image_folder: Path) -> None:
+    root = image_folder / "train"
+    shutil.move(root / "GreenField", image_folder / "GreenField")
+    rename_classes(root, {"blue-sky": "train", "red_square": "test"})
+    with pytest.raises(CraftZooError, match=r"folders 'test' and 'train' in .* are splits"):
+        load_dataset(f"folder:{root}")
+    shutil.move(image_folder / "GreenField", root / "GreenField")
+    assert len(load_dataset(f"folder:{root}").classnames) == 3
+
+
+@pytest.mark.parametrize("other", ["Blue-Sky", "blue_sky", "BlueSky", "blue-sky "])
+def test_a_class_under_two_names_is_named(image_folder: Path, other: str) -> None:
+    (image_folder / "test" / "blue-sky").rename(image_folder / "test" / other)
+    with pytest.raises(CraftZooError, match="give a class the same name in all splits"):
+        load_dataset(f"folder:{image_folder}")
+
+
 def test_splits_below_the_class_folders_are_not_mixed(image_folder: Path) -> None:
     for name in ("train", "test"):
         shutil.copytree(image_folder / "test" / "blue-sky", image_folder / "train" / "sea" / name)
