@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +16,30 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
 
 if TYPE_CHECKING:
     from craft_zoo.benchmarks import Point, RunSpec
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """Time left: as :func:`show_end` says of a bar, or else by its speed in the last 30 s."""
+
+    def render(self, task: Task) -> Text:
+        if "end" not in task.fields:
+            return super().render(task)
+        left = task.fields["end"] - time.monotonic()
+        known = "-:--:--" if math.isinf(left) else str(timedelta(seconds=max(0, math.ceil(left))))
+        return Text(known, style="progress.remaining")
 
 
 def query_progress(
@@ -43,7 +59,7 @@ def query_progress(
         TextColumn("{task.fields[loss]} {task.fields[accuracy]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        _TimeLeft(),
         console=console or open_console(),
         transient=transient,
         disable=disable,
@@ -69,6 +85,11 @@ def show(
         loss="" if math.isnan(loss) else f"loss {loss:.3f}",
         accuracy="" if math.isnan(accuracy) else f"{of} {accuracy:.1%}",
     )
+
+
+def show_end(progress: Progress, bar: TaskID, seconds: float) -> None:
+    """Set the time left, which then counts down; infinity: unknown."""
+    progress.update(bar, end=time.monotonic() + seconds)
 
 
 def add_bar(progress: Progress, text: str, total: int) -> TaskID:
@@ -114,6 +135,9 @@ class BenchBars:
         self._reading: dict[RunSpec, ReadingBar] = {}
         self._bars: dict[RunSpec, TaskID] = {}
         self._made: dict[RunSpec, int] = {}  # queries of each run in progress
+        self._waiting = Counter(map(self._kind, runs))  # runs that have not begun
+        self._ends: dict[RunSpec, float] = {}  # when a run in progress ends, infinity: unknown
+        self._took: dict[tuple[str, ...], dict[RunSpec, float]] = {}  # seconds, or as expected
         self._done = self._failures = 0
         self.reused = 0
         self._show_grid()
@@ -124,6 +148,10 @@ class BenchBars:
     def started(self, run: RunSpec) -> None:
         self._remove(run)  # the bar may remain from a process that died
         self._bars[run] = add_bar(self._progress, self._text(run), run.budget)
+        if run not in self._ends:
+            self._waiting[self._kind(run)] -= 1
+        self._ends[run] = math.inf
+        self._show_left(run)
 
     def measured(self, run: RunSpec, point: Point) -> None:
         if run in self._bars:
@@ -134,6 +162,10 @@ class BenchBars:
             show(self._progress, self._bars[run], point.queries, point.loss, *accuracy)
         self._progress.advance(self._grid, point.queries - self._made.get(run, 0))
         self._made[run] = point.queries
+        if point.queries:
+            self._takes(run, point.seconds / point.queries * run.budget)
+            self._ends[run] = time.monotonic() - point.seconds + self._took[self._kind(run)][run]
+            self._show_left(run)
 
     def ended(self, run: RunSpec, point: Point, reason: str) -> None:
         self._progress.console.print(
@@ -145,6 +177,7 @@ class BenchBars:
 
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
         self.reused += resumed
+        self._takes(run, points[-1].seconds)
         self._over(run)
 
     def failed(self, run: RunSpec, reason: str) -> None:
@@ -163,9 +196,38 @@ class BenchBars:
         self._remove(run)
         self._done += 1
         made = self._made.pop(run, 0)
+        if self._ends.pop(run, None) is None:
+            self._waiting[self._kind(run)] -= 1
         total = self._progress.tasks[self._progress.task_ids.index(self._grid)].total or 0
         self._progress.update(self._grid, total=total - run.budget + made)
         self._show_grid()
+        self._show_left()
+
+    def _kind(self, run: RunSpec) -> tuple[str, ...]:
+        return run.label, self._names[run].name, str(run.shots)
+
+    def _takes(self, run: RunSpec, seconds: float) -> None:
+        kind = self._kind(run)
+        for key in (kind, kind[:1]):
+            self._took.setdefault(key, {})[run] = seconds
+
+    def _show_left(self, run: RunSpec | None = None) -> None:
+        """Show the time left of a run and of the grid.
+
+        Runs that have not begun take as long as those of the same task and method, or else of the
+        same method on other tasks.
+        """
+        now = time.monotonic()
+        if run in self._bars:
+            show_end(self._progress, self._bars[run], self._ends[run] - now)
+        mean = {key: sum(took.values()) / len(took) for key, took in self._took.items()}
+        left = sum(max(0.0, end - now) for end in self._ends.values())
+        left += sum(
+            count * mean.get(kind, mean.get(kind[:1], math.inf))
+            for kind, count in self._waiting.items()
+            if count
+        )
+        show_end(self._progress, self._grid, left / max(1, len(self._ends)))
 
     def _remove(self, run: RunSpec) -> None:
         if run in self._bars:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -49,7 +50,7 @@ from craft_zoo.cli.arguments import (
     read_model,
     say_skipped,
 )
-from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show
+from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show, show_end
 from craft_zoo.client.prices import price_of
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
@@ -219,9 +220,17 @@ def run(options: argparse.Namespace) -> int:
             progress.console.print("Continuing where it was stopped")
         reading = ReadingBar(progress)
         bar = add_bar(progress, task.name, most.queries)
+        began: tuple[float, int] | None = None  # time and queries of the first step not replayed
 
         def show_step(step: Step) -> None:
+            nonlocal began
             show(progress, bar, step.queries, step.loss, step.train_accuracy, "training accuracy")
+            now = time.monotonic()
+            if began is not None and step.queries > began[1]:
+                pace = (now - began[0]) / (step.queries - began[1])
+                show_end(progress, bar, (most.queries - step.queries) * pace)
+            elif not journal.replaying:
+                began = now, step.queries
             if paid := behind.billed.llm.llm_requests:
                 progress.update(bar, description=f"{task.name}, {counted(paid, 'LLM request')}")
             if step.ended:
