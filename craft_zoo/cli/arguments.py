@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -18,7 +18,7 @@ from craft_zoo.data import DatasetSpec, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.hub import local_file
 from craft_zoo.local_features import DEFAULT_FEATURES, feature_names
-from craft_zoo.methods import method_names, read_settings, readers_of, setting_options
+from craft_zoo.methods import asks_llm, method_names, read_settings, readers_of, setting_options
 from craft_zoo.mini import NAME
 from craft_zoo.openclip import PRECISIONS
 from craft_zoo.optimizers.option import split_assignment
@@ -187,6 +187,16 @@ def check_limits(
             f"the command may cost {price.cost(usage):,.2f}, more than --max-cost "
             f"{options.max_cost:g}: raise that or {mend}"
         )
+
+
+def unpriced_llm(methods: Iterable[str], price: Price | None) -> list[str]:
+    """A line if one of the methods asks a language model whose price is not given."""
+    if (price is not None and price.knows_llm) or not any(map(asks_llm, methods)):
+        return []
+    return [
+        "The answers of the language model have no price and count as free: add "
+        "llm_input_tokens=…,llm_output_tokens=… to --price"
+    ]
 
 
 def _price(text: str) -> Price:

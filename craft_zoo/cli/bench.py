@@ -35,6 +35,7 @@ from craft_zoo.cli.arguments import (
     check_in_flight,
     given_data,
     read_assignments,
+    unpriced_llm,
 )
 from craft_zoo.cli.dry_run import dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
@@ -150,6 +151,8 @@ def run(options: argparse.Namespace) -> int:
         cost = sum(end.llm_cost for end in ends)
         price = f", a price of {cost:,.2f}" if cost else ""
         console.print(f"Language models billed {llm.in_words()}{price}.", soft_wrap=True)
+        for line in unpriced_llm({run.method for run in curves}, options.price):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
     for sentence in conclusions(curves, names):
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     if bars.reused:

@@ -14,7 +14,7 @@ from craft_zoo.benchmarks import Plan, RunSpec, RunStore, estimate_costs
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
 from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage
 from craft_zoo.blackbox.usage import UNITS, unit_in_words
-from craft_zoo.cli.arguments import read_model
+from craft_zoo.cli.arguments import read_model, unpriced_llm
 from craft_zoo.client.prices import price_of
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
@@ -43,7 +43,8 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
     console.print(_shown(table, price))
     for line in _totals(table, price):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    for note in _notes(table, price, vlm, why, here):
+    unpriced = unpriced_llm(table["method"], price)
+    for note in (*_notes(table, price, vlm, why, here), *unpriced):
         console.print(note, soft_wrap=True, markup=False)
     return 0
 

@@ -49,6 +49,7 @@ from craft_zoo.cli.arguments import (
     read_dataset,
     read_model,
     say_skipped,
+    unpriced_llm,
 )
 from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show, show_end
 from craft_zoo.client.prices import price_of
@@ -199,7 +200,9 @@ def run(options: argparse.Namespace) -> int:
     answered = _answered(path)
     known = f", of which {counted(answered, 'prediction')} were answered before" if answered else ""
     price = price_of(options.model, options.price)
-    console.print(f"At most {most.in_words(price)}{known}", soft_wrap=True, markup=False)
+    unpriced = unpriced_llm([options.method], price)
+    for line in (f"At most {most.in_words(price)}{known}", *unpriced):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     n_classes = len(task.classnames)
     if anchors := deployed_anchors(options.method, config, budget, n_classes):
         each = f"{1 + anchors / n_classes:,.4g} predictions, with {counted(anchors, 'anchor')}"

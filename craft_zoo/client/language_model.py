@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any, NamedTuple
 
@@ -10,13 +11,14 @@ from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.chat import SCHEME, answer_limit
 from craft_zoo.client.failures import reading
-from craft_zoo.client.openai_sdk import OpenAIClient
+from craft_zoo.client.openai_sdk import KEY, OpenAIClient
 from craft_zoo.client.paid import PaidClient
 from craft_zoo.client.questions import request_usage
 from craft_zoo.client.services import address
 from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol.tokens import TokenRule
 
+OWN_KEY = "LLM_API_KEY"  # environment variable of a key that the model which is tuned is not sent
 _TIMEOUT = 300.0  # seconds; a long answer comes as a whole
 
 
@@ -33,7 +35,7 @@ class LanguageModel(PaidClient):
 
     Args:
         name: ``chat:MODEL``, or ``chat:MODEL@https://HOST/v1``; the key is in the environment
-            variable OPENAI_API_KEY.
+            variable LLM_API_KEY, or else in OPENAI_API_KEY.
         answer_tokens: maximum length of an answer, in tokens.
         settings: see :class:`PaidClient`.
 
@@ -45,12 +47,10 @@ class LanguageModel(PaidClient):
     def __init__(
         self, name: str, *, answer_tokens: int = 1000, cost_limit: CostLimit | None = None
     ) -> None:
-        if not name.startswith(SCHEME):
-            form = f"{SCHEME}MODEL or {SCHEME}MODEL@https://HOST/v1"
-            raise CraftZooError(f"{name!r} is no name of a language model: write {form}")
-        self._model, self._url = address(ModelSpec(name), SCHEME)
+        self._model, self._url = parse_name(name)
         self._answer_tokens = answer_tokens
-        self._client = OpenAIClient(self._url, timeout=_TIMEOUT)
+        variable = OWN_KEY if os.environ.get(OWN_KEY) else KEY
+        self._client = OpenAIClient(self._url, timeout=_TIMEOUT, variable=variable)
         super().__init__(name, cost_limit=cost_limit)
 
     def complete(self, question: str) -> str:
@@ -76,16 +76,27 @@ class LanguageModel(PaidClient):
                 billed = request_usage(usage["prompt_tokens"], usage["completion_tokens"])
                 return _Completion(str(text or ""), billed)
 
-        return self._pay(send, self._expected(question), threading.Event()).text
-
-    def expected(self, question: str) -> Usage:
-        """Estimate of the usage of a question whose answer has its full length."""
-        return self._counted(self._expected(question))
-
-    def _expected(self, question: str) -> Usage:
-        rule = TokenRule()
-        tokens = rule.request + rule.of_text(question)
-        return Usage(requests=1, input_tokens=tokens, output_tokens=self._answer_tokens)
+        expected = expected_usage(question, self._answer_tokens)
+        return self._pay(send, expected, threading.Event()).text
 
     def _counted(self, usage: Usage) -> Usage:
         return usage.as_llm()
+
+
+def parse_name(name: str) -> tuple[str, str | None]:
+    """The model and the base URL, None for OpenAI's, in a name of a language model.
+
+    Raises:
+        CraftZooError: it is no such name.
+    """
+    if not name.startswith(SCHEME):
+        form = f"{SCHEME}MODEL or {SCHEME}MODEL@https://HOST/v1"
+        raise CraftZooError(f"{name!r} is no name of a language model: write {form}")
+    return address(ModelSpec(name), SCHEME)
+
+
+def expected_usage(question: str, answer_tokens: int) -> Usage:
+    """Estimate of the usage of a question whose answer has its full length."""
+    rule = TokenRule()
+    tokens = rule.request + rule.of_text(question)
+    return Usage(requests=1, input_tokens=tokens, output_tokens=answer_tokens)

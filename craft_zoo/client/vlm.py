@@ -25,7 +25,7 @@ from craft_zoo.blackbox.base import (
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec, register_model
-from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, words_before
 from craft_zoo.blackbox.usage import Price, Usage
 from craft_zoo.client.failures import MISREAD
 from craft_zoo.client.http import Answer
@@ -234,7 +234,7 @@ class RemoteClassifier(BlackBox):
             known: initial contexts by id; fetched ones are added.
         """
         for _ in range(MAX_REUPLOADS):
-            id, template, shape = self._announce()
+            id, template, shape = self._announce(self._init)
             try:
                 if "contexts" not in self.accepts:
                     known[id] = np.zeros((0, 0), np.float32)
@@ -266,9 +266,9 @@ class RemoteClassifier(BlackBox):
             f"another form: start a new run, or ask its owner"
         )
 
-    def _announce(self) -> tuple[str, str, tuple[int, ...]]:
+    def _announce(self, init: str) -> tuple[str, str, tuple[int, ...]]:
         """Send the class names; return the id, the template and the shape of a context."""
-        about = {"classnames": list(self.classnames), "init": self._init}
+        about = {"classnames": list(self.classnames), "init": init}
         most = 100 + 10 * sum(len(name) for name in self.classnames)
         answer = self._server.ask_json("POST", paths.CLASSIFIERS, about, most=most)
         try:
@@ -281,6 +281,18 @@ class RemoteClassifier(BlackBox):
         if len(shape) != 2 or min(shape) < 0 or 4 * math.prod(shape) > ANSWER_BYTES:
             raise self._server.protocol_error(f"has contexts of the shape {shape}")
         return id, template, shape
+
+    def fits(self, prompt: str) -> bool:
+        """See :meth:`BlackBox.fits`. The model is opened with the template, which bills nothing."""
+        # A model that takes contexts is opened with templates that have words before {} only.
+        init = prompt if words_before(as_template(prompt)) else f"a {prompt}"
+        try:
+            self._announce(init)
+        except Refused as refusal:
+            if refusal.code != ErrorCode.BAD_REQUEST:
+                raise
+            return False
+        return True
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`.

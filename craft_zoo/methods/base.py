@@ -317,8 +317,8 @@ def register_method(
         views: number of augmented views of the training images (N predictions each) that it scores
             besides its queries; None: one per epoch of the network refiner, if it reads the setting
             ``views`` and that is above 0.
-        pays: maximum usage of the language model that it asks; raises CraftZooError if that cannot
-            be asked. None: it asks none.
+        pays: maximum usage of the language model that it asks; raises CraftZooError if none is
+            named. None: it asks none.
         asks_initial: whether it scores the training images under the initial prompt.
         deployable: whether an adapter can represent the solution.
         start: initial prompt, which replaces the setting ``template`` and may be ``dataset`` too;
@@ -413,7 +413,7 @@ def most_llm_usage(name: str, config: CraftConfig, budget: int, classnames: Sequ
     """Maximum usage of a language model in a run of the method.
 
     Raises:
-        CraftZooError: the method needs one that is not named or cannot be asked.
+        CraftZooError: the method needs one that is not named.
     """
     pays = _find(name).pays
     return Usage() if pays is None else pays(config, budget, classnames)
@@ -503,7 +503,7 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
             import torch  # noqa: F401
     if config.local:
         check_features(config.local)
-    most_llm_usage(name, config, budget, ())  # checks that a language model can be asked
+    most_llm_usage(name, config, budget, ())  # checks that a language model is named
     if not entry.deployable:
         raise CraftZooError(
             f"the solution of {name!r} cannot be deployed: use it in craft-zoo bench only, and "

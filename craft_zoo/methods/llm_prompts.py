@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from craft_zoo.adapter import Solution
-from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.templates import as_template, templates_of
 from craft_zoo.blackbox.usage import Usage
-from craft_zoo.client.language_model import LanguageModel
+from craft_zoo.client.language_model import LanguageModel, expected_usage, parse_name
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError
@@ -58,7 +57,8 @@ class _Judged(NamedTuple):
     accuracy: float
 
 
-def _language_model(config: CraftConfig, cost_limit: CostLimit | None = None) -> LanguageModel:
+def _checked(config: CraftConfig) -> dict[str, Any]:
+    """The method's own settings by name."""
     own = own_settings("llm-prompts", config)
     for setting in ("start", "proposals", "answer_tokens"):
         if own[f"llm-prompts.{setting}"] < 1:
@@ -70,11 +70,8 @@ def _language_model(config: CraftConfig, cost_limit: CostLimit | None = None) ->
             "method 'llm-prompts' needs a language model, which bills its answers: set "
             "llm-prompts.llm=chat:MODEL, or chat:MODEL@https://HOST/v1 (--set)"
         )
-    return LanguageModel(
-        own["llm-prompts.llm"],
-        answer_tokens=own["llm-prompts.answer_tokens"],
-        cost_limit=cost_limit,
-    )
+    parse_name(own["llm-prompts.llm"])
+    return own
 
 
 class _Plan(NamedTuple):
@@ -97,13 +94,15 @@ def _plan(config: CraftConfig, budget: int) -> _Plan:
 
 
 def _most_usage(config: CraftConfig, budget: int, classnames: Sequence[str]) -> Usage:
-    llm, plan = _language_model(config), _plan(config, budget)
-    count = own_settings("llm-prompts", config)["llm-prompts.proposals"]
+    own, plan = _checked(config), _plan(config, budget)
+    count, tokens = own["llm-prompts.proposals"], own["llm-prompts.answer_tokens"]
     usual = [f"a prompt of a usual length, number {place} of {{}}." for place in range(2 * _SHOWN)]
     shown = dict.fromkeys(usual, _Judged(1.0, 0.5))
-    lines = [f"{name}: accuracy 50.0%, taken for {name}: {usual}" for name in classnames[:count]]
-    usage = llm.expected(question(classnames, shown, count)) * plan.requests
-    return usage + llm.expected(class_question(classnames, lines)) * plan.class_requests
+    prompts = " | ".join(usual[: 1 + _SHOWN])  # the best, and others that were not better
+    lines = [f"{name}: accuracy 50.0%, taken for {name}: {prompts}" for name in classnames[:count]]
+    usage = expected_usage(question(classnames, shown, count), tokens) * plan.requests
+    usage += expected_usage(class_question(classnames, lines), tokens) * plan.class_requests
+    return usage.as_llm()
 
 
 @register_method(
@@ -153,7 +152,12 @@ class _Search:
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.meter = problem, problem.meter
-        self.llm = _language_model(problem.config, problem.vlm.cost_limit)
+        own = _checked(problem.config)
+        self.llm = LanguageModel(
+            own["llm-prompts.llm"],
+            answer_tokens=own["llm-prompts.answer_tokens"],
+            cost_limit=problem.vlm.cost_limit,
+        )
         self.requests = self.skipped = 0
         self.best: str | tuple[str, ...] = problem.template
         self.logits: np.ndarray | None = None

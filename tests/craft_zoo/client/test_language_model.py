@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -20,14 +21,15 @@ import craft_zoo as cz
 from craft_zoo.blackbox import CostLimit, Journal, Price, ReplayVLM, Usage
 from craft_zoo.blackbox.templates import as_template
 from craft_zoo.cli import main
-from craft_zoo.client import Retrying
+from craft_zoo.client import RemoteVLM, Retrying
 from craft_zoo.client.language_model import LanguageModel
 from craft_zoo.craft import Step
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import Problem, get_method, read_settings
+from craft_zoo.methods import Problem, get_method, most_llm_usage, read_settings
 from craft_zoo.methods.llm_prompts import class_proposals, proposals
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.protocol.tokens import TokenRule
 
 pytest.importorskip("openai")
 
@@ -167,6 +169,47 @@ def test_malformed_and_known_proposals_are_skipped_and_counted(
     steps = steps_of(tiny_vlm, small_task, server)
     assert [step.queries for step in steps] == [0, 8, 12, 16, 20]
     assert "9 proposals in 3 answers skipped, as malformed or known" in caplog.text
+
+
+def test_what_a_served_model_cannot_read_is_skipped(
+    server: Any, tiny_vlm: OpenCLIP, small_task: Task, tmp_path: Path
+) -> None:
+    """And is not paid for; the same prompts are queried as of the model on this machine."""
+    long = "zq" * 78 + " {}"
+    server.propose = lambda asked: f"- {long}\n- {{}} at night\n- a photo of {{}} at sea"
+    [*_, last] = steps_of(tiny_vlm, small_task, server)
+    served = runpy.run_path(str(Path(__file__).parent / "real_server.py"))["RealServer"]
+    with served(tiny_vlm, tmp_path) as running:
+        remote = RemoteVLM(running.url, api_key=running.key)
+        [*_, same] = steps_of(remote, small_task, server)
+        assert (same.queries, same.solution.prompt) == (10, last.solution.prompt)
+        assert remote.usage().predictions == 10 * len(small_task.train)
+        box = remote.classifier(small_task.classnames)
+        assert [box.fits(each) for each in (long, "{}", "a {} here")] == [False, True, True]
+
+
+def test_a_key_of_its_own_is_sent_to_it_alone(
+    server: Any, tiny_vlm: OpenCLIP, small_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLM_API_KEY", "its own")
+    steps_of(tiny_vlm, small_task, server)
+    cz.load_vlm(server.name("chat")).images(small_task.train.images[:1])
+    assert {each["Authorization"] for each in server.headers} == {"Bearer its own"}
+    server.faults = ["401"]
+    with pytest.raises(CraftZooError, match=r"check LLM_API_KEY"):
+        steps_of(tiny_vlm, small_task, server)
+
+
+def test_the_estimate_is_somewhat_above_what_is_sent(
+    server: Any, tiny_vlm: OpenCLIP, small_task: Task
+) -> None:
+    """In tokens of a request; half as many may be sent."""
+    server.propose = proposing_for_classes
+    given = settings(server, start=4, class_share=0.6)
+    usage = most_llm_usage("llm-prompts", read_settings(given), BUDGET, small_task.classnames)
+    steps_of(tiny_vlm, small_task, server, start=4, class_share=0.6)
+    sent = [TokenRule().request + TokenRule().of_text(each) for each in questions(server)]
+    assert 1 < usage.llm_input_tokens / usage.llm_requests / np.mean(sent) < 1.5
 
 
 def test_it_ends_where_there_is_nothing_new(
@@ -446,6 +489,7 @@ def test_tune_says_what_it_may_cost_and_what_it_did(
     assert main([*command, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "6 LLM requests" in said
+    assert "count as free" not in said
     most = float(re.findall(r"a price of (\d+\.\d\d)", said)[0])
     assert main([*command, "--max-cost", "1"]) == 2
     assert f"the command may cost {most:.2f}, more than --max-cost 1" in capsys.readouterr().err
@@ -459,6 +503,27 @@ def test_tune_says_what_it_may_cost_and_what_it_did(
     tuned = cz.Adapter.load(tmp_path / "a").tuned
     assert tuned is not None
     assert tuned.cost == pytest.approx(paid, abs=0.01)
+
+
+@pytest.mark.usefixtures("tiny_craft_mini")
+@pytest.mark.parametrize("price", [[], ["--price", "2.5"]])
+def test_answers_without_a_price_are_said_to_count_as_free(
+    server: Any,
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    price: list[str],
+) -> None:
+    """By dry runs, which need no key."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    tune = ["tune", f"folder:{image_folder}", "--shots", "2", "--method", "llm-prompts"]
+    tune += [*assignments(server), "--budget", "20", "--out", str(tmp_path / "a")]
+    for command in (tune, bench(server, image_folder, tmp_path / "out")):
+        assert main([*command, *price, "--dry-run"]) == 0
+        [line] = [each for each in capsys.readouterr().out.splitlines() if "count as free" in each]
+        assert line.endswith("add llm_input_tokens=…,llm_output_tokens=… to --price")
+    assert not server.headers
 
 
 def bench(server: Any, images: Path, out: Path, *more: str) -> list[str]:
