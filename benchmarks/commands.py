@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec
+from craft_zoo.blackbox import is_address
 from craft_zoo.craft import CraftConfig
 from craft_zoo.openclip import former_settings, with_activation
 
@@ -42,7 +43,9 @@ def _words(options: list[tuple[str, str]]) -> list[str]:
 
 def _options(run: RunSpec) -> list[tuple[str, str]]:
     """Each option that differs from its default, with its value; "" for a switch."""
-    model, _, pretrained = run.model.partition("@")
+    model, pretrained = run.model, ""
+    if not is_address(model):  # an address may have an @ too
+        model, _, pretrained = run.model.partition("@")
     if before := former_settings(run.model):  # this name uses another activation by now
         model = with_activation(model, before[1].quick_gelu)
     spec, settings, defaults = run.dataset, asdict(run.config), asdict(CraftConfig())
@@ -63,9 +66,16 @@ def _options(run: RunSpec) -> list[tuple[str, str]]:
         ("--fewer", spec.fewer, "error"),
         ("--measured-on", run.measured_on, "test"),
         *(("--transfer", name, None) for name in run.transfer),
+        *(("--model-option", each, None) for each in _model_options(run)),
         *(("--set", f"{name}={value}", None) for name, value in (changed | own).items()),
     ]
     options = [("--skip-bad", "")] if spec.skip_bad else []
     return options + [
         (flag, str(value)) for flag, value, left_out in arguments if value != left_out
     ]
+
+
+def _model_options(run: RunSpec) -> list[str]:
+    """The options that change the model's answers; the file of descriptions is not known."""
+    options = run.answer_options.split(",") if run.answer_options else []
+    return ["descriptions=FILE" if each.startswith("descriptions=") else each for each in options]

@@ -64,6 +64,7 @@ class RunSpec:
         measured_on: ``test``, or ``val`` for the validation images, to choose settings.
         transfer: names of data sets on which the final solution is also evaluated, opened with the
             settings of ``dataset``.
+        answer_options: see :attr:`craft_zoo.blackbox.VLM.answer_options`.
     """
 
     model: str
@@ -77,6 +78,7 @@ class RunSpec:
     data: str = ""
     measured_on: str = "test"
     transfer: tuple[str, ...] = ()
+    answer_options: str = ""
 
     @property
     def identity(self) -> str:
@@ -95,8 +97,9 @@ class RunSpec:
         later = {"sampling": source["sampling"], "fewer": source["fewer"]}
         if later == {"sampling": "coop", "fewer": "all"}:
             later["fewer"] = "all, without a draw"  # earlier, draws were made for small classes
-        later |= {name: described.pop(name) for name in ("measured_on", "transfer")}
-        before = {"sampling": "uniform", "fewer": "error", "measured_on": "test", "transfer": ()}
+        before = {"measured_on": "test", "transfer": (), "answer_options": ""}
+        later |= {name: described.pop(name) for name in before}
+        before |= {"sampling": "uniform", "fewer": "error"}
         described |= {name: value for name, value in later.items() if value != before[name]}
         former = _renamed(self.method, _FORMER), _renamed(self.optimizer, _FORMER)
         described["method"], described["optimizer"] = former
@@ -328,7 +331,7 @@ def label_runs(
 
 _DEFAULT = CraftConfig()
 _DETAILS = {"budget": "{:,} queries", "model": "{}", "method": "{}", "optimizer": "{}"}
-_DETAILS |= {"per_image": "at most {:g} an image", "local": "with {}"}
+_DETAILS |= {"per_image": "at most {:g} an image", "local": "with {}", "answer_options": "{}"}
 
 
 def _default(name: str) -> Any:
@@ -340,6 +343,7 @@ def _details(run: RunSpec) -> dict[str, Any]:
     """Values in which runs of one label may differ."""
     about = {"model": run.model, "budget": run.budget}
     about |= {"method": run.method, "optimizer": run.optimizer}
+    about |= {"answer_options": run.answer_options or None}
     return about | values_of(run.method, run.config)
 
 

@@ -206,6 +206,8 @@ class VLM(ABC):
         counts_usage: whether :attr:`billed` says what it bills.
         asks_texts_apart: whether :meth:`independent` differs from :meth:`classifier`.
         sells_vectors: whether its interface returns vectors of images, see :meth:`features`.
+        answer_options: the options, as in ``permutations=2``, that change the answers and are not
+            part of the name; "" if all have their defaults.
     """
 
     name: str
@@ -216,6 +218,7 @@ class VLM(ABC):
     counts_usage: bool = False
     asks_texts_apart: bool = False
     sells_vectors: bool = False
+    answer_options: str = ""
 
     @abstractmethod
     def images(
@@ -352,7 +355,7 @@ class WrappedVLM(VLM):
         self._vlm = vlm
         self.name, self.image_size, self.bills = vlm.name, vlm.image_size, vlm.bills
         self.counts_usage, self.sells_vectors = vlm.counts_usage, vlm.sells_vectors
-        self.asks_texts_apart = vlm.asks_texts_apart
+        self.asks_texts_apart, self.answer_options = vlm.asks_texts_apart, vlm.answer_options
         self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
 
     def images(

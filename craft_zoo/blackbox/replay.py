@@ -242,7 +242,8 @@ class _ReplayBox(WrappedBlackBox):
     def __init__(self, box: BlackBox, owner: ReplayVLM, init: str) -> None:
         super().__init__(box)
         self._owner = owner
-        self._opened = json.dumps([owner.name, init, *box.classnames]).encode()
+        options = [owner.answer_options] if owner.answer_options else []  # "" in older journals
+        self._opened = json.dumps([owner.name, *options, init, *box.classnames]).encode()
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`. The size of requests does not depend on the prompts."""

@@ -37,7 +37,7 @@ from craft_zoo.cli.arguments import (
     read_assignments,
     unpriced_llm,
 )
-from craft_zoo.cli.dry_run import dry_run, plan_model
+from craft_zoo.cli.dry_run import answered_with, dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
 from craft_zoo.cli.progress import BenchBars, query_progress, saying, stopped
 from craft_zoo.console import open_console
@@ -137,10 +137,12 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         return dry_run(plan, options, console)
     datasets = OpenedDatasets()
-    names = plan.runs(datasets)
+    model = plan_model(plan, options)
+    answer_options = model.open().answer_options if model.options else ""
+    names = answered_with(answer_options, plan.runs(datasets))
     with saying(stopped(options.out)), query_progress() as progress:
         bars = BenchBars(progress, names)
-        curves = execute(options, plan_model(plan, options), names, datasets, bars)
+        curves = execute(options, model, names, datasets, bars)
     summary = write_results(curves, options.out, names)
     for table in _tables(summary):
         console.print(table)

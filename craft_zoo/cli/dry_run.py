@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -34,6 +35,7 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
         runs, here = plan.runs(datasets), True
     except CraftZooError:
         runs, here = plan.runs(look=False), False
+    runs = answered_with(service.answer_options if service else "", runs)
     finished: set[RunSpec] = set()
     if here and (options.out / "runs").is_dir():
         curves, _ = RunStore(options.out).read_all()
@@ -52,6 +54,11 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
 def plan_model(plan: Plan, options: argparse.Namespace) -> ModelSpec:
     """The model of a plan, with the settings of the command line."""
     return replace(read_model(options), model=plan.model, pretrained=plan.pretrained)
+
+
+def answered_with(answer_options: str, runs: Mapping[RunSpec, str]) -> dict[RunSpec, str]:
+    """A plan's runs with :attr:`RunSpec.answer_options`, and the names of their variants."""
+    return {replace(run, answer_options=answer_options): name for run, name in runs.items()}
 
 
 def _opened(spec: ModelSpec) -> tuple[VLM | None, VLM | None, str]:

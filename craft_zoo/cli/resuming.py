@@ -40,7 +40,7 @@ def resumable(
         yield vlm
         return
     folder = adapter.parent if os.access(adapter.parent, os.W_OK) else Path()
-    arguments = json.dumps([vlm.name, *about]).encode()
+    arguments = json.dumps([vlm.name, vlm.answer_options, *about]).encode()
     name = hashlib.blake2b(arguments, digest_size=4).hexdigest()
     path = folder / f"{adapter.name}.{command}-{name}.journal"
     text = f"Stopped. Rerun the same command to continue; {path} holds the answers so far."

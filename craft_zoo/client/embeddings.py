@@ -33,7 +33,13 @@ from craft_zoo.client.paid import (
     sample_of,
 )
 from craft_zoo.client.response_log import ResponseLog
-from craft_zoo.client.services import PaidOptions, address, cost_limit, read_options
+from craft_zoo.client.services import (
+    PaidOptions,
+    address,
+    answer_options,
+    cost_limit,
+    read_options,
+)
 from craft_zoo.client.word_box import WordBox
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource
@@ -455,7 +461,9 @@ def open_vectors(spec: ModelSpec, kind: type[VectorService]) -> EmbeddingsVLM:
     model, url = address(spec, kind.scheme, needs_url=kind.vendor_url is None)
     options = read_options(spec, kind.options_type)
     service = kind(model, url, options=options)
-    return EmbeddingsVLM(service, concurrency=options.concurrency, cost_limit=cost_limit(spec))
+    vlm = EmbeddingsVLM(service, concurrency=options.concurrency, cost_limit=cost_limit(spec))
+    vlm.answer_options = answer_options(options)
+    return vlm
 
 
 @register_model(SCHEME)

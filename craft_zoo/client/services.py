@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, TypeVar, get_type_hints
 
 from craft_zoo.blackbox.cost_limit import CostLimit
@@ -74,6 +76,8 @@ class OpenAIOptions(ServiceOptions):
     detail: Literal["low", "high", "auto", "original"] | None = None
 
 
+# Options that change the price, the time or the form of a request, but no answer.
+_SAME_ANSWERS = {*(field.name for field in fields(PaidOptions)), "batch", "images"}
 AnyOptions = TypeVar("AnyOptions", bound=PaidOptions)
 Options = TypeVar("Options", bound=ServiceOptions)
 # A model may contain @ too, as in name@revision.
@@ -102,6 +106,19 @@ def read_options(spec: ModelSpec, kind: type[AnyOptions]) -> AnyOptions:
                 f"option {name} of {spec.model} must be above 0, not {getattr(options, name)}"
             )
     return options
+
+
+def answer_options(options: PaidOptions, descriptions: Mapping[str, str] | None = None) -> str:
+    """See :attr:`VLM.answer_options`; of descriptions it has a hash."""
+    given = asdict(options)
+    if descriptions:
+        content = json.dumps(sorted(descriptions.items())).encode()
+        given["descriptions"] = hashlib.blake2b(content, digest_size=4).hexdigest()
+    return ",".join(
+        f"{field.name}={given[field.name]}"
+        for field in fields(options)
+        if field.name not in _SAME_ANSWERS and given[field.name] != field.default
+    )
 
 
 def address(spec: ModelSpec, scheme: str, *, needs_url: bool = False) -> tuple[str, str | None]:
@@ -147,10 +164,13 @@ def open_service(
             )
         service.limits = replace(service.limits, options=options.options)
     file = options.descriptions
-    return QuestionVLM(
+    descriptions = None if file is None else read_classnames(expanded(file))
+    vlm = QuestionVLM(
         service,
-        descriptions=None if file is None else read_classnames(expanded(file)),
+        descriptions=descriptions,
         permutations=options.permutations,
         concurrency=options.concurrency,
         cost_limit=cost_limit(spec),
     )
+    vlm.answer_options = answer_options(options, descriptions)
+    return vlm

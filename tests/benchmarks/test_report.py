@@ -358,6 +358,12 @@ def test_a_runs_command_makes_it_again() -> None:
     assert (options.model, options.pretrained) == ("m", "tag")
     assert (options.classnames, options.seed, options.budget) == ("a b.txt", [1], 1000)
     assert options.set == ["context=unified", "lr=0.1"]
+    served = replace(
+        run, model="openai:m@https://host/v1", answer_options="descriptions=1a2b3c4d,permutations=2"
+    )
+    options = build_parser().parse_args(shlex.split(command(served))[1:])
+    assert (options.model, options.pretrained) == ("openai:m@https://host/v1", None)
+    assert options.model_option == ["descriptions=FILE", "permutations=2"]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.benchmarks import RunStore
+from craft_zoo.benchmarks.grid import label_runs
 from craft_zoo.cli import predict
 from craft_zoo.cli.main import main
 
@@ -129,6 +131,39 @@ def test_changed_data_are_refused_and_other_data_have_another_journal(
     assert f"{journal} records other queries" in capsys.readouterr().err
     journal.unlink()
     assert main(words) == 0
+
+
+def test_answers_under_other_options_are_not_reused(
+    server: Any,
+    image_folder: Path,
+    tmp_path: Path,
+    undrawn: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = ["--model", server.name("openai"), "--shots", "1", "--budget", "1"]
+    asked = []
+    (names := tmp_path / "words.txt").write_text("green field\twith grass\n")
+    for text in ("concurrency=2", "permutations=1", "permutations=2", f"descriptions={names}"):
+        words = ["bench", "--dataset", f"folder:{image_folder}", "--method", "zero-shot", *model]
+        before = len(server.answered)
+        out = str(tmp_path / "bench")
+        assert main([*words, "--seeds", "1", "--out", out, "--model-option", text]) == 0
+        asked.append(len(server.answered) - before)
+    assert asked == [9, 0, 9, 9]
+    runs = RunStore(tmp_path / "bench").read_all()[0]
+    labels = set(label_runs(runs).values())
+    assert {"zero-shot", "zero-shot, permutations=2"} < labels
+    assert len(labels) == 3
+
+    words = ["tune", f"folder:{image_folder}", "--method", "refine", *model, "--estimate", "none"]
+    words += ["--out", str(tmp_path / "t.adapter"), "--model-option", "concurrency=1"]
+    words.append("--model-option")
+    server.faults = [None, None, "401"]
+    assert main([*words, "permutations=2"]) == 2
+    capsys.readouterr()
+    assert main([*words, "permutations=3"]) == 2
+    assert "records other queries than those made now" in capsys.readouterr().err
+    assert main([*words, "permutations=2"]) == 0
 
 
 @pytest.mark.parametrize("arguments", ["predict"], indirect=True)
