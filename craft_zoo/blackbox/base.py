@@ -143,8 +143,13 @@ class BlackBox(ABC):
         return True
 
     def score(self, prompt: Prompt, images: ImageSet) -> np.ndarray:
-        """(N, C) logits under one prompt."""
-        return next(iter(self.logits(several(prompt), images)))
+        """(N, C) logits under one prompt.
+
+        Raises:
+            CraftZooError: the answer has a wrong shape or holds NaN or infinity.
+        """
+        answers = iter(self.logits(several(prompt), images))
+        return next(checked(answers, (1, len(images), len(self.classnames))))
 
 
 def checked(answers: Iterator[np.ndarray], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:

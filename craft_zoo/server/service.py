@@ -243,8 +243,6 @@ class Service:
             return list(opened.box.score(prompt, encoded))
 
         logits: np.ndarray = await self.score(account, run, image, (opened, prompt_key, keep), 1)
-        if not np.isfinite(logits).all():
-            raise RuntimeError("the model's answer is not finite")
         return logits
 
     def interlude(self, *_: int) -> None:

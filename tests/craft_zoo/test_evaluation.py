@@ -115,6 +115,20 @@ def test_it_costs_what_is_said_and_agrees_with_predict(
     assert evaluate(plain, tiny_vlm, dataset).accuracy == found.zero_shot_accuracy
 
 
+def test_answers_that_are_no_numbers_are_no_predictions(
+    tiny_vlm: OpenCLIP, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = cz.load_dataset(f"folder:{image_folder}")
+    adapter = cz.tune(tiny_vlm, cz.few_shot(dataset, shots=1, seed=1), method="zero-shot").adapter
+    monkeypatch.setattr(_Counted, "logits", lambda *_: iter([np.full((9, 3), np.nan)]))
+    for ask in (
+        lambda: adapter.predict(Counting(tiny_vlm), dataset.test.images),
+        lambda: evaluate(adapter, Counting(tiny_vlm), dataset),
+    ):
+        with pytest.raises(CraftZooError, match="NaN or infinite logits: check its weights"):
+            ask()
+
+
 def test_labels_beyond_the_classes_are_refused(tiny_vlm: OpenCLIP, image_folder: Path) -> None:
     dataset = cz.load_dataset(f"folder:{image_folder}")
     adapter = cz.tune(tiny_vlm, cz.few_shot(dataset, 1, seed=1), method="zero-shot").adapter
