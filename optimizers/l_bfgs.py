@@ -15,6 +15,7 @@ from craft_zoo.optimizers.space import Space
 
 _DISTANCE = 0.1  # from the start to the points for curvatures, in units of the first step
 _EXACT = 1e-6  # largest share of mixed terms in the changes of a sum of functions of one variable
+_ROUNDING = 1e-14  # second differences below this share of a loss are errors of rounding
 _PAIRS = 30  # remembered pairs of a step and the change of the gradient
 
 
@@ -72,6 +73,9 @@ def _search(
         )
         slopes = (there[:, 0] - there[:, 1]) / (2 * h)
         curvatures = np.abs(there.sum(axis=1) - 2 * here) / h**2
+        # Scales from rounding errors would lead nowhere, as on a sum of absolute values.
+        linear = (slopes != 0) & (curvatures * h**2 <= _ROUNDING * np.abs(there).max(axis=1))
+        curvatures[linear] = 0 if linear.all() else np.median(curvatures[~linear])
         if curvatures.any():
             curvatures = curvatures.clip(1e-12 * curvatures.max())
             newton = (x - slopes / curvatures).clip(-bound, bound)

@@ -136,6 +136,18 @@ def test_l_bfgs_takes_newtons_step_only_on_a_sum_of_functions_of_single_variable
     assert (alone.stop, alone.evaluations) == ("scipy's search has converged", 4)
 
 
+@pytest.mark.parametrize("kind", [np.zeros(4), np.array([0.0, 1.0, 0.0, 1.0])])
+def test_l_bfgs_takes_no_scales_from_rounding_errors(kind: np.ndarray) -> None:
+    def f(z: np.ndarray) -> float:
+        return float(np.where(kind, 9 * (z - 0.3) ** 2, np.abs(z - 0.3)).sum())
+
+    optimizer = create("l-bfgs:restarts=false", 4, budget=300, seed=1)
+    while not optimizer.stop:
+        candidates = optimizer.ask()
+        optimizer.tell(candidates, [f(z) for z in candidates])
+    assert optimizer.best.loss < 1e-6  # it ended at 0.8 and 1.1
+
+
 def test_what_scipy_refuses_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise ValueError("not today")
