@@ -268,8 +268,10 @@ def test_a_search_continues_from_its_record(
         with record.open("a") as file:
             file.write('{"n": 3, "x": [0.1, 0.')  # as if killed while writing
     before = record.read_bytes().count(b"\n") - 1
-    assert 8 + 16 <= before < 70
-    f.calls = 0
+    # An interruption does not wait for the other workers: their evaluations may be lost.
+    least = 8 + 16 if workers is None else (9 - workers) + (17 - workers)
+    assert least <= before < 70
+    f = Slow(0.0002)  # as threads of before may still call the other one
     result = minimize(f, [0.0] * 3, record=record, **given)
     assert result.evaluations == 70 == before + f.calls
     result.extend(20)
