@@ -65,10 +65,14 @@ class AugmentedLagrangian:
     """
 
     def __init__(self, dim: int) -> None:
-        from cma.constraints_handler import AugmentedLagrangian as Coefficients
+        from cma.constraints_handler import AugmentedLagrangian as Logged
+
+        class Coefficients(Logged):
+            def _init_(self) -> None:
+                self.logging = 0  # it would make the folder outcmaes
+                super()._init_()
 
         self._coefficients = Coefficients(dim)
-        self._coefficients.logging = 0
         self._population = popsize(dim)
         self._losses: list[float] = []
         self._values: list[np.ndarray] = []

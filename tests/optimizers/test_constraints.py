@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,12 @@ def test_a_result_says_what_is_feasible() -> None:
     met = minimize(f, [0.0, 0.0], constraints=lambda x: 1 - x.sum(), budget=300, target=0.6, seed=1)
     assert "target" in met.reason
     assert (met.violation, met.loss <= 0.6) == (0, True)
+
+
+def test_no_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    minimize(np.sum, [1.0, 1.0], budget=40, constraints=lambda x: 1 - x[0], seed=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_least_violation_if_nothing_is_feasible_and_failures() -> None:
