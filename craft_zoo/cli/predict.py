@@ -178,19 +178,23 @@ def _rows(
     progress: Callable[[int], None],
 ) -> Iterator[Row]:
     """A row for each readable image; a sentence about each other is appended to ``broken``."""
+
+    def answered(batch: Sequence[Path]) -> np.ndarray:
+        return adapter.predict(vlm, batch) if batch else np.empty((0, 0))
+
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
         if vlm.bills:  # a journal holds no request that fails
             batch = _readable(batch, broken)
         try:
-            answers = adapter.predict(vlm, batch) if batch else np.empty((0, 0))
+            answers = answered(batch)
         except CraftZooError:
             # If a server fails to read an image, its error does not name the file.
             readable = _readable(batch, broken)
             if len(readable) == len(batch):
                 raise
             batch = readable
-            answers = adapter.predict(vlm, batch) if batch else np.empty((0, 0))
+            answers = answered(batch)
         for image, probabilities in zip(batch, answers, strict=True):
             best = np.argsort(-probabilities, kind="stable")[: options.top_k]
             found = [(adapter.classnames[place], float(probabilities[place])) for place in best]

@@ -17,6 +17,22 @@ from craft_zoo.cli.progress import saying
 
 
 @contextmanager
+def continuing(path: Path, console: Console, more: str = "") -> Iterator[Journal]:
+    """The journal of a command, which says whether it continues, and how if it is interrupted.
+
+    Args:
+        path: the journal's file.
+        console: where that is said.
+        more: added to the sentence after an interruption.
+    """
+    text = f"Stopped. Rerun the same command to continue{more}."
+    with saying(text, console), Journal(path) as journal:
+        if journal.replaying:
+            console.print("Continuing where it was stopped")
+        yield journal
+
+
+@contextmanager
 def resumable(
     vlm: VLM, adapter: Path, command: str, about: Sequence[str], console: Console
 ) -> Iterator[VLM]:
@@ -43,10 +59,7 @@ def resumable(
     arguments = json.dumps([vlm.name, vlm.answer_options, *about]).encode()
     name = hashlib.blake2b(arguments, digest_size=4).hexdigest()
     path = folder / f"{adapter.name}.{command}-{name}.journal"
-    text = f"Stopped. Rerun the same command to continue; {path} holds the answers so far."
-    with saying(text, console), Journal(path) as journal:
-        if journal.replaying:
-            console.print("Continuing where it was stopped")
+    with continuing(path, console, f"; {path} holds the answers so far") as journal:
         yield ReplayVLM(vlm, journal)
         sys.stdout.flush()  # on a full disk it fails, and the answers are still needed
         journal.remove()

@@ -51,7 +51,8 @@ from craft_zoo.cli.arguments import (
     say_skipped,
     unpriced_llm,
 )
-from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, saying, show, show_end
+from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, show, show_end
+from craft_zoo.cli.resuming import continuing
 from craft_zoo.client.prices import price_of
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
@@ -214,13 +215,7 @@ def run(options: argparse.Namespace) -> int:
     check_limits(options, most.total.scaled(left), "lower --budget")
     if options.dry_run:
         return 0
-    with (
-        Journal(str(path)) as journal,
-        saying("Stopped. Rerun the same command to continue."),
-        query_progress() as progress,
-    ):
-        if journal.replaying:
-            progress.console.print("Continuing where it was stopped")
+    with continuing(path, console) as journal, query_progress() as progress:
         reading = ReadingBar(progress)
         bar = add_bar(progress, task.name, most.queries)
         began: tuple[float, int] | None = None  # time and queries of the first step not replayed
