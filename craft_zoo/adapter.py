@@ -49,6 +49,7 @@ _READ = (
 _CANARY_ANSWERS = ("logits", "anchors", "logits_again", "anchors_again")
 _HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a megabyte
 _MOST_TEXTS = 100_000
+_LARGEST = 1e18  # of all numbers; the products of larger ones overflow
 _TEXT_CHARACTERS = 2000  # longer than the context of any model
 
 
@@ -347,6 +348,8 @@ class Adapter:
             for name, tensor in tensors.items():
                 if not np.isfinite(tensor).all():
                     raise ValueError(f"{name} holds NaN or infinity")
+                if tensor.dtype == np.float32 and np.abs(tensor).max(initial=0) > _LARGEST:
+                    raise ValueError(f"{name} holds numbers beyond {_LARGEST:g}")
             return cls(
                 _solution(about, tensors),
                 tuple(about["classnames"]),
@@ -407,7 +410,8 @@ class _About(BaseModel):
     anchors: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)] | None
     anchor_templates: Annotated[list[_Template], Field(min_length=1)] | None = None
     local: _Text | None = None
-    temperature: Annotated[_Number, Field(gt=0)] = 1.0
+    # Beyond these, probabilities in float32 would be NaN, or equal for all classes.
+    temperature: Annotated[_Number, Field(ge=1e-6, le=1e6)] = 1.0
     tuned: TuningRecord | None = None
     checksum: str | None = None
 

@@ -42,4 +42,4 @@ class TuningRecord:
     queries: _Count
     predictions: _Count
     cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    curve: Annotated[tuple[_Point, ...], Field(max_length=CURVE_POINTS)] | None = None
+    curve: Annotated[tuple[_Point, ...], Field(min_length=1, max_length=CURVE_POINTS)] | None = None

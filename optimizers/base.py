@@ -674,6 +674,8 @@ def one_number(value: Any) -> float:
     """
     try:
         return float(value.item() if hasattr(value, "item") else value)
+    except OverflowError:  # a whole number of Python beyond all floats
+        return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError, RuntimeError):
         raise OptimizerError(f"a loss must be one number, not {value!r:.100}") from None
 
@@ -683,7 +685,12 @@ def _numbers(losses: Iterable[Any] | np.ndarray) -> np.ndarray:
         if getattr(getattr(losses, "dtype", None), "kind", "") == "c":
             raise TypeError("numpy would drop the imaginary parts")
         values = np.asarray(losses, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError):  # a generator, or tensors that numpy cannot read
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        OverflowError,
+    ):  # a generator, or tensors that numpy cannot read
         values = np.array([one_number(each) for each in losses], dtype=np.float64)
     # arrays or tensors of one element
     return values.ravel() if values.ndim and values.size == len(values) else values
