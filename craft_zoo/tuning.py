@@ -159,6 +159,12 @@ def check_tuning(
         )
     _check_kind("vlm", vlm, VLM, 'load_vlm("craft-mini")')
     _check_kind("task", task, Task, "few_shot(dataset, shots=16, seed=1)")
+    lacking = np.setdiff1d(np.arange(len(task.classnames)), task.train.labels)
+    if len(task.train) and len(lacking):
+        raise CraftZooError(
+            f"class {printable(task.classnames[lacking[0]])!r} of {printable(task.name)} has no "
+            f"training image: add one, or leave the class out"
+        )
     if budget is None:
         budget = BILLED_BUDGET if vlm.bills or asks_llm(method) else DEFAULT_BUDGET
     check_settings(method, optimizer, budget=budget, seed=seed, config=config)

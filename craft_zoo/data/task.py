@@ -19,13 +19,25 @@ class LabelledImages:
 
     Attributes:
         images: N paths, PIL images or arrays.
-        labels: (N,) int64, each in [0, number of classes).
+        labels: (N,) int64, each in [0, number of classes); other whole numbers are converted.
+
+    Raises:
+        CraftZooError: labels are no whole numbers from 0, or not one for each image.
     """
 
     images: Sequence[ImageSource]
     labels: np.ndarray
 
     def __post_init__(self) -> None:
+        labels = np.asarray(self.labels)
+        whole = labels.dtype.kind in "iu" or not labels.size
+        if not whole or labels.ndim != 1 or (labels < 0).any():
+            raise CraftZooError(
+                f"labels must be whole numbers from 0, places in the class names, one for each "
+                f"image, not an array {labels.shape} of {labels.dtype} with "
+                f"{printable(str(labels.ravel()[:1].tolist())[1:-1])}: convert them"
+            )
+        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
         if len(self.images) != len(self.labels):
             raise CraftZooError(
                 f"{len(self.images)} images came with {len(self.labels)} labels: "
@@ -91,6 +103,7 @@ class Dataset:
     whole: Dataset | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        _check_labels(self)
         seen: dict[str, str] = {}
         for name in self.classnames:
             read = reads_as(name)
@@ -136,8 +149,21 @@ class Task:
     template: str | None = None
     unused: LabelledImages | None = None
 
+    def __post_init__(self) -> None:
+        _check_labels(self)
+
     def __repr__(self) -> str:
         return _described(self)
+
+
+def _check_labels(data: Dataset | Task) -> None:
+    for images in (data.train, data.val, data.test):
+        if images is not None and len(images) and images.labels.max() >= len(data.classnames):
+            raise CraftZooError(
+                f"data set {printable(data.name)} has the label {images.labels.max()} and "
+                f"{len(data.classnames)} classes: number labels from 0 in the order of the class "
+                f"names"
+            )
 
 
 def _described(data: Dataset | Task) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,8 @@ from PIL import Image
 
 from craft_zoo.data import (
     Dataset,
+    LabelledImages,
+    Task,
     content_key,
     few_shot,
     fingerprint,
@@ -22,6 +26,7 @@ from craft_zoo.data import (
 )
 from craft_zoo.data.augment import View, augmented, resized_crops
 from craft_zoo.errors import CraftZooError
+from craft_zoo.tuning import tune
 
 
 def test_digits_are_dark_on_light_and_complete(digits: Dataset) -> None:
@@ -215,3 +220,35 @@ def test_a_broken_image_is_the_same_error_in_another_process(tmp_path: Path) -> 
     with pytest.raises(CraftZooError) as caught:
         open_image(tmp_path / "nowhere.jpg")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "labels", [[1, 0, 1], np.array([1, 0, 1], np.uint8), pd.Series([1, 0, 1], index=[7, 8, 9])]
+)
+def test_whole_numbers_of_any_type_are_labels(labels: Any) -> None:
+    images = LabelledImages(["a", "b", "c"], labels)
+    assert images.labels.dtype == np.int64
+    assert images.take(np.array([0, 1])).labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0.0, 1.0], ["cat", "dog"], [-1, 0], [[0, 1], [1, 0]], [[0], [1]], [True, False], [None, 1]],
+)
+def test_labels_that_are_no_places_in_the_class_names(labels: Any) -> None:
+    with pytest.raises(CraftZooError, match="labels must be whole numbers from 0"):
+        LabelledImages(["a", "b"], labels)
+
+
+@pytest.mark.parametrize("kind", [Dataset, Task])
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_labels_from_1_on_are_refused(kind: Any, part: str) -> None:
+    parts = dict.fromkeys(("train", "val", "test"), LabelledImages(["a", "b"], [0, 1]))
+    with pytest.raises(CraftZooError, match="the label 2 and 2 classes: number labels from 0"):
+        kind("pets", ("cat", "dog"), **parts | {part: LabelledImages(["a", "b"], [1, 2])})
+
+
+def test_a_class_without_training_images_is_not_tuned_for(tiny_vlm: Any) -> None:
+    images = LabelledImages([np.zeros((8, 8), np.uint8)] * 2, [0, 1])
+    with pytest.raises(CraftZooError, match="class 'emu' of pets has no training image"):
+        tune(tiny_vlm, Task("pets", ("cat", "dog", "emu"), images, images), method="refine")
