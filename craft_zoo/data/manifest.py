@@ -17,7 +17,7 @@ from craft_zoo.data.classnames import classes_of
 from craft_zoo.data.labels import as_label, as_text
 from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.naming import composed
-from craft_zoo.data.splits import SPLIT_NAMES, three_splits
+from craft_zoo.data.splits import SPLIT_NAMES, split_meant, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.data.text_files import read_text
 from craft_zoo.errors import CraftZooError
@@ -96,6 +96,7 @@ def _read_table(file: Path) -> dict[str, list[str]]:
             raise CraftZooError(f"manifest {file} has no column {name!r} (it has {found}): add it")
         if list(frame.columns).count(name) > 1:
             raise CraftZooError(f"manifest {file} has the column {name!r} twice: remove one")
+    _check_no_other_splits(frame, file)
     table = {
         name: [
             _text(name, cell, f"data row {number} of {file}")
@@ -107,6 +108,20 @@ def _read_table(file: Path) -> dict[str, list[str]]:
     if not any(any(texts) for texts in table.values()):
         raise CraftZooError(f"manifest {file} has no rows: add one for each image")
     return table
+
+
+def _check_no_other_splits(frame: pandas.DataFrame, file: Path) -> None:
+    """Check that the splits have no other column than ``split``, as they would be mixed."""
+    if "split" in frame:
+        return
+    for place, name in enumerate(frame.columns):
+        cells = {str(cell).strip().lower() for cell in frame.iloc[:, place].tolist()}
+        says_which = name.startswith("is_") and split_meant(name) is not None
+        if says_which or (name not in _COLUMNS and len(cells) > 1 and cells <= SPLIT_NAMES.keys()):
+            raise CraftZooError(
+                f"manifest {file} has splits in the column {name!r}: call the column 'split' and "
+                f"its values train, val and test"
+            )
 
 
 def _text(column: str, cell: Any, place: str) -> str:

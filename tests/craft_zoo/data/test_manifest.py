@@ -60,6 +60,18 @@ def test_without_splits_each_class_is_halved_as_of_a_folder(image_folder: Path) 
         assert paths(load_dataset(spec, split_seed=seed)) == paths(folder)
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("column", ["set", "Subset", "is_train", "is_training_image"])
+def test_splits_in_another_column_are_not_mixed(image_folder: Path, column: str, kind: str) -> None:
+    rows = [
+        [*row[:2], str(int(row[2] == "train")) if column.startswith("is") else row[2]]
+        for row in rows_of(image_folder)
+    ]
+    spec = write(image_folder / f"list.{kind}", ["path", "label", column], rows)
+    with pytest.raises(CraftZooError, match=f"in the column '{column.lower()}': call the column"):
+        load_dataset(spec)
+
+
 @pytest.mark.parametrize("name", ["val", "validation", "Val ", "VALID", "dev"])
 def test_validation_rows_are_for_testing_only_where_no_others_are(
     image_folder: Path, name: str
