@@ -28,7 +28,14 @@ from craft_zoo.data import ImageSource
 from craft_zoo.data.images import open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.local_features import check_features
-from craft_zoo.methods import Problem, get_method, is_white_box, most_queries, starting_template
+from craft_zoo.methods import (
+    Problem,
+    get_method,
+    is_white_box,
+    most_queries,
+    own_settings,
+    starting_template,
+)
 from craft_zoo.methods.altered_images import AlteredImages
 from craft_zoo.optimizers import OptimizerError
 
@@ -106,6 +113,8 @@ def rehearse(
         config = replace(config, local="")
     if config.per_image:  # as many anchors on fewer classes
         config = replace(config, per_image=1 + (config.per_image - 1) * whole / n_classes)
+    if (batch := f"{method}.batch") in own_settings(method, config):  # one image is as good
+        config = replace(config, own=tuple({**dict(config.own), batch: 1}.items()))
     labels = np.repeat(np.arange(n_classes), shots)
     accepts = frozenset({"texts"} if on_service else {"contexts", "texts"})
     stand_in = _StandInVLM(accepts, None if vlm is None else vlm.embeddings())
@@ -150,8 +159,10 @@ def rehearse(
     made = steps[-1]
     if not ended:
         seen = sorted(set(steps))
-        # The first generation may be a large one, and the refiner's first query one alone.
-        gap = min(after - before for before, after in pairwise(seen[-4:]))
+        gaps = [after - before for before, after in pairwise(seen[-4:])]
+        # The first generation may be a large one, and the refiner's first query one alone. Methods
+        # that alter images report the first generation, and then some 20 times in all.
+        gap = gaps[-1] if isinstance(found, AlteredImages) else min(gaps)
         steps += [*range(seen[-1] + gap, queries, gap), queries]
     refiner = problem.meter.predictions["refiner"] / len(labels) * queries / max(1, made)
     later = [before for before in stand_in.encoded if before]

@@ -32,6 +32,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import earlier_own_settings, method_names, read_settings
 from craft_zoo.metrics import accuracy
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.rehearsal import rehearse
 from craft_zoo.transfer import transfer
 
 pytestmark = pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
@@ -474,6 +475,14 @@ def test_the_time_includes_images_that_a_method_alters(
     monkeypatch.setattr(OpenCLIP, "images", counting)
     Bench(vlm, RunStore(tmp_path)).run(runs)
     assert 0.95 < seconds / encoded < 1.2, (seconds, encoded)
+
+
+@pytest.mark.parametrize("method", ["bar", "visual-prompt"])
+def test_steps_that_are_many_generations_apart_are_counted(method: str) -> None:
+    """Methods that alter images report some 20 times, as measuring encodes all images anew."""
+    steps = rehearse(method, "", CraftConfig(), budget=2400, n_classes=5, shots=1).steps
+    assert 20 <= len(set(steps)) <= 24
+    assert steps[-1] == 2400
 
 
 def test_a_dry_run_shows_all_its_numbers_on_a_narrow_terminal(
