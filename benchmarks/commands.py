@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER, RunSpec
 from craft_zoo.blackbox import is_address
@@ -19,12 +20,15 @@ def command(run: RunSpec) -> str:
     return shlex.join(["craft-zoo", "bench", *_words(_options(run))])
 
 
-def command_with_seeds(runs: Sequence[RunSpec], seeds: int) -> str | None:
+def command_with_seeds(
+    runs: Sequence[RunSpec], seeds: int, folder: Path | None = None
+) -> str | None:
     """Shell command that repeats runs with more seeds; None if no single command can.
 
     Args:
         runs: at least one run. They may differ in data set, method, optimizer, shots and seed.
         seeds: number of seeds.
+        folder: the results folder of the runs, which are then not repeated; None: not known.
     """
     given = [_options(run) for run in runs]
     fixed = [[each for each in options if each[0] not in _REPEATABLE] for options in given]
@@ -33,7 +37,8 @@ def command_with_seeds(runs: Sequence[RunSpec], seeds: int) -> str | None:
     grid = dict.fromkeys(each for options in given for each in options if each[0] in _REPEATABLE)
     options = sorted(grid, key=lambda each: _REPEATABLE.index(each[0]))
     options = [each for each in options if each[0] != "--seed"]
-    words = _words([*options, *fixed[0], ("--seeds", str(seeds))])
+    out = [("--out", str(folder))] if folder is not None else []
+    words = _words([*options, *fixed[0], *out, ("--seeds", str(seeds))])
     return shlex.join(["craft-zoo", "bench", *words])
 
 

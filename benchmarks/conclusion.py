@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -39,7 +40,9 @@ _OF = {
 
 
 def conclusions(
-    curves: Mapping[RunSpec, Sequence[Point]], names: Mapping[RunSpec, str] | None = None
+    curves: Mapping[RunSpec, Sequence[Point]],
+    names: Mapping[RunSpec, str] | None = None,
+    folder: Path | None = None,
 ) -> list[str]:
     """The most accurate method at the end of the budget, its lead and its p-value, for each track.
 
@@ -50,6 +53,7 @@ def conclusions(
     Args:
         curves: the points of every run.
         names: of variants, see :func:`craft_zoo.benchmarks.tidy`.
+        folder: the results folder, for the command that makes more runs; None: not known.
 
     Returns:
         A sentence for each track.
@@ -66,7 +70,7 @@ def conclusions(
         mine = points[points["label"].map(tracks) == track]
         if not mine.empty:
             of = _OF[track] if len(set(tracks.values())) > 1 else ""
-            found.append("".join(_sentences(of, mine, curves, labels)))
+            found.append("".join(_sentences(of, mine, curves, labels, folder)))
     return [printable(sentence) for sentence in found]
 
 
@@ -75,6 +79,7 @@ def _sentences(
     points: pd.DataFrame,
     curves: Mapping[RunSpec, Sequence[Point]],
     labels: Mapping[RunSpec, str],
+    folder: Path | None,
 ) -> Iterator[str]:
     scores = score_table(points)
     scores = scores[scores.columns[scores.notna().any()]]
@@ -110,7 +115,9 @@ def _sentences(
 
     def again(more: int) -> str:
         runs = [run for run in curves if labels[run] in compared]
-        return command_with_seeds(runs, more) or f"the bench again with {more} seeds (--seeds)"
+        return (
+            command_with_seeds(runs, more, folder) or f"the bench again with {more} seeds (--seeds)"
+        )
 
     needed = _pairs_needed(len(table))
     enough = max(ENOUGH_SEEDS, -(-needed // n_tasks))

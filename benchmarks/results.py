@@ -101,6 +101,7 @@ class Results:
         environment: versions and machine of the last bench.
         transfers: finished run → data set name → accuracy of the run's solution on it.
         sources: a sentence for each other source whose runs were added.
+        folder: the results folder; None: the results are of an archive.
     """
 
     curves: dict[RunSpec, list[Point]]
@@ -111,11 +112,12 @@ class Results:
     environment: dict[str, Any]
     transfers: dict[RunSpec, dict[str, float]] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
+    folder: Path | None = field(default=None, compare=False)
 
     @cached_property
     def conclusions(self) -> list[str]:
         """Sentences that say which method to take; see :func:`craft_zoo.benchmarks.conclusions`."""
-        return conclusions(self.curves, self.names)
+        return conclusions(self.curves, self.names, self.folder)
 
 
 def read_results(source: Path) -> Results:
@@ -157,6 +159,7 @@ def read_results(source: Path) -> Results:
         broken=broken,
         environment=about,
         transfers={run: record.transfer for run, record in found.items() if record.transfer},
+        folder=source if source.is_dir() else None,
     )
 
 

@@ -155,7 +155,7 @@ def run(options: argparse.Namespace) -> int:
         console.print(f"Language models billed {llm.in_words()}{price}.", soft_wrap=True)
         for line in unpriced_llm({run.method for run in curves}, options.price):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
-    for sentence in conclusions(curves, names):
+    for sentence in conclusions(curves, names, options.out):
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     if bars.reused:
         console.print(f"{bars.reused} of {len(names)} runs were in {options.out} already.")

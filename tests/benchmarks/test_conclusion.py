@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,12 @@ def test_few_seeds_show_nothing_and_the_command_gets_enough() -> None:
         "The most accurate is craft (logit-gn): 60.7 % on digits, 16 shots, 10.7 points above "
         "refine (p = 0.031, 6 pairs of runs)."
     ]
+
+
+def test_the_command_repeats_no_run() -> None:
+    [sentence] = conclusions(lead(2), folder=Path("my bench"))
+    command = sentence.split("run craft-zoo ")[1].removesuffix(".")
+    assert build_parser().parse_args(shlex.split(command)).out == Path("my bench")
 
 
 def test_a_lead_that_may_be_chance_is_called_so() -> None:
