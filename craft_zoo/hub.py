@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,11 @@ from craft_zoo.records import short
 SCHEME = "hf://"
 FILE = "adapter.safetensors"  # name of an adapter's file in its repository
 _TIMEOUT = 10.0  # seconds
+# Errors of the cache's files; those of connections are OSErrors too.
+_OF_FILES = {
+    *(errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM),
+    errno.EROFS,
+}
 _REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 _ADDRESS = re.compile(rf"{SCHEME}({_REPOSITORY})(?:@([\w./-]+))?", re.ASCII)
 
@@ -103,6 +109,9 @@ def _one_sentence(what: str) -> Iterator[None]:
         elif isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403, 404):
             why = "there is no such repository, or your token does not give access to it"
             mend = "check the name, and the token in HF_TOKEN or of 'hf auth login'"
+        elif isinstance(error, OSError) and error.errno in _OF_FILES:
+            why = f"the cache of the Hugging Face hub cannot be written ({error.strerror})"
+            mend = "free disk space, or name a folder that you may write to in HF_HOME"
         elif status is None and isinstance(error, (OSError, errors.HTTPError)):
             why = "the Hugging Face hub cannot be reached"
             mend = "check the network, and HF_ENDPOINT and HF_HUB_OFFLINE if they are set"

@@ -211,6 +211,16 @@ def test_what_was_downloaded_is_used_without_the_hub(
         local_file("hf://user/others")
 
 
+def test_a_cache_that_cannot_be_written_is_no_fault_of_the_network(
+    fake_hub: FakeHub, adapter: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    upload({FILE: adapter.read_bytes()}, "user/pets")
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    with pytest.raises(CraftZooError, match=r"cannot be written \(Not a directory\): free disk"):
+        local_file("hf://user/pets")
+
+
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
