@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import threading
+import warnings
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
@@ -28,7 +29,7 @@ from craft_zoo.blackbox.base import (
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, filled
 from craft_zoo.client.probabilities import log_of
 from craft_zoo.data.images import ImageSource, as_images, open_image
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.threads import in_order
 
 Answers = Literal["logits", "probabilities"]
@@ -170,6 +171,7 @@ class _CallableVLM(VLM):
         self.is_async = inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(method)
         self.concurrency = 1
         self._f, self._answers, self.context, self.batch = f, answers, context, batch
+        self._warned = False
 
     def images(
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
@@ -242,13 +244,32 @@ class _CallableVLM(VLM):
                 f"return finite, smaller scores"
             )
         if self._answers == "logits":
+            self._warn_of_probabilities(scores)
             return scores.astype(np.float32)
         if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
             wrong = scores.min() if scores.min() < -_ROUNDING else scores.max()
             raise CraftZooError(
-                f"{self.name} returned {wrong:g} as a probability: say answers='logits'"
+                f"{self.name} returned {wrong:g} as a probability: divide percentages by 100, or "
+                f"say answers='logits' of logits and log-probabilities"
             )
         return log_of(scores)
+
+    def _warn_of_probabilities(self, scores: np.ndarray) -> None:
+        """Warn once if all scores of an image are positive and add up to 1 or 100."""
+        if self._warned or not scores.size or scores.shape[-1] < 2 or scores.min() < 0:
+            return
+        sums = scores.sum(axis=-1)
+        for whole, kind in ((1, "probabilities"), (100, "percentages")):
+            if (np.abs(sums - whole) < 1e-2 * whole).all():
+                self._warned = True
+                share = " divided by 100" if whole > 1 else ""
+                warnings.warn(
+                    f"{self.name} returned scores that add up to {whole}, as {kind} do, and they "
+                    f"are used as logits: return probabilities{share} and say "
+                    f"answers='probabilities'",
+                    CraftZooWarning,
+                    stacklevel=2,
+                )
 
 
 class _CalledBox(BlackBox):

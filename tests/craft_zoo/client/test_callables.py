@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -162,7 +163,7 @@ def broken(answer: Any) -> VLM:
         ("cat", "mine returned str instead of an array"),
         (np.full((2, 3), np.nan), "mine returned NaN or infinity"),
         (np.full((2, 3), np.inf), "mine returned NaN or infinity"),
-        (np.full((2, 3), 3.5), r"mine returned 3.5 as a probability: say answers='logits'"),
+        (np.full((2, 3), 3.5), "mine returned 3.5 as a probability: divide percentages by 100, or"),
         (np.full((2, 3), -0.5), r"mine returned -0.5 as a probability"),
         (None, "mine returned"),
     ],
@@ -174,6 +175,23 @@ def test_what_goes_wrong_is_said_in_a_sentence(
     images = model.images(small_task.train.images[:2])
     with pytest.raises(CraftZooError, match=sentence):
         model.classifier(NAMES).score("{}", images)
+
+
+@pytest.mark.parametrize(
+    ("scores", "kind"),
+    [([0.7, 0.2, 0.1], "probabilities"), ([70, 20, 10.2], "percentages"), ([0, 1, 0.4], None)],
+)
+def test_probabilities_that_are_taken_for_logits_are_warned_of(
+    scores: list[float], kind: str | None, small_task: Task
+) -> None:
+    model = from_callable(lambda prompts, images: [scores] * len(images), name="mine")
+    images = model.images(small_task.train.images[:2])
+    with warnings.catch_warnings(record=True, action="always") as warned:
+        for _ in range(2):
+            model.classifier(NAMES).score("{}", images)
+    assert [str(each.message).split(", ")[1] for each in warned] == (
+        [f"as {kind} do"] if kind else []
+    )
 
 
 def test_an_async_failure_is_said_too(small_task: Task) -> None:
