@@ -31,6 +31,7 @@ from craft_zoo.client.paid import (
     data_url,
     prompt_for,
     sample_of,
+    token_count,
 )
 from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.services import (
@@ -173,7 +174,7 @@ class VectorService(ABC):
                 raise ValueError(f"{len(vectors)} vectors of {len(inputs)} inputs")
             if not (np.isfinite(lengths) & (lengths > 0)).all():
                 raise ValueError("a vector is not finite, or 0")
-            usage = Usage(requests=1, images=_images_in(inputs), input_tokens=int(tokens))
+            usage = Usage(requests=1, images=_images_in(inputs), input_tokens=token_count(tokens))
             return Vectors((vectors / lengths).astype(np.float32), usage)
 
     @abstractmethod

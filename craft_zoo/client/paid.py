@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypedDict, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 from PIL import Image
 
@@ -203,6 +203,19 @@ class PaidVLM(PaidClient, VLM):
             if not self._said:
                 _LOG.warning("%s %s", self.name, what)
             self._said = True
+
+
+def token_count(value: Any) -> int:
+    """A number of billed tokens in a response.
+
+    Raises:
+        TypeError, ValueError: it is no number, or not between 0 and 2^53: it would undo what the
+            cost limit has counted, or could not be counted.
+    """
+    count = float(value)
+    if not 0 <= count < 2**53:
+        raise ValueError(f"it bills {count:g} tokens")
+    return int(count)
 
 
 def prompt_for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tuple[str, ...]:

@@ -18,7 +18,15 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, templa
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import useless
 from craft_zoo.client.files import ImageFiles, file_of
-from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidSettings, PaidVLM, prompt_for, sample_of
+from craft_zoo.client.paid import (
+    SAMPLE,
+    TOGETHER,
+    PaidSettings,
+    PaidVLM,
+    prompt_for,
+    sample_of,
+    token_count,
+)
 from craft_zoo.client.probabilities import decimals_of, floor_of
 from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.counts import counted
@@ -71,10 +79,10 @@ def request_usage(input_tokens: Any, output_tokens: Any) -> Usage:
     """Usage of a request about one image, from the counts of tokens in its response.
 
     Raises:
-        TypeError, ValueError: a count is no number.
+        TypeError, ValueError: see :func:`token_count`.
     """
-    tokens = {"input_tokens": int(input_tokens), "output_tokens": int(output_tokens)}
-    return Usage(requests=1, images=1, **tokens)
+    tokens = token_count(input_tokens), token_count(output_tokens)
+    return Usage(requests=1, images=1, input_tokens=tokens[0], output_tokens=tokens[1])
 
 
 @dataclass(frozen=True)

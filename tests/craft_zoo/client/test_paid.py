@@ -351,3 +351,25 @@ def test_one_line_says_what_is_missing(
         ask(connect(protocol), small_task)
         assert "returns vectors of 8 numbers; " in caplog.text
         assert caplog.text.rstrip().endswith("tokens for 2 images")
+
+
+def with_tokens(answer: Any, tokens: float) -> Any:
+    """The answer with this number in place of all numbers of tokens."""
+    if not isinstance(answer, dict):
+        return answer
+    return {
+        key: tokens if key.endswith("_tokens") else with_tokens(value, tokens)
+        for key, value in answer.items()
+    }
+
+
+@pytest.mark.parametrize("tokens", [-1, 10**30, float("inf"), float("nan")])
+@pytest.mark.parametrize("protocol", ["openai", "systemone", "chat", "embeddings", "voyage"])
+def test_an_impossible_bill_is_refused(
+    server: Any, connect: Connect, small_task: Task, protocol: str, tokens: float
+) -> None:
+    server.alter = lambda answer: with_tokens(answer, tokens)
+    vlm = connect(protocol)
+    with pytest.raises(CraftZooError, match=r"gives no usable answer .*it bills .* tokens"):
+        ask(vlm, small_task)
+    assert min(vlm.billed.input_tokens, vlm.billed.output_tokens) >= 0
