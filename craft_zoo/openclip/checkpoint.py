@@ -56,14 +56,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CraftZooError: the file is broken, holds no weights, or holds types that are refused.
         OSError: the file cannot be opened.
     """
-    with path.open("rb"):  # an unreadable path raises here, so later OSErrors mean a broken file
-        pass
+    with path.open("rb") as file:  # an unreadable path raises here, later OSErrors mean broken ones
+        begin = file.readline(80).rstrip()
     try:
         loaded, quick_gelu = _read(path)
     except CraftZooError:
         raise
     except Exception as error:  # torch, zipfile and safetensors raise many types for broken files
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        if begin.isascii() and begin.decode().isprintable() and begin:  # a web page, Git LFS
+            reason = f"it is a text that begins with {begin.decode()!r}"
         raise CraftZooError(
             f"it is broken, or no file that torch or safetensors has written "
             f"({textwrap.shorten(reason, 160, placeholder=' …')})"

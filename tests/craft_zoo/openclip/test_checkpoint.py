@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -262,3 +263,11 @@ def test_modules_that_hold_each_other_end(tmp_path: Path) -> None:
     out.write(b".")
     with pytest.raises(CraftZooError, match="more than 100,000 modules"):
         read_checkpoint(archive(tmp_path / "w.pt", out.getvalue()))
+
+
+@pytest.mark.parametrize("line", ["<!DOCTYPE html>", "version https://git-lfs.github.com/spec/v1"])
+def test_a_text_in_place_of_weights_is_shown(tmp_path: Path, line: str) -> None:
+    for name in ("model.pt", "model.safetensors"):
+        (tmp_path / name).write_text(line + "\n")
+        with pytest.raises(CraftZooError, match=re.escape(f"a text that begins with {line!r}")):
+            read_checkpoint(tmp_path / name)
