@@ -195,6 +195,11 @@ def load_dataset(
     Raises:
         CraftZooError: unknown name, or the source is missing or broken.
     """
+    if not isinstance(name, str):
+        raise CraftZooError(
+            f"a data set's name must be text, as 'folder:pets', not {type(name).__name__}: for "
+            f"images and labels in memory make a Dataset or a Task of LabelledImages"
+        )
     return DatasetSpec(
         name,
         classnames=None if classnames is None else str(classnames),

@@ -51,6 +51,11 @@ def few_shot(
     Raises:
         CraftZooError: a class has too few training images, or the data set has none.
     """
+    if not isinstance(dataset, Dataset):
+        raise CraftZooError(
+            f"few_shot draws from a Dataset of craft-zoo, as load_dataset('digits'), not from "
+            f"{type(dataset).__name__}: make a Dataset of LabelledImages"
+        )
     _check(dataset, shots, sampling, fewer)
     coop = random.Random(seed) if sampling == "coop" else None
     whole = dataset if coop is None else dataset.whole or dataset

@@ -252,3 +252,11 @@ def test_a_class_without_training_images_is_not_tuned_for(tiny_vlm: Any) -> None
     images = LabelledImages([np.zeros((8, 8), np.uint8)] * 2, [0, 1])
     with pytest.raises(CraftZooError, match="class 'emu' of pets has no training image"):
         tune(tiny_vlm, Task("pets", ("cat", "dog", "emu"), images, images), method="refine")
+
+
+@pytest.mark.parametrize("other", [Path("pets"), [("a.png", 0)], None])
+def test_data_sets_of_other_libraries_are_refused(other: Any) -> None:
+    with pytest.raises(CraftZooError, match=f"not {type(other).__name__}: for images and labels"):
+        load_dataset(other)
+    with pytest.raises(CraftZooError, match=f"from {type(other).__name__}: make a Dataset"):
+        few_shot(other, shots=1, seed=1)
