@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import unicodedata
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -20,7 +21,7 @@ from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.canaries import Canaries
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError, needs_extra
+from craft_zoo.errors import CraftZooError, CraftZooWarning, needs_extra
 from craft_zoo.files import write_atomically
 from craft_zoo.hub import local_file
 from craft_zoo.local_features import LocalClassifier
@@ -38,7 +39,9 @@ _LOCAL_FORMAT = "craft-zoo adapter 5"  # with local features, which earlier vers
 _CALIBRATED_FORMAT = "craft-zoo adapter 6"  # with a temperature
 _TUNED_FORMAT = "craft-zoo adapter 7"  # with a record of its tuning, or canaries
 _CURVE_FORMAT = "craft-zoo adapter 8"  # with a curve of the search, or canaries asked twice
+_OPTIONS_FORMAT = "craft-zoo adapter 9"  # with options of the model that change its answers
 _READ = (
+    _OPTIONS_FORMAT,
     _CURVE_FORMAT,
     _TUNED_FORMAT,
     _CALIBRATED_FORMAT,
@@ -152,6 +155,7 @@ class Adapter:
         temperature: number by which the deployed logits are divided before the softmax.
         tuned: how it was tuned; None: unknown.
         canaries: images, and the model's answers about them when it was tuned; None: not kept.
+        answer_options: the model's :attr:`VLM.answer_options` when it was tuned.
     """
 
     solution: Solution
@@ -162,6 +166,7 @@ class Adapter:
     temperature: float = 1.0
     tuned: TuningRecord | None = None
     canaries: Canaries | None = None
+    answer_options: str = ""
 
     def __repr__(self) -> str:
         return f"<Adapter of {self.model} for {len(self.classnames):,} classes: {self.solution!r}>"
@@ -169,7 +174,8 @@ class Adapter:
     @classmethod
     def of(cls, solution: Solution, vlm: VLM, box: BlackBox) -> Adapter:
         """The adapter for a solution that was found with ``box``, a classifier of ``vlm``."""
-        return cls(solution, box.classnames, vlm.name, fingerprint(box), box.template)
+        adapter = cls(solution, box.classnames, vlm.name, fingerprint(box), box.template)
+        return replace(adapter, answer_options=vlm.answer_options)
 
     def predict(self, vlm: VLM, images: Sequence[ImageSource]) -> np.ndarray:
         """(N, C) class probabilities.
@@ -206,6 +212,8 @@ class Adapter:
     def open(self, vlm: VLM) -> BlackBox:
         """The classifier of the adapter's class names and initial prompt.
 
+        Warns if the model's options change its answers to others than those of the tuning.
+
         Raises:
             OtherModelError: the adapter was made for another model.
         """
@@ -216,6 +224,14 @@ class Adapter:
                 f"other weights: open the one it was made for"
             )
         _check_computed_alike(self.model, vlm)
+        if vlm.answer_options != self.answer_options:
+            warnings.warn(
+                f"{self.model} is asked with {_options(vlm.answer_options)}, and the adapter was "
+                f"tuned with {_options(self.answer_options)}: its answers are other ones now, give "
+                f"--model-option as in tuning",
+                CraftZooWarning,
+                stacklevel=2,
+            )
         return box
 
     def save(self, path: str | Path) -> None:
@@ -271,6 +287,8 @@ class Adapter:
         }
         if self.temperature != 1:
             about["temperature"] = float(self.temperature)
+        if self.answer_options:
+            about["answer_options"] = self.answer_options
         if self.tuned is not None:
             about["tuned"] = asdict(self.tuned)
             if self.tuned.curve is None:  # not in format 7
@@ -309,6 +327,8 @@ class Adapter:
     @property
     def _format(self) -> str:
         """The earliest version of the format that can hold this adapter."""
+        if self.answer_options:
+            return _OPTIONS_FORMAT
         again = None if self.canaries is None else self.canaries.logits_again
         if again is not None or (self.tuned is not None and self.tuned.curve is not None):
             return _CURVE_FORMAT
@@ -359,6 +379,7 @@ class Adapter:
                 about.get("temperature", 1.0),
                 _record(about),
                 _canaries(tensors),
+                about.get("answer_options") or "",
             )
         except CraftZooError:
             raise
@@ -368,6 +389,10 @@ class Adapter:
             raise CraftZooError(
                 f"{path} is not an adapter of craft-zoo ({error}): make one with craft-zoo tune"
             ) from None
+
+
+def _options(answer_options: str) -> str:
+    return f"the options {answer_options}" if answer_options else "the default options"
 
 
 def _plain(text: str) -> str:
@@ -413,6 +438,7 @@ class _About(BaseModel):
     # Beyond these, probabilities in float32 would be NaN, or equal for all classes.
     temperature: Annotated[_Number, Field(ge=1e-6, le=1e6)] = 1.0
     tuned: TuningRecord | None = None
+    answer_options: _Text | None = None
     checksum: str | None = None
 
 

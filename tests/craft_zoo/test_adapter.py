@@ -24,7 +24,7 @@ from craft_zoo.anchors import Anchors
 from craft_zoo.canaries import ask_canaries
 from craft_zoo.data import Task
 from craft_zoo.deployed import DeployedAdapter
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.network import Refiner
@@ -91,6 +91,20 @@ def test_the_record_of_tuning_survives_saving(vlm: OpenCLIP, tmp_path: Path) -> 
     adapter.tuned = None
     adapter.save(tmp_path / "a")
     assert Adapter.load(tmp_path / "a").tuned is None
+
+
+def test_options_that_change_answers_survive_saving_and_others_are_warned_of(
+    vlm: OpenCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vlm, "answer_options", "permutations=2")
+    adapter = adapter_for(vlm, None)
+    adapter.save(tmp_path / "a")
+    assert b"craft-zoo adapter 9" in (tmp_path / "a").read_bytes()
+    loaded = Adapter.load(tmp_path / "a")
+    loaded.open(vlm)  # a warning would be an error
+    monkeypatch.setattr(vlm, "answer_options", "")
+    with pytest.warns(CraftZooWarning, match="the default options,.*the options permutations=2:"):
+        loaded.open(vlm)
 
 
 def test_what_could_not_be_read_again_is_not_saved(vlm: OpenCLIP, tmp_path: Path) -> None:
@@ -230,7 +244,8 @@ def test_a_header_alone_can_be_an_adapter(tmp_path: Path) -> None:
         {"anchors": [5]},
         {"anchor_templates": ["a {}"]},
         {"format": ["craft-zoo adapter 4"]},
-        {"format": "craft-zoo adapter 9"},
+        {"format": "craft-zoo adapter 10"},
+        {"answer_options": ""},
         {"tuned": {}},
         {"tuned": TUNED | {"method": "a\x1b"}},
         {"tuned": TUNED | {"queries": -1}},

@@ -165,6 +165,14 @@ def test_answers_under_other_options_are_not_reused(
     assert "records other queries than those made now" in capsys.readouterr().err
     assert main([*words, "permutations=2"]) == 0
 
+    words = ["predict", str(tmp_path / "t.adapter"), str(image_folder), "--model", model[1]]
+    capsys.readouterr()
+    assert main([*words, "--model-option", "permutations=2"]) == 0
+    assert "tuned with" not in capsys.readouterr().err
+    assert main(words) == 0
+    message = " ".join(capsys.readouterr().err.split())
+    assert "is asked with the default options, and the adapter was tuned with the" in message
+
 
 @pytest.mark.parametrize("arguments", ["predict"], indirect=True)
 def test_a_journal_is_in_the_working_folder_where_the_adapters_is_read_only(
