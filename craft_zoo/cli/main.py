@@ -10,6 +10,7 @@ import textwrap
 import warnings
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import import_module, metadata
 from typing import Any, NoReturn, TextIO
 
@@ -130,7 +131,7 @@ def _run(options: argparse.Namespace) -> int:
     keep_freed_memory()
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = partial(_show_warning, set())
             if getattr(options, "threads", None) is not None:
                 use_threads(options.threads)
             code = options.run(options)
@@ -223,6 +224,7 @@ def _of_files(error: OSError) -> str:
 
 
 def _show_warning(
+    shown: set[str],
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -230,9 +232,11 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print a :class:`CraftZooWarning` as a sentence, other warnings as Python does."""
+    """Print a :class:`CraftZooWarning` as a sentence, once, and other warnings as Python does."""
     if issubclass(category, CraftZooWarning):
-        print(f"craft-zoo: {printable(str(message))}", file=file or sys.stderr)
+        if str(message) not in shown:
+            print(f"craft-zoo: {printable(str(message))}", file=file or sys.stderr)
+        shown.add(str(message))
     else:
         text = warnings.formatwarning(message, category, filename, lineno, line)
         print(text, end="", file=file or sys.stderr)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import warnings
 from typing import Literal, get_args
 
 import numpy as np
 
+from craft_zoo.data.copies import find_copies
 from craft_zoo.data.task import Dataset, Task
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
+from craft_zoo.printable import printable
 from craft_zoo.seeding import generator
 
 Sampling = Literal["uniform", "coop"]
@@ -39,6 +42,8 @@ def few_shot(
     2021, or with ``fewer="repeat"``, as Dassl before. It is not exact for validation images of a
     data set without a validation pool, nor for ImageNet, whose folders CoOp lists in the file
     system's order. CoOp interprets seed 0 as no seed.
+
+    Warns if files of test images are copies of the drawn images' files.
 
     Args:
         dataset: the data set.
@@ -73,6 +78,19 @@ def few_shot(
     if whole is not dataset:
         kept = [whole.classnames.index(classname) for classname in dataset.classnames]
         train, val, left = (images.of_classes(kept) for images in (train, val, left))
+    if copies := find_copies(train, dataset.test):
+        copy, original = (printable(path) for path in copies[0])
+        number = (
+            "1 test image is a copy"
+            if len(copies) == 1
+            else f"{len(copies):,} test images are copies"
+        )
+        warnings.warn(
+            f"{number} of drawn training images of {printable(dataset.name)}, such as {copy} of "
+            f"{original}: the accuracy includes them, remove one of the two",
+            CraftZooWarning,
+            stacklevel=2,
+        )
     return Task(
         dataset.name,
         dataset.classnames,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from craft_zoo.data import fingerprint, load_dataset
-from craft_zoo.errors import CraftZooError
+from craft_zoo.data import few_shot, fingerprint, load_dataset
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.printable import printable
 
 
@@ -366,3 +367,17 @@ def test_a_class_of_images_that_cannot_be_opened_here(image_folder: Path) -> Non
         path.unlink()
     with pytest.raises(CraftZooError, match=r"no images that can be opened here \(convert it to"):
         load_dataset(f"folder:{image_folder / 'train'}")
+
+
+def test_copies_of_training_images_among_the_test_images_are_warned_of(
+    image_folder: Path,
+) -> None:
+    dataset = load_dataset(f"folder:{image_folder}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        few_shot(dataset, 4, seed=1)
+    first, second = (dataset.train.images[i] for i in (0, 4))
+    for number, file in enumerate((first, second)):
+        Path(str(dataset.test.images[number])).write_bytes(Path(str(file)).read_bytes())
+    with pytest.warns(CraftZooWarning, match="2 test images are copies of drawn training images"):
+        few_shot(dataset, 4, seed=1)
