@@ -228,7 +228,7 @@ class Adapter:
             warnings.warn(
                 f"{self.model} is asked with {_options(vlm.answer_options)}, and the adapter was "
                 f"tuned with {_options(self.answer_options)}: its answers are other ones now, give "
-                f"--model-option as in tuning",
+                f"the options of the tuning (--model-option)",
                 CraftZooWarning,
                 stacklevel=2,
             )
