@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 
 _ANY_VERSION = b"craft-zoo journal "
-_MAGIC = _ANY_VERSION + b"2\n"
+_MAGIC = _ANY_VERSION + b"3\n"
 _HEAD = struct.Struct("<cQI")  # kind, length of the body, its CRC-32; then the head's own CRC-32
 _CHECKSUM = struct.Struct("<I")
 _HEAD_BYTES = _HEAD.size + _CHECKSUM.size

@@ -25,8 +25,7 @@ from craft_zoo.blackbox.base import (
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Usage
-from craft_zoo.data.fingerprint import describe
-from craft_zoo.data.images import ImageSource, as_images
+from craft_zoo.data.images import ImageSource, as_images, content_key
 
 _ANSWER_BYTES = 2**26  # limit of an answer, which is held in memory until it is written
 # Limit of a journal of answers that cost computing time alone; paid answers are all recorded.
@@ -196,10 +195,13 @@ class _Parts(ImageSet):
 
     @cached_property
     def digest(self) -> bytes:
-        """Hash of the images and their order."""
+        """Hash of the images' content and their order.
+
+        File names and sizes do not suffice: uncompressed images of one camera have equal ones.
+        """
         digest = hashlib.blake2b(digest_size=16)
         for source in self.sources:
-            about = describe(source)
+            about = content_key(source)
             digest.update(len(about).to_bytes(8, "little"))
             digest.update(about)
         return digest.digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -107,10 +108,10 @@ def run(options: argparse.Namespace) -> int:
     console = Console(stderr=True, markup=False, emoji=False)
     # Rows printed on the same terminal already show the progress.
     bars_shown = options.out is not None or not sys.stdout.isatty()
+    # A relative path means other images in another working folder.
+    places = list(map(os.path.abspath, options.images))
     with (
-        resumable(
-            vlm, options.adapter, "predict", list(map(str, options.images)), console
-        ) as asked,
+        resumable(vlm, options.adapter, "predict", places, console) as asked,
         query_progress(console, transient=True, disable=not bars_shown) as progress,
     ):
         tell = partial(progress.update, add_bar(progress, "images", len(images)))

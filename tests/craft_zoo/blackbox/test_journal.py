@@ -171,10 +171,10 @@ def test_damage_is_named_and_not_taken_for_an_answer(tmp_path: Path) -> None:
 
 def test_a_journal_of_another_version_is_named_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    path.write_bytes(b"craft-zoo journal 1\n?and what it recorded")
+    path.write_bytes(b"craft-zoo journal 2\n?and what it recorded")
     with pytest.raises(CraftZooError, match="another version of craft-zoo: finish it with the ver"):
         Journal(path)
-    assert path.read_bytes().startswith(b"craft-zoo journal 1\n?")
+    assert path.read_bytes().startswith(b"craft-zoo journal 2\n?")
 
 
 def test_a_full_disk_is_said_and_nothing_half_written_stays(tmp_path: Path) -> None:

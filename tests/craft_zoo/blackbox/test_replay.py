@@ -232,7 +232,7 @@ def test_another_run_is_told_from_this_one(
     assert not service.asked
 
 
-def test_files_are_told_by_name_and_size_and_may_have_moved(tmp_path: Path) -> None:
+def test_files_are_told_by_content_and_may_have_moved(tmp_path: Path) -> None:
     def describe_in(folder: str, content: bytes) -> bytes:
         path = tmp_path / folder / "cats" / "1.png"
         path.parent.mkdir(parents=True)
@@ -242,7 +242,7 @@ def test_files_are_told_by_name_and_size_and_may_have_moved(tmp_path: Path) -> N
 
     first = describe_in("a", b"1")
     assert describe_in("b", b"1") == first
-    assert describe_in("c", b"12") != first
+    assert describe_in("c", b"2") != first
 
 
 def test_images_that_are_altered_for_each_question_are_told_apart(tmp_path: Path) -> None:
@@ -287,8 +287,8 @@ def test_parts_of_a_set_are_described_and_handed_over_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described: list[ImageSource] = []
-    describe = replay.describe
-    monkeypatch.setattr(replay, "describe", lambda s: described.append(s) or describe(s))
+    describe = replay.content_key
+    monkeypatch.setattr(replay, "content_key", lambda s: described.append(s) or describe(s))
     service = Service(images_in_flight=2)
     reported: list[tuple[int, int]] = []
     with Journal(tmp_path / "journal") as journal:

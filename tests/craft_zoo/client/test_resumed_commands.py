@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.benchmarks import RunStore
@@ -191,6 +192,34 @@ def test_a_journal_is_in_the_working_folder_where_the_adapters_is_read_only(
     assert main(arguments(tmp_path / "out")) == 2
     assert [file.suffix for file in kept.glob("a.adapter.predict-*.journal")] == [".journal"]
     assert not list(tmp_path.glob("*.journal"))
+
+
+def test_answers_never_go_to_other_images_of_equal_names_and_sizes(
+    server: Any,
+    adapter: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for folder, colour in (("one", "red"), ("two", "blue")):
+        (tmp_path / folder / "pictures").mkdir(parents=True)
+        for number in range(6):
+            image = Image.new("RGB", (8, 8), colour)
+            image.save(tmp_path / folder / "pictures" / f"{number}.bmp")
+    model = ["--model", server.name("chat"), "--model-option", "concurrency=1"]
+    words = ["predict", str(adapter), "pictures", *model]
+    monkeypatch.chdir(tmp_path / "one")
+    server.faults = [None, "401"]  # a batch sends equal files once
+    assert main(words) == 2
+    monkeypatch.chdir(tmp_path / "two")
+    capsys.readouterr()
+    assert main(words) == 0  # another journal
+    assert "Continuing" not in "".join(capsys.readouterr())
+    monkeypatch.chdir(tmp_path / "one")
+    for file in Path("pictures").iterdir():
+        file.write_bytes((tmp_path / "two" / "pictures" / file.name).read_bytes())
+    assert main(words) == 2
+    assert "records other queries than those made now" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
