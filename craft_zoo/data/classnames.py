@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from craft_zoo.data.labels import check_single
 from craft_zoo.data.naming import composed, reads_as
 from craft_zoo.data.text_files import read_text
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.printable import printable
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NUMBER = re.compile(r"-?\d+")
+_NUMBERED = re.compile(r"(\d+)[\s._-]+[^\W\d]")  # as CUB's 001.Black_footed_Albatross
+_WORDNET = re.compile(r"n\d{8}(?!\d)")  # as Stanford Dogs' n02085620-Chihuahua
 _TRUTH = frozenset({"true", "false"})
 
 
@@ -64,6 +67,15 @@ def read_classnames(path: Path) -> dict[str, str]:
     return names
 
 
+def _numbered(classes: Sequence[str]) -> str | None:
+    """The first class with a number of WordNet's, or the first of classes that are numbered."""
+    for name in classes:
+        if _WORDNET.match(name):
+            return name
+    numbers = {found[1] for name in classes if (found := _NUMBERED.match(name))}
+    return classes[0] if classes and len(numbers) == len(classes) else None
+
+
 def words_for(classes: Sequence[str], path: Path | None, mend: str = "") -> tuple[str, ...]:
     """Words for each class: from the file if one is given, otherwise by :func:`readable`.
 
@@ -75,6 +87,9 @@ def words_for(classes: Sequence[str], path: Path | None, mend: str = "") -> tupl
     Raises:
         CraftZooError: the file cannot be read or has no words for a class, the name of a class has
             no letters, or two classes have the same words.
+
+    Warns:
+        CraftZooWarning: names without a file begin with numbers, which stay in the words.
     """
     given = f"classnames (--classnames FILE), a line for each class: name, tab, words{mend}"
     if path is None:
@@ -89,6 +104,14 @@ def words_for(classes: Sequence[str], path: Path | None, mend: str = "") -> tupl
                 raise CraftZooError(
                     f"the name of class '{printable(name)}' is no UTF-8: rename its folder"
                 )
+        if (numbered := _numbered(classes)) is not None:
+            warnings.warn(
+                f"the model is asked for class {printable(numbered)!r} by the words "
+                f"{printable(readable(numbered))!r}, whose number describes no image: give "
+                f"words with {given}",
+                CraftZooWarning,
+                stacklevel=2,
+            )
     else:
         names = read_classnames(path)
         for name in classes:

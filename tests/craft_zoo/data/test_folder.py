@@ -46,6 +46,52 @@ def test_class_names_come_from_a_file(image_folder: Path, tmp_path: Path) -> Non
     assert dataset.classnames == ("a green field", "the sky", "a box")
 
 
+NUMBERED = {
+    "CUB": ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross"),
+    "Stanford Dogs": ("n02085620-Chihuahua", "n02085782-Japanese_spaniel", "n02085936-Maltese_dog"),
+    "ImageNet": ("n02085620", "n02085782", "n02085936"),
+}
+NOT_NUMBERED = {
+    "doors": ("2-door", "4-door", "convertible"),
+    "equal": ("3_wheels", "3_doors", "4_doors"),
+    "aircraft": ("747-SP", "A320", "n123456789"),
+}
+
+
+def _rename_classes(folder: Path, names: tuple[str, ...]) -> str:
+    for part in ("train", "test"):
+        for old, new in zip(("GreenField", "blue-sky", "red_square"), names, strict=True):
+            (folder / part / old).rename(folder / part / new)
+    return f"folder:{folder}"
+
+
+@pytest.mark.parametrize("names", NUMBERED.values(), ids=NUMBERED)
+def test_numbers_of_folders_are_warned_of_and_stay_in_the_words(
+    image_folder: Path, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    spec = _rename_classes(image_folder, names)
+    words = names[0].replace("_", " ").replace("-", " ").lower()
+    message = rf"class '{names[0]}' by the words '{words}'.* \(--classnames FILE\)"
+    with pytest.warns(CraftZooWarning, match=message) as caught:
+        dataset = load_dataset(spec)
+    assert len(caught) == 1
+    assert dataset.classnames[0] == words  # part of the identity of stored runs
+    (tmp_path / "names.txt").write_text("".join(f"{name}\tbird {name}\n" for name in names))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_dataset(spec, classnames=tmp_path / "names.txt")
+
+
+@pytest.mark.parametrize("names", NOT_NUMBERED.values(), ids=NOT_NUMBERED)
+def test_numbers_that_are_names_are_not_warned_of(
+    image_folder: Path, names: tuple[str, ...]
+) -> None:
+    spec = _rename_classes(image_folder, names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_dataset(spec)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
