@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from craft_zoo.errors import CraftZooError
 
@@ -52,7 +53,8 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     except OSError as error:
         # On a full disk the error has no file name, and the temporary name would not help the user.
         if error.errno is not None and str(error.filename) in ("None", str(beside)):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
+            del error.filename2  # None would be shown, as in 'FILE' -> None
         raise
 
 
@@ -65,6 +67,23 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         content = content.encode("utf-8", "surrogateescape")
     with replacing(path) as beside:
         beside.write_bytes(content)
+
+
+def append(file: IO[bytes], content: bytes) -> None:
+    """Append all of the content to an unbuffered file, or nothing if writing fails.
+
+    On a full disk the operating system may write a part without an error.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    end, left = file.seek(0, os.SEEK_END), memoryview(content)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 def read_bounded(path: Path, limit: int, what: str) -> bytes:

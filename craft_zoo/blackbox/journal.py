@@ -18,6 +18,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from craft_zoo.errors import CraftZooError, CraftZooWarning
+from craft_zoo.files import append
 
 _ANY_VERSION = b"craft-zoo journal "
 _MAGIC = _ANY_VERSION + b"3\n"
@@ -261,17 +262,13 @@ class Journal:
         """Append an entry; if writing fails, restore the file's length."""
         if self._recorded:
             raise self._other_run()
-        end = self._file.seek(0, os.SEEK_END)
         head = _HEAD.pack(kind, len(body), zlib.crc32(body))
-        entry = memoryview(head + _CHECKSUM.pack(zlib.crc32(head)) + body)
         try:
-            while entry:
-                entry = entry[self._file.write(entry) :]
+            append(self._file, head + _CHECKSUM.pack(zlib.crc32(head)) + body)
             if time.monotonic() - self._synced > _SYNC_SECONDS:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
-            self._file.truncate(end)
             raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> CraftZooError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from craft_zoo.errors import CraftZooError
+from craft_zoo.files import append
 
 
 class ResponseLog:
@@ -79,7 +80,7 @@ class ResponseLog:
 
     def _write(self, entry: dict[str, Any]) -> None:
         assert self._file is not None
-        self._file.write(json.dumps(entry).encode() + b"\n")
+        append(self._file, json.dumps(entry).encode() + b"\n")
 
     def _read(self, path: Path) -> None:
         *lines, torn = path.read_bytes().split(b"\n")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import read_bounded, replacing, write_atomically
 
@@ -64,6 +66,27 @@ def test_an_error_names_the_target(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as raised:
         write_atomically(path, "x")
     assert raised.value.filename == str(path)
+
+
+def test_an_error_on_a_full_disk_names_the_target_alone(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"full: '[^']*x\.json'$"), replacing(tmp_path / "x.json"):
+        raise OSError(errno.ENOSPC, "full")
+
+
+def test_a_response_that_a_full_disk_takes_in_part_does_not_spoil_the_next(tmp_path: Path) -> None:
+    log = ResponseLog(tmp_path / "responses")
+    log.begin("query")
+    log.put("first", [1])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = (tmp_path / "responses").stat().st_size
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
+        with pytest.raises(CraftZooError, match="free disk space"):
+            log.put("second", [2])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    log.put("third", [3])
+    assert ResponseLog(tmp_path / "responses").responses() == [[1], [3]]
 
 
 def test_modes_are_the_umasks_or_less(tmp_path: Path) -> None:
