@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec
@@ -31,6 +32,18 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 _Measured = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+def _or_nan(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+# NaN is no JSON: it is written as null. Files of earlier versions have NaN.
+_Known = Annotated[
+    float,
+    BeforeValidator(_or_nan),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]}),
+]
+
+
 @dataclass(frozen=True)
 class Point:
     """One measured point of a run's curve.
@@ -38,8 +51,8 @@ class Point:
     Attributes:
         queries: contexts scored on the training images so far.
         accuracy: on the test images, in [0, 1].
-        train_accuracy: on the few-shot images, in [0, 1].
-        loss: the prompt optimizer's smallest loss in the generation.
+        train_accuracy: on the few-shot images, in [0, 1]; NaN: unknown.
+        loss: the prompt optimizer's smallest loss in the generation; NaN: unknown.
         search_predictions, refiner_predictions, evaluation_predictions: model predictions so far,
             by purpose.
         seconds: since the run began, evaluation included.
@@ -52,8 +65,8 @@ class Point:
 
     queries: _Count
     accuracy: _Share
-    train_accuracy: float
-    loss: float
+    train_accuracy: _Known
+    loss: _Known
     search_predictions: _Count
     refiner_predictions: _Count
     evaluation_predictions: _Count
@@ -218,7 +231,9 @@ class RunStore:
 def _values(point: Point) -> dict[str, Any]:
     """The fields of a point, those of a language model only where one was asked."""
     return {
-        name: value for name, value in asdict(point).items() if value or name not in LLM_COLUMNS
+        name: None if math.isnan(value) else value
+        for name, value in asdict(point).items()
+        if value or name not in LLM_COLUMNS
     }
 
 
@@ -249,7 +264,10 @@ def parse_record(content: bytes, name: str | Path) -> Record:
         record = parse(content)
         if seal_holds(record):
             check(_Record, record)
-            points = [Point(**point) for point in record["points"]]
+            points = [
+                Point(**{name: _or_nan(value) for name, value in point.items()})
+                for point in record["points"]
+            ]
             return Record(RunSpec.from_json(record["run"]), points, record.get("transfer", {}))
     except (ValueError, KeyError, TypeError) as error:
         raise CraftZooError(_UNREADABLE.format(name, error)) from None

@@ -252,6 +252,14 @@ class _CallableVLM(VLM):
                 f"{self.name} returned {wrong:g} as a probability: divide percentages by 100, or "
                 f"say answers='logits' of logits and log-probabilities"
             )
+        if not self._warned and scores.size and (scores.max(axis=-1) <= 0).any():
+            self._warned = True
+            warnings.warn(
+                f"{self.name} returned probability 0 for every class of an image, which counts as "
+                f"equal probabilities: return probabilities that add up to 1",
+                CraftZooWarning,
+                stacklevel=2,
+            )
         return log_of(scores)
 
     def _warn_of_probabilities(self, scores: np.ndarray) -> None:

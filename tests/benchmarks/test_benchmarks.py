@@ -37,6 +37,7 @@ from craft_zoo.benchmarks.statistics import area_under_curve, mean_interval
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec
 from craft_zoo.errors import CraftZooError
+from craft_zoo.records import sealed
 
 RUN = RunSpec("craft-mini", DatasetSpec("digits"), "craft", "cma", 16, 1, 8000, CraftConfig())
 
@@ -363,6 +364,26 @@ def test_records_of_before_are_read_without_a_checksum(tmp_path: Path) -> None:
         del record[name]
         path.write_text(json.dumps(record))
         assert RunStore(tmp_path).load(RUN) == [point(0, 0.2), point(40, 0.4)]
+
+
+def test_unknown_losses_are_null_and_were_nan(tmp_path: Path) -> None:
+    unknown = replace(point(0, 0.2), loss=float("nan"), train_accuracy=float("nan"))
+    RunStore(tmp_path).save(RUN, [unknown], None)
+    path = tmp_path / "runs" / RUN.identity / "run.json"
+    text = path.read_text()
+    assert "NaN" not in text
+    [stored] = json.loads(text)["points"]
+    assert stored["loss"] is stored["train_accuracy"] is None
+    before = json.loads(text)
+    before["points"][0] |= {"loss": float("nan"), "train_accuracy": float("nan")}
+    for content in (text, sealed(before)):
+        path.write_text(content)
+        [read] = RunStore(tmp_path).load(RUN) or []
+        assert isinstance(read.loss, float)
+        assert np.isnan([read.loss, read.train_accuracy]).all()
+        assert replace(read, loss=1.0, train_accuracy=1.0) == replace(
+            unknown, loss=1.0, train_accuracy=1.0
+        )
 
 
 @pytest.mark.parametrize(

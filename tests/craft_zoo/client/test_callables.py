@@ -177,6 +177,27 @@ def test_what_goes_wrong_is_said_in_a_sentence(
         model.classifier(NAMES).score("{}", images)
 
 
+@pytest.mark.parametrize("zeros", [True, False])
+def test_images_without_any_probability_are_warned_of_once(small_task: Task, zeros: bool) -> None:
+    def ask(prompts: list[str], images: list[Image.Image]) -> np.ndarray:
+        answers = np.zeros((len(images), len(prompts)))
+        answers[:, 0] = 1
+        if zeros:
+            answers[0] = 0
+        return answers
+
+    model = from_callable(ask, name="mine", answers="probabilities", batch=2)
+    images = model.images(small_task.train.images)
+    box = model.classifier(small_task.classnames)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        [logits] = box.logits(["a photo of a {}."], images)
+    assert (np.ptp(logits[0]) == 0) == zeros
+    found = [str(one.message) for one in caught]
+    assert len(found) == zeros
+    assert all("mine returned probability 0 for every class" in one for one in found)
+
+
 @pytest.mark.parametrize(
     ("scores", "kind"),
     [([0.7, 0.2, 0.1], "probabilities"), ([70, 20, 10.2], "percentages"), ([0, 1, 0.4], None)],
