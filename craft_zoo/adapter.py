@@ -6,7 +6,7 @@ import json
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -174,8 +174,14 @@ class Adapter:
     @classmethod
     def of(cls, solution: Solution, vlm: VLM, box: BlackBox) -> Adapter:
         """The adapter for a solution that was found with ``box``, a classifier of ``vlm``."""
-        adapter = cls(solution, box.classnames, vlm.name, fingerprint(box), box.template)
-        return replace(adapter, answer_options=vlm.answer_options)
+        return cls(
+            solution,
+            box.classnames,
+            vlm.name,
+            fingerprint(box),
+            box.template,
+            answer_options=vlm.answer_options,
+        )
 
     def predict(self, vlm: VLM, images: Sequence[ImageSource]) -> np.ndarray:
         """(N, C) class probabilities.

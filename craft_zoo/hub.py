@@ -16,7 +16,12 @@ FILE = "adapter.safetensors"  # name of an adapter's file in its repository
 _TIMEOUT = 10.0  # seconds
 # Errors of the cache's files; those of connections are OSErrors too.
 _OF_FILES = {
-    *(errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM),
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
     errno.EROFS,
 }
 _REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"

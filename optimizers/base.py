@@ -685,12 +685,8 @@ def _numbers(losses: Iterable[Any] | np.ndarray) -> np.ndarray:
         if getattr(getattr(losses, "dtype", None), "kind", "") == "c":
             raise TypeError("numpy would drop the imaginary parts")
         values = np.asarray(losses, dtype=np.float64)
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        OverflowError,
-    ):  # a generator, or tensors that numpy cannot read
+    # a generator, tensors that numpy cannot read, or whole numbers beyond all floats
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         values = np.array([one_number(each) for each in losses], dtype=np.float64)
     # arrays or tensors of one element
     return values.ravel() if values.ndim and values.size == len(values) else values

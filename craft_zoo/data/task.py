@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -58,6 +62,16 @@ class LabelledImages:
 
     def __repr__(self) -> str:
         return f"<{len(self):,} labelled images>"
+
+    @cached_property
+    def files_by_size(self) -> dict[int, list[Path]]:
+        """The images that are files, by size in bytes; looked up once, as each draw needs them."""
+        sizes = defaultdict(list)
+        for image in self.images:
+            if isinstance(image, str | Path):
+                with suppress(OSError, ValueError):
+                    sizes[Path(image).stat().st_size].append(Path(image))
+        return sizes
 
     def take(self, indices: np.ndarray) -> LabelledImages:
         """The images at ``indices``, in that order."""

@@ -425,5 +425,6 @@ def test_copies_of_training_images_among_the_test_images_are_warned_of(
     first, second = (dataset.train.images[i] for i in (0, 4))
     for number, file in enumerate((first, second)):
         Path(str(dataset.test.images[number])).write_bytes(Path(str(file)).read_bytes())
+    opened = load_dataset(f"folder:{image_folder}")
     with pytest.warns(CraftZooWarning, match="2 test images are copies of drawn training images"):
-        few_shot(dataset, 4, seed=1)
+        few_shot(opened, 4, seed=1)
