@@ -35,6 +35,10 @@ class Bench:
         store: where finished and interrupted runs are stored.
         in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
         datasets: data sets opened before.
+
+    Raises:
+        CraftZooError: the model is served at an address where finished runs of the store found
+            another model.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Bench:
         in_flight: int | None = None,
         datasets: OpenedDatasets | None = None,
     ) -> None:
+        store.check_model(vlm)
         self.vlm, self.store, self.in_flight = vlm, store, in_flight
         self._datasets = datasets or OpenedDatasets()
         self._measured: dict[tuple[Any, ...], ImageSet] = {}
@@ -176,7 +181,10 @@ class Bench:
         deployable = step.solution.deployable
         adapter = Adapter.of(step.solution, self.vlm, problem.box) if deployable else None
         transfers = self._transfers(run, problem, step.solution, progress)
-        self.store.save(run, points, adapter, lost=journal.lost, transfer=transfers)
+        described = self.vlm.description() if self.vlm.bills else {}
+        self.store.save(
+            run, points, adapter, lost=journal.lost, transfer=transfers, described=described
+        )
 
 
 def task_of(run: RunSpec, datasets: OpenedDatasets) -> Task:

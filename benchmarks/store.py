@@ -17,13 +17,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec
-from craft_zoo.blackbox import Busy, Journal, Usage
+from craft_zoo.blackbox import VLM, Busy, Journal, Usage, check_described
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import read_bounded, write_atomically
 from craft_zoo.records import check, parse, seal_holds, sealed
 from craft_zoo.threads import computing_threads
 
 _PACKAGES = ("craft-zoo", "torch", "open_clip_torch", "nevergrad", "cma", "numpy")
+_DESCRIBED = "served"  # name of the served model's description in the environment
 _RECORD, _ADAPTER, _JOURNAL = "run.json", "adapter.safetensors", "journal"
 RECORD_BYTES = 2**22  # largest record read: sixty times the largest in docs/results
 
@@ -86,6 +87,14 @@ class Point:
 LLM_COLUMNS = ("llm_requests", "llm_input_tokens", "llm_output_tokens", "llm_cost")
 
 
+class _Environment(BaseModel):
+    """The field ``environment`` of ``run.json``: versions and machine, and the served model."""
+
+    model_config = ConfigDict(extra="allow")
+
+    served: dict[str, str] = Field(default_factory=dict)
+
+
 class _Record(BaseModel):
     """The content of ``run.json``; :meth:`RunSpec.from_json` validates the field ``run``."""
 
@@ -93,7 +102,7 @@ class _Record(BaseModel):
 
     run: dict[str, Any]
     points: Annotated[list[Point], Field(min_length=1)]
-    environment: dict[str, Any] = Field(default_factory=dict)
+    environment: _Environment = Field(default_factory=lambda: _Environment())
     lost: _Count = 0
     transfer: dict[str, _Share] = Field(default_factory=dict)
     checksum: str | None = None
@@ -106,11 +115,13 @@ class Record(NamedTuple):
         run: the run.
         points: its curve.
         transfer: accuracy of its solution on other data sets, by name.
+        described: :meth:`VLM.description` of the service that answered; {} if it is not known.
     """
 
     run: RunSpec
     points: list[Point]
     transfer: dict[str, float]
+    described: dict[str, str]
 
 
 _UNREADABLE = "the record {} cannot be read ({}): remove its folder to run it again"
@@ -157,6 +168,21 @@ class RunStore:
         with self._writing(run) as folder:
             return Journal(folder / _JOURNAL)
 
+    def check_model(self, vlm: VLM) -> None:
+        """Check that a service serves the model that the finished runs under its name were made on.
+
+        Raises:
+            CraftZooError: it serves another model now.
+        """
+        described = vlm.description() if vlm.bills else {}
+        if not described:
+            return
+        for run, record in self.read_all()[0].items():
+            if run.model == vlm.name:
+                when = f"{self._folder(run)} was made"
+                mend = "choose another folder (--out), or continue when it serves that one again"
+                check_described(vlm.name, record.described, described, when, mend)
+
     def sweep(self, run: RunSpec) -> None:
         """Remove the journal of a finished run, which remains if a kill came right after saving."""
         if (self._folder(run) / _JOURNAL).exists():
@@ -171,6 +197,7 @@ class RunStore:
         *,
         lost: int = 0,
         transfer: Mapping[str, float] | None = None,
+        described: Mapping[str, str] | None = None,
     ) -> None:
         """Store a finished run.
 
@@ -181,13 +208,15 @@ class RunStore:
             lost: contexts whose answers a kill has lost, so that they were queried twice (on one
                 part of the images where queries are split into parts).
             transfer: accuracy of the solution on other data sets, by name.
+            described: :meth:`VLM.description` of a service.
         """
+        served = {_DESCRIBED: dict(described)} if described else {}
         record = {
             "run": run.to_json(),
             "points": [_values(point) for point in points],
             "lost": lost,
             "transfer": dict(transfer or {}),
-            "environment": environment(),
+            "environment": environment() | served,
         }
         with self._writing(run) as folder:
             if adapter is not None:
@@ -268,7 +297,10 @@ def parse_record(content: bytes, name: str | Path) -> Record:
                 Point(**{name: _or_nan(value) for name, value in point.items()})
                 for point in record["points"]
             ]
-            return Record(RunSpec.from_json(record["run"]), points, record.get("transfer", {}))
+            about = record.get("environment", {}).get(_DESCRIBED, {})
+            return Record(
+                RunSpec.from_json(record["run"]), points, record.get("transfer", {}), about
+            )
     except (ValueError, KeyError, TypeError) as error:
         raise CraftZooError(_UNREADABLE.format(name, error)) from None
     raise CraftZooError(

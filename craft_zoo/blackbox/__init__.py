@@ -6,6 +6,7 @@ network, or a Python function).
 
 - :class:`VLM`, :class:`BlackBox`, :class:`ImageSet`: the interface, which methods depend on;
   :class:`WrappedBlackBox`, :class:`WrappedVLM`: base classes of wrappers
+- :func:`check_described`: whether an address still serves the same model
 - :class:`ServingVLM`, :func:`serving`: optional interface for serving several clients at once;
   :class:`Question`: a query of one client
 - :data:`Prompt`, :data:`Prompts`: types of prompts; :func:`as_template`, :func:`fill`,
@@ -30,6 +31,7 @@ from craft_zoo.blackbox.base import (
     Prompts,
     WrappedBlackBox,
     WrappedVLM,
+    check_described,
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.journal import Busy, Journal
@@ -72,6 +74,7 @@ __all__ = [
     "WrappedBlackBox",
     "WrappedVLM",
     "as_template",
+    "check_described",
     "fill",
     "is_address",
     "load_vlm",

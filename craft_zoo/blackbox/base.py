@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,6 +16,7 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import printable
 from craft_zoo.records import short
 
 Prompt = np.ndarray | str | tuple[str, ...]
@@ -303,6 +304,14 @@ class VLM(ABC):
         """
         return None
 
+    def description(self) -> dict[str, str]:
+        """What tells the model from others that may be served under its name, see
+        :func:`check_described`. A fingerprint of weights on this machine is computed here.
+
+        It holds only what is known, so {} if nothing is.
+        """
+        return {}
+
     def embeddings(self) -> Embeddings | None:
         """Numbers about the embeddings of a model on this machine; None: it returns none."""
         return None
@@ -349,6 +358,36 @@ class VLM(ABC):
         """
 
 
+def differing(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Names of the values in two of :meth:`VLM.description` that are known and differ."""
+    return [name for name in then if name in now and then[name] != now[name]]
+
+
+def check_described(
+    name: str, then: Mapping[str, str], now: Mapping[str, str], when: str, mend: str
+) -> None:
+    """Check that an address serves the same model as before.
+
+    Args:
+        name: the address.
+        then: its :meth:`VLM.description` at an earlier time.
+        now: its present description.
+        when: that time in words, for the message.
+        mend: what to do if it is another model.
+
+    Raises:
+        CraftZooError: it is another model.
+    """
+    if differs := differing(then, now):
+        values = ", ".join(
+            f"{name} {printable(then[name])} then, {now[name]} now" for name in differs
+        )
+        raise CraftZooError(
+            f"{name} serves another model than when {when}, or answers in another form "
+            f"({values}): {mend}"
+        )
+
+
 class WrappedVLM(VLM):
     """Base class of wrappers: delegates to another model and copies its attributes.
 
@@ -386,6 +425,10 @@ class WrappedVLM(VLM):
     ) -> Usage:
         """See :meth:`VLM.expected_usage`."""
         return self._vlm.expected_usage(asked, images, classnames, init)
+
+    def description(self) -> dict[str, str]:
+        """See :meth:`VLM.description`."""
+        return self._vlm.description()
 
     def embeddings(self) -> Embeddings | None:
         """See :meth:`VLM.embeddings`."""

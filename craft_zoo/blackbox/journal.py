@@ -10,6 +10,7 @@ import time
 import warnings
 import zlib
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -138,8 +139,12 @@ class Journal:
         self._write(_ANSWERED, np.ascontiguousarray(answer, dtype="<f4").tobytes())
         self.lost -= len(answer)
 
-    def note(self, value: dict[str, Any]) -> dict[str, Any]:
+    def note(self, value: dict[str, Any], *, later: Sequence[str] = ()) -> dict[str, Any]:
         """The note recorded here in an earlier run; otherwise record and return ``value``.
+
+        Args:
+            value: the note.
+            later: names of values that earlier versions did not record.
 
         Raises:
             CraftZooError: the record has a different entry here, or is damaged.
@@ -150,7 +155,7 @@ class Journal:
                 self._write(_NOTE, json.dumps(value).encode())
             return value
         noted: dict[str, Any] = json.loads(self._body(entry))
-        if noted.keys() != value.keys():
+        if not noted.keys() ^ value.keys() <= {*later}:
             raise self._other_run()
         return noted
 

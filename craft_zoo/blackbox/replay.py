@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
 from functools import cached_property
@@ -20,16 +21,20 @@ from craft_zoo.blackbox.base import (
     Prompts,
     WrappedBlackBox,
     WrappedVLM,
+    check_described,
     checked,
 )
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.data.images import ImageSource, as_images, content_key
+from craft_zoo.errors import CraftZooWarning
 
 _ANSWER_BYTES = 2**26  # limit of an answer, which is held in memory until it is written
 # Limit of a journal of answers that cost computing time alone; paid answers are all recorded.
 _JOURNAL_BYTES = 2**33
+_HASH = 16  # hexadecimal digits of a hash of an initial context
+_SERVED = "served"  # name of the description in a note
 
 
 class ReplayVLM(WrappedVLM):
@@ -39,6 +44,9 @@ class ReplayVLM(WrappedVLM):
     loses the answer of the current request only. The first request records both numbers in the
     journal. A restarted program uses the recorded numbers, even if the arguments or the model's
     attributes have changed, because the requests must be the same.
+
+    The first request also records the :meth:`VLM.description` of a service, and a restarted program
+    first checks that the same model is served.
 
     If the model bills nothing, the journal records at most 8 GB: a restarted program computes the
     later answers again.
@@ -158,12 +166,36 @@ class ReplayVLM(WrappedVLM):
         if name is not None:
             self._vlm.next_question(name)
 
-    def _settle(self) -> None:
-        """Use the recorded request sizes. Only a query calls it, so unused journals stay empty."""
+    def _settle(self, box: BlackBox | None = None) -> None:
+        """Check the model, and use the recorded request sizes.
+
+        Only a query calls it, so unused journals stay empty.
+
+        Args:
+            box: the classifier that is asked first, if one is.
+
+        Raises:
+            CraftZooError: the journal was begun with another model.
+        """
         if not self._settled:
-            noted = self._journal.note(
-                {"in_flight": self.in_flight, "images_in_flight": self.images_in_flight}
-            )
+            sizes = {"in_flight": self.in_flight, "images_in_flight": self.images_in_flight}
+            described = self.description() if self.bills else {}
+            if described and box is not None and box.initial_context.size:
+                context = np.ascontiguousarray(box.initial_context, dtype="<f4")
+                described["initial_context"] = hashlib.sha256(context.tobytes()).hexdigest()[:_HASH]
+            value = sizes | ({_SERVED: described} if described else {})
+            noted = self._journal.note(value, later=[_SERVED])
+            path = self._journal.path
+            if described and _SERVED not in noted:
+                warnings.warn(
+                    f"{path} was begun by an earlier version, which did not record what "
+                    f"{self.name} serves: make sure that it is still the same model",
+                    CraftZooWarning,
+                    stacklevel=2,
+                )
+            mend = f"continue when it serves that one again, or remove {path} to begin anew"
+            then = noted.get(_SERVED, {})
+            check_described(self.name, then, described, f"{path} was begun", mend)
             self.in_flight, self.images_in_flight = noted["in_flight"], noted["images_in_flight"]
             self._settled = True
 
@@ -251,7 +283,7 @@ class _ReplayBox(WrappedBlackBox):
         """See :meth:`BlackBox.logits`. The size of requests does not depend on the prompts."""
         if not len(prompts):
             return
-        self._owner._settle()
+        self._owner._settle(self._box)
         parts = self._owner._parts_of(images)
         size = 4 * max(1, len(parts)) * len(self.classnames)
         together = max(1, min(self._owner.in_flight, _ANSWER_BYTES // size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from craft_zoo.client.failures import MISREAD
@@ -47,15 +47,13 @@ class Refused(CraftZooError):  # noqa: N818, an expected condition rather than a
 class ServerInfo:
     """Description of a served model.
 
-    Two descriptions are equal if model and form of the answers are the same. Limits are not
-    compared.
-
     Attributes:
         name: name given by the owner.
         image_size: height and width of the model's input, in pixels.
         accepts: kinds of prompts, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
         answers: logits or log_probabilities; "" if the server does not say.
         top_k: number of largest scores of each image that are returned unchanged; None: all.
+        fingerprint: hash of the model's weights; "" if the server does not say.
         in_flight: maximum number of prompts in a request.
         images: maximum number of images in a set.
         answer_bytes: maximum size of an answer.
@@ -67,10 +65,24 @@ class ServerInfo:
     accepts: frozenset[str]
     answers: str
     top_k: int | None
-    in_flight: int = field(compare=False)
-    images: int = field(compare=False)
-    answer_bytes: int = field(compare=False)
-    body_bytes: int = field(compare=False)
+    fingerprint: str
+    in_flight: int
+    images: int
+    answer_bytes: int
+    body_bytes: int
+
+    @property
+    def described(self) -> dict[str, str]:
+        """The known values that tell which model answers, and in which form, without limits."""
+        values = {
+            "name": self.name,
+            "image_size": str(self.image_size),
+            "accepts": " and ".join(sorted(self.accepts)),
+            "answers": self.answers,
+            "top_k": str(self.top_k or "all"),
+            "fingerprint": self.fingerprint,
+        }
+        return {name: value for name, value in values.items() if value}
 
 
 class Server:
@@ -163,6 +175,7 @@ class Server:
                 accepts=frozenset(about["accepts"]) & _ACCEPTS,
                 answers=printable(str(about.get("answers") or "")),
                 top_k=None if top_k is None else int(top_k),
+                fingerprint=printable(str(about.get("fingerprint") or "")),
                 in_flight=min(in_flight, int(limits.get("contexts", in_flight))),
                 images=min(_IMAGES, int(limits.get("images", _IMAGES))),
                 answer_bytes=int(limits.get("answer_bytes", ANSWER_BYTES)),

@@ -21,6 +21,7 @@ from craft_zoo.blackbox.base import (
     Progress,
     Prompts,
     check_given,
+    differing,
     own_images,
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
@@ -169,9 +170,33 @@ class RemoteVLM(VLM):
                     raise
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> RemoteClassifier:
-        """See :meth:`VLM.classifier`."""
+        """See :meth:`VLM.classifier`.
+
+        Raises:
+            CraftZooError: the server refuses them, or serves another model by now.
+        """
         check_given(classnames, "class names")
+        self.check_unchanged()
         return RemoteClassifier(self, tuple(classnames), init)
+
+    def description(self) -> dict[str, str]:
+        """See :meth:`VLM.description`."""
+        return self.served.described
+
+    def check_unchanged(self) -> None:
+        """Check that the server still serves the same model, and answers in the same form.
+
+        Raises:
+            CraftZooError: it does not.
+        """
+        if differing(self.served.described, self._server.info().described):
+            raise self._other_model()
+
+    def _other_model(self) -> CraftZooError:
+        return CraftZooError(
+            f"{self.name} serves another model than the run began with, or answers in another "
+            f"form: start a new run, or ask its owner"
+        )
 
     def usage(self) -> AccountUsage:
         """Usage of the key's account, as counted by the server."""
@@ -257,14 +282,10 @@ class RemoteClassifier(BlackBox):
         Raises:
             CraftZooError: the server serves another model now.
         """
-        if self._server.info() == self._owner.served:
-            self.id, template, start = self._open({})
-            if template == self.template and np.array_equal(start, self._start):
-                return
-        raise CraftZooError(
-            f"{self._server.url} serves another model than the run began with, or answers in "
-            f"another form: start a new run, or ask its owner"
-        )
+        self._owner.check_unchanged()
+        self.id, template, start = self._open({})
+        if template != self.template or not np.array_equal(start, self._start):
+            raise self._owner._other_model()
 
     def _announce(self, init: str) -> tuple[str, str, tuple[int, ...]]:
         """Send the class names; return the id, the template and the shape of a context."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
@@ -26,7 +27,7 @@ from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError, CraftZooWarning, PromptError
 from craft_zoo.files import expanded
 from craft_zoo.logs import collected
-from craft_zoo.openclip.cache import cache_folder
+from craft_zoo.openclip.cache import cache_folder, module_key
 from craft_zoo.openclip.checkpoint import load_weights, read_checkpoint
 from craft_zoo.openclip.images import ImageEncoder
 from craft_zoo.openclip.text import (
@@ -45,6 +46,7 @@ from craft_zoo.openclip.weights import ACTIVATIONS, PRECISIONS, Weights, find_we
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Bytes of logits that are computed in one matrix product, if single prompts have fewer.
 _LOGITS_TOGETHER = 2**23
+_FINGERPRINT = 32  # hexadecimal digits
 
 
 class OpenCLIP(ServingVLM):
@@ -195,6 +197,11 @@ class OpenCLIP(ServingVLM):
             yield
         finally:
             hook.remove()
+
+    def description(self) -> dict[str, str]:
+        """See :meth:`VLM.description`: a hash of the weights and the preprocessing."""
+        preprocess = re.sub(r" at 0x[0-9a-f]+", "", repr(self._preprocess))
+        return {"fingerprint": module_key(self._model, preprocess)[:_FINGERPRINT]}
 
     def embeddings(self) -> Embeddings:
         """See :meth:`VLM.embeddings`. Vision transformers of open_clip take image tokens."""

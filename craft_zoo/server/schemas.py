@@ -125,6 +125,7 @@ class ModelAnswer(BaseModel):
     accepts: list[str]
     answers: Literal["logits", "log_probabilities"]
     top_k: int | None
+    fingerprint: str
     limits: dict[str, float]
 
 

@@ -64,6 +64,7 @@ class Service:
 
     Attributes:
         accepts: kinds of prompts, see :attr:`craft_zoo.blackbox.BlackBox.accepts`.
+        fingerprint: hash of the model's weights; "" if it is unknown.
         remembers: whether the model caches features, so that an image set may be encoded in several
             parts and the files of each part dropped.
     """
@@ -133,6 +134,8 @@ class Service:
         self._worker.start()
         probing = partial(capabilities_of, self.vlm)
         self.accepts, self.remembers = await self.compute(_OWNER, "capabilities", probing)
+        described = await self.compute(_OWNER, "capabilities", self.vlm.description)
+        self.fingerprint = described.get("fingerprint", "")
         self.is_ready = True
 
     def close(self) -> None:

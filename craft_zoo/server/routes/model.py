@@ -23,5 +23,6 @@ async def read_model(call: Caller) -> ModelAnswer:
         accepts=sorted(service.accepts),
         answers=settings.answers,
         top_k=settings.top_k,
+        fingerprint=service.fingerprint,
         limits=asdict(call.limits),
     )
