@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.chat_answers import Named, is_cut, letter_of, named, normal, text_of
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import data_url
@@ -30,19 +32,20 @@ class ChatOptions(OpenAIOptions):
         repeats: answers to each question, for a model that returns no log-probabilities: the shares
             of the options among the answers are its probabilities. 1: a single answer, at
             temperature 0.
-        answer_tokens: maximum length of an answer, in tokens.
+        answer_tokens: maximum length of an answer, in tokens. A model that thinks needs hundreds.
     """
 
     repeats: int = 1
-    answer_tokens: int = 1
+    answer_tokens: int = 8  # as many as "The correct answer is (B)" has
 
 
 class Chat(OpenAIService):
     """OpenAI's ``POST /v1/chat/completions``, as vLLM, Ollama, Gemini and OpenRouter offer it too.
 
-    A question lists its options by letters, and the probabilities are those of the letters as the
-    first token of the answer (``top_logprobs``). Options whose letter is not among the 20 likeliest
-    tokens have probability 0. Without log-probabilities, the answers are counted.
+    A question lists its options by letters, and the probabilities are those of the letters in the
+    place of the one that the answer names (``top_logprobs``). Options whose letter is not among the
+    20 likeliest tokens have probability 0. Answers without log-probabilities, and those that name
+    an option in words, are counted. See :func:`~craft_zoo.client.chat_answers.named`.
     """
 
     scheme, options_type = SCHEME, ChatOptions
@@ -75,18 +78,29 @@ class Chat(OpenAIService):
         create = self._client.client.chat.completions.with_raw_response.create
         body = self._client.call(create, request, key)
         with reading("its answer is no chat completion"):
-            usage = body["usage"]
+            usage, choices = body["usage"], body["choices"]
             billed = request_usage(usage["prompt_tokens"], usage["completion_tokens"])
-            answer, source = _probabilities(questions[0], body["choices"])
-            return Reply([answer], billed, source)
+            answer, source = _probabilities(questions[0], choices)
+            reply = Reply([answer], billed, source)
+            return reply if answer else self._unread(reply, choices)
+
+    def _unread(self, reply: Reply, choices: list[dict[str, Any]]) -> Reply:
+        """A reply that names no option, with what was said instead."""
+        said = next(filter(None, map(text_of, choices)), "")
+        if not any(map(is_cut, choices)):
+            return reply._replace(said=said)
+        limit = self.options.answer_tokens
+        mend = f"allow more than {counted(limit, 'token')} (--model-option answer_tokens=…)"
+        return reply._replace(said=said, mend=mend)
 
     def expected(self, request: dict[str, Any], image: bytes) -> Usage:
         """See :meth:`QuestionService.expected`."""
-        rule, repeats = self.options.tokens(self._model), self.options.repeats
+        rule, most = self.options.tokens(self._model), self.options.answer_tokens
         text = request["messages"][0]["content"][1]["text"]
         # Each line of an option has further tokens for its letter.
         tokens = rule.request + rule.of_image(image) + rule.of_text(text) + text.count("\n")
-        return Usage(requests=1, images=1, input_tokens=tokens, output_tokens=repeats)
+        answers = self.options.repeats * most
+        return Usage(requests=1, images=1, input_tokens=tokens, output_tokens=answers)
 
 
 def answer_limit(url: str | None, tokens: int) -> dict[str, int]:
@@ -106,48 +120,54 @@ def _text(question: Question) -> str:
 
 
 def _probabilities(
-    question: Question, answers: list[dict[str, Any]]
+    question: Question, choices: list[dict[str, Any]]
 ) -> tuple[list[float] | None, str]:
     """Probabilities of the options, None if no answer names one; and what they are made of.
 
     Raises:
-        KeyError, TypeError, ValueError, IndexError: the answers are malformed.
+        AttributeError, KeyError, TypeError, ValueError: the answers are malformed.
     """
-    letters = string.ascii_uppercase[: len(question.options)]
-    totals = dict.fromkeys(letters, 0.0)
-    source = counted(len(answers), "label") + " without log-probabilities"
-    for answer in answers:
-        tokens = (answer.get("logprobs") or {}).get("content") or []
-        if tokens:
-            source = f"the log-probabilities of the {_TOP} likeliest tokens"
-            for one in tokens[0]["top_logprobs"]:
-                letter = re.sub(r"[^A-Za-z]", "", one["token"]).upper()
-                if letter in totals:
-                    totals[letter] += math.exp(min(0.0, float(one["logprob"])))
+    values = [value for value, _ in question.options]
+    totals = np.zeros(len(values))
+    source = counted(len(choices), "label") + " without log-probabilities"
+    for choice in choices:
+        text = text_of(choice)
+        option = named(text, values, cut=is_cut(choice))
+        if option is None:
             continue
-        named = _named(answer["message"].get("content") or "", question, letters)
-        if named is not None:
-            totals[named] += 1
-    total = sum(totals.values())
-    shares = [totals[letter] / total for letter in letters] if total > 0 else None
-    return shares, source
+        tokens = (choice.get("logprobs") or {}).get("content") or []
+        shares = _shares(tokens, text, option, len(values))
+        if shares is None:
+            totals[option.place] += 1
+        else:
+            source = f"the log-probabilities of the {_TOP} likeliest tokens"
+            totals += shares
+    total = totals.sum()
+    return ((totals / total).tolist() if total > 0 else None), source
 
 
-def _named(text: str, question: Question, letters: str) -> str | None:
-    """The letter of the option that a text names, by its letter or in words; None: none."""
-    by_value = {
-        value.casefold(): letter
-        for letter, (value, _) in zip(letters, question.options, strict=True)
-    }
-    words = text.casefold().strip(" \n.\"'")
-    for said in (words, re.sub(r"^an? ", "", words)):
-        if len(said) > 1 and said in by_value:
-            return by_value[said]
-    # Before a further word, as in "A red dog" or "I cannot say", A and I are words and no letters.
-    found = re.match(r"\W*(?:[ai]\b(?!['’ ]\w)|[b-hj-z]\b)", text.casefold())
-    if found and found[0][-1].upper() in letters:
-        return found[0][-1].upper()
-    return by_value.get(words)
+def _shares(
+    tokens: list[dict[str, Any]], text: str, option: Named, count: int
+) -> np.ndarray | None:
+    """Probabilities of the letters in the place of the one that an answer names; None: unknown."""
+    # The tokens may begin with thoughts, and end with a token that is not shown.
+    pieces = [normal(token["token"]) for token in tokens]
+    start = "".join(pieces).rfind(text)
+    if option.at is None or start < 0:
+        return None
+    ends = np.cumsum([len(piece) for piece in pieces])
+    place = int(np.searchsorted(ends, start + option.at, side="right"))
+    letters = list(string.ascii_uppercase[:count])
+    if letter_of(pieces[place]) != letters[option.place]:
+        return None
+    shares, whole = np.zeros(count), 0.0
+    for one in tokens[place].get("top_logprobs") or ():
+        share = math.exp(min(0.0, float(one["logprob"])))
+        whole += share
+        if (letter := letter_of(one["token"])) in letters:
+            shares[letters.index(letter)] += share
+    # Some services return 0 for every token.
+    return shares if whole < 1.01 and shares.any() else None
 
 
 @register_model(SCHEME)

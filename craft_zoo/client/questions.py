@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -32,8 +33,10 @@ from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
+from craft_zoo.printable import sentence
 from craft_zoo.threads import prefetched
 
+_LOG = logging.getLogger("craft_zoo.blackbox")
 INSTRUCTIONS = "Which of these does the image show?"
 # Other instructions that a search of prompts in words may choose.
 QUESTIONS = (
@@ -68,11 +71,15 @@ class Reply(NamedTuple):
             true; None where the service refused to answer.
         usage: what the service bills for the request.
         source: what the probabilities are made of, if the service does not state them.
+        said: what it said instead of an answer, if that is known.
+        mend: how to get an answer, if that is known.
     """
 
     answers: list[list[float] | None]
     usage: Usage
     source: str = ""
+    said: str = ""
+    mend: str = ""
 
 
 def request_usage(input_tokens: Any, output_tokens: Any) -> Usage:
@@ -188,7 +195,7 @@ class QuestionVLM(PaidVLM):
             )
         self.service = service
         self.descriptions = dict(descriptions or {})
-        self.refused = 0
+        self.refused = self._asked = 0
         self._permutations = permutations
         self.in_flight = max(1, min(TOGETHER, service.limits.questions // permutations))
         self.images_in_flight = 2 * self._concurrency
@@ -264,24 +271,47 @@ class QuestionVLM(PaidVLM):
 
         replies = prefetched(send, requests(), self._concurrency)
         answered: dict[int, list[list[np.ndarray | None]]] = {}
+        unread: Reply | None = None
         try:
             for place in places:
                 of_image = [next(replies) for _ in parts]
+                unread = unread or next((one for one in of_image if None in one.answers), None)
                 remaining = iter(_floored([one for each in of_image for one in each.answers]))
                 answered[place] = [[next(remaining) for _ in group] for group in groups]
                 self._describe(groups, answered[place], of_image)
         finally:
             stop.set()
-        self._count_refused(list(answered.values()))
+        self._count_refused(list(answered.values()), unread)
         return [answered[images.first[key]] for key in images.keys]
 
-    def _count_refused(self, answered: list[list[list[np.ndarray | None]]]) -> None:
+    def _count_refused(
+        self, answered: list[list[list[np.ndarray | None]]], first: Reply | None
+    ) -> None:
+        """Count refused questions, and warn of the first one and whenever there are 10 times more.
+
+        Args:
+            answered: the answers of a query.
+            first: its first reply with a refusal, if any.
+        """
         answers = [answer for groups in answered for group in groups for answer in group]
+        self._asked += len(answers)
+        if first is None:
+            return
         refused = sum(answer is None for answer in answers)
+        said = f" (it said {sentence(first.said, 60)!r})" if first.said else ""
         if refused == len(answers) > 1:
             raise CraftZooError(
-                f"{self.name} refused to answer all of {refused} questions: ask for other classes, "
-                f"or use another model"
+                f"{self.name} refused to answer all of {refused} questions{said}: "
+                f"{first.mend or 'ask for other classes, or use another model'}"
+            )
+        if len(str(self.refused + refused)) > len(str(self.refused or "")):
+            _LOG.warning(
+                "%s refused %d of %s so far%s, which count as undecided%s",
+                self.name,
+                self.refused + refused,
+                counted(self._asked, "question"),
+                said,
+                first.mend and f": {first.mend}",
             )
         self.refused += refused
 
@@ -334,7 +364,7 @@ class QuestionVLM(PaidVLM):
 
         estimate = self.service.expected(request, image)
         reply = self._pay(ask, estimate, stop, predictions=part.prompts)
-        self._log.put(key, [reply.answers, astuple(reply.usage), reply.source])
+        self._log.put(key, [reply.answers, astuple(reply.usage), *reply[2:]])
         return reply
 
 

@@ -1,19 +1,22 @@
-"""Chat models as classifiers: letters, log-probabilities of the first token, or labels alone."""
+"""Chat models as classifiers: letters, their log-probabilities, or labels alone."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pytest
 
 import craft_zoo as cz
+from craft_zoo.blackbox.base import Asked
 from craft_zoo.client.chat import Chat, ChatOptions
 from craft_zoo.client.questions import QuestionVLM
 from craft_zoo.data import Task
+from craft_zoo.errors import CraftZooError
 
 pytest.importorskip("openai")
 
@@ -33,6 +36,17 @@ def spoken(text: str, logprobs: dict[str, float] | None = None) -> dict[str, Any
         return said
     top = [{"token": token, "logprob": float(np.log(p))} for token, p in logprobs.items()]
     return said | {"logprobs": {"content": [{"token": text, "logprob": 0, "top_logprobs": top}]}}
+
+
+def tokens(*said: str | tuple[str, dict[str, float]], text: str | None = None) -> dict[str, Any]:
+    """A choice of several tokens, some with the likeliest ones in their place."""
+    content = []
+    for one in said:
+        token, top = (one, {one: 1.0}) if isinstance(one, str) else one
+        likeliest = spoken(token, top)["logprobs"]["content"][0]["top_logprobs"]
+        content.append({"token": token, "logprob": 0, "top_logprobs": likeliest})
+    whole = "".join(each["token"] for each in content) if text is None else text
+    return spoken(whole) | {"logprobs": {"content": content}, "finish_reason": "stop"}
 
 
 def probabilities(url: str, task: Task, **options: Any) -> np.ndarray:
@@ -56,7 +70,7 @@ def test_a_question_lists_its_options_by_letters(json_server: Start, small_task:
         "Answer with the letter of the option that fits best (A to C). "
         "Write nothing but the letter."
     )
-    assert (body["max_tokens"], body["top_logprobs"], body["temperature"]) == (1, 20, 0)
+    assert (body["max_tokens"], body["top_logprobs"], body["temperature"]) == (8, 20, 0)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +87,125 @@ def test_a_label_alone_counts_as_certain(
     assert row.argmax() == place
     assert row[place] == pytest.approx(1)
     assert row.sum() < 1.01
+
+
+LIKELIEST = {"B": 0.4, " B": 0.1, "b": 0.1, "C": 0.2, "The": 0.15, "(A": 0.05}
+FROM_TOKENS = np.array([0.05, 0.6, 0.2]) / 0.85
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        tokens(("B", LIKELIEST)),
+        tokens("**", ("B", LIKELIEST), "**"),
+        tokens(("\n", {"\n": 0.5, "A": 0.5}), ("B", LIKELIEST)),
+        tokens(("The", {"The": 0.9, "A": 0.1}), " answer", " is", (" B", LIKELIEST), "."),
+        tokens(('{"', {'{"': 0.9, "C": 0.1}), "answer", '":', ' "', ("B", LIKELIEST), '"}'),
+        tokens("A", " or", " C", "?", "</think>", "\n", ("B", LIKELIEST), "<|im_end|>", text="B"),
+        tokens(("Ｂ", LIKELIEST)),
+        tokens(("B", LIKELIEST), ".", " It", " is", " a", " dog", "."),
+    ],
+)
+def test_probabilities_are_those_in_the_place_of_the_answered_letter(
+    json_server: Start, small_task: Task, choice: dict[str, Any]
+) -> None:
+    [row] = probabilities(json_server(lambda _: completion(choice)), small_task)
+    np.testing.assert_allclose(row, FROM_TOKENS, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("choice", "place"),
+    [
+        (tokens(("A", {"A": 0.9, "C": 0.1}), " dog"), 1),  # an article
+        (tokens(("C", {"C": 0.9, "A": 0.1}), "ow"), 2),  # the beginning of a word
+        (tokens(("C", {"C": 0.9, "B": 0.1}), "at", "."), 0),
+        (tokens(("Dog", {"Dog": 0.9, "C": 0.1})), 1),
+        (tokens(("B", {})), 1),  # top_logprobs is ignored
+        (tokens(("B", {"B": 1.0, "A": 1.0, "the": 1.0})), 1),  # all are 0
+        (tokens(("B", {"B": float("nan"), "A": 0.1})), 1),
+        (tokens("A", "C", text="B"), 1),  # tokens of another text
+        (spoken("B") | {"logprobs": None}, 1),
+        (spoken("B") | {"logprobs": {"content": None, "refusal": []}}, 1),
+    ],
+)
+def test_an_answer_in_words_or_without_log_probabilities_is_a_label(
+    json_server: Start, small_task: Task, choice: dict[str, Any], place: int
+) -> None:
+    [row] = probabilities(json_server(lambda _: completion(choice)), small_task)
+    assert row.argmax() == place
+    assert row[place] == pytest.approx(1)
+
+
+def test_the_order_of_the_options_permutes_the_probabilities(
+    json_server: Start, small_task: Task
+) -> None:
+    shares = dict(zip(NAMES, (0.5, 0.3, 0.2), strict=True))
+
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        text = body["messages"][0]["content"][1]["text"]
+        listed = re.findall(r"^([A-C])\. (\w+)", text, re.MULTILINE)
+        top = {letter: shares[name] for letter, name in listed}
+        return completion(tokens("(", (max(top, key=lambda one: top[one]), top), ")"))
+
+    vlm = QuestionVLM(Chat("m", json_server(answer), key=""))
+    images = vlm.images(small_task.train.images[:1])
+    for names in permutations(NAMES):
+        [row] = vlm.classifier(names).score("a {}.", images)
+        np.testing.assert_allclose(np.exp(row), [shares[name] for name in names], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (spoken("") | {"finish_reason": "length"}, r"of 2 questions: allow more than 8 tokens"),
+        (
+            spoken("<think>Let me") | {"finish_reason": "length"},
+            r"of 2 questions: allow more than 8 tokens \(--model-option answer_tokens=…\)$",
+        ),
+        (
+            tokens("Looking", " at", " B") | {"finish_reason": "length"} | spoken("Looking at"),
+            r"of 2 questions \(it said 'Looking at'\): allow more than 8 tokens",
+        ),
+        (spoken("Sorry,\n no."), r"of 2 questions \(it said 'Sorry, no.'\): ask for other classes"),
+        ({"message": {"content": None, "refusal": "No."}}, r"of 2 questions: ask for other"),
+    ],
+)
+def test_the_first_unread_answer_says_how_to_get_answers(
+    json_server: Start, small_task: Task, choice: dict[str, Any], said: str
+) -> None:
+    vlm = QuestionVLM(Chat("m", json_server(lambda _: completion(choice)), key=""))
+    box, images = vlm.classifier(NAMES), vlm.images(small_task.train.images[:2])
+    with pytest.raises(CraftZooError, match=r"refused to answer all " + said):
+        box.score("a {}", images)
+
+
+def test_unread_answers_are_counted_and_told(
+    json_server: Start, small_task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first, and the tenth."""
+    count = iter(range(1000))
+
+    def answer(_: Any) -> dict[str, Any]:
+        text = "Let me see" if next(count) % 2 else "B"
+        return completion(spoken(text) | {"finish_reason": "length"})
+
+    vlm = QuestionVLM(Chat("m", json_server(answer), key=""), concurrency=1)
+    box, images = vlm.classifier(NAMES), vlm.images(small_task.train.images[:2])
+    for _ in range(12):
+        box.score("a {}", images)
+    assert vlm.refused == 12
+    lines = [each.partition(" refused ")[2] for each in caplog.messages if "undecided" in each]
+    assert lines == [
+        f"{share} questions so far (it said 'Let me see'), which count as undecided: allow more "
+        "than 8 tokens (--model-option answer_tokens=…)"
+        for share in ("1 of 2", "10 of 20")
+    ]
+
+
+def test_the_estimate_has_answers_of_full_length(small_task: Task) -> None:
+    vlm = QuestionVLM(Chat("m", "http://x", options=ChatOptions(repeats=3, answer_tokens=200)))
+    usage = vlm.expected_usage([Asked(("a {}",), None, 1)], small_task.train.images[:4], NAMES)
+    assert usage.output_tokens == 4 * 3 * 200
 
 
 def test_repeated_labels_are_counted(json_server: Start, small_task: Task) -> None:
