@@ -59,6 +59,7 @@ def _options(run: RunSpec) -> list[tuple[str, str]]:
     arguments = [  # with the values at which they are left out
         ("--model", model, None),
         ("--pretrained", pretrained, ""),
+        ("--precision", run.precision, "fp32"),
         ("--dataset", spec.name, None),
         ("--classnames", spec.classnames, None),
         ("--method", run.method, None),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import islice, product
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, TypeAdapter
 
@@ -65,6 +65,7 @@ class RunSpec:
         transfer: names of data sets on which the final solution is also evaluated, opened with the
             settings of ``dataset``.
         answer_options: see :attr:`craft_zoo.blackbox.VLM.answer_options`.
+        precision: see :attr:`craft_zoo.blackbox.VLM.precision`.
     """
 
     model: str
@@ -79,6 +80,7 @@ class RunSpec:
     measured_on: str = "test"
     transfer: tuple[str, ...] = ()
     answer_options: str = ""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
 
     @property
     def identity(self) -> str:
@@ -98,6 +100,7 @@ class RunSpec:
         if later == {"sampling": "coop", "fewer": "all"}:
             later["fewer"] = "all, without a draw"  # earlier, draws were made for small classes
         before = {"measured_on": "test", "transfer": (), "answer_options": ""}
+        before["precision"] = "fp32"
         later |= {name: described.pop(name) for name in before}
         before |= {"sampling": "uniform", "fewer": "error"}
         described |= {name: value for name, value in later.items() if value != before[name]}
@@ -332,6 +335,7 @@ def label_runs(
 _DEFAULT = CraftConfig()
 _DETAILS = {"budget": "{:,} queries", "model": "{}", "method": "{}", "optimizer": "{}"}
 _DETAILS |= {"per_image": "at most {:g} an image", "local": "with {}", "answer_options": "{}"}
+_DETAILS |= {"precision": "{}"}
 
 
 def _default(name: str) -> Any:
@@ -344,6 +348,7 @@ def _details(run: RunSpec) -> dict[str, Any]:
     about = {"model": run.model, "budget": run.budget}
     about |= {"method": run.method, "optimizer": run.optimizer}
     about |= {"answer_options": run.answer_options or None}
+    about |= {"precision": None if run.precision == "fp32" else run.precision}
     return about | values_of(run.method, run.config)
 
 

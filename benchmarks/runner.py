@@ -119,6 +119,12 @@ class Bench:
         return accuracies
 
     def _execute(self, run: RunSpec, journal: Journal, listener: Listener | None) -> None:
+        if run.precision != self.vlm.precision:
+            raise CraftZooError(
+                f"the run is of a model in {run.precision}, and this one computes in "
+                f"{self.vlm.precision}: open it with precision={run.precision!r}, or replace the "
+                f"run's precision"
+            )
         task = task_of(run, self._datasets)
         progress = functools.partial(listener.reading, run) if listener else None
         measured = task.test

@@ -214,6 +214,7 @@ class VLM(ABC):
         sells_vectors: whether its interface returns vectors of images, see :meth:`features`.
         answer_options: the options, as in ``permutations=2``, that change the answers and are not
             part of the name; "" if all have their defaults.
+        precision: floating-point type of a model on this machine: ``fp32``, ``fp16`` or ``bf16``.
     """
 
     name: str
@@ -225,6 +226,7 @@ class VLM(ABC):
     asks_texts_apart: bool = False
     sells_vectors: bool = False
     answer_options: str = ""
+    precision: str = "fp32"
 
     @abstractmethod
     def images(
@@ -401,6 +403,7 @@ class WrappedVLM(VLM):
         self.counts_usage, self.sells_vectors = vlm.counts_usage, vlm.sells_vectors
         self.asks_texts_apart, self.answer_options = vlm.asks_texts_apart, vlm.answer_options
         self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
+        self.precision = vlm.precision
 
     def images(
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True

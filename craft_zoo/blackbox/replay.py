@@ -276,7 +276,9 @@ class _ReplayBox(WrappedBlackBox):
     def __init__(self, box: BlackBox, owner: ReplayVLM, init: str) -> None:
         super().__init__(box)
         self._owner = owner
-        options = [owner.answer_options] if owner.answer_options else []  # "" in older journals
+        # The defaults are left out, as in older journals.
+        options = [owner.answer_options] if owner.answer_options else []
+        options += [owner.precision] if owner.precision != "fp32" else []
         self._opened = json.dumps([owner.name, *options, init, *box.classnames]).encode()
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:

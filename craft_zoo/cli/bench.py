@@ -37,7 +37,7 @@ from craft_zoo.cli.arguments import (
     read_assignments,
     unpriced_llm,
 )
-from craft_zoo.cli.dry_run import answered_with, dry_run, plan_model
+from craft_zoo.cli.dry_run import answered_by, dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
 from craft_zoo.cli.progress import BenchBars, query_progress, saying, stopped
 from craft_zoo.console import open_console
@@ -139,7 +139,7 @@ def run(options: argparse.Namespace) -> int:
     datasets = OpenedDatasets()
     model = plan_model(plan, options)
     answer_options = model.open().answer_options if model.options else ""
-    names = answered_with(answer_options, plan.runs(datasets))
+    names = answered_by(model, answer_options, plan.runs(datasets))
     with saying(stopped(options.out)), query_progress() as progress:
         bars = BenchBars(progress, names)
         curves = execute(options, model, names, datasets, bars)

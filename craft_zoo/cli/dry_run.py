@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from craft_zoo.benchmarks import Plan, RunSpec, RunStore, estimate_costs
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
-from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage
+from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.usage import UNITS, unit_in_words
 from craft_zoo.cli.arguments import read_model, unpriced_llm
 from craft_zoo.client.prices import price_of
@@ -28,14 +29,15 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
     Raises:
         CraftZooError: the plan is invalid, or a data set is neither present nor a published one.
     """
-    vlm, service, why = _opened(plan_model(plan, options))
+    model = plan_model(plan, options)
+    vlm, service, why = _opened(model)
     price = price_of(plan.model, options.price)
     datasets = OpenedDatasets()
     try:
         runs, here = plan.runs(datasets), True
     except CraftZooError:
         runs, here = plan.runs(look=False), False
-    runs = answered_with(service.answer_options if service else "", runs)
+    runs = answered_by(model, service.answer_options if service else "", runs)
     finished: set[RunSpec] = set()
     if here and (options.out / "runs").is_dir():
         curves, _ = RunStore(options.out).read_all()
@@ -56,9 +58,14 @@ def plan_model(plan: Plan, options: argparse.Namespace) -> ModelSpec:
     return replace(read_model(options), model=plan.model, pretrained=plan.pretrained)
 
 
-def answered_with(answer_options: str, runs: Mapping[RunSpec, str]) -> dict[RunSpec, str]:
-    """A plan's runs with :attr:`RunSpec.answer_options`, and the names of their variants."""
-    return {replace(run, answer_options=answer_options): name for run, name in runs.items()}
+def answered_by(
+    model: ModelSpec, answer_options: str, runs: Mapping[RunSpec, str]
+) -> dict[RunSpec, str]:
+    """A plan's runs with what changes the model's answers, and the names of their variants."""
+    # The owner of a model at an address chooses its precision.
+    precision: Any = "fp32" if is_address(model.model) else model.precision
+    changes = {"answer_options": answer_options, "precision": precision}
+    return {replace(run, **changes): name for run, name in runs.items()}
 
 
 def _opened(spec: ModelSpec) -> tuple[VLM | None, VLM | None, str]:

@@ -143,6 +143,7 @@ class OpenCLIP(ServingVLM):
         vlm = cls(
             built, preprocess, tokenizer, name=name, memory=memory, compile=compile, cache=folder
         )
+        vlm.precision = precision
         if precision != "fp32":
             vlm._check_precision(precision)
         return vlm

@@ -12,8 +12,12 @@ import pytest
 from PIL import Image
 
 from craft_zoo.benchmarks import Bench, RunSpec, RunStore, combine, cross
+from craft_zoo.benchmarks.grid import label_runs
+from craft_zoo.blackbox import Journal, load_vlm
+from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, fingerprint, load_dataset
+from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import is_white_box, method_names, readers_of, settings_of
 from craft_zoo.openclip import OpenCLIP
 
@@ -135,3 +139,44 @@ def test_a_data_set_counts_by_what_it_holds(image_folder: Path, tmp_path: Path) 
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(image)
     assert of(moved, "craft", CraftConfig()).identity != run.identity
     assert fingerprint(load_dataset("digits")) == fingerprint(load_dataset("digits"))
+
+
+def test_runs_in_another_precision_are_other_runs(
+    image_folder: Path,
+    tmp_path: Path,
+    tiny_craft_mini: None,
+    undrawn: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["bench", "--dataset", f"folder:{image_folder}", "--method", "zero-shot"]
+    words += ["--shots", "1", "--seeds", "1", "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert main([*words, "--precision", "bf16"]) == 0
+    assert main([*words, "--precision", "bf16"]) == 0
+    assert capsys.readouterr().out.count("1 of 1 runs were in") == 1
+    runs, _ = RunStore(tmp_path).read_all()
+    assert sorted(label_runs(runs).values()) == ["zero-shot", "zero-shot, bf16"]
+    plain, half = sorted(runs, key=lambda run: run.precision, reverse=True)
+    assert replace(half, precision="fp32") == plain
+
+    with pytest.raises(CraftZooError, match=r"of a model in bf16, and this one computes in fp32"):
+        Bench(load_vlm(), RunStore(tmp_path / "other")).run([half])
+
+
+def test_a_journal_in_another_precision_is_not_continued(
+    image_folder: Path,
+    tmp_path: Path,
+    tiny_craft_mini: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["tune", f"folder:{image_folder}", "--method", "templates", "--budget", "4"]
+    words += ["--shots", "1", "--in-flight", "1", "--out", str(tmp_path / "a"), "--no-canaries"]
+    left = iter([Journal.keep])  # the second call stops the command
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "keep", lambda *arguments: next(left)(*arguments))
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            main(words)
+    assert main([*words, "--precision", "bf16"]) == 2
+    assert "records other queries than those made now" in capsys.readouterr().err
+    assert main(words) == 0

@@ -352,12 +352,14 @@ def test_a_runs_command_makes_it_again() -> None:
         run,
         dataset=replace(run.dataset, classnames="a b.txt"),
         config=CraftConfig(context="unified", lr=0.1),
+        precision="bf16",
     )
     words = shlex.split(command(changed))
     options = build_parser().parse_args(words[1:])
     assert (options.model, options.pretrained) == ("m", "tag")
     assert (options.classnames, options.seed, options.budget) == ("a b.txt", [1], 1000)
     assert options.set == ["context=unified", "lr=0.1"]
+    assert options.precision == "bf16"
     served = replace(
         run, model="openai:m@https://host/v1", answer_options="descriptions=1a2b3c4d,permutations=2"
     )
