@@ -175,7 +175,7 @@ def _work(
                 raise
             except CraftZooError as error:
                 outcome = Outcome(reason=str(error))
-            except Exception as error:  # a bug here or in the model
+            except Exception as error:  # a bug of the model when it is opened
                 traceback.print_exc()
                 outcome = Outcome(reason=f"{type(error).__name__}: {error}")
             link.send(outcome)

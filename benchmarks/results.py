@@ -200,8 +200,9 @@ def lay_beside(results: Results, others: Mapping[str, Results]) -> Results:
     """Results with the runs of others added, so that they are shown together.
 
     Runs of the same configuration share a curve. A run that several sources have is taken from the
-    first of them. If ``results`` has a data set of the same name and content as an added run, it
-    replaces that of the run, whose path may be another.
+    first of them; a sentence in ``sources`` says where another one has other results. If
+    ``results`` has a data set of the same name and content as an added run, it replaces that of the
+    run, whose path may be another.
 
     Args:
         results: the first source, whose grid and environment are kept.
@@ -209,21 +210,32 @@ def lay_beside(results: Results, others: Mapping[str, Results]) -> Results:
     """
     curves, names, transfers = dict(results.curves), dict(results.names), dict(results.transfers)
     broken, sources = list(results.broken), list(results.sources)
-    known = {run.identity for run in curves}
+    known = {run.identity: points for run, points in curves.items()}
     datasets = {_data(run): run.dataset for run in curves}
     for source, other in others.items():
         broken += other.broken
-        before = len(curves)
+        before, differing = len(curves), 0
         for run, points in other.curves.items():
             mine = replace(run, dataset=datasets.setdefault(_data(run), run.dataset))
-            if mine.identity not in known:
-                known.add(mine.identity)
-                curves[mine], names[mine] = points, other.names[run]
-                transfers |= {mine: other.transfers[run]} if run in other.transfers else {}
+            if mine.identity in known:
+                differing += _accuracies(points) != _accuracies(known[mine.identity])
+                continue
+            known[mine.identity] = points
+            curves[mine], names[mine] = points, other.names[run]
+            transfers |= {mine: other.transfers[run]} if run in other.transfers else {}
         sources.append(f"{counted(len(curves) - before, 'run')} from {source}.")
+        if differing:
+            sources.append(
+                f"Other results of {counted(differing, 'run')} in {source} are not shown, as a "
+                f"source before it has them too."
+            )
     return replace(
         results, curves=curves, names=names, transfers=transfers, broken=broken, sources=sources
     )
+
+
+def _accuracies(points: Sequence[Point]) -> list[tuple[int, float]]:
+    return [(point.queries, point.accuracy) for point in points]
 
 
 def _data(run: RunSpec) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -93,6 +94,11 @@ class Bench:
             return Outcome(busy=True)
         except (CraftZooError, OptimizerError) as error:
             return Outcome(reason=str(error))
+        except ConnectionError:  # from the listener: the main process has gone
+            raise
+        except Exception as error:  # a bug here, or in a package's method, optimizer or model
+            traceback.print_exc()
+            return Outcome(reason=f"{type(error).__name__}: {error}")
         return Outcome(done=True)
 
     def _images(

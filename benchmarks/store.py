@@ -242,10 +242,13 @@ class RunStore:
 
     @contextmanager
     def _writing(self, run: RunSpec) -> Iterator[Path]:
-        """Create and yield the run's folder; an OSError becomes a CraftZooError."""
+        """Create and yield the run's folder; an OSError becomes a CraftZooError.
+
+        A store that was removed or renamed meanwhile is created again, as a run may have been paid.
+        """
         folder = self._folder(run)
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             yield folder
         except OSError as error:
             raise CraftZooError(

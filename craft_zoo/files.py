@@ -7,9 +7,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers.files import append
+
+__all__ = ["append", "expanded", "read_bounded", "replacing", "write_atomically"]
 
 _PARTIAL = ".new"
 _NAME_CHARACTERS = 40  # of the target's name, as a file's name is limited to 255 bytes
@@ -67,23 +69,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         content = content.encode("utf-8", "surrogateescape")
     with replacing(path) as beside:
         beside.write_bytes(content)
-
-
-def append(file: IO[bytes], content: bytes) -> None:
-    """Append all of the content to an unbuffered file, or nothing if writing fails.
-
-    On a full disk the operating system may write a part without an error.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    end, left = file.seek(0, os.SEEK_END), memoryview(content)
-    try:
-        while left:
-            left = left[file.write(left) :]
-    except OSError:
-        file.truncate(end)
-        raise
 
 
 def read_bounded(path: Path, limit: int, what: str) -> bytes:

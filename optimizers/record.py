@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.files import append
 
 
 class Record:
@@ -76,8 +77,8 @@ class Record:
             OptimizerError: the file cannot be written.
         """
         try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            with self.path.open("ab", buffering=0) as file:
+                append(file, f"{json.dumps(line)}\n".encode())
         except OSError as error:
             raise OptimizerError(
                 f"record cannot be written ({error}): give another path"

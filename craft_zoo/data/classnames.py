@@ -15,7 +15,7 @@ from craft_zoo.printable import printable
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NUMBER = re.compile(r"-?\d+")
-_NUMBERED = re.compile(r"(\d+)[\s._-]+[^\W\d]")  # as CUB's 001.Black_footed_Albatross
+_NUMBERED = re.compile(r"(\d+)[\s._-]+([^\W\d].*)")  # as CUB's 001.Black_footed_Albatross
 _WORDNET = re.compile(r"n\d{8}(?!\d)")  # as Stanford Dogs' n02085620-Chihuahua
 _TRUTH = frozenset({"true", "false"})
 
@@ -68,12 +68,16 @@ def read_classnames(path: Path) -> dict[str, str]:
 
 
 def _numbered(classes: Sequence[str]) -> str | None:
-    """The first class with a number of WordNet's, or the first of classes that are numbered."""
+    """The first class with a number of WordNet's, or the first of classes that are numbered.
+
+    Classes are not if only the numbers distinguish some, as 2-door and 4-door.
+    """
     for name in classes:
         if _WORDNET.match(name):
             return name
-    numbers = {found[1] for name in classes if (found := _NUMBERED.match(name))}
-    return classes[0] if classes and len(numbers) == len(classes) else None
+    found = [match for name in classes if (match := _NUMBERED.match(name))]
+    numbers, words = ({match[part] for match in found} for part in (1, 2))
+    return classes[0] if classes and len(numbers) == len(words) == len(classes) else None
 
 
 def words_for(classes: Sequence[str], path: Path | None, mend: str = "") -> tuple[str, ...]:

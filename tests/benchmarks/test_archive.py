@@ -110,7 +110,11 @@ def test_runs_beside_others(tmp_path: Path) -> None:
     assert both.curves[RUN][-1].accuracy == 0.5  # the first's run
     assert len(both.curves) == 3
     assert list(both.transfers.values()) == [{"digits": 0.5}]
-    assert both.sources == ["2 runs from b."]
+    assert both.sources == [
+        "2 runs from b.",
+        "Other results of 1 run in b are not shown, as a source before it has them too.",
+    ]
+    assert lay_beside(theirs, {"b": theirs}).sources == ["0 runs from b."]
     elsewhere = replace(there, data="other images")
     names = lay_beside(mine, {"c": read_results(bench(tmp_path / "c", elsewhere))}).curves
     assert {run.dataset.name for run in names} == {"folder:here/pets", "folder:there/pets"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,8 +106,20 @@ def test_what_a_kill_leaves_behind_a_finished_run_is_removed(
     assert not journal.path.exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (CraftZooError("the model is tired: wait"), "the model is tired"),
+        (KeyError("x"), "KeyError: 'x'"),  # a bug of a package's method
+    ],
+)
 def test_a_failing_run_leaves_the_others(
-    vlm: OpenCLIP, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception,
+    said: str,
+    vlm: OpenCLIP,
+    image_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs = grid(image_folder, ["zero-shot", "refine", "craft"], budget=1)
     bench = Bench(vlm, RunStore(tmp_path))
@@ -114,13 +127,28 @@ def test_a_failing_run_leaves_the_others(
 
     def failing(run: RunSpec, *rest: Any) -> list[Point]:
         if run.method == "refine":
-            raise CraftZooError("the model is tired: wait")
+            raise error
         return execute(run, *rest)
 
     monkeypatch.setattr(bench, "_execute", failing)
-    with pytest.raises(CraftZooError, match=r"1 of 3 runs failed.*refine.*the model is tired"):
+    with pytest.raises(CraftZooError, match=rf"1 of 3 runs failed.*refine.*{said}"):
         bench.run(runs)
     assert [bench.store.load(run) is None for run in runs] == [False, True, False]
+
+
+def test_a_run_is_stored_though_the_folder_was_removed_meanwhile(
+    vlm: OpenCLIP, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = grid(image_folder, ["zero-shot"])
+    bench = Bench(vlm, RunStore(tmp_path / "out"))
+    save = bench.store.save
+
+    def removing(*given: Any, **more: Any) -> None:
+        shutil.rmtree(tmp_path / "out")
+        save(*given, **more)
+
+    monkeypatch.setattr(bench.store, "save", removing)
+    assert bench.run([run]) == {run: RunStore(tmp_path / "out").load(run)}
 
 
 SCRIPT = """

@@ -7,6 +7,7 @@ import json
 import math
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 import time
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from craft_zoo.optimizers import Choice, Integer, OptimizerError, Real, Result, minimize
+from craft_zoo.optimizers.record import Record
 
 SPEC = "cma:popsize=6"
 
@@ -416,3 +418,18 @@ def test_a_record_of_something_else_is_refused(tmp_path: Path) -> None:
     assert math.isfinite(minimize(sphere, [0.0], **given | {"record": tmp_path / "new"}).loss)
     with pytest.raises(OptimizerError, match=r"cannot be written .*: give another path"):
         minimize(sphere, [0.0], **given | {"record": tmp_path / "none" / "new"})
+
+
+def test_a_line_that_a_full_disk_takes_in_part_does_not_spoil_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "record.jsonl"
+    record = Record(path)
+    record.write({"search": {}})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, before[1]))
+        with pytest.raises(OptimizerError, match="record cannot be written"):
+            record.write({"loss": 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    record.write({"loss": 2.0})
+    assert Record(path).take() == {"loss": 2.0}

@@ -19,6 +19,8 @@ from craft_zoo.openclip.text.tower import (
     tokens_of,
 )
 
+_CONTINUATIONS = ("x", "cat", "7")  # without a common first token
+
 
 class TextEncoder(ABC):
     """Computes features of C class prompts for each of P contexts.
@@ -146,7 +148,22 @@ def _context_span(tokenizer: Tokenizer, template: str) -> tuple[int, int]:
             f"the prompt {template!r} has no words before the class name, where a context would "
             f"stand: begin it with some, as in 'a photo of a'"
         )
-    x, y, prompt = (tokenizer([text])[0] for text in ("x", "y", f"{before} x"))
-    start = int((x != y).nonzero()[0])  # 1 after a start-of-text token, 0 in towers without one
-    stop = int((prompt == x[start]).nonzero()[-1])
+    start = _common_tokens(tokenizer, "")
+    stop = _common_tokens(tokenizer, f"{before} ")
+    if stop <= start:
+        raise PromptError(
+            f"the model's tokenizer gives the words {before!r} no tokens at the beginning of a "
+            f"text, where a context would stand: begin the prompt with other words, or set "
+            f"padding_side to 'right' in tokenizer_config.json"
+        )
     return start, stop
+
+
+def _common_tokens(tokenizer: Tokenizer, beginning: str) -> int:
+    """Number of tokens with which texts begin that have this beginning and continue differently.
+
+    Tokenizers write a word as another token at the beginning of a text than behind a space
+    (RoBERTa, Gemma), or as a space and letters (T5), so tokens of the words are not looked for.
+    """
+    tokens = tokenizer([beginning + word for word in _CONTINUATIONS])
+    return int((tokens == tokens[0]).all(dim=0).cumprod(0).sum())

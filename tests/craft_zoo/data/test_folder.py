@@ -53,6 +53,7 @@ NUMBERED = {
 }
 NOT_NUMBERED = {
     "doors": ("2-door", "4-door", "convertible"),
+    "doors alone": ("2-door", "4-door", "5-door"),
     "equal": ("3_wheels", "3_doors", "4_doors"),
     "aircraft": ("747-SP", "A320", "n123456789"),
 }

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
 import open_clip
 import pytest
+import tokenizers
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,6 +136,73 @@ def test_a_tower_without_a_start_token() -> None:
     expected = own_features(model, tokenizer)
     encoded = features(engine, engine.initial_context.repeat(2, 1, 1))
     assert torch.allclose(encoded, expected.expand(2, -1, -1), atol=1e-6)
+
+
+PIECES = ["▁", "</s>", "▁photo", "▁of", "▁cat", "▁crop", "photo", "of", "cat", ",", "."]
+TOKENIZERS = {  # how a text begins, and whether each letter has a piece behind a space
+    "T5": ("▁", False),
+    "mT5": ("▁", True),
+    "Gemma": ("", True),
+    "RoBERTa": ("<s>", True),
+}
+
+
+def sentence_pieces(kind: str, padding_side: str = "right") -> Any:
+    """A tokenizer as Hugging Face's text towers have it."""
+    begin, has_letters = TOKENIZERS[kind]
+    letters = [*ascii_lowercase, *"0123456789"]
+    pieces = PIECES + letters + ([f"▁{letter}" for letter in letters] if has_letters else [])
+    vocabulary = [(piece, -float(len(pieces)) / len(piece)) for piece in ["<pad>", "<s>", *pieces]]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(vocabulary, unk_id=0))
+    scheme = "always" if begin == "▁" else "never"
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{begin.replace('▁', '')} $A </s>".strip(), special_tokens=[("<s>", 1), ("</s>", 3)]
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", padding_side=padding_side
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: fast)
+        return open_clip.tokenizer.HFTokenizer(
+            kind, context_length=TEXT["context_length"], clean="canonicalize"
+        )
+
+
+def text_model(folder: Path, kind: str) -> torch.nn.Module:
+    """SigLIP's text tower, or RoBERTa."""
+    if kind != "RoBERTa":
+        return build(custom=True, no_causal_mask=True, pool_type="last", proj_bias=True)
+    transformers.RobertaConfig(
+        vocab_size=200, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=40, pad_token_id=0,
+    ).save_pretrained(folder)  # fmt: skip
+    return build(custom=True, hf_model_name=str(folder), hf_model_pretrained=False)
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_towers_with_tokenizers_of_hugging_face(kind: str, tmp_path: Path) -> None:
+    """A word's tokens differ between the beginning of a text and its middle, or begin alike."""
+    model, tokenizer = text_model(tmp_path, kind), sentence_pieces(kind)
+    names = ["cat", "crop", "x", "7", "cat of crop"]
+    for init in (INIT, "photo", "7 cat"):
+        with torch.inference_mode():
+            expected = model.encode_text(tokenizer([f"{init} {name}." for name in names]), True)
+        encoder = text_encoder(model, tokenizer, names, init, memory=10**9)
+        assert len(encoder.initial_context) >= len(init.split())
+        encoded = features(encoder, encoder.initial_context[None])[0]
+        assert torch.allclose(encoded, expected, atol=1e-5)
+        moved = features(encoder, torch.randn(1, *encoder.initial_context.shape))[0]
+        assert not torch.allclose(moved, expected, atol=1e-2)
+
+
+def test_tokenizers_that_leave_no_place_for_a_context(tmp_path: Path) -> None:
+    model = text_model(tmp_path, "Gemma")
+    left = sentence_pieces("Gemma", padding_side="left")
+    with pytest.raises(CraftZooError, match="'a photo of a' no tokens at the beginning of a text"):
+        text_encoder(model, left, NAMES, INIT, memory=10**9)
+    with pytest.raises(CraftZooError, match=r"'!' no tokens .*: begin the prompt with other"):
+        text_encoder(model, sentence_pieces("Gemma"), NAMES, "!", memory=10**9)
 
 
 @pytest.fixture(
