@@ -106,11 +106,28 @@ class FeatureCache:
         )
 
 
+# Attributes of modules that have no effect on answers.
+_NO_SETTINGS = frozenset({"training", "name_or_path"})
+
+
 def module_key(module: nn.Module, *more: object) -> str:
-    """SHA-256 of a module's structure and weights, and of the representations of ``more``."""
+    """SHA-256 of a module's structure, settings and weights, and of the ``repr`` of ``more``.
+
+    The representation of a module lacks settings such as the number of attention heads and the kind
+    of pooling, so all plain attributes of its parts are included.
+    """
     import torch  # the extra torch, which other uses of this file do not need
 
     digest = hashlib.sha256(repr((module, *more)).encode())
+    for name, part in module.named_modules():
+        settings = {
+            key: value
+            for key, value in sorted(vars(part).items())
+            if isinstance(value, bool | int | float | str | tuple)
+            and key not in _NO_SETTINGS
+            and not key.startswith("_")
+        }
+        digest.update(f"{name} {settings}".encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import PIL.Image
 import pytest
 import torch
@@ -130,6 +131,17 @@ def test_other_weights_have_other_features(tmp_path: Path) -> None:
     one(IMAGES[:2])
     two(IMAGES[:2])
     assert counting.count == 2
+
+
+def test_settings_that_no_weight_shows_have_other_features() -> None:
+    def key(**changed: Any) -> str:
+        torch.manual_seed(0)
+        vision = {"image_size": 16, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8}
+        text = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
+        return module_key(open_clip.CLIP(8, vision_cfg=vision | changed, text_cfg=text).visual)
+
+    assert len({key(), key(head_width=4), key(pool_type="avg"), key(final_ln_after_pool=True)}) == 4
+    assert key() == key()
 
 
 def test_what_was_encoded_before_a_bad_image_is_kept(
