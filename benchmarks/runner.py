@@ -38,8 +38,7 @@ class Bench:
         datasets: data sets opened before.
 
     Raises:
-        CraftZooError: the model is served at an address where finished runs of the store found
-            another model.
+        CraftZooError: finished runs of the store were made on another model of its name.
     """
 
     def __init__(
@@ -193,7 +192,7 @@ class Bench:
         deployable = step.solution.deployable
         adapter = Adapter.of(step.solution, self.vlm, problem.box) if deployable else None
         transfers = self._transfers(run, problem, step.solution, progress)
-        described = self.vlm.description() if self.vlm.bills else {}
+        described = self.vlm.identity()
         self.store.save(
             run, points, adapter, lost=journal.lost, transfer=transfers, described=described
         )

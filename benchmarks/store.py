@@ -115,7 +115,7 @@ class Record(NamedTuple):
         run: the run.
         points: its curve.
         transfer: accuracy of its solution on other data sets, by name.
-        described: :meth:`VLM.description` of the service that answered; {} if it is not known.
+        described: :meth:`VLM.identity` of the model; {} if it is not known.
     """
 
     run: RunSpec
@@ -169,18 +169,18 @@ class RunStore:
             return Journal(folder / _JOURNAL)
 
     def check_model(self, vlm: VLM) -> None:
-        """Check that a service serves the model that the finished runs under its name were made on.
+        """Check that a model is the one that the finished runs under its name were made on.
 
         Raises:
-            CraftZooError: it serves another model now.
+            CraftZooError: it is another model now.
         """
-        described = vlm.description() if vlm.bills else {}
+        described = vlm.identity()
         if not described:
             return
         for run, record in self.read_all()[0].items():
             if run.model == vlm.name:
                 when = f"{self._folder(run)} was made"
-                mend = "choose another folder (--out), or continue when it serves that one again"
+                mend = "choose another folder (--out), or continue with that one"
                 check_described(vlm.name, record.described, described, when, mend)
 
     def sweep(self, run: RunSpec) -> None:
@@ -208,7 +208,7 @@ class RunStore:
             lost: contexts whose answers a kill has lost, so that they were queried twice (on one
                 part of the images where queries are split into parts).
             transfer: accuracy of the solution on other data sets, by name.
-            described: :meth:`VLM.description` of a service.
+            described: :meth:`VLM.identity` of the model.
         """
         served = {_DESCRIBED: dict(described)} if described else {}
         record = {

@@ -314,6 +314,13 @@ class VLM(ABC):
         """
         return {}
 
+    def identity(self) -> dict[str, str]:
+        """What tells the model from one that bears its name at another time, {} if none can.
+
+        An address may come to serve another model, and a file to hold other weights.
+        """
+        return self.description() if self.bills else {}
+
     def embeddings(self) -> Embeddings | None:
         """Numbers about the embeddings of a model on this machine; None: it returns none."""
         return None
@@ -361,19 +368,19 @@ class VLM(ABC):
 
 
 def differing(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Names of the values in two of :meth:`VLM.description` that are known and differ."""
+    """Names of the values in two of :meth:`VLM.identity` that are known and differ."""
     return [name for name in then if name in now and then[name] != now[name]]
 
 
 def check_described(
     name: str, then: Mapping[str, str], now: Mapping[str, str], when: str, mend: str
 ) -> None:
-    """Check that an address serves the same model as before.
+    """Check that an address or a file has the same model as before.
 
     Args:
-        name: the address.
-        then: its :meth:`VLM.description` at an earlier time.
-        now: its present description.
+        name: the model's name.
+        then: its :meth:`VLM.identity` at an earlier time.
+        now: its present one.
         when: that time in words, for the message.
         mend: what to do if it is another model.
 
@@ -385,7 +392,7 @@ def check_described(
             f"{name} {printable(then[name])} then, {now[name]} now" for name in differs
         )
         raise CraftZooError(
-            f"{name} serves another model than when {when}, or answers in another form "
+            f"{name} is another model than when {when}, or answers in another form "
             f"({values}): {mend}"
         )
 
@@ -432,6 +439,10 @@ class WrappedVLM(VLM):
     def description(self) -> dict[str, str]:
         """See :meth:`VLM.description`."""
         return self._vlm.description()
+
+    def identity(self) -> dict[str, str]:
+        """See :meth:`VLM.identity`."""
+        return self._vlm.identity()
 
     def embeddings(self) -> Embeddings | None:
         """See :meth:`VLM.embeddings`."""

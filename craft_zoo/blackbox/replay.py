@@ -179,7 +179,7 @@ class ReplayVLM(WrappedVLM):
         """
         if not self._settled:
             sizes = {"in_flight": self.in_flight, "images_in_flight": self.images_in_flight}
-            described = self.description() if self.bills else {}
+            described = self.identity()
             if described and box is not None and box.initial_context.size:
                 context = np.ascontiguousarray(box.initial_context, dtype="<f4")
                 described["initial_context"] = hashlib.sha256(context.tobytes()).hexdigest()[:_HASH]
@@ -188,12 +188,12 @@ class ReplayVLM(WrappedVLM):
             path = self._journal.path
             if described and _SERVED not in noted:
                 warnings.warn(
-                    f"{path} was begun by an earlier version, which did not record what "
-                    f"{self.name} serves: make sure that it is still the same model",
+                    f"{path} was begun by an earlier version, which did not record "
+                    f"which model {self.name} was: make sure that it is still the same",
                     CraftZooWarning,
                     stacklevel=2,
                 )
-            mend = f"continue when it serves that one again, or remove {path} to begin anew"
+            mend = f"continue with that one, or remove {path} to begin anew"
             then = noted.get(_SERVED, {})
             check_described(self.name, then, described, f"{path} was begun", mend)
             self.in_flight, self.images_in_flight = noted["in_flight"], noted["images_in_flight"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import textwrap
 import warnings
@@ -85,6 +86,7 @@ class OpenCLIP(ServingVLM):
         folder = None if cache is None else expanded(cache)
         self._encode_images = ImageEncoder(self._model, preprocess, cache=folder)
         self.name = name
+        self._files: list[Path] = []
         size = self._model.visual.image_size
         self.image_size = int(size if isinstance(size, int) else size[0])
 
@@ -119,7 +121,7 @@ class OpenCLIP(ServingVLM):
                 fit or cannot be downloaded.
         """
         target = _device(device)
-        name = model.rstrip("/")
+        name, files = model.rstrip("/"), list[Path]()
         if precision not in PRECISIONS:
             raise CraftZooError(f"unknown precision {precision!r}: choose {', '.join(PRECISIONS)}")
         if model == mini.NAME:
@@ -135,15 +137,16 @@ class OpenCLIP(ServingVLM):
                     f"{model} names its weights: leave out pretrained (--pretrained)"
                 )
             built, preprocess, tokenizer = _create_by_schema(model, target, precision)
+            files = _files_of(model)
         else:
             weights = find_weights(model, pretrained)
-            name = weights.name
+            name, files = weights.name, [weights.file] if weights.file else []
             built, preprocess, tokenizer = _create(weights, str(pretrained), target, precision)
         folder = (cache_folder() if cache else None) if isinstance(cache, bool) else cache
         vlm = cls(
             built, preprocess, tokenizer, name=name, memory=memory, compile=compile, cache=folder
         )
-        vlm.precision = precision
+        vlm.precision, vlm._files = precision, files
         if precision != "fp32":
             vlm._check_precision(precision)
         return vlm
@@ -203,6 +206,17 @@ class OpenCLIP(ServingVLM):
         """See :meth:`VLM.description`: a hash of the weights and the preprocessing."""
         preprocess = re.sub(r" at 0x[0-9a-f]+", "", repr(self._preprocess))
         return {"fingerprint": module_key(self._model, preprocess)[:_FINGERPRINT]}
+
+    def identity(self) -> dict[str, str]:
+        """See :meth:`VLM.identity`: a hash of the files on this machine that the name names."""
+        if not self._files:
+            return {}
+        digest = hashlib.sha256()
+        for path in self._files:
+            digest.update(path.name.encode(errors="surrogateescape"))
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return {"files": digest.hexdigest()[:_FINGERPRINT]}
 
     def embeddings(self) -> Embeddings:
         """See :meth:`VLM.embeddings`. Vision transformers of open_clip take image tokens."""
@@ -555,6 +569,18 @@ def _create_by_schema(
             model, device=device, precision=precision, require_pretrained=True
         )
         return built, preprocess, open_clip.get_tokenizer(model)
+
+
+# Suffixes of a folder's weights, configuration and tokenizer.
+_MODEL_FILES = (".safetensors", ".bin", ".pth", ".json", ".model", ".txt")
+
+
+def _files_of(model: str) -> list[Path]:
+    """The files of the folder that a model's name names; none if it is a model of the hub."""
+    schema, _, folder = model.partition(":")
+    if schema != "local-dir":
+        return []
+    return sorted(path for path in Path(folder).iterdir() if path.suffix in _MODEL_FILES)
 
 
 # Expected warnings of open_clip, which are not passed on:

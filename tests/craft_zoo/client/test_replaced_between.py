@@ -105,9 +105,9 @@ def test_a_stopped_tune_continues_with_the_model_that_it_began_with(
     owner.serve(owner.retrained())
     journal = f"{parts}.journal"
     message = error_of(words, capsys)
-    assert f"{owner.url} serves another model than when {journal} was begun" in message
+    assert f"{owner.url} is another model than when {journal} was begun" in message
     assert "(fingerprint " in message
-    assert f"continue when it serves that one again, or remove {journal}" in message
+    assert f"continue with that one, or remove {journal}" in message
     owner.serve(answers="log_probabilities", top_k=2)
     message = error_of(words, capsys)
     assert "(answers logits then, log_probabilities now, top_k all then, 2 now)" in message
@@ -137,7 +137,7 @@ def test_a_bench_continues_with_the_model_of_its_finished_runs(
     paid = owner.predictions
     owner.serve(owner.retrained())
     message = error_of([*words, "--seeds", "2"], capsys)
-    assert f"{owner.url} serves another model than when {record.parent} was made" in message
+    assert f"{owner.url} is another model than when {record.parent} was made" in message
     assert owner.predictions == paid
     owner.serve()
     assert main([*words, "--seeds", "2"]) == 0
@@ -185,7 +185,7 @@ def test_a_journal_of_an_earlier_version_is_continued_with_a_warning(
     with monkeypatch.context() as patch:
         patch.setattr(RemoteVLM, "description", lambda _: {})
         ask(1)
-    with pytest.warns(CraftZooWarning, match="did not record what http://.* serves: make sure"):
+    with pytest.warns(CraftZooWarning, match="did not record which model http://.* was: make sure"):
         ask(2)
     assert server.predictions == 2 * 3
 

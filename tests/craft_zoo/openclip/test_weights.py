@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from copy import deepcopy
@@ -15,7 +16,10 @@ from open_clip import factory, pretrained
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import QuickGELU
 
-from craft_zoo.blackbox import load_vlm
+from craft_zoo.benchmarks import Bench, Point, RunStore, combine, cross
+from craft_zoo.blackbox import VLM, Journal, ReplayVLM, load_vlm
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import DatasetSpec, Task
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.openclip import (
     OpenCLIP,
@@ -213,6 +217,42 @@ def test_a_file_of_which_the_activation_cannot_be_known(small: Path) -> None:
         assert vlm.name == f"t-small{suffix}@{small}" == model_name(vlm.name)
         assert activations(vlm) == {QuickGELU if quick else torch.nn.GELU}
         assert load_vlm(vlm.name, device="cpu").name == vlm.name
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_runs_on_weights_that_were_replaced_meanwhile(
+    is_folder: bool, small: Path, small_task: Task, tmp_path: Path
+) -> None:
+    """A file of the same name took the first weights' runs, and a journal mixed both's answers."""
+    name = f"local-dir:{tmp_path}" if is_folder else f"t-unknown@{small}"
+    if is_folder:
+        config = {"model_cfg": factory._MODEL_CONFIGS["t-unknown"], "preprocess_cfg": {}}
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+        small = small.rename(tmp_path / "model.pth")
+    variants = combine(["zero-shot"], [], CraftConfig())
+    digits = [DatasetSpec("digits")]
+    (run,) = cross(name, digits, variants, shots=[1], seeds=[1], budgets=[1])
+    points = [Point(0, 0.5, 0.5, 1.0, 0, 0, 1, 0.1)]
+    store = RunStore(tmp_path / "out")
+
+    def ask(model: VLM) -> None:
+        with Journal(tmp_path / "journal") as journal:
+            images = (vlm := ReplayVLM(model, journal)).images(small_task.train.images[:2])
+            vlm.classifier(["cat", "dog"]).score("a {}.", images)
+
+    for _ in range(2):
+        vlm = load_vlm(name, device="cpu", cache=False)
+        ask(vlm)
+        store.check_model(vlm)
+        store.save(run, points, None, described=vlm.identity())
+        (tmp_path / "README.md").write_text("ours")
+    weights = torch.load(small)
+    torch.save({key: 2 * value for key, value in weights.items()}, small)
+    vlm = load_vlm(name, device="cpu", cache=False)
+    with pytest.raises(CraftZooError, match=r"is another model than when .*journal was begun"):
+        ask(vlm)
+    with pytest.raises(CraftZooError, match=r"is another model than when .* was made.*\(--out\)"):
+        Bench(vlm, store)
 
 
 def test_a_file_is_used_as_a_tag_says(small: Path) -> None:
