@@ -163,9 +163,17 @@ class Server:
         """Request the description of the served model.
 
         Raises:
-            CraftZooError: the server does not answer, or its answer is invalid.
+            CraftZooError: the server does not answer or serves no model, or its answer is invalid.
         """
-        about = self.ask_json("GET", paths.MODEL)
+        try:
+            about = self.ask_json("GET", paths.MODEL)
+        except Refused as refusal:
+            if refusal.code != ErrorCode.NOT_FOUND:
+                raise
+            raise CraftZooError(
+                f"{self.url} serves no model, only an adapter: ask its owner to serve the model "
+                f"too (craft-zoo serve --with-model)"
+            ) from None
         try:
             limits, top_k = about.get("limits") or {}, about.get("top_k")
             in_flight = int(about["in_flight"])

@@ -365,6 +365,8 @@ class RemoteClassifier(BlackBox):
                     most=4 * math.prod(shape),
                 )
             except Refused as refusal:
+                if refusal.code == ErrorCode.CONFLICT:  # another model may have been asked before
+                    self._owner.check_unchanged()
                 if refusal.code not in _FORGOTTEN:
                     raise
                 self._open_again()  # a server that has dropped one has likely dropped both

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
+from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.blackbox import Journal, ReplayVLM
 from craft_zoo.cli.main import main
 from craft_zoo.client import RemoteVLM
 from craft_zoo.data import Task
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.openclip import OpenCLIP
 
@@ -32,10 +34,16 @@ class Owner:
         self.model = running._vlm
         self.url: str = running.url
 
-    def serve(self, vlm: OpenCLIP | None = None, **settings: Any) -> None:
+    def serve(
+        self,
+        vlm: OpenCLIP | None = None,
+        *,
+        adapter: DeployedAdapter | None = None,
+        **settings: Any,
+    ) -> None:
         """Restart with the same bill."""
         self._running.__exit__()
-        self._running._vlm = vlm or self.model
+        self._running._vlm, self._running._adapter = vlm or self.model, adapter
         plain = {"answers": "logits", "top_k": None}
         self._running._settings = replace(self._running._settings, **plain | settings)
         self._running.__enter__()
@@ -200,6 +208,33 @@ def test_another_model_is_detected_when_class_names_are_opened(
     owner.serve(owner.retrained())
     with pytest.raises(CraftZooError, match="serves another model than the run began with"):
         remote.classifier(["other", "names"])
+
+
+def test_a_question_that_was_in_flight_is_not_asked_of_another_form_of_answers(
+    owner: Owner, small_task: Task, tmp_path: Path
+) -> None:
+    """The server has answered it already, and knows its name with another answer."""
+    remote = RemoteVLM(owner.url)
+    box, images = remote.classifier(NAMES), remote.images(small_task.train.images[:3])
+    remote.next_question("one")
+    box.score("{}", images)
+    owner.serve(answers="log_probabilities")
+    remote.next_question("one")
+    with pytest.raises(CraftZooError, match="serves another model than the run began with"):
+        box.score("{}", images)
+
+
+def test_an_adapter_without_its_model_cannot_be_asked(owner: Owner) -> None:
+    remote = RemoteVLM(owner.url)
+    box = remote.classifier(NAMES)
+    solution = Solution(box.initial_context)
+    adapter = Adapter.of(solution, owner.model, owner.model.classifier(NAMES))
+    owner.serve(adapter=DeployedAdapter(adapter, owner.model))
+    for ask in (lambda: remote.classifier(["other"]), lambda: RemoteVLM(owner.url)):
+        with pytest.raises(
+            CraftZooError, match=r"serves no model, only an adapter: .*--with-model"
+        ):
+            ask()
 
 
 def test_a_fingerprint_is_of_weights_and_preprocessing(make_tiny: Callable[..., OpenCLIP]) -> None:
