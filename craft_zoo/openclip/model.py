@@ -491,7 +491,7 @@ def _create(
 ) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
     """Build a model with its weights, with the settings in ``weights.settings``."""
     settings = weights.settings
-    with _loading(weights.architecture, given) as messages:
+    with _loading(weights.architecture, given, precision) as messages:
         if weights.file is None:
             # The keyword reaches the model's constructor and overrides the architecture's setting.
             built, _, preprocess = open_clip.create_model_and_transforms(
@@ -564,7 +564,7 @@ def _create_by_schema(
     model: str, device: torch.device, precision: str
 ) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
     """Load a model from the Hugging Face hub or a local folder, with its own configuration."""
-    with _loading(model, None):
+    with _loading(model, None, precision):
         built, _, preprocess = open_clip.create_model_and_transforms(
             model, device=device, precision=precision, require_pretrained=True
         )
@@ -591,7 +591,7 @@ _EXPECTED = (
 
 
 @contextmanager
-def _loading(model: str, pretrained: str | None) -> Iterator[list[str]]:
+def _loading(model: str, pretrained: str | None, precision: str) -> Iterator[list[str]]:
     """Raise any failure as one CraftZooError, and pass on the warnings of libraries."""
     messages: list[str] = []
     try:
@@ -606,6 +606,8 @@ def _loading(model: str, pretrained: str | None) -> Iterator[list[str]]:
         else:
             reason = textwrap.shorten(reason, 160, placeholder=" …")
             mend = "check that the file fits the architecture, or that this machine reaches the hub"
+            if precision != "fp32":  # open_clip converts the parts of some models only
+                mend += ", or use precision='fp32' (--precision fp32)"
         raise CraftZooError(
             f"model {model} with weights {pretrained!r} cannot be loaded ({reason}): {mend}"
         ) from error

@@ -191,6 +191,20 @@ def test_a_model_that_cannot_compute_in_half_precision_says_so(
         load_vlm("craft-mini", precision="fp16")
 
 
+def test_a_model_that_open_clip_cannot_convert_to_half_precision_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As SigLIP's text tower, whose projection has a bias."""
+    vision = {"image_size": 16, "layers": 1, "width": 8, "patch_size": 8, "head_width": 8}
+    text = {"context_length": 8, "width": 8, "heads": 1, "layers": 1, "proj_bias": True}
+    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text, "custom_text": True}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", config)
+    torch.save(open_clip.create_model("tiny").state_dict(), tmp_path / "w.pt")
+    load_vlm("tiny", str(tmp_path / "w.pt"))
+    with pytest.raises(CraftZooError, match=r"cannot be loaded .*, or use precision='fp32'"):
+        load_vlm("tiny", str(tmp_path / "w.pt"), precision="bf16")
+
+
 def _answer(model: VLM, task: Task) -> np.ndarray:
     box = model.classifier(NAMES)
     return next(box.logits(box.initial_context[None], model.images(task.test.images[:2])))
