@@ -114,6 +114,21 @@ class Results:
     sources: list[str] = field(default_factory=list)
     folder: Path | None = field(default=None, compare=False)
 
+    @property
+    def left_out(self) -> list[str]:
+        """Sentences about unfinished runs and those of another grid, which are not shown."""
+        where = "an archive" if self.folder is None else str(self.folder)
+        return [
+            f"Left out: {counted(len(runs), 'run')} of {where}, {why}."
+            for runs, why in ((self.missing, "unfinished"), (self.others, "of another grid"))
+            if runs
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about the runs of other sources, and about runs that are left out."""
+        return [*self.sources, *self.broken, *self.left_out]
+
     @cached_property
     def conclusions(self) -> list[str]:
         """Sentences that say which method to take; see :func:`craft_zoo.benchmarks.conclusions`."""
@@ -223,7 +238,7 @@ def lay_beside(results: Results, others: Mapping[str, Results]) -> Results:
             known[mine.identity] = points
             curves[mine], names[mine] = points, other.names[run]
             transfers |= {mine: other.transfers[run]} if run in other.transfers else {}
-        sources.append(f"{counted(len(curves) - before, 'run')} from {source}.")
+        sources += [f"{counted(len(curves) - before, 'run')} from {source}.", *other.left_out]
         if differing:
             sources.append(
                 f"Other results of {counted(differing, 'run')} in {source} are not shown, as a "

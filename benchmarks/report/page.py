@@ -258,11 +258,7 @@ def _facts(results: Results, main: dict[RunSpec, list[Point]]) -> dict[str, str]
 
 def _notes(results: Results, scores: pd.DataFrame, points: pd.DataFrame) -> list[str]:
     """Notes about missing, excluded and unreadable runs."""
-    notes = [*results.sources, *results.broken]
-    if results.missing:
-        notes.append(f"{len(results.missing)} runs of the grid are not finished and left out.")
-    if results.others:
-        notes.append(f"{len(results.others)} runs in the folder are of other grids and left out.")
+    notes = results.notes
     left_out = sorted(set(points["label"]) - set(scores.columns))
     if left_out:
         notes.append(f"Not run on every task, so not compared over all: {', '.join(left_out)}.")

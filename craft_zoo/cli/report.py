@@ -58,10 +58,8 @@ def run(options: argparse.Namespace) -> int:
     page = write_report(results, out, title, paper=paper)
     for sentence in results.conclusions:
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
-    for source in results.sources:
-        console.print(source, soft_wrap=True, markup=False, highlight=False)
-    for problem in results.broken:
-        console.print(f"Left out: {problem}", soft_wrap=True, markup=False)
+    for note in results.notes:
+        console.print(note, soft_wrap=True, markup=False, highlight=False)
     console.print(
         f"The report is {page}, with report.md, figures/ and tables/ beside it.", soft_wrap=True
     )

@@ -115,6 +115,8 @@ def test_runs_beside_others(tmp_path: Path) -> None:
         "Other results of 1 run in b are not shown, as a source before it has them too.",
     ]
     assert lay_beside(theirs, {"b": theirs}).sources == ["0 runs from b."]
+    half = replace(theirs, others=[RUN])
+    assert "Left out: 1 run of" in lay_beside(mine, {"b": half}).sources[1]
     elsewhere = replace(there, data="other images")
     names = lay_beside(mine, {"c": read_results(bench(tmp_path / "c", elsewhere))}).curves
     assert {run.dataset.name for run in names} == {"folder:here/pets", "folder:there/pets"}

@@ -319,7 +319,10 @@ def test_the_same_results_give_the_same_files(folder: Path, tmp_path: Path) -> N
 
 
 def test_what_is_not_there_is_said(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("craft_zoo.benchmarks.report.figures._FORMATS", ())
     shutil.copytree(folder / "runs", tmp_path / "runs")
@@ -329,8 +332,10 @@ def test_what_is_not_there_is_said(
     (broken / "run.json").write_text("{")
     assert main(["report", str(tmp_path)]) == 0
     text = (tmp_path / "report" / "report.html").read_text()
-    assert "2 runs of the grid are not finished" in text
-    assert str(broken / "run.json") in text
+    said = capsys.readouterr().out
+    for note in (f"Left out: 2 runs of {tmp_path}, unfinished.", str(broken / "run.json")):
+        assert note in text
+        assert note in said
     assert "Not run on every task" not in text  # seeds of it are
     assert "Of 9 pairs of task and seed 2 lack a method" in text
 
