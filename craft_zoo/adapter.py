@@ -6,7 +6,7 @@ import json
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from scipy.special import softmax
 
 from craft_zoo.anchors import Anchors
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt, check_described
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.canaries import Canaries
 from craft_zoo.data.images import ImageSource
@@ -40,7 +40,9 @@ _CALIBRATED_FORMAT = "craft-zoo adapter 6"  # with a temperature
 _TUNED_FORMAT = "craft-zoo adapter 7"  # with a record of its tuning, or canaries
 _CURVE_FORMAT = "craft-zoo adapter 8"  # with a curve of the search, or canaries asked twice
 _OPTIONS_FORMAT = "craft-zoo adapter 9"  # with options of the model that change its answers
+_SERVED_FORMAT = "craft-zoo adapter 10"  # with what the served model said of itself
 _READ = (
+    _SERVED_FORMAT,
     _OPTIONS_FORMAT,
     _CURVE_FORMAT,
     _TUNED_FORMAT,
@@ -156,6 +158,7 @@ class Adapter:
         tuned: how it was tuned; None: unknown.
         canaries: images, and the model's answers about them when it was tuned; None: not kept.
         answer_options: the model's :attr:`VLM.answer_options` when it was tuned.
+        served: the :meth:`VLM.description` of a service when it was tuned; {}: unknown.
     """
 
     solution: Solution
@@ -167,6 +170,7 @@ class Adapter:
     tuned: TuningRecord | None = None
     canaries: Canaries | None = None
     answer_options: str = ""
+    served: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Adapter of {self.model} for {len(self.classnames):,} classes: {self.solution!r}>"
@@ -181,6 +185,7 @@ class Adapter:
             fingerprint(box),
             box.template,
             answer_options=vlm.answer_options,
+            served=vlm.description() if vlm.bills else {},
         )
 
     def predict(self, vlm: VLM, images: Sequence[ImageSource]) -> np.ndarray:
@@ -218,7 +223,8 @@ class Adapter:
     def open(self, vlm: VLM) -> BlackBox:
         """The classifier of the adapter's class names and initial prompt.
 
-        Warns if the model's options change its answers to others than those of the tuning.
+        Warns if the model's options change its answers to others than those of the tuning, or if a
+        service says that it serves another model or answers in another form.
 
         Raises:
             OtherModelError: the adapter was made for another model.
@@ -238,6 +244,14 @@ class Adapter:
                 CraftZooWarning,
                 stacklevel=2,
             )
+        if self.served and vlm.bills:
+            mend = "see whether its answers changed (craft-zoo check), or tune again"
+            try:
+                check_described(
+                    vlm.name, self.served, vlm.description(), "the adapter was tuned", mend
+                )
+            except CraftZooError as error:  # in half precision, its answers are nearly the same
+                warnings.warn(str(error), CraftZooWarning, stacklevel=2)
         return box
 
     def save(self, path: str | Path) -> None:
@@ -295,6 +309,8 @@ class Adapter:
             about["temperature"] = float(self.temperature)
         if self.answer_options:
             about["answer_options"] = self.answer_options
+        if self.served:
+            about["served"] = self.served
         if self.tuned is not None:
             about["tuned"] = asdict(self.tuned)
             if self.tuned.curve is None:  # not in format 7
@@ -333,6 +349,8 @@ class Adapter:
     @property
     def _format(self) -> str:
         """The earliest version of the format that can hold this adapter."""
+        if self.served:
+            return _SERVED_FORMAT
         if self.answer_options:
             return _OPTIONS_FORMAT
         again = None if self.canaries is None else self.canaries.logits_again
@@ -386,6 +404,7 @@ class Adapter:
                 _record(about),
                 _canaries(tensors),
                 about.get("answer_options") or "",
+                about.get("served") or {},
             )
         except CraftZooError:
             raise
@@ -445,6 +464,7 @@ class _About(BaseModel):
     temperature: Annotated[_Number, Field(ge=1e-6, le=1e6)] = 1.0
     tuned: TuningRecord | None = None
     answer_options: _Text | None = None
+    served: Annotated[dict[_Text, _Text], Field(min_length=1, max_length=16)] | None = None
     checksum: str | None = None
 
 

@@ -28,6 +28,7 @@ _IMAGES = 2**13  # maximum size of a set; with ImageNet's 1000 classes, an answe
 _ACCEPTS = frozenset({"contexts", "texts"})
 _BUSY = frozenset({429, 502, 503, 504})
 
+_DESCRIBED = 200  # characters of a value in a description, which adapters and records hold
 _UNEXPECTED_ATTEMPTS = 5  # attempts after which answers unlike craft-zoo's are a permanent failure
 
 
@@ -82,7 +83,7 @@ class ServerInfo:
             "top_k": str(self.top_k or "all"),
             "fingerprint": self.fingerprint,
         }
-        return {name: value for name, value in values.items() if value}
+        return {name: value[:_DESCRIBED] for name, value in values.items() if value}
 
 
 class Server:

@@ -65,8 +65,8 @@ def run(vlm: Any, task: Task, **more: Any) -> Tuned:
 
 
 def content(tuned: Tuned, folder: Path) -> bytes:
-    """The adapter's file, without the server's address."""
-    tuned.adapter.model = "server"
+    """The adapter's file, without the server's address and description."""
+    tuned.adapter.model, tuned.adapter.served = "server", {}
     tuned.adapter.save(folder / "adapter")
     return (folder / "adapter").read_bytes()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -235,6 +236,27 @@ def test_an_adapter_without_its_model_cannot_be_asked(owner: Owner) -> None:
             CraftZooError, match=r"serves no model, only an adapter: .*--with-model"
         ):
             ask()
+
+
+def test_an_adapter_warns_if_another_model_is_served(
+    owner: Owner, small_task: Task, tmp_path: Path
+) -> None:
+    remote = RemoteVLM(owner.url)
+    box = remote.classifier(NAMES)
+    Adapter.of(Solution(box.initial_context), remote, box).save(tmp_path / "a")
+    adapter = Adapter.load(tmp_path / "a")
+    assert adapter.served == remote.description()
+    images = small_task.train.images[:2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CraftZooWarning)
+        adapter.predict(remote, images)
+        adapter.predict(owner.model, images)  # nothing is known of it
+    for change in ({"vlm": owner.retrained()}, {"answers": "log_probabilities"}):
+        owner.serve(**change)
+        with pytest.warns(
+            CraftZooWarning, match=r"than when the adapter was tuned, .*craft-zoo check"
+        ):
+            adapter.predict(RemoteVLM(owner.url), images)
 
 
 def test_a_fingerprint_is_of_weights_and_preprocessing(make_tiny: Callable[..., OpenCLIP]) -> None:
