@@ -32,6 +32,26 @@ _TOO_LARGE = re.compile(
 )
 
 
+# Azure, OpenAI, Alibaba, OpenRouter.
+_FILTERED = re.compile(
+    r"content[ _](?:filter|policy|management policy)|safety system|moderation_blocked"
+    r"|data_inspection_failed|inappropriate content|input was flagged",
+    re.IGNORECASE,
+)
+
+
+class FilteredError(CraftZooError):
+    """A content filter of the service rejected this request, and no other one.
+
+    Attributes:
+        said: what the service said.
+    """
+
+    def __init__(self, who: str, said: str) -> None:
+        super().__init__(f"a content filter of {who} rejected the request ({said}): change it")
+        self.said = said
+
+
 def status_failure(
     who: str,
     status: int,
@@ -57,6 +77,8 @@ def status_failure(
     if status in _LATER or status >= 500:
         attempts = _ATTEMPTS if status == 500 else None
         return Transient(said, after, attempts=attempts, billed=status in _TIMED_OUT)
+    if status in (400, 403) and _FILTERED.search(said):
+        return FilteredError(who, said)
     if limit := _OPTIONS.search(said):
         return CraftZooError(
             f"{who} takes at most {limit[1]} options in a question: set its option options "

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.chat import SCHEME, answer_limit
+from craft_zoo.client.chat_answers import is_cut, text_of
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import KEY, OpenAIClient
 from craft_zoo.client.paid import PaidClient
 from craft_zoo.client.questions import request_usage
 from craft_zoo.client.services import address
+from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol.tokens import TokenRule
 
+_LOG = logging.getLogger("craft_zoo.blackbox")
 OWN_KEY = "LLM_API_KEY"  # environment variable of a key that the model which is tuned is not sent
 _TIMEOUT = 300.0  # seconds; a long answer comes as a whole
 
@@ -25,6 +29,7 @@ _TIMEOUT = 300.0  # seconds; a long answer comes as a whole
 class _Completion(NamedTuple):
     text: str
     usage: Usage
+    is_cut: bool
 
 
 class LanguageModel(PaidClient):
@@ -54,7 +59,9 @@ class LanguageModel(PaidClient):
         super().__init__(name, cost_limit=cost_limit)
 
     def complete(self, question: str) -> str:
-        """The answer to a question, which is sent until it succeeds.
+        """The lines of the answer to a question, which is sent until it succeeds.
+
+        The last line of an answer that ends at its maximum length is left out.
 
         Raises:
             CraftZooError: a limit of the cost would be exceeded, or the service gives no answer.
@@ -71,13 +78,22 @@ class LanguageModel(PaidClient):
             create = self._client.client.chat.completions.with_raw_response.create
             body = self._client.call(create, request, key)
             with reading("its answer is no chat completion"):
-                text: Any = body["choices"][0]["message"]["content"]
-                usage = body["usage"]
+                choice, usage = body["choices"][0], body["usage"]
                 billed = request_usage(usage["prompt_tokens"], usage["completion_tokens"])
-                return _Completion(str(text or ""), billed)
+                return _Completion(text_of(choice), billed, is_cut(choice))
 
         expected = expected_usage(question, self._answer_tokens)
-        return self._pay(send, expected, threading.Event()).text
+        completion = self._pay(send, expected, threading.Event())
+        if not completion.is_cut:
+            return completion.text
+        lines = completion.text.rpartition("\n")[0]
+        if not lines:
+            _LOG.warning(
+                "%s ends after %s, before its answer: raise llm-prompts.answer_tokens (--set)",
+                self.name,
+                counted(self._answer_tokens, "token"),
+            )
+        return lines
 
     def _counted(self, usage: Usage) -> Usage:
         return usage.as_llm()

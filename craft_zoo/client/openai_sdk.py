@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -16,6 +18,8 @@ from craft_zoo.printable import sentence
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
 
 KEY = "OPENAI_API_KEY"
+_LOG = logging.getLogger("craft_zoo.blackbox")
+_TOO_SHORT = "output limit was reached"  # of OpenAI's models that think
 
 
 class OpenAIClient:
@@ -57,6 +61,7 @@ class OpenAIClient:
         self.who = owner or f"the service {checked_url(str(url))}"
         self._variable = variable
         self._key, self._timeout, self._answered = key, timeout, False
+        self._changes: dict[str, Any] = {}  # of arguments that the service has rejected
         # Retries are made by craft_zoo.client.Retrying, which an interruption ends at once.
         self.client = openai.OpenAI(
             base_url=url, api_key=key or "none", timeout=timeout, max_retries=0
@@ -79,6 +84,8 @@ class OpenAIClient:
     def call(self, create: Callable[..., Any], request: dict[str, Any], key: str) -> dict[str, Any]:
         """Send a request once, and return the body of the answer.
 
+        What the service has rejected, but is not needed, is left out: see :func:`changes`.
+
         Args:
             create: a method of :attr:`client` with the prefix ``with_raw_response``, or
                 :meth:`poster`.
@@ -91,8 +98,10 @@ class OpenAIClient:
         """
         import openai
 
+        sent = request | self._changes if self._changes else request
+        sent = {name: value for name, value in sent.items() if value is not None}
         try:
-            answer = create(**request, extra_headers={IDEMPOTENCY_HEADER: key})
+            answer = create(**sent, extra_headers={IDEMPOTENCY_HEADER: key})
             self._answered = True
             body = json.loads(answer.content)
         except openai.APITimeoutError:
@@ -101,11 +110,17 @@ class OpenAIClient:
             raise self._disconnected(error) from None
         except openai.APIStatusError as error:
             self._answered = True
-            raise self._refused(error) from None
+            after = seconds_of(error.response.headers.get("retry-after"))
+            said = message_of(error.body) or sentence(error.message, 300)
+            raise self._refused(error.status_code, error.code, said, sent, after) from None
         except (ValueError, RecursionError):
             raise useless("its answer is no JSON") from None
         if not isinstance(body, dict):
             raise useless("its answer is no JSON object")
+        if isinstance(fault := body.get("error"), dict) and not body.get("choices"):  # OpenRouter
+            code = fault.get("code")
+            status = code if isinstance(code, int) and 400 <= code < 600 else 502
+            raise self._refused(status, code, message_of(body), sent)
         return body
 
     def _disconnected(self, error: Exception) -> Transient:
@@ -115,21 +130,57 @@ class OpenAIClient:
         reason = sentence(str(cause) or kind, 200)
         return Transient(reason, unheard=unsent and not self._answered, billed=not unsent)
 
-    def _refused(self, error: Any) -> Exception:
-        status = error.status_code
-        if status == 429 and error.code == "insufficient_quota":
+    def _refused(
+        self, status: int, code: Any, said: str, sent: dict[str, Any], after: float = 0.0
+    ) -> Exception:
+        if status == 429 and code == "insufficient_quota":
             status = 402
         elif status == 409:  # a lock, for which OpenAI's client waits too
             status = 429
+        if status in (400, 422) and (changed := changes(sent, said)):
+            # What another request has found to be rejected stays left out.
+            changed = {
+                name: value
+                for name, value in changed.items()
+                if self._changes.get(name, value) is not None or value is None
+            }
+            if not changed.items() <= self._changes.items():
+                self._changes |= changed
+                words = [
+                    f"without {name}" if value is None else f"with {name}={value}"
+                    for name, value in changed.items()
+                ]
+                _LOG.warning("%s is asked %s (%s)", self.who, " and ".join(words), said)
+            return Transient(said)
         return status_failure(
             self.who,
             status,
-            message_of(error.body) or sentence(error.message, 300),
+            said,
             variable=self._variable,
             has_key=bool(self._key),
-            after=seconds_of(error.response.headers.get("retry-after")),
-            mend="check model and images",
+            after=after,
+            mend="raise answer_tokens" if _TOO_SHORT in said else "check model and images",
         )
+
+
+def changes(request: dict[str, Any], said: str) -> dict[str, Any]:
+    """How to change a chat request, so that it lacks what an error message rejects.
+
+    Models that think take no temperature and return no log-probabilities; some services return
+    fewer of them, or know the limit of an answer by its newer name only.
+
+    Returns:
+        New values of arguments, None for those to leave out; {}: nothing that can be left out.
+    """
+    if "logprobs" in said and "logprobs" in request:
+        numbers = map(int, re.findall(r"\b[1-9]\d?\b", "" if "support" in said else said))
+        fewer = [number for number in numbers if number < request["top_logprobs"]]
+        return {"top_logprobs": max(fewer)} if fewer else {"logprobs": None, "top_logprobs": None}
+    if "temperature" in said and "temperature" in request:
+        return {"temperature": None}
+    if "max_completion_tokens" in said and "max_tokens" in request:
+        return {"max_tokens": None, "max_completion_tokens": request["max_tokens"]}
+    return {}
 
 
 class OpenAIService(QuestionService):

@@ -17,7 +17,7 @@ import numpy as np
 from craft_zoo.blackbox.base import Asked, BlackBox, check_given
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, templates_of
 from craft_zoo.blackbox.usage import Usage
-from craft_zoo.client.failures import useless
+from craft_zoo.client.failures import FilteredError, useless
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.paid import (
     SAMPLE,
@@ -355,7 +355,10 @@ class QuestionVLM(PaidVLM):
             return Reply(answers, Usage(*usage), *source)
 
         def ask() -> Reply:
-            reply = self.service.send(request, part.questions, key)
+            try:
+                reply = self.service.send(request, part.questions, key)
+            except FilteredError as error:  # it may be billed, as Azure does
+                return Reply([None] * len(part.questions), estimate, said=error.said)
             if len(reply.answers) != len(part.questions):
                 raise useless(
                     f"it gave {len(reply.answers)} answers to {len(part.questions)} questions"

@@ -32,9 +32,15 @@ _ALTERNATIVES = 3  # prompts for each class that are asked for in a request
 _SHOWN = 3  # best, and as many worst prompts that the language model is shown, as Liu et al.
 _CHARACTERS = 160  # of a proposal; few words may still be too long for a model's context
 _PATIENCE = 3  # answers in a row without a new prompt, after which the search ends
-_MARKED = re.compile(r"(?:[-*•]|\d+[.)])\s+(.*)")  # a line of a list
-_QUOTES = " \"'`*“”"
-_PLACE = re.compile(r"\{[\w ]*\}")  # {class name} stands for {}
+# A line of a list, as in "- …", "2) …" or "**3.** **Prompt 3:** …".
+_MARKED = re.compile(
+    r"(?:\*\*)?(?:[-*•–—+]|\(?\d+[.)])(?:\*\*)?\s+(?:\W*prompt(?: \d+)?\W*:\W*)?(.*)",
+    re.IGNORECASE,
+)
+_QUOTES = " \"'`*“”„«»"
+_QUOTED = re.compile(r"[*_]*[\"“`]([^\"“”`\n]*\{\}[^\"“”`\n]*)[\"”`]")
+# {class name}, {{}} and [CLASS] stand for {}.
+_PLACE = re.compile(r"\{+[\w ]*\}+|[\[<](?:class|label)[\w ]*[\]>]", re.IGNORECASE)
 
 _INTRODUCTION = (
     "A vision-language model classifies images by how well they fit a text: a prompt, in which {} "
@@ -379,15 +385,24 @@ def _plain(name: str) -> str:
 
 
 def proposals(answer: str) -> list[str | None]:
-    """The prompts in an answer, each in a line of a list.
+    """The prompts in an answer, each in a line of a list; without a list, in a line or in quotes.
 
     None stands for a line of the list that is no prompt: without exactly one place for the class
     name, not printable, or longer than 160 characters.
     """
+    lines = [_PLACE.sub("{}", line).strip() for line in answer.splitlines()]
+    texts = [marked[1] for marked in map(_MARKED.fullmatch, lines) if marked]
+    if not texts:  # lines alone, or JSON
+        for line in lines:
+            quoted = _QUOTED.findall(line)
+            if quoted and line[0] in "[{":
+                texts += quoted
+            elif "{}" in line and not line.endswith(":"):
+                texts.append(line.strip("[], "))
     found: list[str | None] = []
-    for line in answer.splitlines():
-        if marked := _MARKED.fullmatch(line.strip()):
-            text = " ".join(_PLACE.sub("{}", marked[1]).strip(_QUOTES).split())
-            fits = text.count("{}") == 1 and text.isprintable() and len(text) <= _CHARACTERS
-            found.append(text if fits else None)
+    for text in texts:
+        quoted_first = _QUOTED.match(text)  # an explanation may follow
+        text = " ".join((quoted_first[1] if quoted_first else text).strip(_QUOTES).split())
+        fits = text.count("{}") == 1 and text.isprintable() and len(text) <= _CHARACTERS
+        found.append(text if fits else None)
     return found

@@ -102,7 +102,10 @@ def mortal() -> type[Mortal]:
 
 @pytest.fixture
 def json_server() -> Iterator[Callable[[Callable[[dict[str, Any]], Any]], str]]:
-    """Starts HTTP servers, each of which answers POST by a function of JSON; returns a base URL."""
+    """Starts HTTP servers, each of which answers POST by a function of JSON; returns a base URL.
+
+    The function may return a pair of the status and the JSON.
+    """
     running: list[ThreadingHTTPServer] = []
 
     def start(answer: Callable[[dict[str, Any]], Any]) -> str:
@@ -115,8 +118,10 @@ def json_server() -> Iterator[Callable[[Callable[[dict[str, Any]], Any]], str]]:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                content = json.dumps(answer(body)).encode()
-                self.send_response(200)
+                said = answer(body)
+                status, said = said if isinstance(said, tuple) else (200, said)
+                content = json.dumps(said).encode()
+                self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()

@@ -13,6 +13,7 @@ import pytest
 
 import craft_zoo as cz
 from craft_zoo.blackbox.base import Asked
+from craft_zoo.client import Retrying
 from craft_zoo.client.chat import Chat, ChatOptions
 from craft_zoo.client.questions import QuestionVLM
 from craft_zoo.data import Task
@@ -200,6 +201,113 @@ def test_unread_answers_are_counted_and_told(
         "than 8 tokens (--model-option answer_tokens=…)"
         for share in ("1 of 2", "10 of 20")
     ]
+
+
+def rejection(said: str, status: int = 400) -> tuple[int, dict[str, Any]]:
+    return status, {"error": {"message": said, "type": "invalid_request_error", "code": None}}
+
+
+def quick_chat(url: str) -> QuestionVLM:
+    return QuestionVLM(
+        Chat("m", url, key=""), retrying=Retrying(first=0.001, longest=0.001), concurrency=2
+    )
+
+
+def thinks(body: dict[str, Any]) -> Any:
+    if "logprobs" in body or "top_logprobs" in body:
+        return rejection("model gpt-4.1 does not support parameter logprobs")
+    if "temperature" in body:
+        return rejection("Unsupported value: 'temperature' does not support 0 with this model.")
+    if "max_tokens" in body:
+        return rejection("'max_tokens' is not supported. Use 'max_completion_tokens' instead.")
+    return completion(spoken("B"))
+
+
+def knows_five(body: dict[str, Any]) -> Any:
+    if body.get("top_logprobs", 0) > 5:
+        return rejection("Requested sample logprobs of 20, which is greater than max allowed: 5")
+    return completion(tokens(("B", LIKELIEST)))
+
+
+@pytest.mark.parametrize(
+    ("service", "expected", "said"),
+    [
+        (thinks, [0, 1, 0], "with max_completion_tokens=8"),
+        (knows_five, FROM_TOKENS, "is asked with top_logprobs=5 (Requested sample"),
+    ],
+)
+def test_what_a_service_rejects_is_left_out(
+    json_server: Start,
+    small_task: Task,
+    caplog: pytest.LogCaptureFixture,
+    service: Callable[[dict[str, Any]], Any],
+    expected: Any,
+    said: str,
+) -> None:
+    rejected = []
+
+    def answer(body: dict[str, Any]) -> Any:
+        found = service(body)
+        rejected.append(isinstance(found, tuple))
+        return found
+
+    vlm = quick_chat(json_server(answer))
+    box, images = vlm.classifier(NAMES), vlm.images(small_task.train.images[:8])
+    box.score("a {}", images)
+    del rejected[:]
+    rows = np.exp(box.score("one {}", images))
+    np.testing.assert_allclose(rows, np.tile(expected, (8, 1)), atol=1e-3)
+    assert not any(rejected)
+    assert said in caplog.text
+    assert vlm.billed.requests == 16
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            rejection("Could not finish the message because max_tokens or model output limit was "),
+            r"rejected the request .*: check model and images$",
+        ),
+        (
+            rejection("Could not finish, max_tokens or model output limit was reached. Try again."),
+            r"rejected the request .*: raise answer_tokens$",
+        ),
+        ({"error": {"message": "Who are you?", "code": 401}}, r"refused the key \(Who are you\?\)"),
+    ],
+)
+def test_errors_are_sentences(
+    json_server: Start, small_task: Task, answer: Any, message: str
+) -> None:
+    vlm = quick_chat(json_server(lambda _: answer))
+    with pytest.raises(CraftZooError, match=message):
+        vlm.classifier(NAMES).score("a {}", vlm.images(small_task.train.images[:1]))
+
+
+def test_errors_within_an_answer_are_retried(json_server: Start, small_task: Task) -> None:
+    """As OpenRouter returns them, with status 200."""
+    said: Any = iter([{"error": {"message": "busy", "code": code}} for code in (429, 502, "x")])
+    url = json_server(lambda _: next(said, completion(spoken("B"))))
+    vlm = quick_chat(url)
+    [row] = vlm.classifier(NAMES).score("a {}", vlm.images(small_task.train.images[:1]))
+    assert row.argmax() == 1
+    assert vlm.billed.requests == 1  # errors are not billed
+
+
+def test_an_image_that_a_filter_rejects_is_undecided(
+    json_server: Start, small_task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    filtered = rejection(
+        "The response was filtered due to Azure OpenAI's content management policy"
+    )
+    said = iter([completion(spoken("B")), filtered])
+    vlm = QuestionVLM(Chat("m", json_server(lambda _: next(said)), key=""), concurrency=1)
+    rows = vlm.classifier(NAMES).score("a {}", vlm.images(small_task.train.images[:2]))
+    assert rows[0].argmax() == 1
+    np.testing.assert_array_equal(rows[1], 0)
+    assert vlm.refused == 1
+    assert 'refused 1 of 2 questions so far (it said "The response was filtered' in caplog.text
+    assert vlm.billed.requests == 2  # it may be billed
 
 
 def test_the_estimate_has_answers_of_full_length(small_task: Task) -> None:

@@ -146,10 +146,33 @@ def test_it_is_told_of_classes_and_scores_and_of_nothing_else(
         (f"- {'very ' * 40}old {{}}", None),
         ("- a bell \a and a {}", None),
         ("- ", None),
+        *((f"{mark} a {{}}", "a {}") for mark in ("+", "–", "•", "(2)", "10.", "**3.**", "-  **")),
+        ("1. **Prompt 1:** a {}", "a {}"),
+        ('- "a {}" (it names {} once)', "a {}"),
+        ("- **`a {}`** and its texture", "a {}"),
+        ("- a {{}} at sea", "a {} at sea"),
+        ("- a [CLASS] or <class name>", None),
+        ("- a [CLASS]", "a {}"),
     ],
 )
 def test_a_line_of_a_list_is_a_prompt_or_malformed(line: str, prompt: str | None) -> None:
     assert proposals(f"Some with {{}}:\n{line}\n") in ([prompt], [] if prompt is None else None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("a {}\na {} at sea", ["a {}", "a {} at sea"]),
+        ("Here are prompts with {}:\n\n“a {}”\nGood luck!", ["a {}"]),
+        ('["a {}", "a {} at sea"]', ["a {}", "a {} at sea"]),
+        ('{"prompts": ["a {}"]}', ["a {}"]),
+        ('```json\n[\n  "a {}",\n  "a {}, at sea"\n]\n```', ["a {}", "a {}, at sea"]),
+        ("```\n- a {}\n- a {} at sea\n```", ["a {}", "a {} at sea"]),
+        ("I cannot propose prompts.", []),
+    ],
+)
+def test_without_a_list_lines_and_quotes_are_prompts(answer: str, found: list[str]) -> None:
+    assert proposals(answer) == found
 
 
 @given(st.lists(st.text('{}a -*1."\x07\u2028é', max_size=12)).map("\n- ".join))
@@ -300,6 +323,8 @@ def test_it_is_told_which_classes_are_confused(
         ("- {}: a river", None),
         ("- pond: a {}", None),
         ("- a river {}", None),
+        ("river: a {}", (0, "a {}")),
+        ('"sea lake": "a {}",', (1, "a {}")),
     ],
 )
 def test_a_prompt_of_a_class_names_it(line: str, found: tuple[int, str] | None) -> None:
@@ -474,6 +499,27 @@ def test_an_empty_answer_is_one(server: Any) -> None:
     llm = LanguageModel(server.name("chat"))
     assert llm.complete("?") == ""
     assert llm.cost_limit.usage.llm_requests == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "finish", "text"),
+    [
+        ("<think>\n- a draft of a {}\n</think>\n- a {}", "stop", "- a {}"),
+        ([{"type": "text", "text": "- a {}"}], "stop", "- a {}"),
+        ("- a {}\n- a {} at n", "length", "- a {}"),
+        ("<think>\n- a {}\n- a", "length", ""),
+        (None, "length", ""),
+    ],
+)
+def test_thoughts_and_lines_that_are_cut_off_are_no_proposals(
+    server: Any, caplog: pytest.LogCaptureFixture, content: Any, finish: str, text: str
+) -> None:
+    choice = {"message": {"content": content}, "finish_reason": finish}
+    server.alter = lambda answer: {**answer, "choices": [choice]}
+    server.propose = lambda asked: "not sent"
+    assert LanguageModel(server.name("chat"), answer_tokens=200).complete("?") == text
+    said = [each for each in caplog.messages if "ends after 200 tokens, before" in each]
+    assert len(said) == (text == "")
 
 
 MONEY = ["--price", "llm_input_tokens=1000,llm_output_tokens=1000"]
