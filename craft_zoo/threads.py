@@ -64,7 +64,11 @@ def _failed(future: Future[Result]) -> bool:
 
 
 def prefetched(
-    function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    ahead: int,
+    *,
+    stop: threading.Event | None = None,
 ) -> Iterator[Result]:
     """Results of a function in the order of its items, each computed in a daemon thread.
 
@@ -75,8 +79,24 @@ def prefetched(
         function: called with each item.
         items: consumed in the caller's thread, each item when its call begins.
         ahead: maximum number of concurrent calls.
+        stop: set at a failure, of which other calls then learn; they are waited for, because what
+            they do is billed.
     """
-    return in_order(lambda item: _start(function, item), items, ahead, fail_fast=True)
+    running: set[Future[Result]] = set()
+
+    def begin(item: Item) -> Future[Result]:
+        future = _start(function, item)
+        running.add(future)
+        future.add_done_callback(running.discard)
+        return future
+
+    try:
+        yield from in_order(begin, items, ahead, fail_fast=True)
+    except Exception:
+        if stop is not None:
+            stop.set()
+            wait(list(running))
+        raise
 
 
 def _start(function: Callable[[Item], Result], item: Item) -> Future[Result]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Literal
 
 from craft_zoo.blackbox.usage import Price, Usage
@@ -41,7 +42,8 @@ class CostLimit:
             raise CraftZooError("a limit of the cost needs to know the price of a prediction")
         self._most, self._max_cost = max_predictions, max_cost
         self.price = Price(predictions=price) if isinstance(price, int | float) else price
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._open = 0  # reservations
         self.usage = Usage()
 
     @property
@@ -88,6 +90,35 @@ class CostLimit:
         with self._lock:
             self.check(more)
             self.usage += more
+
+    def reserve(self, expected: Callable[[], Usage]) -> Usage:
+        """Count what a request is expected to be billed, until :meth:`settle`. Thread-safe.
+
+        Where that would exceed a limit, other reservations are waited for, as less may be billed.
+
+        Args:
+            expected: estimates the usage, which answers to other requests may change.
+
+        Returns:
+            What was counted.
+
+        Raises:
+            CraftZooError: it would exceed a limit, and nothing else is reserved.
+        """
+        with self._lock:
+            while self.exceeded_by(more := expected()) and self._open:
+                self._lock.wait()
+            self.check(more)
+            self.usage += more
+            self._open += 1
+            return more
+
+    def settle(self, more: Usage) -> None:
+        """End a reservation, and count what was billed beyond it, which may be negative."""
+        with self._lock:
+            self.usage += more
+            self._open -= 1
+            self._lock.notify_all()
 
     def record(self, more: Usage) -> None:
         """Count usage that has been billed already, even beyond the limits. Thread-safe.

@@ -383,7 +383,7 @@ class EmbeddingsVLM(PaidVLM):
             self._log.begin(self._kept)
             self.cost_limit.record(self._found.pop(name, Usage()))
             try:
-                for _ in prefetched(send, missing(), self._concurrency):
+                for _ in prefetched(send, missing(), self._concurrency, stop=stop):
                     pass
             finally:
                 stop.set()

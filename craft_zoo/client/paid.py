@@ -108,24 +108,29 @@ class PaidClient:
         Raises:
             CraftZooError: a limit would be exceeded, or the service gives no usable answer.
         """
-        expected = self._counted(self._reserved(estimate))
-        self.cost_limit.charge(Usage(predictions=predictions) + expected)
+        own = Usage(predictions=predictions)
+        expected = self.cost_limit.reserve(lambda: own + self._counted(self._reserved(estimate)))
         before: Transient | None = None
+        beyond = Usage() - expected  # what was billed beyond the expected; nothing is sent yet
 
         def attempt() -> Answer:
-            nonlocal before
+            nonlocal before, beyond
             if before is not None and before.billed:
-                self.cost_limit.charge(expected)
+                self.cost_limit.charge(expected - own)
+            beyond = Usage()
             try:
                 return send()
             except Transient as failure:
                 before = failure
                 raise
 
-        answer = self._retrying(attempt, self.name, stop)
-        self.cost_limit.record(self._counted(answer.usage) - expected)
-        ratio = answer.usage.input_tokens / max(1, estimate.input_tokens)
-        self._ratio = max(self._ratio or 0.0, ratio)
+        try:
+            answer = self._retrying(attempt, self.name, stop)
+            beyond = own + self._counted(answer.usage) - expected
+            ratio = answer.usage.input_tokens / max(1, estimate.input_tokens)
+            self._ratio = max(self._ratio or 0.0, ratio)
+        finally:
+            self.cost_limit.settle(beyond)
         return answer
 
     def _reserved(self, estimate: Usage) -> Usage:

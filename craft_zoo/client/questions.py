@@ -269,7 +269,7 @@ class QuestionVLM(PaidVLM):
         def send(item: tuple[bytes, _Part]) -> Reply:
             return self._send(*item, name, stop)
 
-        replies = prefetched(send, requests(), self._concurrency)
+        replies = prefetched(send, requests(), self._concurrency, stop=stop)
         answered: dict[int, list[list[np.ndarray | None]]] = {}
         unread: Reply | None = None
         try:

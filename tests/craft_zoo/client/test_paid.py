@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 import craft_zoo as cz
-from craft_zoo.blackbox import Journal, ReplayVLM, Usage
+from craft_zoo.blackbox import CostLimit, Journal, Price, ReplayVLM, Usage
 from craft_zoo.cli.main import main
 from craft_zoo.client import Retrying
 from craft_zoo.client.image_tokens import image_rule
@@ -148,6 +149,27 @@ def test_a_killed_run_pays_nothing_twice(
     again, same = run(0)  # all of it is on disk
     np.testing.assert_array_equal(again, expected)
     assert same == billed
+
+
+@pytest.mark.parametrize("protocol", ["openai", "chat", "embeddings"])
+def test_what_is_in_flight_when_a_limit_is_reached_is_paid_once(
+    server: Any, connect: Connect, small_task: Task, tmp_path: Path, protocol: str
+) -> None:
+    batch = {"batch": 1} if protocol == "embeddings" else {}
+
+    def run(most: float | None) -> np.ndarray:
+        vlm = connect(protocol, concurrency=4, **batch)
+        vlm.cost_limit = CostLimit(price=Price(requests=1), max_cost=most)
+        with Journal(tmp_path / "journal") as journal:
+            return ask(ReplayVLM(vlm, journal), small_task)
+
+    server.on_request = lambda: time.sleep(0.05)
+    with pytest.raises(CraftZooError, match=r"exceed the limit of 3 \(3 spent\)"):
+        run(3)
+    assert len(server.answered) == 3  # an exit of the program would lose nothing
+    server.on_request = lambda: None
+    run(None)
+    assert max(Counter(server.answered).values()) == 1
 
 
 @pytest.fixture(scope="module")

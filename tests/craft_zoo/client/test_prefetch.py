@@ -103,3 +103,19 @@ def test_blocked_threads_hold_up_nobody() -> None:
     assert all(thread.daemon for thread in threads)  # nor does the interpreter's end wait
     release.set()
     assert list(prefetched(work, range(2, 30), 4)) == list(range(2, 30))
+
+
+def test_calls_that_cost_money_are_waited_for_after_a_failure() -> None:
+    stop, done = threading.Event(), list[int]()
+
+    def work(number: int) -> int:
+        if number == 1:
+            raise KeyError("mine")
+        assert stop.wait(60)  # a retry would end here
+        time.sleep(0.02)
+        done.append(number)
+        return number
+
+    with pytest.raises(KeyError, match="mine"):
+        list(prefetched(work, range(100), 3, stop=stop))
+    assert sorted(done) == [0, 2]
