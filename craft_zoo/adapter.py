@@ -40,7 +40,9 @@ _CALIBRATED_FORMAT = "craft-zoo adapter 6"  # with a temperature
 _TUNED_FORMAT = "craft-zoo adapter 7"  # with a record of its tuning, or canaries
 _CURVE_FORMAT = "craft-zoo adapter 8"  # with a curve of the search, or canaries asked twice
 _OPTIONS_FORMAT = "craft-zoo adapter 9"  # with options of the model that change its answers
-_SERVED_FORMAT = "craft-zoo adapter 10"  # with what the served model said of itself
+_SERVED_FORMAT = (
+    "craft-zoo adapter 10"  # with what the served model said of itself, or a hash of its files
+)
 _READ = (
     _SERVED_FORMAT,
     _OPTIONS_FORMAT,
@@ -158,7 +160,7 @@ class Adapter:
         tuned: how it was tuned; None: unknown.
         canaries: images, and the model's answers about them when it was tuned; None: not kept.
         answer_options: the model's :attr:`VLM.answer_options` when it was tuned.
-        served: the :meth:`VLM.description` of a service when it was tuned; {}: unknown.
+        served: the :meth:`VLM.identity` of the model when it was tuned; {}: unknown.
     """
 
     solution: Solution
@@ -185,7 +187,7 @@ class Adapter:
             fingerprint(box),
             box.template,
             answer_options=vlm.answer_options,
-            served=vlm.description() if vlm.bills else {},
+            served=vlm.identity(),
         )
 
     def predict(self, vlm: VLM, images: Sequence[ImageSource]) -> np.ndarray:
@@ -224,7 +226,8 @@ class Adapter:
         """The classifier of the adapter's class names and initial prompt.
 
         Warns if the model's options change its answers to others than those of the tuning, or if a
-        service says that it serves another model or answers in another form.
+        service says that it serves another model or answers in another form, or the model's files
+        are others.
 
         Raises:
             OtherModelError: the adapter was made for another model.
@@ -244,11 +247,11 @@ class Adapter:
                 CraftZooWarning,
                 stacklevel=2,
             )
-        if self.served and vlm.bills:
+        if self.served:
             mend = "see whether its answers changed (craft-zoo check), or tune again"
             try:
                 check_described(
-                    vlm.name, self.served, vlm.description(), "the adapter was tuned", mend
+                    vlm.name, self.served, vlm.identity(), "the adapter was tuned", mend
                 )
             except CraftZooError as error:  # in half precision, its answers are nearly the same
                 warnings.warn(str(error), CraftZooWarning, stacklevel=2)

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, WrappedBlackBox, checked
+from craft_zoo.blackbox.templates import check_template
 from craft_zoo.errors import CraftZooError
 
 Purpose = Literal["search", "refiner", "evaluation"]
@@ -137,11 +138,7 @@ class MeteredBlackBox(WrappedBlackBox):
                     f"{len(each)} templates came for {len(self.classnames)} classes: give one each"
                 )
             for template in (each,) if isinstance(each, str) else each:
-                if template.count("{}") != 1:
-                    raise CraftZooError(
-                        f"the template {template!r} must hold {{}} once, where the class name "
-                        f"stands"
-                    )
+                check_template(template)
 
     def _check_contexts(self, contexts: np.ndarray) -> None:
         if "contexts" not in self.accepts:

@@ -25,6 +25,18 @@ def as_template(words: str) -> str:
     return words if "{}" in words else f"{words} {{}}."
 
 
+def check_template(template: str) -> None:
+    """Check that a template has exactly one place for the class name.
+
+    Raises:
+        PromptError: it has none, so that all classes would have the same prompt, or several.
+    """
+    if template.count("{}") != 1:
+        raise PromptError(
+            f"the template {template!r} must hold {{}} once, where the class name stands"
+        )
+
+
 def fill(template: str, classname: str) -> str:
     """The prompt of a class: the template with its name in place of ``{}``."""
     return template.replace("{}", classname)
@@ -36,8 +48,14 @@ def templates_of(prompt: str | tuple[str, ...], count: int) -> tuple[str, ...]:
 
 
 def filled(prompt: str | tuple[str, ...], classnames: Sequence[str]) -> list[str]:
-    """The prompt of each of C classes, from one template or from C templates."""
+    """The prompt of each of C classes, from one template or from C templates.
+
+    Raises:
+        PromptError: see :func:`check_template`.
+    """
     templates = templates_of(prompt, len(classnames))
+    for template in dict.fromkeys(templates):
+        check_template(template)
     return [fill(template, name) for template, name in zip(templates, classnames, strict=True)]
 
 

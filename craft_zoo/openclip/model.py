@@ -8,6 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -209,14 +210,16 @@ class OpenCLIP(ServingVLM):
 
     def identity(self) -> dict[str, str]:
         """See :meth:`VLM.identity`: a hash of the files on this machine that the name names."""
-        if not self._files:
-            return {}
+        return {"files": self._hash_of_files} if self._files else {}
+
+    @cached_property
+    def _hash_of_files(self) -> str:
         digest = hashlib.sha256()
         for path in self._files:
             digest.update(path.name.encode(errors="surrogateescape"))
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        return {"files": digest.hexdigest()[:_FINGERPRINT]}
+        return digest.hexdigest()[:_FINGERPRINT]
 
     def embeddings(self) -> Embeddings:
         """See :meth:`VLM.embeddings`. Vision transformers of open_clip take image tokens."""

@@ -16,6 +16,7 @@ from open_clip import factory, pretrained
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import QuickGELU
 
+from craft_zoo.adapter import Adapter, Solution
 from craft_zoo.benchmarks import Bench, Point, RunStore, combine, cross
 from craft_zoo.blackbox import VLM, Journal, ReplayVLM, load_vlm
 from craft_zoo.craft import CraftConfig
@@ -245,14 +246,20 @@ def test_runs_on_weights_that_were_replaced_meanwhile(
         ask(vlm)
         store.check_model(vlm)
         store.save(run, points, None, described=vlm.identity())
+        box = vlm.classifier(["cat", "dog"])
+        Adapter.of(Solution(box.initial_context), vlm, box).save(tmp_path / "a.adapter")
+        Adapter.load(tmp_path / "a.adapter").open(vlm)  # a warning would be an error
         (tmp_path / "README.md").write_text("ours")
     weights = torch.load(small)
-    torch.save({key: 2 * value for key, value in weights.items()}, small)
+    factors = {key: 1 + key.startswith("visual") for key in weights}
+    torch.save({key: factors[key] * value for key, value in weights.items()}, small)
     vlm = load_vlm(name, device="cpu", cache=False)
     with pytest.raises(CraftZooError, match=r"is another model than when .*journal was begun"):
         ask(vlm)
     with pytest.raises(CraftZooError, match=r"is another model than when .* was made.*\(--out\)"):
         Bench(vlm, store)
+    with pytest.warns(CraftZooWarning, match="is another model than when the adapter was tuned"):
+        Adapter.load(tmp_path / "a.adapter").open(vlm)
 
 
 def test_a_file_is_used_as_a_tag_says(small: Path) -> None:
