@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 
 from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.option import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
-from craft_zoo.optimizers.secants import LinearModel, SecantMemory
+from craft_zoo.optimizers.secants import LinearModel, SecantMemory, SmoothedModel
 from craft_zoo.optimizers.space import Space
 from craft_zoo.optimizers.trust_region import BallMinimizer
 
@@ -22,6 +23,9 @@ _ENOUGH = 0.25  # a step succeeds if it brings this share of the predicted decre
 _SMALLEST, _LARGEST = 0.02, 3.0  # limits of the radius in units of √d, d variables per block
 _HUGE = 1e18  # squares of larger outputs would overflow float32
 _PATIENCE = 5  # generations without progress before the center is evaluated again
+_USUAL = 0.8  # share of the outputs from which the noise is estimated
+# Variances below these shares of the outputs' mean squared change, and square, are no noise.
+_NEGLIGIBLE, _ROUNDING = 1e-3, 1e-8
 
 
 @register("logit-gn")
@@ -34,6 +38,11 @@ class LogitGN(Optimizer):
     radii: the minimisers are the first candidates. The other candidates explore around the middle
     minimiser, in unexplored directions if possible. The radius adapts to the ratio of actual to
     predicted decrease.
+
+    If evaluations of the same point differ (the center, which is evaluated again after five
+    generations without progress, or a point of :meth:`add` between two generations), outputs are
+    noisy: outputs expected from all evaluations take the place of those of one, and steps are at
+    least so long that they change outputs by as much as the noise does.
 
     In a space with several blocks, each block has its own linear model and its own ball, so
     that one evaluation explores a direction in every block.
@@ -81,7 +90,8 @@ class LogitGN(Optimizer):
         self._memory = SecantMemory(points=memory, size=memory_mb * 2**20)
         self._center = np.zeros(self.dim)
         self._center_outputs: np.ndarray | None = None  # (B, n)
-        self._steps: list[tuple[float, float]] = []  # radius, predicted loss of each step asked
+        self._steps: list[tuple[float, float]] = []  # radius, predicted decrease of each step asked
+        self._noise: list[float] = []  # variances of an output, each from a point evaluated twice
         self._explored_last = False  # popsize 1: the last generation explored
         self._rejected = 0
         self._shape: tuple[int, ...] = ()
@@ -134,12 +144,19 @@ class LogitGN(Optimizer):
             best = int(values.argmin())
             self._center, self._center_outputs = candidates[best].copy(), flat[best]
             return
-        present = self._loss(self._center_outputs)
         again = np.flatnonzero(good & (candidates == self._center).all(axis=1))
         if len(again):  # with noise, the center's old loss may be too low
+            self._compare_outputs(self._center_outputs, flat[again[0]])
             self._center_outputs = flat[again[0]]
-            present = values[again[0]]
+        smoothed = self._smoothed(latest=int(good.sum()))
+        if smoothed is None:
+            present = self._loss(self._center_outputs)
+        else:
+            present = self._loss(smoothed.model.at)
+            values[good] = [self._loss(each) for each in smoothed.latest]
         self._adapt_radius(values[: len(self._steps)], present)
+        if smoothed is not None:
+            self._radius = max(self._radius, min(self._reach, smoothed.distance / self._unit))
         best = int(values.argmin())
         if values[best] < present:
             self._center, self._center_outputs = candidates[best].copy(), flat[best]
@@ -147,13 +164,45 @@ class LogitGN(Optimizer):
         else:
             self._rejected += 1
 
+    def _tell_added(self, points: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
+        if self._asked is not None:
+            return  # a restored search asks again, as it did before it knew of these points
+        for point, each in zip(points, self._flat(outputs), strict=True):
+            before = self._memory.find(point.reshape(self._in_blocks.shape))
+            if before is not None:
+                self._compare_outputs(before, each)
+
+    def _compare_outputs(self, before: np.ndarray, after: np.ndarray) -> None:
+        """Estimate the noise from two outputs (B, n) of one point.
+
+        Of the n rows, the fifth that differs most is left out: some outputs may be wrong.
+        """
+        assert self._memory.span is not None, "a point was evaluated"
+        squares = np.sort(np.square(after - before).sum(axis=0))
+        kept = squares[: math.ceil(_USUAL * len(squares))]
+        # Of normal errors, the sum of these squares has this share of its expectation.
+        share = chi2.cdf(chi2.ppf(_USUAL, len(before)), len(before) + 2)
+        noise = float(kept.sum() / share) / (2 * after.size)
+        spread = self._memory.outputs - self._memory.span.coordinates(before)
+        least = float(np.square(spread).sum()) / (len(self._memory) * after.size)
+        least = _NEGLIGIBLE * least + _ROUNDING * float(np.square(before).mean())
+        self._noise.append(noise if noise > least else 0.0)
+
+    def _smoothed(self, latest: int) -> SmoothedModel | None:
+        """The model around the center if outputs are noisy; None: they are not."""
+        noise = float(np.mean(self._noise)) if self._noise else 0.0
+        center, reach = self._center_outputs, self._reach * self._unit
+        if not noise or center is None:
+            return None
+        return self._memory.smoothed(self._in_blocks, center, reach, noise, latest)
+
     def _adapt_radius(self, values: np.ndarray, present: float) -> None:
         """Adapt the radius to the share of the predicted decrease that the best step achieved."""
         if not len(values):
             return
         best = int(values.argmin())
-        radius, predicted = self._steps[best]
-        if present - values[best] > _ENOUGH * max(0.0, present - predicted):
+        radius, decrease = self._steps[best]
+        if present - values[best] > _ENOUGH * max(0.0, decrease):
             self._radius = radius
         else:
             self._radius /= 2
@@ -173,17 +222,23 @@ class LogitGN(Optimizer):
         """Minimisers of the predicted loss in balls around the center, and the linear model."""
         center = self._center_outputs
         assert center is not None
-        model = self._memory.model(self._in_blocks, center, self._reach * self._unit)
+        smoothed = self._smoothed(latest=1)
+        model: LinearModel | None
+        if smoothed is not None:
+            model = smoothed.model
+        else:
+            model = self._memory.model(self._in_blocks, center, self._reach * self._unit)
         if model is None:
             return [], None
         ball = BallMinimizer(
             self._loss_and_slope, model, self._in_blocks, l2_penalty=self._l2_penalty
         )
         steps = []
+        first = self._loss(model.at)
         for factor in _RADII:
             t = ball.minimize(factor * self._radius * self._unit)
             steps.append(self._center + t.ravel())
-            self._steps.append((factor * self._radius, ball.loss))
+            self._steps.append((factor * self._radius, first - ball.loss))
         return steps, model
 
     def _exploration_points(
@@ -235,6 +290,7 @@ class LogitGN(Optimizer):
         return {
             "radius": self._radius,
             "rejected": self._rejected,
+            "noise": list(self._noise),
             "looked": self._explored_last,
             "shape": self._shape,
             "evaluated": self._center_outputs is not None,
@@ -256,6 +312,7 @@ class LogitGN(Optimizer):
         about = json.loads(str(arrays["logit_gn"]))
         self._radius, self._rejected = about["radius"], about["rejected"]
         self._explored_last, self._shape = about["looked"], tuple(about["shape"])
+        self._noise = about.get("noise", [])  # states of earlier versions have none
         self.rng.bit_generator.state = about["rng"]
         self._center = np.array(arrays["center"], dtype=np.float64)
         if about["evaluated"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,10 @@ from craft_zoo.optimizers.output_basis import OutputBasis
 # Diagonal terms against singular kernels: relative to the mean squared distance, and absolute.
 _JITTER, _TINY = 1e-6, 1e-12
 _RIDGE = 1e-4  # of the basis of the moves, above the rounding errors of a float32 kernel
+# Number of changes from which the directions of more outputs than that are found, and least number
+# of latest moves that these are of.
+_MOST_ROWS, _FEWEST_MOVES = 1024, 20
+_LEAST = 1e-3  # variance of a step's changes in such a direction, relative to the noise
 _MOST_BYTES = 2**27  # of a Jacobian in all variables; larger ones are kept in the moves' span
 
 
@@ -75,6 +80,22 @@ class LinearModel:
         mean = kernel[:, diagonal, diagonal].mean(axis=1, keepdims=True)
         kernel[:, diagonal, diagonal] += _JITTER * mean + _TINY
         return kernel
+
+
+@dataclass(frozen=True)
+class SmoothedModel:
+    """What noisy evaluations tell about the outputs around a point.
+
+    Attributes:
+        model: linear model around the point; its ``at`` are the outputs expected there.
+        latest: (k, B, n) float32, outputs expected at the k latest points.
+        distance: length of a step that changes the outputs by the noise's standard deviation, in
+            the mean of squares.
+    """
+
+    model: LinearModel
+    latest: np.ndarray
+    distance: float
 
 
 class SecantMemory:
@@ -143,14 +164,12 @@ class SecantMemory:
         Returns:
             The model; None if no point other than the center is remembered.
         """
-        moves = np.ascontiguousarray((self.points - center.astype(np.float32)).transpose(1, 0, 2))
-        squares = np.square(moves).sum(axis=2)
+        moves, squares = self._moves(center)
         if not (squares > _TINY).any():
             return None
         assert self.span is not None, "something is remembered"
-        self._measure(moves, squares)
         mean = squares.mean(axis=1, keepdims=True)
-        noise = squares**2 / reach**2 + _JITTER * mean + _TINY
+        curvature = _curvature(squares, reach)
         ridge = _RIDGE * mean + _TINY
         changes = (self.outputs - self.span.coordinates(outputs)).transpose(1, 0, 2)
         n_blocks, n_moves, dim = moves.shape
@@ -159,10 +178,8 @@ class SecantMemory:
         jacobian = np.empty((n_blocks, n_moves if in_span else dim, n_outputs), dtype=np.float32)
         axes = np.empty_like(moves) if in_span else None
         for b, (move, change) in enumerate(zip(moves, changes, strict=True)):
-            kernel = squares[b] - self._apart[b]
-            kernel += squares[b][:, None]
-            kernel /= 2
-            noisy = kernel + np.diag(noise[b])
+            kernel = self._kernel(squares, b)
+            noisy = kernel + np.diag(curvature[b])
             if axes is not None:
                 root = np.linalg.cholesky(kernel + np.diag(ridge[b]))
                 axes[b] = _solve_lower(root, move)
@@ -172,6 +189,80 @@ class SecantMemory:
             else:
                 np.matmul(move.T, _solve(noisy, change), out=jacobian[b])
         return LinearModel(moves, jacobian, outputs, self.span, axes)
+
+    def smoothed(
+        self, center: np.ndarray, outputs: np.ndarray, reach: float, noise: float, latest: int
+    ) -> SmoothedModel | None:
+        """The model of :meth:`model` where outputs have independent normal errors.
+
+        Errors differ between outputs, while steps change the outputs (of many images) together, so
+        that their changes lie near a subspace of few dimensions: the principal components of all
+        changes above the largest eigenvalue of noise alone (Marchenko & Pastur 1967). The changes
+        are projected onto them, each component by the share of its variance that is no noise, and
+        the regression has the variance of the errors, which the differences to the center share.
+
+        Args:
+            center: (B, d).
+            outputs: (B, n) float32, those of an evaluation at the center.
+            reach: see :meth:`model`.
+            noise: variance of an output.
+            latest: k, the number of points whose outputs are to be estimated.
+
+        Returns:
+            The model; None if no point other than the center is remembered.
+        """
+        moves, squares = self._moves(center)
+        others = squares > _TINY
+        if not others.any():
+            return None
+        assert self.span is not None, "something is remembered"
+        changes = (self.outputs - self.span.coordinates(outputs)).transpose(1, 0, 2)
+        weights = others / (1 + squares / reach**2)  # changes of long steps are not linear
+        components, signal, level = _principal(changes, weights, moves, noise)
+        strength = signal / len(changes[0, 0])  # the mean output's variance in a step of length 1
+        ratio = np.float32(noise / signal.mean())
+        shrunk = components.T * (signal / (signal + level)).astype(np.float32)
+        curvature = _curvature(squares, reach)
+        # Outside the components, outputs stay the same: their mean has the least error.
+        rest = np.einsum("bm,bmn->bn", weights, changes) / (1 + weights.sum(axis=1, keepdims=True))
+        rest -= rest @ components.T @ components
+        span = components if self.span.basis is None else components @ self.span.basis
+        jacobian = np.empty((*moves.shape[::2], len(components)), dtype=np.float32)
+        expected = np.empty((1 + latest, len(moves), len(components)), dtype=np.float32)
+        for b, (move, change) in enumerate(zip(moves, changes, strict=True)):
+            kernel = self._kernel(squares, b) + np.diag(curvature[b])
+            other = others[b].astype(np.float32)
+            noisy = kernel + ratio * (np.diag(other) + np.outer(other, other))
+            shares = _solve(noisy, change @ shrunk)
+            jacobian[b] = move.T @ shares
+            expected[0, b] = ratio * (other @ shares)  # minus the error at the center
+            expected[1:, b] = expected[0, b] + kernel[-latest:] @ shares
+        near = outputs + self.span.outputs(rest.astype(np.float32)) + expected @ span
+        model = LinearModel(moves, jacobian, near[0], OutputBasis(self.span.origin, span))
+        return SmoothedModel(model, near[1:], math.sqrt(noise / strength.sum()))
+
+    def find(self, point: np.ndarray) -> np.ndarray | None:
+        """(B, n) outputs of the latest remembered evaluation of a point (B, d); None: of none."""
+        if self.span is None:
+            return None
+        same = np.flatnonzero((self.points == point.astype(np.float32)).all(axis=(1, 2)))
+        if not len(same):
+            return None
+        return self.span.origin + self.span.outputs(self.outputs[same[-1]])
+
+    def _moves(self, center: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(B, m, d) differences of the remembered points to the center; (B, m) squared lengths."""
+        moves = np.ascontiguousarray((self.points - center.astype(np.float32)).transpose(1, 0, 2))
+        squares = np.square(moves).sum(axis=2)
+        self._measure(moves, squares)
+        return moves, squares
+
+    def _kernel(self, squares: np.ndarray, block: int) -> np.ndarray:
+        """(m, m) inner products of a block's moves."""
+        kernel = squares[block] - self._apart[block]
+        kernel += squares[block][:, None]
+        kernel /= 2
+        return kernel
 
     def _measure(self, moves: np.ndarray, squares: np.ndarray) -> None:
         """Complete the squared distances between points by those of the latest.
@@ -192,6 +283,44 @@ class SecantMemory:
         latest -= 2 * (moves[:, known:] @ moves.transpose(0, 2, 1))
         apart[:, known:], apart[:, :known, known:] = latest, latest[:, :, :known].transpose(0, 2, 1)
         self._apart = apart
+
+
+def _curvature(squares: np.ndarray, reach: float) -> np.ndarray:
+    """(B, m) variances of what is not linear in moves of squared lengths (B, m)."""
+    mean = squares.mean(axis=1, keepdims=True)
+    return squares**2 / reach**2 + _JITTER * mean + _TINY
+
+
+def _principal(
+    changes: np.ndarray, weights: np.ndarray, moves: np.ndarray, noise: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Directions in which outputs change by more than noise.
+
+    Args:
+        changes: (B, m, n) changes of the outputs in moves.
+        weights: (B, m) weights of the moves, 0 for those of no length.
+        moves: (B, m, d).
+        noise: variance of an output.
+
+    Returns:
+        The directions, (r, n) float32 with r ≥ 1; the variance of the changes in each in a step of
+        length 1, (r,); and that of the noise.
+    """
+    if changes.shape[2] > _MOST_ROWS:
+        latest = slice(-max(_FEWEST_MOVES, _MOST_ROWS // len(changes)), None)
+        changes, weights, moves = changes[:, latest], weights[:, latest], moves[:, latest]
+    # All changes have the error of the center's outputs, which their mean takes away.
+    shares = (weights / weights.sum(axis=1, keepdims=True))[:, None]
+    lengths = np.square(moves - shares @ moves).sum(axis=2)
+    total = float((weights * lengths).sum()) + _TINY
+    rows = (changes - shares @ changes) * np.sqrt(weights / total)[:, :, None]
+    rows = rows.reshape(-1, changes.shape[2])
+    _, values, directions = np.linalg.svd(rows, full_matrices=False)
+    variances = np.square(values, dtype=np.float64)
+    level = noise * float(weights.sum()) / total
+    edge = level * (1 + math.sqrt(rows.shape[1] / np.count_nonzero(weights))) ** 2
+    kept = max(1, np.count_nonzero(variances > edge))
+    return directions[:kept], np.maximum(variances[:kept] - level, _LEAST * level), level
 
 
 def _solve(kernel: np.ndarray, right: np.ndarray) -> np.ndarray:

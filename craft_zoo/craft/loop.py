@@ -76,10 +76,18 @@ def collaborate(
                     outputs.append(logits if len(rows) == len(logits) else logits[rows])
         assert best is not None, "a generation has at least one candidate"
         optimizer.tell(candidates, np.array(losses), outputs or None)
+        if first is not None and optimizer.learns_from_outputs:
+            # The first generation contains this context too: what differs is noise.
+            start = np.zeros((1, optimizer.dim))
+            optimizer.add(start, objective.losses(first[None]), [first[rows]])
+            first = None
         recommended = optimizer.recommend()
         moved = space.prompts(recommended[None])[0]
-        if np.array_equal(recommended, candidates[int(np.argmin(losses))]):
+        asked_for = np.flatnonzero((candidates == recommended).all(axis=1))
+        if len(asked_for) and asked_for[0] == int(np.argmin(losses)):
             deployed = best
+        elif len(asked_for) and outputs and len(rows) == len(best):
+            deployed = outputs[asked_for[0]]  # with noise, the least loss may be luck
         elif not np.array_equal(moved, prompt):
             deployed = None
         prompt = moved

@@ -296,3 +296,115 @@ def test_blocks_are_part_of_the_state() -> None:
         go_on(optimizer, 3)
     assert second.blocks == 8
     assert np.array_equal(first.recommend(), second.recommend())
+
+
+def images(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
+    """(dim, count) derivatives of many outputs that vary in five directions only."""
+    return rng.standard_normal((dim, 5)) @ rng.standard_normal((5, count))
+
+
+def test_errors_of_many_outputs_are_told_from_changes() -> None:
+    """Where steps change outputs together, what they change is estimated far better than seen."""
+    rng = np.random.default_rng(6)
+    slopes = np.stack([images(rng, 60, 30) for _ in range(2)])
+    points = 0.3 * rng.standard_normal((25, 2, 30))
+    truth = np.einsum("kbd,bdn->kbn", points, slopes)
+    seen = (truth + 3 * rng.standard_normal(truth.shape)).astype(np.float32)
+    memory = SecantMemory(points=100, size=10**9)
+    memory.add(points, seen)
+    smoothed = memory.smoothed(points[0], seen[0], reach=100.0, noise=9.0, latest=4)
+    exact = memory.model(points[0], seen[0], reach=100.0)
+    assert smoothed is not None
+    assert exact is not None
+
+    def error(expected: np.ndarray, right: np.ndarray) -> float:
+        return float(np.sqrt(np.square(expected - right).mean()))
+
+    assert error(smoothed.model.at, truth[0]) < 0.5 * error(seen[0], truth[0])
+    assert error(smoothed.latest, truth[-4:]) < 0.7 * error(seen[-4:], truth[-4:])
+    step = points[1] - points[0]
+    change = truth[1] - truth[0]
+    assert error(smoothed.model.change(step), change) < 0.5 * error(exact.change(step), change)
+    length = smoothed.distance / np.linalg.norm(step, axis=1).mean()
+    assert length * np.sqrt(np.square(change).mean()) == pytest.approx(3, rel=0.5)
+
+
+def test_without_errors_the_smoothed_model_is_the_exact_one() -> None:
+    rng = np.random.default_rng(7)
+    slopes = np.stack([images(rng, 60, 30) for _ in range(2)])
+    points = 0.3 * rng.standard_normal((40, 2, 30))
+    outputs = np.einsum("kbd,bdn->kbn", points, slopes).astype(np.float32)
+    memory = SecantMemory(points=100, size=10**9)
+    memory.add(points, outputs)
+    smoothed = memory.smoothed(points[0], outputs[0], reach=100.0, noise=1e-8, latest=3)
+    exact = memory.model(points[0], outputs[0], reach=100.0)
+    assert smoothed is not None
+    assert exact is not None
+    step = 0.3 * rng.standard_normal((2, 30))
+    assert np.allclose(smoothed.model.change(step), exact.change(step), atol=0.02)
+    assert np.allclose(smoothed.latest, outputs[-3:], atol=0.02)
+
+
+def test_a_point_evaluated_twice_makes_it_stand_noise() -> None:
+    """Noise as large as a step's changes; the same search that is not told of it stands still."""
+    slopes = np.stack([images(np.random.default_rng(8), 60, 30) for _ in range(2)], axis=2)
+    target = slopes.mean(axis=0) * 5
+
+    def residuals(z: np.ndarray) -> np.ndarray:
+        return np.einsum("bd,dnb->nb", z.reshape(2, 30), slopes) - target
+
+    def end(told_twice: bool) -> float:
+        optimizer = create("logit-gn:shrink=0", Space(60, blocks=2), budget=200, seed=1)
+        optimizer.output_loss = squares
+        rng = np.random.default_rng(9)
+
+        def noisy(z: np.ndarray) -> np.ndarray:
+            exact = residuals(z)
+            return exact + 6 * rng.standard_normal(exact.shape)
+
+        start = noisy(np.zeros(60))
+        while not optimizer.stop:
+            candidates = optimizer.ask()
+            outputs = [noisy(z) for z in candidates]
+            optimizer.tell(candidates, np.zeros(len(candidates)), outputs)
+            if told_twice and optimizer.evaluations == len(candidates):
+                optimizer.add(np.zeros(60), squares(start)[0], start)
+                optimizer = restore(optimizer.state())
+                optimizer.output_loss = squares
+        return squares(residuals(optimizer.recommend()))[0]
+
+    assert end(told_twice=True) < 0.6 * end(told_twice=False)
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-5])
+def test_equal_evaluations_of_a_point_change_nothing(error: float) -> None:
+    """Rounding errors are no noise; a fifth of wrong outputs is none either."""
+    ends = []
+    for twice in (False, True):
+        optimizer = create("logit-gn", Space(160, blocks=8), budget=100, seed=1)
+        optimizer.output_loss = squares
+        while not optimizer.stop:
+            candidates = optimizer.ask()
+            outputs = [many_curves(z) for z in candidates]
+            optimizer.tell(candidates, np.zeros(len(candidates)), outputs)
+            if twice and optimizer.evaluations == len(candidates):
+                again = many_curves(np.zeros(160)) + error * np.sign(outputs[0])
+                again[:4] += 1
+                optimizer.add(np.zeros(160), 0.0, again)
+        ends.append(optimizer.recommend())
+    assert np.array_equal(*ends)
+
+
+def test_a_point_added_while_candidates_are_out_leaves_the_state_as_it_is() -> None:
+    """A restored search asks for the same candidates again."""
+    optimizer = create("logit-gn", 6, budget=100, seed=1)
+    optimizer.output_loss = mean_cross_entropy
+    for _ in range(2):
+        candidates = optimizer.ask()
+        losses, outputs = classification(6)(candidates)
+        optimizer.tell(candidates, losses, outputs)
+    asked = optimizer.ask()
+    optimizer.add(candidates[0], losses[0], outputs[0] + 1)
+    second = restore(optimizer.state())
+    second.output_loss = mean_cross_entropy
+    assert np.array_equal(second.ask(), asked)
