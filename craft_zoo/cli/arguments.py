@@ -13,6 +13,7 @@ from rich.console import Console
 from craft_zoo.blackbox import VLM, CostLimit, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
 from craft_zoo.client.prices import price_of
+from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
@@ -298,6 +299,12 @@ def say_skipped(name: str, skipped: Sequence[str], console: Console) -> None:
         console.print(f"  {sentence}", soft_wrap=True, markup=False)
     if len(skipped) > _NAMED:
         console.print(f"  and {len(skipped) - _NAMED:,} more")
+
+
+def say_refused(vlm: VLM, console: Console) -> None:
+    """Print how many questions a service has refused, if any."""
+    if refused := getattr(vlm, "refused", 0):
+        console.print(f"{counted(refused, 'question')} refused, and counted as undecided")
 
 
 def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:

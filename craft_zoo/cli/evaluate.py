@@ -28,6 +28,7 @@ from craft_zoo.cli.arguments import (
     load_adapter,
     open_adapters_model,
     read_dataset,
+    say_refused,
     say_skipped,
 )
 from craft_zoo.cli.csv_rows import CsvRows
@@ -116,6 +117,7 @@ def run(options: argparse.Namespace) -> int:
             found = evaluate(adapter, asked, dataset, ReadingBar(progress))
         narrow = Console(width=_WIDTH, markup=False, emoji=False)
         _show(found, dataset.name, options.coverage, narrow)
+        say_refused(vlm, console)
         if options.out is not None:
             _write(found, dataset.test.images, options)
             console.print(f"Wrote {options.out}", soft_wrap=True, markup=False)

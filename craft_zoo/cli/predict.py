@@ -25,6 +25,7 @@ from craft_zoo.cli.arguments import (
     group_of,
     load_adapter,
     open_adapters_model,
+    say_refused,
 )
 from craft_zoo.cli.csv_rows import CsvRows
 from craft_zoo.cli.progress import add_bar, query_progress
@@ -125,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
         with _opened(options.out) as file:
             write = _write_lines if lines else _write_csv
             write(chain([first], rows), file, options.top_k)
+    say_refused(vlm, console)
     for sentence in (*left_out[:_NAMED], *broken[:_NAMED]):
         print(f"craft-zoo: {sentence}", file=sys.stderr)
     if len(left_out) > _NAMED:

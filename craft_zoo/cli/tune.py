@@ -48,6 +48,7 @@ from craft_zoo.cli.arguments import (
     read_config,
     read_dataset,
     read_model,
+    say_refused,
     say_skipped,
     unpriced_llm,
 )
@@ -266,8 +267,7 @@ def run(options: argparse.Namespace) -> int:
     )
     for line in (*words, *figures):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    if refused := getattr(vlm, "refused", 0):
-        console.print(f"{counted(refused, 'question')} refused, and counted as undecided")
+    say_refused(vlm, console)
     size = f"{options.out.stat().st_size / 1024:.0f} KB"
     if console.is_terminal:
         console.print(_panel(options, f"{options.out}, {size}", made.in_words(price), found))

@@ -110,6 +110,18 @@ def test_an_interrupted_command_asks_only_what_is_missing(
     assert not list(folder.glob("*.journal*"))
 
 
+@pytest.mark.parametrize("arguments", ["evaluate", "predict"], indirect=True)
+def test_refused_questions_are_counted(
+    arguments: Callable[[Path], list[str]],
+    server: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.faults = [None, "refuse", None, "refuse"]
+    main(list(map(str, arguments(tmp_path / "out"))))
+    assert "2 questions refused, and counted as undecided" in "".join(capsys.readouterr())
+
+
 @pytest.mark.parametrize("arguments", ["evaluate"], indirect=True)
 def test_changed_data_are_refused_and_other_data_have_another_journal(
     arguments: Callable[[Path], list[str]],
