@@ -116,8 +116,6 @@ def module_key(module: nn.Module, *more: object) -> str:
     The representation of a module lacks settings such as the number of attention heads and the kind
     of pooling, so all plain attributes of its parts are included.
     """
-    import torch  # the extra torch, which other uses of this file do not need
-
     digest = hashlib.sha256(repr((module, *more)).encode())
     for name, part in module.named_modules():
         settings = {
@@ -128,7 +126,23 @@ def module_key(module: nn.Module, *more: object) -> str:
             and not key.startswith("_")
         }
         digest.update(f"{name} {settings}".encode())
+    _add_weights(digest, module)
+    return digest.hexdigest()
+
+
+def weights_key(module: nn.Module, *more: str) -> str:
+    """SHA-256 of a module's weights and of strings.
+
+    Other than :func:`module_key`, it stays the same with other versions of the packages.
+    """
+    digest = hashlib.sha256(repr(more).encode())
+    _add_weights(digest, module)
+    return digest.hexdigest()
+
+
+def _add_weights(digest: hashlib._Hash, module: nn.Module) -> None:
+    import torch  # the extra torch, which other uses of this file do not need
+
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

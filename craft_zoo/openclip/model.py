@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import textwrap
 import warnings
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
@@ -29,7 +28,7 @@ from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError, CraftZooWarning, PromptError
 from craft_zoo.files import expanded
 from craft_zoo.logs import collected
-from craft_zoo.openclip.cache import cache_folder, module_key
+from craft_zoo.openclip.cache import cache_folder, weights_key
 from craft_zoo.openclip.checkpoint import load_weights, read_checkpoint
 from craft_zoo.openclip.images import ImageEncoder
 from craft_zoo.openclip.text import (
@@ -49,6 +48,9 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Bytes of logits that are computed in one matrix product, if single prompts have fewer.
 _LOGITS_TOGETHER = 2**23
 _FINGERPRINT = 32  # hexadecimal digits
+# Attributes of the preprocessing's steps that a fingerprint shows.
+_PREPROCESSING = ("size", "interpolation", "fill", "mean", "std")
+_WITHOUT_EFFECT = frozenset({"Identity", "Dropout"})  # modules that change no answer
 
 
 class OpenCLIP(ServingVLM):
@@ -204,9 +206,20 @@ class OpenCLIP(ServingVLM):
             hook.remove()
 
     def description(self) -> dict[str, str]:
-        """See :meth:`VLM.description`: a hash of the weights and the preprocessing."""
-        preprocess = re.sub(r" at 0x[0-9a-f]+", "", repr(self._preprocess))
-        return {"fingerprint": module_key(self._model, preprocess)[:_FINGERPRINT]}
+        """See :meth:`VLM.description`: a hash of weights, activations and preprocessing."""
+        functions = {
+            type(part).__name__
+            for part in self._model.modules()
+            if not any(part.children()) and not any(True for _ in part.parameters())
+        }
+        preprocess = [
+            f"{name}: {getattr(step, name)}"
+            for step in getattr(self._preprocess, "transforms", ())
+            for name in _PREPROCESSING
+            if hasattr(step, name)
+        ]
+        key = weights_key(self._model, *sorted(functions - _WITHOUT_EFFECT), *preprocess)
+        return {"fingerprint": key[:_FINGERPRINT]}
 
     def identity(self) -> dict[str, str]:
         """See :meth:`VLM.identity`: a hash of the files on this machine that the name names."""

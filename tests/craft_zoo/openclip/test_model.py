@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -237,3 +238,26 @@ def test_on_a_gpu_the_engine_agrees_with_the_towers_own_pass(memory: int) -> Non
 def test_class_names_of_the_same_tokens_are_refused(vlm: OpenCLIP, names: list[str]) -> None:
     with pytest.raises(CraftZooError, match=r"the model reads .* as the same tokens"):
         vlm.classifier(names)
+
+
+def test_a_fingerprint_shows_what_changes_answers_and_nothing_of_the_packages(
+    make_tiny: Callable[..., OpenCLIP],
+) -> None:
+    def fingerprint(change: Callable[[OpenCLIP], object]) -> str:
+        vlm = make_tiny()
+        change(vlm)
+        return vlm.description()["fingerprint"]
+
+    def with_another_activation(vlm: OpenCLIP) -> None:
+        for block in vlm._model.transformer.resblocks:
+            block.mlp.gelu = torch.nn.ReLU()
+
+    before = fingerprint(lambda vlm: None)
+    assert fingerprint(lambda vlm: setattr(vlm._model, "of_a_later_version", 3)) == before
+    changed = {
+        fingerprint(with_another_activation),
+        fingerprint(lambda vlm: vlm._model.logit_scale.data.add_(1)),
+        fingerprint(lambda vlm: setattr(vlm._preprocess.transforms[-1], "mean", (0.5, 0.5, 0.5))),
+        fingerprint(lambda vlm: vlm._model.half()),
+    }
+    assert len(changed - {before}) == 4
