@@ -50,12 +50,14 @@ def templates_of(prompt: str | tuple[str, ...], count: int) -> tuple[str, ...]:
 def filled(prompt: str | tuple[str, ...], classnames: Sequence[str]) -> list[str]:
     """The prompt of each of C classes, from one template or from C templates.
 
+    Those of the classes may be whole prompts, without a place for the name.
+
     Raises:
-        PromptError: see :func:`check_template`.
+        PromptError: one template for all classes does not hold ``{}`` once.
     """
+    if isinstance(prompt, str):
+        check_template(prompt)
     templates = templates_of(prompt, len(classnames))
-    for template in dict.fromkeys(templates):
-        check_template(template)
     return [fill(template, name) for template, name in zip(templates, classnames, strict=True)]
 
 

@@ -183,7 +183,7 @@ def test_points_go_to_tensorboard(folder: Path, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     arguments = [*small_bench(folder, tmp_path), "--seeds", "1"]
     assert main([*arguments, "--log-to", "tensorboard"]) == 0
-    ((run, points, _),) = RunStore(tmp_path).read_all()[0].values()
+    ((run, points, *_),) = RunStore(tmp_path).read_all()[0].values()
     written = events.EventAccumulator(str(tmp_path / "tensorboard" / run.identity))
     written.Reload()
     scalars = [(event.step, event.value) for event in written.Scalars("accuracy")]

@@ -71,7 +71,7 @@ def test_a_prompt_that_was_found_is_printed_and_can_be_used_as_words(
     assert measured is not None
     bench = ["bench", "--dataset", data, "--out", str(tmp_path / "b"), *SMALL[:-1], "zero-shot"]
     assert main([*bench, "--set", f"template={found[1]}"]) == 0
-    [(_, points, _)] = RunStore(tmp_path / "b").read_all()[0].values()
+    [(_, points, *_)] = RunStore(tmp_path / "b").read_all()[0].values()
     assert float(measured[1]) == pytest.approx(100 * points[0].accuracy, abs=0.05)
 
 

@@ -96,7 +96,9 @@ def test_the_model_and_its_classifiers_describe_themselves(serve: Callable[..., 
         "accepts": ["contexts", "texts"],
         "answers": "logits",
         "top_k": None,
+        **served.service.vlm.description(),
     }
+    assert len(about["fingerprint"]) == 32
     body = {"classnames": CLASSNAMES, "init": "a blurry {}, a toy."}
     opened = served.ann.send("POST", "/v1/classifiers", json=body).json()
     assert opened["template"] == "a blurry {}, a toy."
