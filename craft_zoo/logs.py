@@ -41,6 +41,8 @@ def collected() -> Iterator[list[str]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
+            # Of a file or socket of the caller's that is collected meanwhile.
+            warnings.simplefilter("ignore", ResourceWarning)
             warnings.showwarning = lambda message, *_args, **_named: messages.append(str(message))
             yield messages
     finally:

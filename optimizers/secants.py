@@ -219,7 +219,7 @@ class SecantMemory:
         changes = (self.outputs - self.span.coordinates(outputs)).transpose(1, 0, 2)
         weights = others / (1 + squares / reach**2)  # changes of long steps are not linear
         components, signal, level = _principal(changes, weights, moves, noise)
-        strength = signal / len(changes[0, 0])  # the mean output's variance in a step of length 1
+        strength = signal / changes.shape[2]  # variance of the mean output in a step of length 1
         ratio = np.float32(noise / signal.mean())
         shrunk = components.T * (signal / (signal + level)).astype(np.float32)
         curvature = _curvature(squares, reach)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -252,12 +253,16 @@ def test_a_fingerprint_shows_what_changes_answers_and_nothing_of_the_packages(
         for block in vlm._model.transformer.resblocks:
             block.mlp.gelu = torch.nn.ReLU()
 
+    def with_another_mean(vlm: OpenCLIP) -> None:
+        vlm._preprocess = copy.deepcopy(vlm._preprocess)  # all tiny models share it
+        vlm._preprocess.transforms[-1].mean = (0.5, 0.5, 0.5)
+
     before = fingerprint(lambda vlm: None)
     assert fingerprint(lambda vlm: setattr(vlm._model, "of_a_later_version", 3)) == before
     changed = {
         fingerprint(with_another_activation),
         fingerprint(lambda vlm: vlm._model.logit_scale.data.add_(1)),
-        fingerprint(lambda vlm: setattr(vlm._preprocess.transforms[-1], "mean", (0.5, 0.5, 0.5))),
+        fingerprint(with_another_mean),
         fingerprint(lambda vlm: vlm._model.half()),
     }
     assert len(changed - {before}) == 4
