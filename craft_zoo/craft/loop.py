@@ -84,7 +84,7 @@ def collaborate(
         recommended = optimizer.recommend()
         moved = space.prompts(recommended[None])[0]
         asked_for = np.flatnonzero((candidates == recommended).all(axis=1))
-        if len(asked_for) and asked_for[0] == int(np.argmin(losses)):
+        if int(np.argmin(losses)) in asked_for:
             deployed = best
         elif len(asked_for) and outputs and len(rows) == len(best):
             deployed = outputs[asked_for[0]]  # with noise, the least loss may be luck
