@@ -99,8 +99,7 @@ class RunSpec:
         later = {"sampling": source["sampling"], "fewer": source["fewer"]}
         if later == {"sampling": "coop", "fewer": "all"}:
             later["fewer"] = "all, without a draw"  # earlier, draws were made for small classes
-        before = {"measured_on": "test", "transfer": (), "answer_options": ""}
-        before["precision"] = "fp32"
+        before = {"measured_on": "test", "transfer": (), "answer_options": "", "precision": "fp32"}
         later |= {name: described.pop(name) for name in before}
         before |= {"sampling": "uniform", "fewer": "error"}
         described |= {name: value for name, value in later.items() if value != before[name]}

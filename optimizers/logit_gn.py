@@ -234,11 +234,10 @@ class LogitGN(Optimizer):
             self._loss_and_slope, model, self._in_blocks, l2_penalty=self._l2_penalty
         )
         steps = []
-        first = self._loss(model.at)
         for factor in _RADII:
             t = ball.minimize(factor * self._radius * self._unit)
             steps.append(self._center + t.ravel())
-            self._steps.append((factor * self._radius, first - ball.loss))
+            self._steps.append((factor * self._radius, ball.loss_at_center - ball.loss))
         return steps, model
 
     def _exploration_points(

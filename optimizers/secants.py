@@ -164,14 +164,13 @@ class SecantMemory:
         Returns:
             The model; None if no point other than the center is remembered.
         """
-        moves, squares = self._moves(center)
-        if not (squares > _TINY).any():
+        differences = self._differences(center, outputs)
+        if differences is None:
             return None
         assert self.span is not None, "something is remembered"
-        mean = squares.mean(axis=1, keepdims=True)
+        moves, squares, changes = differences
         curvature = _curvature(squares, reach)
-        ridge = _RIDGE * mean + _TINY
-        changes = (self.outputs - self.span.coordinates(outputs)).transpose(1, 0, 2)
+        ridge = _RIDGE * squares.mean(axis=1, keepdims=True) + _TINY
         n_blocks, n_moves, dim = moves.shape
         n_outputs = changes.shape[2]
         in_span = n_moves < dim and 4 * n_blocks * dim * n_outputs > _MOST_BYTES
@@ -211,15 +210,14 @@ class SecantMemory:
         Returns:
             The model; None if no point other than the center is remembered.
         """
-        moves, squares = self._moves(center)
-        others = squares > _TINY
-        if not others.any():
+        differences = self._differences(center, outputs)
+        if differences is None:
             return None
         assert self.span is not None, "something is remembered"
-        changes = (self.outputs - self.span.coordinates(outputs)).transpose(1, 0, 2)
+        moves, squares, changes = differences
+        others = squares > _TINY
         weights = others / (1 + squares / reach**2)  # changes of long steps are not linear
         components, signal, level = _principal(changes, weights, moves, noise)
-        strength = signal / changes.shape[2]  # variance of the mean output in a step of length 1
         ratio = np.float32(noise / signal.mean())
         shrunk = components.T * (signal / (signal + level)).astype(np.float32)
         curvature = _curvature(squares, reach)
@@ -239,7 +237,8 @@ class SecantMemory:
             expected[1:, b] = expected[0, b] + kernel[-latest:] @ shares
         near = outputs + self.span.outputs(rest.astype(np.float32)) + expected @ span
         model = LinearModel(moves, jacobian, near[0], OutputBasis(self.span.origin, span))
-        return SmoothedModel(model, near[1:], math.sqrt(noise / strength.sum()))
+        strength = signal.sum() / changes.shape[2]  # an output's variance in a step of length 1
+        return SmoothedModel(model, near[1:], math.sqrt(noise / strength))
 
     def find(self, point: np.ndarray) -> np.ndarray | None:
         """(B, n) outputs of the latest remembered evaluation of a point (B, d); None: of none."""
@@ -250,12 +249,22 @@ class SecantMemory:
             return None
         return self.span.origin + self.span.outputs(self.outputs[same[-1]])
 
-    def _moves(self, center: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(B, m, d) differences of the remembered points to the center; (B, m) squared lengths."""
+    def _differences(
+        self, center: np.ndarray, outputs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Differences of what is remembered to an evaluation at the center.
+
+        Returns:
+            Those of the points (B, m, d), their squared lengths (B, m), and those of the outputs'
+            coordinates (B, m, r); None if no point other than the center is remembered.
+        """
         moves = np.ascontiguousarray((self.points - center.astype(np.float32)).transpose(1, 0, 2))
         squares = np.square(moves).sum(axis=2)
+        if self.span is None or not (squares > _TINY).any():
+            return None
         self._measure(moves, squares)
-        return moves, squares
+        changes = (self.outputs - self.span.coordinates(outputs)).transpose(1, 0, 2)
+        return moves, squares, changes
 
     def _kernel(self, squares: np.ndarray, block: int) -> np.ndarray:
         """(m, m) inner products of a block's moves."""

@@ -39,6 +39,7 @@ class BallMinimizer:
     Attributes:
         t: (B, D) coordinates of the last minimiser; 0 before the first.
         loss: loss of the outputs predicted there, without the penalty.
+        loss_at_center: loss of the outputs at the balls' centers; NaN before the first minimiser.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class BallMinimizer:
         self._at_outputs: tuple[float, np.ndarray] | None = None  # loss and gradient there
         self._first = math.nan  # objective at the balls' centers
         self.t = np.zeros_like(self._center)
-        self.loss = math.nan
+        self.loss = self.loss_at_center = math.nan
 
     def minimize(self, radius: float) -> np.ndarray:
         """(B, d) approximate minimiser within ``radius``, warm-started at the last one."""
@@ -67,11 +68,11 @@ class BallMinimizer:
         momentum, known, objective = 1.0, self._at_outputs, math.nan
         for iteration in range(self._iterations):
             value, slope = known or self._loss(outputs_y)
+            if math.isnan(self._first):
+                self.loss_at_center, self._first = value, value + self._penalty(y)
             value += self._penalty(y)
             if not iteration:
                 objective = value
-            if math.isnan(self._first):
-                self._first = value
             gradient = self._model.slope(slope) + self._l2_penalty * (self._center + y)
             tried = None
             while True:

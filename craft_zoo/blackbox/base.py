@@ -372,10 +372,10 @@ def differing(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [name for name in then if name in now and then[name] != now[name]]
 
 
-def check_described(
+def other_model(
     name: str, then: Mapping[str, str], now: Mapping[str, str], when: str, mend: str
-) -> None:
-    """Check that an address or a file has the same model as before.
+) -> str | None:
+    """The sentence that an address or a file has another model than before; None: it has not.
 
     Args:
         name: the model's name.
@@ -383,18 +383,26 @@ def check_described(
         now: its present one.
         when: that time in words, for the message.
         mend: what to do if it is another model.
+    """
+    differs = differing(then, now)
+    if not differs:
+        return None
+    values = ", ".join(f"{name} {printable(then[name])} then, {now[name]} now" for name in differs)
+    return (
+        f"{name} is another model than when {when}, or answers in another form ({values}): {mend}"
+    )
+
+
+def check_described(
+    name: str, then: Mapping[str, str], now: Mapping[str, str], when: str, mend: str
+) -> None:
+    """Check that an address or a file has the same model as before; see :func:`other_model`.
 
     Raises:
         CraftZooError: it is another model.
     """
-    if differs := differing(then, now):
-        values = ", ".join(
-            f"{name} {printable(then[name])} then, {now[name]} now" for name in differs
-        )
-        raise CraftZooError(
-            f"{name} is another model than when {when}, or answers in another form "
-            f"({values}): {mend}"
-        )
+    if said := other_model(name, then, now, when, mend):
+        raise CraftZooError(said)
 
 
 class WrappedVLM(VLM):

@@ -45,8 +45,8 @@ class ReplayVLM(WrappedVLM):
     journal. A restarted program uses the recorded numbers, even if the arguments or the model's
     attributes have changed, because the requests must be the same.
 
-    The first request also records the :meth:`VLM.description` of a service, and a restarted program
-    first checks that the same model is served.
+    The first request also records the :meth:`VLM.identity` of the model, and a restarted program
+    first checks that it is the same.
 
     If the model bills nothing, the journal records at most 8 GB: a restarted program computes the
     later answers again.
