@@ -15,8 +15,8 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.chat_answers import Named, is_cut, letter_of, named, normal, text_of
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
-from craft_zoo.client.paid import data_url
-from craft_zoo.client.questions import Limits, Question, QuestionVLM, Reply, request_usage
+from craft_zoo.client.paid import Reply, data_url
+from craft_zoo.client.questions import Limits, Question, QuestionVLM, request_usage
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 from craft_zoo.counts import counted
 

@@ -10,8 +10,8 @@ from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
-from craft_zoo.client.paid import data_url
-from craft_zoo.client.questions import Limits, Question, QuestionVLM, Reply, request_usage
+from craft_zoo.client.paid import Reply, data_url
+from craft_zoo.client.questions import Limits, Question, QuestionVLM, request_usage
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 
 SCHEME = "openai:"

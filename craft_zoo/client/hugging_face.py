@@ -7,7 +7,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from craft_zoo.blackbox.usage import Price, Usage
 from craft_zoo.client.failures import MISREAD, status_failure
 from craft_zoo.client.files import ImageFiles, file_of
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
-from craft_zoo.client.paid import PaidVLM
+from craft_zoo.client.paid import PaidVLM, Reply
 from craft_zoo.client.probabilities import log_of
 from craft_zoo.client.retrying import Damaged, Retrying, clamped
 from craft_zoo.client.word_box import WordBox, check_distinct
@@ -36,13 +36,6 @@ _NO_JSON = 2  # attempts after which an answer without JSON is a permanent failu
 _ONE = Usage(predictions=1)
 
 
-class _Scores(NamedTuple):
-    """An answer: (C,) probabilities of the labels, and what was billed for it."""
-
-    row: np.ndarray
-    usage: Usage = _ONE
-
-
 class HuggingFaceVLM(PaidVLM):
     """A model behind Hugging Face's task API ``zero-shot-image-classification``.
 
@@ -52,7 +45,8 @@ class HuggingFaceVLM(PaidVLM):
     Each request has an ``Idempotency-Key``, which is the same for retries and for a resumed run.
     ``craft-zoo serve``, which offers this API too, bills a key once. Other endpoints ignore the key
     and may bill a retry again, so the retry of a request that may have been billed counts again
-    towards the cost limit.
+    towards the cost limit. Each answer is recorded as it arrives (:meth:`keep_responses`), so that
+    a restarted process asks again only for what was not answered.
 
     Args:
         url: URL of the endpoint, with or without the prefix ``hf-api:``.
@@ -140,17 +134,18 @@ class HuggingFaceVLM(PaidVLM):
         headers = {"Content-Type": "application/json", IDEMPOTENCY_HEADER: key}
         most = _LABEL_BYTES * len(labels)
 
-        def send() -> _Scores:
+        def send() -> Reply:
             try:
                 answer = self._http.send("POST", "", body, headers, most=most)
                 if answer.status != 200:
                     raise self._refused(answer)
-                return _Scores(self._row(answer, labels))
+                return Reply([self._row(answer, labels)], _ONE)
             except Damaged:
                 self._http.reconnect()
                 raise
 
-        return self._pay(send, _ONE, stop or threading.Event()).row
+        reply = self._pay_once(key, send, _ONE, stop or threading.Event())
+        return np.array(reply.answers[0])
 
     def _refused(self, answer: Answer) -> Exception:
         about = answer.json if isinstance(answer.json, dict) else {}
@@ -166,7 +161,7 @@ class HuggingFaceVLM(PaidVLM):
             mend="check the endpoint and its task",
         )
 
-    def _row(self, answer: Answer, labels: Sequence[str]) -> np.ndarray:
+    def _row(self, answer: Answer, labels: Sequence[str]) -> list[float]:
         said = answer.json
         if said is None:
             raise Damaged("its answer is not JSON", attempts=_NO_JSON, billed=True)
@@ -187,7 +182,7 @@ class HuggingFaceVLM(PaidVLM):
         missing = [label for label in labels if label not in scores]
         if missing:
             raise self._wrong(f"has no label {missing[0]!r}")
-        return np.array([scores[label] for label in labels])
+        return [scores[label] for label in labels]
 
     def _wrong(self, what: str) -> CraftZooError:
         return CraftZooError(
@@ -202,6 +197,7 @@ class _Endpoint(WordBox):
     def _answers(
         self, prompts: Sequence[str | tuple[str, ...]], images: ImageFiles, name: str | None
     ) -> Iterator[np.ndarray]:
+        self._owner._log.begin(name)
         answers: dict[str | tuple[str, ...], np.ndarray] = {}
         for prompt in prompts:
             if prompt not in answers:
@@ -216,8 +212,7 @@ class _Endpoint(WordBox):
         When one request fails, no further request or retry is sent.
 
         Raises:
-            CraftZooError: see :meth:`HuggingFaceVLM.ask`; if the cost limit would be exceeded,
-                nothing is sent.
+            CraftZooError: see :meth:`HuggingFaceVLM.ask`.
         """
         owner, places, stop = self._owner, list(images.first.values()), threading.Event()
         labels: Sequence[str] = self.classnames
@@ -229,14 +224,14 @@ class _Endpoint(WordBox):
                     f"{owner.name} identifies classes by their prompts, and two are equal: give "
                     f"each class its own prompt"
                 )
-        owner.cost_limit.check(_ONE * len(places))
 
         def ask(place: int) -> np.ndarray:
             image = file_of(images.sources[place])
             return owner.ask(image, labels, prompt, name=name, stop=stop)
 
         try:
-            rows = dict(zip(places, prefetched(ask, places, owner._concurrency), strict=True))
+            found = prefetched(ask, places, owner._concurrency, stop=stop)
+            rows = dict(zip(places, found, strict=True))
         finally:
             stop.set()
         return np.stack([rows[images.first[key]] for key in images.keys])

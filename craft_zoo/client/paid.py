@@ -8,9 +8,9 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, TypeVar
+from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 from PIL import Image
 
@@ -142,6 +142,25 @@ class PaidClient:
         return replace(estimate, input_tokens=math.ceil(ratio * estimate.input_tokens))
 
 
+class Reply(NamedTuple):
+    """A service's reply to the questions of a request about an image.
+
+    Attributes:
+        answers: for each question the probability of each option, or [p] that the statement is
+            true; None where the service refused to answer.
+        usage: what the service bills for the request.
+        source: what the probabilities are made of, if the service does not state them.
+        said: what it said instead of an answer, if that is known.
+        mend: how to get an answer, if that is known.
+    """
+
+    answers: list[list[float] | None]
+    usage: Usage
+    source: str = ""
+    said: str = ""
+    mend: str = ""
+
+
 class PaidVLM(PaidClient, VLM):
     """A service that bills its answers, and to which images are sent with queries.
 
@@ -201,6 +220,25 @@ class PaidVLM(PaidClient, VLM):
     def next_question(self, name: str) -> None:
         """See :meth:`VLM.next_question`."""
         self._keys.name_next(name)
+
+    def _pay_once(
+        self,
+        key: str,
+        send: Callable[[], Reply],
+        estimate: Usage,
+        stop: threading.Event,
+        *,
+        predictions: int = 0,
+    ) -> Reply:
+        """As :meth:`_pay`, unless an earlier process has the reply of this query under the key."""
+        known = self._log.get(key)
+        if known is not None:
+            answers, usage, *others = known
+            self.cost_limit.record(Usage(predictions=predictions) + Usage(*usage))
+            return Reply(answers, Usage(*usage), *others)
+        reply = self._pay(send, estimate, stop, predictions=predictions)
+        self._log.put(key, [reply.answers, astuple(reply.usage), *reply[2:]])
+        return reply
 
     def _say(self, what: str) -> None:
         """Log what the service does, in one line, unless this was done before."""

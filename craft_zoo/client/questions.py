@@ -8,7 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple, Unpack
 
@@ -24,6 +24,7 @@ from craft_zoo.client.paid import (
     TOGETHER,
     PaidSettings,
     PaidVLM,
+    Reply,
     prompt_for,
     sample_of,
     token_count,
@@ -61,25 +62,6 @@ class Question:
 
     instructions: str
     options: tuple[tuple[str, str], ...] = ()
-
-
-class Reply(NamedTuple):
-    """A service's reply to the questions of a request.
-
-    Attributes:
-        answers: for each question the probability of each option, or [p] that the statement is
-            true; None where the service refused to answer.
-        usage: what the service bills for the request.
-        source: what the probabilities are made of, if the service does not state them.
-        said: what it said instead of an answer, if that is known.
-        mend: how to get an answer, if that is known.
-    """
-
-    answers: list[list[float] | None]
-    usage: Usage
-    source: str = ""
-    said: str = ""
-    mend: str = ""
 
 
 def request_usage(input_tokens: Any, output_tokens: Any) -> Usage:
@@ -348,11 +330,6 @@ class QuestionVLM(PaidVLM):
     def _send(self, image: bytes, part: _Part, name: str | None, stop: threading.Event) -> Reply:
         request = self.service.request(image, part.questions)
         key = self._keys.key(json.dumps(request, sort_keys=True).encode(), name)
-        known = self._log.get(key)
-        if known is not None:
-            answers, usage, *source = known
-            self.cost_limit.record(Usage(predictions=part.prompts) + Usage(*usage))
-            return Reply(answers, Usage(*usage), *source)
 
         def ask() -> Reply:
             try:
@@ -366,9 +343,7 @@ class QuestionVLM(PaidVLM):
             return reply
 
         estimate = self.service.expected(request, image)
-        reply = self._pay(ask, estimate, stop, predictions=part.prompts)
-        self._log.put(key, [reply.answers, astuple(reply.usage), *reply[2:]])
-        return reply
+        return self._pay_once(key, ask, estimate, stop, predictions=part.prompts)
 
 
 class _Part(NamedTuple):

@@ -17,13 +17,12 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.decisions import probability
 from craft_zoo.client.failures import reading, status_failure, useless
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
-from craft_zoo.client.paid import data_url, media_type
+from craft_zoo.client.paid import Reply, data_url, media_type
 from craft_zoo.client.questions import (
     Limits,
     Question,
     QuestionService,
     QuestionVLM,
-    Reply,
     request_usage,
 )
 from craft_zoo.client.retrying import Damaged

@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,13 @@ def served(vlm: OpenCLIP, tmp_path: Path) -> Iterator[Any]:
         yield running
 
 
-def ask(served: Any, transport: Losing, task: Task, journal: Journal) -> np.ndarray:
+def ask(
+    served: Any, transport: Losing, task: Task, journal: Journal, *, concurrency: int = 2
+) -> np.ndarray:
     vlm = HuggingFaceVLM(
         f"{served.url}/hf/zero-shot-image-classification",
         token=served.key,
-        concurrency=2,
+        concurrency=concurrency,
         retrying=Retrying(attempts=3, sleep=lambda _: None),
         transport=transport,
     )
@@ -78,6 +81,21 @@ def test_killed_it_is_billed_once(served: Any, small_task: Task, tmp_path: Path)
         answers = ask(served, transport, small_task, journal)
     assert transport.asked < len(small_task.train)  # the first part came from the journal
     assert RemoteVLM(served.url, api_key=served.key).usage().predictions == len(small_task.train)
+    with Journal(tmp_path / "whole") as journal:
+        again = ask(served, Losing(Died), small_task, journal)
+    np.testing.assert_allclose(again, answers, atol=1e-5)
+
+
+def test_killed_within_a_query_it_sends_no_answered_image_again(
+    served: Any, small_task: Task, tmp_path: Path
+) -> None:
+    asked = 0
+    for place in (3, 2, 0):  # answers that are lost; other endpoints bill them again
+        transport = Losing(Died, place)
+        with Journal(tmp_path / "journal") as journal, suppress(Died):
+            answers = ask(served, transport, small_task, journal, concurrency=1)
+        asked += transport.asked
+    assert asked == len(small_task.train) + 2
     with Journal(tmp_path / "whole") as journal:
         again = ask(served, Losing(Died), small_task, journal)
     np.testing.assert_allclose(again, answers, atol=1e-5)
