@@ -8,20 +8,32 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-_THOUGHT = r"[<◁]{}(?:think|thinking|thought|reasoning)[>▷]"
-_THOUGHTS = re.compile(
-    rf"^.*{_THOUGHT.format('/')}|{_THOUGHT.format('')}.*", re.DOTALL | re.IGNORECASE
+_TAG = r"(?:\w+:)?(?:think|thinking|thought|reasoning|analysis|reflection)\|?[>▷\]]"
+# The others are gpt-oss's channels, with and without their tags, and MedGemma's tokens.
+_BEGIN = rf"[<◁\[]\|?{_TAG}|<\|channel\|>(?!final)|\Aanalysis(?=\w)|<unused94>"
+_END = rf"[<◁\[]\|?/{_TAG}|<\|channel\|>final\b[^\n]*?<\|message\|>|assistantfinal|<unused95>"
+_THOUGHTS = re.compile(rf"^.*(?:{_END})|(?:{_BEGIN}).*", re.DOTALL | re.IGNORECASE)
+# "The answer is B", "Answer: B", "boxed{B}"; not "unlike answer A".
+_ANSWER = re.compile(
+    r"(?:answer|boxed)\b(?:\s+is\b\W*|\W*[^\w\s]\W*(?:is\b\W*)?)(.*)", re.IGNORECASE
 )
-_ANSWER = re.compile(r"(?:answer|boxed)\b\W*(?:is\b\W*)?(.*)", re.IGNORECASE)
 _NEGATED = re.compile(
-    r"\b(?:no|not|none|neither|nor|never|cannot|unable|unsure|sorry)\b|n['’]t\b", re.IGNORECASE
+    r"\b(?:no|not|none|neither|nor|never|cannot|unable|unsure|sorry|wrong|incorrect|except|excluding"
+    r"|unlikely|impossible|(?:rather|other) than|instead of|rul\w+ out"
+    r"|nicht|kein\w*|weder|pas|aucune?|ni|ning[uú]n\w*|não|nenhum\w*|non|nessun\w*|niet|geen|не|нет)\b"
+    r"|n['’]t\b|[不没沒非無]|ない|ません|아니|않",
+    re.IGNORECASE,
 )
 _CUT_WORD = re.compile(r"(?<=\w)\s+(?:a|I)$")  # "The image shows a", which an option would follow
 _SIGN = r"[^\W_]"  # a letter or a digit
-# Alone, not in "I'm", "T-shirt" or "e.g.".
-_ALONE = rf"(?<!{_SIGN})(?<!{_SIGN}['’-])(?<![A-Za-z]\.)([{{}}])(?!['’-]?{_SIGN}|\.{_SIGN}\b)"
-_KEYWORD = re.compile(r"(?:option|choice|letter)\W*$", re.IGNORECASE)
-_ARTICLE = re.compile(rf" (?!(?:and|as|because|is|or|since|to)\b){_SIGN}")  # after A or I
+# Alone, not in "I'm", "T-shirt", "e.g." or "T恤"; but in "答案是B" and "Bです", without spaces.
+_ALONE = (
+    rf"(?:(?<=[是为為选選择擇项項案第或和は])|(?<!{_SIGN}))(?<!{_SIGN}['’-])(?<![A-Za-z]\.)"
+    rf"([{{}}])(?=[是为為选選项項或和でだ입]|(?!['’-]?{_SIGN}|\.{_SIGN}\b))"
+)
+_KEYWORD = re.compile(r"(?:option|choice|letter)(?:\s+is)?\W*$", re.IGNORECASE)
+# After A, E, I or O, which are words of some languages.
+_ARTICLE = re.compile(rf" (?!(?:and|as|because|is|or|since|to)\b){_SIGN}")
 
 
 class Named(NamedTuple):
@@ -110,7 +122,7 @@ def _mentions(text: str, values: Sequence[str], *, cut: bool) -> list[Named]:
         return []
     for one in re.finditer(_ALONE.format(letters + letters.lower()), rest):
         before, sign, after = rest[: one.start()], one[1], rest[one.end() :]
-        is_word = sign in "AaIi" and _ARTICLE.match(after)
+        is_word = sign in "AEIOaeio" and _ARTICLE.match(after)
         first = not is_word and not re.search(_SIGN, before)
         if first or _KEYWORD.search(before) or (sign in letters.replace("I", "") and not is_word):
             found.append(Named(letters.index(sign.upper()), one.start()))

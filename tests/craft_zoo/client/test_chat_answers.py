@@ -37,6 +37,8 @@ $\boxed{B}$|\boxed{\text{B}}|\boxed{dog}|\( B \)
 dog|Dog|DOG|dog.|dog!|a dog|A dog|A dog.|the dog|"dog"|“dog”|„dog“|‚dog‘|‘dog’|« dog »|»dog«
 **dog**|`dog`|*Dog*|ｄｏｇ|- dog|• dog|1. dog|2. dog|3) dog|#2: dog|Class: dog|label=dog
 The image shows a dog.|This is a dog on a lawn.|It's a dog, I think.|I see a dog
+答案是B|答案：B。|我选择B选项|选B|第B项|B是狗|答えはBです|正解：B|정답은 B입니다
+La réponse est B|The letter is b.
 <think>A cat? No, a dog.</think>B|◁think▷A◁/think▷B|<thinking>A</thinking>B<thinking>A
 """
 
@@ -48,6 +50,12 @@ def test_an_answer_names_its_option(answer: str) -> None:
 
 def test_answers_of_several_lines() -> None:
     assert place_of("<think>\nC or A\n</think>\n\n**dog**") == 1
+    assert place_of("[THINK]A[/THINK]B") == place_of("<seed:think>A</seed:think>B") == 1
+    analysis, final = "<|channel|>analysis<|message|>", "<|channel|>final<|message|>"
+    assert place_of(f"{analysis}A<|end|><|start|>assistant{final}B<|return|>") == 1
+    assert place_of(f"{analysis}I think B") is None
+    assert place_of("analysisIs it A?assistantfinalB") == 1  # without the special tokens
+    assert place_of("<unused94>thought\nA<unused95>B") == 1
     assert place_of("It looks like a cat.</think>\n\nB") == 1  # the tag before is in the template
     assert place_of('```json\n{"answer": "B"}\n```') == 1
     assert place_of("B\n\nThe image shows a dog and no cat.") == 1
@@ -75,7 +83,10 @@ T-shirt|e.g. D.C.|B or C|A or B|A and B|A, B|A/B|dog or cat|B. cat|A dog and a c
 Options A to D|A-D|not B|B, not A
 I'm sorry, but this is no dog.|I can't see a dog.|I can’t tell if it is a dog
 It isn't a dog|The answer is not B|neither A nor B|None of the above|unable to see a dog
-<think>B|<think>B or A?|the black one|footed albatross|{"answer": null}|{"error": "busy"}
+B is incorrect|anything other than B|Die Antwort ist nicht B|Ce n'est pas B|不是B|Bではありません
+B或C|The answer is B. Unlike answer A, it barks
+<think>B|<think>B or A?|[THINK]B|analysisB? Or|<unused94>thought B
+the black one|footed albatross|{"answer": null}|{"error": "busy"}
 """
 
 
@@ -87,6 +98,11 @@ def test_other_answers_name_none(answer: str) -> None:
 @pytest.mark.parametrize("answer", ["I", "I'm", "I’m sorry", "I cannot", "I see", "A picture"])
 def test_words_are_no_letters(answer: str) -> None:
     assert place_of(answer, THING) == (8 if answer == "I" else None)
+
+
+@pytest.mark.parametrize("answer", ["O cachorro", "E il cane", "T恤", "这是T恤", "维生素C", "B超"])
+def test_words_of_other_languages_are_no_letters(answer: str) -> None:
+    assert place_of(answer, tuple(f"thing {number}" for number in range(20))) is None
 
 
 @pytest.mark.parametrize(
