@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from craft_zoo.errors import CraftZooError, CraftZooWarning, did_you_mean
@@ -232,11 +233,18 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print a :class:`CraftZooWarning` as a sentence, once, and other warnings as Python does."""
-    if issubclass(category, CraftZooWarning):
-        if str(message) not in shown:
-            print(f"craft-zoo: {printable(str(message))}", file=file or sys.stderr)
-        shown.add(str(message))
+    """Print warnings of this package and of Pillow as a sentence, once, others as Python does."""
+    said = str(message) if issubclass(category, CraftZooWarning) else ""
+    if Path(filename).parent.name == "PIL":
+        from craft_zoo.data.images import being_read  # imports Pillow
+
+        if (image := being_read()) is not None:
+            reason = str(message).strip().rstrip(".")
+            said = f"image {image} may be damaged or too large ({reason}): check it"
+    if said:
+        if said not in shown:
+            print(f"craft-zoo: {printable(said)}", file=file or sys.stderr)
+        shown.add(said)
     else:
         text = warnings.formatwarning(message, category, filename, lineno, line)
         print(text, end="", file=file or sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 
@@ -27,17 +28,17 @@ def file_of(source: ImageSource) -> bytes:
         BrokenImageError: the file is missing or cannot be read, or the array is no image.
     """
     content = None
-    if isinstance(source, str | Path):
-        with reading(source):
+    with reading(source) if isinstance(source, str | Path) else nullcontext():
+        if isinstance(source, str | Path):
             content = Path(source).read_bytes()
-    elif isinstance(source, DerivedImage):
-        content = source.file()
-    if (
-        content is not None
-        and content.startswith(_SENT)
-        and all(step.startswith("turned") for step in steps_of(io.BytesIO(content)))
-    ):
-        return content
+        elif isinstance(source, DerivedImage):
+            content = source.file()
+        if (
+            content is not None
+            and content.startswith(_SENT)
+            and all(step.startswith("turned") for step in steps_of(io.BytesIO(content)))
+        ):
+            return content
     file = io.BytesIO()
     open_image(source).save(file, "PNG", compress_level=_COMPRESSION)
     return file.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from craft_zoo.data.pixels import (
     upright_size,
 )
 from craft_zoo.errors import CraftZooError
+
+_LOCAL = threading.local()
 
 
 class DerivedImage(ABC):
@@ -202,20 +205,33 @@ def hash_content(about: str, content: bytes) -> bytes:
 def reading(name: object) -> Iterator[None]:
     """Convert exceptions of Pillow's decoders to :class:`BrokenImageError`.
 
+    Within, :func:`being_read` returns the name, for warnings of the decoders.
+
     Args:
         name: name of the image in the message.
 
     Raises:
         BrokenImageError: the body of the ``with`` statement raised an exception.
     """
+    before, _LOCAL.name = being_read(), name
     try:
         yield
     except CraftZooError:
         raise
     except FileNotFoundError:
         raise BrokenImageError(f"image {name} does not exist", "check the path") from None
+    except Image.DecompressionBombError as error:
+        fault = f"image {name} is too large ({str(error).rstrip('.')})"
+        raise BrokenImageError(fault, "make it smaller") from None
     except Exception as error:  # decoders raise undocumented exceptions on corrupt data
         reason = str(error) or type(error).__name__
         raise BrokenImageError(
             f"image {name} cannot be read ({reason})", "replace or remove it"
         ) from None
+    finally:
+        _LOCAL.name = before
+
+
+def being_read() -> object | None:
+    """Name of the image that this thread is reading; None: none."""
+    return getattr(_LOCAL, "name", None)

@@ -151,20 +151,31 @@ class OpenCLIP(ServingVLM):
         )
         vlm.precision, vlm._files = precision, files
         if precision != "fp32":
-            vlm._check_precision(precision)
+            vlm._check_precision()
         return vlm
 
-    def _check_precision(self, precision: str) -> None:
+    def _check_precision(self) -> None:
         # open_clip converts only some parts of a model, so a combination may fail at run time.
-        pixels = np.zeros((8, 8, 3), dtype=np.uint8)
-        try:
-            images = self.images([pixels], keep=False)
+        with self._computing():
+            images = self.images([np.zeros((8, 8, 3), dtype=np.uint8)], keep=False)
             box = self.classifier(["cat"])
             list(box.logits(box.initial_context[None], images))
-        except RuntimeError as error:
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Name the model in errors of torch and timm, which raise them for inputs that misfit."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (AssertionError, RuntimeError) as error:
+            reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+            size = "x".join(map(str, np.atleast_1d(self._model.visual.image_size)))
+            mend = f"check image_size in its configuration, which is {size}"
+            if self.precision != "fp32":
+                mend = "use precision='fp32' (--precision fp32)"
             raise CraftZooError(
-                f"{self.name} cannot compute in {precision} ({str(error).splitlines()[0]}): "
-                f"use precision='fp32' (--precision fp32)"
+                f"{self.name} cannot compute in {self.precision} ({reason}): {mend}"
             ) from error
 
     def images(
@@ -173,10 +184,11 @@ class OpenCLIP(ServingVLM):
         """Encode images, see :meth:`VLM.images`.
 
         Raises:
-            CraftZooError: there is no image, or one is missing or corrupt.
+            CraftZooError: there is no image, one is missing or corrupt, or the model's image tower
+                takes images of another size.
         """
         images = as_images(images)
-        with self._adding(shared_tokens(images)):
+        with self._computing(), self._adding(shared_tokens(images)):
             if keep:
                 return _Features(self._encode_images(images, progress), self, images)
             features, lengths = self._encode_images.with_lengths(images, progress)

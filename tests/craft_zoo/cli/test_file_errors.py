@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from craft_zoo.cli import cache, main
+from craft_zoo.client.files import file_of
+from craft_zoo.data import open_image
 
 
 @pytest.mark.parametrize(
@@ -52,3 +57,30 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly(
         monkeypatch.setattr("sys.stdout", output)
         assert main(["cache"]) == 1
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("read", [open_image, file_of])
+def test_large_and_damaged_images_are_named_in_one_sentence(
+    read: Callable[[Path], object],
+    image_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Pillow warns of them without their names."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    small, large, huge = (image_folder / f"{height}.png" for height in (20, 40, 70))
+    for path in (small, large, huge):
+        Image.new("RGB", (30, int(path.stem))).save(path)
+
+    def run(_: object) -> int:
+        return len([read(path) for path in (small, large, huge)])
+
+    monkeypatch.setattr(cache, "run", run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        main(["cache"])
+    warned, *error = capsys.readouterr().err.splitlines()
+    assert warned.startswith(f"craft-zoo: image {large} may be damaged or too large (")
+    if read is open_image:
+        assert error[0].startswith(f"craft-zoo: image {huge} is too large (Image size (2100 ")
+        assert error[0].endswith("): make it smaller")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from craft_zoo import mini
 from craft_zoo.blackbox import VLM, load_vlm
@@ -44,6 +47,56 @@ def test_an_architecture_from_a_local_file(model: str, small_task: Task, tmp_pat
     assert load_vlm(vlm.name).name == vlm.name
 
 
+TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 1}
+OWN = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16}
+TIMM = {"image_size": 160, "timm_model_name": "test_vit"}
+SIGLIP = TEXT | {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
+CONFIGS = {
+    "SigLIP": (TIMM | {"timm_pool": "map", "timm_proj": "none"}, SIGLIP),
+    "timm, class token": (TIMM | {"timm_pool": "token", "timm_proj": "linear"}, TEXT),
+    "timm, mean": (TIMM | {"timm_pool": "avg", "timm_proj": "mlp"}, TEXT),
+    "mean": (OWN | {"pool_type": "avg", "final_ln_after_pool": True}, TEXT),
+    "attentional": (OWN | {"attentional_pool": True, "attn_pooler_heads": 4}, TEXT),
+    "CoCa": (
+        OWN | {"attentional_pool": True, "attn_pooler_heads": 4, "output_tokens": True},
+        TEXT | {"embed_cls": True, "output_tokens": True},
+    ),
+    "first position": (OWN, TEXT | {"pool_type": "first"}),
+}
+
+
+def folder_of(config: dict[str, Any], path: Path) -> str:
+    """The name of a model with random weights in a folder."""
+    size = {"size": config["vision_cfg"]["image_size"]}
+    file = path / "open_clip_config.json"
+    file.write_text(json.dumps({"model_cfg": config, "preprocess_cfg": size}))
+    torch.manual_seed(0)
+    model = open_clip.create_model(f"local-dir:{path}", load_weights=False)
+    save_file(model.state_dict(), path / "open_clip_model.safetensors")
+    return f"local-dir:{path}"
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_every_kind_of_pooling(kind: str, small_task: Task, tmp_path: Path) -> None:
+    vision, text = CONFIGS[kind]
+    config = {"embed_dim": 64, "vision_cfg": vision, "text_cfg": text, "custom_text": True}
+    if kind == "SigLIP":
+        config["init_logit_bias"] = -10
+    if kind == "CoCa":
+        config |= {"embed_dim": 32, "multimodal_cfg": TEXT}
+    vlm = OpenCLIP.load(folder_of(config, tmp_path), cache=False)
+    assert_open_clips_logits(vlm, small_task)
+
+
+def test_an_image_size_that_the_tower_does_not_take_is_a_sentence(tmp_path: Path) -> None:
+    vision = TIMM | {"image_size": 150, "timm_pool": "token", "timm_proj": "linear"}
+    name = folder_of({"embed_dim": 64, "vision_cfg": vision, "text_cfg": TEXT}, tmp_path)
+    with pytest.raises(
+        CraftZooError, match=r"divisible by patch size.*: check image_size .* is 150"
+    ):
+        load_vlm(name).images([np.zeros((8, 8, 3), np.uint8)], keep=False)
+
+
 def assert_open_clips_logits(vlm: OpenCLIP, task: Task) -> None:
     """Equal to logit_scale · encode_image · encode_text of the same sentence, to 1e-4."""
     images = task.test.images[:12]
@@ -53,7 +106,8 @@ def assert_open_clips_logits(vlm: OpenCLIP, task: Task) -> None:
     with torch.inference_mode():
         pixels = torch.stack([preprocess(open_image(image)) for image in images])
         texts = tokenizer([f"a photo of a {name}." for name in NAMES])
-        theirs, _ = model.get_logits(pixels, texts)
+        theirs = model.encode_image(pixels, normalize=True) @ model.encode_text(texts, True).T
+        theirs = model.logit_scale.exp() * theirs + (getattr(model, "logit_bias", None) or 0)
     assert ours.shape == (12, 3)
     assert ours.dtype == np.float32
     assert np.abs(ours - theirs.numpy()).max() < 1e-4
