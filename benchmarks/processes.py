@@ -64,6 +64,7 @@ def run_in_processes(
     threads = threads or max(1, _cores() // jobs)
     datasets = datasets or OpenedDatasets()
     check_tasks(runs, datasets)
+    store.check_opened(open_vlm)  # workers may see none of the finished runs
     queue = RunQueue(store, runs, listener)
     start = (open_vlm, store.folder, in_flight, threads, datasets)
     workers = [_Worker(start) for _ in range(min(jobs, len(queue.waiting)))]

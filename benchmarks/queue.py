@@ -28,6 +28,9 @@ class Listener(Protocol):
     def ended(self, run: RunSpec, point: Point, reason: str) -> None:
         """A run ended before spending its budget; ``finished`` follows."""
 
+    def refused(self, run: RunSpec, questions: int) -> None:
+        """The model has refused to answer some questions of an attempt at a run."""
+
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
         """A run finished, or (``resumed``) was found finished in the store."""
 

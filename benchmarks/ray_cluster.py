@@ -55,6 +55,7 @@ def run_on_ray(
         from ray.util.queue import Queue
     datasets = datasets or OpenedDatasets()
     check_tasks(runs, datasets)
+    store.check_opened(open_vlm)  # workers may see none of the finished runs
     queue = RunQueue(store, runs, listener)
     if not queue.waiting:
         return queue.curves()

@@ -38,6 +38,9 @@ class TensorBoard(Listener):
     def ended(self, run: RunSpec, point: Point, reason: str) -> None:
         """Ignored, as the run's last point was logged by ``measured``."""
 
+    def refused(self, run: RunSpec, questions: int) -> None:
+        """Ignored, as it is no measured point."""
+
     def started(self, run: RunSpec) -> None:
         """Open the run's log and purge old points, as a resumed run reports all points again."""
         self._close(run)

@@ -301,9 +301,9 @@ def say_skipped(name: str, skipped: Sequence[str], console: Console) -> None:
         console.print(f"  and {len(skipped) - _NAMED:,} more")
 
 
-def say_refused(vlm: VLM, console: Console) -> None:
+def say_refused(refused: int, console: Console) -> None:
     """Print how many questions a service has refused, if any."""
-    if refused := getattr(vlm, "refused", 0):
+    if refused:
         console.print(f"{counted(refused, 'question')} refused, and counted as undecided")
 
 

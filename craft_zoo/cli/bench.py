@@ -35,6 +35,7 @@ from craft_zoo.cli.arguments import (
     check_in_flight,
     given_data,
     read_assignments,
+    say_refused,
     unpriced_llm,
 )
 from craft_zoo.cli.dry_run import answered_by, dry_run, plan_model
@@ -148,6 +149,7 @@ def run(options: argparse.Namespace) -> int:
         console.print(table)
         console.print()
     console.print(_LEGEND, soft_wrap=True)
+    say_refused(bars.refusals, console)
     ends = [points[-1] for points in curves.values()]
     if (llm := sum((end.llm for end in ends), Usage())) != Usage():
         cost = sum(end.llm_cost for end in ends)

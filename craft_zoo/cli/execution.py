@@ -19,7 +19,7 @@ from craft_zoo.benchmarks import (
 )
 from craft_zoo.benchmarks.runner import check_tasks
 from craft_zoo.benchmarks.tensorboard import TensorBoard
-from craft_zoo.blackbox import ModelSpec, is_address
+from craft_zoo.blackbox import ModelSpec
 from craft_zoo.cli.arguments import say_skipped
 from craft_zoo.console import open_console
 from craft_zoo.data import OpenedDatasets
@@ -109,8 +109,6 @@ def execute(
     here = options.executor is None and options.jobs == 1
     vlm = model.open() if here else None
     store = RunStore(options.out)
-    if not here and is_address(model.model):
-        store.check_model(model.open())
     write_config(runs, options.out, grid)  # for reports on an unfinished grid
     if options.log_to == "tensorboard":
         board: Any = TensorBoard(store.folder / "tensorboard")

@@ -123,6 +123,7 @@ class BenchBars:
 
     Attributes:
         reused: number of runs that had finished before this call.
+        refusals: number of questions that the model has refused to answer.
     """
 
     def __init__(self, progress: Progress, runs: Collection[RunSpec]) -> None:
@@ -139,7 +140,7 @@ class BenchBars:
         self._ends: dict[RunSpec, float] = {}  # when a run in progress ends, infinity: unknown
         self._took: dict[tuple[str, ...], dict[RunSpec, float]] = {}  # seconds, or as expected
         self._done = self._failures = 0
-        self.reused = 0
+        self.reused = self.refusals = 0
         self._show_grid()
 
     def reading(self, run: RunSpec, done: int, total: int) -> None:
@@ -174,6 +175,9 @@ class BenchBars:
             soft_wrap=True,
             markup=False,
         )
+
+    def refused(self, run: RunSpec, questions: int) -> None:
+        self.refusals += questions
 
     def finished(self, run: RunSpec, points: Sequence[Point], *, resumed: bool) -> None:
         self.reused += resumed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import multiprocessing
@@ -166,6 +167,27 @@ def test_a_run_whose_process_always_dies_is_given_up(folder: Path, tmp_path: Pat
 def small_bench(folder: Path, out: Path) -> list[str]:
     given = ["--budget", "9", "--method", "spsa-clip", "--set", "intrinsic_dim=9", "--shots", "2"]
     return ["bench", "--dataset", f"folder:{folder}", "--out", str(out), *given]
+
+
+@pytest.mark.parametrize("execute", [functools.partial(run_in_processes, jobs=2), run_on_ray])
+def test_finished_runs_of_another_model_are_refused(
+    execute: Callable[..., Any], vlm: OpenCLIP, folder: Path, tmp_path: Path
+) -> None:
+    """Even if no run is left, and where workers do not see the store."""
+    pytest.importorskip("ray")
+    weights = tmp_path / "weights.pt"
+
+    def opened(content: str) -> OpenCLIP:
+        weights.write_text(content)
+        found = copy.copy(vlm)
+        found._files = [weights]
+        return found
+
+    store, runs = RunStore(tmp_path / "store"), grid(folder, budget=20)[:1]
+    Bench(opened("first"), store).run(runs)
+    with pytest.raises(CraftZooError, match="craft-mini is another model than when"):
+        execute(lambda: opened("second"), store, runs)
+    assert len(execute(lambda: opened("first"), store, runs)) == 1
 
 
 def test_bench_takes_jobs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -122,6 +122,22 @@ def test_refused_questions_are_counted(
     assert "2 questions refused, and counted as undecided" in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("undrawn")
+def test_a_bench_counts_refused_questions_of_all_its_runs(
+    jobs: str,
+    server: Any,
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.faults = [None, "refuse"] * 3
+    bench = ["bench", "--dataset", f"folder:{image_folder}", "--model", server.name("chat")]
+    grid = ["--method", "refine", "--shots", "1", "--seeds", "2", "--budget", "1"]
+    assert main([*bench, *grid, "--jobs", jobs, "--out", str(tmp_path / "out")]) == 0
+    assert "3 questions refused, and counted as undecided" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", ["evaluate"], indirect=True)
 def test_changed_data_are_refused_and_other_data_have_another_journal(
     arguments: Callable[[Path], list[str]],
