@@ -40,13 +40,13 @@ class Box:
                 raise ValueError("x0 is complex")
             self.start = np.array(start, dtype=np.float64)
             self._low, self._high = (
-                np.broadcast_to(each, self.start.size).reshape(self.start.shape)
+                _spread(each, self.start.ravel(), "bounds").reshape(self.start.shape)
                 for each in (self._low, self._high)
             )
             with np.errstate(over="ignore"):
                 width = self._high - self._low
             sizes = np.where(np.isfinite(width), width / 5, 1.0) if scale is None else scale
-            self._scale = np.broadcast_to(np.asarray(sizes, np.float64), self.start.shape)
+            self._scale = _spread(np.asarray(sizes, np.float64), self.start, "scales")
         except OptimizerError:  # which is a ValueError, too
             raise
         except (TypeError, ValueError, RuntimeError) as error:
@@ -83,3 +83,15 @@ class Box:
     def table(self, points: Sequence[np.ndarray]) -> dict[str, list[Any]]:
         """No columns, as the variables have no names."""
         return {}
+
+
+def _spread(values: np.ndarray, start: np.ndarray, what: str) -> np.ndarray:
+    """One value for each variable of the start.
+
+    Raises:
+        ValueError: there are neither one nor as many as variables.
+    """
+    try:
+        return np.broadcast_to(values, start.shape)
+    except ValueError:
+        raise ValueError(f"{what} of {values.size} variables, but x0 has {start.size}") from None

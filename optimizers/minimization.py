@@ -340,13 +340,15 @@ class Result:
         if self._comparison and self._comparison.count > 1:
             error = self.noise / math.sqrt(self._comparison.count)
             mean = f" (mean of {self._comparison.count}, standard error {error:.2g})"
+        count = self.evaluations - int(np.isfinite(self._losses).sum())
+        failed = f", {count} failed" if count else ""
         return "\n".join(
             [
                 f"loss         {self.loss:.9g}{mean}",
                 f"x            {x}".replace("\n", "\n" + 13 * " "),
                 *([f"violation    {self.violation:.3g}"] if self._constraints else []),
                 *([f"noise        {self.noise:.3g}"] if self._comparison else []),
-                f"evaluations  {self.evaluations} of {self._budget}",
+                f"evaluations  {self.evaluations} of {self._budget}{failed}",
                 f"ended        {self.reason}",
                 f"optimizer    {self.optimizer}, seed {self.seed}",
             ]

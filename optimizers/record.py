@@ -56,9 +56,12 @@ class Record:
             self.search = search
         for name, value in search.items():
             if self.search.get(name) != value:
+                mend = "give another path"
+                if name == "budget":
+                    mend += ", or that budget, and continue it by extend() of the result"
                 raise OptimizerError(
                     f"record {str(self.path)!r} is of another search, whose {name} is "
-                    f"{self.search.get(name)!r}, not {value!r}: give another path"
+                    f"{self.search.get(name)!r}, not {value!r}: {mend}"
                 )
 
     @property

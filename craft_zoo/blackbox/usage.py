@@ -158,3 +158,8 @@ class Price:
     def cost(self, usage: Usage) -> float:
         """Cost of a usage, in the currency of the prices."""
         return sum(a * b for a, b in zip(astuple(self), astuple(usage), strict=True))
+
+
+def amount(cost: float) -> str:
+    """An amount of money to two decimals, or "less than 0.01"."""
+    return "less than 0.01" if 0 < cost < 0.005 else f"{cost:,.2f}"

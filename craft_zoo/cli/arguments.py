@@ -12,6 +12,7 @@ from rich.console import Console
 
 from craft_zoo.blackbox import VLM, CostLimit, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
+from craft_zoo.blackbox.usage import amount
 from craft_zoo.client.prices import price_of
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig
@@ -157,7 +158,7 @@ def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
 def in_money(options: argparse.Namespace, adapter: Adapter, usage: Usage) -> str:
     """A usage in words, with its price if the price of the adapter's model is known."""
     price = price_of(options.model or adapter.model, options.price)
-    return usage.in_words() + (f", a price of {price.cost(usage):,.2f}" if price else "")
+    return usage.in_words() + (f", a price of {amount(price.cost(usage))}" if price else "")
 
 
 def check_limits(
@@ -241,7 +242,7 @@ def add_classnames_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --data-root, --download, --skip-bad, --sampling and --fewer.
+    """Add --data-root, --download and --skip-bad.
 
     The defaults are None, so that the values of a plan are used unless an argument is given.
     """
@@ -264,6 +265,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         help="open every image first, and leave out broken ones and unlabelled files; they are "
         "counted and named",
     )
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --sampling and --fewer, without defaults as in :func:`add_data_arguments`."""
+    group = group_of(parser, "data")
     group.add_argument(
         "--sampling",
         choices=get_args(Sampling),
@@ -278,9 +284,9 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def given_data(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of :func:`add_data_arguments` that were given, with the keys of a plan."""
+    """The arguments of the data set that were given, with the keys of a plan."""
     names = ("data_root", "download", "skip_bad", "sampling", "fewer")
-    return {name: value for name in names if (value := getattr(options, name)) is not None}
+    return {name: value for name in names if (value := getattr(options, name, None)) is not None}
 
 
 def read_dataset(options: argparse.Namespace) -> DatasetSpec:

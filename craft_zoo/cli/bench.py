@@ -25,6 +25,7 @@ from craft_zoo.benchmarks import (
     write_results,
 )
 from craft_zoo.blackbox import Usage
+from craft_zoo.blackbox.usage import amount
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -32,6 +33,7 @@ from craft_zoo.cli.arguments import (
     add_in_flight_argument,
     add_model_arguments,
     add_out_argument,
+    add_sampling_arguments,
     check_in_flight,
     given_data,
     read_assignments,
@@ -123,6 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_out_argument(parser, DEFAULT_OUT)
     add_data_arguments(parser)
+    add_sampling_arguments(parser)
     add_in_flight_argument(parser)
     add_execution_arguments(parser)
     add_config_argument(parser, several=True)
@@ -153,7 +156,7 @@ def run(options: argparse.Namespace) -> int:
     ends = [points[-1] for points in curves.values()]
     if (llm := sum((end.llm for end in ends), Usage())) != Usage():
         cost = sum(end.llm_cost for end in ends)
-        price = f", a price of {cost:,.2f}" if cost else ""
+        price = f", a price of {amount(cost)}" if cost else ""
         console.print(f"Language models billed {llm.in_words()}{price}.", soft_wrap=True)
         for line in unpriced_llm({run.method for run in curves}, options.price):
             console.print(line, soft_wrap=True, markup=False, highlight=False)

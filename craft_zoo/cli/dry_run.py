@@ -15,7 +15,7 @@ from rich.text import Text
 from craft_zoo.benchmarks import Plan, RunSpec, RunStore, estimate_costs
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
 from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage, is_address
-from craft_zoo.blackbox.usage import UNITS, unit_in_words
+from craft_zoo.blackbox.usage import UNITS, amount, unit_in_words
 from craft_zoo.cli.arguments import read_model, unpriced_llm
 from craft_zoo.client.prices import price_of
 from craft_zoo.data import OpenedDatasets
@@ -101,7 +101,7 @@ def _shown(table: pd.DataFrame, price: Price | None) -> Table:
             *(_short(row[name]) for name in _COUNTS),
             f"{row['per_image']:.1f}",
             _duration(row["seconds"]),
-            *([f"{_price(row, price):,.2f}"] if price is not None else []),
+            *([amount(_price(row, price))] if price is not None else []),
         )
     return shown
 
@@ -114,7 +114,7 @@ def _totals(table: pd.DataFrame, price: Price | None) -> list[str]:
     lines += [f"{name} {total[name]:,}" for name in _COUNTS]
     lines += [f"{unit_in_words(name)} {total[name]:,}" for name in UNITS if total[name]]
     lines += [f"time {_duration(seconds)}"]
-    lines += [] if price is None else [f"price {_price(total, price):,.2f}"]
+    lines += [] if price is None else [f"price {amount(_price(total, price))}"]
     return ["Together, at most:", *(f"  {line}" for line in lines)]
 
 

@@ -213,7 +213,11 @@ def _make_key(options: argparse.Namespace) -> int:
     if options.keys is None:
         raise CraftZooError("--new-key writes a hash of the key to a file: name it with --keys")
     key = add_account(options.keys, options.new_key, options.quota)
-    print(f"{options.new_key}'s key, which is shown only now:", file=sys.stderr)
+    print(
+        f"{options.new_key}'s key, which is shown only now (restart a running server, which read "
+        f"{options.keys} at its start):",
+        file=sys.stderr,
+    )
     print(key)
     return 0
 

@@ -35,12 +35,14 @@ from craft_zoo.blackbox import (
     Usage,
     fill,
 )
+from craft_zoo.blackbox.usage import amount
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
     add_data_arguments,
     add_in_flight_argument,
     add_model_arguments,
+    add_sampling_arguments,
     check_in_flight,
     check_limits,
     group_of,
@@ -99,6 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--shots", type=int, default=16, help="images per class (default: 16)")
     add_classnames_argument(parser)
     add_data_arguments(parser)
+    add_sampling_arguments(parser)
     method.add_argument(
         "--method",
         default="craft",
@@ -108,8 +111,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument(
         "--optimizer",
         metavar="SPEC",
-        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}, for methods that search "
-        f"words {DEFAULT_CATEGORICAL_OPTIMIZER})",
+        help=f"see craft-zoo optimizers (default: {DEFAULT_OPTIMIZER}; "
+        f"{DEFAULT_CATEGORICAL_OPTIMIZER} for methods that search words)",
     )
     method.add_argument(
         "--budget",
@@ -210,7 +213,7 @@ def run(options: argparse.Namespace) -> int:
         each = f"{1 + anchors / n_classes:,.4g} predictions, with {counted(anchors, 'anchor')}"
         console.print(f"A deployed image costs {each}")
     bills = "the model" * vlm.bills or "a language model" * asks_llm(options.method)
-    if bills and options.budget is None:
+    if bills and options.budget is None and most.queries == budget:
         console.print(f"The budget is {budget} queries, as {bills} bills: see --budget")
     left = max(0, most.total.predictions - answered) / max(1, most.total.predictions)
     check_limits(options, most.total.scaled(left), "lower --budget")
@@ -346,7 +349,7 @@ class Cost:
         words += f", and {more})" if more else ")"
         units = replace(self.total, predictions=0)
         words += f", {units.in_words()}" if units != Usage() else ""
-        return words if price is None else f"{words}, a price of {price.cost(self.total):,.2f}"
+        return words if price is None else f"{words}, a price of {amount(price.cost(self.total))}"
 
 
 def _highest_cost(

@@ -75,7 +75,7 @@ def status_failure(
     """
     said = said or f"HTTP {status}"
     if status in _LATER or status >= 500:
-        attempts = _ATTEMPTS if status == 500 else None
+        attempts = _ATTEMPTS if status in (500, 501) else None
         return Transient(said, after, attempts=attempts, billed=status in _TIMED_OUT)
     if status in (400, 403) and _FILTERED.search(said):
         return FilteredError(who, said)

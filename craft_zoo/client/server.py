@@ -217,7 +217,7 @@ class Server:
         """Return the answer after verifying its digest and status."""
         expected = answer.headers.get(DIGEST_HEADER.lower())
         if expected is None:  # from a proxy or another server
-            if answer.status == 429 or answer.status >= 500:
+            if answer.status == 429 or (answer.status >= 500 and answer.status != 501):
                 raise Transient(f"HTTP {answer.status}", answer.retry_after)
             if answer.status == 413:
                 raise CraftZooError(

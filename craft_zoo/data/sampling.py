@@ -117,16 +117,18 @@ def _check(dataset: Dataset, shots: int, sampling: str, fewer: str) -> None:
             f"transfer (--transfer)"
         )
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classnames))
-    for classname, count in zip(dataset.classnames, counts, strict=True):
+    for label, (classname, count) in enumerate(zip(dataset.classnames, counts, strict=True)):
         if count == 0:
             raise CraftZooError(
                 f"class {classname!r} of {dataset.name} has 0 training images, fewer than "
                 f"{shots} shots: add images or remove the class"
             )
         if count < shots and fewer == "error":
+            tested = np.count_nonzero(dataset.test.labels == label)
             raise CraftZooError(
-                f"class {classname!r} of {dataset.name} has {count} training images, "
-                f"fewer than {shots} shots: add images or lower shots (--shots)"
+                f"class {classname!r} of {dataset.name} has {count} training images, fewer "
+                f"than {shots} shots (and {tested} test images): add images or lower shots "
+                f"(--shots)"
             )
 
 

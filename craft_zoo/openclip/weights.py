@@ -145,8 +145,7 @@ def find_weights(model: str, pretrained: str | None) -> Weights:
     if found is None:
         raise CraftZooError(
             f"unknown model {model!r}: {did_you_mean(model, [mini.NAME, *_architectures()])}"
-            f"use {mini.NAME}, or one of open_clip's architectures "
-            f"(python -c 'import open_clip; print(open_clip.list_models())')"
+            f"use {mini.NAME}, an architecture of open_clip or a service (see craft-zoo models)"
         )
     architecture, quick = found
     tags = _tags(architecture)

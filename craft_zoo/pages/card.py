@@ -18,6 +18,7 @@ from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import is_address
 from craft_zoo.blackbox.base import VLM
 from craft_zoo.blackbox.templates import fill
+from craft_zoo.blackbox.usage import amount
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.errors import CraftZooError
@@ -176,7 +177,7 @@ def _facts(adapter: Adapter) -> dict[str, str]:
             "tuned on": f"{counted(tuned.images, 'image')} of {tuned.dataset}, seed {tuned.seed}",
             "tuning cost": f"{counted(tuned.queries, 'query')}, "
             f"{counted(tuned.predictions, 'prediction')}"
-            + ("" if tuned.cost is None else f", a price of {tuned.cost:,.2f}"),
+            + ("" if tuned.cost is None else f", a price of {amount(tuned.cost)}"),
         }
     return facts | {
         "an image costs": counted(solution.billed_predictions, "prediction"),

@@ -302,4 +302,5 @@ def _one_shot_variance(logits: np.ndarray, with_anchors: bool) -> float:
     variance = min(_ONE_SHOT_VARIANCE, n_classes**4 / 500)
     if n_classes > _FEW_CLASSES:
         return variance
-    return min(variance, n_classes / 2 * float(centred(logits).var(axis=0).sum()))
+    # A model that answers the same for every image has no differences: 1e-12 leaves it as it is.
+    return min(variance, max(n_classes / 2 * float(centred(logits).var(axis=0).sum()), 1e-12))

@@ -76,6 +76,7 @@ def test_failures_do_not_end_the_search_and_are_not_the_best() -> None:
     nothing = minimize(lambda x: np.nan, [1.0, 2.0], budget=20)
     assert (nothing.x.tolist(), nothing.loss) == ([1.0, 2.0], np.inf)
     assert nothing.history["best"].isna().all()
+    assert "20 of 20, 20 failed" in repr(nothing)
 
 
 @pytest.mark.parametrize(
@@ -247,8 +248,8 @@ def test_an_optimizer_that_learns_from_outputs() -> None:
         ({"x0": []}, "x0 must be one finite number or more"),
         ({"x0": [np.nan]}, "x0 must be one finite number or more"),
         ({"x0": [3.0], "bounds": (0, 1)}, "x0 lies outside the bounds"),
-        ({"x0": [3.0], "bounds": [(0, 4), (0, 4)]}, "x0, bounds and scale do not fit"),
-        ({"x0": [3.0, 1.0], "scale": [1, 2, 3]}, "x0, bounds and scale do not fit"),
+        ({"x0": [3.0], "bounds": [(0, 4), (0, 4)]}, "bounds of 2 variables, but x0 has 1"),
+        ({"x0": [3.0, 1.0], "scale": [1, 2, 3]}, "scales of 3 variables, but x0 has 2"),
         ({"x0": [3.0], "scale": 0}, "scale must be finite and above 0"),
         ({"x0": [3.0], "budget": 0}, "budget must be a whole number"),
         ({"x0": [3.0], "optimizer": "cmaa"}, "did you mean 'cma'"),

@@ -404,7 +404,7 @@ def test_a_record_of_something_else_is_refused(tmp_path: Path) -> None:
     given: dict[str, Any] = {"budget": 30, "optimizer": SPEC, "record": record, "seed": 1}
     minimize(sphere, [0.0], **given)
     for other, message in [
-        ({"budget": 40}, "whose budget is 30, not 40: give another path"),
+        ({"budget": 40}, "whose budget is 30, not 40: give another path, or that budget"),
         ({"seed": 2}, "whose seed is 1, not 2"),
         ({"workers": 2}, "whose workers is None, not 2"),
         ({"x0": [1.0]}, "evaluation 1 was of another point"),

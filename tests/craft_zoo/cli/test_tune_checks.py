@@ -126,7 +126,11 @@ def test_the_default_budget_is_said(
     paid: Paid, tune: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tune("--estimate", "none", "--dry-run") == 0
-    assert "At most 500 queries (3,000 predictions, and 12 for canaries)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "At most 500 queries (3,000 predictions, and 12 for canaries)" in said
+    assert "The budget is 500 queries" in said
+    assert tune("--estimate", "none", "--dry-run", "--method", "refine") == 0
+    assert "The budget" not in capsys.readouterr().out  # a query needs no budget
     assert paid.asked == 0
 
 

@@ -554,13 +554,14 @@ DEEP = b"[" * 100_000
     "answer",
     [
         (404, b"<html>not here", {"Craft-Zoo-Digest": ""}),
+        (501, b"<html>no POST", {"Craft-Zoo-Digest": ""}),
         (200, b"<html>welcome", {"Craft-Zoo-Digest": ""}),
         (200, b"[]", {}),
         (200, DEEP, {}),
         (400, DEEP, {}),
         (400, b'{"error": ' + DEEP, {}),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_no_server_of_ours(answer: Any, server: Any, connect: Connect) -> None:
     failing(server, [answer] * 50, "model")

@@ -302,14 +302,15 @@ def test_server_that_asks_to_wait_is_asked_again(
     assert model.billed == Usage(predictions=1, requests=1, images=1, input_tokens=TOKENS)
 
 
+@pytest.mark.parametrize("status", [500, 501])
 def test_internal_errors_are_retried_twice(
-    server: Server, connect: Connect, task: Task, time: Any
+    server: Server, connect: Connect, task: Task, time: Any, status: int
 ) -> None:
-    server.first = 2 * [Canned(500, b"Internal Server Error")]
+    server.first = 2 * [Canned(status, b"Internal Server Error")]
     ask(connect(), task)
     assert len(server.requests) == 3
-    server.first = 3 * [Canned(500, b"Internal Server Error")]
-    with pytest.raises(CraftZooError, match=r"gives no usable answer \(HTTP 500; 3 attempts"):
+    server.first = 3 * [Canned(status, b"Internal Server Error")]
+    with pytest.raises(CraftZooError, match=rf"gives no usable answer \(HTTP {status}; 3 attempts"):
         ask(connect(), task)
 
 

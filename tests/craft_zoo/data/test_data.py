@@ -82,7 +82,8 @@ def test_seeds_draw_different_shots(digits: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shots", "message"), [(0, "at least 1"), (100, "has 81 training images, fewer than 100 shots")]
+    ("shots", "message"),
+    [(0, "at least 1"), (100, "has 81 training images, fewer than 100 shots .and 9")],
 )
 def test_impossible_shots(digits: Dataset, shots: int, message: str) -> None:
     with pytest.raises(CraftZooError, match=message):
