@@ -41,9 +41,8 @@ class RemoteImages(ImageSet):
         self, sources: Sequence[ImageSource], owner: RemoteVLM, progress: Progress | None = None
     ) -> None:
         super().__init__(sources, owner)
-        self._server = owner._server
-        self._most = min(owner.served.body_bytes, _UPLOAD_BYTES)  # in an upload request
-        self._digests = list(in_threads(_digest, sources))
+        digests = list(in_threads(_digest, sources))
+        self._whole = Part(owner, sources, 0, digests)  # itself not sent
         self._divided: dict[int, list[Part]] = {}
         self.parts(owner.images_together(len(self)), progress)
 
@@ -55,11 +54,7 @@ class RemoteImages(ImageSet):
     def parts(self, together: int, progress: Progress | None = None) -> list[Part]:
         """Divide the images into sets of up to ``together``, uploading those of a new division."""
         if together not in self._divided:
-            parts = []
-            for start in range(0, len(self), together):
-                parts.append(Part(self, start, self._digests[start : start + together]))
-                parts[-1].hand_over(progress)
-            self._divided[together] = parts
+            self._divided[together] = self._whole.parts(together, progress)
         return self._divided[together]
 
 
@@ -67,7 +62,8 @@ class Part:
     """Consecutive images that form one set on the server.
 
     Args:
-        images: all N images.
+        owner: the model that receives them.
+        sources: all N images.
         start: index of the part's first image.
         digests: SHA-256 of each file of the part, hexadecimal.
 
@@ -77,13 +73,24 @@ class Part:
         stop: index after the part's last image.
     """
 
-    def __init__(self, images: RemoteImages, start: int, digests: Sequence[str]) -> None:
-        self._server, self._sources, self._most = images._server, images.sources, images._most
-        self._digests = digests
+    def __init__(
+        self, owner: RemoteVLM, sources: Sequence[ImageSource], start: int, digests: Sequence[str]
+    ) -> None:
+        self._owner, self._server = owner, owner._server
+        self._sources, self._digests = sources, digests
         self.id, self.start, self.stop = "", start, start + len(digests)
 
     def __len__(self) -> int:
         return len(self._digests)
+
+    def parts(self, together: int, progress: Progress | None = None) -> list[Part]:
+        """Divide the part into sets of up to ``together`` images, and upload them."""
+        parts = []
+        for at in range(0, len(self), together):
+            digests = self._digests[at : at + together]
+            parts.append(Part(self._owner, self._sources, self.start + at, digests))
+            parts[-1].hand_over(progress)
+        return parts
 
     def hand_over(self, progress: Progress | None = None) -> None:
         """Upload the images that the server does not have.
@@ -137,12 +144,13 @@ class Part:
     def _some(self, missing: list[int]) -> Iterator[tuple[int, bytes]]:
         """Files of one upload request, without duplicates and up to the request's limits."""
         size, taken = 0, set[str]()
+        most = min(self._owner.served.body_bytes, _UPLOAD_BYTES)
         for place in missing:
             if self._digests[place] in taken:
                 continue
             content = file_of(self._sources[self.start + place])
             size += len(content) + _HEAD_BYTES
-            if taken and (size > self._most or len(taken) == _TOGETHER):
+            if taken and (size > most or len(taken) == _TOGETHER):
                 return
             taken.add(self._digests[place])
             yield place, content

@@ -148,7 +148,12 @@ class RemoteVLM(VLM):
             self._temporary -= gone
         for id in sorted(gone):
             self._server.send_ignoring_errors("DELETE", paths.IMAGE_SET.format(id=id))
-        handed = RemoteImages(images, self, progress)
+        try:
+            handed = RemoteImages(images, self, progress)
+        except Refused as refusal:
+            if not self._has_other_limits(refusal):
+                raise
+            handed = RemoteImages(images, self, progress)
         with self._lock:
             self._alive.add(handed)
             if keep:
@@ -192,6 +197,20 @@ class RemoteVLM(VLM):
         if differing(self.served.described, self._server.info().described):
             raise self._other_model()
 
+    def _has_other_limits(self, refusal: Refused) -> bool:
+        """Whether a request was too large because the server has other limits by now.
+
+        They are then used from now on.
+
+        Raises:
+            CraftZooError: the server serves another model.
+        """
+        if refusal.code != ErrorCode.TOO_LARGE:
+            return False
+        self.check_unchanged()
+        before, self.served = self.served, self._server.info()
+        return before != self.served
+
     def _other_model(self) -> CraftZooError:
         return CraftZooError(
             f"{self.name} serves another model than the run began with, or answers in another "
@@ -209,14 +228,14 @@ class RemoteVLM(VLM):
         except MISREAD:
             raise self._server.protocol_error("reports usage in an unexpected form") from None
 
-    def together(self, prompts: Prompts, images: ImageSet, texts: int) -> int:
+    def together(self, prompts: Prompts, images: int, texts: int) -> int:
         """Maximum number of the prompts in one request."""
-        answer = min(ANSWER_BYTES, self.served.answer_bytes) // (4 * len(images) * texts)
+        answer = min(ANSWER_BYTES, self.served.answer_bytes) // (4 * images * texts)
         if isinstance(prompts, np.ndarray):
             body = (self.served.body_bytes - _HEAD_BYTES) // (4 * max(1, prompts[:1].size))
         else:
             body = self.in_flight
-        return max(1, min(self.in_flight, answer, body))
+        return max(1, min(self.in_flight, self.served.in_flight, answer, body))
 
     def images_together(self, images: int, texts: int = 0) -> int:
         """Maximum number of the images in one set on the server.
@@ -326,12 +345,12 @@ class RemoteClassifier(BlackBox):
         return self._answers(prompts, mine, self._owner._questions.take_name())
 
     def _answers(
-        self, prompts: Prompts, images: RemoteImages, name: str | None
+        self, prompts: Prompts, images: RemoteImages | Part, name: str | None
     ) -> Iterator[np.ndarray]:
         self._owner.cost_limit.check(Usage(len(prompts) * len(images)))
         texts = len(self.classnames)
         parts = images.parts(self._owner.images_together(len(images), texts))
-        together = self._owner.together(prompts, images, texts)
+        together = self._owner.together(prompts, len(images), texts)
         for first in range(0, len(prompts), together):
             some, named = prompts[first : first + together], name and f"{name}/{first}"
             if len(parts) == 1:
@@ -343,7 +362,21 @@ class RemoteClassifier(BlackBox):
             )
 
     def _ask(self, prompts: Prompts, part: Part, name: str | None) -> np.ndarray:
-        """(P, n, C) scores of the prompts on the n images of a part."""
+        """(P, n, C) scores of the prompts on the n images of a part.
+
+        If the server was restarted with lower limits, the question is divided by these.
+        """
+        usage = Usage(len(prompts) * len(part))
+        self._owner.cost_limit.charge(usage)
+        try:
+            return self._ask_at_once(prompts, part, name)
+        except Refused as refusal:
+            self._owner.cost_limit.record(Usage() - usage)
+            if not self._owner._has_other_limits(refusal):
+                raise
+        return np.stack(list(self._answers(prompts, part, name)))
+
+    def _ask_at_once(self, prompts: Prompts, part: Part, name: str | None) -> np.ndarray:
         if isinstance(prompts, np.ndarray):
             kind, body = _ARRAY, encode_array(prompts)
         else:
@@ -351,7 +384,6 @@ class RemoteClassifier(BlackBox):
         # The ids are content hashes, so they identify the classes and images of the query.
         about = json.dumps([self.id, part.id, kind]).encode()
         key = self._owner._questions.key(about + b"\0" + body, name)
-        self._owner.cost_limit.charge(Usage(len(prompts) * len(part)))
         shape = len(prompts), len(part), len(self.classnames)
         for _ in range(MAX_REUPLOADS):
             try:

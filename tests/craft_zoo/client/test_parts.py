@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,35 @@ def test_the_answers_are_those_of_the_local_model(
         check_answers(answers, list(local.logits(prompts, handed)))
     assert server.predictions == remote.cost_limit.predictions == (5 + 2 + 2 + 1) * 20
     assert len(server.ledger) == (3 + 1 + 1 + 1) * 3
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"images": 7}, {"contexts": 2}, {"answer_bytes": 100}, {"body_bytes": 20_000}],
+    ids=str,
+)
+def test_a_server_that_comes_back_with_lower_limits_answers_the_same(
+    limits: dict[str, int], vlm: OpenCLIP, small_task: Task, tmp_path: Path
+) -> None:
+    pytest.importorskip("fastapi")
+    module = runpy.run_path(str(Path(__file__).parent / "real_server.py"))
+    sources = small_task.train.images
+    with module["RealServer"](vlm, tmp_path / "state") as running:
+        remote = RemoteVLM(running.url, api_key=running.key)
+        box, images = remote.classifier(NAMES), remote.images(sources[:10])
+        expected = [list(box.logits(prompts, images)) for prompts in some_prompts(box)]
+        running.__exit__()
+        settings = running._settings
+        running._settings = replace(settings, limits=replace(settings.limits, **limits))
+        running.__enter__()
+        others = remote.images(sources[10:])  # the server has never seen them
+        for prompts, before in zip(some_prompts(box), expected, strict=True):
+            check_answers(list(box.logits(prompts, images)), before)
+            for answer in box.logits(prompts, others):
+                assert answer.shape == (10, len(NAMES))
+        assert (
+            remote.usage().predictions == remote.cost_limit.predictions == 3 * 10 * (5 + 2 + 2 + 1)
+        )
 
 
 def test_more_parts_than_the_server_keeps(
