@@ -21,8 +21,7 @@ from craft_zoo.blackbox.usage import UNITS
 from craft_zoo.data import DatasetSpec, ImageSource, OpenedDatasets, published_datasets, split_part
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import (
-    deployed_anchors,
-    is_white_box,
+    find_method,
     most_images,
     most_llm_usage,
     most_queries,
@@ -135,7 +134,8 @@ def estimate_costs(
     rows: dict[tuple[object, ...], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for run in runs:
         mine = extent(run.dataset)
-        anchors = deployed_anchors(run.method, run.config, run.budget, mine.n_classes)
+        method = find_method(run.method)
+        anchors = method.anchors(run.config, run.budget, mine.n_classes)
         about = (names[run].name, run.shots, run.method, run.optimizer, run.budget, mine.here)
         row = rows[(*about, 1 + anchors / mine.n_classes)]
         row["runs"] += 1
@@ -161,14 +161,14 @@ def estimate_costs(
         paid = most_llm_usage(run.method, run.config, run.budget, names_of)
         for name in UNITS:
             row[name] += getattr(paid, name)
-        if bills is not None and not is_white_box(run.method):
+        if bills is not None and not method.white_box:
             usage = bills.of(run, trial, mine, n_train)
             usage += bills.of_measuring(run, trial, mine, n_measured, points)
             for other in others:
                 usage += bills.of_measuring(run, trial, other, other.n_test)
             for name in UNITS:
                 row[name] += getattr(usage, name)
-        if speed is not None and not is_white_box(run.method):
+        if speed is not None and not method.white_box:
             row["seconds"] += (queries + points) * speed.context(mine.n_classes)
             n_encoded = (1 + run.config.views) * n_train + trial.encoded * a_query
             if trial.alters:

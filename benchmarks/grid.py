@@ -22,6 +22,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import (
     EARLIER_SETTINGS,
     earlier_own_settings,
+    find_method,
     get_method,
     most_llm_usage,
     optimizers_for,
@@ -29,7 +30,6 @@ from craft_zoo.methods import (
     own_settings,
     settings_of,
     trial_space,
-    uses_optimizer,
     values_of,
     without_defaults,
 )
@@ -188,9 +188,8 @@ def combine(
     """
     made: dict[Variant, None] = {}
     for method in dict.fromkeys(methods):
-        for spec in (
-            optimizers_for(method, optimizer_specs) if uses_optimizer(method) else [NO_OPTIMIZER]
-        ):
+        searches = find_method(method).uses_optimizer
+        for spec in optimizers_for(method, optimizer_specs) if searches else [NO_OPTIMIZER]:
             made[Variant(method, spec, config)] = None
     return list(made)
 

@@ -35,10 +35,10 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded, read_bounded
 from craft_zoo.methods import (
     DEFAULT_OPTIMIZER,
+    find_method,
     optimizers_for,
     read_settings,
     readers_of,
-    uses_optimizer,
 )
 from craft_zoo.openclip import model_name
 from craft_zoo.records import place, sentence, short
@@ -244,7 +244,7 @@ class Plan(_StrictModel):
 
     def _variant(self, name: str, entry: VariantEntry, config: CraftConfig) -> Variant:
         optimizer = NO_OPTIMIZER
-        if uses_optimizer(entry.method):
+        if find_method(entry.method).uses_optimizer:
             optimizer = entry.optimizer or optimizers_for(entry.method, self.optimizers)[0]
         elif entry.optimizer is not None:
             raise CraftZooError(

@@ -26,13 +26,10 @@ from craft_zoo.data import LabelledImages, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.evaluation import Evaluation, evaluate
 from craft_zoo.methods import (
-    asks_initial,
-    chooses_words,
-    is_white_box,
+    find_method,
     most_predictions,
     most_prompts,
     most_queries,
-    prompts_an_image,
     starting_template,
 )
 from craft_zoo.refiner import held_out_folds
@@ -123,14 +120,15 @@ def choose_estimate(
     on_shots = f"cross-validated on the {n_shots:,} training images, in {n_folds} parts"
     asked = most_predictions(method, config, budget, n_shots, n_classes)
     # An image is scored under the deployed prompts and under the initial one.
-    measured = prompts_an_image(method, config, budget, n_classes) + 1
+    found = find_method(method)
+    measured = 2 + found.anchor_prompts(config, budget, n_classes)
     if whole and n_folds:
         # Each tuning run uses all shots except those of one fold.
         predictions = (n_folds - 1) * asked + measured * n_shots
         return Choice("whole", none, predictions, on_shots, runs=1 + n_folds)
     # A method that queries few prompts at any budget does not search.
     searches = most_queries(method, config, 10**9, n_classes) > _FEW_QUERIES
-    if n_folds and not searches and not is_white_box(method):
+    if n_folds and not searches and not found.white_box:
         additional = _additional_predictions(task, method, config, budget, n_folds)
         return Choice("shots", none, additional, on_shots)
     unused = none if task.unused is None else task.unused
@@ -164,11 +162,12 @@ def _additional_predictions(
     # Augmented views are drawn anew each time, so their answers are never remembered.
     anew = most_predictions(method, config, budget, n_shots, n_classes)
     anew -= most_prompts(method, config, budget, n_classes) * n_shots
+    found = find_method(method)
     new = [
-        not asks_initial(method),
+        not found.asks_initial,
         # Then the template cannot be a context, and zero-shot uses another prompt.
         not words_before(starting_template(config, task.template)),
         # Each fold chooses its own words, which form another label set.
-        chooses_words(method, config, budget, n_classes),
+        found.chooses_words(config, budget, n_classes),
     ]
     return (n_folds - 1) * anew + sum(new) * n_shots

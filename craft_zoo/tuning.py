@@ -16,11 +16,9 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import (
     Problem,
-    asks_llm,
     check_method,
-    default_optimizer,
+    find_method,
     get_method,
-    uses_optimizer,
 )
 from craft_zoo.printable import printable
 from craft_zoo.tuning_record import CURVE_POINTS, TuningRecord
@@ -87,7 +85,7 @@ def tune(
         task.train,
         budget=budget,
         seed=seed,
-        optimizer=optimizer or default_optimizer(method),
+        optimizer=optimizer or find_method(method).default_optimizer,
         config=config,
         progress=progress,
         name=task.name,
@@ -105,7 +103,7 @@ def tune(
     adapter, meter = Adapter.of(step.solution, vlm, problem.box), problem.meter
     adapter.tuned = TuningRecord(
         method,
-        problem.optimizer if uses_optimizer(method) else None,
+        problem.optimizer if find_method(method).uses_optimizer else None,
         printable(task.name),
         len(task.train),
         int(seed),
@@ -166,7 +164,7 @@ def check_tuning(
             f"training image: add one, or leave the class out"
         )
     if budget is None:
-        budget = BILLED_BUDGET if vlm.bills or asks_llm(method) else DEFAULT_BUDGET
+        budget = BILLED_BUDGET if vlm.bills or find_method(method).pays else DEFAULT_BUDGET
     check_settings(method, optimizer, budget=budget, seed=seed, config=config)
     return int(budget)
 

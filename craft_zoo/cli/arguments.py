@@ -20,7 +20,7 @@ from craft_zoo.data import DatasetSpec, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.hub import local_file
 from craft_zoo.local_features import DEFAULT_FEATURES, feature_names
-from craft_zoo.methods import asks_llm, method_names, read_settings, readers_of, setting_options
+from craft_zoo.methods import find_method, method_names, read_settings, readers_of, setting_options
 from craft_zoo.mini import NAME
 from craft_zoo.openclip import PRECISIONS
 from craft_zoo.optimizers.option import split_assignment
@@ -193,7 +193,8 @@ def check_limits(
 
 def unpriced_llm(methods: Iterable[str], price: Price | None) -> list[str]:
     """A line if one of the methods asks a language model whose price is not given."""
-    if (price is not None and price.knows_llm) or not any(map(asks_llm, methods)):
+    asking = any(find_method(method).pays for method in methods)
+    if (price is not None and price.knows_llm) or not asking:
         return []
     return [
         "The answers of the language model have no price and count as free: add "

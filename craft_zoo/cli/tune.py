@@ -34,6 +34,7 @@ from craft_zoo.blackbox import (
     ReplayVLM,
     Usage,
     fill,
+    is_address,
 )
 from craft_zoo.blackbox.usage import amount
 from craft_zoo.cli.arguments import (
@@ -68,14 +69,11 @@ from craft_zoo.evaluation import Evaluation, evaluate, labelled
 from craft_zoo.methods import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
-    asks_llm,
-    default_optimizer,
-    deployed_anchors,
+    find_method,
     method_names,
     most_llm_usage,
     most_predictions,
     most_queries,
-    prompts_an_image,
     readers_of,
     recorded,
     starting_template,
@@ -209,10 +207,11 @@ def run(options: argparse.Namespace) -> int:
     for line in (f"At most {most.in_words(price)}{known}", *unpriced):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     n_classes = len(task.classnames)
-    if anchors := deployed_anchors(options.method, config, budget, n_classes):
+    method = find_method(options.method)
+    if anchors := method.anchors(config, budget, n_classes):
         each = f"{1 + anchors / n_classes:,.4g} predictions, with {counted(anchors, 'anchor')}"
         console.print(f"A deployed image costs {each}")
-    bills = "the model" * vlm.bills or "a language model" * asks_llm(options.method)
+    bills = "the model" * vlm.bills or "a language model" * (method.pays is not None)
     if bills and options.budget is None and most.queries == budget:
         console.print(f"The budget is {budget} queries, as {bills} bills: see --budget")
     left = max(0, most.total.predictions - answered) / max(1, most.total.predictions)
@@ -277,7 +276,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     console.print(
         f"Saved {options.out} ({size}) after {made.in_words(price)}. "
-        f"Use it: craft-zoo predict {options.out} IMAGES…",
+        f"Use it: {_command('predict', options, 'IMAGES…')}",
         soft_wrap=True,
         markup=False,
     )
@@ -297,10 +296,16 @@ def _panel(options: argparse.Namespace, title: str, cost: str, found: Evaluation
             ),
         )
     rows.add_row("cost", Text(cost))
-    out = shlex.quote(str(options.out))
-    rows.add_row("measure", Text(f"craft-zoo evaluate {out} {shlex.quote(options.dataset)}"))
-    rows.add_row("use", Text(f"craft-zoo predict {out} IMAGES…"))
+    dataset = shlex.quote(options.dataset)
+    rows.add_row("measure", Text(_command("evaluate", options, dataset)))
+    rows.add_row("use", Text(_command("predict", options, "IMAGES…")))
     return Panel(rows, title=Text(printable(title)), title_align="left", expand=False)
+
+
+def _command(name: str, options: argparse.Namespace, images: str) -> str:
+    """A command that uses the adapter. It must name the address of a model behind a network."""
+    model = f" --model {shlex.quote(options.model)}" if is_address(options.model) else ""
+    return f"craft-zoo {name} {shlex.quote(str(options.out))} {images}{model}"
 
 
 def _check_out(out: Path, *, force: bool) -> None:
@@ -367,13 +372,14 @@ def _highest_cost(
     run += most_llm_usage(method, config, budget, task.classnames) * estimate.runs
     beside = Usage(estimate.predictions)
     times = canaries.times_asked(vlm)
-    asked_again = len(kept) * times * prompts_an_image(method, config, budget, n_classes)
+    found = find_method(method)
+    asked_again = len(kept) * times * (1 + found.anchor_prompts(config, budget, n_classes))
     if not vlm.counts_usage:
         return Cost(queries, run, beside, asked_again)
     init = starting_template(config, task.template)
     rehearsed = rehearse(
         method,
-        arguments["optimizer"] or default_optimizer(method),
+        arguments["optimizer"] or found.default_optimizer,
         config,
         budget=budget,
         n_classes=n_classes,
@@ -417,7 +423,7 @@ def _on_other_data(
     places = np.array([task.classnames.index(name) for name in classnames])
     images = LabelledImages(images.images, places[images.labels])
     config = read_config(options)
-    each = 1 + prompts_an_image(options.method, config, budget, len(task.classnames))
+    each = 2 + find_method(options.method).anchor_prompts(config, budget, len(task.classnames))
     words = f"measured on {len(images):,} test images of {dataset.name}"
     return Choice("outside", images, each * len(images), words)
 

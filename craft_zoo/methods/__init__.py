@@ -10,17 +10,15 @@ solution to deploy; the last one is its result. It never sees the test images.
   ``bpt-vlm``, ``llm-prompts``, ``craft-released``, and the white-box ``coop``, ``coop-csc``,
   ``linear-probe``, ``vectors-local`` and ``lfa-local``
 - ``vectors`` and ``lfa``: a linear classifier, or a linear map, on vectors that a service sells
-- :func:`get_method`, :func:`method_names`, :func:`register_method`: registry of methods
+- :func:`get_method`, :func:`find_method`, :func:`method_names`, :func:`register_method`: the
+  registry; :class:`RegisteredMethod`: a method with its properties
 - :func:`read_settings`, :func:`setting_options`, :func:`own_options`, :func:`own_settings`,
   :func:`earlier_own_settings`, :func:`without_defaults`: settings by name
-- :func:`uses_optimizer`, :func:`is_white_box`, :func:`settings_of`, :func:`values_of`,
-  :func:`default_optimizer`, :func:`optimizers_for`, :func:`readers_of`, :func:`asks_initial`,
-  :func:`asks_llm`, :func:`chooses_words`, :func:`starting_template`, :func:`trial_space`:
-  properties of methods
+- :func:`is_white_box`, :func:`settings_of`, :func:`values_of`, :func:`optimizers_for`,
+  :func:`readers_of`, :func:`starting_template`, :func:`trial_space`: properties of methods by name
 - :func:`recorded`: journals a method's queries
 - :func:`most_queries`, :func:`most_prompts`, :func:`most_images`, :func:`most_predictions`,
-  :func:`most_llm_usage`: upper bounds on a method's cost; :func:`prompts_an_image`,
-  :func:`deployed_anchors`: cost of a deployed image
+  :func:`most_llm_usage`: upper bounds on a method's cost
 """
 
 from craft_zoo.methods.base import (
@@ -29,13 +27,10 @@ from craft_zoo.methods.base import (
     EARLIER_SETTINGS,
     Method,
     Problem,
-    asks_initial,
-    asks_llm,
+    RegisteredMethod,
     check_method,
-    chooses_words,
-    default_optimizer,
-    deployed_anchors,
     earlier_own_settings,
+    find_method,
     get_method,
     is_white_box,
     method_names,
@@ -47,14 +42,12 @@ from craft_zoo.methods.base import (
     optimizers_for,
     own_options,
     own_settings,
-    prompts_an_image,
     readers_of,
     recorded,
     register_method,
     settings_of,
     starting_template,
     trial_space,
-    uses_optimizer,
     values_of,
 )
 from craft_zoo.methods.settings import read_settings, setting_options, without_defaults
@@ -65,13 +58,10 @@ __all__ = [
     "EARLIER_SETTINGS",
     "Method",
     "Problem",
-    "asks_initial",
-    "asks_llm",
+    "RegisteredMethod",
     "check_method",
-    "chooses_words",
-    "default_optimizer",
-    "deployed_anchors",
     "earlier_own_settings",
+    "find_method",
     "get_method",
     "is_white_box",
     "method_names",
@@ -83,7 +73,6 @@ __all__ = [
     "optimizers_for",
     "own_options",
     "own_settings",
-    "prompts_an_image",
     "read_settings",
     "readers_of",
     "recorded",
@@ -92,7 +81,6 @@ __all__ = [
     "settings_of",
     "starting_template",
     "trial_space",
-    "uses_optimizer",
     "values_of",
     "without_defaults",
 ]

@@ -231,7 +231,7 @@ def starting_template(config: CraftConfig, own: str | None, method: str | None =
         own: the data set's own template; None: it has none.
         method: name of the method, if it has a prompt of its own.
     """
-    start = None if method is None else _find(method).start
+    start = None if method is None else find_method(method).start
     words = config.template if start is None else start
     return as_template((own or DEFAULT_INIT) if words == DATASET_TEMPLATE else words)
 
@@ -247,7 +247,13 @@ Pays = Callable[[CraftConfig, int, Sequence[str]], Usage]
 
 
 @dataclass(frozen=True)
-class _Entry:
+class RegisteredMethod:
+    """A method and its properties, which :func:`register_method` describes.
+
+    A service bills a deployed image once for each of ``1 + anchor_prompts(…)`` prompts; the query
+    meter counts ``1 + anchors(…) / C`` predictions.
+    """
+
     method: Method
     uses_optimizer: bool
     is_categorical: bool
@@ -267,8 +273,13 @@ class _Entry:
     start: str | None
     uses_torch: bool
 
+    @property
+    def default_optimizer(self) -> str:
+        """The optimizer unless one is specified."""
+        return DEFAULT_CATEGORICAL_OPTIMIZER if self.is_categorical else DEFAULT_OPTIMIZER
 
-REGISTRY: Registry[_Entry] = Registry(
+
+REGISTRY: Registry[RegisteredMethod] = Registry(
     "method", "craft_zoo.methods", "craft_zoo.methods", CraftZooError
 )
 
@@ -333,7 +344,7 @@ def register_method(
     made = queries or (_none if white_box else _all_of_them)
 
     def register(method: Method) -> Method:
-        entry = _Entry(
+        entry = RegisteredMethod(
             method,
             uses_optimizer,
             is_categorical,
@@ -377,7 +388,7 @@ def _all_of_them(_config: CraftConfig, budget: int, _n_classes: int) -> int:
 
 def most_queries(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
     """Maximum number of queries of the method."""
-    return min(budget, _find(name).queries(config, budget, n_classes))
+    return min(budget, find_method(name).queries(config, budget, n_classes))
 
 
 def most_prompts(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
@@ -386,27 +397,12 @@ def most_prompts(name: str, config: CraftConfig, budget: int, n_classes: int) ->
     A service bills this number of predictions per image. It is smaller than the number of queries
     if many texts, as anchors, are scored under one prompt.
     """
-    return min(budget, _find(name).prompts(config, budget, n_classes))
+    return min(budget, find_method(name).prompts(config, budget, n_classes))
 
 
 def most_images(name: str, config: CraftConfig, images: int) -> int:
     """Maximum number of images in a query: all N training images, or a batch of them."""
     return min(images, own_settings(name, config).get(f"{name}.batch", images))
-
-
-def prompts_an_image(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
-    """Number of prompts under which a deployed image is scored; a service bills each."""
-    return 1 + _find(name).anchor_prompts(config, budget, n_classes)
-
-
-def deployed_anchors(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
-    """Number M of anchors on which a deployed image is scored, at 1 + M / C predictions."""
-    return _find(name).anchors(config, budget, n_classes)
-
-
-def asks_llm(name: str) -> bool:
-    """Whether the method asks a language model, which bills it."""
-    return _find(name).pays is not None
 
 
 def most_llm_usage(name: str, config: CraftConfig, budget: int, classnames: Sequence[str]) -> Usage:
@@ -415,18 +411,17 @@ def most_llm_usage(name: str, config: CraftConfig, budget: int, classnames: Sequ
     Raises:
         CraftZooError: the method needs one that is not named.
     """
-    pays = _find(name).pays
+    pays = find_method(name).pays
     return Usage() if pays is None else pays(config, budget, classnames)
 
 
-def chooses_words(name: str, config: CraftConfig, budget: int, n_classes: int) -> bool:
-    """Whether other training images lead to other words as the anchors of a deployed image."""
-    return _find(name).chooses_words(config, budget, n_classes)
+def find_method(name: str) -> RegisteredMethod:
+    """The method called ``name`` with its properties, also if its extra is missing.
 
-
-def asks_initial(name: str) -> bool:
-    """Whether the method scores its training images under the initial prompt."""
-    return _find(name).asks_initial
+    Raises:
+        CraftZooError: no method has this name.
+    """
+    return REGISTRY.find(name)
 
 
 def get_method(name: str) -> Method:
@@ -435,21 +430,11 @@ def get_method(name: str) -> Method:
     Raises:
         CraftZooError: no method has this name, or its extra is missing.
     """
-    entry = _find(name)
+    entry = find_method(name)
     if entry.uses_torch:
         with needs_extra("torch", f"method {name!r}"):
             import torch  # noqa: F401
     return entry.method
-
-
-def uses_optimizer(name: str) -> bool:
-    """Whether the method's result depends on the optimizer."""
-    return _find(name).uses_optimizer
-
-
-def default_optimizer(name: str) -> str:
-    """The method's optimizer unless one is specified."""
-    return DEFAULT_CATEGORICAL_OPTIMIZER if _find(name).is_categorical else DEFAULT_OPTIMIZER
 
 
 def optimizers_for(name: str, specs: Sequence[str]) -> list[str]:
@@ -459,9 +444,9 @@ def optimizers_for(name: str, specs: Sequence[str]) -> list[str]:
         CraftZooError: unknown method.
         OptimizerError: unknown optimizer or option.
     """
-    is_categorical = _find(name).is_categorical
-    return [spec for spec in specs if optimizers.searches(spec, choices=is_categorical)] or [
-        default_optimizer(name)
+    found = find_method(name)
+    return [spec for spec in specs if optimizers.searches(spec, choices=found.is_categorical)] or [
+        found.default_optimizer
     ]
 
 
@@ -474,12 +459,12 @@ def trial_space(name: str, config: CraftConfig) -> Space:
         CraftZooError: unknown method.
     """
     dim = config.intrinsic_dim
-    return Space(dim, choices=[2] * dim if _find(name).is_categorical else None)
+    return Space(dim, choices=[2] * dim if find_method(name).is_categorical else None)
 
 
 def is_white_box(name: str) -> bool:
     """Whether the method accesses the model's internals."""
-    return _find(name).white_box
+    return find_method(name).white_box
 
 
 def check_method(name: str, optimizer: str | None, *, budget: int, config: CraftConfig) -> None:
@@ -497,7 +482,7 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
             not suit the method's search space, or the budget is smaller than one generation.
     """
     get_method(name)
-    entry = _find(name)
+    entry = find_method(name)
     if config.refiner == "network" and "refiner" in entry.settings:
         with needs_extra("torch", "the network refiner"):
             import torch  # noqa: F401
@@ -511,7 +496,7 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
         )
     if not entry.uses_optimizer:
         return
-    optimizer = optimizer or default_optimizer(name)
+    optimizer = optimizer or entry.default_optimizer
     if not optimizers.searches(optimizer, choices=entry.is_categorical):
         kind = "choices of words" if entry.is_categorical else "numbers"
         raise optimizers.OptimizerError(
@@ -531,7 +516,7 @@ def most_predictions(name: str, config: CraftConfig, budget: int, images: int, c
         classes: number of classes C.
     """
     searched = most_prompts(name, config, budget, classes) * most_images(name, config, images)
-    return searched + _find(name).views(config, budget, classes) * images
+    return searched + find_method(name).views(config, budget, classes) * images
 
 
 def readers_of(setting: str, config: CraftConfig | None = None) -> list[str]:
@@ -550,7 +535,7 @@ def readers_of(setting: str, config: CraftConfig | None = None) -> list[str]:
     ]
 
 
-def _idle(entry: _Entry, config: CraftConfig) -> frozenset[str]:
+def _idle(entry: RegisteredMethod, config: CraftConfig) -> frozenset[str]:
     """Settings of the refiner that ``config`` does not select."""
     if "refiner" not in entry.settings:
         return frozenset()
@@ -562,7 +547,7 @@ def values_of(name: str, config: CraftConfig) -> dict[str, Any]:
 
     Settings of the refiner that ``config`` does not select are excluded.
     """
-    used = _find(name).settings - _idle(_find(name), config)
+    used = find_method(name).settings - _idle(find_method(name), config)
     return {each: getattr(config, each) for each in sorted(used)} | own_settings(name, config)
 
 
@@ -573,7 +558,7 @@ def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
     (``EARLIER_SETTINGS``, :func:`earlier_own_settings`; other settings of a method's own: the
     default).
     """
-    own = {key: option.default for key, option in _find(name).own.items()}
+    own = {key: option.default for key, option in find_method(name).own.items()}
     earlier = own | EARLIER_SETTINGS | earlier_own_settings(name)
     values = values_of(name, config).items()
     return {key: value for key, value in values if key not in earlier or value != earlier[key]}
@@ -582,7 +567,7 @@ def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
 def own_settings(name: str, config: CraftConfig) -> dict[str, Any]:
     """Values of all settings that the method declares itself, by ``METHOD.SETTING``."""
     given = dict(config.own)
-    return {key: given.get(key, option.default) for key, option in _find(name).own.items()}
+    return {key: given.get(key, option.default) for key, option in find_method(name).own.items()}
 
 
 def earlier_own_settings(name: str) -> dict[str, Any]:
@@ -615,7 +600,3 @@ def recorded(vlm: VLM, method: str, journal: Journal, in_flight: int | None = No
 def method_names() -> dict[str, str]:
     """Every method's name → its one-line description."""
     return REGISTRY.summaries(by_name=False)
-
-
-def _find(name: str) -> _Entry:
-    return REGISTRY.find(name)

@@ -207,11 +207,12 @@ def test_a_dry_run_knows_the_tokens_to_15_percent(
     assert not server.answered
     [expected] = re.findall(r"([\d,]+) input tokens", said)
     assert re.search(r"[\d,]+ requests", said)
-    assert re.search(r"a price of [\d.]+", said)
+    assert re.search(r"a price of (less than )?[\d.]+", said)
     assert main(command) == 0
     assert int(expected.replace(",", "")) / server.tokens == pytest.approx(1, abs=0.15)
     last = capsys.readouterr().out.splitlines()[-1]
     assert f"{server.tokens:,} input tokens" in " ".join(last.split())
+    assert last.endswith(f"out.adapter IMAGES… --model {server.name(protocol)}")
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,11 @@ from craft_zoo.data import Dataset, LabelledImages, Task, few_shot
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import (
     Problem,
-    default_optimizer,
+    find_method,
     get_method,
     is_white_box,
     method_names,
     optimizers_for,
-    uses_optimizer,
 )
 from craft_zoo.methods.collaborative import convex_objective
 from craft_zoo.methods.vectors import _held_out
@@ -249,10 +248,10 @@ def test_names_and_needs() -> None:
         *("sharpzo", "lfa", "lfa-local", "bar", "cbbt", "llm-prompts"),
     }
     assert all(method_names().values())
-    assert {n for n in names if uses_optimizer(n)} == {
+    assert {n for n in names if find_method(n).uses_optimizer} == {
         *("craft", "prompt", "craft-anchors", "hard", "craft-hard")
     }
-    assert default_optimizer("craft-hard") == "columns"
+    assert find_method("craft-hard").default_optimizer == "columns"
     given = ["cma", "genetic:popsize=5", "nevergrad:OnePlusOne"]
     assert optimizers_for("craft", given) == ["cma", "nevergrad:OnePlusOne"]
     assert optimizers_for("hard", given) == ["genetic:popsize=5", "nevergrad:OnePlusOne"]
