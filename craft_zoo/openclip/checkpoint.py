@@ -147,12 +147,24 @@ def _misfits(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[s
         for key in own
         if key in weights and own[key].shape != weights[key].shape
     ]
+    coded = [
+        f"{key} ({str(weights[key].dtype).removeprefix('torch.')})"
+        for key in own
+        if key in weights and own[key].is_floating_point() and _is_coded(weights[key])
+    ]
     kinds = {
         "keys of the model are missing": missing,
         "keys are surplus": surplus,
         "have another shape": other,
+        "are quantised, sparse or no real numbers, which are not read": coded,
     }
     return [f"{len(keys):,} {what}: {_some(keys)}" for what, keys in kinds.items() if keys]
+
+
+def _is_coded(weights: Tensor) -> bool:
+    """Whether a tensor does not hold its values as floating-point numbers; a scalar may not."""
+    plain = weights.is_floating_point() and weights.layout == torch.strided
+    return weights.numel() > 1 and not plain
 
 
 def _some(keys: list[str]) -> str:

@@ -143,6 +143,30 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     return "t-tiny"
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float8_e4m3fn])
+def test_weights_of_any_floating_point_type_are_read(dtype: torch.dtype) -> None:
+    model = open_clip.CLIP(**CONFIG)
+    assert load_weights(model, {key: value.to(dtype) for key, value in STATE.items()}) == []
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(value, STATE[key], rtol=0.1, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        lambda values: (100 * values).to(torch.int8),
+        lambda values: values > 0,
+        lambda values: values.to(torch.complex64),
+        lambda values: values.to_sparse(),
+    ],
+)
+def test_weights_in_another_form_are_refused(code: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Integers were used as if they were the weights."""
+    state = STATE | {"text_projection": code(STATE["text_projection"])}
+    with pytest.raises(CraftZooError, match=r"1 are quantised, .* read: text_projection \("):
+        load_weights(open_clip.CLIP(**CONFIG), state)
+
+
 def test_the_sentence_of_a_file_that_does_not_fit(tiny: str, tmp_path: Path) -> None:
     torch.save(STATE | {"head.weight": torch.zeros(2)}, tmp_path / "w.pt")
     with pytest.raises(CraftZooError) as raised:
