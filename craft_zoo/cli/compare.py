@@ -167,8 +167,9 @@ def _scores(points: pd.DataFrame, folder: Path, name: str, measure: str) -> pd.S
         if method == name
     ]
     if len(fitting) != 1:
+        held = f"{len(fitting)} curves of {name!r}" if fitting else f"no method {name!r}"
         raise CraftZooError(
-            f"{folder} holds {len(fitting) or 'no'} methods {name!r}: write one "
-            f"of {', '.join(repr(label) for label in fitting or labels)}"
+            f"{folder} holds {held}: write one of "
+            f"{', '.join(repr(label) for label in fitting or labels)}"
         )
     return score_table(points[points["label"] == fitting[0]], measure)[fitting[0]]  # type: ignore[arg-type]

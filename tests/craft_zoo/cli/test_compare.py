@@ -62,7 +62,7 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
     fill(tmp_path, "bbt", [0.5], dataset="folder:other")
     for arguments, message in (
         (["zip", "bbt"], "were not run on the same task"),
-        (["zip", "coop"], "holds no methods 'coop': write one of 'zip', 'bbt'"),
+        (["zip", "coop"], "holds no method 'coop': write one of 'zip', 'bbt'"),
         (["zip", "bbt", "--and-in", str(tmp_path / "none")], "holds no results"),
     ):
         assert main(["compare", *arguments, "--in", str(tmp_path)]) == 2
