@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from rich.panel import Panel
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
@@ -220,44 +221,17 @@ def run(options: argparse.Namespace) -> int:
         return 0
     with continuing(path, console) as journal, query_progress() as progress:
         reading = ReadingBar(progress)
-        bar = add_bar(progress, task.name, most.queries)
-        began: tuple[float, int] | None = None  # time and queries of the first step not replayed
-
-        def show_step(step: Step) -> None:
-            nonlocal began
-            show(progress, bar, step.queries, step.loss, step.train_accuracy, "training accuracy")
-            now = time.monotonic()
-            if began is not None and step.queries > began[1]:
-                pace = (now - began[0]) / (step.queries - began[1])
-                show_end(progress, bar, (most.queries - step.queries) * pace)
-            elif not journal.replaying:
-                began = now, step.queries
-            if paid := behind.billed.llm.llm_requests:
-                progress.update(bar, description=f"{task.name}, {counted(paid, 'LLM request')}")
-            if step.ended:
-                text = f"The search ended after {step.queries:,} queries: {step.ended}"
-                progress.console.print(text, soft_wrap=True, markup=False)
-
         behind = recorded(vlm, options.method, journal, options.in_flight)
+        bar = _SearchBar(progress, task.name, most.queries, journal, behind)
         # If the method searches nothing, the estimate reuses the answers of tuning.
         asked = RememberingVLM(behind) if estimate.kind == "shots" else behind
-        tuned = tune(asked, task, callbacks=[show_step], progress=reading, **arguments)
+        tuned = tune(asked, task, callbacks=[bar], progress=reading, **arguments)
         if estimate.kind == "refine":
             asked = RememberingVLM(behind)
         adapter, figures, found = _estimated(tuned, asked, task, estimate, arguments, reading)
         if kept:
             adapter.canaries = _answers(adapter, behind, kept, figures)
-        made = Cost(
-            tuned.meter.queries,
-            Usage(tuned.meter.billed),
-            Usage(estimate.predictions),
-            len(adapter.canaries or ())
-            * canaries.times_asked(vlm)
-            * adapter.solution.billed_predictions,
-        )
-        if isinstance(behind, ReplayVLM):
-            beside = Usage(behind.predictions - tuned.meter.billed - made.canaries)
-            made = replace(made, estimate=beside + replace(behind.billed, predictions=0))
+        made = _cost_of(tuned, adapter, behind, estimate)
         if price is not None and adapter.tuned is not None:
             adapter.tuned = replace(adapter.tuned, cost=price.cost(made.total))
         adapter.save(options.out)
@@ -281,6 +255,32 @@ def run(options: argparse.Namespace) -> int:
         markup=False,
     )
     return 0
+
+
+class _SearchBar:
+    """A progress bar of the queries, which is called with each step of the search."""
+
+    def __init__(
+        self, progress: RichProgress, name: str, most: int, journal: Journal, vlm: VLM
+    ) -> None:
+        self._progress, self._name, self._most = progress, name, most
+        self._journal, self._vlm = journal, vlm
+        self._bar = add_bar(progress, name, most)
+        self._began: tuple[float, int] | None = None  # time and queries of the first new step
+
+    def __call__(self, step: Step) -> None:
+        progress, bar, now = self._progress, self._bar, time.monotonic()
+        show(progress, bar, step.queries, step.loss, step.train_accuracy, "training accuracy")
+        if self._began is not None and step.queries > self._began[1]:
+            pace = (now - self._began[0]) / (step.queries - self._began[1])
+            show_end(progress, bar, (self._most - step.queries) * pace)
+        elif not self._journal.replaying:
+            self._began = now, step.queries
+        if paid := self._vlm.billed.llm.llm_requests:
+            progress.update(bar, description=f"{self._name}, {counted(paid, 'LLM request')}")
+        if step.ended:
+            text = f"The search ended after {step.queries:,} queries: {step.ended}"
+            progress.console.print(text, soft_wrap=True, markup=False)
 
 
 def _panel(options: argparse.Namespace, title: str, cost: str, found: Evaluation | None) -> Panel:
@@ -355,6 +355,16 @@ class Cost:
         units = replace(self.total, predictions=0)
         words += f", {units.in_words()}" if units != Usage() else ""
         return words if price is None else f"{words}, a price of {amount(price.cost(self.total))}"
+
+
+def _cost_of(tuned: Tuned, adapter: Adapter, vlm: VLM, estimate: Choice) -> Cost:
+    """What a run has cost, by the model's own count where that has one."""
+    asked = len(adapter.canaries or ()) * canaries.times_asked(vlm)
+    of_canaries = asked * adapter.solution.billed_predictions
+    searched, beside = tuned.meter.billed, Usage(estimate.predictions)
+    if isinstance(vlm, ReplayVLM):
+        beside = replace(vlm.billed, predictions=vlm.predictions - searched - of_canaries)
+    return Cost(tuned.meter.queries, Usage(searched), beside, of_canaries)
 
 
 def _highest_cost(
