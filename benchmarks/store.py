@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
@@ -77,6 +77,13 @@ class Point:
     llm_input_tokens: _Count = 0
     llm_output_tokens: _Count = 0
     llm_cost: _Measured = 0.0
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all numbers are equal; unknown ones (NaN) are equal to each other."""
+        if not isinstance(other, Point):
+            return NotImplemented
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return all(mine == theirs or (mine != mine and theirs != theirs) for mine, theirs in pairs)
 
     @property
     def llm(self) -> Usage:

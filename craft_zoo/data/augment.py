@@ -16,7 +16,7 @@ _SMALLEST_SHARE = 0.5  # of the area, in :func:`augmented`
 _ASPECT = (3 / 4, 4 / 3)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View(DerivedImage):
     """A crop of an image, resized and possibly flipped.
 

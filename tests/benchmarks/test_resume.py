@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +269,13 @@ def test_a_run_of_another_process_is_waited_for_and_not_made_again(
     assert finished == [second, first]
     assert curves[first][0].accuracy == 0.5
     assert list(curves) == [first, second]
+
+
+def test_points_are_equal_where_the_same_is_unknown() -> None:
+    first, second = (
+        Point(1, 0.5, float("nan"), float("nan"), 1, 0, 0, 0.1),
+        Point(1, 0.5, float("nan"), float("nan"), 1, 0, 0, 0.1),
+    )
+    assert first == second
+    assert first != replace(first, loss=1.0)
+    assert first != 1

@@ -199,7 +199,10 @@ def test_an_exception_loses_nothing(error: BaseException, workers: int) -> None:
             Sometimes(error, 9), [0.0] * 3, budget=60, optimizer=SPEC, seed=1, executor=executor
         )
     partial: Result = caught.value.result  # type: ignore[attr-defined]
-    assert partial.evaluations == (11 if workers else 8)
+    if workers and isinstance(error, KeyboardInterrupt):  # waits for no other worker
+        assert 8 <= partial.evaluations <= 11
+    else:
+        assert partial.evaluations == (11 if workers else 8)
     assert "result.extend() goes on" in caught.value.__notes__[0]
     assert type(error).__name__ in partial.reason
     whole = minimize(sphere, [0.0] * 3, budget=60, optimizer=SPEC, seed=1)

@@ -174,7 +174,7 @@ def test_released_views_are_torchvisions() -> None:
     image = np.arange(200, dtype=np.uint8).reshape(10, 20)
     drawn = Scripted(1, 0.5, 0, 0.5)  # shares of [0.5, 1], and of the aspects' logarithms
     [view] = resized_crops([image], drawn, side=7, smallest=0.5)  # type: ignore[arg-type]
-    assert view == View(view.source, (10, 0, 20, 10), False, 7)
+    assert (view.box, view.mirrored, view.side) == ((10, 0, 20, 10), False, 7)
     expected = Image.fromarray(image).convert("RGB").crop((10, 0, 20, 10))
     assert np.array_equal(view.open(), expected.resize((7, 7), Image.Resampling.BICUBIC))
     # a strip of 40 x 4, into which no crop fits, is cut to an aspect of 4 : 3
