@@ -21,7 +21,7 @@ _NEGATED = re.compile(
     r"\b(?:no|not|none|neither|nor|never|cannot|unable|unsure|sorry|wrong|incorrect|except|excluding"
     r"|unlikely|impossible|(?:rather|other) than|instead of|rul\w+ out"
     r"|nicht|kein\w*|weder|pas|aucune?|ni|ning[uú]n\w*|não|nenhum\w*|non|nessun\w*|niet|geen|не|нет)\b"
-    r"|n['’]t\b|[不没沒非無]|ない|ません|아니|않",
+    r"|n['’]t\b|[不没沒無无]|非(?!常)|ない|ません|아니|않",
     re.IGNORECASE,
 )
 _CUT_WORD = re.compile(r"(?<=\w)\s+(?:a|I)$")  # "The image shows a", which an option would follow

@@ -37,7 +37,7 @@ $\boxed{B}$|\boxed{\text{B}}|\boxed{dog}|\( B \)
 dog|Dog|DOG|dog.|dog!|a dog|A dog|A dog.|the dog|"dog"|“dog”|„dog“|‚dog‘|‘dog’|« dog »|»dog«
 **dog**|`dog`|*Dog*|ｄｏｇ|- dog|• dog|1. dog|2. dog|3) dog|#2: dog|Class: dog|label=dog
 The image shows a dog.|This is a dog on a lawn.|It's a dog, I think.|I see a dog
-答案是B|答案：B。|我选择B选项|选B|第B项|B是狗|答えはBです|正解：B|정답은 B입니다
+答案是B|非常确定是B|答案：B。|我选择B选项|选B|第B项|B是狗|答えはBです|正解：B|정답은 B입니다
 La réponse est B|The letter is b.
 <think>A cat? No, a dog.</think>B|◁think▷A◁/think▷B|<thinking>A</thinking>B<thinking>A
 """
@@ -83,7 +83,8 @@ T-shirt|e.g. D.C.|B or C|A or B|A and B|A, B|A/B|dog or cat|B. cat|A dog and a c
 Options A to D|A-D|not B|B, not A
 I'm sorry, but this is no dog.|I can't see a dog.|I can’t tell if it is a dog
 It isn't a dog|The answer is not B|neither A nor B|None of the above|unable to see a dog
-B is incorrect|anything other than B|Die Antwort ist nicht B|Ce n'est pas B|不是B|Bではありません
+B is incorrect|anything other than B|Die Antwort ist nicht B|Ce n'est pas B
+不是B|无法判断是B|Bではありません
 B或C|The answer is B. Unlike answer A, it barks
 <think>B|<think>B or A?|[THINK]B|analysisB? Or|<unused94>thought B
 the black one|footed albatross|{"answer": null}|{"error": "busy"}
