@@ -69,7 +69,8 @@ class LinearModel:
         count, dim = self.moves.shape[1:]
         if count >= dim:
             return directions
-        shares = np.linalg.solve(self._kernel, self.moves @ directions.transpose(0, 2, 1))
+        products = self.moves @ directions.transpose(0, 2, 1)
+        shares = np.stack([_solve(*each) for each in zip(self._kernel, products, strict=True)])
         return (self.moves.transpose(0, 2, 1) @ shares).transpose(0, 2, 1)
 
     @cached_property
@@ -258,7 +259,8 @@ class SecantMemory:
             Those of the points (B, m, d), their squared lengths (B, m), and those of the outputs'
             coordinates (B, m, r); None if no point other than the center is remembered.
         """
-        moves = np.ascontiguousarray((self.points - center.astype(np.float32)).transpose(1, 0, 2))
+        center = center.astype(np.float32)[:, None]
+        moves = np.subtract(self.points.transpose(1, 0, 2), center, order="C")
         squares = np.square(moves).sum(axis=2)
         if self.span is None or not (squares > _TINY).any():
             return None

@@ -54,32 +54,32 @@ class OutlierFilter(WrappedBlackBox):
         while block := list(islice(answers, most)):
             self._latest = [*self._latest, *block][-most:]
             if len(self._latest) >= _FEWEST:
-                middle = np.median(np.stack(self._latest), axis=0)
-                block = [self._corrected(answer, middle) for answer in block]
+                block = self._corrected(block)
             yield from block
 
-    def _corrected(self, answer: np.ndarray, middle: np.ndarray) -> np.ndarray:
-        change = answer - middle
-        usual = np.median(change, axis=0)
-        wrong = outliers(change - usual, middle)
+    def _corrected(self, block: list[np.ndarray]) -> list[np.ndarray]:
+        middle = np.median(np.stack(self._latest), axis=0)
+        changes = np.stack(block) - middle
+        usual = np.median(changes, axis=1, keepdims=True)
+        wrong = outliers(changes - usual, middle)
         if not wrong.any():
-            return answer
+            return block
         self.replaced += int(wrong.sum())
-        return np.where(wrong[:, None], middle + usual, answer)
+        return list(np.where(wrong[:, :, None], middle + usual, block))
 
 
 def outliers(changes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(N,) bool, the images whose logits changed far more than those of the others.
+    """(..., N) bool, the images whose logits changed far more than those of the others.
 
     Args:
-        changes: (N, C) changes of the logits.
+        changes: (..., N, C) changes of the logits.
         rows: (N, C) logits before the change.
     """
     distances = _lengths(changes)
-    least = _SHARE * np.median(_lengths(rows))
-    return distances > max(_RATIO * np.median(distances), least)
+    usual = np.median(distances, axis=-1, keepdims=True)
+    return distances > np.maximum(_RATIO * usual, _SHARE * np.median(_lengths(rows)))
 
 
 def _lengths(rows: np.ndarray) -> np.ndarray:
-    """(N,) lengths of rows minus their means, which do not matter to predictions."""
-    return np.linalg.norm(rows - rows.mean(axis=1, keepdims=True), axis=1)
+    """(..., N) lengths of rows minus their means, which do not matter to predictions."""
+    return np.linalg.norm(rows - rows.mean(axis=-1, keepdims=True), axis=-1)

@@ -15,8 +15,8 @@ from craft_zoo.tensors import Tensor, log_softmax, negative_log_likelihood, svd,
 
 _ITERATIONS = 100
 _TOLERANCE = 1e-5
-_LEAST_DECREASE, _OF_LARGE = 1e-6, 1e-4  # relative, of the objective; less ends the iteration
-_LARGE = 2**20  # logits of the largest task that is computed exactly
+# Decrease of the objective, for each logit, below which the iteration ends; and its limits.
+_LEAST_DECREASE, _DECREASE_LIMITS = 6e-11, (1e-6, 1e-4)
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,6 @@ class ConvexRefiner:
         """(C, C) derivative of the refined logits with respect to the logits."""
         own = self.weight[: self.n_classes]
         return np.eye(self.n_classes, dtype=np.float32) + own - own.mean(axis=0)
-
-
-def is_large(logits: np.ndarray) -> bool:
-    """Whether the task of (N, C) logits is so large that it is computed less exactly."""
-    return logits.size > _LARGE
 
 
 def centred(logits: np.ndarray) -> np.ndarray:
@@ -290,7 +285,7 @@ class _Path:
         self._logits = tensor(logits)
         self._loss = CrossEntropy(tensor(labels))
         self._penalties = iter(penalties)
-        self._least_decrease = _OF_LARGE if is_large(logits) else _LEAST_DECREASE
+        self._least_decrease = float(np.clip(_LEAST_DECREASE * logits.size, *_DECREASE_LIMITS))
         if start is None:
             start = np.zeros((x.shape[1], logits.shape[1]), dtype=np.float32)
         self._solution = self._right @ tensor(start)
