@@ -190,7 +190,7 @@ def choose(
         return "logit-gn"
     dim, enough = space.dim, _GENERATIONS * popsize(space.dim)
     population = "sep-cma" if dim >= _VERY_MANY else "cma"
-    if noisy and not (rounded or parallel) and _FEW < dim < _MANY and budget >= 2 * _MODEL * dim:
+    if noisy and not (rounded or parallel) and 1 < dim < _MANY and budget >= 2 * _MODEL * dim:
         return f"cobyqa*{_MODEL * dim}+{'large-cma' if budget >= _FOR_LARGER * dim else 'spsa'}"
     if noisy and not (rounded or parallel) and budget < _FOR_LARGER * dim:
         return "spsa" if budget > 1 else "random:start=true"

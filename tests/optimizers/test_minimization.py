@@ -157,7 +157,8 @@ def test_auto_says_what_it_chose_and_can_be_told_what_to_do() -> None:
         "genetic": create("auto", Space(2, choices=[3, 3]), budget=500, seed=1),
         "auto:stages=cobyqa*50+large-cma": create("auto", 5, budget=500, seed=1, noisy=True),
         "auto:stages=cobyqa*50+spsa": create("auto", 5, budget=499, seed=1, noisy=True),
-        "cma:popsize=48": create("auto", 2, budget=500, seed=1, noisy=True),
+        "auto:stages=cobyqa*20+large-cma": create("auto", 2, budget=500, seed=1, noisy=True),
+        "cma:popsize=32": create("auto", 1, budget=500, seed=1, noisy=True),
         "cma:popsize=40": create("auto", 5, budget=200, seed=1, noisy=True, parallel=True),
         "snes:popsize=64": create("auto", 5, budget=500, seed=1, noisy=True, rounded=True),
     }
