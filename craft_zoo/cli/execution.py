@@ -106,16 +106,20 @@ def execute(
     check_tasks(runs, datasets)  # errors are found before the model is loaded
     for name, skipped in datasets.skipped().items():
         say_skipped(name, skipped, open_console())
-    here = options.executor is None and options.jobs == 1
-    vlm = model.open() if here else None
     store = RunStore(options.out)
-    write_config(runs, options.out, grid)  # for reports on an unfinished grid
+    common: dict[str, Any] = {"in_flight": options.in_flight, "datasets": datasets}
+    bench = None
+    if options.executor is None and options.jobs == 1:
+        bench = Bench(model.open(), store, **common)
+    else:
+        store.check_opened(model.open)
+    # For reports on an unfinished grid; not before the model was found to be the folder's.
+    write_config(runs, options.out, grid)
     if options.log_to == "tensorboard":
         board: Any = TensorBoard(store.folder / "tensorboard")
         listener = Listeners(listener, board)
-    common: dict[str, Any] = {"in_flight": options.in_flight, "datasets": datasets}
-    if vlm is not None:
-        return Bench(vlm, store, **common).run(runs, listener)
+    if bench is not None:
+        return bench.run(runs, listener)
     common["listener"] = listener
     if options.executor is not None:
         return run_on_ray(

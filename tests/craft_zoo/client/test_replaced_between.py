@@ -143,11 +143,12 @@ def test_a_bench_continues_with_the_model_of_its_finished_runs(
     [record] = (tmp_path / "bench").glob("runs/*/run.json")
     served = json.loads(record.read_text())["environment"]["served"]
     assert served.keys() > {"name", "answers", "fingerprint"}
-    paid = owner.predictions
+    paid, config = owner.predictions, (tmp_path / "bench" / "config.json").read_bytes()
     owner.serve(owner.retrained())
     message = error_of([*words, "--seeds", "2"], capsys)
     assert f"{owner.url} is another model than when {record.parent} was made" in message
     assert owner.predictions == paid
+    assert (tmp_path / "bench" / "config.json").read_bytes() == config
     owner.serve()
     assert main([*words, "--seeds", "2"]) == 0
     assert owner.predictions == 2 * paid
