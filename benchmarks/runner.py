@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
 from craft_zoo.benchmarks.store import Point, RunStore
@@ -21,6 +21,7 @@ from craft_zoo.methods import Problem, get_method, recorded
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import OptimizerError
 from craft_zoo.predictor import Predictor
+from craft_zoo.solution import Solution
 from craft_zoo.transfer import transfer
 
 # Measured points per curve, evenly spread over the budget. Early in the run, each doubling of the

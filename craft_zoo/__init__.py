@@ -26,7 +26,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from craft_zoo.adapter import Adapter, Solution
+    from craft_zoo.adapter import Adapter
     from craft_zoo.blackbox import Meter, load_vlm
     from craft_zoo.craft import CraftConfig, Step
     from craft_zoo.data import Dataset, LabelledImages, Task, few_shot, load_dataset
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from craft_zoo.estimator import CraftClassifier, LogitTransformer
     from craft_zoo.evaluation import Evaluation, evaluate
     from craft_zoo.methods import Problem
+    from craft_zoo.solution import Solution
     from craft_zoo.tuning import tune
 
 _HOMES = {
@@ -47,7 +48,7 @@ _HOMES = {
     "LogitTransformer": "estimator",
     "Meter": "blackbox",
     "Problem": "methods",
-    "Solution": "adapter",
+    "Solution": "solution",
     "Step": "craft",
     "Task": "data",
     "evaluate": "evaluation",

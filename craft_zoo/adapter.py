@@ -1,24 +1,21 @@
-"""Adapter files: prompt, refiner, anchors, class names and identification of the model."""
+"""Adapter, a solution with its class names and the identification of its model, in one file."""
 
 from __future__ import annotations
 
-import json
-import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
 from scipy.special import softmax
 
+from craft_zoo import adapter_file
 from craft_zoo.anchors import Anchors
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompt, other_model
-from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
+from craft_zoo.blackbox.base import VLM, BlackBox, other_model
+from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.canaries import Canaries
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError, CraftZooWarning, needs_extra
@@ -27,123 +24,19 @@ from craft_zoo.hub import local_file
 from craft_zoo.local_features import LocalClassifier
 from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
 from craft_zoo.predictor import Predictor
-from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
+from craft_zoo.records import check
 from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.solution import Solution
 from craft_zoo.tuning_record import TuningRecord
 
 if TYPE_CHECKING:
     from craft_zoo.refiner.network import Refiner
 
-_FORMAT = "craft-zoo adapter 4"
-_LOCAL_FORMAT = "craft-zoo adapter 5"  # with local features, which earlier versions do not know
-_CALIBRATED_FORMAT = "craft-zoo adapter 6"  # with a temperature
-_TUNED_FORMAT = "craft-zoo adapter 7"  # with a record of its tuning, or canaries
-_CURVE_FORMAT = "craft-zoo adapter 8"  # with a curve of the search, or canaries asked twice
-_OPTIONS_FORMAT = "craft-zoo adapter 9"  # with options of the model that change its answers
-_SERVED_FORMAT = (
-    "craft-zoo adapter 10"  # with what the served model said of itself, or a hash of its files
-)
-_READ = (
-    _SERVED_FORMAT,
-    _OPTIONS_FORMAT,
-    _CURVE_FORMAT,
-    _TUNED_FORMAT,
-    _CALIBRATED_FORMAT,
-    _LOCAL_FORMAT,
-    _FORMAT,
-    "craft-zoo adapter 3",
-)
 _CANARY_ANSWERS = ("logits", "anchors", "logits_again", "anchors_again")
-_HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a megabyte
-_MOST_TEXTS = 100_000
-_LARGEST = 1e18  # of all numbers; the products of larger ones overflow
-_TEXT_CHARACTERS = 2000  # longer than the context of any model
 
 
 class OtherModelError(CraftZooError):
     """A model is not the one for which an adapter was made."""
-
-
-@dataclass(repr=False)
-class Solution:
-    """Result of a method.
-
-    Attributes:
-        prompt: a context before each class name, (n_ctx, dim) or (C, n_ctx, dim); or a template in
-            words, or one for each class.
-        refiner: corrects the logits; None: the logits are used as they are.
-        anchors: additional texts whose logits are inputs of the refiner; None: there are none.
-        local: classifier on features that this machine computes, whose logits are added; or None.
-        deployable: whether it can be saved as an adapter.
-    """
-
-    deployable: ClassVar[bool] = True
-
-    prompt: Prompt
-    refiner: Refiner | ConvexRefiner | None = None
-    anchors: Anchors | None = None
-    local: LocalClassifier | None = None
-
-    def __repr__(self) -> str:
-        found = self.prompt
-        prompt = f"contexts {found.shape}" if isinstance(found, np.ndarray) else "words"
-        parts = [prompt, *([type(self.refiner).__name__] if self.refiner is not None else [])]
-        if self.anchors is not None:
-            parts.append(f"{len(self.anchors)} anchors")
-        if self.local is not None:
-            parts.append(f"local features {self.local.features}")
-        return f"<{type(self).__name__}: {', '.join(parts)}>"
-
-    @property
-    def predictions(self) -> float:
-        """Predictions per deployed image: 1, plus M / C for M anchor logits."""
-        if self.anchors is None or not isinstance(self.refiner, ConvexRefiner):
-            return 1.0
-        return 1 + len(self.anchors) / self.refiner.n_classes
-
-    @property
-    def billed_predictions(self) -> int:
-        """Predictions that a service bills per deployed image: one for each prompt.
-
-        A prompt is billed once, whatever the number of texts that it is asked with.
-        """
-        return 1 if self.anchors is None else 1 + len(self.anchors.prompts)
-
-    def logits(
-        self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
-    ) -> np.ndarray:
-        """(N, C) deployed logits under the prompt; costs N predictions.
-
-        Args:
-            box: the model's classifier of the class names.
-            images: N images.
-            anchor_logits: (N, M), see :meth:`Anchors.logits`; required with anchors.
-        """
-        logits = box.score(self.prompt, images)
-        return self.refine(logits, anchor_logits, self.local_logits(images))
-
-    def local_logits(self, images: ImageSet) -> np.ndarray | None:
-        """(N, C) logits of :attr:`local` for N images; None without it."""
-        return None if self.local is None else self.local.logits(images)
-
-    def refine(
-        self,
-        logits: np.ndarray,
-        anchor_logits: np.ndarray | None = None,
-        local: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Deployed logits from the black box's: refined, if there is a refiner, plus local ones.
-
-        Args:
-            logits: (N, C) under the prompt.
-            anchor_logits: (N, M) of the anchors.
-            local: (N, C) of :attr:`local`.
-        """
-        if isinstance(self.refiner, ConvexRefiner):
-            logits = self.refiner.refine(logits, anchor_logits)
-        elif self.refiner is not None:
-            logits = self.refiner.refine(logits)
-        return logits if local is None else logits + local
 
 
 @dataclass(repr=False)
@@ -262,15 +155,15 @@ class Adapter:
             CraftZooError: the file cannot be written, or class names, temperature or another value
                 are such that :meth:`load` would refuse it.
         """
-        # safetensors' save_file would create files that only their owner may read.
         about, tensors = self._parts()
         try:
-            check(_About, about)
+            check(adapter_file.Header, about)
         except ValueError as error:
             raise CraftZooError(
                 f"the adapter cannot be saved, as it could not be read again: {error}"
             ) from None
-        self._write(path, _file(about, tensors))
+        # safetensors' save_file would create files that only their owner may read.
+        self._write(path, adapter_file.to_bytes(about, tensors))
 
     def _write(self, path: str | Path, content: bytes) -> None:
         try:
@@ -290,14 +183,14 @@ class Adapter:
 
     def to_bytes(self) -> bytes:
         """The content of the file that :meth:`save` writes; equal for equal adapters."""
-        return _file(*self._parts())
+        return adapter_file.to_bytes(*self._parts())
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Header and tensors of the file."""
         refiner, anchors = self.solution.refiner, self.solution.anchors
         local = self.solution.local
         about: dict[str, Any] = {
-            "format": self._format,
+            "format": adapter_file.FORMAT,
             "model": self.model,
             "fingerprint": list(self.fingerprint),
             "init": self.init,
@@ -314,8 +207,6 @@ class Adapter:
             about["served"] = self.served
         if self.tuned is not None:
             about["tuned"] = asdict(self.tuned)
-            if self.tuned.curve is None:  # not in format 7
-                del about["tuned"]["curve"]
         tensors: dict[str, np.ndarray] = {}
         if isinstance(self.solution.prompt, np.ndarray):
             tensors["context"] = _tensor(self.solution.prompt)
@@ -343,25 +234,7 @@ class Adapter:
             for name in _CANARY_ANSWERS:
                 if (answers := getattr(canaries, name)) is not None:
                     tensors[f"canaries.{name}"] = _tensor(answers)
-        about = json.loads(json.dumps(about))  # as after loading: tuples become lists
-        about[CHECKSUM] = checksum(about, _content(tensors))
-        return about, tensors
-
-    @property
-    def _format(self) -> str:
-        """The earliest version of the format that can hold this adapter."""
-        if self.served:
-            return _SERVED_FORMAT
-        if self.answer_options:
-            return _OPTIONS_FORMAT
-        again = None if self.canaries is None else self.canaries.logits_again
-        if again is not None or (self.tuned is not None and self.tuned.curve is not None):
-            return _CURVE_FORMAT
-        if self.tuned is not None or self.canaries is not None:
-            return _TUNED_FORMAT
-        if self.temperature != 1:
-            return _CALIBRATED_FORMAT
-        return _FORMAT if self.solution.local is None else _LOCAL_FORMAT
+        return adapter_file.sealed(about, tensors), tensors
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:
@@ -374,27 +247,7 @@ class Adapter:
         """
         path = local_file(path)
         try:
-            _check_header(path)
-            with safe_open(path, framework="np") as file:
-                about = parse((file.metadata() or {})["craft_zoo"])
-                if about.get("format") not in _READ:
-                    raise CraftZooError(
-                        f"{path} has the format {short(about.get('format'))}, this version reads "
-                        f"{_READ[0]!r} and older: tune again or use the version that wrote it"
-                    )
-                check(_About, about)
-                _check_tensors(about, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if not seal_holds(about, _content(tensors)):
-                raise CraftZooError(
-                    f"the adapter {path} does not match its checksum, it was changed since it was "
-                    f"written: copy it again, or make it again with craft-zoo tune"
-                )
-            for name, tensor in tensors.items():
-                if not np.isfinite(tensor).all():
-                    raise ValueError(f"{name} holds NaN or infinity")
-                if tensor.dtype == np.float32 and np.abs(tensor).max(initial=0) > _LARGEST:
-                    raise ValueError(f"{name} holds numbers beyond {_LARGEST:g}")
+            about, tensors = adapter_file.read(path)
             return cls(
                 _solution(about, tensors),
                 tuple(about["classnames"]),
@@ -419,146 +272,6 @@ class Adapter:
 
 def _options(answer_options: str) -> str:
     return f"the options {answer_options}" if answer_options else "the default options"
-
-
-def _plain(text: str) -> str:
-    if any(unicodedata.category(character) == "Cc" for character in text):
-        raise ValueError("holds a control character")
-    return text
-
-
-def _prompt(text: str) -> str:
-    as_template(text)
-    return text
-
-
-_Text = Annotated[str, Field(min_length=1, max_length=_TEXT_CHARACTERS), AfterValidator(_plain)]
-_Template = Annotated[_Text, AfterValidator(_prompt)]
-_Number = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class _Hidden(BaseModel):
-    """Header entry of the network refiner: the width of its hidden layer."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    hidden: Annotated[int, Field(ge=1)]
-
-
-class _About(BaseModel):
-    """Metadata in an adapter's header."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: str
-    model: _Text
-    # Empty for models that accept only words.
-    fingerprint: Annotated[list[_Number], Field(max_length=16)]
-    init: _Template
-    classnames: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)]
-    template: _Template | list[_Template] | None = None
-    refiner: Literal["convex"] | _Hidden | None
-    anchors: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)] | None
-    anchor_templates: Annotated[list[_Template], Field(min_length=1)] | None = None
-    local: _Text | None = None
-    # Beyond these, probabilities in float32 would be NaN, or equal for all classes.
-    temperature: Annotated[_Number, Field(ge=1e-6, le=1e6)] = 1.0
-    tuned: TuningRecord | None = None
-    answer_options: _Text | None = None
-    served: Annotated[dict[_Text, _Text], Field(min_length=1, max_length=16)] | None = None
-    checksum: str | None = None
-
-
-def header_schema() -> dict[str, Any]:
-    """JSON schema of the header of adapter files."""
-    return _About.model_json_schema()
-
-
-def _check_header(path: str | Path) -> None:
-    """Check the length of a file's header, which safetensors would read whole into memory.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: the header is too long.
-    """
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > _HEADER_BYTES:
-        raise ValueError("it does not begin with a header")
-
-
-def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
-    """Check that the tensors of an adapter are those that its header describes.
-
-    Args:
-        about: the header.
-        tensors: safetensors slices by name, which have shape and type.
-
-    Raises:
-        ValueError: a tensor is missing, unexpected, or has a wrong shape or type.
-    """
-    shapes = {name: tuple(each.get_shape()) for name, each in tensors.items()}
-    for name, each in tensors.items():
-        expected_type = "U8" if name == "canaries.images" else "F32"
-        if each.get_dtype() != expected_type:
-            kinds = f"{each.get_dtype()}, not {expected_type}"
-            raise ValueError(f"{short(name)} is of type {kinds}")
-    n_classes, refiner, anchors = len(about["classnames"]), about["refiner"], about["anchors"]
-    expected: dict[str, tuple[int, ...]] = {}
-    n_anchors, template = 0, about.get("template")
-    if template is None:
-        expected["context"] = shape = _shape("context", shapes)
-        if len(shape) not in (2, 3) or 0 in shape or shape[:-2] not in ((), (n_classes,)):
-            raise ValueError(f"it has contexts of shape {shape} for {n_classes} classes")
-    elif isinstance(template, list) and len(template) != n_classes:
-        raise ValueError(f"it has {len(template)} templates for {n_classes} classes")
-    if anchors is not None:
-        prompts = len(about.get("anchor_templates") or ())
-        if not prompts:
-            expected["anchors.contexts"] = shape = _shape("anchors.contexts", shapes)
-            if len(shape) not in (3, 4) or 0 in shape:
-                raise ValueError(f"it has anchor contexts of shape {shape}")
-            prompts = shape[0]
-        n_anchors = prompts * len(anchors)
-    elif about.get("anchor_templates") is not None:
-        raise ValueError("it has templates for anchors, but no anchors")
-    if refiner == "convex":
-        expected["refiner.weight"] = (n_classes + n_anchors, n_classes)
-        expected["refiner.bias"] = (n_classes,)
-    elif anchors is not None:
-        raise ValueError("it has anchors, but no refiner that uses them")
-    elif refiner is not None:
-        hidden = refiner["hidden"]
-        expected |= {
-            "refiner.net.0.weight": (hidden, n_classes),
-            "refiner.net.0.bias": (hidden,),
-            "refiner.net.2.weight": (n_classes, hidden),
-            "refiner.net.2.bias": (n_classes,),
-        }
-    if about.get("local") is not None:
-        shape = _shape("local.weight", shapes)
-        expected |= {"local.weight": (*shape[:1], n_classes), "local.bias": (n_classes,)}
-    if "canaries.images" in shapes:
-        shape = shapes["canaries.images"]
-        if len(shape) != 4 or 0 in shape or shape[3] != 3:
-            raise ValueError(f"it has canaries of shape {shape}")
-        expected["canaries.images"] = shape
-        for again in ("", "_again") if "canaries.logits_again" in shapes else ("",):
-            expected[f"canaries.logits{again}"] = (shape[0], n_classes)
-            if anchors is not None:
-                expected[f"canaries.anchors{again}"] = (shape[0], n_anchors)
-    for name, shape in expected.items():
-        if _shape(name, shapes) != shape:
-            raise ValueError(f"{name} has the shape {shapes[name]}, not {shape}")
-    surplus = shapes.keys() - expected.keys()
-    if surplus:
-        raise ValueError(f"the tensor {short(min(surplus))} is unexpected")
-
-
-def _shape(name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-    if name not in shapes:
-        raise ValueError(f"the tensor {name} is missing")
-    return shapes[name]
 
 
 def _solution(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Solution:
@@ -610,17 +323,6 @@ def _canaries(tensors: dict[str, np.ndarray]) -> Canaries | None:
         return None
     first, *others = (f"canaries.{name}" for name in _CANARY_ANSWERS)
     return Canaries(tensors["canaries.images"], tensors[first], *map(tensors.get, others))
-
-
-def _content(tensors: dict[str, np.ndarray]) -> Iterator[bytes]:
-    """Bytes of the names, shapes and values of tensors, for the checksum."""
-    for name, tensor in sorted(tensors.items()):
-        yield f"{name} {tuple(tensor.shape)} ".encode()
-        yield tensor.tobytes()
-
-
-def _file(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
-    return save(tensors, metadata={"craft_zoo": json.dumps(about)})
 
 
 def _tensor(array: np.ndarray) -> np.ndarray:

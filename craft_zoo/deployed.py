@@ -10,11 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox.base import VLM, ImageSet, several
 from craft_zoo.blackbox.serving import serving
 from craft_zoo.errors import CraftZooError
 from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.solution import Solution
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import VLM, load_vlm
 from craft_zoo.blackbox.base import check_given
 from craft_zoo.craft import CraftConfig
@@ -28,6 +28,7 @@ from craft_zoo.data.images import as_images
 from craft_zoo.data.labels import as_label
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.mini import NAME
+from craft_zoo.solution import Solution
 from craft_zoo.tuning import tune
 
 

@@ -11,7 +11,7 @@ from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
 from craft_zoo.blackbox.meter import Meter
 
 if TYPE_CHECKING:
-    from craft_zoo.adapter import Solution
+    from craft_zoo.solution import Solution
 
 
 class Predictor:

@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox import (
     DEFAULT_INIT,
     VLM,
@@ -38,6 +37,7 @@ from craft_zoo.methods import (
 )
 from craft_zoo.methods.altered_images import AlteredImages
 from craft_zoo.optimizers import OptimizerError
+from craft_zoo.solution import Solution
 
 _CLASSES, _SHOTS, _SIDE = 10, 4, 32  # of the small task; the first two are maxima
 _WIDTH = 4  # of a context's token

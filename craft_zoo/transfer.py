@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.predictor import Predictor
+from craft_zoo.solution import Solution
 
 
 def transfer(

@@ -35,7 +35,7 @@ ALLOWED = {
     "craft_zoo.prompts": (*BASICS, "blackbox", "optimizers", "data"),
     "craft_zoo.craft": (
         *BASICS,
-        *("adapter", "anchors", "blackbox", "losses", "metrics"),
+        *("anchors", "blackbox", "losses", "metrics", "solution"),
         *("local_features", "optimizers", "prompts", "refiner"),
     ),
 }

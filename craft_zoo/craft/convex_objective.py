@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft.held_out import HeldOut
@@ -19,6 +18,7 @@ from craft_zoo.optimizers import OutputLoss
 from craft_zoo.refiner import ConvexRefiner, fit, held_out_folds
 from craft_zoo.refiner.convex import CrossEntropy, log_shares
 from craft_zoo.seeding import generator
+from craft_zoo.solution import Solution
 from craft_zoo.tensors import Tensor, tensor
 
 _REPLAY_BYTES = 2**29

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import BlackBox, ImageSet
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft.objective import Objective
@@ -16,6 +15,7 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import Optimizer
 from craft_zoo.prompts import PromptSpace
 from craft_zoo.seeding import generator
+from craft_zoo.solution import Solution
 
 _BLOCK_BYTES = 2**24  # maximum size of the refiner's activations when losses are computed
 # Maximum number of logits of one candidate that an optimizer that learns from outputs receives; on

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.craft.config import CraftConfig
@@ -21,6 +20,7 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import OutputLoss
 from craft_zoo.refiner.network import Refiner, RefinerTrainer
 from craft_zoo.seeding import derived_seed, generator
+from craft_zoo.solution import Solution
 
 _REPLAY_BYTES = 2**30
 

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.losses import cross_entropy
 from craft_zoo.optimizers import OutputLoss
 from craft_zoo.refiner.convex import CrossEntropy
+from craft_zoo.solution import Solution
 from craft_zoo.tensors import tensor
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.anchors import Anchors, keep_best
 from craft_zoo.blackbox.base import Prompt
 from craft_zoo.local_features import LocalClassifier, fit_classifiers, fused
@@ -22,6 +21,7 @@ from craft_zoo.refiner import (
     with_discriminants,
 )
 from craft_zoo.refiner.prior import UNIFORM, log_prior
+from craft_zoo.solution import Solution
 
 
 @dataclass(kw_only=True)

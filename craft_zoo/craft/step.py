@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from craft_zoo.adapter import Solution
+from craft_zoo.solution import Solution
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
+from craft_zoo.solution import Solution
 
 _STEPS = 20
 

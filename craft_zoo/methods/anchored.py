@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.anchors import (
     Anchors,
     anchor_words,
@@ -30,6 +29,7 @@ from craft_zoo.methods.base import (
 )
 from craft_zoo.methods.collaborative import convex_objective, refine_once, search, subspace
 from craft_zoo.seeding import generator
+from craft_zoo.solution import Solution
 
 _POOL = 4  # candidate words scored per anchor, if anchors are selected
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, ImageSet
 from craft_zoo.craft import DATASET_TEMPLATE, Step
 from craft_zoo.data.images import ImageSource
@@ -23,6 +22,7 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.blackvip_spsa import BlackvipSPSA
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import derived_seed
+from craft_zoo.solution import Solution
 from craft_zoo.tensors import Tensor, tensor
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from craft_zoo import optimizers
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, ImageSet
 from craft_zoo.blackbox.image_tokens import Embeddings, WithTokens
 from craft_zoo.craft import Step
@@ -23,6 +22,7 @@ from craft_zoo.optimizers.mmes import MMES
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import Subspace
 from craft_zoo.seeding import derived_seed, generator
+from craft_zoo.solution import Solution
 from craft_zoo.tensors import tensor
 
 TOKENS = 8  # of a text

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
@@ -16,6 +15,7 @@ from craft_zoo.methods.batches import batch_options, training_batches
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import generator
+from craft_zoo.solution import Solution
 from craft_zoo.tensors import tensor
 
 _CROP = 0.5  # smallest share of an image's area in a view

@@ -9,7 +9,6 @@ from contextlib import suppress
 import numpy as np
 from pydantic import TypeAdapter
 
-from craft_zoo.adapter import Solution
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.templates import fill
 from craft_zoo.craft import CraftConfig, Step
@@ -20,6 +19,7 @@ from craft_zoo.methods.collaborative import refine_once
 from craft_zoo.optimizers.option import Option
 from craft_zoo.records import check, parse
 from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.solution import Solution
 
 _BYTES = 2**24  # CuPL's sentences of ImageNet take 6 MB
 _DIGITS = 8

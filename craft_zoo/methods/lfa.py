@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
 from craft_zoo.blackbox.templates import filled
 from craft_zoo.craft import DATASET_TEMPLATE, Step
@@ -21,6 +20,7 @@ from craft_zoo.methods.white_box import local
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import derived_seed, generator
+from craft_zoo.solution import Solution
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.templates import as_template, templates_of
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.language_model import LanguageModel, expected_usage, parse_name
@@ -25,6 +24,7 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import TEMPLATES
 from craft_zoo.seeding import generator
+from craft_zoo.solution import Solution
 from craft_zoo.tensors import log_softmax, picked, tensor
 
 _LOG = logging.getLogger("craft_zoo.methods")

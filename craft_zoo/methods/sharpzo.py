@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 
 from craft_zoo import optimizers
-from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
 from craft_zoo.data.augment import resized_crops
 from craft_zoo.errors import CraftZooError
@@ -19,6 +18,7 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import Subspace
 from craft_zoo.seeding import derived_seed, generator
+from craft_zoo.solution import Solution
 from craft_zoo.tensors import tensor
 
 _CROP = 0.5  # smallest share of an image's area in a view

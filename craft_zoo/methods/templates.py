@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.templates import as_template
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import TEMPLATES
+from craft_zoo.solution import Solution
 from craft_zoo.tensors import tensor
 
 

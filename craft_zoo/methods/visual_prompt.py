@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from craft_zoo import optimizers
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import ImageSet
 from craft_zoo.craft import Step
 from craft_zoo.losses import cross_entropy
@@ -17,6 +16,7 @@ from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.seeding import derived_seed
+from craft_zoo.solution import Solution
 from craft_zoo.tensors import tensor
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet
 from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
@@ -17,6 +16,7 @@ from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.refiner import ConvexRefiner, choose_regularization, fit
+from craft_zoo.solution import Solution
 
 if TYPE_CHECKING:
     import torch

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
 from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.solution import Solution
 
 
 @register_method(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from craft_zoo.adapter import Solution
 from craft_zoo.craft import Step
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.base import Problem, register_method
@@ -19,6 +18,7 @@ from craft_zoo.optimizers.option import Option
 from craft_zoo.optimizers.zip_spsa import ZipSPSA
 from craft_zoo.prompts.space import PromptSpace
 from craft_zoo.seeding import derived_seed, generator
+from craft_zoo.solution import Solution
 from craft_zoo.tensors import tensor
 
 TOKENS, DIM, RANK = 8, 500, 5

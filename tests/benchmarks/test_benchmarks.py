@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks import (
     Point,
     RunSpec,
@@ -38,6 +38,7 @@ from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec
 from craft_zoo.errors import CraftZooError
 from craft_zoo.records import sealed
+from craft_zoo.solution import Solution
 
 RUN = RunSpec("craft-mini", DatasetSpec("digits"), "craft", "cma", 16, 1, 8000, CraftConfig())
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks import costs
 from craft_zoo.blackbox import load_vlm
 from craft_zoo.data import Dataset
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.solution import Solution
 
 
 def test_a_client_needs_a_small_part_of_the_models_memory(

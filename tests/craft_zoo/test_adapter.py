@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from craft_zoo.adapter import Adapter, Solution, header_schema
+from craft_zoo.adapter import Adapter
+from craft_zoo.adapter_file import header_schema
 from craft_zoo.anchors import Anchors
 from craft_zoo.canaries import ask_canaries
 from craft_zoo.data import Task
@@ -28,6 +29,7 @@ from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.network import Refiner
+from craft_zoo.solution import Solution
 from craft_zoo.tuning_record import TuningRecord
 
 NAMES = ("cat", "dog", "annual crop land")
@@ -80,14 +82,10 @@ def test_a_temperature_divides_the_logits_and_survives_saving(
 def test_the_record_of_tuning_survives_saving(vlm: OpenCLIP, tmp_path: Path) -> None:
     adapter = adapter_for(vlm, None)
     adapter.tuned = TuningRecord("craft", None, "pets", 48, 1, 200, 9600, 0.5)
-    for record, version in (
-        (adapter.tuned, b"craft-zoo adapter 7"),
-        (replace(adapter.tuned, curve=((1, 0.5), (200, 1.0))), b"craft-zoo adapter 8"),
-    ):
+    for record in (adapter.tuned, replace(adapter.tuned, curve=((1, 0.5), (200, 1.0)))):
         adapter.tuned = record
         adapter.save(tmp_path / "a")
         assert Adapter.load(tmp_path / "a").tuned == record
-        assert version in (tmp_path / "a").read_bytes()
     adapter.tuned = None
     adapter.save(tmp_path / "a")
     assert Adapter.load(tmp_path / "a").tuned is None
@@ -99,7 +97,6 @@ def test_options_that_change_answers_survive_saving_and_others_are_warned_of(
     monkeypatch.setattr(vlm, "answer_options", "permutations=2")
     adapter = adapter_for(vlm, None)
     adapter.save(tmp_path / "a")
-    assert b"craft-zoo adapter 9" in (tmp_path / "a").read_bytes()
     loaded = Adapter.load(tmp_path / "a")
     loaded.open(vlm)  # a warning would be an error
     monkeypatch.setattr(vlm, "answer_options", "")
@@ -386,7 +383,7 @@ def test_the_documented_format_is_what_is_written(vlm: OpenCLIP, tmp_path: Path)
             validator.validate(about | {"temperature": 0})
         for name in (*about, *tensors):
             assert f"`{name}`" in page, name
-        assert about["format"].removeprefix("craft-zoo adapter ") in "345678"
+        assert f'"{about["format"]}"' in page
     assert set(stored["properties"]) <= set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from craft_zoo.adapter import Adapter, OtherModelError, Solution
+from craft_zoo.adapter import Adapter, OtherModelError
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox import BlackBox, ImageSet, Prompts, WrappedBlackBox, WrappedVLM, load_vlm
 from craft_zoo.canaries import COUNT, Canaries, Drift, ask_canaries, canary_images, check_drift
@@ -23,6 +23,7 @@ from craft_zoo.data import LabelledImages
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.solution import Solution
 
 NAMES = ("cat", "dog", "bird")
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import WrappedVLM
 from craft_zoo.evaluation import Evaluation
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.pages import write_card
+from craft_zoo.solution import Solution
 from craft_zoo.tuning_record import TuningRecord
 
 CURVE = ((1, 0.25), (40, 0.5), (1200, 0.75))

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.canaries import Canaries
 from craft_zoo.cli.main import main
 from craft_zoo.errors import CraftZooError
 from craft_zoo.hub import FILE, local_file, upload
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.solution import Solution
 
 hub = pytest.importorskip("huggingface_hub")
 

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.anchors import Anchors
 from craft_zoo.cli.main import main
 from craft_zoo.errors import CraftZooError
 from craft_zoo.local_features import LocalClassifier
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.network import Refiner
+from craft_zoo.solution import Solution
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

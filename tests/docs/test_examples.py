@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 import craft_zoo as cz
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.solution import Solution
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"

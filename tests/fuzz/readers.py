@@ -41,7 +41,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks import Plan, RunSpec, read_plan, read_results, tidy
 from craft_zoo.benchmarks.statistics import summarize
@@ -76,6 +76,7 @@ from craft_zoo.server.schemas import (
     TaskRequest,
     Templates,
 )
+from craft_zoo.solution import Solution
 
 MEMORY = 2**30  # limit in bytes, without the imported modules
 SECONDS = 10  # limit for an input

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import load_vlm
 from craft_zoo.cli import main
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.solution import Solution
 
 TUNE = ["--budget", "8", "--optimizer", "cma:popsize=4", "--shots", "2", "--set", "intrinsic_dim=4"]
 

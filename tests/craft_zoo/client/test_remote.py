@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import DEFAULT_INIT, load_vlm
 from craft_zoo.canaries import ask_canaries, check_drift
 from craft_zoo.client import Refused, RemoteVLM
@@ -21,6 +21,7 @@ from craft_zoo.data.augment import augmented
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.protocol import ErrorCode, encode_array
+from craft_zoo.solution import Solution
 
 NAMES = ["cat", "dog", "blue whale"]
 Connect = Callable[..., RemoteVLM]

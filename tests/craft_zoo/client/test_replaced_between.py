@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import Journal, ReplayVLM
 from craft_zoo.cli.main import main
 from craft_zoo.client import RemoteVLM
@@ -22,6 +22,7 @@ from craft_zoo.data import Task
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.solution import Solution
 
 NAMES = ["cat", "dog"]
 Connect = Callable[..., RemoteVLM]

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks import RunStore
 from craft_zoo.benchmarks.grid import label_runs
 from craft_zoo.cli import predict
 from craft_zoo.cli.main import main
+from craft_zoo.solution import Solution
 
 NAMES = ("red square", "green field", "blue sky")
 SMALL = "import craft_zoo.cli.predict\ncraft_zoo.cli.predict._BATCH = 4"  # images a query

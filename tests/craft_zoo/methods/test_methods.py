@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import VLM, BlackBox, ImageSet
 from craft_zoo.craft import ConvexObjective, CraftConfig, CrossEntropyObjective, Step, collaborate
 from craft_zoo.data import Dataset, LabelledImages, Task, few_shot
@@ -33,6 +33,7 @@ from craft_zoo.optimizers import Optimizer
 from craft_zoo.predictor import Predictor
 from craft_zoo.prompts import Subspace
 from craft_zoo.refiner.folds import held_out_splits
+from craft_zoo.solution import Solution
 
 SMALL = CraftConfig(intrinsic_dim=32, epoch_queries=10)
 LOGISTIC = replace(SMALL, discriminant=False)  # takes less time to choose

@@ -16,7 +16,7 @@ from open_clip import factory, pretrained
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import QuickGELU
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks import Bench, Point, RunStore, combine, cross
 from craft_zoo.blackbox import VLM, Journal, ReplayVLM, load_vlm
 from craft_zoo.craft import CraftConfig
@@ -29,6 +29,7 @@ from craft_zoo.openclip import (
     with_activation,
 )
 from craft_zoo.openclip.weights import find_weights
+from craft_zoo.solution import Solution
 
 PAIRS = open_clip.list_pretrained()
 AMBIGUOUS = ("roberta-ViT-B-32", "laion2b_s12b_b32k")

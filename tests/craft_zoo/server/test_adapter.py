@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox import VLM, ImageSet, WrappedVLM, load_vlm
 from craft_zoo.cli import main
@@ -25,6 +25,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.network import Refiner
+from craft_zoo.solution import Solution
 
 NAMES = ("cat", "dog", 'red "square" ß')
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

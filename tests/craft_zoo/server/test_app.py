@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from PIL import Image
 
-from craft_zoo.adapter import Adapter, Solution
+from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import (
     DEFAULT_INIT,
     VLM,
@@ -42,6 +42,7 @@ from craft_zoo.protocol import (
     digest,
     encode_array,
 )
+from craft_zoo.solution import Solution
 
 Refused = Callable[..., str]
 WaitFor = Callable[..., None]

@@ -1,0 +1,217 @@
+"""The file format of adapters, docs/reference/adapter-file.md: a checked header, and tensors."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from craft_zoo.blackbox.templates import as_template
+from craft_zoo.errors import CraftZooError
+from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
+from craft_zoo.tuning_record import TuningRecord
+
+FORMAT = "craft-zoo adapter 10"
+_READ = tuple(f"craft-zoo adapter {version}" for version in range(3, 11))
+_ENTRY = "craft_zoo"  # of the metadata
+_HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a megabyte
+_MOST_TEXTS = 100_000
+_LARGEST = 1e18  # of all numbers; the products of larger ones overflow
+_TEXT_CHARACTERS = 2000  # longer than the context of any model
+
+
+def _plain(text: str) -> str:
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError("holds a control character")
+    return text
+
+
+def _prompt(text: str) -> str:
+    as_template(text)
+    return text
+
+
+_Text = Annotated[str, Field(min_length=1, max_length=_TEXT_CHARACTERS), AfterValidator(_plain)]
+_Template = Annotated[_Text, AfterValidator(_prompt)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Hidden(BaseModel):
+    """Header entry of the network refiner: the width of its hidden layer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hidden: Annotated[int, Field(ge=1)]
+
+
+class Header(BaseModel):
+    """Header of an adapter file: JSON text in the metadata of safetensors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: str
+    model: _Text
+    # Empty for models that accept only words.
+    fingerprint: Annotated[list[_Number], Field(max_length=16)]
+    init: _Template
+    classnames: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)]
+    template: _Template | list[_Template] | None = None
+    refiner: Literal["convex"] | _Hidden | None
+    anchors: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)] | None
+    anchor_templates: Annotated[list[_Template], Field(min_length=1)] | None = None
+    local: _Text | None = None
+    # Beyond these, probabilities in float32 would be NaN, or equal for all classes.
+    temperature: Annotated[_Number, Field(ge=1e-6, le=1e6)] = 1.0
+    tuned: TuningRecord | None = None
+    answer_options: _Text | None = None
+    served: Annotated[dict[_Text, _Text], Field(min_length=1, max_length=16)] | None = None
+    checksum: str | None = None
+
+
+def header_schema() -> dict[str, Any]:
+    """JSON schema of the header of adapter files."""
+    return Header.model_json_schema()
+
+
+def _check_length(path: str | Path) -> None:
+    """Check the length of a file's header, which safetensors would read whole into memory.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the header is too long.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _HEADER_BYTES:
+        raise ValueError("it does not begin with a header")
+
+
+def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
+    """Check that the tensors of an adapter are those that its header describes.
+
+    Args:
+        about: the header.
+        tensors: safetensors slices by name, which have shape and type.
+
+    Raises:
+        ValueError: a tensor is missing, unexpected, or has a wrong shape or type.
+    """
+    shapes = {name: tuple(each.get_shape()) for name, each in tensors.items()}
+    for name, each in tensors.items():
+        expected_type = "U8" if name == "canaries.images" else "F32"
+        if each.get_dtype() != expected_type:
+            kinds = f"{each.get_dtype()}, not {expected_type}"
+            raise ValueError(f"{short(name)} is of type {kinds}")
+    n_classes, refiner, anchors = len(about["classnames"]), about["refiner"], about["anchors"]
+    expected: dict[str, tuple[int, ...]] = {}
+    n_anchors, template = 0, about.get("template")
+    if template is None:
+        expected["context"] = shape = _shape("context", shapes)
+        if len(shape) not in (2, 3) or 0 in shape or shape[:-2] not in ((), (n_classes,)):
+            raise ValueError(f"it has contexts of shape {shape} for {n_classes} classes")
+    elif isinstance(template, list) and len(template) != n_classes:
+        raise ValueError(f"it has {len(template)} templates for {n_classes} classes")
+    if anchors is not None:
+        prompts = len(about.get("anchor_templates") or ())
+        if not prompts:
+            expected["anchors.contexts"] = shape = _shape("anchors.contexts", shapes)
+            if len(shape) not in (3, 4) or 0 in shape:
+                raise ValueError(f"it has anchor contexts of shape {shape}")
+            prompts = shape[0]
+        n_anchors = prompts * len(anchors)
+    elif about.get("anchor_templates") is not None:
+        raise ValueError("it has templates for anchors, but no anchors")
+    if refiner == "convex":
+        expected["refiner.weight"] = (n_classes + n_anchors, n_classes)
+        expected["refiner.bias"] = (n_classes,)
+    elif anchors is not None:
+        raise ValueError("it has anchors, but no refiner that uses them")
+    elif refiner is not None:
+        hidden = refiner["hidden"]
+        expected |= {
+            "refiner.net.0.weight": (hidden, n_classes),
+            "refiner.net.0.bias": (hidden,),
+            "refiner.net.2.weight": (n_classes, hidden),
+            "refiner.net.2.bias": (n_classes,),
+        }
+    if about.get("local") is not None:
+        shape = _shape("local.weight", shapes)
+        expected |= {"local.weight": (*shape[:1], n_classes), "local.bias": (n_classes,)}
+    if "canaries.images" in shapes:
+        shape = shapes["canaries.images"]
+        if len(shape) != 4 or 0 in shape or shape[3] != 3:
+            raise ValueError(f"it has canaries of shape {shape}")
+        expected["canaries.images"] = shape
+        for again in ("", "_again") if "canaries.logits_again" in shapes else ("",):
+            expected[f"canaries.logits{again}"] = (shape[0], n_classes)
+            if anchors is not None:
+                expected[f"canaries.anchors{again}"] = (shape[0], n_anchors)
+    for name, shape in expected.items():
+        if _shape(name, shapes) != shape:
+            raise ValueError(f"{name} has the shape {shapes[name]}, not {shape}")
+    surplus = shapes.keys() - expected.keys()
+    if surplus:
+        raise ValueError(f"the tensor {short(min(surplus))} is unexpected")
+
+
+def _shape(name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    if name not in shapes:
+        raise ValueError(f"the tensor {name} is missing")
+    return shapes[name]
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and tensors of a file; the header is checked completely before any tensor is read.
+
+    Raises:
+        CraftZooError: the file has another format, or was changed since it was written.
+        OSError: the file cannot be read.
+        SafetensorError, KeyError, ValueError: it is no adapter.
+    """
+    _check_length(path)
+    with safe_open(path, framework="np") as file:
+        about = parse((file.metadata() or {})[_ENTRY])
+        if about.get("format") not in _READ:
+            raise CraftZooError(
+                f"{path} has the format {short(about.get('format'))}, this version reads "
+                f"{FORMAT!r} and older: tune again or use the version that wrote it"
+            )
+        check(Header, about)
+        _check_tensors(about, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if not seal_holds(about, _content(tensors)):
+        raise CraftZooError(
+            f"the adapter {path} does not match its checksum, it was changed since it was "
+            f"written: copy it again, or make it again with craft-zoo tune"
+        )
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"{name} holds NaN or infinity")
+        if tensor.dtype == np.float32 and np.abs(tensor).max(initial=0) > _LARGEST:
+            raise ValueError(f"{name} holds numbers beyond {_LARGEST:g}")
+    return about, tensors
+
+
+def sealed(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The header as :func:`read` returns it, with the checksum of all."""
+    about = json.loads(json.dumps(about))  # tuples become lists
+    return about | {CHECKSUM: checksum(about, _content(tensors))}
+
+
+def to_bytes(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
+    """The content of a file."""
+    return save(tensors, metadata={_ENTRY: json.dumps(about)})
+
+
+def _content(tensors: dict[str, np.ndarray]) -> Iterator[bytes]:
+    """Bytes of the names, shapes and values of tensors, for the checksum."""
+    for name, tensor in sorted(tensors.items()):
+        yield f"{name} {tuple(tensor.shape)} ".encode()
+        yield tensor.tobytes()

@@ -1,0 +1,98 @@
+"""Solution, what a method finds: prompt, refiner, anchors and local classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from craft_zoo.anchors import Anchors
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
+from craft_zoo.local_features import LocalClassifier
+from craft_zoo.refiner import ConvexRefiner
+
+if TYPE_CHECKING:
+    from craft_zoo.refiner.network import Refiner
+
+
+@dataclass(repr=False)
+class Solution:
+    """Result of a method.
+
+    Attributes:
+        prompt: a context before each class name, (n_ctx, dim) or (C, n_ctx, dim); or a template in
+            words, or one for each class.
+        refiner: corrects the logits; None: the logits are used as they are.
+        anchors: additional texts whose logits are inputs of the refiner; None: there are none.
+        local: classifier on features that this machine computes, whose logits are added; or None.
+        deployable: whether it can be saved as an adapter.
+    """
+
+    deployable: ClassVar[bool] = True
+
+    prompt: Prompt
+    refiner: Refiner | ConvexRefiner | None = None
+    anchors: Anchors | None = None
+    local: LocalClassifier | None = None
+
+    def __repr__(self) -> str:
+        found = self.prompt
+        prompt = f"contexts {found.shape}" if isinstance(found, np.ndarray) else "words"
+        parts = [prompt, *([type(self.refiner).__name__] if self.refiner is not None else [])]
+        if self.anchors is not None:
+            parts.append(f"{len(self.anchors)} anchors")
+        if self.local is not None:
+            parts.append(f"local features {self.local.features}")
+        return f"<{type(self).__name__}: {', '.join(parts)}>"
+
+    @property
+    def predictions(self) -> float:
+        """Predictions per deployed image: 1, plus M / C for M anchor logits."""
+        if self.anchors is None or not isinstance(self.refiner, ConvexRefiner):
+            return 1.0
+        return 1 + len(self.anchors) / self.refiner.n_classes
+
+    @property
+    def billed_predictions(self) -> int:
+        """Predictions that a service bills per deployed image: one for each prompt.
+
+        A prompt is billed once, whatever the number of texts that it is asked with.
+        """
+        return 1 if self.anchors is None else 1 + len(self.anchors.prompts)
+
+    def logits(
+        self, box: BlackBox, images: ImageSet, anchor_logits: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(N, C) deployed logits under the prompt; costs N predictions.
+
+        Args:
+            box: the model's classifier of the class names.
+            images: N images.
+            anchor_logits: (N, M), see :meth:`Anchors.logits`; required with anchors.
+        """
+        logits = box.score(self.prompt, images)
+        return self.refine(logits, anchor_logits, self.local_logits(images))
+
+    def local_logits(self, images: ImageSet) -> np.ndarray | None:
+        """(N, C) logits of :attr:`local` for N images; None without it."""
+        return None if self.local is None else self.local.logits(images)
+
+    def refine(
+        self,
+        logits: np.ndarray,
+        anchor_logits: np.ndarray | None = None,
+        local: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Deployed logits from the black box's: refined, if there is a refiner, plus local ones.
+
+        Args:
+            logits: (N, C) under the prompt.
+            anchor_logits: (N, M) of the anchors.
+            local: (N, C) of :attr:`local`.
+        """
+        if isinstance(self.refiner, ConvexRefiner):
+            logits = self.refiner.refine(logits, anchor_logits)
+        elif self.refiner is not None:
+            logits = self.refiner.refine(logits)
+        return logits if local is None else logits + local
