@@ -171,7 +171,7 @@ class SecantMemory:
         assert self.span is not None, "something is remembered"
         moves, squares, changes = differences
         curvature = _curvature(squares, reach)
-        ridge = _RIDGE * squares.mean(axis=1, keepdims=True) + _TINY
+        ridge = _RIDGE * squares.mean(axis=1) + _TINY
         n_blocks, n_moves, dim = moves.shape
         n_outputs = changes.shape[2]
         in_span = n_moves < dim and 4 * n_blocks * dim * n_outputs > _MOST_BYTES
@@ -181,7 +181,7 @@ class SecantMemory:
             kernel = self._kernel(squares, b)
             noisy = kernel + np.diag(curvature[b])
             if axes is not None:
-                root = np.linalg.cholesky(kernel + np.diag(ridge[b]))
+                root = _root(kernel, ridge[b])
                 axes[b] = _solve_lower(root, move)
                 jacobian[b] = _solve_lower(root, kernel @ _solve(noisy, change))
             elif n_outputs > dim:  # same product; solves for fewer columns
@@ -332,6 +332,15 @@ def _principal(
     edge = level * (1 + math.sqrt(rows.shape[1] / np.count_nonzero(weights))) ** 2
     kept = max(1, np.count_nonzero(variances > edge))
     return directions[:kept], np.maximum(variances[:kept] - level, _LEAST * level), level
+
+
+def _root(kernel: np.ndarray, ridge: np.float32) -> np.ndarray:
+    """Lower triangular factor of a kernel with a ridge on its diagonal."""
+    identity = np.eye(len(kernel), dtype=np.float32)
+    try:
+        return np.linalg.cholesky(kernel + ridge * identity)
+    except np.linalg.LinAlgError:  # the points' distances differ by more than float32 can hold
+        return np.linalg.cholesky(kernel + (ridge - 2 * np.linalg.eigvalsh(kernel)[0]) * identity)
 
 
 def _solve(kernel: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -144,15 +144,38 @@ def test_the_model_does_not_depend_on_when_its_points_came(
     assert np.allclose(changes[0], changes[1], atol=1e-3 * np.abs(changes[0]).max())
 
 
-def test_points_that_fall_together_have_a_model() -> None:
+@pytest.mark.parametrize("most_bytes", [2**27, 0])
+def test_points_that_fall_together_have_a_model(
+    most_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their kernel is singular but for the noise, and rounding may leave it indefinite."""
+    monkeypatch.setattr("craft_zoo.optimizers.secants._MOST_BYTES", most_bytes)
     rng = np.random.default_rng(4)
     memory = SecantMemory(points=100, size=10**9)
-    points = np.concatenate([1e3 * rng.standard_normal((1, 1, 3)), np.zeros((30, 1, 3))])
+    far = rng.standard_normal((1, 1, 40))
+    points = np.concatenate([1e3 * far, np.zeros((30, 1, 40))])
     memory.add(points, rng.standard_normal((31, 1, 2)).astype(np.float32))
-    model = memory.model(np.zeros((1, 3)), np.zeros((1, 2), np.float32), reach=1.0)
+    model = memory.model(np.zeros((1, 40)), np.zeros((1, 2), np.float32), reach=1.0)
     assert model is not None
     assert np.isfinite(model.jacobian).all()
+    # In coordinates of the moves' span, where these are few enough, or in the variables.
+    assert np.allclose(model.variables(model.step(far[0])), far[0], rtol=1e-2, atol=1e-3)
+
+
+def test_points_of_very_different_distances_have_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distances that were first computed from a far center have errors of its distance."""
+    monkeypatch.setattr("craft_zoo.optimizers.secants._MOST_BYTES", 0)
+    rng = np.random.default_rng(0)
+    memory = SecantMemory(points=100, size=10**9)
+    start = 1e4 * rng.standard_normal((1, 200))
+    memory.add(start[None], np.zeros((1, 1, 3), np.float32))
+    for generation in range(20):
+        points = rng.standard_normal((5, 1, 200))
+        memory.add(points, rng.standard_normal((5, 1, 3)).astype(np.float32))
+        center = start if generation < 10 else np.zeros((1, 200))
+        model = memory.model(center, np.zeros((1, 3), np.float32), 1.0)
+        assert model is not None
+        assert np.isfinite(model.jacobian).all()
 
 
 def low_rank(rng: np.random.Generator, count: int, rank: int) -> np.ndarray:
