@@ -189,6 +189,26 @@ def test_contexts_of_their_own_need_far_fewer_queries(vlm: OpenCLIP, digits: Dat
     assert ends["class-specific"] > ends["unified"] + 0.03
 
 
+def test_a_large_task_is_searched_in_the_span_of_its_moves(
+    tiny_vlm: OpenCLIP, small_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 1,000 classes are, whose Jacobian in all variables would be too large."""
+    losses = []
+    for most_bytes in (2**27, 0):
+        monkeypatch.setattr("craft_zoo.optimizers.secants._MOST_BYTES", most_bytes)
+        problem = open_problem(
+            tiny_vlm,
+            small_task.train,
+            small_task.classnames,
+            budget=81,
+            optimizer="logit-gn",
+            config=replace(LOGISTIC, intrinsic_dim=200),
+        )
+        losses.append([step.loss for step in get_method("craft")(problem)][2:])
+    assert losses[0][-1] < losses[0][0]
+    assert np.allclose(*losses, rtol=0.02)
+
+
 def test_zero_shot_asks_nothing(tiny_vlm: OpenCLIP, small_task: Task) -> None:
     problem = open_problem(tiny_vlm, small_task.train, small_task.classnames)
     (step,) = get_method("zero-shot")(problem)
