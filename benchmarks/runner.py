@@ -84,7 +84,7 @@ class Bench:
 
     def attempt(self, run: RunSpec, listener: Listener | None = None) -> Outcome:
         """Finish one run, resuming an interrupted one, unless the store has it."""
-        before = self._refused
+        before = self.vlm.refused
         try:
             with self.store.claim(run) as journal:
                 if self.store.load(run) is None:  # another process may just have finished it
@@ -101,14 +101,9 @@ class Bench:
             traceback.print_exc()
             return Outcome(reason=f"{type(error).__name__}: {error}")
         finally:
-            if listener and (refused := self._refused - before):
+            if listener and (refused := self.vlm.refused - before):
                 listener.refused(run, refused)
         return Outcome(done=True)
-
-    @property
-    def _refused(self) -> int:
-        """Number of questions that the model has refused to answer."""
-        return getattr(self.vlm, "refused", 0)
 
     def _images(
         self, images: LabelledImages, key: tuple[Any, ...], progress: Progress | None

@@ -275,7 +275,7 @@ def _options(answer_options: str) -> str:
 
 
 def _solution(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Solution:
-    """The solution from a header and tensors that :func:`_check_tensors` has checked."""
+    """The solution from a header and tensors that :func:`adapter_file.read` has checked."""
     prompt = about.get("template")
     if prompt is None:
         prompt = tensors["context"]

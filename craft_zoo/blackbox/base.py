@@ -215,6 +215,7 @@ class VLM(ABC):
         answer_options: the options, as in ``permutations=2``, that change the answers and are not
             part of the name; "" if all have their defaults.
         precision: floating-point type of a model on this machine: ``fp32``, ``fp16`` or ``bf16``.
+        refused: number of questions that a service has refused to answer.
     """
 
     name: str
@@ -227,6 +228,7 @@ class VLM(ABC):
     sells_vectors: bool = False
     answer_options: str = ""
     precision: str = "fp32"
+    refused: int = 0
 
     @abstractmethod
     def images(

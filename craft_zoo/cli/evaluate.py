@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
             found = evaluate(adapter, asked, dataset, ReadingBar(progress))
         narrow = Console(width=_WIDTH, markup=False, emoji=False)
         _show(found, dataset.name, options.coverage, narrow)
-        say_refused(getattr(vlm, "refused", 0), console)
+        say_refused(vlm.refused, console)
         if options.out is not None:
             _write(found, dataset.test.images, options)
             console.print(f"Wrote {options.out}", soft_wrap=True, markup=False)

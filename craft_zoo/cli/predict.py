@@ -126,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
         with _opened(options.out) as file:
             write = _write_lines if lines else _write_csv
             write(chain([first], rows), file, options.top_k)
-    say_refused(getattr(vlm, "refused", 0), console)
+    say_refused(vlm.refused, console)
     for sentence in (*left_out[:_NAMED], *broken[:_NAMED]):
         print(f"craft-zoo: {sentence}", file=sys.stderr)
     if len(left_out) > _NAMED:

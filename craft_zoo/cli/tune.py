@@ -243,7 +243,7 @@ def run(options: argparse.Namespace) -> int:
     )
     for line in (*words, *figures):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    say_refused(getattr(vlm, "refused", 0), console)
+    say_refused(vlm.refused, console)
     size = f"{options.out.stat().st_size / 1024:.0f} KB"
     if console.is_terminal:
         console.print(_panel(options, f"{options.out}, {size}", made.in_words(price), found))

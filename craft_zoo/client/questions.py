@@ -153,9 +153,6 @@ class QuestionVLM(PaidVLM):
             probabilities are averaged. All orders belong to one query.
         settings: see :class:`PaidSettings`.
 
-    Attributes:
-        refused: number of questions that the service refused to answer.
-
     Raises:
         CraftZooError: an argument is out of range.
     """
