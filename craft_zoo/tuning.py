@@ -35,8 +35,8 @@ class Tuned:
     Attributes:
         adapter: the adapter.
         meter: the number of queries and predictions.
-        train_accuracy: accuracy in [0, 1] of the last generation's best candidate on the training
-            images; NaN if the method did not measure it.
+        train_accuracy: accuracy in [0, 1] of the adapter on the training images; NaN if the method
+            did not query its prompt on them.
     """
 
     adapter: Adapter
@@ -111,7 +111,7 @@ def tune(
         meter.billed,
         curve=_thinned(curve),
     )
-    return Tuned(adapter, meter, step.train_accuracy)
+    return Tuned(adapter, meter, step.deployed_accuracy)
 
 
 def _thinned(curve: list[tuple[int, float]]) -> tuple[tuple[int, float], ...] | None:

@@ -116,6 +116,7 @@ class ConvexObjective(Objective):
         self._refiner = self._fitter.fit(logits)
         if self._first is None:
             self._first = self._fitter.solution(prompt, self._refiner)
+            self._first_accuracy = self.deployed_accuracy(logits)
         self._parts = self._cross_fit(logits if sample is None else sample)
         if not self._held_out.search_may_use:
             refined = self._parts[-1].refined(tensor(logits))
@@ -170,6 +171,10 @@ class ConvexObjective(Objective):
         if self._fitter.classifier is None:
             return refined
         return refined + self._fitter.classifier.logits(self._images)
+
+    def deployed_accuracy(self, logits: np.ndarray | None) -> float:
+        """See :meth:`Objective.deployed_accuracy`."""
+        return self._first_accuracy if self._held_out.worse else super().deployed_accuracy(logits)
 
     @property
     def ended(self) -> str | None:

@@ -54,8 +54,9 @@ def collaborate(
     prompt = space.start
     first = objective.begin(search, images, prompt)
     if first is not None:
-        trained = accuracy(objective.refine(first), objective.labels)
-        yield Step(meter.queries, objective.solution(prompt), train_accuracy=trained)
+        trained = objective.deployed_accuracy(first)
+        solution = objective.solution(prompt)
+        yield Step(meter.queries, solution, train_accuracy=trained, deployed_accuracy=trained)
     rows = _output_images(objective.labels, len(box.classnames), seed)
     deployed: np.ndarray | None = None  # logits under the deployed prompt, if known
     while meter.remaining and not (optimizer.stop or objective.ended):
@@ -98,6 +99,7 @@ def collaborate(
             min(losses),
             accuracy(objective.refine(best), objective.labels),
             (optimizer.stop or objective.ended) if meter.remaining else None,
+            objective.deployed_accuracy(deployed),
         )
 
 

@@ -16,7 +16,6 @@ from craft_zoo.craft.replay_buffer import ReplayBuffer
 from craft_zoo.craft.step import Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import collaborative_loss
-from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import OutputLoss
 from craft_zoo.refiner.network import Refiner, RefinerTrainer
 from craft_zoo.seeding import derived_seed, generator
@@ -112,8 +111,8 @@ class NetworkObjective(Objective):
                 self.train_epoch(torch.from_numpy(logits))
             else:
                 self.train_views(prompt)
-        trained = float("nan") if logits is None else accuracy(self.refine(logits), self.labels)
-        yield Step(self._meter.queries, self.solution(prompt), train_accuracy=trained)
+        trained, solution = self.deployed_accuracy(logits), self.solution(prompt)
+        yield Step(self._meter.queries, solution, train_accuracy=trained, deployed_accuracy=trained)
 
     def observe(self, logits: np.ndarray, loss: float) -> None:
         """See :meth:`Objective.observe`."""

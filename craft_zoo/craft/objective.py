@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
 
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.losses import cross_entropy
+from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import OutputLoss
 from craft_zoo.refiner.convex import CrossEntropy
 from craft_zoo.solution import Solution
@@ -84,6 +86,14 @@ class Objective(ABC):
     def refine(self, logits: np.ndarray) -> np.ndarray:
         """Refined logits (N, C) of the training images."""
         return logits
+
+    def deployed_accuracy(self, logits: np.ndarray | None) -> float:
+        """Accuracy of :meth:`solution` on the training images; NaN if it is not known.
+
+        Args:
+            logits: (N, C) logits under its prompt; None if it was not queried.
+        """
+        return math.nan if logits is None else accuracy(self.refine(logits), self.labels)
 
 
 class CrossEntropyObjective(Objective):

@@ -16,9 +16,11 @@ class Step:
         solution: the solution that would be deployed now. Its refiner may be trained further: use
             it before requesting the next step.
         loss: the smallest loss of the generation; NaN if no loss was computed.
-        train_accuracy: accuracy of the best candidate on the training images, with the refiner; NaN
-            if it was not computed.
+        train_accuracy: accuracy of the generation's best candidate on the training images, with the
+            refiner; NaN if it was not computed.
         ended: why the search ended before the budget was spent, as a sentence for the user.
+        deployed_accuracy: accuracy of ``solution`` on the training images; NaN if its prompt was
+            not queried on them.
     """
 
     queries: int
@@ -26,3 +28,4 @@ class Step:
     loss: float = float("nan")
     train_accuracy: float = float("nan")
     ended: str | None = None
+    deployed_accuracy: float = float("nan")

@@ -118,7 +118,7 @@ def refine_once(
     solution = fitter.solution(start, fitter.fit(logits))
     local = solution.local_logits(problem.images)
     learnt = accuracy(solution.refine(logits, fitter.anchor_logits, local), problem.labels)
-    yield Step(problem.meter.queries, solution, train_accuracy=learnt)
+    yield Step(problem.meter.queries, solution, train_accuracy=learnt, deployed_accuracy=learnt)
 
 
 def convex_objective(

@@ -270,7 +270,8 @@ class _Search:
         """The state after the latest queries."""
         assert self.logits is not None
         learnt = accuracy(self.logits, self.problem.labels)
-        return Step(self.meter.queries, Solution(self.best), self._loss, learnt)
+        solution = Solution(self.best)
+        return Step(self.meter.queries, solution, self._loss, learnt, deployed_accuracy=learnt)
 
     def _own(self, setting: str) -> Any:
         return self.problem.own(f"llm-prompts.{setting}")

@@ -45,4 +45,4 @@ def templates(problem: Problem) -> Iterator[Step]:
         if loss < best:
             best, solution = loss, Solution(template)
             learnt = accuracy(logits, problem.labels)
-        yield Step(meter.queries, solution, best, learnt)
+        yield Step(meter.queries, solution, best, learnt, deployed_accuracy=learnt)

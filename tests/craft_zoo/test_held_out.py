@@ -111,3 +111,4 @@ def test_a_search_that_they_speak_against_ends_with_the_initial_context(
     for step in steps[2:]:
         assert np.array_equal(step.solution.prompt, problem.box.initial_context)
         assert step.solution.refiner is steps[1].solution.refiner
+        assert step.deployed_accuracy == steps[1].train_accuracy

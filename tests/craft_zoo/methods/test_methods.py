@@ -439,6 +439,30 @@ def test_few_anchors_chosen_are_better_than_as_many_drawn(vlm: OpenCLIP, small_t
     assert ends[0] > ends[1]
 
 
+@pytest.mark.parametrize(
+    ("method", "optimizer", "known"),
+    [
+        ("refine", "none", 1),
+        ("craft", "logit-gn", 2),
+        ("craft", "cma:popsize=10", 1),  # it recommends a mean, which is not queried
+        ("craft-hard", "hill-climb", 2),
+        ("templates", "none", 3),
+    ],
+)
+def test_a_step_knows_the_accuracy_of_its_solution(
+    vlm: OpenCLIP, small_task: Task, method: str, optimizer: str, known: int
+) -> None:
+    task = replace(small_task, test=small_task.train)
+    given: Any = {"optimizer": optimizer, "config": LOGISTIC, "budget": 12}
+    problem = open_problem(vlm, task.train, task.classnames, **given)
+    stated = 0
+    for step in get_method(method)(problem):
+        if not np.isnan(step.deployed_accuracy):
+            assert step.deployed_accuracy == accuracy_of(problem, step.solution, task)
+            stated += 1
+    assert stated >= known
+
+
 def test_the_best_template_is_deployed(vlm: OpenCLIP, small_task: Task) -> None:
     problem = open_problem(vlm, small_task.train, small_task.classnames, budget=12)
     steps = list(get_method("templates")(problem))
