@@ -21,15 +21,21 @@ _NEGATED = re.compile(
     r"\b(?:no|not|none|neither|nor|never|cannot|unable|unsure|sorry|wrong|incorrect|except|excluding"
     r"|unlikely|impossible|(?:rather|other) than|instead of|rul\w+ out"
     r"|nicht|kein\w*|weder|pas|aucune?|ni|ning[uú]n\w*|não|nenhum\w*|non|nessun\w*|niet|geen|не|нет)\b"
-    r"|n['’]t\b|[不没沒無无]|非(?!常)|ない|ません|아니|않",
+    r"|n['’]t\b|[不没沒無无错錯误誤]|非(?!常)|ない|ません|아니|않",
     re.IGNORECASE,
 )
 _CUT_WORD = re.compile(r"(?<=\w)\s+(?:a|I)$")  # "The image shows a", which an option would follow
-_SIGN = r"[^\W_]"  # a letter or a digit
-# Alone, not in "I'm", "T-shirt", "e.g." or "T恤"; but in "答案是B" and "Bです", without spaces.
+# Vowel signs of Hindi or Thai and accents, which are no word characters to a regular expression.
+_MARKS = "".join(
+    one for one in map(chr, range(0x300, 0x1E00)) if unicodedata.category(one)[0] == "M"
+)
+_SIGN = rf"(?:[^\W_]|[{_MARKS}])"  # a letter with its marks, or a digit
+# Ends of a word, which in Chinese and Japanese other words may follow without spaces: "答案是B".
+_START = rf"(?:(?<=[是为為选選择擇項项案第或和了的有示はのと])|(?<=一\w)|(?<!{_SIGN}))"
+_END_OF_WORD = rf"(?=[是为為选選項项或和的はがのをとだで입이가은는을를]|(?!{_SIGN}))"
+# Not in "I'm", "T-shirt", "e.g." or "T恤".
 _ALONE = (
-    rf"(?:(?<=[是为為选選择擇项項案第或和は])|(?<!{_SIGN}))(?<!{_SIGN}['’-])(?<![A-Za-z]\.)"
-    rf"([{{}}])(?=[是为為选選项項或和でだ입]|(?!['’-]?{_SIGN}|\.{_SIGN}\b))"
+    rf"{_START}(?<!{_SIGN}['’-])(?<![A-Za-z]\.)([{{}}])(?!['’-]{_SIGN}|\.{_SIGN}\b){_END_OF_WORD}"
 )
 _KEYWORD = re.compile(r"(?:option|choice|letter)(?:\s+is)?\W*$", re.IGNORECASE)
 # After A, E, I or O, which are words of some languages.
@@ -142,7 +148,7 @@ def _names(
         for words in (re.findall(rf"{_SIGN}+", value) for value in longest)
         if words and not (len("".join(words)) == 1 and words[0].upper() in letters)
     ]
-    pattern = rf"(?<!{_SIGN})(?:{'|'.join(forms) or '(?!)'})(?!{_SIGN})"
+    pattern = rf"{_START}(?:{'|'.join(forms) or '(?!)'}){_END_OF_WORD}"
     keys = list(map(_words, values))
     for one in re.finditer(pattern, text, re.IGNORECASE):
         said = _words(one[0])

@@ -129,6 +129,18 @@ def test_words_of_other_languages_are_no_letters(answer: str) -> None:
         ("+", ("+", "-"), None),
         ("B", ("+", "-"), 1),
         ("狗", ("猫", "狗"), 1),
+        ("图片中显示的是狗。", ("猫", "狗"), 1),  # within a sentence without spaces
+        ("这是一只可爱的狗", ("猫", "狗"), 1),
+        ("图中是一条河岸", ("河", "河岸"), 1),
+        ("画像には犬が写っています", ("猫", "犬"), 1),
+        ("개가 있습니다", ("고양이", "개"), 1),
+        ("是猫和狗", ("猫", "狗"), None),
+        ("不是狗", ("猫", "狗"), None),
+        ("错误的是B", ("猫", "狗"), None),
+        ("这是水果", ("水", "土"), None),  # part of another word
+        ("माला", ("माल", "माला"), 1),  # a garland, not goods: a vowel sign belongs to its letter
+        ("यह घोड़ी है", ("घोड़ा", "घोड़ी"), 1),
+        ("मीर", ("मोर", "बाघ"), None),
         ("The answer is the answer key", ("answer key", "door"), 0),
     ],
 )
