@@ -25,7 +25,7 @@ from craft_zoo.blackbox.templates import as_template, words_before
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import ImageSource
 from craft_zoo.data.images import open_image
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, PromptError
 from craft_zoo.local_features import check_features
 from craft_zoo.methods import (
     Problem,
@@ -103,6 +103,9 @@ def rehearse(
         name: name of the data set, see :attr:`Problem.name`.
         on_service: whether the model is a service that is asked in words, not with contexts.
         vlm: the model, if it is on this machine; it is not queried.
+
+    Raises:
+        PromptError: the model does not accept the prompts of the method.
     """
     if is_white_box(method):
         return Rehearsed([0, 0], deployed=[], refiner=0, asked=[], queries=0)
@@ -154,6 +157,8 @@ def rehearse(
             ):
                 ended = problem.meter.remaining == 0
                 break
+    except PromptError as error:
+        raise PromptError(f"{method}: {error}") from None
     except (CraftZooError, OptimizerError):
         steps, ended = [0, 1], False
     made = steps[-1]
@@ -232,7 +237,7 @@ class _StandIn(BlackBox):
 class _StandInVLM(VLM):
     """Records the queries in words, and the number of queries before images were passed to it."""
 
-    name, image_size, sells_vectors = "stand-in", _SIDE, True
+    name, image_size, sells_vectors = "the model", _SIDE, True
     meter = Meter()
 
     def __init__(self, accepts: frozenset[str], embeddings: Embeddings | None) -> None:

@@ -39,7 +39,7 @@ class CostLimit:
             if value is not None and not value >= 0:
                 raise CraftZooError(f"{what} must not be negative, it is {value:g}")
         if max_cost is not None and price is None:
-            raise CraftZooError("a limit of the cost needs to know the price of a prediction")
+            raise CraftZooError("a limit of the cost needs to know the price: add price (--price)")
         self._most, self._max_cost = max_predictions, max_cost
         self.price = Price(predictions=price) if isinstance(price, int | float) else price
         self._lock = threading.Condition()

@@ -149,8 +149,9 @@ class QuestionVLM(PaidVLM):
         service: the protocol.
         descriptions: text that describes a class, by class name; it stands before the filled
             template.
-        permutations: number of orders of the options in which each question is asked; the
-            probabilities are averaged. All orders belong to one query.
+        permutations: number of orders of the options in which each question is asked, at most as
+            many as there are options; the probabilities are averaged. All orders belong to one
+            query.
         settings: see :class:`PaidSettings`.
 
     Raises:
@@ -436,7 +437,7 @@ class _Classes(_QuestionBox):
 
     def _shifts(self, count: int) -> list[int]:
         """Number of places by which each order of the options is rotated."""
-        orders = self._owner._permutations
+        orders = min(self._owner._permutations, count)  # there are no more rotations
         return [count * order // orders for order in range(orders)]
 
     def _row(self, answers: list[np.ndarray | None]) -> np.ndarray:

@@ -19,7 +19,7 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.craft import DATASET_TEMPLATE, CraftConfig, Step
 from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
-from craft_zoo.errors import CraftZooError, needs_extra
+from craft_zoo.errors import CraftZooError, PromptError, needs_extra
 from craft_zoo.local_features import check_features
 from craft_zoo.optimizers import Space
 from craft_zoo.optimizers.option import Option
@@ -99,7 +99,7 @@ class Problem:
         """The initial context of a search, (n_ctx, dim).
 
         Raises:
-            CraftZooError: the model accepts only text prompts.
+            PromptError: the model accepts only text prompts.
         """
         self.check_accepts("contexts")
         return self.box.initial_context
@@ -145,16 +145,16 @@ class Problem:
         """Check that the model accepts contexts, or text prompts.
 
         Raises:
-            CraftZooError: the model does not accept prompts of this kind.
+            PromptError: the model does not accept prompts of this kind.
         """
         if kind in self.box.accepts:
             return
         if kind == "contexts":
-            raise CraftZooError(
+            raise PromptError(
                 f"{self.vlm.name} takes words only, no contexts: use a method that asks in words, "
                 f"as hard, craft-hard, refine or anchors"
             )
-        raise CraftZooError(
+        raise PromptError(
             f"{self.vlm.name} takes contexts only, no words: use a method that asks with contexts, "
             f"as craft, prompt, refine or anchors"
         )

@@ -215,6 +215,17 @@ def test_a_dry_run_knows_the_tokens_to_15_percent(
     assert last.endswith(f"out.adapter IMAGES… --model {server.name(protocol)}")
 
 
+def test_a_dry_run_refuses_a_method_that_asks_with_contexts(
+    server: Any, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["tune", f"folder:{photos}", "--shots", "1", "--method", "craft", "--dry-run"]
+    command += ["--model", server.name("openai"), "--out", str(tmp_path / "out.adapter")]
+    assert main(command) == 2
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "craft: the model takes words only, no contexts: use a method that asks in words" in said
+    assert "At most" not in said
+
+
 @pytest.mark.parametrize(
     ("model", "size", "tokens"),
     [
@@ -338,6 +349,7 @@ def test_a_missing_key_is_a_sentence(
             r"3 options by probabilities of 4 decimals; their order changes a probability by "
             r"0\.000; \d+ tokens a request of 3 questions",
         ),
+        ("openai", {"permutations": 5}, r".*; \d+ tokens a request of 3 questions"),  # all orders
     ],
 )
 def test_one_line_says_what_a_service_does(
