@@ -118,9 +118,9 @@ class Adapter:
     def open(self, vlm: VLM) -> BlackBox:
         """The classifier of the adapter's class names and initial prompt.
 
-        Warns if the model's options change its answers to others than those of the tuning, or if a
-        service says that it serves another model or answers in another form, or the model's files
-        are others.
+        Warns if the model's options change its answers to others than those of the tuning, if a
+        service says that it serves another model or answers in another form, if the model's files
+        are others, or if a service that takes words only has another name.
 
         Raises:
             OtherModelError: the adapter was made for another model.
@@ -140,12 +140,15 @@ class Adapter:
                 CraftZooWarning,
                 stacklevel=2,
             )
+        mend = "see whether its answers changed (craft-zoo check), or tune again"
+        said = None
         if self.served:
-            mend = "see whether its answers changed (craft-zoo check), or tune again"
             when = "the adapter was tuned"
-            # No error: in half precision, its answers are nearly the same.
-            if said := other_model(vlm.name, self.served, vlm.identity(), when, mend):
-                warnings.warn(said, CraftZooWarning, stacklevel=2)
+            said = other_model(vlm.name, self.served, vlm.identity(), when, mend)
+        elif not self.fingerprint and _without_address(vlm.name) != _without_address(self.model):
+            said = f"the adapter was tuned on {self.model}, and {vlm.name} is asked now: {mend}"
+        if said:  # no error: in half precision, or at another address, answers are nearly the same
+            warnings.warn(said, CraftZooWarning, stacklevel=2)
         return box
 
     def save(self, path: str | Path) -> None:
@@ -268,6 +271,11 @@ class Adapter:
             raise CraftZooError(
                 f"{path} is not an adapter of craft-zoo ({error}): make one with craft-zoo tune"
             ) from None
+
+
+def _without_address(model: str) -> str:
+    """A model's name without the address of its server, where the name has both."""
+    return model.partition("@")[0]
 
 
 def _options(answer_options: str) -> str:

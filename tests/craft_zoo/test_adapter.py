@@ -22,7 +22,9 @@ from safetensors.torch import save_file
 from craft_zoo.adapter import Adapter
 from craft_zoo.adapter_file import header_schema
 from craft_zoo.anchors import Anchors
+from craft_zoo.blackbox import VLM
 from craft_zoo.canaries import ask_canaries
+from craft_zoo.client import from_callable
 from craft_zoo.data import Task
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError, CraftZooWarning
@@ -102,6 +104,20 @@ def test_options_that_change_answers_survive_saving_and_others_are_warned_of(
     monkeypatch.setattr(vlm, "answer_options", "")
     with pytest.warns(CraftZooWarning, match="the default options,.*the options permutations=2:"):
         loaded.open(vlm)
+
+
+def test_an_adapter_of_a_service_that_takes_words_is_bound_to_its_name() -> None:
+    """Such a service has no initial context, by which the others are told apart."""
+
+    def named(name: str) -> VLM:
+        return from_callable(lambda prompts, images: np.zeros((len(images), 3)), name=name)
+
+    first = named("chat:small@https://a/v1")
+    box = first.classifier(NAMES)
+    adapter = Adapter.of(Solution(box.template), first, box)
+    adapter.open(named("chat:small@https://b/v1"))  # a warning would be an error
+    with pytest.warns(CraftZooWarning, match="tuned on chat:small@.*, and chat:large is asked"):
+        adapter.open(named("chat:large"))
 
 
 def test_what_could_not_be_read_again_is_not_saved(vlm: OpenCLIP, tmp_path: Path) -> None:
