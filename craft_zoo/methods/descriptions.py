@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
@@ -91,7 +92,9 @@ def sentence(description: str, classname: str, template: str) -> str:
     a river, which has banks.``
     """
     description = " ".join(description.split())
-    if classname.casefold() in description.casefold():
+    # As a word, or its plural, but not the ant in "antennae"; Chinese words have no spaces between.
+    named = rf"(?<![a-z]){re.escape(classname)}(?:e?s)?(?![a-z])"
+    if re.search(named, description, re.IGNORECASE):
         return description
     first = description.split(" ", 1)[0].casefold()
     if first in ("has", "often", "typically", "may", "can"):

@@ -32,6 +32,13 @@ def test_sentences(description: str, text: str) -> None:
     assert sentence(description, "River", "a photo of a {}.").replace("River", "river") == text
 
 
+def test_a_class_name_within_another_word_does_not_name_the_class() -> None:
+    assert sentence("has antennae", "ant", "a {}.") == "a ant, which has antennae."
+    for text in ("Ants have antennae", "the ant's antennae", "一只ant有触角"):
+        assert sentence(text, "ant", "a {}.") == text
+    assert sentence("一只猫有胡须", "猫", "a {}.") == "一只猫有胡须"
+
+
 def bank_of(path: Path, task: Task) -> str:
     """A file with one description of the first class, and two of each other."""
     first, *others = task.classnames
