@@ -275,7 +275,7 @@ class Adapter:
 
 def _without_address(model: str) -> str:
     """A model's name without the address of its server, where the name has both."""
-    return model.partition("@")[0]
+    return model.partition("@http")[0]
 
 
 def _options(answer_options: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ from craft_zoo.client.probabilities import decimals_of, floor_of
 from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.printable import sentence
 from craft_zoo.threads import prefetched
 
@@ -415,6 +416,14 @@ class _Classes(_QuestionBox):
         limit = owner.service.limits.options
         is_divided = len(names) > limit
         check_distinct((*names, NONE) if is_divided else names, owner.name)
+        lacking = [name for name in names if name not in owner.descriptions]
+        if owner.descriptions and lacking:
+            warnings.warn(
+                f"{len(lacking)} of {counted(len(names), 'class')} have no description, such as "
+                f"{lacking[0]!r}: begin its line with these words (--model-option descriptions)",
+                CraftZooWarning,
+                stacklevel=2,
+            )
         size = limit - 1 if is_divided else len(names)  # one option is "none of these"
         self._blocks = [range(at, min(at + size, len(names))) for at in range(0, len(names), size)]
 
