@@ -8,23 +8,22 @@ from typing import Any
 import numpy as np
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
-from craft_zoo.client.embeddings import (
+from craft_zoo.client.paid import data_url
+from craft_zoo.client.vectors import (
     EmbeddingsVLM,
     Input,
     VectorService,
     decoded,
     open_vectors,
 )
-from craft_zoo.client.paid import data_url
 
-SCHEME = "cohere:"
 _TEXTS = 96  # maximum number in a request
 
 
 class Cohere(VectorService):
     """Cohere's ``POST /v2/embed``, which vLLM answers too."""
 
-    scheme = SCHEME
+    scheme = "cohere:"
     vendor, vendor_url, key_variable = "Cohere", "https://api.cohere.com/v2", "CO_API_KEY"
     request_tokens = 0
 
@@ -57,7 +56,7 @@ class Cohere(VectorService):
         return rows, max(billed.get("input_tokens") or 0, parts)
 
 
-@register_model(SCHEME)
+@register_model(Cohere.scheme)
 def open_cohere(spec: ModelSpec) -> EmbeddingsVLM:
     """Cohere's vectors of images and texts, cohere:MODEL or cohere:MODEL@https://HOST/v2."""
     return open_vectors(spec, Cohere)

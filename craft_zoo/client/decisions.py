@@ -14,13 +14,11 @@ from craft_zoo.client.paid import Reply, data_url
 from craft_zoo.client.questions import Limits, Question, QuestionVLM, request_usage
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 
-SCHEME = "openai:"
-
 
 class Decisions(OpenAIService):
     """OpenAI's ``POST /v1/decisions``: typed questions, answered by probabilities."""
 
-    scheme = SCHEME
+    scheme = "openai:"
     limits = Limits(questions=400, options=255)
 
     def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
@@ -95,8 +93,8 @@ def probability(value: Any) -> float:
     return min(max(number, 0.0), 1.0)
 
 
-@register_model(SCHEME)
+@register_model(Decisions.scheme)
 def open_decisions(spec: ModelSpec) -> QuestionVLM:
     """A model behind OpenAI's decisions API, openai:MODEL or openai:MODEL@https://HOST/v1."""
-    model, url = address(spec, SCHEME)
+    model, url = address(spec, Decisions.scheme)
     return open_service(spec, lambda options: Decisions(model, url, options=options), OpenAIOptions)

@@ -1,69 +1,23 @@
-"""Client of services that return vectors of images and texts: ``embeddings:MODEL@URL``."""
+"""Client of OpenAI's embeddings, of images too: ``embeddings:MODEL@https://HOST/v1``."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import math
-import threading
-from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import astuple, dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Unpack
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
-from craft_zoo.blackbox.base import Asked, BlackBox, ImageSet, check_given, own_images
 from craft_zoo.blackbox.load import ModelSpec, register_model
-from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
-from craft_zoo.blackbox.usage import Usage
-from craft_zoo.client.failures import reading
-from craft_zoo.client.files import ImageFiles, file_of
-from craft_zoo.client.openai_sdk import KEY, OpenAIClient
-from craft_zoo.client.paid import (
-    SAMPLE,
-    TOGETHER,
-    PaidSettings,
-    PaidVLM,
-    data_url,
-    prompt_for,
-    sample_of,
-    token_count,
+from craft_zoo.client.paid import data_url
+from craft_zoo.client.vectors import (
+    EmbeddingsVLM,
+    Input,
+    VectorOptions,
+    VectorService,
+    indexed,
+    open_vectors,
 )
-from craft_zoo.client.response_log import ResponseLog
-from craft_zoo.client.services import (
-    PaidOptions,
-    address,
-    answer_options,
-    cost_limit,
-    read_options,
-)
-from craft_zoo.client.word_box import WordBox
-from craft_zoo.counts import counted
-from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError
-from craft_zoo.threads import prefetched
-
-SCHEME = "embeddings:"
-BATCH_BYTES = 6 * 10**6  # of the image files in a request, unless one alone has more
-
-Input = str | bytes  # a text, or an image file
-
-
-@dataclass(frozen=True)
-class VectorOptions(PaidOptions):
-    """Options of every service that returns vectors.
-
-    Attributes:
-        scale: factor of the cosine in the logits.
-        batch: maximum number of images or texts in a request.
-    """
-
-    scale: float = 100.0
-    batch: int = 32
 
 
 @dataclass(frozen=True)
@@ -78,135 +32,10 @@ class EmbeddingsOptions(VectorOptions):
     images: Literal["data-url", "messages"] = "data-url"
 
 
-class Vectors(NamedTuple):
-    """A service's answer.
-
-    Attributes:
-        rows: (n, dim) float32, normalised.
-        usage: what the service bills for the request.
-    """
-
-    rows: np.ndarray
-    usage: Usage
-
-
-class VectorService(ABC):
-    """The protocol of a service that returns vectors of images and texts.
-
-    Args:
-        model: name of the model at the service.
-        url: base URL; None: the vendor's, :attr:`vendor_url`.
-        key: API key; None: the one in the environment variable :attr:`key_variable`.
-        options: options of the model, of the type :attr:`options_type`.
-
-    Attributes:
-        name: see :attr:`VLM.name`.
-        options: options of the model.
-        image_bytes: maximum size of an image file.
-        scheme: prefix of the model's name.
-        vendor: who answers at ``vendor_url`` and needs a key.
-
-    Raises:
-        CraftZooError: see :class:`OpenAIClient`.
-    """
-
-    scheme: ClassVar[str]
-    options_type: ClassVar[type[VectorOptions]] = VectorOptions
-    key_variable: ClassVar[str] = KEY
-    vendor: ClassVar[str | None] = None
-    vendor_url: ClassVar[str | None] = None
-    image_bytes = 20 * 10**6
-    request_tokens: int | None = None  # added to each request; None: see TokenRule
-
-    def __init__(
-        self,
-        model: str,
-        url: str | None = None,
-        *,
-        key: str | None = None,
-        options: VectorOptions | None = None,
-    ) -> None:
-        self.name = f"{self.scheme}{model}" + (f"@{url}" if url else "")
-        self.options, self._model = options or self.options_type(), model
-        self._client = OpenAIClient(
-            url or self.vendor_url,
-            key,
-            self.options.timeout,
-            variable=self.key_variable,
-            owner=None if url else self.vendor,
-        )
-
-    def batches(self, inputs: Iterable[tuple[bytes, Input]]) -> Iterator[list[tuple[bytes, Input]]]:
-        """Divide (key, input) pairs, all of them texts or all of them images, into requests."""
-        batch: list[tuple[bytes, Input]] = []
-        size = 0
-        for key, given in inputs:
-            full = len(batch) == self.batch(given) or size + len(given) > BATCH_BYTES
-            if batch and full:
-                yield batch
-                batch, size = [], 0
-            batch.append((key, given))
-            size += len(given)
-        if batch:
-            yield batch
-
-    def batch(self, given: Input) -> int:
-        """Maximum number of inputs of this kind in a request."""
-        return self.options.batch
-
-    def send(self, inputs: Sequence[Input], key: str) -> Vectors:
-        """Send a request once.
-
-        Args:
-            inputs: n texts or n images, see :meth:`batches`.
-            key: idempotency key, the same for all attempts.
-
-        Raises:
-            Transient: the request may be sent again.
-            CraftZooError: the service rejects the request.
-        """
-        body = self._client.call(self._create(), self._request(inputs), key)
-        with reading("its answer has no vectors of the inputs"):
-            rows, tokens = self._parsed(body, len(inputs))
-            vectors = np.stack(rows)
-            lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-            if vectors.ndim != 2 or len(vectors) != len(inputs):
-                raise ValueError(f"{len(vectors)} vectors of {len(inputs)} inputs")
-            if not (np.isfinite(lengths) & (lengths > 0)).all():
-                raise ValueError("a vector is not finite, or 0")
-            usage = Usage(requests=1, images=_images_in(inputs), input_tokens=token_count(tokens))
-            return Vectors((vectors / lengths).astype(np.float32), usage)
-
-    @abstractmethod
-    def _create(self) -> Callable[..., Any]:
-        """See :meth:`OpenAIClient.call`."""
-
-    @abstractmethod
-    def _request(self, inputs: Sequence[Input]) -> dict[str, Any]:
-        """Arguments of :meth:`_create`."""
-
-    @abstractmethod
-    def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float]:
-        """The vectors of ``count`` inputs in an answer, and the number of tokens billed.
-
-        Raises:
-            KeyError, TypeError, ValueError, AttributeError: it has none.
-        """
-
-    def expected(self, inputs: Sequence[Input]) -> Usage:
-        """Estimate of what the service will bill for a request."""
-        rule = self.options.tokens(self._model)
-        tokens = rule.request if self.request_tokens is None else self.request_tokens
-        tokens += sum(
-            rule.of_text(each) if isinstance(each, str) else rule.of_image(each) for each in inputs
-        )
-        return Usage(requests=1, images=_images_in(inputs), input_tokens=tokens)
-
-
 class Embeddings(VectorService):
     """OpenAI's ``POST /v1/embeddings``, for a model that takes images too."""
 
-    scheme = SCHEME
+    scheme = "embeddings:"
     options_type = EmbeddingsOptions
     options: EmbeddingsOptions
 
@@ -218,9 +47,6 @@ class Embeddings(VectorService):
     def _create(self) -> Callable[..., Any]:
         create: Callable[..., Any] = self._client.client.embeddings.with_raw_response.create
         return create
-
-    def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float]:
-        return indexed(body, count), body["usage"]["prompt_tokens"]
 
     def _request(self, inputs: Sequence[Input]) -> dict[str, Any]:
         request: dict[str, Any] = {"model": self._model, "encoding_format": "base64"}
@@ -236,238 +62,11 @@ class Embeddings(VectorService):
         messages = [{"role": "user", "content": content}]
         return request | {"input": omit, "extra_body": {"messages": messages}}
 
-
-class EmbeddingsVLM(PaidVLM):
-    """A service that returns vectors of images and texts, as a model that accepts text prompts.
-
-    Logits are scale · cosine of the vectors of image and filled template. Each image file and each
-    text is sent once: its vector is kept in memory, and on disk while a run is not complete
-    (:meth:`keep_responses`), so that a restarted process sends only what has no vector yet.
-
-    Args:
-        service: the protocol.
-        settings: see :class:`PaidSettings`.
-
-    Raises:
-        CraftZooError: an argument is out of range.
-    """
-
-    in_flight = TOGETHER
-    sells_vectors = True
-
-    def __init__(self, service: VectorService, **settings: Unpack[PaidSettings]) -> None:
-        super().__init__(service.name, **settings)
-        self.service, self.scale = service, service.options.scale
-        self._kept = f"vectors of {self.name}"  # of all queries of a run
-        self._vectors: dict[bytes, np.ndarray] = {}  # by the hash of a file or text
-        self._found: dict[str | None, Usage] = {}  # billed by an earlier process, by query
-        self._embedding = threading.Lock()
-
-    def keep_responses(self, path: Path) -> None:
-        """See :meth:`VLM.keep_responses`."""
-        self._log = ResponseLog(path)
-        found: defaultdict[str | None, Usage] = defaultdict(Usage)
-        kept = self._log.responses() if self._log.query == self._kept else []
-        for name, keys, rows, usage in kept:
-            found[name] += Usage(*usage)
-            self._vectors.update(
-                (bytes.fromhex(key), decoded(row)) for key, row in zip(keys, rows, strict=True)
-            )
-        self._found = found
-
-    @property
-    def image_bytes(self) -> int:
-        """See :attr:`PaidVLM.image_bytes`."""
-        return self.service.image_bytes
-
-    def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
-        """See :meth:`VLM.classifier`."""
-        check_given(classnames, "class names")
-        return _Texts(self, classnames, init)
-
-    def features(self, images: ImageSet) -> np.ndarray:
-        """See :meth:`VLM.features`."""
-        name = self._keys.take_name()
-        files = own_images(images, ImageFiles, self)
-        self._embed(files, (), name)
-        return self._rows(files.keys)
-
-    def text_features(self, texts: Sequence[str]) -> np.ndarray:
-        """See :meth:`VLM.text_features`."""
-        check_given(texts, "texts")
-        self._embed(None, texts, self._keys.take_name())
-        return self._rows([_key(text) for text in texts])
-
-    def expected_usage(
-        self,
-        asked: Sequence[Asked],
-        images: Sequence[ImageSource],
-        classnames: Sequence[str],
-        init: str = DEFAULT_INIT,
-    ) -> Usage:
-        """See :meth:`VLM.expected_usage`. Each image is sent once, and each text.
-
-        Images are sampled, as their sizes matter alone.
-        """
-        sample = sample_of(images)
-        usage = super().expected_usage(asked, images, classnames, init)
-        none = self.service.expected([])  # of a request without inputs
-        size = sum(map(len, sample)) / SAMPLE
-        together = max(1, min(self.service.batch(sample[0]), int(BATCH_BYTES / size)))
-        usage += (self.service.expected(sample) - none).scaled(len(images) / SAMPLE)
-        usage += none * math.ceil(len(images) / together)
-        texts: set[str] = set()
-        for prompts, names, times in asked:
-            names = tuple(classnames) if names is None else names
-            own = {text for prompt in prompts for text in filled(prompt_for(names, prompt), names)}
-            usage += self._of_texts(own - texts) + self._of_texts(own) * (times - 1)
-            texts |= own
-        return usage
-
-    def _of_texts(self, texts: Set[str]) -> Usage:
-        usage = Usage()
-        for batch in self.service.batches((b"", text) for text in sorted(texts)):
-            usage += self.service.expected([text for _, text in batch])
-        return usage
-
-    def logits(
-        self, texts: Sequence[Sequence[str]], images: ImageFiles, name: str | None
-    ) -> Iterator[np.ndarray]:
-        """Logits (N, C) of N images and of each sequence of C texts.
-
-        Args:
-            texts: P sequences of C texts.
-            images: N images.
-            name: name of the query, see :meth:`next_question`.
-
-        Raises:
-            CraftZooError: the service does not answer, its answer is invalid, or a limit of the
-                cost would be exceeded.
-        """
-        self.cost_limit.charge(Usage(predictions=len(texts) * len(images)))
-        self._embed(images, [text for each in texts for text in each], name)
-        of_images = self._rows(images.keys)
-        for each in texts:
-            of_texts = self._rows([_key(text) for text in each])
-            if of_images.shape[1] != of_texts.shape[1]:
-                raise CraftZooError(
-                    f"{self.name} has vectors of {of_images.shape[1]} numbers for images and of "
-                    f"{of_texts.shape[1]} for texts: use a model that embeds both together"
-                )
-            yield self.scale * of_images @ of_texts.T
-
-    def _rows(self, keys: Sequence[bytes]) -> np.ndarray:
-        rows = [self._vectors[key] for key in keys]
-        if len({len(row) for row in rows}) > 1:
-            raise CraftZooError(f"the vectors of {self.name} differ in length: ask its owner")
-        return np.stack(rows)
-
-    def _embed(self, images: ImageFiles | None, texts: Sequence[str], name: str | None) -> None:
-        """Send the images and texts that have no vector yet."""
-        stop = threading.Event()
-
-        def missing() -> Iterator[list[tuple[bytes, Input]]]:
-            handed = zip(images.keys, images.sources, strict=True) if images else ()
-            sources = {key: source for key, source in handed if key not in self._vectors}
-            files = ((key, file_of(source)) for key, source in sources.items())
-            yield from self.service.batches(files)
-            new = {_key(text): text for text in texts}
-            yield from self.service.batches(
-                (key, text) for key, text in new.items() if key not in self._vectors
-            )
-
-        def send(batch: list[tuple[bytes, Input]]) -> None:
-            self._send(batch, name, stop)
-
-        with self._embedding:  # so that no other query sends the same
-            self._log.begin(self._kept)
-            self.cost_limit.record(self._found.pop(name, Usage()))
-            try:
-                for _ in prefetched(send, missing(), self._concurrency, stop=stop):
-                    pass
-            finally:
-                stop.set()
-
-    def _send(
-        self, batch: list[tuple[bytes, Input]], name: str | None, stop: threading.Event
-    ) -> None:
-        keys, inputs = [key for key, _ in batch], [given for _, given in batch]
-        question = json.dumps([key.hex() for key in keys]).encode()
-        idempotency = self._keys.key(self.name.encode() + question, name)
-        found = self._pay(
-            lambda: self.service.send(inputs, idempotency), self.service.expected(inputs), stop
-        )
-        what = counted(len(inputs), "image" if _images_in(inputs) else "text")
-        tokens = found.usage.input_tokens
-        self._say(
-            f"returns vectors of {found.rows.shape[1]:,} numbers; {tokens:,} tokens for {what}"
-        )
-        rows = [_encoded(row) for row in found.rows]
-        kept = [name, [key.hex() for key in keys], rows, astuple(found.usage)]
-        self._log.put(idempotency, kept)
-        self._vectors.update(zip(keys, found.rows, strict=True))
+    def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float]:
+        return indexed(body, count), body["usage"]["prompt_tokens"]
 
 
-class _Texts(WordBox):
-    _owner: EmbeddingsVLM
-
-    def _answers(
-        self, prompts: Sequence[str | tuple[str, ...]], images: ImageFiles, name: str | None
-    ) -> Iterator[np.ndarray]:
-        texts = [filled(prompt, self.classnames) for prompt in prompts]
-        return self._owner.logits(texts, images, name)
-
-
-def _images_in(inputs: Sequence[Input]) -> int:
-    return sum(isinstance(each, bytes) for each in inputs)
-
-
-def _key(text: str) -> bytes:
-    """Key of a text's vector; image files are found by the hash of their content."""
-    return hashlib.sha256(b"text\0" + text.encode()).digest()
-
-
-def _encoded(row: np.ndarray) -> str:
-    return base64.b64encode(row.astype("<f4").tobytes()).decode()
-
-
-def indexed(body: dict[str, Any], count: int) -> list[np.ndarray]:
-    """The vectors of ``count`` inputs in an answer that gives the place of each.
-
-    Raises:
-        KeyError, TypeError, ValueError, AttributeError: one is missing.
-    """
-    found = {int(one["index"]): decoded(one["embedding"]) for one in body["data"]}
-    return [found[place] for place in range(count)]
-
-
-def decoded(row: Any) -> np.ndarray:
-    """A vector from base64, or from a list of numbers, as servers send that know no base64.
-
-    Raises:
-        TypeError, ValueError: it is neither.
-    """
-    if isinstance(row, str):
-        return np.frombuffer(base64.b64decode(row, validate=True), "<f4").astype(np.float32)
-    return np.array(row, np.float32)
-
-
-def open_vectors(spec: ModelSpec, kind: type[VectorService]) -> EmbeddingsVLM:
-    """Open a service of vectors as a model.
-
-    Args:
-        spec: the model.
-        kind: the service's protocol.
-    """
-    model, url = address(spec, kind.scheme, needs_url=kind.vendor_url is None)
-    options = read_options(spec, kind.options_type)
-    service = kind(model, url, options=options)
-    vlm = EmbeddingsVLM(service, concurrency=options.concurrency, cost_limit=cost_limit(spec))
-    vlm.answer_options = answer_options(options)
-    return vlm
-
-
-@register_model(SCHEME)
+@register_model(Embeddings.scheme)
 def open_embeddings(spec: ModelSpec) -> EmbeddingsVLM:
     """A service that returns vectors of images and texts, embeddings:MODEL@https://HOST/v1."""
     return open_vectors(spec, Embeddings)

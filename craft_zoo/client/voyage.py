@@ -8,22 +8,20 @@ from typing import Any
 import numpy as np
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
-from craft_zoo.client.embeddings import (
+from craft_zoo.client.paid import data_url
+from craft_zoo.client.vectors import (
     EmbeddingsVLM,
     Input,
     VectorService,
     indexed,
     open_vectors,
 )
-from craft_zoo.client.paid import data_url
-
-SCHEME = "voyage:"
 
 
 class Voyage(VectorService):
     """Voyage's ``POST /v1/multimodalembeddings``."""
 
-    scheme = SCHEME
+    scheme = "voyage:"
     vendor, vendor_url, key_variable = "Voyage", "https://api.voyageai.com/v1", "VOYAGE_API_KEY"
     request_tokens = 0
 
@@ -47,7 +45,7 @@ class Voyage(VectorService):
         return indexed(body, count), body["usage"]["total_tokens"]
 
 
-@register_model(SCHEME)
+@register_model(Voyage.scheme)
 def open_voyage(spec: ModelSpec) -> EmbeddingsVLM:
     """Voyage's vectors of images and texts, voyage:MODEL or voyage:MODEL@https://HOST/v1."""
     return open_vectors(spec, Voyage)

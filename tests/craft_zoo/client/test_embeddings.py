@@ -15,7 +15,8 @@ from craft_zoo.benchmarks import Bench, RunStore, combine, cross
 from craft_zoo.blackbox import Journal, Price, ReplayVLM, Usage
 from craft_zoo.blackbox.base import Asked
 from craft_zoo.client import Retrying
-from craft_zoo.client.embeddings import Embeddings, EmbeddingsOptions, EmbeddingsVLM
+from craft_zoo.client.embeddings import Embeddings, EmbeddingsOptions
+from craft_zoo.client.vectors import EmbeddingsVLM
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Task
 from craft_zoo.errors import CraftZooError
@@ -179,7 +180,6 @@ def test_vectors_of_another_model_are_not_used(
     for name, expected in (("one", 2), ("one", 0), ("other", 2)):
         paid = connect()
         paid.name = paid.service.name = name
-        paid._kept = f"vectors of {name}"
         paid.keep_responses(tmp_path / "kept")
         paid.features(paid.images(small_task.train.images[:2]))
         assert len(paid.service.images()) == expected  # type: ignore[attr-defined]
