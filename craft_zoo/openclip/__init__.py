@@ -14,7 +14,8 @@ from craft_zoo.openclip.cache import cache_folder
 from craft_zoo.openclip.weights import PRECISIONS, former_settings, model_name, with_activation
 
 if TYPE_CHECKING:
-    from craft_zoo.openclip.model import OpenCLIP, pretrained_models
+    from craft_zoo.openclip.build import pretrained_models
+    from craft_zoo.openclip.model import OpenCLIP
 
 __all__ = [
     "PRECISIONS",
@@ -33,6 +34,6 @@ if not TYPE_CHECKING:  # otherwise type checkers would accept any name
         """Import models on first use, as they need the extra ``torch`` and names do not."""
         if name not in ("OpenCLIP", "pretrained_models"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from craft_zoo.openclip import model
+        from craft_zoo.openclip import build, model
 
-        return getattr(model, name)
+        return getattr(model if name == "OpenCLIP" else build, name)

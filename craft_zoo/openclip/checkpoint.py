@@ -122,7 +122,7 @@ def load_weights(model: Any, weights: dict[str, Tensor]) -> list[str]:
         "text.transformer.embeddings.position_ids"
     }
     weights = {key: value for key, value in weights.items() if key in own or key not in computed}
-    before = {key: tuple(value.shape) for key, value in weights.items()}
+    before = {key: value.shape for key, value in weights.items()}
     for resize in (resize_pos_embed, resize_text_pos_embed):
         with suppress(AttributeError, AssertionError, RuntimeError):  # shapes are compared below
             resize(weights, model)
@@ -135,7 +135,7 @@ def load_weights(model: Any, weights: dict[str, Tensor]) -> list[str]:
         f"are of images or texts of another size than the architecture takes, and answers may be "
         f"worse: choose the architecture that they were trained as"
         for key, value in weights.items()
-        if before.get(key, tuple(value.shape)) != tuple(value.shape)
+        if before[key] != value.shape
     ]
 
 
@@ -171,7 +171,7 @@ def _some(keys: list[str]) -> str:
     return ", ".join(keys[:_NAMED]) + (", …" if len(keys) > _NAMED else "")
 
 
-def _shape(shape: torch.Size | tuple[int, ...]) -> str:
+def _shape(shape: torch.Size) -> str:
     return f"({', '.join(str(side) for side in shape)})"
 
 

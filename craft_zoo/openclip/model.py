@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import textwrap
-import warnings
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
@@ -25,11 +22,10 @@ from craft_zoo.blackbox.load import DEFAULT_MEMORY
 from craft_zoo.blackbox.serving import Question, ServingVLM
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill
 from craft_zoo.data.images import ImageSource, as_images
-from craft_zoo.errors import CraftZooError, CraftZooWarning, PromptError
+from craft_zoo.errors import CraftZooError, PromptError
 from craft_zoo.files import expanded
-from craft_zoo.logs import collected
+from craft_zoo.openclip.build import build
 from craft_zoo.openclip.cache import cache_folder, weights_key
-from craft_zoo.openclip.checkpoint import load_weights, read_checkpoint
 from craft_zoo.openclip.images import ImageEncoder
 from craft_zoo.openclip.text import (
     ForwardTextEncoder,
@@ -42,9 +38,7 @@ from craft_zoo.openclip.text import (
     token_embedding,
     tokens_in_parts,
 )
-from craft_zoo.openclip.weights import ACTIVATIONS, PRECISIONS, Weights, find_weights
 
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Bytes of logits that are computed in one matrix product, if single prompts have fewer.
 _LOGITS_TOGETHER = 2**23
 _FINGERPRINT = 32  # hexadecimal digits
@@ -89,7 +83,7 @@ class OpenCLIP(ServingVLM):
         folder = None if cache is None else expanded(cache)
         self._encode_images = ImageEncoder(self._model, preprocess, cache=folder)
         self.name = name
-        self._files: list[Path] = []
+        self._files: tuple[Path, ...] = ()
         size = self._model.visual.image_size
         self.image_size = int(size if isinstance(size, int) else size[0])
 
@@ -123,39 +117,17 @@ class OpenCLIP(ServingVLM):
             CraftZooError: the model, tag, device or precision is unknown, or the weights do not
                 fit or cannot be downloaded.
         """
-        target = _device(device)
-        name, files = model.rstrip("/"), list[Path]()
-        if precision not in PRECISIONS:
-            raise CraftZooError(f"unknown precision {precision!r}: choose {', '.join(PRECISIONS)}")
-        if model == mini.NAME:
-            if pretrained is not None:
-                raise CraftZooError(
-                    f"{mini.NAME} has its weights built in: leave out pretrained (--pretrained)"
-                )
-            built, preprocess, tokenizer = mini.create()
-            built = built.to(target, dtype=_DTYPES[precision])
-        elif ":" in model:
-            if pretrained is not None:
-                raise CraftZooError(
-                    f"{model} names its weights: leave out pretrained (--pretrained)"
-                )
-            built, preprocess, tokenizer = _create_by_schema(model, target, precision)
-            files = _files_of(model)
-        else:
-            weights = find_weights(model, pretrained)
-            name, files = weights.name, [weights.file] if weights.file else []
-            built, preprocess, tokenizer = _create(weights, str(pretrained), target, precision)
+        built = build(model, pretrained, device, precision)
         folder = (cache_folder() if cache else None) if isinstance(cache, bool) else cache
-        vlm = cls(
-            built, preprocess, tokenizer, name=name, memory=memory, compile=compile, cache=folder
-        )
-        vlm.precision, vlm._files = precision, files
+        parts = built.model, built.preprocess, built.tokenizer
+        vlm = cls(*parts, name=built.name, memory=memory, compile=compile, cache=folder)
+        vlm.precision, vlm._files = precision, built.files
         if precision != "fp32":
             vlm._check_precision()
         return vlm
 
     def _check_precision(self) -> None:
-        # open_clip converts only some parts of a model, so a combination may fail at run time.
+        """Compute once, as open_clip converts only some parts of a model to half precision."""
         with self._computing():
             images = self.images([np.zeros((8, 8, 3), dtype=np.uint8)], keep=False)
             box = self.classifier(["cat"])
@@ -316,14 +288,14 @@ class OpenCLIP(ServingVLM):
         )
         _check_distinct(encoder.tokens, classnames)
         words = self._words(classnames)
-        return OpenCLIPClassifier(self, self._model, encoder, words, classnames, as_template(init))
+        return OpenCLIPClassifier(self, encoder, words, classnames, as_template(init))
 
     def opening_texts(self, texts: Sequence[str]) -> Generator[None, None, OpenCLIPTexts]:
         """See :meth:`ServingVLM.opening_texts`. The texts' features are computed here."""
         check_given(texts, "texts")
         words = self._words(texts)
         yield from words.preparing("{}")
-        return OpenCLIPTexts(self, self._model, words, texts, "{}")
+        return OpenCLIPTexts(self, words, texts, "{}")
 
     def text_features(self, texts: Sequence[str]) -> np.ndarray:
         """See :meth:`VLM.text_features`."""
@@ -422,15 +394,14 @@ class OpenCLIPTexts(BlackBox):
     def __init__(
         self,
         owner: OpenCLIP,
-        model: Model,
         words: WordEncoder,
         classnames: Sequence[str],
         template: str,
     ) -> None:
         self._owner, self._words = owner, words
         self.template = template
-        self._scale = float(model.logit_scale.exp())
-        bias = getattr(model, "logit_bias", None)
+        self._scale = float(owner._model.logit_scale.exp())
+        bias = getattr(owner._model, "logit_bias", None)
         self._bias = 0.0 if bias is None else float(bias)
         self.classnames = tuple(classnames)
 
@@ -470,13 +441,12 @@ class OpenCLIPClassifier(OpenCLIPTexts):
     def __init__(
         self,
         owner: OpenCLIP,
-        model: Model,
         encoder: TextEncoder,
         words: WordEncoder,
         classnames: Sequence[str],
         template: str,
     ) -> None:
-        super().__init__(owner, model, words, classnames, template)
+        super().__init__(owner, words, classnames, template)
         self._encoder = encoder
         self._device = encoder.initial_context.device
         self.initial_context = encoder.initial_context.float().cpu().numpy()
@@ -494,154 +464,6 @@ class OpenCLIPClassifier(OpenCLIPTexts):
 
     def _contexts(self, prompts: np.ndarray) -> Tensor:
         return torch.as_tensor(prompts, dtype=torch.float32, device=self._device)
-
-
-def pretrained_models() -> dict[str, tuple[str, ...]]:
-    """Names of all models, each with the tags of its weights; ``craft-mini`` needs no tag."""
-    models: dict[str, tuple[str, ...]] = {mini.NAME: ()}
-    for name, tag in open_clip.list_pretrained():
-        models[name] = (*models.get(name, ()), tag)
-    return models
-
-
-def _device(name: str | None) -> torch.device:
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise CraftZooError(f"unknown device {name!r}: use cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise CraftZooError("no CUDA device is available here: use device='cpu' (--device cpu)")
-    return device
-
-
-def _create(
-    weights: Weights, given: str, device: torch.device, precision: str
-) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
-    """Build a model with its weights, with the settings in ``weights.settings``."""
-    settings = weights.settings
-    with _loading(weights.architecture, given, precision) as messages:
-        if weights.file is None:
-            # The keyword reaches the model's constructor and overrides the architecture's setting.
-            built, _, preprocess = open_clip.create_model_and_transforms(
-                weights.architecture,
-                weights.tag,
-                device=device,
-                precision=precision,
-                force_quick_gelu=settings.quick_gelu,
-                require_pretrained=True,
-                **({} if settings.quick_gelu else {"quick_gelu": False}),
-            )
-        else:
-            built, preprocess = _create_from_file(weights, device, precision, messages)
-        return built, preprocess, open_clip.get_tokenizer(weights.architecture)
-
-
-def _create_from_file(
-    weights: Weights, device: torch.device, precision: str, messages: list[str]
-) -> tuple[Model, Callable[..., Tensor]]:
-    file, settings = weights.file, weights.settings
-    assert file is not None
-    big_vision = file.suffix in (".npz", ".npy")
-    checkpoint = None if big_vision else read_checkpoint(file)
-    shown = checkpoint.quick_gelu if checkpoint else None
-    if shown is not None and weights.is_specified and shown != settings.quick_gelu:
-        messages.append(
-            f"{file} was saved from a model that computes with {ACTIVATIONS[shown]}, and "
-            f"{weights.name} computes with {ACTIVATIONS[settings.quick_gelu]}, as was asked for"
-        )
-    elif shown is not None and not weights.is_specified:
-        if weights.tag is not None and shown != settings.quick_gelu:
-            raise CraftZooError(
-                f"the file computes with {ACTIVATIONS[shown]}, and all of open_clip's weights for "
-                f"{weights.architecture} with {ACTIVATIONS[settings.quick_gelu]}: say "
-                f"quickgelu=True (--quickgelu) or quickgelu=False (--no-quickgelu)"
-            )
-        settings = settings._replace(quick_gelu=shown)
-    unsure = [what for what in weights.unsure if shown is None or what != "activation"]
-    if shown and not weights.is_specified:  # OpenAI's weights, whose settings are all known
-        unsure = []
-    if unsure:
-        flags = "say quickgelu=True (--quickgelu) where it was trained so, as OpenAI's weights "
-        flags += "were, quickgelu=False (--no-quickgelu) where it was not, or "
-        messages.append(
-            f"{file} does not specify its {' and '.join(unsure)}, in which weights for "
-            f"{weights.architecture} differ, and is used with {settings.in_words(unsure)}: "
-            f"{flags if 'activation' in unsure else ''}give "
-            f"pretrained='TAG@FILE' (--pretrained TAG@FILE) to use it as "
-            f"open_clip's weights TAG are"
-        )
-    built, _, preprocess = open_clip.create_model_and_transforms(
-        weights.architecture,
-        device=device,
-        precision=precision,
-        quick_gelu=settings.quick_gelu,
-        pretrained_text=False,
-        image_mean=settings.mean,
-        image_std=settings.std,
-        image_interpolation=settings.interpolation,
-        image_resize_mode=settings.resize_mode,
-    )
-    if checkpoint is None:
-        open_clip.load_checkpoint(built, str(file))
-    else:
-        messages += [f"{file}: {change}" for change in load_weights(built, checkpoint.weights)]
-    return built, preprocess
-
-
-def _create_by_schema(
-    model: str, device: torch.device, precision: str
-) -> tuple[Model, Callable[..., Tensor], Tokenizer]:
-    """Load a model from the Hugging Face hub or a local folder, with its own configuration."""
-    with _loading(model, None, precision):
-        built, _, preprocess = open_clip.create_model_and_transforms(
-            model, device=device, precision=precision, require_pretrained=True
-        )
-        return built, preprocess, open_clip.get_tokenizer(model)
-
-
-# Suffixes of a folder's weights, configuration and tokenizer.
-_MODEL_FILES = (".safetensors", ".bin", ".pth", ".json", ".model", ".txt")
-
-
-def _files_of(model: str) -> list[Path]:
-    """The files of the folder that a model's name names; none if it is a model of the hub."""
-    schema, _, folder = model.partition(":")
-    if schema != "local-dir":
-        return []
-    return sorted(path for path in Path(folder).iterdir() if path.suffix in _MODEL_FILES)
-
-
-# Expected warnings of open_clip, which are not passed on:
-_EXPECTED = (
-    "QuickGELU mismatch",  # decided by find_weights
-    "No pretrained weights loaded",  # weights of a file are loaded afterwards
-)
-
-
-@contextmanager
-def _loading(model: str, pretrained: str | None, precision: str) -> Iterator[list[str]]:
-    """Raise any failure as one CraftZooError, and pass on the warnings of libraries."""
-    messages: list[str] = []
-    try:
-        with collected() as messages:
-            yield messages
-    except Exception as error:  # open_clip, huggingface_hub and torch raise many types
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        if "could not be loaded" in reason and messages:  # the cause was logged before
-            reason = messages[0]
-        if isinstance(error, CraftZooError):  # raised while reading the file, with a clear reason
-            mend = "check that it is the file and the architecture that are meant"
-        else:
-            reason = textwrap.shorten(reason, 160, placeholder=" …")
-            mend = "check that the file fits the architecture, or that this machine reaches the hub"
-            if precision != "fp32":  # open_clip converts the parts of some models only
-                mend += ", or use precision='fp32' (--precision fp32)"
-        raise CraftZooError(
-            f"model {model} with weights {pretrained!r} cannot be loaded ({reason}): {mend}"
-        ) from error
-    for message in messages:
-        if not message.startswith(_EXPECTED):
-            warnings.warn(" ".join(message.split()), CraftZooWarning, stacklevel=2)
 
 
 def _check_distinct(tokens: Tensor, classnames: Sequence[str]) -> None:

@@ -79,7 +79,7 @@ class Weights:
     tag: str | None
     file: Path | None
     settings: ModelSettings
-    is_specified: bool = False
+    is_specified: bool
     unsure: tuple[str, ...] = ()
 
 

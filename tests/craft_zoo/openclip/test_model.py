@@ -168,7 +168,7 @@ def test_a_file_that_is_no_checkpoint(tmp_path: Path) -> None:
         ("ViT-B-32", None, r"needs weights: add pretrained \(--pretrained\).*openai"),
         ("ViT-B-32", "nowhere.pt", "neither a file nor weights"),
         ("ViT-B-32", "openai", "cannot be loaded .*reaches the hub"),
-        ("craft-mini", "openai", "weights built in"),
+        ("craft-mini", "openai", "craft-mini has weights of its own"),
     ],
 )
 def test_models_that_cannot_be_had(model: str, pretrained: str | None, message: str) -> None:

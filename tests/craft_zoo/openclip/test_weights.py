@@ -168,7 +168,7 @@ def test_configurations_that_contradict_each_other_are_asked_about() -> None:
         ("craft-mini", None, True, "activation of craft-mini is part of it: leave out quickgelu"),
         ("hf-hub:a/b", None, False, "is part of it: leave out"),
         ("https://there", None, True, "is part of it: leave out"),
-        ("hf-hub:a/b", "openai", None, "names its weights: leave out pretrained"),
+        ("hf-hub:a/b", "openai", None, "has weights of its own: leave out pretrained"),
     ],
 )
 def test_activations_that_cannot_be_asked_for(
