@@ -220,9 +220,8 @@ class Optimizer(ABC):
         return self._asked
 
     def _ask_some(self, count: int) -> np.ndarray:
-        rows = []
         numbers, self._to_hand = self._to_hand[:count], self._to_hand[count:]
-        rows += [self._ahead[j] for j in numbers]
+        rows = [self._ahead[number] for number in numbers]
         if self._asked is None and len(rows) < count and len(self._ahead) < self.remaining:
             self._asked = self._new_generation()
         if self._asked is not None:
@@ -383,7 +382,7 @@ class Optimizer(ABC):
         if rows.ndim != 2 or rows.shape[1] != self.dim or not np.isfinite(rows).all():
             raise OptimizerError(
                 f"points of shape {np.shape(points)}, or not finite, cannot be added to a search "
-                f"of {self.dim} variables: give finite numbers ({len(rows)}, {self.dim})"
+                f"of {self.dim} variables: give finite numbers (k, {self.dim})"
             )
         self.space.check(rows)
         values = self._checked(len(rows), losses, outputs)

@@ -27,7 +27,7 @@ class Evaluator:
             before it is a :class:`Failure`. None: the exception is raised.
     """
 
-    def __init__(self, executor: Any = None, retries: int | None = None) -> None:
+    def __init__(self, executor: Any, retries: int | None) -> None:
         if not (executor is None or hasattr(executor, "submit") or callable(executor)):
             raise OptimizerError(
                 f"executor must have a method submit, or be a function that makes such an object, "

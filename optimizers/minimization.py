@@ -136,6 +136,8 @@ def minimize(
         executor = partial(ThreadPoolExecutor, workers) if executor is None else executor
     if retries is not None:
         retries = whole_number("retries", retries, 0)
+    if stagnation is not None:
+        stagnation = whole_number("stagnation", stagnation, 1)
     options = options_for(
         optimizer,
         outputs=output_loss is not None,
@@ -160,20 +162,25 @@ def minimize(
     if noisy and (functions or output_loss is not None):
         raise OptimizerError("noisy cannot be used with constraints or output_loss: leave out one")
     made.output_loss = output_loss
-    result = Result(f, made, domain, sign)
-    result._comparison = comparison
-    result._evaluator, result._callback = Evaluator(executor, retries), callback
-    result._target, result._seconds = target, seconds
-    if stagnation is not None:
-        result._stagnation = whole_number("stagnation", stagnation, 1)
-    result._workers, result._record = workers, kept
+    result = Result(
+        f,
+        made,
+        domain,
+        sign,
+        constraints=functions,
+        evaluator=Evaluator(executor, retries),
+        workers=workers,
+        record=kept,
+        comparison=comparison,
+        callback=callback,
+        target=target,
+        seconds=seconds,
+        stagnation=stagnation,
+    )
     if kept is not None:
         search = {"optimizer": optimizer, "seed": seed, "budget": made.budget, "workers": workers}
         search |= {"noisy": True} if noisy else {}
         kept.begin(search | {"variables": made.dim, "maximize": maximize})
-    if functions:
-        result._constraints, result.violation = functions, math.inf
-        result._penalised = AugmentedLagrangian(made.dim)
     return result.extend()
 
 
@@ -217,25 +224,33 @@ class Result:
     """
 
     def __init__(
-        self, f: Function, optimizer: Optimizer, domain: Box | Variables, sign: float
+        self,
+        f: Function,
+        optimizer: Optimizer,
+        domain: Box | Variables,
+        sign: float,
+        *,
+        constraints: tuple[Function, ...],
+        evaluator: Evaluator,
+        workers: int | None,
+        record: Record | None,
+        comparison: Comparison | None,
+        callback: Callable[[Result], Any] | None,
+        target: float | None,
+        seconds: float | None,
+        stagnation: int | None,
     ) -> None:
         self._f, self._optimizer, self._domain, self._sign = f, optimizer, domain, sign
+        self._constraints, self._evaluator, self._workers = constraints, evaluator, workers
+        self._record, self._comparison, self._callback = record, comparison, callback
+        self._target, self._seconds, self._stagnation = target, seconds, stagnation
         self.x: Any = domain.start.copy()
-        self.loss, self.violation, self.reason = sign * math.inf, 0.0, "not started"
-        self.noise = math.nan
+        self.loss, self.noise, self.reason = sign * math.inf, math.nan, "not started"
+        self.violation = math.inf if constraints else 0.0
+        self._penalised = AugmentedLagrangian(optimizer.dim) if constraints else None
         self._least = math.inf, math.inf  # violation and loss of the best single evaluation
-        self._comparison: Comparison | None = None  # if noisy
         self._again: dict[int, np.ndarray] = {}  # points to evaluate again, numbered as asked
-        self._constraints: tuple[Function, ...] = ()
-        self._penalised: AugmentedLagrangian | None = None
-        self._evaluator = Evaluator()
-        self._workers: int | None = None
-        self._record: Record | None = None
-        self._stagnation: int | None = None
         self._progress = 0  # number of evaluations at the last progress
-        self._callback: Callable[[Result], Any] | None = None
-        self._target: float | None = None
-        self._seconds: float | None = None
         self._pending: dict[int, np.ndarray] = {}  # candidates not told, numbered as asked
         self._open: dict[int, None] = {}  # the numbers of those that were not evaluated
         self._asked = 0
@@ -325,7 +340,7 @@ class Result:
         table = self.history
         axes.plot(table["evaluation"], table["loss"], ".", color="0.75", label="each evaluation")
         axes.plot(table["evaluation"], table["best"], label="best so far")
-        if table["best"].min() > 0:
+        if table["loss"].min() > 0:
             axes.set_yscale("log")
         axes.set(xlabel="evaluations", ylabel="loss", title=self.optimizer)
         axes.legend()

@@ -339,7 +339,7 @@ def test_the_losses_told_of_an_incomplete_generation_are_in_a_snapshot() -> None
 
 def test_points_that_cannot_be_added_are_explained() -> None:
     optimizer = create("random", 3, budget=20, seed=1)
-    for points in (np.ones(2), np.full(3, np.nan), ["a", "b", "c"]):
+    for points in (1.0, np.ones(2), np.full(3, np.nan), ["a", "b", "c"]):
         with pytest.raises(OptimizerError, match=r"give finite numbers|give \(k, d\)"):
             optimizer.add(points, 1.0)
     choices = create("genetic", Space(2, choices=[3, 3]), budget=20, seed=1)

@@ -39,6 +39,14 @@ def test_a_result_says_what_was_found_and_how_to_repeat_it() -> None:
         assert each in repr(result)
 
 
+def test_a_plot_is_logarithmic_if_no_loss_is_below_0() -> None:
+    above = minimize(lambda x: 1 + sphere(x), [0.5], budget=30, seed=1)
+    assert above.plot().get_yscale() == "log"
+    below = maximize(lambda x: 1 - sphere(x), [0.5], budget=30, bounds=(-3, 3), seed=1)
+    assert below.history["loss"].min() < 0 < below.history["best"].min()
+    assert below.plot().get_yscale() == "linear"
+
+
 @pytest.mark.parametrize(
     "kind",
     [
