@@ -19,6 +19,7 @@ from craft_zoo.client.paid import Reply, data_url
 from craft_zoo.client.questions import Limits, Question, QuestionVLM, request_usage
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 from craft_zoo.counts import counted
+from craft_zoo.errors import CraftZooError
 
 SCHEME = "chat:"
 _TOP = 20  # log-probabilities of the likeliest tokens that the protocol returns
@@ -79,6 +80,12 @@ class Chat(OpenAIService):
         body = self._client.call(create, request, key)
         with reading("its answer is no chat completion"):
             usage, choices = body["usage"], body["choices"]
+            if len(choices) == 1 < self.options.repeats:
+                raise CraftZooError(
+                    f"{self.name} gives 1 answer where {self.options.repeats} are asked for, as "
+                    f"services do that do not know the argument n: leave out repeats, or ask in "
+                    f"several orders of the options (--model-option permutations=…)"
+                )
             billed = request_usage(usage["prompt_tokens"], usage["completion_tokens"])
             answer, source = _probabilities(questions[0], choices)
             reply = Reply([answer], billed, source)

@@ -325,6 +325,15 @@ def test_repeated_labels_are_counted(json_server: Start, small_task: Task) -> No
     np.testing.assert_allclose(row[[0, 2]], [2 / 3, 1 / 3], atol=1e-6)
 
 
+def test_a_service_that_gives_one_answer_in_place_of_several_is_a_sentence(
+    json_server: Start, small_task: Task
+) -> None:
+    """Ollama ignores n, and the one answer is drawn at temperature 1."""
+    url = json_server(lambda _: completion(spoken("A")))
+    with pytest.raises(CraftZooError, match="gives 1 answer where 4 are asked for"):
+        probabilities(url, small_task, repeats=4)
+
+
 @pytest.mark.parametrize("said", ["Sorry.", "I cannot say.", "A strange picture."])
 def test_an_answer_without_an_option_is_a_refusal(
     json_server: Start, small_task: Task, said: str
