@@ -17,7 +17,7 @@ from PIL import Image
 from craft_zoo.blackbox.base import VLM, ImageSet, Progress
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.usage import Usage
-from craft_zoo.client.files import ImageFiles, file_of
+from craft_zoo.client.files import ImageFiles, upright_file_of
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.retrying import Retrying, Transient
@@ -275,7 +275,7 @@ def sample_of(images: Sequence[ImageSource]) -> list[bytes]:
     image in the middle of each group is taken.
     """
     count = min(_LOOKED_AT, len(images))
-    files = [file_of(images[at * len(images) // count]) for at in range(count)]
+    files = [upright_file_of(images[at * len(images) // count]) for at in range(count)]
     files.sort(key=_pixels)
     return [files[(2 * at + 1) * count // (2 * SAMPLE)] for at in range(SAMPLE)]
 
@@ -286,7 +286,7 @@ def _pixels(file: bytes) -> int:
 
 
 def media_type(image: bytes) -> str:
-    """The media type of an image file that :func:`craft_zoo.client.files.file_of` made."""
+    """The media type of an image file that :func:`craft_zoo.client.files.upright_file_of` made."""
     if image.startswith(b"\xff\xd8"):
         return "image/jpeg"
     return "image/png" if image.startswith(b"\x89PNG") else "image/webp"

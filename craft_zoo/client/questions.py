@@ -19,7 +19,7 @@ from craft_zoo.blackbox.base import Asked, BlackBox, check_given
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, templates_of
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import FilteredError, useless
-from craft_zoo.client.files import ImageFiles, file_of
+from craft_zoo.client.files import ImageFiles, upright_file_of
 from craft_zoo.client.paid import (
     SAMPLE,
     TOGETHER,
@@ -243,7 +243,7 @@ class QuestionVLM(PaidVLM):
 
         def requests() -> Iterator[tuple[bytes, _Part]]:
             for place in places:
-                content = file_of(images.sources[place])
+                content = upright_file_of(images.sources[place])
                 for part in parts:
                     yield content, part
 

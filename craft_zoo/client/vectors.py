@@ -21,7 +21,7 @@ from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
-from craft_zoo.client.files import ImageFiles, file_of
+from craft_zoo.client.files import ImageFiles, upright_file_of
 from craft_zoo.client.openai_sdk import KEY, OpenAIClient
 from craft_zoo.client.paid import (
     SAMPLE,
@@ -324,7 +324,7 @@ class EmbeddingsVLM(PaidVLM):
         def missing() -> Iterator[list[tuple[bytes, Input]]]:
             handed = zip(images.keys, images.sources, strict=True) if images else ()
             sources = {key: source for key, source in handed if key not in self._vectors}
-            files = ((key, file_of(source)) for key, source in sources.items())
+            files = ((key, upright_file_of(source)) for key, source in sources.items())
             yield from self.service.batches(files)
             new = {_key(text): text for text in texts}
             yield from self.service.batches(

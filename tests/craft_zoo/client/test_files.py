@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from craft_zoo.client.files import file_of
+from craft_zoo.client.files import file_of, upright_file_of
 from craft_zoo.data.images import BrokenImageError, open_image
 from craft_zoo.server.uploads import UploadedImage
 
@@ -47,15 +47,33 @@ def test_what_programs_show_differently_is_sent_as_we_show_it(tmp_path: Path) ->
             assert np.array_equal(np.asarray(sent), open_image(path))
 
 
-def test_a_photograph_is_sent_as_it_is_with_its_orientation(tmp_path: Path) -> None:
+def turned(path: Path) -> Path:
+    """A photograph that viewers turn by a quarter."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    path = tmp_path / "image.jpg"
     Image.fromarray(PIXELS).save(path, exif=exif)
+    return path
+
+
+def test_a_photograph_is_sent_as_it_is_with_its_orientation(tmp_path: Path) -> None:
+    path = turned(tmp_path / "image.jpg")
     assert file_of(path) == path.read_bytes()
     with Image.open(path) as image, Image.open(io.BytesIO(file_of(image))) as sent:
         assert sent.size == (PIXELS.shape[0], PIXELS.shape[1])  # what is no file is upright
         assert not sent.getexif()
+
+
+@pytest.mark.parametrize(("kind", "format"), [("jpg", "JPEG"), ("png", "PNG"), ("webp", "PNG")])
+def test_services_that_may_ignore_an_orientation_get_upright_images(
+    kind: str, format: str, tmp_path: Path
+) -> None:
+    path = turned(tmp_path / f"image.{kind}")
+    with Image.open(io.BytesIO(upright_file_of(path)), formats=[format]) as sent:
+        assert not sent.getexif()
+        differences = np.asarray(sent).astype(int) - np.asarray(open_image(path))
+    assert np.abs(differences).mean() < (4 if kind == "jpg" else 1e-9)
+    Image.fromarray(PIXELS).save(path)
+    assert upright_file_of(path) == path.read_bytes()
 
 
 def test_what_is_no_image_is_not_sent(tmp_path: Path) -> None:
