@@ -439,7 +439,8 @@ class Optimizer(ABC):
     def _tell_one(self, kind: int, place: int, value: np.ndarray, output: Any) -> None:
         outputs = None if output is None else [output]
         self._enter(kind, place, value, outputs)
-        if kind == LATE and self.learns_from_late and len(self._ahead) < self.remaining:
+        goes_on = self._asked is not None or self.stop is None
+        if kind == LATE and self.learns_from_late and goes_on and len(self._ahead) < self.remaining:
             kind, place = ROW, self._swap(place)
         row = (self._ahead if kind == LATE else self._asked)[place][None]  # type: ignore[index]
         self.evaluations += 1

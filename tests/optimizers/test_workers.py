@@ -336,6 +336,16 @@ def test_ends_with_workers_and_their_record(tmp_path: Path) -> None:
     assert 0 < late.evaluations == late._optimizer.evaluations
 
 
+def test_a_search_that_has_converged_ends_though_candidates_were_asked_ahead(
+    tmp_path: Path,
+) -> None:
+    given: dict[str, Any] = {"optimizer": "cma", "workers": 3, "record": tmp_path / "record.jsonl"}
+    result = minimize(lambda x: 1e150 * sphere(x), [0.0] * 2, budget=2000, **given)
+    assert result.reason.startswith("pycma has converged")
+    assert result.evaluations < 2000
+    same(minimize(sphere, [0.0] * 2, budget=2000, seed=result.seed, **given), result)
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_extension_within_a_generation(workers: int, tmp_path: Path) -> None:
     given: dict[str, Any] = {
