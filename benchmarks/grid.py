@@ -40,10 +40,9 @@ NO_OPTIMIZER = "none"
 OPENING = ("root", "download", "skip_bad", "sampling", "fewer")
 MOST_RUNS = 20_000  # of a grid; larger ones are assumed to be mistakes
 
-MOST_SHOTS, LARGEST_SEED, LARGEST_BUDGET = 10**6, 2**63 - 1, 10**12
-Shots = Annotated[int, Field(le=MOST_SHOTS)]
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-Budget = Annotated[int, Field(le=LARGEST_BUDGET)]
+Shots = Annotated[int, Field(le=10**6)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Budget = Annotated[int, Field(le=10**12)]
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ class RunSpec:
         read["dataset"] = DatasetSpec(values["dataset"], read.pop("classnames"), **source)
         read["transfer"] = tuple(values.get("transfer", ()))
         run = cls(**read)
-        check(_described(), asdict(run))
+        check(_type_adapter(), asdict(run))
         return run
 
 
@@ -162,7 +161,7 @@ def _renamed(spec: str, names: Mapping[str, str]) -> str:
 
 
 @cache
-def _described() -> TypeAdapter[RunSpec]:
+def _type_adapter() -> TypeAdapter[RunSpec]:
     return TypeAdapter(RunSpec)
 
 

@@ -109,7 +109,7 @@ class _Record(BaseModel):
 
     run: dict[str, Any]
     points: Annotated[list[Point], Field(min_length=1)]
-    environment: _Environment = Field(default_factory=lambda: _Environment())
+    environment: _Environment = Field(default_factory=_Environment)
     lost: _Count = 0
     transfer: dict[str, _Share] = Field(default_factory=dict)
     checksum: str | None = None
@@ -307,15 +307,10 @@ def parse_record(content: bytes, name: str | Path) -> Record:
     try:
         record = parse(content)
         if seal_holds(record):
-            check(_Record, record)
-            points = [
-                Point(**{name: _or_nan(value) for name, value in point.items()})
-                for point in record["points"]
-            ]
-            about = record.get("environment", {}).get(_DESCRIBED, {})
-            return Record(
-                RunSpec.from_json(record["run"]), points, record.get("transfer", {}), about
-            )
+            points = check(_Record, record).points
+            described = record.get("environment", {}).get(_DESCRIBED, {})
+            run = RunSpec.from_json(record["run"])
+            return Record(run, points, record.get("transfer", {}), described)
     except (ValueError, KeyError, TypeError) as error:
         raise CraftZooError(_UNREADABLE.format(name, error)) from None
     raise CraftZooError(

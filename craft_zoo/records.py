@@ -35,8 +35,11 @@ def parse(content: str | bytes) -> dict[str, Any]:
     return values
 
 
-def check(kind: type[BaseModel] | TypeAdapter[Any], values: Any) -> None:
+def check(kind: type[BaseModel] | TypeAdapter[Any], values: Any) -> Any:
     """Check that JSON values have the types of a pydantic model, in strict mode.
+
+    Returns:
+        What the model makes of them; characters of file names that are not UTF-8 are replaced.
 
     Raises:
         ValueError: a value has a wrong type; the message is one sentence.
@@ -45,9 +48,8 @@ def check(kind: type[BaseModel] | TypeAdapter[Any], values: Any) -> None:
     text = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
     try:
         if isinstance(kind, TypeAdapter):
-            kind.validate_json(text, strict=True)
-        else:
-            kind.model_validate_json(text, strict=True)
+            return kind.validate_json(text, strict=True)
+        return kind.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise ValueError(sentence(error)) from None
 
