@@ -11,7 +11,7 @@ import os
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -27,17 +27,12 @@ from craft_zoo import canaries
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox import (
     VLM,
-    Asked,
     Journal,
-    Price,
     Progress,
     RememberingVLM,
-    ReplayVLM,
-    Usage,
     fill,
     is_address,
 )
-from craft_zoo.blackbox.usage import amount
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -58,12 +53,12 @@ from craft_zoo.cli.arguments import (
 )
 from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, show, show_end
 from craft_zoo.cli.resuming import continuing
+from craft_zoo.cli.tuning_cost import cost_of, highest_cost
 from craft_zoo.client.prices import price_of
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import DatasetSpec, LabelledImages, Task
-from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Choice, choose_estimate, cross_validate
 from craft_zoo.evaluation import Evaluation, evaluate, labelled
@@ -72,16 +67,11 @@ from craft_zoo.methods import (
     DEFAULT_OPTIMIZER,
     find_method,
     method_names,
-    most_llm_usage,
-    most_predictions,
-    most_queries,
     readers_of,
     recorded,
-    starting_template,
 )
 from craft_zoo.printable import printable
 from craft_zoo.refiner.prior import TRAIN, UNIFORM, read_prior
-from craft_zoo.rehearsal import expected_usage, rehearse
 from craft_zoo.tuning import (
     BILLED_BUDGET,
     DEFAULT_BUDGET,
@@ -191,7 +181,8 @@ def run(options: argparse.Namespace) -> int:
     vlm = read_model(options).open()
     budget = arguments["budget"] = check_tuning(vlm, task, **arguments)
     if options.calibrate is not None:
-        estimate = _on_other_data(options, spec.other(options.calibrate), task, budget)
+        other = spec.other(options.calibrate)
+        estimate = _on_other_data(other, task, options.method, config, budget)
     elif options.estimate == "none":
         estimate = Choice("none", task.train.take(np.zeros(0, np.int64)), 0, "not asked for")
     else:
@@ -199,7 +190,7 @@ def run(options: argparse.Namespace) -> int:
         choice = options.method, config, budget
         estimate = choose_estimate(task, *choice, seed=options.seed, bills=vlm.bills, whole=whole)
     kept = [] if options.no_canaries else canaries.canary_images(task.train)
-    most = _highest_cost(vlm, task, arguments, estimate, kept)
+    most = highest_cost(vlm, task, arguments, estimate, kept)
     path = Path(f"{options.out}.journal")
     answered = _answered(path)
     known = f", of which {counted(answered, 'prediction')} were answered before" if answered else ""
@@ -231,7 +222,7 @@ def run(options: argparse.Namespace) -> int:
         adapter, figures, found = _estimated(tuned, asked, task, estimate, arguments, reading)
         if kept:
             adapter.canaries = _answers(adapter, behind, kept, figures)
-        made = _cost_of(tuned, adapter, behind, estimate)
+        made = cost_of(tuned, adapter, behind, estimate)
         if price is not None and adapter.tuned is not None:
             adapter.tuned = replace(adapter.tuned, cost=price.cost(made.total))
         adapter.save(options.out)
@@ -324,90 +315,6 @@ def _check_out(out: Path, *, force: bool) -> None:
         raise CraftZooError(f"{out} exists: choose another --out, or replace it with --force")
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Cost of a run.
-
-    Attributes:
-        queries: queries of the search.
-        run: what is billed for search and refiner.
-        estimate: what is billed for the accuracy estimate at the end.
-        canaries: predictions for canaries.
-    """
-
-    queries: int
-    run: Usage
-    estimate: Usage
-    canaries: int
-
-    @property
-    def total(self) -> Usage:
-        """All that is billed."""
-        return self.run + self.estimate + Usage(self.canaries)
-
-    def in_words(self, price: Price | None) -> str:
-        """The cost as text."""
-        predictions, estimate = self.run.predictions, self.estimate.predictions
-        words = f"{counted(self.queries, 'query')} ({counted(predictions, 'prediction')}"
-        beside = ((estimate, "the estimate"), (self.canaries, "canaries"))
-        more = " and ".join(f"{count:,} for {what}" for count, what in beside if count)
-        words += f", and {more})" if more else ")"
-        units = replace(self.total, predictions=0)
-        words += f", {units.in_words()}" if units != Usage() else ""
-        return words if price is None else f"{words}, a price of {amount(price.cost(self.total))}"
-
-
-def _cost_of(tuned: Tuned, adapter: Adapter, vlm: VLM, estimate: Choice) -> Cost:
-    """What a run has cost, by the model's own count where that has one."""
-    asked = len(adapter.canaries or ()) * canaries.times_asked(vlm)
-    of_canaries = asked * adapter.solution.billed_predictions
-    searched, beside = tuned.meter.billed, Usage(estimate.predictions)
-    if isinstance(vlm, ReplayVLM):
-        beside = replace(vlm.billed, predictions=vlm.predictions - searched - of_canaries)
-    return Cost(tuned.meter.queries, Usage(searched), beside, of_canaries)
-
-
-def _highest_cost(
-    vlm: VLM,
-    task: Task,
-    arguments: dict[str, Any],
-    estimate: Choice,
-    kept: Sequence[ImageSource],
-) -> Cost:
-    """Upper bounds of queries and predictions, and what else a service is expected to bill."""
-    method, config, budget = (arguments[name] for name in ("method", "config", "budget"))
-    n_images, n_classes = len(task.train), len(task.classnames)
-    queries = most_queries(method, config, budget, n_classes)
-    run = Usage(most_predictions(method, config, budget, n_images, n_classes))
-    run += most_llm_usage(method, config, budget, task.classnames) * estimate.runs
-    beside = Usage(estimate.predictions)
-    times = canaries.times_asked(vlm)
-    found = find_method(method)
-    asked_again = len(kept) * times * (1 + found.anchor_prompts(config, budget, n_classes))
-    if not vlm.counts_usage:
-        return Cost(queries, run, beside, asked_again)
-    init = starting_template(config, task.template)
-    rehearsed = rehearse(
-        method,
-        arguments["optimizer"] or found.default_optimizer,
-        config,
-        budget=budget,
-        n_classes=n_classes,
-        shots=n_images // n_classes,
-        on_service=True,
-    )
-    expected = expected_usage(vlm, rehearsed, task.train.images, task.classnames, init)
-    # An image is measured under the initial prompt and as a deployed one, with its anchors.
-    measured = [Asked((init,)), Asked((init,)), *rehearsed.deployed]
-    count = -(-estimate.predictions // sum(len(one.prompts) for one in measured))
-    images = [task.train.images[0]] * count
-    more = vlm.expected_usage(measured, images, task.classnames, init) if images else Usage()
-    if kept:
-        more += vlm.expected_usage(measured[1:], kept, task.classnames, init).scaled(times)
-    more = replace(more, predictions=estimate.predictions)
-    return Cost(queries, run + replace(expected, predictions=0), more, asked_again)
-
-
 def _answered(journal: Path) -> int:
     """Number of predictions in the journal of an interrupted run, which are not repeated.
 
@@ -421,7 +328,7 @@ def _answered(journal: Path) -> int:
 
 
 def _on_other_data(
-    options: argparse.Namespace, spec: DatasetSpec, task: Task, budget: int
+    spec: DatasetSpec, task: Task, method: str, config: CraftConfig, budget: int
 ) -> Choice:
     """The estimate on the test images of another data set, with the same classes.
 
@@ -432,8 +339,7 @@ def _on_other_data(
     classnames, images = labelled(task.classnames, dataset)
     places = np.array([task.classnames.index(name) for name in classnames])
     images = LabelledImages(images.images, places[images.labels])
-    config = read_config(options)
-    each = 2 + find_method(options.method).anchor_prompts(config, budget, len(task.classnames))
+    each = 2 + find_method(method).anchor_prompts(config, budget, len(task.classnames))
     words = f"measured on {len(images):,} test images of {dataset.name}"
     return Choice("outside", images, each * len(images), words)
 
