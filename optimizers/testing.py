@@ -351,19 +351,24 @@ def check_seed(subject: Subject) -> None:
 @rule
 def check_isolation(subject: Subject) -> None:
     """Global random generators are neither read nor changed."""
-    np.random.seed(11)
-    random.seed(11)
-    numpy, python = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]
-    first = subject.run(subject.make())
-    for whose, kept in (
-        ("numpy", np.array_equal(numpy, np.random.get_state()[1])),  # type: ignore[index]
-        ("Python", python == random.getstate()),
-    ):
-        _require(kept, f"it draws from {whose}'s global generator, or seeds it: use self.rng")
-    np.random.seed(12)
-    random.seed(12)
-    same = np.array_equal(first, subject.run(subject.make()))
-    _require(same, "its search depends on a global generator: use self.rng")
+    found = np.random.get_state(), random.getstate()
+    try:
+        np.random.seed(11)
+        random.seed(11)
+        numpy, python = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]
+        first = subject.run(subject.make())
+        for whose, kept in (
+            ("numpy", np.array_equal(numpy, np.random.get_state()[1])),  # type: ignore[index]
+            ("Python", python == random.getstate()),
+        ):
+            _require(kept, f"it draws from {whose}'s global generator, or seeds it: use self.rng")
+        np.random.seed(12)
+        random.seed(12)
+        same = np.array_equal(first, subject.run(subject.make()))
+        _require(same, "its search depends on a global generator: use self.rng")
+    finally:
+        np.random.set_state(found[0])
+        random.setstate(found[1])
 
 
 @rule

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from craft_zoo.blackbox.base import ImageSet, Progress
 from craft_zoo.client.files import file_of
-from craft_zoo.client.server import Refused, as_object
+from craft_zoo.client.server import BYTES, Refused, as_object
 from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.protocol import ErrorCode, encode_files, paths
@@ -22,7 +22,6 @@ MAX_REUPLOADS = 20  # times that a server may drop data during one query, as by 
 _TOGETHER = 64  # maximum number of images in an upload request
 _UPLOAD_BYTES = 2**23  # maximum size of an upload request, unless a single image is larger
 _HEAD_BYTES = 2**7  # of an upload request, for each file's number and offsets
-_FILES = "application/octet-stream"
 
 
 class RemoteImages(ImageSet):
@@ -121,7 +120,7 @@ class Part:
                     paths.IMAGES.format(id=self.id),
                     as_object,
                     body=encode_files(sent),
-                    kind=_FILES,
+                    kind=BYTES,
                     most=20 * len(self),
                 )
             except Refused as refusal:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 KEY_VARIABLE = "CRAFT_ZOO_API_KEY"
-JSON = "application/json"
+JSON, BYTES = "application/json", "application/octet-stream"
 ANSWER_BYTES = 2**26  # maximum size of an answer that the client requests
 _BODY_BYTES = 2**25  # maximum size of a request body
 _IMAGES = 2**13  # maximum size of a set; with ImageNet's 1000 classes, an answer has 32 MB

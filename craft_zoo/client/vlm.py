@@ -33,7 +33,7 @@ from craft_zoo.client.http import Answer
 from craft_zoo.client.idempotency import QuestionKeys
 from craft_zoo.client.images import MAX_REUPLOADS, Part, RemoteImages
 from craft_zoo.client.retrying import Damaged, Retrying
-from craft_zoo.client.server import ANSWER_BYTES, JSON, Refused, Server
+from craft_zoo.client.server import ANSWER_BYTES, BYTES, JSON, Refused, Server
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import sentence
@@ -49,7 +49,6 @@ from craft_zoo.protocol import (
 if TYPE_CHECKING:
     import httpx
 
-_ARRAY = "application/octet-stream"
 _HEAD_BYTES = 2**12  # of a request body, for everything but the numbers
 _FORGOTTEN = (ErrorCode.UNKNOWN_IMAGE_SET, ErrorCode.UNKNOWN_CLASSIFIER)
 
@@ -86,8 +85,8 @@ class RemoteVLM(VLM):
         session: name from which idempotency keys are derived; None: a random one. Equal queries of
             two objects with the same session are billed once.
         max_predictions: see :class:`~craft_zoo.blackbox.CostLimit`.
-        price: price of one prediction.
-        max_cost: maximum cost of all predictions.
+        price: see :class:`~craft_zoo.blackbox.CostLimit`.
+        max_cost: see :class:`~craft_zoo.blackbox.CostLimit`.
         timeout: seconds for a whole exchange, see :class:`~craft_zoo.client.http.Http`.
         retrying: retry policy; None: the default one.
         transport: replaces the network in tests.
@@ -378,7 +377,7 @@ class RemoteClassifier(BlackBox):
 
     def _ask_at_once(self, prompts: Prompts, part: Part, name: str | None) -> np.ndarray:
         if isinstance(prompts, np.ndarray):
-            kind, body = _ARRAY, encode_array(prompts)
+            kind, body = BYTES, encode_array(prompts)
         else:
             kind, body = JSON, json.dumps({"templates": list(prompts)}).encode()
         # The ids are content hashes, so they identify the classes and images of the query.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from craft_zoo.optimizers import Optimizer, OptimizerError, Outputs, names, register
-from craft_zoo.optimizers.testing import CHECKS, ConformanceError, check_optimizer
+from craft_zoo.optimizers.testing import CHECKS, ConformanceError, Subject, check_optimizer
 
 SLOW = ("auto", "cobyqa")  # cobyqa, which auto uses, takes milliseconds for each candidate
 OWN = [
@@ -524,3 +524,10 @@ def test_an_unknown_optimizer_is_no_fault() -> None:
         check_optimizer("mine")
     with pytest.raises(OptimizerError, match="'sigma' of 'cma' must be above 0"):
         check_optimizer("cma:sigma=-1")
+
+
+def test_the_callers_global_generators_are_as_before() -> None:
+    before = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]
+    CHECKS["isolation"](Subject("random"))
+    assert np.array_equal(np.random.get_state()[1], before[0])  # type: ignore[index]
+    assert random.getstate() == before[1]
