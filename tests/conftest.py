@@ -84,7 +84,7 @@ def numpy_computes_on_one_thread() -> Iterator[None]:
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removes after the test what it has registered."""
-    for registry in (optimizer_registry, data.load, methods.base):
+    for registry in (optimizer_registry, data.load, methods.registry):
         registry.REGISTRY.load()
         for name in ("items", "broken", "_sources"):
             monkeypatch.setattr(registry.REGISTRY, name, dict(getattr(registry.REGISTRY, name)))

@@ -42,7 +42,7 @@ def load_two_colours(request):
     return Dataset("two-colours", ("red", "blue"), part, part)
 """,
     "methods/nothing.py": """
-from craft_zoo.methods.base import register_method
+from craft_zoo.methods.registry import register_method
 from craft_zoo.methods.zero_shot import zero_shot
 from craft_zoo.optimizers.option import Option
 

@@ -21,12 +21,12 @@ solution to deploy; the last one is its result. It never sees the test images.
   :func:`most_llm_usage`: upper bounds on a method's cost
 """
 
-from craft_zoo.methods.base import (
+from craft_zoo.methods.problem import Problem, starting_template
+from craft_zoo.methods.registry import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
     EARLIER_SETTINGS,
     Method,
-    Problem,
     RegisteredMethod,
     check_method,
     earlier_own_settings,
@@ -46,7 +46,6 @@ from craft_zoo.methods.base import (
     recorded,
     register_method,
     settings_of,
-    starting_template,
     trial_space,
     values_of,
 )

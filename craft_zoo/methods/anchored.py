@@ -19,15 +19,15 @@ from craft_zoo.anchors import (
 from craft_zoo.blackbox.base import several
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods.base import (
+from craft_zoo.methods.collaborative import convex_objective, refine_once, search, subspace
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import (
     ANCHOR_SETTINGS,
     CONVEX_SETTINGS,
     SEARCH_SETTINGS,
     SUBSPACE_SETTINGS,
-    Problem,
     register_method,
 )
-from craft_zoo.methods.collaborative import convex_objective, refine_once, search, subspace
 from craft_zoo.seeding import generator
 from craft_zoo.solution import Solution
 

@@ -15,8 +15,9 @@ from craft_zoo.data.float_image import FloatImage
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.altered_images import AlteredImages, Reports
-from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.methods.batches import batch_options, training_batches
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import generator

@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from craft_zoo.craft import CrossEntropyObjective, Step
-from craft_zoo.methods.base import (
-    SEARCH_SETTINGS,
-    Problem,
-    register_method,
-)
 from craft_zoo.methods.collaborative import search
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import SEARCH_SETTINGS, register_method
 
 
 @register_method("bbt", uses_optimizer=False, settings={"scale", "context"})

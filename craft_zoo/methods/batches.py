@@ -8,7 +8,7 @@ import numpy as np
 
 from craft_zoo.data.augment import resized_crops
 from craft_zoo.data.images import ImageSource
-from craft_zoo.methods.base import Problem
+from craft_zoo.methods.problem import Problem
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import generator
 

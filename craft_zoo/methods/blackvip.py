@@ -15,8 +15,9 @@ from craft_zoo.data.images import ImageSource
 from craft_zoo.local_features import check_features, extract
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.altered_images import AlteredImages, Reports
-from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.methods.batches import batch_options, training_batches
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import register_method
 from craft_zoo.methods.zip import CROP
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.blackvip_spsa import BlackvipSPSA

@@ -15,7 +15,8 @@ from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.altered_images import AlteredImages, Reports
-from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import Optimizer
 from craft_zoo.optimizers.mmes import MMES

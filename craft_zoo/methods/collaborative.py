@@ -19,7 +19,8 @@ from craft_zoo.craft import (
 )
 from craft_zoo.errors import needs_extra
 from craft_zoo.local_features import extract
-from craft_zoo.methods.base import REFINER_SETTINGS, SEARCH_SETTINGS, Problem, register_method
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import REFINER_SETTINGS, SEARCH_SETTINGS, register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import PromptSpace, Subspace
 from craft_zoo.seeding import derived_seed

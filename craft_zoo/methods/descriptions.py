@@ -15,8 +15,9 @@ from craft_zoo.blackbox.templates import fill
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import expanded, read_bounded
-from craft_zoo.methods.base import CONVEX_SETTINGS, Problem, own_settings, register_method
 from craft_zoo.methods.collaborative import refine_once
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import CONVEX_SETTINGS, own_settings, register_method
 from craft_zoo.optimizers.option import Option
 from craft_zoo.records import check, parse
 from craft_zoo.refiner import ConvexRefiner

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from craft_zoo.anchors import words_excluding
 from craft_zoo.craft import CrossEntropyObjective, Step
-from craft_zoo.methods.base import CONVEX_SETTINGS, HARD_SETTINGS, Problem, register_method
 from craft_zoo.methods.collaborative import convex_objective, prompts_of_classes, search
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import CONVEX_SETTINGS, HARD_SETTINGS, register_method
 from craft_zoo.prompts import TEMPLATES, HardSpace
 
 

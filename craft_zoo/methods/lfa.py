@@ -14,7 +14,8 @@ from craft_zoo.craft import DATASET_TEMPLATE, Step
 from craft_zoo.data.augment import View
 from craft_zoo.data.images import ImageSource, image_size
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import register_method
 from craft_zoo.methods.vectors import check_sells_vectors
 from craft_zoo.methods.white_box import local
 from craft_zoo.metrics import accuracy

@@ -19,7 +19,8 @@ from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import cross_entropy
-from craft_zoo.methods.base import Problem, own_settings, register_method
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import own_settings, register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import TEMPLATES

@@ -11,7 +11,8 @@ import numpy as np
 from craft_zoo.blackbox.base import BlackBox, ImageSet
 from craft_zoo.craft import Step
 from craft_zoo.local_features import DEFAULT_FEATURES, extract, fit_classifiers, fused
-from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.solution import Solution
 

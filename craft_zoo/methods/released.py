@@ -14,8 +14,9 @@ from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts, WrappedBla
 from craft_zoo.craft import CraftConfig, Step, collaborate
 from craft_zoo.data.augment import resized_crops
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.methods.collaborative import network_objective
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import register_method
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import Subspace
 from craft_zoo.seeding import derived_seed, generator

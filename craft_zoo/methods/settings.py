@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any, get_type_hints
 
 from craft_zoo.craft import CraftConfig
-from craft_zoo.methods.base import own_options
+from craft_zoo.methods.registry import own_options
 from craft_zoo.optimizers.option import Option, check_names
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from craft_zoo.blackbox.templates import as_template
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.losses import cross_entropy
-from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import TEMPLATES
 from craft_zoo.solution import Solution

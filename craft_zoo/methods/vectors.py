@@ -9,7 +9,8 @@ import numpy as np
 
 from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import register_method
 from craft_zoo.methods.white_box import LinearProbe, local
 from craft_zoo.metrics import accuracy
 from craft_zoo.refiner import ConvexRefiner

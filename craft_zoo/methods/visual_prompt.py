@@ -13,7 +13,8 @@ from craft_zoo.blackbox.base import ImageSet
 from craft_zoo.craft import Step
 from craft_zoo.losses import cross_entropy
 from craft_zoo.methods.altered_images import AlteredImages, Reports
-from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.seeding import derived_seed
 from craft_zoo.solution import Solution

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from craft_zoo.craft import Step
-from craft_zoo.methods.base import Problem, register_method
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import register_method
 from craft_zoo.solution import Solution
 
 

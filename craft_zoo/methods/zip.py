@@ -10,8 +10,9 @@ import numpy as np
 
 from craft_zoo.craft import Step
 from craft_zoo.losses import cross_entropy
-from craft_zoo.methods.base import Problem, register_method
 from craft_zoo.methods.batches import batch_options, training_batches
+from craft_zoo.methods.problem import Problem
+from craft_zoo.methods.registry import register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import Space
 from craft_zoo.optimizers.option import Option

@@ -40,7 +40,7 @@ def run(url: str, folder: Path) -> None:
         )
         assert found.loss < 0.75, optimizer
     build_parser()  # imports every command
-    for registry in (optimizers, data.load, methods.base, local_features.registry):
+    for registry in (optimizers, data.load, methods.registry, local_features.registry):
         registry.REGISTRY.load()
         assert not registry.REGISTRY.broken, registry.REGISTRY.broken
 
