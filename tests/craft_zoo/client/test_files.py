@@ -70,8 +70,8 @@ def test_services_that_may_ignore_an_orientation_get_upright_images(
     path = turned(tmp_path / f"image.{kind}")
     with Image.open(io.BytesIO(upright_file_of(path)), formats=[format]) as sent:
         assert not sent.getexif()
-        differences = np.asarray(sent).astype(int) - np.asarray(open_image(path))
-    assert np.abs(differences).mean() < (4 if kind == "jpg" else 1e-9)
+        grey = [np.asarray(image.convert("L")).ravel() for image in (sent, open_image(path))]
+    assert np.corrcoef(*grey)[0, 1] > 0.99
     Image.fromarray(PIXELS).save(path)
     assert upright_file_of(path) == path.read_bytes()
 
