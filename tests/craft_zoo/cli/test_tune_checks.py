@@ -134,6 +134,16 @@ def test_the_default_budget_is_said(
     assert paid.asked == 0
 
 
+def test_a_deployed_image_costs_what_is_billed_for_it(
+    paid: Paid, tune: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for bills, predictions in ((True, "2"), (False, "86.33")):  # 1 + 256 anchors / 3 classes
+        paid.bills = bills
+        assert tune("--method", "anchors", "--dry-run") == 0
+        line = f"A deployed image costs {predictions} predictions, with 256 anchors"
+        assert line in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("method", "accepts", "sentence"),
     [
