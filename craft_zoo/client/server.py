@@ -243,7 +243,7 @@ class Server:
             return Transient(message, answer.retry_after)
         if answer.status >= 500:
             return Transient(message, attempts=_UNEXPECTED_ATTEMPTS)
-        if answer.status == 401 and KEY_VARIABLE not in message:
+        if answer.status == 401:
             fault = "does not know the API key" if self._has_key else "asks for an API key"
             message = f"{self.url} {fault} ({message.rstrip('.')}): set {KEY_VARIABLE}"
         return Refused(code, message)

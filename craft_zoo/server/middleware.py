@@ -140,7 +140,6 @@ def _refusal_of(error: BaseException) -> Refusal:
 def _unauthorized(why: str) -> Refusal:
     return Refusal(
         ErrorCode.UNAUTHORIZED,
-        f"{why}: send the one that the model's owner gave you as 'Authorization: Bearer KEY' "
-        f"(CRAFT_ZOO_API_KEY)",
+        f"{why}: send the one that the model's owner gave you as 'Authorization: Bearer KEY'",
         headers={"WWW-Authenticate": "Bearer"},
     )
