@@ -149,6 +149,7 @@ class Auto(Optimizer):
 
     def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._inner.evaluations = self.evaluations
+        self._inner._told_best, self._inner._worst = self._told_best, self._worst
         self._inner._resume(arrays)
 
     def _stop(self) -> str | None:

@@ -559,6 +559,7 @@ class Optimizer(ABC):
         if self.snapshots:
             told = len(self._answers)
             about |= {"evaluations": self.evaluations - told, "best": self._told_best.loss}
+            about["worst"] = self._worst
             best = {"best": self._told_best.point} | self._answered()
             return {"about": np.array(json.dumps(about))} | best | self._snapshot()
         state = {

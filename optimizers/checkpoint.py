@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
@@ -46,6 +47,7 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
             optimizer.evaluations = about["evaluations"]
             if "best" in state:
                 optimizer._told_best = Best(np.array(state["best"]), about["best"])
+            optimizer._worst = about.get("worst", -math.inf)
             optimizer._resume(state)
             if "rows" in state:
                 _resume_rows(optimizer, state)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from craft_zoo.optimizers import CMA, Optimizer, OptimizerError, Space, create, register, restore
+from craft_zoo.optimizers.auto import Auto
+from craft_zoo.optimizers.testing import Subject, classification
 
 
 def advance(optimizer: Optimizer, generations: int) -> list[np.ndarray]:
@@ -195,3 +197,14 @@ def test_a_state_from_before_spaces_is_continued(name: str) -> None:
     np.testing.assert_allclose(candidates, expected, rtol=1e-6)
     assert np.array_equal(again.ask(), candidates)
     optimizer.tell(candidates, candidates.sum(axis=1), [each[None] for each in candidates])
+
+
+@pytest.mark.parametrize("spec", ["logit-gn", "columns", "cma", "auto:outputs=true"])
+def test_failures_after_a_restore_count_as_before_it(spec: str) -> None:
+    subject = Subject(spec)
+    first = subject.make()
+    subject.run(first, subject.decoded(classification(first.dim)), evaluations=30)
+    second = restore(first.state())
+    assert second._failed_loss() == first._failed_loss()
+    if isinstance(first, Auto) and isinstance(second, Auto):
+        assert second._inner._failed_loss() == first._inner._failed_loss()
