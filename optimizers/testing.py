@@ -435,9 +435,8 @@ def check_bad_losses(subject: Subject) -> None:
 def check_failures(subject: Subject) -> None:
     """A candidate whose evaluation failed, early or late, is not recommended."""
     evaluate, draw = subject.decoded(classification(_DIM)), random.Random(5)
-    first: Callable[[int], bool] = lambda evaluations: evaluations == 0  # noqa: E731
     for when, fails in (
-        ("in its first generation", first),
+        ("in its first generation", lambda evaluations: evaluations == 0),
         ("in a third of the evaluations", lambda evaluations: draw.random() < 1 / 3),
     ):
         for bad in (np.nan, -np.inf):

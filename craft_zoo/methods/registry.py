@@ -51,7 +51,7 @@ EARLIER_SETTINGS = {
 
 
 Method = Callable[["Problem"], Iterator[Step]]
-
+"""Maps the input to the steps of a run; the last one has the result."""
 
 Queries = Callable[[CraftConfig, int, int], int]
 """Maps settings, budget and number of classes to the maximum number of queries."""

@@ -299,6 +299,7 @@ class OpenCLIP(ServingVLM):
 
     def text_features(self, texts: Sequence[str]) -> np.ndarray:
         """See :meth:`VLM.text_features`."""
+        check_given(texts, "texts")
         return next(self._words(texts)(["{}"])).cpu().numpy()
 
     def _words(self, texts: Sequence[str]) -> WordEncoder:

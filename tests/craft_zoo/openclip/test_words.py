@@ -94,6 +94,9 @@ def test_whole_texts_are_opened_in_parts_and_may_read_alike(
     np.testing.assert_allclose(logits[:, :3], expected, atol=1e-4)
     np.testing.assert_allclose(logits[:, -1], logits[:, 0], atol=1e-4)
     features = vlm.text_features(texts[:3])
+    for wrong in ([], texts[0]):  # of a single text, its letters would be encoded
+        with pytest.raises(CraftZooError, match="texts"):
+            vlm.text_features(wrong)
     np.testing.assert_allclose(25 * vlm.features(images) @ features.T, logits[:, :3], atol=1e-4)
     with pytest.raises(CraftZooError, match="no contexts"):
         box.score(vlm.classifier(NAMES).initial_context, images)
