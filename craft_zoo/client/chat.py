@@ -80,16 +80,17 @@ class Chat(OpenAIService):
         body = self._client.call(create, request, key)
         with reading("its answer is no chat completion"):
             usage, choices = body["usage"], body["choices"]
-            if len(choices) == 1 < self.options.repeats:
-                raise CraftZooError(
-                    f"{self.name} gives 1 answer where {self.options.repeats} are asked for, as "
-                    f"services do that do not know the argument n: leave out repeats, or ask in "
-                    f"several orders of the options (--model-option permutations=…)"
-                )
             billed = request_usage(usage["prompt_tokens"], usage["completion_tokens"])
             answer, source = _probabilities(questions[0], choices)
             reply = Reply([answer], billed, source)
-            return reply if answer else self._unread(reply, choices)
+            reply = reply if answer else self._unread(reply, choices)
+        if len(choices) == 1 < self.options.repeats:
+            raise CraftZooError(
+                f"{self.name} gives 1 answer where {self.options.repeats} are asked for, as "
+                f"services do that do not know the argument n: leave out repeats, or ask in "
+                f"several orders of the options (--model-option permutations=…)"
+            )
+        return reply
 
     def _unread(self, reply: Reply, choices: list[dict[str, Any]]) -> Reply:
         """A reply that names no option, with what was said instead."""
