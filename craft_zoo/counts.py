@@ -1,9 +1,26 @@
-"""Counts in words: numbers with nouns in singular or plural."""
+"""Counts: whole numbers, checked, and in words with nouns in singular or plural."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from craft_zoo.errors import CraftZooError
+from craft_zoo.optimizers.option import as_int
+
 _AFTER_VOWEL = ("ay", "ey", "oy", "uy")
 _HISSING = ("s", "x", "ch", "sh")
+
+
+def checked_whole(name: str, value: Any, least: int) -> int:
+    """A whole number of Python or NumPy as an int.
+
+    Raises:
+        CraftZooError: it is none, or below ``least``; the message calls it ``name``.
+    """
+    number = as_int(value)
+    if number is None or number < least:
+        raise CraftZooError(f"{name} must be a whole number, at least {least}, not {value!r}")
+    return number
 
 
 def counted(number: int, noun: str) -> str:

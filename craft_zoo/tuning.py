@@ -10,6 +10,7 @@ import numpy as np
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.meter import Meter
+from craft_zoo.counts import checked_whole
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data.task import Dataset, Task
 from craft_zoo.errors import CraftZooError
@@ -193,10 +194,8 @@ def check_settings(
     _check_kind("config", config or CraftConfig(), CraftConfig, "CraftConfig(scale=3.0)")
     _check_kind("optimizer", optimizer or "", str, '"cma:popsize=20"')
     budget = DEFAULT_BUDGET if budget is None else budget
-    for name, number, least in (("budget", budget, 1), ("seed", seed, 0)):
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
-            raise CraftZooError(f"{name} must be a whole number, at least {least}, not {number!r}")
-    check_method(method, optimizer, budget=int(budget), config=config or CraftConfig())
+    budget, _ = checked_whole("budget", budget, 1), checked_whole("seed", seed, 0)
+    check_method(method, optimizer, budget=budget, config=config or CraftConfig())
 
 
 def _check_kind(name: str, value: object, kind: type, make: str) -> None:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from craft_zoo.counts import checked_whole
 from craft_zoo.data.copies import find_copies
 from craft_zoo.data.task import Dataset, Task
 from craft_zoo.errors import CraftZooError, CraftZooWarning
@@ -54,13 +55,15 @@ def few_shot(
             them once, without a draw; "repeat" draws ``shots`` of them with replacement.
 
     Raises:
-        CraftZooError: a class has too few training images, or the data set has none.
+        CraftZooError: a class has too few training images, or the data set has none; or shots or
+            seed are no whole numbers.
     """
     if not isinstance(dataset, Dataset):
         raise CraftZooError(
             f"few_shot draws from a Dataset of craft-zoo, as load_dataset('digits'), not from "
             f"{type(dataset).__name__}: make a Dataset of LabelledImages"
         )
+    shots, seed = checked_whole("shots", shots, 1), checked_whole("seed", seed, 0)
     _check(dataset, shots, sampling, fewer)
     coop = random.Random(seed) if sampling == "coop" else None
     whole = dataset if coop is None else dataset.whole or dataset
@@ -109,8 +112,6 @@ def _check(dataset: Dataset, shots: int, sampling: str, fewer: str) -> None:
     ):
         if value not in choices:
             raise CraftZooError(f"unknown {name} {value!r}: choose from {', '.join(choices)}")
-    if shots < 1:
-        raise CraftZooError(f"shots must be at least 1, not {shots}")
     if not len(dataset.train):
         raise CraftZooError(
             f"{dataset.name} is only for testing: tune on another data set and give it with "

@@ -211,7 +211,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
             ["bench", "--budget", "20", "--optimizer", "cma"],
             "smaller than one generation of 'cma' (40)",
         ),
-        (["bench", "--shots", "0"], "shots must be at least 1"),
+        (["bench", "--shots", "0"], "shots must be a whole number, at least 1, not 0"),
         (["bench", "--shots", "1000"], "fewer than 1000 shots"),
         (["bench", "--seeds", "0"], "at least 1 seed"),
         (["bench", "--set", "scal=1"], "no option 'scal'"),

@@ -90,6 +90,17 @@ def test_impossible_shots(digits: Dataset, shots: int, message: str) -> None:
         few_shot(digits, shots, 1)
 
 
+def test_shots_and_seeds_are_whole_numbers_of_numpy_too(digits: Dataset) -> None:
+    for shots, seed in ((2.0, 1), ("2", 1), (2, -1), (2, None)):
+        with pytest.raises(CraftZooError, match="must be a whole number"):
+            few_shot(digits, shots, seed)  # type: ignore[arg-type]
+    for sampling in ("uniform", "coop"):
+        one, other = (
+            few_shot(digits, number(2), number(1), sampling=sampling) for number in (int, np.int64)
+        )
+        assert list(map(id, one.train.images)) == list(map(id, other.train.images))
+
+
 def test_every_source_opens_as_rgb(tmp_path: Path) -> None:
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
     path = tmp_path / "grey.png"
