@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ImageOps
 from scipy.special import log_softmax
 
-from craft_zoo.data.images import open_image
+from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError
 
@@ -87,10 +87,21 @@ def canary_images(shots: LabelledImages) -> list[np.ndarray]:
     """
     by_class = np.argsort(shots.labels, kind="stable")
     places = np.linspace(0, len(shots) - 1, min(COUNT, len(shots))).round().astype(int)
-    copies = (
-        ImageOps.fit(open_image(shots.images[place]), (_SIDE, _SIDE)) for place in by_class[places]
-    )
-    return [np.asarray(copy) for copy in copies]
+    return [_small(shots.images[place]) for place in by_class[places]]
+
+
+def count_among(canaries: Canaries, images: Sequence[ImageSource]) -> int:
+    """Number of canaries whose images are among these.
+
+    Raises:
+        CraftZooError: an image cannot be read.
+    """
+    known = {copy.tobytes() for copy in canaries.images}
+    return len(known & {_small(image).tobytes() for image in images})
+
+
+def _small(image: ImageSource) -> np.ndarray:
+    return np.asarray(ImageOps.fit(open_image(image), (_SIDE, _SIDE)))
 
 
 def ask_canaries(adapter: Adapter, vlm: VLM, images: Sequence[np.ndarray]) -> Canaries:

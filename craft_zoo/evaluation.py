@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,10 @@ from scipy.special import log_softmax, softmax
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox.base import VLM, Asked, Progress
 from craft_zoo.blackbox.usage import Usage
+from craft_zoo.canaries import count_among
 from craft_zoo.data.images import ImageSource
 from craft_zoo.data.task import Dataset, LabelledImages, Task
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.metrics import accuracy, calibration_error, interval
 from craft_zoo.predictor import Predictor
 from craft_zoo.printable import printable
@@ -220,7 +222,8 @@ def evaluate(
         evaluation = evaluate(adapter, load_vlm(adapter.model), load_dataset("folder:pets"))
         print(evaluation.accuracy, evaluation.interval, evaluation.calibration_error)
 
-    Costs what :func:`expected_usage` says, not counted by any meter.
+    Costs what :func:`expected_usage` says, not counted by any meter. Warns if images that the
+    adapter was tuned on, of which it keeps small copies, are among them.
 
     Args:
         adapter: the adapter.
@@ -239,6 +242,14 @@ def evaluate(
     zero_shot = box.score(box.initial_prompt, handed)
     columns = [adapter.classnames.index(name) for name in classnames]
     logits = adapter.solution.refine(*asked)[:, columns]
+    if adapter.canaries is not None and (known := count_among(adapter.canaries, images.images)):
+        warnings.warn(
+            f"the adapter was tuned on some of these images ({known} of {len(adapter.canaries)} "
+            f"training images that it keeps are among them), so that the accuracy is too high: "
+            f"split the images into train/ and test/ before tuning",
+            CraftZooWarning,
+            stacklevel=2,
+        )
     return Evaluation(
         tuple(classnames), images.labels, logits, zero_shot[:, columns], adapter.temperature
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,20 @@ def test_tuning_fits_a_temperature_to_images_outside_the_shots(
     assert cz.Adapter.load(out).temperature != 1
     assert main([*tune, "--force", "--calibrate", "digits"]) == 2
     assert "10 of 10 classes for which the adapter was not tuned" in capsys.readouterr().err
+
+
+def test_images_that_the_adapter_was_tuned_on_are_told(
+    tiny_craft_mini: None, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a folder without splits has more images than when the adapter was tuned."""
+    data, out = f"folder:{image_folder}", str(tmp_path / "a.adapter")
+    assert main(["tune", data, "--out", out, "--shots", "2", "--method", "refine"]) == 0
+    assert main(["evaluate", out, data]) == 0
+    assert "was tuned on some of these" not in capsys.readouterr().err
+    shutil.copytree(image_folder / "train", image_folder / "test", dirs_exist_ok=True)
+    assert main(["evaluate", out, data]) == 0
+    said = "the adapter was tuned on some of these images (6 of 6 training images that it keeps"
+    assert said in capsys.readouterr().err
 
 
 def test_a_card_names_what_tune_did(
