@@ -1,19 +1,29 @@
-"""Atomic writing and size-limited reading of files."""
+"""Atomic writing and size-limited reading of files, and paths that name a content."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar, Self
 
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers.files import append
 
-__all__ = ["append", "expanded", "read_bounded", "replacing", "write_atomically"]
+__all__ = [
+    "HashedPath",
+    "append",
+    "expanded",
+    "read_bounded",
+    "replacing",
+    "write_atomically",
+]
 
 _PARTIAL = ".new"
+_HASH_DIGITS = 8
 _NAME_CHARACTERS = 40  # of the target's name, as a file's name is limited to 255 bytes
 
 
@@ -90,3 +100,57 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
             f"{path} has more than {limit:,} bytes, which is too many for {what}: give another file"
         )
     return content
+
+
+class HashedPath(str):
+    """Path of a file and a hash of its content, as ``PATH#HASH``; "": no file.
+
+    With the hash, a run's identity changes when the file does.
+
+    Attributes:
+        what: kind of file, for error messages.
+        limit: maximum number of bytes.
+    """
+
+    __slots__ = ()
+    what: ClassVar[str]
+    limit: ClassVar[int] = 2**24
+
+    def __new__(cls, text: str) -> Self:
+        """Add the hash of the present file to a path without one, unless the file is missing."""
+        if text and "#" not in text:
+            with suppress(CraftZooError):  # content() raises the error
+                text = f"{text}#{_hash(cls._read(text))}"
+        return super().__new__(cls, text)
+
+    @property
+    def path(self) -> str:
+        """The path without the hash."""
+        return self.partition("#")[0]
+
+    def content(self) -> bytes:
+        """Content of the file.
+
+        Raises:
+            CraftZooError: it is missing or too large, or has changed since the hash was made.
+        """
+        path, _, known = self.partition("#")
+        content = self._read(path)
+        if known and known != _hash(content):
+            raise CraftZooError(
+                f"{path} has changed since this run was planned: give the file without #{known}"
+            )
+        return content
+
+    @classmethod
+    def _read(cls, path: str) -> bytes:
+        try:
+            return read_bounded(expanded(path), cls.limit, cls.what)
+        except OSError as error:
+            raise CraftZooError(
+                f"the file of {cls.what} {path} cannot be read ({error.strerror}): check the path"
+            ) from None
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_HASH_DIGITS]

@@ -18,29 +18,36 @@ def word_list() -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
-def words_excluding(classnames: Sequence[str]) -> tuple[str, ...]:
-    """The shipped words that are not class names, ignoring case."""
+def words_excluding(
+    classnames: Sequence[str], words: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """The words, by default those shipped, that are not class names, ignoring case."""
     taken = {name.casefold() for name in classnames}
-    return tuple(word for word in word_list() if word.casefold() not in taken)
+    return tuple(word for word in (words or word_list()) if word.casefold() not in taken)
 
 
 def anchor_words(
-    count: int, *, without: Sequence[str], rng: np.random.Generator
+    count: int,
+    *,
+    without: Sequence[str],
+    rng: np.random.Generator,
+    among: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
-    """Draw words from the shipped list at random, without class names.
+    """Draw words at random, without class names.
 
     Args:
         count: number of words.
         without: the class names.
         rng: random generator.
+        among: the words; None: those shipped.
 
     Raises:
         CraftZooError: ``count`` exceeds the number of available words.
     """
-    words = words_excluding(without)
+    words = words_excluding(without, among)
     if count > len(words):
         raise CraftZooError(
-            f"{count} anchors were asked for and the word list has {len(words)} besides the "
+            f"{count} anchors were asked for and there are {len(words)} words besides the "
             f"class names: lower the setting anchors"
         )
     return tuple(words[place] for place in rng.permutation(len(words))[:count])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -155,9 +156,9 @@ def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
     return read_model(options, adapter.model).open()
 
 
-def in_money(options: argparse.Namespace, adapter: Adapter, usage: Usage) -> str:
-    """A usage in words, with its price if the price of the adapter's model is known."""
-    price = price_of(options.model or adapter.model, options.price)
+def in_money(options: argparse.Namespace, model: str, usage: Usage) -> str:
+    """A usage in words, with its price if that of ``--model``, or else of ``model``, is known."""
+    price = price_of(options.model or model, options.price)
     return usage.in_words() + (f", a price of {amount(price.cost(usage))}" if price else "")
 
 
@@ -323,6 +324,22 @@ def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
         metavar="DIR",
         help=f"folder for the results (default: {default})",
     )
+
+
+def check_out(out: Path, *, force: bool) -> None:
+    """Check that a file can be written, and replaces another only with ``--force``.
+
+    Raises:
+        CraftZooError: the check fails.
+    """
+    if not out.parent.is_dir():
+        raise CraftZooError(f"folder {out.parent} does not exist: create it")
+    if out.is_dir():
+        raise CraftZooError(f"--out {out} is a folder: name a file in it")
+    if not os.access(out.parent, os.W_OK):
+        raise CraftZooError(f"folder {out.parent} cannot be written: choose another --out")
+    if out.exists() and not force:
+        raise CraftZooError(f"{out} exists: choose another --out, or replace it with --force")
 
 
 def add_in_flight_argument(parser: argparse.ArgumentParser) -> None:

@@ -71,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
         usage = deployed_usage(adapter, vlm, list(canaries.images))
         check_limits(options, usage, "do not check")
         console.print(
-            f"Asking about {counted(len(canaries), 'image')}: {in_money(options, adapter, usage)}",
+            f"Asking about {counted(len(canaries), 'image')}: "
+            f"{in_money(options, adapter.model, usage)}",
             soft_wrap=True,
         )
         if options.dry_run:

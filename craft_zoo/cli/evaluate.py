@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     usage = expected_usage(adapter, vlm, dataset.test)
     check_limits(options, usage, "name a smaller data set")
     if options.dry_run or vlm.bills:
-        console.print(f"At most {in_money(options, adapter, usage)}", soft_wrap=True)
+        console.print(f"At most {in_money(options, adapter.model, usage)}", soft_wrap=True)
     if options.dry_run:
         return 0
     with resumable(vlm, options.adapter, "evaluate", [options.dataset], console) as asked:

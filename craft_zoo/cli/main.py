@@ -62,6 +62,10 @@ COMMANDS = {
         "is the model still the one that an adapter was tuned for?",
         "craft-zoo check pets.adapter",
     ),
+    "background": (
+        "ask a model once about images of anything, so that every adapter with anchors is better",
+        "craft-zoo background --out craft-mini.background",
+    ),
     "serve": (
         "let others query a model or use an adapter, and count what they ask",
         "craft-zoo serve --keys keys.json --state served",

@@ -30,7 +30,7 @@ from craft_zoo.cli.arguments import (
 from craft_zoo.cli.csv_rows import CsvRows
 from craft_zoo.cli.progress import add_bar, query_progress
 from craft_zoo.cli.resuming import resumable
-from craft_zoo.data import LeftOut, find_broken, list_files, say_left_out
+from craft_zoo.data import find_broken, list_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import replacing
 
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
             f"--top-k {options.top_k} is more than the {len(adapter.classnames)} classes of "
             f"{options.adapter}: lower it"
         )
-    images, left_out = _expand(options.images)
+    images, left_out = list_images(options.images)
     vlm = open_adapters_model(options, adapter)
     check_limits(options, Usage(len(images) * adapter.solution.billed_predictions))
     broken: list[str] = []
@@ -153,23 +153,6 @@ def _check(options: argparse.Namespace) -> None:
         raise CraftZooError(f"--out {out} is a folder: name a file")
     if not out.parent.is_dir():
         raise CraftZooError(f"folder {out.parent} does not exist: create it")
-
-
-def _expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
-    """The images in the given order, and sentences about skipped files of folders."""
-    images: list[Path] = []
-    left_out: list[LeftOut] = []
-    for path in paths:
-        if not path.is_dir():
-            images.append(path)
-            continue
-        found = list_files(path)
-        if not found.images:
-            why = "".join(f" ({sentence})" for sentence in say_left_out(found.left_out)[:1])
-            raise CraftZooError(f"folder {path} holds no images: name another{why}")
-        images += found.images
-        left_out += found.left_out
-    return images, say_left_out(left_out)
 
 
 def _rows(

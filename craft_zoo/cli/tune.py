@@ -7,7 +7,6 @@ a journal and not paid for twice.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -42,6 +41,7 @@ from craft_zoo.cli.arguments import (
     add_sampling_arguments,
     check_in_flight,
     check_limits,
+    check_out,
     group_of,
     read_assignments,
     read_config,
@@ -170,7 +170,7 @@ def run(options: argparse.Namespace) -> int:
             with_it = f" with refiner={config.refiner}" * (options.method in readers_of(setting))
             text = f"{options.method}{with_it} does not read the setting {setting}: see --help"
             console.print(text, soft_wrap=True, markup=False)
-    _check_out(options.out, force=options.force)
+    check_out(options.out, force=options.force)
     spec = read_dataset(options)
     dataset = spec.open()
     say_skipped(dataset.name, dataset.skipped, console)
@@ -300,22 +300,6 @@ def _command(name: str, options: argparse.Namespace, images: str) -> str:
     """A command that uses the adapter. It must name the address of a model behind a network."""
     model = f" --model {shlex.quote(options.model)}" if is_address(options.model) else ""
     return f"craft-zoo {name} {shlex.quote(str(options.out))} {images}{model}"
-
-
-def _check_out(out: Path, *, force: bool) -> None:
-    """Check that the adapter can be written, and replaces a file only with ``--force``.
-
-    Raises:
-        CraftZooError: the check fails.
-    """
-    if not out.parent.is_dir():
-        raise CraftZooError(f"folder {out.parent} does not exist: create it")
-    if out.is_dir():
-        raise CraftZooError(f"--out {out} is a folder: name a file in it")
-    if not os.access(out.parent, os.W_OK):
-        raise CraftZooError(f"folder {out.parent} cannot be written: choose another --out")
-    if out.exists() and not force:
-        raise CraftZooError(f"{out} exists: choose another --out, or replace it with --force")
 
 
 def _answered(journal: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from craft_zoo.anchors import BackgroundFile
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.errors import CraftZooError
 from craft_zoo.refiner.prior import TRAIN, UNIFORM, numbers_of_prior
@@ -31,6 +32,9 @@ class CraftConfig:
         anchor_bank: texts of the anchors: ``words`` drawn from the shipped list; the words with the
             largest ``spread`` over the images, or the most ``information`` about the labels, among
             four times as many; or the class names under other ``contexts``.
+        background: file that ``craft-zoo background`` made of the model, from whose words the
+            anchors are drawn; the refiner's features are whitened by it, see :class:`Background`.
+            "": none.
         per_image: maximum number of predictions for a deployed image, 1 + M / C with M anchors and
             C classes: of the anchors that were queried, those are deployed that explain most of
             the labels. 0: no limit.
@@ -71,6 +75,7 @@ class CraftConfig:
     context: Literal["class-specific", "unified"] = "class-specific"
     anchors: int = 256
     anchor_bank: Literal["words", "spread", "information", "contexts"] = "words"
+    background: str = ""
     per_image: float = 0.0
     discriminant: bool = True
     local: str = ""
@@ -88,9 +93,16 @@ class CraftConfig:
     own: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
+        # A path of type str, as records have it, gets the hash of its content.
+        object.__setattr__(self, "background", BackgroundFile(self.background))
         self._check_choice("refiner", ("convex", "network"))
         self._check_choice("context", ("class-specific", "unified"))
         self._check_choice("anchor_bank", ("words", "spread", "information", "contexts"))
+        if self.background and self.anchor_bank != "words":
+            raise CraftZooError(
+                f"a background has its own words: leave out background or anchor_bank="
+                f"{self.anchor_bank}"
+            )
         for name in (
             *("intrinsic_dim", "scale", "anchors", "refit_queries"),
             *("hidden", "lr", "batch_size", "epoch_queries"),

@@ -167,10 +167,7 @@ class ConvexObjective(Objective):
 
     def refine(self, logits: np.ndarray) -> np.ndarray:
         """See :meth:`Objective.refine`."""
-        refined = self._fitted.refine(logits, self._fitter.anchor_logits)
-        if self._fitter.classifier is None:
-            return refined
-        return refined + self._fitter.classifier.logits(self._images)
+        return self._fitter.refine(self._fitted, logits, self._images)
 
     def deployed_accuracy(self, logits: np.ndarray | None) -> float:
         """See :meth:`Objective.deployed_accuracy`."""

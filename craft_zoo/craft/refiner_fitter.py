@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from craft_zoo.anchors import Anchors, keep_best
-from craft_zoo.blackbox.base import Prompt
+from craft_zoo.anchors import Anchors, Background, keep_best
+from craft_zoo.blackbox.base import ImageSet, Prompt
 from craft_zoo.local_features import LocalClassifier, fit_classifiers, fused
 from craft_zoo.refiner import (
     ConvexRefiner,
@@ -20,6 +20,7 @@ from craft_zoo.refiner import (
     held_out_logits,
     with_discriminants,
 )
+from craft_zoo.refiner.convex import centred
 from craft_zoo.refiner.prior import UNIFORM, log_prior
 from craft_zoo.solution import Solution
 
@@ -41,6 +42,8 @@ class RefinerFitter:
             deployed.
         anchor_logits: (N, M) logits of the anchors on the training images.
         deployed: maximum number of anchors that are deployed; None: all.
+        background: covariance by which the anchor logits are whitened at the first fit; None: they
+            are not.
         local: names of local features; "": none.
         features: (N, F) of each name in ``local``.
 
@@ -56,6 +59,7 @@ class RefinerFitter:
     anchors: Anchors | None = None
     anchor_logits: np.ndarray | None = None
     deployed: int | None = None
+    background: Background | None = None
     local: str = ""
     features: Sequence[np.ndarray] = ()
     classifier: LocalClassifier | None = field(default=None, init=False)
@@ -63,6 +67,7 @@ class RefinerFitter:
     _regularization: Regularization | None = field(default=None, init=False)
     _logistic: ConvexRefiner | None = field(default=None, init=False)
     _initial: np.ndarray | None = field(default=None, init=False)
+    _whitening: np.ndarray | None = field(default=None, init=False)
 
     def fit(self, logits: np.ndarray) -> ConvexRefiner:
         """Fit a refiner to the logits (N, C) of the training images, beginning with the last fit.
@@ -90,13 +95,29 @@ class RefinerFitter:
 
     def solution(self, prompt: Prompt, refiner: ConvexRefiner) -> Solution:
         """The solution of a prompt and a refiner that was fitted to its logits."""
+        if self._whitening is not None:
+            refiner = refiner.with_anchors_mapped(self._whitening)
         return Solution(prompt, refiner, self.anchors, self.classifier)
+
+    def refine(self, refiner: ConvexRefiner, logits: np.ndarray, images: ImageSet) -> np.ndarray:
+        """(N, C) deployed logits of the training images.
+
+        Args:
+            refiner: a refiner that was fitted here.
+            logits: (N, C) under its prompt.
+            images: the training images.
+        """
+        refined = refiner.refine(logits, self.anchor_logits)
+        return refined if self.classifier is None else refined + self.classifier.logits(images)
 
     def _choose(self, logits: np.ndarray) -> Regularization:
         if self.anchors is not None and self.anchor_logits is not None:
             self.anchors, self.anchor_logits = keep_best(
                 self.anchors, self.anchor_logits, logits, self.labels, self.deployed
             )
+            if self.background is not None:
+                self._whitening = self.background.whitening(self.anchors.texts)
+                self.anchor_logits = centred(self.anchor_logits) @ self._whitening
         task = logits, self.labels, self.anchor_logits
         if self.discriminant:
             chosen, self.cross_fitted = choose_both(*task)

@@ -12,6 +12,7 @@ order.
 - :func:`open_image`, :class:`DerivedImage`: an image from a path, a PIL image, an array, or
   another image; :func:`content_key`: hash of its appearance; :func:`find_broken`: images that
   cannot be opened
+- :func:`dead_leaves`: drawn images of nothing
 - :func:`find_images`: the images in a folder; :func:`list_files`, :func:`say_left_out`: also the
   skipped files
 - :func:`published_datasets`, :class:`Published`: the published data sets;
@@ -21,6 +22,7 @@ order.
 
 from craft_zoo.data.broken import find_broken
 from craft_zoo.data.classnames import read_classnames, readable
+from craft_zoo.data.dead_leaves import dead_leaves
 from craft_zoo.data.fingerprint import fingerprint
 from craft_zoo.data.image_files import (
     FolderFiles,
@@ -28,6 +30,7 @@ from craft_zoo.data.image_files import (
     find_images,
     image_suffixes,
     list_files,
+    list_images,
     say_left_out,
 )
 from craft_zoo.data.images import (
@@ -68,12 +71,14 @@ __all__ = [
     "check_datasets",
     "content_key",
     "dataset_names",
+    "dead_leaves",
     "few_shot",
     "find_broken",
     "find_images",
     "fingerprint",
     "image_suffixes",
     "list_files",
+    "list_images",
     "load_dataset",
     "open_image",
     "part_of",

@@ -131,6 +131,27 @@ def list_files(folder: Path, *, below: bool = True) -> FolderFiles:
     return found
 
 
+def list_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """The images at paths of files and folders, in that order, and sentences on skipped files.
+
+    Raises:
+        CraftZooError: a folder holds no images, or cannot be read.
+    """
+    images: list[Path] = []
+    left_out: list[LeftOut] = []
+    for path in paths:
+        if not path.is_dir():
+            images.append(path)
+            continue
+        found = list_files(path)
+        if not found.images:
+            why = "".join(f" ({sentence})" for sentence in say_left_out(found.left_out)[:1])
+            raise CraftZooError(f"folder {path} holds no images: name another{why}")
+        images += found.images
+        left_out += found.left_out
+    return images, say_left_out(left_out)
+
+
 def _list_one(folder: Path, found: FolderFiles) -> list[Path]:
     """Add the files directly in ``folder`` to ``found``; returns its subfolders."""
     folders, suffixes = [], image_suffixes()

@@ -10,6 +10,8 @@ import numpy as np
 
 from craft_zoo.anchors import (
     Anchors,
+    Background,
+    BackgroundFile,
     anchor_words,
     highest_variance,
     most_informative,
@@ -35,7 +37,7 @@ _POOL = 4  # candidate words scored per anchor, if anchors are selected
 
 
 def _most_queries(config: CraftConfig, _budget: int, n_classes: int) -> int:
-    asked = _asked_for(config, len(word_list())) if _allowed(config, n_classes) else 0
+    asked = _asked_for(config, len(_words_of(config))) if _allowed(config, n_classes) else 0
     return 1 + -(-asked // n_classes)
 
 
@@ -47,6 +49,13 @@ def _allowed(config: CraftConfig, n_classes: int) -> int:
     if config.anchor_bank == "contexts":
         return allowed - allowed % n_classes
     return allowed if allowed > 1 else 0  # one alone, less the mean over all, is nothing
+
+
+def _words_of(config: CraftConfig) -> tuple[str, ...]:
+    """The words from which anchors are drawn: those of the background, or those shipped."""
+    if not config.background:
+        return word_list()
+    return BackgroundFile(config.background).load().words
 
 
 def _asked_for(config: CraftConfig, n_words: int) -> int:
@@ -95,7 +104,7 @@ def _prompts_with_search(config: CraftConfig, budget: int, n_classes: int) -> in
     if not _allowed(config, n_classes):
         return budget
     # Words that are class names are not scored; all C class names may be in the list.
-    asked = _asked_for(config, len(word_list()) - n_classes)
+    asked = _asked_for(config, len(_words_of(config)) - n_classes)
     taken = min(-(-asked // n_classes), budget - 1)
     return budget - taken + _asked_prompts(config, budget, n_classes)
 
@@ -145,17 +154,39 @@ def _ask(problem: Problem) -> dict[str, Any]:
             f"raise the budget or take a method without them"
         )
     bank = _contexts if problem.config.anchor_bank == "contexts" else _words
+    background = _background(problem)
     asked, logits = bank(problem)
-    return {"anchors": asked, "anchor_logits": logits, "deployed": allowed}
+    return {
+        "anchors": asked,
+        "anchor_logits": logits,
+        "deployed": allowed,
+        "background": background,
+    }
+
+
+def _background(problem: Problem) -> Background | None:
+    """The background of the setting, checked to be of the problem's model."""
+    if not problem.config.background:
+        return None
+    file = BackgroundFile(problem.config.background)
+    background = file.load()
+    if background.model != problem.vlm.name:
+        raise CraftZooError(
+            f"{file.path} is the background of {background.model}: make one "
+            f"of {problem.vlm.name} with craft-zoo background"
+        )
+    return background
 
 
 def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:
     """Anchors from words under the initial prompt, drawn or selected; one query per C words."""
     config, classnames = problem.config, problem.box.classnames
-    count = _asked_for(config, len(words_excluding(classnames)))
+    among = _words_of(config)
+    count = _asked_for(config, len(words_excluding(classnames, among)))
     # Reserve one query for the initial context.
     count = min(count, problem.meter.affordable_texts() - len(classnames))
-    words = anchor_words(count, without=classnames, rng=generator(problem.seed, "anchors"))
+    rng = generator(problem.seed, "anchors")
+    words = anchor_words(count, without=classnames, rng=rng, among=among)
     start = problem.initial_prompt
     prompts = several(start)
     logits = Anchors(words, prompts).logits(

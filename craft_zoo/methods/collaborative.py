@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from craft_zoo import optimizers
-from craft_zoo.anchors import Anchors
 from craft_zoo.craft import (
     ConvexObjective,
     CrossEntropyObjective,
@@ -99,21 +96,14 @@ def subspace(problem: Problem, n_classes: int | None = None) -> Subspace:
     )
 
 
-def refine_once(
-    problem: Problem,
-    anchors: Anchors | None = None,
-    anchor_logits: np.ndarray | None = None,
-    deployed: int | None = None,
-) -> Iterator[Step]:
+def refine_once(problem: Problem, **anchors: Any) -> Iterator[Step]:
     """Fit the convex refiner to the logits of one query, under the initial prompt.
 
     Args:
         problem: the problem.
-        anchors: the anchors of the refiner; None: it has none.
-        anchor_logits: (N, M) logits of the anchors on the training images.
-        deployed: maximum number of anchors that are deployed; None: all.
+        anchors: arguments of :class:`RefinerFitter` about anchors; none: it has no anchors.
     """
-    fitter = refiner_fitter(problem, anchors, anchor_logits, deployed)
+    fitter = refiner_fitter(problem, **anchors)
     start = problem.initial_prompt
     logits = problem.meter.wrap(problem.box, "search").score(start, problem.images)
     solution = fitter.solution(start, fitter.fit(logits))
@@ -122,15 +112,10 @@ def refine_once(
     yield Step(problem.meter.queries, solution, train_accuracy=learnt, deployed_accuracy=learnt)
 
 
-def convex_objective(
-    problem: Problem,
-    anchors: Anchors | None = None,
-    anchor_logits: np.ndarray | None = None,
-    deployed: int | None = None,
-) -> ConvexObjective:
+def convex_objective(problem: Problem, **anchors: Any) -> ConvexObjective:
     """The objective of the convex refiner; the arguments are those of :func:`refine_once`."""
     return ConvexObjective(
-        refiner_fitter(problem, anchors, anchor_logits, deployed),
+        refiner_fitter(problem, **anchors),
         meter=problem.meter,
         refit_queries=problem.config.refit_queries,
         patience=problem.config.patience,
@@ -138,12 +123,7 @@ def convex_objective(
     )
 
 
-def refiner_fitter(
-    problem: Problem,
-    anchors: Anchors | None,
-    anchor_logits: np.ndarray | None,
-    deployed: int | None,
-) -> RefinerFitter:
+def refiner_fitter(problem: Problem, **anchors: Any) -> RefinerFitter:
     """Fits the problem's convex refiner; computes the local features of the training images."""
     config = problem.config
     return RefinerFitter(
@@ -151,11 +131,9 @@ def refiner_fitter(
         discriminant=config.discriminant,
         initial_answer=config.initial_answer,
         prior=config.prior,
-        anchors=anchors,
-        anchor_logits=anchor_logits,
-        deployed=deployed,
         local=config.local,
         features=extract(config.local, problem.images) if config.local else (),
+        **anchors,
     )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -14,7 +12,7 @@ from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.templates import fill
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError
-from craft_zoo.files import expanded, read_bounded
+from craft_zoo.files import HashedPath
 from craft_zoo.methods.collaborative import refine_once
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import CONVEX_SETTINGS, own_settings, register_method
@@ -23,24 +21,12 @@ from craft_zoo.records import check, parse
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.solution import Solution
 
-_BYTES = 2**24  # CuPL's sentences of ImageNet take 6 MB
-_DIGITS = 8
 
-
-class Bank(str):
-    """Path of a file of descriptions and a hash of its content, as ``PATH#HASH``.
-
-    With the hash, a run's identity changes when the file does.
-    """
+class Bank(HashedPath):
+    """Path of a file of descriptions, with a hash of its content."""
 
     __slots__ = ()
-
-    def __new__(cls, text: str) -> Bank:
-        """Add the hash of the present file to a path without one, unless the file is missing."""
-        if "#" not in text:
-            with suppress(CraftZooError):  # the method raises the error
-                text = f"{text}#{_hash(_read(text))}"
-        return super().__new__(cls, text)
+    what = "descriptions"  # CuPL's sentences of ImageNet take 6 MB
 
     def descriptions(self) -> dict[str, list[str]]:
         """Class → its descriptions.
@@ -48,17 +34,12 @@ class Bank(str):
         Raises:
             CraftZooError: the file is missing, has changed since the hash was made, or is invalid.
         """
-        path, _, known = self.partition("#")
-        if not path:
+        if not self.path:
             raise CraftZooError(
                 "method 'descriptions' needs a file: set descriptions.file=FILE (--set), a JSON "
                 'object as {"river": ["which is blue", …], …}'
             )
-        content = _read(path)
-        if known and known != _hash(content):
-            raise CraftZooError(
-                f"{path} has changed since this run was planned: give the file without #{known}"
-            )
+        content = self.content()
         try:
             values = parse(content)
             check(TypeAdapter(dict[str, list[str]]), values)
@@ -66,23 +47,10 @@ class Bank(str):
                 raise ValueError("a description is empty")
         except ValueError as error:
             raise CraftZooError(
-                f"{path} is no file of descriptions ({error}): write a JSON object as "
+                f"{self.path} is no file of descriptions ({error}): write a JSON object as "
                 f'{{"river": ["which is blue", …], …}}'
             ) from None
         return values
-
-
-def _read(path: str) -> bytes:
-    try:
-        return read_bounded(expanded(path), _BYTES, "descriptions")
-    except OSError as error:
-        raise CraftZooError(
-            f"the file of descriptions {path} cannot be read ({error.strerror}): check the path"
-        ) from None
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
 def sentence(description: str, classname: str, template: str) -> str:
@@ -194,4 +162,5 @@ def descriptions(problem: Problem) -> Iterator[Step]:
             f"than the budget of {problem.budget:,}: raise the budget or shorten the file"
         )
     box = problem.meter.wrap(problem.classifier(texts), "search")
-    yield from refine_once(problem, anchors, anchors.logits(box, problem.images))
+    logits = anchors.logits(box, problem.images)
+    yield from refine_once(problem, anchors=anchors, anchor_logits=logits)

@@ -36,7 +36,7 @@ NETWORK_SETTINGS = frozenset(
     {"consistency", "consistency_share", "hidden", "lr", "batch_size", "epoch_queries", "views"}
 )
 REFINER_SETTINGS = CONVEX_SETTINGS | NETWORK_SETTINGS | {"refiner"}
-ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank", "per_image"})
+ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank", "background", "per_image"})
 HARD_SETTINGS = frozenset({"words", "context"})
 # Settings added after runs were stored, at the values that describe those runs. At these values,
 # they are left out of a run's identity.
@@ -47,6 +47,7 @@ EARLIER_SETTINGS = {
     "local": "",
     "prior": "uniform",
     "per_image": 0.0,
+    "background": "",
 }
 
 

@@ -82,6 +82,15 @@ class ConvexRefiner:
             refined = refined + centred(anchors) @ self.weight[self.n_classes :]
         return refined
 
+    def with_anchors_mapped(self, matrix: np.ndarray) -> ConvexRefiner:
+        """The refiner of anchor logits a that equals this one of ``centred(a) @ matrix``.
+
+        Args:
+            matrix: (M, M) symmetric, of which equal logits are an eigenvector.
+        """
+        own, of_anchors = np.split(self.weight, [self.n_classes])
+        return ConvexRefiner(np.concatenate([own, matrix @ of_anchors]), self.bias)
+
     @cached_property
     def slope(self) -> np.ndarray:
         """(C, C) derivative of the refined logits with respect to the logits."""

@@ -1,0 +1,166 @@
+"""Covariance of a model's answers about images of anything, a prior for the tasks of that model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from craft_zoo.anchors.anchors import Anchors
+from craft_zoo.anchors.words import anchor_words
+from craft_zoo.blackbox.base import VLM, Progress, several
+from craft_zoo.data.images import ImageSource
+from craft_zoo.errors import CraftZooError
+from craft_zoo.files import HashedPath, write_atomically
+from craft_zoo.records import check, parse, seal_holds, sealed
+from craft_zoo.seeding import generator
+
+IMAGES, WORDS = 800, 320
+_FORMAT = "craft-zoo background 1"
+_RIDGE = 0.003  # share of the mean variance that is added to all variances
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class _File(BaseModel):
+    """The content of a background file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["craft-zoo background 1"]
+    model: _Text
+    images: Annotated[int, Field(ge=2)]
+    words: Annotated[list[_Text], Field(min_length=2)]
+    covariance: list[list[_Number]]
+    checksum: str
+
+
+class BackgroundFile(HashedPath):
+    """Path of a background file, with a hash of its content."""
+
+    __slots__ = ()
+    what = "a background"
+
+    def load(self) -> Background:
+        """The background.
+
+        Raises:
+            CraftZooError: the file is missing, has changed since the hash was made, or is none.
+        """
+        return _load(self)
+
+
+@cache  # of a path with a hash, which planning and every run of a grid load
+def _load(file: BackgroundFile) -> Background:
+    content = file.content()
+    try:
+        values = parse(content)
+        check(_File, values)
+        if not seal_holds(values):
+            raise ValueError("it does not match its checksum")
+        words = tuple(values["words"])
+        covariance = np.array(values["covariance"], dtype=np.float64)
+        if covariance.shape != (len(words),) * 2:
+            raise ValueError(f"it has no covariance of {len(words)} words")
+    except ValueError as error:
+        raise CraftZooError(
+            f"{file.path} is no background ({error}): make one with craft-zoo background"
+        ) from None
+    return Background(values["model"], values["images"], words, covariance)
+
+
+@dataclass(frozen=True)
+class Background:
+    """How a model's logits of W words vary together over images of anything.
+
+    It tells a refiner which differences of logits are small in all images, so that those are large
+    evidence: its features are whitened by the covariance. Hariharan, Malik and Ramanan (2012,
+    "Discriminative decorrelation for clustering and classification") do so for image gradients.
+
+    Attributes:
+        model: name of the model.
+        images: number of images.
+        words: the W words.
+        covariance: (W, W) float64 of the logits, each less the mean over the words.
+    """
+
+    model: str
+    images: int
+    words: tuple[str, ...]
+    covariance: np.ndarray
+
+    def save(self, path: Path) -> None:
+        """Write a file that :class:`BackgroundFile` reads.
+
+        Raises:
+            CraftZooError: the file cannot be written.
+        """
+        rows = [[float(f"{value:.6g}") for value in row] for row in self.covariance]
+        try:
+            write_atomically(path, sealed({"format": _FORMAT, **asdict(self), "covariance": rows}))
+        except OSError as error:
+            raise CraftZooError(
+                f"{path} cannot be written ({error.strerror}): name another file (--out)"
+            ) from None
+
+    def whitening(self, words: Sequence[str]) -> np.ndarray:
+        """Symmetric (M, M) float32 matrix that makes the logits of M words vary alike.
+
+        It is the inverse square root of their covariance relative to its mean variance, to which
+        0.003 are added. Logits that are equal for all words stay so.
+
+        Args:
+            words: M of the words.
+        """
+        places = [self.words.index(word) for word in words]
+        centring = np.eye(len(places)) - 1 / len(places)
+        covariance = centring @ self.covariance[np.ix_(places, places)] @ centring
+        covariance /= max(float(np.trace(covariance)) / len(places), 1e-12)
+        variances, axes = np.linalg.eigh(covariance)
+        return ((axes / np.sqrt(variances.clip(0) + _RIDGE)) @ axes.T).astype(np.float32)
+
+
+def ask_background(
+    vlm: VLM,
+    images: Sequence[ImageSource],
+    n_words: int = WORDS,
+    *,
+    progress: Progress | None = None,
+) -> Background:
+    """Ask a model about words of the shipped list, on images of anything::
+
+        background = ask_background(load_vlm("craft-mini"), dead_leaves(800))
+
+    Args:
+        vlm: the model.
+        images: at least two images, as different as possible.
+        n_words: number of words; an image costs as much as its prediction with so many classes.
+        progress: called as the model processes the images.
+
+    Raises:
+        CraftZooError: there are too few images or too many words, or an image cannot be read.
+    """
+    words = background_words(n_words)
+    if len(images) < 2:
+        raise CraftZooError("a background needs at least two images: give more")
+    box = vlm.independent(words)
+    asked = Anchors(words, several(box.initial_prompt))
+    logits = asked.logits(box, vlm.images(images, progress, keep=False)).astype(np.float64)
+    logits -= logits.mean(axis=1, keepdims=True)
+    return Background(vlm.name, len(images), words, np.cov(logits, rowvar=False))
+
+
+def background_words(count: int) -> tuple[str, ...]:
+    """The words of a background, the same for all models.
+
+    Raises:
+        CraftZooError: the count is below 2 or above the number of shipped words.
+    """
+    if count < 2:
+        raise CraftZooError(f"a background needs at least two words, not {count}: raise the number")
+    return anchor_words(count, without=(), rng=generator(0, "background"))

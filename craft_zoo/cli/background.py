@@ -1,0 +1,119 @@
+"""Ask a model about words on images of anything, and save how its answers vary together.
+
+Adapters with anchors need the file once for each model: it shows their refiner which differences
+are small in all images (--set background=FILE). Photographs as different as possible serve best;
+without any, the images are drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from craft_zoo.anchors.background import IMAGES, WORDS, ask_background, background_words
+from craft_zoo.blackbox.base import Asked
+from craft_zoo.cli.arguments import (
+    add_model_arguments,
+    check_limits,
+    check_out,
+    group_of,
+    in_money,
+    read_model,
+    say_refused,
+    say_skipped,
+)
+from craft_zoo.cli.progress import ReadingBar, query_progress
+from craft_zoo.cli.resuming import resumable
+from craft_zoo.console import open_console
+from craft_zoo.counts import counted
+from craft_zoo.data import dead_leaves, list_images
+from craft_zoo.data.images import ImageSource
+from craft_zoo.errors import CraftZooError
+from craft_zoo.seeding import generator
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "images",
+        type=Path,
+        nargs="*",
+        metavar="IMAGES",
+        help="image files, or folders that are searched recursively; no labels are needed "
+        "(default: drawn images)",
+    )
+    output = group_of(parser, "output")
+    output.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the background file to write"
+    )
+    output.add_argument(
+        "--force", action="store_true", help="replace the file if there is one, and pay again"
+    )
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=IMAGES,
+        metavar="N",
+        help="number of images: as many are drawn, or taken at random of those given (default: "
+        f"{IMAGES})",
+    )
+    parser.add_argument(
+        "--words",
+        type=int,
+        default=WORDS,
+        metavar="W",
+        help="number of words that each image is scored on; anchors are drawn from them, without "
+        f"class names (default: {WORDS}, for 256 anchors)",
+    )
+    add_model_arguments(parser)
+    group_of(parser, "money").add_argument(
+        "--dry-run", action="store_true", help="print the cost; send no query and write no file"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    console = open_console()
+    out: Path = options.out
+    check_out(out, force=options.force)
+    if options.count < 2:
+        raise CraftZooError("a background needs at least two images: raise --count")
+    words = background_words(options.words)
+    images, left_out = _images(options)
+    say_skipped("The images", left_out, console)
+    vlm = read_model(options).open()
+    template = vlm.independent(words).template
+    usage = vlm.expected_usage([Asked((template,), words)], images, words)
+    check_limits(options, usage, "lower --count")
+    console.print(
+        f"Asking about {counted(len(words), 'word')} on {counted(len(images), 'image')}: "
+        f"{in_money(options, vlm.name, usage)}",
+        soft_wrap=True,
+    )
+    if options.dry_run:
+        return 0
+    about = [str(len(images)), str(len(words)), *map(str, options.images)]
+    with resumable(vlm, out, "background", about, console) as asked:
+        with query_progress() as progress:
+            background = ask_background(asked, images, options.words, progress=ReadingBar(progress))
+        background.save(out)
+    say_refused(vlm.refused, console)
+    file = shlex.quote(str(out))
+    console.print(
+        f"Saved {out}. Use it with: craft-zoo tune DATASET --model {shlex.quote(vlm.name)} "
+        f"--method anchors --set background={file}",
+        soft_wrap=True,
+        markup=False,
+    )
+    return 0
+
+
+def _images(options: argparse.Namespace) -> tuple[Sequence[ImageSource], list[str]]:
+    """The images to ask about, and sentences on skipped files."""
+    if not options.images:
+        return dead_leaves(options.count), []
+    images, left_out = list_images(options.images)
+    places = generator(0, "background").permutation(len(images))[: options.count]
+    return [images[place] for place in sorted(places)], left_out
