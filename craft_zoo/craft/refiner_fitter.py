@@ -24,6 +24,9 @@ from craft_zoo.refiner.convex import centred
 from craft_zoo.refiner.prior import UNIFORM, log_prior
 from craft_zoo.solution import Solution
 
+# Weight of the discriminants of whitened anchors where nothing can be held out to choose it.
+_ONE_SHOT_DISCRIMINANT = 0.05
+
 
 @dataclass(kw_only=True)
 class RefinerFitter:
@@ -79,17 +82,19 @@ class RefinerFitter:
             self._regularization = self._choose(logits)
             if self.initial_answer and held_out_folds(self.labels) is None:
                 self._initial = logits
-        several = [logits] if self._initial is None else [self._initial, logits]
-        anchors = self.anchor_logits
-        given = (
-            np.concatenate(several),
-            np.tile(self.labels, len(several)),
-            None if anchors is None else np.tile(anchors, (len(several), 1)),
-        )
-        chosen = self._regularization
+        anchors, chosen = self.anchor_logits, self._regularization
         if chosen.weights[1]:
-            self._logistic = fit_logistic(*given, regularization=chosen, start=self._logistic)
-        refiner = with_discriminants(self._logistic, *given, regularization=chosen)
+            several = [logits] if self._initial is None else [self._initial, logits]
+            self._logistic = fit_logistic(
+                np.concatenate(several),
+                np.tile(self.labels, len(several)),
+                None if anchors is None else np.tile(anchors, (len(several), 1)),
+                regularization=chosen,
+                start=self._logistic,
+            )
+        refiner = with_discriminants(
+            self._logistic, logits, self.labels, anchors, regularization=chosen
+        )
         prior = log_prior(self.prior, self.labels, refiner.n_classes)
         return replace(refiner, bias=refiner.bias + prior)
 
@@ -127,6 +132,8 @@ class RefinerFitter:
                 # refiner does not, and would become worse while the search reduces its loss.
                 weights = given, logistic + discriminant, 0.0
                 self.cross_fitted = replace(chosen, weights=weights)
+            if self._whitening is not None and held_out_folds(self.labels) is None:
+                chosen = replace(chosen, weights=(0.0, 1.0, _ONE_SHOT_DISCRIMINANT))
         else:
             chosen = self.cross_fitted = choose_regularization(*task)
         if not self.local:

@@ -1,4 +1,4 @@
-"""``evaluate`` and ``predict`` with a paid model, interrupted and continued."""
+"""``evaluate``, ``predict`` and ``background`` with a paid model, interrupted and continued."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from craft_zoo.adapter import Adapter
+from craft_zoo.anchors import BackgroundFile
 from craft_zoo.benchmarks import RunStore
 from craft_zoo.benchmarks.grid import label_runs
 from craft_zoo.cli import predict
@@ -47,8 +48,11 @@ def arguments(
     model = ["--model", server.name("chat"), "--model-option", "concurrency=1"]
     if request.param == "evaluate":
         return lambda out: [*("evaluate", adapter, f"folder:{image_folder}", "--out", out), *model]
-    (image_folder / "test" / "blue-sky" / "01.png").write_bytes(b"broken")
     images = str(image_folder / "test")
+    if request.param == "background":
+        words = ["background", images, "--words", "4", *model, "--out"]
+        return lambda out: [*words, str(out.with_suffix(".csv"))]
+    (image_folder / "test" / "blue-sky" / "01.png").write_bytes(b"broken")
     words = ["predict", str(adapter), images, "--skip-bad", *model, "--out"]
     return lambda out: [*words, str(out.with_suffix(".csv"))]
 
@@ -64,6 +68,8 @@ def written(out: Path) -> list[bytes]:
     [
         ("evaluate", "SIGINT", 130),
         ("predict", "SIGKILL", -signal.SIGKILL),
+        pytest.param("background", "SIGKILL", -signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param("background", "SIGINT", 130, marks=pytest.mark.slow),
         pytest.param("evaluate", "SIGKILL", -signal.SIGKILL, marks=pytest.mark.slow),
         pytest.param("evaluate", "SIGTERM", -signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param("predict", "SIGINT", 130, marks=pytest.mark.slow),
@@ -99,7 +105,7 @@ def test_an_interrupted_command_asks_only_what_is_missing(
     assert started.process.exitcode == code, started.errors.read_text()
     assert len(server.answered) == 5
     [journal] = folder.glob("*.journal")
-    assert journal.name.startswith("a.adapter.")
+    assert journal.name.startswith(("a.adapter.", "parts.csv.background-"))
     if sent == "SIGINT":
         said = started.output.read_text() + started.errors.read_text()
         assert f"Rerun the same command to continue; {journal} holds" in " ".join(said.split())
@@ -270,3 +276,19 @@ def test_answers_are_kept_until_standard_output_is_written(
     assert len(server.answered) == asked == 8
     assert len(capsys.readouterr().out.splitlines()) == 1 + 8
     assert not list(adapter.parent.glob("*.journal*"))
+
+
+def test_the_limit_of_a_background_is_checked_before_a_service_is_asked(
+    server: Any,
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["background", str(image_folder / "test"), "--out", str(tmp_path / "chat.background")]
+    words += ["--model", server.name("chat"), "--words", "3"]
+    assert main([*words, "--max-predictions", "8"]) == 2
+    assert "raise that or lower --count" in capsys.readouterr().err
+    assert not server.answered
+    assert main([*words, "--max-predictions", "9"]) == 0
+    assert "9 images: 9 predictions" in " ".join(capsys.readouterr().out.split())
+    assert BackgroundFile(str(tmp_path / "chat.background")).load().images == 9

@@ -1,0 +1,225 @@
+"""Backgrounds: drawn images, whitening, files, the command, and anchors that use one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from craft_zoo.adapter import Adapter
+from craft_zoo.anchors import Anchors, Background, BackgroundFile, ask_background
+from craft_zoo.cli.main import main
+from craft_zoo.craft import CraftConfig, RefinerFitter
+from craft_zoo.data import dead_leaves
+from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import readers_of
+from craft_zoo.openclip import OpenCLIP
+from craft_zoo.refiner.convex import centred
+
+WORDS = tuple("abcdefgh")
+
+
+def background(seed: int = 0, words: tuple[str, ...] = WORDS) -> Background:
+    """Of logits whose variances differ by a factor of 100."""
+    rng = np.random.default_rng(seed)
+    mixed = rng.standard_normal((50, len(words))) * np.geomspace(1, 10, len(words))
+    return Background("craft-mini", 50, words, np.cov(centred(mixed), rowvar=False))
+
+
+def test_drawn_images_depend_on_the_seed_alone() -> None:
+    few, more = dead_leaves(2), dead_leaves(3)
+    assert all(np.array_equal(one, two) for one, two in zip(few, more, strict=False))
+    assert not np.array_equal(few[0], few[1])
+    assert not np.array_equal(few[0], dead_leaves(1, seed=1)[0])
+    assert all(image.shape == (224, 224, 3) and image.dtype == np.uint8 for image in more)
+    assert np.mean([image.std() for image in more]) > 20  # they are not of one colour
+
+
+@given(st.integers(0, 99), st.permutations(WORDS), st.integers(2, len(WORDS)))
+def test_whitened_logits_vary_alike(seed: int, order: list[str], count: int) -> None:
+    known, words = background(seed), order[:count]
+    places = [WORDS.index(word) for word in words]
+    matrix = known.whitening(words)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-6)
+    logits = np.random.default_rng(seed).multivariate_normal(
+        np.zeros(len(WORDS)), known.covariance, 5000
+    )
+    given_, whitened = centred(logits[:, places]), centred(logits[:, places]) @ matrix
+    np.testing.assert_allclose(whitened.sum(axis=1), 0, atol=1e-3)
+
+    def spread(values: np.ndarray) -> float:
+        variances = np.linalg.eigvalsh(np.cov(values, rowvar=False))[1:]
+        return float(variances[-1] / variances[0])
+
+    assert spread(whitened) < max(1.6, spread(given_))
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+def test_the_deployed_refiner_takes_the_logits_as_they_are(shots: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), shots)
+    logits, asked = (
+        rng.standard_normal((len(labels), count)).astype(np.float32) for count in (4, len(WORDS))
+    )
+    fitter = RefinerFitter(
+        labels=labels,
+        discriminant=True,
+        initial_answer=True,
+        anchors=Anchors(WORDS, ("a {}",)),
+        anchor_logits=asked,
+        background=background(),
+    )
+    refiner = fitter.fit(logits)
+    deployed = fitter.solution("a {}", refiner).refine(logits, asked)
+    np.testing.assert_allclose(deployed, refiner.refine(logits, fitter.anchor_logits), atol=1e-4)
+    assert np.abs(deployed - logits).max() > 0.01
+
+
+@pytest.mark.parametrize("shots", [1, 4])
+def test_a_background_shows_which_small_differences_matter(shots: int) -> None:
+    """Classes differ where logits hardly vary, which a few shots cannot tell from chance."""
+    rng = np.random.default_rng(1)
+    words = tuple(f"w{number}" for number in range(40))
+    texts = rng.standard_normal((12, 40)) * np.geomspace(1, 0.03, 12)[:, None]
+    of_anything = Background(
+        "m", 900, words, np.cov(rng.standard_normal((900, 12)) @ texts, rowvar=False)
+    )
+    means = 2 * rng.standard_normal((6, 12))
+    labels = np.repeat(np.arange(6), shots)
+    new = np.repeat(np.arange(6), 200)
+
+    def ask(labels: np.ndarray) -> np.ndarray:
+        features = means[labels] + rng.standard_normal((len(labels), 12))
+        return (features @ texts).astype(np.float32)
+
+    train, test = ask(labels), ask(new)
+    correct = {}
+    for known in (None, of_anything):
+        fitter = RefinerFitter(
+            labels=labels,
+            discriminant=True,
+            initial_answer=True,
+            anchors=Anchors(words, ("a {}",)),
+            anchor_logits=train,
+            background=known,
+        )
+        zeros = np.zeros((len(labels), 6), np.float32)
+        solution = fitter.solution("a {}", fitter.fit(zeros))
+        refined = solution.refine(np.zeros((len(new), 6), np.float32), test)
+        correct[known is None] = (refined.argmax(axis=1) == new).mean()
+    assert correct[False] > correct[True] + 0.05
+
+
+def test_a_file_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    path, known = tmp_path / "m.background", background()
+    known.save(path)
+    read = BackgroundFile(str(path)).load()
+    assert (read.model, read.images, read.words) == ("craft-mini", 50, WORDS)
+    np.testing.assert_allclose(read.covariance, known.covariance, rtol=1e-5)
+    with pytest.raises(CraftZooError, match=r"no/m\.background cannot be written"):
+        known.save(tmp_path / "no" / "m.background")
+
+
+def other(**changes: object) -> Callable[[dict[str, object]], str]:
+    return lambda values: json.dumps(values | changes)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (other(images=51), "does not match its checksum"),
+        (other(words=["a"]), "words list should have at least 2 items"),
+        (other(format="craft-zoo adapter 3"), "format should be 'craft-zoo background 1'"),
+        (lambda _: "[]", "it is no JSON object"),
+        (lambda _: "no", "Expecting value"),
+    ],
+)
+def test_another_file_is_refused(
+    tmp_path: Path, damage: Callable[[dict[str, object]], str], message: str
+) -> None:
+    path = tmp_path / "m.background"
+    background().save(path)
+    path.write_text(damage(json.loads(path.read_text())))
+    with pytest.raises(CraftZooError, match=r"m\.background is no background") as error:
+        BackgroundFile(str(path)).load()
+    assert message in str(error.value)
+    assert "make one with craft-zoo background" in str(error.value)
+
+
+def test_a_setting_names_the_content_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.background"
+    background().save(path)
+    first = CraftConfig(background=str(path))
+    assert first == CraftConfig(background=first.background)
+    assert readers_of("background") == ["anchors", "craft-anchors"]
+    background(1).save(path)
+    assert CraftConfig(background=str(path)) != first
+    with pytest.raises(CraftZooError, match="has changed since this run was planned"):
+        BackgroundFile(first.background).load()
+    with pytest.raises(CraftZooError, match="leave out background or anchor_bank=spread"):
+        replace(first, anchor_bank="spread")
+
+
+def test_the_model_is_asked_once_about_each_image(tiny_vlm: OpenCLIP) -> None:
+    found = ask_background(tiny_vlm, dead_leaves(4), n_words=12)
+    assert (found.model, found.images, len(set(found.words))) == (tiny_vlm.name, 4, 12)
+    assert np.linalg.matrix_rank(found.covariance, tol=1e-9) == 3  # of 4 images less their mean
+    np.testing.assert_allclose(found.covariance.sum(axis=0), 0, atol=1e-6)
+    with pytest.raises(CraftZooError, match="at least two words, not 1"):
+        ask_background(tiny_vlm, dead_leaves(2), n_words=1)
+    with pytest.raises(CraftZooError, match="at least two images"):
+        ask_background(tiny_vlm, dead_leaves(1), n_words=2)
+
+
+@pytest.fixture
+def made(tiny_craft_mini: None, image_folder: Path, tmp_path: Path) -> Path:
+    """A background of 20 words, from photographs of the folder."""
+    out = tmp_path / "mini.background"
+    words = ["background", str(image_folder), "--out", str(out), "--count", "9", "--words", "20"]
+    assert main(words) == 0
+    return out
+
+
+def test_the_command_says_what_it_costs_and_pays_once(
+    made: Path, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = made.read_bytes()
+    again = ["background", str(image_folder), "--out", str(made), "--count", "9", "--words", "20"]
+    assert main(again) == 2
+    assert "exists: choose another --out, or replace it with --force" in capsys.readouterr().err
+    assert main([*again, "--force", "--dry-run"]) == 0
+    assert made.read_bytes() == before
+    assert main([*again, "--force", "--price", "1000"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Asking about 20 words on 9 images: 9 predictions, a price of 9.00" in said
+    assert f"--set background={made}" in said
+    assert made.read_bytes() == before
+
+
+@pytest.mark.parametrize("method", ["anchors", "craft-anchors"])
+def test_anchors_are_drawn_from_the_words_of_the_background(
+    made: Path, method: str, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.adapter"
+    tune = ["tune", f"folder:{image_folder}", "--out", str(out), "--shots", "2", "--budget", "9"]
+    tune += ["--method", method, "--estimate", "none", "--set", f"background={made}"]
+    assert main([*tune, "--set", "anchors=17"]) == 0
+    said = capsys.readouterr().out
+    assert ("7 queries" if method == "anchors" else "9 queries") in said
+    anchors = Adapter.load(out).solution.anchors
+    assert anchors is not None
+    assert len(anchors) == 17
+    assert set(anchors.texts) <= set(BackgroundFile(str(made)).load().words)
+    assert main([*tune, "--force"]) == 2
+    assert "anchors were asked for and there are 20 words" in capsys.readouterr().err
+    other_model = tmp_path / "other.background"
+    replace(BackgroundFile(str(made)).load(), model="ViT-B-32").save(other_model)
+    tune[tune.index(f"background={made}")] = f"background={other_model}"
+    assert main([*tune, "--force", "--set", "anchors=17"]) == 2
+    assert "is the background of ViT-B-32: make one of craft-mini" in capsys.readouterr().err
