@@ -209,7 +209,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     if options.quickgelu is not None:
         parts = values.get("parts")
         for each in (values, *(parts.values() if isinstance(parts, dict) else ())):
-            if each is values or "model" in each:
+            if each is values or (isinstance(each, dict) and "model" in each):
                 model = str(each.get("model", NAME))
                 each["model"] = with_activation(model, options.quickgelu)
     plan = Plan.of(values, source)

@@ -258,7 +258,10 @@ def test_a_folder_is_no_plan(tmp_path: Path) -> None:
         read_plan(tmp_path)
 
 
-def test_bench_says_what_a_part_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("more", [[], ["--quickgelu", "--model", "ViT-B-32"]])
+def test_bench_says_what_a_part_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
     (tmp_path / "plan.yaml").write_text("parts: {a: 1}")
-    assert main(["bench", "--plan", str(tmp_path / "plan.yaml")]) == 2
+    assert main(["bench", "--plan", str(tmp_path / "plan.yaml"), *more]) == 2
     assert "parts.a should be a valid dictionary" in capsys.readouterr().err
