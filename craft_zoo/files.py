@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ __all__ = [
 
 _PARTIAL = ".new"
 _HASH_DIGITS = 8
+_HASHED = re.compile(rf"(.*)#([0-9a-f]{{{_HASH_DIGITS}}})", re.DOTALL)
 _NAME_CHARACTERS = 40  # of the target's name, as a file's name is limited to 255 bytes
 
 
@@ -118,7 +120,7 @@ class HashedPath(str):
 
     def __new__(cls, text: str) -> Self:
         """Add the hash of the present file to a path without one, unless the file is missing."""
-        if text and "#" not in text:
+        if text and not _HASHED.fullmatch(text):
             with suppress(CraftZooError):  # content() raises the error
                 text = f"{text}#{_hash(cls._read(text))}"
         return super().__new__(cls, text)
@@ -126,7 +128,7 @@ class HashedPath(str):
     @property
     def path(self) -> str:
         """The path without the hash."""
-        return self.partition("#")[0]
+        return self._parts()[0]
 
     def content(self) -> bytes:
         """Content of the file.
@@ -134,7 +136,7 @@ class HashedPath(str):
         Raises:
             CraftZooError: it is missing or too large, or has changed since the hash was made.
         """
-        path, _, known = self.partition("#")
+        path, known = self._parts()
         content = self._read(path)
         if known and known != _hash(content):
             raise CraftZooError(
@@ -142,13 +144,18 @@ class HashedPath(str):
             )
         return content
 
+    def _parts(self) -> tuple[str, str]:
+        """The path and the hash, "" if there is none; a ``#`` may be in the path too."""
+        hashed = _HASHED.fullmatch(self)
+        return (hashed[1], hashed[2]) if hashed else (str(self), "")
+
     @classmethod
     def _read(cls, path: str) -> bytes:
         try:
             return read_bounded(expanded(path), cls.limit, cls.what)
         except OSError as error:
             raise CraftZooError(
-                f"the file of {cls.what} {path} cannot be read ({error.strerror}): check the path"
+                f"{path} cannot be read as {cls.what} ({error.strerror}): check the path"
             ) from None
 
 

@@ -100,10 +100,13 @@ def run(options: argparse.Namespace) -> int:
             background = ask_background(asked, images, options.words, progress=ReadingBar(progress))
         background.save(out)
     say_refused(vlm.refused, console)
-    file = shlex.quote(str(out))
+    command = ["craft-zoo", "tune", "DATASET", "--model", vlm.name]
+    command += [f"--model-option={option}" for option in options.model_option]
+    command += ["--method", "anchors", "--set", f"background={out}"]
+    if len(words) < WORDS:  # too few for the default number of anchors
+        command += ["--set", f"anchors={max(1, len(words) * 4 // 5)}"]
     console.print(
-        f"Saved {out}. Use it with: craft-zoo tune DATASET --model {shlex.quote(vlm.name)} "
-        f"--method anchors --set background={file}",
+        f"Saved {out}. Use it with: {shlex.join(command)}",
         soft_wrap=True,
         markup=False,
     )

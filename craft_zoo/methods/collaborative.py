@@ -106,9 +106,9 @@ def refine_once(problem: Problem, **anchors: Any) -> Iterator[Step]:
     fitter = refiner_fitter(problem, **anchors)
     start = problem.initial_prompt
     logits = problem.meter.wrap(problem.box, "search").score(start, problem.images)
-    solution = fitter.solution(start, fitter.fit(logits))
-    local = solution.local_logits(problem.images)
-    learnt = accuracy(solution.refine(logits, fitter.anchor_logits, local), problem.labels)
+    refiner = fitter.fit(logits)
+    learnt = accuracy(fitter.refine(refiner, logits, problem.images), problem.labels)
+    solution = fitter.solution(start, refiner)
     yield Step(problem.meter.queries, solution, train_accuracy=learnt, deployed_accuracy=learnt)
 
 

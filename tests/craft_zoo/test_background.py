@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,12 @@ from craft_zoo.adapter import Adapter
 from craft_zoo.anchors import Anchors, Background, BackgroundFile, ask_background
 from craft_zoo.cli.main import main
 from craft_zoo.craft import CraftConfig, RefinerFitter
-from craft_zoo.data import dead_leaves
+from craft_zoo.data import dead_leaves, few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import readers_of
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner.convex import centred
+from craft_zoo.tuning import tune
 
 WORDS = tuple("abcdefgh")
 
@@ -79,6 +81,18 @@ def test_the_deployed_refiner_takes_the_logits_as_they_are(shots: int) -> None:
     deployed = fitter.solution("a {}", refiner).refine(logits, asked)
     np.testing.assert_allclose(deployed, refiner.refine(logits, fitter.anchor_logits), atol=1e-4)
     assert np.abs(deployed - logits).max() > 0.01
+
+
+def test_the_training_accuracy_is_that_of_the_adapter(
+    tiny_vlm: OpenCLIP, image_folder: Path, tmp_path: Path
+) -> None:
+    """The logits of the training images are whitened once."""
+    ask_background(tiny_vlm, dead_leaves(9), n_words=20).save(tmp_path / "m.background")
+    task = few_shot(load_dataset(f"folder:{image_folder}"), shots=1, seed=1)
+    settings = CraftConfig(background=str(tmp_path / "m.background"), anchors=12)
+    tuned = tune(tiny_vlm, task, method="anchors", budget=9, config=settings)
+    logits = tuned.adapter.predict(tiny_vlm, task.train.images)
+    assert tuned.train_accuracy == (logits.argmax(axis=1) == task.train.labels).mean() == 1
 
 
 @pytest.mark.parametrize("shots", [1, 4])
@@ -166,6 +180,24 @@ def test_a_setting_names_the_content_of_the_file(tmp_path: Path) -> None:
         replace(first, anchor_bank="spread")
 
 
+@pytest.mark.parametrize("name", ["photos #2/m.background", "m#1", "#", "m#0123456789"])
+def test_a_path_may_contain_the_sign_before_the_hash(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    background().save(path)
+    first = BackgroundFile(str(path))
+    assert first.path == BackgroundFile(first).path == str(path)
+    assert first.load().words == WORDS
+    background(1).save(path)
+    with pytest.raises(CraftZooError, match="has changed since this run was planned"):
+        first.content()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CraftZooError, match=r"no\.background cannot be read as a background"):
+        BackgroundFile(str(tmp_path / "no.background")).load()
+
+
 def test_the_model_is_asked_once_about_each_image(tiny_vlm: OpenCLIP) -> None:
     found = ask_background(tiny_vlm, dead_leaves(4), n_words=12)
     assert (found.model, found.images, len(set(found.words))) == (tiny_vlm.name, 4, 12)
@@ -198,8 +230,20 @@ def test_the_command_says_what_it_costs_and_pays_once(
     assert main([*again, "--force", "--price", "1000"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Asking about 20 words on 9 images: 9 predictions, a price of 9.00" in said
-    assert f"--set background={made}" in said
+    assert shlex.join(["--set", f"background={made}"]) in said
     assert made.read_bytes() == before
+
+
+def test_the_command_that_it_names_works(
+    tiny_craft_mini: None, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "my photos.background"
+    assert main(["background", "--out", str(out), "--count", "2", "--words", "20"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    _, *named = shlex.split(said.partition("Use it with: ")[2])
+    named[named.index("DATASET")] = f"folder:{image_folder}"
+    assert main([*named, "--out", str(tmp_path / "a.adapter"), "--shots", "1"]) == 0
+    assert "16 anchors" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("method", ["anchors", "craft-anchors"])
