@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from craft_zoo.anchors.anchors import Anchors
-from craft_zoo.anchors.words import anchor_words
+from craft_zoo.anchors.words import anchor_words, word_list
 from craft_zoo.blackbox.base import VLM, Progress, several
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
@@ -45,6 +45,7 @@ class BackgroundFile(HashedPath):
 
     __slots__ = ()
     what = "a background"
+    limit = 2**26  # all 1,095 words take 16 MB
 
     def load(self) -> Background:
         """The background.
@@ -161,6 +162,9 @@ def background_words(count: int) -> tuple[str, ...]:
     Raises:
         CraftZooError: the count is below 2 or above the number of shipped words.
     """
-    if count < 2:
-        raise CraftZooError(f"a background needs at least two words, not {count}: raise the number")
+    most = len(word_list())
+    if not 2 <= count <= most:
+        raise CraftZooError(
+            f"a background has 2 to {most:,} words, not {count:,}: change n_words (--words)"
+        )
     return anchor_words(count, without=(), rng=generator(0, "background"))

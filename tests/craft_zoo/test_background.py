@@ -203,8 +203,9 @@ def test_the_model_is_asked_once_about_each_image(tiny_vlm: OpenCLIP) -> None:
     assert (found.model, found.images, len(set(found.words))) == (tiny_vlm.name, 4, 12)
     assert np.linalg.matrix_rank(found.covariance, tol=1e-9) == 3  # of 4 images less their mean
     np.testing.assert_allclose(found.covariance.sum(axis=0), 0, atol=1e-6)
-    with pytest.raises(CraftZooError, match="at least two words, not 1"):
-        ask_background(tiny_vlm, dead_leaves(2), n_words=1)
+    for count in (1, 99_999):
+        with pytest.raises(CraftZooError, match=rf"2 to 1,095 words, not {count:,}: change"):
+            ask_background(tiny_vlm, dead_leaves(2), n_words=count)
     with pytest.raises(CraftZooError, match="at least two images"):
         ask_background(tiny_vlm, dead_leaves(1), n_words=2)
 
