@@ -1,8 +1,8 @@
 """Ask a model about words on images of anything, and save how its answers vary together.
 
-Adapters with anchors need the file once for each model: it shows their refiner which differences
-are small in all images (--set background=FILE). Photographs as different as possible serve best;
-without any, the images are drawn.
+The file is made once for a model. Methods with anchors use it in every task (--set
+background=FILE), as it shows the refiner which differences are small in all images. Photographs as
+different as possible serve best; without any, the images are drawn.
 """
 
 from __future__ import annotations

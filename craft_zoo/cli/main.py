@@ -63,7 +63,7 @@ COMMANDS = {
         "craft-zoo check pets.adapter",
     ),
     "background": (
-        "ask a model once about images of anything, so that every adapter with anchors is better",
+        "ask a model once about images of anything, which makes anchors better",
         "craft-zoo background --out craft-mini.background",
     ),
     "serve": (
