@@ -23,6 +23,7 @@ from craft_zoo.seeding import generator
 IMAGES, WORDS = 800, 320
 _FORMAT = "craft-zoo background 1"
 _RIDGE = 0.003  # share of the mean variance that is added to all variances
+_NOISE = 10, 4  # percentile of the variances, which is taken for noise, and its factor in the ridge
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -113,7 +114,8 @@ class Background:
         """Symmetric (M, M) float32 matrix that makes the logits of M words vary alike.
 
         It is the inverse square root of their covariance relative to its mean variance, to which
-        0.003 are added. Logits that are equal for all words stay so.
+        0.003 are added, and four times the tenth percentile of its eigenvalues: that is next to 0
+        unless the answers are noisy. Logits that are equal for all words stay so.
 
         Args:
             words: M of the words.
@@ -123,7 +125,10 @@ class Background:
         covariance = centring @ self.covariance[np.ix_(places, places)] @ centring
         covariance /= max(float(np.trace(covariance)) / len(places), 1e-12)
         variances, axes = np.linalg.eigh(covariance)
-        return ((axes / np.sqrt(variances.clip(0) + _RIDGE)) @ axes.T).astype(np.float32)
+        variances = variances.clip(0)
+        percentile, factor = _NOISE
+        ridge = _RIDGE + factor * float(np.percentile(variances, percentile))
+        return ((axes / np.sqrt(variances + ridge)) @ axes.T).astype(np.float32)
 
 
 def ask_background(
