@@ -18,6 +18,7 @@ from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import HashedPath, write_atomically
 from craft_zoo.records import check, parse, seal_holds, sealed
+from craft_zoo.refiner.convex import centred
 from craft_zoo.seeding import generator
 
 IMAGES, WORDS = 800, 320
@@ -62,18 +63,18 @@ def _load(file: BackgroundFile) -> Background:
     content = file.content()
     try:
         values = parse(content)
-        check(_File, values)
+        found: _File = check(_File, values)
         if not seal_holds(values):
             raise ValueError("it does not match its checksum")
-        words = tuple(values["words"])
-        covariance = np.array(values["covariance"], dtype=np.float64)
+        words = tuple(found.words)
+        covariance = np.array(found.covariance, dtype=np.float64)
         if covariance.shape != (len(words),) * 2:
             raise ValueError(f"it has no covariance of {len(words)} words")
     except ValueError as error:
         raise CraftZooError(
             f"{file.path} is no background ({error}): make one with craft-zoo background"
         ) from None
-    return Background(values["model"], values["images"], words, covariance)
+    return Background(found.model, found.images, words, covariance)
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,7 @@ def ask_background(
     box = vlm.independent(words)
     asked = Anchors(words, several(box.initial_prompt))
     logits = asked.logits(box, vlm.images(images, progress, keep=False)).astype(np.float64)
-    logits -= logits.mean(axis=1, keepdims=True)
-    return Background(vlm.name, len(images), words, np.cov(logits, rowvar=False))
+    return Background(vlm.name, len(images), words, np.cov(centred(logits), rowvar=False))
 
 
 def background_words(count: int) -> tuple[str, ...]:

@@ -34,6 +34,20 @@ def background(seed: int = 0, words: tuple[str, ...] = WORDS) -> Background:
     return Background("craft-mini", 50, words, np.cov(centred(mixed), rowvar=False))
 
 
+def fitter_of(
+    labels: np.ndarray, words: tuple[str, ...], asked: np.ndarray, known: Background | None
+) -> RefinerFitter:
+    """Fits a refiner whose anchors are words, of which (N, M) logits were asked."""
+    return RefinerFitter(
+        labels=labels,
+        discriminant=True,
+        initial_answer=True,
+        anchors=Anchors(words, ("a {}",)),
+        anchor_logits=asked,
+        background=known,
+    )
+
+
 def test_drawn_images_depend_on_the_seed_alone() -> None:
     few, more = dead_leaves(2), dead_leaves(3)
     assert all(np.array_equal(one, two) for one, two in zip(few, more, strict=False))
@@ -69,14 +83,7 @@ def test_the_deployed_refiner_takes_the_logits_as_they_are(shots: int) -> None:
     logits, asked = (
         rng.standard_normal((len(labels), count)).astype(np.float32) for count in (4, len(WORDS))
     )
-    fitter = RefinerFitter(
-        labels=labels,
-        discriminant=True,
-        initial_answer=True,
-        anchors=Anchors(WORDS, ("a {}",)),
-        anchor_logits=asked,
-        background=background(),
-    )
+    fitter = fitter_of(labels, WORDS, asked, background())
     refiner = fitter.fit(logits)
     deployed = fitter.solution("a {}", refiner).refine(logits, asked)
     np.testing.assert_allclose(deployed, refiner.refine(logits, fitter.anchor_logits), atol=1e-4)
@@ -115,14 +122,7 @@ def test_a_background_shows_which_small_differences_matter(shots: int) -> None:
     train, test = ask(labels), ask(new)
     correct = {}
     for known in (None, of_anything):
-        fitter = RefinerFitter(
-            labels=labels,
-            discriminant=True,
-            initial_answer=True,
-            anchors=Anchors(words, ("a {}",)),
-            anchor_logits=train,
-            background=known,
-        )
+        fitter = fitter_of(labels, words, train, known)
         zeros = np.zeros((len(labels), 6), np.float32)
         solution = fitter.solution("a {}", fitter.fit(zeros))
         refined = solution.refine(np.zeros((len(new), 6), np.float32), test)
