@@ -20,7 +20,7 @@ from typing import Any
 
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
-from craft_zoo.benchmarks.runner import Bench, check_tasks
+from craft_zoo.benchmarks.runner import Bench, check_opened, check_tasks
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.blackbox import VLM
 from craft_zoo.data import OpenedDatasets
@@ -43,6 +43,7 @@ def run_in_processes(
     in_flight: int | None = None,
     datasets: OpenedDatasets | None = None,
     listener: Listener | None = None,
+    checked: bool = False,
 ) -> dict[RunSpec, list[Point]]:
     """As :meth:`Bench.run`, with several runs at a time.
 
@@ -55,6 +56,7 @@ def run_in_processes(
         in_flight: see :class:`~craft_zoo.blackbox.ReplayVLM`.
         datasets: data sets opened before; each process gets a copy.
         listener: receives the progress.
+        checked: whether :func:`check_opened` was called before.
 
     Raises:
         CraftZooError: invalid input, see the message; all runs that do not fail are finished.
@@ -64,7 +66,8 @@ def run_in_processes(
     threads = threads or max(1, _cores() // jobs)
     datasets = datasets or OpenedDatasets()
     check_tasks(runs, datasets)
-    store.check_opened(open_vlm)  # workers may see none of the finished runs
+    if not checked:
+        check_opened(open_vlm, store, runs)  # workers may see none of the finished runs
     queue = RunQueue(store, runs, listener)
     start = (open_vlm, store.folder, in_flight, threads, datasets)
     workers = [_Worker(start) for _ in range(min(jobs, len(queue.waiting)))]

@@ -13,7 +13,7 @@ from typing import Any
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.processes import DEATHS, OpenVLM, Relay, attempt, open_bench, pass_on
 from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
-from craft_zoo.benchmarks.runner import Bench, check_tasks
+from craft_zoo.benchmarks.runner import Bench, check_opened, check_tasks
 from craft_zoo.benchmarks.store import Point, RunStore
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError, needs_extra
@@ -34,6 +34,7 @@ def run_on_ray(
     in_flight: int | None = None,
     datasets: OpenedDatasets | None = None,
     listener: Listener | None = None,
+    checked: bool = False,
 ) -> dict[RunSpec, list[Point]]:
     """As :func:`run_in_processes`, on a Ray cluster; needs the extra ``ray``.
 
@@ -55,7 +56,8 @@ def run_on_ray(
         from ray.util.queue import Queue
     datasets = datasets or OpenedDatasets()
     check_tasks(runs, datasets)
-    store.check_opened(open_vlm)  # workers may see none of the finished runs
+    if not checked:
+        check_opened(open_vlm, store, runs)  # workers may see none of the finished runs
     queue = RunQueue(store, runs, listener)
     if not queue.waiting:
         return queue.curves()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from craft_zoo.adapter import Adapter
@@ -17,7 +17,7 @@ from craft_zoo.craft import Step
 from craft_zoo.data import LabelledImages, OpenedDatasets, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
-from craft_zoo.methods import Problem, get_method, recorded
+from craft_zoo.methods import Problem, check_background, get_method, recorded
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import OptimizerError
 from craft_zoo.predictor import Predictor
@@ -66,10 +66,11 @@ class Bench:
             The curve of every run, in the order of ``runs``.
 
         Raises:
-            CraftZooError: :func:`check_tasks` failed and nothing was run, or runs failed and the
-                others are finished and stored.
+            CraftZooError: a check failed and nothing was run, or runs failed and the others are
+                finished and stored.
         """
         check_tasks(runs, self._datasets)
+        check_backgrounds(runs, self.vlm)
         queue = RunQueue(self.store, runs, listener)
         busy = 0  # consecutive runs that other processes are executing
         while queue.waiting:
@@ -227,6 +228,28 @@ def check_tasks(runs: Iterable[RunSpec], datasets: OpenedDatasets) -> None:
             )
         for name in run.transfer:
             datasets.open(run.dataset.other(name))
+
+
+def check_backgrounds(runs: Iterable[RunSpec], vlm: VLM) -> None:
+    """Check that the backgrounds of runs are of their model, before the first billed query.
+
+    Raises:
+        CraftZooError: one is of another model, or its file cannot be read.
+    """
+    for run in runs:
+        check_background(run.method, run.config, vlm)
+
+
+def check_opened(open_vlm: Callable[[], VLM], store: RunStore, runs: Sequence[RunSpec]) -> None:
+    """Check the model against finished runs and backgrounds; it is opened only if there are any.
+
+    Raises:
+        CraftZooError: it is another model than theirs.
+    """
+    if store.has_records() or any(run.config.background for run in runs):
+        vlm = open_vlm()
+        store.check_model(vlm)
+        check_backgrounds(runs, vlm)
 
 
 class Measuring:

@@ -190,10 +190,9 @@ class RunStore:
                 mend = "choose another folder (--out), or continue with that one"
                 check_described(vlm.name, record.described, described, when, mend)
 
-    def check_opened(self, open_vlm: Callable[[], VLM]) -> None:
-        """As :meth:`check_model`; the model is opened only if there are finished runs."""
-        if next((self.folder / "runs").glob(f"*/{_RECORD}"), None) is not None:
-            self.check_model(open_vlm())
+    def has_records(self) -> bool:
+        """Whether a run is finished."""
+        return next((self.folder / "runs").glob(f"*/{_RECORD}"), None) is not None
 
     def sweep(self, run: RunSpec) -> None:
         """Remove the journal of a finished run, which remains if a kill came right after saving."""

@@ -107,7 +107,7 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
 class HashedPath(str):
     """Path of a file and a hash of its content, as ``PATH#HASH``; "": no file.
 
-    With the hash, a run's identity changes when the file does.
+    The hash is part of a run's identity, and the path is not: two are equal if their contents are.
 
     Attributes:
         what: kind of file, for error messages.
@@ -124,6 +124,20 @@ class HashedPath(str):
             with suppress(CraftZooError):  # content() raises the error
                 text = f"{text}#{_hash(cls._read(text))}"
         return super().__new__(cls, text)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, HashedPath):
+            return self.identity == other.identity
+        return str(self) == other
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    @property
+    def identity(self) -> str:
+        """The hash of the content; without one, the path."""
+        path, known = self._parts()
+        return known or path
 
     @property
     def path(self) -> str:

@@ -17,6 +17,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import (
     Problem,
+    check_background,
     check_method,
     find_method,
     get_method,
@@ -167,6 +168,7 @@ def check_tuning(
     if budget is None:
         budget = BILLED_BUDGET if vlm.bills or find_method(method).pays else DEFAULT_BUDGET
     check_settings(method, optimizer, budget=budget, seed=seed, config=config)
+    check_background(method, config or CraftConfig(), vlm)
     return int(budget)
 
 

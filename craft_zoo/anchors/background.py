@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from craft_zoo.anchors.anchors import Anchors
 from craft_zoo.anchors.words import anchor_words, word_list
-from craft_zoo.blackbox.base import VLM, Progress, several
+from craft_zoo.blackbox.base import VLM, Progress, check_described, several
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import HashedPath, write_atomically
@@ -39,6 +39,7 @@ class _File(BaseModel):
     images: Annotated[int, Field(ge=2)]
     words: Annotated[list[_Text], Field(min_length=2)]
     covariance: list[list[_Number]]
+    described: dict[str, str] = Field(default_factory=dict)
     checksum: str
 
 
@@ -55,12 +56,12 @@ class BackgroundFile(HashedPath):
         Raises:
             CraftZooError: the file is missing, has changed since the hash was made, or is none.
         """
-        return _load(self)
+        return _load(str(self))
 
 
 @cache  # of a path with a hash, which planning and every run of a grid load
-def _load(file: BackgroundFile) -> Background:
-    content = file.content()
+def _load(path: str) -> Background:
+    content = (file := BackgroundFile(path)).content()
     try:
         values = parse(content)
         found: _File = check(_File, values)
@@ -74,7 +75,7 @@ def _load(file: BackgroundFile) -> Background:
         raise CraftZooError(
             f"{file.path} is no background ({error}): make one with craft-zoo background"
         ) from None
-    return Background(found.model, found.images, words, covariance)
+    return Background(found.model, found.images, words, covariance, found.described)
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,35 @@ class Background:
         images: number of images.
         words: the W words.
         covariance: (W, W) float64 of the logits, each less the mean over the words.
+        described: :meth:`VLM.identity` of the model.
     """
 
     model: str
     images: int
     words: tuple[str, ...]
     covariance: np.ndarray
+    described: dict[str, str] = field(default_factory=dict)
+
+    def check_model(self, vlm: VLM, path: str) -> None:
+        """Check that the background is of a model, which may have moved to another address.
+
+        Args:
+            vlm: the model.
+            path: of the background's file, for the message.
+
+        Raises:
+            CraftZooError: it is of another one.
+        """
+        now = vlm.identity()
+        if self.model != vlm.name and not all(
+            "fingerprint" in one for one in (self.described, now)
+        ):
+            raise CraftZooError(
+                f"{path} is the background of {self.model}: make one of {vlm.name} with "
+                f"craft-zoo background"
+            )
+        mend = "make a background of it with craft-zoo background"
+        check_described(vlm.name, self.described, now, f"{path} was made", mend)
 
     def save(self, path: Path) -> None:
         """Write a file that :class:`BackgroundFile` reads.
@@ -158,7 +182,8 @@ def ask_background(
     box = vlm.independent(words)
     asked = Anchors(words, several(box.initial_prompt))
     logits = asked.logits(box, vlm.images(images, progress, keep=False)).astype(np.float64)
-    return Background(vlm.name, len(images), words, np.cov(centred(logits), rowvar=False))
+    covariance = np.cov(centred(logits), rowvar=False)
+    return Background(vlm.name, len(images), words, covariance, vlm.identity())
 
 
 def background_words(count: int) -> tuple[str, ...]:

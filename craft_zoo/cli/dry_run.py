@@ -14,6 +14,7 @@ from rich.text import Text
 
 from craft_zoo.benchmarks import Plan, RunSpec, RunStore, estimate_costs
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
+from craft_zoo.benchmarks.runner import check_backgrounds
 from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.usage import UNITS, amount, unit_in_words
 from craft_zoo.cli.arguments import read_model, unpriced_llm
@@ -30,7 +31,10 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
         CraftZooError: the plan is invalid, or a data set is neither present nor a published one.
     """
     model = plan_model(plan, options)
-    vlm, service, why = _opened(model)
+    opened, why = _opened(model)
+    # Measuring the speed of a model that bills would cost money.
+    vlm = None if opened is None or opened.bills else opened
+    service = opened if opened is not None and opened.counts_usage else None
     price = price_of(plan.model, options.price)
     datasets = OpenedDatasets()
     try:
@@ -38,6 +42,8 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
     except CraftZooError:
         runs, here = plan.runs(look=False), False
     runs = answered_by(model, service.answer_options if service else "", runs)
+    if opened is not None:
+        check_backgrounds(runs, opened)
     finished: set[RunSpec] = set()
     if here and (options.out / "runs").is_dir():
         curves, _ = RunStore(options.out).read_all()
@@ -68,16 +74,13 @@ def answered_by(
     return {replace(run, **changes): name for run, name in runs.items()}
 
 
-def _opened(spec: ModelSpec) -> tuple[VLM | None, VLM | None, str]:
-    """The model if its speed can be measured, or if it can estimate its bill, or why it cannot."""
+def _opened(spec: ModelSpec) -> tuple[VLM | None, str]:
+    """The model, if it can be opened, and why its speed is not measured, if it is not."""
     try:
         vlm = spec.open()
     except CraftZooError as error:
-        return None, None, str(error)
-    if not vlm.bills:
-        return vlm, None, ""
-    # Measuring the speed of this model would cost money.
-    return None, vlm if vlm.counts_usage else None, f"asking {vlm.name} would be billed"
+        return None, str(error)
+    return vlm, f"asking {vlm.name} would be billed" if vlm.bills else ""
 
 
 _COUNTS = ("queries", "predictions", "evaluation")

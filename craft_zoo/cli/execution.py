@@ -17,7 +17,7 @@ from craft_zoo.benchmarks import (
     run_on_ray,
     write_config,
 )
-from craft_zoo.benchmarks.runner import check_tasks
+from craft_zoo.benchmarks.runner import check_backgrounds, check_opened, check_tasks
 from craft_zoo.benchmarks.tensorboard import TensorBoard
 from craft_zoo.blackbox import ModelSpec
 from craft_zoo.cli.arguments import say_skipped
@@ -111,16 +111,17 @@ def execute(
     bench = None
     if options.executor is None and options.jobs == 1:
         bench = Bench(model.open(), store, **common)
+        check_backgrounds(runs, bench.vlm)
     else:
-        store.check_opened(model.open)
-    # For reports on an unfinished grid; not before the model was found to be the folder's.
+        check_opened(model.open, store, runs)
+    # For reports on an unfinished grid; not before the model was found to be the runs'.
     write_config(runs, options.out, grid)
     if options.log_to == "tensorboard":
         board: Any = TensorBoard(store.folder / "tensorboard")
         listener = Listeners(listener, board)
     if bench is not None:
         return bench.run(runs, listener)
-    common["listener"] = listener
+    common |= {"listener": listener, "checked": True}
     if options.executor is not None:
         return run_on_ray(
             model.open,

@@ -51,11 +51,14 @@ def _allowed(config: CraftConfig, n_classes: int) -> int:
     return allowed if allowed > 1 else 0  # one alone, less the mean over all, is nothing
 
 
+def _background_of(config: CraftConfig) -> Background | None:
+    return BackgroundFile(config.background).load() if config.background else None
+
+
 def _words_of(config: CraftConfig) -> tuple[str, ...]:
     """The words from which anchors are drawn: those of the background, or those shipped."""
-    if not config.background:
-        return word_list()
-    return BackgroundFile(config.background).load().words
+    background = _background_of(config)
+    return word_list() if background is None else background.words
 
 
 def _asked_for(config: CraftConfig, n_words: int) -> int:
@@ -154,28 +157,13 @@ def _ask(problem: Problem) -> dict[str, Any]:
             f"raise the budget or take a method without them"
         )
     bank = _contexts if problem.config.anchor_bank == "contexts" else _words
-    background = _background(problem)
     asked, logits = bank(problem)
     return {
         "anchors": asked,
         "anchor_logits": logits,
         "deployed": allowed,
-        "background": background,
+        "background": _background_of(problem.config),
     }
-
-
-def _background(problem: Problem) -> Background | None:
-    """The background of the setting, checked to be of the problem's model."""
-    if not problem.config.background:
-        return None
-    file = BackgroundFile(problem.config.background)
-    background = file.load()
-    if background.model != problem.vlm.name:
-        raise CraftZooError(
-            f"{file.path} is the background of {background.model}: make one "
-            f"of {problem.vlm.name} with craft-zoo background"
-        )
-    return background
 
 
 def _words(problem: Problem) -> tuple[Anchors, np.ndarray]:

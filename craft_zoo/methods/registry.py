@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from craft_zoo import optimizers
+from craft_zoo.anchors import BackgroundFile
 from craft_zoo.blackbox.base import VLM
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.replay import ReplayVLM
@@ -15,6 +16,7 @@ from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError, needs_extra
+from craft_zoo.files import HashedPath
 from craft_zoo.local_features import check_features
 from craft_zoo.optimizers import Space
 from craft_zoo.optimizers.option import Option
@@ -320,6 +322,22 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
     optimizers.create(optimizer, trial_space(name, config), budget=budget, seed=0)
 
 
+def check_background(name: str, config: CraftConfig, vlm: VLM) -> None:
+    """Check before the first query that the background of the settings is of the model.
+
+    Args:
+        name: name of the method, which may not read that setting.
+        config: the method's settings.
+        vlm: the model.
+
+    Raises:
+        CraftZooError: it is of another model, or its file cannot be read.
+    """
+    if "background" in find_method(name).settings and config.background:
+        file = BackgroundFile(config.background)
+        file.load().check_model(vlm, file.path)
+
+
 def most_predictions(name: str, config: CraftConfig, budget: int, images: int, classes: int) -> int:
     """Maximum number of predictions that a service bills for tuning with the method.
 
@@ -376,7 +394,11 @@ def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
     own = {key: option.default for key, option in find_method(name).own.items()}
     earlier = own | EARLIER_SETTINGS | earlier_own_settings(name)
     values = values_of(name, config).items()
-    return {key: value for key, value in values if key not in earlier or value != earlier[key]}
+    return {
+        key: value.identity if isinstance(value, HashedPath) else value
+        for key, value in values
+        if key not in earlier or value != earlier[key]
+    }
 
 
 def own_settings(name: str, config: CraftConfig) -> dict[str, Any]:

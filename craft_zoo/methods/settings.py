@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import Any, get_type_hints
 
 from craft_zoo.craft import CraftConfig
+from craft_zoo.files import HashedPath
 from craft_zoo.methods.registry import own_options
 from craft_zoo.optimizers.option import Option, check_names
 
@@ -46,8 +47,13 @@ def read_settings(values: Mapping[str, Any], base: CraftConfig | None = None) ->
 def without_defaults(own: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """:attr:`CraftConfig.own` from values by ``METHOD.SETTING``: those that are no defaults."""
     known = own_options()
+    # In records, paths with a hash are plain texts.
+    files = {
+        name: each.type for name, each in known.items() if isinstance(each.default, HashedPath)
+    }
+    read = {name: files[name](value) if name in files else value for name, value in own.items()}
     return tuple(
         (name, value)
-        for name, value in sorted(own.items())
+        for name, value in sorted(read.items())
         if name not in known or value != known[name].default
     )

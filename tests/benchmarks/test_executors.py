@@ -19,8 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from craft_zoo.anchors import Background
 from craft_zoo.benchmarks import (
     Bench,
     Point,
@@ -31,7 +33,7 @@ from craft_zoo.benchmarks import (
     run_in_processes,
     run_on_ray,
 )
-from craft_zoo.blackbox import load_vlm
+from craft_zoo.blackbox import ModelSpec, load_vlm
 from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec
@@ -188,6 +190,48 @@ def test_finished_runs_of_another_model_are_refused(
     with pytest.raises(CraftZooError, match="craft-mini is another model than when"):
         execute(lambda: opened("second"), store, runs)
     assert len(execute(lambda: opened("first"), store, runs)) == 1
+
+
+@pytest.mark.usefixtures("tiny_craft_mini")
+@pytest.mark.parametrize("more", [[], ["--jobs", "2"], ["--dry-run"]])
+def test_a_background_of_another_model_is_refused_before_the_first_run(
+    more: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tuple(f"w{number}" for number in range(20))
+    Background("ViT-B-32", 9, words, np.eye(20)).save(tmp_path / "other")
+    arguments = ["bench", "--dataset", f"folder:{folder}", "--shots", "2", "--budget", "20"]
+    arguments += ["--method", "zero-shot", "--method", "anchors", "--set", "anchors=9"]
+    arguments += ["--set", f"background={tmp_path / 'other'}", "--out", str(tmp_path / "out")]
+    assert main([*arguments, *more]) == 2
+    said = capsys.readouterr()
+    assert "is the background of ViT-B-32: make one of craft-mini with" in said.err
+    assert "At most" not in said.out
+    assert not list(tmp_path.glob("out/**/*.json"))
+
+
+@pytest.mark.parametrize("execute", [functools.partial(run_in_processes, jobs=2), run_on_ray])
+def test_so_it_is_in_the_library(
+    execute: Callable[..., Any], vlm: OpenCLIP, folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    Background("ViT-B-32", 9, ("a", "b", "c"), np.eye(3)).save(tmp_path / "other")
+    config = CraftConfig(background=str(tmp_path / "other"), anchors=2)
+    run = replace(grid(folder)[0], method="anchors", optimizer="none", config=config)
+    with pytest.raises(CraftZooError, match=r"is the background of ViT-B-32"):
+        execute(lambda: vlm, RunStore(tmp_path / "store"), [run])
+    assert not list(tmp_path.glob("store/runs/*"))
+
+
+def test_processes_of_a_bench_open_the_model_once_more_to_check_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [*small_bench(folder, tmp_path), "--seeds", "1", "--threads", "1"]
+    assert main(arguments) == 0
+    opened = []
+    open_model = ModelSpec.open
+    monkeypatch.setattr(ModelSpec, "open", lambda spec: opened.append(spec) or open_model(spec))
+    assert main([*arguments, "--jobs", "2"]) == 0
+    assert len(opened) == 1
 
 
 def test_bench_takes_jobs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shlex
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from hypothesis import strategies as st
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.anchors import Anchors, Background, BackgroundFile, ask_background
+from craft_zoo.benchmarks import RunSpec, combine, cross
 from craft_zoo.cli.main import main
 from craft_zoo.craft import CraftConfig, RefinerFitter
-from craft_zoo.data import dead_leaves, few_shot, load_dataset
+from craft_zoo.data import DatasetSpec, dead_leaves, few_shot, load_dataset
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import readers_of
 from craft_zoo.openclip import OpenCLIP
@@ -180,6 +183,31 @@ def test_a_setting_names_the_content_of_the_file(tmp_path: Path) -> None:
         replace(first, anchor_bank="spread")
 
 
+def test_a_run_is_the_same_with_a_moved_background(tmp_path: Path) -> None:
+    first, other = tmp_path / "m.background", tmp_path / "other" / "n.background"
+    background().save(first)
+    other.parent.mkdir()
+
+    def run() -> RunSpec:
+        path = first if first.exists() else other
+        config = CraftConfig(background=str(path), anchors=4)
+        variants = combine(["anchors"], [], config)
+        given = {"shots": [1], "seeds": [1], "budgets": [9]}
+        return cross("craft-mini", [DatasetSpec("digits")], variants, **given)[0]
+
+    before = run()
+    first.rename(other)
+    assert run() == before
+    assert hash(run()) == hash(before)
+    assert run().identity == before.identity
+    stored = RunSpec.from_json(json.loads(json.dumps(before.to_json())))
+    assert stored == before
+    assert stored.identity == before.identity
+    background(1).save(other)
+    assert run() != before
+    assert run().identity != before.identity
+
+
 @pytest.mark.parametrize("name", ["photos #2/m.background", "m#1", "#", "m#0123456789"])
 def test_a_path_may_contain_the_sign_before_the_hash(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -268,3 +296,28 @@ def test_anchors_are_drawn_from_the_words_of_the_background(
     tune[tune.index(f"background={made}")] = f"background={other_model}"
     assert main([*tune, "--force", "--set", "anchors=17"]) == 2
     assert "is the background of ViT-B-32: make one of craft-mini" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "message"),
+    [
+        (("https://a", {"fingerprint": "1"}), ("https://b", {"fingerprint": "1"}), ""),
+        (("https://a", {}), ("https://a", {"fingerprint": "1"}), ""),
+        (("https://a", {}), ("https://b", {"fingerprint": "1"}), "is the background of https://a"),
+        (("https://a", {"fingerprint": "1"}), ("https://a", {"fingerprint": "2"}), "another model"),
+        (("https://a", {"fingerprint": "1"}), ("https://b", {"fingerprint": "2"}), "another model"),
+        (("m@w", {"files": "1"}), ("m@w", {"files": "2"}), "another model than when FILE was made"),
+    ],
+)
+def test_a_background_is_of_weights_and_not_of_an_address(
+    tiny_vlm: OpenCLIP,
+    then: tuple[str, dict[str, str]],
+    now: tuple[str, dict[str, str]],
+    message: str,
+) -> None:
+    vlm = copy.copy(tiny_vlm)
+    vlm.name = now[0]
+    vlm.identity = lambda: now[1]  # type: ignore[method-assign]
+    known = replace(background(), model=then[0], described=then[1])
+    with pytest.raises(CraftZooError, match=message) if message else nullcontext():
+        known.check_model(vlm, "FILE")

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import craft_zoo as cz
+from craft_zoo.anchors.background import Background, background_words
 from craft_zoo.blackbox import CostLimit, Journal, Price, ReplayVLM, Usage
 from craft_zoo.cli.main import main
 from craft_zoo.client import Retrying
@@ -188,7 +189,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("method", ["anchors", "craft-hard"])
+@pytest.mark.parametrize("method", ["anchors", "anchors with a background", "craft-hard"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_dry_run_knows_the_tokens_to_15_percent(
     server: Any,
@@ -198,9 +199,14 @@ def test_a_dry_run_knows_the_tokens_to_15_percent(
     protocol: str,
     method: str,
 ) -> None:
+    method, _, background = method.partition(" with a ")
     command = ["tune", f"folder:{photos}", "--shots", "1", "--method", method, "--budget", "6"]
     command += ["--model", server.name(protocol), "--price", "input_tokens=1"]
     command += ["--set", "anchors=6"] if method == "anchors" else []
+    if background:
+        words = background_words(9)
+        Background(server.name(protocol), 9, words, np.eye(9)).save(tmp_path / "background")
+        command += ["--set", f"background={tmp_path / 'background'}"]
     command += ["--estimate", "none", "--out", str(tmp_path / "out.adapter")]
     assert main([*command, "--dry-run"]) == 0
     said = capsys.readouterr().out
