@@ -45,8 +45,10 @@ class Chat(OpenAIService):
 
     A question lists its options by letters, and the probabilities are those of the letters in the
     place of the one that the answer names (``top_logprobs``). Options whose letter is not among the
-    20 likeliest tokens have probability 0. Answers without log-probabilities, and those that name
-    an option in words, are counted. See :func:`~craft_zoo.client.chat_answers.named`.
+    20 likeliest tokens share what is missing to 1, each at most the least likely of those tokens.
+    Answers without log-probabilities, and those that name an option in words, are labels. k of n
+    labels for one of C options count as the probability (k + 1/2) / (n + C/2), the estimate of
+    Krichevsky and Trofimov (1981). See :func:`~craft_zoo.client.chat_answers.named`.
     """
 
     scheme, options_type = SCHEME, ChatOptions
@@ -136,7 +138,7 @@ def _probabilities(
         AttributeError, KeyError, TypeError, ValueError: the answers are malformed.
     """
     values = [value for value, _ in question.options]
-    totals = np.zeros(len(values))
+    totals, labels = np.zeros(len(values)), np.zeros(len(values))
     source = counted(len(choices), "label") + " without log-probabilities"
     for choice in choices:
         text = text_of(choice)
@@ -146,10 +148,12 @@ def _probabilities(
         tokens = (choice.get("logprobs") or {}).get("content") or []
         shares = _shares(tokens, text, option, len(values))
         if shares is None:
-            totals[option.place] += 1
+            labels[option.place] += 1
         else:
             source = f"the log-probabilities of the {_TOP} likeliest tokens"
             totals += shares
+    # Half a label more for each option, as few labels do not show that an option is impossible.
+    totals += labels.sum() * (labels + 0.5) / (labels + 0.5).sum()
     total = totals.sum()
     return ((totals / total).tolist() if total > 0 else None), source
 
@@ -168,14 +172,17 @@ def _shares(
     letters = list(string.ascii_uppercase[:count])
     if letter_of(pieces[place]) != letters[option.place]:
         return None
-    shares, whole = np.zeros(count), 0.0
+    shares, whole, least = np.zeros(count), 0.0, 1.0
     for one in tokens[place].get("top_logprobs") or ():
         share = math.exp(min(0.0, float(one["logprob"])))
-        whole += share
+        whole, least = whole + share, min(least, share)
         if (letter := letter_of(one["token"])) in letters:
             shares[letters.index(letter)] += share
-    # Some services return 0 for every token.
-    return shares if whole < 1.01 and shares.any() else None
+    if not (whole < 1.01 and shares.any()):  # some services return 0 for every token
+        return None
+    absent = shares == 0
+    shares[absent] = min(least, max(0.0, 1 - whole) / max(1, absent.sum()))
+    return shares
 
 
 @register_model(SCHEME)

@@ -13,8 +13,11 @@ def decimals_of(probabilities: np.ndarray) -> int | None:
     values = np.asarray(probabilities, np.float64)
     for decimals in _DECIMALS:
         scaled = values * 10.0**decimals
-        if np.abs(scaled - np.round(scaled)).max(initial=0) < 10.0 ** (decimals - 7):
-            return decimals
+        nearest = np.round(scaled)
+        # Those of a model that is almost certain are near to 0 and 1, but not rounded.
+        is_rounded_off = (nearest == 0) & (values > _LEAST)
+        if np.abs(scaled - nearest).max(initial=0) < 10.0 ** (decimals - 7):
+            return None if is_rounded_off.any() else decimals
     return None
 
 

@@ -257,12 +257,13 @@ class QuestionVLM(PaidVLM):
             for place in places:
                 of_image = [next(replies) for _ in parts]
                 unread = unread or next((one for one in of_image if None in one.answers), None)
-                remaining = iter(_floored([one for each in of_image for one in each.answers]))
+                remaining = iter([_whole(one) for each in of_image for one in each.answers])
                 answered[place] = [[next(remaining) for _ in group] for group in groups]
                 self._describe(groups, answered[place], of_image)
         finally:
             stop.set()
         self._count_refused(list(answered.values()), unread)
+        answered = dict(zip(answered, _floored(list(answered.values())), strict=True))
         return [answered[images.first[key]] for key in images.keys]
 
     def _count_refused(
@@ -364,14 +365,22 @@ def _parts(groups: Sequence[Sequence[Question]], most: int) -> list[_Part]:
     return parts
 
 
-def _floored(answers: Sequence[list[float] | None]) -> list[np.ndarray | None]:
-    """Probabilities without zeros: of options, or of a statement being true and false."""
-    whole = [
-        None if one is None else np.array([one[0], 1 - one[0]] if len(one) == 1 else one)
-        for one in answers
-    ]
-    floor = floor_of(np.concatenate([np.zeros(0), *(one for one in answers if one is not None)]))
-    return [None if one is None else np.maximum(one, floor) for one in whole]
+def _whole(answer: list[float] | None) -> np.ndarray | None:
+    """Probabilities of the options, or of a statement being true and false."""
+    if answer is None:
+        return None
+    return np.array([answer[0], 1 - answer[0]] if len(answer) == 1 else answer)
+
+
+def _floored(answered: list[list[list[np.ndarray | None]]]) -> list[list[list[np.ndarray | None]]]:
+    """The answers of a query without zeros."""
+    known = [one for groups in answered for group in groups for one in group if one is not None]
+    floor = floor_of(np.concatenate([np.zeros(0), *known]))
+
+    def raised(one: np.ndarray | None) -> np.ndarray | None:
+        return None if one is None else np.maximum(one, floor)
+
+    return [[[raised(one) for one in group] for group in groups] for groups in answered]
 
 
 def _change(group: Sequence[Question], answers: Sequence[np.ndarray | None]) -> float:

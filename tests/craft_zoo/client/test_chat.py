@@ -81,13 +81,12 @@ def test_a_question_lists_its_options_by_letters(json_server: Start, small_task:
         *(("B dog", 1), ("A dog.", 1), ("a cow", 2), ("A: it is a cat", 0)),
     ],
 )
-def test_a_label_alone_counts_as_certain(
+def test_a_label_alone_is_counted(
     json_server: Start, small_task: Task, said: str, place: int
 ) -> None:
     [row] = probabilities(json_server(lambda _: completion(spoken(said))), small_task)
     assert row.argmax() == place
-    assert row[place] == pytest.approx(1)
-    assert row.sum() < 1.01
+    np.testing.assert_allclose(sorted(row), [0.2, 0.2, 0.6], atol=1e-6)  # (1/2, 1/2, 3/2) / (5/2)
 
 
 LIKELIEST = {"B": 0.4, " B": 0.1, "b": 0.1, "C": 0.2, "The": 0.15, "(A": 0.05}
@@ -115,6 +114,21 @@ def test_probabilities_are_those_in_the_place_of_the_answered_letter(
 
 
 @pytest.mark.parametrize(
+    ("likeliest", "expected"),
+    [
+        ({"B": 0.9, "The": 0.05, "It": 0.04}, [0.005, 0.9, 0.005]),  # 0.01 is missing
+        ({"B": 0.9, "C": 0.02, "It": 0.001}, [0.001, 0.9, 0.02]),  # A is not likelier than It
+        ({"B": 1 - 3e-8, "C": 2e-8, "It": 1e-8}, [1e-12, 1 - 3e-8, 2e-8]),  # nothing is missing
+    ],
+)
+def test_an_option_that_is_not_among_the_likeliest_tokens_is_no_likelier_than_they(
+    json_server: Start, small_task: Task, likeliest: dict[str, float], expected: list[float]
+) -> None:
+    [row] = probabilities(json_server(lambda _: completion(tokens(("B", likeliest)))), small_task)
+    np.testing.assert_allclose(row, np.array(expected) / sum(expected), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
     ("choice", "place"),
     [
         (tokens(("A", {"A": 0.9, "C": 0.1}), " dog"), 1),  # an article
@@ -134,7 +148,7 @@ def test_an_answer_in_words_or_without_log_probabilities_is_a_label(
 ) -> None:
     [row] = probabilities(json_server(lambda _: completion(choice)), small_task)
     assert row.argmax() == place
-    assert row[place] == pytest.approx(1)
+    np.testing.assert_allclose(sorted(row), [0.2, 0.2, 0.6], atol=1e-6)
 
 
 def test_the_order_of_the_options_permutes_the_probabilities(
@@ -232,7 +246,7 @@ def knows_five(body: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(
     ("service", "expected", "said"),
     [
-        (thinks, [0, 1, 0], "with max_completion_tokens=8"),
+        (thinks, [0.2, 0.6, 0.2], "with max_completion_tokens=8"),
         (knows_five, FROM_TOKENS, "is asked with top_logprobs=5 (Requested sample"),
     ],
 )
@@ -322,7 +336,7 @@ def test_repeated_labels_are_counted(json_server: Start, small_task: Task) -> No
         return completion(*map(spoken, ("A", "A", "I cannot say", "C")))
 
     [row] = probabilities(json_server(answer), small_task, repeats=4)
-    np.testing.assert_allclose(row[[0, 2]], [2 / 3, 1 / 3], atol=1e-6)
+    np.testing.assert_allclose(row, np.array([2.5, 0.5, 1.5]) / 4.5, atol=1e-6)
 
 
 def test_a_service_that_gives_one_answer_in_place_of_several_is_a_sentence(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,16 @@ def test_zeros_are_half_a_unit_of_the_last_decimal(service: Any, small_task: Tas
     assert logits.min() == pytest.approx(np.log(0.0005))
     odds = vlm.independent([f"word {n}" for n in range(200)]).score("a {}", images)
     assert np.abs(odds).max() < np.log(1 / 0.0005) + 1e-6
+
+
+def test_an_image_without_decimals_is_floored_as_the_others(
+    service: Any, small_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = cycle([[1.0, 0.0, 0.0], [0.1234, 0.8766, 0.0]])
+    monkeypatch.setattr(service, "_probabilities", lambda image, texts: next(answers))
+    vlm = connect(service)
+    logits = vlm.classifier(["a", "b", "c"]).score("a {}", vlm.images(small_task.train.images))
+    np.testing.assert_allclose(np.exp(logits.min(axis=1)), 0.00005, rtol=1e-4)
 
 
 def test_anchors_are_statements(service: Any, small_task: Task) -> None:

@@ -28,6 +28,12 @@ def test_a_rounded_zero_is_half_of_the_last_decimal() -> None:
     np.testing.assert_allclose(np.exp(log_of(unrounded)[0, 2]), 1e-12, rtol=1e-4)
 
 
+def test_a_model_that_is_almost_certain_does_not_round() -> None:
+    answers = np.array([[1 - 2e-8, 1e-8, 1e-8], [1.0, 3e-11, 0.0]])
+    assert decimals_of(answers) is None
+    np.testing.assert_allclose(np.exp(log_of(answers[:1])), answers[:1], rtol=1e-4)
+
+
 def test_what_is_missing_is_shared_by_the_zeros() -> None:
     exact = np.array([[1 / 3, 1 / 6, 1 / 7, 0.0, 0.0, 0.0], [0.9, 0.01, 0.0, 0.0, 0.0, 0.0]])
     found = np.exp(log_of(exact))
