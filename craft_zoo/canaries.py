@@ -17,6 +17,7 @@ from scipy.special import log_softmax
 from craft_zoo.data.images import ImageSource, open_image
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError
+from craft_zoo.threads import in_threads
 
 if TYPE_CHECKING:
     from craft_zoo.adapter import Adapter
@@ -97,7 +98,8 @@ def count_among(canaries: Canaries, images: Sequence[ImageSource]) -> int:
         CraftZooError: an image cannot be read.
     """
     known = {copy.tobytes() for copy in canaries.images}
-    return len(known & {_small(image).tobytes() for image in images})
+    copies = (small.tobytes() for small in in_threads(_small, images))
+    return len({copy for copy in copies if copy in known})  # a set of all would be large
 
 
 def _small(image: ImageSource) -> np.ndarray:

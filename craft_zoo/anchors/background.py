@@ -132,7 +132,8 @@ class Background:
             write_atomically(path, sealed({"format": _FORMAT, **asdict(self), "covariance": rows}))
         except OSError as error:
             raise CraftZooError(
-                f"{path} cannot be written ({error.strerror}): name another file (--out)"
+                f"{path} cannot be written ({error.strerror}): free disk space or make the folder "
+                f"writable, then rerun the same command, which pays for nothing again"
             ) from None
 
     def whitening(self, words: Sequence[str]) -> np.ndarray:
@@ -177,13 +178,22 @@ def ask_background(
         CraftZooError: there are too few images or too many words, or an image cannot be read.
     """
     words = background_words(n_words)
-    if len(images) < 2:
-        raise CraftZooError("a background needs at least two images: give more")
+    check_images(images)
     box = vlm.independent(words)
     asked = Anchors(words, several(box.initial_prompt))
     logits = asked.logits(box, vlm.images(images, progress, keep=False)).astype(np.float64)
     covariance = np.cov(centred(logits), rowvar=False)
     return Background(vlm.name, len(images), words, covariance, vlm.identity())
+
+
+def check_images(images: Sequence[ImageSource]) -> None:
+    """Check that there are images enough for a background.
+
+    Raises:
+        CraftZooError: there are fewer than two.
+    """
+    if len(images) < 2:
+        raise CraftZooError("a background needs at least two images: give more")
 
 
 def background_words(count: int) -> tuple[str, ...]:

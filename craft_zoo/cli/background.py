@@ -12,7 +12,14 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from craft_zoo.anchors.background import IMAGES, WORDS, ask_background, background_words
+from craft_zoo.anchors.background import (
+    IMAGES,
+    WORDS,
+    ask_background,
+    background_words,
+    check_images,
+)
+from craft_zoo.blackbox import DEFAULT_INIT, as_template
 from craft_zoo.blackbox.base import Asked
 from craft_zoo.cli.arguments import (
     add_model_arguments,
@@ -83,9 +90,9 @@ def run(options: argparse.Namespace) -> int:
     words = background_words(options.words)
     images, left_out = _images(options)
     say_skipped("The images", left_out, console)
+    check_images(images)
     vlm = read_model(options).open()
-    template = vlm.independent(words).template
-    usage = vlm.expected_usage([Asked((template,), words)], images, words)
+    usage = vlm.expected_usage([Asked((as_template(DEFAULT_INIT),), words)], images, words)
     check_limits(options, usage, "lower --count")
     console.print(
         f"Asking about {counted(len(words), 'word')} on {counted(len(images), 'image')}: "

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from craft_zoo.adapter import Adapter
 from craft_zoo.anchors import Anchors, Background, BackgroundFile, ask_background
 from craft_zoo.benchmarks import RunSpec, combine, cross
+from craft_zoo.blackbox import ModelSpec
 from craft_zoo.cli.main import main
 from craft_zoo.craft import CraftConfig, RefinerFitter
 from craft_zoo.data import DatasetSpec, dead_leaves, few_shot, load_dataset
@@ -139,7 +141,8 @@ def test_a_file_is_read_as_it_was_saved(tmp_path: Path) -> None:
     read = BackgroundFile(str(path)).load()
     assert (read.model, read.images, read.words) == ("craft-mini", 50, WORDS)
     np.testing.assert_allclose(read.covariance, known.covariance, rtol=1e-5)
-    with pytest.raises(CraftZooError, match=r"no/m\.background cannot be written"):
+    mend = "free disk space or make the folder writable, then rerun the same command"
+    with pytest.raises(CraftZooError, match=rf"no/m\.background cannot be written \(.*\): {mend}"):
         known.save(tmp_path / "no" / "m.background")
 
 
@@ -261,6 +264,33 @@ def test_the_command_says_what_it_costs_and_pays_once(
     assert "Asking about 20 words on 9 images: 9 predictions, a price of 9.00" in said
     assert shlex.join(["--set", f"background={made}"]) in said
     assert made.read_bytes() == before
+
+
+def test_a_single_image_is_refused_before_the_model_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ModelSpec, "open", lambda _: pytest.fail("opened"))
+    command = ["background", str(tmp_path / "a.png"), "--out", str(tmp_path / "m.background")]
+    assert main(command) == 2
+    said = capsys.readouterr()
+    assert "a background needs at least two images: give more" in said.err
+    assert not said.out
+
+
+def test_the_words_are_opened_once(
+    tiny_craft_mini: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    independent = OpenCLIP.independent
+
+    def counted(*arguments: Any) -> Any:
+        opened.append(arguments)
+        return independent(*arguments)
+
+    monkeypatch.setattr(OpenCLIP, "independent", counted)
+    command = ["background", "--count", "2", "--words", "4", "--out", str(tmp_path / "m")]
+    assert main(command) == 0
+    assert len(opened) == 1
 
 
 def test_the_command_that_it_names_works(
