@@ -54,6 +54,7 @@ class Adapter:
         canaries: images, and the model's answers about them when it was tuned; None: not kept.
         answer_options: the model's :attr:`VLM.answer_options` when it was tuned.
         served: the :meth:`VLM.identity` of the model when it was tuned; {}: unknown.
+        decimals: the model's :attr:`VLM.decimals` when it was tuned, by which it reads zeros alike.
     """
 
     solution: Solution
@@ -66,6 +67,7 @@ class Adapter:
     canaries: Canaries | None = None
     answer_options: str = ""
     served: dict[str, str] = field(default_factory=dict)
+    decimals: int | None = None
 
     def __repr__(self) -> str:
         return f"<Adapter of {self.model} for {len(self.classnames):,} classes: {self.solution!r}>"
@@ -81,6 +83,7 @@ class Adapter:
             box.template,
             answer_options=vlm.answer_options,
             served=vlm.identity(),
+            decimals=vlm.decimals,
         )
 
     def predict(self, vlm: VLM, images: Sequence[ImageSource]) -> np.ndarray:
@@ -149,6 +152,7 @@ class Adapter:
             said = f"the adapter was tuned on {self.model}, and {vlm.name} is asked now: {mend}"
         if said:  # no error: in half precision, or at another address, answers are nearly the same
             warnings.warn(said, CraftZooWarning, stacklevel=2)
+        vlm.note_decimals(self.decimals)
         return box
 
     def save(self, path: str | Path) -> None:
@@ -208,6 +212,8 @@ class Adapter:
             about["answer_options"] = self.answer_options
         if self.served:
             about["served"] = self.served
+        if self.decimals is not None:
+            about["decimals"] = self.decimals
         if self.tuned is not None:
             about["tuned"] = asdict(self.tuned)
         tensors: dict[str, np.ndarray] = {}
@@ -262,6 +268,7 @@ class Adapter:
                 _canaries(tensors),
                 about.get("answer_options") or "",
                 about.get("served") or {},
+                about.get("decimals"),
             )
         except CraftZooError:
             raise

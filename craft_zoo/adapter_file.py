@@ -18,8 +18,8 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
 from craft_zoo.tuning_record import TuningRecord
 
-FORMAT = "craft-zoo adapter 10"
-_READ = tuple(f"craft-zoo adapter {version}" for version in range(3, 11))
+FORMAT = "craft-zoo adapter 11"
+_READ = tuple(f"craft-zoo adapter {version}" for version in range(3, 12))
 _ENTRY = "craft_zoo"  # of the metadata
 _HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a megabyte
 _MOST_TEXTS = 100_000
@@ -72,6 +72,7 @@ class Header(BaseModel):
     tuned: TuningRecord | None = None
     answer_options: _Text | None = None
     served: Annotated[dict[_Text, _Text], Field(min_length=1, max_length=16)] | None = None
+    decimals: Annotated[int, Field(ge=1, le=12)] | None = None
     checksum: str | None = None
 
 

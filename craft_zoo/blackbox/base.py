@@ -216,6 +216,8 @@ class VLM(ABC):
             part of the name; "" if all have their defaults.
         precision: floating-point type of a model on this machine: ``fp32``, ``fp16`` or ``bf16``.
         refused: number of questions that a service has refused to answer.
+        decimals: most decimals that a service's probabilities were seen to have, which tell what a
+            zero stands for; None: not known, or it returns no probabilities.
     """
 
     name: str
@@ -229,6 +231,12 @@ class VLM(ABC):
     answer_options: str = ""
     precision: str = "fp32"
     refused: int = 0
+    decimals: int | None = None
+
+    def note_decimals(self, decimals: int | None) -> None:
+        """Raise :attr:`decimals` to a number that answers or an adapter show; None: they do not."""
+        if decimals is not None:
+            self.decimals = max(decimals, self.decimals or 0)
 
     @abstractmethod
     def images(
@@ -421,6 +429,15 @@ class WrappedVLM(VLM):
         self.asks_texts_apart, self.answer_options = vlm.asks_texts_apart, vlm.answer_options
         self.in_flight, self.images_in_flight = vlm.in_flight, vlm.images_in_flight
         self.precision = vlm.precision
+
+    @property
+    def decimals(self) -> int | None:  # type: ignore[override]
+        """See :attr:`VLM.decimals`, which grows as answers come."""
+        return self._vlm.decimals
+
+    def note_decimals(self, decimals: int | None) -> None:
+        """See :meth:`VLM.note_decimals`."""
+        self._vlm.note_decimals(decimals)
 
     def images(
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True

@@ -27,7 +27,7 @@ from craft_zoo.blackbox.base import (
     own_images,
 )
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, filled
-from craft_zoo.client.probabilities import log_of
+from craft_zoo.client.probabilities import decimals_of, log_of
 from craft_zoo.data.images import ImageSource, as_images, open_image
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.threads import in_order
@@ -260,7 +260,8 @@ class _CallableVLM(VLM):
                 CraftZooWarning,
                 stacklevel=2,
             )
-        return log_of(scores)
+        self.note_decimals(decimals_of(scores))
+        return log_of(scores, self.decimals)
 
     def _warn_of_probabilities(self, scores: np.ndarray) -> None:
         """Warn once if all scores of an image are positive and add up to 1 or 100."""

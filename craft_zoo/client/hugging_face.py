@@ -20,7 +20,7 @@ from craft_zoo.client.failures import MISREAD, status_failure
 from craft_zoo.client.files import ImageFiles, upright_file_of
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import PaidVLM, Reply
-from craft_zoo.client.probabilities import log_of
+from craft_zoo.client.probabilities import decimals_of, log_of
 from craft_zoo.client.retrying import Damaged, Retrying, clamped
 from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.errors import CraftZooError
@@ -201,7 +201,9 @@ class _Endpoint(WordBox):
         answers: dict[str | tuple[str, ...], np.ndarray] = {}
         for prompt in prompts:
             if prompt not in answers:
-                answers[prompt] = log_of(self._ask(prompt, images, name))
+                found, owner = self._ask(prompt, images, name), self._owner
+                owner.note_decimals(decimals_of(found))
+                answers[prompt] = log_of(found, owner.decimals)
             yield answers[prompt].copy()
 
     def _ask(

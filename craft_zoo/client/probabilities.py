@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import numpy as np
 
-_LEAST = 1e-12  # in place of the zeros of probabilities that are not rounded
-_DECIMALS = (3, 4, 5, 6)  # to which services round
+UNROUNDED = 12  # decimals: smaller probabilities make no difference
+_ROUNDED = range(1, 7)  # decimals to which services round
+_ASSUMED = 3  # decimals, where answers do not show them
+_ENOUGH = 5  # probabilities that end after one or two decimals seldom do so by chance
 
 
 def decimals_of(probabilities: np.ndarray) -> int | None:
-    """Number of decimals to which probabilities of any shape are rounded; None: they are not."""
+    """Number of decimals to which probabilities are rounded, :data:`UNROUNDED` if they are not.
+
+    Args:
+        probabilities: of any shape. Those that are 0 or 1 show nothing.
+
+    Returns:
+        None: there are too few to know it.
+    """
     values = np.asarray(probabilities, np.float64)
-    for decimals in _DECIMALS:
+    values = values[(values > 10.0**-UNROUNDED) & (values < 1)]
+    for decimals in _ROUNDED:
         scaled = values * 10.0**decimals
         nearest = np.round(scaled)
         # Those of a model that is almost certain are near to 0 and 1, but not rounded.
-        is_rounded_off = (nearest == 0) & (values > _LEAST)
-        if np.abs(scaled - nearest).max(initial=0) < 10.0 ** (decimals - 7):
-            return None if is_rounded_off.any() else decimals
-    return None
+        if np.abs(scaled - nearest).max(initial=0) < 10.0 ** (decimals - 7) and nearest.all():
+            return decimals if decimals >= _ASSUMED or values.size >= _ENOUGH else None
+    return UNROUNDED
 
 
-def floor_of(probabilities: np.ndarray) -> float:
-    """Probability that replaces a zero: half of the last decimal, if probabilities are rounded.
+def floor_of(decimals: int | None) -> float:
+    """Probability that replaces a zero: half of the last decimal.
 
-    A service that rounds to d decimals returns multiples of 10⁻ᵈ only.
+    Args:
+        decimals: see :func:`decimals_of`.
     """
-    decimals = decimals_of(probabilities)
-    return _LEAST if decimals is None else 0.5 * 10.0**-decimals
+    return 0.5 * 10.0 ** -(_ASSUMED if decimals is None else decimals)
 
 
-def log_of(probabilities: np.ndarray) -> np.ndarray:
+def log_of(probabilities: np.ndarray, decimals: int | None) -> np.ndarray:
     """Natural logarithms of (N, C) probabilities, float32 and finite.
 
     Zeros become :func:`floor_of`. If a row's sum shows that the service left out its small
@@ -38,7 +47,7 @@ def log_of(probabilities: np.ndarray) -> np.ndarray:
     smallest probability of the row.
     """
     known = np.asarray(probabilities, np.float64)
-    floor = floor_of(known)
+    floor = floor_of(decimals)
     zeros = known <= 0
     count = zeros.sum(axis=-1, keepdims=True)
     missing = 1 - known.sum(axis=-1, keepdims=True)

@@ -30,7 +30,7 @@ from craft_zoo.client.paid import (
     sample_of,
     token_count,
 )
-from craft_zoo.client.probabilities import decimals_of, floor_of
+from craft_zoo.client.probabilities import UNROUNDED, decimals_of, floor_of
 from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource
@@ -263,8 +263,16 @@ class QuestionVLM(PaidVLM):
         finally:
             stop.set()
         self._count_refused(list(answered.values()), unread)
-        answered = dict(zip(answered, _floored(list(answered.values())), strict=True))
+        self._floor(list(answered.values()))
         return [answered[images.first[key]] for key in images.keys]
+
+    def _floor(self, answered: list[list[list[np.ndarray | None]]]) -> None:
+        """Replace the zeros in the answers of a query."""
+        known = [one for groups in answered for group in groups for one in group if one is not None]
+        if known:
+            self.note_decimals(decimals_of(np.concatenate(known)))
+        for one in known:
+            np.maximum(one, floor_of(self.decimals), out=one)
 
     def _count_refused(
         self, answered: list[list[list[np.ndarray | None]]], first: Reply | None
@@ -309,9 +317,13 @@ class QuestionVLM(PaidVLM):
             return
         most = max(len(question.options) for group in groups for question in group)
         decimals = decimals_of(np.concatenate(raw))
-        rounded = "unrounded probabilities"
+        rounded = "probabilities"
         if decimals is not None:
-            rounded = f"probabilities of {decimals} decimals"
+            rounded = (
+                "unrounded probabilities"
+                if decimals == UNROUNDED
+                else f"probabilities of {counted(decimals, 'decimal')}"
+            )
         sources = sorted({reply.source for reply in replies} - {""}) or [rounded]
         words = [f"answers {f'{most} options' if most else 'statements'} by {', '.join(sources)}"]
         refused = sum(one is None for reply in replies for one in reply.answers)
@@ -370,17 +382,6 @@ def _whole(answer: list[float] | None) -> np.ndarray | None:
     if answer is None:
         return None
     return np.array([answer[0], 1 - answer[0]] if len(answer) == 1 else answer)
-
-
-def _floored(answered: list[list[list[np.ndarray | None]]]) -> list[list[list[np.ndarray | None]]]:
-    """The answers of a query without zeros."""
-    known = [one for groups in answered for group in groups for one in group if one is not None]
-    floor = floor_of(np.concatenate([np.zeros(0), *known]))
-
-    def raised(one: np.ndarray | None) -> np.ndarray | None:
-        return None if one is None else np.maximum(one, floor)
-
-    return [[[raised(one) for one in group] for group in groups] for groups in answered]
 
 
 def _change(group: Sequence[Question], answers: Sequence[np.ndarray | None]) -> float:

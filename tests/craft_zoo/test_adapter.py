@@ -257,7 +257,7 @@ def test_a_header_alone_can_be_an_adapter(tmp_path: Path) -> None:
         {"anchors": [5]},
         {"anchor_templates": ["a {}"]},
         {"format": ["craft-zoo adapter 4"]},
-        {"format": "craft-zoo adapter 11"},
+        {"format": "craft-zoo adapter 12"},
         {"answer_options": ""},
         {"served": {}},
         {"served": {"name": 5}},

@@ -118,7 +118,7 @@ def test_probabilities_are_those_in_the_place_of_the_answered_letter(
     [
         ({"B": 0.9, "The": 0.05, "It": 0.04}, [0.005, 0.9, 0.005]),  # 0.01 is missing
         ({"B": 0.9, "C": 0.02, "It": 0.001}, [0.001, 0.9, 0.02]),  # A is not likelier than It
-        ({"B": 1 - 3e-8, "C": 2e-8, "It": 1e-8}, [1e-12, 1 - 3e-8, 2e-8]),  # nothing is missing
+        ({"B": 1 - 3e-8, "C": 2e-8, "It": 1e-8}, [5e-13, 1 - 3e-8, 2e-8]),  # nothing is missing
     ],
 )
 def test_an_option_that_is_not_among_the_likeliest_tokens_is_no_likelier_than_they(
