@@ -234,7 +234,7 @@ def check_backgrounds(runs: Iterable[RunSpec], vlm: VLM) -> None:
     """Check that the backgrounds of runs are of their model, before the first billed query.
 
     Raises:
-        CraftZooError: one is of another model, or its file cannot be read.
+        CraftZooError: one is of another model or has too few words, or its file cannot be read.
     """
     for run in runs:
         check_background(run.method, run.config, vlm)

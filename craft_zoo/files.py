@@ -118,8 +118,9 @@ class HashedPath(str):
     what: ClassVar[str]
     limit: ClassVar[int] = 2**24
 
-    def __new__(cls, text: str) -> Self:
+    def __new__(cls, text: str | Path | None) -> Self:
         """Add the hash of the present file to a path without one, unless the file is missing."""
+        text = str(text or "")
         if text and not _HASHED.fullmatch(text):
             with suppress(CraftZooError):  # content() raises the error
                 text = f"{text}#{_hash(cls._read(text))}"

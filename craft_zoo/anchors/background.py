@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from craft_zoo.anchors.anchors import Anchors
 from craft_zoo.anchors.words import anchor_words, word_list
 from craft_zoo.blackbox.base import VLM, Progress, check_described, several
+from craft_zoo.counts import checked_whole
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import HashedPath, write_atomically
@@ -121,7 +122,7 @@ class Background:
         mend = "make a background of it with craft-zoo background"
         check_described(vlm.name, self.described, now, f"{path} was made", mend)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write a file that :class:`BackgroundFile` reads.
 
         Raises:
@@ -129,7 +130,9 @@ class Background:
         """
         rows = [[float(f"{value:.6g}") for value in row] for row in self.covariance]
         try:
-            write_atomically(path, sealed({"format": _FORMAT, **asdict(self), "covariance": rows}))
+            write_atomically(
+                Path(path), sealed({"format": _FORMAT, **asdict(self), "covariance": rows})
+            )
         except OSError as error:
             raise CraftZooError(
                 f"{path} cannot be written ({error.strerror}): free disk space or make the folder "
@@ -200,9 +203,9 @@ def background_words(count: int) -> tuple[str, ...]:
     """The words of a background, the same for all models.
 
     Raises:
-        CraftZooError: the count is below 2 or above the number of shipped words.
+        CraftZooError: the count is no whole number from 2 to the number of shipped words.
     """
-    most = len(word_list())
+    most, count = len(word_list()), checked_whole("n_words", count, 0)
     if not 2 <= count <= most:
         raise CraftZooError(
             f"a background has 2 to {most:,} words, not {count:,}: change n_words (--words)"

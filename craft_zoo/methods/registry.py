@@ -323,7 +323,8 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
 
 
 def check_background(name: str, config: CraftConfig, vlm: VLM) -> None:
-    """Check before the first query that the background of the settings is of the model.
+    """Check before the first query that the background of the settings is of the model, and has
+    words enough.
 
     Args:
         name: name of the method, which may not read that setting.
@@ -331,11 +332,17 @@ def check_background(name: str, config: CraftConfig, vlm: VLM) -> None:
         vlm: the model.
 
     Raises:
-        CraftZooError: it is of another model, or its file cannot be read.
+        CraftZooError: it is of another model or has too few words, or its file cannot be read.
     """
     if "background" in find_method(name).settings and config.background:
         file = BackgroundFile(config.background)
-        file.load().check_model(vlm, file.path)
+        background = file.load()
+        background.check_model(vlm, file.path)
+        if config.anchors > (words := len(background.words)):
+            raise CraftZooError(
+                f"{config.anchors} anchors were asked for and there are {words} words in "
+                f"{file.path}: lower the setting anchors, or make it of more words (--words)"
+            )
 
 
 def most_predictions(name: str, config: CraftConfig, budget: int, images: int, classes: int) -> int:

@@ -209,6 +209,20 @@ def test_a_background_of_another_model_is_refused_before_the_first_run(
     assert not list(tmp_path.glob("out/**/*.json"))
 
 
+@pytest.mark.usefixtures("tiny_craft_mini")
+def test_so_is_one_of_too_few_words(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Background("craft-mini", 9, ("a", "b", "c"), np.eye(3)).save(tmp_path / "three words")
+    arguments = ["bench", "--dataset", f"folder:{folder}", "--shots", "2", "--budget", "20"]
+    arguments += ["--method", "zero-shot", "--method", "anchors", "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--set", f"background={tmp_path / 'three words'}"]) == 2
+    said = capsys.readouterr().err
+    assert "256 anchors were asked for and there are 3 words in" in said
+    assert "lower the setting anchors, or make it of more words (--words)" in said
+    assert not list(tmp_path.glob("out/**/*.json"))
+
+
 @pytest.mark.parametrize("execute", [functools.partial(run_in_processes, jobs=2), run_on_ray])
 def test_so_it_is_in_the_library(
     execute: Callable[..., Any], vlm: OpenCLIP, folder: Path, tmp_path: Path

@@ -137,8 +137,8 @@ def test_a_background_shows_which_small_differences_matter(shots: int) -> None:
 
 def test_a_file_is_read_as_it_was_saved(tmp_path: Path) -> None:
     path, known = tmp_path / "m.background", background()
-    known.save(path)
-    read = BackgroundFile(str(path)).load()
+    known.save(str(path))
+    read = BackgroundFile(path).load()
     assert (read.model, read.images, read.words) == ("craft-mini", 50, WORDS)
     np.testing.assert_allclose(read.covariance, known.covariance, rtol=1e-5)
     mend = "free disk space or make the folder writable, then rerun the same command"
@@ -177,6 +177,8 @@ def test_a_setting_names_the_content_of_the_file(tmp_path: Path) -> None:
     background().save(path)
     first = CraftConfig(background=str(path))
     assert first == CraftConfig(background=first.background)
+    assert first == CraftConfig(background=path)  # type: ignore[arg-type]
+    assert CraftConfig() == CraftConfig(background=None)  # type: ignore[arg-type]
     assert readers_of("background") == ["anchors", "craft-anchors"]
     background(1).save(path)
     assert CraftConfig(background=str(path)) != first
@@ -237,6 +239,8 @@ def test_the_model_is_asked_once_about_each_image(tiny_vlm: OpenCLIP) -> None:
     for count in (1, 99_999):
         with pytest.raises(CraftZooError, match=rf"2 to 1,095 words, not {count:,}: change"):
             ask_background(tiny_vlm, dead_leaves(2), n_words=count)
+    with pytest.raises(CraftZooError, match="n_words must be a whole number"):
+        ask_background(tiny_vlm, dead_leaves(2), n_words=2.5)  # type: ignore[arg-type]
     with pytest.raises(CraftZooError, match="at least two images"):
         ask_background(tiny_vlm, dead_leaves(1), n_words=2)
 
