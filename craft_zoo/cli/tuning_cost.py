@@ -100,9 +100,14 @@ def highest_cost(
     expected = expected_usage(vlm, rehearsed, task.train.images, task.classnames, init)
     # An image is measured under the initial prompt and as a deployed one, with its anchors.
     measured = [Asked((init,)), Asked((init,)), *rehearsed.deployed]
-    count = -(-estimate.predictions // sum(len(one.prompts) for one in measured))
-    images = [task.train.images[0]] * count
-    more = vlm.expected_usage(measured, images, task.classnames, init) if images else Usage()
+    more = Usage()
+    if estimate.kind == "whole":  # each fold but one is in the images of all folds but one
+        more = expected.scaled(estimate.runs - 2)
+        more += vlm.expected_usage(measured, task.train.images, task.classnames, init)
+    elif estimate.predictions:
+        count = -(-estimate.predictions // sum(len(one.prompts) for one in measured))
+        images = [task.train.images[0]] * count
+        more = vlm.expected_usage(measured, images, task.classnames, init)
     if kept:
         more += vlm.expected_usage(measured[1:], kept, task.classnames, init).scaled(times)
     more = replace(more, predictions=estimate.predictions)

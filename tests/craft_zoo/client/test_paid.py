@@ -221,6 +221,22 @@ def test_a_dry_run_knows_the_tokens_to_15_percent(
     assert last.endswith(f"out.adapter IMAGES… --model {server.name(protocol)}")
 
 
+def test_a_dry_run_counts_the_anchors_of_cross_validation(
+    server: Any, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two folds are one more run, and measuring is another under the initial prompt as well."""
+
+    def tokens(method: str, estimate: str) -> int:
+        command = ["tune", f"folder:{photos}", "--shots", "2", "--method", method, "--no-canaries"]
+        command += ["--model", server.name("openai"), "--estimate", estimate, "--dry-run"]
+        assert main([*command, "--out", str(tmp_path / "out.adapter")]) == 0
+        [said] = re.findall(r"([\d,]+) input tokens", capsys.readouterr().out)
+        return int(said.replace(",", ""))
+
+    together = 3 * tokens("anchors", "none") + tokens("refine", "none")
+    assert tokens("anchors", "cross-validate") == pytest.approx(together, rel=1e-3)
+
+
 def test_a_dry_run_refuses_a_method_that_asks_with_contexts(
     server: Any, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
