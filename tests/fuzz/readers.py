@@ -42,7 +42,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.anchors import Anchors
+from craft_zoo.anchors import Anchors, Background, BackgroundFile
 from craft_zoo.benchmarks import Plan, RunSpec, read_plan, read_results, tidy
 from craft_zoo.benchmarks.statistics import summarize
 from craft_zoo.benchmarks.store import Point, RunStore
@@ -332,6 +332,21 @@ def _changed_record(rng: random.Random, content: bytes) -> bytes:
     return json.dumps(changed).encode()
 
 
+def _background() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "background"
+        described = {"fingerprint": "0"}
+        Background("m", 9, ("a", "b", "c"), np.eye(3) - 1 / 3, described).save(path)
+        return path.read_bytes()
+
+
+def _read_background(content: bytes, folder: Path) -> None:
+    path = folder / "background"
+    path.write_bytes(content)
+    known = BackgroundFile(path).load()
+    known.whitening(known.words[:2])
+
+
 def _read_record(content: bytes, folder: Path) -> None:
     path = folder / "runs" / "x" / "run.json"
     path.parent.mkdir(parents=True)
@@ -598,6 +613,7 @@ def targets() -> dict[str, Target]:
         Target("plan-toml", [_TOML], _read_plan("toml")),
         Target("record", [_record()], _read_record, _changed_record),
         Target("config", [_CONFIG], _read_config, _changed_record),
+        Target("background", [_background()], _read_background, _changed_record),
         Target("journal", [_journal()], _read_journal),
         Target("image", _IMAGES, _read_image),
         Target("folder", [_folder()], _read_folder, changed_json),
