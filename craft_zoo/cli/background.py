@@ -8,6 +8,7 @@ different as possible serve best; without any, the images are drawn.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ from craft_zoo.cli.resuming import resumable
 from craft_zoo.console import open_console
 from craft_zoo.counts import counted
 from craft_zoo.data import dead_leaves, list_images
+from craft_zoo.data.broken import find_broken
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.seeding import generator
@@ -74,6 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of words that each image is scored on; anchors are drawn from them, without "
         f"class names (default: {WORDS}, for 256 anchors)",
     )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out images that cannot be read; without it, such an image ends the command "
+        "before the model is asked",
+    )
     add_model_arguments(parser)
     group_of(parser, "money").add_argument(
         "--dry-run", action="store_true", help="print the cost; send no query and write no file"
@@ -101,7 +109,8 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.dry_run:
         return 0
-    about = [str(len(images)), str(len(words)), *map(str, options.images)]
+    # A relative path means other images in another working folder.
+    about = [str(len(images)), str(len(words)), *map(os.path.abspath, options.images)]
     with resumable(vlm, out, "background", about, console) as asked:
         with query_progress() as progress:
             background = ask_background(asked, images, options.words, progress=ReadingBar(progress))
@@ -126,4 +135,7 @@ def _images(options: argparse.Namespace) -> tuple[Sequence[ImageSource], list[st
         return dead_leaves(options.count), []
     images, left_out = list_images(options.images)
     places = generator(0, "background").permutation(len(images))[: options.count]
-    return [images[place] for place in sorted(places)], left_out
+    chosen = [images[place] for place in sorted(places)]
+    broken = find_broken(chosen) if options.skip_bad else {}
+    kept = [image for place, image in enumerate(chosen) if place not in broken]
+    return kept, [*broken.values(), *left_out]

@@ -281,6 +281,22 @@ def test_a_single_image_is_refused_before_the_model_opens(
     assert not said.out
 
 
+def test_broken_images_are_left_out_if_so_asked(
+    tiny_craft_mini: None, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = next((image_folder / "test").rglob("*.png")), tmp_path / "m.background"
+    path.write_bytes(b"broken")
+    command = ["background", str(image_folder / "test"), "--words", "4", "--out", str(out)]
+    assert main(command) == 2
+    assert f"image {path} cannot be read" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*command, "--skip-bad"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"image {path} cannot be read" in said
+    assert "Asking about 4 words on 8 images" in said
+    assert BackgroundFile(out).load().images == 8
+
+
 def test_the_words_are_opened_once(
     tiny_craft_mini: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,7 +229,9 @@ def test_a_journal_is_in_the_working_folder_where_the_adapters_is_read_only(
     assert not list(tmp_path.glob("*.journal"))
 
 
+@pytest.mark.parametrize("command", ["predict", "background"])
 def test_answers_never_go_to_other_images_of_equal_names_and_sizes(
+    command: str,
     server: Any,
     adapter: Path,
     tmp_path: Path,
@@ -242,7 +244,9 @@ def test_answers_never_go_to_other_images_of_equal_names_and_sizes(
             image = Image.new("RGB", (8, 8), colour)
             image.save(tmp_path / folder / "pictures" / f"{number}.bmp")
     model = ["--model", server.name("chat"), "--model-option", "concurrency=1"]
-    words = ["predict", str(adapter), "pictures", *model]
+    words, out = ["predict", str(adapter), "pictures", *model], tmp_path / "m.background"
+    if command == "background":
+        words = ["background", "pictures", "--words", "4", "--out", str(out), "--force", *model]
     monkeypatch.chdir(tmp_path / "one")
     server.faults = [None, "401"]  # a batch sends equal files once
     assert main(words) == 2
@@ -253,6 +257,11 @@ def test_answers_never_go_to_other_images_of_equal_names_and_sizes(
     monkeypatch.chdir(tmp_path / "one")
     for file in Path("pictures").iterdir():
         file.write_bytes((tmp_path / "two" / "pictures" / file.name).read_bytes())
+    if command == "background":  # a single query, whose requests are known by their bodies
+        of_two = server.answered[1:]
+        assert main(words) == 0
+        assert sorted(server.answered) == sorted([server.answered[0], *of_two, *of_two])
+        return
     assert main(words) == 2
     assert "records other queries than those made now" in capsys.readouterr().err
 
