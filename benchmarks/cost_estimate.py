@@ -110,7 +110,8 @@ def estimate_costs(
     def rehearsal_of(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
         settings = tuple(settings_of(run.method, run.config).items())
         size = rehearsed_size(n_classes, run.shots)
-        key = (run.method, run.optimizer, settings, run.budget, size, queries)
+        anchors = find_method(run.method).anchors(run.config, run.budget, n_classes)
+        key = (run.method, run.optimizer, settings, run.budget, size, queries, anchors)
         if key not in rehearsed:
             rehearsed[key] = rehearse(
                 run.method,

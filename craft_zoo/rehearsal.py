@@ -29,6 +29,7 @@ from craft_zoo.errors import CraftZooError, PromptError
 from craft_zoo.local_features import check_features
 from craft_zoo.methods import (
     Problem,
+    find_method,
     get_method,
     is_white_box,
     most_queries,
@@ -114,6 +115,10 @@ def rehearse(
     if config.local:  # local features need no query
         check_features(config.local)
         config = replace(config, local="")
+    about = find_method(method)
+    if "anchors" in about.settings and not about.uses_optimizer:
+        # As many texts as the budget allows take more queries on fewer classes.
+        budget = 1 + -(-(budget - 1) * whole // n_classes)
     if config.per_image:  # as many anchors on fewer classes
         config = replace(config, per_image=1 + (config.per_image - 1) * whole / n_classes)
     if (batch := f"{method}.batch") in own_settings(method, config):  # one image is as good

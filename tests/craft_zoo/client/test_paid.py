@@ -221,6 +221,26 @@ def test_a_dry_run_knows_the_tokens_to_15_percent(
     assert last.endswith(f"out.adapter IMAGES… --model {server.name(protocol)}")
 
 
+@pytest.mark.parametrize("bank", ["words", "spread"])
+def test_a_dry_run_counts_all_anchors_of_many_classes(
+    server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], bank: str
+) -> None:
+    """With 40 classes, 8 queries suffice for 256 anchors, and 27 for four times as many."""
+    for number in range(40):
+        (folder := tmp_path / "photos" / f"kind {number}").mkdir(parents=True)
+        for image in range(2):
+            Image.new("RGB", (8, 8), (number, image, 0)).save(folder / f"{image}.png")
+
+    def tokens(budget: int) -> str:
+        command = ["tune", f"folder:{tmp_path / 'photos'}", "--shots", "1", "--method", "anchors"]
+        command += ["--set", f"anchor_bank={bank}", "--budget", str(budget), "--estimate", "none"]
+        command += ["--model", server.name("openai"), "--dry-run", "--no-canaries"]
+        assert main([*command, "--out", str(tmp_path / "out.adapter")]) == 0
+        return re.findall(r"([\d,]+) input tokens", capsys.readouterr().out)[0]
+
+    assert tokens(8 if bank == "words" else 27) == tokens(500)
+
+
 def test_a_dry_run_counts_the_anchors_of_cross_validation(
     server: Any, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
