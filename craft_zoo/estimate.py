@@ -161,13 +161,15 @@ def _additional_predictions(
     n_shots, n_classes = len(task.train), len(task.classnames)
     # Augmented views are drawn anew each time, so their answers are never remembered.
     anew = most_predictions(method, config, budget, n_shots, n_classes)
-    anew -= most_prompts(method, config, budget, n_classes) * n_shots
+    asked = most_prompts(method, config, budget, n_classes)
+    anew -= asked * n_shots
     found = find_method(method)
+    anchors = found.anchor_prompts(config, budget, n_classes)
     new = [
-        not found.asks_initial,
+        not (asked and found.asks_initial),
         # Then the template cannot be a context, and zero-shot uses another prompt.
         not words_before(starting_template(config, task.template)),
-        # Each fold chooses its own words, which form another label set.
-        found.chooses_words(config, budget, n_classes),
+        # Each fold chooses its own words, which form another label set; or none were asked about.
+        found.chooses_words(config, budget, n_classes) or (anchors > 0 and not asked),
     ]
     return (n_folds - 1) * anew + sum(new) * n_shots

@@ -87,6 +87,7 @@ def rehearse(
     name: str = "",
     on_service: bool = False,
     vlm: VLM | None = None,
+    classnames: Sequence[str] = (),
 ) -> Rehearsed:
     """Run the method's own code for its first generations, on a small task.
 
@@ -104,6 +105,8 @@ def rehearse(
         name: name of the data set, see :attr:`Problem.name`.
         on_service: whether the model is a service that is asked in words, not with contexts.
         vlm: the model, if it is on this machine; it is not queried.
+        classnames: class names of the data set, for a method with texts of its own for each; ():
+            invented ones.
 
     Raises:
         PromptError: the model does not accept the prompts of the method.
@@ -132,7 +135,7 @@ def rehearse(
     problem = Problem(
         vlm=stand_in,
         box=stand_in.classifier(
-            [f"thing {place}" for place in range(n_classes)],
+            classnames[:n_classes] or [f"thing {place}" for place in range(n_classes)],
             prompt if words_before(prompt) else DEFAULT_INIT,
         ),
         images=images,

@@ -96,6 +96,7 @@ def highest_cost(
         n_classes=n_classes,
         shots=n_images // n_classes,
         on_service=True,
+        classnames=task.classnames,
     )
     expected = expected_usage(vlm, rehearsed, task.train.images, task.classnames, init)
     # An image is measured under the initial prompt and as a deployed one, with its anchors.

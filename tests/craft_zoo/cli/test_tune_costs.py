@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -113,6 +114,27 @@ def test_so_is_an_estimate_on_the_shots_alone(
     assert tune(f"folder:{image_folder}", "--budget", 60, *arguments) == 0
     text = capsys.readouterr().out
     assert "cross-validated" in text
+    assert costs(text, "after") == costs(text, "At most")
+    assert model.counted == sum(costs(text, "after")[1:])
+
+
+@pytest.mark.parametrize("learns", ["false", "true"])
+@pytest.mark.parametrize("estimate", ["auto", "cross-validate"])
+def test_so_is_a_method_with_texts_of_its_own_for_each_class(
+    model: Billed,
+    tune: Callable[..., int],
+    learns: str,
+    estimate: str,
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bank = {name: [f"a {name}", "a colour"] for name in ("red square", "green field", "blue sky")}
+    (tmp_path / "bank.json").write_text(json.dumps(bank))
+    given = ["--set", f"descriptions.file={tmp_path / 'bank.json'}", "--estimate", estimate]
+    given += ["--set", f"descriptions.learns={learns}", "--budget", "9"]
+    assert tune(f"folder:{image_folder}", "--method", "descriptions", *given) == 0
+    text = capsys.readouterr().out
     assert costs(text, "after") == costs(text, "At most")
     assert model.counted == sum(costs(text, "after")[1:])
 

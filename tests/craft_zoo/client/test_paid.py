@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import time
@@ -219,6 +220,18 @@ def test_a_dry_run_knows_the_tokens_to_15_percent(
     last = capsys.readouterr().out.splitlines()[-1]
     assert f"{server.tokens:,} input tokens" in " ".join(last.split())
     assert last.endswith(f"out.adapter IMAGES… --model {server.name(protocol)}")
+
+
+def test_a_dry_run_counts_the_descriptions_of_classes(
+    server: Any, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bank.json").write_text(json.dumps({name: [f"a {name}"] for name in NAMES}))
+    command = ["tune", f"folder:{photos}", "--shots", "2", "--method", "descriptions"]
+    command += ["--set", f"descriptions.file={tmp_path / 'bank.json'}"]
+    command += ["--model", server.name("openai"), "--out", str(tmp_path / "out.adapter")]
+    assert main(command) == 0
+    expected, billed = re.findall(r"([\d,]+) requests", capsys.readouterr().out)
+    assert expected == billed == str(len(server.answered))
 
 
 @pytest.mark.parametrize("bank", ["words", "spread"])
