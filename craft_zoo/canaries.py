@@ -29,7 +29,7 @@ TOLERANCE = 0.01  # of log-probabilities; float32 on different machines differs 
 _LEAST = 1e-6  # difference of probabilities that counts where they are not rounded
 _DECIMALS = (3, 4, 5)
 _JITTER = 3  # factor of the largest difference of two equal answers that gives the tolerance
-_LABEL = 0.95  # least probability of a label that is answered without probabilities
+_SAME = 1e-5  # difference of log-probabilities that are computed of the same number
 _LEVEL = 0.005  # significance of the permutation test: share of unchanged services called changed
 _RATIO = 1.5  # least distance of changed noisy answers, relative to that of the first two answers
 _LEAST_DISTANCE = 0.01  # least distance of changed noisy answers, as a sum of probabilities
@@ -211,7 +211,8 @@ class _Answers:
     ) -> _Answers:
         """Answers from the arguments of :meth:`Solution.refine`."""
         refined = adapter.solution.refine(logits, anchors, local) / adapter.temperature
-        return cls(log_softmax(logits, axis=1), log_softmax(refined, axis=1), _rounding(logits))
+        logs, deployed = log_softmax(logits, axis=1), log_softmax(refined, axis=1)
+        return cls(logs, deployed, _rounding(logits, adapter.decimals))
 
     @property
     def labels(self) -> np.ndarray:
@@ -220,8 +221,14 @@ class _Answers:
 
     @property
     def are_labels(self) -> bool:
-        """Whether they look like labels that were answered without probabilities."""
-        return bool(self.rounding and self.logs.max(axis=1).min() > np.log(_LABEL))
+        """Whether they look like labels that were answered without probabilities.
+
+        Each of several answers then has the same two probabilities, a larger one for one class.
+        """
+        if len(self.logs) < 2:
+            return False
+        ordered = np.sort(self.logs, axis=1)
+        return bool(np.ptp(ordered[:, :-1]) < _SAME and np.ptp(ordered[:, -1]) < _SAME)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -259,8 +266,15 @@ def _compare_noisy(then: _Answers, again: _Answers, now: _Answers) -> _Noisy:
     return _Noisy(is_far and share <= max(_LEVEL, 3.0 ** -far.shape[1]), noise, distance)
 
 
-def _rounding(logits: np.ndarray) -> float:
-    """Unit of the last decimal of answers that are logarithms of rounded probabilities, else 0."""
+def _rounding(logits: np.ndarray, decimals: int | None) -> float:
+    """Unit of the last decimal of answers that are logarithms of rounded probabilities, else 0.
+
+    Args:
+        logits: the answers.
+        decimals: see :attr:`Adapter.decimals`; of older adapters, the answers show them.
+    """
+    if decimals is not None:
+        return 10.0**-decimals
     probabilities = np.exp(logits.astype(np.float64))
     if probabilities.max() > 1 + _LEAST:
         return 0.0

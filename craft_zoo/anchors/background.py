@@ -160,6 +160,28 @@ class Background:
         return ((axes / np.sqrt(variances + ridge)) @ axes.T).astype(np.float32)
 
 
+def directions(x: np.ndarray) -> float:
+    """In how many directions (N, K) features vary: tr(S)² / tr(S²) of their covariance S, up to K.
+
+    K independent features of equal variance vary in K directions. Both traces are estimated without
+    bias (Chen, Zhang and Zhong 2010, "Tests for high-dimensional covariance matrices"), as the
+    covariance of few images has few directions. Below eight images, which show too little, it is 0.
+    """
+    n = len(x)
+    if n < 8:
+        return 0.0
+    products = x.astype(np.float64) @ x.T.astype(np.float64)
+    own = float(np.trace(products)) / n
+    np.fill_diagonal(products, 0)  # sums over different images only
+    total, squares = float(products.sum()), float(np.square(products).sum())
+    of_rows = float(np.square(products.sum(axis=1)).sum())
+    pairs = n * (n - 1)
+    trace = own - total / pairs
+    squared = squares / pairs - 2 * (of_rows - squares) / (pairs * (n - 2))
+    squared += (total**2 - 4 * of_rows + 2 * squares) / (pairs * (n - 2) * (n - 3))
+    return trace**2 / squared if squared * x.shape[1] > trace**2 else float(x.shape[1])
+
+
 def ask_background(
     vlm: VLM,
     images: Sequence[ImageSource],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from craft_zoo.anchors import Anchors, Background, keep_best
+from craft_zoo.anchors import Anchors, Background, directions, keep_best
 from craft_zoo.blackbox.base import ImageSet, Prompt
+from craft_zoo.errors import CraftZooWarning
 from craft_zoo.local_features import LocalClassifier, fit_classifiers, fused
 from craft_zoo.refiner import (
     ConvexRefiner,
@@ -20,12 +22,16 @@ from craft_zoo.refiner import (
     held_out_logits,
     with_discriminants,
 )
-from craft_zoo.refiner.convex import centred
+from craft_zoo.refiner.convex import centred, log_shares
 from craft_zoo.refiner.prior import UNIFORM, log_prior
 from craft_zoo.solution import Solution
+from craft_zoo.tensors import log_softmax, negative_log_likelihood, tensor
 
 # Weight of the discriminants of whitened anchors where nothing can be held out to choose it.
 _ONE_SHOT_DISCRIMINANT = 0.05
+# A background is left out if whitened anchors vary in more than this share of their directions, as
+# those of its own images do in all, or if the held-out loss grows by more than this factor.
+_OWN_DIRECTIONS, _WORSE = 0.6, 1.05
 
 
 @dataclass(kw_only=True)
@@ -120,22 +126,9 @@ class RefinerFitter:
             self.anchors, self.anchor_logits = keep_best(
                 self.anchors, self.anchor_logits, logits, self.labels, self.deployed
             )
-            if self.background is not None:
-                self._whitening = self.background.whitening(self.anchors.texts)
-                self.anchor_logits = centred(self.anchor_logits) @ self._whitening
-        task = logits, self.labels, self.anchor_logits
-        if self.discriminant:
-            chosen, self.cross_fitted = choose_both(*task)
-            given, logistic, discriminant = chosen.weights
-            if given:
-                # A logistic regression alone may invert the logits of a few classes. The deployed
-                # refiner does not, and would become worse while the search reduces its loss.
-                weights = given, logistic + discriminant, 0.0
-                self.cross_fitted = replace(chosen, weights=weights)
-            if self._whitening is not None and held_out_folds(self.labels) is None:
-                chosen = replace(chosen, weights=(0.0, 1.0, _ONE_SHOT_DISCRIMINANT))
-        else:
-            chosen = self.cross_fitted = choose_regularization(*task)
+        chosen, self.cross_fitted = self._chosen_for(logits, self.anchor_logits)
+        if self.background is not None and self.anchors is not None:
+            chosen = self._whiten(self.background, self.anchors, logits, chosen)
         if not self.local:
             return chosen
         experts = fit_classifiers(self.features, self.labels, logits.shape[1])
@@ -145,3 +138,71 @@ class RefinerFitter:
         weight, self.classifier = fused(self.local, experts, self.labels, refined)
         given, logistic, discriminant = (weight * each for each in chosen.weights)
         return replace(chosen, weights=(given, logistic, discriminant))
+
+    def _chosen_for(
+        self, logits: np.ndarray, anchor_logits: np.ndarray | None
+    ) -> tuple[Regularization, Regularization]:
+        """Regularization of the deployed refiner, and of those that a search uses."""
+        task = logits, self.labels, anchor_logits
+        if not self.discriminant:
+            chosen = choose_regularization(*task)
+            return chosen, chosen
+        chosen, cross_fitted = choose_both(*task)
+        given, logistic, discriminant = chosen.weights
+        if given:
+            # A logistic regression alone may invert the logits of a few classes. The deployed
+            # refiner does not, and would become worse while the search reduces its loss.
+            cross_fitted = replace(chosen, weights=(given, logistic + discriminant, 0.0))
+        return chosen, cross_fitted
+
+    def _whiten(
+        self, background: Background, anchors: Anchors, logits: np.ndarray, plain: Regularization
+    ) -> Regularization:
+        """Whiten the anchor logits by the background, unless that makes the refiner worse.
+
+        It does if the background's images are like those of the task: what tells the classes apart
+        is then what varies most in the background, and whitening makes it as small as all else.
+
+        Args:
+            background: the background.
+            anchors: the deployed anchors, M.
+            logits: (N, C) under the prompt.
+            plain: regularization of the refiner without whitening.
+
+        Returns:
+            The regularization of the deployed refiner.
+        """
+        assert self.anchor_logits is not None
+        matrix = background.whitening(anchors.texts)
+        whitened = centred(self.anchor_logits) @ matrix
+        if directions(whitened) > _OWN_DIRECTIONS * len(matrix):
+            _warn_left_out()
+            return plain
+        chosen, cross_fitted = self._chosen_for(logits, whitened)
+        if held_out_folds(self.labels) is None:
+            if self.discriminant:
+                chosen = replace(chosen, weights=(0.0, 1.0, _ONE_SHOT_DISCRIMINANT))
+        else:
+            before = self._held_out_loss(logits, self.anchor_logits, plain)
+            if self._held_out_loss(logits, whitened, chosen) > _WORSE * before:
+                _warn_left_out()
+                return plain
+        self.anchor_logits, self._whitening, self.cross_fitted = whitened, matrix, cross_fitted
+        return chosen
+
+    def _held_out_loss(
+        self, logits: np.ndarray, anchor_logits: np.ndarray, regularization: Regularization
+    ) -> float:
+        """Mean cross-entropy of the images by refiners that were fitted without them."""
+        refined = held_out_logits(logits, self.labels, anchor_logits, regularization)
+        refined += log_shares(self.labels, logits.shape[1])
+        return negative_log_likelihood(log_softmax(tensor(refined)), tensor(self.labels), "mean")
+
+
+def _warn_left_out() -> None:
+    warnings.warn(
+        "the background is left out, as the refiner is better without it: its images are like "
+        "those of the task, make it of photographs as different as possible, or of drawn images",
+        CraftZooWarning,
+        stacklevel=2,
+    )

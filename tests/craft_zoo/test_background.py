@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shlex
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.anchors import Anchors, Background, BackgroundFile, ask_background
+from craft_zoo.anchors import Anchors, Background, BackgroundFile, ask_background, directions
 from craft_zoo.benchmarks import RunSpec, combine, cross
 from craft_zoo.blackbox import ModelSpec
 from craft_zoo.cli.main import main
 from craft_zoo.craft import CraftConfig, RefinerFitter
 from craft_zoo.data import DatasetSpec, dead_leaves, few_shot, load_dataset
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.methods import readers_of
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner.convex import centred
@@ -81,15 +82,56 @@ def test_whitened_logits_vary_alike(seed: int, order: list[str], count: int) -> 
     assert spread(whitened) < max(1.6, spread(given_))
 
 
+@given(st.integers(0, 99), st.integers(2, 30))
+def test_directions_are_counted_from_few_images(seed: int, rank: int) -> None:
+    rng = np.random.default_rng(seed)
+    mixing = np.linalg.qr(rng.standard_normal((40, rank)))[0]
+    few = (rng.standard_normal((12, rank)) + 5) @ mixing.T
+    many = (rng.standard_normal((2000, rank)) + 5) @ mixing.T
+    assert directions(many) == pytest.approx(rank, rel=0.1)
+    assert 0 < directions(few) <= 40
+    assert directions(few[:7]) == 0
+
+
+@pytest.mark.parametrize("shots", [1, 4])
+def test_a_background_of_images_like_those_of_the_task_is_left_out(shots: int) -> None:
+    """Whitening by it would make what tells the classes apart as small as everything else."""
+    rng = np.random.default_rng(2)
+    words = tuple(f"w{number}" for number in range(60))
+    means = 3 * rng.standard_normal((10, 60)) * np.geomspace(1, 0.01, 60)
+
+    def ask(labels: np.ndarray) -> np.ndarray:
+        noise = rng.standard_normal((len(labels), 60)) * np.geomspace(1, 0.01, 60)
+        return (means[labels] + noise).astype(np.float32)
+
+    unlabelled = centred(ask(rng.integers(10, size=500)))
+    own = Background("m", 500, words, np.cov(unlabelled, rowvar=False))
+    labels = np.repeat(np.arange(10), shots)
+    asked, logits = ask(labels), np.zeros((len(labels), 10), np.float32)
+    fitter = fitter_of(labels, words, asked, own)
+    with pytest.warns(CraftZooWarning, match="^the background is left out"):
+        solution = fitter.solution("a {}", fitter.fit(logits))
+    without = fitter_of(labels, words, asked, None)
+    expected = without.solution("a {}", without.fit(logits))
+    new = ask(labels)
+    np.testing.assert_array_equal(solution.refine(logits, new), expected.refine(logits, new))
+
+
 @pytest.mark.parametrize("shots", [1, 3])
 def test_the_deployed_refiner_takes_the_logits_as_they_are(shots: int) -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), shots)
-    logits, asked = (
-        rng.standard_normal((len(labels), count)).astype(np.float32) for count in (4, len(WORDS))
-    )
-    fitter = fitter_of(labels, WORDS, asked, background())
-    refiner = fitter.fit(logits)
+    logits = rng.standard_normal((len(labels), 4)).astype(np.float32)
+    # The classes differ where the background varies least, so that it is not left out.
+    words = tuple(f"w{number}" for number in range(40))
+    texts = rng.standard_normal((12, 40)) * np.geomspace(1, 0.03, 12)[:, None]
+    of_anything = rng.standard_normal((900, 12)) @ texts
+    known = Background("m", 900, words, np.cov(centred(of_anything), rowvar=False))
+    features = 4 * np.eye(12)[11 - labels] + rng.standard_normal((len(labels), 12))
+    asked = (features @ texts).astype(np.float32)
+    fitter = fitter_of(labels, words, asked, known)
+    with warnings.catch_warnings(action="error"):
+        refiner = fitter.fit(logits)
     deployed = fitter.solution("a {}", refiner).refine(logits, asked)
     np.testing.assert_allclose(deployed, refiner.refine(logits, fitter.anchor_logits), atol=1e-4)
     assert np.abs(deployed - logits).max() > 0.01

@@ -18,7 +18,6 @@ from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox import BlackBox, ImageSet, Prompts, WrappedBlackBox, WrappedVLM, load_vlm
 from craft_zoo.canaries import COUNT, Canaries, Drift, ask_canaries, canary_images, check_drift
 from craft_zoo.client import from_callable
-from craft_zoo.client.probabilities import log_of
 from craft_zoo.data import LabelledImages
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
@@ -138,8 +137,8 @@ def compared(*tables: np.ndarray) -> Drift:
 
 
 def labels(*classes: int) -> np.ndarray:
-    """Answers of a service without probabilities, for 3 classes."""
-    return log_of(np.eye(3)[list(classes)])
+    """Answers of a chat model without log-probabilities, for 3 classes."""
+    return np.log((np.eye(3, dtype=np.float32)[list(classes)] + 0.5) / 2.5)
 
 
 def test_an_unchanged_noisy_model_is_rarely_changed_and_another_one_nearly_always() -> None:
@@ -173,7 +172,8 @@ def test_one_label_of_a_service_without_probabilities_may_flip() -> None:
     then = labels(0, 1, 2, 0, 1, 2, 0, 1)
     assert not compared(then, then, labels(1, 1, 2, 0, 1, 2, 0, 1)).changed
     assert compared(then, then, labels(1, 0, 2, 0, 1, 2, 0, 1)).changed
-    unrounded = np.log(0.0021234 + 0.99 * np.eye(3)[[0, 1, 2, 0, 1, 2, 0, 1]])
+    shares = 0.99 - 0.01 * np.random.default_rng(0).random((8, 1))
+    unrounded = np.log(0.0021234 + shares * np.eye(3)[[0, 1, 2, 0, 1, 2, 0, 1]])
     one_moved = unrounded.copy()
     one_moved[0] = one_moved[0, [1, 0, 2]]
     assert compared(unrounded, unrounded, one_moved).changed
