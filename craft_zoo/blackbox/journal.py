@@ -159,6 +159,16 @@ class Journal:
             raise self._other_run()
         return noted
 
+    def noted(self, name: str) -> Any:
+        """The value in a note of that name alone, if it is recorded here; otherwise None."""
+        if not self._recorded or self._recorded[0].kind != _NOTE:
+            return None
+        value: dict[str, Any] = json.loads(self._body(self._recorded[0]))
+        if [*value] != [name]:
+            return None
+        self._recorded.popleft()
+        return value[name]
+
     @property
     def responses(self) -> Path:
         """File for the responses to a query that is not complete yet."""

@@ -35,6 +35,7 @@ _ANSWER_BYTES = 2**26  # limit of an answer, which is held in memory until it is
 _JOURNAL_BYTES = 2**33
 _HASH = 16  # hexadecimal digits of a hash of an initial context
 _SERVED = "served"  # name of the description in a note
+_DECIMALS = "decimals"  # name of VLM.decimals in a note
 
 
 class ReplayVLM(WrappedVLM):
@@ -70,6 +71,7 @@ class ReplayVLM(WrappedVLM):
         self._usage = Usage()
         self._settled = False
         self._session: str | None = None
+        self._noted: int | None = None  # decimals in the journal
         self._requests = 0  # requests that have names, including replayed ones
         self._handed: WeakKeyDictionary[ImageSet, _Parts] = WeakKeyDictionary()
         vlm.keep_responses(journal.responses)
@@ -148,6 +150,14 @@ class ReplayVLM(WrappedVLM):
         """Count what the model billed, according to the journal where it replays."""
         if self.counts_usage:
             self._usage += Usage(*self._journal.note({"usage": astuple(billed)})["usage"])
+
+    def _record_decimals(self) -> None:
+        """Record the decimals that an answer has shown, which the recorded answer may not show."""
+        if self._journal.replaying:
+            self._noted = self._journal.noted(_DECIMALS) or self._noted
+            self.note_decimals(self._noted)
+        elif self.decimals != self._noted:
+            self._noted = self._journal.note({_DECIMALS: self.decimals})[_DECIMALS]
 
     def _next_name(self) -> str | None:
         """The next request's name, which is the same when the program is restarted.
@@ -309,6 +319,7 @@ class _ReplayBox(WrappedBlackBox):
             answer = np.stack(list(checked(self._box.logits(prompts, handed), shape)))
             journal.keep(answer)
             billed = owner._vlm.billed - before
+        owner._record_decimals()
         owner._note_usage(billed)
         owner.predictions += shape[0] * shape[1]
         return answer

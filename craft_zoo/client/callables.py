@@ -245,7 +245,7 @@ class _CallableVLM(VLM):
             )
         if self._answers == "logits":
             self._warn_of_probabilities(scores)
-            return scores.astype(np.float32)
+            return scores
         if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
             wrong = scores.min() if scores.min() < -_ROUNDING else scores.max()
             raise CraftZooError(
@@ -260,6 +260,12 @@ class _CallableVLM(VLM):
                 CraftZooWarning,
                 stacklevel=2,
             )
+        return scores
+
+    def logits_of(self, scores: np.ndarray) -> np.ndarray:
+        """The logits of a query from its scores, of which several calls may be needed."""
+        if self._answers == "logits":
+            return scores.astype(np.float32)
         self.note_decimals(decimals_of(scores))
         return log_of(scores, self.decimals)
 
@@ -300,7 +306,7 @@ class _CalledBox(BlackBox):
         )
         answers = self._owner.each(calls)
         while batches := list(islice(answers, -(-len(mine) // size))):
-            joined = np.concatenate(batches, axis=-2)
+            joined = self._owner.logits_of(np.concatenate(batches, axis=-2))
             yield from joined.reshape(-1, *joined.shape[-2:])
 
     def _asked(self, prompts: Prompts) -> Iterator[tuple[tuple[Any, ...], tuple[int, ...]]]:

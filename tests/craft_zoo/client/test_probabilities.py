@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from craft_zoo.blackbox import VLM
+from craft_zoo.blackbox import VLM, Journal, ReplayVLM
 from craft_zoo.client import from_callable
 from craft_zoo.client.probabilities import UNROUNDED, decimals_of, log_of
 from craft_zoo.data import Task
@@ -68,6 +70,31 @@ def test_methods_lose_little_by_rounding(vlm: OpenCLIP, small_task: Task) -> Non
         logits.append(tuned.adapter.ask(model, small_task.test.images[:50])[0])
     assert logits[0].min() > -8
     assert np.abs(logits[0] - logits[1])[logits[1] > -6].max() < 0.3
+
+
+def test_images_of_all_calls_of_a_query_are_answered_alike(small_task: Task) -> None:
+    """Two probabilities of an image do not show the number of decimals, those of five do."""
+    rows = iter([[1.0, 0.0], [0.9, 0.1], [0.7, 0.3], [0.8, 0.2]])
+    model = from_callable(lambda *_: [next(rows)], answers="probabilities", batch=1)
+    logits = model.classifier(["a", "b"]).score("a {}", model.images(small_task.train.images[:4]))
+    assert model.decimals == 1
+    assert np.exp(logits[0, 1]) == pytest.approx(0.05)
+
+
+def test_a_resumed_run_knows_the_decimals_of_recorded_answers(
+    small_task: Task, tmp_path: Path
+) -> None:
+    def percent(prompts: list[str], images: list[object]) -> np.ndarray:
+        return np.random.default_rng(0).dirichlet(np.ones(len(prompts)), len(images)).round(2)
+
+    known = from_callable(percent, answers="probabilities")
+    known.note_decimals(2)  # by an earlier run
+    for model in (known, from_callable(lambda *_: pytest.fail("asked"), answers="probabilities")):
+        with Journal(tmp_path / "journal") as journal:
+            box = (vlm := ReplayVLM(model, journal)).classifier(["a", "b", "c"])
+            for prompt in ("a {}", "the {}"):
+                box.score(prompt, vlm.images(small_task.train.images))
+        assert vlm.decimals == model.decimals == 2
 
 
 def test_one_image_is_answered_as_many_were(vlm: OpenCLIP, small_task: Task) -> None:
