@@ -55,6 +55,7 @@ class Chat(OpenAIService):
     options: ChatOptions
     # The letter of every option must fit among the likeliest tokens.
     limits = Limits(questions=1, options=_TOP, statements=False)
+    rounds = False
 
     def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
         """See :meth:`QuestionService.request`."""

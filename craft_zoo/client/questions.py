@@ -98,10 +98,12 @@ class QuestionService(ABC):
     Attributes:
         name: see :attr:`VLM.name`.
         limits: what a request may contain.
+        rounds: whether it may round the probabilities; those that the client computes are not.
     """
 
     name: str
     limits: Limits
+    rounds: bool = True
 
     @abstractmethod
     def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
@@ -270,7 +272,10 @@ class QuestionVLM(PaidVLM):
         """Replace the zeros in the answers of a query."""
         known = [one for groups in answered for group in groups for one in group if one is not None]
         if known:
-            self.note_decimals(decimals_of(np.concatenate(known)))
+            decimals = decimals_of(np.concatenate(known))
+            if decimals is not None and not self.service.rounds:
+                decimals = UNROUNDED  # one of three labels for four options is 3/10 by chance
+            self.note_decimals(decimals)
         for one in known:
             np.maximum(one, floor_of(self.decimals), out=one)
 

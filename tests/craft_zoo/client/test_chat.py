@@ -15,6 +15,7 @@ import craft_zoo as cz
 from craft_zoo.blackbox.base import Asked
 from craft_zoo.client import Retrying
 from craft_zoo.client.chat import Chat, ChatOptions
+from craft_zoo.client.probabilities import UNROUNDED
 from craft_zoo.client.questions import QuestionVLM
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
@@ -337,6 +338,16 @@ def test_repeated_labels_are_counted(json_server: Start, small_task: Task) -> No
 
     [row] = probabilities(json_server(answer), small_task, repeats=4)
     np.testing.assert_allclose(row, np.array([2.5, 0.5, 1.5]) / 4.5, atol=1e-6)
+
+
+def test_labels_are_no_rounded_probabilities(json_server: Start, small_task: Task) -> None:
+    """Those of a label for one of eight options, 0.3 and 0.1, would be taken for such."""
+    url = json_server(lambda _: completion(spoken("A")))
+    vlm = QuestionVLM(Chat("m", url, key="", options=ChatOptions()))
+    box = vlm.classifier([f"thing {number}" for number in range(8)])
+    [row] = np.exp(box.score("a {}.", vlm.images(small_task.train.images[:1])))
+    np.testing.assert_allclose(row, [0.3, *[0.1] * 7], atol=1e-6)
+    assert vlm.decimals == UNROUNDED
 
 
 def test_a_service_that_gives_one_answer_in_place_of_several_is_a_sentence(
