@@ -131,6 +131,9 @@ class HashedPath(str):
             return self.identity == other.identity
         return str(self) == other
 
+    def __ne__(self, other: object) -> bool:  # that of str compares the paths
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(self.identity)
 

@@ -170,13 +170,15 @@ def directions(x: np.ndarray) -> float:
     n = len(x)
     if n < 8:
         return 0.0
-    products = x.astype(np.float64) @ x.T.astype(np.float64)
-    own = float(np.trace(products)) / n
-    np.fill_diagonal(products, 0)  # sums over different images only
-    total, squares = float(products.sum()), float(np.square(products).sum())
-    of_rows = float(np.square(products.sum(axis=1)).sum())
+    x = x.astype(np.float64)
+    x -= x.mean(axis=0)
+    own = np.square(x).sum(axis=1)
+    # Sums of the products of different images, without a matrix of all pairs of images.
+    rows = x @ x.sum(axis=0) - own
+    total, of_rows = float(rows.sum()), float(np.square(rows).sum())
+    squares = float(np.square(x.T @ x).sum() - np.square(own).sum())
     pairs = n * (n - 1)
-    trace = own - total / pairs
+    trace = float(own.mean()) - total / pairs
     squared = squares / pairs - 2 * (of_rows - squares) / (pairs * (n - 2))
     squared += (total**2 - 4 * of_rows + 2 * squares) / (pairs * (n - 2) * (n - 3))
     return trace**2 / squared if squared * x.shape[1] > trace**2 else float(x.shape[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shlex
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -91,6 +92,14 @@ def test_directions_are_counted_from_few_images(seed: int, rank: int) -> None:
     assert directions(many) == pytest.approx(rank, rel=0.1)
     assert 0 < directions(few) <= 40
     assert directions(few[:7]) == 0
+
+
+def test_directions_of_many_images_need_little_memory() -> None:
+    many = np.random.default_rng(0).standard_normal((3000, 20), dtype=np.float32)
+    tracemalloc.start()
+    assert directions(many) == pytest.approx(20, rel=0.05)
+    assert tracemalloc.get_traced_memory()[1] < 20 * many.nbytes  # all pairs of images are 300
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("shots", [1, 4])
@@ -219,6 +228,9 @@ def test_a_setting_names_the_content_of_the_file(tmp_path: Path) -> None:
     background().save(path)
     first = CraftConfig(background=str(path))
     assert first == CraftConfig(background=first.background)
+    copied = tmp_path / "copy"
+    copied.write_bytes(path.read_bytes())
+    assert not BackgroundFile(copied) != BackgroundFile(path)  # noqa: SIM202
     assert first == CraftConfig(background=path)  # type: ignore[arg-type]
     assert CraftConfig() == CraftConfig(background=None)  # type: ignore[arg-type]
     assert readers_of("background") == ["anchors", "craft-anchors"]
