@@ -8,7 +8,7 @@
 """
 
 from craft_zoo.anchors.anchors import Anchors
-from craft_zoo.anchors.background import Background, BackgroundFile, ask_background, directions
+from craft_zoo.anchors.background import Background, BackgroundFile, ask_background
 from craft_zoo.anchors.choice import highest_variance, keep_best, most_informative
 from craft_zoo.anchors.words import anchor_words, word_list, words_excluding
 
@@ -18,7 +18,6 @@ __all__ = [
     "BackgroundFile",
     "anchor_words",
     "ask_background",
-    "directions",
     "highest_variance",
     "keep_best",
     "most_informative",

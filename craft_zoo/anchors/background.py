@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -14,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from craft_zoo.anchors.anchors import Anchors
 from craft_zoo.anchors.words import anchor_words, word_list
 from craft_zoo.blackbox.base import VLM, Progress, check_described, several
-from craft_zoo.counts import checked_whole
+from craft_zoo.counts import checked_whole, counted
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.files import HashedPath, write_atomically
 from craft_zoo.records import check, parse, seal_holds, sealed
 from craft_zoo.refiner.convex import centred
@@ -25,6 +26,8 @@ from craft_zoo.seeding import generator
 IMAGES, WORDS = 800, 320
 _FORMAT = "craft-zoo background 1"
 _RIDGE = 0.003  # share of the mean variance that is added to all variances
+_ENOUGH = 8  # images that show whether they are like those of a background
+_OWN_DIRECTIONS, _MORE = 0.5, 1.2  # share of the directions, factor of the variance: see is_like
 _NOISE = 10, 4  # percentile of the variances, which is taken for noise, and its factor in the ridge
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Text = Annotated[str, Field(min_length=1)]
@@ -139,6 +142,32 @@ class Background:
                 f"writable, then rerun the same command, which pays for nothing again"
             ) from None
 
+    def is_like(self, logits: np.ndarray, words: Sequence[str]) -> bool:
+        """Whether images seem to be like those of the background, to which it does harm.
+
+        Once whitened, the background's own images vary alike in all directions, and others by some
+        of them more than by the rest, and more in all. Below eight images this shows too little.
+
+        Args:
+            logits: (N, M) centred logits of N images.
+            words: M of the words.
+        """
+        if len(logits) < _ENOUGH:
+            return False
+        matrix, n_words = self.whitening(words), len(words)
+        variance, directions = spread(logits @ matrix)
+        own = float(np.trace(matrix @ self._covariance_of(words) @ matrix))
+        # New images of one kind vary more by 1 / (1 - M/N) than N images whose covariance is known.
+        unknown = 1 - n_words / self.images
+        most = _MORE * own / unknown if unknown > 0 else np.inf
+        return directions > _OWN_DIRECTIONS * n_words and variance < most
+
+    def _covariance_of(self, words: Sequence[str]) -> np.ndarray:
+        """(M, M) covariance of the logits of M words, each less the mean over these words."""
+        places = [self.words.index(word) for word in words]
+        centring = np.eye(len(places)) - 1 / len(places)
+        return centring @ self.covariance[np.ix_(places, places)] @ centring
+
     def whitening(self, words: Sequence[str]) -> np.ndarray:
         """Symmetric (M, M) float32 matrix that makes the logits of M words vary alike.
 
@@ -149,10 +178,8 @@ class Background:
         Args:
             words: M of the words.
         """
-        places = [self.words.index(word) for word in words]
-        centring = np.eye(len(places)) - 1 / len(places)
-        covariance = centring @ self.covariance[np.ix_(places, places)] @ centring
-        covariance /= max(float(np.trace(covariance)) / len(places), 1e-12)
+        covariance = self._covariance_of(words)
+        covariance /= max(float(np.trace(covariance)) / len(covariance), 1e-12)
         variances, axes = np.linalg.eigh(covariance)
         variances = variances.clip(0)
         percentile, factor = _NOISE
@@ -160,16 +187,14 @@ class Background:
         return ((axes / np.sqrt(variances + ridge)) @ axes.T).astype(np.float32)
 
 
-def directions(x: np.ndarray) -> float:
-    """In how many directions (N, K) features vary: tr(S)² / tr(S²) of their covariance S, up to K.
+def spread(x: np.ndarray) -> tuple[float, float]:
+    """tr(S) and tr(S)² / tr(S²) of the covariance S of (N, K) features, N at least 4.
 
-    K independent features of equal variance vary in K directions. Both traces are estimated without
-    bias (Chen, Zhang and Zhong 2010, "Tests for high-dimensional covariance matrices"), as the
-    covariance of few images has few directions. Below eight images, which show too little, it is 0.
+    The second is the number of directions in which they vary: K for independent features of equal
+    variance. Both traces are estimated without bias (Chen, Zhang and Zhong 2010, "Tests for
+    high-dimensional covariance matrices"), as a covariance of few images has few directions.
     """
-    n = len(x)
-    if n < 8:
-        return 0.0
+    n, width = x.shape
     x = x.astype(np.float64)
     x -= x.mean(axis=0)
     own = np.square(x).sum(axis=1)
@@ -181,7 +206,7 @@ def directions(x: np.ndarray) -> float:
     trace = float(own.mean()) - total / pairs
     squared = squares / pairs - 2 * (of_rows - squares) / (pairs * (n - 2))
     squared += (total**2 - 4 * of_rows + 2 * squares) / (pairs * (n - 2) * (n - 3))
-    return trace**2 / squared if squared * x.shape[1] > trace**2 else float(x.shape[1])
+    return trace, trace**2 / squared if squared * width > trace**2 else float(width)
 
 
 def ask_background(
@@ -206,6 +231,14 @@ def ask_background(
     """
     words = background_words(n_words)
     check_images(images)
+    if len(images) < len(words):
+        warnings.warn(
+            f"{counted(len(images), 'image')} are few for {counted(len(words), 'word')}: the "
+            f"background does harm if they are like those of a task of one shot a class; give at "
+            f"least as many images as words, or none, so that images are drawn",
+            CraftZooWarning,
+            stacklevel=2,
+        )
     box = vlm.independent(words)
     asked = Anchors(words, several(box.initial_prompt))
     logits = asked.logits(box, vlm.images(images, progress, keep=False)).astype(np.float64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from craft_zoo.anchors import Anchors, Background, directions, keep_best
+from craft_zoo.anchors import Anchors, Background, keep_best
 from craft_zoo.blackbox.base import ImageSet, Prompt
 from craft_zoo.errors import CraftZooWarning
 from craft_zoo.local_features import LocalClassifier, fit_classifiers, fused
@@ -29,9 +29,7 @@ from craft_zoo.tensors import log_softmax, negative_log_likelihood, tensor
 
 # Weight of the discriminants of whitened anchors where nothing can be held out to choose it.
 _ONE_SHOT_DISCRIMINANT = 0.05
-# A background is left out if whitened anchors vary in more than this share of their directions, as
-# those of its own images do in all, or if the held-out loss grows by more than this factor.
-_OWN_DIRECTIONS, _WORSE = 0.6, 1.05
+_WORSE = 1.1  # factor by which a background may increase the held-out loss; else it is left out
 
 
 @dataclass(kw_only=True)
@@ -173,11 +171,12 @@ class RefinerFitter:
             The regularization of the deployed refiner.
         """
         assert self.anchor_logits is not None
-        matrix = background.whitening(anchors.texts)
-        whitened = centred(self.anchor_logits) @ matrix
-        if directions(whitened) > _OWN_DIRECTIONS * len(matrix):
+        own = centred(self.anchor_logits)
+        if background.is_like(own, anchors.texts):
             _warn_left_out()
             return plain
+        matrix = background.whitening(anchors.texts)
+        whitened = own @ matrix
         chosen, cross_fitted = self._chosen_for(logits, whitened)
         if held_out_folds(self.labels) is None:
             if self.discriminant:

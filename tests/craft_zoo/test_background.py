@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from craft_zoo.adapter import Adapter
-from craft_zoo.anchors import Anchors, Background, BackgroundFile, ask_background, directions
+from craft_zoo.anchors import Anchors, Background, BackgroundFile, ask_background
+from craft_zoo.anchors.background import spread
 from craft_zoo.benchmarks import RunSpec, combine, cross
 from craft_zoo.blackbox import ModelSpec
 from craft_zoo.cli.main import main
@@ -84,20 +85,37 @@ def test_whitened_logits_vary_alike(seed: int, order: list[str], count: int) -> 
 
 
 @given(st.integers(0, 99), st.integers(2, 30))
-def test_directions_are_counted_from_few_images(seed: int, rank: int) -> None:
+def test_variance_and_directions_are_estimated_from_few_images(seed: int, rank: int) -> None:
     rng = np.random.default_rng(seed)
     mixing = np.linalg.qr(rng.standard_normal((40, rank)))[0]
-    few = (rng.standard_normal((12, rank)) + 5) @ mixing.T
+    few = [spread((rng.standard_normal((10, rank)) + 5) @ mixing.T) for _ in range(400)]
+    assert np.mean([variance for variance, _ in few]) == pytest.approx(rank, rel=0.1)
+    assert all(1 <= directions <= 40 for _, directions in few)
     many = (rng.standard_normal((2000, rank)) + 5) @ mixing.T
-    assert directions(many) == pytest.approx(rank, rel=0.1)
-    assert 0 < directions(few) <= 40
-    assert directions(few[:7]) == 0
+    np.testing.assert_allclose(spread(many), [rank, rank], rtol=0.15)
+
+
+def test_images_like_those_of_a_background_are_known() -> None:
+    rng, words = np.random.default_rng(0), tuple(f"w{number}" for number in range(40))
+    scales = np.geomspace(1, 0.03, 40)
+    known = Background(
+        "m", 400, words, np.cov(rng.standard_normal((400, 40)) * scales, rowvar=False)
+    )
+
+    def share(scale: np.ndarray, count: int = 10) -> float:
+        draws = (centred(rng.standard_normal((count, 40)) * scale) for _ in range(50))
+        return float(np.mean([known.is_like(draw, words) for draw in draws]))
+
+    assert share(scales) > 0.9
+    assert share(3 * scales) == 0  # they vary more
+    assert share(scales * (np.arange(40) < 8)) < 0.1  # in fewer directions
+    assert share(scales, count=7) == 0  # too few to tell
 
 
 def test_directions_of_many_images_need_little_memory() -> None:
     many = np.random.default_rng(0).standard_normal((3000, 20), dtype=np.float32)
     tracemalloc.start()
-    assert directions(many) == pytest.approx(20, rel=0.05)
+    np.testing.assert_allclose(spread(many), [20, 20], rtol=0.05)
     assert tracemalloc.get_traced_memory()[1] < 20 * many.nbytes  # all pairs of images are 300
     tracemalloc.stop()
 
