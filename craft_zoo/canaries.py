@@ -225,7 +225,7 @@ class _Answers:
 
         Each of several answers then has the same two probabilities, a larger one for one class.
         """
-        if len(self.logs) < 2:
+        if min(self.logs.shape) < 2:  # a single image or class shows nothing
             return False
         ordered = np.sort(self.logs, axis=1)
         return bool(np.ptp(ordered[:, :-1]) < _SAME and np.ptp(ordered[:, -1]) < _SAME)

@@ -179,6 +179,11 @@ def test_one_label_of_a_service_without_probabilities_may_flip() -> None:
     assert compared(unrounded, unrounded, one_moved).changed
 
 
+def test_a_single_class_is_checked_too() -> None:
+    one = np.zeros((8, 1), np.float32)
+    assert not compared(one, one, one).changed
+
+
 def test_few_and_many_noisy_canaries() -> None:
     two, noise = np.array([[2.0, 0, 0], [0, 2, 0]]), 0.1 * np.eye(2, 3)
     assert compared(two, two + noise, two[::-1]).changed
