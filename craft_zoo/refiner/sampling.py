@@ -15,7 +15,7 @@ from craft_zoo.refiner.convex import Regularization, features
 from craft_zoo.refiner.folds import held_out_folds
 from craft_zoo.seeding import generator
 
-_LARGE = 2**20  # logits of the largest task of which all are used
+LARGE = 2**20  # logits of the largest task of which all are used
 _SAMPLE = 2**17  # maximum number of logits of a sample
 _IMAGES = 16  # images of each class that a sample may have, for any number of classes
 
@@ -43,7 +43,7 @@ def on_sample_if_large(choose: Choice) -> Choice:
         logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
     ) -> tuple[Regularization, ...]:
         # Where nothing can be held out, there is no grid.
-        if logits.size <= _LARGE or held_out_folds(labels) is None:
+        if logits.size <= LARGE or held_out_folds(labels) is None:
             return choose(logits, labels, anchors)
         rows, classes = _sample(labels, logits.shape[1])
         warnings.warn(

@@ -41,7 +41,7 @@ def test_a_large_tasks_choice_is_that_of_its_sample(
     logits, labels = _task(12, 3)
     rows, classes = np.flatnonzero(labels < 6), np.arange(6)
     expected = choose(logits[np.ix_(rows, classes)], labels[rows], logits[rows])
-    monkeypatch.setattr(sampling, "_LARGE", 12 * 36 - 1)
+    monkeypatch.setattr(sampling, "LARGE", 12 * 36 - 1)
     monkeypatch.setattr(sampling, "_sample", lambda *_: (rows, classes))
     with pytest.warns(CraftZooWarning, match="of 12 classes: .* chosen on 18 images of 6 of them"):
         chosen = choose(logits, labels, logits)
@@ -56,7 +56,7 @@ def test_other_tasks_are_not_sampled(
 ) -> None:
     """Neither those of at most 2^20 logits, nor one shot a class, whose choice takes no time."""
     monkeypatch.setattr(sampling, "_sample", None)
-    monkeypatch.setattr(sampling, "_LARGE", 5 * 10)
+    monkeypatch.setattr(sampling, "LARGE", 5 * 10)
     choose(*_task(5, 2))
     choose(*_task(12, 1))
 
