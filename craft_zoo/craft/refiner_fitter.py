@@ -182,9 +182,7 @@ class RefinerFitter:
         if held_out_folds(self.labels) is None:
             if self.discriminant:
                 chosen = replace(chosen, weights=(0.0, 1.0, _ONE_SHOT_DISCRIMINANT))
-        elif (
-            logits.size <= LARGE
-        ):  # more images show by their directions alone whether it does harm
+        elif logits.size <= LARGE:  # fits of larger tasks would take minutes
             before = self._held_out_loss(logits, self.anchor_logits, plain)
             if self._held_out_loss(logits, whitened, chosen) > _WORSE * before:
                 _warn_left_out()
@@ -203,8 +201,8 @@ class RefinerFitter:
 
 def _warn_left_out() -> None:
     warnings.warn(
-        "the background is left out, as the refiner is better without it: its images are like "
-        "those of the task, make it of photographs as different as possible, or of drawn images",
+        "the background is left out, as the refiner is better without it: make one of photographs "
+        "as different as possible and unlike those of the task, or of drawn images",
         CraftZooWarning,
         stacklevel=2,
     )
