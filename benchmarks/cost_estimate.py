@@ -28,7 +28,13 @@ from craft_zoo.methods import (
     settings_of,
     starting_template,
 )
-from craft_zoo.rehearsal import Rehearsed, expected_usage, rehearse, rehearsed_size
+from craft_zoo.rehearsal import (
+    Rehearsed,
+    describes_classes,
+    expected_usage,
+    rehearse,
+    rehearsed_size,
+)
 
 _TRIAL = 8  # images and contexts for measuring speed
 _NAMES = 20
@@ -111,7 +117,9 @@ def estimate_costs(
         settings = tuple(settings_of(run.method, run.config).items())
         size = rehearsed_size(n_classes, run.shots)
         anchors = find_method(run.method).anchors(run.config, run.budget, n_classes)
-        key = (run.method, run.optimizer, settings, run.budget, size, queries, anchors)
+        names = _classnames(extent(run.dataset), datasets)
+        names = names if describes_classes(run.method, run.config) else []
+        key = (run.method, run.optimizer, settings, run.budget, size, queries, anchors, *names)
         if key not in rehearsed:
             rehearsed[key] = rehearse(
                 run.method,
@@ -124,6 +132,7 @@ def estimate_costs(
                 name=short_name(run.dataset.name),
                 on_service=service is not None,
                 vlm=vlm,
+                classnames=names,
             )
         return rehearsed[key]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from craft_zoo.craft import CraftConfig
 from craft_zoo.data import ImageSource
 from craft_zoo.data.images import open_image
 from craft_zoo.errors import CraftZooError, PromptError
+from craft_zoo.files import HashedPath
 from craft_zoo.local_features import check_features
 from craft_zoo.methods import (
     Problem,
@@ -73,6 +75,13 @@ class Rehearsed:
 def rehearsed_size(n_classes: int, shots: int) -> tuple[int, int]:
     """Classes and shots of the task that :func:`rehearse` uses instead of one of that size."""
     return min(n_classes, _CLASSES), min(shots, _SHOTS)
+
+
+def describes_classes(method: str, config: CraftConfig) -> bool:
+    """Whether a file of the method's settings has texts for each class."""
+    return any(
+        isinstance(each, HashedPath) and each for each in own_settings(method, config).values()
+    )
 
 
 def rehearse(
@@ -183,7 +192,25 @@ def rehearse(
     if later and not ended:
         encoded += len(later) * (queries / later[-1] - 1)
     alters = isinstance(found, AlteredImages) and found.alter(images) is not images
-    return Rehearsed(steps, deployed, refiner, stand_in.asked, made, encoded, alters)
+    asked = stand_in.asked
+    if describes_classes(method, config):  # as many texts for each of the other classes
+        deployed, asked = (_for_classes(each, whole / n_classes) for each in (deployed, asked))
+    return Rehearsed(steps, deployed, refiner, asked, made, encoded, alters)
+
+
+def _for_classes(asked: list[Asked], factor: float) -> list[Asked]:
+    """Queries with ``factor`` times as many texts, all different."""
+    return [
+        one._replace(
+            texts=tuple(
+                one.texts[place % len(one.texts)] + " " * (place // len(one.texts))
+                for place in range(math.ceil(len(one.texts) * factor))
+            )
+        )
+        if one.texts
+        else one
+        for one in asked
+    ]
 
 
 def expected_usage(

@@ -18,13 +18,15 @@ from PIL import Image
 
 import craft_zoo as cz
 from craft_zoo.anchors.background import Background, background_words
+from craft_zoo.benchmarks import Bench, RunStore, combine, cross, estimate_costs
 from craft_zoo.blackbox import CostLimit, Journal, Price, ReplayVLM, Usage
 from craft_zoo.cli.main import main
 from craft_zoo.client import Retrying
 from craft_zoo.client.image_tokens import image_rule
 from craft_zoo.client.paid import PaidVLM
-from craft_zoo.data import Task
+from craft_zoo.data import DatasetSpec, Task
 from craft_zoo.errors import CraftZooError
+from craft_zoo.methods import read_settings
 
 pytest.importorskip("openai")
 
@@ -232,6 +234,30 @@ def test_a_dry_run_counts_the_descriptions_of_classes(
     assert main(command) == 0
     expected, billed = re.findall(r"([\d,]+) requests", capsys.readouterr().out)
     assert expected == billed == str(len(server.answered))
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_dry_run_of_a_bench_counts_the_descriptions_of_many_classes(
+    server: Any, tmp_path: Path, learns: bool
+) -> None:
+    """A rehearsal has ten classes; of 15 each has two descriptions."""
+    names = [f"kind {number}" for number in range(15)]
+    for number, name in enumerate(names):
+        (folder := tmp_path / "photos" / name).mkdir(parents=True)
+        for image in range(5):
+            Image.new("RGB", (8, 8), (number, image, 0)).save(folder / f"{image}.png")
+    bank = {name: [f"a {name}", f"an old {name}"] for name in names}
+    (tmp_path / "bank.json").write_text(json.dumps(bank))
+    values = {"descriptions.file": str(tmp_path / "bank.json"), "descriptions.learns": learns}
+    variants = combine(["descriptions"], [], read_settings(values))
+    grid = {"shots": [1], "seeds": [1], "budgets": [9], "measured_on": "val"}
+    model = server.name("openai")
+    runs = cross(model, [DatasetSpec(f"folder:{tmp_path / 'photos'}")], variants, **grid)
+    expected = estimate_costs(runs, service=cz.load_vlm(model))[["requests", "input_tokens"]].sum()
+    assert not server.answered
+    Bench(cz.load_vlm(model), RunStore(tmp_path / "out")).run(runs)
+    assert expected["requests"] == len(server.answered)
+    assert expected["input_tokens"] / server.tokens == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize("bank", ["words", "spread"])
