@@ -117,8 +117,9 @@ def estimate_costs(
         settings = tuple(settings_of(run.method, run.config).items())
         size = rehearsed_size(n_classes, run.shots)
         anchors = find_method(run.method).anchors(run.config, run.budget, n_classes)
-        names = _classnames(extent(run.dataset), datasets)
-        names = names if describes_classes(run.method, run.config) else []
+        names = list[str]()
+        if describes_classes(run.method, run.config):
+            names = _classnames(extent(run.dataset), datasets)
         key = (run.method, run.optimizer, settings, run.budget, size, queries, anchors, *names)
         if key not in rehearsed:
             rehearsed[key] = rehearse(

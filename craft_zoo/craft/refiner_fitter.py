@@ -12,6 +12,7 @@ from craft_zoo.anchors import Anchors, Background, keep_best
 from craft_zoo.blackbox.base import ImageSet, Prompt
 from craft_zoo.errors import CraftZooWarning
 from craft_zoo.local_features import LocalClassifier, fit_classifiers, fused
+from craft_zoo.losses import cross_entropy
 from craft_zoo.refiner import (
     ConvexRefiner,
     Regularization,
@@ -26,7 +27,7 @@ from craft_zoo.refiner.convex import centred, log_shares
 from craft_zoo.refiner.prior import UNIFORM, log_prior
 from craft_zoo.refiner.sampling import LARGE
 from craft_zoo.solution import Solution
-from craft_zoo.tensors import log_softmax, negative_log_likelihood, tensor
+from craft_zoo.tensors import tensor
 
 # Weight of the discriminants of whitened anchors where nothing can be held out to choose it.
 _ONE_SHOT_DISCRIMINANT = 0.05
@@ -125,9 +126,10 @@ class RefinerFitter:
             self.anchors, self.anchor_logits = keep_best(
                 self.anchors, self.anchor_logits, logits, self.labels, self.deployed
             )
-        chosen, self.cross_fitted = self._chosen_for(logits, self.anchor_logits)
-        if self.background is not None and self.anchors is not None:
-            chosen = self._whiten(self.background, self.anchors, logits, chosen)
+        if self.background is None or self.anchors is None:
+            chosen, self.cross_fitted = self._chosen_for(logits, self.anchor_logits)
+        else:
+            chosen, self.cross_fitted = self._whiten(self.background, self.anchors, logits)
         if not self.local:
             return chosen
         experts = fit_classifiers(self.features, self.labels, logits.shape[1])
@@ -155,8 +157,8 @@ class RefinerFitter:
         return chosen, cross_fitted
 
     def _whiten(
-        self, background: Background, anchors: Anchors, logits: np.ndarray, plain: Regularization
-    ) -> Regularization:
+        self, background: Background, anchors: Anchors, logits: np.ndarray
+    ) -> tuple[Regularization, Regularization]:
         """Whiten the anchor logits by the background, unless that makes the refiner worse.
 
         It does if the background's images are like those of the task: what tells the classes apart
@@ -166,16 +168,15 @@ class RefinerFitter:
             background: the background.
             anchors: the deployed anchors, M.
             logits: (N, C) under the prompt.
-            plain: regularization of the refiner without whitening.
 
         Returns:
-            The regularization of the deployed refiner.
+            As :meth:`_chosen_for`, for the anchor logits as they are then.
         """
         assert self.anchor_logits is not None
         own = centred(self.anchor_logits)
         if background.is_like(own, anchors.texts):
             _warn_left_out()
-            return plain
+            return self._chosen_for(logits, self.anchor_logits)
         matrix = background.whitening(anchors.texts)
         whitened = own @ matrix
         chosen, cross_fitted = self._chosen_for(logits, whitened)
@@ -183,12 +184,13 @@ class RefinerFitter:
             if self.discriminant:
                 chosen = replace(chosen, weights=(0.0, 1.0, _ONE_SHOT_DISCRIMINANT))
         elif logits.size <= LARGE:  # fits of larger tasks would take minutes
-            before = self._held_out_loss(logits, self.anchor_logits, plain)
+            plain = self._chosen_for(logits, self.anchor_logits)
+            before = self._held_out_loss(logits, self.anchor_logits, plain[0])
             if self._held_out_loss(logits, whitened, chosen) > _WORSE * before:
                 _warn_left_out()
                 return plain
-        self.anchor_logits, self._whitening, self.cross_fitted = whitened, matrix, cross_fitted
-        return chosen
+        self.anchor_logits, self._whitening = whitened, matrix
+        return chosen, cross_fitted
 
     def _held_out_loss(
         self, logits: np.ndarray, anchor_logits: np.ndarray, regularization: Regularization
@@ -196,7 +198,7 @@ class RefinerFitter:
         """Mean cross-entropy of the images by refiners that were fitted without them."""
         refined = held_out_logits(logits, self.labels, anchor_logits, regularization)
         refined += log_shares(self.labels, logits.shape[1])
-        return negative_log_likelihood(log_softmax(tensor(refined)), tensor(self.labels), "mean")
+        return float(cross_entropy(tensor(refined), tensor(self.labels)))
 
 
 def _warn_left_out() -> None:
