@@ -17,7 +17,7 @@ from craft_zoo.craft import Step
 from craft_zoo.data import LabelledImages, OpenedDatasets, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
-from craft_zoo.methods import Problem, check_background, get_method, recorded
+from craft_zoo.methods import Problem, check_background, check_words, get_method, recorded
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers import OptimizerError
 from craft_zoo.predictor import Predictor
@@ -217,7 +217,8 @@ def check_tasks(runs: Iterable[RunSpec], datasets: OpenedDatasets) -> None:
     """Draw all tasks, so that a missing image is reported before the first billed query.
 
     Raises:
-        CraftZooError: a task cannot be drawn, or has no images to measure on.
+        CraftZooError: a task cannot be drawn, has no images to measure on, or leaves too few words
+            for anchors.
     """
     for run in runs:
         task = task_of(run, datasets)
@@ -226,6 +227,7 @@ def check_tasks(runs: Iterable[RunSpec], datasets: OpenedDatasets) -> None:
                 f"{task.name} has no validation images and no training images are left for "
                 f"them: lower shots (--shots), or measure on the test images"
             )
+        check_words(run.method, run.config, run.budget, task.classnames)
         for name in run.transfer:
             datasets.open(run.dataset.other(name))
 
@@ -234,7 +236,7 @@ def check_backgrounds(runs: Iterable[RunSpec], vlm: VLM) -> None:
     """Check that the backgrounds of runs are of their model, before the first billed query.
 
     Raises:
-        CraftZooError: one is of another model or has too few words, or its file cannot be read.
+        CraftZooError: one is of another model, or its file cannot be read.
     """
     for run in runs:
         check_background(run.method, run.config, vlm)

@@ -27,7 +27,6 @@ COUNT = 8
 _SIDE = 64  # pixels
 TOLERANCE = 0.01  # of log-probabilities; float32 on different machines differs by less
 _LEAST = 1e-6  # difference of probabilities that counts where they are not rounded
-_DECIMALS = (3, 4, 5)
 _JITTER = 3  # factor of the largest difference of two equal answers that gives the tolerance
 _SAME = 1e-5  # difference of log-probabilities that are computed of the same number
 _LEVEL = 0.005  # significance of the permutation test: share of unchanged services called changed
@@ -170,12 +169,15 @@ def check_drift(adapter: Adapter, vlm: VLM, tolerance: float = TOLERANCE) -> Dri
     logits, anchors, local = adapter.ask(vlm, list(kept.images), keep=False)
     then = _Answers.of(adapter, kept.logits, kept.anchors, local)
     now = _Answers.of(adapter, logits, anchors, local)
+    # Adapters of earlier versions do not know the decimals of the answers then.
+    decimals = vlm.decimals if adapter.decimals is None else adapter.decimals
+    last = 0.0 if decimals is None else 10.0**-decimals
     differences = np.abs(now.logs - then.logs)
     relabelled = int((now.labels != then.labels).sum())
     allowed = 0
     if kept.logits_again is not None:
         again = _Answers.of(adapter, kept.logits_again, kept.anchors_again, local)
-        if then.differing(again, tolerance).any():
+        if then.differing(again, tolerance, last).any():
             test = _compare_noisy(then, again, now)
             return Drift(
                 differences, relabelled, test.changed, tolerance, test.noise, test.distance
@@ -183,7 +185,7 @@ def check_drift(adapter: Adapter, vlm: VLM, tolerance: float = TOLERANCE) -> Dri
         jitter = np.abs(then.logs - again.logs)
         tolerance = max(tolerance, _JITTER * jitter[jitter <= tolerance].max(initial=0))
         allowed = int(then.are_labels)
-    changed = int(then.differing(now, tolerance).sum()) > allowed
+    changed = int(then.differing(now, tolerance, last).sum()) > allowed
     return Drift(differences, relabelled, changed, tolerance)
 
 
@@ -194,12 +196,10 @@ class _Answers:
     Attributes:
         logs: (K, C) log-probabilities under the adapter's prompt.
         deployed: (K, C) log-probabilities of the adapter.
-        rounding: unit of the last decimal of the probabilities; 0: they are not rounded.
     """
 
     logs: np.ndarray
     deployed: np.ndarray
-    rounding: float
 
     @classmethod
     def of(
@@ -211,8 +211,7 @@ class _Answers:
     ) -> _Answers:
         """Answers from the arguments of :meth:`Solution.refine`."""
         refined = adapter.solution.refine(logits, anchors, local) / adapter.temperature
-        logs, deployed = log_softmax(logits, axis=1), log_softmax(refined, axis=1)
-        return cls(logs, deployed, _rounding(logits, adapter.decimals))
+        return cls(log_softmax(logits, axis=1), log_softmax(refined, axis=1))
 
     @property
     def labels(self) -> np.ndarray:
@@ -228,16 +227,24 @@ class _Answers:
         if min(self.logs.shape) < 2:  # a single image or class shows nothing
             return False
         ordered = np.sort(self.logs, axis=1)
-        return bool(np.ptp(ordered[:, :-1]) < _SAME and np.ptp(ordered[:, -1]) < _SAME)
+        others, largest = ordered[:, :-1], ordered[:, -1]
+        alike = np.ptp(others) < _SAME and np.ptp(largest) < _SAME
+        return bool(alike and largest[0] - others[0, 0] > _SAME)
 
     @property
     def probabilities(self) -> np.ndarray:
         """(K, 2, C) under the adapter's prompt, and of the adapter."""
         return np.exp(np.stack([self.logs, self.deployed], axis=1))
 
-    def differing(self, other: _Answers, tolerance: float) -> np.ndarray:
-        """(K,) whether each canary is answered otherwise, see :func:`check_drift`."""
-        units = max(2 * self.rounding, 2 * other.rounding, _LEAST)
+    def differing(self, other: _Answers, tolerance: float, last: float) -> np.ndarray:
+        """(K,) whether each canary is answered otherwise, see :func:`check_drift`.
+
+        Args:
+            other: the other answers.
+            tolerance: of log-probabilities.
+            last: unit of the last decimal of the probabilities; 0: they are not rounded.
+        """
+        units = max(2 * last, _LEAST)
         same = np.abs(self.logs - other.logs) <= tolerance
         same |= np.abs(np.exp(self.logs) - np.exp(other.logs)) <= units
         moved = np.abs(self.deployed - other.deployed).max(axis=1) > tolerance
@@ -264,23 +271,3 @@ def _compare_noisy(then: _Answers, again: _Answers, now: _Answers) -> _Noisy:
     distance = float(far[2].mean())
     is_far = distance >= max(_LEAST_DISTANCE, _RATIO * noise)
     return _Noisy(is_far and share <= max(_LEVEL, 3.0 ** -far.shape[1]), noise, distance)
-
-
-def _rounding(logits: np.ndarray, decimals: int | None) -> float:
-    """Unit of the last decimal of answers that are logarithms of rounded probabilities, else 0.
-
-    Args:
-        logits: the answers.
-        decimals: see :attr:`Adapter.decimals`; of older adapters, the answers show them.
-    """
-    if decimals is not None:
-        return 10.0**-decimals
-    probabilities = np.exp(logits.astype(np.float64))
-    if probabilities.max() > 1 + _LEAST:
-        return 0.0
-    for decimals in _DECIMALS:
-        units = probabilities * 10.0**decimals
-        # A zero stands in the answers as half a unit.
-        if np.abs(2 * units - np.round(2 * units)).max() < 10.0 ** (decimals - 6):
-            return 10.0**-decimals
-    return 0.0

@@ -250,7 +250,10 @@ class LogitTransformer(TransformerMixin, _OnImages):
     def transform(self, X: Any) -> np.ndarray:  # noqa: N803
         """(N, C) float32 logits of N images."""
         check_is_fitted(self)
-        asked = self.adapter_.ask(self._vlm(), self._images(X))
+        vlm = self._vlm()
+        asked = self.adapter_.ask(vlm, self._images(X))
+        if self.classnames is not None:  # pickled, it reads the zeros of rounded answers alike
+            self.adapter_.decimals = vlm.decimals
         return self.adapter_.solution.refine(*asked)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

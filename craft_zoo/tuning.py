@@ -19,6 +19,7 @@ from craft_zoo.methods import (
     Problem,
     check_background,
     check_method,
+    check_words,
     find_method,
     get_method,
 )
@@ -169,6 +170,7 @@ def check_tuning(
         budget = BILLED_BUDGET if vlm.bills or find_method(method).pays else DEFAULT_BUDGET
     check_settings(method, optimizer, budget=budget, seed=seed, config=config)
     check_background(method, config or CraftConfig(), vlm)
+    check_words(method, config or CraftConfig(), int(budget), task.classnames)
     return int(budget)
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from craft_zoo.benchmarks import Plan, RunSpec, RunStore, estimate_costs
 from craft_zoo.benchmarks.grid import NO_OPTIMIZER
-from craft_zoo.benchmarks.runner import check_backgrounds
+from craft_zoo.benchmarks.runner import check_backgrounds, check_tasks
 from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.usage import UNITS, amount, unit_in_words
 from craft_zoo.cli.arguments import read_model, unpriced_llm
@@ -42,6 +42,8 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
     except CraftZooError:
         runs, here = plan.runs(look=False), False
     runs = answered_by(model, service.answer_options if service else "", runs)
+    if here:
+        check_tasks(runs, datasets)
     if opened is not None:
         check_backgrounds(runs, opened)
     finished: set[RunSpec] = set()

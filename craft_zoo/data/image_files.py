@@ -98,24 +98,30 @@ def list_files(folder: Path, *, below: bool = True) -> FolderFiles:
     """List the files of ``folder`` and its subfolders.
 
     Images are recognized by their suffixes, in upper or lower case. Links to folders are followed;
-    a folder that is reached twice is read once.
+    a folder that is reached twice is read once. A link to a folder that contains ``folder`` is an
+    error, as it would bring in all that lies beside it, such as the images of other classes.
 
     Args:
         folder: the folder.
         below: whether subfolders are searched recursively.
 
     Raises:
-        CraftZooError: a folder cannot be read.
+        CraftZooError: a folder cannot be read, or is a link to one that contains ``folder``.
     """
     found = FolderFiles()
-    waiting, seen = [folder], set()
+    waiting, seen = [folder], set[tuple[int, int]]()
+    above = {_identity(each) for each in _folders_above(folder) if each.exists()}
     while waiting:
         place = waiting.pop()
         try:
-            about = os.stat(place)
-            if (about.st_dev, about.st_ino) in seen:
+            identity = _identity(place)
+            if identity in above:
+                raise CraftZooError(
+                    f"folder {printable(place)} is a link to a folder that contains it: remove it"
+                )
+            if identity in seen:
                 continue
-            seen.add((about.st_dev, about.st_ino))
+            seen.add(identity)
             folders = _list_one(place, found)
         except OSError as error:
             raise CraftZooError(
@@ -129,6 +135,21 @@ def list_files(folder: Path, *, below: bool = True) -> FolderFiles:
     found.images.sort()
     found.left_out.sort(key=lambda one: one.path)
     return found
+
+
+def _folders_above(folder: Path) -> set[Path]:
+    """The folders that contain a folder; those that contain a link to it too, if it is one."""
+    above = set(folder.resolve().parents)
+    if folder.name not in ("", ".."):
+        parent = folder.parent.resolve()
+        above |= {parent, *parent.parents}
+    return above
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What is the same for a folder and all links to it."""
+    about = os.stat(folder)
+    return about.st_dev, about.st_ino
 
 
 def list_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from craft_zoo import optimizers
-from craft_zoo.anchors import BackgroundFile
+from craft_zoo.anchors import BackgroundFile, words_excluding
 from craft_zoo.blackbox.base import VLM
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.replay import ReplayVLM
@@ -323,8 +323,7 @@ def check_method(name: str, optimizer: str | None, *, budget: int, config: Craft
 
 
 def check_background(name: str, config: CraftConfig, vlm: VLM) -> None:
-    """Check before the first query that the background of the settings is of the model, and has
-    words enough.
+    """Check before the first query that the background of the settings is of the model.
 
     Args:
         name: name of the method, which may not read that setting.
@@ -332,17 +331,40 @@ def check_background(name: str, config: CraftConfig, vlm: VLM) -> None:
         vlm: the model.
 
     Raises:
-        CraftZooError: it is of another model or has too few words, or its file cannot be read.
+        CraftZooError: it is of another model, or its file cannot be read.
     """
     if "background" in find_method(name).settings and config.background:
         file = BackgroundFile(config.background)
-        background = file.load()
-        background.check_model(vlm, file.path)
-        if config.anchors > (words := len(background.words)):
-            raise CraftZooError(
-                f"{config.anchors} anchors were asked for and there are {words} words in "
-                f"{file.path}: lower the setting anchors, or make it of more words (--words)"
-            )
+        file.load().check_model(vlm, file.path)
+
+
+def check_words(name: str, config: CraftConfig, budget: int, classnames: Sequence[str]) -> None:
+    """Check before the first query that there are words enough for the anchors.
+
+    Args:
+        name: name of the method, which may have no anchors.
+        config: the method's settings.
+        budget: in queries.
+        classnames: C class names, which are no anchors.
+
+    Raises:
+        CraftZooError: there are too few, or the background's file cannot be read.
+    """
+    if not find_method(name).anchors(config, budget, len(classnames)):
+        return
+    if config.anchor_bank == "contexts":
+        return
+    among, where, mend = None, "", ""
+    if config.background:
+        file = BackgroundFile(config.background)
+        among, where = file.load().words, f" in {file.path}"
+        mend = ", or make it of more words (--words)"
+    words = len(words_excluding(classnames, among))
+    if min(config.anchors, (budget - 1) * len(classnames)) > words:
+        raise CraftZooError(
+            f"{config.anchors:,} anchors were asked for and there are {words:,} words{where} "
+            f"besides the class names: lower the setting anchors{mend}"
+        )
 
 
 def most_predictions(name: str, config: CraftConfig, budget: int, images: int, classes: int) -> int:

@@ -213,7 +213,7 @@ def test_a_background_of_another_model_is_refused_before_the_first_run(
 def test_so_is_one_of_too_few_words(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Background("craft-mini", 9, ("a", "b", "c"), np.eye(3)).save(tmp_path / "three words")
+    Background("craft-mini", 9, ("sea", "sky", "wood"), np.eye(3)).save(tmp_path / "three words")
     arguments = ["bench", "--dataset", f"folder:{folder}", "--shots", "2", "--budget", "20"]
     arguments += ["--method", "zero-shot", "--method", "anchors", "--out", str(tmp_path / "out")]
     assert main([*arguments, "--set", f"background={tmp_path / 'three words'}"]) == 2
@@ -228,7 +228,7 @@ def test_so_it_is_in_the_library(
     execute: Callable[..., Any], vlm: OpenCLIP, folder: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("ray")
-    Background("ViT-B-32", 9, ("a", "b", "c"), np.eye(3)).save(tmp_path / "other")
+    Background("ViT-B-32", 9, ("sea", "sky", "wood"), np.eye(3)).save(tmp_path / "other")
     config = CraftConfig(background=str(tmp_path / "other"), anchors=2)
     run = replace(grid(folder)[0], method="anchors", optimizer="none", config=config)
     with pytest.raises(CraftZooError, match=r"is the background of ViT-B-32"):

@@ -117,7 +117,7 @@ def test_noise_is_no_change(tiny_vlm: OpenCLIP, distance: float, changed: bool) 
 class Prepared:
     """A model that answers about canaries with one table of logits after another."""
 
-    bills, sells_vectors = True, False
+    bills, sells_vectors, decimals = True, False, None
 
     def __init__(self, *tables: np.ndarray) -> None:
         self.tables = list(tables)
@@ -179,6 +179,13 @@ def test_one_label_of_a_service_without_probabilities_may_flip() -> None:
     assert compared(unrounded, unrounded, one_moved).changed
 
 
+def test_a_model_without_opinion_does_not_answer_with_labels() -> None:
+    then = np.log(np.full((8, 3), 1 / 3))
+    now = then.copy()
+    now[0] = np.log([0.8, 0.1, 0.1])
+    assert compared(then, then, now).changed
+
+
 def test_a_single_class_is_checked_too() -> None:
     one = np.zeros((8, 1), np.float32)
     assert not compared(one, one, one).changed
@@ -231,4 +238,6 @@ def test_rounded_probabilities_may_differ_in_the_last_decimal(
     adapter = Adapter.of(Solution("a {}"), before, before.classifier(NAMES))
     adapter.canaries = ask_canaries(adapter, before, canary_images(shots()))
     assert isinstance(adapter.canaries, Canaries)
+    assert check_drift(adapter, after).changed == drifted
+    adapter.decimals = None  # of an earlier version
     assert check_drift(adapter, after).changed == drifted

@@ -23,6 +23,7 @@ from sklearn.utils.validation import validate_data
 
 import craft_zoo as cz
 from craft_zoo import estimator
+from craft_zoo.client import from_callable
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.estimator import CraftClassifier, LogitTransformer
@@ -195,6 +196,26 @@ def test_logits_of_classnames_and_of_adapters(pictures: Any, tmp_path: Any) -> N
     with pytest.raises(CraftZooError, match="must be a list, not the text 'cat'"):
         LogitTransformer("cat").fit()
     assert LogitTransformer(np.array(["red", "blue"])).fit_transform(images).shape == (12, 2)
+
+
+def test_unpickled_logits_of_a_service_that_rounds_are_the_same(pictures: Any) -> None:
+    rows = np.random.default_rng(0).dirichlet([0.1, 0.1], 12).round(2)
+    images, _ = pictures
+    given = {image.tobytes(): row for image, row in zip(images, rows, strict=True)}
+
+    def percent(_: Any, asked: Any) -> Any:
+        return [given[np.asarray(image).tobytes()] for image in asked]
+
+    def model() -> Any:
+        return from_callable(percent, answers="probabilities")
+
+    fitted = LogitTransformer(["red", "blue"], model=model())
+    logits = fitted.fit_transform(images)
+    assert np.exp(logits.min()) == pytest.approx(0.005)
+    fitted.model = None
+    again = pickle.loads(pickle.dumps(fitted)).set_params(model=model())
+    zero = int(np.argmin(rows.min(axis=1)))
+    np.testing.assert_array_equal(again.transform([images[zero]]), logits[[zero]])
 
 
 class OfRows(CraftClassifier):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import craft_zoo as cz
+from craft_zoo.anchors import word_list
 from craft_zoo.blackbox import (
     ImageSet,
     Journal,
@@ -20,7 +21,7 @@ from craft_zoo.blackbox import (
 from craft_zoo.cli import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import check_method
+from craft_zoo.methods import check_method, check_words
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.optimizers import OptimizerError
 from craft_zoo.tuning import check_tuning
@@ -160,6 +161,23 @@ def test_a_model_that_takes_no_such_prompts_is_not_asked(
     with pytest.raises(CraftZooError, match=sentence):
         cz.tune(paid, task, method=method, budget=200)
     assert paid.asked == 0
+
+
+@pytest.mark.parametrize("method", ["anchors", "craft-anchors"])
+def test_too_few_words_for_anchors_are_found_before_anything_is_asked(
+    paid: Paid, tune: Callable[..., int], capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    arguments = ["--method", method, "--set", "anchors=1100"]
+    for more in ([], ["--dry-run"]):
+        assert tune(*arguments, *more) == 2
+        assert "there are 1,095 words besides the class names: lower" in capsys.readouterr().err
+    assert tune(*arguments, "--budget", "100", "--dry-run") == 0  # at most 297 are asked
+    assert tune(*arguments, "--set", "anchor_bank=contexts", "--dry-run") == 0
+    assert paid.asked == 0
+    names = word_list()[:900]
+    with pytest.raises(CraftZooError, match="256 anchors were asked for and there are 195 words"):
+        check_words(method, CraftConfig(), 500, names)
+    check_words(method, CraftConfig(per_image=1), 500, names)  # leaves no room for anchors
 
 
 @pytest.mark.parametrize("method", ["refine", "anchors", "craft"])

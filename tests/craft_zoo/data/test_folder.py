@@ -239,6 +239,26 @@ def test_images_may_lie_below_their_class_folder(image_folder: Path) -> None:
     assert "@eaDir" not in str(dataset.train.images)
 
 
+@pytest.mark.parametrize("link", ["train/loop", "train/blue-sky/loop", "train/blue-sky/a/loop"])
+@pytest.mark.parametrize("to", ["train", ""])
+def test_a_class_has_no_images_of_all_classes_by_a_link(
+    image_folder: Path, link: str, to: str
+) -> None:
+    (image_folder / "train" / "blue-sky" / "a").mkdir()
+    (image_folder / link).symlink_to(image_folder / to, target_is_directory=True)
+    with pytest.raises(CraftZooError, match="loop is a link to a folder that contains it"):
+        load_dataset(f"folder:{image_folder}")
+
+
+@pytest.mark.parametrize("root", [".", "train/..", "link", "link/train/.."])
+def test_a_folder_may_be_given_by_another_path(
+    root: str, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (image_folder.parent / "link").symlink_to(image_folder, target_is_directory=True)
+    monkeypatch.chdir(image_folder.parent if root.startswith("link") else image_folder)
+    assert len(load_dataset(f"folder:{root}").train) == 12
+
+
 @pytest.mark.parametrize(
     ("train", "val", "test"),
     [("Train", "Valid", "TEST"), ("training", "dev", "testing"), ("train", "validation", "test")],
