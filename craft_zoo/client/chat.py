@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import string
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from craft_zoo.client.chat_answers import Named, is_cut, letter_of, named, norma
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import Reply, data_url
-from craft_zoo.client.questions import Limits, Question, QuestionVLM, request_usage
+from craft_zoo.client.questions import Limits, Question, QuestionVLM
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
@@ -82,8 +83,8 @@ class Chat(OpenAIService):
         create = self._client.client.chat.completions.with_raw_response.create
         body = self._client.call(create, request, key)
         with reading("its answer is no chat completion"):
-            usage, choices = body["usage"], body["choices"]
-            billed = request_usage(usage["prompt_tokens"], usage["completion_tokens"])
+            choices = body["choices"]
+            billed = self._client.usage(body, lambda: self.expected(request, _image_in(request)))
             answer, source = _probabilities(questions[0], choices)
             reply = Reply([answer], billed, source)
             reply = reply if answer else self._unread(reply, choices)
@@ -112,6 +113,11 @@ class Chat(OpenAIService):
         tokens = rule.request + rule.of_image(image) + rule.of_text(text) + text.count("\n")
         answers = self.options.repeats * most
         return Usage(requests=1, images=1, input_tokens=tokens, output_tokens=answers)
+
+
+def _image_in(request: dict[str, Any]) -> bytes:
+    url = request["messages"][0]["content"][0]["image_url"]["url"]
+    return base64.b64decode(url.partition(",")[2])
 
 
 def answer_limit(url: str | None, tokens: int) -> dict[str, int]:

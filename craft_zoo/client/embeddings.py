@@ -62,8 +62,8 @@ class Embeddings(VectorService):
         messages = [{"role": "user", "content": content}]
         return request | {"input": omit, "extra_body": {"messages": messages}}
 
-    def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float]:
-        return indexed(body, count), body["usage"]["prompt_tokens"]
+    def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float | None]:
+        return indexed(body, count), (body.get("usage") or {}).get("prompt_tokens")
 
 
 @register_model(Embeddings.scheme)

@@ -15,7 +15,6 @@ from craft_zoo.client.chat_answers import is_cut, text_of
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import KEY, OpenAIClient
 from craft_zoo.client.paid import PaidClient
-from craft_zoo.client.questions import request_usage
 from craft_zoo.client.services import address
 from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
@@ -78,8 +77,7 @@ class LanguageModel(PaidClient):
             create = self._client.client.chat.completions.with_raw_response.create
             body = self._client.call(create, request, key)
             with reading("its answer is no chat completion"):
-                choice, usage = body["choices"][0], body["usage"]
-                billed = request_usage(usage["prompt_tokens"], usage["completion_tokens"])
+                choice, billed = body["choices"][0], self._client.usage(body, lambda: expected)
                 return _Completion(text_of(choice), billed, is_cut(choice))
 
         expected = expected_usage(question, self._answer_tokens)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import status_failure, useless
 from craft_zoo.client.http import checked_key, checked_url, message_of
-from craft_zoo.client.questions import QuestionService
+from craft_zoo.client.questions import QuestionService, request_usage
 from craft_zoo.client.retrying import Transient, seconds_of
 from craft_zoo.client.services import OpenAIOptions
 from craft_zoo.errors import CraftZooError, needs_extra
@@ -61,6 +63,7 @@ class OpenAIClient:
         self.who = owner or f"the service {checked_url(str(url))}"
         self._variable = variable
         self._key, self._timeout, self._answered = key, timeout, False
+        self._unbilled = threading.Lock()  # held once an answer without usage was warned of
         self._changes: dict[str, Any] = {}  # of arguments that the service has rejected
         # Retries are made by craft_zoo.client.Retrying, which an interruption ends at once.
         self.client = openai.OpenAI(
@@ -122,6 +125,24 @@ class OpenAIClient:
             status = code if isinstance(code, int) and 400 <= code < 600 else 502
             raise self._refused(status, code, message_of(body), sent)
         return body
+
+    def usage(self, body: dict[str, Any], estimate: Callable[[], Usage]) -> Usage:
+        """The usage of a chat completion, or its estimate where it lacks a number of tokens.
+
+        Raises:
+            AttributeError, TypeError, ValueError: it is malformed.
+        """
+        said = body.get("usage") or {}
+        counts = said.get("prompt_tokens"), said.get("completion_tokens")
+        if None not in counts:
+            return request_usage(*counts)
+        self.warn_unbilled()
+        return estimate()
+
+    def warn_unbilled(self) -> None:
+        """Warn once that answers do not say what they cost."""
+        if self._unbilled.acquire(blocking=False):
+            _LOG.warning("%s does not say its usage, so that tokens are estimates", self.who)
 
     def _disconnected(self, error: Exception) -> Transient:
         cause = error.__cause__ or error

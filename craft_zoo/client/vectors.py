@@ -10,7 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Unpack
 
@@ -160,7 +160,11 @@ class VectorService(ABC):
                 raise ValueError(f"{len(vectors)} vectors of {len(inputs)} inputs")
             if not (np.isfinite(lengths) & (lengths > 0)).all():
                 raise ValueError("a vector is not finite, or 0")
-            usage = Usage(requests=1, images=_images_in(inputs), input_tokens=token_count(tokens))
+            usage = self.expected(inputs)
+            if tokens is None:
+                self._client.warn_unbilled()
+            else:
+                usage = replace(usage, input_tokens=token_count(tokens))
             return Vectors((vectors / lengths).astype(np.float32), usage)
 
     @abstractmethod
@@ -172,8 +176,10 @@ class VectorService(ABC):
         """Arguments of :meth:`_create`."""
 
     @abstractmethod
-    def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float]:
+    def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float | None]:
         """The vectors of ``count`` inputs in an answer, and the number of tokens billed.
+
+        None: the answer does not say the number.
 
         Raises:
             KeyError, TypeError, ValueError, AttributeError: it has none.

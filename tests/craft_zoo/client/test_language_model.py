@@ -22,7 +22,7 @@ from craft_zoo.blackbox import CostLimit, Journal, Price, ReplayVLM, Usage
 from craft_zoo.blackbox.templates import as_template
 from craft_zoo.cli import main
 from craft_zoo.client import RemoteVLM, Retrying
-from craft_zoo.client.language_model import LanguageModel
+from craft_zoo.client.language_model import LanguageModel, expected_usage
 from craft_zoo.craft import Step
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
@@ -499,6 +499,14 @@ def test_an_empty_answer_is_one(server: Any) -> None:
     llm = LanguageModel(server.name("chat"))
     assert llm.complete("?") == ""
     assert llm.cost_limit.usage.llm_requests == 1
+
+
+def test_without_usage_the_estimate_is_counted(server: Any) -> None:
+    server.alter = lambda answer: {"choices": [{"message": {"content": "- a {}"}}]}
+    server.propose = lambda asked: "not sent"
+    llm = LanguageModel(server.name("chat"))
+    assert llm.complete("?") == "- a {}"
+    assert llm.cost_limit.usage == expected_usage("?", 1000).as_llm()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from PIL import Image
 import craft_zoo as cz
 from craft_zoo.anchors.background import Background, background_words
 from craft_zoo.benchmarks import Bench, RunStore, combine, cross, estimate_costs
-from craft_zoo.blackbox import CostLimit, Journal, Price, ReplayVLM, Usage
+from craft_zoo.blackbox import Asked, CostLimit, Journal, Price, ReplayVLM, Usage
 from craft_zoo.cli.main import main
 from craft_zoo.client import Retrying
 from craft_zoo.client.image_tokens import image_rule
@@ -467,6 +467,30 @@ def test_one_line_says_what_is_missing(
         ask(connect(protocol), small_task)
         assert "returns vectors of 8 numbers; " in caplog.text
         assert caplog.text.rstrip().endswith("tokens for 2 images")
+
+
+@pytest.mark.parametrize("lacking", ["usage", "prompt_tokens"])
+@pytest.mark.parametrize("protocol", ["chat", "embeddings"])
+def test_without_usage_the_estimate_is_counted(
+    server: Any,
+    connect: Connect,
+    small_task: Task,
+    caplog: pytest.LogCaptureFixture,
+    protocol: str,
+    lacking: str,
+) -> None:
+    vlm = connect(protocol)
+    asked, images = [Asked(tuple(PROMPTS))], small_task.train.images[:4]
+    expected = vlm.expected_usage(asked, images, NAMES)
+    usage = None if lacking == "usage" else {"prompt_tokens": None, "total_tokens": 5}
+    server.alter = lambda answer: answer | {"usage": usage}
+    logits = list(vlm.classifier(NAMES).logits(PROMPTS, vlm.images(images)))
+    assert vlm.billed == expected
+    assert caplog.text.count("does not say its usage") == 1
+    server.alter = lambda answer: answer
+    other = connect(protocol)
+    again = other.classifier(NAMES).logits(PROMPTS, other.images(images))
+    np.testing.assert_array_equal(logits, list(again))
 
 
 def with_tokens(answer: Any, tokens: float) -> Any:
