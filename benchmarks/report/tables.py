@@ -19,7 +19,7 @@ from craft_zoo.files import write_atomically
 from craft_zoo.methods import is_white_box
 from craft_zoo.printable import printable
 
-SPREAD_COLUMN = "95 % or seeds"  # an interval, or the single seeds
+SPREAD_COLUMN = "95 % interval, or each seed"  # each if there are fewer than 5
 REFERENCE = "craft-released"  # baseline of comparisons, where it was run
 _BASE = "zero-shot"
 _ESCAPED = str.maketrans(

@@ -235,7 +235,7 @@ def test_files_for_a_paper(folder: Path) -> None:
     tables = folder / "report" / "tables"
     latex = (tables / "overview.tex").read_text()
     assert "\\toprule" in latex
-    assert "95 \\% or seeds: mean" in latex
+    assert "95 \\% interval, or each seed: mean" in latex
     overview = pd.read_csv(tables / "overview.csv").set_index("method")
     ends = [points[-1].accuracy for run, points in runs().items() if run.method == "anchors"]
     assert overview.loc["anchors", "mean"] == pytest.approx(100 * np.mean(ends))
