@@ -8,12 +8,14 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 FAULTS = (
     "drop before",  # the request does not arrive
     "drop after",  # the response does not arrive
     "delay",
+    "late",  # the client is cut off, as if its time was up, and the request arrives afterwards
     "truncate",
     "corrupt answer",  # one bit anywhere
     "corrupt request",  # one bit of the body, as no digest covers a request's headers
@@ -58,6 +60,7 @@ class FaultyProxy:
         self.done: Counter[str] = Counter()
         self.url = ""
         self._restarting = asyncio.Lock()  # one at a time takes the port again
+        self._late: list[asyncio.Task[None]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -115,6 +118,9 @@ class FaultyProxy:
             body = _flipped(body, place, amount)
         if fault == "delay":
             await asyncio.sleep(self._delay * amount)
+        if fault == "late":
+            self._late.append(asyncio.create_task(self._forward_late(head, body, amount)))
+            return b""
         if fault == "duplicate":
             answers = await asyncio.gather(self._forward(head, body), self._forward(head, body))
             return rng.choice(answers)
@@ -126,6 +132,11 @@ class FaultyProxy:
         if fault == "corrupt answer" and answer:
             return _flipped(answer, place, amount)
         return answer
+
+    async def _forward_late(self, head: bytes, body: bytes, amount: float) -> None:
+        await asyncio.sleep(self._delay * amount)
+        with suppress(OSError):  # the server may be restarting
+            await self._forward(head, body)
 
     async def _forward(self, head: bytes, body: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)

@@ -110,7 +110,10 @@ def test_a_network_that_harms_changes_nothing(
 
 @pytest.mark.parametrize(
     "fault",
-    ["drop before", "drop after", "truncate", "corrupt answer", "corrupt request", "duplicate"],
+    [
+        *("drop before", "drop after", "truncate", "corrupt answer", "corrupt request"),
+        *("duplicate", "late"),
+    ],
 )
 def test_each_kind_of_harm(
     fault: str, server: Any, connect: Connect, faulty_proxy: Any, small_task: Task
@@ -213,10 +216,9 @@ def test_a_faulty_network_to_the_real_server_changes_nothing(
 ) -> None:
     with Journal(tmp_path / "journal") as journal:
         local = run(ReplayVLM(small_requests, journal), small_task)
-    with faulty_proxy(
-        served.port, seed=seed, delay=1.5, restart=served.restart, restarts=0.1
-    ) as proxy:
-        remote = ask(url=proxy.url, timeout=1.0)
+    # A short timeout would be up at random where the machine is busy.
+    with faulty_proxy(served.port, seed=seed, restart=served.restart, restarts=0.1) as proxy:
+        remote = ask(url=proxy.url)
         tuned = run(remote, small_task)
         done = proxy.done
     assert content(tuned, tmp_path) == content(local, tmp_path)
