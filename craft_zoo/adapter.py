@@ -26,6 +26,7 @@ from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activa
 from craft_zoo.predictor import Predictor
 from craft_zoo.records import check
 from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.refiner.transductive import TransductiveClassifier
 from craft_zoo.solution import Solution
 from craft_zoo.tuning_record import TuningRecord
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from craft_zoo.refiner.network import Refiner
 
 _CANARY_ANSWERS = ("logits", "anchors", "logits_again", "anchors_again")
+_TRANSDUCTIVE = ("means", "images", "log_prior")
 
 
 class OtherModelError(CraftZooError):
@@ -86,13 +88,65 @@ class Adapter:
             decimals=vlm.decimals,
         )
 
-    def predict(self, vlm: VLM, images: Sequence[ImageSource]) -> np.ndarray:
+    def predict(
+        self, vlm: VLM, images: Sequence[ImageSource], *, transductive: bool = False
+    ) -> np.ndarray:
         """(N, C) class probabilities.
 
+        Args:
+            vlm: the model.
+            images: N images.
+            transductive: classify the images together, see :meth:`refine`.
+
         Raises:
-            CraftZooError: the adapter was made for another model, or an image cannot be read.
+            CraftZooError: the adapter was made for another model, an image cannot be read, or the
+                adapter cannot classify images together.
         """
-        return self.probabilities(self.solution.refine(*self.ask(vlm, images)))
+        if transductive:
+            self.check_transductive()
+        return self.probabilities(self.refine(*self.ask(vlm, images), transductive=transductive))
+
+    def refine(
+        self,
+        logits: np.ndarray,
+        anchors: np.ndarray | None = None,
+        local: np.ndarray | None = None,
+        *,
+        transductive: bool = False,
+    ) -> np.ndarray:
+        """(N, C) deployed logits from a model's answers, see :meth:`ask`.
+
+        Args:
+            logits: (N, C) under the prompt.
+            anchors: (N, M) of the anchors, if the adapter has any.
+            local: (N, C) of the local classifier, if the adapter has one.
+            transductive: classify the images together, so that the answer about an image depends on
+                the others: of many images, and few training images, more are right.
+
+        Raises:
+            CraftZooError: the adapter cannot classify images together.
+        """
+        refined = self.solution.refine(logits, anchors, local)
+        if not transductive:
+            return refined
+        together, temperature = self.check_transductive(), np.float32(self.temperature)
+        assert anchors is not None, "the refiner has asked for them"
+        return temperature * together.logits(refined / temperature, anchors)
+
+    def check_transductive(self) -> TransductiveClassifier:
+        """The classifier of images together.
+
+        Raises:
+            CraftZooError: the adapter has none.
+        """
+        together = self.solution.transductive
+        if together is None:
+            raise CraftZooError(
+                "the adapter cannot classify images together (--transductive), as it has no "
+                "anchors, or was made by an older version: tune with a method that has anchors "
+                "(--method anchors)"
+            )
+        return together
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(N, C) class probabilities from the deployed logits, (N, C)."""
@@ -238,6 +292,9 @@ class Adapter:
             about["local"] = local.features
             tensors["local.weight"] = _tensor(local.weight)
             tensors["local.bias"] = _tensor(local.bias)
+        if (transductive := self.solution.transductive) is not None:
+            for name in _TRANSDUCTIVE:
+                tensors[f"transductive.{name}"] = _tensor(getattr(transductive, name))
         if (canaries := self.canaries) is not None:
             tensors["canaries.images"] = np.ascontiguousarray(canaries.images)
             for name in _CANARY_ANSWERS:
@@ -321,7 +378,11 @@ def _solution(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Solution
     if (features := about.get("local")) is not None:
         weight, bias = (tensors[f"local.{name}"] for name in ("weight", "bias"))
         local = LocalClassifier(features, weight, bias)
-    return Solution(prompt, refiner, anchors, local)
+    transductive = None
+    if "transductive.means" in tensors:
+        parts = (tensors[f"transductive.{name}"] for name in _TRANSDUCTIVE)
+        transductive = TransductiveClassifier(*parts)
+    return Solution(prompt, refiner, anchors, local, transductive)
 
 
 def _record(about: dict[str, Any]) -> TuningRecord | None:

@@ -18,8 +18,8 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
 from craft_zoo.tuning_record import TuningRecord
 
-FORMAT = "craft-zoo adapter 11"
-_READ = tuple(f"craft-zoo adapter {version}" for version in range(3, 12))
+FORMAT = "craft-zoo adapter 12"
+_READ = tuple(f"craft-zoo adapter {version}" for version in range(3, 13))
 _ENTRY = "craft_zoo"  # of the metadata
 _HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a megabyte
 _MOST_TEXTS = 100_000
@@ -142,6 +142,9 @@ def _check_tensors(about: dict[str, Any], tensors: dict[str, Any]) -> None:
             "refiner.net.2.weight": (n_classes, hidden),
             "refiner.net.2.bias": (n_classes,),
         }
+    if n_anchors and "transductive.means" in shapes:
+        expected["transductive.means"] = (n_classes, n_anchors)
+        expected |= {f"transductive.{each}": (n_classes,) for each in ("images", "log_prior")}
     if about.get("local") is not None:
         shape = _shape("local.weight", shapes)
         expected |= {"local.weight": (*shape[:1], n_classes), "local.bias": (n_classes,)}

@@ -81,6 +81,7 @@ class Evaluation:
         logits: (N, K) of the adapter.
         zero_shot: (N, K) of the model under the initial prompt.
         temperature: the adapter's, which divides the logits; 1: it has none.
+        transductive: whether the images were classified together.
     """
 
     classnames: tuple[str, ...]
@@ -88,6 +89,7 @@ class Evaluation:
     logits: np.ndarray
     zero_shot: np.ndarray
     temperature: float = 1.0
+    transductive: bool = False
 
     def __add__(self, other: Evaluation) -> Evaluation:
         return Evaluation(
@@ -96,6 +98,7 @@ class Evaluation:
             np.concatenate([self.logits, other.logits]),
             np.concatenate([self.zero_shot, other.zero_shot]),
             self.temperature,
+            self.transductive,
         )
 
     def __str__(self) -> str:
@@ -216,6 +219,8 @@ def evaluate(
     vlm: VLM,
     data: Dataset | Task | LabelledImages,
     progress: Progress | None = None,
+    *,
+    transductive: bool = False,
 ) -> Evaluation:
     """Evaluate an adapter, and the model without it, on labelled images::
 
@@ -231,17 +236,20 @@ def evaluate(
         data: a data set or task, whose test images are used, with all of the adapter's classes or
             some of them; or images with labels in the order of the adapter's class names.
         progress: called while the model encodes the images.
+        transductive: classify the images together, see :meth:`Adapter.refine`.
 
     Raises:
         CraftZooError: a class is not among the adapter's, there are no images, the adapter was made
-            for another model, or an image cannot be read.
+            for another model or cannot classify images together, or an image cannot be read.
     """
+    if transductive:
+        adapter.check_transductive()
     classnames, images = labelled(adapter.classnames, data)
     handed, box = vlm.images(images.images, progress), adapter.open(vlm)
     asked = Predictor(vlm, box, handed).ask(adapter.solution)
     zero_shot = box.score(box.initial_prompt, handed)
     columns = [adapter.classnames.index(name) for name in classnames]
-    logits = adapter.solution.refine(*asked)[:, columns]
+    logits = adapter.refine(*asked, transductive=transductive)[:, columns]
     if adapter.canaries is not None and (known := count_among(adapter.canaries, images.images)):
         warnings.warn(
             f"the adapter was tuned on some of these images ({known} of {len(adapter.canaries)} "
@@ -251,7 +259,12 @@ def evaluate(
             stacklevel=2,
         )
     return Evaluation(
-        tuple(classnames), images.labels, logits, zero_shot[:, columns], adapter.temperature
+        tuple(classnames),
+        images.labels,
+        logits,
+        zero_shot[:, columns],
+        adapter.temperature,
+        transductive,
     )
 
 

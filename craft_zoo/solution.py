@@ -11,6 +11,7 @@ from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompt
 from craft_zoo.local_features import LocalClassifier
 from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.refiner.transductive import TransductiveClassifier
 
 if TYPE_CHECKING:
     from craft_zoo.refiner.network import Refiner
@@ -26,6 +27,7 @@ class Solution:
         refiner: corrects the logits; None: the logits are used as they are.
         anchors: additional texts whose logits are inputs of the refiner; None: there are none.
         local: classifier on features that this machine computes, whose logits are added; or None.
+        transductive: classifies images together by their anchor logits; None: it cannot.
         deployable: whether it can be saved as an adapter.
     """
 
@@ -35,6 +37,7 @@ class Solution:
     refiner: Refiner | ConvexRefiner | None = None
     anchors: Anchors | None = None
     local: LocalClassifier | None = None
+    transductive: TransductiveClassifier | None = None
 
     def __repr__(self) -> str:
         found = self.prompt

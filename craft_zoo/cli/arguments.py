@@ -129,6 +129,17 @@ def add_adapter_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_transductive_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --transductive."""
+    group_of(parser, "output").add_argument(
+        "--transductive",
+        action="store_true",
+        help="classify the images together, not one by one: with few training images and many new "
+        "ones, more of them are right, at no cost; the answer about an image then depends on the "
+        "others; for adapters with anchors",
+    )
+
+
 def load_adapter(options: argparse.Namespace) -> Adapter:
     """Load the adapter; ``options.adapter`` becomes the path of its file, downloaded if need be.
 

@@ -22,6 +22,7 @@ from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_data_arguments,
     add_model_arguments,
+    add_transductive_argument,
     check_limits,
     group_of,
     in_money,
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="see craft-zoo datasets, or folder:PATH")
     add_classnames_argument(parser)
     add_data_arguments(parser)
+    add_transductive_argument(parser)
     output = group_of(parser, "output")
     output.add_argument(
         "--coverage",
@@ -102,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
         raise CraftZooError(f"--out {options.out} is a file: name a folder")
     _check_card(options)
     adapter = load_adapter(options)
+    if options.transductive:
+        adapter.check_transductive()
     dataset = read_dataset(options).open()
     say_skipped(dataset.name, dataset.skipped, console)
     vlm = open_adapters_model(options, adapter)
@@ -114,7 +118,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     with resumable(vlm, options.adapter, "evaluate", [options.dataset], console) as asked:
         with query_progress() as progress:
-            found = evaluate(adapter, asked, dataset, ReadingBar(progress))
+            together = options.transductive
+            found = evaluate(adapter, asked, dataset, ReadingBar(progress), transductive=together)
         narrow = Console(width=_WIDTH, markup=False, emoji=False)
         _show(found, dataset.name, options.coverage, narrow)
         say_refused(vlm.refused, console)
@@ -159,6 +164,8 @@ def _show(found: Evaluation, name: str, coverage: float, console: Console) -> No
         f"with a probability of {kept.threshold:.3f} or more (predict --threshold)",
     ):
         console.print(Text(printable(line)))
+    if found.transductive:
+        console.print("The images were classified together, as predict --transductive does")
 
 
 def _calibration(found: Evaluation) -> str:
@@ -242,6 +249,7 @@ def _write(found: Evaluation, images: Any, options: argparse.Namespace) -> None:
     about = {
         "adapter": str(options.adapter),
         "dataset": options.dataset,
+        "transductive": found.transductive,
         "images": len(found),
         "accuracy": found.accuracy,
         "interval": [low, high],

@@ -21,6 +21,7 @@ from craft_zoo.blackbox import VLM, Usage
 from craft_zoo.cli.arguments import (
     add_adapter_argument,
     add_model_arguments,
+    add_transductive_argument,
     check_limits,
     group_of,
     load_adapter,
@@ -37,6 +38,10 @@ from craft_zoo.files import replacing
 _BATCH = 512  # images per query; the class names are sent with every query
 _NAMED = 10  # broken images that are listed at the end; all are counted
 _LINES = (".jsonl", ".ndjson")
+
+
+Answers = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]  # see Adapter.ask
+_Answered = tuple[Sequence[Path], Answers]
 
 
 class Row(NamedTuple):
@@ -63,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGES",
         help="image files, or folders that are searched recursively",
     )
+    add_transductive_argument(parser)
     group = group_of(parser, "output")
     group.add_argument(
         "--out",
@@ -97,6 +103,8 @@ def run(options: argparse.Namespace) -> int:
     """
     _check(options)
     adapter = load_adapter(options)
+    if options.transductive:
+        adapter.check_transductive()
     if options.top_k > len(adapter.classnames):
         raise CraftZooError(
             f"--top-k {options.top_k} is more than the {len(adapter.classnames)} classes of "
@@ -164,28 +172,59 @@ def _rows(
     progress: Callable[[int], None],
 ) -> Iterator[Row]:
     """A row for each readable image; a sentence about each other is appended to ``broken``."""
+    answered = _answered(adapter, vlm, images, broken, progress)
+    if options.transductive:
+        answered = _together(answered)
+    for batch, answers in answered:
+        refined = adapter.refine(*answers, transductive=options.transductive)
+        for image, probabilities in zip(batch, adapter.probabilities(refined), strict=True):
+            best = np.argsort(-probabilities, kind="stable")[: options.top_k]
+            found = [(adapter.classnames[place], float(probabilities[place])) for place in best]
+            yield Row(str(image), found, abstains=found[0][1] < options.threshold)
 
-    def answered(batch: Sequence[Path]) -> np.ndarray:
-        return adapter.predict(vlm, batch) if batch else np.empty((0, 0))
 
+def _answered(
+    adapter: Adapter,
+    vlm: VLM,
+    images: Sequence[Path],
+    broken: list[str],
+    progress: Callable[[int], None],
+) -> Iterator[_Answered]:
+    """The readable images in batches, and the model's answers about them."""
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
         if vlm.bills:  # a journal holds no request that fails
             batch = _readable(batch, broken)
         try:
-            answers = answered(batch)
+            answers = adapter.ask(vlm, batch) if batch else None
         except CraftZooError:
             # If a server fails to read an image, its error does not name the file.
             readable = _readable(batch, broken)
             if len(readable) == len(batch):
                 raise
             batch = readable
-            answers = answered(batch)
-        for image, probabilities in zip(batch, answers, strict=True):
-            best = np.argsort(-probabilities, kind="stable")[: options.top_k]
-            found = [(adapter.classnames[place], float(probabilities[place])) for place in best]
-            yield Row(str(image), found, abstains=found[0][1] < options.threshold)
+            answers = adapter.ask(vlm, batch) if batch else None
+        if answers is not None:
+            yield batch, answers
         progress(min(start + _BATCH, len(images)))
+
+
+def _together(answered: Iterable[_Answered]) -> Iterator[_Answered]:
+    """All batches as one."""
+    images: list[Path] = []
+    parts: list[Answers] = []
+    for batch, answers in answered:
+        images += batch
+        parts.append(answers)
+    if images:
+        logits, anchors, local = zip(*parts, strict=True)
+        yield images, (np.concatenate(logits), _joined(anchors), _joined(local))
+
+
+def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """The rows of all parts; None if there are none, which is so for all parts or for none."""
+    rows = [part for part in parts if part is not None]
+    return np.concatenate(rows) if rows else None
 
 
 def _readable(images: Sequence[Path], broken: list[str]) -> list[Path]:

@@ -26,6 +26,7 @@ from craft_zoo.refiner import (
 from craft_zoo.refiner.convex import centred, log_shares
 from craft_zoo.refiner.prior import UNIFORM, log_prior
 from craft_zoo.refiner.sampling import LARGE
+from craft_zoo.refiner.transductive import TransductiveClassifier
 from craft_zoo.solution import Solution
 from craft_zoo.tensors import tensor
 
@@ -77,6 +78,7 @@ class RefinerFitter:
     _logistic: ConvexRefiner | None = field(default=None, init=False)
     _initial: np.ndarray | None = field(default=None, init=False)
     _whitening: np.ndarray | None = field(default=None, init=False)
+    _transductive: TransductiveClassifier | None = field(default=None, init=False)
 
     def fit(self, logits: np.ndarray) -> ConvexRefiner:
         """Fit a refiner to the logits (N, C) of the training images, beginning with the last fit.
@@ -101,14 +103,13 @@ class RefinerFitter:
         refiner = with_discriminants(
             self._logistic, logits, self.labels, anchors, regularization=chosen
         )
-        prior = log_prior(self.prior, self.labels, refiner.n_classes)
-        return replace(refiner, bias=refiner.bias + prior)
+        return replace(refiner, bias=refiner.bias + self._log_prior(refiner.n_classes))
 
     def solution(self, prompt: Prompt, refiner: ConvexRefiner) -> Solution:
         """The solution of a prompt and a refiner that was fitted to its logits."""
         if self._whitening is not None:
             refiner = refiner.with_anchors_mapped(self._whitening)
-        return Solution(prompt, refiner, self.anchors, self.classifier)
+        return Solution(prompt, refiner, self.anchors, self.classifier, self._transductive)
 
     def refine(self, refiner: ConvexRefiner, logits: np.ndarray, images: ImageSet) -> np.ndarray:
         """(N, C) deployed logits of the training images.
@@ -121,11 +122,16 @@ class RefinerFitter:
         refined = refiner.refine(logits, self.anchor_logits)
         return refined if self.classifier is None else refined + self.classifier.logits(images)
 
+    def _log_prior(self, n_classes: int) -> np.ndarray:
+        return log_prior(self.prior, self.labels, n_classes)
+
     def _choose(self, logits: np.ndarray) -> Regularization:
         if self.anchors is not None and self.anchor_logits is not None:
             self.anchors, self.anchor_logits = keep_best(
                 self.anchors, self.anchor_logits, logits, self.labels, self.deployed
             )
+            prior = self._log_prior(logits.shape[1])
+            self._transductive = TransductiveClassifier.of(self.anchor_logits, self.labels, prior)
         if self.background is None or self.anchors is None:
             chosen, self.cross_fitted = self._chosen_for(logits, self.anchor_logits)
         else:

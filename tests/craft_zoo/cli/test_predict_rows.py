@@ -129,7 +129,7 @@ def test_a_failure_in_the_middle_leaves_the_old_file(
     out = tmp_path / "out.csv"
     out.write_text("old")
     monkeypatch.setattr("craft_zoo.cli.predict._BATCH", 1)
-    whole, asked = cz.Adapter.predict, []
+    whole, asked = cz.Adapter.ask, []
 
     def fail(self: cz.Adapter, vlm: OpenCLIP, images: list[Path]) -> object:
         asked.append(images)
@@ -137,7 +137,7 @@ def test_a_failure_in_the_middle_leaves_the_old_file(
             raise CraftZooError("the network is gone")
         return whole(self, vlm, images)
 
-    monkeypatch.setattr(cz.Adapter, "predict", fail)
+    monkeypatch.setattr(cz.Adapter, "ask", fail)
     assert main(["predict", str(adapter), str(pictures), "--out", str(out)]) == 2
     assert out.read_text() == "old"
     monkeypatch.undo()
