@@ -115,13 +115,13 @@ def run(options: argparse.Namespace) -> int:
     check_limits(options, Usage(len(images) * adapter.solution.billed_predictions))
     broken: list[str] = []
     console = Console(stderr=True, markup=False, emoji=False)
-    # Rows printed on the same terminal already show the progress.
-    bars_shown = options.out is not None or not sys.stdout.isatty()
+    # Rows printed on the same terminal already show the progress, unless all come at the end.
+    rows_shown = options.out is None and sys.stdout.isatty() and not options.transductive
     # A relative path means other images in another working folder.
     places = list(map(os.path.abspath, options.images))
     with (
         resumable(vlm, options.adapter, "predict", places, console) as asked,
-        query_progress(console, transient=True, disable=not bars_shown) as progress,
+        query_progress(console, transient=True, disable=rows_shown) as progress,
     ):
         tell = partial(progress.update, add_bar(progress, "images", len(images)))
         rows = _rows(adapter, asked, images, options, broken, lambda done: tell(completed=done))
