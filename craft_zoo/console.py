@@ -1,4 +1,4 @@
-"""The console on standard output, and tables of names."""
+"""The console on standard output, lines that are printed whole, and tables of names."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def open_console() -> Console:
     # FORCE_COLOR, which notebooks and CI systems set, would also draw each step of a progress bar.
     width = None if "COLUMNS" in os.environ else _WIDTH
     return Console(force_terminal=False, width=width, markup=False, emoji=False)
+
+
+def say(console: Console, *lines: str) -> None:
+    """Print lines as they are, so that they can be copied: not wrapped and not coloured."""
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def print_names(entries: Mapping[str, str]) -> int:

@@ -15,6 +15,7 @@ from craft_zoo.blackbox import VLM, CostLimit, ModelSpec, Price, Usage, is_addre
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
 from craft_zoo.blackbox.usage import amount
 from craft_zoo.client.prices import price_of
+from craft_zoo.console import say
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Fewer, Sampling
@@ -313,17 +314,16 @@ def say_skipped(name: str, skipped: Sequence[str], console: Console) -> None:
     """Print the number of skipped parts of a data set, and the first of them."""
     if not skipped:
         return
-    console.print(f"{name}: {len(skipped):,} left out", markup=False)
-    for sentence in skipped[:_NAMED]:
-        console.print(f"  {sentence}", soft_wrap=True, markup=False)
+    say(console, f"{name}: {len(skipped):,} left out")
+    say(console, *(f"  {sentence}" for sentence in skipped[:_NAMED]))
     if len(skipped) > _NAMED:
-        console.print(f"  and {len(skipped) - _NAMED:,} more")
+        say(console, f"  and {len(skipped) - _NAMED:,} more")
 
 
 def say_refused(refused: int, console: Console) -> None:
     """Print how many questions a service has refused, if any."""
     if refused:
-        console.print(f"{counted(refused, 'question')} refused, and counted as undecided")
+        say(console, f"{counted(refused, 'question')} refused, and counted as undecided")
 
 
 def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:

@@ -34,7 +34,7 @@ from craft_zoo.cli.arguments import (
 )
 from craft_zoo.cli.progress import ReadingBar, query_progress
 from craft_zoo.cli.resuming import resumable
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 from craft_zoo.data import dead_leaves, list_images
 from craft_zoo.data.broken import find_broken
@@ -102,11 +102,8 @@ def run(options: argparse.Namespace) -> int:
     vlm = read_model(options).open()
     usage = vlm.expected_usage([Asked((as_template(DEFAULT_INIT),), words)], images, words)
     check_limits(options, usage, "lower --count")
-    console.print(
-        f"Asking about {counted(len(words), 'word')} on {counted(len(images), 'image')}: "
-        f"{in_money(options, vlm.name, usage)}",
-        soft_wrap=True,
-    )
+    what = f"{counted(len(words), 'word')} on {counted(len(images), 'image')}"
+    say(console, f"Asking about {what}: {in_money(options, vlm.name, usage)}")
     if options.dry_run:
         return 0
     # A relative path means other images in another working folder.
@@ -121,11 +118,7 @@ def run(options: argparse.Namespace) -> int:
     command += ["--method", "anchors", "--set", f"background={out}"]
     if len(words) < WORDS:  # too few for the default number of anchors
         command += ["--set", f"anchors={max(1, len(words) * 4 // 5)}"]
-    console.print(
-        f"Saved {out}. Use it with: {shlex.join(command)}",
-        soft_wrap=True,
-        markup=False,
-    )
+    say(console, f"Saved {out}. Use it with: {shlex.join(command)}")
     return 0
 
 

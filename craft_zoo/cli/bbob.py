@@ -17,7 +17,7 @@ from craft_zoo.benchmarks import bbob
 from craft_zoo.benchmarks.bbob.problems import SUITES
 from craft_zoo.cli.arguments import add_out_argument
 from craft_zoo.cli.progress import add_bar, query_progress, saying, stopped
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, say
 from craft_zoo.errors import CraftZooError
 
 DEFAULT_OUT = "craft-zoo-bbob"
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         solvers += [bbob.Solver(spec, bare=True) for spec in specs if bbob.has_bare(spec)]
         without = [spec for spec in specs if not bbob.has_bare(spec)]
         if without:
-            console.print(f"No bare library to compare with: {', '.join(without)}", markup=False)
+            say(console, f"No bare library to compare with: {', '.join(without)}")
     total = len(solvers) * len(suite.functions) * len(suite.instances)
     with saying(stopped(options.out)), query_progress() as progress:
         bar = add_bar(progress, "runs", total)
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     if len(differences):
         console.print(_differences_table(differences))
     names = "ecdf.png, groups.png (and .svg), summary.csv, differences.csv, config.json"
-    console.print(f"Results in {options.out}: {names}, runtimes-*.csv", soft_wrap=True)
+    say(console, f"Results in {options.out}: {names}, runtimes-*.csv")
     return 0
 
 

@@ -43,7 +43,7 @@ from craft_zoo.cli.arguments import (
 from craft_zoo.cli.dry_run import answered_by, dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
 from craft_zoo.cli.progress import BenchBars, query_progress, saying, stopped
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
@@ -151,21 +151,19 @@ def run(options: argparse.Namespace) -> int:
     for table in _tables(summary):
         console.print(table)
         console.print()
-    console.print(_LEGEND, soft_wrap=True)
+    say(console, _LEGEND)
     say_refused(bars.refusals, console)
     ends = [points[-1] for points in curves.values()]
     if (llm := sum((end.llm for end in ends), Usage())) != Usage():
         cost = sum(end.llm_cost for end in ends)
         price = f", a price of {amount(cost)}" if cost else ""
-        console.print(f"Language models billed {llm.in_words()}{price}.", soft_wrap=True)
-        for line in unpriced_llm({run.method for run in curves}, options.price):
-            console.print(line, soft_wrap=True, markup=False, highlight=False)
-    for sentence in conclusions(curves, names, options.out):
-        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+        unpriced = unpriced_llm({run.method for run in curves}, options.price)
+        say(console, f"Language models billed {llm.in_words()}{price}.", *unpriced)
+    say(console, *conclusions(curves, names, options.out))
     if bars.reused:
-        console.print(f"{bars.reused} of {len(names)} runs were in {options.out} already.")
+        say(console, f"{bars.reused} of {len(names)} runs were in {options.out} already.")
     files = "curves.png, curves.svg, curves.csv, summary.csv, config.json, runs/"
-    console.print(f"Results in {options.out}: {files}", soft_wrap=True)
+    say(console, f"Results in {options.out}: {files}")
     return 0
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, say
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import cache_folder
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
             f"with CRAFT_ZOO_CACHE"
         ) from None
     if options.clear:
-        console.print(f"Deleted {size:.1f} MB from {folder}", soft_wrap=True)
+        say(console, f"Deleted {size:.1f} MB from {folder}")
     else:
-        console.print(f"{folder}: {size:.1f} MB for {len(files)} models", soft_wrap=True)
+        say(console, f"{folder}: {size:.1f} MB for {len(files)} models")
     return 0

@@ -19,7 +19,7 @@ from craft_zoo.cli.arguments import (
     load_adapter,
     open_adapters_model,
 )
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
 from craft_zoo.evaluation import deployed_usage
@@ -70,11 +70,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         usage = deployed_usage(adapter, vlm, list(canaries.images))
         check_limits(options, usage, "do not check")
-        console.print(
-            f"Asking about {counted(len(canaries), 'image')}: "
-            f"{in_money(options, adapter.model, usage)}",
-            soft_wrap=True,
-        )
+        images = counted(len(canaries), "image")
+        say(console, f"Asking about {images}: {in_money(options, adapter.model, usage)}")
         if options.dry_run:
             return SAME
         found = check_drift(adapter, vlm, tolerance)
@@ -90,8 +87,9 @@ def run(options: argparse.Namespace) -> int:
             if changed
             else "The same: the model answers as when the adapter was tuned",
         ]
-    for line in [*lines, *([_plan(options, adapter, named)] if changed else [])]:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    if changed:
+        lines.append(_plan(options, adapter, named))
+    say(console, *lines)
     return CHANGED if changed else SAME
 
 

@@ -28,7 +28,7 @@ from craft_zoo.benchmarks import (
 from craft_zoo.benchmarks.names import DatasetName
 from craft_zoo.benchmarks.significance import p_in_words
 from craft_zoo.cli.bench import DEFAULT_OUT
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
@@ -104,8 +104,7 @@ def run(options: argparse.Namespace) -> int:
         ),
         few_seeds_warning(whole.reset_index()),
     ]
-    for sentence in filter(None, sentences):
-        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+    say(console, *filter(None, sentences))
     return 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.table import Table
 
 from craft_zoo.cli.progress import ReadingBar, query_progress
-from craft_zoo.console import open_console, print_names
+from craft_zoo.console import open_console, print_names, say
 from craft_zoo.data import dataset_names
 from craft_zoo.data.published import Finding, check_datasets, published_datasets
 from craft_zoo.errors import CraftZooError
@@ -69,9 +69,7 @@ def run_check(options: argparse.Namespace) -> int:
         )
     console = open_console()
     console.print(_table(findings))
-    for finding in findings:
-        for problem in finding.problems:
-            console.print(f"{finding.name}: {problem}", soft_wrap=True, markup=False)
+    say(console, *(f"{each.name}: {problem}" for each in findings for problem in each.problems))
     return _BROKEN if any(finding.state == "broken" for finding in findings) else 0
 
 

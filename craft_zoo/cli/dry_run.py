@@ -19,6 +19,7 @@ from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.usage import UNITS, amount, unit_in_words
 from craft_zoo.cli.arguments import read_model, unpriced_llm
 from craft_zoo.client.prices import price_of
+from craft_zoo.console import say
 from craft_zoo.data import OpenedDatasets
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
@@ -53,11 +54,8 @@ def dry_run(plan: Plan, options: argparse.Namespace, console: Console) -> int:
         finished = {run for run in runs if run.identity in known}
     table = estimate_costs(runs, vlm=vlm, service=service, finished=finished, opened=datasets)
     console.print(_shown(table, price))
-    for line in _totals(table, price):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-    unpriced = unpriced_llm(table["method"], price)
-    for note in (*_notes(table, price, vlm, why, here), *unpriced):
-        console.print(note, soft_wrap=True, markup=False)
+    notes = _notes(table, price, vlm, why, here)
+    say(console, *_totals(table, price), *notes, *unpriced_llm(table["method"], price))
     return 0
 
 

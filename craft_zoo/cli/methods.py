@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from craft_zoo.cli.arguments import settings_help
-from craft_zoo.console import open_console, print_names
+from craft_zoo.console import open_console, print_names, say
 from craft_zoo.methods import method_names
 
 
@@ -16,5 +16,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     print_names(method_names())
-    open_console().print(f"\n{settings_help()}", soft_wrap=True, highlight=False)
+    say(open_console(), "", settings_help())
     return 0

@@ -24,7 +24,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 
 if TYPE_CHECKING:
@@ -169,11 +169,10 @@ class BenchBars:
             self._show_left(run)
 
     def ended(self, run: RunSpec, point: Point, reason: str) -> None:
-        self._progress.console.print(
+        say(
+            self._progress.console,
             f"{self._names[run].name} {run.label}, seed {run.seed}: ended after "
             f"{point.queries:,} of {run.budget:,} queries ({reason})",
-            soft_wrap=True,
-            markup=False,
         )
 
     def refused(self, run: RunSpec, questions: int) -> None:
@@ -186,9 +185,7 @@ class BenchBars:
 
     def failed(self, run: RunSpec, reason: str) -> None:
         self._failures += 1
-        self._progress.console.print(
-            f"{run.identity} failed: {reason}", soft_wrap=True, markup=False
-        )
+        say(self._progress.console, f"{run.identity} failed: {reason}")
         self._over(run)
 
     def _text(self, run: RunSpec) -> str:
@@ -260,5 +257,5 @@ def saying(text: str, console: Console | None = None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        (console or open_console()).print(text, soft_wrap=True, markup=False)
+        say(console or open_console(), text)
         raise

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from craft_zoo import hub
 from craft_zoo.cli.arguments import add_adapter_argument, load_adapter
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 from craft_zoo.pages import readme
 
@@ -50,9 +50,7 @@ def run(options: argparse.Namespace) -> int:
     commit = hub.upload(files, options.repository, private=options.private)
     if adapter.canaries is not None:
         copies = counted(len(adapter.canaries), "training image")
-        console.print(f"The file holds small copies of {copies} (--no-canaries leaves them out)")
+        say(console, f"The file holds small copies of {copies} (--no-canaries leaves them out)")
     address = f"{hub.SCHEME}{options.repository}"
-    console.print(
-        f"Uploaded to {commit}. Use it: craft-zoo predict {address} IMAGES…", soft_wrap=True
-    )
+    say(console, f"Uploaded to {commit}. Use it: craft-zoo predict {address} IMAGES…")
     return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from craft_zoo.benchmarks import lay_beside, read_results, write_archive
 from craft_zoo.benchmarks.report import write_report
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 
 
@@ -49,18 +49,13 @@ def run(options: argparse.Namespace) -> int:
     console = open_console()
     if options.archive is not None:
         count = write_archive(options.folder, options.archive)
-        console.print(f"{options.archive} holds {counted(count, 'run')}.", soft_wrap=True)
+        say(console, f"{options.archive} holds {counted(count, 'run')}.")
         return 0
     others = {str(source): read_results(source) for source in options.others}
     results = lay_beside(read_results(options.folder), others)
     title = options.title or f"craft-zoo: {options.folder.resolve().name}"
     out, paper = options.out or options.folder / "report", options.style == "paper"
     page = write_report(results, out, title, paper=paper)
-    for sentence in results.conclusions:
-        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
-    for note in results.notes:
-        console.print(note, soft_wrap=True, markup=False, highlight=False)
-    console.print(
-        f"The report is {page}, with report.md, figures/ and tables/ beside it.", soft_wrap=True
-    )
+    where = f"The report is {page}, with report.md, figures/ and tables/ beside it."
+    say(console, *results.conclusions, *results.notes, where)
     return 0

@@ -55,7 +55,7 @@ from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, show, sh
 from craft_zoo.cli.resuming import continuing
 from craft_zoo.cli.tuning_cost import cost_of, highest_cost
 from craft_zoo.client.prices import price_of
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import DatasetSpec, LabelledImages, Task
@@ -168,8 +168,10 @@ def run(options: argparse.Namespace) -> int:
     for setting in read_assignments(options):
         if options.method not in readers_of(setting, config):
             with_it = f" with refiner={config.refiner}" * (options.method in readers_of(setting))
-            text = f"{options.method}{with_it} does not read the setting {setting}: see --help"
-            console.print(text, soft_wrap=True, markup=False)
+            say(
+                console,
+                f"{options.method}{with_it} does not read the setting {setting}: see --help",
+            )
     check_out(options.out, force=options.force)
     spec = read_dataset(options)
     dataset = spec.open()
@@ -195,9 +197,7 @@ def run(options: argparse.Namespace) -> int:
     answered = _answered(path)
     known = f", of which {counted(answered, 'prediction')} were answered before" if answered else ""
     price = price_of(options.model, options.price)
-    unpriced = unpriced_llm([options.method], price)
-    for line in (f"At most {most.in_words(price)}{known}", *unpriced):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    say(console, f"At most {most.in_words(price)}{known}", *unpriced_llm([options.method], price))
     n_classes = len(task.classnames)
     method = find_method(options.method)
     if anchors := method.anchors(config, budget, n_classes):
@@ -230,23 +230,22 @@ def run(options: argparse.Namespace) -> int:
             adapter.tuned = replace(adapter.tuned, cost=price.cost(made.total))
         adapter.save(options.out)
         journal.remove()
-    words = (
+    say(
+        console,
         *_prompt_in_words(adapter),
         *_prior_in_words(config, task),
         *_local_accuracy(adapter),
+        *figures,
     )
-    for line in (*words, *figures):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
     say_refused(vlm.refused, console)
     size = f"{options.out.stat().st_size / 1024:.0f} KB"
     if console.is_terminal:
         console.print(_panel(options, f"{options.out}, {size}", made.in_words(price), found))
         return 0
-    console.print(
+    say(
+        console,
         f"Saved {options.out} ({size}) after {made.in_words(price)}. "
         f"Use it: {_command('predict', options, 'IMAGES…')}",
-        soft_wrap=True,
-        markup=False,
     )
     return 0
 
@@ -274,7 +273,7 @@ class _SearchBar:
             progress.update(bar, description=f"{self._name}, {counted(paid, 'LLM request')}")
         if step.ended:
             text = f"The search ended after {step.queries:,} queries: {step.ended}"
-            progress.console.print(text, soft_wrap=True, markup=False)
+            say(progress.console, text)
 
 
 def _panel(options: argparse.Namespace, title: str, cost: str, found: Evaluation | None) -> Panel:
