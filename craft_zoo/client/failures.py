@@ -59,8 +59,8 @@ def status_failure(
     *,
     variable: str,
     has_key: bool,
-    after: float = 0.0,
-    mend: str = "check model (--model)",
+    after: float,
+    mend: str,
 ) -> Exception:
     """The exception for an error response: transient if a retry may succeed.
 

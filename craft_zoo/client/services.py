@@ -144,7 +144,7 @@ def cost_limit(spec: ModelSpec) -> CostLimit:
 def open_service(
     spec: ModelSpec,
     make: Callable[[Options], QuestionService],
-    kind: type[Options] = ServiceOptions,  # type: ignore[assignment]
+    kind: type[Options],
 ) -> QuestionVLM:
     """Open a service as a model.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.special import expit, log_softmax
@@ -121,10 +120,7 @@ def bar(problem: Problem) -> Iterator[Step]:
     and the text prompts take the place of a mapping between labels. A query scores one program on
     one batch of augmented training images. Each query encodes them anew.
     """
-
-    def own(name: str) -> Any:
-        return problem.own(f"bar.{name}")
-
+    own = problem.own_of("bar")
     problem.check_positive("bar.directions", "bar.batch")
     queries = 1 + own("directions")
     problem.check_budget(queries, "a step of bar", "bar.directions")

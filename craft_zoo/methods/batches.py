@@ -34,9 +34,10 @@ def training_batches(
     """
     views = generator(problem.seed, f"{method} views")
     order = generator(problem.seed, f"{method} batches")
-    for rows in batches(len(problem.labels), problem.own(f"{method}.batch"), order):
+    own = problem.own_of(method)
+    for rows in batches(len(problem.labels), own("batch"), order):
         sources: Sequence[ImageSource] = [problem.images.sources[row] for row in rows]
-        if problem.own(f"{method}.augmented"):
+        if own("augmented"):
             sources = resized_crops(sources, views, side, crop)
         yield sources, problem.labels[rows]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -155,9 +155,7 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
     from craft_zoo.prompts.blackvip import Decoder, prompted
     from craft_zoo.prompts.visual import square_pixels
 
-    def own(setting: str) -> Any:
-        return problem.own(f"{name}.{setting}")
-
+    own = problem.own_of(name)
     problem.check_positive(f"{name}.batch")
     released = TABLE.get(problem.name, Gains())
     given = {key: own(key) for key in Gains._fields if own(key) is not None}

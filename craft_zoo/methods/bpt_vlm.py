@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -130,10 +130,7 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
     at 0. Images get tokens where the model is a vision transformer of open_clip on this machine,
     which then encodes all images at each query; otherwise the texts are searched alone.
     """
-
-    def own(name: str) -> Any:
-        return problem.own(f"bpt-vlm.{name}")
-
+    own = problem.own_of("bpt-vlm")
     count, dim = own("image_tokens"), own("dim")
     if count < 0 or dim < 4:
         raise CraftZooError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -42,9 +41,7 @@ def cbbt(problem: Problem) -> Iterator[Step]:
     """
     import torch
 
-    def own(name: str) -> Any:
-        return problem.own(f"cbbt.{name}")
-
+    own = problem.own_of("cbbt")
     problem.check_positive("cbbt.directions", "cbbt.batch")
     queries = 1 + own("directions")
     problem.check_budget(queries, "a step of cbbt", "cbbt.directions")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -123,9 +123,7 @@ def scores(vectors: np.ndarray, weight: np.ndarray, texts: np.ndarray) -> np.nda
 
 
 def _aligned(problem: Problem, name: str) -> Iterator[Step]:
-    def own(setting: str) -> Any:
-        return problem.own(f"{name}.{setting}")
-
+    own = problem.own_of(name)
     vlm, labels = problem.vlm, problem.labels
     texts = vlm.text_features(filled(problem.template, problem.box.classnames))
     sources = problem.images.sources

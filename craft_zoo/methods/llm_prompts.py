@@ -159,6 +159,7 @@ class _Search:
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.meter = problem, problem.meter
+        self._own = problem.own_of("llm-prompts")
         own = _checked(problem.config)
         self.llm = LanguageModel(
             own["llm-prompts.llm"],
@@ -273,9 +274,6 @@ class _Search:
         learnt = accuracy(self.logits, self.problem.labels)
         solution = Solution(self.best)
         return Step(self.meter.queries, solution, self._loss, learnt, deployed_accuracy=learnt)
-
-    def _own(self, setting: str) -> Any:
-        return self.problem.own(f"llm-prompts.{setting}")
 
     def _ask(self, asked: str, example: str) -> str:
         self.requests += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -78,6 +78,10 @@ class Problem:
             setting: ``METHOD.SETTING``.
         """
         return dict(self.config.own).get(setting, own_options()[setting].default)
+
+    def own_of(self, method: str) -> Callable[[str], Any]:
+        """A function that returns the value of a setting of a method by the name behind the dot."""
+        return lambda setting: self.own(f"{method}.{setting}")
 
     def check_positive(self, *settings: str) -> None:
         """Check that settings ``METHOD.SETTING`` are at least 1.

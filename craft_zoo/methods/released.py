@@ -150,10 +150,7 @@ def craft_released(problem: Problem) -> Iterator[Step]:
       deviation of its configuration file; ``file``: that of the file.
     """
     settings = TABLE.get(problem.name, COMMON)
-
-    def own(name: str) -> Any:
-        return problem.own(f"craft-released.{name}")
-
+    own = problem.own_of("craft-released")
     crop = settings.crop if own("crop") is None else own("crop")
     if not 0 < crop <= 1:
         raise CraftZooError(f"setting craft-released.crop must be in (0, 1], not {crop}")

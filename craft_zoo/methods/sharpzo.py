@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -53,10 +53,7 @@ def sharpzo(problem: Problem) -> Iterator[Step]:
     takes 2 queries a step, and the gradient again every ``interval`` steps. All are scored on one
     augmented view of the training images. Standard deviations and bounds are those of CraFT.
     """
-
-    def own(name: str) -> Any:
-        return problem.own(f"sharpzo.{name}")
-
+    own = problem.own_of("sharpzo")
     dim, popsize = own("dim"), own("popsize")
     problem.check_positive("sharpzo.dim", "sharpzo.popsize", "sharpzo.interval")
     if not 0 <= own("ratio") <= 1:

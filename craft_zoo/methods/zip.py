@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -131,10 +130,7 @@ def zip_(problem: Problem) -> Iterator[Step]:
     share a batch: 128 augmented training images at most, of a new order each epoch; where there are
     128 or more, what is left of an epoch is dropped. The context begins with random tokens.
     """
-
-    def own(name: str) -> Any:
-        return problem.own(f"zip.{name}")
-
+    own = problem.own_of("zip")
     problem.check_positive("zip.batch")
     tokens, width = problem.initial_context.shape
     space = LowRankTokens((tokens, width), problem.seed)
