@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     sentences = [
         f"{verdict}.",
         f"{what.capitalize()}, {found.pairs} pairs of runs (the same task and seed): {where}. "
-        f"B is ahead in {found.wins:.0%} of them; Wilcoxon's signed-rank test: {p}"
+        f"B is ahead in {100 * found.wins:.0f} % of them; Wilcoxon's signed-rank test: {p}"
         + (
             f" ({found.pairs} pairs cannot give less than {found.least_p:.3f}: bench more seeds)."
             if found.least_p > _ENOUGH

@@ -32,10 +32,9 @@ def run(options: argparse.Namespace) -> int:
             local = pretrained_models()
     except CraftZooError as error:  # services need no extra
         warnings.warn(str(error), CraftZooWarning, stacklevel=1)
-    found = {
-        name: tags for name, tags in local.items() if options.part.casefold() in name.casefold()
-    }
-    schemes = {scheme: about for scheme, about in model_schemes().items() if options.part in scheme}
+    part = options.part.casefold()
+    found = {name: tags for name, tags in local.items() if part in name.casefold()}
+    schemes = {scheme: about for scheme, about in model_schemes().items() if part in scheme}
     if not found and not schemes:
         raise CraftZooError(f"no model's name holds {options.part!r}: see craft-zoo models")
     table = Table("--model", "--pretrained", box=None)

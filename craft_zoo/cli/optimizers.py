@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     name = options.name.partition(":")[0]
     table = Table("option", "type", "default", "", box=None)
     for option in optimizers.options(name):
-        default = str(option.default).lower() if option.default is None else str(option.default)
+        default = "none" if option.default is None else str(option.default)
         table.add_row(option.name, option.type_name, default, option.help)
     console = open_console()
     console.print(optimizers.names()[name])

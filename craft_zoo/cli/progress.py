@@ -83,7 +83,7 @@ def show(
         bar,
         completed=queries,
         loss="" if math.isnan(loss) else f"loss {loss:.3f}",
-        accuracy="" if math.isnan(accuracy) else f"{of} {accuracy:.1%}",
+        accuracy="" if math.isnan(accuracy) else f"{of} {100 * accuracy:.1f} %",
     )
 
 

@@ -340,7 +340,8 @@ def _estimated(
 ) -> tuple[Adapter, list[str], Evaluation | None]:
     """The calibrated adapter, lines with its accuracies, and their evaluation on new images."""
     shots = f"Training accuracy, of the {len(task.train):,} images that it was fitted to"
-    lines = [] if np.isnan(tuned.train_accuracy) else [f"{shots}: {tuned.train_accuracy:.1%}"]
+    learnt = tuned.train_accuracy
+    lines = [] if np.isnan(learnt) else [f"{shots}: {100 * learnt:.1f} %"]
     adapter = tuned.adapter
     if choice.kind == "none":
         return adapter, [*lines, f"Accuracy on new images: not estimated, {choice.words}"], None
@@ -393,10 +394,10 @@ def _local_accuracy(adapter: Adapter) -> list[str]:
     local = adapter.solution.local
     if local is None or local.held_out is None:
         return []
-    alone, together = local.held_out
+    alone, together = (f"{100 * share:.1f} %" for share in local.held_out)
     return [
-        f"Training images while held out: {alone:.1%} correct by local features "
-        f"({local.features}) alone, {together:.1%} with the model's answers to the initial prompt"
+        f"Training images while held out: {alone} correct by local features "
+        f"({local.features}) alone, {together} with the model's answers to the initial prompt"
     ]
 
 

@@ -17,7 +17,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import register_method
 from craft_zoo.methods.vectors import check_sells_vectors
-from craft_zoo.methods.white_box import local
+from craft_zoo.methods.white_box import local_model
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import derived_seed, generator
@@ -88,7 +88,7 @@ def lfa(problem: Problem) -> Iterator[Step]:
 )
 def lfa_local(problem: Problem) -> Iterator[Step]:
     """White box: as lfa, on the features of a model on this machine."""
-    local(problem)
+    local_model(problem)
     return _aligned(problem, "lfa-local")
 
 

@@ -11,7 +11,7 @@ from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import register_method
-from craft_zoo.methods.white_box import LinearProbe, local
+from craft_zoo.methods.white_box import LinearProbe, local_model
 from craft_zoo.metrics import accuracy
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.folds import Splits, held_out_splits
@@ -42,7 +42,7 @@ def vectors(problem: Problem) -> Iterator[Step]:
 )
 def vectors_local(problem: Problem) -> Iterator[Step]:
     """White box: as vectors, on the image features of a model on this machine."""
-    local(problem)
+    local_model(problem)
     return _fitted(problem)
 
 

@@ -53,7 +53,7 @@ def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
     """Learn contexts as in :func:`coop`; ``start`` is (n_ctx, dim) or (C, n_ctx, dim)."""
     import torch
 
-    opened = local(problem).white_box(problem.box.classnames, problem.box.template)
+    opened = local_model(problem).white_box(problem.box.classnames, problem.box.template)
     unit = start.square().mean().sqrt()
     moved = torch.zeros_like(start, requires_grad=True)
     adam = torch.optim.Adam([moved], lr=_STEP_SIZE)
@@ -76,7 +76,7 @@ def _back_propagated(problem: Problem, start: torch.Tensor) -> Iterator[Step]:
 )
 def linear_probe(problem: Problem) -> Iterator[Step]:
     """White box: logistic regression on the image features (Radford et al. 2021)."""
-    vlm = local(problem)
+    vlm = local_model(problem)
     features = vlm.features(problem.images)
     nothing = np.zeros((len(features), len(problem.box.classnames)), dtype=np.float32)
     regularization = choose_regularization(nothing, problem.labels, features)
@@ -109,7 +109,7 @@ class LinearProbe(Solution):
         return self.refiner.refine(nothing, features)
 
 
-def local(problem: Problem) -> OpenCLIP:
+def local_model(problem: Problem) -> OpenCLIP:
     """The problem's model, if it is on this machine.
 
     Raises:

@@ -32,7 +32,7 @@ def test_a_clear_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     text = " ".join(capsys.readouterr().out.split())
     assert "B (bbt) is better than A (zip) by 4.9 points" in text
     assert "7 pairs" in text
-    assert "ahead in 100% of them" in text
+    assert "ahead in 100 % of them" in text
     assert "p = 0.016" in text
     assert main(["compare", "bbt", "zip", "--in", str(tmp_path), "--measure", "area"]) == 0
     text = " ".join(capsys.readouterr().out.split())

@@ -100,6 +100,8 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"RN50 +openai, yfcc15m, cc12m", printed)
     assert main(["models", "vit-b-16-siglip"]) == 0
     assert "RN50" not in capsys.readouterr().out
+    assert main(["models", "OpenAI:"]) == 0
+    assert "openai:…" in capsys.readouterr().out
     assert main(["models", "resnet-9000"]) == 2
 
 
