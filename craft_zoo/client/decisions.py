@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
@@ -76,6 +76,19 @@ def _decoded(question: Question, answer: dict[str, Any]) -> list[float] | None:
     if not question.options:
         return [probability(answer["probability"])]
     by_value = {one["value"]: one["probability"] for one in answer["probabilities"]}
+    return probabilities(question, by_value)
+
+
+def probabilities(question: Question, by_value: Mapping[str, Any]) -> list[float]:
+    """The probabilities of a question's options, in their order.
+
+    Args:
+        question: with options.
+        by_value: the probabilities in the answer.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are not those of the options.
+    """
     if len(by_value) != len(question.options):
         raise ValueError(f"{len(by_value)} probabilities for {len(question.options)} options")
     return [probability(by_value[value]) for value, _ in question.options]

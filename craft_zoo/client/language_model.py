@@ -41,7 +41,7 @@ class LanguageModel(PaidClient):
         name: ``chat:MODEL``, or ``chat:MODEL@https://HOST/v1``; the key is in the environment
             variable LLM_API_KEY, or else in OPENAI_API_KEY.
         answer_tokens: maximum length of an answer, in tokens.
-        settings: see :class:`PaidClient`.
+        cost_limit: see :class:`PaidClient`.
 
     Raises:
         CraftZooError: the name is none of these, or see

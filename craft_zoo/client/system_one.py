@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.usage import Usage
-from craft_zoo.client.decisions import probability
+from craft_zoo.client.decisions import probabilities, probability
 from craft_zoo.client.failures import reading, status_failure, useless
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import Reply, data_url, media_type
@@ -187,10 +187,7 @@ def _decoded(question: Question, answer: dict[str, Any] | None) -> list[float] |
         return None
     if not question.options:
         return [probability(answer["noul"])]
-    by_value = answer["probabilities"]
-    if len(by_value) != len(question.options):
-        raise ValueError(f"{len(by_value)} probabilities for {len(question.options)} options")
-    return [probability(by_value[value]) for value, _ in question.options]
+    return probabilities(question, answer["probabilities"])
 
 
 @register_model(SCHEME)
