@@ -6,7 +6,8 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
@@ -154,6 +155,15 @@ class Http:
         The garbage collector closes the old ones when no request uses them any more.
         """
         self._process, self._client = os.getpid(), self._new_client()
+
+    @contextmanager
+    def reconnecting(self) -> Iterator[None]:
+        """Reconnect if the context finds an answer to be damaged, see :meth:`reconnect`."""
+        try:
+            yield
+        except Damaged:
+            self.reconnect()
+            raise
 
     def _failed(self, error: httpx.HTTPError) -> NoReturn:
         """Raise the error for a connection that was refused, broken or violates the protocol."""

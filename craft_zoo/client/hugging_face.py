@@ -135,14 +135,11 @@ class HuggingFaceVLM(PaidVLM):
         most = _LABEL_BYTES * len(labels)
 
         def send() -> Reply:
-            try:
+            with self._http.reconnecting():
                 answer = self._http.send("POST", "", body, headers, most=most)
                 if answer.status != 200:
                     raise self._refused(answer)
                 return Reply([self._row(answer, labels)], _ONE)
-            except Damaged:
-                self._http.reconnect()
-                raise
 
         reply = self._pay_once(key, send, _ONE, stop or threading.Event())
         return np.array(reply.answers[0])

@@ -145,11 +145,8 @@ class Server:
             sent |= {"Content-Type": kind, DIGEST_HEADER: digest(body)}
 
         def attempt() -> Result:
-            try:
+            with self._http.reconnecting():
                 return read(self._verified(self._http.send(method, path, body, sent, most=most)))
-            except Damaged:
-                self._http.reconnect()
-                raise
 
         return self._retrying(attempt, f"server {self.url}")
 

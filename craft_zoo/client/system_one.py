@@ -25,7 +25,6 @@ from craft_zoo.client.questions import (
     QuestionVLM,
     request_usage,
 )
-from craft_zoo.client.retrying import Damaged
 from craft_zoo.client.services import ServiceOptions, address, open_service
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
 
@@ -105,14 +104,11 @@ class SystemOne(QuestionService):
         """See :meth:`QuestionService.send`."""
         most = _OPTION_BYTES * sum(1 + len(question.options) for question in questions)
         body, headers = json.dumps(request).encode(), {IDEMPOTENCY_HEADER: key}
-        try:
+        with self._http.reconnecting():
             answer = self._http.send("POST", ROUTE, body, headers, most=most)
             if answer.status != 200:
                 raise self._refused(answer)
             return _reply(answer.json, questions)
-        except Damaged:
-            self._http.reconnect()
-            raise
 
     def expected(self, request: dict[str, Any], image: bytes) -> Usage:
         """See :meth:`QuestionService.expected`.
