@@ -5,7 +5,9 @@ The cross-entropy alone needs no PyTorch, see :mod:`craft_zoo.tensors`.
 
 from __future__ import annotations
 
-from craft_zoo.tensors import Tensor, log_softmax, picked
+import numpy as np
+
+from craft_zoo.tensors import Tensor, log_softmax, picked, tensor
 
 
 def consistency(logits: Tensor, target: Tensor) -> Tensor:
@@ -29,6 +31,11 @@ def consistency(logits: Tensor, target: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over the batch: (..., N, C) logits and (N,) labels → (...)."""
     return -picked(log_softmax(logits), labels).mean(-1)
+
+
+def mean_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """As :func:`cross_entropy`, of arrays."""
+    return np.asarray(cross_entropy(tensor(logits), tensor(labels)))
 
 
 def collaborative_loss(logits: Tensor, other: Tensor, labels: Tensor, weight: float) -> Tensor:

@@ -13,7 +13,7 @@ from craft_zoo.blackbox.base import VLM, ImageSet
 from craft_zoo.craft import DATASET_TEMPLATE, Step
 from craft_zoo.data.images import ImageSource
 from craft_zoo.local_features import check_features, extract
-from craft_zoo.losses import cross_entropy
+from craft_zoo.losses import mean_losses
 from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.batches import batch_options, training_batches
 from craft_zoo.methods.problem import Problem
@@ -190,7 +190,7 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
             decoder.vector = start + candidate
             shown = prompted(pixels, decoder(codes), gains.strength)
             logits = search.score(prompt, problem.vlm.images(shown, keep=False))
-            losses.append(float(cross_entropy(tensor(logits), tensor(labels))))
+            losses.append(float(mean_losses(logits, labels)))
             learnt.append(accuracy(logits, labels))
         optimizer.tell(candidates, np.array(losses))
         if reports.due(meter.queries, is_last=not meter.remaining):

@@ -13,7 +13,7 @@ from craft_zoo.blackbox.base import VLM, ImageSet
 from craft_zoo.blackbox.image_tokens import Embeddings, WithTokens
 from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
-from craft_zoo.losses import cross_entropy
+from craft_zoo.losses import mean_losses
 from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import register_method
@@ -24,7 +24,6 @@ from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import Subspace
 from craft_zoo.seeding import derived_seed, generator
 from craft_zoo.solution import Solution
-from craft_zoo.tensors import tensor
 
 TOKENS = 8  # of a text
 _POPSIZE = 30
@@ -144,7 +143,7 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
     space = TokenSpace(start.shape[1], words, image, patches, dim=dim, seed=problem.seed)
     optimizer = _optimizer(own("optimizer"), space.dim, problem)
     yield Step(0, Solution(space.contexts(np.zeros((1, space.dim)))[0]))
-    meter, labels = problem.meter, tensor(problem.labels)
+    meter, labels = problem.meter, problem.labels
     search = meter.wrap(problem.box, "search")
     reports = Reports(problem.budget)
     while meter.remaining and not optimizer.stop:
@@ -161,7 +160,7 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
             )
         else:
             logits = np.stack(list(search.logits(contexts, problem.images)))
-        losses = np.asarray(cross_entropy(tensor(logits), labels))
+        losses = mean_losses(logits, labels)
         optimizer.tell(candidates, losses)
         is_last = not meter.remaining or optimizer.stop is not None
         if reports.due(meter.queries, is_last=is_last):
@@ -170,7 +169,7 @@ def bpt_vlm(problem: Problem) -> Iterator[Step]:
                 prompt=space.contexts(best[None])[0], vlm=problem.vlm, tokens=space.tokens(best)
             )
             place = int(np.argmin(losses))
-            learnt = accuracy(logits[place], problem.labels)
+            learnt = accuracy(logits[place], labels)
             yield Step(meter.queries, solution, float(losses[place]), learnt)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from craft_zoo.craft import Step
-from craft_zoo.losses import cross_entropy
+from craft_zoo.losses import mean_losses
 from craft_zoo.methods.batches import batch_options, training_batches
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import register_method
@@ -16,7 +16,6 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import generator
 from craft_zoo.solution import Solution
-from craft_zoo.tensors import tensor
 
 _CROP = 0.5  # smallest share of an image's area in a view
 _LR, _WARMUP_LR = 0.002, 1e-5  # of Adam, and in the first epoch
@@ -63,7 +62,7 @@ def cbbt(problem: Problem) -> Iterator[Step]:
         for logits in search.logits(candidates.astype(np.float32), images):
             if not losses:
                 learnt = accuracy(logits, labels)
-            losses.append(float(cross_entropy(tensor(logits), tensor(labels))))
+            losses.append(float(mean_losses(logits, labels)))
         context.grad = torch.from_numpy(clipped(gradient(moves, np.array(losses))))
         adam.param_groups[0]["lr"] = learning_rate(number // an_epoch, epochs, own("lr"))
         adam.step()

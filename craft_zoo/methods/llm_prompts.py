@@ -18,7 +18,7 @@ from craft_zoo.client.language_model import LanguageModel, expected_usage, parse
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError
-from craft_zoo.losses import cross_entropy
+from craft_zoo.losses import mean_losses
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import own_settings, register_method
 from craft_zoo.metrics import accuracy
@@ -171,7 +171,6 @@ class _Search:
         self.logits: np.ndarray | None = None
         self._loss = math.inf
         self._box = self.meter.wrap(problem.box, "search")
-        self._labels = tensor(problem.labels)
 
     def shared(self, plan: _Plan) -> Iterator[Step]:
         """Search one prompt for all classes: hand-written ones first, then proposals."""
@@ -289,10 +288,10 @@ class _Search:
 
     def _losses(self, logits: np.ndarray) -> np.ndarray:
         """(N,) cross-entropy of each training image."""
-        return np.asarray(-picked(log_softmax(tensor(logits)), self._labels))
+        return np.asarray(-picked(log_softmax(tensor(logits)), tensor(self.problem.labels)))
 
     def _mean_loss(self, logits: np.ndarray) -> float:
-        return float(cross_entropy(tensor(logits), self._labels))
+        return float(mean_losses(logits, self.problem.labels))
 
     def _line(self, place: int, tried: Sequence[str]) -> str:
         """A class with the accuracy on its images, the class it is taken for, and its prompts."""

@@ -11,7 +11,7 @@ from craft_zoo import optimizers
 from craft_zoo.craft import Step
 from craft_zoo.data.augment import resized_crops
 from craft_zoo.errors import CraftZooError
-from craft_zoo.losses import cross_entropy
+from craft_zoo.losses import mean_losses
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import register_method
 from craft_zoo.methods.released import COMMON, TABLE
@@ -20,7 +20,6 @@ from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import Subspace
 from craft_zoo.seeding import derived_seed, generator
 from craft_zoo.solution import Solution
-from craft_zoo.tensors import tensor
 
 _CROP = 0.5  # smallest share of an image's area in a view
 _REPORTED = 100  # steps of the descent between two reports, as the authors' code evaluates
@@ -68,7 +67,6 @@ def sharpzo(problem: Problem) -> Iterator[Step]:
         _CROP,
     )
     images = problem.vlm.images(views, keep=False)
-    labels = tensor(problem.labels)
     meter = problem.meter
     search = meter.wrap(problem.box, "search")
     best = float("inf"), float("nan")  # loss and accuracy since the last report
@@ -77,7 +75,7 @@ def sharpzo(problem: Problem) -> Iterator[Step]:
         nonlocal best
         found = []
         for logits in search.logits(space.prompts(points), images):
-            found.append(float(cross_entropy(tensor(logits), labels)))
+            found.append(float(mean_losses(logits, problem.labels)))
             if found[-1] < best[0]:
                 best = found[-1], accuracy(logits, problem.labels)
         return np.array(found)

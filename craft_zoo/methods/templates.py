@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from craft_zoo.blackbox.templates import as_template
 from craft_zoo.craft import CraftConfig, Step
-from craft_zoo.losses import cross_entropy
+from craft_zoo.losses import mean_losses
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.prompts import TEMPLATES
 from craft_zoo.solution import Solution
-from craft_zoo.tensors import tensor
 
 
 def _most_queries(config: CraftConfig, _budget: int, _n_classes: int) -> int:
@@ -37,12 +36,11 @@ def templates(problem: Problem) -> Iterator[Step]:
     meter = problem.meter
     yield Step(0, Solution(problem.initial_prompt))
     bank = dict.fromkeys([problem.template, *map(as_template, TEMPLATES)])
-    labels = tensor(problem.labels)
     best = float("inf")
     search = meter.wrap(problem.box, "search")
     for template in list(bank)[: meter.remaining]:
         logits = search.score(template, problem.images)
-        loss = float(cross_entropy(tensor(logits), labels))
+        loss = float(mean_losses(logits, problem.labels))
         if loss < best:
             best, solution = loss, Solution(template)
             learnt = accuracy(logits, problem.labels)

@@ -11,14 +11,13 @@ import numpy as np
 from craft_zoo import optimizers
 from craft_zoo.blackbox.base import ImageSet
 from craft_zoo.craft import Step
-from craft_zoo.losses import cross_entropy
+from craft_zoo.losses import mean_losses
 from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import register_method
 from craft_zoo.metrics import accuracy
 from craft_zoo.seeding import derived_seed
 from craft_zoo.solution import Solution
-from craft_zoo.tensors import tensor
 
 if TYPE_CHECKING:
     from craft_zoo.prompts.visual import Coordinator
@@ -65,7 +64,6 @@ def visual_prompt(problem: Problem) -> Iterator[Step]:
         seed=derived_seed(problem.seed, "optimizer"),
     )
     search = meter.wrap(box, "search")
-    labels = tensor(problem.labels)
     reports = Reports(problem.budget)
     while meter.remaining and not optimizer.stop:
         candidates = optimizer.ask()[: meter.remaining]
@@ -73,7 +71,7 @@ def visual_prompt(problem: Problem) -> Iterator[Step]:
         for parameters in candidates:
             prompted = vlm.images(list(coordinator(pixels, parameters)), keep=False)
             logits = search.score(box.initial_prompt, prompted)
-            losses.append(float(cross_entropy(tensor(logits), labels)))
+            losses.append(float(mean_losses(logits, problem.labels)))
             learnt.append(accuracy(logits, problem.labels))
         optimizer.tell(candidates, np.array(losses))
         if reports.due(meter.queries, is_last=not meter.remaining):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from craft_zoo.craft import Step
-from craft_zoo.losses import cross_entropy
+from craft_zoo.losses import mean_losses
 from craft_zoo.methods.batches import batch_options, training_batches
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import register_method
@@ -19,7 +19,6 @@ from craft_zoo.optimizers.zip_spsa import ZipSPSA
 from craft_zoo.prompts.space import PromptSpace
 from craft_zoo.seeding import derived_seed, generator
 from craft_zoo.solution import Solution
-from craft_zoo.tensors import tensor
 
 TOKENS, DIM, RANK = 8, 500, 5
 _STD = 0.02  # of the initial context's entries
@@ -151,7 +150,7 @@ def zip_(problem: Problem) -> Iterator[Step]:
         images = problem.vlm.images(sources, keep=False)
         candidates = optimizer.ask()[: meter.remaining]
         logits = np.stack(list(search.logits(space.prompts(candidates), images)))
-        losses = np.asarray(cross_entropy(tensor(logits), tensor(labels)))
+        losses = mean_losses(logits, labels)
         optimizer.tell(candidates, losses)
         best = int(np.argmin(losses))
         yield Step(
