@@ -163,13 +163,22 @@ def _additional_predictions(
     anew = most_predictions(method, config, budget, n_shots, n_classes)
     asked = most_prompts(method, config, budget, n_classes)
     anew -= asked * n_shots
-    found = find_method(method)
-    anchors = found.anchor_prompts(config, budget, n_classes)
     new = [
-        not (asked and found.asks_initial),
+        not (asked and find_method(method).asks_initial),
         # Then the template cannot be a context, and zero-shot uses another prompt.
         not words_before(starting_template(config, task.template)),
-        # Each fold chooses its own words, which form another label set; or none were asked about.
-        found.chooses_words(config, budget, n_classes) or (anchors > 0 and not asked),
+        asks_anchors_anew(method, config, budget, n_classes),
     ]
     return (n_folds - 1) * anew + sum(new) * n_shots
+
+
+def asks_anchors_anew(method: str, config: CraftConfig, budget: int, n_classes: int) -> bool:
+    """Whether the folds of cross-validation need answers about anchors that tuning did not ask for.
+
+    Each fold may choose its own words, which form another label set; or none were asked about.
+    """
+    found = find_method(method)
+    if found.chooses_words(config, budget, n_classes):
+        return True
+    asked = most_prompts(method, config, budget, n_classes)
+    return found.anchor_prompts(config, budget, n_classes) > 0 and not asked

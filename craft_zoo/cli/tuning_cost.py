@@ -13,7 +13,7 @@ from craft_zoo.blackbox.usage import amount
 from craft_zoo.counts import counted
 from craft_zoo.data import Task
 from craft_zoo.data.images import ImageSource
-from craft_zoo.estimate import Choice
+from craft_zoo.estimate import Choice, asks_anchors_anew
 from craft_zoo.methods import (
     find_method,
     most_llm_usage,
@@ -105,10 +105,18 @@ def highest_cost(
     if estimate.kind == "whole":  # each fold but one is in the images of all folds but one
         more = expected.scaled(estimate.runs - 2)
         more += vlm.expected_usage(measured, task.train.images, task.classnames, init)
-    elif estimate.predictions:
+    elif estimate.kind == "outside":
         count = -(-estimate.predictions // sum(len(one.prompts) for one in measured))
         images = [task.train.images[0]] * count
         more = vlm.expected_usage(measured, images, task.classnames, init)
+    else:  # of the training images, most answers are known
+        rest = estimate.predictions
+        if estimate.kind == "shots" and asks_anchors_anew(method, config, budget, n_classes):
+            more = vlm.expected_usage(rehearsed.deployed, task.train.images, task.classnames, init)
+            rest -= more.predictions
+        if rest:
+            images = [task.train.images[0]] * rest
+            more += vlm.expected_usage([Asked((init,))], images, task.classnames, init)
     if kept:
         more += vlm.expected_usage(measured[1:], kept, task.classnames, init).scaled(times)
     more = replace(more, predictions=estimate.predictions)

@@ -296,6 +296,18 @@ def test_a_dry_run_counts_the_anchors_of_cross_validation(
     assert tokens("anchors", "cross-validate") == pytest.approx(together, rel=1e-3)
 
 
+@pytest.mark.parametrize("chosen", ["--set=anchor_bank=spread", "--per-image=2"])
+def test_the_cost_has_the_anchors_that_each_fold_chooses(
+    server: Any, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], chosen: str
+) -> None:
+    command = ["tune", f"folder:{photos}", "--shots", "2", "--method", "anchors", "--no-canaries"]
+    command += ["--set", "anchors=4", chosen, "--set", "discriminant=false"]
+    command += ["--model", server.name("chat"), "--out", str(tmp_path / "out.adapter")]
+    assert main(command) == 0
+    expected, made = re.findall(r"([\d,]+) requests", capsys.readouterr().out)
+    assert expected == made == str(len(server.answered))
+
+
 def test_a_dry_run_refuses_a_method_that_asks_with_contexts(
     server: Any, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
