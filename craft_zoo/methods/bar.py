@@ -21,7 +21,6 @@ from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import generator
 
-_CROP = 0.08  # smallest share of an image's area in a view, the default of Dassl
 _INNER = 64 / 224  # side of the image in the frame, as a share
 _DECAYING, _POWER = 0.9, 0.9  # share of the steps in which the learning rate falls; its exponent
 
@@ -134,7 +133,7 @@ def bar(problem: Problem) -> Iterator[Step]:
     first = first if own("lr") is None else own("lr")
     last = last if own("last_lr") is None else own("last_lr")
     rng = generator(problem.seed, "bar")
-    drawn = training_batches(problem, "bar", side=inner, crop=_CROP)
+    drawn = training_batches(problem, "bar", side=inner)
     search = meter.wrap(box, "search")
     parameters = rng.standard_normal(program.n_parameters)
     yield Step(0, _solution(problem, program, parameters))

@@ -12,6 +12,8 @@ from craft_zoo.methods.problem import Problem
 from craft_zoo.optimizers.option import Option
 from craft_zoo.seeding import generator
 
+_CROP = 0.08  # smallest share of an image's area in a view, the default of torchvision and Dassl
+
 
 def batch_options(size: int) -> tuple[Option, Option]:
     """Settings of a method that :func:`training_batches` reads; by default, batches of ``size``."""
@@ -22,7 +24,7 @@ def batch_options(size: int) -> tuple[Option, Option]:
 
 
 def training_batches(
-    problem: Problem, method: str, *, side: int, crop: float
+    problem: Problem, method: str, *, side: int, crop: float = _CROP
 ) -> Iterator[tuple[Sequence[ImageSource], np.ndarray]]:
     """Images of each batch, in the order of :func:`batches`, and their labels, without end.
 

@@ -18,7 +18,6 @@ from craft_zoo.methods.altered_images import AlteredImages, Reports
 from craft_zoo.methods.batches import batch_options, training_batches
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import register_method
-from craft_zoo.methods.zip import CROP
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.blackvip_spsa import BlackvipSPSA
 from craft_zoo.optimizers.option import Option
@@ -178,7 +177,7 @@ def _search(problem: Problem, name: str, encoder: Encoder) -> Iterator[Step]:
     yield Step(0, Solution(prompt))
     meter = problem.meter
     search = meter.wrap(problem.box, "search")
-    drawn = training_batches(problem, name, side=SIDE, crop=CROP)
+    drawn = training_batches(problem, name, side=SIDE)
     reports = Reports(problem.budget)
     while meter.remaining and not optimizer.stop:
         chosen, labels = next(drawn)

@@ -22,7 +22,6 @@ from craft_zoo.solution import Solution
 
 TOKENS, DIM, RANK = 8, 500, 5
 _STD = 0.02  # of the initial context's entries
-CROP = 0.08  # smallest share of an image's area in a view, the default of torchvision and Dassl
 
 
 class LowRankTokens(PromptSpace):
@@ -144,7 +143,7 @@ def zip_(problem: Problem) -> Iterator[Step]:
     yield Step(0, Solution(space.start))
     meter = problem.meter
     search = meter.wrap(problem.box, "search")
-    drawn = training_batches(problem, "zip", side=problem.vlm.image_size, crop=CROP)
+    drawn = training_batches(problem, "zip", side=problem.vlm.image_size)
     while meter.remaining and not optimizer.stop:
         sources, labels = next(drawn)
         images = problem.vlm.images(sources, keep=False)
