@@ -16,7 +16,7 @@ from craft_zoo.anchors.anchors import Anchors
 from craft_zoo.anchors.words import anchor_words, word_list
 from craft_zoo.blackbox.base import VLM, Progress, check_described, several
 from craft_zoo.counts import checked_whole, counted
-from craft_zoo.data.images import ImageSource
+from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.files import HashedPath, write_atomically
 from craft_zoo.records import check, parse, seal_holds, sealed
@@ -229,7 +229,7 @@ def ask_background(
     Raises:
         CraftZooError: there are too few images or too many words, or an image cannot be read.
     """
-    words = background_words(n_words)
+    words, images = background_words(n_words), as_images(images)
     check_images(images)
     if len(images) < len(words):
         warnings.warn(

@@ -28,6 +28,7 @@ from craft_zoo.blackbox.base import (
 )
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, filled
 from craft_zoo.client.probabilities import decimals_of, log_of
+from craft_zoo.counts import checked_whole
 from craft_zoo.data.images import ImageSource, as_images, open_image
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.threads import in_order
@@ -83,8 +84,8 @@ def from_callable(
             f"{name} cannot answer with {answers!r}: say answers='logits' or 'probabilities'"
         )
     for what, value in (("batch", batch), ("concurrency", concurrency), ("in_flight", in_flight)):
-        if value is not None and value < 1:
-            raise CraftZooError(f"{what} of {name} must be at least 1, not {value}")
+        if value is not None:
+            checked_whole(f"{what} of {name}", value, 1)
     if initial_context is not None:
         initial_context = np.asarray(initial_context, dtype=np.float32)
         if initial_context.ndim != 2 or not initial_context.size:

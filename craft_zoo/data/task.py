@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from craft_zoo.data.images import ImageSource
+from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.data.naming import reads_as
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
@@ -22,7 +22,8 @@ class LabelledImages:
     """N image sources and their labels.
 
     Attributes:
-        images: N paths, PIL images or arrays.
+        images: N paths, PIL images or arrays, as :func:`craft_zoo.data.images.as_images` takes
+            them.
         labels: (N,) int64, each in [0, number of classes); other whole numbers are converted.
 
     Raises:
@@ -33,6 +34,10 @@ class LabelledImages:
     labels: np.ndarray
 
     def __post_init__(self) -> None:
+        if not isinstance(self.images, Sequence):
+            # A column of a table in another order would be looked up by its index, not by place.
+            given = as_images(self.images) if getattr(self.images, "size", 1) else []
+            object.__setattr__(self, "images", given)
         labels = np.asarray(self.labels)
         whole = labels.dtype.kind in "iu" or not labels.size
         if not whole or labels.ndim != 1 or (labels < 0).any():
@@ -117,7 +122,7 @@ class Dataset:
     whole: Dataset | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        _check_labels(self)
+        _check(self)
         seen: dict[str, str] = {}
         for name in self.classnames:
             read = reads_as(name)
@@ -164,13 +169,14 @@ class Task:
     unused: LabelledImages | None = None
 
     def __post_init__(self) -> None:
-        _check_labels(self)
+        _check(self)
 
     def __repr__(self) -> str:
         return _described(self)
 
 
-def _check_labels(data: Dataset | Task) -> None:
+def _check(data: Dataset | Task) -> None:
+    object.__setattr__(data, "classnames", tuple(data.classnames))
     for images in (data.train, data.val, data.test):
         if images is not None and len(images) and images.labels.max() >= len(data.classnames):
             raise CraftZooError(

@@ -331,7 +331,8 @@ def test_a_forked_process_has_a_loop_of_its_own(small_task: Task) -> None:
 def test_bad_arguments(service: Service, small_task: Task) -> None:
     for arguments, sentence in (
         ({"answers": "scores"}, "answers='logits' or 'probabilities'"),
-        ({"batch": 0}, "batch of callable must be at least 1, not 0"),
+        ({"batch": 0}, "batch of callable must be a whole number, at least 1, not 0"),
+        ({"batch": 8.0}, "batch of callable must be a whole number, at least 1, not 8.0"),
         ({"concurrency": 0}, "concurrency of callable must be"),
         ({"initial_context": np.zeros(4)}, r"shape \(n_ctx, dim\), not \(4,\)"),
     ):

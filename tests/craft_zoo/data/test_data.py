@@ -243,6 +243,19 @@ def test_whole_numbers_of_any_type_are_labels(labels: Any) -> None:
     assert images.take(np.array([0, 1])).labels.tolist() == [1, 0]
 
 
+def test_columns_of_a_shuffled_table_stay_paired() -> None:
+    table = pd.DataFrame({"path": list("abcdef"), "label": [0, 0, 0, 1, 1, 1]})
+    shuffled = table.iloc[[4, 1, 5, 0, 2, 3]]
+    images = LabelledImages(shuffled["path"], shuffled["label"])
+    names = pd.Series(["dog", "cat"], index=[1, 0])
+    task = few_shot(Dataset("pets", names, images, images), shots=2, seed=1)  # type: ignore[arg-type]
+    assert task.classnames == ("dog", "cat")
+    assert [path in "def" for path in task.train.images] == task.train.labels.tolist()
+    assert LabelledImages(shuffled[["path"]], shuffled["label"]).images == list("ebfacd")
+    assert LabelledImages((path for path in "ab"), [0, 1]).images == ["a", "b"]  # type: ignore[arg-type]
+    assert len(LabelledImages(table["path"][:0], [])) == 0
+
+
 @pytest.mark.parametrize(
     "labels",
     [[0.0, 1.0], ["cat", "dog"], [-1, 0], [[0, 1], [1, 0]], [[0], [1]], [True, False], [None, 1]],
