@@ -40,6 +40,10 @@ _FILTERED = re.compile(
 )
 
 
+# For example "batch size 33 > maximum allowed batch size 32" (text-embeddings-inference).
+_BATCH = re.compile(r"\bbatch", re.IGNORECASE)
+
+
 class FilteredError(CraftZooError):
     """A content filter of the service rejected this request, and no other one.
 
@@ -61,6 +65,7 @@ def status_failure(
     has_key: bool,
     after: float,
     mend: str,
+    inputs: int = 1,
 ) -> Exception:
     """The exception for an error response: transient if a retry may succeed.
 
@@ -72,6 +77,7 @@ def status_failure(
         has_key: whether the request had a key.
         after: seconds for which the service asks to wait.
         mend: advice where the status says no more than that the request is wrong.
+        inputs: number of images or texts in the request.
     """
     said = said or f"HTTP {status}"
     if status in _LATER or status >= 500:
@@ -88,7 +94,14 @@ def status_failure(
         return CraftZooError(
             f"the model of {who} reads no images ({said}): choose a vision-language model"
         )
-    if status == 413 or _TOO_LARGE.search(said):
+    is_large = _TOO_LARGE.search(said)
+    is_many = status == 413 if not _BATCH.search(said) else status in (400, 413, 422)
+    if inputs > 1 and is_many and not is_large:
+        return CraftZooError(
+            f"{inputs} inputs together are too many for {who} ({said}): lower its option batch "
+            f"(--model-option batch=…)"
+        )
+    if status == 413 or is_large:
         return CraftZooError(f"an image is too large for {who} ({said}): make it smaller")
     fault = f"rejected the request ({said})"
     if status in (401, 403):

@@ -173,10 +173,12 @@ class OpenAIClient:
                 ]
                 _LOG.warning("%s is asked %s (%s)", self.who, " and ".join(words), said)
             return Transient(said)
+        together = (sent.get(name) for name in ("input", "inputs", "images", "texts"))
         return status_failure(
             self.who,
             status,
             said,
+            inputs=max((len(each) for each in together if isinstance(each, list)), default=1),
             variable=self._variable,
             has_key=bool(self._key),
             after=after,

@@ -359,12 +359,18 @@ def test_an_image_that_is_too_large_is_a_sentence(
         vlm.service.image_bytes = 10
     with pytest.raises(CraftZooError, match=rf"image 0 has .* bytes, and {protocol}:.* takes 10 "):
         vlm.images(small_task.train.images)
+    one = "an image is too large for .*: make it smaller$"
     server.faults, server.said = ["413"], "Payload Too Large"
-    with pytest.raises(CraftZooError, match=r"image is too large for .*: make it smaller$"):
+    many = r"\d inputs together are too many for .* \(--model-option batch=…\)$"
+    with pytest.raises(CraftZooError, match=one if protocol in QUESTIONS else many):
         ask(connect(protocol), small_task)
     server.faults, server.said = ["400"], "The image you sent is too large."
-    with pytest.raises(CraftZooError, match=r"image is too large for .*: make it smaller$"):
+    with pytest.raises(CraftZooError, match=one):
         ask(connect(protocol), small_task)
+    if protocol not in QUESTIONS:
+        server.faults, server.said = ["422"], "batch size 3 > maximum allowed batch size 2"
+        with pytest.raises(CraftZooError, match=many):
+            ask(connect(protocol), small_task)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
