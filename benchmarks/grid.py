@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, TypeAdapter
 
 from craft_zoo import optimizers
-from craft_zoo.counts import counted
+from craft_zoo.counts import counted, with_plain_numbers
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, OpenedDatasets, fingerprint
 from craft_zoo.errors import CraftZooError
@@ -80,6 +80,9 @@ class RunSpec:
     transfer: tuple[str, ...] = ()
     answer_options: str = ""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+
+    def __post_init__(self) -> None:
+        with_plain_numbers(self)
 
     @property
     def identity(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from craft_zoo.errors import CraftZooError
 from craft_zoo.optimizers.option import as_int
 
@@ -21,6 +23,13 @@ def checked_whole(name: str, value: Any, least: int) -> int:
     if number is None or number < least:
         raise CraftZooError(f"{name} must be a whole number, at least {least}, not {value!r}")
     return number
+
+
+def with_plain_numbers(record: Any) -> None:
+    """Make NumPy's numbers in a frozen dataclass Python's, which JSON can hold."""
+    for name, value in vars(record).items():
+        if isinstance(value, np.generic):
+            object.__setattr__(record, name, value.item())
 
 
 def counted(number: int, noun: str) -> str:

@@ -287,8 +287,13 @@ def labelled(
                 f"label {images.labels.max()} is none of the adapter's {len(known)} classes: "
                 f"give labels in the order of adapter.classnames"
             )
-    else:
+    elif isinstance(data, Dataset | Task):
         name, classnames, images = data.name, data.classnames, data.test
+    else:
+        raise CraftZooError(
+            f"an adapter is evaluated on a Dataset, a Task or LabelledImages, not on "
+            f"{type(data).__name__}: open one, load_dataset('folder:pets')"
+        )
     if unknown := [each for each in classnames if each not in known]:
         names = ", ".join(map(printable, unknown[:_NAMED])) + ", …" * (len(unknown) > _NAMED)
         raise CraftZooError(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from craft_zoo.anchors import BackgroundFile
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
+from craft_zoo.counts import with_plain_numbers
 from craft_zoo.errors import CraftZooError
 from craft_zoo.refiner.prior import TRAIN, UNIFORM, numbers_of_prior
 
@@ -93,6 +94,7 @@ class CraftConfig:
     own: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
+        with_plain_numbers(self)
         # A path of type str, as records have it, gets the hash of its content.
         object.__setattr__(self, "background", BackgroundFile(self.background))
         self._check_choice("refiner", ("convex", "network"))

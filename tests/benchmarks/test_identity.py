@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -130,6 +131,19 @@ def test_settings_that_do_not_count_change_nothing(
         if getattr(base, name) != value:
             assert run(replace(base, **{name: value})).identity != one.identity
     assert is_white_box(method) <= (not used)
+
+
+def test_numbers_of_numpy_are_those_of_python() -> None:
+    def run(whole: Any, real: Any) -> RunSpec:
+        config = CraftConfig(anchors=whole(9), scale=real(2), discriminant=np.bool_(False))
+        digits = DatasetSpec("digits")
+        return RunSpec(
+            "craft-mini", digits, "anchors", "none", whole(2), whole(1), whole(9), config
+        )
+
+    other = run(np.int64, np.float32)
+    assert other.identity == run(int, float).identity
+    assert RunSpec.from_json(json.loads(json.dumps(other.to_json()))) == other
 
 
 def test_a_data_set_counts_by_what_it_holds(image_folder: Path, tmp_path: Path) -> None:

@@ -137,6 +137,8 @@ def test_labels_beyond_the_classes_are_refused(tiny_vlm: OpenCLIP, image_folder:
         evaluate(adapter, tiny_vlm, wrong)
     with pytest.raises(CraftZooError, match="no test images"):
         evaluate(adapter, tiny_vlm, dataset.test.take(np.zeros(0, np.int64)))
+    with pytest.raises(CraftZooError, match="not on str: open one"):
+        evaluate(adapter, tiny_vlm, "folder:pets")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
