@@ -79,8 +79,8 @@ class CraftClassifier(ClassifierMixin, _OnImages):
         method: see :func:`craft_zoo.methods.method_names`.
         optimizer: see :func:`craft_zoo.optimizers.create`; None: the method's default.
         budget: maximum number of queries; None: 8,000, or 500 for a model that bills.
-        classnames: words for the classes: a mapping from labels, or a sequence in the order of
-            ``classes_``; None: the labels themselves.
+        classnames: words for the classes: a mapping from labels, as a Series with the labels as its
+            index is too, or a sequence in the order of ``classes_``; None: the labels themselves.
         config: settings of the method.
         seed: seed of all random draws.
 
@@ -160,8 +160,11 @@ class CraftClassifier(ClassifierMixin, _OnImages):
                     stacklevel=3,
                 )
             return words
+        labels = self.classes_.tolist()
+        by_index: dict[Any, str] = getattr(names, "to_dict", dict)()  # of a pandas Series
+        if by_index.keys() >= set(labels):
+            names = by_index
         if isinstance(names, Mapping):
-            labels = self.classes_.tolist()
             if absent := [label for label in labels if label not in names]:
                 raise CraftZooError(
                     f"classnames has no words for the label {absent[0]!r}: add them"

@@ -112,7 +112,8 @@ def test_names_of_classes(pictures: Any) -> None:
     numbers = [3 if label == "red" else 7 for label in labels]
     plain = CraftClassifier(method="zero-shot").fit(images, numbers)
     assert plain.adapter_.classnames == ("3", "7")
-    for names in (["a red thing", "a blue thing"], {7: "a blue thing", 3: "a red thing"}):
+    words, by_label = ["a red thing", "a blue thing"], {7: "a blue thing", 3: "a red thing"}
+    for names in (words, by_label, pd.Series(by_label), pd.Series(words)):
         named = CraftClassifier(method="zero-shot", classnames=names).fit(images, numbers)
         assert named.adapter_.classnames == ("a red thing", "a blue thing")
         assert set(named.predict(images)) <= {3, 7}
