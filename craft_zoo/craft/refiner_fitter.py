@@ -30,8 +30,9 @@ from craft_zoo.refiner.transductive import TransductiveClassifier
 from craft_zoo.solution import Solution
 from craft_zoo.tensors import tensor
 
-# Weight of the discriminants of whitened anchors where nothing can be held out to choose it.
-_ONE_SHOT_DISCRIMINANT = 0.05
+# Weights of the parts with whitened anchors where nothing can be held out to choose them. With 1
+# and 0.05 the classes are the same, and their probabilities far too sure.
+_ONE_SHOT_WEIGHTS = 0.0, 0.6, 0.03
 _WORSE = 1.1  # factor by which a background may increase the held-out loss; else it is left out
 
 
@@ -188,7 +189,7 @@ class RefinerFitter:
         chosen, cross_fitted = self._chosen_for(logits, whitened)
         if held_out_folds(self.labels) is None:
             if self.discriminant:
-                chosen = replace(chosen, weights=(0.0, 1.0, _ONE_SHOT_DISCRIMINANT))
+                chosen = replace(chosen, weights=_ONE_SHOT_WEIGHTS)
         elif logits.size <= LARGE:  # fits of larger tasks would take minutes
             plain = self._chosen_for(logits, self.anchor_logits)
             before = self._held_out_loss(logits, self.anchor_logits, plain[0])

@@ -72,7 +72,7 @@ class TransductiveClassifier:
         width = _width(logits)
         gaussian = logits
         for _ in range(_STEPS):
-            shares = softmax((logits + gaussian) / 2, axis=1)
+            shares = softmax(logits + gaussian, axis=1)
             sums, sizes = shares.T @ x, shares.sum(axis=0)
             of_classes = (weight[:, None] * means + sums) / (weight + sizes)[:, None]
             cross = sums.T @ of_classes
@@ -85,10 +85,10 @@ class TransductiveClassifier:
             gaussian = x @ slope - (of_classes.T * slope).sum(axis=0) / 2
             # The new images are too few to know how sure their classes are.
             gaussian *= width / max(_width(gaussian), 1e-12)
-            gaussian += self.log_prior + np.log(_EQUAL + sizes * n_classes / count)
+            gaussian += np.log(_EQUAL + sizes * n_classes / count) / 2
         few = 5 / count + 1 / x.shape[1]  # images, anchors
         share = 1 / (1 + images.mean() / 8 + n_classes * few)
-        mixed = logits + share * (gaussian - logits)
+        mixed = logits + share * (gaussian + self.log_prior - logits)
         return (mixed * _scale_as_sure(mixed, _confidence(logits))).astype(np.float32)
 
 

@@ -42,7 +42,7 @@ def by_hand(known: TransductiveClassifier, logits: np.ndarray, anchors: np.ndarr
     width = np.std([row - row.mean() for row in logits])
     gaussian = logits.astype(np.float64)
     for _ in range(6):
-        p = [softmax(list((logits[i] + gaussian[i]) / 2)) for i in range(n)]
+        p = [softmax(list(logits[i] + gaussian[i])) for i in range(n)]
         means = [
             (weight[k] * known.means[k] + sum(p[i][k] * x[i] for i in range(n)))
             / (weight[k] + sum(p[i][k] for i in range(n)))
@@ -63,10 +63,9 @@ def by_hand(known: TransductiveClassifier, logits: np.ndarray, anchors: np.ndarr
         )
         raw -= raw.mean(axis=1, keepdims=True)
         sizes = [sum(p[i][k] for i in range(n)) for k in range(c)]
-        gaussian = raw * width / raw.std() + known.log_prior
-        gaussian = gaussian + [np.log(4 + c * each / n) for each in sizes]
+        gaussian = raw * width / raw.std() + [np.log(4 + c * each / n) / 2 for each in sizes]
     share = 1 / (1 + np.mean(known.images) / 8 + 5 * c / n + c / m)
-    mixed = (1 - share) * logits + share * gaussian
+    mixed = (1 - share) * logits + share * (gaussian + known.log_prior)
     return mixed - mixed.mean(axis=1, keepdims=True)
 
 
