@@ -143,7 +143,8 @@ def choose_estimate(
         words = f"of the method refine, {on_shots}, as the search has seen them all"
         additional = n_shots + _additional_predictions(task, "refine", config, budget, n_folds)
         return Choice("refine", none, additional, words)
-    return Choice("none", none, 0, "no class has an image to spare")
+    words = "no class has an image to spare; probabilities may be far too sure (see --calibrate)"
+    return Choice("none", none, 0, words)
 
 
 def _additional_predictions(
