@@ -71,6 +71,7 @@ from craft_zoo.methods import (
     recorded,
 )
 from craft_zoo.printable import printable
+from craft_zoo.refiner import ConvexRefiner, held_out_folds
 from craft_zoo.refiner.prior import TRAIN, UNIFORM, read_prior
 from craft_zoo.tuning import (
     BILLED_BUDGET,
@@ -330,6 +331,17 @@ def _on_other_data(
     return Choice("outside", images, each * len(images), words)
 
 
+def _of_one_image_a_class(choice: Choice, adapter: Adapter, task: Task) -> bool:
+    """Whether the estimate is of convex refiners of one image a class, which are sure otherwise.
+
+    That of two images a class is calibrated already, see :func:`craft_zoo.refiner.calibrated`.
+    """
+    if choice.kind == "outside" or not isinstance(adapter.solution.refiner, ConvexRefiner):
+        return False
+    folds = held_out_folds(task.train.labels)
+    return folds is not None and folds.max() == 1
+
+
 def _estimated(
     tuned: Tuned,
     vlm: VLM,
@@ -354,7 +366,8 @@ def _estimated(
     except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
         return adapter, [*lines, f"Accuracy on new images: not estimated ({error})"], None
     lines.append(f"Accuracy on new images, an estimate: {found}; {choice.words}")
-    if choice.kind != "refine":  # else these are the logits of another method
+    if choice.kind != "refine" and not _of_one_image_a_class(choice, adapter, task):
+        # With refine, these are the logits of another method.
         adapter = replace(adapter, temperature=found.fit_temperature())
         words = f"Temperature of the probabilities: {adapter.temperature:.2f}"
         lines.append(f"{words}, fitted on the same images")

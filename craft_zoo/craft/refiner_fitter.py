@@ -16,6 +16,7 @@ from craft_zoo.losses import cross_entropy
 from craft_zoo.refiner import (
     ConvexRefiner,
     Regularization,
+    calibrated,
     choose_both,
     choose_regularization,
     fit_logistic,
@@ -138,6 +139,8 @@ class RefinerFitter:
         else:
             chosen, self.cross_fitted = self._whiten(self.background, self.anchors, logits)
         if not self.local:
+            if self.discriminant and logits.size <= LARGE:  # fits of larger tasks take minutes
+                chosen = calibrated(logits, self.labels, self.anchor_logits, chosen)
             return chosen
         experts = fit_classifiers(self.features, self.labels, logits.shape[1])
         refined = None

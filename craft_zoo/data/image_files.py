@@ -117,7 +117,8 @@ def list_files(folder: Path, *, below: bool = True) -> FolderFiles:
             identity = _identity(place)
             if identity in above:
                 raise CraftZooError(
-                    f"folder {printable(place)} is a link to a folder that contains it: remove the link"
+                    f"folder {printable(place)} is a link to a folder that contains it: "
+                    f"remove the link"
                 )
             if identity in seen:
                 continue

@@ -16,6 +16,7 @@ from craft_zoo.refiner.convex import (
 )
 from craft_zoo.refiner.folds import held_out_folds
 from craft_zoo.refiner.selection import (
+    calibrated,
     choose_both,
     choose_regularization,
     choose_sum,
@@ -25,6 +26,7 @@ from craft_zoo.refiner.selection import (
 __all__ = [
     "ConvexRefiner",
     "Regularization",
+    "calibrated",
     "choose_both",
     "choose_regularization",
     "choose_sum",

@@ -17,6 +17,20 @@ def held_out_splits(labels: np.ndarray) -> Splits | None:
     return [(folds != fold, folds == fold) for fold in range(folds.max() + 1)]
 
 
+def calibration_splits(labels: np.ndarray) -> Splits | None:
+    """The splits of :func:`held_out_splits`, of which two are made four: half of the classes each.
+
+    With two images a class, all classes are left with one otherwise, and a discriminant analysis of
+    one image a class has logits of another size than that of two.
+    """
+    folds = held_out_folds(labels)
+    if folds is None or folds.max() != 1:
+        return held_out_splits(labels)
+    halved = folds + 2 * (np.searchsorted(np.unique(labels[folds >= 0]), labels) % 2)
+    halved[folds < 0] = -1
+    return [(halved != fold, halved == fold) for fold in np.unique(halved[folds >= 0])]
+
+
 def held_out_folds(labels: np.ndarray) -> np.ndarray | None:
     """(N,) index of the fold in which each image is held out, stratified by class.
 

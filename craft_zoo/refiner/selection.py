@@ -19,7 +19,7 @@ from craft_zoo.refiner.convex import (
     solve_path,
 )
 from craft_zoo.refiner.discriminant import SHRINKAGES, discriminants
-from craft_zoo.refiner.folds import Splits, held_out_splits
+from craft_zoo.refiner.folds import Splits, calibration_splits, held_out_folds, held_out_splits
 from craft_zoo.refiner.sampling import on_sample_if_large
 from craft_zoo.tensors import log_softmax, negative_log_likelihood, tensor, tensordot
 
@@ -29,6 +29,7 @@ _STRONGER_PENALTIES = [10.0, 1.0, 10**-0.5]  # for few images of few classes
 _NATS_PER_DECADE = 0.2  # of cross-entropy, summed over images, that a weaker penalty must save
 _SCALES = [2.0 ** (k / 2) for k in range(-16, 5)]  # inverse temperatures of a part's logits
 _UNSCALED = _SCALES.index(1.0)
+_SCALE_STD = 0.7  # of the logarithm of the scale of a refiner of two images a class
 _PRIOR_PRECISION = 10.0  # of the weights, in images
 _FEW_CLASSES = 9  # up to this number, zero-shot prediction is a part of the sum
 _ZERO_SHOT_IMAGES = 2560.0  # C³ times the images that zero-shot prediction of C classes is worth
@@ -119,6 +120,7 @@ def held_out_logits(
     labels: np.ndarray,
     anchors: np.ndarray | None,
     regularization: Regularization,
+    splits: Splits | None = None,
 ) -> np.ndarray:
     """(N, C) logits of each image, refined by a refiner that was fitted without its fold.
 
@@ -129,8 +131,9 @@ def held_out_logits(
         labels: (N,) int64, of which the folds can be made.
         anchors: (N, M) logits of the anchors.
         regularization: of the refiners.
+        splits: the folds; None: those of :func:`held_out_splits`.
     """
-    splits = held_out_splits(labels)
+    splits = held_out_splits(labels) if splits is None else splits
     assert splits is not None
     refined = np.zeros(logits.shape, np.float32)
     for kept, held in splits:
@@ -143,6 +146,33 @@ def held_out_logits(
         )
         refined[held] = fitted.refine(logits[held], of_held)
     return refined
+
+
+def calibrated(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    anchors: np.ndarray | None,
+    regularization: Regularization,
+) -> Regularization:
+    """The same refiner of two images a class, with logits of the size of its evidence.
+
+    Its weights were chosen for refiners of one image a class, of which the discriminants are up to
+    a hundred times smaller. For more images it is returned as it is.
+
+    Args:
+        logits: (N, C) logits of the classes.
+        labels: (N,) int64.
+        anchors: (N, M) logits of the anchors.
+        regularization: the result of :func:`choose_sum`.
+    """
+    folds = held_out_folds(labels)
+    if folds is None or folds.max() != 1:
+        return regularization
+    splits = calibration_splits(labels)
+    refined = held_out_logits(logits, labels, anchors, regularization, splits)
+    losses = np.array(_losses(refined, labels, _SCALES, log_shares(labels, logits.shape[1])))
+    scale = _SCALES[int(np.argmin(losses + np.log(_SCALES) ** 2 / (2 * _SCALE_STD**2)))]
+    return replace(regularization, weights=tuple(scale * each for each in regularization.weights))
 
 
 class _Grid:

@@ -18,6 +18,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.refiner import (
     ConvexRefiner,
     Regularization,
+    calibrated,
     choose_regularization,
     choose_sum,
     fit,
@@ -26,6 +27,7 @@ from craft_zoo.refiner import (
 )
 from craft_zoo.refiner.convex import Scaling, features, solve_path
 from craft_zoo.refiner.discriminant import SHRINKAGES, discriminants
+from craft_zoo.refiner.folds import calibration_splits
 from craft_zoo.refiner.prior import log_prior, read_prior
 
 
@@ -329,3 +331,49 @@ def test_few_images_of_two_classes_rarely_turn_answers_round() -> None:
 def test_ten_classes_are_not_few(n_classes: int, has_weight: bool) -> None:
     logits, labels, _ = problem(1, shots=4, n_classes=n_classes)
     assert (choose_sum(logits, labels).weights[0] > 0) == has_weight
+
+
+def test_two_images_a_class_are_held_out_by_half_of_the_classes() -> None:
+    labels = np.repeat(np.arange(5), 2)
+    splits = calibration_splits(labels)
+    assert splits is not None
+    assert (sum(held.astype(int) for _, held in splits) == 1).all()
+    for kept, held in splits:
+        assert (kept != held).all()
+        assert set(np.bincount(labels[kept])) == {1, 2}
+    alone = np.append(labels, 5)  # the only image of a class stays in every fold
+    assert all(kept[-1] for kept, _ in calibration_splits(alone) or [])
+    assert len(calibration_splits(np.array([0, 0, 1, 1])) or []) == 4
+    assert calibration_splits(np.arange(4)) is None
+    assert len(calibration_splits(np.repeat(np.arange(2), 3)) or []) == 3
+
+
+def test_refiners_of_two_images_a_class_are_not_far_too_sure() -> None:
+    """Discriminants of one image a class, by which the weights are chosen, are much smaller."""
+    before, after = [], []
+    for seed in range(8):
+        logits, labels, anchors = problem(seed, shots=42, n_classes=6, n_anchors=60, noise=4.0)
+        train = np.concatenate([np.flatnonzero(labels == label)[:2] for label in range(6)])
+        new = np.setdiff1d(np.arange(len(labels)), train)
+        few = logits[train], labels[train], anchors[train]
+        chosen = choose_sum(*few)
+        scaled = calibrated(*few, chosen)
+        assert replace(scaled, weights=chosen.weights) == chosen
+        both = [
+            fit(*few, regularization=each).refine(logits[new], anchors[new])
+            for each in (chosen, scaled)
+        ]
+        np.testing.assert_array_equal(*(each.argmax(axis=1) for each in both))
+        for losses, refined in zip((before, after), both, strict=True):
+            logs = log_softmax(refined, axis=1)
+            losses.append(-float(logs[np.arange(len(new)), labels[new]].mean()))
+    assert max(after) < np.log(6) + 0.5
+    assert max(before) > 3 * max(after)
+
+
+def test_refiners_of_three_images_a_class_stay_as_they_were_chosen() -> None:
+    logits, labels, anchors = problem(0, shots=3)
+    chosen = choose_sum(logits, labels, anchors)
+    assert calibrated(logits, labels, anchors, chosen) is chosen
+    single = problem(0, shots=1)
+    assert calibrated(*single, chosen) is chosen
