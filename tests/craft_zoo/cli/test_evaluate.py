@@ -54,7 +54,10 @@ def test_tuning_fits_a_temperature_to_images_outside_the_shots(
 ) -> None:
     data, out = f"folder:{image_folder}", tmp_path / "a.adapter"
     tune = ["tune", data, "--out", str(out), "--shots", "2", "--budget", "3"]
-    assert main([*tune, "--method", "refine"]) == 0
+    assert main([*tune, "--method", "refine"]) == 0  # cross-validated with one shot a class
+    assert cz.Adapter.load(out).temperature == 1
+    assert "Temperature" not in capsys.readouterr().out
+    assert main([*tune, "--force", "--shots", "3", "--method", "refine"]) == 0
     temperature = cz.Adapter.load(out).temperature
     assert f"Temperature of the probabilities: {temperature:.2f}" in capsys.readouterr().out
     assert main(["evaluate", str(out), data]) == 0
