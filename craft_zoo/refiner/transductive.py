@@ -13,10 +13,10 @@ from craft_zoo.refiner.convex import centred
 
 _STEPS = 6
 _SHRINKAGE = 0.5
-# Training images of a class weigh as a tenth of the mean number of new images a class, each at
-# least as four: they hold the mean of a class in its place of which there is no new image.
+# A training image weighs as a tenth of the mean number of new images a class, at least as four, so
+# that the mean of a class of which there is no new image stays where it is.
 _WEIGHT, _LEAST_WEIGHT = 0.1, 4.0
-_EQUAL = 4.0  # times the mean size of a class that is added to the classes' sizes
+_EQUAL = 4.0  # added to the frequencies of the classes, relative to their mean, when they are used
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class TransductiveClassifier:
             within[np.diag_indices_from(within)] += _SHRINKAGE * variance
             slope = np.linalg.solve(within, of_classes.T)
             gaussian = x @ slope - (of_classes.T * slope).sum(axis=0) / 2
-            # The new images are too few to know how sure their classes are.
+            # Few images in many dimensions make the Gaussians far too sure.
             gaussian *= width / max(_width(gaussian), 1e-12)
             gaussian += np.log(_EQUAL + sizes * n_classes / count) / 2
         few = 5 / count + 1 / x.shape[1]  # images, anchors
