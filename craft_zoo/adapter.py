@@ -23,7 +23,7 @@ from craft_zoo.files import write_atomically
 from craft_zoo.hub import local_file
 from craft_zoo.local_features import LocalClassifier
 from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
-from craft_zoo.predictor import Predictor
+from craft_zoo.predictor import Answers, Predictor
 from craft_zoo.records import check
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.transductive import TransductiveClassifier
@@ -152,9 +152,7 @@ class Adapter:
         """(N, C) class probabilities from the deployed logits, (N, C)."""
         return softmax(logits / np.float32(self.temperature), axis=-1)
 
-    def ask(
-        self, vlm: VLM, images: Sequence[ImageSource], *, keep: bool = True
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    def ask(self, vlm: VLM, images: Sequence[ImageSource], *, keep: bool = True) -> Answers:
         """Query the model's logits of images, which :meth:`predict` refines locally.
 
         Args:

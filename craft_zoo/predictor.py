@@ -13,6 +13,10 @@ from craft_zoo.blackbox.meter import Meter
 if TYPE_CHECKING:
     from craft_zoo.solution import Solution
 
+Answers = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
+"""The arguments of :meth:`Solution.refine`: (N, C) logits under the prompt, (N, M) logits of the
+anchors or None, and (N, C) logits of the classifier on local features or None."""
+
 
 class Predictor:
     """Queries a model for the logits of images under solutions.
@@ -38,13 +42,8 @@ class Predictor:
         """(N, C) deployed logits under the solution."""
         return solution.logits(self._box, self._images, self._logits_of(solution.anchors))
 
-    def ask(self, solution: Solution) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """The arguments of :meth:`Solution.refine`.
-
-        Returns:
-            (N, C) logits under the prompt, (N, M) logits of the anchors or None, and (N, C) logits
-            of the classifier on local features or None.
-        """
+    def ask(self, solution: Solution) -> Answers:
+        """The arguments of :meth:`Solution.refine`."""
         logits = self._box.score(solution.prompt, self._images)
         return logits, self._logits_of(solution.anchors), solution.local_logits(self._images)
 

@@ -35,7 +35,7 @@ from craft_zoo.cli.arguments import (
 from craft_zoo.cli.csv_rows import CsvRows
 from craft_zoo.cli.progress import ReadingBar, query_progress
 from craft_zoo.cli.resuming import resumable
-from craft_zoo.console import open_console
+from craft_zoo.console import open_console, say
 from craft_zoo.errors import CraftZooError
 from craft_zoo.evaluation import (
     ClassResult,
@@ -113,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
     usage = expected_usage(adapter, vlm, dataset.test)
     check_limits(options, usage, "name a smaller data set")
     if options.dry_run or vlm.bills:
-        console.print(f"At most {in_money(options, adapter.model, usage)}", soft_wrap=True)
+        say(console, f"At most {in_money(options, adapter.model, usage)}")
     if options.dry_run:
         return 0
     with resumable(vlm, options.adapter, "evaluate", [options.dataset], console) as asked:
@@ -125,13 +125,13 @@ def run(options: argparse.Namespace) -> int:
         say_refused(vlm.refused, console)
         if options.out is not None:
             _write(found, dataset.test.images, options)
-            console.print(f"Wrote {options.out}", soft_wrap=True, markup=False)
+            say(console, f"Wrote {options.out}")
         if options.card is not None:
             from craft_zoo.pages import write_card
 
             about = {"file": options.adapter, "dataset": dataset.name, "note": options.note}
             write_card(options.card, adapter, vlm, found, dataset.test.images, **about)
-            console.print(f"Wrote {options.card}", soft_wrap=True, markup=False)
+            say(console, f"Wrote {options.card}")
     return 0
 
 

@@ -34,13 +34,13 @@ from craft_zoo.cli.resuming import resumable
 from craft_zoo.data import find_broken, list_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import replacing
+from craft_zoo.predictor import Answers
 
 _BATCH = 512  # images per query; the class names are sent with every query
 _NAMED = 10  # broken images that are listed at the end; all are counted
 _LINES = (".jsonl", ".ndjson")
 
 
-Answers = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]  # see Adapter.ask
 _Answered = tuple[Sequence[Path], Answers]
 
 

@@ -71,7 +71,7 @@ from craft_zoo.methods import (
     recorded,
 )
 from craft_zoo.printable import printable
-from craft_zoo.refiner import ConvexRefiner, held_out_folds
+from craft_zoo.refiner import ConvexRefiner, folds_leave_one_image
 from craft_zoo.refiner.prior import TRAIN, UNIFORM, read_prior
 from craft_zoo.tuning import (
     BILLED_BUDGET,
@@ -336,10 +336,8 @@ def _of_one_image_a_class(choice: Choice, adapter: Adapter, task: Task) -> bool:
 
     That of two images a class is calibrated already, see :func:`craft_zoo.refiner.calibrated`.
     """
-    if choice.kind == "outside" or not isinstance(adapter.solution.refiner, ConvexRefiner):
-        return False
-    folds = held_out_folds(task.train.labels)
-    return folds is not None and folds.max() == 1
+    is_convex = isinstance(adapter.solution.refiner, ConvexRefiner)
+    return choice.kind != "outside" and is_convex and folds_leave_one_image(task.train.labels)
 
 
 def _estimated(

@@ -12,7 +12,7 @@ from craft_zoo.anchors import Anchors, Background, keep_best
 from craft_zoo.blackbox.base import ImageSet, Prompt
 from craft_zoo.errors import CraftZooWarning
 from craft_zoo.local_features import LocalClassifier, fit_classifiers, fused
-from craft_zoo.losses import cross_entropy
+from craft_zoo.losses import mean_losses
 from craft_zoo.refiner import (
     ConvexRefiner,
     Regularization,
@@ -29,7 +29,6 @@ from craft_zoo.refiner.prior import UNIFORM, log_prior
 from craft_zoo.refiner.sampling import LARGE
 from craft_zoo.refiner.transductive import TransductiveClassifier
 from craft_zoo.solution import Solution
-from craft_zoo.tensors import tensor
 
 # Weights of the parts with whitened anchors where nothing can be held out to choose them. With 1
 # and 0.05 the classes are the same, and their probabilities far too sure.
@@ -208,7 +207,7 @@ class RefinerFitter:
         """Mean cross-entropy of the images by refiners that were fitted without them."""
         refined = held_out_logits(logits, self.labels, anchor_logits, regularization)
         refined += log_shares(self.labels, logits.shape[1])
-        return float(cross_entropy(tensor(refined), tensor(self.labels)))
+        return float(mean_losses(refined, self.labels))
 
 
 def _warn_left_out() -> None:

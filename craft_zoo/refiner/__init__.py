@@ -14,7 +14,7 @@ from craft_zoo.refiner.convex import (
     fit_logistic,
     with_discriminants,
 )
-from craft_zoo.refiner.folds import held_out_folds
+from craft_zoo.refiner.folds import folds_leave_one_image, held_out_folds
 from craft_zoo.refiner.selection import (
     calibrated,
     choose_both,
@@ -32,6 +32,7 @@ __all__ = [
     "choose_sum",
     "fit",
     "fit_logistic",
+    "folds_leave_one_image",
     "held_out_folds",
     "held_out_logits",
     "with_discriminants",

@@ -10,7 +10,7 @@ from scipy import optimize
 
 from craft_zoo import tensors
 from craft_zoo.errors import CraftZooError
-from craft_zoo.refiner.discriminant import discriminants
+from craft_zoo.refiner.discriminant import class_means, discriminants
 from craft_zoo.tensors import Tensor, log_softmax, negative_log_likelihood, svd, tensor
 
 _ITERATIONS = 100
@@ -239,10 +239,7 @@ class Scaling:
 
 def _whitener(moved: np.ndarray, labels: np.ndarray, n_classes: int, share: float) -> np.ndarray:
     """(K, K) inverse square root of within-class covariance + ``share`` · mean variance · I."""
-    counts = np.bincount(labels, minlength=n_classes).clip(1)
-    means = np.zeros((n_classes, moved.shape[1]))
-    np.add.at(means, labels, moved)
-    within = moved - (means / counts[:, None])[labels]
+    within = moved - class_means(moved, labels, n_classes)[labels]
     covariance = within.T @ within / len(within)
     mean_variance = max(float(np.trace(covariance)) / len(covariance), 1e-12)
     values, vectors = np.linalg.eigh(covariance + share * mean_variance * np.eye(len(covariance)))

@@ -9,6 +9,13 @@ import numpy as np
 SHRINKAGES = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.0)
 
 
+def class_means(x: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """(C, K) float64 means of (N, K) features over the images of each class; 0 without images."""
+    means = np.zeros((n_classes, x.shape[1]))
+    np.add.at(means, labels, x)
+    return means / np.bincount(labels, minlength=n_classes).clip(1)[:, None]
+
+
 def discriminants(
     x: np.ndarray, labels: np.ndarray, n_classes: int, shrinkages: Sequence[float] = SHRINKAGES
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -28,9 +35,7 @@ def discriminants(
     """
     centre = x.mean(axis=0, dtype=np.float64)
     moved = x - centre
-    means = np.zeros((n_classes, x.shape[1]))
-    np.add.at(means, labels, moved)
-    means /= np.bincount(labels, minlength=n_classes)[:, None]
+    means = class_means(moved, labels, n_classes)
     # With one image a class, none differs from its mean: the total covariance takes its place.
     single = len(labels) == n_classes
     within = moved if single else moved - means[labels]

@@ -17,6 +17,15 @@ def held_out_splits(labels: np.ndarray) -> Splits | None:
     return [(folds != fold, folds == fold) for fold in range(folds.max() + 1)]
 
 
+def folds_leave_one_image(labels: np.ndarray) -> bool:
+    """Whether the folds of :func:`held_out_folds` are two, as of two images of each class.
+
+    Classes are then left with one image where they have the fewest.
+    """
+    folds = held_out_folds(labels)
+    return folds is not None and int(folds.max()) == 1
+
+
 def calibration_splits(labels: np.ndarray) -> Splits | None:
     """The splits of :func:`held_out_splits`, of which two are made four: half of the classes each.
 
@@ -24,7 +33,7 @@ def calibration_splits(labels: np.ndarray) -> Splits | None:
     one image a class has logits of another size than that of two.
     """
     folds = held_out_folds(labels)
-    if folds is None or folds.max() != 1:
+    if folds is None or not folds_leave_one_image(labels):
         return held_out_splits(labels)
     halved = folds + 2 * (np.searchsorted(np.unique(labels[folds >= 0]), labels) % 2)
     halved[folds < 0] = -1

@@ -19,7 +19,12 @@ from craft_zoo.refiner.convex import (
     solve_path,
 )
 from craft_zoo.refiner.discriminant import SHRINKAGES, discriminants
-from craft_zoo.refiner.folds import Splits, calibration_splits, held_out_folds, held_out_splits
+from craft_zoo.refiner.folds import (
+    Splits,
+    calibration_splits,
+    folds_leave_one_image,
+    held_out_splits,
+)
 from craft_zoo.refiner.sampling import on_sample_if_large
 from craft_zoo.tensors import log_softmax, negative_log_likelihood, tensor, tensordot
 
@@ -165,8 +170,7 @@ def calibrated(
         anchors: (N, M) logits of the anchors.
         regularization: the result of :func:`choose_sum`.
     """
-    folds = held_out_folds(labels)
-    if folds is None or folds.max() != 1:
+    if not folds_leave_one_image(labels):
         return regularization
     splits = calibration_splits(labels)
     refined = held_out_logits(logits, labels, anchors, regularization, splits)

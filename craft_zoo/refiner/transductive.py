@@ -10,6 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from craft_zoo.refiner.convex import centred
+from craft_zoo.refiner.discriminant import class_means
 
 _STEPS = 6
 _SHRINKAGE = 0.5
@@ -51,9 +52,8 @@ class TransductiveClassifier:
             log_prior: (C,).
         """
         images = np.bincount(labels, minlength=len(log_prior)).astype(np.float32)
-        means = np.zeros((len(images), anchors.shape[1]), np.float32)
-        np.add.at(means, labels, centred(anchors))
-        return cls(means / images.clip(1)[:, None], images, log_prior)
+        means = class_means(centred(anchors), labels, len(images)).astype(np.float32)
+        return cls(means, images, log_prior)
 
     def logits(self, logits: np.ndarray, anchors: np.ndarray) -> np.ndarray:
         """(N, C) float32 logits of N images together.
