@@ -15,6 +15,7 @@ from craft_zoo.blackbox.image_tokens import Embeddings
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.data.images import ImageSource
+from craft_zoo.data.naming import check_ordered
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 from craft_zoo.records import short
@@ -39,10 +40,9 @@ def check_given(texts: Sequence[str], what: str) -> None:
     """Check that an argument is a sequence of texts that is not empty.
 
     Raises:
-        CraftZooError: it is empty, a single text, or contains something else.
+        CraftZooError: it is empty, a single text, a set or a mapping, or contains something else.
     """
-    if isinstance(texts, str):
-        raise CraftZooError(f"{what} must be a list, not the text {short(texts)}: put it in a list")
+    check_ordered(texts, what)
     if not len(texts):
         raise CraftZooError(f"no {what} were given: give at least one")
     for text in texts:

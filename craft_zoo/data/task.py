@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from craft_zoo.data.images import ImageSource, as_images
-from craft_zoo.data.naming import reads_as
+from craft_zoo.data.naming import check_ordered, reads_as
 from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
@@ -176,6 +176,7 @@ class Task:
 
 
 def _check(data: Dataset | Task) -> None:
+    check_ordered(data.classnames, "class names")
     object.__setattr__(data, "classnames", tuple(data.classnames))
     for images in (data.train, data.val, data.test):
         if images is not None and len(images) and images.labels.max() >= len(data.classnames):

@@ -134,6 +134,7 @@ def test_names_of_classes(pictures: Any) -> None:
         ({}, [b"red", b"blue"] * 6, r"type bytes: convert them with label.decode\(\)"),
         ({}, np.eye(2, dtype=int)[[0, 1] * 6], "one label for each image, as y.argmax"),
         ({"classnames": "ab"}, None, "must be a list, not the text 'ab'"),
+        ({"classnames": {"a", "b"}}, None, "not a set, whose order says nothing"),
         ({"classnames": [1, 2]}, None, "must be texts, not 1"),
         ({"classnames": {"red": "a", "blue": None}}, None, "must be texts, not None"),
     ],

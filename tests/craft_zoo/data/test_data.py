@@ -273,6 +273,16 @@ def test_labels_from_1_on_are_refused(kind: Any, part: str) -> None:
         kind("pets", ("cat", "dog"), **parts | {part: LabelledImages(["a", "b"], [1, 2])})
 
 
+@pytest.mark.parametrize("kind", [Dataset, Task])
+@pytest.mark.parametrize("names", [{"cat", "dog"}, {"cat": 1, "dog": 0}, "cd"])
+def test_class_names_without_an_order_are_refused(kind: Any, names: Any, tiny_vlm: Any) -> None:
+    images = LabelledImages(["a.png", "b.png"], np.array([0, 1]))
+    with pytest.raises(CraftZooError, match="class names must be a list"):
+        kind("pets", names, images, images)
+    with pytest.raises(CraftZooError, match="class names must be a list"):
+        tiny_vlm.classifier(names)
+
+
 def test_a_class_without_training_images_is_not_tuned_for(tiny_vlm: Any) -> None:
     images = LabelledImages([np.zeros((8, 8), np.uint8)] * 2, [0, 1])
     with pytest.raises(CraftZooError, match="class 'emu' of pets has no training image"):
