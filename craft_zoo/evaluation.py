@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -82,6 +82,8 @@ class Evaluation:
         zero_shot: (N, K) of the model under the initial prompt.
         temperature: the adapter's, which divides the logits; 1: it has none.
         transductive: whether the images were classified together.
+        others: (N, M) logits of the adapter for its M other classes, of which the images are not.
+            All figures but :attr:`accuracy_of_all` and :meth:`fit_temperature` leave these out.
     """
 
     classnames: tuple[str, ...]
@@ -90,6 +92,7 @@ class Evaluation:
     zero_shot: np.ndarray
     temperature: float = 1.0
     transductive: bool = False
+    others: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def __add__(self, other: Evaluation) -> Evaluation:
         return Evaluation(
@@ -99,6 +102,7 @@ class Evaluation:
             np.concatenate([self.zero_shot, other.zero_shot]),
             self.temperature,
             self.transductive,
+            np.concatenate([self.others, other.others]),
         )
 
     def __str__(self) -> str:
@@ -128,6 +132,20 @@ class Evaluation:
     def accuracy(self) -> float:
         """Share of the images that are classified correctly."""
         return accuracy(self.logits, self.labels)
+
+    @property
+    def accuracy_of_all(self) -> float:
+        """Share of the images classified correctly among all of the adapter's classes.
+
+        It is that of :meth:`Adapter.predict`, and lower than :attr:`accuracy` if some of the
+        images are taken for classes of which there are none among them.
+        """
+        return accuracy(self._of_all, self.labels)
+
+    @property
+    def _of_all(self) -> np.ndarray:
+        """(N, K + M) logits of all of the adapter's classes."""
+        return np.hstack([self.logits, self.others]) if self.others.size else self.logits
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -172,7 +190,7 @@ class Evaluation:
         """
 
         def objective(log_temperature: float) -> float:
-            logs = log_softmax(self.logits.astype(np.float64) / np.exp(log_temperature), axis=1)
+            logs = log_softmax(self._of_all.astype(np.float64) / np.exp(log_temperature), axis=1)
             loss = -logs[np.arange(len(self)), self.labels].sum()
             return float(loss + log_temperature**2 / (2 * _PRIOR_STD**2))
 
@@ -234,7 +252,9 @@ def evaluate(
         adapter: the adapter.
         vlm: its model.
         data: a data set or task, whose test images are used, with all of the adapter's classes or
-            some of them; or images with labels in the order of the adapter's class names.
+            some of them, among which alone it then chooses (but see
+            :attr:`Evaluation.accuracy_of_all`); or images with labels in the order of the adapter's
+            class names.
         progress: called while the model encodes the images.
         transductive: classify the images together, see :meth:`Adapter.refine`.
 
@@ -249,7 +269,7 @@ def evaluate(
     asked = Predictor(vlm, box, handed).ask(adapter.solution)
     zero_shot = box.score(box.initial_prompt, handed)
     columns = [adapter.classnames.index(name) for name in classnames]
-    logits = adapter.refine(*asked, transductive=transductive)[:, columns]
+    logits = adapter.refine(*asked, transductive=transductive)
     if adapter.canaries is not None and (known := count_among(adapter.canaries, images.images)):
         warnings.warn(
             f"the adapter was tuned on some of these images ({known} of {len(adapter.canaries)} "
@@ -261,10 +281,11 @@ def evaluate(
     return Evaluation(
         tuple(classnames),
         images.labels,
-        logits,
+        logits[:, columns],
         zero_shot[:, columns],
         adapter.temperature,
         transductive,
+        np.delete(logits, columns, axis=1),
     )
 
 

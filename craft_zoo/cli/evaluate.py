@@ -156,13 +156,21 @@ def _show(found: Evaluation, name: str, coverage: float, console: Console) -> No
         table.title = None
         console.print(table)
         console.print()
-    kept = found.abstain(coverage)
-    for line in (
+    kept, others = found.abstain(coverage), found.others.shape[1]
+    flag = "" if others else " (predict --threshold)"
+    lines = [
         f"{name}: {found} of {len(found):,} test images, {len(found.classnames)} classes",
         f"Calibration error (ECE): {_calibration(found)}",
         f"Abstaining: {100 * kept.accuracy:.1f} % of the surest {100 * kept.coverage:.0f} %, those "
-        f"with a probability of {kept.threshold:.3f} or more (predict --threshold)",
-    ):
+        f"with a probability of {kept.threshold:.3f} or more{flag}",
+    ]
+    if others:
+        lines.append(
+            f"These figures choose among the data set's {len(found.classnames)} classes. Among all "
+            f"{len(found.classnames) + others} of the adapter, as predict does, "
+            f"{100 * found.accuracy_of_all:.1f} % are correct"
+        )
+    for line in lines:
         console.print(Text(printable(line)))
     if found.transductive:
         console.print("The images were classified together, as predict --transductive does")
@@ -253,6 +261,7 @@ def _write(found: Evaluation, images: Any, options: argparse.Namespace) -> None:
         "images": len(found),
         "accuracy": found.accuracy,
         "interval": [low, high],
+        "accuracy_of_all_classes": found.accuracy_of_all,
         "zero_shot": found.zero_shot_accuracy,
         "calibration_error": found.calibration_error,
         "temperature": found.temperature,

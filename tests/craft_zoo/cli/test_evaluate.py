@@ -18,6 +18,7 @@ from craft_zoo.cli.main import main
 from craft_zoo.console import Console
 from craft_zoo.evaluation import Evaluation
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.refiner import ConvexRefiner
 
 
 @pytest.fixture
@@ -81,6 +82,35 @@ def test_images_that_the_adapter_was_tuned_on_are_told(
     assert main(["evaluate", out, data]) == 0
     said = "the adapter was tuned on some of these images (6 of 6 training images that it keeps"
     assert said in capsys.readouterr().err
+
+
+def test_of_some_classes_it_says_what_predict_answers_among_all(
+    adapter: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = cz.Adapter.load(adapter)
+    gone = "green field"
+    assert isinstance(changed.solution.refiner, ConvexRefiner)
+    changed.solution.refiner.bias[changed.classnames.index(gone)] = (
+        1e6  # all images are taken for the class that is gone
+    )
+    changed.save(adapter)
+    for split in ("train", "test"):
+        shutil.rmtree(image_folder / split / "GreenField")
+    out, card = tmp_path / "worth", tmp_path / "card.html"
+    words = ["evaluate", str(adapter), f"folder:{image_folder}", "--out", str(out)]
+    assert main([*words, "--card", str(card)]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "predict --threshold" not in printed + card.read_text()
+    about = json.loads((out / "evaluation.json").read_text())
+    assert about["accuracy"] > about["accuracy_of_all_classes"] == 0
+    said = "Among all 3 of the adapter, as predict does, 0.0 % are correct"
+    assert said in " ".join(printed.split())
+    assert "Among all 3 classes of the adapter" in card.read_text()
+    found = cz.evaluate(changed, cz.load_vlm("craft-mini"), cz.load_dataset(words[2]))
+    of_all = cz.Evaluation((*found.classnames, gone), found.labels, found._of_all, found._of_all)
+    assert found.fit_temperature() == of_all.fit_temperature()
+    assert (found + found).accuracy_of_all == 0
 
 
 def test_a_card_names_what_tune_did(
