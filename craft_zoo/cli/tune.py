@@ -334,7 +334,8 @@ def _on_other_data(
 def _of_one_image_a_class(choice: Choice, adapter: Adapter, task: Task) -> bool:
     """Whether the estimate is of convex refiners of one image a class, which are sure otherwise.
 
-    That of two images a class is calibrated already, see :func:`craft_zoo.refiner.calibrated`.
+    That of two images a class is calibrated already, see
+    :func:`craft_zoo.refiner.calibration_scale`.
     """
     is_convex = isinstance(adapter.solution.refiner, ConvexRefiner)
     return choice.kind != "outside" and is_convex and folds_leave_one_image(task.train.labels)

@@ -16,7 +16,7 @@ from craft_zoo.losses import mean_losses
 from craft_zoo.refiner import (
     ConvexRefiner,
     Regularization,
-    calibrated,
+    calibration_scale,
     choose_both,
     choose_regularization,
     fit_logistic,
@@ -137,17 +137,21 @@ class RefinerFitter:
             chosen, self.cross_fitted = self._chosen_for(logits, self.anchor_logits)
         else:
             chosen, self.cross_fitted = self._whiten(self.background, self.anchors, logits)
-        if not self.local:
-            if self.discriminant and logits.size <= LARGE:  # fits of larger tasks take minutes
-                chosen = calibrated(logits, self.labels, self.anchor_logits, chosen)
-            return chosen
-        experts = fit_classifiers(self.features, self.labels, logits.shape[1])
-        refined = None
-        if held_out_folds(self.labels) is not None:
-            refined = held_out_logits(logits, self.labels, self.anchor_logits, chosen)
-        weight, self.classifier = fused(self.local, experts, self.labels, refined)
-        given, logistic, discriminant = (weight * each for each in chosen.weights)
-        return replace(chosen, weights=(given, logistic, discriminant))
+        local = None
+        if self.local:
+            experts = fit_classifiers(self.features, self.labels, logits.shape[1])
+            refined = None
+            if held_out_folds(self.labels) is not None:
+                refined = held_out_logits(logits, self.labels, self.anchor_logits, chosen)
+            weight, self.classifier, local = fused(self.local, experts, self.labels, refined)
+            chosen = chosen.weighted(weight)
+        if self.discriminant or self.local:
+            task = logits, self.labels, self.anchor_logits
+            scale = calibration_scale(*task, chosen, local)
+            chosen = chosen.weighted(scale)
+            if self.classifier is not None:
+                self.classifier = self.classifier.weighted(scale)
+        return chosen
 
     def _chosen_for(
         self, logits: np.ndarray, anchor_logits: np.ndarray | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,11 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.local_features.registry import extract
 from craft_zoo.metrics import accuracy
 from craft_zoo.refiner.convex import fit
-from craft_zoo.refiner.folds import held_out_folds
+from craft_zoo.refiner.folds import (
+    calibration_splits,
+    folds_leave_one_image,
+    held_out_folds,
+)
 from craft_zoo.refiner.selection import (
     choose_sum,
     held_out_logits,
@@ -58,6 +62,10 @@ class LocalClassifier:
             )
         return features @ self.weight + self.bias
 
+    def weighted(self, factor: float) -> LocalClassifier:
+        """The same with its logits multiplied."""
+        return replace(self, weight=factor * self.weight, bias=factor * self.bias)
+
 
 @dataclass(frozen=True)
 class Expert:
@@ -68,11 +76,13 @@ class Expert:
         bias: (C,).
         held_out: (N, C) logits of each training image, from a classifier fitted without its fold;
             None: nothing can be held out.
+        calibration: the same by the splits of :func:`calibration_splits`, where these are others.
     """
 
     weight: np.ndarray
     bias: np.ndarray
     held_out: np.ndarray | None
+    calibration: np.ndarray | None
 
 
 def fit_classifiers(
@@ -96,10 +106,13 @@ def fit_classifiers(
         weight = refiner.weight[n_classes:]
         weight = (weight - weight.mean(axis=0)) / scale[:, None]  # a refiner centres its input
         bias = refiner.bias - each.mean(axis=0) @ weight
-        held_out = None
+        held_out = calibration = None
         if held_out_folds(labels) is not None:
             held_out = held_out_logits(nothing, labels, x, regularization)
-        experts.append(Expert(weight, bias, held_out))
+        if folds_leave_one_image(labels):
+            splits = calibration_splits(labels)
+            calibration = held_out_logits(nothing, labels, x, regularization, splits)
+        experts.append(Expert(weight, bias, held_out, calibration))
     return experts
 
 
@@ -108,7 +121,7 @@ def fused(
     experts: Sequence[Expert],
     labels: np.ndarray,
     refined: np.ndarray | None = None,
-) -> tuple[float, LocalClassifier]:
+) -> tuple[float, LocalClassifier, np.ndarray | None]:
     """Weights of a product of experts: the refined answers and the local classifiers.
 
     Args:
@@ -119,7 +132,8 @@ def fused(
             held out, or the method makes no queries.
 
     Returns:
-        The weight of the refined logits, and the weighted sum of all experts as one classifier.
+        The weight of the refined logits, the weighted sum of all experts as one classifier, and the
+        (N, C) sum of their calibration logits, None without these.
     """
     mean = [1.0, *[share_of_evidence(labels)] * len(experts)]
     weights, correct = np.array(mean), None
@@ -136,4 +150,6 @@ def fused(
     weight = np.concatenate([each * expert.weight for each, expert in pairs])
     bias = np.sum([each * expert.bias for each, expert in pairs], axis=0)
     classifier = LocalClassifier(spec, weight.astype(np.float32), bias.astype(np.float32), correct)
-    return float(weights[0]), classifier
+    of_each = [each.calibration for each in experts if each.calibration is not None]
+    calibration = np.tensordot(weights[1:], np.stack(of_each), 1) if of_each else None
+    return float(weights[0]), classifier, calibration

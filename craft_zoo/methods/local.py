@@ -31,7 +31,7 @@ def local(problem: Problem) -> Iterator[Step]:
     experts = fit_classifiers(
         extract(spec, problem.images), problem.labels, len(problem.box.classnames)
     )
-    _, classifier = fused(spec, experts, problem.labels)
+    _, classifier, _ = fused(spec, experts, problem.labels)
     learnt = accuracy(classifier.logits(problem.images), problem.labels)
     yield Step(0, LocalSolution(problem.initial_prompt, local=classifier), train_accuracy=learnt)
 

@@ -16,7 +16,7 @@ from craft_zoo.refiner.convex import (
 )
 from craft_zoo.refiner.folds import folds_leave_one_image, held_out_folds
 from craft_zoo.refiner.selection import (
-    calibrated,
+    calibration_scale,
     choose_both,
     choose_regularization,
     choose_sum,
@@ -26,7 +26,7 @@ from craft_zoo.refiner.selection import (
 __all__ = [
     "ConvexRefiner",
     "Regularization",
-    "calibrated",
+    "calibration_scale",
     "choose_both",
     "choose_regularization",
     "choose_sum",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,6 +37,12 @@ class Regularization:
     whitening: float | None = None
     shrinkage: float = 1.0
     weights: tuple[float, float, float] = (0.0, 1.0, 0.0)
+
+    def weighted(self, factor: float) -> Regularization:
+        """The same with all three weights multiplied."""
+        given, logistic, discriminant = self.weights
+        weights = (factor * given, factor * logistic, factor * discriminant)
+        return replace(self, weights=weights)
 
 
 @dataclass(frozen=True)

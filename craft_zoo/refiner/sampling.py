@@ -45,7 +45,7 @@ def on_sample_if_large(choose: Choice) -> Choice:
         # Where nothing can be held out, there is no grid.
         if logits.size <= LARGE or held_out_folds(labels) is None:
             return choose(logits, labels, anchors)
-        rows, classes = _sample(labels, logits.shape[1])
+        rows, classes = sample(labels, logits.shape[1])
         warnings.warn(
             f"the task has {len(labels):,} images of {logits.shape[1]:,} classes: the refiner's "
             f"regularization is chosen on {len(rows):,} images of {len(classes):,} of them",
@@ -55,11 +55,19 @@ def on_sample_if_large(choose: Choice) -> Choice:
         of_classes = logits[np.ix_(rows, classes)]
         some = None if anchors is None else anchors[rows]
         of_sample = choose(of_classes, np.searchsorted(classes, labels[rows]), some)
-        fewer = len(rows) * _squared_length(of_classes, some)
-        factor = fewer / (len(labels) * _squared_length(logits, anchors))
+        factor = penalty_factor(logits, anchors, rows, classes)
         return tuple(replace(each, penalty=each.penalty * factor) for each in of_sample)
 
     return chosen
+
+
+def penalty_factor(
+    logits: np.ndarray, anchors: np.ndarray | None, rows: np.ndarray, classes: np.ndarray
+) -> float:
+    """Penalty of a task by that of its sample, see :func:`on_sample_if_large`."""
+    some = None if anchors is None else anchors[rows]
+    fewer = len(rows) * _squared_length(logits[np.ix_(rows, classes)], some)
+    return fewer / (len(logits) * _squared_length(logits, anchors))
 
 
 def _squared_length(logits: np.ndarray, anchors: np.ndarray | None) -> float:
@@ -67,8 +75,8 @@ def _squared_length(logits: np.ndarray, anchors: np.ndarray | None) -> float:
     return max(float(features(logits, anchors).var(axis=0).sum()), 1e-12)
 
 
-def _sample(labels: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the images and of the classes of the sample, both ascending."""
+def sample(labels: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the images and of the classes of a large task's sample, both ascending."""
     rng = generator(0, "sample of images")
     most = max(_IMAGES, _SAMPLE // n_classes**2)
     of_class = [

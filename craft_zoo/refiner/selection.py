@@ -25,7 +25,7 @@ from craft_zoo.refiner.folds import (
     folds_leave_one_image,
     held_out_splits,
 )
-from craft_zoo.refiner.sampling import on_sample_if_large
+from craft_zoo.refiner.sampling import LARGE, on_sample_if_large, penalty_factor, sample
 from craft_zoo.tensors import log_softmax, negative_log_likelihood, tensor, tensordot
 
 _WHITENINGS = (None, 0.1)
@@ -153,30 +153,44 @@ def held_out_logits(
     return refined
 
 
-def calibrated(
+def calibration_scale(
     logits: np.ndarray,
     labels: np.ndarray,
     anchors: np.ndarray | None,
     regularization: Regularization,
-) -> Regularization:
-    """The same refiner of two images a class, with logits of the size of its evidence.
+    local: np.ndarray | None = None,
+) -> float:
+    """Factor that gives the logits of two images a class the size of their evidence; else 1.
 
-    Its weights were chosen for refiners of one image a class, of which the discriminants are up to
-    a hundred times smaller. For more images it is returned as it is.
+    The weights of such a refiner were chosen for refiners of one image a class, of which the
+    discriminants are up to a hundred times smaller. A sample of a large task has a say.
 
     Args:
         logits: (N, C) logits of the classes.
         labels: (N,) int64.
         anchors: (N, M) logits of the anchors.
-        regularization: the result of :func:`choose_sum`.
+        regularization: of the refiner.
+        local: (N, C) logits of a local classifier that are added to the refiner's, by the splits
+            of :func:`calibration_splits`; None: there is none.
     """
     if not folds_leave_one_image(labels):
-        return regularization
+        return 1.0
+    if logits.size > LARGE:
+        rows, classes = sample(labels, logits.shape[1])
+        factor = penalty_factor(logits, anchors, rows, classes)
+        regularization = replace(regularization, penalty=regularization.penalty / factor)
+        labels = np.searchsorted(classes, labels[rows])
+        logits = logits[np.ix_(rows, classes)]
+        anchors = None if anchors is None else anchors[rows]
+        local = None if local is None else local[np.ix_(rows, classes)]
     splits = calibration_splits(labels)
+    if splits is None:
+        return 1.0
     refined = held_out_logits(logits, labels, anchors, regularization, splits)
+    if local is not None:
+        refined += local
     losses = np.array(_losses(refined, labels, _SCALES, log_shares(labels, logits.shape[1])))
-    scale = _SCALES[int(np.argmin(losses + np.log(_SCALES) ** 2 / (2 * _SCALE_STD**2)))]
-    return replace(regularization, weights=tuple(scale * each for each in regularization.weights))
+    return _SCALES[int(np.argmin(losses + np.log(_SCALES) ** 2 / (2 * _SCALE_STD**2)))]
 
 
 class _Grid:

@@ -18,7 +18,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.refiner import (
     ConvexRefiner,
     Regularization,
-    calibrated,
+    calibration_scale,
     choose_regularization,
     choose_sum,
     fit,
@@ -357,8 +357,7 @@ def test_refiners_of_two_images_a_class_are_not_far_too_sure() -> None:
         new = np.setdiff1d(np.arange(len(labels)), train)
         few = logits[train], labels[train], anchors[train]
         chosen = choose_sum(*few)
-        scaled = calibrated(*few, chosen)
-        assert replace(scaled, weights=chosen.weights) == chosen
+        scaled = chosen.weighted(calibration_scale(*few, chosen))
         both = [
             fit(*few, regularization=each).refine(logits[new], anchors[new])
             for each in (chosen, scaled)
@@ -374,6 +373,6 @@ def test_refiners_of_two_images_a_class_are_not_far_too_sure() -> None:
 def test_refiners_of_three_images_a_class_stay_as_they_were_chosen() -> None:
     logits, labels, anchors = problem(0, shots=3)
     chosen = choose_sum(logits, labels, anchors)
-    assert calibrated(logits, labels, anchors, chosen) is chosen
+    assert calibration_scale(logits, labels, anchors, chosen) == 1
     single = problem(0, shots=1)
-    assert calibrated(*single, chosen) is chosen
+    assert calibration_scale(*single, chosen) == 1

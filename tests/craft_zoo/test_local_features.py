@@ -135,7 +135,8 @@ def test_the_fusion_is_a_weighted_sum_of_logits(digits: Dataset, tiny_vlm: OpenC
     images = tiny_vlm.images(task.train.images)
     experts = fit_classifiers(extract("colours+hog", images), task.train.labels, 10)
     noise = np.random.default_rng(0).standard_normal((40, 10)).astype(np.float32)
-    weight, classifier = fused("colours+hog", experts, task.train.labels, noise)
+    weight, classifier, calibration = fused("colours+hog", experts, task.train.labels, noise)
+    assert calibration is None
     assert weight < 0.5  # the answers are noise, in place of a weight of 1
     assert classifier.held_out is not None
     assert min(classifier.held_out) > 0.6
@@ -146,8 +147,19 @@ def test_the_fusion_is_a_weighted_sum_of_logits(digits: Dataset, tiny_vlm: OpenC
     assert logits == pytest.approx(np.tensordot(scales, each, 1), abs=1e-3)
     assert scales.min() >= -1e-3
     right = np.eye(10, dtype=np.float32)[task.train.labels] * 20
-    weight, _ = fused("colours+hog", experts, task.train.labels, right)
+    weight, *_ = fused("colours+hog", experts, task.train.labels, right)
     assert weight > 0.5
+
+
+def test_two_images_a_class_with_local_features_are_not_far_too_sure(
+    digits: Dataset, tiny_vlm: OpenCLIP
+) -> None:
+    """The cross-entropy of new images was 3.6 nats."""
+    task = few_shot(digits, shots=2, seed=1)
+    adapter = tune(tiny_vlm, task, method="refine", config=CraftConfig(local="colours+hog")).adapter
+    probabilities = adapter.predict(tiny_vlm, task.test.images[:200])
+    right = probabilities[np.arange(200), task.test.labels[:200]]
+    assert -np.log(np.maximum(right, 1e-30)).mean() < np.log(10)
 
 
 @pytest.mark.slow
