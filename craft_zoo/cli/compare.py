@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -25,7 +26,9 @@ from craft_zoo.benchmarks import (
     spread,
     tidy,
 )
+from craft_zoo.benchmarks.grid import label_runs
 from craft_zoo.benchmarks.names import DatasetName
+from craft_zoo.benchmarks.results import Results
 from craft_zoo.benchmarks.significance import p_in_words
 from craft_zoo.cli.bench import DEFAULT_OUT
 from craft_zoo.console import open_console, say
@@ -34,6 +37,15 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.printable import printable
 
 _ENOUGH = 0.05  # significance level
+# Conditions of a run that are the same for both methods of a fair comparison.
+_CONDITIONS: dict[str, Callable[[RunSpec], str]] = {
+    "model": lambda run: printable(run.model),
+    "precision": lambda run: run.precision,
+    "budget": lambda run: counted(run.budget, "query"),
+    "images or class names": lambda run: run.data and f"hash {run.data[:6]}",
+    "drawing of shots": lambda run: f"{run.dataset.sampling}, fewer={run.dataset.fewer}",
+    "images of accuracy": lambda run: run.measured_on,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    ours, theirs, names = _read(options)
+    one, two, names = _read(options)
+    ours, theirs = one.scores, two.scores
     whole = pd.concat([ours.rename("A"), theirs.rename("B")], axis=1).dropna().sort_index()
     if whole.empty:
         raise CraftZooError(
@@ -81,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
     significant = apart and found.p < _ENOUGH
     called = f"A ({printable(str(ours.name))})", f"B ({printable(str(theirs.name))})"
     better, worse = called[::-1] if found.difference >= 0 else called
+    differing = list(_differences(one, two))
     console = open_console()
     points = 100 * abs(found.difference)
     if significant:
@@ -102,6 +116,7 @@ def run(options: argparse.Namespace) -> int:
             if found.least_p > _ENOUGH
             else "."
         ),
+        f"The runs of a pair differ in more: {', '.join(differing)}." if differing else "",
         few_seeds_warning(whole.reset_index()),
     ]
     say(console, *filter(None, sentences))
@@ -113,16 +128,20 @@ def _listed(shots: Iterable[int]) -> str:
     return "".join(f"{number}, " for number in others) + counted(last, "shot")
 
 
-def _read(options: argparse.Namespace) -> tuple[pd.Series, pd.Series, dict[str, str]]:
-    """Scores of A and B by data set, shots and seed, and display names of the data sets."""
+class _Side(NamedTuple):
+    """A or B."""
+
+    scores: pd.Series  # by data set, shots and seed
+    runs: dict[tuple[str, int, int], RunSpec]  # by the same
+
+
+def _read(options: argparse.Namespace) -> tuple[_Side, _Side, dict[str, str]]:
+    """A and B, and display names of the data sets."""
     folders = options.folder, options.folder_of_other or options.folder
     results = [read_results(folder) for folder in dict.fromkeys(folders)]
     datasets = _matched([list(each.curves) for each in results])
-    tables = [
-        tidy(each.curves, each.names, named) for each, named in zip(results, datasets, strict=True)
-    ]
-    ours = _scores(tables[0], folders[0], options.base, options.measure)
-    theirs = _scores(tables[-1], folders[1], options.other, options.measure)
+    ours = _side(results[0], datasets[0], folders[0], options.base, options.measure)
+    theirs = _side(results[-1], datasets[-1], folders[1], options.other, options.measure)
     names = {each.key: each.name for named in datasets[::-1] for each in named.values()}
     return ours, theirs, names
 
@@ -155,20 +174,34 @@ def _matched(folders: list[list[RunSpec]]) -> list[dict[RunSpec, DatasetName]]:
     ]
 
 
-def _scores(points: pd.DataFrame, folder: Path, name: str, measure: str) -> pd.Series:
-    """A method's scores by data set, shots and seed."""
-    labels = list(points["label"].unique())
-    fitting = [label for label in labels if label == name] or [
-        label
-        for label, method in points.drop_duplicates("label")[["label", "method"]].itertuples(
-            index=False
-        )
-        if method == name
+def _side(
+    results: Results,
+    datasets: dict[RunSpec, DatasetName],
+    folder: Path,
+    name: str,
+    measure: Literal["accuracy", "area"],
+) -> _Side:
+    labels = label_runs(results.curves, results.names)
+    fitting = [label for label in labels.values() if label == name] or [
+        label for run, label in labels.items() if run.method == name
     ]
-    if len(fitting) != 1:
-        held = f"{len(fitting)} curves of {name!r}" if fitting else f"no method {name!r}"
+    if len(set(fitting)) != 1:
+        several = list(dict.fromkeys(fitting))
+        held = f"{len(several)} curves of {name!r}" if several else f"no method {name!r}"
         raise CraftZooError(
             f"{folder} holds {held}: write one of "
-            f"{', '.join(repr(label) for label in fitting or labels)}"
+            f"{', '.join(map(repr, several or dict.fromkeys(labels.values())))}"
         )
-    return score_table(points[points["label"] == fitting[0]], measure)[fitting[0]]  # type: ignore[arg-type]
+    points = tidy(results.curves, results.names, datasets)
+    scores = score_table(points[points["label"] == fitting[0]], measure)[fitting[0]]
+    mine = [run for run, label in labels.items() if label == fitting[0]]
+    return _Side(scores, {(datasets[run].key, run.shots, run.seed): run for run in mine})
+
+
+def _differences(ours: _Side, theirs: _Side) -> Iterator[str]:
+    """What the pairs of runs differ in besides method, optimizer and settings."""
+    pairs = [(ours.runs[key], theirs.runs[key]) for key in ours.runs.keys() & theirs.runs.keys()]
+    for what, of in _CONDITIONS.items():
+        found = sorted({(of(a), of(b)) for a, b in pairs if of(a) and of(b) and of(a) != of(b)})
+        if found:
+            yield f"{what} ({'; '.join(f'{a} and {b}' for a, b in found)})"

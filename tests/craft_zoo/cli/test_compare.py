@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,17 @@ from craft_zoo.cli import main
 from craft_zoo.data import DatasetSpec
 
 
-def fill(folder: Path, method: str, accuracies: list[float], dataset: str = "folder:a/d") -> None:
+def fill(
+    folder: Path,
+    method: str,
+    accuracies: list[float],
+    dataset: str = "folder:a/d",
+    **conditions: Any,
+) -> None:
     store = RunStore(folder)
     for seed, accuracy in enumerate(accuracies, 1):
         run = RunSpec("m", DatasetSpec(dataset), method, "none", 16, seed, 100)
+        run = replace(run, **conditions)
         about = {"train_accuracy": 1.0, "loss": 0.0, "seconds": 2.0, "search_predictions": 1}
         about |= {"refiner_predictions": 0, "evaluation_predictions": 0}
         start = Point(queries=0, accuracy=0.1, **about)  # type: ignore[arg-type]
@@ -54,7 +62,23 @@ def test_two_benches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     fill(tmp_path / "new", "bbt", BETTER, dataset="folder:elsewhere/d")
     where = ["--in", str(tmp_path / "old"), "--and-in", str(tmp_path / "new")]
     assert main(["compare", "bbt", "bbt", *where]) == 0
-    assert "by 10.0 points" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "by 10.0 points" in text
+    assert "differ in" not in text
+
+
+def test_pairs_that_differ_in_more_than_the_method(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "a", "bbt", BETTER, data="12345678")
+    conditions = {"model": "n", "budget": 800, "data": "abcdefgh", "measured_on": "val"}
+    fill(tmp_path / "b", "bbt", BETTER, **conditions)
+    where = ["--in", str(tmp_path / "a"), "--and-in", str(tmp_path / "b")]
+    assert main(["compare", "bbt", "bbt", *where]) == 0
+    assert (
+        "The runs of a pair differ in more: model (m and n), budget (100 queries and 800 queries), "
+        "images or class names (hash 123456 and hash abcdef), images of accuracy (test and val)."
+    ) in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
