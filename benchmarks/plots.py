@@ -229,7 +229,7 @@ def _draw_ranks(axis: Axes, panel: pd.DataFrame, right: float, styles: Styles) -
         ]
         for label, curve in panel[~is_level(panel)].groupby("label", sort=False)
     }
-    ranks = pd.DataFrame(lines).rank(axis=1, ascending=False, method="min")
+    ranks = pd.DataFrame(lines).round(9).rank(axis=1, ascending=False, method="min")
     for label, style in styles.items():
         axis.plot(at, ranks[label], **style, linewidth=1.4, markersize=4)
     axis.set_ylim(len(lines) + 0.5, 0.5)

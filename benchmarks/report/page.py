@@ -133,7 +133,9 @@ def _content(results: Results, folder: Path, title: str, paper: bool) -> dict[st
         if ranks is not None:
             overall.append(figures.rank_plot(ranks, drawings))
         overall.append(figures.profile_plot(scores, styles, drawings))
-    overall.append(figures.runtime_plot(_searched(points), styles, drawings))
+    shared = _shared(points, scores)
+    if len(shared):
+        overall.append(figures.runtime_plot(_searched(shared), styles, drawings))
     sheet |= _comparisons(results, labels, datasets, points)
     sheet["costs"] = tables.costs(tidy(results.curves, labels, datasets))
     front, pareto_figure = tables.pareto(points), None
@@ -204,6 +206,12 @@ def _over_tasks(points: pd.DataFrame) -> tuple[pd.DataFrame, Ranks | None]:
     whole = scores[[column for column in scores if (somewhere[column] > 0).all()]]
     ranked = len(somewhere) > 1 and len(whole.columns) > 1 and len(whole.dropna()) > 0
     return whole, rank(whole) if ranked else None
+
+
+def _shared(points: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Points of the methods of ``scores``, of the tasks and seeds that all of these have."""
+    pairs = pd.MultiIndex.from_frame(points[[*TASK, "seed"]])
+    return points[points["label"].isin(scores.columns) & pairs.isin(scores.dropna().index)]
 
 
 def _searched(points: pd.DataFrame) -> pd.DataFrame:

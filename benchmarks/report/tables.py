@@ -34,11 +34,13 @@ def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
     The points and their average curves are of one task. One row per label, by descending area
     under the curve. If the method :data:`REFERENCE` was run, ``reaches`` holds the least queries at
-    which the mean accuracy is at least the reference's final one (NaN: never).
+    which the mean accuracy is at least the reference's final one on the same model (NaN: never).
     """
     budget = int(points["budget"].max())
     summary = summarize(points).sort_values("area", ascending=False)
-    target = summary.loc[summary["method"] == REFERENCE, "accuracy"].max()
+    models = points.drop_duplicates("label").set_index("label")["model"]
+    references = summary[summary["method"] == REFERENCE]
+    targets = references["accuracy"].groupby(references["label"].map(models)).max()
     rows = []
     for _, end in summary.iterrows():
         curve = curves[curves["label"] == end["label"]]
@@ -48,7 +50,8 @@ def accuracies(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
             row[f"{mark:,}"] = 100 * known.iloc[-1] if len(known) else np.nan
         row[SPREAD_COLUMN] = spread(end["low"], end["high"], end["singles"])
         row["area"] = 100 * end["area"]
-        if not np.isnan(target):
+        if len(targets):
+            target = targets.get(models[end["label"]], np.nan)
             row["reaches"] = curve[curve["accuracy"] >= target]["queries"].min()
         row["queries"] = end["queries"]
         row["per image"] = end["image_predictions"]
@@ -61,11 +64,11 @@ def by_shots(points: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy in % at the end of the budget for each number of shots.
 
     One row per data set and label: ``data set``, ``method``, one column per number of shots, and
-    ``worst run``: the smallest gain over zero-shot of any single run, in percentage points; NaN
-    where zero-shot was not run.
+    ``worst run``: the smallest gain over its model's zero-shot accuracy of any single run, in
+    percentage points; NaN where zero-shot was not run.
     """
     ends = last_points(points)
-    key = ["dataset", "shots", "seed"]
+    key = ["dataset", "shots", "seed", "model"]
     base = ends[ends["method"] == _BASE].drop_duplicates(key).set_index(key)["accuracy"]
     ends = ends.join(base.rename("base"), on=key)
     rows = []
@@ -196,7 +199,7 @@ def for_paper(points: pd.DataFrame) -> str:
     ends = ends.assign(accuracy=100 * ends["accuracy"])
     keys = ["dataset", "data_name", "shots"]
     cells = ends.groupby(["label", *keys], sort=False)["accuracy"].agg(["mean", "std"])
-    means = cells["mean"].unstack(keys)
+    means = cells["mean"].unstack(keys).round(9)  # so that rounding errors break no ties
     white = ends.groupby("label")["method"].first().map(is_white_box)
     order = means.mean(axis=1).sort_values(ascending=False, kind="stable").index
     best = means[~white[means.index]].max()

@@ -30,7 +30,9 @@ from craft_zoo.benchmarks.commands import command
 from craft_zoo.benchmarks.names import markdown_cell
 from craft_zoo.benchmarks.plots import label_ends
 from craft_zoo.benchmarks.report import tables, write_report
+from craft_zoo.benchmarks.report.page import _over_tasks, _shared
 from craft_zoo.benchmarks.report.paper import write_for_paper
+from craft_zoo.benchmarks.results import Results
 from craft_zoo.cli import main
 from craft_zoo.cli.main import build_parser
 from craft_zoo.craft import CraftConfig
@@ -175,6 +177,50 @@ def test_the_worst_single_run_is_compared_with_zero_shot() -> None:
     row = table.loc["refine", ["1", "16", "worst run"]]
     assert row.astype(float).tolist() == pytest.approx([37.5, 90, -5])
     assert table.loc["zero-shot", "worst run"] == 0
+
+
+def test_several_models_are_compared_with_their_own_references() -> None:
+    measured = pd.concat(
+        [
+            points(method, 1, (0, start), (100, end), shots=shots).assign(
+                model=model, label=f"{method}, {model}"
+            )
+            for shots in (1, 16)
+            for model, start in (("small", 0.2), ("large", 0.5))
+            for method, end in (
+                ("zero-shot", start),
+                ("craft-released", start + 0.1),
+                ("refine", start + 0.2),
+            )
+        ]
+    )
+    worst = tables.by_shots(measured).set_index("method")["worst run"]
+    for model in ("small", "large"):
+        assert worst[f"zero-shot, {model}"] == 0
+        assert worst[f"refine, {model}"] == pytest.approx(20)
+    mine = measured[measured["shots"] == 1]
+    reaches = tables.accuracies(mine, average_curves(mine)).set_index("method")["reaches"]
+    assert reaches["refine, small"] == reaches["refine, large"] == 100
+
+
+def test_methods_that_lack_a_task_have_no_runtimes_over_all_tasks(tmp_path: Path) -> None:
+    made = {run: curve for run, curve in runs().items() if run.config == CraftConfig()}
+    some = {
+        run: curve
+        for run, curve in made.items()
+        if run.shots == 1 or (run.seed == 1 and run.method != "anchors")
+    }
+    points = tidy(some)
+    shared = _shared(points, _over_tasks(points)[0])
+    assert set(points["label"]) - set(shared["label"]) == {"anchors"}
+    pairs = shared.groupby(["dataset", "shots"])["seed"].nunique()
+    assert pairs.to_dict() == {("digits", 1): 3, ("digits", 16): 1, ("folder:a/eurosat", 16): 1}
+    alone = {
+        run: curve for run, curve in made.items() if (run.method == "craft") == (run.shots > 1)
+    }
+    report = write_report(Results(alone, dict.fromkeys(alone, ""), [], [], [], {}), tmp_path, "t")
+    assert "Not run on every task" in report.read_text()
+    assert not (tmp_path / "figures" / "runtimes.png").exists()
 
 
 def test_the_front_is_the_best_for_at_most_that_cost(folder: Path) -> None:
