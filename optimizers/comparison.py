@@ -32,7 +32,9 @@ class Comparison:
 
     def __init__(self, budget: int, sign: float) -> None:
         self._sign = sign
-        self.evaluations = self._left = _share(budget)
+        self.evaluations = 0
+        self._since = 0  # evaluations of the budget of which no share was kept back
+        self.extend(budget)
         self.best: np.ndarray | None = None
         self.mean, self.noise, self.count = math.nan, math.nan, 1
         self._seen: list[tuple[np.ndarray, float]] = []  # candidates of the search, and losses
@@ -45,8 +47,13 @@ class Comparison:
         return bool(self._values)
 
     def extend(self, evaluations: int) -> int:
-        """Keep back a share of further evaluations, and return their number."""
-        self._left = _share(evaluations)
+        """Keep back a share of further evaluations, and return their number.
+
+        Extensions too small for a comparison count together.
+        """
+        self._since += evaluations
+        self._left = _share(self._since)
+        self._since = 0 if self._left else self._since
         self.evaluations += self._left
         return self._left
 

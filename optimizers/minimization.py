@@ -550,10 +550,12 @@ class Result:
         line = self._record.take()
         number = line.get("n", -1)
         known = number in self._open or number in self._again
+        known = known and ("constraints" in line) == bool(self._constraints)
         if not known or plain(self._point(number)) != line.get("x"):
             raise OptimizerError(
                 f"record {str(self._record.path)!r} is of another search: evaluation "
-                f"{self.evaluations + 1} was of another point; give another path"
+                f"{self.evaluations + 1} was of another point, or with other constraints; give "
+                f"another path"
             )
         loss = math.nan if line["loss"] is None else float(line["loss"])
         values = np.array(line.get("constraints", []), dtype=np.float64)

@@ -101,6 +101,15 @@ def test_a_comparison_that_was_interrupted_goes_on() -> None:
     assert result.loss != before
 
 
+def test_small_extensions_are_compared_together() -> None:
+    """An extension below 30 has too small a share for a comparison; several have one."""
+    result = minimize(noisy(sphere, 1), [0.0] * 3, budget=60, optimizer=SPEC, noisy=True, seed=1)
+    before = result.loss
+    assert result.extend(20).loss == before
+    assert result.extend(20).loss != before
+    assert result.evaluations == 100
+
+
 def test_a_target_ends_the_search_but_not_the_comparison() -> None:
     result = minimize(
         noisy(sphere, 1), [0.0] * 3, budget=300, optimizer=SPEC, noisy=True, seed=1, target=-0.3

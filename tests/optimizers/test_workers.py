@@ -418,6 +418,7 @@ def test_a_record_of_something_else_is_refused(tmp_path: Path) -> None:
         ({"seed": 2}, "whose seed is 1, not 2"),
         ({"workers": 2}, "whose workers is None, not 2"),
         ({"x0": [1.0]}, "evaluation 1 was of another point"),
+        ({"constraints": lambda x: x[0]}, "or with other constraints"),
     ]:
         with pytest.raises(OptimizerError, match=message):
             minimize(sphere, **{"x0": [0.0]} | given | other)
