@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import open_clip
@@ -18,6 +20,13 @@ from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.logs import collected
 from craft_zoo.openclip.checkpoint import load_weights, read_checkpoint
 from craft_zoo.openclip.text import Model, Tokenizer
+from craft_zoo.openclip.transformers_clip import (
+    CONFIG,
+    OPEN_CLIP_CONFIG,
+    is_named_so,
+    open_clip_names,
+    read_saved,
+)
 from craft_zoo.openclip.weights import ACTIVATIONS, PRECISIONS, Weights, find_weights
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -106,6 +115,12 @@ def _build_from_file(
     assert file is not None
     big_vision = file.suffix in (".npz", ".npy")
     checkpoint = None if big_vision else read_checkpoint(file)
+    if checkpoint and is_named_so(checkpoint.weights):
+        if (file.parent / CONFIG).exists():
+            raise CraftZooError(
+                f"its folder says how it is computed: open the folder, local-dir:{file.parent}"
+            )
+        checkpoint = checkpoint._replace(weights=open_clip_names(checkpoint.weights))
     shown = checkpoint.quick_gelu if checkpoint else None
     if shown is not None and weights.is_specified and shown != settings.quick_gelu:
         messages.append(
@@ -153,11 +168,17 @@ def _build_from_file(
 
 def _build_by_schema(model: str, device: torch.device, precision: str) -> Built:
     """Build a model of the Hugging Face hub or of a local folder, with its own configuration."""
-    with _loading(model, None, precision):
+    with _loading(model, None, precision), TemporaryDirectory() as scratch:
+        source = model
+        if saved := read_saved(model):
+            source = f"local-dir:{scratch}"
+            Path(scratch, OPEN_CLIP_CONFIG).write_text(json.dumps(saved.config))
         network, _, preprocess = open_clip.create_model_and_transforms(
-            model, device=device, precision=precision, require_pretrained=True
+            source, device=device, precision=precision, require_pretrained=saved is None
         )
-        tokenizer = open_clip.get_tokenizer(model)
+        tokenizer = open_clip.get_tokenizer(source)
+        if saved:
+            load_weights(network, saved.weights)
     return Built(network, preprocess, tokenizer, model.rstrip("/"), _files_of(model))
 
 
@@ -177,6 +198,7 @@ def _files_of(model: str) -> tuple[Path, ...]:
 _EXPECTED = (
     "QuickGELU mismatch",  # decided by find_weights
     "No pretrained weights loaded",  # weights of a file are loaded afterwards
+    "Local config loaded, but no CLIP weights found",  # those of transformers, too
 )
 
 
