@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,10 +27,11 @@ class EmbeddingsOptions(VectorOptions):
 
     Attributes:
         images: how images are sent: ``data-url``: as inputs, as ``craft-zoo serve`` and infinity
-            take them; ``messages``: as chat messages, one for each request, as vLLM takes them.
+            take them; ``messages``: as chat messages, one for each request, as vLLM takes them;
+            ``objects``: as inputs that say what they are, as Jina takes them and texts.
     """
 
-    images: Literal["data-url", "messages"] = "data-url"
+    images: Literal["data-url", "messages", "objects"] = "data-url"
 
 
 class Embeddings(VectorService):
@@ -50,6 +52,8 @@ class Embeddings(VectorService):
 
     def _request(self, inputs: Sequence[Input]) -> dict[str, Any]:
         request: dict[str, Any] = {"model": self._model, "encoding_format": "base64"}
+        if self.options.images == "objects":
+            return request | {"encoding_format": "float", "input": list(map(_as_object, inputs))}
         urls = [data_url(each) for each in inputs if isinstance(each, bytes)]
         if not urls:
             return request | {"input": list(inputs)}
@@ -63,7 +67,14 @@ class Embeddings(VectorService):
         return request | {"input": omit, "extra_body": {"messages": messages}}
 
     def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float | None]:
-        return indexed(body, count), (body.get("usage") or {}).get("prompt_tokens")
+        usage = body.get("usage") or {}
+        return indexed(body, count), usage.get("prompt_tokens", usage.get("total_tokens"))
+
+
+def _as_object(given: Input) -> dict[str, str]:
+    if isinstance(given, bytes):
+        return {"image": base64.b64encode(given).decode()}
+    return {"text": given}
 
 
 @register_model(Embeddings.scheme)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import craft_zoo as cz
 from craft_zoo.benchmarks import Bench, RunStore, combine, cross
@@ -19,6 +22,7 @@ from craft_zoo.client.embeddings import Embeddings, EmbeddingsOptions
 from craft_zoo.client.vectors import EmbeddingsVLM
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Task
+from craft_zoo.data.images import open_image
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, read_settings, recorded
 from craft_zoo.methods.vectors import fit_vectors
@@ -304,6 +308,26 @@ def test_dialects(json_server: Start, small_task: Task, dialect: Any, requests: 
         vectors = np.array([[1, 2, 0], [2, 2, 0], [3, 2, 0]], float)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         np.testing.assert_allclose(logits, vectors[:2] @ vectors.T, atol=1e-6)
+
+
+def test_inputs_that_say_what_they_are(json_server: Start, small_task: Task) -> None:
+    """Jina's form of the protocol, which counts all tokens alone in some answers."""
+    bodies: list[dict[str, Any]] = []
+
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        bodies.append(body)
+        return answer_to(body) | {"usage": {"total_tokens": 7}}
+
+    options = EmbeddingsOptions(images="objects", scale=1)
+    paid = EmbeddingsVLM(Embeddings("m", json_server(answer), key="", options=options))
+    logits = paid.classifier(NAMES).score("{}", paid.images(small_task.train.images[:2]))
+    assert logits.shape == (2, 3)
+    of_images, of_texts = sorted(bodies, key=lambda body: "text" in body["input"][0])
+    assert of_texts["input"] == [{"text": name} for name in NAMES]
+    assert [list(each) for each in of_images["input"]] == [["image"], ["image"]]
+    sent = Image.open(io.BytesIO(base64.b64decode(of_images["input"][0]["image"])))
+    assert (np.asarray(sent.convert("RGB")) == open_image(small_task.train.images[0])).all()
+    assert paid.billed.input_tokens == 14
 
 
 @pytest.mark.parametrize(
