@@ -245,22 +245,24 @@ def _preprocessing(find: _Find, size: int) -> dict[str, Any]:
         find: finds a file of the model.
         size: side of the images that the model takes, in pixels.
     """
-    about = {"size": size, "crop_size": size}
+    said: dict[str, Any] = {}
     if path := find(_IMAGE_CONFIG):
-        about |= _read_json(path)
+        said = _read_json(path)
     elif path := find(_PROCESSOR_CONFIG):
-        about |= _read_json(path).get("image_processor") or {}
+        said = _read_json(path).get("image_processor") or {}
+    said = {name: value for name, value in said.items() if value is not None}
+    about = {"size": size, "crop_size": size} | said
     images: _Images = _checked(_Images, about, path or Path(_IMAGE_CONFIG))
-    cropped = images.crop_size
-    if images.do_center_crop:
-        mode, fits = "shortest", images.size in (size, _Shortest(shortest_edge=size))
-        fits = fits and cropped in (size, _Height(height=size, width=size))
-    else:
-        mode, fits = "squash", images.size in (size, _Height(height=size, width=size))
+    square = _Height(height=size, width=size)
+    mode = "squash" if images.size == square else "shortest"
+    fits = not images.do_center_crop or images.crop_size in (size, square)
+    if mode == "shortest":
+        same = images.size in (size, _Shortest(shortest_edge=size))
+        fits = fits and same and images.do_center_crop
     if not fits:
         raise CraftZooError(
-            f"{path} resizes images to another size than the {size} pixels that the model takes, "
-            f"which open_clip does not"
+            f"{path} makes images of another size than the {size} x {size} pixels that the model "
+            f"takes"
         )
     return {
         "size": size,
@@ -279,8 +281,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _checked(kind: type[BaseModel], about: dict[str, Any], path: Path) -> Any:
-    """The settings in a file, without those that are null."""
     try:
-        return check(kind, {name: value for name, value in about.items() if value is not None})
+        return check(kind, about)
     except ValueError as error:
         raise CraftZooError(f"open_clip cannot compute as {path} says: {error}") from None

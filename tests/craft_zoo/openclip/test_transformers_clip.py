@@ -97,14 +97,16 @@ def test_older_folders(make: MakeModel, images: list[ImageSource], tmp_path: Pat
     assert_equal(load_vlm(f"local-dir:{folder}", device="cpu"), model, images)
 
 
-@pytest.mark.parametrize("name", ["preprocessor_config.json", "processor_config.json"])
+@pytest.mark.parametrize(
+    ("name", "crops"), [("preprocessor_config.json", True), ("processor_config.json", False)]
+)
 def test_pixels_are_those_of_the_image_processor(
-    name: str, make: MakeModel, tmp_path: Path
+    name: str, crops: bool, make: MakeModel, tmp_path: Path
 ) -> None:
     make()
     (tmp_path / "model" / "preprocessor_config.json").unlink()
     about: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "resample": 2}
-    about |= {"size": {"height": 32, "width": 32}, "do_center_crop": False, "crop_size": None}
+    about |= {"size": {"height": 32, "width": 32}, "do_center_crop": crops, "crop_size": None}
     about = about if name.startswith("pre") else {"image_processor": about}
     (tmp_path / "model" / name).write_text(json.dumps(about))
     vlm = load_vlm(f"local-dir:{tmp_path / 'model'}", device="cpu")
@@ -165,8 +167,8 @@ def test_a_file_of_weights_alone(
         ("config.json", {"text_config": TEXT | {"layer_norm_eps": 1e-3}}, "layer_norm_eps"),
         ("config.json", {"projection_dim": 16}, "have another shape: .*text_projection"),
         ("preprocessor_config.json", {"do_normalize": False}, "do_normalize"),
-        ("preprocessor_config.json", {"size": {"shortest_edge": 40}}, "than the 32 pixels"),
-        ("preprocessor_config.json", {"do_center_crop": False}, "than the 32 pixels"),
+        ("preprocessor_config.json", {"size": {"shortest_edge": 40}}, "than the 32 x 32 pixels"),
+        ("preprocessor_config.json", {"do_center_crop": False}, "than the 32 x 32 pixels"),
         ("preprocessor_config.json", {"resample": 1}, "resample"),
         ("model.safetensors", None, "neither model.safetensors nor pytorch_model.bin"),
         ("config.json", None, "config.json cannot be read"),
