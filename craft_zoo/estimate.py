@@ -23,6 +23,7 @@ import numpy as np
 from craft_zoo.blackbox import VLM, words_before
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import LabelledImages, Task
+from craft_zoo.data.copies import distinct, without_known
 from craft_zoo.errors import CraftZooError
 from craft_zoo.evaluation import Evaluation, evaluate
 from craft_zoo.methods import (
@@ -56,6 +57,7 @@ def cross_validate(vlm: VLM, task: Task, **arguments: Any) -> Iterator[Evaluatio
     Raises:
         CraftZooError: a class has a single image, so that none can be held out.
     """
+    task = replace(task, train=distinct(task.train, task.name))
     folds = held_out_folds(task.train.labels)
     if folds is None:
         raise CraftZooError(
@@ -137,8 +139,10 @@ def choose_estimate(
         most = min(most, asked // (measured * _SHARE))
     if most >= _FEWEST_OUTSIDE:
         chosen = generator(seed, "estimate").permutation(len(unused))[:most]
-        words = f"measured on {most:,} labelled images outside the {n_shots:,} training images"
-        return Choice("outside", unused.take(np.sort(chosen)), measured * most, words)
+        outside = without_known(unused.take(np.sort(chosen)), task.train)
+        words = f"measured on {len(outside):,} labelled images outside the {n_shots:,} training"
+        if len(outside) >= _FEWEST_OUTSIDE:
+            return Choice("outside", outside, measured * len(outside), f"{words} images")
     if n_folds:
         words = f"of the method refine, {on_shots}, as the search has seen them all"
         additional = n_shots + _additional_predictions(task, "refine", config, budget, n_folds)

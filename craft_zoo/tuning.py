@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.counts import checked_whole
 from craft_zoo.craft import CraftConfig, Step
+from craft_zoo.data.copies import distinct
 from craft_zoo.data.task import Dataset, Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
@@ -66,6 +67,8 @@ def tune(
         tuned = tune(vlm, task, budget=2000)
         tuned.adapter.save("digits.adapter")
 
+    Of equal training images of a class, one is used, with a warning.
+
     Args:
         vlm: the model.
         task: the task; its test images are not used.
@@ -82,6 +85,7 @@ def tune(
         CraftZooError: bad input, see the message.
     """
     budget = check_tuning(vlm, task, method, optimizer, budget=budget, seed=seed, config=config)
+    task = replace(task, train=distinct(task.train, task.name))
     problem = Problem.open(
         vlm,
         task.classnames,

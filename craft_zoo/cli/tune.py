@@ -59,6 +59,7 @@ from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import DatasetSpec, LabelledImages, Task
+from craft_zoo.data.copies import distinct
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Choice, choose_estimate, cross_validate
 from craft_zoo.evaluation import Evaluation, evaluate, labelled
@@ -178,6 +179,7 @@ def run(options: argparse.Namespace) -> int:
     dataset = spec.open()
     say_skipped(dataset.name, dataset.skipped, console)
     task = spec.draw(dataset, options.shots, options.seed)
+    task = replace(task, train=distinct(task.train, task.name))  # with --fewer repeat
     if options.prior is not None:
         prior = read_prior(options.prior, task.classnames)
         config = arguments["config"] = replace(config, prior=prior)

@@ -1,14 +1,106 @@
-"""Finds test images whose files are copies of training images' files."""
+"""Finds images that are copies of others, which would be held out, or tested on, beside them."""
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from craft_zoo.data.images import content_key
+import numpy as np
+
+from craft_zoo.counts import counted
+from craft_zoo.data.images import ImageSource, content_key
 from craft_zoo.data.task import LabelledImages
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
+from craft_zoo.printable import printable
+
+
+def distinct(images: LabelledImages, name: str) -> LabelledImages:
+    """The images without those that are equal to an earlier one of their class.
+
+    A copy would be held out beside its original, so that every held-out image seems to be known.
+    Warns if there are copies.
+
+    Args:
+        images: the training images.
+        name: the data set's name for the warning.
+    """
+    labels = images.labels
+    copies = [pair for pair in _equal(images) if labels[pair[0]] == labels[pair[1]]]
+    if not copies:
+        return images
+    _warn(images, copies, name, "of the same class, of which one is used")
+    return images.take(np.setdiff1d(np.arange(len(images)), [copy for copy, _ in copies]))
+
+
+def warn_of_two_classes(images: LabelledImages, name: str) -> None:
+    """Warn if images of different classes are equal; the arguments are those of distinct."""
+    labels = images.labels
+    if pairs := [pair for pair in _equal(images) if labels[pair[0]] != labels[pair[1]]]:
+        _warn(images, pairs, name, "of another class: remove the wrong ones")
+
+
+def _warn(images: LabelledImages, pairs: list[tuple[int, int]], name: str, which: str) -> None:
+    one, other = (
+        printable(image) if isinstance(image, str | Path) else f"image {place}"
+        for place in pairs[0]
+        for image in [images.images[place]]
+    )
+    are = "is a copy" if len(pairs) == 1 else "are copies"
+    warnings.warn(
+        f"{len(pairs):,} of {counted(len(images), 'training image')} of {printable(name)} {are} of "
+        f"images {which} (for instance {one}, equal to {other})",
+        CraftZooWarning,
+        stacklevel=4,
+    )
+
+
+def _equal(images: LabelledImages) -> Iterator[tuple[int, int]]:
+    """Places of images that are equal to an earlier one, each with that one's place."""
+    first: dict[bytes, int] = {}
+    for place, key in enumerate(_contents(images.images)):
+        if key is not None and (original := first.setdefault(key, place)) != place:
+            yield place, original
+
+
+def without_known(images: LabelledImages, known: LabelledImages) -> LabelledImages:
+    """The images that are equal to none of the known ones."""
+    keys = _contents([*known.images, *images.images])
+    seen = set(keys[: len(known)]) - {None}
+    new = [key not in seen for key in keys[len(known) :]]
+    return images if all(new) else images.take(np.flatnonzero(new))
+
+
+def _contents(images: Sequence[ImageSource]) -> list[bytes | None]:
+    """Keys that are equal for equal images; None for files that no other equals in size.
+
+    None also for images that cannot be read.
+    """
+    sizes = [_size(image) for image in images]
+    counts = Counter(sizes)
+    return [
+        None if size is not None and counts[size] == 1 else _key(image)
+        for image, size in zip(images, sizes, strict=True)
+    ]
+
+
+def _size(image: ImageSource) -> int | None:
+    """Bytes of a file, negative if it cannot be read; None for an image that is no file."""
+    if not isinstance(image, str | Path):
+        return None
+    try:
+        return os.stat(image).st_size
+    except (OSError, ValueError):
+        return -1
+
+
+def _key(image: ImageSource) -> bytes | None:
+    with suppress(CraftZooError):
+        return content_key(image)
+    return None
 
 
 def find_copies(train: LabelledImages, test: LabelledImages) -> list[tuple[Path, Path]]:
@@ -27,5 +119,5 @@ def find_copies(train: LabelledImages, test: LabelledImages) -> list[tuple[Path,
 
 def _keys(files: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
     for path in files:
-        with suppress(CraftZooError):
-            yield path, content_key(path)
+        if (key := _key(path)) is not None:
+            yield path, key

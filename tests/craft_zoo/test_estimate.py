@@ -22,7 +22,7 @@ from craft_zoo.blackbox import (
 )
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Dataset, LabelledImages, Task, few_shot, load_dataset
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.estimate import choose_estimate, cross_validate
 from craft_zoo.evaluation import evaluate
 from craft_zoo.metrics import interval
@@ -134,6 +134,26 @@ def test_choice(digits: Dataset) -> None:
     assert choice_of(alone, "craft", budget=100, whole=True) == ("whole", 3 * 100 * 40 + 80)
     assert choice_of(few_shot(digits, 1, seed=1), "refine")[0] == "outside"
     assert choice_of(replace(few_shot(digits, 1, seed=1), unused=None), "refine") == ("none", 0)
+
+
+def test_copies_are_neither_held_out_nor_measured_on(vlm: OpenCLIP, digits: Dataset) -> None:
+    """Copies of every image in the folds beside it promised 100 % on new images."""
+    task = few_shot(digits, 2, seed=1)
+    assert task.unused is not None
+    doubled = replace(task, train=task.train + LabelledImages(task.train.images, task.train.labels))
+    quick = {"method": "refine", "budget": 1, "config": CraftConfig(discriminant=False)}
+    with pytest.warns(CraftZooWarning, match="20 of 40 training images"):
+        found = reduce(add, cross_validate(vlm, doubled, **quick))
+    once = reduce(add, cross_validate(vlm, task, **quick))
+    assert found.accuracy == once.accuracy < 0.8
+    with pytest.warns(CraftZooWarning, match="of images of the same class"):
+        tuned = cz.tune(vlm, doubled, method="refine", budget=1, config=quick["config"])
+    assert tuned.meter.predictions["search"] == 20
+    some = task.unused.take(np.arange(30))
+    images = replace(task, unused=some + task.train)
+    choice = choose_estimate(images, "craft", CraftConfig(), 500, seed=1, bills=False)
+    assert sorted(map(id, choice.images.images)) == sorted(map(id, some.images))
+    assert choice.words == "measured on 30 labelled images outside the 20 training images"
 
 
 def test_measuring_outside_costs_a_tenth_of_a_bill_at_most(digits: Dataset) -> None:
