@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from pydantic import BaseModel, Field
 from torch import Tensor
 
@@ -137,21 +137,38 @@ def read_saved(model: str) -> Saved | None:
     Raises:
         CraftZooError: a file is missing or broken, or open_clip cannot compute as the model does.
     """
-    schema, _, name = model.partition(":")
-    find = partial(_downloaded if schema == "hf-hub" else _in_folder, name)
-    if find(OPEN_CLIP_CONFIG) or not (config := find(CONFIG)):
+    find = _finder(model)
+    if find is None or not (config := find(CONFIG)):
         return None
     return Saved(_open_clip_config(config, find), open_clip_names(_read_weights(model, find)))
+
+
+def _finder(model: str) -> _Find | None:
+    """What finds the files of a model by their names; None if it is in open_clip's format."""
+    schema, _, name = model.partition(":")
+    if schema != "hf-hub":
+        find: _Find = partial(_in_folder, name)
+        return None if find(OPEN_CLIP_CONFIG) else find
+    try:
+        hf_hub_download(name, OPEN_CLIP_CONFIG)
+    except LocalEntryNotFoundError:  # the hub cannot be reached, which takes half a minute
+        find = partial(_downloaded, name, cached=True)
+        if not find(CONFIG):
+            raise
+        return find
+    except EntryNotFoundError:
+        return partial(_downloaded, name, cached=False)
+    return None
 
 
 def _in_folder(folder: str, name: str) -> Path | None:
     return path if (path := Path(folder, name)).exists() else None
 
 
-def _downloaded(repository: str, name: str) -> Path | None:
+def _downloaded(repository: str, name: str, *, cached: bool) -> Path | None:
     try:
-        return Path(hf_hub_download(repository, name))
-    except EntryNotFoundError:  # also if the hub cannot be reached
+        return Path(hf_hub_download(repository, name, local_files_only=cached))
+    except EntryNotFoundError:
         return None
 
 

@@ -12,7 +12,7 @@ import open_clip
 import pytest
 import torch
 import transformers
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from open_clip import factory
 
 from craft_zoo.blackbox import load_vlm
@@ -115,24 +115,33 @@ def test_pixels_are_those_of_the_image_processor(
     assert "mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25]" in shown
 
 
+@pytest.mark.parametrize("missing", [EntryNotFoundError, LocalEntryNotFoundError])
 def test_a_model_of_the_hub(
+    missing: type[Exception],
     make: MakeModel,
     images: list[ImageSource],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = make()
+    """It may be in the cache while the hub cannot be reached, which is asked once."""
+    model, asked = make(), []
 
-    def download(repository: str, name: str) -> str:
+    def download(repository: str, name: str, local_files_only: bool = False) -> str:
         assert repository == "org/clip"
+        asked.append(local_files_only)
         if not (tmp_path / "model" / name).exists():
-            raise LocalEntryNotFoundError(name)
+            raise missing(name)
         return str(tmp_path / "model" / name)
 
     monkeypatch.setattr("craft_zoo.openclip.transformers_clip.hf_hub_download", download)
     vlm = load_vlm("hf-hub:org/clip", device="cpu")
     assert vlm.name == "hf-hub:org/clip"
+    assert asked.count(False) == (1 if missing is LocalEntryNotFoundError else len(asked))
     assert_equal(vlm, model, images)
+    if missing is LocalEntryNotFoundError:
+        (tmp_path / "model" / "config.json").unlink()
+        with pytest.raises(CraftZooError, match="or that this machine reaches the hub"):
+            load_vlm("hf-hub:org/clip", device="cpu")
 
 
 def test_a_file_of_weights_alone(
