@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from craft_zoo.counts import counted
-from craft_zoo.data.images import ImageSource, content_key
+from craft_zoo.data.images import ImageSource, content_key, hash_content
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.printable import printable
@@ -98,7 +98,9 @@ def _size(image: ImageSource) -> int | None:
 
 
 def _key(image: ImageSource) -> bytes | None:
-    with suppress(CraftZooError):
+    with suppress(CraftZooError, OSError, ValueError):
+        if isinstance(image, str | Path):  # equal files are equal images
+            return hash_content("file", Path(image).read_bytes())
         return content_key(image)
     return None
 
