@@ -40,7 +40,7 @@ from craft_zoo.cli.arguments import (
     say_refused,
     unpriced_llm,
 )
-from craft_zoo.cli.dry_run import answered_by, dry_run, plan_model
+from craft_zoo.cli.dry_run import PER_IMAGE, answered_by, dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
 from craft_zoo.cli.progress import BenchBars, query_progress, saying, stopped
 from craft_zoo.console import open_console, say
@@ -57,7 +57,7 @@ DEFAULT_OUT = "craft-zoo-bench"
 
 _LEGEND = (
     "Test accuracy in % at the end and, as area, on average over the queries, by which the methods "
-    "are ordered; means over seeds. Per image: predictions that a deployed image costs."
+    "are ordered; means over seeds. " + PER_IMAGE
 )
 
 

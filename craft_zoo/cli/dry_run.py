@@ -83,6 +83,10 @@ def _opened(spec: ModelSpec) -> tuple[VLM | None, str]:
     return vlm, f"asking {vlm.name} would be billed" if vlm.bills else ""
 
 
+PER_IMAGE = (  # of tables
+    "Per image: what a deployed image costs, in predictions of all C classes. M anchors cost M / C "
+    "more; a service bills one prediction for each prompt that they are asked with."
+)
 _COUNTS = ("queries", "predictions", "evaluation")
 
 
@@ -149,7 +153,7 @@ def _notes(
 ) -> list[str]:
     notes = [
         "Predictions: of search and refiner. Evaluation: predictions for measuring the curves, if "
-        "all queries are made. Per image: predictions that a deployed image costs."
+        "all queries are made. " + PER_IMAGE
     ]
     if price is not None:
         notes.append("The price includes evaluation; a model on this machine costs nothing.")

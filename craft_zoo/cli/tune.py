@@ -204,11 +204,12 @@ def run(options: argparse.Namespace) -> int:
     n_classes = len(task.classnames)
     method = find_method(options.method)
     if anchors := method.anchors(config, budget, n_classes):
-        # A service bills prompts, whatever the number of texts that each is asked with.
-        prompts = method.anchor_prompts(config, budget, n_classes)
-        each = 1 + (prompts if vlm.bills else anchors / n_classes)
-        beside = f", with {counted(anchors, 'anchor')}"
-        console.print(f"A deployed image costs {each:,.4g} predictions{beside}")
+        if vlm.bills:  # prompts, whatever the number of texts that each is asked with
+            prompts = 1 + method.anchor_prompts(config, budget, n_classes)
+            cost = f"is billed as {prompts:,} predictions"
+        else:
+            cost = f"costs as much as {1 + anchors / n_classes:,.4g} without anchors"
+        say(console, f"A deployed image {cost}, with {counted(anchors, 'anchor')}")
     bills = "the model" * vlm.bills or "a language model" * (method.pays is not None)
     if bills and options.budget is None and most.queries == budget:
         console.print(f"The budget is {budget} queries, as {bills} bills: see --budget")
