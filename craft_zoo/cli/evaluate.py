@@ -271,7 +271,9 @@ def _write(found: Evaluation, images: Any, options: argparse.Namespace) -> None:
         "classes": list(found.classnames),
         "confusion": found.confusion.tolist(),
     }
-    write_atomically(out / "evaluation.json", json.dumps(about, ensure_ascii=False, indent=1))
+    text = json.dumps(about, ensure_ascii=False, indent=1)
+    # A byte of a path that is not UTF-8 becomes an escape of JSON.
+    write_atomically(out / "evaluation.json", text.encode("utf-8", "backslashreplace"))
     with (
         replacing(out / "predictions.csv") as beside,
         beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,

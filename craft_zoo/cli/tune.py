@@ -59,7 +59,7 @@ from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import DatasetSpec, LabelledImages, Task
-from craft_zoo.data.copies import distinct
+from craft_zoo.data.copies import distinct, without_known
 from craft_zoo.errors import CraftZooError
 from craft_zoo.estimate import Choice, choose_estimate, cross_validate
 from craft_zoo.evaluation import Evaluation, evaluate, labelled
@@ -322,15 +322,25 @@ def _on_other_data(
 ) -> Choice:
     """The estimate on the test images of another data set, with the same classes.
 
+    Images that are copies of training images are left out.
+
     Raises:
-        CraftZooError: it cannot be opened, or has other classes.
+        CraftZooError: it cannot be opened, or has other classes or no other images.
     """
     dataset = spec.open()
     classnames, images = labelled(task.classnames, dataset)
     places = np.array([task.classnames.index(name) for name in classnames])
-    images = LabelledImages(images.images, places[images.labels])
+    all_images = LabelledImages(images.images, places[images.labels])
+    images = without_known(all_images, task.train)
     each = 2 + find_method(method).anchor_prompts(config, budget, len(task.classnames))
     words = f"measured on {len(images):,} test images of {dataset.name}"
+    if known := len(all_images) - len(images):
+        words += f", without {known:,} that are copies of training images"
+    if not len(images):
+        raise CraftZooError(
+            f"all test images of {printable(dataset.name)} are copies of training images: name "
+            f"another data set with calibrate (--calibrate)"
+        )
     return Choice("outside", images, each * len(images), words)
 
 

@@ -126,12 +126,19 @@ def _check_no_other_splits(frame: pandas.DataFrame, file: Path) -> None:
 
 def _text(column: str, cell: Any, place: str) -> str:
     if column == "label":
-        return as_label(cell, place)
-    try:
-        return as_text(cell)
-    except ValueError as error:
-        fault = f"the {column} of {place} cannot be read ({error})"
-        raise CraftZooError(f"{fault}: mend the row") from None
+        text = as_label(cell, place)
+    else:
+        try:
+            text = as_text(cell)
+        except ValueError as error:
+            fault = f"the {column} of {place} cannot be read ({error})"
+            raise CraftZooError(f"{fault}: mend the row") from None
+    if "\n" in text:  # of a label, all rows up to the next quotation mark would be its class
+        raise CraftZooError(
+            f"the {column} of {place} has a line break, as after a quotation mark that is not "
+            f"closed: mend the row"
+        )
+    return text
 
 
 def _read_text(file: Path) -> pandas.DataFrame:

@@ -66,6 +66,14 @@ def test_tuning_fits_a_temperature_to_images_outside_the_shots(
     assert main([*tune, "--force", "--calibrate", data, "--method", "prompt"]) == 0
     assert "measured on 9 test images of colours" in capsys.readouterr().out
     assert cz.Adapter.load(out).temperature != 1
+    for image in (image_folder / "train").rglob("*"):
+        if image.name == "00.png":
+            shutil.copy(image, image_folder / "test" / image.parent.name / "copy.png")
+    assert main([*tune, "--force", "--calibrate", data, "--method", "prompt"]) == 0
+    shots = cz.few_shot(cz.load_dataset(data), shots=2, seed=1).train.images
+    known = sum(Path(str(image)).name == "00.png" for image in shots)
+    said = f"on {12 - known} test images of colours, without {known} that are copies of training"
+    assert said in " ".join(capsys.readouterr().out.split())
     assert main([*tune, "--force", "--calibrate", "digits"]) == 2
     assert "10 of 10 classes for which the adapter was not tuned" in capsys.readouterr().err
 
@@ -144,6 +152,15 @@ def test_a_dry_run_says_the_cost_and_asks_nothing(
     words = ["evaluate", str(adapter), f"folder:{image_folder}", "--dry-run", "--price", "2000"]
     assert main(words) == 0
     assert capsys.readouterr().out == "At most 18 predictions, a price of 36.00\n"
+
+
+def test_names_that_are_no_utf8_are_escaped_in_json(
+    adapter: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    odd = image_folder.rename(tmp_path / "caf\udce9")
+    assert main(["evaluate", str(adapter), f"folder:{odd}", "--out", str(tmp_path / "out")]) == 0
+    about = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
+    assert about["dataset"] == f"folder:{odd}"
 
 
 @pytest.mark.parametrize(

@@ -354,3 +354,12 @@ def test_parquet_whose_text_is_not_utf_8(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"path": broken, "label": label}), tmp_path / "a.parquet")
     with pytest.raises(CraftZooError, match=r"a\.parquet cannot be read"):
         load_dataset(f"manifest:{tmp_path / 'a.parquet'}")
+
+
+def test_a_quotation_mark_that_is_not_closed_is_no_class_of_all_rows_after_it(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text('path,label\n0.png,"cat\n1.png,dog\n2.png,dog\n3.png,"big" dog\n4.png,cat\n')
+    with pytest.raises(CraftZooError, match=r"the label of data row 1 .* mark that is not closed"):
+        load_dataset(f"manifest:{file}")
