@@ -18,7 +18,7 @@ from craft_zoo.blackbox.base import VLM, BlackBox, other_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.canaries import Canaries
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError, CraftZooWarning, needs_extra
+from craft_zoo.errors import CraftZooError, CraftZooWarning, check_kind, needs_extra
 from craft_zoo.files import write_atomically
 from craft_zoo.hub import local_file
 from craft_zoo.local_features import LocalClassifier
@@ -167,6 +167,7 @@ class Adapter:
         Raises:
             CraftZooError: see :meth:`predict`.
         """
+        check_kind("vlm", vlm, VLM, 'load_vlm("craft-mini")')
         handed = vlm.images(images, keep=keep)
         return Predictor(vlm, self.open(vlm), handed).ask(self.solution)
 

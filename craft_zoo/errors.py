@@ -7,7 +7,14 @@ from contextlib import contextmanager
 
 from craft_zoo.optimizers.plugins import did_you_mean
 
-__all__ = ["CraftZooError", "CraftZooWarning", "PromptError", "did_you_mean", "needs_extra"]
+__all__ = [
+    "CraftZooError",
+    "CraftZooWarning",
+    "PromptError",
+    "check_kind",
+    "did_you_mean",
+    "needs_extra",
+]
 
 
 class CraftZooError(ValueError):
@@ -47,3 +54,22 @@ def needs_extra(extra: str, what: str) -> Iterator[None]:
             raise
         lacks = f"needs the package {package}" if package else f"cannot load its package ({error})"
         raise CraftZooError(f"{what} {lacks}: pip install 'craft-zoo[{extra}]'") from None
+
+
+def check_kind(name: str, value: object, kind: type, example: str) -> None:
+    """Check that an argument has a type.
+
+    Args:
+        name: name of the argument.
+        value: what was given.
+        kind: the type.
+        example: an expression that has the type.
+
+    Raises:
+        CraftZooError: it has another one.
+    """
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise CraftZooError(
+            f"{name} must be {article} {kind.__name__}, as in {example}, not {type(value).__name__}"
+        )

@@ -16,7 +16,7 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.canaries import count_among
 from craft_zoo.data.images import ImageSource
 from craft_zoo.data.task import Dataset, LabelledImages, Task
-from craft_zoo.errors import CraftZooError, CraftZooWarning
+from craft_zoo.errors import CraftZooError, CraftZooWarning, check_kind
 from craft_zoo.metrics import accuracy, calibration_error, interval
 from craft_zoo.predictor import Predictor
 from craft_zoo.printable import printable
@@ -265,6 +265,7 @@ def evaluate(
     if transductive:
         adapter.check_transductive()
     classnames, images = labelled(adapter.classnames, data)
+    check_kind("vlm", vlm, VLM, 'load_vlm("craft-mini")')
     handed, box = vlm.images(images.images, progress), adapter.open(vlm)
     asked = Predictor(vlm, box, handed).ask(adapter.solution)
     zero_shot = box.score(box.initial_prompt, handed)

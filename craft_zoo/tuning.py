@@ -14,7 +14,7 @@ from craft_zoo.counts import checked_whole
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data.copies import distinct
 from craft_zoo.data.task import Dataset, Task
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, check_kind
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import (
     Problem,
@@ -85,6 +85,7 @@ def tune(
         CraftZooError: bad input, see the message.
     """
     budget = check_tuning(vlm, task, method, optimizer, budget=budget, seed=seed, config=config)
+    check_kind("callbacks", callbacks, Iterable, "[print]")
     task = replace(task, train=distinct(task.train, task.name))
     problem = Problem.open(
         vlm,
@@ -162,8 +163,8 @@ def check_tuning(
             f"tune adapts to a few-shot task and not to all of {task.name}: draw one, "
             f"few_shot(dataset, shots=16, seed=1)"
         )
-    _check_kind("vlm", vlm, VLM, 'load_vlm("craft-mini")')
-    _check_kind("task", task, Task, "few_shot(dataset, shots=16, seed=1)")
+    check_kind("vlm", vlm, VLM, 'load_vlm("craft-mini")')
+    check_kind("task", task, Task, "few_shot(dataset, shots=16, seed=1)")
     lacking = np.setdiff1d(np.arange(len(task.classnames)), task.train.labels)
     if len(task.train) and len(lacking):
         raise CraftZooError(
@@ -199,15 +200,8 @@ def check_settings(
         CraftZooError: a setting is invalid, see the message.
         OptimizerError: the optimizer is invalid, see :func:`craft_zoo.methods.check_method`.
     """
-    _check_kind("config", config or CraftConfig(), CraftConfig, "CraftConfig(scale=3.0)")
-    _check_kind("optimizer", optimizer or "", str, '"cma:popsize=20"')
+    check_kind("config", config or CraftConfig(), CraftConfig, "CraftConfig(scale=3.0)")
+    check_kind("optimizer", optimizer or "", str, '"cma:popsize=20"')
     budget = DEFAULT_BUDGET if budget is None else budget
     budget, _ = checked_whole("budget", budget, 1), checked_whole("seed", seed, 0)
     check_method(method, optimizer, budget=budget, config=config or CraftConfig())
-
-
-def _check_kind(name: str, value: object, kind: type, make: str) -> None:
-    if not isinstance(value, kind):
-        raise CraftZooError(
-            f"{name} must be a {kind.__name__}, as in {make}, not {type(value).__name__}"
-        )

@@ -10,7 +10,7 @@ from craft_zoo import mini
 from craft_zoo.blackbox.base import VLM
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.usage import Price
-from craft_zoo.errors import CraftZooError, needs_extra
+from craft_zoo.errors import CraftZooError, check_kind, needs_extra
 from craft_zoo.optimizers.plugins import Registry
 
 DEFAULT_MEMORY = 1024  # megabytes
@@ -148,7 +148,7 @@ def _opener_of(model: str) -> Opener | None:
 
 def load_vlm(
     model: str = mini.NAME,
-    pretrained: str | None = None,
+    pretrained: str | Path | None = None,
     *,
     quickgelu: bool | None = None,
     device: str | None = None,
@@ -169,6 +169,8 @@ def load_vlm(
     Warns:
         CraftZooWarning: a weights file does not say how it is to be used, or a library warns.
     """
+    check_kind("model", model, str, '"craft-mini"')
+    pretrained = None if pretrained is None else str(pretrained)
     return ModelSpec(
         *(model, pretrained, quickgelu, device, precision, memory, compile, cache),
         *(max_predictions, price, max_cost),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from craft_zoo.anchors import BackgroundFile
@@ -13,6 +13,12 @@ from craft_zoo.refiner.prior import TRAIN, UNIFORM, numbers_of_prior
 
 DATASET_TEMPLATE = "dataset"
 _MOST = 1_000_000  # maximum of every numeric setting, as some determine memory use
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {  # by annotation
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": (bool, "True or False"),
+    "str": (str, "text"),
+}
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,8 @@ class CraftConfig:
         with_plain_numbers(self)
         # A path of type str, as records have it, gets the hash of its content.
         object.__setattr__(self, "background", BackgroundFile(self.background))
+        for field in fields(self):
+            self._check_type(field.name, str(field.type))
         self._check_choice("refiner", ("convex", "network"))
         self._check_choice("context", ("class-specific", "unified"))
         self._check_choice("anchor_bank", ("words", "spread", "information", "contexts"))
@@ -128,6 +136,13 @@ class CraftConfig:
                     f"setting {name} must not be below 0 or above {_MOST:,}, it is "
                     f"{getattr(self, name)}"
                 )
+
+    def _check_type(self, name: str, of: str) -> None:
+        """Check that a number, text or truth value is one; CraftConfig(anchors="256") is none."""
+        value = getattr(self, name)
+        kind, words = _KINDS.get(of, (object, ""))
+        if not isinstance(value, kind) or (isinstance(value, bool) and of in ("int", "float")):
+            raise CraftZooError(f"setting {name} must be {words}, not {value!r}")
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)

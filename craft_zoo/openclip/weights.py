@@ -143,6 +143,8 @@ def find_weights(model: str, pretrained: str | None) -> Weights:
     """
     found = _architecture(model)
     if found is None:
+        if Path(model).is_dir():
+            raise CraftZooError(f"{model} is a folder: open its model as local-dir:{model}")
         raise CraftZooError(
             f"unknown model {model!r}: {did_you_mean(model, [mini.NAME, *_architectures()])}"
             f"use {mini.NAME}, an architecture of open_clip or a service (see craft-zoo models)"

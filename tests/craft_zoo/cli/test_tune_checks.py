@@ -202,6 +202,7 @@ def test_a_prior_of_other_classes_is_refused_before_the_first_query(
         ({"seed": -1}, "seed must be a whole number, at least 0"),
         ({"config": {"scale": 1}}, "config must be a CraftConfig"),
         ({"optimizer": 3}, "optimizer must be a str"),
+        ({"callbacks": print}, "callbacks must be an Iterable"),
         ({"method": "crfat"}, "did you mean 'craft'"),
         ({"method": ["craft"]}, "unknown method"),
     ],
@@ -211,3 +212,34 @@ def test_wrong_arguments_of_tune(
 ) -> None:
     with pytest.raises(CraftZooError, match=sentence):
         cz.tune(vlm, task, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"anchors": "5"}, "setting anchors must be a whole number, not '5'"),
+        ({"anchors": True}, "setting anchors must be a whole number"),
+        ({"anchors": 2.5}, "setting anchors must be a whole number"),
+        ({"scale": "3"}, "setting scale must be a number"),
+        ({"discriminant": 0}, "setting discriminant must be True or False"),
+        ({"local": ["hog"]}, "setting local must be text"),
+    ],
+)
+def test_settings_of_a_wrong_type(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(CraftZooError, match=sentence):
+        CraftConfig(**given)
+    assert CraftConfig(scale=3, anchors=np.int64(5)).anchors == 5
+
+
+def test_models_that_are_no_names(vlm: OpenCLIP, task: cz.Task, tmp_path: Path) -> None:
+    with pytest.raises(CraftZooError, match="model must be a str"):
+        cz.load_vlm(tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(CraftZooError, match=f"open its model as local-dir:{tmp_path}"):
+        cz.load_vlm(str(tmp_path))
+    with pytest.raises(CraftZooError, match="neither a file nor weights"):
+        cz.load_vlm("ViT-B-32", tmp_path / "missing.pt")
+    adapter = cz.tune(vlm, task, method="refine").adapter
+    with pytest.raises(CraftZooError, match="vlm must be a VLM"):
+        adapter.predict("craft-mini", task.test.images)  # type: ignore[arg-type]
+    with pytest.raises(CraftZooError, match="vlm must be a VLM"):
+        cz.evaluate(adapter, "craft-mini", task)  # type: ignore[arg-type]
