@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.random import mtrand  # the module that defines the global generator
 _lock = threading.RLock()  # held while the generator is swapped
 _borrower: int | None = None  # identity of the thread for which it is swapped
 _lent = np.random.RandomState(0)  # the generator in use in that thread
+_seeds_itself = False  # whether a library is about to seed the copy by entropy or the clock
 
 
 class GlobalGenerator:
@@ -47,6 +49,7 @@ class GlobalGenerator:
             try:
                 yield
             finally:
+                wait_for_threads()
                 if outer[0] is None:
                     _put(_ORIGINALS)
                 _borrower, _lent = outer
@@ -54,11 +57,24 @@ class GlobalGenerator:
                     self._own.set_state(before)
 
 
+def wait_for_threads() -> None:
+    """Wait until all threads of nevergrad's wait for a loss: told one, they draw numbers."""
+    for thread in threading.enumerate():
+        while _is_of_nevergrad(thread) and thread.is_alive() and not _waits_for_loss(thread):
+            time.sleep(0)
+
+
+def _waits_for_loss(thread: Any) -> bool:
+    return bool(thread.messages_tell.not_empty._waiters)  # a queue has no public way to ask
+
+
+def _is_of_nevergrad(thread: threading.Thread) -> bool:
+    return type(thread).__module__.startswith("nevergrad.")
+
+
 def _borrows() -> bool:
     """Whether the current thread uses the copy."""
-    if threading.get_ident() == _borrower:
-        return True
-    return type(threading.current_thread()).__module__.startswith("nevergrad.")
+    return threading.get_ident() == _borrower or _is_of_nevergrad(threading.current_thread())
 
 
 class _Dispatching(np.random.RandomState):
@@ -79,11 +95,21 @@ def _waiting(name: str) -> Callable[..., Any]:
 
     def call(*arguments: Any, **keywords: Any) -> Any:
         if _borrows():
+            if name == "seed" and _is_by_chance(*arguments, **keywords):
+                return None
             return getattr(_lent, name, original)(*arguments, **keywords)
         with _lock:
             return original(*arguments, **keywords)
 
     return call
+
+
+def _is_by_chance(seed: Any = None) -> bool:
+    """Whether a library seeds the copy by entropy: ``seed()``, then pycma by the clock, too."""
+    global _seeds_itself
+    by_chance = seed is None or _seeds_itself
+    _seeds_itself = seed is None
+    return by_chance
 
 
 _Replacement = tuple[Any, str, Any]  # module, name in it, new value

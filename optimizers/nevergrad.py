@@ -13,7 +13,7 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Optimizer, Outputs
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.global_rng import GlobalGenerator
+from craft_zoo.optimizers.global_rng import GlobalGenerator, wait_for_threads
 from craft_zoo.optimizers.option import check_above_zero, check_at_least
 from craft_zoo.optimizers.registry import register
 from craft_zoo.optimizers.space import Space
@@ -54,7 +54,10 @@ class Nevergrad(Optimizer):
     ) -> None:
         super().__init__(space, budget=budget, seed=seed)
         import nevergrad as ng  # slow to import, so only on use
+        from nevergrad.optimization import recaster
 
+        # Else a thread that waits for a loss would keep the program from ending.
+        recaster._MessagingThread.daemon = True
         name = self._variant = variant or "NGOpt"
         if name not in ng.optimizers.registry:
             known = {each.lower(): each for each in ng.optimizers.registry}
@@ -114,6 +117,7 @@ class Nevergrad(Optimizer):
         with self._at_work():
             for loss in losses.tolist():
                 self._ng.tell(pending.pop(), loss)  # freed at once, while it is in the cache
+                wait_for_threads()
         if not self._failures and not self.failed.any():
             return
         for candidate, failed in zip(candidates, self.failed, strict=True):

@@ -104,7 +104,9 @@ def searched(name: str, seed: int) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("often_switched")
-@pytest.mark.parametrize("name", ["LognormalDiscreteOnePlusOne", "TwoPointsDE", "MultiCobyla"])
+@pytest.mark.parametrize(
+    "name", ["LognormalDiscreteOnePlusOne", "TwoPointsDE", "MultiCobyla", "MultiDS", "CmaFmin2"]
+)
 def test_searches_in_threads_are_those_alone_and_nobody_else_notices(name: str) -> None:
     alone = [searched(name, seed) for seed in range(3)]
     found: dict[int, np.ndarray] = {}
@@ -120,6 +122,14 @@ def test_searches_in_threads_are_those_alone_and_nobody_else_notices(name: str) 
         assert np.random.random() == expected.random()
         assert np.random.mtrand._rand.standard_normal() == expected.standard_normal()
     assert all(np.array_equal(found[seed], alone[seed]) for seed in range(3))
+
+
+def test_a_search_that_is_left_lets_the_program_end() -> None:
+    optimizer = create("nevergrad:Cobyla", 2, budget=60, seed=1)
+    optimizer.ask()
+    left = [each for each in threading.enumerate() if "nevergrad" in type(each).__module__]
+    assert left
+    assert all(each.daemon for each in left)
 
 
 def test_another_thread_that_seeds_waits_and_what_it_copies_is_its_own() -> None:
