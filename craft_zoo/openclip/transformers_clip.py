@@ -214,7 +214,8 @@ def _open_clip_config(path: Path, find: _Find) -> dict[str, Any]:
     if (kind := about.get("model_type")) != "clip":
         raise CraftZooError(
             f"{path} is of a model of type {kind!r}, and of the transformers library only models "
-            f"of type 'clip' are read"
+            f"of type 'clip' are read: see whether open_clip has it, as it has SigLIP (craft-zoo "
+            f"models siglip)"
         )
     config: _Config = _checked(_Config, about, path)
     text = config.text_config_dict or config.text_config or _Text()
