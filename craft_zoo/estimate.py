@@ -57,7 +57,7 @@ def cross_validate(vlm: VLM, task: Task, **arguments: Any) -> Iterator[Evaluatio
     Raises:
         CraftZooError: a class has a single image, so that none can be held out.
     """
-    task = replace(task, train=distinct(task.train, task.name))
+    task = replace(task, train=distinct(task.train))
     folds = held_out_folds(task.train.labels)
     if folds is None:
         raise CraftZooError(

@@ -12,7 +12,7 @@ from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.counts import checked_whole
 from craft_zoo.craft import CraftConfig, Step
-from craft_zoo.data.copies import distinct
+from craft_zoo.data.copies import distinct, warn_of_copies
 from craft_zoo.data.task import Dataset, Task
 from craft_zoo.errors import CraftZooError, check_kind
 from craft_zoo.machine import one_numpy_thread
@@ -86,7 +86,8 @@ def tune(
     """
     budget = check_tuning(vlm, task, method, optimizer, budget=budget, seed=seed, config=config)
     check_kind("callbacks", callbacks, Iterable, "[print]")
-    task = replace(task, train=distinct(task.train, task.name))
+    warn_of_copies(task.train, task.name)
+    task = replace(task, train=distinct(task.train))
     problem = Problem.open(
         vlm,
         task.classnames,

@@ -179,7 +179,7 @@ def run(options: argparse.Namespace) -> int:
     dataset = spec.open()
     say_skipped(dataset.name, dataset.skipped, console)
     task = spec.draw(dataset, options.shots, options.seed)
-    task = replace(task, train=distinct(task.train, task.name))  # with --fewer repeat
+    task = replace(task, train=distinct(task.train))
     if options.prior is not None:
         prior = read_prior(options.prior, task.classnames)
         config = arguments["config"] = replace(config, prior=prior)

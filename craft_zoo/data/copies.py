@@ -18,29 +18,30 @@ from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.printable import printable
 
 
-def distinct(images: LabelledImages, name: str) -> LabelledImages:
+def distinct(images: LabelledImages) -> LabelledImages:
     """The images without those that are equal to an earlier one of their class.
 
     A copy would be held out beside its original, so that every held-out image seems to be known.
-    Warns if there are copies.
-
-    Args:
-        images: the training images.
-        name: the data set's name for the warning.
     """
-    labels = images.labels
-    copies = [pair for pair in _equal(images) if labels[pair[0]] == labels[pair[1]]]
+    copies, _ = _equal(images)
     if not copies:
         return images
-    _warn(images, copies, name, "of the same class, of which one is used")
     return images.take(np.setdiff1d(np.arange(len(images)), [copy for copy, _ in copies]))
 
 
-def warn_of_two_classes(images: LabelledImages, name: str) -> None:
-    """Warn if images of different classes are equal; the arguments are those of distinct."""
-    labels = images.labels
-    if pairs := [pair for pair in _equal(images) if labels[pair[0]] != labels[pair[1]]]:
-        _warn(images, pairs, name, "of another class: remove the wrong ones")
+def warn_of_copies(images: LabelledImages, name: str, *, repeated: bool = False) -> None:
+    """Warn of equal images.
+
+    Args:
+        images: the training images.
+        name: the data set's name.
+        repeated: whether images were drawn repeatedly, of which is not warned.
+    """
+    same, others = _equal(images)
+    if same and not repeated:
+        _warn(images, same, name, "of the same class: tune uses one of them and a bench all")
+    if others:
+        _warn(images, others, name, "of another class: remove the wrong ones")
 
 
 def _warn(images: LabelledImages, pairs: list[tuple[int, int]], name: str, which: str) -> None:
@@ -58,12 +59,22 @@ def _warn(images: LabelledImages, pairs: list[tuple[int, int]], name: str, which
     )
 
 
-def _equal(images: LabelledImages) -> Iterator[tuple[int, int]]:
-    """Places of images that are equal to an earlier one, each with that one's place."""
+_Pairs = list[tuple[int, int]]
+
+
+def _equal(images: LabelledImages) -> tuple[_Pairs, _Pairs]:
+    """Places of images that are equal to an earlier one, with that one's: of its class, of others.
+
+    The earlier one is the first of all that are equal.
+    """
     first: dict[bytes, int] = {}
+    same: _Pairs = []
+    others: _Pairs = []
     for place, key in enumerate(_contents(images.images)):
         if key is not None and (original := first.setdefault(key, place)) != place:
-            yield place, original
+            of_one = images.labels[place] == images.labels[original]
+            (same if of_one else others).append((place, original))
+    return same, others
 
 
 def without_known(images: LabelledImages, known: LabelledImages) -> LabelledImages:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from craft_zoo.counts import checked_whole
-from craft_zoo.data.copies import distinct, find_copies, warn_of_two_classes, without_known
+from craft_zoo.data.copies import find_copies, warn_of_copies
 from craft_zoo.data.task import Dataset, Task
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.printable import printable
@@ -44,9 +44,8 @@ def few_shot(
     data set without a validation pool, nor for ImageNet, whose folders CoOp lists in the file
     system's order. CoOp interprets seed 0 as no seed.
 
-    Of drawn images that are equal one is kept, except with ``fewer="repeat"``. Warns if there are
-    some, if they are of two classes, or if files of test images are copies of the drawn images'
-    files.
+    Warns if drawn images are equal, of which :func:`craft_zoo.tune` uses one, or if files of test
+    images are copies of the drawn images' files.
 
     Args:
         dataset: the data set.
@@ -83,9 +82,7 @@ def few_shot(
     if whole is not dataset:
         kept = [whole.classnames.index(classname) for classname in dataset.classnames]
         train, val, left = (images.of_classes(kept) for images in (train, val, left))
-    if fewer != "repeat":
-        train = distinct(train, dataset.name)
-    warn_of_two_classes(train, dataset.name)
+    warn_of_copies(train, dataset.name, repeated=fewer == "repeat")
     if copies := find_copies(train, dataset.test):
         copy, original = (printable(path) for path in copies[0])
         number = (
@@ -104,7 +101,7 @@ def few_shot(
         dataset.classnames,
         train,
         dataset.test,
-        without_known(val, train) or None,
+        val or None,
         dataset.template,
         left if dataset.val is None else left + dataset.val,
     )

@@ -142,11 +142,10 @@ def test_copies_are_neither_held_out_nor_measured_on(vlm: OpenCLIP, digits: Data
     assert task.unused is not None
     doubled = replace(task, train=task.train + LabelledImages(task.train.images, task.train.labels))
     quick = {"method": "refine", "budget": 1, "config": CraftConfig(discriminant=False)}
-    with pytest.warns(CraftZooWarning, match="20 of 40 training images"):
-        found = reduce(add, cross_validate(vlm, doubled, **quick))
+    found = reduce(add, cross_validate(vlm, doubled, **quick))
     once = reduce(add, cross_validate(vlm, task, **quick))
     assert found.accuracy == once.accuracy < 0.8
-    with pytest.warns(CraftZooWarning, match="of images of the same class"):
+    with pytest.warns(CraftZooWarning, match="20 of 40 training images .* of the same class"):
         tuned = cz.tune(vlm, doubled, method="refine", budget=1, config=quick["config"])
     assert tuned.meter.predictions["search"] == 20
     some = task.unused.take(np.arange(30))
