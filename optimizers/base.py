@@ -200,7 +200,8 @@ class Optimizer(ABC):
 
         Without ``count`` they are a whole generation. The optimizer chooses λ ≥ 1, which may vary;
         the last generation is truncated to the remaining budget. If losses of the last generation
-        are missing, its candidates without a loss are returned again.
+        are missing, its candidates without a loss are returned again. After a restore, so are those
+        that had been asked ahead.
 
         With ``count`` they are at most this many, of which none was returned before: those of the
         generation, then ones that are asked ahead of its losses, so that no worker waits. They are
@@ -213,6 +214,8 @@ class Optimizer(ABC):
         if count is not None:
             return self._ask_some(whole_number("count", count, 1))
         if self._asked is None:
+            if self._to_hand:  # nobody has them, as after a restore
+                return self._ask_some(len(self._to_hand))
             self._asked = self._new_generation()
         elif self._answers:
             untold = [i for i in range(len(self._asked)) if i not in self._answers]

@@ -36,6 +36,22 @@ def test_through_a_file_without_pickle(spec: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("spec", ["cma:popsize=6", "nelder-mead", "spsa"])
+def test_candidates_that_workers_had_are_asked_for_again(spec: str) -> None:
+    """Of a search with eight workers, continued without them."""
+    optimizer = create(spec, 3, budget=60, seed=1)
+    running: list[np.ndarray] = []
+    for _ in range(40):
+        running.extend(optimizer.ask(8 - len(running)))
+        done = running.pop(0)
+        optimizer.tell(done, (done**2).sum())
+    restored = restore(optimizer.state())
+    while not restored.stop:
+        candidates = restored.ask()
+        restored.tell(candidates, (candidates**2).sum(axis=1))
+    assert restored.evaluations == 60
+
+
 def test_outputs_are_replayed_to_who_learns_from_them() -> None:
     @register("logits-learner")
     class Learner(Optimizer):
