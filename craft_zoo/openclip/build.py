@@ -23,7 +23,7 @@ from craft_zoo.openclip.text import Model, Tokenizer
 from craft_zoo.openclip.transformers_clip import (
     CONFIG,
     OPEN_CLIP_CONFIG,
-    is_named_so,
+    has_transformers_names,
     open_clip_names,
     read_saved,
 )
@@ -115,7 +115,7 @@ def _build_from_file(
     assert file is not None
     big_vision = file.suffix in (".npz", ".npy")
     checkpoint = None if big_vision else read_checkpoint(file)
-    if checkpoint and is_named_so(checkpoint.weights):
+    if checkpoint and has_transformers_names(checkpoint.weights):
         if (file.parent / CONFIG).exists():
             raise CraftZooError(
                 f"its folder says how it is computed: open the folder, local-dir:{file.parent}"

@@ -90,12 +90,12 @@ class _Config(BaseModel):
     vision_config_dict: _Vision | None = None
 
 
-class _Height(BaseModel):
+class _Size(BaseModel):
     height: _Count
     width: _Count
 
 
-class _Shortest(BaseModel):
+class _ShortestEdge(BaseModel):
     shortest_edge: _Count
 
 
@@ -106,8 +106,8 @@ class _Images(BaseModel):
     do_rescale: Literal[True] = True
     do_normalize: Literal[True] = True
     do_center_crop: bool = True
-    size: _Shortest | _Height | _Count = 224
-    crop_size: _Height | _Count = 224
+    size: _ShortestEdge | _Size | _Count = 224
+    crop_size: _Size | _Count = 224
     resample: Literal[2, 3] = 3
     rescale_factor: Annotated[float, Field(ge=0.0039, le=0.00393)] = 1 / 255
     image_mean: _Three = (0.48145466, 0.4578275, 0.40821073)
@@ -115,7 +115,7 @@ class _Images(BaseModel):
 
 
 class Saved(NamedTuple):
-    """A model's folder.
+    """A model that transformers has saved.
 
     Attributes:
         config: content of the open_clip_config.json that open_clip builds the model from.
@@ -172,7 +172,7 @@ def _downloaded(repository: str, name: str, *, cached: bool) -> Path | None:
         return None
 
 
-def is_named_so(weights: Mapping[str, Tensor]) -> bool:
+def has_transformers_names(weights: Mapping[str, Tensor]) -> bool:
     """Whether the names of weights are those of transformers."""
     return any(name.startswith(_PREFIXES) for name in weights)
 
@@ -271,11 +271,11 @@ def _preprocessing(find: _Find, size: int) -> dict[str, Any]:
     said = {name: value for name, value in said.items() if value is not None}
     about = {"size": size, "crop_size": size} | said
     images: _Images = _checked(_Images, about, path or Path(_IMAGE_CONFIG))
-    square = _Height(height=size, width=size)
+    square = _Size(height=size, width=size)
     mode = "squash" if images.size == square else "shortest"
     fits = not images.do_center_crop or images.crop_size in (size, square)
     if mode == "shortest":
-        same = images.size in (size, _Shortest(shortest_edge=size))
+        same = images.size in (size, _ShortestEdge(shortest_edge=size))
         fits = fits and same and images.do_center_crop
     if not fits:
         raise CraftZooError(
