@@ -208,8 +208,8 @@ def run(options: argparse.Namespace) -> int:
             prompts = 1 + method.anchor_prompts(config, budget, n_classes)
             cost = f"is billed as {prompts:,} predictions"
         else:
-            cost = f"costs as much as {1 + anchors / n_classes:,.4g} without anchors"
-        say(console, f"A deployed image {cost}, with {counted(anchors, 'anchor')}")
+            cost = f"costs as much as {1 + anchors / n_classes:,.4g} without"
+        say(console, f"With {counted(anchors, 'anchor')}, a deployed image {cost}")
     bills = "the model" * vlm.bills or "a language model" * (method.pays is not None)
     if bills and options.budget is None and most.queries == budget:
         console.print(f"The budget is {budget} queries, as {bills} bills: see --budget")
