@@ -14,8 +14,10 @@ on the test images is 73 % (docs/lab-notebook.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -85,6 +87,7 @@ class Choice:
         predictions: maximum number of predictions billed in addition to those of the run.
         words: description of the images, printed after the accuracy.
         runs: number of runs of the method, that of tuning included.
+        share: training images of all runs but that of tuning, relative to those of that one.
     """
 
     kind: Kind
@@ -92,6 +95,7 @@ class Choice:
     predictions: int
     words: str
     runs: int = 1
+    share: float = 0.0
 
 
 def choose_estimate(
@@ -119,19 +123,21 @@ def choose_estimate(
     none = task.train.take(np.zeros(0, np.int64))
     folds = held_out_folds(task.train.labels)
     n_folds = 0 if folds is None else int(folds.max()) + 1
+    # Each tuning run uses all shots except those of one fold; some are in no fold.
+    held = 0 if folds is None else int((folds >= 0).sum())
+    share = Fraction(n_folds * n_shots - held, max(n_shots, 1))
     on_shots = f"cross-validated on the {n_shots:,} training images, in {n_folds} parts"
     asked = most_predictions(method, config, budget, n_shots, n_classes)
     # An image is scored under the deployed prompts and under the initial one.
     found = find_method(method)
     measured = 2 + found.anchor_prompts(config, budget, n_classes)
     if whole and n_folds:
-        # Each tuning run uses all shots except those of one fold.
-        predictions = (n_folds - 1) * asked + measured * n_shots
-        return Choice("whole", none, predictions, on_shots, runs=1 + n_folds)
+        predictions = math.ceil(share * asked) + measured * held
+        return Choice("whole", none, predictions, on_shots, runs=1 + n_folds, share=float(share))
     # A method that queries few prompts at any budget does not search.
     searches = most_queries(method, config, 10**9, n_classes) > _FEW_QUERIES
     if n_folds and not searches and not found.white_box:
-        additional = _additional_predictions(task, method, config, budget, n_folds)
+        additional = _additional_predictions(task, method, config, budget, share)
         return Choice("shots", none, additional, on_shots)
     unused = none if task.unused is None else task.unused
     most = min(len(unused), _MOST_OUTSIDE, max(200, 2 * n_shots))
@@ -145,14 +151,14 @@ def choose_estimate(
             return Choice("outside", outside, measured * len(outside), f"{words} images")
     if n_folds:
         words = f"of the method refine, {on_shots}, as the search has seen them all"
-        additional = n_shots + _additional_predictions(task, "refine", config, budget, n_folds)
+        additional = n_shots + _additional_predictions(task, "refine", config, budget, share)
         return Choice("refine", none, additional, words)
     words = "no class has an image to spare; probabilities may be far too sure (see --calibrate)"
     return Choice("none", none, 0, words)
 
 
 def _additional_predictions(
-    task: Task, method: str, config: CraftConfig, budget: int, n_folds: int
+    task: Task, method: str, config: CraftConfig, budget: int, share: Fraction
 ) -> int:
     """Predictions billed by cross-validation when the answers about the shots are remembered.
 
@@ -161,7 +167,7 @@ def _additional_predictions(
         method: a method that does not search and was tuned on all shots.
         config: its settings.
         budget: in queries.
-        n_folds: number of folds.
+        share: see :class:`Choice`.
     """
     n_shots, n_classes = len(task.train), len(task.classnames)
     # Augmented views are drawn anew each time, so their answers are never remembered.
@@ -174,7 +180,7 @@ def _additional_predictions(
         not words_before(starting_template(config, task.template)),
         asks_anchors_anew(method, config, budget, n_classes),
     ]
-    return (n_folds - 1) * anew + sum(new) * n_shots
+    return math.ceil(share * anew) + sum(new) * n_shots
 
 
 def asks_anchors_anew(method: str, config: CraftConfig, budget: int, n_classes: int) -> bool:

@@ -102,8 +102,8 @@ def highest_cost(
     # An image is measured under the initial prompt and as a deployed one, with its anchors.
     measured = [Asked((init,)), Asked((init,)), *rehearsed.deployed]
     more = Usage()
-    if estimate.kind == "whole":  # each fold but one is in the images of all folds but one
-        more = expected.scaled(estimate.runs - 2)
+    if estimate.kind == "whole":
+        more = expected.scaled(estimate.share)
         more += vlm.expected_usage(measured, task.train.images, task.classnames, init)
     elif estimate.kind == "outside":
         count = -(-estimate.predictions // sum(len(one.prompts) for one in measured))

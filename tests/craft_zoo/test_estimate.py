@@ -136,6 +136,22 @@ def test_choice(digits: Dataset) -> None:
     assert choice_of(replace(few_shot(digits, 1, seed=1), unused=None), "refine") == ("none", 0)
 
 
+@pytest.mark.parametrize(("method", "budget"), [("refine", 1), ("craft", 5)])
+def test_an_image_that_is_never_held_out_is_billed_in_every_fold(
+    vlm: OpenCLIP, digits: Dataset, method: str, budget: int
+) -> None:
+    task = few_shot(digits, 2, seed=1)
+    single = np.flatnonzero(task.train.labels == 0)[1:]
+    task = replace(task, train=task.train.take(np.setdiff1d(np.arange(20), single)))
+    kind, predictions = choice_of(task, method, budget, whole=True)
+    assert kind == "whole"
+    Counting.asked = 0
+    config = CraftConfig(discriminant=False)
+    held = cross_validate(CountingVLM(vlm), task, method=method, budget=budget, config=config)
+    assert len(reduce(add, held)) == 18
+    assert Counting.asked == predictions == 20 * budget + 2 * 18
+
+
 def test_copies_are_neither_held_out_nor_measured_on(vlm: OpenCLIP, digits: Dataset) -> None:
     """Copies of every image in the folds beside it promised 100 % on new images."""
     task = few_shot(digits, 2, seed=1)
