@@ -224,7 +224,15 @@ class Plan(_StrictModel):
             for each in combine(self.methods, self.optimizers, config)
             for one in (limited if each.method in limits else [config])
         ]
-        named = {self._variant(name, entry, config): name for name, entry in self.variants.items()}
+        named: dict[Variant, str] = {}
+        for name, entry in self.variants.items():
+            variant = self._variant(name, entry, config)
+            if variant in named:
+                raise CraftZooError(
+                    f"variant {name!r} is the same as variant {named[variant]!r}: remove one, or "
+                    f"change its settings"
+                )
+            named[variant] = name
         shared = {name: getattr(self, name) for name in OPENING if name != "root"}
         shared |= {"root": self.data_root}
         given = [entry.model_dump(exclude_unset=True) for entry in self.datasets]

@@ -111,6 +111,7 @@ def test_a_changed_plan_keeps_what_is_still_valid(folder: Path) -> None:
         ("settings: {refiner: best}", "option 'refiner'.*convex or network"),
         ("settings: {hiden: 5}", "has no option 'hiden'"),
         ("variants: {a: {method: refine, optimizer: cma}}", "variant 'a'.*uses no optimizer"),
+        ("variants: {a: {method: refine}, b: {method: refine}}", "'b' is the same as variant 'a'"),
         ("optimizers: cmaa", "unknown optimizer 'cmaa'"),
     ],
 )
