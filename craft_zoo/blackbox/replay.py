@@ -36,6 +36,7 @@ _JOURNAL_BYTES = 2**33
 _HASH = 16  # hexadecimal digits of a hash of an initial context
 _SERVED = "served"  # name of the description in a note
 _DECIMALS = "decimals"  # name of VLM.decimals in a note
+_REFUSED = "refused"  # name of the number of refused questions in a note
 
 
 class ReplayVLM(WrappedVLM):
@@ -158,6 +159,17 @@ class ReplayVLM(WrappedVLM):
             self.note_decimals(self._noted)
         elif self.decimals != self._noted:
             self._noted = self._journal.note({_DECIMALS: self.decimals})[_DECIMALS]
+
+    def _record_refused(self, before: int) -> None:
+        """Record how many questions of a request were refused, or count those of a recorded one.
+
+        Args:
+            before: :attr:`VLM.refused` before the request.
+        """
+        if self._journal.replaying:
+            self._vlm.refused += self._journal.noted(_REFUSED) or 0
+        elif refused := self._vlm.refused - before:
+            self._journal.note({_REFUSED: refused})
 
     def _next_name(self) -> str | None:
         """The next request's name, which is the same when the program is restarted.
@@ -311,6 +323,7 @@ class _ReplayBox(WrappedBlackBox):
         digest = self._digest(prompts, parts, place)
         name = owner._next_name()
         answer, billed = journal.answer(digest, shape), Usage()
+        refused = owner._vlm.refused
         if answer is None:
             handed = parts.handed(part, images)
             journal.ask(digest, shape)
@@ -320,6 +333,7 @@ class _ReplayBox(WrappedBlackBox):
             journal.keep(answer)
             billed = owner._vlm.billed - before
         owner._record_decimals()
+        owner._record_refused(refused)
         owner._note_usage(billed)
         owner.predictions += shape[0] * shape[1]
         return answer

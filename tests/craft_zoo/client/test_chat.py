@@ -6,12 +6,14 @@ import hashlib
 import re
 from collections.abc import Callable
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import craft_zoo as cz
+from craft_zoo.blackbox import Journal, ReplayVLM
 from craft_zoo.blackbox.base import Asked
 from craft_zoo.client import Retrying
 from craft_zoo.client.chat import Chat, ChatOptions
@@ -193,6 +195,28 @@ def test_the_first_unread_answer_says_how_to_get_answers(
     box, images = vlm.classifier(NAMES), vlm.images(small_task.train.images[:2])
     with pytest.raises(CraftZooError, match=r"refused to answer all " + said):
         box.score("a {}", images)
+
+
+def test_refusals_of_recorded_answers_are_counted(
+    json_server: Start, small_task: Task, tmp_path: Path
+) -> None:
+    """After an interruption, those of the continued run alone were counted."""
+    count = iter(range(1000))
+    said = [completion(spoken("A")), completion(spoken("I won't") | {"finish_reason": "stop"})]
+    server = json_server(lambda _: said[next(count) % 2])
+
+    def ask(queries: int) -> int:
+        model = QuestionVLM(Chat("m", server, key=""), concurrency=1)
+        with Journal(tmp_path / "journal") as journal:
+            vlm = ReplayVLM(model, journal)
+            box, images = vlm.classifier(NAMES), vlm.images(small_task.train.images[:2])
+            for number in range(queries):
+                box.score(f"photo {number} of a {{}}", images)
+        return model.refused
+
+    assert ask(3) == 3
+    assert ask(5) == 5
+    assert next(count) == 10
 
 
 def test_unread_answers_are_counted_and_told(
