@@ -16,7 +16,7 @@ from craft_zoo.blackbox.base import (
     WrappedVLM,
     own_images,
 )
-from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
 from craft_zoo.data.images import ImageSource
 
 
@@ -55,7 +55,7 @@ class RememberingVLM(WrappedVLM):
     def _remembered(
         self, open_on: Callable[[Sequence[str], str], BlackBox], texts: Sequence[str], init: str
     ) -> BlackBox:
-        key = open_on.__name__, tuple(texts), init
+        key = open_on.__name__, tuple(texts), as_template(init)
         if key not in self._boxes:
             self._boxes[key] = _RememberingBox(open_on(texts, init), self)
         return self._boxes[key]

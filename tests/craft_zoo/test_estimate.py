@@ -152,6 +152,22 @@ def test_an_image_that_is_never_held_out_is_billed_in_every_fold(
     assert Counting.asked == predictions == 20 * budget + 2 * 18
 
 
+def test_a_template_without_words_before_the_name_is_asked_once(
+    vlm: OpenCLIP, digits: Dataset
+) -> None:
+    """The adapter's initial prompt is spelled otherwise than the one that tuning opened."""
+    task = replace(few_shot(digits, 2, seed=1), unused=None)
+    config = CraftConfig(discriminant=False, template="{} in a photo.")
+    arguments = {"method": "refine", "budget": 1, "config": config}
+    remembering = RememberingVLM(CountingVLM(vlm))
+    Counting.asked = 0
+    cz.tune(remembering, task, **arguments)
+    assert Counting.asked == 20
+    list(cross_validate(remembering, task, **arguments))
+    choice = choose_estimate(task, "refine", config, 1, seed=1, bills=True)
+    assert Counting.asked - 20 == choice.predictions == 20  # zero-shot, under a context
+
+
 def test_copies_are_neither_held_out_nor_measured_on(vlm: OpenCLIP, digits: Dataset) -> None:
     """Copies of every image in the folds beside it promised 100 % on new images."""
     task = few_shot(digits, 2, seed=1)
