@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from craft_zoo.optimizers.l_bfgs import LBFGS as LBFGS
     from craft_zoo.optimizers.lm_ma_es import LMMAES as LMMAES
     from craft_zoo.optimizers.logit_gn import LogitGN as LogitGN
-    from craft_zoo.optimizers.minimization import Result as Result
     from craft_zoo.optimizers.minimization import maximize as maximize
     from craft_zoo.optimizers.minimization import minimize as minimize
     from craft_zoo.optimizers.nelder_mead import NelderMead as NelderMead
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
     from craft_zoo.optimizers.registry import register as register
     from craft_zoo.optimizers.registry import searches as searches
     from craft_zoo.optimizers.registry import uses_blocks as uses_blocks
+    from craft_zoo.optimizers.result import Result as Result
     from craft_zoo.optimizers.sep_cma import SepCMA as SepCMA
     from craft_zoo.optimizers.snes import SNES as SNES
     from craft_zoo.optimizers.space import Space as Space
@@ -101,7 +101,7 @@ _HOMES = {
     "Powell": "powell",
     "RandomSearch": "random_search",
     "Real": "variables",
-    "Result": "minimization",
+    "Result": "result",
     "SNES": "snes",
     "SPSA": "spsa",
     "SPSAClip": "spsa_clip",
