@@ -146,9 +146,15 @@ def choose_estimate(
     if most >= _FEWEST_OUTSIDE:
         chosen = generator(seed, "estimate").permutation(len(unused))[:most]
         outside = without_known(unused.take(np.sort(chosen)), task.train)
-        words = f"measured on {len(outside):,} labelled images outside the {n_shots:,} training"
-        if len(outside) >= _FEWEST_OUTSIDE:
-            return Choice("outside", outside, measured * len(outside), f"{words} images")
+        found_classes = len(np.unique(unused.labels))
+        # Where small classes have all their images among the shots, the others say little of them.
+        if len(outside) >= _FEWEST_OUTSIDE and 2 * found_classes >= n_classes:
+            some = (
+                "" if found_classes == n_classes else f"of {found_classes} of {n_classes} classes "
+            )
+            words = f"measured on {len(outside):,} labelled images {some}outside the {n_shots:,}"
+            words += " training images"
+            return Choice("outside", outside, measured * len(outside), words)
     if n_folds:
         words = f"of the method refine, {on_shots}, as the search has seen them all"
         additional = n_shots + _additional_predictions(task, "refine", config, budget, share)

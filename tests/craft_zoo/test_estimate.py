@@ -187,6 +187,19 @@ def test_copies_are_neither_held_out_nor_measured_on(vlm: OpenCLIP, digits: Data
     assert choice.words == "measured on 30 labelled images outside the 20 training images"
 
 
+def test_images_outside_of_few_classes_are_not_measured_on(digits: Dataset) -> None:
+    """As where small classes have all their images among the shots."""
+    task = few_shot(digits, 4, seed=1)
+    assert task.unused is not None
+    for classes, kind in ((1, "refine"), (4, "refine"), (5, "outside"), (10, "outside")):
+        some = task.unused.take(np.flatnonzero(task.unused.labels < classes))
+        choice = choose_estimate(
+            replace(task, unused=some), "craft", CraftConfig(), 500, seed=1, bills=False
+        )
+        assert choice.kind == kind
+        assert ("of 5 of 10 classes outside" in choice.words) == (classes == 5)
+
+
 def test_measuring_outside_costs_a_tenth_of_a_bill_at_most(digits: Dataset) -> None:
     task = few_shot(digits, 4, seed=1)
     for budget in (1, 10, 50, 100, 500):
