@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,15 +12,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.journal import ADD, AHEAD, LATE, ROW, TELL, Journal
 from craft_zoo.optimizers.option import whole_number
 from craft_zoo.optimizers.space import Space
 
 _LARGEST = 1e100  # losses are clipped to ±this: optimizers square differences of losses
 _FAILED = 3 * _LARGEST  # loss of a failed evaluation before any evaluation has succeeded
 _ENOUGH = 8  # candidates whose differences give the size of steps for candidates asked ahead
-
-# Kinds of events in the journal of a search. Each has a number; losses are stored separately.
-TELL, ASK, ROW, AHEAD, LATE, ADD = range(6)
 
 Outputs = Sequence[np.ndarray] | None
 """The outputs (logits) from which each loss was computed; None: unknown."""
@@ -118,12 +115,7 @@ class Optimizer(ABC):
         self._ahead_rng: np.random.Generator | None = None
         self._recent: list[np.ndarray] = []  # the last candidates told
         self._made_from: tuple[str, Mapping[str, Any]] | None = None  # set by create()
-        self._journal: list[tuple[int, int]] = []  # kinds of events with numbers; see TELL
-        self._told_losses: list[np.ndarray] = []
-        self._added: list[np.ndarray] = []
-        self._told_outputs: list[np.ndarray] = []
-        self._checksum = 0
-        self._extensions: list[tuple[int, int]] = []  # evaluations by then, evaluations added
+        self._journal = Journal()
         self._told_best = Best(np.zeros(self.dim), math.inf)
         self._worst = -math.inf  # largest finite loss so far
         self._choices_array: np.ndarray | None = None
@@ -185,7 +177,7 @@ class Optimizer(ABC):
         more = whole_number("extension", evaluations, 0)
         if self._asked is not None:
             raise OptimizerError("extend was called between ask and tell: call tell first")
-        self._extensions.append((self.evaluations, more))
+        self._journal.extensions.append((self.evaluations, more))
         self.budget += more
 
     @property
@@ -391,7 +383,7 @@ class Optimizer(ABC):
         values = self._checked(len(rows), losses, outputs)
         self._keep_order()
         self._enter(ADD, len(rows), values, outputs)
-        self._added.append(self._read_only(rows))
+        self._journal.enter_points(self._read_only(rows))
         self._compare(rows, values)
         self._learn_added(rows, values, outputs)
 
@@ -454,7 +446,7 @@ class Optimizer(ABC):
         del self._ahead[place]
         if place in self._to_hand:
             self._to_hand.remove(place)
-        self._checksum = zlib.crc32(row[:, 0].tobytes(), self._checksum)
+        self._journal.check(row)
         self._learn_added(row, value, outputs)
 
     def _swap(self, number: int) -> int:
@@ -486,16 +478,10 @@ class Optimizer(ABC):
         self._answers, self._handed = {}, 0
         values = np.array([loss for loss, _ in answers])
         outputs = None if answers[0][1] is None else [output for _, output in answers]
-        k = len(told)
-        if [op for op, _ in self._journal[-k:]] == [ROW] * k:  # nothing else happened in between
-            del self._journal[-k:], self._told_losses[-k:]
-            if self._journal and self._journal[-1][0] == ASK:
-                del self._journal[-1]
-            if self.learns_from_outputs:
-                del self._told_outputs[-k:]
+        if self._journal.take_back_rows(len(told)):
             self._note(told, values, outputs)
         elif not self.snapshots:
-            self._checksum = zlib.crc32(told[:, 0].tobytes(), self._checksum)
+            self._journal.check(told)
         self._learn_generation(told, values, outputs)
 
     def _compare(self, points: np.ndarray, values: np.ndarray) -> None:
@@ -553,29 +539,19 @@ class Optimizer(ABC):
             "spec": spec,
             "options": dict(given),
             "space": asdict(self.space),
-            "budget": self.budget - sum(more for _, more in self._extensions),
+            "budget": self.budget - sum(more for _, more in self._journal.extensions),
             "seed": self.seed,
-            "checksum": self._checksum,
+            "checksum": self._journal.checksum,
         }
-        if self._extensions:
-            about["extensions"] = self._extensions
+        if self._journal.extensions:
+            about["extensions"] = self._journal.extensions
         if self.snapshots:
             told = len(self._answers)
             about |= {"evaluations": self.evaluations - told, "best": self._told_best.loss}
             about["worst"] = self._worst
             best = {"best": self._told_best.point} | self._answered()
             return {"about": np.array(json.dumps(about))} | best | self._snapshot()
-        state = {
-            "about": np.array(json.dumps(about)),
-            "generations": np.array([k for op, k in self._journal if op == TELL], dtype=np.int64),
-            "losses": np.concatenate([np.zeros(0), *self._told_losses]),
-        }
-        if self._told_outputs:
-            state["outputs"] = np.concatenate(self._told_outputs)
-        if any(op not in (TELL, ASK) for op, _ in self._journal):
-            state["journal"] = np.array(self._journal, dtype=np.int64)
-            state["added"] = np.concatenate([np.zeros((0, self.dim)), *self._added])
-        return state
+        return {"about": np.array(json.dumps(about))} | self._journal.arrays(self.dim)
 
     def _answered(self) -> dict[str, np.ndarray]:
         """The losses that were told of an incomplete generation."""
@@ -586,29 +562,23 @@ class Optimizer(ABC):
         return answered | ({} if outputs[0] is None else {"row_outputs": np.stack(outputs)})
 
     def _note(self, told: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
-        """Record losses and outputs for :meth:`state`: with the seed, they determine the search."""
+        """Record the losses and outputs of a generation for :meth:`state`."""
         self._enter(TELL, len(told), losses, outputs)
         if not self.snapshots:
-            # The first coordinate suffices: a search that differs will differ there too.
-            self._checksum = zlib.crc32(told[:, 0].tobytes(), self._checksum)
+            self._journal.check(told)
 
     def _enter(
-        self, what: int, number: int, losses: np.ndarray | None = None, outputs: Outputs = None
+        self, kind: int, number: int, losses: np.ndarray | None = None, outputs: Outputs = None
     ) -> None:
         """Enter into the journal what was done."""
-        if self.snapshots:
-            return
-        self._journal.append((what, number))
-        if losses is not None:
-            self._told_losses.append(losses)
-            if self.learns_from_outputs and outputs is not None:
-                self._told_outputs.append(np.stack(outputs))
+        if not self.snapshots:
+            kept = outputs if self.learns_from_outputs else None
+            self._journal.enter(kind, number, losses, kept)
 
     def _keep_order(self) -> None:
         """Enter that the generation was asked for before what follows now."""
-        unanswered = self._asked is not None and not self._answers
-        if unanswered and (not self._journal or self._journal[-1][0] != ASK):
-            self._enter(ASK, 0)
+        if self._asked is not None and not self._answers and not self.snapshots:
+            self._journal.enter_asked()
 
     @abstractmethod
     def _ask(self) -> np.ndarray:

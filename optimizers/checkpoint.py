@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from craft_zoo.optimizers.base import ADD, AHEAD, ASK, LATE, ROW, TELL, Best, Optimizer
+from craft_zoo.optimizers.base import Best, Optimizer
 from craft_zoo.optimizers.errors import OptimizerError
+from craft_zoo.optimizers.journal import ADD, AHEAD, ASK, LATE, ROW, TELL
 from craft_zoo.optimizers.registry import create
 from craft_zoo.optimizers.space import Space
 
@@ -97,7 +98,7 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
             raise
         raise _other_search(about["spec"]) from error
     _extend(optimizer, extensions)
-    if optimizer._checksum != checksum:
+    if optimizer._journal.checksum != checksum:
         raise _other_search(about["spec"])
     optimizer._to_hand = list(optimizer._ahead)
     return optimizer
