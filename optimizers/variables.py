@@ -110,7 +110,11 @@ class Real(_Interval):
 
 @dataclass(frozen=True)
 class Integer(_Interval):
-    """A whole number between two bounds, both included; see :class:`Real` for the arguments."""
+    """A whole number between two bounds, both included; see :class:`Real` for the arguments.
+
+    Raises:
+        OptimizerError: as :class:`Real`, or numbers beyond 2^53 are too close to one another.
+    """
 
     low: int
     high: int
@@ -118,6 +122,14 @@ class Integer(_Interval):
 
     _margin: ClassVar[float] = 0.5  # so that, without log, each number has an equal part
     _kind: ClassVar[str] = "whole numbers"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.high - self.low < 2**53 < max(abs(self.low), abs(self.high)):
+            raise OptimizerError(
+                f"{self!r} has numbers that floating-point numbers do not tell apart: search their "
+                f"distance from the lowest one"
+            )
 
     def plain(self, value: Any) -> int | None:
         """The value as a Python integer; None if it is no whole number."""

@@ -140,6 +140,7 @@ def test_whole_numbers_have_equal_parts() -> None:
         (lambda: Choice(3), "is no choice"),
         (lambda: Real(-1.7e308, 1.7e308), "bounds of Real are too far apart"),
         (lambda: Integer(0, 10**5000), "bounds of Integer are too far apart"),
+        (lambda: Integer(2**60, 2**60 + 1000), "do not tell apart: search their distance"),
         (lambda: Choice([np.zeros(2), np.zeros(3)]).index(np.zeros(4)), "which is no value of"),
         (lambda: minimize(sum, 0.5, space=[Real(0, 1)], budget=9), "a list of 1 values"),
         (
