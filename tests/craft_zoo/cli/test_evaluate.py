@@ -66,11 +66,11 @@ def test_tuning_fits_a_temperature_to_images_outside_the_shots(
     assert main([*tune, "--force", "--calibrate", data, "--method", "prompt"]) == 0
     assert "measured on 9 test images of colours" in capsys.readouterr().out
     assert cz.Adapter.load(out).temperature != 1
+    shots = cz.few_shot(cz.load_dataset(data), shots=2, seed=1).train.images
     for image in (image_folder / "train").rglob("*"):
         if image.name == "00.png":
             shutil.copy(image, image_folder / "test" / image.parent.name / "copy.png")
     assert main([*tune, "--force", "--calibrate", data, "--method", "prompt"]) == 0
-    shots = cz.few_shot(cz.load_dataset(data), shots=2, seed=1).train.images
     known = sum(Path(str(image)).name == "00.png" for image in shots)
     said = f"on {12 - known} test images of colours, without {known} that are copies of training"
     assert said in " ".join(capsys.readouterr().out.split())
