@@ -12,7 +12,8 @@ from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
 from craft_zoo.benchmarks.store import Point, RunStore
-from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Price, Progress
+from craft_zoo.blackbox import VLM, Busy, ImageSet, Journal, Price, Progress, ReplayVLM
+from craft_zoo.counts import counted
 from craft_zoo.craft import Step
 from craft_zoo.data import LabelledImages, OpenedDatasets, Task
 from craft_zoo.errors import CraftZooError
@@ -193,6 +194,7 @@ class Bench:
         assert step is not None, "a method yields at least one step"
         if not measuring.measured(problem.meter.queries):
             points.append(measure(step))
+        _check_counted(run.method, problem)
         if step.ended and listener:
             listener.ended(run, points[-1], step.ended)
         deployable = step.solution.deployable
@@ -201,6 +203,20 @@ class Bench:
         described = self.vlm.identity()
         self.store.save(
             run, points, adapter, lost=journal.lost, transfer=transfers, described=described
+        )
+
+
+def _check_counted(method: str, problem: Problem) -> None:
+    """Check that the meter has counted all that the model was asked.
+
+    Raises:
+        CraftZooError: a method has asked the model itself.
+    """
+    asked = problem.vlm.predictions if isinstance(problem.vlm, ReplayVLM) else 0
+    if asked > problem.meter.billed:
+        raise CraftZooError(
+            f"the method {method} made {counted(asked - problem.meter.billed, 'prediction')} that "
+            f"were not counted: ask through problem.meter.wrap(problem.box, 'search')"
         )
 
 

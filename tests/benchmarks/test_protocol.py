@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,14 @@ from craft_zoo.benchmarks import (
 from craft_zoo.benchmarks.grid import label_runs
 from craft_zoo.blackbox import ModelSpec
 from craft_zoo.cli import main
-from craft_zoo.craft import CraftConfig
+from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import Dataset, DatasetSpec, few_shot, load_dataset, published_datasets
 from craft_zoo.errors import CraftZooError
-from craft_zoo.methods import earlier_own_settings, method_names, read_settings
+from craft_zoo.methods import Problem, earlier_own_settings, method_names, read_settings
 from craft_zoo.metrics import accuracy
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.rehearsal import rehearse
+from craft_zoo.solution import Solution
 from craft_zoo.transfer import transfer
 
 pytestmark = pytest.mark.usefixtures("tiny_craft_mini", "undrawn")
@@ -108,6 +110,19 @@ def test_measured_on_validation_images(vlm: OpenCLIP, digits: Dataset, tmp_path:
     assert task.val is not None
     probabilities = adapter.predict(vlm, task.val.images)
     assert curves[on_val][-1].accuracy == pytest.approx(accuracy(probabilities, task.val.labels))
+
+
+def test_a_method_that_asks_past_its_meter_fails(
+    vlm: OpenCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asks_itself(problem: Problem) -> Iterator[Step]:
+        problem.box.score(problem.initial_prompt, problem.images)
+        yield Step(0, Solution(problem.initial_prompt))
+
+    monkeypatch.setattr("craft_zoo.benchmarks.runner.get_method", lambda _: asks_itself)
+    [run] = grid("digits", "zero-shot")
+    outcome = Bench(vlm, RunStore(tmp_path)).attempt(run)
+    assert "zero-shot made 10 predictions that were not counted: ask through" in outcome.reason
 
 
 def test_no_validation_images_are_left(image_folder: Path, vlm: OpenCLIP, tmp_path: Path) -> None:
