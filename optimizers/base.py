@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.journal import ADD, AHEAD, LATE, ROW, TELL, Journal
+from craft_zoo.optimizers.event_log import ADD, AHEAD, LATE, ROW, TELL, EventLog
 from craft_zoo.optimizers.option import whole_number
 from craft_zoo.optimizers.space import Space
 
@@ -115,7 +115,7 @@ class Optimizer(ABC):
         self._ahead_rng: np.random.Generator | None = None
         self._recent: list[np.ndarray] = []  # the last candidates told
         self._made_from: tuple[str, Mapping[str, Any]] | None = None  # set by create()
-        self._journal = Journal()
+        self._event_log = EventLog()
         self._told_best = Best(np.zeros(self.dim), math.inf)
         self._worst = -math.inf  # largest finite loss so far
         self._choices_array: np.ndarray | None = None
@@ -177,7 +177,7 @@ class Optimizer(ABC):
         more = whole_number("extension", evaluations, 0)
         if self._asked is not None:
             raise OptimizerError("extend was called between ask and tell: call tell first")
-        self._journal.extensions.append((self.evaluations, more))
+        self._event_log.extensions.append((self.evaluations, more))
         self.budget += more
 
     @property
@@ -383,7 +383,7 @@ class Optimizer(ABC):
         values = self._checked(len(rows), losses, outputs)
         self._keep_order()
         self._enter(ADD, len(rows), values, outputs)
-        self._journal.enter_points(self._read_only(rows))
+        self._event_log.enter_points(self._read_only(rows))
         self._compare(rows, values)
         self._learn_added(rows, values, outputs)
 
@@ -446,7 +446,7 @@ class Optimizer(ABC):
         del self._ahead[place]
         if place in self._to_hand:
             self._to_hand.remove(place)
-        self._journal.check(row)
+        self._event_log.check(row)
         self._learn_added(row, value, outputs)
 
     def _swap(self, number: int) -> int:
@@ -478,10 +478,10 @@ class Optimizer(ABC):
         self._answers, self._handed = {}, 0
         values = np.array([loss for loss, _ in answers])
         outputs = None if answers[0][1] is None else [output for _, output in answers]
-        if self._journal.take_back_rows(len(told)):
+        if self._event_log.take_back_rows(len(told)):
             self._note(told, values, outputs)
         elif not self.snapshots:
-            self._journal.check(told)
+            self._event_log.check(told)
         self._learn_generation(told, values, outputs)
 
     def _compare(self, points: np.ndarray, values: np.ndarray) -> None:
@@ -539,19 +539,19 @@ class Optimizer(ABC):
             "spec": spec,
             "options": dict(given),
             "space": asdict(self.space),
-            "budget": self.budget - sum(more for _, more in self._journal.extensions),
+            "budget": self.budget - sum(more for _, more in self._event_log.extensions),
             "seed": self.seed,
-            "checksum": self._journal.checksum,
+            "checksum": self._event_log.checksum,
         }
-        if self._journal.extensions:
-            about["extensions"] = self._journal.extensions
+        if self._event_log.extensions:
+            about["extensions"] = self._event_log.extensions
         if self.snapshots:
             told = len(self._answers)
             about |= {"evaluations": self.evaluations - told, "best": self._told_best.loss}
             about["worst"] = self._worst
             best = {"best": self._told_best.point} | self._answered()
             return {"about": np.array(json.dumps(about))} | best | self._snapshot()
-        return {"about": np.array(json.dumps(about))} | self._journal.arrays(self.dim)
+        return {"about": np.array(json.dumps(about))} | self._event_log.arrays(self.dim)
 
     def _answered(self) -> dict[str, np.ndarray]:
         """The losses that were told of an incomplete generation."""
@@ -565,20 +565,20 @@ class Optimizer(ABC):
         """Record the losses and outputs of a generation for :meth:`state`."""
         self._enter(TELL, len(told), losses, outputs)
         if not self.snapshots:
-            self._journal.check(told)
+            self._event_log.check(told)
 
     def _enter(
         self, kind: int, number: int, losses: np.ndarray | None = None, outputs: Outputs = None
     ) -> None:
-        """Enter into the journal what was done."""
+        """Enter into the log what was done."""
         if not self.snapshots:
             kept = outputs if self.learns_from_outputs else None
-            self._journal.enter(kind, number, losses, kept)
+            self._event_log.enter(kind, number, losses, kept)
 
     def _keep_order(self) -> None:
         """Enter that the generation was asked for before what follows now."""
         if self._asked is not None and not self._answers and not self.snapshots:
-            self._journal.enter_asked()
+            self._event_log.enter_asked()
 
     @abstractmethod
     def _ask(self) -> np.ndarray:

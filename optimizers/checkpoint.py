@@ -12,7 +12,7 @@ import numpy as np
 
 from craft_zoo.optimizers.base import Best, Optimizer
 from craft_zoo.optimizers.errors import OptimizerError
-from craft_zoo.optimizers.journal import ADD, AHEAD, ASK, LATE, ROW, TELL
+from craft_zoo.optimizers.event_log import ADD, AHEAD, ASK, LATE, ROW, TELL
 from craft_zoo.optimizers.registry import create
 from craft_zoo.optimizers.space import Space
 
@@ -56,10 +56,10 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
         sizes, losses = state["generations"], np.asarray(state["losses"], dtype=np.float64)
         outputs = state.get("outputs")
         checksum = about["checksum"]
-        journal = np.stack([np.full(len(sizes), TELL), sizes], axis=1)
-        journal = np.asarray(state.get("journal", journal))
-        counts = np.select([np.isin(journal[:, 0], (TELL, ADD))], [journal[:, 1]], 1)
-        told = counts[np.isin(journal[:, 0], (TELL, ROW, LATE, ADD))].sum()
+        events = np.stack([np.full(len(sizes), TELL), sizes], axis=1)
+        events = np.asarray(state.get("journal", events))
+        counts = np.select([np.isin(events[:, 0], (TELL, ADD))], [events[:, 1]], 1)
+        told = counts[np.isin(events[:, 0], (TELL, ROW, LATE, ADD))].sum()
         if told != len(losses) or np.isinf(losses).any():  # NaN: a failed evaluation
             raise ValueError("its losses are incomplete")
     except OptimizerError:
@@ -76,7 +76,7 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
         return list(islice(told, count)), None if outputs is None else list(islice(shown, count))
 
     try:
-        for op, number in journal.tolist():
+        for op, number in events.tolist():
             _extend(optimizer, extensions)
             if op in (TELL, ASK, ROW) and optimizer._asked is None:
                 optimizer.ask()
@@ -98,7 +98,7 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
             raise
         raise _other_search(about["spec"]) from error
     _extend(optimizer, extensions)
-    if optimizer._journal.checksum != checksum:
+    if optimizer._event_log.checksum != checksum:
         raise _other_search(about["spec"])
     optimizer._to_hand = list(optimizer._ahead)
     return optimizer

@@ -1,4 +1,4 @@
-"""Journal, the record of what an optimizer was told, by which restore repeats its search."""
+"""EventLog, the record of what an optimizer was told, by which restore repeats its search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 TELL, ASK, ROW, AHEAD, LATE, ADD = range(6)
 
 
-class Journal:
+class EventLog:
     """The events of a search in their order, with all losses; the seed and they determine it.
 
     Attributes:
