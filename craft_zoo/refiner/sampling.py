@@ -64,7 +64,7 @@ def on_sample_if_large(choose: Choice) -> Choice:
 def penalty_factor(
     logits: np.ndarray, anchors: np.ndarray | None, rows: np.ndarray, classes: np.ndarray
 ) -> float:
-    """Penalty of a task by that of its sample, see :func:`on_sample_if_large`."""
+    """Ratio of a task's penalty to that of its sample, see :func:`on_sample_if_large`."""
     some = None if anchors is None else anchors[rows]
     fewer = len(rows) * _squared_length(logits[np.ix_(rows, classes)], some)
     return fewer / (len(logits) * _squared_length(logits, anchors))

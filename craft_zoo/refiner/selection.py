@@ -163,7 +163,8 @@ def calibration_scale(
     """Factor that gives the logits of two images a class the size of their evidence; else 1.
 
     The weights of such a refiner were chosen for refiners of one image a class, of which the
-    discriminants are up to a hundred times smaller. A sample of a large task has a say.
+    discriminants are up to a hundred times smaller. Of a large task a sample is used, as in
+    :func:`on_sample_if_large`.
 
     Args:
         logits: (N, C) logits of the classes.
