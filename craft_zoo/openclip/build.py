@@ -168,7 +168,7 @@ def _build_from_file(
 
 def _build_by_schema(model: str, device: torch.device, precision: str) -> Built:
     """Build a model of the Hugging Face hub or of a local folder, with its own configuration."""
-    with _loading(model, None, precision), TemporaryDirectory() as scratch:
+    with _loading(model, None, precision) as messages, TemporaryDirectory() as scratch:
         source = model
         if saved := read_saved(model):
             source = f"local-dir:{scratch}"
@@ -178,7 +178,7 @@ def _build_by_schema(model: str, device: torch.device, precision: str) -> Built:
         )
         tokenizer = open_clip.get_tokenizer(source)
         if saved:
-            load_weights(network, saved.weights)
+            messages += load_weights(network, saved.weights)
     return Built(network, preprocess, tokenizer, model.rstrip("/"), _files_of(model))
 
 

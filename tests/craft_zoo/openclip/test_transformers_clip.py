@@ -17,7 +17,7 @@ from open_clip import factory
 
 from craft_zoo.blackbox import load_vlm
 from craft_zoo.data.images import ImageSource, open_image
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.openclip import OpenCLIP
 
 NAMES = ["cat", "wooden ship", "tree"]
@@ -197,6 +197,21 @@ def test_what_open_clip_cannot_compute_is_refused(
     with pytest.raises(CraftZooError, match=said) as refused:
         load_vlm(f"local-dir:{tmp_path / 'model'}", device="cpu")
     assert "\n" not in str(refused.value)
+
+
+def test_weights_of_another_image_size_are_resized_with_a_warning(
+    make: MakeModel, tmp_path: Path
+) -> None:
+    make()
+    for name, changes in (
+        ("config.json", {"vision_config": VISION | {"num_hidden_layers": 2, "image_size": 48}}),
+        ("config.json", {"text_config": TEXT | {"num_hidden_layers": 2}}),
+        ("preprocessor_config.json", {"size": 48, "crop_size": 48}),
+    ):
+        path = tmp_path / "model" / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.warns(CraftZooWarning, match="visual.positional_embedding was resized from"):
+        load_vlm(f"local-dir:{tmp_path / 'model'}", device="cpu")
 
 
 def test_a_part_of_the_weights_that_is_missing(make: MakeModel, tmp_path: Path) -> None:
