@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
 from craft_zoo.benchmarks.names import shortened
+from craft_zoo.benchmarks.significance import DIGITS
 from craft_zoo.benchmarks.statistics import INTERVAL, ONE_PREDICTION, SINGLE_SEEDS
 from craft_zoo.counts import counted
 from craft_zoo.files import replacing
@@ -229,7 +230,7 @@ def _draw_ranks(axis: Axes, panel: pd.DataFrame, right: float, styles: Styles) -
         ]
         for label, curve in panel[~is_level(panel)].groupby("label", sort=False)
     }
-    ranks = pd.DataFrame(lines).round(9).rank(axis=1, ascending=False, method="min")
+    ranks = pd.DataFrame(lines).round(DIGITS).rank(axis=1, ascending=False, method="min")
     for label, style in styles.items():
         axis.plot(at, ranks[label], **style, linewidth=1.4, markersize=4)
     axis.set_ylim(len(lines) + 0.5, 0.5)

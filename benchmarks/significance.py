@@ -20,7 +20,7 @@ from scipy import stats
 from craft_zoo.benchmarks.statistics import CONFIDENCE, area_under_curve, central_interval, resample
 
 TASK = ["dataset", "shots"]
-_DIGITS = 9  # of scores: smaller differences are rounding errors, which would break ties
+DIGITS = 9  # of scores: smaller differences are rounding errors, which would break ties
 Measure = Literal["accuracy", "area"]
 
 
@@ -119,7 +119,7 @@ def compare(scores: pd.DataFrame, base: str, other: str) -> Comparison:
         other: label of the method compared with it.
     """
     both = scores[[base, other]].dropna()
-    differences = (both[other] - both[base]).to_numpy().round(_DIGITS)
+    differences = (both[other] - both[base]).to_numpy().round(DIGITS)
     drawn = _resamples(both)
     low = high = np.nan
     if drawn is not None:
@@ -195,7 +195,7 @@ def rank(scores: pd.DataFrame) -> Ranks:
         scores: as from :func:`score_table`; tasks with a missing method are dropped.
     """
     means = scores.groupby(level=[level for level in scores.index.names if level != "seed"])
-    table = means.mean().dropna().round(_DIGITS)
+    table = means.mean().dropna().round(DIGITS)
     n, k = table.shape
     ranks = table.rank(axis=1, ascending=False).mean()
     chi_square = 12 * n / (k * (k + 1)) * (float((ranks**2).sum()) - k * (k + 1) ** 2 / 4)

@@ -189,8 +189,10 @@ class Evaluation:
         was not tuned on and that are no test images, and set :attr:`Adapter.temperature`.
         """
 
+        logits = self._of_all.astype(np.float64)
+
         def objective(log_temperature: float) -> float:
-            logs = log_softmax(self._of_all.astype(np.float64) / np.exp(log_temperature), axis=1)
+            logs = log_softmax(logits / np.exp(log_temperature), axis=1)
             loss = -logs[np.arange(len(self)), self.labels].sum()
             return float(loss + log_temperature**2 / (2 * _PRIOR_STD**2))
 

@@ -13,7 +13,7 @@ import pandas as pd
 from craft_zoo.benchmarks.grid import RunSpec
 from craft_zoo.benchmarks.names import DatasetName, markdown_cell
 from craft_zoo.benchmarks.published import accuracies_for
-from craft_zoo.benchmarks.significance import Ranks, aggregate, compare_all
+from craft_zoo.benchmarks.significance import DIGITS, Ranks, aggregate, compare_all
 from craft_zoo.benchmarks.statistics import last_points, spread, summarize
 from craft_zoo.files import write_atomically
 from craft_zoo.methods import is_white_box
@@ -199,7 +199,7 @@ def for_paper(points: pd.DataFrame) -> str:
     ends = ends.assign(accuracy=100 * ends["accuracy"])
     keys = ["dataset", "data_name", "shots"]
     cells = ends.groupby(["label", *keys], sort=False)["accuracy"].agg(["mean", "std"])
-    means = cells["mean"].unstack(keys).round(9)  # so that rounding errors break no ties
+    means = cells["mean"].unstack(keys).round(DIGITS)
     white = ends.groupby("label")["method"].first().map(is_white_box)
     order = means.mean(axis=1).sort_values(ascending=False, kind="stable").index
     best = means[~white[means.index]].max()

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,29 +46,48 @@ def on_sample_if_large(choose: Choice) -> Choice:
         # Where nothing can be held out, there is no grid.
         if logits.size <= LARGE or held_out_folds(labels) is None:
             return choose(logits, labels, anchors)
-        rows, classes = sample(labels, logits.shape[1])
+        sample = draw_sample(logits, labels, anchors)
         warnings.warn(
             f"the task has {len(labels):,} images of {logits.shape[1]:,} classes: the refiner's "
-            f"regularization is chosen on {len(rows):,} images of {len(classes):,} of them",
+            f"regularization is chosen on {len(sample.labels):,} images of "
+            f"{sample.logits.shape[1]:,} of them",
             CraftZooWarning,
             stacklevel=1,
         )
-        of_classes = logits[np.ix_(rows, classes)]
-        some = None if anchors is None else anchors[rows]
-        of_sample = choose(of_classes, np.searchsorted(classes, labels[rows]), some)
-        factor = penalty_factor(logits, anchors, rows, classes)
+        of_sample = choose(sample.logits, sample.labels, sample.anchors)
+        factor = sample.penalty_factor
         return tuple(replace(each, penalty=each.penalty * factor) for each in of_sample)
 
     return chosen
 
 
-def penalty_factor(
-    logits: np.ndarray, anchors: np.ndarray | None, rows: np.ndarray, classes: np.ndarray
-) -> float:
-    """Ratio of a task's penalty to that of its sample, see :func:`on_sample_if_large`."""
+class Sample(NamedTuple):
+    """Sample of n images of c classes of a large task of N images.
+
+    Attributes:
+        logits: (n, c) of the classes.
+        labels: (n,) int64, among the c classes.
+        anchors: (n, M) logits of the anchors; None: there are none.
+        places: index of the (n, c) among (N, C), as from :func:`numpy.ix_`.
+        penalty_factor: ratio of the task's penalty to the sample's; see on_sample_if_large.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    anchors: np.ndarray | None
+    places: tuple[np.ndarray, ...]
+    penalty_factor: float
+
+
+def draw_sample(logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None) -> Sample:
+    """The sample of a large task; the arguments are those of :func:`on_sample_if_large`."""
+    rows, classes = _sample(labels, logits.shape[1])
+    places = np.ix_(rows, classes)
     some = None if anchors is None else anchors[rows]
-    fewer = len(rows) * _squared_length(logits[np.ix_(rows, classes)], some)
-    return fewer / (len(logits) * _squared_length(logits, anchors))
+    fewer = len(rows) * _squared_length(logits[places], some)
+    factor = fewer / (len(labels) * _squared_length(logits, anchors))
+    of_classes = np.searchsorted(classes, labels[rows])
+    return Sample(logits[places], of_classes, some, places, factor)
 
 
 def _squared_length(logits: np.ndarray, anchors: np.ndarray | None) -> float:
@@ -75,7 +95,7 @@ def _squared_length(logits: np.ndarray, anchors: np.ndarray | None) -> float:
     return max(float(features(logits, anchors).var(axis=0).sum()), 1e-12)
 
 
-def sample(labels: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _sample(labels: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the images and of the classes of a large task's sample, both ascending."""
     rng = generator(0, "sample of images")
     most = max(_IMAGES, _SAMPLE // n_classes**2)

@@ -25,7 +25,7 @@ from craft_zoo.refiner.folds import (
     folds_leave_one_image,
     held_out_splits,
 )
-from craft_zoo.refiner.sampling import LARGE, on_sample_if_large, penalty_factor, sample
+from craft_zoo.refiner.sampling import LARGE, draw_sample, on_sample_if_large
 from craft_zoo.tensors import log_softmax, negative_log_likelihood, tensor, tensordot
 
 _WHITENINGS = (None, 0.1)
@@ -177,13 +177,9 @@ def calibration_scale(
     if not folds_leave_one_image(labels):
         return 1.0
     if logits.size > LARGE:
-        rows, classes = sample(labels, logits.shape[1])
-        factor = penalty_factor(logits, anchors, rows, classes)
+        logits, labels, anchors, places, factor = draw_sample(logits, labels, anchors)
         regularization = replace(regularization, penalty=regularization.penalty / factor)
-        labels = np.searchsorted(classes, labels[rows])
-        logits = logits[np.ix_(rows, classes)]
-        anchors = None if anchors is None else anchors[rows]
-        local = None if local is None else local[np.ix_(rows, classes)]
+        local = None if local is None else local[places]
     splits = calibration_splits(labels)
     if splits is None:
         return 1.0

@@ -43,7 +43,7 @@ def test_a_large_tasks_choice_is_that_of_its_sample(
     rows, classes = np.flatnonzero(labels < 6), np.arange(6)
     expected = choose(logits[np.ix_(rows, classes)], labels[rows], logits[rows])
     monkeypatch.setattr(sampling, "LARGE", 12 * 36 - 1)
-    monkeypatch.setattr(sampling, "sample", lambda *_: (rows, classes))
+    monkeypatch.setattr(sampling, "_sample", lambda *_: (rows, classes))
     with pytest.warns(CraftZooWarning, match="of 12 classes: .* chosen on 18 images of 6 of them"):
         chosen = choose(logits, labels, logits)
     # Half of the images, with features of two thirds of the squared length: the same prior.
@@ -56,7 +56,7 @@ def test_other_tasks_are_not_sampled(
     choose: Callable[..., Regularization], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither those of at most 2^20 logits, nor one shot a class, whose choice takes no time."""
-    monkeypatch.setattr(sampling, "sample", None)
+    monkeypatch.setattr(sampling, "_sample", None)
     monkeypatch.setattr(sampling, "LARGE", 5 * 10)
     choose(*_task(5, 2))
     choose(*_task(12, 1))
@@ -69,10 +69,10 @@ def test_a_large_task_of_two_images_a_class_is_calibrated_on_its_sample(
     rows, classes = np.flatnonzero(labels < 6), np.arange(6)
     few = logits[np.ix_(rows, classes)], labels[rows], logits[rows]
     whole = Regularization(1e-4, weights=(0.0, 8.0, 1.0))
-    penalty = whole.penalty / sampling.penalty_factor(logits, logits, rows, classes)
+    monkeypatch.setattr(sampling, "_sample", lambda *_: (rows, classes))
+    penalty = whole.penalty / sampling.draw_sample(logits, labels, logits).penalty_factor
     expected = calibration_scale(*few, replace(whole, penalty=penalty))
     monkeypatch.setattr(selection, "LARGE", 12 * 24 - 1)
-    monkeypatch.setattr(selection, "sample", lambda *_: (rows, classes))
     assert calibration_scale(logits, labels, logits, whole) == expected < 1
 
 
@@ -92,7 +92,7 @@ def test_a_large_tasks_fit_ends_earlier_near_the_optimum(monkeypatch: pytest.Mon
 def test_samples_have_all_classes_alike_and_are_bounded() -> None:
     for n_classes, shots in ((1000, 4), (1000, 16), (397, 40), (5, 60_000)):
         labels = np.arange(n_classes).repeat(shots)
-        rows, classes = sampling.sample(labels, n_classes)
+        rows, classes = sampling._sample(labels, n_classes)
         assert 2**16 < len(rows) * len(classes) <= sampling._SAMPLE
         counts = np.bincount(labels[rows], minlength=n_classes)
         assert set(counts[classes]) == {len(rows) // len(classes)}
