@@ -304,7 +304,8 @@ class Optimizer(ABC):
         of a generation that was asked for as a whole end it, as if evaluation had been cut short.
 
         Args:
-            candidates: (k, d) candidates that :meth:`ask` returned, or (d,) one of them.
+            candidates: (k, d) candidates that :meth:`ask` returned, or (d,) one of them; of one
+                variable, a number too.
             losses: (k,), smaller is better: an array, a tensor, or any sequence or generator of
                 numbers, arrays or tensors of one element; one number for a candidate (d,). NaN or
                 ±inf means that the evaluation failed: it is replaced by the largest finite loss so
@@ -319,8 +320,8 @@ class Optimizer(ABC):
         asked = self._asked
         if asked is None and not self._ahead:
             raise OptimizerError("tell was called before ask: ask for candidates first")
-        if alone := np.ndim(candidates) == 1:
-            candidates, losses = np.asarray(candidates)[None], [losses]
+        if alone := np.ndim(candidates) < 2:
+            candidates, losses = np.atleast_2d(candidates), [losses]
             outputs = None if outputs is None else [np.asarray(outputs)]
         k = len(candidates)
         told = None if asked is None or alone or self._answers or self._handed else asked[:k]
@@ -371,8 +372,8 @@ class Optimizer(ABC):
             rows = np.array(points, dtype=np.float64)
         except (TypeError, ValueError):
             raise OptimizerError("the points to be added are no numbers: give (k, d)") from None
-        if rows.ndim == 1:
-            rows, losses = rows[None], [losses]
+        if rows.ndim < 2:
+            rows, losses = np.atleast_2d(rows), [losses]
             outputs = None if outputs is None else [np.asarray(outputs)]
         if rows.ndim != 2 or rows.shape[1] != self.dim or not np.isfinite(rows).all():
             raise OptimizerError(

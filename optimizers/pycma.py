@@ -69,6 +69,8 @@ class Pycma(Optimizer):
         }
         if self._bound is not None:
             options["bounds"] = [-self._bound, self._bound]
+            if self.dim == 1:
+                options["maxstd"] = np.inf  # pycma cannot reduce the deviation of one variable
         return cma.CMAEvolutionStrategy(mean, sigma, options | self._variant())
 
     def _standard_normal(self, *shape: int) -> Any:

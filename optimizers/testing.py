@@ -24,7 +24,7 @@ from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.checkpoint import restore
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.minimization import minimize
-from craft_zoo.optimizers.registry import create, options, searches
+from craft_zoo.optimizers.registry import create, options, parse_spec, searches
 from craft_zoo.optimizers.space import Space
 
 # Checks that compare two searches are skipped for an optimizer that is not reproducible.
@@ -394,12 +394,16 @@ def check_bounds(subject: Subject) -> None:
     """An option ``bound``, if declared, bounds all candidates and the recommendation."""
     if all(option.name != "bound" for option in options(subject.name)):
         return
-    optimizer = subject.make(bound=_BOUND, budget=200)
-    asked = subject.run(optimizer)
-    for what, points in (("a candidate", asked), ("the recommendation", optimizer.recommend())):
-        worst = float(np.abs(points).max())
-        fault = f"with bound={_BOUND}, {what} has a coordinate of ±{worst:g}"
-        _require(worst <= _BOUND, fault)
+    bound = parse_spec(subject.spec)[2].get("bound", _BOUND)
+    if bound is None:
+        return
+    for dim in (1, _DIM):
+        optimizer = subject.make(dim, bound=bound, budget=200)
+        asked = subject.run(optimizer)
+        for what, points in (("a candidate", asked), ("the recommendation", optimizer.recommend())):
+            worst = float(np.abs(points).max())
+            fault = f"with bound={bound:g}, {what} has a coordinate of ±{worst:g}"
+            _require(worst <= bound, fault)
 
 
 @rule

@@ -178,14 +178,15 @@ def test_tidy_has_a_row_a_point() -> None:
 
 
 def test_the_plot_shows_what_was_measured(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
     files = plot_curves(average_curves(tidy(curves())), tmp_path)
     assert [file.name for file in files] == ["curves.png", "curves.svg"]
     first = files[1].read_bytes()
     plot_curves(average_curves(tidy(curves())), tmp_path)
     assert files[1].read_bytes() == first
-    import matplotlib.pyplot as plt
-
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == before
 
 
 def test_plotted_lines_are_the_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -337,6 +337,18 @@ def test_the_losses_told_of_an_incomplete_generation_are_in_a_snapshot() -> None
     assert np.array_equal(restored.ask(), optimizer.ask())
 
 
+def test_a_number_is_a_point_of_one_variable() -> None:
+    spy = Spy(1, budget=8, seed=1)
+    for number in spy.ask().ravel():
+        spy.tell(number, number**2)
+    spy.add(0.5, 0.0)
+    assert spy.evaluations == len(spy.told[0]) == 4
+    assert spy.best == (0.5, 0.0)
+    wide = Spy(2, budget=8, seed=1)
+    with pytest.raises(OptimizerError, match="the candidates passed to tell differ"):
+        wide.tell(wide.ask()[0][0], 1.0)
+
+
 def test_points_that_cannot_be_added_are_explained() -> None:
     optimizer = create("random", 3, budget=20, seed=1)
     for points in (1.0, np.ones(2), np.full(3, np.nan), ["a", "b", "c"]):

@@ -42,3 +42,11 @@ def test_options_left_alone_are_the_librarys(spec: str, options: dict[str, Any],
         bare.tell(list(expected), losses)
         ours.tell(candidates, losses)
     assert np.array_equal(ours.recommend(), bare.result.xfavorite)
+
+
+def test_one_variable_may_have_bounds_narrower_than_the_steps() -> None:
+    optimizer = create("cma:bound=0.5,popsize=8", 1, budget=200, seed=1)
+    while not optimizer.stop:
+        candidates = optimizer.ask()
+        optimizer.tell(candidates, (candidates[:, 0] - 0.2) ** 2)
+    assert optimizer.recommend() == pytest.approx([0.2], abs=0.01)

@@ -30,7 +30,7 @@ CANNOT_HOLD = {
     "powell": ("seed",),  # deterministic until it is restarted
     "nelder-mead": ("seed",),
     "l-bfgs": ("seed",),
-    "cma:step=tpa": ("shapes", "dimensions"),  # it is refused in one variable
+    "cma:step=tpa": ("shapes", "bounds", "dimensions"),  # it is refused in one variable
     # How far it gets is nevergrad's, as with one worker.
     "nevergrad:OnePlusOne:workers=7": ("improvement", "dimensions"),
 }
@@ -496,6 +496,11 @@ def test_each_planted_fault_is_named(cls: type[Optimizer], message: str) -> None
 
 def test_every_rule_is_broken_by_some_fault() -> None:
     assert {message.partition(":")[0].split(",")[0] for _, message in FAULTS} == set(CHECKS)
+
+
+def test_a_bound_in_the_spec_is_the_one_that_is_checked() -> None:
+    for bound in ("2", "none"):
+        CHECKS["bounds"](Subject(f"random:bound={bound}"))
 
 
 @pytest.mark.usefixtures("registered")
