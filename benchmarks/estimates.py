@@ -49,7 +49,7 @@ def _accuracy(adapter: Adapter, vlm: VLM, images: LabelledImages) -> float:
 
 def _refiner_alone(adapter: Adapter, vlm: VLM, shots: LabelledImages) -> float:
     logits, anchors, _ = adapter.ask(vlm, shots.images)
-    folds = held_out_folds(shots.labels)
+    folds = held_out_folds(shots.labels, shots.groups)
     assert folds is not None, "the table is of two shots or more"
     refined = np.empty_like(logits)
     for fold in range(folds.max() + 1):

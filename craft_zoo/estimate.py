@@ -60,10 +60,11 @@ def cross_validate(vlm: VLM, task: Task, **arguments: Any) -> Iterator[Evaluatio
         CraftZooError: a class has a single image, so that none can be held out.
     """
     task = replace(task, train=distinct(task.train))
-    folds = held_out_folds(task.train.labels)
+    folds = held_out_folds(task.train.labels, task.train.groups)
     if folds is None:
         raise CraftZooError(
-            "cross-validation needs two shots of each class or more: add images, or leave it out"
+            "cross-validation needs two shots of each class or more, and of two groups or more "
+            "where images have groups: add images, or leave it out"
         )
     for fold in range(folds.max() + 1):
         kept, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -121,12 +122,13 @@ def choose_estimate(
     """
     n_shots, n_classes = len(task.train), len(task.classnames)
     none = task.train.take(np.zeros(0, np.int64))
-    folds = held_out_folds(task.train.labels)
+    folds = held_out_folds(task.train.labels, task.train.groups)
     n_folds = 0 if folds is None else int(folds.max()) + 1
     # Each tuning run uses all shots except those of one fold; some are in no fold.
     held = 0 if folds is None else int((folds >= 0).sum())
     share = Fraction(n_folds * n_shots - held, max(n_shots, 1))
-    on_shots = f"cross-validated on the {n_shots:,} training images, in {n_folds} parts"
+    apart = "" if task.train.groups is None else " of different groups"
+    on_shots = f"cross-validated on the {n_shots:,} training images, in {n_folds} parts{apart}"
     asked = most_predictions(method, config, budget, n_shots, n_classes)
     # An image is scored under the deployed prompts and under the initial one.
     found = find_method(method)

@@ -111,11 +111,22 @@ class CraftClassifier(ClassifierMixin, _OnImages):
         self.config = config
         self.seed = seed
 
-    def fit(self, X: Any, y: Any) -> CraftClassifier:  # noqa: N803, scikit-learn's name
+    def fit(
+        self,
+        X: Any,  # noqa: N803, scikit-learn's name
+        y: Any,
+        groups: Any = None,
+    ) -> CraftClassifier:
         """Adapt the model to N images with N labels.
 
+        Args:
+            X: images.
+            y: labels.
+            groups: N groups of related images, as of one patient or object, which are held out
+                together, see :class:`craft_zoo.data.LabelledImages`; None: none are related.
+
         Raises:
-            CraftZooError: images, labels or settings are invalid, see the message.
+            CraftZooError: images, labels, groups or settings are invalid, see the message.
         """
         images = self._images(X)
         if y is None:
@@ -123,7 +134,7 @@ class CraftClassifier(ClassifierMixin, _OnImages):
         self.classes_, labels = np.unique(_checked(y), return_inverse=True)
         if len(self.classes_) < 2:
             raise CraftZooError("y has 1 class: at least 2 classes are needed")
-        shots = LabelledImages(images, labels.astype(np.int64))
+        shots = LabelledImages(images, labels.astype(np.int64), groups)
         nothing = shots.take(np.zeros(0, np.int64))
         tuned = tune(
             self._vlm(),

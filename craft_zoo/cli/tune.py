@@ -322,7 +322,7 @@ def _on_other_data(
 ) -> Choice:
     """The estimate on the test images of another data set, with the same classes.
 
-    Images that are copies of training images are left out.
+    Images that are copies of training images, or share a group with one, are left out.
 
     Raises:
         CraftZooError: it cannot be opened, or has other classes or no other images.
@@ -335,11 +335,11 @@ def _on_other_data(
     each = 2 + find_method(method).anchor_prompts(config, budget, len(task.classnames))
     words = f"measured on {len(images):,} test images of {dataset.name}"
     if known := len(all_images) - len(images):
-        words += f", without {known:,} that are copies of training images"
+        words += f", without {known:,} that are copies of training images or share a group with one"
     if not len(images):
         raise CraftZooError(
-            f"all test images of {printable(dataset.name)} are copies of training images: name "
-            f"another data set with calibrate (--calibrate)"
+            f"all test images of {printable(dataset.name)} are copies of training images or "
+            f"share a group with one: name another data set with calibrate (--calibrate)"
         )
     return Choice("outside", images, each * len(images), words)
 
@@ -351,7 +351,8 @@ def _of_one_image_a_class(choice: Choice, adapter: Adapter, task: Task) -> bool:
     :func:`craft_zoo.refiner.calibration_scale`.
     """
     is_convex = isinstance(adapter.solution.refiner, ConvexRefiner)
-    return choice.kind != "outside" and is_convex and folds_leave_one_image(task.train.labels)
+    few = folds_leave_one_image(task.train.labels, task.train.groups)
+    return choice.kind != "outside" and is_convex and few
 
 
 def _estimated(

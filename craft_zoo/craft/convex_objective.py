@@ -78,7 +78,7 @@ class ConvexObjective(Objective):
     ) -> None:
         super().__init__(fitter.labels)
         self._fitter, self._meter, self._every = fitter, meter, refit_queries
-        self._folds = held_out_folds(self.labels)
+        self._folds = held_out_folds(self.labels, fitter.groups)
         self._next_fit = 0
         self._refiner: ConvexRefiner | None = None
         self._parts: list[_Part] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -20,11 +21,11 @@ from craft_zoo.refiner import (
     choose_both,
     choose_regularization,
     fit_logistic,
-    held_out_folds,
     held_out_logits,
     with_discriminants,
 )
 from craft_zoo.refiner.convex import centred, log_shares
+from craft_zoo.refiner.folds import Splits, held_out_splits
 from craft_zoo.refiner.prior import UNIFORM, log_prior
 from craft_zoo.refiner.sampling import LARGE
 from craft_zoo.refiner.transductive import TransductiveClassifier
@@ -46,6 +47,7 @@ class RefinerFitter:
 
     Args:
         labels: (N,) int64 of the training images.
+        groups: (N,) see :func:`craft_zoo.refiner.held_out_folds`.
         discriminant: see :class:`CraftConfig`.
         initial_answer: see :class:`CraftConfig`.
         prior: see :class:`CraftConfig`.
@@ -66,6 +68,7 @@ class RefinerFitter:
     labels: np.ndarray
     discriminant: bool
     initial_answer: bool
+    groups: np.ndarray | None = None
     prior: str = UNIFORM
     anchors: Anchors | None = None
     anchor_logits: np.ndarray | None = None
@@ -81,6 +84,11 @@ class RefinerFitter:
     _whitening: np.ndarray | None = field(default=None, init=False)
     _transductive: TransductiveClassifier | None = field(default=None, init=False)
 
+    @cached_property
+    def splits(self) -> Splits | None:
+        """The folds of the training images, see :func:`craft_zoo.refiner.held_out_splits`."""
+        return held_out_splits(self.labels, self.groups)
+
     def fit(self, logits: np.ndarray) -> ConvexRefiner:
         """Fit a refiner to the logits (N, C) of the training images, beginning with the last fit.
 
@@ -89,7 +97,7 @@ class RefinerFitter:
         """
         if self._regularization is None:
             self._regularization = self._choose(logits)
-            if self.initial_answer and held_out_folds(self.labels) is None:
+            if self.initial_answer and self.splits is None:
                 self._initial = logits
         anchors, chosen = self.anchor_logits, self._regularization
         if chosen.weights[1]:
@@ -139,15 +147,17 @@ class RefinerFitter:
             chosen, self.cross_fitted = self._whiten(self.background, self.anchors, logits)
         local = None
         if self.local:
-            experts = fit_classifiers(self.features, self.labels, logits.shape[1])
+            experts = fit_classifiers(self.features, self.labels, logits.shape[1], self.groups)
             refined = None
-            if held_out_folds(self.labels) is not None:
-                refined = held_out_logits(logits, self.labels, self.anchor_logits, chosen)
+            if self.splits is not None:
+                refined = held_out_logits(
+                    logits, self.labels, self.anchor_logits, chosen, self.splits
+                )
             weight, self.classifier, local = fused(self.local, experts, self.labels, refined)
             chosen = chosen.weighted(weight)
         if self.discriminant or self.local:
             task = logits, self.labels, self.anchor_logits
-            scale = calibration_scale(*task, chosen, local)
+            scale = calibration_scale(*task, chosen, local, self.groups)
             chosen = chosen.weighted(scale)
             if self.classifier is not None:
                 self.classifier = self.classifier.weighted(scale)
@@ -157,7 +167,7 @@ class RefinerFitter:
         self, logits: np.ndarray, anchor_logits: np.ndarray | None
     ) -> tuple[Regularization, Regularization]:
         """Regularization of the deployed refiner, and of those that a search uses."""
-        task = logits, self.labels, anchor_logits
+        task = logits, self.labels, anchor_logits, self.groups
         if not self.discriminant:
             chosen = choose_regularization(*task)
             return chosen, chosen
@@ -193,7 +203,7 @@ class RefinerFitter:
         matrix = background.whitening(anchors.texts)
         whitened = own @ matrix
         chosen, cross_fitted = self._chosen_for(logits, whitened)
-        if held_out_folds(self.labels) is None:
+        if self.splits is None:
             if self.discriminant:
                 chosen = replace(chosen, weights=_ONE_SHOT_WEIGHTS)
         elif logits.size <= LARGE:  # fits of larger tasks would take minutes
@@ -209,7 +219,8 @@ class RefinerFitter:
         self, logits: np.ndarray, anchor_logits: np.ndarray, regularization: Regularization
     ) -> float:
         """Mean cross-entropy of the images by refiners that were fitted without them."""
-        refined = held_out_logits(logits, self.labels, anchor_logits, regularization)
+        assert self.splits is not None
+        refined = held_out_logits(logits, self.labels, anchor_logits, regularization, self.splits)
         refined += log_shares(self.labels, logits.shape[1])
         return float(mean_losses(refined, self.labels))
 

@@ -78,7 +78,8 @@ def _equal(images: LabelledImages) -> tuple[_Pairs, _Pairs]:
 
 
 def without_known(images: LabelledImages, known: LabelledImages) -> LabelledImages:
-    """The images that are equal to none of the known ones."""
+    """The images that are equal to none of the known ones, and of none of their groups."""
+    images = images.without_groups_of(known)
     keys = _contents([*known.images, *images.images])
     seen = set(keys[: len(known)]) - {None}
     new = [key not in seen for key in keys[len(known) :]]

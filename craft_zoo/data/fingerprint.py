@@ -37,6 +37,8 @@ def _add(digest: hashlib._Hash, part: LabelledImages) -> None:
     digest.update(np.ascontiguousarray(part.labels, dtype="<i8").tobytes())
     for image in part.images:
         digest.update(describe(image))
+    if part.groups is not None:
+        digest.update(json.dumps(part.groups.tolist()).encode())
 
 
 def describe(image: ImageSource) -> bytes:

@@ -33,11 +33,12 @@ from craft_zoo.data.splits import SPLIT_NAMES, find_splits, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.files import expanded
+from craft_zoo.groups import as_groups
 
 if TYPE_CHECKING:
     import datasets
 
-_OPTIONS = ("config", "image", "label", "train", "val", "test")
+_OPTIONS = ("config", "image", "label", "group", "train", "val", "test")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _TIMEOUT = 10.0  # seconds, timeout of the hub
 
@@ -46,10 +47,11 @@ _TIMEOUT = 10.0  # seconds, timeout of the hub
 def load_hugging_face(spec: DatasetSpec) -> Dataset:
     """hf:NAME: a data set of the Hugging Face hub, or a local path that ``datasets`` can read.
 
-    Options follow a comma: ``hf:NAME,config=NAME,image=COLUMN,label=COLUMN,train=SPLIT,val=SPLIT,
-    test=SPLIT``. By default, columns are found by their types, and splits by the names train, val
-    or validation, and test. Without a test split, the validation split is used for testing, or
-    else one half of each class of the training split. Images are decoded when they are opened.
+    Options follow a comma: ``hf:NAME,config=NAME,image=COLUMN,label=COLUMN,group=COLUMN,
+    train=SPLIT,val=SPLIT,test=SPLIT``. By default, columns of images and labels are found by their
+    types, and splits by the names train, val or validation, and test. Without a test split, the
+    validation split is used for testing, or else one half of each class of the training split.
+    Images are decoded when they are opened.
 
     Raises:
         CraftZooError: the package ``datasets``, a column, a split or a label is missing, or the hub
@@ -72,8 +74,10 @@ def load_hugging_face(spec: DatasetSpec) -> Dataset:
     keys, words = _name_classes(list(parts.values()), name, spec.classnames_file)
     number = {key: i for i, key in enumerate(keys)}
     found = {
-        part: LabelledImages(images, np.array([number[label] for label in labels], np.int64))
-        for part, (images, labels, _) in parts.items()
+        part: LabelledImages(
+            one.images, np.array([number[label] for label in one.labels], np.int64), one.groups
+        )
+        for part, one in parts.items()
     }
     train, val, test = three_splits(found, keys, spec.split_seed)
     path = expanded(name)
@@ -160,11 +164,12 @@ class HubImage(DerivedImage):
 
 
 class _Split(NamedTuple):
-    """The labelled images of a split, and the names of a ClassLabel column."""
+    """The labelled images of a split, the names of a ClassLabel column, and the images' groups."""
 
     images: list[HubImage]
     labels: list[str]
     names: list[str] | None
+    groups: np.ndarray | None
 
 
 def _read_split(
@@ -174,7 +179,10 @@ def _read_split(
 
     image = _find_column(split, "image", datasets.Image, options, name)
     label = _find_column(split, "label", datasets.ClassLabel, options, name)
-    cells = split.select_columns([label]).with_format("arrow")[:].column(0).to_pylist()
+    cells = _cells(split, label)
+    groups = None
+    if "group" in options:
+        groups = as_groups(_cells(split, _existing(split, options["group"], name)), len(split))
     feature = split.features[label]
     names = list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
     if names is None:
@@ -191,7 +199,13 @@ def _read_split(
             images.append(HubImage(column, row))
         else:
             skipped.add(f"image {row} of {name} has no label", "give it one")
-    return _Split(images, [one for one in labels if one], names)
+    if groups is not None:
+        groups = groups[[bool(one) for one in labels]]
+    return _Split(images, [one for one in labels if one], names, groups)
+
+
+def _cells(split: datasets.Dataset, column: str) -> list[Any]:
+    return split.select_columns([column]).with_format("arrow")[:].column(0).to_pylist()
 
 
 def _parse(argument: str) -> tuple[str, dict[str, str]]:
@@ -286,11 +300,8 @@ def _find_column(
 ) -> str:
     wanted = options.get(option)
     if wanted is not None:
-        if wanted not in split.features:
-            raise CraftZooError(
-                f"{name} has no column {wanted!r}: choose from {', '.join(split.features)}"
-            )
-        if option == "image" and not isinstance(split.features[wanted], kind):
+        feature = split.features[_existing(split, wanted, name)]
+        if option == "image" and not isinstance(feature, kind):
             raise CraftZooError(f"column {wanted!r} of {name} holds no images: name another")
         return wanted
     found = [column for column, feature in split.features.items() if isinstance(feature, kind)]
@@ -301,6 +312,15 @@ def _find_column(
             f"{option}=COLUMN ({choices})"
         )
     return found[0]
+
+
+def _existing(split: datasets.Dataset, column: str, name: str) -> str:
+    """The column, if the split has it."""
+    if column not in split.features:
+        raise CraftZooError(
+            f"{name} has no column {column!r}: choose from {', '.join(split.features)}"
+        )
+    return column
 
 
 def _name_classes(

@@ -28,18 +28,19 @@ if TYPE_CHECKING:
     import pandas
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}  # defaults; the header may show another
-_COLUMNS = ("path", "label", "split", "classname")
+_COLUMNS = ("path", "label", "split", "classname", "group")
 
 
 @register_dataset("manifest")
 def load_manifest(spec: DatasetSpec) -> Dataset:
-    """manifest:FILE: a CSV, TSV or Parquet table with columns path, label and optionally split.
+    """manifest:FILE: a CSV, TSV or Parquet table with columns path, label, perhaps split and group.
 
     Paths are relative to the file's folder. A label is a word or a whole number; an optional
     column ``classname`` has the words for it, which numbers need unless a file of class names is
     given. Splits are train, val and test, or synonyms in
     :data:`craft_zoo.data.splits.SPLIT_NAMES`. Without test rows, the val rows are used for testing;
-    without these or without the column, one half of each class is.
+    without these or without the column, one half of each class is. Images with the same text in the
+    column ``group`` are of one group, see :class:`craft_zoo.data.LabelledImages`.
 
     Raises:
         CraftZooError: the file or an image is missing, a row or column is invalid, or a class has
@@ -249,5 +250,6 @@ def _split(rows: list[dict[str, str]], classes: list[str]) -> dict[str, Labelled
     for split in dict.fromkeys(row["split"] for row in rows):
         mine = [row for row in rows if row["split"] == split]
         labels = np.array([number[row["label"]] for row in mine], dtype=np.int64)
-        found[split] = LabelledImages([Path(row["path"]) for row in mine], labels)
+        groups = np.array([row["group"] for row in mine]) if "group" in mine[0] else None
+        found[split] = LabelledImages([Path(row["path"]) for row in mine], labels, groups)
     return found

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from craft_zoo.counts import checked_whole
+from craft_zoo.counts import checked_whole, counted
 from craft_zoo.data.copies import find_copies, warn_of_copies
 from craft_zoo.data.task import Dataset, Task
 from craft_zoo.errors import CraftZooError, CraftZooWarning
@@ -45,7 +45,8 @@ def few_shot(
     system's order. CoOp interprets seed 0 as no seed.
 
     Warns if drawn images are equal, of which :func:`craft_zoo.tune` uses one, or if files of test
-    images are copies of the drawn images' files.
+    images are copies of the drawn images' files, or test images are of groups of drawn images.
+    Validation and unused images of these groups are left out.
 
     Args:
         dataset: the data set.
@@ -75,10 +76,11 @@ def few_shot(
         return _each_class_coop(labels, count, coop, fewer)
 
     chosen = draw(whole.train.labels, shots, "shots")
-    left = whole.train.take(np.setdiff1d(np.arange(len(whole.train)), chosen))
-    pool = whole.val or left
-    val = pool.take(draw(pool.labels, min(shots, _MOST_VAL_SHOTS), "val"))
     train = whole.train.take(chosen)
+    left = whole.train.take(np.setdiff1d(np.arange(len(whole.train)), chosen))
+    left = left.without_groups_of(train)
+    pool = whole.val.without_groups_of(train) if whole.val else left
+    val = pool.take(draw(pool.labels, min(shots, _MOST_VAL_SHOTS), "val"))
     if whole is not dataset:
         kept = [whole.classnames.index(classname) for classname in dataset.classnames]
         train, val, left = (images.of_classes(kept) for images in (train, val, left))
@@ -93,6 +95,14 @@ def few_shot(
         warnings.warn(
             f"{number} of drawn training images of {printable(dataset.name)}, such as {copy} of "
             f"{original}: the accuracy includes them, remove one of the two",
+            CraftZooWarning,
+            stacklevel=2,
+        )
+    shared = len(dataset.test) - len(dataset.test.without_groups_of(train))
+    if shared:
+        warnings.warn(
+            f"{counted(shared, 'test image')} of {printable(dataset.name)} are of groups of drawn "
+            f"training images: the accuracy includes them, put each group into one split",
             CraftZooWarning,
             stacklevel=2,
         )

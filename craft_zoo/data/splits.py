@@ -10,6 +10,7 @@ import numpy as np
 from craft_zoo.data.classnames import readable
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError
+from craft_zoo.groups import divided
 from craft_zoo.seeding import generator
 
 _TEST_SHARE = 0.5
@@ -80,6 +81,8 @@ def _halve(
 ) -> tuple[LabelledImages, LabelledImages]:
     """Training and test images, each ordered by class."""
     rng = generator(seed, "split")
+    if images.groups is not None:
+        return _halve_groups(images, images.groups, classes, rng)
     train, test = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for label, name in enumerate(classes):
         pool = np.flatnonzero(images.labels == label)
@@ -92,3 +95,21 @@ def _halve(
         test.append(pool[np.sort(order[:n_test])])
         train.append(pool[np.sort(order[n_test:])])
     return images.take(np.concatenate(train)), images.take(np.concatenate(test))
+
+
+def _halve_groups(
+    images: LabelledImages, groups: np.ndarray, classes: Sequence[str], rng: np.random.Generator
+) -> tuple[LabelledImages, LabelledImages]:
+    """As :func:`_halve`, with the images of each group in one of the two."""
+    order = rng.permutation(len(images))
+    parts = np.empty(len(images), np.int64)
+    parts[order] = divided(images.labels[order], groups[order], 2)
+    for label, name in enumerate(classes):
+        if len(np.unique(parts[images.labels == label])) < 2:
+            raise CraftZooError(
+                f"class {name!r} has images of too few groups to split into training and test: add "
+                f"a column split, or images of other groups"
+            )
+    by_class = np.argsort(images.labels, kind="stable")
+    train, test = (images.take(by_class[parts[by_class] == part]) for part in (0, 1))
+    return train, test

@@ -14,6 +14,7 @@ import numpy as np
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.data.naming import check_ordered, reads_as
 from craft_zoo.errors import CraftZooError
+from craft_zoo.groups import as_groups
 from craft_zoo.printable import printable
 
 
@@ -25,13 +26,18 @@ class LabelledImages:
         images: N paths, PIL images or arrays, as :func:`craft_zoo.data.images.as_images` takes
             them.
         labels: (N,) int64, each in [0, number of classes); other whole numbers are converted.
+        groups: (N,) names of what each image shows or comes from, such as a patient, an object or
+            a video, and "" for an image that is related to no other; None: none are related. While
+            an image of a group is held out, the others of the group are too.
 
     Raises:
-        CraftZooError: labels are no whole numbers from 0, or not one for each image.
+        CraftZooError: labels are no whole numbers from 0, or labels or groups are not one for each
+            image.
     """
 
     images: Sequence[ImageSource]
     labels: np.ndarray
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.images, Sequence):
@@ -52,6 +58,8 @@ class LabelledImages:
                 f"{len(self.images)} images came with {len(self.labels)} labels: "
                 f"give one label each"
             )
+        if self.groups is not None:
+            object.__setattr__(self, "groups", as_groups(self.groups, len(self.images)))
 
     @classmethod
     def by_class(
@@ -80,18 +88,34 @@ class LabelledImages:
 
     def take(self, indices: np.ndarray) -> LabelledImages:
         """The images at ``indices``, in that order."""
-        return LabelledImages([self.images[i] for i in indices], self.labels[indices])
+        groups = None if self.groups is None else self.groups[indices]
+        return LabelledImages([self.images[i] for i in indices], self.labels[indices], groups)
 
     def __add__(self, other: LabelledImages) -> LabelledImages:
         labels = np.concatenate([self.labels, other.labels])
-        return LabelledImages([*self.images, *other.images], labels)
+        groups = None
+        if self.groups is not None or other.groups is not None:
+            groups = np.concatenate(
+                [
+                    np.full(len(each), "") if each.groups is None else each.groups
+                    for each in (self, other)
+                ]
+            )
+        return LabelledImages([*self.images, *other.images], labels, groups)
 
     def of_classes(self, labels: Sequence[int]) -> LabelledImages:
         """The images of some classes, in their order; ``labels[i]`` becomes label i."""
         kept = self.take(np.flatnonzero(np.isin(self.labels, labels)))
         new = {label: i for i, label in enumerate(labels)}
         relabelled = [new[label] for label in kept.labels.tolist()]
-        return LabelledImages(kept.images, np.array(relabelled, dtype=np.int64))
+        return LabelledImages(kept.images, np.array(relabelled, dtype=np.int64), kept.groups)
+
+    def without_groups_of(self, other: LabelledImages) -> LabelledImages:
+        """The images without those of the other images' groups."""
+        if self.groups is None or other.groups is None:
+            return self
+        known = np.isin(self.groups, other.groups) & (self.groups != "")
+        return self.take(np.flatnonzero(~known)) if known.any() else self
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,11 +12,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.local_features.registry import extract
 from craft_zoo.metrics import accuracy
 from craft_zoo.refiner.convex import fit
-from craft_zoo.refiner.folds import (
-    calibration_splits,
-    folds_leave_one_image,
-    held_out_folds,
-)
+from craft_zoo.refiner.folds import calibration_splits, held_out_splits
 from craft_zoo.refiner.selection import (
     choose_sum,
     held_out_logits,
@@ -86,7 +82,10 @@ class Expert:
 
 
 def fit_classifiers(
-    features: Sequence[np.ndarray], labels: np.ndarray, n_classes: int
+    features: Sequence[np.ndarray],
+    labels: np.ndarray,
+    n_classes: int,
+    groups: np.ndarray | None = None,
 ) -> list[Expert]:
     """Fit a classifier to each extractor's features: logistic regression plus discriminants.
 
@@ -94,24 +93,25 @@ def fit_classifiers(
         features: (N, F) of each extractor.
         labels: (N,) int64, with every class among them.
         n_classes: C.
+        groups: (N,) see :func:`craft_zoo.refiner.held_out_folds`.
     """
     nothing = np.zeros((len(labels), n_classes), np.float32)
+    splits = held_out_splits(labels, groups)
+    for_scale = calibration_splits(labels, groups) if splits and len(splits) == 2 else None
     experts = []
     for each in features:
         deviation = each.std(axis=0)
         scale = np.maximum(deviation, max(_LEAST_DEVIATION * float(deviation.mean()), 1e-12))
         x = ((each - each.mean(axis=0)) / scale).astype(np.float32)
-        regularization = choose_sum(nothing, labels, x)
+        regularization = choose_sum(nothing, labels, x, groups)
         refiner = fit(nothing, labels, x, regularization=regularization)
         weight = refiner.weight[n_classes:]
         weight = (weight - weight.mean(axis=0)) / scale[:, None]  # a refiner centres its input
         bias = refiner.bias - each.mean(axis=0) @ weight
-        held_out = calibration = None
-        if held_out_folds(labels) is not None:
-            held_out = held_out_logits(nothing, labels, x, regularization)
-        if folds_leave_one_image(labels):
-            splits = calibration_splits(labels)
-            calibration = held_out_logits(nothing, labels, x, regularization, splits)
+        held_out, calibration = (
+            None if each is None else held_out_logits(nothing, labels, x, regularization, each)
+            for each in (splits, for_scale)
+        )
         experts.append(Expert(weight, bias, held_out, calibration))
     return experts
 

@@ -29,7 +29,10 @@ def local(problem: Problem) -> Iterator[Step]:
     """A classifier on features that this machine computes (setting local): queries no model."""
     spec = problem.config.local or DEFAULT_FEATURES
     experts = fit_classifiers(
-        extract(spec, problem.images), problem.labels, len(problem.box.classnames)
+        extract(spec, problem.images),
+        problem.labels,
+        len(problem.box.classnames),
+        problem.groups,
     )
     _, classifier, _ = fused(spec, experts, problem.labels)
     learnt = accuracy(classifier.logits(problem.images), problem.labels)

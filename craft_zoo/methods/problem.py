@@ -41,6 +41,8 @@ class Problem:
         name: name of the data set, without its folder. Only a method whose published settings
             differ by data set may use it.
         template: the initial prompt.
+        groups: (N,) group of each image, see :class:`craft_zoo.data.LabelledImages`; None: the
+            images are unrelated.
     """
 
     vlm: VLM
@@ -55,6 +57,7 @@ class Problem:
     views: Sequence[ImageSet] = ()
     name: str = ""
     template: str = as_template(DEFAULT_INIT)
+    groups: np.ndarray | None = None
 
     @property
     def initial_prompt(self) -> Prompt:
@@ -191,6 +194,7 @@ class Problem:
             views=views,
             name=name,
             template=prompt,
+            groups=shots.groups,
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from craft_zoo.craft import Step
 from craft_zoo.errors import CraftZooError
+from craft_zoo.groups import groups_of_classes
 from craft_zoo.methods.problem import Problem
 from craft_zoo.methods.registry import register_method
 from craft_zoo.methods.white_box import LinearProbe, local_model
@@ -65,13 +66,15 @@ def check_sells_vectors(problem: Problem, white_box: str) -> None:
 
 def _fitted(problem: Problem) -> Iterator[Step]:
     features, labels = problem.vlm.features(problem.images), problem.labels
-    probe = fit_vectors(features, labels, len(problem.box.classnames))
+    probe = fit_vectors(features, labels, len(problem.box.classnames), problem.groups)
     solution = LinearProbe(problem.initial_prompt, probe, vlm=problem.vlm)
     nothing = np.zeros((len(features), probe.n_classes), np.float32)
     yield Step(0, solution, train_accuracy=accuracy(probe.refine(nothing, features), labels))
 
 
-def fit_vectors(features: np.ndarray, labels: np.ndarray, n_classes: int) -> ConvexRefiner:
+def fit_vectors(
+    features: np.ndarray, labels: np.ndarray, n_classes: int, groups: np.ndarray | None = None
+) -> ConvexRefiner:
     """Fit the better of shrinkage discriminant analysis and logistic regression.
 
     They are compared by the number of held-out images that they classify correctly, then by their
@@ -82,6 +85,7 @@ def fit_vectors(features: np.ndarray, labels: np.ndarray, n_classes: int) -> Con
         features: (N, dim) vectors of images.
         labels: (N,) int64, with every class among them.
         n_classes: C.
+        groups: (N,) see :func:`craft_zoo.refiner.held_out_folds`.
 
     Returns:
         A refiner of logits that are all 0, for which the vectors take the place of anchors.
@@ -90,11 +94,11 @@ def fit_vectors(features: np.ndarray, labels: np.ndarray, n_classes: int) -> Con
     from sklearn.linear_model import LogisticRegression
 
     candidates = [LogisticRegression(C=strength, max_iter=500) for strength in _STRENGTHS]
-    if np.bincount(labels).min() >= _FEWEST:
+    if groups_of_classes(labels, groups).min() >= _FEWEST:
         candidates.append(LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))
     # A refiner centres its input, and classifiers are fitted to what they will be given.
     x = (features - features.mean(axis=-1, keepdims=True)).astype(np.float64)
-    splits = held_out_splits(labels)
+    splits = held_out_splits(labels, groups)
     best = candidates[0]
     if splits is not None:
         best = max(candidates, key=lambda each: _held_out(each, x, labels, splits, n_classes))

@@ -79,7 +79,7 @@ def linear_probe(problem: Problem) -> Iterator[Step]:
     vlm = local_model(problem)
     features = vlm.features(problem.images)
     nothing = np.zeros((len(features), len(problem.box.classnames)), dtype=np.float32)
-    regularization = choose_regularization(nothing, problem.labels, features)
+    regularization = choose_regularization(nothing, problem.labels, features, problem.groups)
     probe = fit(nothing, problem.labels, features, regularization=regularization)
     solution = LinearProbe(problem.box.initial_context, probe, vlm=vlm)
     yield Step(

@@ -20,7 +20,9 @@ LARGE = 2**20  # logits of the largest task of which all are used
 _SAMPLE = 2**17  # maximum number of logits of a sample
 _IMAGES = 16  # images of each class that a sample may have, for any number of classes
 
-Choice = Callable[[np.ndarray, np.ndarray, np.ndarray | None], tuple[Regularization, ...]]
+Choice = Callable[
+    [np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None], tuple[Regularization, ...]
+]
 
 
 def on_sample_if_large(choose: Choice) -> Choice:
@@ -36,17 +38,21 @@ def on_sample_if_large(choose: Choice) -> Choice:
     therefore divided by the ratios of the numbers of images and of the mean squared lengths.
 
     Args:
-        choose: a function of logits (N, C), labels (N,) and anchor logits (N, M) or None.
+        choose: a function of logits (N, C), labels (N,), anchor logits (N, M) or None, and groups
+            (N,) or None.
     """
 
     @functools.wraps(choose)
     def chosen(
-        logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
+        logits: np.ndarray,
+        labels: np.ndarray,
+        anchors: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
     ) -> tuple[Regularization, ...]:
         # Where nothing can be held out, there is no grid.
-        if logits.size <= LARGE or held_out_folds(labels) is None:
-            return choose(logits, labels, anchors)
-        sample = draw_sample(logits, labels, anchors)
+        if logits.size <= LARGE or held_out_folds(labels, groups) is None:
+            return choose(logits, labels, anchors, groups)
+        sample = draw_sample(logits, labels, anchors, groups)
         warnings.warn(
             f"the task has {len(labels):,} images of {logits.shape[1]:,} classes: the refiner's "
             f"regularization is chosen on {len(sample.labels):,} images of "
@@ -54,7 +60,7 @@ def on_sample_if_large(choose: Choice) -> Choice:
             CraftZooWarning,
             stacklevel=1,
         )
-        of_sample = choose(sample.logits, sample.labels, sample.anchors)
+        of_sample = choose(sample.logits, sample.labels, sample.anchors, sample.groups)
         factor = sample.penalty_factor
         return tuple(replace(each, penalty=each.penalty * factor) for each in of_sample)
 
@@ -68,6 +74,7 @@ class Sample(NamedTuple):
         logits: (n, c) of the classes.
         labels: (n,) int64, among the c classes.
         anchors: (n, M) logits of the anchors; None: there are none.
+        groups: (n,) see :func:`held_out_folds`; None: the images are unrelated.
         places: index of the (n, c) among (N, C), as from :func:`numpy.ix_`.
         penalty_factor: ratio of the task's penalty to the sample's; see on_sample_if_large.
     """
@@ -75,11 +82,17 @@ class Sample(NamedTuple):
     logits: np.ndarray
     labels: np.ndarray
     anchors: np.ndarray | None
+    groups: np.ndarray | None
     places: tuple[np.ndarray, ...]
     penalty_factor: float
 
 
-def draw_sample(logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None) -> Sample:
+def draw_sample(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    anchors: np.ndarray | None,
+    groups: np.ndarray | None = None,
+) -> Sample:
     """The sample of a large task; the arguments are those of :func:`on_sample_if_large`."""
     rows, classes = _sample(labels, logits.shape[1])
     places = np.ix_(rows, classes)
@@ -87,7 +100,8 @@ def draw_sample(logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | No
     fewer = len(rows) * _squared_length(logits[places], some)
     factor = fewer / (len(labels) * _squared_length(logits, anchors))
     of_classes = np.searchsorted(classes, labels[rows])
-    return Sample(logits[places], of_classes, some, places, factor)
+    of_rows = None if groups is None else groups[rows]
+    return Sample(logits[places], of_classes, some, of_rows, places, factor)
 
 
 def _squared_length(logits: np.ndarray, anchors: np.ndarray | None) -> float:

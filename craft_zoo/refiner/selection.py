@@ -42,7 +42,10 @@ _ONE_SHOT_VARIANCE = 30.0  # maximum; see _one_shot_variance
 
 
 def choose_regularization(
-    logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
+    logits: np.ndarray,
+    labels: np.ndarray,
+    anchors: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Regularization:
     """The logistic regression with the least held-out cross-entropy; min(4, shots) folds.
 
@@ -50,12 +53,16 @@ def choose_regularization(
         logits: (N, C) logits of the classes.
         labels: (N,) int64.
         anchors: (N, M) logits of the anchors.
+        groups: (N,) see :func:`held_out_folds`.
     """
-    return _choose_alone(logits, labels, anchors)[0]
+    return _choose_alone(logits, labels, anchors, groups)[0]
 
 
 def choose_sum(
-    logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
+    logits: np.ndarray,
+    labels: np.ndarray,
+    anchors: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Regularization:
     """The sum of logits, logistic regression and discriminants with the least held-out loss.
 
@@ -68,15 +75,16 @@ def choose_sum(
         logits: (N, C) logits of the classes.
         labels: (N,) int64.
         anchors: (N, M) logits of the anchors.
+        groups: (N,) see :func:`held_out_folds`.
     """
-    return choose_both(logits, labels, anchors)[0]
+    return choose_both(logits, labels, anchors, groups)[0]
 
 
 @on_sample_if_large
 def _choose_alone(
-    logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
+    logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None, groups: np.ndarray | None
 ) -> tuple[Regularization, ...]:
-    splits = held_out_splits(labels)
+    splits = held_out_splits(labels, groups)
     if splits is None:
         return (_one_shot(labels, logits.shape[1], anchors),)
     grid = _Grid(logits, labels, features(logits, anchors), splits, _PENALTIES)
@@ -85,11 +93,11 @@ def _choose_alone(
 
 @on_sample_if_large
 def choose_both(
-    logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None = None
+    logits: np.ndarray, labels: np.ndarray, anchors: np.ndarray | None, groups: np.ndarray | None
 ) -> tuple[Regularization, ...]:
     """Results of :func:`choose_sum` and :func:`choose_regularization`, by one cross-validation."""
     n_classes = logits.shape[1]
-    splits = held_out_splits(labels)
+    splits = held_out_splits(labels, groups)
     if splits is None:
         variance = _one_shot_variance(logits, anchors is not None)
         summed = Regularization(1 / (len(labels) * variance))
@@ -101,8 +109,8 @@ def choose_both(
     chosen = replace(chosen, shrinkage=shrinkage)
     parts = np.stack(
         [
-            held_out_logits(logits, labels, anchors, chosen),
-            held_out_logits(logits, labels, anchors, replace(chosen, weights=(0.0, 0.0, 1.0))),
+            held_out_logits(logits, labels, anchors, each, splits)
+            for each in (chosen, replace(chosen, weights=(0.0, 0.0, 1.0)))
         ]
     )
     # The mean of the prior: equal weights of both classifiers for many images. From few images,
@@ -125,7 +133,7 @@ def held_out_logits(
     labels: np.ndarray,
     anchors: np.ndarray | None,
     regularization: Regularization,
-    splits: Splits | None = None,
+    splits: Splits,
 ) -> np.ndarray:
     """(N, C) logits of each image, refined by a refiner that was fitted without its fold.
 
@@ -133,13 +141,11 @@ def held_out_logits(
 
     Args:
         logits: (N, C) logits of the classes.
-        labels: (N,) int64, of which the folds can be made.
+        labels: (N,) int64.
         anchors: (N, M) logits of the anchors.
         regularization: of the refiners.
-        splits: the folds; None: those of :func:`held_out_splits`.
+        splits: the folds, as from :func:`held_out_splits`.
     """
-    splits = held_out_splits(labels) if splits is None else splits
-    assert splits is not None
     refined = np.zeros(logits.shape, np.float32)
     for kept, held in splits:
         of_kept, of_held = (None, None) if anchors is None else (anchors[kept], anchors[held])
@@ -159,6 +165,7 @@ def calibration_scale(
     anchors: np.ndarray | None,
     regularization: Regularization,
     local: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> float:
     """Factor that gives the logits of two images a class the size of their evidence; else 1.
 
@@ -173,14 +180,17 @@ def calibration_scale(
         regularization: of the refiner.
         local: (N, C) logits of a local classifier that are added to the refiner's, by the splits
             of :func:`calibration_splits`; None: there is none.
+        groups: (N,) see :func:`held_out_folds`.
     """
-    if not folds_leave_one_image(labels):
+    if not folds_leave_one_image(labels, groups):
         return 1.0
     if logits.size > LARGE:
-        logits, labels, anchors, places, factor = draw_sample(logits, labels, anchors)
+        logits, labels, anchors, groups, places, factor = draw_sample(
+            logits, labels, anchors, groups
+        )
         regularization = replace(regularization, penalty=regularization.penalty / factor)
         local = None if local is None else local[places]
-    splits = calibration_splits(labels)
+    splits = calibration_splits(labels, groups)
     if splits is None:
         return 1.0
     refined = held_out_logits(logits, labels, anchors, regularization, splits)

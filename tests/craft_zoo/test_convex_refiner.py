@@ -27,7 +27,7 @@ from craft_zoo.refiner import (
 )
 from craft_zoo.refiner.convex import Scaling, features, solve_path
 from craft_zoo.refiner.discriminant import SHRINKAGES, discriminants
-from craft_zoo.refiner.folds import calibration_splits
+from craft_zoo.refiner.folds import calibration_splits, held_out_splits
 from craft_zoo.refiner.prior import log_prior, read_prior
 
 
@@ -225,7 +225,7 @@ def test_a_single_image_of_a_class_stays_in_every_fold() -> None:
     # With one class of three, the held-out images say nothing of the other two.
     assert held_out_folds(np.array([0, 0, 0, 1, 2])) is None
     logits = np.random.default_rng(0).standard_normal((10, 3)).astype(np.float32)
-    refined = held_out_logits(logits, labels, None, Regularization(0.1))
+    refined = held_out_logits(logits, labels, None, Regularization(0.1), held_out_splits(labels))
     assert not refined[9].any()
     kept = folds != 1
     refiner = fit(logits[kept], labels[kept], regularization=Regularization(0.1))
