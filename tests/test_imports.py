@@ -31,7 +31,7 @@ ALLOWED = {
     "craft_zoo.client": (*BASICS, "blackbox", "protocol", "data", "optimizers.option"),
     "craft_zoo.openclip": (*BASICS, "blackbox", "data", "mini"),
     "craft_zoo.blackbox": (*BASICS, "data", "mini", "openclip", "client", "optimizers.plugins"),
-    "craft_zoo.refiner": (*BASICS, "losses"),
+    "craft_zoo.refiner": (*BASICS, "groups", "losses"),
     "craft_zoo.prompts": (*BASICS, "blackbox", "optimizers", "data"),
     "craft_zoo.craft": (
         *BASICS,
