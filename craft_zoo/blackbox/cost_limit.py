@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Literal
 
-from craft_zoo.blackbox.usage import Price, Usage
+from craft_zoo.blackbox.usage import Price, Usage, exact_amount
 from craft_zoo.errors import CraftZooError
 
 
@@ -80,9 +80,11 @@ class CostLimit:
             )
         if exceeded == "cost":
             assert self.price is not None
+            assert self._max_cost is not None
             raise CraftZooError(
-                f"{_in_words(more)} would cost {self.price.cost(more):g} and exceed the limit of "
-                f"{self._max_cost:g} ({self.cost:g} spent): raise max_cost (--max-cost)"
+                f"{_in_words(more)} would cost {exact_amount(self.price.cost(more))} and exceed "
+                f"the limit of {exact_amount(self._max_cost)} ({exact_amount(self.cost)} spent): "
+                f"raise max_cost (--max-cost)"
             )
 
     def charge(self, more: Usage) -> None:

@@ -163,3 +163,8 @@ class Price:
 def amount(cost: float) -> str:
     """An amount of money to two decimals, or "less than 0.01"."""
     return "less than 0.01" if 0 < cost < 0.005 else f"{cost:,.2f}"
+
+
+def exact_amount(cost: float) -> str:
+    """An amount of money with all its decimals, which a message compares with a limit."""
+    return f"{cost:,.9f}".rstrip("0").removesuffix(".")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from craft_zoo.blackbox import VLM, CostLimit, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
-from craft_zoo.blackbox.usage import amount
+from craft_zoo.blackbox.usage import amount, exact_amount
 from craft_zoo.client.prices import price_of
 from craft_zoo.console import say
 from craft_zoo.counts import counted
@@ -199,8 +199,8 @@ def check_limits(
     if exceeded == "cost":
         assert price is not None
         raise CraftZooError(
-            f"the command may cost {price.cost(usage):,.2f}, more than --max-cost "
-            f"{options.max_cost:g}: raise that or {mend}"
+            f"the command may cost {exact_amount(price.cost(usage))}, more than --max-cost "
+            f"{exact_amount(options.max_cost)}: raise that or {mend}"
         )
 
 

@@ -87,7 +87,8 @@ def test_a_budget_without_room_for_a_generation_is_refused_before_the_model_is_o
     ("more", "sentence"),
     [
         (("--max-predictions", 2999), "may ask for 3,012 predictions, more than --max-pre"),
-        (("--price", 1, "--max-cost", 2.9), "may cost 3.01, more than --max-cost 2.9"),
+        (("--price", 1, "--max-cost", 2.9), "may cost 3.012, more than --max-cost 2.9"),
+        (("--price", 0.001, "--max-cost", 0.003), "may cost 0.003012, more than --max-cost 0.003"),
         (("--optimizer", "cma:popsize=501"), "smaller than one generation"),
         (("--budget", 20, "--optimizer", "cma"), "smaller than one generation"),
     ],
