@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from craft_zoo.client.retrying import Damaged, Transient, seconds_of
@@ -24,6 +24,13 @@ _SLACK = 2**20  # bytes allowed beyond the expected size, for error messages and
 _SLOWEST = 2e4  # bytes a second; the time-out allows for sending requests at this rate
 _TOO_LONG = 2  # attempts after which an overlong or compressed answer is a permanent failure
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
+_SLOW = frozenset({"ReadTimeout", "WriteTimeout", "PoolTimeout"})  # a connection existed
+_UNSENT = frozenset(
+    {
+        *("ConnectError", "ConnectTimeout", "ProxyError"),
+        *("PoolTimeout", "WriteTimeout", "WriteError"),
+    }
+)
 _CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
 
 
@@ -81,7 +88,6 @@ class Http:
         if not timeout > 0:
             raise CraftZooError(f"the time-out must be more than 0 s, not {timeout:g}")
         self._headers, self._timeout, self._transport = headers, timeout, transport
-        self._connect_seconds = min(_CONNECT_SECONDS, timeout)
         self._heard = False  # whether this server has ever answered
         self.reconnect()
 
@@ -133,20 +139,18 @@ class Http:
                     if len(received) > limit:
                         reason = f"it sends more than the {limit:,} bytes that were expected"
                         raise Damaged(reason, attempts=_TOO_LONG, billed=True)
-        except httpx.TimeoutException as error:
-            if time.monotonic() - began >= allowed:
+        except httpx.HTTPError as error:
+            late = isinstance(error, httpx.TimeoutException)
+            if late and time.monotonic() - began >= allowed:
                 reason = f"its answer was incomplete after {allowed:.0f} s"
                 raise Transient(reason, billed=True) from None
-            self._failed(error)
-        except httpx.HTTPError as error:
-            self._failed(error)
+            raise connection_failure(self.url, error, self._timeout, heard=self._heard) from None
         except (httpx.InvalidURL, UnicodeError) as error:  # the latter for the host name
             raise CraftZooError(f"{self.url} is not a URL ({_reason(error)}): check it") from None
         found = {name.lower(): value for name, value in response.headers.items()}
-        if "location" in found and 300 <= response.status_code < 400:
-            raise CraftZooError(
-                f"{self.url} redirects to {sentence(found['location'])}: use that address"
-            )
+        redirected = redirection(self.url, response.status_code, found)
+        if redirected is not None:
+            raise redirected
         return Answer(response.status_code, found, bytes(received))
 
     def reconnect(self) -> None:
@@ -165,67 +169,113 @@ class Http:
             self.reconnect()
             raise
 
-    def _failed(self, error: httpx.HTTPError) -> NoReturn:
-        """Raise the error for a connection that was refused, broken or violates the protocol."""
-        import httpx
-
-        if isinstance(error, httpx.LocalProtocolError):  # its text quotes headers with keys
-            raise CraftZooError(
-                f"a request to {self.url} cannot be sent, as HTTP does not allow one of its "
-                f"headers: check the key"
-            ) from None
-        fault = _certificate_fault(error)
-        if fault is not None:
-            raise CraftZooError(
-                f"the certificate of {self.url} cannot be trusted ({fault}): check the address and "
-                f"this machine's clock, or name the owner's authority in SSL_CERT_FILE"
-            ) from None
-        if isinstance(error, httpx.ConnectTimeout):
-            reason = f"no connection in {self._connect_seconds:g} s"
-        elif isinstance(error, httpx.TimeoutException):
-            reason = f"no answer in {self._timeout:g} s"
-        else:
-            reason = _reason(error)
-        slow = httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout  # a connection existed
-        unsent = (
-            *(httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError),
-            *(httpx.PoolTimeout, httpx.WriteTimeout, httpx.WriteError),
-        )
-        raise Transient(
-            reason,
-            unheard=not (self._heard or isinstance(error, slow)),
-            billed=not isinstance(error, unsent),
-        ) from None
-
     def _new_client(self) -> httpx.Client:
         import httpx
 
         from craft_zoo.client.deadlines import keep_deadlines
 
-        try:
+        with reading_environment(self.url):
             client = httpx.Client(
                 headers={"Accept-Encoding": "identity", **self._headers},
-                timeout=httpx.Timeout(self._timeout, connect=self._connect_seconds),
+                timeout=timeouts(self._timeout),
                 # Callers limit concurrency; waiting for a limit here would count as a time-out.
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
                 transport=self._transport,
             )
             keep_deadlines(client)
             return client
-        except OSError as error:
-            raise CraftZooError(
-                f"the CA certificates for checking {self.url} cannot be read "
-                f"({_reason(error)}): check {_variables(_CERTIFICATES)}"
-            ) from None
-        except ImportError:
-            raise CraftZooError(
-                f"the SOCKS proxy for {self.url} needs the package socksio: "
-                f"pip install 'httpx[socks]', or change {_variables(_PROXIES)}"
-            ) from None
-        except (ValueError, httpx.InvalidURL):  # their texts may contain the proxy's password
-            raise CraftZooError(
-                f"the address of the proxy for {self.url} is invalid: check {_variables(_PROXIES)}"
-            ) from None
+
+
+def timeouts(seconds: float) -> httpx.Timeout:
+    """The time-outs of each wait, of which that for a connection is no longer than 10 s."""
+    import httpx
+
+    return httpx.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds))
+
+
+@contextmanager
+def reading_environment(url: str) -> Iterator[None]:
+    """Explain why an httpx client cannot be made in the context.
+
+    Args:
+        url: the server, for messages.
+
+    Raises:
+        CraftZooError: the environment names a proxy or certificates that cannot be used.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CraftZooError(
+            f"the CA certificates for checking {url} cannot be read "
+            f"({_reason(error)}): check {_variables(_CERTIFICATES)}"
+        ) from None
+    except ImportError:
+        raise CraftZooError(
+            f"the SOCKS proxy for {url} needs the package socksio: "
+            f"pip install 'httpx[socks]', or change {_variables(_PROXIES)}"
+        ) from None
+    except Exception as error:
+        if not isinstance(error, ValueError) and "InvalidURL" not in _kinds(error):
+            raise
+        # Its text may contain the proxy's password.
+        raise CraftZooError(
+            f"the address of the proxy for {url} is invalid: check {_variables(_PROXIES)}"
+        ) from None
+
+
+def redirection(url: str, status: int, headers: Mapping[str, str]) -> CraftZooError | None:
+    """The error for a response that is a redirection; None: it is none.
+
+    It is not followed, as images and keys are for the address that was named alone, and as POST
+    would become GET.
+    """
+    location = headers.get("location")
+    if location is None or not 300 <= status < 400:
+        return None
+    return CraftZooError(f"{url} redirects to {sentence(location)}: use that address")
+
+
+def connection_failure(
+    url: str, error: Exception, timeout: float, *, heard: bool
+) -> Transient | CraftZooError:
+    """The exception for a connection that was refused, broken or violates the protocol.
+
+    Args:
+        url: the server.
+        error: raised by httpx, or by httpx2, OpenAI's client's successor of it with the same names.
+        timeout: see :func:`timeouts`.
+        heard: whether the server has ever answered.
+    """
+    kinds = _kinds(error)
+    if "LocalProtocolError" in kinds:  # its text quotes headers with keys
+        return CraftZooError(
+            f"a request to {url} cannot be sent, as HTTP does not allow one of its headers: check "
+            f"the key"
+        )
+    fault = _certificate_fault(error)
+    if fault is not None:
+        return CraftZooError(
+            f"the certificate of {url} cannot be trusted ({fault}): check the address and this "
+            f"machine's clock, or name the owner's authority in SSL_CERT_FILE"
+        )
+    if "ConnectTimeout" in kinds:
+        reason = f"no connection in {timeouts(timeout).connect:g} s"
+    elif "TimeoutException" in kinds:
+        reason = f"no answer in {timeout:g} s"
+    else:
+        reason = _reason(error)
+    return Transient(
+        reason,
+        attempts=_TOO_LONG if "DecodingError" in kinds else None,
+        unheard=not heard and kinds.isdisjoint(_SLOW | {"DecodingError"}),
+        billed=kinds.isdisjoint(_UNSENT),
+    )
+
+
+def _kinds(error: Exception) -> set[str]:
+    """Names of an exception's class and of those that it is derived from."""
+    return {kind.__name__ for kind in type(error).__mro__}
 
 
 def checked_key(key: str | None, variable: str) -> str:

@@ -11,7 +11,15 @@ from typing import Any, ClassVar
 
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import status_failure, useless
-from craft_zoo.client.http import checked_key, checked_url, message_of
+from craft_zoo.client.http import (
+    checked_key,
+    checked_url,
+    connection_failure,
+    message_of,
+    reading_environment,
+    redirection,
+    timeouts,
+)
 from craft_zoo.client.questions import QuestionService, request_usage
 from craft_zoo.client.retrying import Transient, seconds_of
 from craft_zoo.client.services import OpenAIOptions
@@ -21,6 +29,13 @@ from craft_zoo.protocol import IDEMPOTENCY_HEADER
 
 KEY = "OPENAI_API_KEY"
 _LOG = logging.getLogger("craft_zoo.blackbox")
+# OpenAI's sentence, which litellm quotes without its code (Google's begins alike, and is about
+# requests a minute), and litellm's own on the budget of a key, a team or a user.
+_NO_QUOTA = re.compile(
+    r"exceeded your current quota(?!.*rate-limit)"
+    r"|budget has been exceeded|exceeded ?budget|over budget|crossed budget",
+    re.IGNORECASE | re.DOTALL,
+)
 _TOO_SHORT = "output limit was reached"  # of OpenAI's models that think
 
 
@@ -66,8 +81,15 @@ class OpenAIClient:
         self._unbilled = threading.Lock()  # held once an answer without usage was warned of
         self._changes: dict[str, Any] = {}  # of arguments that the service has rejected
         # Retries are made by craft_zoo.client.Retrying, which an interruption ends at once.
+        with reading_environment(url or "OpenAI"):
+            connections = openai.DefaultHttpxClient(follow_redirects=False)
+        waits: Any = timeouts(timeout)  # of httpx, which the client takes as well as httpx2's
         self.client = openai.OpenAI(
-            base_url=url, api_key=key or "none", timeout=timeout, max_retries=0
+            base_url=url,
+            api_key=key or "none",
+            timeout=waits,
+            max_retries=0,
+            http_client=connections,
         )
 
     def poster(self, path: str) -> Callable[..., Any]:
@@ -107,23 +129,28 @@ class OpenAIClient:
             answer = create(**sent, extra_headers={IDEMPOTENCY_HEADER: key})
             self._answered = True
             body = json.loads(answer.content)
-        except openai.APITimeoutError:
-            raise Transient(f"no answer in {self._timeout:g} s", billed=True) from None
         except openai.APIConnectionError as error:
-            raise self._disconnected(error) from None
+            cause, url = error.__cause__, self._address
+            if not isinstance(cause, Exception):
+                cause = error
+            raise connection_failure(url, cause, self._timeout, heard=self._answered) from None
         except openai.APIStatusError as error:
             self._answered = True
-            after = seconds_of(error.response.headers.get("retry-after"))
+            headers = error.response.headers
+            redirected = redirection(self._address, error.status_code, headers)
+            if redirected is not None:
+                raise redirected from None
+            after = seconds_of(headers.get("retry-after"))
             said = message_of(error.body) or sentence(error.message, 300)
             raise self._refused(error.status_code, error.code, said, sent, after) from None
         except (ValueError, RecursionError):
             raise useless("its answer is no JSON") from None
         if not isinstance(body, dict):
             raise useless("its answer is no JSON object")
-        if isinstance(fault := body.get("error"), dict) and not body.get("choices"):  # OpenRouter
-            code = fault.get("code")
+        if (found := _fault_in(body)) is not None:
+            code = found["error"].get("code")
             status = code if isinstance(code, int) and 400 <= code < 600 else 502
-            raise self._refused(status, code, message_of(body), sent)
+            raise self._refused(status, code, message_of(found), sent)
         return body
 
     def usage(self, body: dict[str, Any], estimate: Callable[[], Usage]) -> Usage:
@@ -144,17 +171,15 @@ class OpenAIClient:
         if self._unbilled.acquire(blocking=False):
             _LOG.warning("%s does not say its usage, so that tokens are estimates", self.who)
 
-    def _disconnected(self, error: Exception) -> Transient:
-        cause = error.__cause__ or error
-        kind = type(cause).__name__
-        unsent = kind in ("ConnectError", "ConnectTimeout", "ProxyError", "PoolTimeout")
-        reason = sentence(str(cause) or kind, 200)
-        return Transient(reason, unheard=unsent and not self._answered, billed=not unsent)
+    @property
+    def _address(self) -> str:
+        return str(self.client.base_url).rstrip("/")
 
     def _refused(
         self, status: int, code: Any, said: str, sent: dict[str, Any], after: float = 0.0
     ) -> Exception:
-        if status == 429 and code == "insufficient_quota":
+        said_over = status in (400, 429) and not after and _NO_QUOTA.search(said)
+        if said_over or (status == 429 and code == "insufficient_quota"):
             status = 402
         elif status == 409:  # a lock, for which OpenAI's client waits too
             status = 429
@@ -184,6 +209,15 @@ class OpenAIClient:
             after=after,
             mend="raise answer_tokens" if _TOO_SHORT in said else "check model and images",
         )
+
+
+def _fault_in(body: dict[str, Any]) -> dict[str, Any] | None:
+    """What says {"error": {…}} in a response with status 200: itself, or a choice (OpenRouter)."""
+    choices = body.get("choices")
+    for each in choices if isinstance(choices, list) and choices else [body]:
+        if isinstance(each, dict) and isinstance(each.get("error"), dict):
+            return each
+    return None
 
 
 def changes(request: dict[str, Any], said: str) -> dict[str, Any]:
