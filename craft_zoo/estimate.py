@@ -15,6 +15,7 @@ on the test images is 73 % (docs/lab-notebook.md).
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -26,7 +27,7 @@ from craft_zoo.blackbox import VLM, words_before
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.copies import distinct, without_known
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.evaluation import Evaluation, evaluate
 from craft_zoo.methods import (
     find_method,
@@ -68,7 +69,9 @@ def cross_validate(vlm: VLM, task: Task, **arguments: Any) -> Iterator[Evaluatio
         )
     for fold in range(folds.max() + 1):
         kept, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        tuned = tune(vlm, replace(task, train=task.train.take(kept)), **arguments)
+        with warnings.catch_warnings():  # the run on all shots has warned of them
+            warnings.filterwarnings("ignore", ".* look like versions", CraftZooWarning)
+            tuned = tune(vlm, replace(task, train=task.train.take(kept)), **arguments)
         yield evaluate(tuned.adapter, vlm, task.train.take(held))
 
 

@@ -14,6 +14,7 @@ from craft_zoo.counts import checked_whole
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data.copies import distinct, warn_of_copies
 from craft_zoo.data.task import Dataset, Task
+from craft_zoo.data.versions import warn_of_versions
 from craft_zoo.errors import CraftZooError, check_kind
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import (
@@ -88,6 +89,7 @@ def tune(
     check_kind("callbacks", callbacks, Iterable, "[print]")
     warn_of_copies(task.train, task.name)
     task = replace(task, train=distinct(task.train))
+    warn_of_versions(task.train, task.name)
     problem = Problem.open(
         vlm,
         task.classnames,

@@ -45,11 +45,7 @@ def warn_of_copies(images: LabelledImages, name: str, *, repeated: bool = False)
 
 
 def _warn(images: LabelledImages, pairs: list[tuple[int, int]], name: str, which: str) -> None:
-    one, other = (
-        printable(image) if isinstance(image, str | Path) else f"image {place}"
-        for place in pairs[0]
-        for image in [images.images[place]]
-    )
+    one, other = (shown(images, place) for place in pairs[0])
     are = "is a copy" if len(pairs) == 1 else "are copies"
     warnings.warn(
         f"{len(pairs):,} of {counted(len(images), 'training image')} of {printable(name)} {are} of "
@@ -57,6 +53,12 @@ def _warn(images: LabelledImages, pairs: list[tuple[int, int]], name: str, which
         CraftZooWarning,
         stacklevel=4,
     )
+
+
+def shown(images: LabelledImages, place: int) -> str:
+    """The path of an image for a message, or its place."""
+    image = images.images[place]
+    return printable(image) if isinstance(image, str | Path) else f"image {place}"
 
 
 _Pairs = list[tuple[int, int]]
