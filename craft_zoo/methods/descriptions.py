@@ -15,7 +15,8 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.files import HashedPath
 from craft_zoo.methods.collaborative import refine_once
 from craft_zoo.methods.problem import Problem
-from craft_zoo.methods.registry import CONVEX_SETTINGS, own_settings, register_method
+from craft_zoo.methods.registry import CONVEX_SETTINGS, register_method
+from craft_zoo.methods.settings import own_settings
 from craft_zoo.optimizers.option import Option
 from craft_zoo.records import check, parse
 from craft_zoo.refiner import ConvexRefiner

@@ -20,7 +20,8 @@ from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.losses import mean_losses
 from craft_zoo.methods.problem import Problem
-from craft_zoo.methods.registry import own_settings, register_method
+from craft_zoo.methods.registry import register_method
+from craft_zoo.methods.settings import own_settings
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import TEMPLATES

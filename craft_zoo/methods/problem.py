@@ -16,7 +16,8 @@ from craft_zoo.data.augment import augmented
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError, PromptError
 from craft_zoo.local_features import check_features
-from craft_zoo.methods.registry import DEFAULT_OPTIMIZER, find_method, own_options, values_of
+from craft_zoo.methods.registry import DEFAULT_OPTIMIZER, find_method
+from craft_zoo.methods.settings import own_options, values_of
 from craft_zoo.refiner.prior import log_prior
 from craft_zoo.seeding import generator
 

@@ -1,4 +1,4 @@
-"""Registry of methods: their properties, and which settings each reads."""
+"""Registry of methods and their properties."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from craft_zoo import optimizers
-from craft_zoo.anchors import BackgroundFile, words_excluding
 from craft_zoo.blackbox.base import VLM
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.replay import ReplayVLM
-from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError, needs_extra
-from craft_zoo.files import HashedPath
-from craft_zoo.local_features import check_features
 from craft_zoo.optimizers import Space
 from craft_zoo.optimizers.option import Option
 from craft_zoo.optimizers.plugins import Registry
@@ -40,17 +36,6 @@ NETWORK_SETTINGS = frozenset(
 REFINER_SETTINGS = CONVEX_SETTINGS | NETWORK_SETTINGS | {"refiner"}
 ANCHOR_SETTINGS = frozenset({"anchors", "anchor_bank", "background", "per_image"})
 HARD_SETTINGS = frozenset({"words", "context"})
-# Settings added after runs were stored, at the values that describe those runs. At these values,
-# they are left out of a run's identity.
-EARLIER_SETTINGS = {
-    "template": DEFAULT_INIT,
-    "discriminant": False,
-    "initial_answer": False,
-    "local": "",
-    "prior": "uniform",
-    "per_image": 0.0,
-    "background": "",
-}
 
 
 Method = Callable[["Problem"], Iterator[Step]]
@@ -203,35 +188,6 @@ def _all_of_them(_config: CraftConfig, budget: int, _n_classes: int) -> int:
     return budget
 
 
-def most_queries(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
-    """Maximum number of queries of the method."""
-    return min(budget, find_method(name).queries(config, budget, n_classes))
-
-
-def most_prompts(name: str, config: CraftConfig, budget: int, n_classes: int) -> int:
-    """Maximum number of prompts under which the method scores its training images.
-
-    A service bills this number of predictions per image. It is smaller than the number of queries
-    if many texts, as anchors, are scored under one prompt.
-    """
-    return min(budget, find_method(name).prompts(config, budget, n_classes))
-
-
-def most_images(name: str, config: CraftConfig, images: int) -> int:
-    """Maximum number of images in a query: all N training images, or a batch of them."""
-    return min(images, own_settings(name, config).get(f"{name}.batch", images))
-
-
-def most_llm_usage(name: str, config: CraftConfig, budget: int, classnames: Sequence[str]) -> Usage:
-    """Maximum usage of a language model in a run of the method.
-
-    Raises:
-        CraftZooError: the method needs one that is not named.
-    """
-    pays = find_method(name).pays
-    return Usage() if pays is None else pays(config, budget, classnames)
-
-
 def find_method(name: str) -> RegisteredMethod:
     """The method called ``name`` with its properties, also if its extra is missing.
 
@@ -282,173 +238,6 @@ def trial_space(name: str, config: CraftConfig) -> Space:
 def is_white_box(name: str) -> bool:
     """Whether the method accesses the model's internals."""
     return find_method(name).white_box
-
-
-def check_method(name: str, optimizer: str | None, *, budget: int, config: CraftConfig) -> None:
-    """Check before the first query that a method can be used for tuning.
-
-    Args:
-        name: name of the method.
-        optimizer: spec of the optimizer; None: the method's default.
-        budget: in queries.
-        config: the method's settings.
-
-    Raises:
-        CraftZooError: the method is unknown, or an adapter cannot represent its solution.
-        OptimizerError: the optimizer or an option of it is unknown or has a wrong value, it does
-            not suit the method's search space, or the budget is smaller than one generation.
-    """
-    get_method(name)
-    entry = find_method(name)
-    if config.refiner == "network" and "refiner" in entry.settings:
-        with needs_extra("torch", "the network refiner"):
-            import torch  # noqa: F401
-    if config.local:
-        check_features(config.local)
-    most_llm_usage(name, config, budget, ())  # checks that a language model is named
-    if not entry.deployable:
-        raise CraftZooError(
-            f"the solution of {name!r} cannot be deployed: use it in craft-zoo bench only, and "
-            f"tune with another method, such as craft"
-        )
-    if not entry.uses_optimizer:
-        return
-    optimizer = optimizer or entry.default_optimizer
-    if not optimizers.searches(optimizer, choices=entry.is_categorical):
-        kind = "choices of words" if entry.is_categorical else "numbers"
-        raise optimizers.OptimizerError(
-            f"method {name!r} searches {kind}, which {optimizer!r} cannot: leave the optimizer out"
-        )
-    optimizers.create(optimizer, trial_space(name, config), budget=budget, seed=0)
-
-
-def check_background(name: str, config: CraftConfig, vlm: VLM) -> None:
-    """Check before the first query that the background of the settings is of the model.
-
-    Args:
-        name: name of the method, which may not read that setting.
-        config: the method's settings.
-        vlm: the model.
-
-    Raises:
-        CraftZooError: it is of another model, or its file cannot be read.
-    """
-    if "background" in find_method(name).settings and config.background:
-        file = BackgroundFile(config.background)
-        file.load().check_model(vlm, file.path)
-
-
-def check_words(name: str, config: CraftConfig, budget: int, classnames: Sequence[str]) -> None:
-    """Check before the first query that there are words enough for the anchors.
-
-    Args:
-        name: name of the method, which may have no anchors.
-        config: the method's settings.
-        budget: in queries.
-        classnames: C class names, which are no anchors.
-
-    Raises:
-        CraftZooError: there are too few, or the background's file cannot be read.
-    """
-    if not find_method(name).anchors(config, budget, len(classnames)):
-        return
-    if config.anchor_bank == "contexts":
-        return
-    among, where, mend = None, "", ""
-    if config.background:
-        file = BackgroundFile(config.background)
-        among, where = file.load().words, f" in {file.path}"
-        mend = ", or make it of more words (--words)"
-    words = len(words_excluding(classnames, among))
-    if min(config.anchors, (budget - 1) * len(classnames)) > words:
-        raise CraftZooError(
-            f"{config.anchors:,} anchors were asked for and there are {words:,} words{where} "
-            f"besides the class names: lower the setting anchors{mend}"
-        )
-
-
-def most_predictions(name: str, config: CraftConfig, budget: int, images: int, classes: int) -> int:
-    """Maximum number of predictions that a service bills for tuning with the method.
-
-    Args:
-        name: name of the method.
-        config: the method's settings.
-        budget: in queries.
-        images: number of training images N.
-        classes: number of classes C.
-    """
-    searched = most_prompts(name, config, budget, classes) * most_images(name, config, images)
-    return searched + find_method(name).views(config, budget, classes) * images
-
-
-def readers_of(setting: str, config: CraftConfig | None = None) -> list[str]:
-    """Names of the methods whose result depends on a setting.
-
-    Args:
-        setting: its name.
-        config: the other settings, which may select a refiner that does not read it; None: any.
-    """
-    REGISTRY.load()
-    return [
-        name
-        for name, entry in REGISTRY.items.items()
-        if setting in entry.own
-        or (setting in entry.settings and not (config and setting in _idle(entry, config)))
-    ]
-
-
-def _idle(entry: RegisteredMethod, config: CraftConfig) -> frozenset[str]:
-    """Settings of the refiner that ``config`` does not select."""
-    if "refiner" not in entry.settings:
-        return frozenset()
-    return NETWORK_SETTINGS if config.refiner == "convex" else CONVEX_SETTINGS
-
-
-def values_of(name: str, config: CraftConfig) -> dict[str, Any]:
-    """Values of all settings that the method's result depends on, its own as ``METHOD.SETTING``.
-
-    Settings of the refiner that ``config`` does not select are excluded.
-    """
-    used = find_method(name).settings - _idle(find_method(name), config)
-    return {each: getattr(config, each) for each in sorted(used)} | own_settings(name, config)
-
-
-def settings_of(name: str, config: CraftConfig) -> dict[str, Any]:
-    """As :func:`values_of`, for a run's identity.
-
-    Settings are excluded that have the values of before there was the setting
-    (``EARLIER_SETTINGS``, :func:`earlier_own_settings`; other settings of a method's own: the
-    default).
-    """
-    own = {key: option.default for key, option in find_method(name).own.items()}
-    earlier = own | EARLIER_SETTINGS | earlier_own_settings(name)
-    values = values_of(name, config).items()
-    return {
-        key: value.identity if isinstance(value, HashedPath) else value
-        for key, value in values
-        if key not in earlier or value != earlier[key]
-    }
-
-
-def own_settings(name: str, config: CraftConfig) -> dict[str, Any]:
-    """Values of all settings that the method declares itself, by ``METHOD.SETTING``."""
-    given = dict(config.own)
-    return {key: given.get(key, option.default) for key, option in find_method(name).own.items()}
-
-
-def earlier_own_settings(name: str) -> dict[str, Any]:
-    """Values of the method's own settings that describe runs from before it had them.
-
-    It is empty for unknown methods, as of a plug-in that is not installed.
-    """
-    REGISTRY.load()
-    return REGISTRY.items[name].earlier if name in REGISTRY.items else {}
-
-
-def own_options() -> dict[str, Option]:
-    """Settings that methods declare themselves, by ``METHOD.SETTING``."""
-    REGISTRY.load()
-    return {name: each for entry in REGISTRY.items.values() for name, each in entry.own.items()}
 
 
 def recorded(vlm: VLM, method: str, journal: Journal, in_flight: int | None = None) -> VLM:
