@@ -89,7 +89,7 @@ def tune(
     check_kind("callbacks", callbacks, Iterable, "[print]")
     warn_of_copies(task.train, task.name)
     task = replace(task, train=distinct(task.train))
-    warn_of_versions(task.train, task.name)
+    warn_of_versions(task)
     problem = Problem.open(
         vlm,
         task.classnames,

@@ -1,4 +1,4 @@
-"""Finds training images that look like versions of one another, as flipped or cropped ones."""
+"""Finds images that look like versions of training images, as flipped or cropped ones."""
 
 from __future__ import annotations
 
@@ -13,70 +13,92 @@ from craft_zoo.counts import counted
 from craft_zoo.data.copies import shown
 from craft_zoo.data.images import ImageSource, open_image, reading
 from craft_zoo.data.pixels import as_rgb
-from craft_zoo.data.task import LabelledImages
+from craft_zoo.data.task import LabelledImages, Task
 from craft_zoo.errors import CraftZooError, CraftZooWarning
-from craft_zoo.groups import group_numbers
 from craft_zoo.printable import printable
 
 _SIZE = 8  # pixels of a thumbnail's side
 _ALIKE = 0.98  # correlation of the thumbnails of two versions
 _SHARE = 0.1  # of the images that have a version, from which it is warned
-_MOST = 128  # images that are looked at, in whole classes
+_MOST = 128  # images that are compared, in whole classes
 
 
-def warn_of_versions(images: LabelledImages, name: str) -> None:
-    """Warn if many images look like versions of another one of their class but of no common group.
+def warn_of_versions(task: Task) -> None:
+    """Warn of versions of training images, among these and among the test images.
 
-    Thumbnails of 8 × 8 pixels are compared, also rotated and flipped. Of unrelated images of one
-    class, 0 to 1.5 % have a version by this rule in four data sets, of series of photographs a
-    third and of flipped images all (docs/lab-notebook.md).
-
-    Args:
-        images: the training images; of many, the first classes are looked at.
-        name: the data set's name.
+    Thumbnails of 8 × 8 pixels are compared, also rotated and flipped, within each class. Of
+    unrelated images, 0 to 1.5 % have a version by this rule in four data sets, of series of
+    photographs a third and of flipped images all (docs/lab-notebook.md); a tenth is warned of. Of
+    many images, those of the first classes are compared. Images of a common group do not count.
     """
-    chosen = _first_classes(images.labels)
-    looked = images.take(chosen)
-    pairs = _alike(looked)
-    if len(pairs) < 2 or len(pairs) < _SHARE * len(looked):
-        return
-    one, other = (shown(images, chosen[place]) for place in pairs[0])
-    some = "" if len(looked) == len(images) else " that were looked at"
-    warnings.warn(
-        f"{len(pairs):,} of {counted(len(looked), 'training image')} of {printable(name)}{some} "
-        f"look like versions of another (for instance {one} and {other}), as in a series of "
-        f"photographs: give related images a common group (a table's column group, or groups in "
-        f"Python), or the estimated accuracy and the probabilities are too high",
-        CraftZooWarning,
-        stacklevel=3,
+    train, test, name = _FirstClasses(task.train), _FirstClasses(task.test), printable(task.name)
+    if pairs := _versions(train, train):
+        _warn(
+            f"{len(pairs):,} of {counted(len(train), 'compared training image')} of {name} look "
+            f"like versions of another ({pairs[0]}), as in a series of photographs: give related "
+            f"images a common group (a table's column group, or groups in Python), or the "
+            f"estimated accuracy and the probabilities are too high"
+        )
+    if pairs := _versions(test, train):
+        _warn(
+            f"{len(pairs):,} of {counted(len(test), 'compared test image')} of {name} look like "
+            f"versions of training images ({pairs[0]}): put related images into one split, or give "
+            f"them a common group in a table without splits, or their accuracy is too high"
+        )
+
+
+def _warn(words: str) -> None:
+    warnings.warn(words, CraftZooWarning, stacklevel=4)
+
+
+class _FirstClasses:
+    """The images of the first classes and their thumbnails.
+
+    Attributes:
+        places: (n,) ascending places among all images.
+        images: the images.
+        thumbnails: (n, 8, 8, 3).
+    """
+
+    def __init__(self, images: LabelledImages) -> None:
+        places = [np.zeros(0, np.int64)]
+        for label in np.unique(images.labels):
+            of_class = np.flatnonzero(images.labels == label)[:_MOST]
+            if sum(map(len, places)) + len(of_class) > _MOST:
+                break
+            places.append(of_class)
+        self._all, self.places = images, np.sort(np.concatenate(places))
+        self.images = images.take(self.places)
+        self.thumbnails = np.array([_thumbnail(each) for each in self.images.images])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def shown(self, place: int) -> str:
+        """Name of an image for messages."""
+        return shown(self._all, int(self.places[place]))
+
+
+def _versions(some: _FirstClasses, others: _FirstClasses) -> list[str]:
+    """Sentence for each image that looks like another of its class; none if they are few."""
+    if not len(some) or not len(others):
+        return []
+    flat = _normalised(some.thumbnails)
+    correlation = np.max(
+        [flat @ _normalised(each).T for each in _symmetries(others.thumbnails)], axis=0
     )
-
-
-def _first_classes(labels: np.ndarray) -> np.ndarray:
-    """Ascending indices of the images of the first classes."""
-    chosen: list[np.ndarray] = []
-    for label in np.unique(labels):
-        where = np.flatnonzero(labels == label)[:_MOST]
-        if sum(map(len, chosen)) + len(where) > _MOST:
-            break
-        chosen.append(where)
-    return np.sort(np.concatenate(chosen))
-
-
-def _alike(images: LabelledImages) -> list[tuple[int, int]]:
-    """Places of the images that look like another of their class, with that one's."""
-    thumbnails = np.stack([_thumbnail(image) for image in images.images])
-    flat = _normalised(thumbnails)
-    correlation = np.max([flat @ _normalised(each).T for each in _symmetries(thumbnails)], axis=0)
-    numbers = np.arange(len(images)) if images.groups is None else group_numbers(images.groups)
-    related = numbers[:, None] == numbers
-    correlation[related | (images.labels[:, None] != images.labels)] = 0
+    groups = (some.images + others.images).groups
+    if groups is not None:
+        mine, theirs = groups[: len(some), None], groups[len(some) :]
+        correlation[(mine == theirs) & (mine != "")] = 0
+    correlation[some.images.labels[:, None] != others.images.labels] = 0
+    if some is others:
+        np.fill_diagonal(correlation, 0)
+    found = np.flatnonzero(correlation.max(axis=1) > _ALIKE)
+    if len(found) < max(2, _SHARE * len(some)):
+        return []
     best = correlation.argmax(axis=1)
-    return [
-        (place, int(other))
-        for place, other in enumerate(best)
-        if correlation[place, other] > _ALIKE
-    ]
+    return [f"{some.shown(each)} of {others.shown(best[each])}" for each in found.tolist()]
 
 
 def _thumbnail(image: ImageSource) -> np.ndarray:
@@ -101,6 +123,6 @@ def _symmetries(thumbnails: np.ndarray) -> list[np.ndarray]:
 
 
 def _normalised(thumbnails: np.ndarray) -> np.ndarray:
-    """(N, 192) of unit length, each colour less its mean; 0 for an image of one colour."""
+    """(n, 192) of unit length, each colour less its mean; 0 for an image of one colour."""
     flat = (thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)).reshape(len(thumbnails), -1)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
