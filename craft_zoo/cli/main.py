@@ -110,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 for bad input (one sentence on standard error), 130 when interrupted,
         1 when the reader of standard output has closed it.
     """
+    _open_streams()
     _show_all_text()
     try:
         return _run(_parse(sys.argv[1:] if arguments is None else arguments))
@@ -161,6 +162,13 @@ def _drop_output() -> None:
     """Discard what standard output holds and cannot write."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_streams() -> None:
+    """Discard the output of a command that was started with a closed stream, as by ``>&-``."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _show_all_text() -> None:

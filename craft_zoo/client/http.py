@@ -148,7 +148,7 @@ class Http:
         except (httpx.InvalidURL, UnicodeError) as error:  # the latter for the host name
             raise CraftZooError(f"{self.url} is not a URL ({_reason(error)}): check it") from None
         found = {name.lower(): value for name, value in response.headers.items()}
-        redirected = redirection(self.url, response.status_code, found)
+        redirected = redirection(self.url, path, response.status_code, found)
         if redirected is not None:
             raise redirected
         return Answer(response.status_code, found, bytes(received))
@@ -224,16 +224,25 @@ def reading_environment(url: str) -> Iterator[None]:
         ) from None
 
 
-def redirection(url: str, status: int, headers: Mapping[str, str]) -> CraftZooError | None:
+def redirection(
+    url: str, path: str, status: int, headers: Mapping[str, str]
+) -> CraftZooError | None:
     """The error for a response that is a redirection; None: it is none.
 
     It is not followed, as images and keys are for the address that was named alone, and as POST
     would become GET.
+
+    Args:
+        url: base URL.
+        path: of the request, relative to it.
+        status: HTTP status of the response.
+        headers: its headers, by lower-case name.
     """
     location = headers.get("location")
     if location is None or not 300 <= status < 400:
         return None
-    return CraftZooError(f"{url} redirects to {sentence(location)}: use that address")
+    base = location.removesuffix("/").removesuffix(path.partition("?")[0])
+    return CraftZooError(f"{url} redirects to {sentence(base)}: use that address")
 
 
 def connection_failure(

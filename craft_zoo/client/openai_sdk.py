@@ -137,7 +137,8 @@ class OpenAIClient:
         except openai.APIStatusError as error:
             self._answered = True
             headers = error.response.headers
-            redirected = redirection(self._address, error.status_code, headers)
+            path = str(error.request.url).removeprefix(self._address)
+            redirected = redirection(self._address, path, error.status_code, headers)
             if redirected is not None:
                 raise redirected from None
             after = seconds_of(headers.get("retry-after"))

@@ -84,3 +84,11 @@ def test_large_and_damaged_images_are_named_in_one_sentence(
     if read is open_image:
         assert error[0].startswith(f"craft-zoo: image {huge} is too large (Image size (2100 ")
         assert error[0].endswith("): make it smaller")
+
+
+def test_a_command_runs_without_standard_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which are None where they were closed before the start, as by ``>&- 2>&-``."""
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    assert main(["optimizers"]) == 0
+    assert main(["optimizers", "no-such-optimizer"]) == 2

@@ -81,7 +81,7 @@ def test_images_and_keys_do_not_follow_a_redirection(
     start: Start, requests: list[str], status: int
 ) -> None:
     elsewhere = start(body={"id": "x"})
-    url = start(status, Location=elsewhere)
+    url = start(status, Location=f"{elsewhere}/questions")
     with pytest.raises(CraftZooError, match=f"{url} redirects to {elsewhere}: use that address"):
         ask(url)
     assert requests == ["POST /v1/questions"]
