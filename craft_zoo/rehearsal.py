@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -124,17 +125,7 @@ def rehearse(
         return Rehearsed([0, 0], deployed=[], refiner=0, asked=[], queries=0)
     queries, whole = most_queries(method, config, budget, n_classes), n_classes
     n_classes, shots = rehearsed_size(n_classes, shots)
-    if config.local:  # local features need no query
-        check_features(config.local)
-        config = replace(config, local="")
-    about = find_method(method)
-    if "anchors" in about.settings and not about.uses_optimizer:
-        # As many texts as the budget allows take more queries on fewer classes.
-        budget = 1 + -(-(budget - 1) * whole // n_classes)
-    if config.per_image:  # as many anchors on fewer classes
-        config = replace(config, per_image=1 + (config.per_image - 1) * whole / n_classes)
-    if (batch := f"{method}.batch") in own_settings(method, config):  # one image is as good
-        config = replace(config, own=tuple({**dict(config.own), batch: 1}.items()))
+    config, budget = _scaled(method, config, budget, whole, n_classes)
     labels = np.repeat(np.arange(n_classes), shots)
     accepts = frozenset({"texts"} if on_service else {"contexts", "texts"})
     stand_in = _StandInVLM(accepts, None if vlm is None else vlm.embeddings())
@@ -159,6 +150,70 @@ def rehearse(
         template=prompt,
     )
     stand_in.meter = problem.meter
+    began = _begin(method, problem)
+    steps, made, solution = began.steps, began.steps[-1], began.solution
+    encoded = float(len(stand_in.encoded))
+    if not began.ended:
+        latest_gap = isinstance(solution, AlteredImages)
+        steps = [*steps, *_later_steps(steps, queries, latest_gap=latest_gap)]
+        if later := [before for before in stand_in.encoded if before]:
+            encoded += len(later) * (queries / later[-1] - 1)
+    refiner = problem.meter.predictions["refiner"] / len(labels) * queries / max(1, made)
+    alters = isinstance(solution, AlteredImages) and solution.alter(images) is not images
+    deployed, asked = began.deployed, stand_in.asked
+    if describes_classes(method, config):  # as many texts for each of the other classes
+        deployed, asked = (_for_classes(each, whole / n_classes) for each in (deployed, asked))
+    return Rehearsed(steps, deployed, refiner, asked, made, encoded, alters)
+
+
+def _scaled(
+    method: str, config: CraftConfig, budget: int, whole: int, n_classes: int
+) -> tuple[CraftConfig, int]:
+    """Settings and budget with which a task of fewer classes takes as many queries.
+
+    Args:
+        method: name of the method.
+        config: its settings on all classes.
+        budget: in queries.
+        whole: number of all classes.
+        n_classes: that of the small task.
+    """
+    if config.local:  # local features need no query
+        check_features(config.local)
+        config = replace(config, local="")
+    about = find_method(method)
+    if "anchors" in about.settings and not about.uses_optimizer:
+        # As many texts as the budget allows take more queries on fewer classes.
+        budget = 1 + -(-(budget - 1) * whole // n_classes)
+    if config.per_image:  # as many anchors on fewer classes
+        config = replace(config, per_image=1 + (config.per_image - 1) * whole / n_classes)
+    if (batch := f"{method}.batch") in own_settings(method, config):  # one image is as good
+        config = replace(config, own=tuple({**dict(config.own), batch: 1}.items()))
+    return config, budget
+
+
+class _Beginning(NamedTuple):
+    """The first generations of a run.
+
+    Attributes:
+        steps: total number of queries after each step.
+        solution: that of the last step; None if there is none.
+        deployed: see :class:`Rehearsed`.
+        ended: whether the run has no further queries.
+    """
+
+    steps: list[int]
+    solution: Solution | None
+    deployed: list[Asked]
+    ended: bool
+
+
+def _begin(method: str, problem: Problem) -> _Beginning:
+    """Run a method until its generations can be extrapolated.
+
+    Raises:
+        PromptError: the model does not accept the prompts of the method.
+    """
     steps, deployed, ended = [0], list[Asked](), True
     found: Solution | None = None
     try:
@@ -178,24 +233,23 @@ def rehearse(
         raise PromptError(f"{method}: {error}") from None
     except (CraftZooError, OptimizerError):
         steps, ended = [0, 1], False
-    made = steps[-1]
-    if not ended:
-        seen = sorted(set(steps))
-        gaps = [after - before for before, after in pairwise(seen[-4:])]
-        # The first generation may be a large one, and the refiner's first query one alone. Methods
-        # that alter images report the first generation, and then some 20 times in all.
-        gap = gaps[-1] if isinstance(found, AlteredImages) else min(gaps)
-        steps += [*range(seen[-1] + gap, queries, gap), queries]
-    refiner = problem.meter.predictions["refiner"] / len(labels) * queries / max(1, made)
-    later = [before for before in stand_in.encoded if before]
-    encoded = float(len(stand_in.encoded))
-    if later and not ended:
-        encoded += len(later) * (queries / later[-1] - 1)
-    alters = isinstance(found, AlteredImages) and found.alter(images) is not images
-    asked = stand_in.asked
-    if describes_classes(method, config):  # as many texts for each of the other classes
-        deployed, asked = (_for_classes(each, whole / n_classes) for each in (deployed, asked))
-    return Rehearsed(steps, deployed, refiner, asked, made, encoded, alters)
+    return _Beginning(steps, found, deployed, ended)
+
+
+def _later_steps(steps: Sequence[int], queries: int, *, latest_gap: bool) -> list[int]:
+    """Total number of queries after each step that follows.
+
+    Args:
+        steps: those after the first steps.
+        queries: those of the whole run.
+        latest_gap: whether later generations are as large as the last one, rather than as the
+            smallest. Methods that alter images report the first, and then some 20 times in all.
+    """
+    seen = sorted(set(steps))
+    # The first generation may be a large one, and the refiner's first query one alone.
+    gaps = [after - before for before, after in pairwise(seen[-4:])]
+    gap = gaps[-1] if latest_gap else min(gaps)
+    return [*range(seen[-1] + gap, queries, gap), queries]
 
 
 def _for_classes(asked: list[Asked], factor: float) -> list[Asked]:
