@@ -187,9 +187,10 @@ def _scaled(
         budget = 1 + -(-(budget - 1) * whole // n_classes)
     if config.per_image:  # as many anchors on fewer classes
         config = replace(config, per_image=1 + (config.per_image - 1) * whole / n_classes)
-    if (batch := f"{method}.batch") in own_settings(method, config):  # one image is as good
-        config = replace(config, own=tuple({**dict(config.own), batch: 1}.items()))
-    return config, budget
+    # One image is as good as a batch, and so are features that need no weights to be downloaded.
+    cheap = {f"{method}.batch": 1, f"{method}.encoder": "colours"}
+    cheap = {name: cheap[name] for name in cheap.keys() & own_settings(method, config).keys()}
+    return replace(config, own=tuple((dict(config.own) | cheap).items())), budget
 
 
 class _Beginning(NamedTuple):

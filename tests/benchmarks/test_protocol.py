@@ -500,6 +500,15 @@ def test_steps_that_are_many_generations_apart_are_counted(method: str) -> None:
     assert steps[-1] == 2400
 
 
+def test_a_rehearsal_downloads_no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BlackVIP's own is ViT-MAE of timm, whose weights a dry run does not need."""
+    monkeypatch.setattr("craft_zoo.local_features.towers.timm_model", None)
+    given: dict[str, Any] = {"budget": 100, "n_classes": 3, "shots": 1}
+    found = [rehearse(name, "", CraftConfig(), **given) for name in ("blackvip", "blackvip-se")]
+    assert found[0] == found[1]
+    assert found[0].alters
+
+
 def test_a_dry_run_shows_all_its_numbers_on_a_narrow_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
