@@ -126,14 +126,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="overwrite an existing adapter file",
     )
-    output.add_argument(
+    accuracy = output.add_mutually_exclusive_group()
+    accuracy.add_argument(
         "--estimate",
         choices=("auto", "cross-validate", "none"),
         default="auto",
         help="estimate of the accuracy on new images: auto at little cost, cross-validate by "
         "tuning four more times, each without a quarter of the shots (default: auto)",
     )
-    output.add_argument(
+    accuracy.add_argument(
         "--calibrate",
         metavar="DATASET",
         help="estimate the accuracy, and fit the temperature of the probabilities, on the test "
@@ -174,6 +175,8 @@ def run(options: argparse.Namespace) -> int:
                 console,
                 f"{options.method}{with_it} does not read the setting {setting}: see --help",
             )
+    if options.optimizer is not None and not find_method(options.method).uses_optimizer:
+        say(console, f"{options.method} uses no optimizer: --optimizer has no effect")
     check_out(options.out, force=options.force)
     spec = read_dataset(options)
     dataset = spec.open()

@@ -107,6 +107,21 @@ def test_nothing_is_asked_where_a_limit_could_be_exceeded(
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_an_optimizer_that_has_no_effect_is_said(
+    tune: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune("--method", "refine", "--optimizer", "cma", "--dry-run") == 0
+    assert "refine uses no optimizer: --optimizer has no effect" in capsys.readouterr().out
+
+
+def test_an_estimate_is_of_one_kind(
+    tune: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        tune("--estimate", "none", "--calibrate", "digits")
+    assert "--calibrate: not allowed with argument --estimate" in capsys.readouterr().err
+
+
 def test_a_model_that_bills_is_asked_for_500_queries_unless_told(
     paid: Paid, vlm: OpenCLIP, task: cz.Task, tmp_path: Path
 ) -> None:
