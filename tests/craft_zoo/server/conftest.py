@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -37,6 +41,7 @@ from craft_zoo.server import (
 from craft_zoo.server.accounts import key_hash
 from craft_zoo.server.uvicorn_server import Server, server_of
 
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 CLASSNAMES = ["cat", "dog", "red square"]
 
 
@@ -55,6 +60,30 @@ def png() -> Callable[..., bytes]:
 def refused() -> Callable[..., str]:
     """Checks status and code of a refused request; returns its sentence."""
     return _refused
+
+
+@pytest.fixture(scope="session")
+def no_more_than() -> Callable[..., AbstractContextManager[None]]:
+    """Fails if the body needs more megabytes or seconds; memory is measured on Linux only."""
+    return _no_more_than
+
+
+@contextmanager
+def _no_more_than(megabytes: int, seconds: float = math.inf) -> Iterator[None]:
+    gc.collect()
+    if _CLEAR.exists():
+        _CLEAR.write_text("5")  # begins to measure the peak anew
+    before, began = _kilobytes("VmRSS"), time.process_time()
+    yield
+    assert _kilobytes("VmHWM") - before < 1024 * megabytes
+    assert time.process_time() - began < seconds
+
+
+def _kilobytes(name: str) -> int:
+    if not _CLEAR.exists():
+        return 0
+    lines = (line for line in _STATUS.read_text().splitlines() if line.startswith(name))
+    return int(next(lines).split()[1])
 
 
 def _png(seed: int, size: tuple[int, int] = (24, 20)) -> bytes:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import gc
 import json
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import numpy as np
@@ -38,9 +36,9 @@ from craft_zoo.server.schemas import (
 from craft_zoo.server.uploads import UploadedImage
 
 Refused = Callable[..., str]
+NoMoreThan = Callable[..., AbstractContextManager[None]]
 
 MEGABYTE = 2**20
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak(work: Callable[[], object]) -> int:
@@ -51,24 +49,6 @@ def peak(work: Callable[[], object]) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-
-
-@contextmanager
-def no_more_than(megabytes: int) -> Iterator[None]:
-    """Fails if the body needs more memory; measured on Linux only."""
-    gc.collect()
-    if _CLEAR.exists():
-        _CLEAR.write_text("5")  # begins to measure the peak anew
-    before = _kilobytes("VmRSS")
-    yield
-    assert _kilobytes("VmHWM") - before < 1024 * megabytes
-
-
-def _kilobytes(name: str) -> int:
-    if not _CLEAR.exists():
-        return 0
-    lines = (line for line in _STATUS.read_text().splitlines() if line.startswith(name))
-    return int(next(lines).split()[1])
 
 
 def filled(start: bytes, part: bytes, end: bytes, size: int = 16 * MEGABYTE) -> bytes:
@@ -93,14 +73,16 @@ def filled(start: bytes, part: bytes, end: bytes, size: int = 16 * MEGABYTE) -> 
         (TaskRequest, filled(b'{"inputs":[', b"0,", b"0]}")),
     ],
 )
-def test_json_does_not_become_much_more_than_it_is(model: type[BaseModel], body: bytes) -> None:
+def test_json_does_not_become_much_more_than_it_is(
+    model: type[BaseModel], body: bytes, no_more_than: NoMoreThan
+) -> None:
     with no_more_than(40), pytest.raises(Refusal) as refused:
         parse(model, body)
     assert refused.value.status in (413, 422)
     assert "\n" not in refused.value.message
 
 
-def test_of_many_wrong_values_the_first_is_told() -> None:
+def test_of_many_wrong_values_the_first_is_told(no_more_than: NoMoreThan) -> None:
     for body, place in (
         ([0] * 50_000, "templates.0"),
         (["{}"] * 1000 + [0] * 50_000, "templates.1000"),
