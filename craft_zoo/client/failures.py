@@ -32,9 +32,9 @@ _TOO_LARGE = re.compile(
 )
 
 
-# Azure, OpenAI, Alibaba, OpenRouter.
+# Azure, litellm (ContentPolicyViolationError), OpenAI, Alibaba, OpenRouter.
 _FILTERED = re.compile(
-    r"content[ _](?:filter|policy|management policy)|safety system|moderation_blocked"
+    r"content[ _]?(?:filter|policy|management policy)|safety system|moderation_blocked"
     r"|data_inspection_failed|inappropriate content|input was flagged",
     re.IGNORECASE,
 )

@@ -13,7 +13,7 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.chat import SCHEME, answer_limit
 from craft_zoo.client.chat_answers import is_cut, text_of
 from craft_zoo.client.failures import reading
-from craft_zoo.client.openai_sdk import KEY, OpenAIClient
+from craft_zoo.client.openai_sdk import KEY, OpenAIClient, environment_url
 from craft_zoo.client.paid import PaidClient
 from craft_zoo.client.services import address
 from craft_zoo.counts import counted
@@ -51,7 +51,8 @@ class LanguageModel(PaidClient):
     def __init__(
         self, name: str, *, answer_tokens: int = 1000, cost_limit: CostLimit | None = None
     ) -> None:
-        self._model, self._url = parse_name(name)
+        self._model, url = parse_name(name)
+        self._url = url or environment_url()
         self._answer_tokens = answer_tokens
         variable = OWN_KEY if os.environ.get(OWN_KEY) else KEY
         self._client = OpenAIClient(self._url, timeout=_TIMEOUT, variable=variable)

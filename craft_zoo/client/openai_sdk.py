@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from craft_zoo.printable import sentence
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
 
 KEY = "OPENAI_API_KEY"
+_OPENAI, _URL = "https://api.openai.com/v1", "OPENAI_BASE_URL"
 _LOG = logging.getLogger("craft_zoo.blackbox")
 # OpenAI's sentence, which litellm quotes without its code (Google's begins alike, and is about
 # requests a minute), and litellm's own on the budget of a key, a team or a user.
@@ -45,7 +47,7 @@ class OpenAIClient:
     The environment's settings of the official client hold: organisation, project and proxies.
 
     Args:
-        url: base URL, which usually ends in /v1; None: OpenAI's, or OPENAI_BASE_URL.
+        url: base URL, which usually ends in /v1; None: OpenAI's.
         key: API key; None: the one in the environment.
         timeout: seconds to wait for the next byte.
         variable: environment variable of the key.
@@ -85,7 +87,7 @@ class OpenAIClient:
             connections = openai.DefaultHttpxClient(follow_redirects=False)
         waits: Any = timeouts(timeout)  # of httpx, which the client takes as well as httpx2's
         self.client = openai.OpenAI(
-            base_url=url,
+            base_url=url or _OPENAI,
             api_key=key or "none",
             timeout=waits,
             max_retries=0,
@@ -212,6 +214,23 @@ class OpenAIClient:
         )
 
 
+def environment_url() -> str | None:
+    """The base URL in OPENAI_BASE_URL, by which the official client is led to a gateway.
+
+    It becomes a part of the model's name, as another service answers there. None: OpenAI's.
+
+    Raises:
+        CraftZooError: it is no URL.
+    """
+    url = os.environ.get(_URL, "").strip().rstrip("/")
+    if url in ("", _OPENAI):
+        return None
+    try:
+        return checked_url(url)
+    except CraftZooError as error:
+        raise CraftZooError(f"{error} in {_URL}, or unset it") from None
+
+
 def _fault_in(body: dict[str, Any]) -> dict[str, Any] | None:
     """What says {"error": {…}} in a response with status 200: itself, or a choice (OpenRouter)."""
     choices = body.get("choices")
@@ -246,7 +265,7 @@ class OpenAIService(QuestionService):
 
     Args:
         model: name of the model at the service.
-        url: base URL, see :class:`OpenAIClient`; None: OpenAI's.
+        url: base URL, see :class:`OpenAIClient`; None: OpenAI's, or OPENAI_BASE_URL.
         key: API key; None: the environment variable OPENAI_API_KEY.
         options: options of the model; None: the defaults of :attr:`options_type`.
 
@@ -268,6 +287,7 @@ class OpenAIService(QuestionService):
         key: str | None = None,
         options: OpenAIOptions | None = None,
     ) -> None:
+        url = url or environment_url()
         self.options, self._model, self._url = options or self.options_type(), model, url
         self._client = OpenAIClient(url, key, self.options.timeout)
         self.name = f"{self.scheme}{model}" + (f"@{url}" if url else "")

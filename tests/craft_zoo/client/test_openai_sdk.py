@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from craft_zoo.client.chat import Chat
+from craft_zoo.client.language_model import LanguageModel
 from craft_zoo.client.openai_sdk import OpenAIClient
+from craft_zoo.client.questions import Question
 from craft_zoo.client.retrying import Damaged, Transient
 from craft_zoo.errors import CraftZooError
 
@@ -171,3 +174,23 @@ def test_a_choice_that_ended_with_an_error_is_no_refusal(start: Start) -> None:
     with pytest.raises(Transient, match="Provider returned error") as caught:
         ask(start(body={"choices": [choice], "usage": {"prompt_tokens": 0}}))
     assert not isinstance(caught.value, Damaged)
+
+
+def test_a_gateway_that_the_environment_names_is_a_part_of_the_name(
+    start: Start, environment: pytest.MonkeyPatch, requests: list[str]
+) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "B"}}
+    url = start(body={"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+    environment.setenv("OPENAI_API_KEY", "k")
+    environment.setenv("OPENAI_BASE_URL", f"{url}/")
+    model = Chat("m")
+    assert model.name == f"chat:m@{url}"
+    assert "max_tokens" in model.request(b"", [Question("Which?", (("a", ""), ("b", "")))])
+    assert LanguageModel("chat:m").complete("?") == "B"
+    assert requests == ["POST /v1/chat/completions"]
+    for its_own in ("", "https://api.openai.com/v1/"):
+        environment.setenv("OPENAI_BASE_URL", its_own)
+        assert Chat("m").name == "chat:m"
+    environment.setenv("OPENAI_BASE_URL", "gateway:4000")
+    with pytest.raises(CraftZooError, match=r"gateway:4000 is not the URL .* in OPENAI_BASE_URL"):
+        Chat("m")
