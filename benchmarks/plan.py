@@ -258,7 +258,14 @@ class Plan(_StrictModel):
             raise CraftZooError(
                 f"variant {name!r}: the method {entry.method} uses no optimizer: leave it out"
             )
-        return Variant(entry.method, optimizer, read_settings(entry.settings, config))
+        own = read_settings(entry.settings, config)
+        for setting in entry.settings:
+            if entry.method not in readers_of(setting, own):
+                raise CraftZooError(
+                    f"variant {name!r}: the method {entry.method} does not read the setting "
+                    f"{setting}: leave it out"
+                )
+        return Variant(entry.method, optimizer, own)
 
 
 def read_plan(path: str | Path) -> dict[str, Any]:

@@ -111,6 +111,8 @@ def test_a_changed_plan_keeps_what_is_still_valid(folder: Path) -> None:
         ("settings: {refiner: best}", "option 'refiner'.*convex or network"),
         ("settings: {hiden: 5}", "has no option 'hiden'"),
         ("variants: {a: {method: refine, optimizer: cma}}", "variant 'a'.*uses no optimizer"),
+        ("variants: {a: {method: refine, settings: {anchors: 9}}}", "'a'.*does not read.* anchors"),
+        ("variants: {a: {settings: {hidden: 9}}}", "'a'.*does not read the setting hidden"),
         ("variants: {a: {method: refine}, b: {method: refine}}", "'b' is the same as variant 'a'"),
         ("optimizers: cmaa", "unknown optimizer 'cmaa'"),
     ],
