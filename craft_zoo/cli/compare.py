@@ -99,6 +99,8 @@ def run(options: argparse.Namespace) -> int:
     points = 100 * abs(found.difference)
     if significant:
         verdict = f"{better} is better than {worse} by {points:.1f} points"
+    elif points < 0.05:
+        verdict = f"No significant difference: {worse} and {better} are less than 0.05 points apart"
     else:
         verdict = f"No significant difference: {better} is ahead of {worse} by {points:.1f} points"
     if shown := spread(found.low, found.high, found.singles, "+"):
@@ -107,10 +109,12 @@ def run(options: argparse.Namespace) -> int:
     where = ", ".join(f"{names[key]} ({_listed(shots)})" for key, shots in tasks.items())
     p = p_in_words(found.p)
     what = "accuracy at the end" if options.measure == "accuracy" else "area under the curve"
+    equal = int((whole["A"] == whole["B"]).sum())
+    ties = f" (of {equal} with equal scores, half are counted)" if equal else ""
     sentences = [
         f"{verdict}.",
         f"{what.capitalize()}, {found.pairs} pairs of runs (the same task and seed): {where}. "
-        f"B is ahead in {100 * found.wins:.0f} % of them; Wilcoxon's signed-rank test: {p}"
+        f"B is ahead in {100 * found.wins:.0f} % of them{ties}; Wilcoxon's signed-rank test: {p}"
         + (
             f" ({found.pairs} pairs cannot give less than {found.least_p:.3f}: bench more seeds)."
             if found.least_p > _ENOUGH

@@ -56,6 +56,15 @@ def test_no_telling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 pairs cannot give less than 0.250: bench more seeds" in text
 
 
+def test_equal_scores_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, "zip", [0.5, 0.6, 0.5])
+    fill(tmp_path, "bbt", [0.5, 0.6, 0.5])
+    assert main(["compare", "zip", "bbt", "--in", str(tmp_path)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "difference: A (zip) and B (bbt) are less than 0.05 points apart" in text
+    assert "B is ahead in 50 % of them (of 3 with equal scores, half are counted)" in text
+
+
 def test_two_benches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same method of another version, its data in another place."""
     fill(tmp_path / "old", "bbt", [accuracy - 0.1 for accuracy in BETTER])
