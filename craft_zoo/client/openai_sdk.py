@@ -7,10 +7,12 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from craft_zoo.blackbox.usage import Usage
+from craft_zoo.client.deadlines import deadline, keep_deadlines
 from craft_zoo.client.failures import status_failure, useless
 from craft_zoo.client.http import (
     checked_key,
@@ -29,6 +31,7 @@ from craft_zoo.printable import sentence
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
 
 KEY = "OPENAI_API_KEY"
+_WHOLE = 10  # times the time-out of each wait: the deadline for a whole exchange
 _OPENAI, _URL = "https://api.openai.com/v1", "OPENAI_BASE_URL"
 _LOG = logging.getLogger("craft_zoo.blackbox")
 # OpenAI's sentence, which litellm quotes without its code (Google's begins alike, and is about
@@ -49,7 +52,7 @@ class OpenAIClient:
     Args:
         url: base URL, which usually ends in /v1; None: OpenAI's.
         key: API key; None: the one in the environment.
-        timeout: seconds to wait for the next byte.
+        timeout: seconds to wait for the next byte; a whole exchange has ten times as long.
         variable: environment variable of the key.
         owner: vendor that needs a key, for messages; None: the service at ``url``, with or without
         a key.
@@ -85,6 +88,7 @@ class OpenAIClient:
         # Retries are made by craft_zoo.client.Retrying, which an interruption ends at once.
         with reading_environment(url or "OpenAI"):
             connections = openai.DefaultHttpxClient(follow_redirects=False)
+        keep_deadlines(connections)
         waits: Any = timeouts(timeout)  # of httpx, which the client takes as well as httpx2's
         self.client = openai.OpenAI(
             base_url=url or _OPENAI,
@@ -125,16 +129,22 @@ class OpenAIClient:
         """
         import openai
 
+        began = time.monotonic()
         sent = request | self._changes if self._changes else request
         sent = {name: value for name, value in sent.items() if value is not None}
         try:
-            answer = create(**sent, extra_headers={IDEMPOTENCY_HEADER: key})
+            with deadline(_WHOLE * self._timeout):
+                answer = create(**sent, extra_headers={IDEMPOTENCY_HEADER: key})
             self._answered = True
             body = json.loads(answer.content)
         except openai.APIConnectionError as error:
             cause, url = error.__cause__, self._address
             if not isinstance(cause, Exception):
                 cause = error
+            is_late = isinstance(error, openai.APITimeoutError)
+            if is_late and time.monotonic() - began >= _WHOLE * self._timeout:
+                reason = f"its answer was incomplete after {_WHOLE * self._timeout:g} s"
+                raise Transient(reason, billed=True) from None
             raise connection_failure(url, cause, self._timeout, heard=self._answered) from None
         except openai.APIStatusError as error:
             self._answered = True

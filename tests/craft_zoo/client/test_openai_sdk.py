@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -120,6 +121,30 @@ def test_an_address_that_does_not_answer_is_given_up_soon_and_bills_nothing() ->
         for one in waiting:
             one.close()
     assert (caught.value.unheard, caught.value.billed) == (True, False)
+
+
+def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway may send blanks for as long as the model works, and each is a sign of life."""
+    monkeypatch.setattr("craft_zoo.client.openai_sdk._WHOLE", 1)
+    ended = threading.Event()
+
+    def send_blanks(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not ended.wait(0.02):
+            connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with ThreadPoolExecutor(2) as threads:
+            asked = threads.submit(ask, url, timeout=0.5)
+            connection = server.accept()[0]
+            sending = threads.submit(send_blanks, connection)
+            with pytest.raises(Transient, match=r"incomplete after 0\.5 s") as caught:
+                asked.result(20)
+            ended.set()
+            sending.exception()
+        connection.close()
+    assert (caught.value.unheard, caught.value.billed) == (False, True)
 
 
 def test_what_cannot_be_decompressed_is_not_asked_for_again_and_again(start: Start) -> None:
