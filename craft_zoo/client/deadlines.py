@@ -14,6 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpcore
 
 _PIECE = 2**16  # bytes sent between two checks of the deadline
@@ -93,6 +95,11 @@ class _Stream:
         for start in range(0, len(buffer), _PIECE):
             self._inner.write(buffer[start : start + _PIECE], _left(timeout, self._late))
 
-    def start_tls(self, *, timeout: float | None = None, **settings: Any) -> _Stream:
-        left = _left(timeout, self._late)
-        return _Stream(self._inner.start_tls(timeout=left, **settings), self._late)
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> _Stream:
+        left = _left(timeout, self._late)  # arguments have no names within a proxy's tunnel
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left), self._late)

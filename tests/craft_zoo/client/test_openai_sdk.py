@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from craft_zoo.client.chat import Chat
+from craft_zoo.client.http import Http
 from craft_zoo.client.language_model import LanguageModel
 from craft_zoo.client.openai_sdk import OpenAIClient
 from craft_zoo.client.questions import Question
@@ -108,6 +109,29 @@ def test_proxies_and_certificates_that_the_environment_names(
     with pytest.raises(CraftZooError, match=sentence) as caught:
         ask("http://127.0.0.1:1/v1")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("send", [ask, lambda url: Http(url, {}, 20.0).send("GET", "/")])
+def test_https_passes_through_a_proxy(
+    send: Callable[[str], Any], environment: pytest.MonkeyPatch
+) -> None:
+    heard: list[bytes] = []
+
+    def proxy(server: socket.socket) -> None:
+        connection = server.accept()[0]
+        heard.append(connection.recv(1000))
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        heard.append(connection.recv(1000))
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(proxy, server)
+            with pytest.raises(Transient):  # as the proxy closes the tunnel
+                send("https://model.example")
+    assert heard[0].startswith(b"CONNECT model.example:443 ")
+    assert heard[1].startswith(b"\x16\x03")  # the handshake of TLS
 
 
 def test_an_address_that_does_not_answer_is_given_up_soon_and_bills_nothing() -> None:
