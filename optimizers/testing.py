@@ -114,14 +114,19 @@ class Subject:
         return self.spec.partition(":")[0]
 
     @property
+    def learns_from_outputs(self) -> bool:
+        """See :attr:`Optimizer.learns_from_outputs`, which may depend on options."""
+        return self.make().learns_from_outputs
+
+    @property
     def function(self) -> Callable[[int], Evaluate]:
         """The function that is minimised where the result is judged, given the dimension."""
-        return classification if self.make().learns_from_outputs else sphere
+        return classification if self.learns_from_outputs else sphere
 
     @property
     def long_budget(self) -> int:
         """Evaluations of a search whose result is judged; outputs tell more than losses."""
-        return 100 if self.make().learns_from_outputs else 600
+        return 100 if self.learns_from_outputs else 600
 
     def make(self, dim: int = _DIM, budget: int = 100, seed: int = 1, **given: Any) -> Optimizer:
         """Create the optimizer, ready to be asked."""
@@ -236,6 +241,10 @@ def _require(holds: object, fault: str) -> None:
         raise ConformanceError(fault)
 
 
+def _require_finite(optimizer: Optimizer, when: str) -> None:
+    _require(np.isfinite(optimizer.recommend()).all(), f"{when}, its recommendation is not finite")
+
+
 def _losses_at(evaluate: Evaluate, *points: np.ndarray) -> list[float]:
     return evaluate(np.stack(points))[0].tolist()
 
@@ -323,8 +332,7 @@ def check_cut(subject: Subject) -> None:
         candidates = optimizer.ask()[:1]
         optimizer.tell(candidates, *evaluate(candidates))
     subject.run(optimizer)
-    finite = np.isfinite(optimizer.recommend()).all()
-    _require(finite, "after cut generations, its recommendation is not finite")
+    _require_finite(optimizer, "after cut generations")
 
 
 @rule
@@ -417,8 +425,7 @@ def check_bad_losses(subject: Subject) -> None:
     for losses in ([nan], [np.inf], [-np.inf, nan], [0.0], [nan, 1.0], [1e300, -1e300], [1e300]):
         optimizer = subject.make(budget=160)
         subject.run(optimizer, with_losses(losses))
-        finite = np.isfinite(optimizer.recommend()).all()
-        _require(finite, f"after losses of {losses}, its recommendation is not finite")
+        _require_finite(optimizer, f"after losses of {losses}")
     optimizer = subject.make(budget=subject.long_budget)
 
     def failing(candidates: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -569,8 +576,7 @@ def check_foreign_points(subject: Subject) -> None:
         f"with points from elsewhere it asked for {asked} candidates with a budget of "
         f"{optimizer.budget}",
     )
-    finite = np.isfinite(optimizer.recommend()).all()
-    _require(finite, "after points from elsewhere, its recommendation is not finite")
+    _require_finite(optimizer, "after points from elsewhere")
     _restored(optimizer)
 
 
@@ -613,7 +619,7 @@ def check_bounded_variables(subject: Subject) -> None:
     low, high = np.array(
         [[-np.inf if a is None else a, np.inf if b is None else b] for a, b in sides]
     ).T
-    learns = subject.make().learns_from_outputs
+    learns = subject.learns_from_outputs
     evaluate = subject.function(_DIM)
     seen = []
 
@@ -720,8 +726,8 @@ def check_restoring(subject: Subject) -> None:
 @rule
 def check_improvement(subject: Subject) -> None:
     """On simple functions the recommendation is no worse than that of random search."""
-    learns_from_outputs = subject.make().learns_from_outputs
-    functions = [classification] if learns_from_outputs else [sphere, ellipsoid, classification]
+    all_functions = [sphere, ellipsoid, classification]
+    functions = [classification] if subject.learns_from_outputs else all_functions
     budget = subject.long_budget
     for function in functions:
         ours = _median_loss(subject, function, budget)
