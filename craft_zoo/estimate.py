@@ -61,18 +61,30 @@ def cross_validate(vlm: VLM, task: Task, **arguments: Any) -> Iterator[Evaluatio
         CraftZooError: a class has a single image, so that none can be held out.
     """
     task = replace(task, train=distinct(task.train))
-    folds = held_out_folds(task.train.labels, task.train.groups)
-    if folds is None:
+    parts = held_out_parts(task.train)
+    if not parts:
         raise CraftZooError(
             "cross-validation needs two shots of each class or more, and of two groups or more "
             "where images have groups: add images, or leave it out"
         )
-    for fold in range(folds.max() + 1):
-        kept, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+    for held in parts:
+        kept = np.setdiff1d(np.arange(len(task.train)), held)
         with warnings.catch_warnings():  # the run on all shots has warned of them
             warnings.filterwarnings("ignore", ".* look like versions", CraftZooWarning)
             tuned = tune(vlm, replace(task, train=task.train.take(kept)), **arguments)
         yield evaluate(tuned.adapter, vlm, task.train.take(held))
+
+
+def held_out_parts(images: LabelledImages) -> list[np.ndarray]:
+    """Places of the training images of each evaluation by :func:`cross_validate`; none: no image.
+
+    Args:
+        images: the training images without copies.
+    """
+    folds = held_out_folds(images.labels, images.groups)
+    if folds is None:
+        return []
+    return [np.flatnonzero(folds == fold) for fold in range(folds.max() + 1)]
 
 
 Kind = Literal["shots", "outside", "refine", "whole", "none"]
@@ -125,10 +137,10 @@ def choose_estimate(
     """
     n_shots, n_classes = len(task.train), len(task.classnames)
     none = task.train.take(np.zeros(0, np.int64))
-    folds = held_out_folds(task.train.labels, task.train.groups)
-    n_folds = 0 if folds is None else int(folds.max()) + 1
+    parts = held_out_parts(task.train)
+    n_folds = len(parts)
     # Each tuning run uses all shots except those of one fold; some are in no fold.
-    held = 0 if folds is None else int((folds >= 0).sum())
+    held = sum(map(len, parts))
     share = Fraction(n_folds * n_shots - held, max(n_shots, 1))
     apart = "" if task.train.groups is None else " of different groups"
     on_shots = f"cross-validated on the {n_shots:,} training images, in {n_folds} parts{apart}"

@@ -204,6 +204,12 @@ class Evaluation:
         return np.argsort(-self.probabilities.max(axis=1), kind="stable")
 
     @property
+    def mistakes(self) -> np.ndarray:
+        """Places of the images that are classified wrongly, the surest first."""
+        order = self.surest_first
+        return order[self.predicted[order] != self.labels[order]]
+
+    @property
     def accuracy_of_surest(self) -> np.ndarray:
         """(N,) accuracy on the 1, 2, …, N images with the largest probabilities."""
         correct = (self.predicted == self.labels)[self.surest_first]

@@ -59,9 +59,9 @@ from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import DatasetSpec, LabelledImages, Task
-from craft_zoo.data.copies import distinct, without_known
+from craft_zoo.data.copies import distinct, shown, without_known
 from craft_zoo.errors import CraftZooError
-from craft_zoo.estimate import Choice, choose_estimate, cross_validate
+from craft_zoo.estimate import Choice, choose_estimate, cross_validate, held_out_parts
 from craft_zoo.evaluation import Evaluation, evaluate, labelled
 from craft_zoo.methods import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
@@ -82,6 +82,10 @@ from craft_zoo.tuning import (
     check_tuning,
     tune,
 )
+
+# Probability of another class from which the label of a held-out image is doubtful, and the number
+# of such images that are named (docs/lab-notebook.md, "Wrong labels").
+_DOUBTFUL, _MOST_DOUBTFUL = 0.7, 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -382,12 +386,35 @@ def _estimated(
     except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
         return adapter, [*lines, f"Accuracy on new images: not estimated ({error})"], None
     lines.append(f"Accuracy on new images, an estimate: {found}; {choice.words}")
+    parts = [] if choice.kind == "outside" else held_out_parts(task.train)
+    if len(parts) > 2:  # refiners of one image a class are too sure of all
+        lines += _doubtful_labels(found, task.train, np.concatenate(parts))
     if choice.kind != "refine" and not _of_one_image_a_class(choice, adapter, task):
         # With refine, these are the logits of another method.
         adapter = replace(adapter, temperature=found.fit_temperature())
         words = f"Temperature of the probabilities: {adapter.temperature:.2f}"
         lines.append(f"{words}, fitted on the same images")
     return adapter, lines, None if choice.kind == "refine" else found
+
+
+def _doubtful_labels(found: Evaluation, images: LabelledImages, places: np.ndarray) -> list[str]:
+    """Lines with the training images that were surest of another class while held out.
+
+    Args:
+        found: the evaluation of held-out training images.
+        images: the training images.
+        places: places of the evaluated ones among them.
+    """
+    names, surest = found.classnames, found.probabilities.max(axis=1)
+    wrong = [each for each in found.mistakes.tolist() if surest[each] > _DOUBTFUL][:_MOST_DOUBTFUL]
+    lines = [
+        f"  {shown(images, int(places[each]))}: {names[found.labels[each]]}, or "
+        f"{names[found.predicted[each]]} ({100 * surest[each]:.0f} %)?"
+        for each in wrong
+    ]
+    if not lines:
+        return []
+    return ["Look whether these training images have the right labels:", *lines]
 
 
 def _answers(

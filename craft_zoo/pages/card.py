@@ -248,10 +248,9 @@ def _risks(found: Evaluation) -> list[tuple[float, float]]:
 
 def _mistakes(found: Evaluation, images: Sequence[ImageSource]) -> list[Mistake]:
     """The wrong predictions with the largest probabilities."""
-    wrong = [i for i in found.surest_first.tolist() if found.predicted[i] != found.labels[i]]
     probabilities, names = found.probabilities, found.classnames
     mistakes = []
-    for place in wrong[:_MISTAKES]:
+    for place in found.mistakes[:_MISTAKES].tolist():
         source, predicted = images[place], int(found.predicted[place])
         name = Path(source).name if isinstance(source, str | Path) else str(place)
         mistakes.append(

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -99,6 +100,29 @@ def test_a_run_says_what_it_may_cost_and_did_cost_and_how_good_it_is(
     assert "cross-validated on the 12 training images, in 4 parts" in words
     assert "zero-shot" in words
     assert "after 1 query (12 predictions, and 8 for canaries)" in words
+
+
+def test_images_of_another_class_than_their_label_are_named(
+    tmp_path: Path, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    colours = {"red_square": (200, 30, 30), "GreenField": (30, 180, 40), "blue-sky": (40, 60, 220)}
+    rng = np.random.default_rng(0)
+    for name, colour in colours.items():
+        for number in range(10, 18):
+            noise = rng.integers(-60, 60, (40, 48, 3))
+            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(image_folder / "train" / name / f"{number}.png")
+    wrong = image_folder / "train" / "blue-sky" / "17.png"
+    (image_folder / "train" / "red_square" / "17.png").rename(wrong)
+    arguments = command("tune", f"folder:{image_folder}", "--out", tmp_path / "a", "--method")
+    assert main([*arguments, "refine", "--shots", "12", "--fewer", "all"]) == 0
+    words = said(capsys)
+    named = words.partition("these training images have the right labels: ")[2]
+    assert named.startswith(f"{wrong}: blue sky, or red square (")
+    assert named.count(".png") == 1
+    wrong.unlink()
+    assert main([*arguments, "refine", "--shots", "11", "--force"]) == 0
+    assert "right labels" not in said(capsys)
 
 
 @pytest.mark.parametrize("estimate", ["auto", "none"])
