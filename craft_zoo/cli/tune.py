@@ -134,9 +134,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     accuracy.add_argument(
         "--estimate",
         choices=("auto", "cross-validate", "none"),
+        metavar="WAY",
         default="auto",
         help="estimate of the accuracy on new images: auto at little cost, cross-validate by "
-        "tuning four more times, each without a quarter of the shots (default: auto)",
+        "tuning four more times, each without a quarter of the shots, or none (default: auto)",
     )
     accuracy.add_argument(
         "--calibrate",
