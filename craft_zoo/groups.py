@@ -60,10 +60,11 @@ def divided(labels: np.ndarray, groups: np.ndarray | None, n_parts: int) -> np.n
         n_parts: number of parts.
     """
     if groups is None:
-        parts = np.zeros(len(labels), np.int64)
-        for label in np.unique(labels):
-            where = np.flatnonzero(labels == label)
-            parts[where] = np.arange(len(where)) % n_parts
+        by_class = np.argsort(labels, kind="stable")
+        counts = np.bincount(labels)
+        number_in_class = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+        parts = np.empty(len(labels), np.int64)
+        parts[by_class] = number_in_class % n_parts
         return parts
     numbers = group_numbers(groups)
     part_of = np.full(numbers.max(initial=-1) + 1, -1)

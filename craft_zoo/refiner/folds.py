@@ -59,10 +59,10 @@ def held_out_folds(labels: np.ndarray, groups: np.ndarray | None = None) -> np.n
     if 2 * len(several) < np.count_nonzero(counts):
         return None
     folds = divided(labels, groups, min(int(several.min()), _FOLDS))
-    for label in np.flatnonzero(counts):
-        where = labels == label
-        if len(np.unique(folds[where])) == 1:
-            folds[where] = -1
+    least, most = np.full(len(counts), _FOLDS), np.zeros(len(counts), np.int64)
+    np.minimum.at(least, labels, folds)
+    np.maximum.at(most, labels, folds)
+    folds[(least == most)[labels]] = -1
     found = np.unique(folds[folds >= 0])
     if len(found) < 2 or 2 * len(np.unique(labels[folds >= 0])) < np.count_nonzero(counts):
         return None
