@@ -2,25 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-
-from craft_zoo.errors import CraftZooError
-
-
-def as_groups(groups: Any, n_images: int) -> np.ndarray:
-    """(N,) names of groups as text; "" for None, NaN and empty text.
-
-    Raises:
-        CraftZooError: there is not one for each image.
-    """
-    given = np.asarray(groups, dtype=object)
-    if given.shape != (n_images,):
-        raise CraftZooError(
-            f"{n_images} images came with groups of shape {given.shape}: give one group each"
-        )
-    return np.array(["" if each is None or each != each else str(each) for each in given], str)
 
 
 def group_numbers(groups: np.ndarray) -> np.ndarray:

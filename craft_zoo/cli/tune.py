@@ -338,7 +338,7 @@ def _on_other_data(
     dataset = spec.open()
     classnames, images = labelled(task.classnames, dataset)
     places = np.array([task.classnames.index(name) for name in classnames])
-    all_images = LabelledImages(images.images, places[images.labels])
+    all_images = replace(images, labels=places[images.labels])
     images = without_known(all_images, task.train)
     each = 2 + find_method(method).anchor_prompts(config, budget, len(task.classnames))
     words = f"measured on {len(images):,} test images of {dataset.name}"

@@ -26,14 +26,13 @@ from craft_zoo.data.images import (
     reading,
     steps_of,
 )
-from craft_zoo.data.labels import as_label
+from craft_zoo.data.labels import as_groups, as_label
 from craft_zoo.data.load import DatasetSpec, register_dataset
 from craft_zoo.data.pixels import as_rgb
 from craft_zoo.data.splits import SPLIT_NAMES, find_splits, three_splits
 from craft_zoo.data.task import Dataset, LabelledImages
 from craft_zoo.errors import CraftZooError, needs_extra
 from craft_zoo.files import expanded
-from craft_zoo.groups import as_groups
 
 if TYPE_CHECKING:
     import datasets

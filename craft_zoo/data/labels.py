@@ -1,4 +1,4 @@
-"""Conversion of table cells to labels."""
+"""Conversion of table cells to labels and groups."""
 
 from __future__ import annotations
 
@@ -61,6 +61,20 @@ def as_label(cell: Any, place: str) -> str:
     number = _WHOLE.fullmatch(text)
     text = number[1] if number else text
     return "0" if text in ("-0", "+0") else composed(text)
+
+
+def as_groups(groups: Any, n_images: int) -> np.ndarray:
+    """(N,) names of groups as text, read as labels are; "" for missing ones.
+
+    Raises:
+        CraftZooError: there is not one for each image, or one cannot be read.
+    """
+    given = np.asarray(groups, dtype=object)
+    if given.shape != (n_images,):
+        raise CraftZooError(
+            f"{n_images} images came with groups of shape {given.shape}: give one group each"
+        )
+    return np.array([as_label(each, f"group {place}") for place, each in enumerate(given)], str)
 
 
 def _literal(text: str) -> Any:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from craft_zoo.data.images import ImageSource, as_images
+from craft_zoo.data.labels import as_groups
 from craft_zoo.data.naming import check_ordered, reads_as
 from craft_zoo.errors import CraftZooError
-from craft_zoo.groups import as_groups
 from craft_zoo.printable import printable
 
 
@@ -32,7 +32,7 @@ class LabelledImages:
 
     Raises:
         CraftZooError: labels are no whole numbers from 0, or labels or groups are not one for each
-            image.
+            image, or a group cannot be read.
     """
 
     images: Sequence[ImageSource]

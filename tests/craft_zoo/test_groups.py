@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from PIL import Image
 
 import craft_zoo as cz
 from craft_zoo.blackbox import RememberingVLM
+from craft_zoo.cli.main import main
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import (
     Dataset,
@@ -97,6 +99,21 @@ def test_labelled_images_keep_their_groups() -> None:
         LabelledImages(list("abcd"), np.array([0, 1, 1, 0]), ["x"])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        pd.Series([1, None, 1, None], index=[3, 1, 0, 2], dtype="Int64"),
+        pd.Series([1, None, 1, None]),
+        np.array(["1", np.nan, " 1", ""]),
+        [1, pd.NA, 1.0, float("nan")],
+    ],
+)
+def test_groups_are_read_as_labels_are(given: Any) -> None:
+    images = LabelledImages(list("abcd"), np.zeros(4, int), given)
+    assert images.groups is not None
+    assert images.groups.tolist() == ["1", "", "1", ""]
+
+
 def test_a_table_has_groups_and_is_halved_by_them(image_folder: Path) -> None:
     files = sorted((image_folder / "train").rglob("*.png"))
     table = pd.DataFrame(
@@ -122,6 +139,28 @@ def test_a_table_has_groups_and_is_halved_by_them(image_folder: Path) -> None:
     table.to_csv(image_folder / "list.csv", index=False)
     with pytest.raises(CraftZooError, match="images of too few groups to split"):
         load_dataset(f"manifest:{image_folder / 'list.csv'}")
+
+
+def test_the_temperature_is_not_fitted_to_images_of_the_shots_groups(
+    tiny_craft_mini: None, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted(image_folder.rglob("*.png"))
+    table = pd.DataFrame(
+        {
+            "path": [str(file) for file in files],
+            "label": [file.parent.name for file in files],
+            "split": [file.parent.parent.name for file in files],
+            "group": [f"{file.parent.name} {int(file.stem) % 3}" for file in files],
+        }
+    )
+    table.to_csv(tmp_path / "list.csv", index=False)
+    table[table["split"] == "test"].to_csv(tmp_path / "other.csv", index=False)
+    tune = ["tune", f"manifest:{tmp_path / 'list.csv'}", "--out", str(tmp_path / "a.adapter")]
+    other = f"manifest:{tmp_path / 'other.csv'}"
+    assert main([*tune, "--shots", "2", "--method", "refine", "--calibrate", other]) == 0
+    words, warned = (" ".join(text.split()) for text in capsys.readouterr())
+    assert "5 test images of list are of groups of drawn training images" in warned
+    assert "on 4 test images of other, without 5 that are copies of training images or" in words
 
 
 def test_a_data_set_of_the_hub_names_its_groups(tmp_path: Path) -> None:
