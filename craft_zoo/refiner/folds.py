@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from craft_zoo.groups import divided, groups_of_classes
+from craft_zoo.groups import divided, group_numbers, groups_of_classes
 
 _FOLDS = 4
 
@@ -39,15 +39,18 @@ def calibration_splits(labels: np.ndarray, groups: np.ndarray | None = None) -> 
         return held_out_splits(labels, groups)
     halved = folds + 2 * (np.searchsorted(np.unique(labels[folds >= 0]), labels) % 2)
     halved[folds < 0] = -1
-    return [(halved != fold, halved == fold) for fold in np.unique(halved[folds >= 0])]
+    numbers = np.arange(len(labels)) if groups is None else group_numbers(groups)
+    every = [halved == fold for fold in np.unique(halved[folds >= 0])]
+    return [(~np.isin(numbers, numbers[held]), held) for held in every]
 
 
 def held_out_folds(labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray | None:
     """(N,) index of the fold in which each image is held out, stratified by class.
 
     The index is -1 for the only image, or group, of a class, which is never held out, since the
-    rest would have no image of the class. None if that holds for more than half of the classes: the
-    few others would then decide for all.
+    rest would have no image of the class; images of other classes are not held out if they are of
+    such a group. None if more than half of the classes have no other images: the few others would
+    then decide for all.
 
     Args:
         labels: (N,) int64.
@@ -62,7 +65,11 @@ def held_out_folds(labels: np.ndarray, groups: np.ndarray | None = None) -> np.n
     least, most = np.full(len(counts), _FOLDS), np.zeros(len(counts), np.int64)
     np.minimum.at(least, labels, folds)
     np.maximum.at(most, labels, folds)
-    folds[(least == most)[labels]] = -1
+    kept = (least == most)[labels]
+    if groups is not None:
+        numbers = group_numbers(groups)
+        kept = np.isin(numbers, numbers[kept])
+    folds[kept] = -1
     found = np.unique(folds[folds >= 0])
     if len(found) < 2 or 2 * len(np.unique(labels[folds >= 0])) < np.count_nonzero(counts):
         return None

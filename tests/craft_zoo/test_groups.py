@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -32,6 +33,7 @@ from craft_zoo.groups import divided, group_numbers, groups_of_classes
 from craft_zoo.losses import mean_losses
 from craft_zoo.openclip import OpenCLIP
 from craft_zoo.refiner import held_out_folds
+from craft_zoo.refiner.folds import Splits, calibration_splits, held_out_splits
 
 
 @st.composite
@@ -76,6 +78,19 @@ def test_no_fold_leaves_a_class_without_images(task: tuple[np.ndarray, np.ndarra
     assert set(folds.tolist()) - {-1} == set(range(folds.max() + 1))
     for fold in range(folds.max() + 1):
         assert set(labels[folds != fold]) == set(labels)
+
+
+@pytest.mark.parametrize("splits_of", [held_out_splits, calibration_splits])
+@given(task=grouped())
+@example(task=(np.array([0, 0, 1, 1, 1]), np.array(["a", "a", "a", "b", "c"])))
+def test_no_image_is_fitted_to_while_another_of_its_group_is_held_out(
+    splits_of: Callable[..., Splits | None], task: tuple[np.ndarray, np.ndarray]
+) -> None:
+    labels, groups = task
+    for kept, held in splits_of(labels, groups) or []:
+        assert not set(groups[kept]) & set(groups[held]) - {""}
+        assert not (kept & held).any()
+        assert set(labels[kept]) == set(labels)
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=30))
