@@ -176,7 +176,10 @@ def choose_estimate(
         words = f"of the method refine, {on_shots}, as the search has seen them all"
         additional = n_shots + _additional_predictions(task, "refine", config, budget, share)
         return Choice("refine", none, additional, words)
-    words = "no class has an image to spare; probabilities may be far too sure (see --calibrate)"
+    lacking = "no class has an image to spare"
+    if task.train.groups is not None:
+        lacking = "too few classes have training images of several groups"
+    words = f"{lacking}; probabilities may be far too sure (see --calibrate)"
     return Choice("none", none, 0, words)
 
 

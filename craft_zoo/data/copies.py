@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from craft_zoo.counts import counted
-from craft_zoo.data.images import ImageSource, content_key, hash_content
+from craft_zoo.data.images import DerivedImage, ImageSource, content_key, hash_content
 from craft_zoo.data.task import LabelledImages
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.printable import printable
@@ -56,8 +56,10 @@ def _warn(images: LabelledImages, pairs: list[tuple[int, int]], name: str, which
 
 
 def shown(images: LabelledImages, place: int) -> str:
-    """The path of an image for a message, or its place."""
+    """The path or name of an image for a message, or its place."""
     image = images.images[place]
+    if isinstance(image, DerivedImage):
+        image = image.name() or f"image {place}"
     return printable(image) if isinstance(image, str | Path) else f"image {place}"
 
 

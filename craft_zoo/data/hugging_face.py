@@ -146,6 +146,10 @@ class HubImage(DerivedImage):
         with reading(name), Image.open(io.BytesIO(content)) as image:
             return as_rgb(image, name)
 
+    def name(self) -> str:
+        """See :meth:`DerivedImage.name`."""
+        return f"image {self.row} of {self.column.name}"
+
     def content_key(self) -> bytes:
         """See :func:`craft_zoo.data.content_key`; equal to that of a file with the same content."""
         content = self.column.content(self.row)

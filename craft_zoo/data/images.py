@@ -43,6 +43,10 @@ class DerivedImage(ABC):
         """The content of the file that contains the image; None: there is no such file."""
         return None
 
+    def name(self) -> str | None:
+        """Name of the image for messages; None: it has none."""
+        return None
+
     def identity(self) -> bytes:
         """Input of :func:`craft_zoo.data.fingerprint`; must be the same in every process."""
         return self.content_key()

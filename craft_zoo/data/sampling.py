@@ -113,7 +113,7 @@ def few_shot(
         dataset.test,
         val or None,
         dataset.template,
-        left if dataset.val is None else left + dataset.val,
+        left if dataset.val is None else left + dataset.val.without_groups_of(train),
     )
 
 

@@ -203,18 +203,29 @@ def test_a_data_set_of_the_hub_names_its_groups(tmp_path: Path) -> None:
         load_dataset(f"hf:{tmp_path / 'set'},group=doctor")
 
 
-def test_images_of_drawn_groups_are_not_measured_on() -> None:
+@pytest.mark.parametrize("has_val", [False, True])
+def test_images_of_drawn_groups_are_not_measured_on(has_val: bool) -> None:
     labels = np.repeat([0, 1], 8)
     groups = np.array([f"{label} {place % 4}" for place, label in enumerate(labels)])
     images = LabelledImages([np.full((4, 4), shade) for shade in range(16)], labels, groups)
     tested = images.take(np.array([0, 8]))
+    val = images if has_val else None
     with pytest.warns(CraftZooWarning, match="test images? of made (is|are) of groups of drawn"):
-        task = few_shot(Dataset("made", ("a", "b"), images, tested), 3, seed=1)
+        task = few_shot(Dataset("made", ("a", "b"), images, tested, val), 3, seed=1)
     assert task.unused is not None
     assert task.train.groups is not None
     drawn = set(task.train.groups)
     for part in (task.unused, task.val):
         assert part is None or not drawn & set(part.groups.tolist())  # type: ignore[union-attr]
+
+
+def test_groups_that_leave_nothing_to_hold_out_are_said_to() -> None:
+    labels = np.repeat([0, 1], 4)
+    images = LabelledImages([np.full((4, 4), shade) for shade in range(8)], labels, labels)
+    task = Task("made", ("a", "b"), images, images)
+    choice = choose_estimate(task, "refine", CraftConfig(), 1, seed=1, bills=False)
+    assert choice.kind == "none"
+    assert choice.words.startswith("too few classes have training images of several groups;")
 
 
 def views(images: LabelledImages) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 import sys
 import time
@@ -23,6 +24,7 @@ from craft_zoo.data import (
     load_dataset,
     open_image,
 )
+from craft_zoo.data.copies import shown
 from craft_zoo.data.hugging_face import HubImage
 from craft_zoo.errors import CraftZooError
 
@@ -75,6 +77,8 @@ def test_splits_saved_to_disk_are_read_by_their_names(saved: str) -> None:
     assert shades(dataset.test) == [100, 101, 102]
     task = few_shot(load_dataset(saved + "@base"), 1, 1, sampling="coop")
     assert task.train.labels.tolist() == [1, 0]
+    shade, _ = shades(task.train)
+    assert re.fullmatch(f"image {shade} of .*birds \\(train\\)", shown(task.train, 0))
 
 
 def test_images_are_decoded_when_opened_and_can_be_pickled(saved: str, tmp_path: Path) -> None:
