@@ -30,7 +30,8 @@ def warn_of_versions(task: Task) -> None:
     Thumbnails of 8 × 8 pixels are compared, also rotated and flipped, within each class. Of
     unrelated images, 0 to 1.5 % have a version by this rule in four data sets, of series of
     photographs a third and of flipped images all (docs/lab-notebook.md); a tenth is warned of. Of
-    many images, those of the first classes are compared. Images of a common group do not count.
+    many images, those of the first classes are compared. Two images that both have a group do not
+    count: X-rays, or photographs of one product in one pose, may look alike and be unrelated.
     """
     train, test, name = _FirstClasses(task.train), _FirstClasses(task.test), printable(task.name)
     if pairs := _versions(train, train):
@@ -90,8 +91,8 @@ def _versions(some: _FirstClasses, others: _FirstClasses) -> list[str]:
     )
     groups = (some.images + others.images).groups
     if groups is not None:
-        mine, theirs = groups[: len(some), None], groups[len(some) :]
-        correlation[(mine == theirs) & (mine != "")] = 0
+        given = groups != ""  # of two images with groups it is said whether they are related
+        correlation[given[: len(some), None] & given[len(some) :]] = 0
     correlation[some.images.labels[:, None] != others.images.labels] = 0
     if some is others:
         np.fill_diagonal(correlation, 0)

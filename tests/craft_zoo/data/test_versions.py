@@ -60,6 +60,7 @@ def test_versions_are_warned_of_unless_they_have_groups(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_versions(leaves(images, labels, groups))
+        warn_of_versions(leaves(images, labels, np.arange(24)))
         warn_of_versions(leaves(images, np.arange(24)))
 
 
