@@ -27,8 +27,8 @@ class LabelledImages:
             them.
         labels: (N,) int64, each in [0, number of classes); other whole numbers are converted.
         groups: (N,) names of what each image shows or comes from, such as a patient, an object or
-            a video, and "" for an image that is related to no other; None: none are related. While
-            an image of a group is held out, the others of the group are too.
+            a video, and "" for an image that is related to no other; None: none are related, also
+            if all are "". While an image of a group is held out, the others of the group are too.
 
     Raises:
         CraftZooError: labels are no whole numbers from 0, or labels or groups are not one for each
@@ -59,7 +59,8 @@ class LabelledImages:
                 f"give one label each"
             )
         if self.groups is not None:
-            object.__setattr__(self, "groups", as_groups(self.groups, len(self.images)))
+            groups = as_groups(self.groups, len(self.images))
+            object.__setattr__(self, "groups", groups if (groups != "").any() else None)
 
     @classmethod
     def by_class(
