@@ -34,7 +34,8 @@ def divided(labels: np.ndarray, groups: np.ndarray | None, n_parts: int) -> np.n
     """(N,) int64 index of the part in which each image is; images of a group are in one part.
 
     The images of each class are spread evenly over the parts, as far as groups allow. A class may
-    be in one part only if it shares its groups with other classes, or has a single one.
+    be in one part only if it shares its groups with other classes, which is avoided, or has a
+    single one.
 
     Args:
         labels: (N,) int64.
@@ -48,19 +49,26 @@ def divided(labels: np.ndarray, groups: np.ndarray | None, n_parts: int) -> np.n
         parts = np.empty(len(labels), np.int64)
         parts[by_class] = number_in_class % n_parts
         return parts
-    numbers = group_numbers(groups)
-    part_of = np.full(numbers.max(initial=-1) + 1, -1)
-    counts = groups_of_classes(labels, groups)
+    numbers, counts = group_numbers(groups), groups_of_classes(labels, groups)
+    (of_pair, classes), sizes = np.unique(
+        np.stack([numbers, labels]), axis=1, return_counts=True
+    )  # pairs of a group and a class, by group
+    starts = np.searchsorted(of_pair, np.arange(numbers.max(initial=-1) + 2))
+    part_of = np.full(len(starts) - 1, -1)
+    filled = np.zeros((len(counts), n_parts), np.int64)  # images of each class
+    totals = np.bincount(labels)[:, None]
     # Classes of few groups come first, as later ones find groups that have their part already.
     for label in np.argsort(counts, kind="stable"):
-        of_class, first, sizes = np.unique(
+        of_class, first, n_images = np.unique(
             numbers[labels == label], return_index=True, return_counts=True
         )
-        filled = np.zeros(n_parts, np.int64)
-        np.add.at(filled, part_of[of_class][part_of[of_class] >= 0], sizes[part_of[of_class] >= 0])
-        for place in np.lexsort([first, -sizes]):
-            if part_of[of_class[place]] < 0:
-                part = filled.argmin()
-                part_of[of_class[place]] = part
-                filled[part] += sizes[place]
+        for place in np.lexsort([first, -n_images]):
+            group = of_class[place]
+            if part_of[group] < 0:
+                pairs = slice(starts[group], starts[group + 1])
+                before = filled[classes[pairs]] / totals[classes[pairs]]
+                # The part that the fewest of the group's classes have images in, or fewer images.
+                part = ((before > 0).sum(axis=0) + before.mean(axis=0) / 2).argmin()
+                part_of[group] = part
+                filled[classes[pairs], part] += sizes[pairs]
     return part_of[numbers]

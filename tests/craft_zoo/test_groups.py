@@ -69,6 +69,15 @@ def test_a_class_of_groups_of_its_own_is_spread_evenly(
         assert (in_parts.min() > 0) == (counts[label] > 1)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_classes_that_share_groups_are_in_both_halves(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    patients = np.array([rng.permutation(12)[:4] for _ in range(10)])  # of each of ten classes
+    labels, groups = np.repeat(np.arange(10), 8), np.repeat(patients.ravel(), 2).astype(str)
+    parts = divided(labels, groups, 2)
+    assert [set(parts[labels == label]) for label in range(10)] == [{0, 1}] * 10
+
+
 @given(grouped())
 def test_no_fold_leaves_a_class_without_images(task: tuple[np.ndarray, np.ndarray]) -> None:
     labels, groups = task
