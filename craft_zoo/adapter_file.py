@@ -51,7 +51,14 @@ class _Hidden(BaseModel):
     hidden: Annotated[int, Field(ge=1)]
 
 
-class Header(BaseModel):
+class Texts(BaseModel):
+    """What of the header is known, and can be checked, before the adapter is tuned."""
+
+    init: _Template
+    classnames: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)]
+
+
+class Header(Texts):
     """Header of an adapter file: JSON text in the metadata of safetensors."""
 
     model_config = ConfigDict(extra="forbid")
@@ -60,8 +67,6 @@ class Header(BaseModel):
     model: _Text
     # Empty for models that accept only words.
     fingerprint: Annotated[list[_Number], Field(max_length=16)]
-    init: _Template
-    classnames: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)]
     template: _Template | list[_Template] | None = None
     refiner: Literal["convex"] | _Hidden | None
     anchors: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_TEXTS)] | None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from craft_zoo.adapter import Adapter
+from craft_zoo.adapter_file import Texts
 from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.meter import Meter
 from craft_zoo.counts import checked_whole
@@ -24,8 +25,10 @@ from craft_zoo.methods import (
     check_words,
     find_method,
     get_method,
+    starting_template,
 )
 from craft_zoo.printable import printable
+from craft_zoo.records import check
 from craft_zoo.tuning_record import CURVE_POINTS, TuningRecord
 
 Callback = Callable[[Step], None]
@@ -177,6 +180,14 @@ def check_tuning(
     if budget is None:
         budget = BILLED_BUDGET if vlm.bills or find_method(method).pays else DEFAULT_BUDGET
     check_settings(method, optimizer, budget=budget, seed=seed, config=config)
+    init = starting_template(config or CraftConfig(), task.template, method)
+    try:
+        check(Texts, {"classnames": task.classnames, "init": init})
+    except ValueError as error:
+        raise CraftZooError(
+            f"an adapter for {printable(task.name)} could not be saved: {error}: change it "
+            f"(words for the classes: --classnames FILE)"
+        ) from None
     check_background(method, config or CraftConfig(), vlm)
     check_words(method, config or CraftConfig(), int(budget), task.classnames)
     return int(budget)

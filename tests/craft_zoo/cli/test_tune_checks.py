@@ -70,6 +70,19 @@ def tune(image_folder: Path, tmp_path: Path) -> Callable[..., int]:
     return run
 
 
+def test_texts_that_no_file_can_hold_are_found_before_anything_is_paid(
+    paid: Paid, image_folder: Path, tune: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    refine = ("--method", "refine")
+    assert tune(*refine, "--set", "template=a\x07 {}") == 2
+    assert "could not be saved: init holds a control character" in capsys.readouterr().err
+    for part in ("train", "test"):
+        (image_folder / part / "red_square").rename(image_folder / part / "red\x1b[7m")
+    assert tune(*refine) == 2
+    assert "could not be saved: classnames.2 holds a control character" in capsys.readouterr().err
+    assert not paid.asked
+
+
 @pytest.mark.parametrize("spec", ["cma", "cma:popsize=8", "snes", "spsa", "logit-gn", "spsa-clip"])
 def test_an_optimizer_is_checked_with_the_budget_that_it_will_have(spec: str) -> None:
     check_method("craft", spec, budget=100, config=CraftConfig())
