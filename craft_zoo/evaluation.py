@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox.base import VLM, Asked, Progress
@@ -22,6 +22,9 @@ from craft_zoo.predictor import Predictor
 from craft_zoo.printable import printable
 
 _PRIOR_STD = 0.5  # of the logarithm of the temperature
+# Share of the labels that are taken to be drawn at random when the temperature is fitted: one wrong
+# label of an image that the adapter is sure of would make all probabilities nearly equal.
+_WRONG_LABELS = 0.001
 _NAMED = 3  # unknown classes that an error message names
 
 
@@ -185,16 +188,18 @@ class Evaluation:
         """Temperature with which the probabilities of these images have the least cross-entropy.
 
         A normal prior of its logarithm, around 0 with a standard deviation of 1/2, keeps it from
-        extremes where there are few images. To calibrate an adapter, evaluate it on images that it
-        was not tuned on and that are no test images, and set :attr:`Adapter.temperature`.
+        extremes where there are few images, and one label in a thousand is taken to be drawn at
+        random, so that a wrong one has a bounded effect. To calibrate an adapter, evaluate it on
+        images that it was not tuned on and that are no test images, and set
+        :attr:`Adapter.temperature`.
         """
 
-        logits = self._of_all.astype(np.float64)
+        logits, places = self._of_all.astype(np.float64), np.arange(len(self))
 
         def objective(log_temperature: float) -> float:
-            logs = log_softmax(logits / np.exp(log_temperature), axis=1)
-            loss = -logs[np.arange(len(self)), self.labels].sum()
-            return float(loss + log_temperature**2 / (2 * _PRIOR_STD**2))
+            of_label = softmax(logits / np.exp(log_temperature), axis=1)[places, self.labels]
+            likelihood = (1 - _WRONG_LABELS) * of_label + _WRONG_LABELS / logits.shape[1]
+            return float(log_temperature**2 / (2 * _PRIOR_STD**2) - np.log(likelihood).sum())
 
         return float(np.exp(minimize_scalar(objective, bounds=(-4, 4), method="bounded").x))
 

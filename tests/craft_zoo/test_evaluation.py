@@ -157,6 +157,17 @@ def test_the_temperature_calibrates(factor: float) -> None:
         assert calibrated.calibration_error < found.calibration_error / 2
 
 
+def test_a_wrong_label_hardly_changes_the_temperature() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(30) % 3
+    logits = rng.standard_normal((30, 3)).astype(np.float32)
+    logits[np.arange(30), labels] += 3
+    right = Evaluation(tuple("abc"), labels, logits, logits).fit_temperature()
+    logits[0] = 60 * np.eye(3)[1]  # sure of another class than that of the label
+    wrong = Evaluation(tuple("abc"), labels, logits, logits).fit_temperature()
+    assert right < wrong < 2
+
+
 def test_few_images_say_little_about_the_temperature() -> None:
     found = evaluation([[0.9, 0.1], [0.2, 0.8]], [0, 1])  # all right: the best would be 0
     assert 0.5 < found.fit_temperature() < 1
