@@ -33,7 +33,7 @@ _COLUMNS = ("path", "label", "split", "classname", "group")
 
 @register_dataset("manifest")
 def load_manifest(spec: DatasetSpec) -> Dataset:
-    """manifest:FILE: a CSV, TSV or Parquet table with columns path, label, perhaps split and group.
+    """manifest:FILE: a table (CSV, TSV, Parquet) with columns path, label, optionally split, group.
 
     Paths are relative to the file's folder. A label is a word or a whole number; an optional
     column ``classname`` has the words for it, which numbers need unless a file of class names is

@@ -45,7 +45,7 @@ def few_shot(
     system's order. CoOp interprets seed 0 as no seed.
 
     Warns if drawn images are equal, of which :func:`craft_zoo.tune` uses one, or if files of test
-    images are copies of the drawn images' files, or test images are of groups of drawn images.
+    images are copies of the drawn images' files, or test images share groups with drawn images.
     Validation and unused images of these groups are left out.
 
     Args:
@@ -101,8 +101,9 @@ def few_shot(
     shared = len(dataset.test) - len(dataset.test.without_groups_of(train))
     if shared:
         warnings.warn(
-            f"{counted(shared, 'test image')} of {printable(dataset.name)} are of groups of drawn "
-            f"training images: the accuracy includes them, put each group into one split",
+            f"{counted(shared, 'test image')} of {printable(dataset.name)} "
+            f"{'shares a group' if shared == 1 else 'share groups'} with drawn training images: "
+            f"the accuracy includes them, put each group into one split",
             CraftZooWarning,
             stacklevel=2,
         )

@@ -185,7 +185,7 @@ def test_the_temperature_is_not_fitted_to_images_of_the_shots_groups(
     other = f"manifest:{tmp_path / 'other.csv'}"
     assert main([*tune, "--shots", "2", "--method", "refine", "--calibrate", other]) == 0
     words, warned = (" ".join(text.split()) for text in capsys.readouterr())
-    assert "5 test images of list are of groups of drawn training images" in warned
+    assert "5 test images of list share groups with drawn training images" in warned
     assert "on 4 test images of other, without 5 that are copies of training images or" in words
 
 
@@ -221,7 +221,7 @@ def test_images_of_drawn_groups_are_not_measured_on(has_val: bool) -> None:
     images = LabelledImages([np.full((4, 4), shade) for shade in range(16)], labels, groups)
     tested = images.take(np.array([0, 8]))
     val = images if has_val else None
-    with pytest.warns(CraftZooWarning, match="test images? of made (is|are) of groups of drawn"):
+    with pytest.warns(CraftZooWarning, match="made shares? (a group|groups) with drawn"):
         task = few_shot(Dataset("made", ("a", "b"), images, tested, val), 3, seed=1)
     assert task.unused is not None
     assert task.train.groups is not None
