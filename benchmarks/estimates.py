@@ -24,7 +24,8 @@ from craft_zoo.estimate import cross_validate
 from craft_zoo.evaluation import evaluate
 from craft_zoo.machine import use_threads
 from craft_zoo.metrics import accuracy
-from craft_zoo.refiner import choose_regularization, fit, held_out_folds
+from craft_zoo.refiner import choose_regularization, fit
+from craft_zoo.refiner.folds import held_out_splits
 from craft_zoo.tuning import tune
 
 
@@ -49,11 +50,10 @@ def _accuracy(adapter: Adapter, vlm: VLM, images: LabelledImages) -> float:
 
 def _refiner_alone(adapter: Adapter, vlm: VLM, shots: LabelledImages) -> float:
     logits, anchors, _ = adapter.ask(vlm, shots.images)
-    folds = held_out_folds(shots.labels, shots.groups)
-    assert folds is not None, "the table is of two shots or more"
+    splits = held_out_splits(shots.labels, shots.groups)
+    assert splits is not None, "the table is of two shots or more"
     refined = np.empty_like(logits)
-    for fold in range(folds.max() + 1):
-        kept, held = folds != fold, folds == fold
+    for kept, held in splits:
         mine = None if anchors is None else anchors[kept]
         regularization = choose_regularization(logits[kept], shots.labels[kept], mine)
         refiner = fit(logits[kept], shots.labels[kept], mine, regularization=regularization)

@@ -15,7 +15,6 @@ on the test images is 73 % (docs/lab-notebook.md).
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -27,7 +26,7 @@ from craft_zoo.blackbox import VLM, words_before
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.copies import distinct, without_known
-from craft_zoo.errors import CraftZooError, CraftZooWarning
+from craft_zoo.errors import CraftZooError
 from craft_zoo.evaluation import Evaluation, evaluate
 from craft_zoo.methods import (
     find_method,
@@ -36,7 +35,7 @@ from craft_zoo.methods import (
     most_queries,
     starting_template,
 )
-from craft_zoo.refiner import held_out_folds
+from craft_zoo.refiner.folds import held_out_splits
 from craft_zoo.seeding import generator
 from craft_zoo.tuning import tune
 
@@ -67,11 +66,10 @@ def cross_validate(vlm: VLM, task: Task, **arguments: Any) -> Iterator[Evaluatio
             "cross-validation needs two shots of each class or more, and of two groups or more "
             "where images have groups: add images, or leave it out"
         )
+    arguments["compare_images"] = False  # tuning on all shots compares them
     for held in parts:
         kept = np.setdiff1d(np.arange(len(task.train)), held)
-        with warnings.catch_warnings():  # the run on all shots has warned of them
-            warnings.filterwarnings("ignore", ".* look like versions", CraftZooWarning)
-            tuned = tune(vlm, replace(task, train=task.train.take(kept)), **arguments)
+        tuned = tune(vlm, replace(task, train=task.train.take(kept)), **arguments)
         yield evaluate(tuned.adapter, vlm, task.train.take(held))
 
 
@@ -81,10 +79,8 @@ def held_out_parts(images: LabelledImages) -> list[np.ndarray]:
     Args:
         images: the training images without copies.
     """
-    folds = held_out_folds(images.labels, images.groups)
-    if folds is None:
-        return []
-    return [np.flatnonzero(folds == fold) for fold in range(folds.max() + 1)]
+    splits = held_out_splits(images.labels, images.groups) or []
+    return [np.flatnonzero(held) for _, held in splits]
 
 
 Kind = Literal["shots", "outside", "refine", "whole", "none"]

@@ -63,6 +63,7 @@ def tune(
     config: CraftConfig | None = None,
     callbacks: Iterable[Callback] = (),
     progress: Progress | None = None,
+    compare_images: bool = True,
 ) -> Tuned:
     """Adapt ``vlm`` to the training images of ``task``::
 
@@ -84,6 +85,8 @@ def tune(
         config: settings of the method.
         callbacks: called with every :class:`~craft_zoo.craft.Step` as it is made.
         progress: called while the model encodes the images, with the number done and the total.
+        compare_images: open some of the images to warn of related ones, see
+            :class:`~craft_zoo.data.LabelledImages`.
 
     Raises:
         CraftZooError: bad input, see the message.
@@ -92,7 +95,8 @@ def tune(
     check_kind("callbacks", callbacks, Iterable, "[print]")
     warn_of_copies(task.train, task.name)
     task = replace(task, train=distinct(task.train))
-    warn_of_versions(task)
+    if compare_images:
+        warn_of_versions(task)
     problem = Problem.open(
         vlm,
         task.classnames,

@@ -387,9 +387,9 @@ def _estimated(
     except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
         return adapter, [*lines, f"Accuracy on new images: not estimated ({error})"], None
     lines.append(f"Accuracy on new images, an estimate: {found}; {choice.words}")
-    parts = [] if choice.kind == "outside" else held_out_parts(task.train)
-    if len(parts) > 2:  # refiners of one image a class are too sure of all
-        lines += _doubtful_labels(found, task.train, np.concatenate(parts))
+    few = folds_leave_one_image(task.train.labels, task.train.groups)
+    if choice.kind != "outside" and not few:  # refiners of one image a class are too sure of all
+        lines += _doubtful_labels(found, task.train)
     if choice.kind != "refine" and not _of_one_image_a_class(choice, adapter, task):
         # With refine, these are the logits of another method.
         adapter = replace(adapter, temperature=found.fit_temperature())
@@ -398,14 +398,14 @@ def _estimated(
     return adapter, lines, None if choice.kind == "refine" else found
 
 
-def _doubtful_labels(found: Evaluation, images: LabelledImages, places: np.ndarray) -> list[str]:
+def _doubtful_labels(found: Evaluation, images: LabelledImages) -> list[str]:
     """Lines with the training images that were surest of another class while held out.
 
     Args:
-        found: the evaluation of held-out training images.
+        found: the sum of what :func:`cross_validate` yields.
         images: the training images.
-        places: places of the evaluated ones among them.
     """
+    places = np.concatenate(held_out_parts(images))
     names, surest = found.classnames, found.probabilities.max(axis=1)
     wrong = [each for each in found.mistakes.tolist() if surest[each] > _DOUBTFUL][:_MOST_DOUBTFUL]
     lines = [

@@ -140,11 +140,10 @@ class Http:
                         reason = f"it sends more than the {limit:,} bytes that were expected"
                         raise Damaged(reason, attempts=_TOO_LONG, billed=True)
         except httpx.HTTPError as error:
-            late = isinstance(error, httpx.TimeoutException)
-            if late and time.monotonic() - began >= allowed:
-                reason = f"its answer was incomplete after {allowed:.0f} s"
-                raise Transient(reason, billed=True) from None
-            raise connection_failure(self.url, error, self._timeout, heard=self._heard) from None
+            late = round(allowed) if time.monotonic() - began >= allowed else None
+            raise connection_failure(
+                self.url, error, self._timeout, late=late, heard=self._heard
+            ) from None
         except (httpx.InvalidURL, UnicodeError) as error:  # the latter for the host name
             raise CraftZooError(f"{self.url} is not a URL ({_reason(error)}): check it") from None
         found = {name.lower(): value for name, value in response.headers.items()}
@@ -246,7 +245,7 @@ def redirection(
 
 
 def connection_failure(
-    url: str, error: Exception, timeout: float, *, heard: bool
+    url: str, error: Exception, timeout: float, *, late: float | None, heard: bool
 ) -> Transient | CraftZooError:
     """The exception for a connection that was refused, broken or violates the protocol.
 
@@ -254,9 +253,12 @@ def connection_failure(
         url: the server.
         error: raised by httpx, or by httpx2, OpenAI's client's successor of it with the same names.
         timeout: see :func:`timeouts`.
+        late: seconds that the whole exchange was allowed, if they are over.
         heard: whether the server has ever answered.
     """
     kinds = _kinds(error)
+    if late is not None and "TimeoutException" in kinds:
+        return Transient(f"its answer was incomplete after {late:g} s", billed=True)
     if "LocalProtocolError" in kinds:  # its text quotes headers with keys
         return CraftZooError(
             f"a request to {url} cannot be sent, as HTTP does not allow one of its headers: check "

@@ -129,23 +129,24 @@ class OpenAIClient:
         """
         import openai
 
-        began = time.monotonic()
+        began, allowed = time.monotonic(), _WHOLE * self._timeout
         sent = request | self._changes if self._changes else request
         sent = {name: value for name, value in sent.items() if value is not None}
         try:
-            with deadline(_WHOLE * self._timeout):
+            with deadline(allowed):
                 answer = create(**sent, extra_headers={IDEMPOTENCY_HEADER: key})
             self._answered = True
             body = json.loads(answer.content)
         except openai.APIConnectionError as error:
-            cause, url = error.__cause__, self._address
-            if not isinstance(cause, Exception):
-                cause = error
-            is_late = isinstance(error, openai.APITimeoutError)
-            if is_late and time.monotonic() - began >= _WHOLE * self._timeout:
-                reason = f"its answer was incomplete after {_WHOLE * self._timeout:g} s"
-                raise Transient(reason, billed=True) from None
-            raise connection_failure(url, cause, self._timeout, heard=self._answered) from None
+            late = allowed if time.monotonic() - began >= allowed else None
+            cause = error.__cause__
+            raise connection_failure(
+                self._address,
+                cause if isinstance(cause, Exception) else error,
+                self._timeout,
+                late=late,
+                heard=self._answered,
+            ) from None
         except openai.APIStatusError as error:
             self._answered = True
             headers = error.response.headers

@@ -58,9 +58,8 @@ def _warn(images: LabelledImages, pairs: list[tuple[int, int]], name: str, which
 def shown(images: LabelledImages, place: int) -> str:
     """The path or name of an image for a message, or its place."""
     image = images.images[place]
-    if isinstance(image, DerivedImage):
-        image = image.name() or f"image {place}"
-    return printable(image) if isinstance(image, str | Path) else f"image {place}"
+    name = image.name() if isinstance(image, DerivedImage) else image
+    return printable(name) if isinstance(name, str | Path) else f"image {place}"
 
 
 _Pairs = list[tuple[int, int]]

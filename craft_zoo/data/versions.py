@@ -60,6 +60,7 @@ class _FirstClasses:
         places: (n,) ascending places among all images.
         images: the images.
         thumbnails: (n, 8, 8, 3).
+        has_group: (n,) bool.
     """
 
     def __init__(self, images: LabelledImages) -> None:
@@ -72,6 +73,8 @@ class _FirstClasses:
         self._all, self.places = images, np.sort(np.concatenate(places))
         self.images = images.take(self.places)
         self.thumbnails = np.array(list(in_threads(_thumbnail, self.images.images)))
+        groups = self.images.groups
+        self.has_group = np.zeros(len(self), bool) if groups is None else groups != ""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -89,10 +92,8 @@ def _versions(some: _FirstClasses, others: _FirstClasses) -> list[str]:
     correlation = np.max(
         [flat @ _normalised(each).T for each in _symmetries(others.thumbnails)], axis=0
     )
-    groups = (some.images + others.images).groups
-    if groups is not None:
-        given = groups != ""  # of two images with groups it is said whether they are related
-        correlation[given[: len(some), None] & given[len(some) :]] = 0
+    # Of two images with groups it is said whether they are related.
+    correlation[some.has_group[:, None] & others.has_group] = 0
     correlation[some.images.labels[:, None] != others.images.labels] = 0
     if some is others:
         np.fill_diagonal(correlation, 0)

@@ -12,7 +12,11 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.local_features.registry import extract
 from craft_zoo.metrics import accuracy
 from craft_zoo.refiner.convex import fit
-from craft_zoo.refiner.folds import calibration_splits, held_out_splits
+from craft_zoo.refiner.folds import (
+    calibration_splits,
+    folds_leave_one_image,
+    held_out_splits,
+)
 from craft_zoo.refiner.selection import (
     choose_sum,
     held_out_logits,
@@ -97,7 +101,9 @@ def fit_classifiers(
     """
     nothing = np.zeros((len(labels), n_classes), np.float32)
     splits = held_out_splits(labels, groups)
-    for_scale = calibration_splits(labels, groups) if splits and len(splits) == 2 else None
+    for_scale = None
+    if folds_leave_one_image(labels, groups):
+        for_scale = calibration_splits(labels, groups)
     experts = []
     for each in features:
         deviation = each.std(axis=0)
