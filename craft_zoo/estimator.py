@@ -131,21 +131,22 @@ class CraftClassifier(ClassifierMixin, _OnImages):
         images = self._images(X)
         if y is None:
             raise CraftZooError("requires y to be passed, but the target y is None: give labels")
-        self.classes_, labels = np.unique(_checked(y), return_inverse=True)
-        if len(self.classes_) < 2:
+        classes, labels = np.unique(_checked(y), return_inverse=True)
+        if len(classes) < 2:
             raise CraftZooError("y has 1 class: at least 2 classes are needed")
         shots = LabelledImages(images, labels.astype(np.int64), groups)
         nothing = shots.take(np.zeros(0, np.int64))
         tuned = tune(
             self._vlm(),
-            Task("images", self._names(), shots, nothing),
+            Task("images", self._names(classes), shots, nothing),
             method=self.method,
             optimizer=self.optimizer,
             budget=self.budget,
             seed=self.seed,
             config=self.config,
         )
-        self.adapter_, self.queries_ = tuned.adapter, tuned.meter.queries
+        # Together: a fit that failed must not leave its labels beside an earlier fit's adapter.
+        self.classes_, self.adapter_, self.queries_ = classes, tuned.adapter, tuned.meter.queries
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
@@ -159,10 +160,10 @@ class CraftClassifier(ClassifierMixin, _OnImages):
         places = self.predict_proba(X).argmax(axis=1)
         return self.classes_[places]
 
-    def _names(self) -> tuple[str, ...]:
-        names = self.classnames
+    def _names(self, classes: np.ndarray) -> tuple[str, ...]:
+        names, labels = self.classnames, classes.tolist()
         if names is None:
-            words = tuple(str(label) for label in self.classes_)
+            words = tuple(as_label(label, "y") for label in labels)
             if meaningless := [one for one in words if says_nothing(one)]:
                 warnings.warn(
                     f"the label {meaningless[0]!r} says nothing of what its images show, and the "
@@ -171,7 +172,6 @@ class CraftClassifier(ClassifierMixin, _OnImages):
                     stacklevel=3,
                 )
             return words
-        labels = self.classes_.tolist()
         by_index: dict[Any, str] = getattr(names, "to_dict", dict)()  # of a pandas Series
         if by_index.keys() >= set(labels):
             names = by_index
@@ -182,9 +182,9 @@ class CraftClassifier(ClassifierMixin, _OnImages):
                 )
             names = [names[label] for label in labels]
         check_given(names, "class names")
-        if len(names) != len(self.classes_):
+        if len(names) != len(labels):
             raise CraftZooError(
-                f"classnames has {len(names)} names and y {len(self.classes_)} classes: give one "
+                f"classnames has {len(names)} names and y {len(labels)} classes: give one "
                 f"a class, in the order of the sorted labels"
             )
         return tuple(names)

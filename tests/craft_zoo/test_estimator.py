@@ -145,6 +145,25 @@ def test_mistakes(pictures: Any, change: dict[str, Any], y: Any, sentence: str) 
         CraftClassifier(**({"method": "refine"} | change)).fit(images, labels if y is None else y)
 
 
+def test_a_fit_that_fails_changes_nothing(pictures: Any) -> None:
+    images, labels = pictures
+    classifier = CraftClassifier(method="zero-shot").fit(images, labels)
+    expected = classifier.predict(images)
+    with pytest.raises(CraftZooError, match="does not exist"):
+        classifier.fit(["missing.png"] * 12, ["cat", "dog"] * 6)
+    assert classifier.classes_.tolist() == ["blue", "red"]
+    np.testing.assert_array_equal(classifier.predict(images), expected)
+
+
+@pytest.mark.filterwarnings("ignore:the label '.*' says nothing")
+def test_classes_are_called_as_labels_of_tables_are(pictures: Any) -> None:
+    images, _ = pictures
+    for y, names in (([0.0, 1.0], ("0", "1")), (["cat ", " dog"], (" dog", "cat "))):
+        classifier = CraftClassifier(method="zero-shot").fit(images, y * 6)
+        assert classifier.adapter_.classnames == tuple(name.strip() for name in names)
+        assert set(classifier.predict(images)) <= set(y)
+
+
 def test_one_image_is_no_list_and_an_unfitted_one_predicts_nothing() -> None:
     with pytest.raises(NotFittedError):
         CraftClassifier().predict([np.zeros((8, 8), np.uint8)])
