@@ -431,6 +431,15 @@ class WrappedVLM(VLM):
         self.precision = vlm.precision
 
     @property
+    def refused(self) -> int:
+        """See :attr:`VLM.refused`, which grows as answers come."""
+        return self._vlm.refused
+
+    @refused.setter
+    def refused(self, count: int) -> None:
+        self._vlm.refused = count
+
+    @property
     def decimals(self) -> int | None:  # type: ignore[override]
         """See :attr:`VLM.decimals`, which grows as answers come."""
         return self._vlm.decimals

@@ -80,10 +80,11 @@ def few_shot(
     left = whole.train.take(np.setdiff1d(np.arange(len(whole.train)), chosen))
     left = left.without_groups_of(train)
     pool = whole.val.without_groups_of(train) if whole.val else left
+    unused = left + pool if whole.val else left
     val = pool.take(draw(pool.labels, min(shots, _MOST_VAL_SHOTS), "val"))
     if whole is not dataset:
         kept = [whole.classnames.index(classname) for classname in dataset.classnames]
-        train, val, left = (images.of_classes(kept) for images in (train, val, left))
+        train, val, unused = (images.of_classes(kept) for images in (train, val, unused))
     warn_of_copies(train, dataset.name, repeated=fewer == "repeat")
     if copies := find_copies(train, dataset.test):
         copy, original = (printable(path) for path in copies[0])
@@ -114,7 +115,7 @@ def few_shot(
         dataset.test,
         val or None,
         dataset.template,
-        left if dataset.val is None else left + dataset.val.without_groups_of(train),
+        unused,
     )
 
 

@@ -14,8 +14,10 @@ Splits = list[tuple[np.ndarray, np.ndarray]]  # (N,) bool each: images kept, and
 def held_out_splits(labels: np.ndarray, groups: np.ndarray | None = None) -> Splits | None:
     """The folds of :func:`held_out_folds` as pairs of (N,) bool: images kept, and held out."""
     folds = held_out_folds(labels, groups)
-    if folds is None:
-        return None
+    return None if folds is None else _splits(folds)
+
+
+def _splits(folds: np.ndarray) -> Splits:
     return [(folds != fold, folds == fold) for fold in range(folds.max() + 1)]
 
 
@@ -35,8 +37,10 @@ def calibration_splits(labels: np.ndarray, groups: np.ndarray | None = None) -> 
     one image a class has logits of another size than that of two.
     """
     folds = held_out_folds(labels, groups)
-    if folds is None or not folds_leave_one_image(labels, groups):
-        return held_out_splits(labels, groups)
+    if folds is None:
+        return None
+    if folds.max() > 1:
+        return _splits(folds)
     halved = folds + 2 * (np.searchsorted(np.unique(labels[folds >= 0]), labels) % 2)
     halved[folds < 0] = -1
     numbers = np.arange(len(labels)) if groups is None else group_numbers(groups)

@@ -19,7 +19,7 @@ from PIL import Image
 import craft_zoo as cz
 from craft_zoo.anchors.background import Background, background_words
 from craft_zoo.benchmarks import Bench, RunStore, combine, cross, estimate_costs
-from craft_zoo.blackbox import Asked, CostLimit, Journal, Price, ReplayVLM, Usage
+from craft_zoo.blackbox import Asked, CostLimit, Journal, Price, ReplayVLM, Usage, WrappedVLM
 from craft_zoo.cli.main import main
 from craft_zoo.client import Retrying
 from craft_zoo.client.image_tokens import image_rule
@@ -111,6 +111,18 @@ def test_a_refused_question_is_paid_once_and_undecided(
     np.testing.assert_array_equal(answer, expected)
     assert vlm.refused == 1
     assert vlm.billed.input_tokens == server.tokens
+
+
+def test_a_wrapper_counts_refused_questions_also_of_a_journal(
+    server: Any, connect: Connect, small_task: Task, tmp_path: Path
+) -> None:
+    server.faults = [None, "refuse"]
+    for _ in range(2):  # then all answers are on disk
+        vlm = connect("openai")
+        wrapper = WrappedVLM(vlm)
+        with Journal(tmp_path / "journal") as journal:
+            ask(ReplayVLM(wrapper, journal), small_task)
+        assert wrapper.refused == vlm.refused == 1
 
 
 class Died(BaseException):
