@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
 from scipy.special import softmax
 
 from craft_zoo import adapter_file
-from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.base import VLM, BlackBox, other_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.canaries import Canaries
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError, CraftZooWarning, check_kind, needs_extra
+from craft_zoo.errors import CraftZooError, CraftZooWarning, check_kind
 from craft_zoo.files import write_atomically
 from craft_zoo.hub import local_file
-from craft_zoo.local_features import LocalClassifier
 from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
 from craft_zoo.predictor import Answers, Predictor
-from craft_zoo.records import check
-from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.refiner.transductive import TransductiveClassifier
 from craft_zoo.solution import Solution
 from craft_zoo.tuning_record import TuningRecord
-
-if TYPE_CHECKING:
-    from craft_zoo.refiner.network import Refiner
-
-_CANARY_ANSWERS = ("logits", "anchors", "logits_again", "anchors_again")
-_TRANSDUCTIVE = ("means", "images", "log_prior")
 
 
 class OtherModelError(CraftZooError):
@@ -215,13 +203,8 @@ class Adapter:
             CraftZooError: the file cannot be written, or class names, temperature or another value
                 are such that :meth:`load` would refuse it.
         """
-        about, tensors = self._parts()
-        try:
-            check(adapter_file.Header, about)
-        except ValueError as error:
-            raise CraftZooError(
-                f"the adapter cannot be saved, as it could not be read again: {error}"
-            ) from None
+        about, tensors = adapter_file.parts_of(self)
+        adapter_file.check_header(about)
         # safetensors' save_file would create files that only their owner may read.
         self._write(path, adapter_file.to_bytes(about, tensors))
 
@@ -243,63 +226,7 @@ class Adapter:
 
     def to_bytes(self) -> bytes:
         """The content of the file that :meth:`save` writes; equal for equal adapters."""
-        return adapter_file.to_bytes(*self._parts())
-
-    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Header and tensors of the file."""
-        refiner, anchors = self.solution.refiner, self.solution.anchors
-        local = self.solution.local
-        about: dict[str, Any] = {
-            "format": adapter_file.FORMAT,
-            "model": self.model,
-            "fingerprint": list(self.fingerprint),
-            "init": self.init,
-            "classnames": list(self.classnames),
-            "template": None,
-            "refiner": None,
-            "anchors": None if anchors is None else list(anchors.texts),
-        }
-        if self.temperature != 1:
-            about["temperature"] = float(self.temperature)
-        if self.answer_options:
-            about["answer_options"] = self.answer_options
-        if self.served:
-            about["served"] = self.served
-        if self.decimals is not None:
-            about["decimals"] = self.decimals
-        if self.tuned is not None:
-            about["tuned"] = asdict(self.tuned)
-        tensors: dict[str, np.ndarray] = {}
-        if isinstance(self.solution.prompt, np.ndarray):
-            tensors["context"] = _tensor(self.solution.prompt)
-        else:  # JSON writes a tuple as a list
-            about["template"] = self.solution.prompt
-        if anchors is not None and isinstance(anchors.prompts, np.ndarray):
-            tensors["anchors.contexts"] = _tensor(anchors.prompts)
-        elif anchors is not None:
-            about["anchor_templates"] = list(anchors.prompts)
-        if isinstance(refiner, ConvexRefiner):
-            about["refiner"] = "convex"
-            tensors["refiner.weight"] = _tensor(refiner.weight)
-            tensors["refiner.bias"] = _tensor(refiner.bias)
-        elif refiner is not None:
-            about["refiner"] = {"hidden": refiner.hidden}
-            tensors |= {
-                f"refiner.{name}": _tensor(value) for name, value in refiner.state_dict().items()
-            }
-        if local is not None:
-            about["local"] = local.features
-            tensors["local.weight"] = _tensor(local.weight)
-            tensors["local.bias"] = _tensor(local.bias)
-        if (transductive := self.solution.transductive) is not None:
-            for name in _TRANSDUCTIVE:
-                tensors[f"transductive.{name}"] = _tensor(getattr(transductive, name))
-        if (canaries := self.canaries) is not None:
-            tensors["canaries.images"] = np.ascontiguousarray(canaries.images)
-            for name in _CANARY_ANSWERS:
-                if (answers := getattr(canaries, name)) is not None:
-                    tensors[f"canaries.{name}"] = _tensor(answers)
-        return adapter_file.sealed(about, tensors), tensors
+        return adapter_file.to_bytes(*adapter_file.parts_of(self))
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:
@@ -310,30 +237,7 @@ class Adapter:
         Raises:
             CraftZooError: the file is missing, is no adapter, or was changed since it was written.
         """
-        path = local_file(path)
-        try:
-            about, tensors = adapter_file.read(path)
-            return cls(
-                _solution(about, tensors),
-                tuple(about["classnames"]),
-                about["model"],
-                tuple(float(value) for value in about["fingerprint"]),
-                about["init"],
-                about.get("temperature", 1.0),
-                _record(about),
-                _canaries(tensors),
-                about.get("answer_options") or "",
-                about.get("served") or {},
-                about.get("decimals"),
-            )
-        except CraftZooError:
-            raise
-        except FileNotFoundError:
-            raise CraftZooError(f"adapter {path} does not exist: check the path") from None
-        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            raise CraftZooError(
-                f"{path} is not an adapter of craft-zoo ({error}): make one with craft-zoo tune"
-            ) from None
+        return cls(**adapter_file.read(local_file(path)))
 
 
 def _without_address(model: str) -> str:
@@ -343,66 +247,6 @@ def _without_address(model: str) -> str:
 
 def _options(answer_options: str) -> str:
     return f"the options {answer_options}" if answer_options else "the default options"
-
-
-def _solution(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Solution:
-    """The solution from a header and tensors that :func:`adapter_file.read` has checked."""
-    prompt = about.get("template")
-    if prompt is None:
-        prompt = tensors["context"]
-    elif isinstance(prompt, list):
-        prompt = tuple(prompt)
-    anchors = None
-    if about["anchors"] is not None:
-        prompts = about.get("anchor_templates") or tensors["anchors.contexts"]
-        anchors = Anchors(tuple(about["anchors"]), prompts)
-    refiner: Refiner | ConvexRefiner | None = None
-    if about["refiner"] == "convex":
-        weight, bias = (tensors[f"refiner.{name}"] for name in ("weight", "bias"))
-        refiner = ConvexRefiner(weight, bias)
-    elif about["refiner"] is not None:
-        with needs_extra("torch", "the network refiner of the adapter"):
-            import torch
-
-            from craft_zoo.refiner.network import Refiner
-        refiner = Refiner(len(about["classnames"]), about["refiner"]["hidden"])
-        refiner.load_state_dict(
-            {
-                name.removeprefix("refiner."): torch.tensor(tensor)
-                for name, tensor in tensors.items()
-                if name.startswith("refiner.")
-            }
-        )
-    local = None
-    if (features := about.get("local")) is not None:
-        weight, bias = (tensors[f"local.{name}"] for name in ("weight", "bias"))
-        local = LocalClassifier(features, weight, bias)
-    transductive = None
-    if "transductive.means" in tensors:
-        parts = (tensors[f"transductive.{name}"] for name in _TRANSDUCTIVE)
-        transductive = TransductiveClassifier(*parts)
-    return Solution(prompt, refiner, anchors, local, transductive)
-
-
-def _record(about: dict[str, Any]) -> TuningRecord | None:
-    tuned = about.get("tuned")
-    if tuned is None:
-        return None
-    if (curve := tuned.get("curve")) is not None:
-        curve = tuple((queries, float(accuracy)) for queries, accuracy in curve)
-    return TuningRecord(**tuned | {"curve": curve})
-
-
-def _canaries(tensors: dict[str, np.ndarray]) -> Canaries | None:
-    if "canaries.images" not in tensors:
-        return None
-    first, *others = (f"canaries.{name}" for name in _CANARY_ANSWERS)
-    return Canaries(tensors["canaries.images"], tensors[first], *map(tensors.get, others))
-
-
-def _tensor(array: np.ndarray) -> np.ndarray:
-    # Of safetensors' arrays, only contiguous ones are written in the right order.
-    return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def fingerprint(box: BlackBox) -> tuple[float, ...]:

@@ -5,18 +5,29 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox.templates import as_template
-from craft_zoo.errors import CraftZooError
+from craft_zoo.canaries import Canaries
+from craft_zoo.errors import CraftZooError, needs_extra
+from craft_zoo.local_features import LocalClassifier
 from craft_zoo.records import CHECKSUM, check, checksum, parse, seal_holds, short
+from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.refiner.transductive import TransductiveClassifier
+from craft_zoo.solution import Solution
 from craft_zoo.tuning_record import TuningRecord
+
+if TYPE_CHECKING:
+    from craft_zoo.adapter import Adapter
+    from craft_zoo.refiner.network import Refiner
 
 FORMAT = "craft-zoo adapter 12"
 _READ = tuple(f"craft-zoo adapter {version}" for version in range(3, 13))
@@ -25,6 +36,8 @@ _HEADER_BYTES = 2**24  # generous: the class names of ImageNet-21k take half a m
 _MOST_TEXTS = 100_000
 _LARGEST = 1e18  # of all numbers; the products of larger ones overflow
 _TEXT_CHARACTERS = 2000  # longer than the context of any model
+_CANARY_ANSWERS = ("logits", "anchors", "logits_again", "anchors_again")
+_TRANSDUCTIVE = ("means", "images", "log_prior")
 
 
 def _plain(text: str) -> str:
@@ -176,7 +189,7 @@ def _shape(name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     return shapes[name]
 
 
-def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _checked_parts(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Header and tensors of a file; the header is checked completely before any tensor is read.
 
     Raises:
@@ -208,10 +221,167 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return about, tensors
 
 
-def sealed(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The header as :func:`read` returns it, with the checksum of all."""
+def _solution(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Solution:
+    """The solution from a header and tensors that :func:`_checked_parts` returns."""
+    prompt = about.get("template")
+    if prompt is None:
+        prompt = tensors["context"]
+    elif isinstance(prompt, list):
+        prompt = tuple(prompt)
+    anchors = None
+    if about["anchors"] is not None:
+        prompts = about.get("anchor_templates") or tensors["anchors.contexts"]
+        anchors = Anchors(tuple(about["anchors"]), prompts)
+    refiner: Refiner | ConvexRefiner | None = None
+    if about["refiner"] == "convex":
+        weight, bias = (tensors[f"refiner.{name}"] for name in ("weight", "bias"))
+        refiner = ConvexRefiner(weight, bias)
+    elif about["refiner"] is not None:
+        with needs_extra("torch", "the network refiner of the adapter"):
+            import torch
+
+            from craft_zoo.refiner.network import Refiner
+        refiner = Refiner(len(about["classnames"]), about["refiner"]["hidden"])
+        refiner.load_state_dict(
+            {
+                name.removeprefix("refiner."): torch.tensor(tensor)
+                for name, tensor in tensors.items()
+                if name.startswith("refiner.")
+            }
+        )
+    local = None
+    if (features := about.get("local")) is not None:
+        weight, bias = (tensors[f"local.{name}"] for name in ("weight", "bias"))
+        local = LocalClassifier(features, weight, bias)
+    transductive = None
+    if "transductive.means" in tensors:
+        parts = (tensors[f"transductive.{name}"] for name in _TRANSDUCTIVE)
+        transductive = TransductiveClassifier(*parts)
+    return Solution(prompt, refiner, anchors, local, transductive)
+
+
+def _record(about: dict[str, Any]) -> TuningRecord | None:
+    tuned = about.get("tuned")
+    if tuned is None:
+        return None
+    if (curve := tuned.get("curve")) is not None:
+        curve = tuple((queries, float(accuracy)) for queries, accuracy in curve)
+    return TuningRecord(**tuned | {"curve": curve})
+
+
+def _canaries(tensors: dict[str, np.ndarray]) -> Canaries | None:
+    if "canaries.images" not in tensors:
+        return None
+    first, *others = (f"canaries.{name}" for name in _CANARY_ANSWERS)
+    return Canaries(tensors["canaries.images"], tensors[first], *map(tensors.get, others))
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The arguments of :class:`Adapter` from a file.
+
+    Raises:
+        CraftZooError: the file is missing, is no adapter, or was changed since it was written.
+    """
+    try:
+        about, tensors = _checked_parts(path)
+        return {
+            "solution": _solution(about, tensors),
+            "classnames": tuple(about["classnames"]),
+            "model": about["model"],
+            "fingerprint": tuple(float(value) for value in about["fingerprint"]),
+            "init": about["init"],
+            "temperature": about.get("temperature", 1.0),
+            "tuned": _record(about),
+            "canaries": _canaries(tensors),
+            "answer_options": about.get("answer_options") or "",
+            "served": about.get("served") or {},
+            "decimals": about.get("decimals"),
+        }
+    except CraftZooError:
+        raise
+    except FileNotFoundError:
+        raise CraftZooError(f"adapter {path} does not exist: check the path") from None
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise CraftZooError(
+            f"{path} is not an adapter of craft-zoo ({error}): make one with craft-zoo tune"
+        ) from None
+
+
+def parts_of(adapter: Adapter) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header, with the checksum of all, and tensors of an adapter's file."""
+    solution = adapter.solution
+    refiner, anchors, local = solution.refiner, solution.anchors, solution.local
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "model": adapter.model,
+        "fingerprint": list(adapter.fingerprint),
+        "init": adapter.init,
+        "classnames": list(adapter.classnames),
+        "template": None,
+        "refiner": None,
+        "anchors": None if anchors is None else list(anchors.texts),
+    }
+    if adapter.temperature != 1:
+        about["temperature"] = float(adapter.temperature)
+    if adapter.answer_options:
+        about["answer_options"] = adapter.answer_options
+    if adapter.served:
+        about["served"] = adapter.served
+    if adapter.decimals is not None:
+        about["decimals"] = adapter.decimals
+    if adapter.tuned is not None:
+        about["tuned"] = asdict(adapter.tuned)
+    tensors: dict[str, np.ndarray] = {}
+    if isinstance(solution.prompt, np.ndarray):
+        tensors["context"] = _tensor(solution.prompt)
+    else:  # JSON writes a tuple as a list
+        about["template"] = solution.prompt
+    if anchors is not None and isinstance(anchors.prompts, np.ndarray):
+        tensors["anchors.contexts"] = _tensor(anchors.prompts)
+    elif anchors is not None:
+        about["anchor_templates"] = list(anchors.prompts)
+    if isinstance(refiner, ConvexRefiner):
+        about["refiner"] = "convex"
+        tensors["refiner.weight"] = _tensor(refiner.weight)
+        tensors["refiner.bias"] = _tensor(refiner.bias)
+    elif refiner is not None:
+        about["refiner"] = {"hidden": refiner.hidden}
+        tensors |= {
+            f"refiner.{name}": _tensor(value) for name, value in refiner.state_dict().items()
+        }
+    if local is not None:
+        about["local"] = local.features
+        tensors["local.weight"] = _tensor(local.weight)
+        tensors["local.bias"] = _tensor(local.bias)
+    if (transductive := solution.transductive) is not None:
+        for name in _TRANSDUCTIVE:
+            tensors[f"transductive.{name}"] = _tensor(getattr(transductive, name))
+    if (canaries := adapter.canaries) is not None:
+        tensors["canaries.images"] = np.ascontiguousarray(canaries.images)
+        for name in _CANARY_ANSWERS:
+            if (answers := getattr(canaries, name)) is not None:
+                tensors[f"canaries.{name}"] = _tensor(answers)
     about = json.loads(json.dumps(about))  # tuples become lists
-    return about | {CHECKSUM: checksum(about, _content(tensors))}
+    return about | {CHECKSUM: checksum(about, _content(tensors))}, tensors
+
+
+def _tensor(array: np.ndarray) -> np.ndarray:
+    # Of safetensors' arrays, only contiguous ones are written in the right order.
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def check_header(about: dict[str, Any]) -> None:
+    """Check that a header can be read again.
+
+    Raises:
+        CraftZooError: it cannot.
+    """
+    try:
+        check(Header, about)
+    except ValueError as error:
+        raise CraftZooError(
+            f"the adapter cannot be saved, as it could not be read again: {error}"
+        ) from None
 
 
 def to_bytes(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
