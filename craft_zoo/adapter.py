@@ -21,7 +21,7 @@ from craft_zoo.hub import local_file
 from craft_zoo.openclip.weights import ACTIVATIONS, former_settings, with_activation
 from craft_zoo.predictor import Answers, Predictor
 from craft_zoo.refiner.transductive import TransductiveClassifier
-from craft_zoo.solution import Solution
+from craft_zoo.solution import Solution, are_refused
 from craft_zoo.tuning_record import TuningRecord
 
 
@@ -119,7 +119,11 @@ class Adapter:
             return refined
         together, temperature = self.check_transductive(), np.float32(self.temperature)
         assert anchors is not None, "the refiner has asked for them"
-        return temperature * together.logits(refined / temperature, anchors)
+        asked = ~are_refused(logits, anchors)
+        if asked.any():
+            alone = refined[asked] / temperature
+            refined[asked] = temperature * together.logits(alone, anchors[asked])
+        return refined
 
     def check_transductive(self) -> TransductiveClassifier:
         """The classifier of images together.

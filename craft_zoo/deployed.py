@@ -13,7 +13,7 @@ import numpy as np
 from craft_zoo.adapter import Adapter
 from craft_zoo.blackbox.base import VLM, ImageSet, several
 from craft_zoo.blackbox.serving import serving
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, RefusedError
 from craft_zoo.refiner import ConvexRefiner
 from craft_zoo.solution import Solution
 
@@ -70,10 +70,20 @@ class DeployedAdapter:
             self._score_anchors = model.scorer(box, anchors.prompts)
 
     def predict(self, images: ImageSet) -> np.ndarray:
-        """(N, C) class probabilities of N images of the model, as :meth:`Adapter.predict`."""
-        logits, anchors = self._score(images)[0], None
-        if self._score_anchors is not None:
-            anchors = np.concatenate(list(self._score_anchors(images)), axis=1)
+        """(N, C) class probabilities of N images of the model, as :meth:`Adapter.predict`.
+
+        If a service refuses to answer about all of them, they are undecided: to a server, one image
+        of a client may be all that is asked about.
+        """
+        anchors = None
+        try:
+            logits = self._score(images)[0]
+            if self._score_anchors is not None:
+                anchors = np.concatenate(list(self._score_anchors(images)), axis=1)
+        except RefusedError:
+            logits = np.zeros((len(images), len(self.classnames)), np.float32)
+            if self._score_anchors is not None:
+                anchors = np.zeros((len(images), self.parts.anchors), np.float32)
         refined = self._solution.refine(logits, anchors, self._solution.local_logits(images))
         return self._adapter.probabilities(refined)
 

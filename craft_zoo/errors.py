@@ -11,6 +11,7 @@ __all__ = [
     "CraftZooError",
     "CraftZooWarning",
     "PromptError",
+    "RefusedError",
     "check_kind",
     "did_you_mean",
     "needs_extra",
@@ -26,6 +27,10 @@ class CraftZooError(ValueError):
 
 class PromptError(CraftZooError):
     """Class names or prompts that a model cannot process, an error of the caller."""
+
+
+class RefusedError(CraftZooError):
+    """A service refused to answer all questions of a query."""
 
 
 class CraftZooWarning(UserWarning):

@@ -89,13 +89,30 @@ class Solution:
     ) -> np.ndarray:
         """Deployed logits from the black box's: refined, if there is a refiner, plus local ones.
 
+        Of an image that a service refused to answer about, the refined ones are equal: a refiner's
+        bias says nothing of it.
+
         Args:
             logits: (N, C) under the prompt.
             anchor_logits: (N, M) of the anchors.
             local: (N, C) of :attr:`local`.
         """
+        refused = are_refused(logits, anchor_logits)
         if isinstance(self.refiner, ConvexRefiner):
             logits = self.refiner.refine(logits, anchor_logits)
         elif self.refiner is not None:
             logits = self.refiner.refine(logits)
+        if refused.any():
+            logits = np.where(refused[:, None], np.float32(0), logits)
         return logits if local is None else logits + local
+
+
+def are_refused(logits: np.ndarray, anchor_logits: np.ndarray | None = None) -> np.ndarray:
+    """(N,) whether a service refused all questions about an image, whose logits are then 0.
+
+    Args:
+        logits: (N, C) under the prompt.
+        anchor_logits: (N, M) of the anchors.
+    """
+    refused = ~logits.any(axis=-1)
+    return refused if anchor_logits is None else refused & ~anchor_logits.any(axis=-1)

@@ -34,7 +34,7 @@ from craft_zoo.client.probabilities import UNROUNDED, decimals_of, floor_of
 from craft_zoo.client.word_box import WordBox, check_distinct
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError, CraftZooWarning
+from craft_zoo.errors import CraftZooError, CraftZooWarning, RefusedError
 from craft_zoo.printable import sentence
 from craft_zoo.threads import prefetched
 
@@ -295,7 +295,7 @@ class QuestionVLM(PaidVLM):
         refused = sum(answer is None for answer in answers)
         said = f" (it said {sentence(first.said, 60)!r})" if first.said else ""
         if refused == len(answers) > 1:
-            raise CraftZooError(
+            raise RefusedError(
                 f"{self.name} refused to answer all of {refused} questions{said}: "
                 f"{first.mend or 'ask for other classes, or use another model'}"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import craft_zoo as cz
+from craft_zoo.anchors import Anchors
 from craft_zoo.benchmarks import Bench, RunStore, combine, cross, estimate_costs
 from craft_zoo.blackbox import Journal, ReplayVLM
 from craft_zoo.client import Retrying
@@ -17,7 +18,11 @@ from craft_zoo.client.decisions import Decisions
 from craft_zoo.client.questions import QuestionVLM, described, split_template
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Task
-from craft_zoo.errors import CraftZooError, CraftZooWarning
+from craft_zoo.deployed import DeployedAdapter
+from craft_zoo.errors import CraftZooError, CraftZooWarning, RefusedError
+from craft_zoo.refiner import ConvexRefiner
+from craft_zoo.refiner.transductive import TransductiveClassifier
+from craft_zoo.solution import Solution
 
 pytest.importorskip("openai")
 
@@ -168,6 +173,41 @@ def test_refusals_are_no_answer(service: Any, small_task: Task) -> None:
     service.alter = lambda answer: answer | {"answers": [{"type": "refusal"}]}
     with pytest.raises(CraftZooError, match="refused to answer all"):
         vlm.classifier(NAMES).score("a {}", vlm.images(small_task.train.images[:2]))
+
+
+def test_an_image_that_is_refused_has_no_class(service: Any, small_task: Task) -> None:
+    """A refiner's bias made it one with 97 %."""
+    vlm, images = connect(service, concurrency=1), small_task.test.images[:3]
+    box, bias = vlm.classifier(NAMES), np.array([5, 0, 0], np.float32)
+    anchors = Anchors(("sand", "wood"), ["{}"])
+    means = TransductiveClassifier(np.eye(3, 2, dtype=np.float32), np.ones(3), np.zeros(3))
+    solutions = {
+        False: Solution("a {}", ConvexRefiner(np.eye(3, dtype=np.float32), bias)),
+        True: Solution(
+            "a {}", ConvexRefiner(np.ones((5, 3), np.float32), bias), anchors, None, means
+        ),
+    }
+
+    def refuse(every: int) -> None:  # with the first image, or all
+        asked = count()
+
+        def answer(right: dict[str, Any]) -> dict[str, Any]:
+            refused = [{"type": "refusal"}] * len(right["answers"])
+            return right if next(asked) % every else right | {"answers": refused}
+
+        service.alter = answer
+
+    for transductive, solution in solutions.items():
+        adapter = cz.Adapter.of(solution, vlm, box)
+        refuse(every=3)
+        found = adapter.predict(vlm, images, transductive=transductive)
+        np.testing.assert_allclose(found[0], 1 / 3, rtol=1e-6)
+        assert np.ptp(found[1:], axis=1).min() > 0.1
+        refuse(every=1)
+        served = DeployedAdapter(adapter, vlm).predict(vlm.images(images[:2]))
+        np.testing.assert_allclose(served, 1 / 3, rtol=1e-6)
+        with pytest.raises(RefusedError, match="refused to answer all"):
+            adapter.predict(vlm, images)
 
 
 class Died(BaseException):
