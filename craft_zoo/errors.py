@@ -12,6 +12,7 @@ __all__ = [
     "CraftZooWarning",
     "PromptError",
     "RefusedError",
+    "UnavailableError",
     "check_kind",
     "did_you_mean",
     "needs_extra",
@@ -31,6 +32,10 @@ class PromptError(CraftZooError):
 
 class RefusedError(CraftZooError):
     """A service refused to answer all questions of a query."""
+
+
+class UnavailableError(CraftZooError):
+    """A service did not answer, although a request was sent several times."""
 
 
 class CraftZooWarning(UserWarning):

@@ -370,6 +370,9 @@ class VLM(ABC):
         If the process is killed within a query, the responses that arrived are found there.
         """
 
+    def retry_for(self, seconds: float) -> None:  # noqa: B027, most models ignore it
+        """Set the time for which a request to a service that does not answer is sent again."""
+
     def next_question(self, name: str) -> None:  # noqa: B027, most models ignore it
         """Set the name of the next query.
 
@@ -505,6 +508,10 @@ class WrappedVLM(VLM):
     def keep_responses(self, path: Path) -> None:
         """See :meth:`VLM.keep_responses`."""
         self._vlm.keep_responses(path)
+
+    def retry_for(self, seconds: float) -> None:
+        """See :meth:`VLM.retry_for`."""
+        self._vlm.retry_for(seconds)
 
     def next_question(self, name: str) -> None:
         """See :meth:`VLM.next_question`."""

@@ -85,6 +85,10 @@ class PaidClient:
         self._retrying = retrying or Retrying()
         self._keys = QuestionKeys(session)
 
+    def retry_for(self, seconds: float) -> None:
+        """See :meth:`VLM.retry_for`."""
+        self._retrying = replace(self._retrying, seconds=seconds)
+
     def _counted(self, usage: Usage) -> Usage:
         """The usage of requests in the units under which it is counted and has its price."""
         return usage

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from craft_zoo.counts import counted
-from craft_zoo.errors import CraftZooError
+from craft_zoo.errors import CraftZooError, UnavailableError
 
 Result = TypeVar("Result")
 
@@ -107,7 +107,8 @@ class Retrying:
             stop: event that is set when the caller no longer needs the answer.
 
         Raises:
-            CraftZooError: no attempt succeeded within the limits of time and number.
+            UnavailableError: no attempt succeeded within the limits of time and number.
+            CraftZooError: several answers were of no use.
             Stopped: ``stop`` was set before an attempt.
         """
         began, made, seldom = self.clock(), 0, 0
@@ -143,13 +144,13 @@ class Retrying:
             self._warned[who] = now
             _LOG.warning("waiting %d s for %s (%s)", math.ceil(seconds), who, reason)
 
-    def _ended(self, failure: Transient, who: str, passed: float, made: int) -> CraftZooError:
+    def _ended(self, failure: Transient, who: str, passed: float, made: int) -> UnavailableError:
         wait = f", which asks to wait {failure.after:.0f} s" if failure.after > self.longest else ""
         why = f"{failure.reason}{wait}; {counted(made, 'attempt')}"
         mend = ": rerun the same command once it is available, to continue"
         if failure.unheard:
             mend = ", and never has: check the address and the network"
-        return CraftZooError(f"{who} did not answer for {passed:.0f} s ({why}){mend}")
+        return UnavailableError(f"{who} did not answer for {passed:.0f} s ({why}){mend}")
 
 
 def clamped(seconds: float) -> float:

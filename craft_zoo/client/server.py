@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from craft_zoo.client.failures import MISREAD
@@ -113,6 +113,10 @@ class Server:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = Http(url, headers, timeout, transport)
         self.url, self._retrying = self._http.url, retrying
+
+    def retry_for(self, seconds: float) -> None:
+        """See :meth:`VLM.retry_for`."""
+        self._retrying = replace(self._retrying, seconds=seconds)
 
     def ask(
         self,

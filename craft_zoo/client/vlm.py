@@ -125,6 +125,10 @@ class RemoteVLM(VLM):
         self.name, self.served = self._server.url, self._server.info()
         self.image_size, self.in_flight = self.served.image_size, self.served.in_flight
 
+    def retry_for(self, seconds: float) -> None:
+        """See :meth:`VLM.retry_for`."""
+        self._server.retry_for(seconds)
+
     def next_question(self, name: str) -> None:
         """See :meth:`VLM.next_question`."""
         self._questions.name_next(name)

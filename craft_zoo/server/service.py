@@ -21,14 +21,14 @@ import numpy as np
 from craft_zoo.blackbox import DEFAULT_INIT, VLM, BlackBox, ImageSet, Prompt, Question, serving
 from craft_zoo.data.images import BrokenImageError
 from craft_zoo.deployed import DeployedAdapter
-from craft_zoo.errors import CraftZooError, PromptError
+from craft_zoo.errors import CraftZooError, PromptError, UnavailableError
 from craft_zoo.protocol import ErrorCode
 from craft_zoo.server.accounts import Account
 from craft_zoo.server.admission import Admission, RateLimit
 from craft_zoo.server.billing import Bill, Entry, Recorded, State, check_quota
 from craft_zoo.server.caches import AccountCache, AccountImages, Opened, content_id
 from craft_zoo.server.capabilities import capabilities_of, public_name
-from craft_zoo.server.errors import bad, busy
+from craft_zoo.server.errors import Refusal, bad, busy
 from craft_zoo.server.metrics import Metrics
 from craft_zoo.server.scoring import ask
 from craft_zoo.server.settings import ServeSettings
@@ -41,6 +41,8 @@ Result = TypeVar("Result")
 _LOG = logging.getLogger("craft_zoo.server")
 _READERS = 2  # threads that parse bodies and encode answers
 _SMALL = 2**16  # bytes; parsing fewer takes less time than handing over to another thread
+_RETRIED = 20.0  # seconds; all accounts wait while a call of the model's service is retried
+_LATER = 10  # seconds after which a client may ask again if that was in vain
 _TASKS = 16  # classifiers and texts of stateless requests that are kept for each account
 _OWNER = ""  # pseudo-account of the server's own jobs; no account has an empty name
 
@@ -77,6 +79,7 @@ class Service:
         adapter: DeployedAdapter | None = None,
     ) -> None:
         self.vlm, self.settings, limits = serving(vlm), settings, settings.limits
+        vlm.retry_for(_RETRIED)
         self.name = settings.name or public_name(vlm.name)
         self.adapter = adapter
         # Part of ids and digests, so that stored answers of another model or form never match.
@@ -426,5 +429,12 @@ class Service:
             raise
         except (PromptError, BrokenImageError) as error:
             raise bad(str(error), 400) from None
-        except CraftZooError as error:  # its message is for the owner, not for clients
+        except UnavailableError as error:
+            _LOG.error("%s", error)  # for the owner, as are those below
+            raise Refusal(
+                ErrorCode.BUSY,
+                f"the service that computes the answers does not answer: ask again in {_LATER} s",
+                retry_after=_LATER,
+            ) from None
+        except CraftZooError as error:
             raise RuntimeError("the model cannot be used") from error

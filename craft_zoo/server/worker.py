@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from craft_zoo.errors import UnavailableError
+
 # Fixed costs dominate a small call, so before it the worker waits for the clients that it has just
 # answered, up to a fraction of the last call's duration.
 _SMALL_CALLS = 16  # a call is small if that many fit into ``room``
@@ -76,7 +78,7 @@ class Worker:
 
     A turn ends where the job yields. When a job begins, jobs of all accounts with the same batching
     key join its call, up to ``room``. If such a call fails, each job is run again alone, so that
-    one client's error does not affect another's.
+    one client's error does not affect another's, unless the model's service does not answer.
 
     Args:
         room: maximum total size of the jobs of one call.
@@ -229,7 +231,7 @@ class Worker:
                 job.future.set_result(result)
         except BaseException as error:
             self._observe_call(task, began)
-            if len(task.jobs) == 1:
+            if len(task.jobs) == 1 or isinstance(error, UnavailableError):
                 self._fail(task, error)
             else:
                 self._split(task)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from craft_zoo.adapter import Adapter
 from craft_zoo.anchors import Anchors
 from craft_zoo.blackbox import VLM, ImageSet, WrappedVLM, load_vlm
 from craft_zoo.cli import main
-from craft_zoo.client import RemoteVLM, from_callable
+from craft_zoo.client import HuggingFaceVLM, RemoteVLM, from_callable
 from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError
 from craft_zoo.openclip import OpenCLIP
@@ -383,6 +385,33 @@ def test_what_the_model_fails_with_is_not_told(
     assert "tell its owner" in refused(classify(ann, png(0)), 500, "internal")
     assert "SECRET" in caplog.text
     assert ann.usage()["requests"] == 0
+
+
+def test_a_service_that_does_not_answer_is_waited_for_once_and_clients_are_told(
+    serve: Serve, png: Png, refused: Refused
+) -> None:
+    asked: list[int] = []
+    status = 200
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(1)
+        if status != 200:
+            return httpx.Response(status, headers={"Retry-After": "60"})
+        labels = json.loads(request.content)["parameters"]["candidate_labels"]
+        return httpx.Response(200, json=[{"label": one, "score": 1 / 3} for one in labels])
+
+    vlm = HuggingFaceVLM("https://e.example", transport=httpx.MockTransport(answer))
+    adapter = Adapter.of(Solution("a {}"), vlm, vlm.classifier(NAMES))
+    served = serve(vlm, adapter=DeployedAdapter(adapter, vlm))
+    status = 503
+    with ThreadPoolExecutor(6) as pool:
+        for response in pool.map(partial(classify, served.ann), [png(seed) for seed in range(6)]):
+            assert "does not answer" in refused(response, 503, "busy")
+            assert response.headers["Retry-After"] == "10"
+    assert len(asked) <= 6  # where a call of several clients failed, each was waited for again
+    assert served.ann.usage()["requests"] == 0
+    status = 200
+    assert classify(served.ann, png(0)).is_success
 
 
 def test_classes_of_one_name_are_refused() -> None:
