@@ -114,5 +114,6 @@ def are_refused(logits: np.ndarray, anchor_logits: np.ndarray | None = None) -> 
         logits: (N, C) under the prompt.
         anchor_logits: (N, M) of the anchors.
     """
-    refused = ~logits.any(axis=-1)
-    return refused if anchor_logits is None else refused & ~anchor_logits.any(axis=-1)
+    answers = logits if anchor_logits is None else np.hstack([logits, anchor_logits])
+    refused: np.ndarray = np.all(answers == 0, axis=1)
+    return refused
