@@ -29,6 +29,8 @@ from craft_zoo.counts import counted
 
 if TYPE_CHECKING:
     from craft_zoo.benchmarks import Point, RunSpec
+    from craft_zoo.blackbox import VLM, Journal
+    from craft_zoo.craft import Step
 
 
 class _TimeLeft(TimeRemainingColumn):
@@ -112,6 +114,41 @@ class ReadingBar:
         if done == total:
             self._progress.remove_task(self._bar)
             self._bar = None
+
+
+class SearchBar:
+    """Callback of :func:`craft_zoo.tune`: a progress bar of the queries.
+
+    Args:
+        progress: from :func:`query_progress`.
+        name: name of the data set.
+        most: maximum number of queries.
+        journal: journal of the run; while it replays, no time left is shown.
+        vlm: the model, whose requests to a language model are shown.
+    """
+
+    def __init__(
+        self, progress: Progress, name: str, most: int, journal: Journal, vlm: VLM
+    ) -> None:
+        self._progress, self._name, self._most = progress, name, most
+        self._journal, self._vlm = journal, vlm
+        self._bar = add_bar(progress, name, most)
+        self._began: tuple[float, int] | None = None  # time and queries of the first new step
+
+    def __call__(self, step: Step) -> None:
+        """Update the bar after a step of the search."""
+        progress, bar, now = self._progress, self._bar, time.monotonic()
+        show(progress, bar, step.queries, step.loss, step.train_accuracy, "training accuracy")
+        if self._began is not None and step.queries > self._began[1]:
+            pace = (now - self._began[0]) / (step.queries - self._began[1])
+            show_end(progress, bar, (self._most - step.queries) * pace)
+        elif not self._journal.replaying:
+            self._began = now, step.queries
+        if paid := self._vlm.billed.llm.llm_requests:
+            progress.update(bar, description=f"{self._name}, {counted(paid, 'LLM request')}")
+        if step.ended:
+            text = f"The search ended after {step.queries:,} queries: {step.ended}"
+            say(progress.console, text)
 
 
 class BenchBars:

@@ -8,30 +8,20 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.panel import Panel
-from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
 from craft_zoo import canaries
 from craft_zoo.adapter import Adapter
-from craft_zoo.blackbox import (
-    VLM,
-    Journal,
-    Progress,
-    RememberingVLM,
-    fill,
-    is_address,
-)
+from craft_zoo.blackbox import VLM, Journal, RememberingVLM, fill, is_address
 from craft_zoo.cli.arguments import (
     add_classnames_argument,
     add_config_argument,
@@ -51,18 +41,18 @@ from craft_zoo.cli.arguments import (
     say_skipped,
     unpriced_llm,
 )
-from craft_zoo.cli.progress import ReadingBar, add_bar, query_progress, show, show_end
+from craft_zoo.cli.progress import ReadingBar, SearchBar, query_progress
 from craft_zoo.cli.resuming import continuing
-from craft_zoo.cli.tuning_cost import cost_of, highest_cost
+from craft_zoo.cli.tuning_cost import Cost, cost_of, highest_cost
+from craft_zoo.cli.tuning_estimate import estimated, read_estimate
 from craft_zoo.client.prices import price_of
 from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
-from craft_zoo.craft import CraftConfig, Step
-from craft_zoo.data import DatasetSpec, LabelledImages, Task
-from craft_zoo.data.copies import distinct, shown, without_known
+from craft_zoo.craft import CraftConfig
+from craft_zoo.data import Task
+from craft_zoo.data.copies import distinct
 from craft_zoo.errors import CraftZooError
-from craft_zoo.estimate import Choice, choose_estimate, cross_validate, held_out_parts
-from craft_zoo.evaluation import Evaluation, evaluate, labelled
+from craft_zoo.evaluation import Evaluation
 from craft_zoo.methods import (
     DEFAULT_CATEGORICAL_OPTIMIZER,
     DEFAULT_OPTIMIZER,
@@ -72,20 +62,14 @@ from craft_zoo.methods import (
     recorded,
 )
 from craft_zoo.printable import printable
-from craft_zoo.refiner import ConvexRefiner, folds_leave_one_image
 from craft_zoo.refiner.prior import TRAIN, UNIFORM, read_prior
 from craft_zoo.tuning import (
     BILLED_BUDGET,
     DEFAULT_BUDGET,
-    Tuned,
     check_settings,
     check_tuning,
     tune,
 )
-
-# Probability of another class from which the label of a held-out image is doubtful, and the number
-# of such images that are named (docs/lab-notebook.md, "Wrong labels").
-_DOUBTFUL, _MOST_DOUBTFUL = 0.7, 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -163,25 +147,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     console = open_console()
-    config = read_config(options)
-    check_in_flight(options)
-    arguments: dict[str, Any] = {
-        "method": options.method,
-        "optimizer": options.optimizer,
-        "budget": options.budget,
-        "seed": options.seed,
-        "config": config,
-    }
-    check_settings(**arguments)  # before data and model are opened, which takes time
-    for setting in read_assignments(options):
-        if options.method not in readers_of(setting, config):
-            with_it = f" with refiner={config.refiner}" * (options.method in readers_of(setting))
-            say(
-                console,
-                f"{options.method}{with_it} does not read the setting {setting}: see --help",
-            )
-    if options.optimizer is not None and not find_method(options.method).uses_optimizer:
-        say(console, f"{options.method} uses no optimizer: --optimizer has no effect")
+    arguments = _arguments(options, console)
     check_out(options.out, force=options.force)
     spec = read_dataset(options)
     dataset = spec.open()
@@ -190,37 +156,17 @@ def run(options: argparse.Namespace) -> int:
     task = replace(task, train=distinct(task.train))
     if options.prior is not None:
         prior = read_prior(options.prior, task.classnames)
-        config = arguments["config"] = replace(config, prior=prior)
+        arguments["config"] = replace(arguments["config"], prior=prior)
     vlm = read_model(options).open()
-    budget = arguments["budget"] = check_tuning(vlm, task, **arguments)
-    if options.calibrate is not None:
-        other = spec.other(options.calibrate)
-        estimate = _on_other_data(other, task, options.method, config, budget)
-    elif options.estimate == "none":
-        estimate = Choice("none", task.train.take(np.zeros(0, np.int64)), 0, "not asked for")
-    else:
-        whole = options.estimate == "cross-validate"
-        choice = options.method, config, budget
-        estimate = choose_estimate(task, *choice, seed=options.seed, bills=vlm.bills, whole=whole)
+    arguments["budget"] = check_tuning(vlm, task, **arguments)
+    estimate = read_estimate(options, spec, task, arguments, bills=vlm.bills)
     kept = [] if options.no_canaries else canaries.canary_images(task.train)
     most = highest_cost(vlm, task, arguments, estimate, kept)
-    path = Path(f"{options.out}.journal")
+    path, price = Path(f"{options.out}.journal"), price_of(options.model, options.price)
     answered = _answered(path)
     known = f", of which {counted(answered, 'prediction')} were answered before" if answered else ""
-    price = price_of(options.model, options.price)
     say(console, f"At most {most.in_words(price)}{known}", *unpriced_llm([options.method], price))
-    n_classes = len(task.classnames)
-    method = find_method(options.method)
-    if anchors := method.anchors(config, budget, n_classes):
-        if vlm.bills:  # prompts, whatever the number of texts that each is asked with
-            prompts = 1 + method.anchor_prompts(config, budget, n_classes)
-            cost = f"is billed as {prompts:,} predictions"
-        else:
-            cost = f"costs as much as {1 + anchors / n_classes:,.4g} without"
-        say(console, f"With {counted(anchors, 'anchor')}, a deployed image {cost}")
-    bills = "the model" * vlm.bills or "a language model" * (method.pays is not None)
-    if bills and options.budget is None and most.queries == budget:
-        console.print(f"The budget is {budget} queries, as {bills} bills: see --budget")
+    say(console, *_remarks(options, arguments, task, vlm, most))
     left = max(0, most.total.predictions - answered) / max(1, most.total.predictions)
     check_limits(options, most.total.scaled(left), "lower --budget")
     if options.dry_run:
@@ -228,15 +174,15 @@ def run(options: argparse.Namespace) -> int:
     with continuing(path, console) as journal, query_progress() as progress:
         reading = ReadingBar(progress)
         behind = recorded(vlm, options.method, journal, options.in_flight)
-        bar = _SearchBar(progress, task.name, most.queries, journal, behind)
+        bar = SearchBar(progress, task.name, most.queries, journal, behind)
         # If the method searches nothing, the estimate reuses the answers of tuning.
         asked = RememberingVLM(behind) if estimate.kind == "shots" else behind
         tuned = tune(asked, task, callbacks=[bar], progress=reading, **arguments)
         if estimate.kind == "refine":
             asked = RememberingVLM(behind)
-        adapter, figures, found = _estimated(tuned, asked, task, estimate, arguments, reading)
+        adapter, figures, found = estimated(tuned, asked, task, estimate, arguments, reading)
         if kept:
-            adapter.canaries = _answers(adapter, behind, kept, figures)
+            adapter.canaries = _asked_canaries(adapter, behind, kept, figures)
         made = cost_of(tuned, adapter, behind, estimate)
         if price is not None and adapter.tuned is not None:
             adapter.tuned = replace(adapter.tuned, cost=price.cost(made.total))
@@ -245,7 +191,7 @@ def run(options: argparse.Namespace) -> int:
     say(
         console,
         *_prompt_in_words(adapter),
-        *_prior_in_words(config, task),
+        *_prior_in_words(arguments["config"], task),
         *_local_accuracy(adapter),
         *figures,
     )
@@ -262,30 +208,51 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-class _SearchBar:
-    """A progress bar of the queries, which is called with each step of the search."""
+def _arguments(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """The arguments of :func:`craft_zoo.tune`, checked before data and model are opened.
 
-    def __init__(
-        self, progress: RichProgress, name: str, most: int, journal: Journal, vlm: VLM
-    ) -> None:
-        self._progress, self._name, self._most = progress, name, most
-        self._journal, self._vlm = journal, vlm
-        self._bar = add_bar(progress, name, most)
-        self._began: tuple[float, int] | None = None  # time and queries of the first new step
+    What of them has no effect is said.
+    """
+    config = read_config(options)
+    check_in_flight(options)
+    arguments: dict[str, Any] = {
+        "method": options.method,
+        "optimizer": options.optimizer,
+        "budget": options.budget,
+        "seed": options.seed,
+        "config": config,
+    }
+    check_settings(**arguments)
+    for setting in read_assignments(options):
+        if options.method not in readers_of(setting, config):
+            with_it = f" with refiner={config.refiner}" * (options.method in readers_of(setting))
+            say(
+                console,
+                f"{options.method}{with_it} does not read the setting {setting}: see --help",
+            )
+    if options.optimizer is not None and not find_method(options.method).uses_optimizer:
+        say(console, f"{options.method} uses no optimizer: --optimizer has no effect")
+    return arguments
 
-    def __call__(self, step: Step) -> None:
-        progress, bar, now = self._progress, self._bar, time.monotonic()
-        show(progress, bar, step.queries, step.loss, step.train_accuracy, "training accuracy")
-        if self._began is not None and step.queries > self._began[1]:
-            pace = (now - self._began[0]) / (step.queries - self._began[1])
-            show_end(progress, bar, (self._most - step.queries) * pace)
-        elif not self._journal.replaying:
-            self._began = now, step.queries
-        if paid := self._vlm.billed.llm.llm_requests:
-            progress.update(bar, description=f"{self._name}, {counted(paid, 'LLM request')}")
-        if step.ended:
-            text = f"The search ended after {step.queries:,} queries: {step.ended}"
-            say(progress.console, text)
+
+def _remarks(
+    options: argparse.Namespace, arguments: dict[str, Any], task: Task, vlm: VLM, most: Cost
+) -> list[str]:
+    """Lines with the cost of anchors in a deployed image, and with a budget that was not given."""
+    lines = []
+    method, budget = find_method(options.method), arguments["budget"]
+    n_classes = len(task.classnames)
+    about = arguments["config"], budget, n_classes
+    if anchors := method.anchors(*about):
+        if vlm.bills:  # prompts, whatever the number of texts that each is asked with
+            cost = f"is billed as {1 + method.anchor_prompts(*about):,} predictions"
+        else:
+            cost = f"costs as much as {1 + anchors / n_classes:,.4g} without"
+        lines.append(f"With {counted(anchors, 'anchor')}, a deployed image {cost}")
+    bills = "the model" * vlm.bills or "a language model" * (method.pays is not None)
+    if bills and options.budget is None and most.queries == budget:
+        lines.append(f"The budget is {budget} queries, as {bills} bills: see --budget")
+    return lines
 
 
 def _panel(options: argparse.Namespace, title: str, cost: str, found: Evaluation | None) -> Panel:
@@ -325,100 +292,7 @@ def _answered(journal: Path) -> int:
         return begun.answered
 
 
-def _on_other_data(
-    spec: DatasetSpec, task: Task, method: str, config: CraftConfig, budget: int
-) -> Choice:
-    """The estimate on the test images of another data set, with the same classes.
-
-    Images that are copies of training images, or share a group with one, are left out.
-
-    Raises:
-        CraftZooError: it cannot be opened, or has other classes or no other images.
-    """
-    dataset = spec.open()
-    classnames, images = labelled(task.classnames, dataset)
-    places = np.array([task.classnames.index(name) for name in classnames])
-    all_images = replace(images, labels=places[images.labels])
-    images = without_known(all_images, task.train)
-    each = 2 + find_method(method).anchor_prompts(config, budget, len(task.classnames))
-    words = f"measured on {len(images):,} test images of {dataset.name}"
-    if known := len(all_images) - len(images):
-        words += f", without {known:,} that are copies of training images or share a group with one"
-    if not len(images):
-        raise CraftZooError(
-            f"all test images of {printable(dataset.name)} are copies of training images or "
-            f"share a group with one: name another data set with calibrate (--calibrate)"
-        )
-    return Choice("outside", images, each * len(images), words)
-
-
-def _of_one_image_a_class(choice: Choice, adapter: Adapter, task: Task) -> bool:
-    """Whether the estimate is of convex refiners of one image a class, which are sure otherwise.
-
-    That of two images a class is calibrated already, see
-    :func:`craft_zoo.refiner.calibration_scale`.
-    """
-    is_convex = isinstance(adapter.solution.refiner, ConvexRefiner)
-    few = folds_leave_one_image(task.train.labels, task.train.groups)
-    return choice.kind != "outside" and is_convex and few
-
-
-def _estimated(
-    tuned: Tuned,
-    vlm: VLM,
-    task: Task,
-    choice: Choice,
-    arguments: dict[str, Any],
-    progress: Progress,
-) -> tuple[Adapter, list[str], Evaluation | None]:
-    """The calibrated adapter, lines with its accuracies, and their evaluation on new images."""
-    shots = f"Training accuracy, of the {len(task.train):,} images that it was fitted to"
-    learnt = tuned.train_accuracy
-    lines = [] if np.isnan(learnt) else [f"{shots}: {100 * learnt:.1f} %"]
-    adapter = tuned.adapter
-    if choice.kind == "none":
-        return adapter, [*lines, f"Accuracy on new images: not estimated, {choice.words}"], None
-    try:
-        if choice.kind == "outside":
-            found = evaluate(adapter, vlm, choice.images, progress)
-        else:
-            method = {"method": "refine", "optimizer": None} if choice.kind == "refine" else {}
-            found = reduce(add, cross_validate(vlm, task, **(arguments | method)))
-    except CraftZooError as error:  # for instance at a cost limit; the adapter is saved anyway
-        return adapter, [*lines, f"Accuracy on new images: not estimated ({error})"], None
-    lines.append(f"Accuracy on new images, an estimate: {found}; {choice.words}")
-    few = folds_leave_one_image(task.train.labels, task.train.groups)
-    if choice.kind != "outside" and not few:  # refiners of one image a class are too sure of all
-        lines += _doubtful_labels(found, task.train)
-    if choice.kind != "refine" and not _of_one_image_a_class(choice, adapter, task):
-        # With refine, these are the logits of another method.
-        adapter = replace(adapter, temperature=found.fit_temperature())
-        words = f"Temperature of the probabilities: {adapter.temperature:.2f}"
-        lines.append(f"{words}, fitted on the same images")
-    return adapter, lines, None if choice.kind == "refine" else found
-
-
-def _doubtful_labels(found: Evaluation, images: LabelledImages) -> list[str]:
-    """Lines with the training images that were surest of another class while held out.
-
-    Args:
-        found: the sum of what :func:`cross_validate` yields.
-        images: the training images.
-    """
-    places = np.concatenate(held_out_parts(images))
-    names, surest = found.classnames, found.probabilities.max(axis=1)
-    wrong = [each for each in found.mistakes.tolist() if surest[each] > _DOUBTFUL][:_MOST_DOUBTFUL]
-    lines = [
-        f"  {shown(images, int(places[each]))}: {names[found.labels[each]]}, or "
-        f"{names[found.predicted[each]]} ({100 * surest[each]:.0f} %)?"
-        for each in wrong
-    ]
-    if not lines:
-        return []
-    return ["Look whether these training images have the right labels:", *lines]
-
-
-def _answers(
+def _asked_canaries(
     adapter: Adapter, vlm: VLM, images: Sequence[np.ndarray], figures: list[str]
 ) -> canaries.Canaries | None:
     """The model's answers about canaries; None and a line about it if it does not answer."""
