@@ -16,14 +16,17 @@ import torch
 from torch import Tensor
 
 from craft_zoo import mini
-from craft_zoo.errors import CraftZooError, CraftZooWarning
+from craft_zoo.errors import CraftZooError, CraftZooWarning, needs_extra
 from craft_zoo.logs import collected
+from craft_zoo.openclip import transformers_models
 from craft_zoo.openclip.checkpoint import load_weights, read_checkpoint
 from craft_zoo.openclip.text import Model, Tokenizer
 from craft_zoo.openclip.transformers_clip import (
     CONFIG,
     OPEN_CLIP_CONFIG,
+    finder,
     has_transformers_names,
+    model_type,
     open_clip_names,
     read_saved,
 )
@@ -168,17 +171,25 @@ def _build_from_file(
 
 def _build_by_schema(model: str, device: torch.device, precision: str) -> Built:
     """Build a model of the Hugging Face hub or of a local folder, with its own configuration."""
-    with _loading(model, None, precision) as messages, TemporaryDirectory() as scratch:
-        source = model
-        if saved := read_saved(model):
-            source = f"local-dir:{scratch}"
-            Path(scratch, OPEN_CLIP_CONFIG).write_text(json.dumps(saved.config))
-        network, _, preprocess = open_clip.create_model_and_transforms(
-            source, device=device, precision=precision, require_pretrained=saved is None
-        )
-        tokenizer = open_clip.get_tokenizer(source)
-        if saved:
+    with _loading(model, None, precision) as messages:
+        find = finder(model)
+        if find is None:
+            network, _, preprocess = open_clip.create_model_and_transforms(
+                model, device=device, precision=precision, require_pretrained=True
+            )
+            tokenizer = open_clip.get_tokenizer(model)
+        elif (kind := model_type(find)) == "clip":
+            with TemporaryDirectory() as folder:
+                saved, source = read_saved(model, find), f"local-dir:{folder}"
+                Path(folder, OPEN_CLIP_CONFIG).write_text(json.dumps(saved.config))
+                network, _, preprocess = open_clip.create_model_and_transforms(
+                    source, device=device, precision=precision
+                )
+                tokenizer = open_clip.get_tokenizer(source)
             messages += load_weights(network, saved.weights)
+        else:
+            network, preprocess, tokenizer = transformers_models.load(model, kind)
+            network.to(device, dtype=_DTYPES[precision])
     return Built(network, preprocess, tokenizer, model.rstrip("/"), _files_of(model))
 
 
@@ -207,7 +218,7 @@ def _loading(model: str, pretrained: str | None, precision: str) -> Iterator[lis
     """Raise any failure as one CraftZooError, and pass on the warnings of libraries."""
     messages: list[str] = []
     try:
-        with collected() as messages:
+        with collected() as messages, needs_extra("transformers", f"the model {model}"):
             yield messages
     except Exception as error:  # open_clip, huggingface_hub and torch raise many types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

@@ -49,7 +49,7 @@ _NAMES = (
 _MATRICES = {"text_projection.weight": "text_projection", "visual_projection.weight": "visual.proj"}
 _ATTENTION = re.compile(r"(.*)\.self_attn\.([qkv])_proj\.(weight|bias)")
 
-_Find = Callable[[str], Path | None]  # a file of the model by its name, or None
+Find = Callable[[str], Path | None]  # a file of the model by its name, or None
 _Count = Annotated[int, Field(gt=0)]
 _Three = tuple[float, float, float]
 
@@ -126,29 +126,18 @@ class Saved(NamedTuple):
     weights: dict[str, Tensor]
 
 
-def read_saved(model: str) -> Saved | None:
-    """Read a model that transformers has saved; None if a name names another model.
+def finder(model: str) -> Find | None:
+    """What finds the files of a model that transformers has saved; None for other models.
 
-    Of a model on the hub, the files are downloaded.
+    Files of a model on the hub are downloaded.
 
     Args:
         model: a name such as ``local-dir:FOLDER`` or ``hf-hub:ORG/NAME``.
-
-    Raises:
-        CraftZooError: a file is missing or broken, or open_clip cannot compute as the model does.
     """
-    find = _finder(model)
-    if find is None or not (config := find(CONFIG)):
-        return None
-    return Saved(_open_clip_config(config, find), open_clip_names(_read_weights(model, find)))
-
-
-def _finder(model: str) -> _Find | None:
-    """What finds the files of a model by their names; None if it is in open_clip's format."""
     schema, _, name = model.partition(":")
     if schema != "hf-hub":
-        find: _Find = partial(_in_folder, name)
-        return None if find(OPEN_CLIP_CONFIG) else find
+        find: Find = partial(_in_folder, name)
+        return None if find(OPEN_CLIP_CONFIG) or not find(CONFIG) else find
     try:
         hf_hub_download(name, OPEN_CLIP_CONFIG)
     except LocalEntryNotFoundError:  # the hub cannot be reached, which takes half a minute
@@ -157,8 +146,33 @@ def _finder(model: str) -> _Find | None:
             raise
         return find
     except EntryNotFoundError:
-        return partial(_downloaded, name, cached=False)
+        find = partial(_downloaded, name, cached=False)
+        return find if find(CONFIG) else None
     return None
+
+
+def model_type(find: Find) -> str:
+    """The type of a model that transformers has saved, as ``clip``."""
+    return str(_read_json(_config(find)).get("model_type"))
+
+
+def read_saved(model: str, find: Find) -> Saved:
+    """Read a CLIP model that transformers has saved.
+
+    Args:
+        model: its name, for error messages.
+        find: finds its files.
+
+    Raises:
+        CraftZooError: a file is missing or broken, or open_clip cannot compute as the model does.
+    """
+    return Saved(_open_clip_config(find), open_clip_names(_read_weights(model, find)))
+
+
+def _config(find: Find) -> Path:
+    path = find(CONFIG)
+    assert path is not None  # a finder has seen it
+    return path
 
 
 def _in_folder(folder: str, name: str) -> Path | None:
@@ -195,7 +209,7 @@ def open_clip_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def _read_weights(model: str, find: _Find) -> dict[str, Tensor]:
+def _read_weights(model: str, find: Find) -> dict[str, Tensor]:
     for name in _WEIGHTS:
         if file := find(name):
             return read_checkpoint(file).weights
@@ -209,15 +223,9 @@ def _read_weights(model: str, find: _Find) -> dict[str, Tensor]:
     raise CraftZooError(f"{model} has neither {' nor '.join(_WEIGHTS)}")
 
 
-def _open_clip_config(path: Path, find: _Find) -> dict[str, Any]:
-    about = _read_json(path)
-    if (kind := about.get("model_type")) != "clip":
-        raise CraftZooError(
-            f"{path} is of a model of type {kind!r}, and of the transformers library only models "
-            f"of type 'clip' are read: see whether open_clip has it, as it has SigLIP (craft-zoo "
-            f"models siglip)"
-        )
-    config: _Config = _checked(_Config, about, path)
+def _open_clip_config(find: Find) -> dict[str, Any]:
+    path = _config(find)
+    config: _Config = _checked(_Config, _read_json(path), str(path))
     text = config.text_config_dict or config.text_config or _Text()
     vision = config.vision_config_dict or config.vision_config or _Vision()
     if text.hidden_act != vision.hidden_act:
@@ -256,21 +264,30 @@ def _ratio(tower: _Text | _Vision) -> float:
     return (tower.intermediate_size + 0.5) / tower.hidden_size
 
 
-def _preprocessing(find: _Find, size: int) -> dict[str, Any]:
-    """open_clip's settings of the image processor.
-
-    Args:
-        find: finds a file of the model.
-        size: side of the images that the model takes, in pixels.
-    """
+def _preprocessing(find: Find, size: int) -> dict[str, Any]:
+    """open_clip's settings of the image processor whose files ``find`` finds."""
     said: dict[str, Any] = {}
     if path := find(_IMAGE_CONFIG):
         said = _read_json(path)
     elif path := find(_PROCESSOR_CONFIG):
         said = _read_json(path).get("image_processor") or {}
+    return image_settings(said, str(path or _IMAGE_CONFIG), size)
+
+
+def image_settings(said: Mapping[str, Any], where: str, size: int) -> dict[str, Any]:
+    """open_clip's settings of an image processor.
+
+    Args:
+        said: settings of the image processor; what is missing is as for CLIP.
+        where: where they were read, for error messages.
+        size: side of the images that the model takes, in pixels.
+
+    Raises:
+        CraftZooError: open_clip cannot prepare images so.
+    """
     said = {name: value for name, value in said.items() if value is not None}
     about = {"size": size, "crop_size": size} | said
-    images: _Images = _checked(_Images, about, path or Path(_IMAGE_CONFIG))
+    images: _Images = _checked(_Images, about, where)
     square = _Size(height=size, width=size)
     mode = "squash" if images.size == square else "shortest"
     fits = not images.do_center_crop or images.crop_size in (size, square)
@@ -279,7 +296,7 @@ def _preprocessing(find: _Find, size: int) -> dict[str, Any]:
         fits = fits and same and images.do_center_crop
     if not fits:
         raise CraftZooError(
-            f"{path} makes images of another size than the {size} x {size} pixels that the model "
+            f"{where} makes images of another size than the {size} x {size} pixels that the model "
             f"takes"
         )
     return {
@@ -298,8 +315,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CraftZooError(f"{path} cannot be read ({error})") from None
 
 
-def _checked(kind: type[BaseModel], about: dict[str, Any], path: Path) -> Any:
+def _checked(kind: type[BaseModel], about: dict[str, Any], where: str) -> Any:
     try:
         return check(kind, about)
     except ValueError as error:
-        raise CraftZooError(f"open_clip cannot compute as {path} says: {error}") from None
+        raise CraftZooError(f"open_clip cannot compute as {where} says: {error}") from None
