@@ -11,7 +11,8 @@ import numpy as np
 from scipy.special import softmax
 
 from craft_zoo import adapter_file
-from craft_zoo.blackbox.base import VLM, BlackBox, other_model
+from craft_zoo.blackbox.base import VLM, BlackBox
+from craft_zoo.blackbox.identity import other_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.canaries import Canaries
 from craft_zoo.data.images import ImageSource

@@ -14,15 +14,9 @@ import torch
 from craft_zoo import mini
 from craft_zoo.benchmarks.speed.machine import Rows, peak_memory
 from craft_zoo.benchmarks.speed.released import released_loop
-from craft_zoo.blackbox.base import (
-    BlackBox,
-    ImageSet,
-    Progress,
-    Prompts,
-    WrappedBlackBox,
-    WrappedVLM,
-)
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Progress, Prompts
 from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.blackbox.wrappers import WrappedBlackBox, WrappedVLM
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import Task, few_shot, load_dataset
 from craft_zoo.data.images import ImageSource

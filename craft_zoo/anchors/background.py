@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from craft_zoo.anchors.anchors import Anchors
 from craft_zoo.anchors.words import anchor_words, word_list
-from craft_zoo.blackbox.base import VLM, Progress, check_described, several
+from craft_zoo.blackbox.base import VLM, Progress, several
+from craft_zoo.blackbox.identity import check_described
 from craft_zoo.counts import checked_whole, counted
 from craft_zoo.data.images import ImageSource, as_images
 from craft_zoo.errors import CraftZooError, CraftZooWarning

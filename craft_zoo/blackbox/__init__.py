@@ -21,19 +21,9 @@ network, or a Python function).
   prefix of their names, such as ``hf-api:``
 """
 
-from craft_zoo.blackbox.base import (
-    VLM,
-    Asked,
-    BlackBox,
-    ImageSet,
-    Progress,
-    Prompt,
-    Prompts,
-    WrappedBlackBox,
-    WrappedVLM,
-    check_described,
-)
+from craft_zoo.blackbox.base import VLM, Asked, BlackBox, ImageSet, Progress, Prompt, Prompts
 from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.identity import check_described
 from craft_zoo.blackbox.journal import Busy, Journal
 from craft_zoo.blackbox.load import (
     ModelSpec,
@@ -48,6 +38,7 @@ from craft_zoo.blackbox.replay import ReplayVLM
 from craft_zoo.blackbox.serving import Question, ServingVLM, serving
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, words_before
 from craft_zoo.blackbox.usage import Price, Usage
+from craft_zoo.blackbox.wrappers import WrappedBlackBox, WrappedVLM
 
 __all__ = [
     "DEFAULT_INIT",

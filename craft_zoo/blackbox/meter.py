@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, WrappedBlackBox, checked
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, checked
 from craft_zoo.blackbox.templates import check_template
+from craft_zoo.blackbox.wrappers import WrappedBlackBox
 from craft_zoo.errors import CraftZooError
 
 Purpose = Literal["search", "refiner", "evaluation"]

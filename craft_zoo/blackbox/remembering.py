@@ -6,17 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from craft_zoo.blackbox.base import (
-    VLM,
-    BlackBox,
-    ImageSet,
-    Progress,
-    Prompts,
-    WrappedBlackBox,
-    WrappedVLM,
-    own_images,
-)
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts, own_images
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template
+from craft_zoo.blackbox.wrappers import WrappedBlackBox, WrappedVLM
 from craft_zoo.data.images import ImageSource
 
 

@@ -13,20 +13,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from craft_zoo.blackbox.base import (
-    VLM,
-    BlackBox,
-    ImageSet,
-    Progress,
-    Prompts,
-    WrappedBlackBox,
-    WrappedVLM,
-    check_described,
-    checked,
-)
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Progress, Prompts, checked
+from craft_zoo.blackbox.identity import check_described
 from craft_zoo.blackbox.journal import Journal
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Usage
+from craft_zoo.blackbox.wrappers import WrappedBlackBox, WrappedVLM
 from craft_zoo.data.images import ImageSource, as_images, content_key
 from craft_zoo.errors import CraftZooWarning
 

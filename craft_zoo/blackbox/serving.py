@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts, WrappedVLM
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts
 from craft_zoo.blackbox.templates import DEFAULT_INIT
+from craft_zoo.blackbox.wrappers import WrappedVLM
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from craft_zoo.blackbox.base import (
     Progress,
     Prompts,
     check_given,
-    differing,
     own_images,
 )
 from craft_zoo.blackbox.cost_limit import CostLimit
+from craft_zoo.blackbox.identity import differing
 from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, words_before
 from craft_zoo.blackbox.usage import Price, Usage

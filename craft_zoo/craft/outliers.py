@@ -7,7 +7,8 @@ from itertools import islice
 
 import numpy as np
 
-from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, WrappedBlackBox
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts
+from craft_zoo.blackbox.wrappers import WrappedBlackBox
 
 _ANSWERS = 20  # number of the latest answers of which the medians are taken
 _FEWEST = 3  # a median of two answers cannot tell which of the two is wrong

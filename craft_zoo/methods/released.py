@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from craft_zoo import optimizers
-from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts, WrappedBlackBox
+from craft_zoo.blackbox.base import VLM, BlackBox, ImageSet, Prompts
+from craft_zoo.blackbox.wrappers import WrappedBlackBox
 from craft_zoo.craft import CraftConfig, Step, collaborate
 from craft_zoo.data.augment import resized_crops
 from craft_zoo.errors import CraftZooError

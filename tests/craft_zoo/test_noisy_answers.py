@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, WrappedBlackBox
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts
+from craft_zoo.blackbox.wrappers import WrappedBlackBox
 from craft_zoo.data import Task
 from craft_zoo.methods import Problem, get_method
 from craft_zoo.openclip import OpenCLIP

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts, WrappedBlackBox
+from craft_zoo.blackbox.base import BlackBox, ImageSet, Prompts
+from craft_zoo.blackbox.wrappers import WrappedBlackBox
 from craft_zoo.craft.outliers import OutlierFilter, outliers
 from craft_zoo.data import Task
 from craft_zoo.methods import Problem, get_method

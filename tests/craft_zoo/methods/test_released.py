@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from craft_zoo import optimizers
 from craft_zoo.blackbox import VLM, ImageSet, Journal, ReplayVLM
-from craft_zoo.blackbox.base import WrappedVLM
+from craft_zoo.blackbox.wrappers import WrappedVLM
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.data.augment import View
