@@ -64,7 +64,14 @@ _RULES = {
     "gpt-5": _tiles(70, 140),
     "gpt-5-mini": _patches(1.62),
     "gpt-5-nano": _patches(2.46),
-    "gemini": ImageRule(768, 258),
+    "gpt-5.5": ImageRule(32, 1.2),
+    "gpt-5.6": ImageRule(32, 1.2),
+    "gpt-6": ImageRule(32, 1.2),
+    "claude": ImageRule(28, within=(2576, 2576), most=4784),  # models before 4.7: at most 1,568
+    "gemini": ImageRule(768, 1120, most=1),  # since 3: of every image, as media_resolution says
+    "gemini-1.5": ImageRule(768, 258),
+    "gemini-2.0": ImageRule(768, 258),
+    "gemini-2.5": ImageRule(768, 258),
     "voyage-multimodal": ImageRule(math.sqrt(560), whole=False),
 }
 

@@ -342,6 +342,14 @@ def test_a_dry_run_refuses_a_method_that_asks_with_contexts(
         ("gpt-4o-mini", (512, 512), 8500),
         ("gemini-2.0-flash", (384, 384), 258),
         ("gemini-2.0-flash", (960, 540), 516),
+        ("gemini-2.5-flash-lite", (384, 384), 258),
+        ("gemini-3.5-flash", (384, 384), 1120),
+        ("gemini-4-pro", (4032, 3024), 1120),
+        ("claude-opus-5-5", (256, 256), 100),
+        ("anthropic/claude-haiku-4-5", (1024, 1024), 1369),
+        ("claude-sonnet-5-5", (2560, 1440), 4784),
+        ("gpt-6-luna", (256, 256), 77),
+        ("gpt-5.5", (1920, 1080), 2448),
         ("voyage-multimodal-3", (1000, 560), 1000),
     ],
 )
@@ -357,7 +365,7 @@ def test_details_and_unknown_models() -> None:
     rule = image_rule("gpt-4o")
     assert rule is not None
     assert rule.of_size(2048, 2048, low=True) == 85
-    assert image_rule("gpt-5.9") is image_rule("gpt-6-luna") is image_rule("m") is None
+    assert image_rule("gpt-5.9") is image_rule("gemini3") is image_rule("m") is None
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
