@@ -17,7 +17,8 @@ from craft_zoo.client.chat_answers import Named, is_cut, letter_of, named, norma
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import Reply, data_url
-from craft_zoo.client.questions import Limits, Question, QuestionVLM
+from craft_zoo.client.question_service import Limits, Question
+from craft_zoo.client.questions import QuestionVLM
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError

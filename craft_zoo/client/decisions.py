@@ -11,7 +11,8 @@ from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import reading
 from craft_zoo.client.openai_sdk import OpenAIService
 from craft_zoo.client.paid import Reply, data_url
-from craft_zoo.client.questions import Limits, Question, QuestionVLM, request_usage
+from craft_zoo.client.question_service import Limits, Question, request_usage
+from craft_zoo.client.questions import QuestionVLM
 from craft_zoo.client.services import OpenAIOptions, address, open_service
 
 

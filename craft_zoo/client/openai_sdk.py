@@ -23,7 +23,7 @@ from craft_zoo.client.http import (
     redirection,
     timeouts,
 )
-from craft_zoo.client.questions import QuestionService, request_usage
+from craft_zoo.client.question_service import QuestionService, request_usage
 from craft_zoo.client.retrying import Transient, seconds_of
 from craft_zoo.client.services import OpenAIOptions
 from craft_zoo.errors import CraftZooError, needs_extra

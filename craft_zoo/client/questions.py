@@ -1,22 +1,19 @@
-"""Base of clients of services that answer questions about an image with probabilities."""
+"""A service that answers questions about an image, as a model that accepts text prompts."""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
-import warnings
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple, Unpack
+from typing import NamedTuple, Unpack
 
 import numpy as np
 
 from craft_zoo.blackbox.base import Asked, BlackBox, check_given
-from craft_zoo.blackbox.templates import DEFAULT_INIT, as_template, fill, templates_of
+from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import FilteredError, useless
 from craft_zoo.client.files import ImageFiles, upright_file_of
@@ -28,104 +25,17 @@ from craft_zoo.client.paid import (
     Reply,
     prompt_for,
     sample_of,
-    token_count,
 )
 from craft_zoo.client.probabilities import UNROUNDED, decimals_of, floor_of
-from craft_zoo.client.word_box import WordBox, check_distinct
+from craft_zoo.client.question_boxes import NONE, ClassBox, StatementBox
+from craft_zoo.client.question_service import Question, QuestionService
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource
-from craft_zoo.errors import CraftZooError, CraftZooWarning, RefusedError
+from craft_zoo.errors import CraftZooError, RefusedError
 from craft_zoo.printable import sentence
 from craft_zoo.threads import prefetched
 
 _LOG = logging.getLogger("craft_zoo.blackbox")
-INSTRUCTIONS = "Which of these does the image show?"
-# Other instructions that a search of prompts in words may choose.
-QUESTIONS = (
-    "What is the main object in the image?",
-    "Which class does this photo belong to?",
-    "Look at shape, colour and texture. Which class is it?",
-    "Which of these descriptions fits the image best?",
-    "An expert labelled this image. Which label was given?",
-)
-NONE = "none of these"  # option of every block, where the classes do not fit into one question
-_PLAIN = as_template(DEFAULT_INIT)
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question about an image.
-
-    Attributes:
-        instructions: the question; without options, a statement that may be true.
-        options: (value, description) of each alternative; the description may be "".
-    """
-
-    instructions: str
-    options: tuple[tuple[str, str], ...] = ()
-
-
-def request_usage(input_tokens: Any, output_tokens: Any) -> Usage:
-    """Usage of a request about one image, from the counts of tokens in its response.
-
-    Raises:
-        TypeError, ValueError: see :func:`token_count`.
-    """
-    tokens = token_count(input_tokens), token_count(output_tokens)
-    return Usage(requests=1, images=1, input_tokens=tokens[0], output_tokens=tokens[1])
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of a service on a request.
-
-    Attributes:
-        questions: maximum number of questions.
-        options: maximum number of options of a question.
-        image_bytes: maximum size of an image file.
-        statements: whether it answers questions without options.
-    """
-
-    questions: int
-    options: int
-    image_bytes: int = 20 * 10**6
-    statements: bool = True
-
-
-class QuestionService(ABC):
-    """The protocol of a service, to which :class:`QuestionVLM` adds everything else.
-
-    Attributes:
-        name: see :attr:`VLM.name`.
-        limits: what a request may contain.
-        rounds: whether it may round the probabilities; those that the client computes are not.
-    """
-
-    name: str
-    limits: Limits
-    rounds: bool = True
-
-    @abstractmethod
-    def request(self, image: bytes, questions: Sequence[Question]) -> dict[str, Any]:
-        """The body of a request as JSON values: questions about one image file."""
-
-    @abstractmethod
-    def send(self, request: dict[str, Any], questions: Sequence[Question], key: str) -> Reply:
-        """Send a request once.
-
-        Args:
-            request: made by :meth:`request`.
-            questions: those in the request.
-            key: idempotency key, the same for all attempts.
-
-        Raises:
-            Transient: the request may be sent again.
-            CraftZooError: the service rejects the request, or its answer is invalid.
-        """
-
-    @abstractmethod
-    def expected(self, request: dict[str, Any], image: bytes) -> Usage:
-        """Estimate of what the service will bill for a request."""
 
 
 class QuestionVLM(PaidVLM):
@@ -191,12 +101,12 @@ class QuestionVLM(PaidVLM):
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
         check_given(classnames, "class names")
-        return _Classes(self, classnames, init)
+        return ClassBox(self, classnames, init)
 
     def independent(self, texts: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.independent`."""
         check_given(texts, "texts")
-        return _Statements(self, texts, init)
+        return StatementBox(self, texts, init)
 
     def expected_usage(
         self,
@@ -209,11 +119,11 @@ class QuestionVLM(PaidVLM):
         sample = sample_of(images)
         usage = Usage()
         for prompts, texts, times in asked:
-            kind = _Classes if texts is None else _Statements
+            kind = ClassBox if texts is None else StatementBox
             box = kind(self, classnames if texts is None else texts, init)
             for first in range(0, len(prompts), self.in_flight):
                 some = prompts[first : first + self.in_flight]
-                groups = [box._questions(prompt_for(box.classnames, prompt)) for prompt in some]
+                groups = [box.questions_of(prompt_for(box.classnames, prompt)) for prompt in some]
                 usage += Usage(predictions=len(some)) * SAMPLE * times
                 for part, image in product(_parts(groups, self.service.limits.questions), sample):
                     request = self.service.request(image, part.questions)
@@ -398,123 +308,3 @@ def _change(group: Sequence[Question], answers: Sequence[np.ndarray | None]) -> 
                 if option[0] != NONE:
                     found[option].append(probability)
     return float(np.mean([float(np.std(each)) for each in found.values()] or [0.0]))
-
-
-class _QuestionBox(WordBox):
-    _owner: QuestionVLM
-
-    def _answers(
-        self, prompts: Sequence[str | tuple[str, ...]], images: ImageFiles, name: str | None
-    ) -> Iterator[np.ndarray]:
-        groups = [self._questions(prompt) for prompt in prompts]
-        answers = self._owner.ask(groups, images, name)
-        for place in range(len(groups)):
-            rows = [self._row(of_image[place]) for of_image in answers]
-            yield np.stack(rows).astype(np.float32)
-
-    @abstractmethod
-    def _questions(self, prompt: str | tuple[str, ...]) -> list[Question]:
-        """The questions of a prompt."""
-
-    @abstractmethod
-    def _row(self, answers: list[np.ndarray | None]) -> np.ndarray:
-        """(C,) logits from the answers to those questions."""
-
-
-class _Classes(_QuestionBox):
-    """Classes, which exclude each other: options of questions."""
-
-    questions = QUESTIONS
-
-    def __init__(self, owner: QuestionVLM, names: Sequence[str], init: str) -> None:
-        super().__init__(owner, names, init)
-        limit = owner.service.limits.options
-        is_divided = len(names) > limit
-        check_distinct((*names, NONE) if is_divided else names, owner.name)
-        lacking = [name for name in names if name not in owner.descriptions]
-        if owner.descriptions and lacking:
-            warnings.warn(
-                f"{len(lacking)} of {counted(len(names), 'class')} have no description, such as "
-                f"{lacking[0]!r}: begin its line with these words (--model-option descriptions)",
-                CraftZooWarning,
-                stacklevel=2,
-            )
-        size = limit - 1 if is_divided else len(names)  # one option is "none of these"
-        self._blocks = [range(at, min(at + size, len(names))) for at in range(0, len(names), size)]
-
-    def _questions(self, prompt: str | tuple[str, ...]) -> list[Question]:
-        templates = templates_of(prompt, len(self.classnames))
-        instructions = split_template(templates[0])[0]
-        options = [
-            (name, f"{self._owner.descriptions.get(name, '')} {described(template, name)}".strip())
-            for name, template in zip(self.classnames, templates, strict=True)
-        ]
-        return [
-            Question(instructions, tuple(one))
-            for block in self._blocks
-            for one in self._orders([options[place] for place in block])
-        ]
-
-    def _orders(self, options: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
-        last = [(NONE, "")] if len(self._blocks) > 1 else []
-        return [options[shift:] + options[:shift] + last for shift in self._shifts(len(options))]
-
-    def _shifts(self, count: int) -> list[int]:
-        """Number of places by which each order of the options is rotated."""
-        orders = min(self._owner._permutations, count)  # there are no more rotations
-        return [count * order // orders for order in range(orders)]
-
-    def _row(self, answers: list[np.ndarray | None]) -> np.ndarray:
-        remaining, pieces = iter(answers), []
-        for block in self._blocks:
-            orders = []
-            for shift in self._shifts(len(block)):
-                answer = next(remaining)
-                if answer is not None:
-                    ordered = np.roll(answer[: len(block)], shift)
-                    orders.append(np.concatenate([ordered, answer[len(block) :]]))
-            if not orders:  # all were refused
-                pieces.append(np.zeros(len(block)))
-                continue
-            logs = np.log(np.mean(orders, axis=0))
-            pieces.append(logs if len(self._blocks) == 1 else logs[:-1] - logs[-1])
-        return np.concatenate(pieces)
-
-
-class _Statements(_QuestionBox):
-    """Texts that do not exclude each other: each a statement that may be true."""
-
-    def _questions(self, prompt: str | tuple[str, ...]) -> list[Question]:
-        templates = templates_of(prompt, len(self.classnames))
-        stated = [
-            f"The image shows {described(template, text) or text}"
-            for text, template in zip(self.classnames, templates, strict=True)
-        ]
-        if self._owner.service.limits.statements:
-            return [Question(statement) for statement in stated]
-        return [Question(f"Is this true? {each}", (("yes", ""), ("no", ""))) for each in stated]
-
-    def _row(self, answers: list[np.ndarray | None]) -> np.ndarray:
-        return np.array([0.0 if one is None else np.log(one[0] / one[1]) for one in answers])
-
-
-def split_template(template: str) -> tuple[str, str]:
-    """Instructions, and the template of the options' descriptions.
-
-    "Which breed is it? a photo of a {}." asks "Which breed is it?" and describes each option by "a
-    photo of a {}.". A template without a question mark before the class name is a description.
-    """
-    before = template.partition("{}")[0]
-    instructions, mark, _ = before.rpartition("?")
-    if not mark:
-        return INSTRUCTIONS, template
-    return instructions + mark, template[len(instructions) + 1 :].strip()
-
-
-def described(template: str, name: str) -> str:
-    """The description of an option; "" if it says no more than the name."""
-    description = split_template(template)[1]
-    if description == _PLAIN:
-        return ""
-    filled = fill(description, name).strip()
-    return "" if filled.rstrip(".") == name else filled

@@ -18,13 +18,8 @@ from craft_zoo.client.decisions import probabilities, probability
 from craft_zoo.client.failures import reading, status_failure, useless
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import Reply, data_url, media_type
-from craft_zoo.client.questions import (
-    Limits,
-    Question,
-    QuestionService,
-    QuestionVLM,
-    request_usage,
-)
+from craft_zoo.client.question_service import Limits, Question, QuestionService, request_usage
+from craft_zoo.client.questions import QuestionVLM
 from craft_zoo.client.services import ServiceOptions, address, open_service
 from craft_zoo.protocol import IDEMPOTENCY_HEADER
 

@@ -1,18 +1,16 @@
-"""Base of clients of services that return vectors of images and texts."""
+"""A service that returns vectors of images and texts, as a model that accepts text prompts."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import math
 import threading
-from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import astuple
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Unpack
+from typing import Unpack
 
 import numpy as np
 
@@ -20,179 +18,23 @@ from craft_zoo.blackbox.base import Asked, BlackBox, ImageSet, check_given, own_
 from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
 from craft_zoo.blackbox.usage import Usage
-from craft_zoo.client.failures import reading
 from craft_zoo.client.files import ImageFiles, upright_file_of
-from craft_zoo.client.openai_sdk import KEY, OpenAIClient
-from craft_zoo.client.paid import (
-    SAMPLE,
-    TOGETHER,
-    PaidSettings,
-    PaidVLM,
-    prompt_for,
-    sample_of,
-    token_count,
-)
+from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidSettings, PaidVLM, prompt_for, sample_of
 from craft_zoo.client.response_log import ResponseLog
-from craft_zoo.client.services import (
-    PaidOptions,
-    address,
-    answer_options,
-    cost_limit,
-    read_options,
+from craft_zoo.client.services import address, answer_options, cost_limit, read_options
+from craft_zoo.client.vector_service import (
+    BATCH_BYTES,
+    Input,
+    VectorService,
+    decoded,
+    encoded,
+    images_in,
 )
 from craft_zoo.client.word_box import WordBox
 from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.threads import prefetched
-
-BATCH_BYTES = 6 * 10**6  # of the image files in a request, unless one alone has more
-
-Input = str | bytes  # a text, or an image file
-
-
-@dataclass(frozen=True)
-class VectorOptions(PaidOptions):
-    """Options of every service that returns vectors.
-
-    Attributes:
-        scale: factor of the cosine in the logits.
-        batch: maximum number of images or texts in a request.
-    """
-
-    scale: float = 100.0
-    batch: int = 32
-
-
-class Vectors(NamedTuple):
-    """A service's answer.
-
-    Attributes:
-        rows: (n, dim) float32, normalised.
-        usage: what the service bills for the request.
-    """
-
-    rows: np.ndarray
-    usage: Usage
-
-
-class VectorService(ABC):
-    """The protocol of a service that returns vectors of images and texts.
-
-    Args:
-        model: name of the model at the service.
-        url: base URL; None: the vendor's, :attr:`vendor_url`.
-        key: API key; None: the one in the environment variable :attr:`key_variable`.
-        options: options of the model, of the type :attr:`options_type`.
-
-    Attributes:
-        name: see :attr:`VLM.name`.
-        options: options of the model.
-        image_bytes: maximum size of an image file.
-        scheme: prefix of the model's name.
-        vendor: who answers at ``vendor_url`` and needs a key.
-
-    Raises:
-        CraftZooError: see :class:`OpenAIClient`.
-    """
-
-    scheme: ClassVar[str]
-    options_type: ClassVar[type[VectorOptions]] = VectorOptions
-    key_variable: ClassVar[str] = KEY
-    vendor: ClassVar[str | None] = None
-    vendor_url: ClassVar[str | None] = None
-    image_bytes = 20 * 10**6
-    request_tokens: int | None = None  # added to each request; None: see TokenRule
-
-    def __init__(
-        self,
-        model: str,
-        url: str | None = None,
-        *,
-        key: str | None = None,
-        options: VectorOptions | None = None,
-    ) -> None:
-        self.name = f"{self.scheme}{model}" + (f"@{url}" if url else "")
-        self.options, self._model = options or self.options_type(), model
-        self._client = OpenAIClient(
-            url or self.vendor_url,
-            key,
-            self.options.timeout,
-            variable=self.key_variable,
-            owner=None if url else self.vendor,
-        )
-
-    def batches(self, inputs: Iterable[tuple[bytes, Input]]) -> Iterator[list[tuple[bytes, Input]]]:
-        """Divide (key, input) pairs, all of them texts or all of them images, into requests."""
-        batch: list[tuple[bytes, Input]] = []
-        size = 0
-        for key, given in inputs:
-            full = len(batch) == self.batch(given) or size + len(given) > BATCH_BYTES
-            if batch and full:
-                yield batch
-                batch, size = [], 0
-            batch.append((key, given))
-            size += len(given)
-        if batch:
-            yield batch
-
-    def batch(self, given: Input) -> int:
-        """Maximum number of inputs of this kind in a request."""
-        return self.options.batch
-
-    def send(self, inputs: Sequence[Input], key: str) -> Vectors:
-        """Send a request once.
-
-        Args:
-            inputs: n texts or n images, see :meth:`batches`.
-            key: idempotency key, the same for all attempts.
-
-        Raises:
-            Transient: the request may be sent again.
-            CraftZooError: the service rejects the request.
-        """
-        body = self._client.call(self._create(), self._request(inputs), key)
-        with reading("its answer has no vectors of the inputs"):
-            rows, tokens = self._parsed(body, len(inputs))
-            vectors = np.stack(rows)
-            lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-            if vectors.ndim != 2 or len(vectors) != len(inputs):
-                raise ValueError(f"{len(vectors)} vectors of {len(inputs)} inputs")
-            if not (np.isfinite(lengths) & (lengths > 0)).all():
-                raise ValueError("a vector is not finite, or 0")
-            usage = self.expected(inputs)
-            if tokens is None:
-                self._client.warn_unbilled()
-            else:
-                usage = replace(usage, input_tokens=token_count(tokens))
-            return Vectors((vectors / lengths).astype(np.float32), usage)
-
-    @abstractmethod
-    def _create(self) -> Callable[..., Any]:
-        """See :meth:`OpenAIClient.call`."""
-
-    @abstractmethod
-    def _request(self, inputs: Sequence[Input]) -> dict[str, Any]:
-        """Arguments of :meth:`_create`."""
-
-    @abstractmethod
-    def _parsed(self, body: dict[str, Any], count: int) -> tuple[list[np.ndarray], float | None]:
-        """The vectors of ``count`` inputs in an answer, and the number of tokens billed.
-
-        None: the answer does not say the number.
-
-        Raises:
-            KeyError, TypeError, ValueError, AttributeError: it has none.
-        """
-
-    def expected(self, inputs: Sequence[Input]) -> Usage:
-        """Estimate of what the service will bill for a request."""
-        rule = self.options.tokens(self._model)
-        tokens = rule.request if self.request_tokens is None else self.request_tokens
-        tokens += sum(
-            rule.of_text(each) if isinstance(each, str) else rule.of_image(each) for each in inputs
-        )
-        return Usage(requests=1, images=_images_in(inputs), input_tokens=tokens)
 
 
 class EmbeddingsVLM(PaidVLM):
@@ -357,12 +199,12 @@ class EmbeddingsVLM(PaidVLM):
         found = self._pay(
             lambda: self.service.send(inputs, idempotency), self.service.expected(inputs), stop
         )
-        what = counted(len(inputs), "image" if _images_in(inputs) else "text")
+        what = counted(len(inputs), "image" if images_in(inputs) else "text")
         tokens = found.usage.input_tokens
         self._say(
             f"returns vectors of {found.rows.shape[1]:,} numbers; {tokens:,} tokens for {what}"
         )
-        rows = [_encoded(row) for row in found.rows]
+        rows = [encoded(row) for row in found.rows]
         self._log.put(idempotency, [name, keys, rows, astuple(found.usage)])
         self._vectors.update((key, row) for (key, _), row in zip(batch, found.rows, strict=True))
 
@@ -377,38 +219,9 @@ class _Texts(WordBox):
         return self._owner.logits(texts, images, name)
 
 
-def _images_in(inputs: Sequence[Input]) -> int:
-    return sum(isinstance(each, bytes) for each in inputs)
-
-
 def _key(text: str) -> bytes:
     """Key of a text's vector; image files are found by the hash of their content."""
     return hashlib.sha256(b"text\0" + text.encode()).digest()
-
-
-def _encoded(row: np.ndarray) -> str:
-    return base64.b64encode(row.astype("<f4").tobytes()).decode()
-
-
-def indexed(body: dict[str, Any], count: int) -> list[np.ndarray]:
-    """The vectors of ``count`` inputs in an answer that gives the place of each.
-
-    Raises:
-        KeyError, TypeError, ValueError, AttributeError: one is missing.
-    """
-    found = {int(one["index"]): decoded(one["embedding"]) for one in body["data"]}
-    return [found[place] for place in range(count)]
-
-
-def decoded(row: Any) -> np.ndarray:
-    """A vector from base64, or from a list of numbers, as servers send that know no base64.
-
-    Raises:
-        TypeError, ValueError: it is neither.
-    """
-    if isinstance(row, str):
-        return np.frombuffer(base64.b64decode(row, validate=True), "<f4").astype(np.float32)
-    return np.array(row, np.float32)
 
 
 def open_vectors(spec: ModelSpec, kind: type[VectorService]) -> EmbeddingsVLM:

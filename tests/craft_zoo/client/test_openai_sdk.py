@@ -17,7 +17,7 @@ from craft_zoo.client.chat import Chat
 from craft_zoo.client.http import Http
 from craft_zoo.client.language_model import LanguageModel
 from craft_zoo.client.openai_sdk import OpenAIClient
-from craft_zoo.client.questions import Question
+from craft_zoo.client.question_service import Question
 from craft_zoo.client.retrying import Damaged, Transient
 from craft_zoo.errors import CraftZooError
 

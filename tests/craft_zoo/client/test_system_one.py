@@ -23,7 +23,8 @@ from craft_zoo import tune
 from craft_zoo.blackbox import load_vlm
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.files import file_of
-from craft_zoo.client.questions import Question, QuestionVLM
+from craft_zoo.client.question_service import Question
+from craft_zoo.client.questions import QuestionVLM
 from craft_zoo.client.system_one import SystemOne, SystemOneOptions
 from craft_zoo.data import LabelledImages, Task
 from craft_zoo.errors import CraftZooError

@@ -20,6 +20,7 @@ from PIL import Image
 import craft_zoo as cz
 from craft_zoo.blackbox import VLM, load_vlm
 from craft_zoo.client import from_callable
+from craft_zoo.client.question_service import Question
 from craft_zoo.client.questions import QuestionVLM
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
@@ -582,9 +583,7 @@ def test_our_own_clients_agree_with_the_model_in_this_process(
     # The estimate of tokens before a request is exact here.
     expected_tokens, service = [], model.service
     for count in (1, 3):
-        questions = [
-            cz.client.questions.Question("Which?", (("cat", ""), ("dog", "a brown dog.")))
-        ] * count
+        questions = [Question("Which?", (("cat", ""), ("dog", "a brown dog.")))] * count
         file = io.BytesIO()
         Image.new("RGB", (40, 70)).save(file, "PNG")
         request = service.request(file.getvalue(), questions)
