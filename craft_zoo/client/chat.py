@@ -7,7 +7,7 @@ import math
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,10 +36,15 @@ class ChatOptions(OpenAIOptions):
             of the options among the answers are its probabilities. 1: a single answer, at
             temperature 0.
         answer_tokens: maximum length of an answer, in tokens. A model that thinks needs hundreds.
+        reasoning_effort: how long a model thinks; which values a model knows, its owner says.
+            ``default``: the service's default.
     """
 
     repeats: int = 1
     answer_tokens: int = 8  # as many as "The correct answer is (B)" has
+    reasoning_effort: Literal["default", "none", "minimal", "low", "medium", "high", "xhigh"] = (
+        "default"
+    )
 
 
 class Chat(OpenAIService):
@@ -77,7 +82,11 @@ class Chat(OpenAIService):
             "temperature": 0 if self.options.repeats == 1 else 1,
             **answer_limit(self._url, self.options.answer_tokens),
         }
-        return request if self.options.repeats == 1 else request | {"n": self.options.repeats}
+        if self.options.repeats > 1:
+            request["n"] = self.options.repeats
+        if self.options.reasoning_effort != "default":
+            request["reasoning_effort"] = self.options.reasoning_effort
+        return request
 
     def send(self, request: dict[str, Any], questions: Sequence[Question], key: str) -> Reply:
         """See :meth:`QuestionService.send`."""
@@ -103,7 +112,10 @@ class Chat(OpenAIService):
         if not any(map(is_cut, choices)):
             return reply._replace(said=said)
         limit = self.options.answer_tokens
-        mend = f"allow more than {counted(limit, 'token')} (--model-option answer_tokens=…)"
+        mend = (
+            f"allow more than {counted(limit, 'token')} (--model-option answer_tokens=…), or let "
+            f"the model think less (--model-option reasoning_effort=…)"
+        )
         return reply._replace(said=said, mend=mend)
 
     def expected(self, request: dict[str, Any], image: bytes) -> Usage:

@@ -174,9 +174,10 @@ class OpenAIClient:
             AttributeError, TypeError, ValueError: it is malformed.
         """
         said = body.get("usage") or {}
-        counts = said.get("prompt_tokens"), said.get("completion_tokens")
-        if None not in counts:
-            return request_usage(*counts)
+        asked, answered = said.get("prompt_tokens"), said.get("completion_tokens")
+        if asked is not None and answered is not None:
+            # Gemini counts thoughts, which are billed as output, in the total alone.
+            return request_usage(asked, max(answered, (said.get("total_tokens") or 0) - asked))
         self.warn_unbilled()
         return estimate()
 

@@ -178,7 +178,8 @@ def test_the_order_of_the_options_permutes_the_probabilities(
         (spoken("") | {"finish_reason": "length"}, r"of 2 questions: allow more than 8 tokens"),
         (
             spoken("<think>Let me") | {"finish_reason": "length"},
-            r"of 2 questions: allow more than 8 tokens \(--model-option answer_tokens=…\)$",
+            r"of 2 questions: allow more than 8 tokens \(--model-option answer_tokens=…\), or let "
+            r"the model think less \(--model-option reasoning_effort=…\)$",
         ),
         (
             tokens("Looking", " at", " B") | {"finish_reason": "length"} | spoken("Looking at"),
@@ -195,6 +196,25 @@ def test_the_first_unread_answer_says_how_to_get_answers(
     box, images = vlm.classifier(NAMES), vlm.images(small_task.train.images[:2])
     with pytest.raises(CraftZooError, match=r"refused to answer all " + said):
         box.score("a {}", images)
+
+
+def test_thoughts_are_billed_and_can_be_asked_for(json_server: Start, small_task: Task) -> None:
+    """Gemini's usage counts them in the total alone."""
+    bodies: list[dict[str, Any]] = []
+    usage = {"prompt_tokens": 20, "completion_tokens": 1, "total_tokens": 426}
+
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        bodies.append(body)
+        return completion(spoken("B")) | {"usage": usage}
+
+    url = json_server(answer)
+    for effort in ("default", "none", "high"):
+        vlm = cz.load_vlm(f"chat:m@{url}", options={"reasoning_effort": effort})
+        vlm.classifier(NAMES).score("a {}", vlm.images(small_task.train.images[:1]))
+        assert (vlm.billed.input_tokens, vlm.billed.output_tokens) == (20, 406)
+    assert [body.get("reasoning_effort") for body in bodies] == [None, "none", "high"]
+    with pytest.raises(cz.optimizers.OptimizerError, match="must be default or none or minimal"):
+        cz.load_vlm(f"chat:m@{url}", options={"reasoning_effort": "some"})
 
 
 def test_refusals_of_recorded_answers_are_counted(
@@ -237,7 +257,8 @@ def test_unread_answers_are_counted_and_told(
     lines = [each.partition(" refused ")[2] for each in caplog.messages if "undecided" in each]
     assert lines == [
         f"{share} questions so far (it said 'Let me see'), which count as undecided: allow more "
-        "than 8 tokens (--model-option answer_tokens=…)"
+        "than 8 tokens (--model-option answer_tokens=…), or let the model think less "
+        "(--model-option reasoning_effort=…)"
         for share in ("1 of 2", "10 of 20")
     ]
 
