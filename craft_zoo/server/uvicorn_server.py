@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from craft_zoo.errors import CraftZooError
+from craft_zoo.server.billing import State
 from craft_zoo.server.connection import connections_with
 from craft_zoo.server.logs import log_to
 
@@ -94,6 +95,8 @@ def run(
     Raises:
         CraftZooError: the server cannot be started.
     """
+    settings = app.state.service.settings
+    State(settings.state, settings.limits.stored_bytes).close()  # uvicorn would print a traceback
     log_to(log or sys.stderr)
     # Images that large are refused in any case; as a warning, they would only clutter the log.
     warnings.simplefilter("error", Image.DecompressionBombWarning)

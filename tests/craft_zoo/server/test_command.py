@@ -22,6 +22,7 @@ from craft_zoo.cli import serve as command
 from craft_zoo.errors import CraftZooError
 from craft_zoo.server import Account, Accounts
 from craft_zoo.server.accounts import key_hash
+from craft_zoo.server.billing import State
 from craft_zoo.server.capabilities import public_name
 
 
@@ -126,6 +127,19 @@ def test_files_of_keys_that_are_wrong_are_sentences(tmp_path: Path, text: str, s
 def test_settings_out_of_range_are_sentences(arguments: list[str], said: str) -> None:
     with pytest.raises(CraftZooError, match=said):
         run(*arguments)
+
+
+def test_a_state_that_cannot_be_used_is_a_sentence_about_it(
+    tiny_craft_mini: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CraftZooError, match="file cannot be used"):
+        run("--port", "0", "--state", str(tmp_path / "file"))
+    other = State(tmp_path / "taken", 1)
+    with pytest.raises(CraftZooError, match=r"another server keeps its state in .*taken"):
+        run("--port", "0", "--state", str(tmp_path / "taken"))
+    other.close()
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
