@@ -109,87 +109,19 @@ def estimate_costs(
     Raises:
         CraftZooError: a data set cannot be opened, and its sizes are not published.
     """
-    datasets = opened or OpenedDatasets()
-    extent = cache(partial(extent_of, opened=datasets))
-    rehearsed: dict[tuple[object, ...], Rehearsed] = {}
-
-    def rehearsal_of(run: RunSpec, n_classes: int, queries: int) -> Rehearsed:
-        settings = tuple(settings_of(run.method, run.config).items())
-        size = rehearsed_size(n_classes, run.shots)
-        anchors = find_method(run.method).anchors(run.config, run.budget, n_classes)
-        names = list[str]()
-        if describes_classes(run.method, run.config):
-            names = _classnames(extent(run.dataset), datasets)
-        key = (run.method, run.optimizer, settings, run.budget, size, queries, anchors, *names)
-        if key not in rehearsed:
-            rehearsed[key] = rehearse(
-                run.method,
-                run.optimizer,
-                run.config,
-                budget=run.budget,
-                n_classes=n_classes,
-                shots=run.shots,
-                seed=run.seed,
-                name=short_name(run.dataset.name),
-                on_service=service is not None,
-                vlm=vlm,
-                classnames=names,
-            )
-        return rehearsed[key]
-
-    runs = list(runs)
-    names = name_datasets(runs)
-    speed = None if vlm is None else _Speed(vlm)
-    bills = None if service is None else _Bills(service, datasets)
-    encoded: set[Extent] = set()
+    runs, datasets = list(runs), opened or OpenedDatasets()
+    names, costs = name_datasets(runs), _RunCosts(vlm, service, datasets)
     rows: dict[tuple[object, ...], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for run in runs:
-        mine = extent(run.dataset)
-        method = find_method(run.method)
-        anchors = method.anchors(run.config, run.budget, mine.n_classes)
+        mine = costs.extent(run.dataset)
         about = (names[run].name, run.shots, run.method, run.optimizer, run.budget, mine.here)
-        row = rows[(*about, 1 + anchors / mine.n_classes)]
+        row = rows[(*about, 1 + _anchors(run, mine) / mine.n_classes)]
         row["runs"] += 1
         if run in finished:
             row["done"] += 1
             continue
-        n_train = run.shots * mine.n_classes
-        n_measured = min(run.shots, 4) * mine.n_classes
-        n_measured = mine.n_test if run.measured_on == "test" else n_measured
-        queries = most_queries(run.method, run.config, run.budget, mine.n_classes)
-        others = [extent(run.dataset.other(name)) for name in run.transfer]
-        trial = rehearsal_of(run, mine.n_classes, queries)
-        measuring = Measuring(run.budget)
-        points = sum(measuring.due(made) for made in trial.steps[1:])
-        points += not measuring.measured(trial.steps[-1])
-        row["queries"] += queries
-        a_query = most_images(run.method, run.config, n_train)
-        row["predictions"] += math.ceil(queries * a_query + trial.refiner * n_train)
-        row["evaluation"] += math.ceil((points + anchors / mine.n_classes) * n_measured)
-        for other in others:
-            row["evaluation"] += math.ceil((1 + anchors / other.n_classes) * other.n_test)
-        names_of = _classnames(mine, datasets)
-        paid = most_llm_usage(run.method, run.config, run.budget, names_of)
-        for name in UNITS:
-            row[name] += getattr(paid, name)
-        if bills is not None and not method.white_box:
-            usage = bills.of(run, trial, mine, n_train)
-            usage += bills.of_measuring(run, trial, mine, n_measured, points)
-            for other in others:
-                usage += bills.of_measuring(run, trial, other, other.n_test)
-            for name in UNITS:
-                row[name] += getattr(usage, name)
-        if speed is not None and not method.white_box:
-            row["seconds"] += (queries + points) * speed.context(mine.n_classes)
-            n_encoded = (1 + run.config.views) * n_train + trial.encoded * a_query
-            if trial.alters:
-                n_encoded += points * n_measured
-            for other in others:
-                row["seconds"] += speed.context(other.n_classes)
-            for each in {mine, *others} - encoded:  # test images are encoded only once
-                encoded.add(each)
-                n_encoded += each.n_test if each in others else n_measured
-            row["seconds"] += n_encoded * speed.image
+        for name, amount in costs.of(run).items():
+            row[name] += amount
     columns = ["dataset", "shots", "method", "optimizer", "budget", "here", "per_image"]
     counts = ["runs", "done", "queries", "predictions", "evaluation", *UNITS, "seconds"]
     table = pd.DataFrame(
@@ -198,9 +130,104 @@ def estimate_costs(
     )
     whole = counts[:-1]
     table[whole] = table[whole].astype(np.int64)
-    if speed is None:
+    if vlm is None:
         table["seconds"] = np.nan
     return table
+
+
+class _RunCosts:
+    """Costs of one run after another; test images are encoded only once.
+
+    Args:
+        vlm: see :func:`estimate_costs`, as are the others.
+    """
+
+    def __init__(self, vlm: VLM | None, service: VLM | None, opened: OpenedDatasets) -> None:
+        self._vlm, self._opened = vlm, opened
+        self.extent = cache(partial(extent_of, opened=opened))
+        self._speed = None if vlm is None else _Speed(vlm)
+        self._bills = None if service is None else _Bills(service, opened)
+        self._rehearsed: dict[tuple[object, ...], Rehearsed] = {}
+        self._encoded: set[Extent] = set()
+
+    def of(self, run: RunSpec) -> dict[str, float]:
+        """What a run costs, by the columns of :func:`estimate_costs`."""
+        mine = self.extent(run.dataset)
+        others = [self.extent(run.dataset.other(name)) for name in run.transfer]
+        n_train = run.shots * mine.n_classes
+        n_measured = min(run.shots, 4) * mine.n_classes
+        n_measured = mine.n_test if run.measured_on == "test" else n_measured
+        queries = most_queries(run.method, run.config, run.budget, mine.n_classes)
+        trial = self._rehearsal(run, mine, queries)
+        points = _measurements(run, trial)
+        a_query = most_images(run.method, run.config, n_train)
+        anchors = _anchors(run, mine)
+        evaluation = math.ceil((points + anchors / mine.n_classes) * n_measured)
+        for other in others:
+            evaluation += math.ceil((1 + anchors / other.n_classes) * other.n_test)
+        names = _classnames(mine, self._opened)
+        usage = most_llm_usage(run.method, run.config, run.budget, names)
+        asks = not find_method(run.method).white_box
+        if self._bills is not None and asks:
+            usage += self._bills.of(run, trial, mine, n_train)
+            usage += self._bills.of_measuring(run, trial, mine, n_measured, points)
+            for other in others:
+                usage += self._bills.of_measuring(run, trial, other, other.n_test)
+        seconds = 0.0
+        if self._speed is not None and asks:
+            n_encoded = (1 + run.config.views) * n_train + trial.encoded * a_query
+            if trial.alters:
+                n_encoded += points * n_measured
+            for each in {mine, *others} - self._encoded:
+                self._encoded.add(each)
+                n_encoded += each.n_test if each in others else n_measured
+            contexts = [self._speed.context(other.n_classes) for other in others]
+            seconds = (queries + points) * self._speed.context(mine.n_classes) + sum(contexts)
+            seconds += n_encoded * self._speed.image
+        return {
+            "queries": queries,
+            "predictions": math.ceil(queries * a_query + trial.refiner * n_train),
+            "evaluation": evaluation,
+            **{name: getattr(usage, name) for name in UNITS},
+            "seconds": seconds,
+        }
+
+    def _rehearsal(self, run: RunSpec, mine: Extent, queries: int) -> Rehearsed:
+        """A rehearsal of the run, the same for all runs that make the same queries."""
+        settings = tuple(settings_of(run.method, run.config).items())
+        size = rehearsed_size(mine.n_classes, run.shots)
+        names = list[str]()
+        if describes_classes(run.method, run.config):
+            names = _classnames(mine, self._opened)
+        about = run.method, run.optimizer, settings, run.budget, size, queries
+        key = (*about, _anchors(run, mine), *names)
+        if key not in self._rehearsed:
+            self._rehearsed[key] = rehearse(
+                run.method,
+                run.optimizer,
+                run.config,
+                budget=run.budget,
+                n_classes=mine.n_classes,
+                shots=run.shots,
+                seed=run.seed,
+                name=short_name(run.dataset.name),
+                on_service=self._bills is not None,
+                vlm=self._vlm,
+                classnames=names,
+            )
+        return self._rehearsed[key]
+
+
+def _anchors(run: RunSpec, extent: Extent) -> int:
+    """Number of anchors that the run deploys."""
+    return find_method(run.method).anchors(run.config, run.budget, extent.n_classes)
+
+
+def _measurements(run: RunSpec, trial: Rehearsed) -> int:
+    """How often the accuracy is measured in a run that makes the steps of its rehearsal."""
+    measuring = Measuring(run.budget)
+    points = sum(measuring.due(made) for made in trial.steps[1:])
+    return points + (not measuring.measured(trial.steps[-1]))
 
 
 def _classnames(extent: Extent, opened: OpenedDatasets) -> list[str]:
