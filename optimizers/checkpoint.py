@@ -45,63 +45,88 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
         if optimizer.snapshots:
             for _, more in extensions:
                 optimizer.extend(more)
-            optimizer.evaluations = about["evaluations"]
-            if "best" in state:
-                optimizer._told_best = Best(np.array(state["best"]), about["best"])
-            optimizer._worst = about.get("worst", -math.inf)
-            optimizer._resume(state)
-            if "rows" in state:
-                _resume_rows(optimizer, state)
+            _resume(optimizer, about, state)
             return optimizer
-        sizes, losses = state["generations"], np.asarray(state["losses"], dtype=np.float64)
-        outputs = state.get("outputs")
-        checksum = about["checksum"]
-        events = np.stack([np.full(len(sizes), TELL), sizes], axis=1)
-        events = np.asarray(state.get("journal", events))
-        counts = np.select([np.isin(events[:, 0], (TELL, ADD))], [events[:, 1]], 1)
-        told = counts[np.isin(events[:, 0], (TELL, ROW, LATE, ADD))].sum()
-        if told != len(losses) or np.isinf(losses).any():  # NaN: a failed evaluation
-            raise ValueError("its losses are incomplete")
+        recorded, checksum = _Recorded(state), about["checksum"]
     except OptimizerError:
         raise
     except Exception as error:
         raise OptimizerError(
             f"the optimizer's state cannot be read ({error}): it is damaged, start a new search"
         ) from None
-    told = iter(losses)
-    added = iter(state.get("added", ()))
-    shown = iter([] if outputs is None else outputs)
-
-    def take(count: int) -> tuple[list[float], list[np.ndarray] | None]:
-        return list(islice(told, count)), None if outputs is None else list(islice(shown, count))
-
+    other = _other_search(about["spec"])
     try:
-        for op, number in events.tolist():
+        for op, number in recorded.events:
             _extend(optimizer, extensions)
-            if op in (TELL, ASK, ROW) and optimizer._asked is None:
-                optimizer.ask()
-            if op == TELL:
-                candidates = optimizer.ask()[:number]
-                if len(candidates) < number:
-                    raise _other_search(about["spec"])
-                optimizer.tell(candidates, *take(number))
-            elif op == AHEAD:
-                optimizer._draw_ahead(number)
-            elif op == ADD:
-                optimizer.add(np.stack(list(islice(added, number))), *take(number))
-            elif op != ASK:
-                rows = optimizer._ahead if op == LATE else optimizer._asked
-                (loss,), output = take(1)
-                optimizer.tell(rows[number], loss, output and output[0])  # type: ignore
+            _repeat(optimizer, op, number, recorded)
+        _extend(optimizer, extensions)
+    except OptimizerError:
+        raise
     except (LookupError, TypeError, ValueError) as error:
-        if isinstance(error, OptimizerError):
-            raise
-        raise _other_search(about["spec"]) from error
-    _extend(optimizer, extensions)
+        raise other from error
     if optimizer._event_log.checksum != checksum:
-        raise _other_search(about["spec"])
+        raise other
     optimizer._to_hand = list(optimizer._ahead)
     return optimizer
+
+
+class _Recorded:
+    """The events of a search, and the losses, outputs and added points that belong to them.
+
+    Args:
+        state: see :func:`restore`.
+
+    Attributes:
+        events: kind, and a count or a place.
+
+    Raises:
+        ValueError: losses are missing, or there are too many.
+    """
+
+    def __init__(self, state: Mapping[str, np.ndarray]) -> None:
+        sizes, losses = state["generations"], np.asarray(state["losses"], dtype=np.float64)
+        whole = np.stack([np.full(len(sizes), TELL), sizes], axis=1)
+        events = np.asarray(state.get("journal", whole))
+        counts = np.select([np.isin(events[:, 0], (TELL, ADD))], [events[:, 1]], 1)
+        told = counts[np.isin(events[:, 0], (TELL, ROW, LATE, ADD))].sum()
+        if told != len(losses) or np.isinf(losses).any():  # NaN: a failed evaluation
+            raise ValueError("its losses are incomplete")
+        self.events: list[list[int]] = events.tolist()
+        outputs = state.get("outputs")
+        self._losses, self._added = iter(losses), iter(state.get("added", ()))
+        self._outputs = None if outputs is None else iter(outputs)
+
+    def losses(self, count: int) -> tuple[list[float], list[np.ndarray] | None]:
+        """The next losses, with their outputs if these were recorded."""
+        outputs = None if self._outputs is None else list(islice(self._outputs, count))
+        return list(islice(self._losses, count)), outputs
+
+    def points(self, count: int) -> np.ndarray:
+        """(count, d) the next points that were added."""
+        return np.stack(list(islice(self._added, count)))
+
+
+def _repeat(optimizer: Optimizer, op: int, number: int, recorded: _Recorded) -> None:
+    """Repeat an event.
+
+    Raises:
+        LookupError: the optimizer asks for fewer candidates than were told.
+    """
+    if op in (TELL, ASK, ROW) and optimizer._asked is None:
+        optimizer.ask()
+    if op == TELL:
+        candidates = optimizer.ask()[:number]
+        if len(candidates) < number:
+            raise LookupError(f"{len(candidates)} candidates of {number}")
+        optimizer.tell(candidates, *recorded.losses(number))
+    elif op == AHEAD:
+        optimizer._draw_ahead(number)
+    elif op == ADD:
+        optimizer.add(recorded.points(number), *recorded.losses(number))
+    elif op != ASK:
+        rows = optimizer._ahead if op == LATE else optimizer._asked
+        (loss,), output = recorded.losses(1)
+        optimizer.tell(rows[number], loss, output and output[0])  # type: ignore
 
 
 def _extend(optimizer: Optimizer, extensions: list[tuple[int, int]]) -> None:
@@ -109,8 +134,17 @@ def _extend(optimizer: Optimizer, extensions: list[tuple[int, int]]) -> None:
         optimizer.extend(extensions.pop(0)[1])
 
 
-def _resume_rows(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> None:
-    """Take over the losses that were told of an incomplete generation."""
+def _resume(
+    optimizer: Optimizer, about: Mapping[str, Any], state: Mapping[str, np.ndarray]
+) -> None:
+    """Restore an optimizer from its snapshot, and the losses told of an incomplete generation."""
+    optimizer.evaluations = about["evaluations"]
+    if "best" in state:
+        optimizer._told_best = Best(np.array(state["best"]), about["best"])
+    optimizer._worst = about.get("worst", -math.inf)
+    optimizer._resume(state)
+    if "rows" not in state:
+        return
     optimizer.ask()
     outputs = state.get("row_outputs")
     for i, (row, loss) in enumerate(zip(state["rows"], state["row_losses"], strict=True)):

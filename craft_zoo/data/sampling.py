@@ -10,7 +10,7 @@ import numpy as np
 
 from craft_zoo.counts import checked_whole, counted
 from craft_zoo.data.copies import find_copies, warn_of_copies
-from craft_zoo.data.task import Dataset, Task
+from craft_zoo.data.task import Dataset, LabelledImages, Task
 from craft_zoo.errors import CraftZooError, CraftZooWarning
 from craft_zoo.printable import printable
 from craft_zoo.seeding import generator
@@ -86,28 +86,7 @@ def few_shot(
         kept = [whole.classnames.index(classname) for classname in dataset.classnames]
         train, val, unused = (images.of_classes(kept) for images in (train, val, unused))
     warn_of_copies(train, dataset.name, repeated=fewer == "repeat")
-    if copies := find_copies(train, dataset.test):
-        copy, original = (printable(path) for path in copies[0])
-        number = (
-            "1 test image is a copy"
-            if len(copies) == 1
-            else f"{len(copies):,} test images are copies"
-        )
-        warnings.warn(
-            f"{number} of drawn training images of {printable(dataset.name)}, such as {copy} of "
-            f"{original}: the accuracy includes them, remove one of the two",
-            CraftZooWarning,
-            stacklevel=2,
-        )
-    shared = len(dataset.test) - len(dataset.test.without_groups_of(train))
-    if shared:
-        warnings.warn(
-            f"{counted(shared, 'test image')} of {printable(dataset.name)} "
-            f"{'shares a group' if shared == 1 else 'share groups'} with drawn training images: "
-            f"the accuracy includes them, put each group into one split",
-            CraftZooWarning,
-            stacklevel=2,
-        )
+    _warn_of_known(train, dataset)
     return Task(
         dataset.name,
         dataset.classnames,
@@ -117,6 +96,29 @@ def few_shot(
         dataset.template,
         unused,
     )
+
+
+def _warn_of_known(train: LabelledImages, dataset: Dataset) -> None:
+    """Warn of test images that are copies of drawn training images, or share groups with them."""
+    if copies := find_copies(train, dataset.test):
+        copy, original = (printable(path) for path in copies[0])
+        are = "is a copy" if len(copies) == 1 else "are copies"
+        warnings.warn(
+            f"{counted(len(copies), 'test image')} {are} of drawn training images of "
+            f"{printable(dataset.name)}, such as {copy} of {original}: the accuracy includes them, "
+            f"remove one of the two",
+            CraftZooWarning,
+            stacklevel=3,
+        )
+    shared = len(dataset.test) - len(dataset.test.without_groups_of(train))
+    if shared:
+        warnings.warn(
+            f"{counted(shared, 'test image')} of {printable(dataset.name)} "
+            f"{'shares a group' if shared == 1 else 'share groups'} with drawn training images: "
+            f"the accuracy includes them, put each group into one split",
+            CraftZooWarning,
+            stacklevel=3,
+        )
 
 
 def _check(dataset: Dataset, shots: int, sampling: str, fewer: str) -> None:
