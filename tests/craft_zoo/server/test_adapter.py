@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -412,6 +413,32 @@ def test_a_service_that_does_not_answer_is_waited_for_once_and_clients_are_told(
     assert served.ann.usage()["requests"] == 0
     status = 200
     assert classify(served.ann, png(0)).is_success
+
+
+def test_who_gave_up_is_billed_only_for_an_answer_that_can_be_asked_for_again(
+    serve: Serve, listening: Any, png: Png, wait_for: Callable[..., None]
+) -> None:
+    goes_on = Event()
+
+    def ask(prompts: list[str], images: list[Any]) -> np.ndarray:
+        goes_on.wait(10)
+        return np.zeros((len(images), len(prompts)))
+
+    vlm = from_callable(ask)
+    adapter = Adapter.of(Solution("a {}"), vlm, vlm.classifier(NAMES))
+    served = serve(vlm, adapter=DeployedAdapter(adapter, vlm))
+    served.client.__exit__(None, None, None)
+    headers = {"Content-Type": "image/png", **served.ann.headers}
+    with listening(served.client.app) as (url, _), httpx.Client(base_url=url) as client:
+        for named, billed in (({}, 0), ({"Idempotency-Key": "k"}, 1)):
+            goes_on.clear()
+            with pytest.raises(httpx.ReadTimeout):
+                client.post("/v1/classify", content=png(0), headers=headers | named, timeout=0.5)
+            assert served.service._answering
+            goes_on.set()
+            wait_for(lambda: not served.service._answering)
+            usage = client.get("/v1/usage", headers=served.ann.headers).json()
+            assert usage["requests"] == billed
 
 
 def test_classes_of_one_name_are_refused() -> None:
