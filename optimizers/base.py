@@ -11,8 +11,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from craft_zoo.optimizers.awaited import Awaited, read_only
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.event_log import ADD, AHEAD, LATE, ROW, TELL, EventLog
+from craft_zoo.optimizers.losses import numbers
 from craft_zoo.optimizers.option import whole_number
 from craft_zoo.optimizers.space import Space
 
@@ -105,13 +107,7 @@ class Optimizer(ABC):
         self.evaluations = 0
         self.failed = np.zeros(0, dtype=bool)
         self.output_loss: OutputLoss | None = None
-        self._asked: np.ndarray | None = None
-        self._handed = 0  # rows of _asked that ask(count) has returned
-        self._answers: dict[int, tuple[float, Any]] = {}  # row told alone -> loss, output
-        self._ahead: dict[int, np.ndarray] = {}  # number -> candidate asked ahead, not yet told
-        self._to_hand: list[int] = []  # numbers of those not returned again since a restore
-        self._swapped = False  # whether some rows of _asked were asked earlier, or ahead
-        self._drawn_ahead = 0
+        self._awaited = Awaited(self.dim)
         self._ahead_rng: np.random.Generator | None = None
         self._recent: list[np.ndarray] = []  # the last candidates told
         self._made_from: tuple[str, Mapping[str, Any]] | None = None  # set by create()
@@ -175,7 +171,7 @@ class Optimizer(ABC):
                 last candidates were not passed to :meth:`tell`.
         """
         more = whole_number("extension", evaluations, 0)
-        if self._asked is not None:
+        if self._awaited.generation is not None:
             raise OptimizerError("extend was called between ask and tell: call tell first")
         self._event_log.extensions.append((self.evaluations, more))
         self.budget += more
@@ -205,30 +201,23 @@ class Optimizer(ABC):
         """
         if count is not None:
             return self._ask_some(whole_number("count", count, 1))
-        if self._asked is None:
-            if self._to_hand:  # nobody has them, as after a restore
-                return self._ask_some(len(self._to_hand))
-            self._asked = self._new_generation()
-        elif self._answers:
-            untold = [i for i in range(len(self._asked)) if i not in self._answers]
-            return self._read_only(self._asked[untold])
-        return self._asked
+        if self._awaited.generation is None:
+            if self._awaited.to_hand:  # nobody has them, as after a restore
+                return self._ask_some(len(self._awaited.to_hand))
+            self._awaited.begin(self._new_generation())
+        return self._awaited.untold()
 
     def _ask_some(self, count: int) -> np.ndarray:
-        numbers, self._to_hand = self._to_hand[:count], self._to_hand[count:]
-        rows = [self._ahead[number] for number in numbers]
-        if self._asked is None and len(rows) < count and len(self._ahead) < self.remaining:
-            self._asked = self._new_generation()
-        if self._asked is not None:
-            while len(rows) < count and self._handed < len(self._asked):
-                if self._handed not in self._answers:
-                    rows.append(self._asked[self._handed])
-                self._handed += 1
-            untold = len(self._asked) - len(self._answers)
-            more = min(count - len(rows), self.remaining - untold - len(self._ahead))
+        awaited = self._awaited
+        rows = awaited.hand_ahead(count)
+        if awaited.generation is None and len(rows) < count and awaited.count < self.remaining:
+            awaited.begin(self._new_generation())
+        if awaited.generation is not None:
+            rows += awaited.hand_rows(count - len(rows))
+            more = min(count - len(rows), self.remaining - awaited.count)
             if more > 0:
                 rows += self._draw_ahead(more)
-        return self._read_only(np.array(rows).reshape(-1, self.dim))
+        return read_only(np.array(rows).reshape(-1, self.dim))
 
     def _draw_ahead(self, count: int) -> list[np.ndarray]:
         """Candidates that are asked ahead; they become numbered, and are part of the state."""
@@ -239,25 +228,20 @@ class Optimizer(ABC):
                 f"{type(self).__name__} asked ahead for candidates of shape {drawn.shape}, or not "
                 f"finite: its _ask_ahead must return at most ({count}, {self.dim}) finite numbers"
             )
-        rows = list(self._read_only(drawn.copy()))
+        rows = list(read_only(drawn.copy()))
         for row in rows:
-            self._ahead[self._drawn_ahead] = row
-            self._drawn_ahead += 1
+            self._awaited.add_ahead(row)
         self._enter(AHEAD, len(rows))
         return rows
 
-    @staticmethod
-    def _read_only(candidates: np.ndarray) -> np.ndarray:
-        candidates.flags.writeable = False
-        return candidates
-
     def _new_generation(self) -> np.ndarray:
-        """The candidates of :meth:`_ask`, checked, read-only and within the budget."""
+        """The candidates of :meth:`_ask`, checked and within the budget."""
         if reason := self.stop:
             raise OptimizerError(
                 f"the search has ended ({reason}): extend its budget or create a new optimizer"
             )
-        if len(self._ahead) >= self.remaining:
+        n_ahead = len(self._awaited.ahead)
+        if n_ahead >= self.remaining:
             raise OptimizerError(
                 f"all {self.remaining} candidates that are left of the budget were asked ahead: "
                 f"tell their losses first"
@@ -269,16 +253,14 @@ class Optimizer(ABC):
                 f"{name} asked for candidates of shape {candidates.shape}: "
                 f"its _ask must return (λ, {self.dim}) with λ of at least 1"
             )
-        # A view: only the view is made read-only.
-        candidates = candidates[: self.remaining - len(self._ahead)]
+        candidates = candidates[: self.remaining - n_ahead]  # a view, which becomes read-only
         # A finite squared norm implies finite coordinates, and is much faster to compute.
         if not math.isfinite(np.vdot(candidates, candidates)) and not np.isfinite(candidates).all():
             raise OptimizerError(
                 f"{name} asked for a candidate that is not finite: its search has diverged, "
                 f"lower its step or give it bounds"
             )
-        self._handed, self._swapped = 0, False
-        return self._read_only(candidates)
+        return candidates
 
     def _check_choices(self) -> None:
         if self.choices is None and self.needs_choices:
@@ -317,21 +299,21 @@ class Optimizer(ABC):
             OptimizerError: the candidates differ from those of :meth:`ask`, shapes do not match, or
                 outputs or :attr:`output_loss` are missing although the optimizer needs them.
         """
-        asked = self._asked
-        if asked is None and not self._ahead:
+        awaited, asked = self._awaited, self._awaited.generation
+        if asked is None and not awaited.ahead:
             raise OptimizerError("tell was called before ask: ask for candidates first")
         if alone := np.ndim(candidates) < 2:
             candidates, losses = np.atleast_2d(candidates), [losses]
             outputs = None if outputs is None else [np.asarray(outputs)]
         k = len(candidates)
-        told = None if asked is None or alone or self._answers or self._handed else asked[:k]
+        told = None if asked is None or alone or awaited.answers or awaited.handed else asked[:k]
         # Anything but the first rows of a whole generation is told one by one.
         if told is not None and candidates is not asked:
             told = told if k and np.array_equal(candidates, told) else None
-        places = [] if told is not None else self._places(candidates)
+        places = [] if told is not None else awaited.places(candidates)
         values = self._checked(k, losses, outputs)
         if told is not None:
-            self._asked = None
+            awaited.generation = None
             self.evaluations += k
             self._note(told, values, outputs)
             self._compare(told, values)
@@ -341,10 +323,10 @@ class Optimizer(ABC):
         late = any(kind == LATE for kind, _ in places)
         for i in range(k):
             # A late candidate may take another's place, and end the generation.
-            kind, place = self._places(candidates[i : i + 1])[0] if late else places[i]
+            kind, place = awaited.places(candidates[i : i + 1])[0] if late else places[i]
             output = None if outputs is None else outputs[i]
             self._tell_one(kind, place, values[i : i + 1], output)
-            if self._asked is not None and len(self._answers) == len(self._asked):
+            if awaited.is_answered:
                 self._end_generation()
 
     def add(
@@ -384,13 +366,13 @@ class Optimizer(ABC):
         values = self._checked(len(rows), losses, outputs)
         self._keep_order()
         self._enter(ADD, len(rows), values, outputs)
-        self._event_log.enter_points(self._read_only(rows))
+        self._event_log.enter_points(read_only(rows))
         self._compare(rows, values)
         self._learn_added(rows, values, outputs)
 
     def _checked(self, k: int, losses: Iterable[Any] | np.ndarray, outputs: Outputs) -> np.ndarray:
         """(k,) losses, NaN where the evaluation failed."""
-        values = _numbers(losses)
+        values = numbers(losses)
         if values.shape != (k,):
             raise OptimizerError(
                 f"{k} candidates came with losses of shape {values.shape}: give one number each"
@@ -409,74 +391,29 @@ class Optimizer(ABC):
             return values.copy()
         return np.where(np.isfinite(values), values.clip(-_LARGEST, _LARGEST), np.nan)
 
-    def _places(self, candidates: np.ndarray) -> list[tuple[int, int]]:
-        """Where each of the candidates was asked for: ROW and its row, or LATE and its number."""
-        asked = np.zeros((0, self.dim)) if self._asked is None else self._asked
-        given = np.asarray(candidates)
-        # Adding 0 turns -0 into 0, which equals it.
-        open_rows = {LATE: self._ahead, ROW: dict(enumerate(asked + 0.0))}
-        places: dict[bytes, list[tuple[int, int]]] = {}
-        for kind, rows in open_rows.items():
-            for place, row in reversed(rows.items()):
-                if kind == LATE or place not in self._answers:
-                    places.setdefault((row + 0.0).tobytes(), []).append((kind, place))
-        found = []
-        if given.ndim == 2 and given.dtype == np.float64:
-            found = [each.pop() for row in given + 0.0 if (each := places.get(row.tobytes()))]
-        if not found or len(found) != len(given):
-            same = given.shape == asked.shape
-            what = "other values" if same else f"shape {given.shape}, not {asked.shape}"
-            raise OptimizerError(
-                f"the candidates passed to tell differ from those that ask returned ({what}): pass "
-                f"what ask returned, or rows of it, each once; add() takes other points"
-            )
-        return found
-
     def _tell_one(self, kind: int, place: int, value: np.ndarray, output: Any) -> None:
         outputs = None if output is None else [output]
         self._enter(kind, place, value, outputs)
-        goes_on = self._asked is not None or self.stop is None
-        if kind == LATE and self.learns_from_late and goes_on and len(self._ahead) < self.remaining:
-            kind, place = ROW, self._swap(place)
-        row = (self._ahead if kind == LATE else self._asked)[place][None]  # type: ignore[index]
+        awaited = self._awaited
+        learns = self.learns_from_late and (awaited.generation is not None or self.stop is None)
+        if kind == LATE and learns and len(awaited.ahead) < self.remaining:
+            if awaited.generation is None:
+                awaited.begin(self._new_generation())
+            kind, place = ROW, awaited.swap(place)
         self.evaluations += 1
-        self._compare(row, value)
         if kind == ROW:
-            self._answers[place] = float(value[0]), output
+            assert awaited.generation is not None
+            self._compare(awaited.generation[place][None], value)
+            awaited.answers[place] = float(value[0]), output
             return
-        del self._ahead[place]
-        if place in self._to_hand:
-            self._to_hand.remove(place)
+        row = awaited.take_ahead(place)[None]
+        self._compare(row, value)
         self._event_log.check(row)
         self._learn_added(row, value, outputs)
 
-    def _swap(self, number: int) -> int:
-        """Let a candidate asked ahead take the place of one that is still awaited.
-
-        Returns:
-            The row of the generation.
-        """
-        if self._asked is None:
-            self._asked = self._new_generation()
-        place = max(i for i in range(len(self._asked)) if i not in self._answers)
-        asked = self._asked.copy()
-        awaited, asked[place] = asked[place].copy(), self._ahead.pop(number)
-        self._asked = self._read_only(asked)
-        self._ahead[self._drawn_ahead] = self._read_only(awaited)
-        if number in self._to_hand:
-            self._to_hand.remove(number)
-        if place >= self._handed:
-            self._to_hand.append(self._drawn_ahead)
-        self._drawn_ahead += 1
-        self._swapped = True
-        return place
-
     def _end_generation(self) -> None:
         """Learn from the generation, all losses of which were told one by one."""
-        assert self._asked is not None
-        told, self._asked = self._asked, None
-        answers = [self._answers[i] for i in range(len(told))]
-        self._answers, self._handed = {}, 0
+        told, answers = self._awaited.end()
         values = np.array([loss for loss, _ in answers])
         outputs = None if answers[0][1] is None else [output for _, output in answers]
         if self._event_log.take_back_rows(len(told)):
@@ -547,20 +484,12 @@ class Optimizer(ABC):
         if self._event_log.extensions:
             about["extensions"] = self._event_log.extensions
         if self.snapshots:
-            told = len(self._answers)
+            told = len(self._awaited.answers)
             about |= {"evaluations": self.evaluations - told, "best": self._told_best.loss}
             about["worst"] = self._worst
-            best = {"best": self._told_best.point} | self._answered()
+            best = {"best": self._told_best.point} | self._awaited.arrays()
             return {"about": np.array(json.dumps(about))} | best | self._snapshot()
         return {"about": np.array(json.dumps(about))} | self._event_log.arrays(self.dim)
-
-    def _answered(self) -> dict[str, np.ndarray]:
-        """The losses that were told of an incomplete generation."""
-        if not self._answers:
-            return {}
-        losses, outputs = zip(*self._answers.values(), strict=True)
-        answered = {"rows": np.array(list(self._answers)), "row_losses": np.array(losses)}
-        return answered | ({} if outputs[0] is None else {"row_outputs": np.stack(outputs)})
 
     def _note(self, told: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
         """Record the losses and outputs of a generation for :meth:`state`."""
@@ -578,7 +507,8 @@ class Optimizer(ABC):
 
     def _keep_order(self) -> None:
         """Enter that the generation was asked for before what follows now."""
-        if self._asked is not None and not self._answers and not self.snapshots:
+        awaited = self._awaited
+        if awaited.generation is not None and not awaited.answers and not self.snapshots:
             self._event_log.enter_asked()
 
     @abstractmethod
@@ -602,7 +532,8 @@ class Optimizer(ABC):
         if self._ahead_rng is None:
             self._ahead_rng = np.random.default_rng([self.seed, 1])
         rng, best = self._ahead_rng, self.best.point
-        pool = np.concatenate([*self._recent, *([] if self._asked is None else [self._asked])])
+        present = self._awaited.generation
+        pool = np.concatenate([*self._recent, *([] if present is None else [present])])
         pairs = rng.integers(len(pool), size=(count, 2))
         if self.choices is not None:
             crossed = np.where(rng.random((count, self.dim)) < 0.5, best, pool[pairs[:, 0]])
@@ -639,29 +570,3 @@ class Optimizer(ABC):
 
         It has no side effect, and avoids points whose evaluation failed if another is known.
         """
-
-
-def one_number(value: Any) -> float:
-    """The number that a loss is: of Python or numpy, or an array or tensor of one element.
-
-    Raises:
-        OptimizerError: ``value`` is something else.
-    """
-    try:
-        return float(value.item() if hasattr(value, "item") else value)
-    except OverflowError:  # a whole number of Python beyond all floats
-        return math.inf if value > 0 else -math.inf
-    except (TypeError, ValueError, RuntimeError):
-        raise OptimizerError(f"a loss must be one number, not {value!r:.100}") from None
-
-
-def _numbers(losses: Iterable[Any] | np.ndarray) -> np.ndarray:
-    try:
-        if getattr(getattr(losses, "dtype", None), "kind", "") == "c":
-            raise TypeError("numpy would drop the imaginary parts")
-        values = np.asarray(losses, dtype=np.float64)
-    # a generator, tensors that numpy cannot read, or whole numbers beyond all floats
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        values = np.array([one_number(each) for each in losses], dtype=np.float64)
-    # arrays or tensors of one element
-    return values.ravel() if values.ndim and values.size == len(values) else values

@@ -66,7 +66,7 @@ def restore(state: Mapping[str, np.ndarray]) -> Optimizer:
         raise other from error
     if optimizer._event_log.checksum != checksum:
         raise other
-    optimizer._to_hand = list(optimizer._ahead)
+    optimizer._awaited.to_hand = list(optimizer._awaited.ahead)
     return optimizer
 
 
@@ -112,7 +112,7 @@ def _repeat(optimizer: Optimizer, op: int, number: int, recorded: _Recorded) -> 
     Raises:
         LookupError: the optimizer asks for fewer candidates than were told.
     """
-    if op in (TELL, ASK, ROW) and optimizer._asked is None:
+    if op in (TELL, ASK, ROW) and optimizer._awaited.generation is None:
         optimizer.ask()
     if op == TELL:
         candidates = optimizer.ask()[:number]
@@ -124,7 +124,7 @@ def _repeat(optimizer: Optimizer, op: int, number: int, recorded: _Recorded) -> 
     elif op == ADD:
         optimizer.add(recorded.points(number), *recorded.losses(number))
     elif op != ASK:
-        rows = optimizer._ahead if op == LATE else optimizer._asked
+        rows = optimizer._awaited.ahead if op == LATE else optimizer._awaited.generation
         (loss,), output = recorded.losses(1)
         optimizer.tell(rows[number], loss, output and output[0])  # type: ignore
 
@@ -149,8 +149,8 @@ def _resume(
     outputs = state.get("row_outputs")
     for i, (row, loss) in enumerate(zip(state["rows"], state["row_losses"], strict=True)):
         output = None if outputs is None else np.array(outputs[i])
-        optimizer._answers[int(row)] = float(loss), output
-    optimizer.evaluations += len(optimizer._answers)
+        optimizer._awaited.answers[int(row)] = float(loss), output
+    optimizer.evaluations += len(optimizer._awaited.answers)
 
 
 def _space(about: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Space:

@@ -92,7 +92,7 @@ class ChoiceSearch(Optimizer):
 
     def _stop(self) -> str | None:
         # Combinations of a generation whose losses are missing were not tried.
-        if self._asked is None and len(self._tried) >= self._combinations:
+        if self._awaited.generation is None and len(self._tried) >= self._combinations:
             return "all combinations were tried"
         return None
 

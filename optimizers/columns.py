@@ -191,7 +191,7 @@ class Columns(Optimizer):
         self._columns = np.take_along_axis(self._columns, kept, axis=1)
 
     def _snapshot(self) -> dict[str, np.ndarray]:
-        rng = self.rng.bit_generator.state if self._asked is None else self._rng_before
+        rng = self.rng.bit_generator.state if self._awaited.generation is None else self._rng_before
         about = {
             "rng": rng,
             "shape": list(self._shape),

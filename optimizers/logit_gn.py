@@ -165,7 +165,7 @@ class LogitGN(Optimizer):
             self._rejected += 1
 
     def _tell_added(self, points: np.ndarray, losses: np.ndarray, outputs: Outputs) -> None:
-        if self._asked is not None:
+        if self._awaited.generation is not None:
             return  # a restored search asks again, as it did before it knew of these points
         for point, each in zip(points, self._flat(outputs), strict=True):
             before = self._memory.find(point.reshape(self._in_blocks.shape))
@@ -299,7 +299,7 @@ class LogitGN(Optimizer):
     def _snapshot(self) -> dict[str, np.ndarray]:
         center = self._center_outputs
         # Candidates without losses are asked for again, hence the state before that ask.
-        about = self._own_state() if self._asked is None else self._before_ask
+        about = self._own_state() if self._awaited.generation is None else self._before_ask
         return {
             "logit_gn": np.array(json.dumps(about)),
             "center": self._center,

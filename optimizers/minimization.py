@@ -10,12 +10,13 @@ from functools import partial
 from typing import Any
 
 from craft_zoo.optimizers.auto import options_for
-from craft_zoo.optimizers.base import OutputLoss, one_number
+from craft_zoo.optimizers.base import OutputLoss
 from craft_zoo.optimizers.box import Box
 from craft_zoo.optimizers.comparison import Comparison
 from craft_zoo.optimizers.constraints import checked
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.evaluator import Evaluator
+from craft_zoo.optimizers.losses import one_number
 from craft_zoo.optimizers.option import whole_number
 from craft_zoo.optimizers.record import Record
 from craft_zoo.optimizers.registry import create, searches

@@ -84,7 +84,7 @@ class Pycma(Optimizer):
         if len(losses) < self._es.sp.weights.mu or self.failed.all():
             return  # fewer losses than parents, or no finite loss: too few for an update
         solutions = self._solutions[: len(losses)]  # the same list elements: pycma identifies them
-        if self._swapped:
+        if self._awaited.swapped:
             solutions = list(candidates.copy())
         if len(losses) == self._es.popsize:
             self._es.tell(solutions, losses)

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from craft_zoo.optimizers.base import Optimizer, one_number
+from craft_zoo.optimizers.base import Optimizer
 from craft_zoo.optimizers.box import Box
 from craft_zoo.optimizers.comparison import Comparison
 from craft_zoo.optimizers.constraints import AugmentedLagrangian, Constrained
 from craft_zoo.optimizers.errors import OptimizerError
 from craft_zoo.optimizers.evaluator import Evaluator, Failure
+from craft_zoo.optimizers.losses import one_number
 from craft_zoo.optimizers.record import Record, plain
 from craft_zoo.optimizers.result import Result
 from craft_zoo.optimizers.variables import Variables
@@ -157,7 +158,8 @@ class Search:
 
     def _ask(self) -> str | None:
         """Ask for a generation, or for as many candidates as there are idle workers."""
-        if not self._pending and self.optimizer._asked is None:  # else it cannot be extended
+        # An optimizer whose losses are awaited cannot be extended.
+        if not self._pending and self.optimizer._awaited.generation is None:
             while self._record is not None and "extend" in self._line():
                 self._extend_by(self._record.take()["extend"])
             if self._more:

@@ -68,7 +68,7 @@ def test_losses_are_told_in_any_collection() -> None:
     for pack in (np.array, list, iter, torch.tensor, lambda v: [torch.tensor(x) for x in v]):
         optimizer = create(SPEC, 2, budget=30, seed=1)
         losses = [sphere(z) for z in optimizer.ask()]
-        optimizer.tell(optimizer._asked, pack(losses))
+        optimizer.tell(optimizer._awaited.generation, pack(losses))
         asked.append(optimizer.ask())
     for each in asked[1:]:
         np.testing.assert_allclose(each, asked[0], rtol=1e-5)

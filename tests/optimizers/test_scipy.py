@@ -78,7 +78,7 @@ def test_a_copy_continues_the_same(spec: str, copied: Any) -> None:
     candidates = optimizer.ask()
     twin = copied(optimizer)
     for each in (optimizer, twin):
-        each.tell(twin._asked, [valley(candidates[0])])
+        each.tell(twin._awaited.generation, [valley(candidates[0])])
     assert advance(twin, 30) == advance(optimizer, 30)
 
 
