@@ -15,7 +15,8 @@ class Awaited:
 
     Attributes:
         generation: (λ, d) read-only, the present generation; None: it is not asked for yet.
-        answers: row of the generation that was told alone → its loss and output.
+        answers: row of the generation that was told alone → its loss and output; after a restore
+            from a snapshot, before that generation is asked for.
         handed: number of rows of the generation that were handed out one by one.
         swapped: whether some rows of the generation were asked earlier, or ahead.
         ahead: number → candidate (d,) that was asked ahead of the generation's losses.

@@ -171,7 +171,7 @@ class Optimizer(ABC):
                 last candidates were not passed to :meth:`tell`.
         """
         more = whole_number("extension", evaluations, 0)
-        if self._awaited.generation is not None:
+        if self._awaited.generation is not None or self._awaited.answers:
             raise OptimizerError("extend was called between ask and tell: call tell first")
         self._event_log.extensions.append((self.evaluations, more))
         self.budget += more
@@ -253,7 +253,9 @@ class Optimizer(ABC):
                 f"{name} asked for candidates of shape {candidates.shape}: "
                 f"its _ask must return (λ, {self.dim}) with λ of at least 1"
             )
-        candidates = candidates[: self.remaining - n_ahead]  # a view, which becomes read-only
+        n_told = len(self._awaited.answers)  # not 0 after a restore
+        # A view, which becomes read-only.
+        candidates = candidates[: self.remaining + n_told - n_ahead]
         # A finite squared norm implies finite coordinates, and is much faster to compute.
         if not math.isfinite(np.vdot(candidates, candidates)) and not np.isfinite(candidates).all():
             raise OptimizerError(
@@ -299,7 +301,10 @@ class Optimizer(ABC):
             OptimizerError: the candidates differ from those of :meth:`ask`, shapes do not match, or
                 outputs or :attr:`output_loss` are missing although the optimizer needs them.
         """
-        awaited, asked = self._awaited, self._awaited.generation
+        awaited = self._awaited
+        if awaited.generation is None and awaited.answers:
+            awaited.begin(self._new_generation())
+        asked = awaited.generation
         if asked is None and not awaited.ahead:
             raise OptimizerError("tell was called before ask: ask for candidates first")
         if alone := np.ndim(candidates) < 2:

@@ -145,7 +145,6 @@ def _resume(
     optimizer._resume(state)
     if "rows" not in state:
         return
-    optimizer.ask()
     outputs = state.get("row_outputs")
     for i, (row, loss) in enumerate(zip(state["rows"], state["row_losses"], strict=True)):
         output = None if outputs is None else np.array(outputs[i])

@@ -224,3 +224,26 @@ def test_failures_after_a_restore_count_as_before_it(spec: str) -> None:
     assert second._failed_loss() == first._failed_loss()
     if isinstance(first, Auto) and isinstance(second, Auto):
         assert second._inner._failed_loss() == first._inner._failed_loss()
+
+
+@pytest.mark.parametrize("spec", ["logit-gn", "columns", "auto:outputs=true"])
+def test_an_incomplete_generation_is_restored_before_output_loss_is_known(spec: str) -> None:
+    subject = Subject(spec)
+    first = subject.make(budget=40)
+    evaluate = subject.decoded(classification(first.dim))
+    subject.run(first, evaluate, evaluations=20)
+    candidates = first.ask()
+    (loss, *_), (output, *_) = evaluate(candidates)
+    first.tell(candidates[0], loss, output)
+    second, third = restore(first.state()), restore(restore(first.state()).state())
+    second.output_loss = third.output_loss = first.output_loss
+    second.tell(candidates[1], *(each[1] for each in evaluate(candidates)))
+    with pytest.raises(OptimizerError, match="between ask and tell"):
+        third.extend(1)
+    third.tell(third.ask()[0], *(each[1] for each in evaluate(candidates)))
+    first.tell(candidates[1], *(each[1] for each in evaluate(candidates)))
+    expected = subject.run(first, evaluate)
+    assert first.evaluations == 40
+    for restored in (second, third):
+        assert np.array_equal(subject.run(restored, evaluate), expected)
+        assert restored.evaluations == 40
