@@ -204,14 +204,14 @@ class Optimizer(ABC):
         if self._awaited.generation is None:
             if self._awaited.to_hand:  # nobody has them, as after a restore
                 return self._ask_some(len(self._awaited.to_hand))
-            self._awaited.begin(self._new_generation())
+            self._begin_generation()
         return self._awaited.untold()
 
     def _ask_some(self, count: int) -> np.ndarray:
         awaited = self._awaited
         rows = awaited.hand_ahead(count)
         if awaited.generation is None and len(rows) < count and awaited.count < self.remaining:
-            awaited.begin(self._new_generation())
+            self._begin_generation()
         if awaited.generation is not None:
             rows += awaited.hand_rows(count - len(rows))
             more = min(count - len(rows), self.remaining - awaited.count)
@@ -234,8 +234,8 @@ class Optimizer(ABC):
         self._enter(AHEAD, len(rows))
         return rows
 
-    def _new_generation(self) -> np.ndarray:
-        """The candidates of :meth:`_ask`, checked and within the budget."""
+    def _begin_generation(self) -> None:
+        """Await the losses of the candidates of :meth:`_ask`, checked and within the budget."""
         if reason := self.stop:
             raise OptimizerError(
                 f"the search has ended ({reason}): extend its budget or create a new optimizer"
@@ -262,7 +262,7 @@ class Optimizer(ABC):
                 f"{name} asked for a candidate that is not finite: its search has diverged, "
                 f"lower its step or give it bounds"
             )
-        return candidates
+        self._awaited.begin(candidates)
 
     def _check_choices(self) -> None:
         if self.choices is None and self.needs_choices:
@@ -303,7 +303,7 @@ class Optimizer(ABC):
         """
         awaited = self._awaited
         if awaited.generation is None and awaited.answers:
-            awaited.begin(self._new_generation())
+            self._begin_generation()
         asked = awaited.generation
         if asked is None and not awaited.ahead:
             raise OptimizerError("tell was called before ask: ask for candidates first")
@@ -403,7 +403,7 @@ class Optimizer(ABC):
         learns = self.learns_from_late and (awaited.generation is not None or self.stop is None)
         if kind == LATE and learns and len(awaited.ahead) < self.remaining:
             if awaited.generation is None:
-                awaited.begin(self._new_generation())
+                self._begin_generation()
             kind, place = ROW, awaited.swap(place)
         self.evaluations += 1
         if kind == ROW:
