@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 
-from craft_zoo.blackbox import VLM, CostLimit, ModelSpec, Price, Usage, is_address
+from craft_zoo.blackbox import VLM, ModelSpec, Price, is_address
 from craft_zoo.blackbox.load import DEFAULT_MEMORY
-from craft_zoo.blackbox.usage import amount, exact_amount
-from craft_zoo.client.prices import price_of
 from craft_zoo.console import say
 from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig
@@ -22,7 +20,7 @@ from craft_zoo.data import DatasetSpec, Fewer, Sampling
 from craft_zoo.errors import CraftZooError
 from craft_zoo.hub import local_file
 from craft_zoo.local_features import DEFAULT_FEATURES, feature_names
-from craft_zoo.methods import find_method, method_names, read_settings, readers_of, setting_options
+from craft_zoo.methods import method_names, read_settings, readers_of, setting_options
 from craft_zoo.mini import NAME
 from craft_zoo.openclip import PRECISIONS
 from craft_zoo.optimizers.option import split_assignment
@@ -168,53 +166,6 @@ def open_adapters_model(options: argparse.Namespace, adapter: Adapter) -> VLM:
     return read_model(options, adapter.model).open()
 
 
-def in_money(options: argparse.Namespace, model: str, usage: Usage) -> str:
-    """A usage in words, with its price if that of ``--model``, or else of ``model``, is known."""
-    price = price_of(options.model or model, options.price)
-    return usage.in_words() + (f", a price of {amount(price.cost(usage))}" if price else "")
-
-
-def check_limits(
-    options: argparse.Namespace, usage: Usage, mend: str = "name fewer images"
-) -> None:
-    """Check ``--max-predictions`` and ``--max-cost`` before any query.
-
-    Reaching a limit during the run would lose the predictions paid for so far.
-
-    Args:
-        options: parsed arguments.
-        usage: what the command may request at most.
-        mend: advice in the error message on how to request fewer.
-
-    Raises:
-        CraftZooError: the predictions may exceed one of the limits.
-    """
-    price = price_of(options.model or "", options.price)
-    exceeded = CostLimit(options.max_predictions, price, options.max_cost).exceeded_by(usage)
-    if exceeded == "predictions":
-        raise CraftZooError(
-            f"the command may ask for {usage.predictions:,} predictions, more than "
-            f"--max-predictions {options.max_predictions:,}: raise that or {mend}"
-        )
-    if exceeded == "cost":
-        assert price is not None
-        raise CraftZooError(
-            f"the command may cost {exact_amount(price.cost(usage))}, more than --max-cost "
-            f"{exact_amount(options.max_cost)}: raise that or {mend}"
-        )
-
-
-def unpriced_llm(methods: Iterable[str], price: Price | None) -> list[str]:
-    """A line if one of the methods asks a language model whose price is not given."""
-    asking = any(find_method(method).pays for method in methods)
-    if (price is not None and price.knows_llm) or not asking:
-        return []
-    return [
-        "The answers of the language model have no price and count as free: add "
-        "llm_input_tokens=…,llm_output_tokens=… to --price"
-    ]
-
-
 def _price(text: str) -> Price:
     try:
         return Price.parse(text)
@@ -337,18 +288,27 @@ def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def check_file(path: Path, flag: str) -> None:
+    """Check that the file that is the value of an argument can be written.
+
+    Raises:
+        CraftZooError: it cannot.
+    """
+    if not path.parent.is_dir():
+        raise CraftZooError(f"folder {path.parent} does not exist: create it")
+    if path.is_dir():
+        raise CraftZooError(f"{flag} {path} is a folder: name a file in it")
+    if not os.access(path.parent, os.W_OK):
+        raise CraftZooError(f"folder {path.parent} cannot be written: choose another {flag}")
+
+
 def check_out(out: Path, *, force: bool) -> None:
-    """Check that a file can be written, and replaces another only with ``--force``.
+    """Check that ``--out`` can be written, and replaces a file only with ``--force``.
 
     Raises:
         CraftZooError: the check fails.
     """
-    if not out.parent.is_dir():
-        raise CraftZooError(f"folder {out.parent} does not exist: create it")
-    if out.is_dir():
-        raise CraftZooError(f"--out {out} is a folder: name a file in it")
-    if not os.access(out.parent, os.W_OK):
-        raise CraftZooError(f"folder {out.parent} cannot be written: choose another --out")
+    check_file(out, "--out")
     if out.exists() and not force:
         raise CraftZooError(f"{out} exists: choose another --out, or replace it with --force")
 

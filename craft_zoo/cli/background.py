@@ -24,14 +24,13 @@ from craft_zoo.blackbox import DEFAULT_INIT, as_template
 from craft_zoo.blackbox.base import Asked
 from craft_zoo.cli.arguments import (
     add_model_arguments,
-    check_limits,
     check_out,
     group_of,
-    in_money,
     read_model,
     say_refused,
     say_skipped,
 )
+from craft_zoo.cli.money import check_limits, in_money
 from craft_zoo.cli.progress import ReadingBar, query_progress
 from craft_zoo.cli.resuming import resumable
 from craft_zoo.console import open_console, say

@@ -38,10 +38,10 @@ from craft_zoo.cli.arguments import (
     given_data,
     read_assignments,
     say_refused,
-    unpriced_llm,
 )
 from craft_zoo.cli.dry_run import PER_IMAGE, answered_by, dry_run, plan_model
 from craft_zoo.cli.execution import add_execution_arguments, check_execution, execute
+from craft_zoo.cli.money import unpriced_llm
 from craft_zoo.cli.progress import BenchBars, query_progress, saying, stopped
 from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted

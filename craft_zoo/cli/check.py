@@ -13,12 +13,11 @@ from craft_zoo.canaries import TOLERANCE, Drift, check_drift
 from craft_zoo.cli.arguments import (
     add_adapter_argument,
     add_model_arguments,
-    check_limits,
     group_of,
-    in_money,
     load_adapter,
     open_adapters_model,
 )
+from craft_zoo.cli.money import check_limits, in_money
 from craft_zoo.console import open_console, say
 from craft_zoo.counts import counted
 from craft_zoo.errors import CraftZooError

@@ -17,7 +17,8 @@ from craft_zoo.benchmarks.grid import NO_OPTIMIZER
 from craft_zoo.benchmarks.runner import check_backgrounds, check_tasks
 from craft_zoo.blackbox import VLM, ModelSpec, Price, Usage, is_address
 from craft_zoo.blackbox.usage import UNITS, amount, unit_in_words
-from craft_zoo.cli.arguments import read_model, unpriced_llm
+from craft_zoo.cli.arguments import read_model
+from craft_zoo.cli.money import unpriced_llm
 from craft_zoo.client.prices import price_of
 from craft_zoo.console import say
 from craft_zoo.data import OpenedDatasets

@@ -23,9 +23,8 @@ from craft_zoo.cli.arguments import (
     add_data_arguments,
     add_model_arguments,
     add_transductive_argument,
-    check_limits,
+    check_file,
     group_of,
-    in_money,
     load_adapter,
     open_adapters_model,
     read_dataset,
@@ -33,6 +32,7 @@ from craft_zoo.cli.arguments import (
     say_skipped,
 )
 from craft_zoo.cli.csv_rows import CsvRows
+from craft_zoo.cli.money import check_limits, in_money
 from craft_zoo.cli.progress import ReadingBar, query_progress
 from craft_zoo.cli.resuming import resumable
 from craft_zoo.console import open_console, say
@@ -143,10 +143,7 @@ def _check_card(options: argparse.Namespace) -> None:
         return
     if card.suffix.lower() not in (".html", ".htm"):
         raise CraftZooError(f"--card {card} must end in .html, as it is a page")
-    if card.is_dir():
-        raise CraftZooError(f"--card {card} is a folder: name a file in it")
-    if not card.parent.is_dir():
-        raise CraftZooError(f"folder {card.parent} does not exist: create it")
+    check_file(card, "--card")
 
 
 def _show(found: Evaluation, name: str, coverage: float, console: Console) -> None:

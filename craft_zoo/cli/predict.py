@@ -22,13 +22,14 @@ from craft_zoo.cli.arguments import (
     add_adapter_argument,
     add_model_arguments,
     add_transductive_argument,
-    check_limits,
+    check_file,
     group_of,
     load_adapter,
     open_adapters_model,
     say_refused,
 )
 from craft_zoo.cli.csv_rows import CsvRows
+from craft_zoo.cli.money import check_limits
 from craft_zoo.cli.progress import add_bar, query_progress
 from craft_zoo.cli.resuming import resumable
 from craft_zoo.data import find_broken, list_images
@@ -157,10 +158,7 @@ def _check(options: argparse.Namespace) -> None:
         return
     if out.suffix.lower() not in (".csv", *_LINES):
         raise CraftZooError(f"--out {out} must end in .csv or .jsonl, which says what to write")
-    if out.is_dir():
-        raise CraftZooError(f"--out {out} is a folder: name a file")
-    if not out.parent.is_dir():
-        raise CraftZooError(f"folder {out.parent} does not exist: create it")
+    check_file(out, "--out")
 
 
 def _rows(

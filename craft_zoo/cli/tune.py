@@ -30,7 +30,6 @@ from craft_zoo.cli.arguments import (
     add_model_arguments,
     add_sampling_arguments,
     check_in_flight,
-    check_limits,
     check_out,
     group_of,
     read_assignments,
@@ -39,8 +38,8 @@ from craft_zoo.cli.arguments import (
     read_model,
     say_refused,
     say_skipped,
-    unpriced_llm,
 )
+from craft_zoo.cli.money import check_limits, unpriced_llm
 from craft_zoo.cli.progress import ReadingBar, SearchBar, query_progress
 from craft_zoo.cli.resuming import continuing
 from craft_zoo.cli.tuning_cost import Cost, cost_of, highest_cost

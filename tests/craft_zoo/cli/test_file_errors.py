@@ -92,3 +92,24 @@ def test_a_command_runs_without_standard_streams(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.stderr", None)
     assert main(["optimizers"]) == 0
     assert main(["optimizers", "no-such-optimizer"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        (("predict", "my.adapter", "my.png", "--out", "{}.csv"), "--out"),
+        (("evaluate", "my.adapter", "digits", "--card", "{}.html"), "--card"),
+        (("tune", "digits", "--out", "{}.adapter"), "--out"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_known_before_the_model_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    command: tuple[str, ...],
+    flag: str,
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)  # these tests may run as root
+    assert main([part.format(tmp_path / "new") for part in command]) == 2
+    expected = f"folder {tmp_path} cannot be written: choose another {flag}"
+    assert expected in capsys.readouterr().err
