@@ -19,6 +19,7 @@ from craft_zoo.anchors import (
     words_excluding,
 )
 from craft_zoo.blackbox.base import several
+from craft_zoo.counts import counted
 from craft_zoo.craft import CraftConfig, Step
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods.collaborative import convex_objective, refine_once, search, subspace
@@ -153,7 +154,7 @@ def _ask(problem: Problem) -> dict[str, Any]:
         return {}
     if problem.meter.affordable_texts() <= len(problem.box.classnames):
         raise CraftZooError(
-            f"a budget of {problem.budget} queries leaves nothing for anchors: "
+            f"a budget of {counted(problem.budget, 'query')} leaves nothing for anchors: "
             f"raise the budget or take a method without them"
         )
     bank = _contexts if problem.config.anchor_bank == "contexts" else _words

@@ -352,7 +352,7 @@ def test_as_many_anchors_as_the_budget_allows(tiny_vlm: OpenCLIP, small_task: Ta
     assert len(end.solution.anchors) == 40
     assert not set(end.solution.anchors.texts) & set(small_task.classnames)
     problem = open_problem(tiny_vlm, small_task.train, small_task.classnames, budget=1)
-    with pytest.raises(CraftZooError, match="a budget of 1 queries leaves nothing for anchors"):
+    with pytest.raises(CraftZooError, match="a budget of 1 query leaves nothing for anchors"):
         list(get_method("anchors")(problem))
 
 
