@@ -23,7 +23,8 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.machine import one_numpy_thread
 from craft_zoo.methods import Problem, get_method
 from craft_zoo.metrics import accuracy
-from craft_zoo.openclip.model import OpenCLIP, _Features
+from craft_zoo.openclip.classifier import ImageFeatures
+from craft_zoo.openclip.model import OpenCLIP
 from craft_zoo.seeding import generator
 
 _OF_CLASS, _OF_IMAGE = 4.0, 9.0  # lengths of the draws; features of a text have length 1
@@ -52,12 +53,12 @@ class _Simulated(OpenCLIP):
 
     def images(
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
-    ) -> _Features:
+    ) -> ImageFeatures:
         """Draw features; each image is an array of its label."""
         labels = torch.tensor([int(np.asarray(image)[0, 0]) for image in images])
         of_class = self._of_class[labels]
         features = F.normalize(of_class + self._draw(len(labels), of_class.shape[1], _OF_IMAGE))
-        return _Features(features, self, list(images))
+        return ImageFeatures(features, self, list(images))
 
     def _draw(self, rows: int, columns: int, length: float) -> torch.Tensor:
         drawn = self._rng.standard_normal((rows, columns), dtype=np.float32)

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +25,18 @@ from craft_zoo.errors import CraftZooError, PromptError
 from craft_zoo.files import expanded
 from craft_zoo.openclip.build import build
 from craft_zoo.openclip.cache import cache_folder, weights_key
+from craft_zoo.openclip.classifier import ImageFeatures, OpenCLIPClassifier, OpenCLIPTexts
 from craft_zoo.openclip.images import ImageEncoder
 from craft_zoo.openclip.text import (
-    ForwardTextEncoder,
     Model,
-    TextEncoder,
     Tokenizer,
     WordEncoder,
     encoder_for,
-    shortened,
     token_embedding,
     tokens_in_parts,
 )
+from craft_zoo.openclip.white_box import WhiteBox
 
-# Bytes of logits that are computed in one matrix product, if single prompts have fewer.
-_LOGITS_TOGETHER = 2**23
 _FINGERPRINT = 32  # hexadecimal digits
 # Attributes of the preprocessing's steps that a fingerprint shows.
 _PREPROCESSING = ("size", "interpolation", "fill", "mean", "std")
@@ -152,7 +148,7 @@ class OpenCLIP(ServingVLM):
 
     def images(
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
-    ) -> _Features:
+    ) -> ImageFeatures:
         """Encode images, see :meth:`VLM.images`.
 
         Raises:
@@ -162,9 +158,9 @@ class OpenCLIP(ServingVLM):
         images = as_images(images)
         with self._computing(), self._adding(shared_tokens(images)):
             if keep:
-                return _Features(self._encode_images(images, progress), self, images)
+                return ImageFeatures(self._encode_images(images, progress), self, images)
             features, lengths = self._encode_images.with_lengths(images, progress)
-        return _Features(features, self, images, lengths)
+        return ImageFeatures(features, self, images, lengths)
 
     @contextmanager
     def _adding(self, tokens: np.ndarray | None) -> Iterator[None]:
@@ -248,11 +244,11 @@ class OpenCLIP(ServingVLM):
 
     def features(self, images: ImageSet) -> np.ndarray:
         """See :meth:`VLM.features`."""
-        return own_images(images, _Features, self).features.cpu().numpy()
+        return own_images(images, ImageFeatures, self).features.cpu().numpy()
 
     def feature_lengths(self, images: ImageSet) -> np.ndarray:
         """See :meth:`VLM.feature_lengths`."""
-        own = own_images(images, _Features, self)
+        own = own_images(images, ImageFeatures, self)
         if own.lengths is None:
             own.lengths = self._encode_images.with_lengths(own.sources)[1]
         return own.lengths.cpu().numpy()
@@ -346,125 +342,6 @@ def _of_openclip(box: BlackBox) -> OpenCLIPTexts:
 def _with_contexts(box: BlackBox) -> OpenCLIPClassifier:
     assert isinstance(box, OpenCLIPClassifier)
     return box
-
-
-class WhiteBox:
-    """A local model opened on class names, with gradients, for white-box baselines."""
-
-    def __init__(
-        self, model: Model, tokenizer: Tokenizer, classnames: Sequence[str], init: str
-    ) -> None:
-        self._scale, self._model = float(model.logit_scale.exp()), model
-        # ``memory`` limits batches of __call__, which is not used here.
-        self._encoder = ForwardTextEncoder(model, tokenizer, classnames, init, memory=2**30)
-
-    def logits(self, context: Tensor, images: ImageSet) -> Tensor:
-        """(N, C) logits of a context (n_ctx, dim) or (C, n_ctx, dim), differentiable in it."""
-        assert isinstance(images, _Features)
-        with shortened(self._model, self._encoder.tokens) as tokens:
-            texts = self._encoder.encode(context[None], tokens)[0]
-        return self._scale * images.features @ texts.T
-
-
-class _Features(ImageSet):
-    """Normalised image features (N, embed_dim), which only their model may read.
-
-    ``lengths`` (N,) are those of the features before normalisation, where they are known.
-    """
-
-    def __init__(
-        self,
-        features: Tensor,
-        owner: OpenCLIP,
-        sources: Sequence[ImageSource],
-        lengths: Tensor | None = None,
-    ) -> None:
-        self.features, self.owner, self.sources = features, owner, sources
-        self.lengths = lengths
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-
-class OpenCLIPTexts(BlackBox):
-    """An open_clip model opened on texts. Logits are logit scale · cosine (+ bias)."""
-
-    accepts = frozenset({"texts"})
-    initial_context = np.zeros((0, 0), np.float32)
-
-    def __init__(
-        self,
-        owner: OpenCLIP,
-        words: WordEncoder,
-        classnames: Sequence[str],
-        template: str,
-    ) -> None:
-        self._owner, self._words = owner, words
-        self.template = template
-        self._scale = float(owner._model.logit_scale.exp())
-        bias = getattr(owner._model, "logit_bias", None)
-        self._bias = 0.0 if bias is None else float(bias)
-        self.classnames = tuple(classnames)
-
-    @property
-    def held_bytes(self) -> int:
-        """See :attr:`BlackBox.held_bytes`."""
-        return self._words.held_bytes
-
-    def fits(self, prompt: str) -> bool:
-        """See :meth:`BlackBox.fits`."""
-        return self._words.fits(prompt)
-
-    def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
-        """See :meth:`BlackBox.logits`."""
-        yield from self._scores(self.texts(prompts), images)
-
-    def texts(self, prompts: Prompts) -> Iterator[Tensor]:
-        """Normalised features (C, embed_dim) of the texts under each prompt."""
-        if isinstance(prompts, np.ndarray):
-            raise CraftZooError(f"{self._owner.name} was opened on texts, which take no contexts")
-        return self._words(prompts)
-
-    def _scores(self, texts: Iterator[Tensor], images: ImageSet) -> Iterator[np.ndarray]:
-        """Logits (N, C) for each prompt's text features (C, embed_dim)."""
-        features = own_images(images, _Features, self._owner).features
-        together = max(1, _LOGITS_TOGETHER // (4 * len(images) * len(self.classnames)))
-        while some := list(islice(texts, together)):
-            logits = torch.matmul(features, torch.stack(some).transpose(1, 2))
-            yield from logits.mul_(self._scale).add_(self._bias).cpu().numpy()
-
-
-class OpenCLIPClassifier(OpenCLIPTexts):
-    """An open_clip model opened on class names, which accepts contexts too."""
-
-    accepts = frozenset({"contexts", "texts"})
-
-    def __init__(
-        self,
-        owner: OpenCLIP,
-        encoder: TextEncoder,
-        words: WordEncoder,
-        classnames: Sequence[str],
-        template: str,
-    ) -> None:
-        super().__init__(owner, words, classnames, template)
-        self._encoder = encoder
-        self._device = encoder.initial_context.device
-        self.initial_context = encoder.initial_context.float().cpu().numpy()
-
-    @property
-    def held_bytes(self) -> int:
-        """See :attr:`BlackBox.held_bytes`."""
-        return super().held_bytes + self._encoder.held_bytes + self.initial_context.nbytes
-
-    def texts(self, prompts: Prompts) -> Iterator[Tensor]:
-        """Normalised features (C, embed_dim) of the class names under each prompt."""
-        if isinstance(prompts, np.ndarray):
-            return self._encoder(self._contexts(prompts))
-        return super().texts(prompts)
-
-    def _contexts(self, prompts: np.ndarray) -> Tensor:
-        return torch.as_tensor(prompts, dtype=torch.float32, device=self._device)
 
 
 def _check_distinct(tokens: Tensor, classnames: Sequence[str]) -> None:
