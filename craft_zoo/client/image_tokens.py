@@ -18,7 +18,8 @@ class ImageRule:
         base: tokens of every image in addition, and of an image in low detail.
         within: longer and shorter side to which larger images are reduced; None: they are not.
         most: maximum number of squares, which larger images are reduced to; None: unlimited.
-        whole: whether a part of a square counts as a whole one.
+        pixels: minimum and maximum number of pixels, to which other images are resized, where
+            pixels are counted and not squares; None: squares, and a part of one as a whole one.
     """
 
     side: float
@@ -26,7 +27,7 @@ class ImageRule:
     base: int = 0
     within: tuple[int, int] | None = None
     most: int | None = None
-    whole: bool = True
+    pixels: tuple[int, int] | None = None
 
     def of_size(self, width: int, height: int, *, low: bool = False) -> int:
         """Tokens of an image of ``width`` x ``height`` pixels, which may be seen in low detail."""
@@ -37,8 +38,10 @@ class ImageRule:
             factor = min(1.0, self.within[0] / max(wide, high))
             factor = min(factor, self.within[1] / min(wide, high))
             wide, high = round(factor * wide, 3), round(factor * high, 3)
-        if not self.whole:
-            return self.base + math.ceil(self.each * wide * high / self.side**2)
+        if self.pixels is not None:
+            least, most = self.pixels
+            count = min(max(wide * high, least), most)
+            return self.base + math.ceil(self.each * count / self.side**2)
         squares = math.ceil(wide / self.side) * math.ceil(high / self.side)
         return self.base + math.ceil(self.each * min(squares, self.most or squares))
 
@@ -72,7 +75,7 @@ _RULES = {
     "gemini-1.5": ImageRule(768, 258),
     "gemini-2.0": ImageRule(768, 258),
     "gemini-2.5": ImageRule(768, 258),
-    "voyage-multimodal": ImageRule(math.sqrt(560), whole=False),
+    "voyage-multimodal": ImageRule(math.sqrt(560), pixels=(50_000, 2_000_000)),
 }
 
 

@@ -55,8 +55,8 @@ def patch_tokens(width: int, height: int) -> int:
 
 
 def pixel_tokens(width: int, height: int) -> int:
-    """Voyage's tokens: one per 560 pixels."""
-    return math.ceil(width * height / 560)
+    """Voyage's tokens: one per 560 pixels, of images that are resized to its bounds."""
+    return min(max(width * height, 50_000), 2_000_000) // 560
 
 
 class PaidServer:

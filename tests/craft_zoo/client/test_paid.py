@@ -351,6 +351,8 @@ def test_a_dry_run_refuses_a_method_that_asks_with_contexts(
         ("gpt-6-luna", (256, 256), 77),
         ("gpt-5.5", (1920, 1080), 2448),
         ("voyage-multimodal-3", (1000, 560), 1000),
+        ("voyage-multimodal-3.5", (64, 64), 90),
+        ("voyage-multimodal-3.5", (4032, 3024), 3572),
     ],
 )
 def test_images_have_the_tokens_that_owners_document(
