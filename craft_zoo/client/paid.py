@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 from PIL import Image
 
-from craft_zoo.blackbox.base import VLM, ImageSet, Progress
+from craft_zoo.blackbox.base import VLM, Progress
 from craft_zoo.blackbox.cost_limit import CostLimit
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.files import ImageFiles, upright_file_of
@@ -203,7 +203,7 @@ class PaidVLM(PaidClient, VLM):
 
     def images(
         self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
-    ) -> ImageSet:
+    ) -> ImageFiles:
         """See :meth:`VLM.images`. Images are only sent with queries.
 
         Raises:

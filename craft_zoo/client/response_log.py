@@ -41,6 +41,11 @@ class ResponseLog:
         """The query that the responses belong to."""
         return self._query
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether the responses outlive the process."""
+        return self._path is not None
+
     def begin(self, query: str | None) -> None:
         """Start a query. Responses of any other query are deleted, as their query is complete."""
         with self._lock:

@@ -14,7 +14,7 @@ from typing import Unpack
 
 import numpy as np
 
-from craft_zoo.blackbox.base import Asked, BlackBox, ImageSet, check_given, own_images
+from craft_zoo.blackbox.base import Asked, BlackBox, ImageSet, Progress, check_given, own_images
 from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
 from craft_zoo.blackbox.usage import Usage
@@ -35,6 +35,8 @@ from craft_zoo.counts import counted
 from craft_zoo.data.images import ImageSource
 from craft_zoo.errors import CraftZooError
 from craft_zoo.threads import prefetched
+
+_PASSING = 4096  # a server classifies one set of images after another
 
 
 class EmbeddingsVLM(PaidVLM):
@@ -59,6 +61,7 @@ class EmbeddingsVLM(PaidVLM):
         super().__init__(service.name, **settings)
         self.service, self.scale = service, service.options.scale
         self._vectors: dict[bytes, np.ndarray] = {}  # by the hash of a file or text
+        self._passing: dict[bytes, None] = {}  # images whose vectors may be dropped, oldest first
         self._found: dict[str | None, Usage] = {}  # billed by an earlier process, by query
         self._embedding = threading.Lock()
 
@@ -82,6 +85,25 @@ class EmbeddingsVLM(PaidVLM):
     def image_bytes(self) -> int:
         """See :attr:`PaidVLM.image_bytes`."""
         return self.service.image_bytes
+
+    def images(
+        self, images: Sequence[ImageSource], progress: Progress | None = None, *, keep: bool = True
+    ) -> ImageFiles:
+        """See :meth:`VLM.images`. With ``keep=False``, only the last images' vectors are kept."""
+        files = super().images(images, progress, keep=keep)
+        if keep:
+            for key in files.keys:
+                self._passing.pop(key, None)
+            return files
+        for key in files.keys:
+            if key in self._passing or key not in self._vectors:
+                self._passing.pop(key, None)
+                self._passing[key] = None
+        while len(self._passing) > _PASSING:
+            oldest = next(iter(self._passing))
+            del self._passing[oldest]
+            self._vectors.pop(oldest, None)
+        return files
 
     def classifier(self, classnames: Sequence[str], init: str = DEFAULT_INIT) -> BlackBox:
         """See :meth:`VLM.classifier`."""
@@ -204,8 +226,9 @@ class EmbeddingsVLM(PaidVLM):
         self._say(
             f"returns vectors of {found.rows.shape[1]:,} numbers; {tokens:,} tokens for {what}"
         )
-        rows = [encoded(row) for row in found.rows]
-        self._log.put(idempotency, [name, keys, rows, astuple(found.usage)])
+        if self._log.on_disk:
+            rows = [encoded(row) for row in found.rows]
+            self._log.put(idempotency, [name, keys, rows, astuple(found.usage)])
         self._vectors.update((key, row) for (key, _), row in zip(batch, found.rows, strict=True))
 
 

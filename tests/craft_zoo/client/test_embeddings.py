@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import runpy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ from craft_zoo.client.vectors import EmbeddingsVLM
 from craft_zoo.craft import CraftConfig
 from craft_zoo.data import DatasetSpec, Task
 from craft_zoo.data.images import open_image
+from craft_zoo.deployed import DeployedAdapter
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, read_settings, recorded
 from craft_zoo.methods.vectors import fit_vectors
 from craft_zoo.metrics import accuracy
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.solution import Solution
 
 pytest.importorskip("openai")
 
@@ -372,3 +374,28 @@ def test_what_is_missing_is_said(json_server: Start, small_task: Task) -> None:
         paid.classifier(NAMES).score("a {}", images)
     with pytest.raises(CraftZooError, match="takes words only"):
         paid.classifier(NAMES).score(np.zeros((1, 2), np.float32), images)
+
+
+def test_a_server_keeps_the_vectors_of_its_last_images_alone(
+    paid_server: Any, small_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server of an adapter grew by 30 KB with each image that it classified."""
+    monkeypatch.setattr("craft_zoo.client.vectors._PASSING", 2)
+    service = Recording("m", f"{paid_server.url}/v1", key="k")
+    vlm = EmbeddingsVLM(service, retrying=QUICK)
+    adapter = cz.Adapter.of(Solution("a {}"), vlm, vlm.classifier(NAMES))
+    deployed, images = DeployedAdapter(adapter, vlm), small_task.test.images
+
+    def classify(places: Sequence[int]) -> int:
+        """The number of images that are sent to the service."""
+        before = len(service.images())
+        for place in places:
+            deployed.predict(vlm.images([images[place]], keep=False))
+        return len(service.images()) - before
+
+    adapter.predict(vlm, images[:1])
+    assert classify([0, 1, 2]) == 2
+    assert classify([2, 1, 3, 1]) == 1
+    assert classify([0, 2]) == 1
+    assert len(vlm._vectors) == len(NAMES) + 3
+    assert not vlm._log.responses()
