@@ -224,7 +224,7 @@ def test_a_journal_is_in_the_working_folder_where_the_adapters_is_read_only(
     writable = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and writable(path, mode))
     server.faults = [None, "401"]
-    assert main(arguments(tmp_path / "out")) == 2
+    assert main(arguments(kept / "out")) == 2
     assert [file.suffix for file in kept.glob("a.adapter.predict-*.journal")] == [".journal"]
     assert not list(tmp_path.glob("*.journal"))
 
