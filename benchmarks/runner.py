@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from craft_zoo.adapter import Adapter
 from craft_zoo.benchmarks.grid import RunSpec, short_name
 from craft_zoo.benchmarks.queue import POLL_SECONDS, Listener, Outcome, RunQueue
@@ -160,40 +162,18 @@ class Bench:
         )
         if listener:
             listener.started(run)
-        predictor = Predictor(problem.vlm, problem.box, images, problem.meter)
-        clock = _Clock(journal)
-        paid, price = problem.vlm.billed.llm, self.vlm.cost_limit.price or Price()
-
-        def measure(step: Step) -> Point:
-            test_accuracy = accuracy(predictor.logits(step.solution), measured.labels)
-            predictions, llm = problem.meter.predictions, problem.vlm.billed.llm - paid
-            return Point(
-                queries=problem.meter.queries,
-                accuracy=test_accuracy,
-                train_accuracy=step.train_accuracy,
-                loss=step.loss,
-                search_predictions=predictions["search"],
-                refiner_predictions=predictions["refiner"],
-                evaluation_predictions=predictions["evaluation"],
-                seconds=clock.seconds(),
-                image_predictions=step.solution.predictions,
-                llm_requests=llm.llm_requests,
-                llm_input_tokens=llm.llm_input_tokens,
-                llm_output_tokens=llm.llm_output_tokens,
-                llm_cost=price.cost(llm),
-            )
-
+        curve = _Curve(problem, images, measured.labels, journal, self.vlm.cost_limit.price)
         points: list[Point] = []
         measuring = Measuring(run.budget)
         step = None
         for step in get_method(run.method)(problem):
             if measuring.due(problem.meter.queries):
-                points.append(measure(step))
+                points.append(curve.point(step))
                 if listener:
                     listener.measured(run, points[-1])
         assert step is not None, "a method yields at least one step"
         if not measuring.measured(problem.meter.queries):
-            points.append(measure(step))
+            points.append(curve.point(step))
         _check_counted(run.method, problem)
         if step.ended and listener:
             listener.ended(run, points[-1], step.ended)
@@ -290,6 +270,51 @@ class Measuring:
     def measured(self, queries: int) -> bool:
         """Whether the last measurement was after ``queries`` queries."""
         return self._last == queries
+
+
+class _Curve:
+    """Measures steps of a run.
+
+    Args:
+        problem: the run's problem.
+        images: N images to measure on.
+        labels: (N,) int64.
+        journal: the run's journal.
+        price: of the model and of a language model; None: not known.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        images: ImageSet,
+        labels: np.ndarray,
+        journal: Journal,
+        price: Price | None,
+    ) -> None:
+        self._problem, self._labels, self._price = problem, labels, price or Price()
+        self._predictor = Predictor(problem.vlm, problem.box, images, problem.meter)
+        self._clock = _Clock(journal)
+        self._before = problem.vlm.billed.llm
+
+    def point(self, step: Step) -> Point:
+        """The point of the curve that a step is."""
+        test_accuracy = accuracy(self._predictor.logits(step.solution), self._labels)
+        meter, llm = self._problem.meter, self._problem.vlm.billed.llm - self._before
+        return Point(
+            queries=meter.queries,
+            accuracy=test_accuracy,
+            train_accuracy=step.train_accuracy,
+            loss=step.loss,
+            search_predictions=meter.predictions["search"],
+            refiner_predictions=meter.predictions["refiner"],
+            evaluation_predictions=meter.predictions["evaluation"],
+            seconds=self._clock.seconds(),
+            image_predictions=step.solution.predictions,
+            llm_requests=llm.llm_requests,
+            llm_input_tokens=llm.llm_input_tokens,
+            llm_output_tokens=llm.llm_output_tokens,
+            llm_cost=self._price.cost(llm),
+        )
 
 
 class _Clock:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Literal
 
 import numpy as np
 
 from craft_zoo import optimizers
+from craft_zoo.blackbox.base import ImageSet
 from craft_zoo.craft import Step
 from craft_zoo.data.augment import resized_crops
 from craft_zoo.errors import CraftZooError
@@ -22,6 +23,7 @@ from craft_zoo.seeding import derived_seed, generator
 from craft_zoo.solution import Solution
 
 _CROP = 0.5  # smallest share of an image's area in a view
+_NONE = float("inf"), float("nan")  # loss and accuracy before any point is scored
 _REPORTED = 100  # steps of the descent between two reports, as the authors' code evaluates
 
 Mask = Literal["highest", "lowest", "none"]
@@ -67,43 +69,10 @@ def sharpzo(problem: Problem) -> Iterator[Step]:
         _CROP,
     )
     images = problem.vlm.images(views, keep=False)
-    meter = problem.meter
-    search = meter.wrap(problem.box, "search")
-    best = float("inf"), float("nan")  # loss and accuracy since the last report
-
-    def losses(points: np.ndarray) -> np.ndarray:
-        nonlocal best
-        found = []
-        for logits in search.logits(space.prompts(points), images):
-            found.append(float(mean_losses(logits, problem.labels)))
-            if found[-1] < best[0]:
-                best = found[-1], accuracy(logits, problem.labels)
-        return np.array(found)
-
-    def step(point: np.ndarray) -> Step:
-        nonlocal best
-        (loss, learnt), best = best, (float("inf"), float("nan"))
-        return Step(meter.queries, Solution(space.prompts(point[None])[0]), loss, learnt)
-
-    bound = "" if settings.bound is None else f",bound={settings.bound}"
-    cma = optimizers.create(
-        f"cma:popsize={popsize},sigma={own('sigma')}{bound},step=csa,recommends=samples",
-        space.variables,
-        budget=popsize * max(1, own("generations")),
-        seed=derived_seed(problem.seed, "optimizer"),
-    )
+    scorer = _Scorer(problem, space, images)
     rng = generator(problem.seed, "sharpzo")
-    point = rng.uniform(size=(popsize, dim)).mean(axis=0)
-    gradient = np.zeros(dim)
-    for _ in range(own("generations")):
-        if cma.stop or meter.remaining < 2 * dim + popsize:
-            break
-        gradient = coordinatewise(losses, point, own("distance"))
-        candidates = cma.ask()
-        cma.tell(candidates, losses(candidates + uphill(gradient, own("rho"), popsize)))
-        point = cma.recommend()
-        yield step(point)
-
+    start = rng.uniform(size=(popsize, dim)).mean(axis=0)
+    point, gradient = yield from _evolve(problem, space, scorer, start)
     descent = Descent(
         point,
         gradient,
@@ -112,20 +81,86 @@ def sharpzo(problem: Problem) -> Iterator[Step]:
         lr=own("lr"),
         copies=popsize if own("estimate") == "summed" else None,
     )
-    made = 0
+    yield from _descend(problem, descent, scorer)
+
+
+class _Scorer:
+    """Scores points of the search space, and keeps the best since the last report.
+
+    Args:
+        problem: the problem.
+        space: makes contexts of points.
+        images: the views of the training images that are scored.
+    """
+
+    def __init__(self, problem: Problem, space: Subspace, images: ImageSet) -> None:
+        self._problem, self._space, self._images = problem, space, images
+        self._box = problem.meter.wrap(problem.box, "search")
+        self._best = _NONE
+
+    def losses(self, points: np.ndarray) -> np.ndarray:
+        """(P,) losses of points (P, d)."""
+        found, labels = [], self._problem.labels
+        for logits in self._box.logits(self._space.prompts(points), self._images):
+            found.append(float(mean_losses(logits, labels)))
+            if found[-1] < self._best[0]:
+                self._best = found[-1], accuracy(logits, labels)
+        return np.array(found)
+
+    def step(self, point: np.ndarray) -> Step:
+        """A report of a point (d,), with the best loss since the last one."""
+        (loss, learnt), self._best = self._best, _NONE
+        solution = Solution(self._space.prompts(point[None])[0])
+        return Step(self._problem.meter.queries, solution, loss, learnt)
+
+
+def _evolve(
+    problem: Problem, space: Subspace, scorer: _Scorer, point: np.ndarray
+) -> Generator[Step, None, tuple[np.ndarray, np.ndarray]]:
+    """The generations of CMA-ES.
+
+    Returns:
+        The point (d,) that it recommends, and the gradient (d,) before its last generation.
+    """
+    own, meter = problem.own_of("sharpzo"), problem.meter
+    popsize, dim = own("popsize"), own("dim")
+    bound = TABLE.get(problem.name, COMMON).bound
+    bounded = "" if bound is None else f",bound={bound}"
+    cma = optimizers.create(
+        f"cma:popsize={popsize},sigma={own('sigma')}{bounded},step=csa,recommends=samples",
+        space.variables,
+        budget=popsize * max(1, own("generations")),
+        seed=derived_seed(problem.seed, "optimizer"),
+    )
+    gradient = np.zeros(dim)
+    for _ in range(own("generations")):
+        if cma.stop or meter.remaining < 2 * dim + popsize:
+            break
+        gradient = coordinatewise(scorer.losses, point, own("distance"))
+        candidates = cma.ask()
+        moved = candidates + uphill(gradient, own("rho"), popsize)
+        cma.tell(candidates, scorer.losses(moved))
+        point = cma.recommend()
+        yield scorer.step(point)
+    return point, gradient
+
+
+def _descend(problem: Problem, descent: Descent, scorer: _Scorer) -> Iterator[Step]:
+    """The steps of the descent, of which every hundredth and the last are reported."""
+    own, meter, made = problem.own_of("sharpzo"), problem.meter, 0
     while meter.remaining >= 2:
         if own("mask") != "none" and made % own("interval") == 0:
-            if meter.remaining < 2 * dim + 2:
+            if meter.remaining < 2 * len(descent.point) + 2:
                 break
-            gradient = coordinatewise(losses, descent.point, own("distance"))
+            gradient = coordinatewise(scorer.losses, descent.point, own("distance"))
             moving = movable(descent.point, gradient, own("ratio"), own("mask"))
             descent.restrict(moving, gradient)
-        descent.step(losses)
+        descent.step(scorer.losses)
         made += 1
         if made % _REPORTED == 0:
-            yield step(descent.point)
+            yield scorer.step(descent.point)
     if made % _REPORTED:
-        yield step(descent.point)
+        yield scorer.step(descent.point)
 
 
 def coordinatewise(losses: Losses, point: np.ndarray, distance: float) -> np.ndarray:
