@@ -38,7 +38,8 @@ _LOG = logging.getLogger("craft_zoo.blackbox")
 # requests a minute), and litellm's own on the budget of a key, a team or a user.
 _NO_QUOTA = re.compile(
     r"exceeded your current quota(?!.*rate-limit)"
-    r"|budget has been exceeded|exceeded ?budget|over budget|crossed budget",
+    r"|budget has been exceeded|exceeded ?budget|over budget|crossed budget"
+    r"|credit balance is too low|insufficient (balance|credits?|funds)",
     re.IGNORECASE | re.DOTALL,
 )
 _TOO_SHORT = "output limit was reached"  # of OpenAI's models that think

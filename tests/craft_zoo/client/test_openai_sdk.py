@@ -190,6 +190,7 @@ OVER = (
         (429, "Budget has been exceeded! Key=k Current cost: 2.0, Max budget: 1.0"),
         (400, "ExceededBudget: User=u over budget. Spend=2.0, Budget=1.0"),
         (429, "No deployments available - crossed budget"),
+        (400, "Your credit balance is too low to access the Anthropic API."),
     ],
 )
 def test_a_gateway_says_in_words_that_no_quota_is_left(
