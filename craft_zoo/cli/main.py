@@ -124,8 +124,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser([command])
     options, surplus = parser.parse_known_args(arguments)
     if surplus:
-        mend = f": a data set is given as --dataset {surplus[0]}" if command == "bench" else ""
-        options.parser.error(f"unrecognized argument {surplus[0]!r}{mend}")
+        first, mend = surplus[0], ""
+        if command == "bench":
+            mend = f": a data set is given as --dataset {first}, a method as --method {first}"
+        options.parser.error(f"unrecognized argument {first!r}{mend}")
     return options
 
 

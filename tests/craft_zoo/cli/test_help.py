@@ -99,6 +99,7 @@ def test_every_setting_is_said_with_the_methods_that_read_it() -> None:
         (["predict", "a", "b", "--treshold", "0.5"], "did you mean '--threshold'?"),
         (["datasets", "chekc"], "did you mean 'check'?"),
         (["tune", "digits", "more", "--out", "a"], "unrecognized argument 'more'"),
+        (["bench", "--method", "craft", "refine"], "a method as --method refine"),
         (["tune", "digits", "--out", "a", "--zzzzzz"], "--zzzzzz is no option"),
         (["evaluate", "a", "--dataset", "digits"], "no option of it: give DATASET without it"),
         (["bench", "folder:x"], "'folder:x': a data set is given as --dataset folder:x"),
