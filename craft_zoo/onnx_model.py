@@ -32,12 +32,13 @@ def onnx_bytes(adapter: Adapter) -> bytes:
         import onnx
     graph = _Graph()
     solution, n_classes = adapter.solution, len(adapter.classnames)
-    refined = graph.input("logits", n_classes)
+    refined = answers = graph.input("logits", n_classes)
     refiner, local = solution.refiner, solution.local
     if isinstance(refiner, ConvexRefiner):
         refined = graph.affine(refined, refiner.slope, refiner.bias)
         if refiner.n_anchors:
             anchors = graph.input("anchors", refiner.n_anchors)
+            answers = graph.add("Concat", answers, anchors, axis=-1)
             mean = graph.add("ReduceMean", anchors, axes=[-1], keepdims=1)
             weight = graph.constant(refiner.weight[n_classes:])
             of_anchors = graph.add("MatMul", graph.add("Sub", anchors, mean), weight)
@@ -48,6 +49,10 @@ def onnx_bytes(adapter: Adapter) -> bytes:
         hidden = graph.add("Relu", hidden)
         correction = graph.affine(hidden, values["net.2.weight"].T, values["net.2.bias"])
         refined = graph.add("Add", refined, correction)
+    if refiner is not None:  # an image that was refused, see Solution.refine
+        largest = graph.add("ReduceMax", graph.add("Abs", answers), axes=[-1], keepdims=1)
+        zero = graph.constant(np.float32(0))
+        refined = graph.add("Where", graph.add("Greater", largest, zero), refined, zero)
     if local is not None:
         features = graph.input("features", len(local.weight))
         refined = graph.add("Add", refined, graph.affine(features, local.weight, local.bias))

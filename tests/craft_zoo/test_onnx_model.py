@@ -58,6 +58,8 @@ def test_equal_to_craft_zoo(solution: Solution, tmp_path: Path) -> None:
     inputs = {"logits": logits_of(3)}
     if solution.anchors is not None:
         inputs["anchors"] = logits_of(ANCHORS)
+    for given in inputs.values():
+        given[0] = 0  # a service refused to answer about the image
     local = None
     if solution.local is not None:
         inputs["features"] = drawn(IMAGES, FEATURES)
