@@ -36,6 +36,7 @@ from craft_zoo.data import find_broken, list_images
 from craft_zoo.errors import CraftZooError
 from craft_zoo.files import replacing
 from craft_zoo.predictor import Answers
+from craft_zoo.solution import are_refused
 
 _BATCH = 512  # images per query; the class names are sent with every query
 _NAMED = 10  # broken images that are listed at the end; all are counted
@@ -51,7 +52,8 @@ class Row(NamedTuple):
     Attributes:
         image: its path.
         classes: the most probable classes and their probabilities, in descending order.
-        abstains: whether the largest probability is below the threshold.
+        abstains: whether the largest probability is below the threshold, or a service refused to
+            answer about the image.
     """
 
     image: str
@@ -174,11 +176,15 @@ def _rows(
     if options.transductive:
         answered = _together(answered)
     for batch, answers in answered:
+        logits, anchors, local = answers
+        refused = are_refused(logits, anchors) & (local is None)
         refined = adapter.refine(*answers, transductive=options.transductive)
-        for image, probabilities in zip(batch, adapter.probabilities(refined), strict=True):
+        rows = zip(batch, adapter.probabilities(refined), refused, strict=True)
+        for image, probabilities, is_refused in rows:
             best = np.argsort(-probabilities, kind="stable")[: options.top_k]
             found = [(adapter.classnames[place], float(probabilities[place])) for place in best]
-            yield Row(str(image), found, abstains=found[0][1] < options.threshold)
+            abstains = is_refused or found[0][1] < options.threshold
+            yield Row(str(image), found, abstains)
 
 
 def _answered(

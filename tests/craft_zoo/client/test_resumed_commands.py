@@ -211,6 +211,17 @@ def test_answers_under_other_options_are_not_reused(
 
 
 @pytest.mark.parametrize("arguments", ["predict"], indirect=True)
+def test_the_class_of_an_image_that_is_refused_is_empty(
+    arguments: Callable[[Path], list[str]], server: Any, tmp_path: Path
+) -> None:
+    server.faults = [None, "refuse"]
+    assert main([str(word) for word in arguments(tmp_path / "out")]) == 0
+    rows = [line.split(",")[1:] for line in (tmp_path / "out.csv").read_text().splitlines()[1:]]
+    assert rows.pop(1) == ["", "0.3333"]
+    assert {name for name, _ in rows} <= set(NAMES)
+
+
+@pytest.mark.parametrize("arguments", ["predict"], indirect=True)
 def test_a_journal_is_in_the_working_folder_where_the_adapters_is_read_only(
     arguments: Callable[[Path], list[str]],
     server: Any,
