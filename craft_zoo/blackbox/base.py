@@ -110,7 +110,7 @@ class BlackBox(ABC):
     accepts: frozenset[str]
     questions: tuple[str, ...] = ()
     template: str = as_template(DEFAULT_INIT)
-    initial_context: np.ndarray
+    initial_context: np.ndarray = np.zeros((0, 0), np.float32)
     classnames: tuple[str, ...]
 
     @property

@@ -295,8 +295,8 @@ class _CalledBox(BlackBox):
         self._owner, self._in_words = owner, owner.context is None
         self.accepts = frozenset({"texts" if self._in_words else "contexts"})
         self.classnames, self.template = tuple(classnames), as_template(init)
-        empty = np.zeros((0, 0), np.float32)
-        self.initial_context = empty if owner.context is None else owner.context.copy()
+        if owner.context is not None:
+            self.initial_context = owner.context.copy()
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         mine, size = own_images(images, _Opened, self._owner), self._owner.batch

@@ -29,7 +29,6 @@ class WordBox(BlackBox):
     def __init__(self, owner: PaidVLM, names: Sequence[str], init: str) -> None:
         self._owner = owner
         self.classnames, self.template = tuple(names), as_template(init)
-        self.initial_context = np.zeros((0, 0), np.float32)
 
     def logits(self, prompts: Prompts, images: ImageSet) -> Iterator[np.ndarray]:
         """See :meth:`BlackBox.logits`."""

@@ -43,7 +43,6 @@ class OpenCLIPTexts(BlackBox):
     """An open_clip model opened on texts. Logits are logit scale · cosine (+ bias)."""
 
     accepts = frozenset({"texts"})
-    initial_context = np.zeros((0, 0), np.float32)
 
     def __init__(
         self,
