@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,29 +24,21 @@ from craft_zoo.methods.settings import own_settings
 from craft_zoo.metrics import accuracy
 from craft_zoo.optimizers.option import Option
 from craft_zoo.prompts import TEMPLATES
+from craft_zoo.prompts.proposals import (
+    ALTERNATIVES,
+    SHOWN,
+    Judged,
+    class_proposals,
+    class_question,
+    proposals,
+    question,
+)
 from craft_zoo.seeding import generator
 from craft_zoo.solution import Solution
 from craft_zoo.tensors import log_softmax, picked, tensor
 
 _LOG = logging.getLogger("craft_zoo.methods")
-_ALTERNATIVES = 3  # prompts for each class that are asked for in a request
-_SHOWN = 3  # best, and as many worst prompts that the language model is shown, as Liu et al.
-_CHARACTERS = 160  # of a proposal; few words may still be too long for a model's context
 _PATIENCE = 3  # answers in a row without a new prompt, after which the search ends
-# A line of a list, as in "- …", "2) …" or "**3.** **Prompt 3:** …".
-_MARKED = re.compile(
-    r"(?:\*\*)?(?:[-*•–—+]|\(?\d+[.)])(?:\*\*)?\s+(?:\W*prompt(?: \d+)?\W*:\W*)?(.*)",
-    re.IGNORECASE,
-)
-_QUOTES = " \"'`*“”„«»"
-_QUOTED = re.compile(r"[*_]*[\"“`]([^\"“”`\n]*\{\}[^\"“”`\n]*)[\"”`]")
-# {class name}, {{}} and [CLASS] stand for {}.
-_PLACE = re.compile(r"\{+[\w ]*\}+|[\[<](?:class|label)[\w ]*[\]>]", re.IGNORECASE)
-
-_INTRODUCTION = (
-    "A vision-language model classifies images by how well they fit a text: a prompt, in which {} "
-    "stands for the name of a class. These are the classes: "
-)
 
 OPTIONS = (
     Option("llm", str, "", "language model: chat:MODEL, or chat:MODEL@https://HOST/v1"),
@@ -56,13 +47,6 @@ OPTIONS = (
     Option("class_share", float, 0.0, "share of the queries that search a prompt for each class"),
     Option("answer_tokens", int, 1000, "maximum length of an answer"),
 )
-
-
-class _Judged(NamedTuple):
-    """Scores of a prompt on the training images."""
-
-    loss: float
-    accuracy: float
 
 
 def _checked(config: CraftConfig) -> dict[str, Any]:
@@ -98,15 +82,15 @@ def _plan(config: CraftConfig, budget: int) -> _Plan:
     shared = budget - int(own["llm-prompts.class_share"] * budget)
     proposed = max(0, shared - min(own["llm-prompts.start"], len(TEMPLATES)))
     requests = -(-proposed // own["llm-prompts.proposals"])
-    return _Plan(shared, 2 * requests, 2 * -(-(budget - shared) // (_ALTERNATIVES + 1)))
+    return _Plan(shared, 2 * requests, 2 * -(-(budget - shared) // (ALTERNATIVES + 1)))
 
 
 def _most_usage(config: CraftConfig, budget: int, classnames: Sequence[str]) -> Usage:
     own, plan = _checked(config), _plan(config, budget)
     count, tokens = own["llm-prompts.proposals"], own["llm-prompts.answer_tokens"]
-    usual = [f"a prompt of a usual length, number {place} of {{}}." for place in range(2 * _SHOWN)]
-    shown = dict.fromkeys(usual, _Judged(1.0, 0.5))
-    prompts = " | ".join(usual[: 1 + _SHOWN])  # the best, and others that were not better
+    usual = [f"a prompt of a usual length, number {place} of {{}}." for place in range(2 * SHOWN)]
+    shown = dict.fromkeys(usual, Judged(1.0, 0.5))
+    prompts = " | ".join(usual[: 1 + SHOWN])  # the best, and others that were not better
     lines = [f"{name}: accuracy 50.0%, taken for {name}: {prompts}" for name in classnames[:count]]
     usage = expected_usage(question(classnames, shown, count), tokens) * plan.requests
     usage += expected_usage(class_question(classnames, lines), tokens) * plan.class_requests
@@ -178,12 +162,12 @@ class _Search:
         bank = [as_template(each) for each in TEMPLATES]
         order = generator(self.problem.seed, "llm-prompts").permutation(len(bank))
         start = dict.fromkeys([self.problem.template, *(bank[place] for place in order)])
-        judged: dict[str, _Judged] = {}
+        judged: dict[str, Judged] = {}
 
         def judge(prompts: Sequence[str]) -> Step:
             for prompt, logits in self._query(prompts[: plan.shared - self.meter.queries]):
                 learnt = accuracy(logits, self.problem.labels)
-                judged[prompt] = _Judged(self._mean_loss(logits), learnt)
+                judged[prompt] = Judged(self._mean_loss(logits), learnt)
             return self.step()
 
         yield judge(list(start)[: self._own("start")])
@@ -227,7 +211,7 @@ class _Search:
             example = "\n".join(
                 f"- {names[place]}: example {self.meter.queries + each} of {{}}."
                 for place in group
-                for each in range(_ALTERNATIVES)
+                for each in range(ALTERNATIVES)
             )
             lines = [self._line(place, tried[place]) for place in group]
             found = class_proposals(self._ask(class_question(names, lines), example), names)
@@ -302,107 +286,6 @@ class _Search:
         wrong = answers[answers != place]
         taken = f", taken for {names[np.bincount(wrong).argmax()]}" if len(wrong) else ""
         share = 1 - len(wrong) / max(1, len(answers))
-        others = [each for each in tried if each != self.best[place]][-_SHOWN:]
+        others = [each for each in tried if each != self.best[place]][-SHOWN:]
         worse = f" (not better: {' | '.join(others)})" if others else ""
         return f"{names[place]}: accuracy {share:.1%}{taken}: {self.best[place]}{worse}"
-
-
-def question(classnames: Sequence[str], judged: Mapping[str, _Judged], count: int) -> str:
-    """The question to the language model.
-
-    Args:
-        classnames: C class names.
-        judged: the prompts so far.
-        count: number of prompts to propose.
-    """
-    ranked = sorted(judged, key=lambda prompt: judged[prompt].loss)
-    best, worst = ranked[:_SHOWN], ranked[_SHOWN:][-_SHOWN:]
-
-    def listed(prompts: Sequence[str]) -> list[str]:
-        return [
-            f"accuracy {judged[prompt].accuracy:.1%}, loss {judged[prompt].loss:.3f}: {prompt}"
-            for prompt in prompts
-        ]
-
-    lines = [
-        _INTRODUCTION + ", ".join(classnames) + ".",
-        "The best prompts so far, with accuracy and loss on labelled images:",
-        *listed(best),
-        *(["The worst prompts so far:", *listed(worst)] if worst else []),
-        f"Propose {count} new prompts that may have a lower loss than the best. Write each in a "
-        "line of its own that begins with '- ', with {} exactly once and in fewer than 15 words. "
-        "Write nothing else.",
-    ]
-    return "\n".join(lines)
-
-
-def class_question(classnames: Sequence[str], lines: Sequence[str]) -> str:
-    """The question to the language model for prompts of single classes.
-
-    Args:
-        classnames: C class names.
-        lines: a line for each class in question, with its scores and its prompt.
-    """
-    return "\n".join(
-        [
-            _INTRODUCTION + ", ".join(classnames) + ".",
-            "Each class has a prompt of its own. These have the largest loss on labelled images:",
-            *lines,
-            f"Propose {_ALTERNATIVES} new prompts for each of these classes, which describe how it "
-            "looks and how it differs from the class that it is taken for. Write each in a line of "
-            "its own that begins with '- ', the class and ': ', with {} exactly once and in fewer "
-            "than 20 words. Write nothing else.",
-        ]
-    )
-
-
-def class_proposals(answer: str, classnames: Sequence[str]) -> list[tuple[int, str] | None]:
-    """The prompts in an answer, each with the place of its class.
-
-    None stands for a line of the list that names no class, or that :func:`proposals` has none for.
-    """
-    plain = [_plain(name) for name in classnames]
-    # The name as it is written is preferred, as two names may differ in case alone.
-    places = {name.casefold(): place for place, name in enumerate(plain)}
-    places |= {name: place for place, name in enumerate(plain)}
-    found: list[tuple[int, str] | None] = []
-    for line in proposals(answer):
-        before, mark, after = (line or "").partition("{}")
-        parts = before.split(":")
-        found.append(None)
-        for count in range(1, len(parts)):  # a name may have colons: the longest one is taken
-            name = _plain(":".join(parts[:count]))
-            place = places.get(name, places.get(name.casefold()))
-            if place is not None:
-                text = ":".join(parts[count:]) + mark + after
-                found[-1] = place, text.strip(_QUOTES)
-    return found
-
-
-def _plain(name: str) -> str:
-    """A class name with single spaces and without quotation marks around it."""
-    return " ".join(name.split()).strip(_QUOTES)
-
-
-def proposals(answer: str) -> list[str | None]:
-    """The prompts in an answer, each in a line of a list; without a list, in a line or in quotes.
-
-    None stands for a line of the list that is no prompt: without exactly one place for the class
-    name, not printable, or longer than 160 characters.
-    """
-    lines = [_PLACE.sub("{}", line).strip() for line in answer.splitlines()]
-    texts = [marked[1] for marked in map(_MARKED.fullmatch, lines) if marked]
-    if not texts:  # lines alone, or JSON
-        for line in lines:
-            quoted = _QUOTED.findall(line)
-            if quoted and line[0] in "[{":
-                texts += quoted
-            elif "{}" in line and not line.endswith(":"):
-                texts.append(line.strip("[], "))
-    found: list[str | None] = []
-    for text in texts:
-        quoted_first = _QUOTED.match(text)  # an explanation may follow
-        text = " ".join((quoted_first[1] if quoted_first else text).strip(_QUOTES).split())
-        fits = text.count("{}") == 1 and text.isprintable() and len(text) <= _CHARACTERS
-        found.append(text if fits else None)
-    return found

@@ -2,7 +2,8 @@
 
 - :class:`Subspace`: a random linear subspace around the initial context
 - :class:`HardSpace`: choices of templates and words; :class:`PromptSpace`: the base class of both
-- :data:`TEMPLATES`: hand-written prompt prefixes
+- :data:`TEMPLATES`: hand-written prompt prefixes; :mod:`craft_zoo.prompts.proposals`: prompts that
+  a language model proposes
 - :mod:`craft_zoo.prompts.visual`: visual prompts, added to images instead of texts, with PyTorch
 """
 

@@ -27,8 +27,8 @@ from craft_zoo.craft import Step
 from craft_zoo.data import Task
 from craft_zoo.errors import CraftZooError
 from craft_zoo.methods import Problem, get_method, most_llm_usage, read_settings
-from craft_zoo.methods.llm_prompts import class_proposals, proposals
 from craft_zoo.openclip import OpenCLIP
+from craft_zoo.prompts.proposals import class_proposals, proposals
 from craft_zoo.protocol.tokens import TokenRule
 
 pytest.importorskip("openai")
