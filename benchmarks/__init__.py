@@ -23,7 +23,8 @@ from craft_zoo.benchmarks.conclusion import conclusions
 from craft_zoo.benchmarks.cost_estimate import estimate_costs
 from craft_zoo.benchmarks.grid import RunSpec, combine, cross, short_name
 from craft_zoo.benchmarks.names import name_datasets
-from craft_zoo.benchmarks.plan import DEFAULT_METHODS, Plan, read_plan, read_suite, suite_names
+from craft_zoo.benchmarks.plan import DEFAULT_METHODS, Plan
+from craft_zoo.benchmarks.plan_file import read_plan, read_suite, suite_names
 from craft_zoo.benchmarks.processes import run_in_processes
 from craft_zoo.benchmarks.profiles import performance_profile, reached, runtimes
 from craft_zoo.benchmarks.queue import Listener, Listeners
