@@ -1,4 +1,4 @@
-"""Plans: files in YAML or TOML that describe grids of runs, such as a paper's experiments."""
+"""Plan, a grid of runs described by plain values, such as a paper's experiments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classification accuracy and its confidence interval."""
+"""Classification accuracy, its confidence interval and calibration."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import numpy as np
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Share of images whose largest logit is that of their label: (N, C) and (N,) → [0, 1]."""
     return float((logits.argmax(axis=-1) == labels).mean())
+
+
+def percent(share: float) -> str:
+    """A share in percent, to one decimal; "" for NaN."""
+    return "" if share != share else f"{100 * share:.1f}"
 
 
 def interval(correct: int, images: int) -> tuple[float, float]:

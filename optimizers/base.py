@@ -370,8 +370,7 @@ class Optimizer(ABC):
         self.space.check(rows)
         values = self._checked(len(rows), losses, outputs)
         self._keep_order()
-        self._enter(ADD, len(rows), values, outputs)
-        self._event_log.enter_points(read_only(rows))
+        self._enter(ADD, len(rows), values, outputs, read_only(rows))
         self._compare(rows, values)
         self._learn_added(rows, values, outputs)
 
@@ -503,12 +502,17 @@ class Optimizer(ABC):
             self._event_log.check(told)
 
     def _enter(
-        self, kind: int, number: int, losses: np.ndarray | None = None, outputs: Outputs = None
+        self,
+        kind: int,
+        number: int,
+        losses: np.ndarray | None = None,
+        outputs: Outputs = None,
+        points: np.ndarray | None = None,
     ) -> None:
-        """Enter into the log what was done."""
+        """Enter into the log what was done, unless a snapshot is kept instead."""
         if not self.snapshots:
             kept = outputs if self.learns_from_outputs else None
-            self._event_log.enter(kind, number, losses, kept)
+            self._event_log.enter(kind, number, losses, kept, points)
 
     def _keep_order(self) -> None:
         """Enter that the generation was asked for before what follows now."""

@@ -34,22 +34,21 @@ class EventLog:
         number: int,
         losses: np.ndarray | None = None,
         outputs: Sequence[np.ndarray] | None = None,
+        points: np.ndarray | None = None,
     ) -> None:
-        """Enter an event."""
+        """Enter an event, with its losses, outputs and, of kind ADD, its points (k, d)."""
         self._events.append((kind, number))
         if losses is not None:
             self._losses.append(losses)
         if outputs is not None:
             self._outputs.append(np.stack(outputs))
+        if points is not None:
+            self._added.append(points)
 
     def enter_asked(self) -> None:
         """Enter that a generation was asked for, unless that was the last event."""
         if not self._events or self._events[-1][0] != ASK:
             self.enter(ASK, 0)
-
-    def enter_points(self, points: np.ndarray) -> None:
-        """Enter the points (k, d) of an event of kind ADD."""
-        self._added.append(points)
 
     def check(self, told: np.ndarray) -> None:
         """Add candidates (k, d) to the checksum."""

@@ -46,7 +46,7 @@ from craft_zoo.evaluation import (
     labelled,
 )
 from craft_zoo.files import replacing, write_atomically
-from craft_zoo.metrics import interval
+from craft_zoo.metrics import interval, percent
 from craft_zoo.printable import printable
 
 _WIDTH = 80
@@ -195,9 +195,9 @@ def _class_table(classes: list[ClassResult]) -> Table:
         table.add_row(
             _short(each.name),
             f"{each.images:,}",
-            _percent(each.recall),
+            percent(each.recall),
             f"{100 * low:.0f} to {100 * high:.0f}",
-            _percent(each.precision),
+            percent(each.precision),
             _short(each.taken_for or ""),
         )
     return table
@@ -237,10 +237,6 @@ def _confusions(found: Evaluation) -> Table:
 def _short(name: str) -> Text:
     text = printable(name)
     return Text(text if len(text) <= _NAME else f"{text[: _NAME - 1]}…")
-
-
-def _percent(share: float) -> str:
-    return "" if share != share else f"{100 * share:.1f}"
 
 
 def _write(found: Evaluation, images: Any, options: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ from craft_zoo.errors import CraftZooError
 from craft_zoo.evaluation import Evaluation
 from craft_zoo.files import write_atomically
 from craft_zoo.hub import SCHEME
-from craft_zoo.metrics import interval, reliability
+from craft_zoo.metrics import interval, percent, reliability
 from craft_zoo.pages.render import render
 from craft_zoo.printable import printable
 
@@ -94,7 +94,7 @@ def write_card(
             "dataset": dataset,
             "note": _paragraphs(note),
         },
-        {"printable": printable, "percent": _percent, "quoted": repr},
+        {"printable": printable, "percent": percent, "quoted": repr},
     )
     try:
         write_atomically(Path(path), page)
@@ -291,7 +291,3 @@ def _prompts(adapter: Adapter, vlm: VLM) -> dict[str, Any]:
         "exact": False,
         "rows": list(zip(names if prompt.ndim == 3 else ("every class",), texts, strict=True)),
     }
-
-
-def _percent(share: float) -> str:
-    return "" if share != share else f"{100 * share:.1f}"
