@@ -9,6 +9,8 @@ from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 
+from PIL import Image
+
 from craft_zoo.blackbox.base import VLM, ImageSet, Progress
 from craft_zoo.data.images import DerivedImage, ImageSource, open_image, reading, steps_of
 from craft_zoo.errors import CraftZooError
@@ -46,16 +48,25 @@ def file_of(source: ImageSource) -> bytes:
     return file.getvalue()
 
 
-def upright_file_of(source: ImageSource) -> bytes:
+def upright_file_of(source: ImageSource, side: int | None = None) -> bytes:
     """As :func:`file_of`, with the orientation in the metadata applied to the pixels.
 
     Ollama, llama.cpp and SGLang, among others, ignore it, and would see photographs of a telephone
     on their side. JPEG files stay such, as a PNG file of a photograph is ten times as large.
+
+    Args:
+        source: the image.
+        side: length of the longer side, in pixels, to which a larger image is reduced; None: it is
+            not.
     """
     content = file_of(source)
-    if not steps_of(io.BytesIO(content)):
+    with Image.open(io.BytesIO(content)) as header:
+        is_large = side is not None and max(header.size) > side
+    if not is_large and not steps_of(io.BytesIO(content)):
         return content
     file, image = io.BytesIO(), open_image(source)
+    if side is not None:
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
     if content.startswith(_JPEG):
         image.save(file, "JPEG", quality=_QUALITY)
     else:
@@ -71,6 +82,7 @@ class ImageFiles(ImageSet):
         owner: the model that they belong to.
         progress: called as images are read.
         most: maximum size of a file, in bytes; None: unlimited.
+        side: see :func:`upright_file_of`.
 
     Attributes:
         keys: hashes of the N files; equal files have equal hashes.
@@ -86,11 +98,15 @@ class ImageFiles(ImageSet):
         owner: VLM,
         progress: Progress | None = None,
         most: int | None = None,
+        side: int | None = None,
     ) -> None:
         super().__init__(sources, owner)
         self.keys: list[bytes] = []
+        self._reduced: list[bytes] = []  # small, and reducing takes longer than reading
         for place, source in enumerate(sources):
-            content = upright_file_of(source)
+            content = upright_file_of(source, side)
+            if side is not None:
+                self._reduced.append(content)
             if most is not None and len(content) > most:
                 what = printable(source) if isinstance(source, str | Path) else f"image {place}"
                 raise CraftZooError(
@@ -100,6 +116,10 @@ class ImageFiles(ImageSet):
             self.keys.append(hashlib.sha256(content).digest())
             if progress:
                 progress(len(self.keys), len(sources))
+
+    def file(self, place: int) -> bytes:
+        """The file of an image."""
+        return self._reduced[place] if self._reduced else upright_file_of(self.sources[place])
 
     @cached_property
     def first(self) -> dict[bytes, int]:

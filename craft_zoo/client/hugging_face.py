@@ -17,7 +17,7 @@ from craft_zoo.blackbox.load import ModelSpec, register_model
 from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
 from craft_zoo.blackbox.usage import Price, Usage
 from craft_zoo.client.failures import MISREAD, status_failure
-from craft_zoo.client.files import ImageFiles, upright_file_of
+from craft_zoo.client.files import ImageFiles
 from craft_zoo.client.http import Answer, Http, checked_key, message_of
 from craft_zoo.client.paid import PaidVLM, Reply
 from craft_zoo.client.probabilities import decimals_of, log_of
@@ -225,7 +225,7 @@ class _Endpoint(WordBox):
                 )
 
         def ask(place: int) -> np.ndarray:
-            image = upright_file_of(images.sources[place])
+            image = images.file(place)
             return owner.ask(image, labels, prompt, name=name, stop=stop)
 
         try:

@@ -51,12 +51,14 @@ class PaidSettings(TypedDict, total=False):
         cost_limit: limits of predictions and cost; None: unlimited.
         session: name from which idempotency keys are derived; None: a random one.
         retrying: retry policy; None: the default one.
+        max_side: see :func:`upright_file_of`.
     """
 
     concurrency: int
     cost_limit: CostLimit | None
     session: str | None
     retrying: Retrying | None
+    max_side: int | None
 
 
 class PaidClient:
@@ -189,11 +191,13 @@ class PaidVLM(PaidClient, VLM):
         cost_limit: CostLimit | None = None,
         session: str | None = None,
         retrying: Retrying | None = None,
+        max_side: int | None = None,
     ) -> None:
         if concurrency < 1:
             raise CraftZooError(f"concurrency of {name} must be at least 1, not {concurrency}")
         super().__init__(name, cost_limit=cost_limit, session=session, retrying=retrying)
         self._concurrency, self._log = concurrency, ResponseLog()
+        self._side = max_side
         self._said, self._saying = False, threading.Lock()
 
     @property
@@ -210,7 +214,19 @@ class PaidVLM(PaidClient, VLM):
             BrokenImageError: an image cannot be read.
             CraftZooError: an image file is larger than :attr:`image_bytes`.
         """
-        return ImageFiles(as_images(images), self, progress, self.image_bytes)
+        return ImageFiles(as_images(images), self, progress, self.image_bytes, self._side)
+
+    def _sample(self, images: Sequence[ImageSource]) -> list[bytes]:
+        """The files of 4 images, from whose sizes the usage of all is estimated.
+
+        Up to 64 of the images are sorted by their number of pixels and divided into 4 equal groups;
+        the image in the middle of each group is taken.
+        """
+        count = min(_LOOKED_AT, len(images))
+        places = (at * len(images) // count for at in range(count))
+        files = [upright_file_of(images[place], self._side) for place in places]
+        files.sort(key=_pixels)
+        return [files[(2 * at + 1) * count // (2 * SAMPLE)] for at in range(SAMPLE)]
 
     @property
     def billed(self) -> Usage:
@@ -270,18 +286,6 @@ def prompt_for(names: Sequence[str], prompt: str | tuple[str, ...]) -> str | tup
     if isinstance(prompt, str):
         return prompt
     return tuple(prompt[place % len(prompt)] for place in range(len(names)))
-
-
-def sample_of(images: Sequence[ImageSource]) -> list[bytes]:
-    """The files of 4 images, from whose sizes the usage of all is estimated.
-
-    Up to 64 of the images are sorted by their number of pixels and divided into 4 equal groups; the
-    image in the middle of each group is taken.
-    """
-    count = min(_LOOKED_AT, len(images))
-    files = [upright_file_of(images[at * len(images) // count]) for at in range(count)]
-    files.sort(key=_pixels)
-    return [files[(2 * at + 1) * count // (2 * SAMPLE)] for at in range(SAMPLE)]
 
 
 def _pixels(file: bytes) -> int:

@@ -16,7 +16,7 @@ from craft_zoo.blackbox.base import Asked, BlackBox, check_given
 from craft_zoo.blackbox.templates import DEFAULT_INIT
 from craft_zoo.blackbox.usage import Usage
 from craft_zoo.client.failures import FilteredError, useless
-from craft_zoo.client.files import ImageFiles, upright_file_of
+from craft_zoo.client.files import ImageFiles
 from craft_zoo.client.paid import (
     SAMPLE,
     TOGETHER,
@@ -24,7 +24,6 @@ from craft_zoo.client.paid import (
     PaidVLM,
     Reply,
     prompt_for,
-    sample_of,
 )
 from craft_zoo.client.probabilities import UNROUNDED, decimals_of, floor_of
 from craft_zoo.client.question_boxes import NONE, ClassBox, StatementBox
@@ -116,7 +115,7 @@ class QuestionVLM(PaidVLM):
         init: str = DEFAULT_INIT,
     ) -> Usage:
         """See :meth:`VLM.expected_usage`. Images are sampled, as their sizes matter alone."""
-        sample = sample_of(images)
+        sample = self._sample(images)
         usage = Usage()
         for prompts, texts, times in asked:
             kind = ClassBox if texts is None else StatementBox
@@ -155,7 +154,7 @@ class QuestionVLM(PaidVLM):
 
         def requests() -> Iterator[tuple[bytes, _Part]]:
             for place in places:
-                content = upright_file_of(images.sources[place])
+                content = images.file(place)
                 for part in parts:
                     yield content, part
 

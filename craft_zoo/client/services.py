@@ -33,12 +33,15 @@ class PaidOptions:
         image_tokens: tokens of an image, for estimates; None: by the rule of the model, see
             :func:`image_rule`, or one for each 32 x 32 pixels.
         characters_per_token: for estimates.
+        max_side: length of the longer side of an image, in pixels, to which larger images are
+            reduced before they are sent; None: they are sent as they are.
     """
 
     concurrency: int = 8
     timeout: float = 60.0
     image_tokens: int | None = None
     characters_per_token: float = 4.0
+    max_side: int | None = None
 
     def tokens(self, model: str) -> TokenRule:
         """The rule by which the tokens of a model are estimated."""
@@ -78,7 +81,7 @@ class OpenAIOptions(ServiceOptions):
 
 
 # Options that change the price, the time or the form of a request, but no answer.
-_SAME_ANSWERS = {*(field.name for field in fields(PaidOptions)), "batch", "images"}
+_SAME_ANSWERS = {field.name for field in fields(PaidOptions)} - {"max_side"} | {"batch", "images"}
 AnyOptions = TypeVar("AnyOptions", bound=PaidOptions)
 Options = TypeVar("Options", bound=ServiceOptions)
 # A model may contain @ too, as in name@revision.
@@ -101,11 +104,11 @@ def read_options(spec: ModelSpec, kind: type[AnyOptions]) -> AnyOptions:
         field.name: Option(field.name, hints[field.name], field.default) for field in fields(kind)
     }
     options = kind(**parse_options(dict(spec.options), declared, f"model {spec.model!r}"))
-    for name in ("permutations", "concurrency", "timeout", "characters_per_token", "batch"):
-        if not getattr(options, name, 1) > 0:
-            raise CraftZooError(
-                f"option {name} of {spec.model} must be above 0, not {getattr(options, name)}"
-            )
+    positive = "permutations", "concurrency", "timeout", "characters_per_token", "batch", "max_side"
+    for name in positive:
+        value = getattr(options, name, None)
+        if value is not None and not value > 0:
+            raise CraftZooError(f"option {name} of {spec.model} must be above 0, not {value}")
     return options
 
 
@@ -172,6 +175,7 @@ def open_service(
         permutations=options.permutations,
         concurrency=options.concurrency,
         cost_limit=cost_limit(spec),
+        max_side=options.max_side,
     )
     vlm.answer_options = answer_options(options, descriptions)
     return vlm

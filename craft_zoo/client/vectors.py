@@ -18,8 +18,8 @@ from craft_zoo.blackbox.base import Asked, BlackBox, ImageSet, Progress, check_g
 from craft_zoo.blackbox.load import ModelSpec
 from craft_zoo.blackbox.templates import DEFAULT_INIT, filled
 from craft_zoo.blackbox.usage import Usage
-from craft_zoo.client.files import ImageFiles, upright_file_of
-from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidSettings, PaidVLM, prompt_for, sample_of
+from craft_zoo.client.files import ImageFiles
+from craft_zoo.client.paid import SAMPLE, TOGETHER, PaidSettings, PaidVLM, prompt_for
 from craft_zoo.client.response_log import ResponseLog
 from craft_zoo.client.services import address, answer_options, cost_limit, read_options
 from craft_zoo.client.vector_service import (
@@ -134,7 +134,7 @@ class EmbeddingsVLM(PaidVLM):
 
         Images are sampled, as their sizes matter alone.
         """
-        sample = sample_of(images)
+        sample = self._sample(images)
         usage = super().expected_usage(asked, images, classnames, init)
         empty = self.service.expected([])  # usage of a request without inputs
         size = sum(map(len, sample)) / SAMPLE
@@ -192,10 +192,12 @@ class EmbeddingsVLM(PaidVLM):
         stop = threading.Event()
 
         def missing() -> Iterator[list[tuple[bytes, Input]]]:
-            handed = zip(images.keys, images.sources, strict=True) if images else ()
-            sources = {key: source for key, source in handed if key not in self._vectors}
-            files = ((key, upright_file_of(source)) for key, source in sources.items())
-            yield from self.service.batches(files)
+            if images:
+                yield from self.service.batches(
+                    (key, images.file(place))
+                    for key, place in images.first.items()
+                    if key not in self._vectors
+                )
             new = {_key(text): text for text in texts}
             yield from self.service.batches(
                 (key, text) for key, text in new.items() if key not in self._vectors
@@ -257,6 +259,11 @@ def open_vectors(spec: ModelSpec, kind: type[VectorService]) -> EmbeddingsVLM:
     model, url = address(spec, kind.scheme, needs_url=kind.vendor_url is None)
     options = read_options(spec, kind.options_type)
     service = kind(model, url, options=options)
-    vlm = EmbeddingsVLM(service, concurrency=options.concurrency, cost_limit=cost_limit(spec))
+    vlm = EmbeddingsVLM(
+        service,
+        concurrency=options.concurrency,
+        cost_limit=cost_limit(spec),
+        max_side=options.max_side,
+    )
     vlm.answer_options = answer_options(options)
     return vlm

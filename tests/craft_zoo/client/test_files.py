@@ -47,11 +47,11 @@ def test_what_programs_show_differently_is_sent_as_we_show_it(tmp_path: Path) ->
             assert np.array_equal(np.asarray(sent), open_image(path))
 
 
-def turned(path: Path) -> Path:
+def turned(path: Path, pixels: np.ndarray = PIXELS) -> Path:
     """A photograph that viewers turn by a quarter."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(PIXELS).save(path, exif=exif)
+    Image.fromarray(pixels).save(path, exif=exif)
     return path
 
 
@@ -74,6 +74,19 @@ def test_services_that_may_ignore_an_orientation_get_upright_images(
     assert np.corrcoef(*grey)[0, 1] > 0.99
     Image.fromarray(PIXELS).save(path)
     assert upright_file_of(path) == path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_large_images_are_reduced_and_no_others(kind: str, tmp_path: Path) -> None:
+    pixels = np.linspace(0, 255, 60 * 40 * 3).reshape(60, 40, 3).astype(np.uint8)
+    path = turned(tmp_path / f"image.{kind}", pixels)
+    with Image.open(io.BytesIO(upright_file_of(path, 30))) as sent:
+        assert sent.size == (30, 20)
+        whole = np.asarray(open_image(path).resize(sent.size), float)
+        assert np.abs(np.asarray(sent, float) - whole).mean() < 5
+    assert upright_file_of(path, 60) == upright_file_of(path)
+    Image.fromarray(pixels).save(path)
+    assert upright_file_of(path, 60) == path.read_bytes()
 
 
 def test_what_is_no_image_is_not_sent(tmp_path: Path) -> None:

@@ -533,6 +533,25 @@ def test_without_usage_the_estimate_is_counted(
     np.testing.assert_array_equal(logits, list(again))
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_images_are_reduced_before_they_are_sent_and_counted(
+    connect: Connect, protocol: str
+) -> None:
+    images = [np.full((900, 1200, 3), grey, dtype=np.uint8) for grey in range(4)]
+    estimates, bills = [], []
+    for options in ({}, {"max_side": 160}):
+        vlm = connect(protocol, **options)
+        assert vlm.answer_options == ",".join(f"{name}=160" for name in options)
+        expected = vlm.expected_usage([Asked(("a {}",))], images, NAMES)
+        vlm.classifier(NAMES).score("a {}", vlm.images(images))
+        estimates.append(expected.input_tokens)
+        bills.append(vlm.billed.input_tokens)
+    assert bills[1] < bills[0] / 2
+    assert estimates[1] < estimates[0] / 2
+    with pytest.raises(CraftZooError, match=r"option max_side of .* must be above 0, not 0"):
+        connect(protocol, max_side=0)
+
+
 def with_tokens(answer: Any, tokens: float) -> Any:
     """The answer with this number in place of all numbers of tokens."""
     if not isinstance(answer, dict):
