@@ -167,7 +167,8 @@ class CraftClassifier(ClassifierMixin, _OnImages):
             if meaningless := [one for one in words if says_nothing(one)]:
                 warnings.warn(
                     f"the label {meaningless[0]!r} says nothing of what its images show, and the "
-                    f"model is asked about it as a class name: give words with classnames",
+                    f"model is asked about it as a class name: give words with classnames (as a "
+                    f"list where a meta-estimator numbers the labels, as VotingClassifier does)",
                     CraftZooWarning,
                     stacklevel=3,
                 )
@@ -178,7 +179,9 @@ class CraftClassifier(ClassifierMixin, _OnImages):
         if isinstance(names, Mapping):
             if absent := [label for label in labels if label not in names]:
                 raise CraftZooError(
-                    f"classnames has no words for the label {absent[0]!r}: add them"
+                    f"classnames has no words for the label {absent[0]!r}: add them, or give a "
+                    f"list in the order of the sorted labels where a meta-estimator numbers them, "
+                    f"as VotingClassifier does"
                 )
             names = [names[label] for label in labels]
         check_given(names, "class names")

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -183,6 +184,21 @@ def test_pipelines_and_grids(pictures: Any) -> None:
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(images, labels)
     assert search.best_params_ == {"craftclassifier__method": "refine"}
     assert search.predict(images[:2]).tolist() == labels[:2]
+
+
+def test_estimators_that_number_the_labels_are_given_the_words_in_their_order(
+    pictures: Any,
+) -> None:
+    images, labels = pictures
+    words = ["a blue thing", "a red thing"]
+    named = CraftClassifier(method="zero-shot", classnames=words)
+    voting = VotingClassifier([("one", named)], voting="soft").fit(images, labels)
+    assert voting.estimators_[0].adapter_.classnames == tuple(words)
+    alone = clone(named).fit(images, labels)
+    assert voting.predict(images).tolist() == alone.predict(images).tolist()
+    by_label = CraftClassifier(method="zero-shot", classnames={"blue": words[0], "red": words[1]})
+    with pytest.raises(CraftZooError, match="a list in the order of the sorted labels"):
+        VotingClassifier([("one", by_label)]).fit(images, labels)
 
 
 def test_clones_share_an_opened_model(pictures: Any, tiny_vlm: OpenCLIP) -> None:
