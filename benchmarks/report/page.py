@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,23 +105,14 @@ def _content(results: Results, folder: Path, title: str, paper: bool) -> dict[st
     scores, ranks = _over_tasks(points)
     drawings, sheets = figures.Drawings(folder / "figures", paper), folder / "tables"
     models = set(points["model"])
-    files = file_names(title for title, _, _ in panels(average))
-    tasks = [
-        task._replace(figures=list(figures.curves(mine, styles, drawings, models, files)))
-        for task, mine in _tasks(points, average, sheets, "accuracy")
-    ]
+    draw = partial(figures.curves, styles=styles, out=drawings, models=models)
+    tasks = list(_tasks(points, average, sheets, "accuracy", draw))
     changed: list[Task] = []
     if variants:
         found = tidy(variants, labels, datasets)
         own = average_curves(found)
-        names = file_names(title for title, _, _ in panels(own))
         styles |= line_styles(compared_lines(own))
-        changed = [
-            task._replace(
-                figures=list(figures.curves(mine, styles, drawings, models, names, "variants"))
-            )
-            for task, mine in _tasks(found, own, sheets, "variants")
-        ]
+        changed = list(_tasks(found, own, sheets, "variants", partial(draw, prefix="variants")))
     sheet: dict[str, pd.DataFrame | None] = dict.fromkeys(("shots", "overview", "differences"))
     shots_figure, base, overall = None, None, []
     if points.groupby("dataset")["shots"].nunique().max() > 1:
@@ -227,9 +219,21 @@ def _base(points: pd.DataFrame, labels: Sequence[str]) -> str:
 
 
 def _tasks(
-    points: pd.DataFrame, average: pd.DataFrame, sheets: Path, prefix: str
-) -> Iterator[tuple[Task, pd.DataFrame]]:
-    """Write each task's table, and yield the task with its average curves."""
+    points: pd.DataFrame,
+    average: pd.DataFrame,
+    sheets: Path,
+    prefix: str,
+    draw: Callable[..., Iterator[figures.ReportFigure]],
+) -> Iterator[Task]:
+    """Write each task's table and figures.
+
+    Args:
+        points: of all tasks.
+        average: their average curves.
+        sheets: folder of the tables.
+        prefix: beginning of the tables' file names.
+        draw: draws average curves, see :func:`figures.curves`.
+    """
     curves = average.groupby(TASK)
     tasks = points.groupby(TASK, sort=False)
     titles = {
@@ -237,10 +241,11 @@ def _tasks(
         for (dataset, shots), name in tasks["data_name"].first().items()
     }
     files = file_names(titles.values())
+    drawn = file_names(title for title, _, _ in panels(average))
     for task, mine in tasks:
         table = tables.accuracies(mine, curves.get_group(task))
         tables.write(table, sheets, f"{prefix}-{files[titles[task]]}")
-        yield Task(titles[task], [], table), curves.get_group(task)
+        yield Task(titles[task], list(draw(curves.get_group(task), files=drawn)), table)
 
 
 def _facts(results: Results, main: dict[RunSpec, list[Point]]) -> dict[str, str]:
