@@ -107,16 +107,16 @@ def run(options: argparse.Namespace) -> int:
         verdict += f" (B minus A: {shown}; {INTERVAL if interval else SINGLE_SEEDS})"
     tasks = whole.reset_index().groupby("dataset", sort=False)["shots"].unique()
     where = ", ".join(f"{names[key]} ({_listed(shots)})" for key, shots in tasks.items())
-    p = p_in_words(found.p)
+    p, pairs = p_in_words(found.p), counted(found.pairs, "pair")
     what = "accuracy at the end" if options.measure == "accuracy" else "area under the curve"
     equal = int((whole["A"] == whole["B"]).sum())
     ties = f" (of {equal} with equal scores, half are counted)" if equal else ""
     sentences = [
         f"{verdict}.",
-        f"{what.capitalize()}, {found.pairs} pairs of runs (the same task and seed): {where}. "
+        f"{what.capitalize()}, {pairs} of runs (the same task and seed): {where}. "
         f"B is ahead in {100 * found.wins:.0f} % of them{ties}; Wilcoxon's signed-rank test: {p}"
         + (
-            f" ({found.pairs} pairs cannot give less than {found.least_p:.3f}: bench more seeds)."
+            f" ({pairs} cannot give less than {found.least_p:.3f}: bench more seeds)."
             if found.least_p > _ENOUGH
             else "."
         ),

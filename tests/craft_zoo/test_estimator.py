@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from PIL import Image
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
@@ -199,6 +200,26 @@ def test_estimators_that_number_the_labels_are_given_the_words_in_their_order(
     by_label = CraftClassifier(method="zero-shot", classnames={"blue": words[0], "red": words[1]})
     with pytest.raises(CraftZooError, match="a list in the order of the sorted labels"):
         VotingClassifier([("one", by_label)]).fit(images, labels)
+
+
+def test_groups_reach_the_fits_of_a_grid(pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = pictures
+    fitted: list[Any] = []
+    whole = CraftClassifier.fit
+
+    def fit(self: CraftClassifier, X: Any, y: Any, groups: Any = None) -> CraftClassifier:  # noqa: N803
+        fitted.append(groups)
+        return whole(self, X, y, groups)
+
+    monkeypatch.setattr(CraftClassifier, "fit", fit)
+    groups = [f"object {place // 3}" for place in range(12)]
+    with sklearn.config_context(enable_metadata_routing=True):
+        asks = CraftClassifier(method="zero-shot").set_fit_request(groups=True)
+        GridSearchCV(asks, {}, cv=GroupKFold(2)).fit(images, labels, groups=groups)
+    first, second, everything = fitted
+    assert set(first) | set(second) == set(groups)
+    assert not set(first) & set(second)
+    assert everything == groups
 
 
 def test_clones_share_an_opened_model(pictures: Any, tiny_vlm: OpenCLIP) -> None:
